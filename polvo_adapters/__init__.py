@@ -1,0 +1,153 @@
+"""Production-grade resilience for code that already uses `requests`.
+
+    session.mount("https://api.example.com/", polvo.ResilientAdapter())    one host of a session that exists
+    polvo.install(session)                                                 everything that is mounted on it
+    import polvo_adapters.requests as requests                             nothing else changes
+
+and for new code `import polvo_adapters as polvo`: `polvo.get(url)`, `polvo.Session(base_url=..., deadline=30)`.
+
+The verbs of this module share pooled connections between calls, threads and hosts, but never cookies or
+credentials.
+
+Importing it costs next to nothing: each name is loaded when it is first used (PEP 562).
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from polvo_adapters.version import __version__
+
+if TYPE_CHECKING:
+    from polvo_adapters import (
+        adapters,
+        errors,
+        headers,
+        stores,
+        transports,
+    )
+    from polvo_adapters.adapters import (
+        PolicyAdapter,
+        ResilientAdapter,
+        RetryAdapter,
+        install,
+        uninstall,
+    )
+    from polvo_adapters.errors import (
+        AuthenticationError,
+        AuthorizationError,
+        CircuitOpenError,
+        ConfigurationError,
+        ConflictError,
+        DeadlineExceeded,
+        IdempotencyError,
+        InvalidRequestError,
+        NotFoundError,
+        PolvoError,
+        PoolTimeoutError,
+        QuotaExceededError,
+        RateLimitDeadlineExceeded,
+        RateLimitError,
+        ReplayError,
+        ResponseError,
+        RetriesExhaustedError,
+        SecretError,
+        ServerError,
+        ServerTimeoutError,
+        ServiceUnavailableError,
+        StatusError,
+        TokenRefreshError,
+        WebhookVerificationError,
+    )
+    from polvo_adapters.policies import (
+        deadline,
+        retry,
+    )
+    from polvo_adapters.session import Session
+    from polvo_adapters.verbs import (
+        delete,
+        get,
+        head,
+        options,
+        patch,
+        post,
+        put,
+        request,
+    )
+
+__all__ = [
+    "AuthenticationError",
+    "AuthorizationError",
+    "CircuitOpenError",
+    "ConfigurationError",
+    "ConflictError",
+    "DeadlineExceeded",
+    "IdempotencyError",
+    "InvalidRequestError",
+    "NotFoundError",
+    "PolicyAdapter",
+    "PolvoError",
+    "PoolTimeoutError",
+    "QuotaExceededError",
+    "RateLimitDeadlineExceeded",
+    "RateLimitError",
+    "ReplayError",
+    "ResilientAdapter",
+    "ResponseError",
+    "RetriesExhaustedError",
+    "RetryAdapter",
+    "SecretError",
+    "ServerError",
+    "ServerTimeoutError",
+    "ServiceUnavailableError",
+    "Session",
+    "StatusError",
+    "TokenRefreshError",
+    "WebhookVerificationError",
+    "__version__",
+    "adapters",
+    "deadline",
+    "delete",
+    "errors",
+    "get",
+    "head",
+    "headers",
+    "install",
+    "options",
+    "patch",
+    "post",
+    "put",
+    "request",
+    "retry",
+    "stores",
+    "transports",
+    "uninstall",
+]
+
+_VERBS = ("delete", "get", "head", "options", "patch", "post", "put", "request")
+_MODULES = {
+    **dict.fromkeys(("adapters", "errors", "headers", "stores", "transports"), "polvo_adapters"),
+    **dict.fromkeys(("deadline", "retry"), "polvo_adapters.policies"),
+}
+_HOMES = {
+    **dict.fromkeys(_VERBS, "polvo_adapters.verbs"),
+    **dict.fromkeys(("PolicyAdapter", "ResilientAdapter", "RetryAdapter"), "polvo_adapters.adapters"),
+    **dict.fromkeys(("install", "uninstall"), "polvo_adapters.adapters"),
+    "Session": "polvo_adapters.session",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        value: Any = importlib.import_module(f"{_MODULES[name]}.{name}")
+    elif name in __all__:
+        value = getattr(importlib.import_module(_HOMES.get(name, "polvo_adapters.errors")), name)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,1 @@
+"""The drivers: each performs what a flow yields, in its own world (threads, asyncio, virtual time)."""

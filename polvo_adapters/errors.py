@@ -1,0 +1,205 @@
+"""Every error that polvo_adapters raises, and the `requests` class that it also is.
+
+    PolvoError                          requests.RequestException
+    ├── ConfigurationError              + ValueError; a setting that cannot work, found before anything is sent
+    ├── StatusError                     + requests.HTTPError; the server answered, and the answer is an error
+    │   ├── InvalidRequestError         400, 422
+    │   ├── AuthenticationError         401
+    │   ├── AuthorizationError          403
+    │   ├── NotFoundError               404
+    │   ├── ConflictError               409
+    │   ├── RateLimitError              429, or a quota known to be used up; `retry_after`
+    │   │   └── QuotaExceededError      the plan's quota, not the pace: waiting seconds does not help
+    │   └── ServerError                 500 and above
+    │       ├── ServerTimeoutError      408, 504
+    │       └── ServiceUnavailableError 502, 503; `retry_after`
+    ├── RetriesExhaustedError           + requests.RetryError; only where `raise_on_status` was asked for
+    ├── DeadlineExceeded                + requests.Timeout; the call's total time is up, or a wait would overrun it
+    │   └── RateLimitDeadlineExceeded   + RateLimitError; the quota frees only after the deadline
+    ├── ReplayError                     + requests.exceptions.UnrewindableBodyError; the body cannot be sent again
+    ├── CircuitOpenError                + requests.ConnectionError; `retry_after`
+    ├── PoolTimeoutError                + requests.ConnectionError, requests.Timeout; no slot became free in time
+    ├── TokenRefreshError               `reason`: the authorization server's error code, or the cause
+    ├── SecretError                     a secret could not be fetched
+    ├── IdempotencyError                the server refuses the idempotency key (400, 422)
+    ├── ResponseError                   + requests.exceptions.InvalidJSONError; the answer is not what was promised
+    └── WebhookVerificationError        + ValueError; a webhook whose signature does not hold
+
+Old `except` clauses keep working, because every class is a `requests.RequestException` and, where `requests`
+has the fitting class, a subclass of that too. Errors that come from below (`requests.ConnectionError` and its
+kin) are not wrapped: they are raised as they were, with a note that tells how often the call was tried.
+
+An error says what happened, to which host, after how many attempts and what to do; the data are attributes.
+Pickling drops the request, and with it every header, credential and body that it carried.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, Any
+
+from requests import exceptions as base
+
+if TYPE_CHECKING:
+    from requests import PreparedRequest, Response
+
+
+class PolvoError(base.RequestException):
+    """Base of every error of this library.
+
+    Args:
+        message: What happened and what to do, for a person.
+        request: The request that failed.
+        response: The last response, where there was one.
+        host: Host that the call went to.
+        attempts: How often the request was sent.
+        retry_after: Seconds after which the call may succeed, as far as anybody knows.
+        reason: Machine-readable cause, such as an OAuth2 error code.
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        request: PreparedRequest | None = None,
+        response: Response | None = None,
+        host: str | None = None,
+        attempts: int = 0,
+        retry_after: float | None = None,
+        reason: str | None = None,
+    ) -> None:
+        super().__init__(message, request=request, response=response)
+        self.host = host
+        self.attempts = attempts
+        self.retry_after = retry_after
+        self.reason = reason
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        if self.host is not None and self.host not in text:
+            text = f"{self.host}: {text}"
+        return f"{text} ({self.attempts} attempts)" if self.attempts > 1 and "attempts" not in text else text
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        state = dict(self.__dict__, request=None)
+        if self.response is not None:
+            state["response"] = copy.copy(self.response)
+            state["response"].request = None
+        return (type(self), self.args, state)
+
+
+class ConfigurationError(PolvoError, ValueError):
+    """A setting cannot work; nothing was sent."""
+
+
+class StatusError(PolvoError, base.HTTPError):
+    """The server answered with an error status; `response` holds the answer."""
+
+    @property
+    def status_code(self) -> int | None:
+        """The status of the response, or None where the error was foreseen without asking the server."""
+        return None if self.response is None else self.response.status_code
+
+
+class InvalidRequestError(StatusError):
+    """400 or 422: the request itself is wrong; sending it again cannot help."""
+
+
+class AuthenticationError(StatusError):
+    """401: no credential, or one that the server does not accept."""
+
+
+class AuthorizationError(StatusError):
+    """403: the credential is known, but may not do this."""
+
+
+class NotFoundError(StatusError):
+    """404: nothing there."""
+
+
+class ConflictError(StatusError):
+    """409: the request collides with the resource's state."""
+
+
+class RateLimitError(StatusError):
+    """429, or a quota known to be used up: `retry_after` tells after how many seconds to come back."""
+
+
+class QuotaExceededError(RateLimitError):
+    """The plan's quota is used up; a wait of seconds does not help."""
+
+
+class ServerError(StatusError):
+    """500 or above: the server failed."""
+
+
+class ServerTimeoutError(ServerError):
+    """408 or 504: the server, or one behind it, ran out of time."""
+
+
+class ServiceUnavailableError(ServerError):
+    """502 or 503: the server is not able to answer now."""
+
+
+class RetriesExhaustedError(PolvoError, base.RetryError):
+    """All attempts ended in a status that was to be retried; `response` is the last answer."""
+
+
+class DeadlineExceeded(PolvoError, base.Timeout):
+    """The total time of the call is up, or waiting as the server asks (`retry_after`) would overrun it."""
+
+
+class RateLimitDeadlineExceeded(RateLimitError, DeadlineExceeded):
+    """The quota frees only after the deadline; `retry_after` is the server's real delay."""
+
+
+class ReplayError(PolvoError, base.UnrewindableBodyError):
+    """The request would have to be sent again, and its body can be read only once."""
+
+
+class CircuitOpenError(PolvoError, base.ConnectionError):
+    """The circuit breaker refuses calls to a host that keeps failing."""
+
+
+class PoolTimeoutError(PolvoError, base.ConnectionError, base.Timeout):
+    """All slots of the bulkhead stayed busy for as long as the call was willing to wait."""
+
+
+class TokenRefreshError(PolvoError):
+    """No valid token could be obtained; `reason` says why."""
+
+
+class SecretError(PolvoError):
+    """A secret could not be fetched."""
+
+
+class IdempotencyError(PolvoError):
+    """The server refuses the idempotency key: missing, or used before with another payload."""
+
+
+class ResponseError(PolvoError, base.InvalidJSONError):
+    """The answer does not have the promised form."""
+
+
+class WebhookVerificationError(PolvoError, ValueError):
+    """The signature of a webhook does not hold."""
+
+
+_BY_STATUS: dict[int, type[StatusError]] = {
+    400: InvalidRequestError,
+    401: AuthenticationError,
+    403: AuthorizationError,
+    404: NotFoundError,
+    408: ServerTimeoutError,
+    409: ConflictError,
+    422: InvalidRequestError,
+    429: RateLimitError,
+    502: ServiceUnavailableError,
+    503: ServiceUnavailableError,
+    504: ServerTimeoutError,
+}
+
+
+def error_for_status(status: int) -> type[StatusError]:
+    """Return the class of error that stands for a status of 400 or above."""
+    return _BY_STATUS.get(status, ServerError if status >= 500 else StatusError)

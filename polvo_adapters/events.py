@@ -1,0 +1,109 @@
+"""What happened to a call, as values.
+
+A driver appends an `Attempt` or a `Wait` for everything that it performs, in order; a `Report` reads that list
+only when somebody looks. Values hold no URL, header, body or exception text, so that they can be printed, logged
+and pickled without telling a secret.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, TypeAlias, Union
+
+from polvo_adapters.flow import Outcome
+
+
+class Attempt(NamedTuple):
+    """One sending of the request.
+
+    Attributes:
+        status: Status of the answer, or 0 where there was none.
+        failure: What went wrong instead, such as "read timeout", or an empty string.
+        seconds: How long it took, body included where it was read.
+    """
+
+    status: int
+    failure: str
+    seconds: float
+
+    def __str__(self) -> str:
+        return f"{self.failure or self.status} after {self.seconds:.3f} s"
+
+
+def attempted(outcome: Outcome) -> Attempt:
+    """Return what is worth keeping of an attempt: no response, no exception."""
+    failure = outcome.failure
+    return Attempt(outcome.status, "" if failure is None else failure.name, outcome.now - outcome.started)
+
+
+class Wait(NamedTuple):
+    """A pause that a policy asked for.
+
+    Attributes:
+        seconds: How long it really was.
+        why: The reason, such as "503, Retry-After 2 s".
+    """
+
+    seconds: float
+    why: str
+
+    def __str__(self) -> str:
+        return f"waited {self.seconds:.3f} s ({self.why})"
+
+
+Entry: TypeAlias = Union[Attempt, Wait]  # noqa: UP007 - evaluated at import by Python 3.10 tools
+
+
+class Report:
+    """What was done for one call; `response.polvo`, and `polvo` of an exception that came from below.
+
+    Args:
+        method: HTTP method.
+        host: Host and port, without path or query.
+        entries: Everything that was performed, in order.
+        note: Why the call ended as it did, or an empty string.
+    """
+
+    __slots__ = ("entries", "host", "method", "note")
+
+    def __init__(self, method: str, host: str, entries: Sequence[Entry], note: str = "") -> None:
+        self.method = method
+        self.host = host
+        self.entries = entries
+        self.note = note
+
+    @property
+    def attempts(self) -> list[Attempt]:
+        """The attempts, first to last."""
+        return [entry for entry in self.entries if isinstance(entry, Attempt)]
+
+    @property
+    def waits(self) -> list[Wait]:
+        """The pauses between them."""
+        return [entry for entry in self.entries if isinstance(entry, Wait)]
+
+    @property
+    def waited(self) -> float:
+        """Seconds spent in pauses."""
+        return sum(wait.seconds for wait in self.waits)
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds of the whole call: attempts and pauses."""
+        return sum(entry.seconds for entry in self.entries)
+
+    def __str__(self) -> str:
+        lines = [f"{self.method} {self.host}: {self.summary()}"]
+        lines += [f"  {entry}" for entry in self.entries]
+        return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        return f"<Report {self.method} {self.host}: {self.summary()}>"
+
+    def summary(self) -> str:
+        """One line: how many attempts, how long, how much of it waiting, and the note."""
+        count = len(self.attempts)
+        text = f"{count} attempt{'' if count == 1 else 's'} in {self.elapsed:.3f} s"
+        if self.waited:
+            text += f", {self.waited:.3f} s of it waiting"
+        return f"{text}; {self.note}" if self.note else text

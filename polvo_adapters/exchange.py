@@ -1,0 +1,157 @@
+"""One attempt through a `requests` adapter: what `Send` means in the synchronous world.
+
+Theory of operation. The body is put back to where it stood before the first attempt, the caller's timeout is cut
+to what is left of the deadline, and the wrapped adapter sends. Where the caller did not ask for a stream the body
+is read here, and not above the adapter as `requests.Session` would, so that a body that breaks off or drips
+belongs to the attempt. The body of a redirect is left to the session, which forgives errors in it.
+
+Exceptions become outcomes together with what they mean: may the server have seen the request, did somebody stop
+waiting, can a repeat help.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import requests
+from requests.adapters import BaseAdapter
+from urllib3.util import Timeout
+
+from polvo_adapters import connections
+from polvo_adapters.clock import Clock
+from polvo_adapters.errors import DeadlineExceeded, ReplayError
+from polvo_adapters.failures import classify
+from polvo_adapters.flow import Body, Outcome, Send
+from polvo_adapters.response import Response
+
+_AS_IT_IS = (bytes, str, bytearray, memoryview, list, tuple)
+
+
+class Exchange:
+    """Sends one prepared request, each time it is asked to.
+
+    Args:
+        send: `send` of the adapter below.
+        below: The adapter below, asked for its connection pool where there is a deadline.
+        request: The prepared request.
+        keywords: stream, timeout, verify, cert and proxies, as `Session.send` gives them.
+        clock: Time.
+    """
+
+    __slots__ = ("_below", "_clock", "_keywords", "_position", "_request", "_response", "_send", "_sent", "body")
+
+    def __init__(
+        self,
+        send: Callable[..., requests.Response],
+        below: BaseAdapter,
+        request: requests.PreparedRequest,
+        keywords: dict[str, Any],
+        clock: Clock,
+    ) -> None:
+        self._send = send
+        self._below = below
+        self._request = request
+        self._keywords = keywords
+        self._clock = clock
+        self._sent = False
+        self._response: requests.Response | None = None
+        self.body, self._position = _body(request.body)
+
+    def send(self, effect: Send) -> Outcome:
+        """Make one attempt and return what came of it."""
+        clock, deadline = self._clock, effect.call.deadline
+        started = clock.now()
+        try:
+            if self._sent:
+                self._again()
+            self._sent = True
+            if deadline is None:
+                response = self._send(self._request, **self._keywords)
+            else:
+                response = self._send_until(deadline, deadline - started)
+            self._response = response
+            _dress(response, clock.now() - started, deadline, clock)
+            if not self._keywords["stream"] and not response.is_redirect:
+                response.content  # noqa: B018 - reads the body, which the response then keeps
+        except Exception as error:  # noqa: BLE001 - whatever it is, the flow is told and the caller gets it
+            self.discard()
+            return Outcome(
+                error=error, failure=classify(error), started=started, now=clock.now(), wall=clock.wall()
+            )
+        return Outcome(
+            response, response.status_code, response.headers, None, None, started, clock.now(), clock.wall()
+        )
+
+    def discard(self) -> None:
+        """Close the response of the last attempt, so that its connection is free or gone."""
+        response, self._response = self._response, None
+        if response is not None:
+            response.close()
+
+    def _again(self) -> None:
+        self.discard()
+        if self._position is None:
+            return
+        try:
+            self._request.body.seek(self._position)  # type: ignore[union-attr]
+        except (OSError, ValueError) as error:
+            message = "the body could not be rewound, so that the request was not sent again"
+            raise ReplayError(message, request=self._request) from error
+
+    def _send_until(self, deadline: float, left: float) -> requests.Response:
+        if left <= 0:
+            raise DeadlineExceeded("the deadline is over before the attempt began", request=self._request)
+        keywords = dict(self._keywords, timeout=_cut(self._keywords["timeout"], left))
+        with connections.deadline(deadline, self._clock, self._pool()):
+            return self._send(self._request, **keywords)
+
+    def _pool(self) -> Any:
+        """Return the pool that the adapter below is about to use, or None where it has none to show."""
+        find = getattr(self._below, "get_connection_with_tls_context", None)
+        if find is None:
+            return None
+        keywords = self._keywords
+        try:
+            return find(self._request, keywords["verify"], proxies=keywords["proxies"], cert=keywords["cert"])
+        except Exception:  # noqa: BLE001 - `send` runs into the same error and says it better
+            return None
+
+
+def _body(body: Any) -> tuple[Body, int | None]:
+    """Tell whether a body can be sent again, and from where."""
+    if body is None:
+        return "none", None
+    if isinstance(body, _AS_IT_IS):
+        return "replayable", None
+    try:
+        if not getattr(body, "seekable", lambda: hasattr(body, "seek"))():
+            return "once", None
+        return "replayable", body.tell()
+    except (AttributeError, OSError, ValueError):
+        return "once", None
+
+
+def _cut(timeout: Any, left: float) -> Any:
+    """Shorten a timeout, in any form that `requests` takes, to the time left; leave to it what it would refuse."""
+    if timeout is None:
+        return left
+    if isinstance(timeout, (int, float)):
+        return min(timeout, left)
+    if isinstance(timeout, tuple) and len(timeout) == 2:
+        return tuple(_cut(part, left) for part in timeout)
+    if isinstance(timeout, Timeout):
+        total = min(timeout.total, left) if isinstance(timeout.total, (int, float)) else left
+        return Timeout(total=total, connect=timeout._connect, read=timeout._read)
+    return timeout
+
+
+def _dress(response: requests.Response, seconds: float, deadline: float | None, clock: Clock) -> None:
+    """Give a plain response the abilities of ours; leave a class that somebody else chose."""
+    if type(response) is requests.Response:
+        response.__class__ = Response
+    if isinstance(response, Response):
+        response.keep_elapsed(timedelta(seconds=seconds))
+        if deadline is not None:
+            response.keep_deadline(deadline, clock)

@@ -1,0 +1,74 @@
+"""What the exceptions of `requests` and urllib3 mean to a policy.
+
+The question that matters most is whether the server may have seen the request. Only three things prove that it
+has not: no connection came about, connecting took too long, or the proxy could not be reached. Everything else,
+a reset while the request was being written included, counts as seen.
+"""
+
+from __future__ import annotations
+
+import builtins
+import ssl
+
+from requests import exceptions as errors
+from urllib3.exceptions import NewConnectionError, ProtocolError, ReadTimeoutError
+from urllib3.exceptions import TimeoutError as PoolTimeout
+
+from polvo_adapters.errors import DeadlineExceeded
+from polvo_adapters.flow import (
+    CONNECT,
+    CONNECT_TIMEOUT,
+    DISCONNECTED,
+    EXPIRED,
+    READ_TIMEOUT,
+    REFUSED,
+    TRUNCATED,
+    Failure,
+)
+
+
+def classify(error: BaseException) -> Failure:
+    """Tell what an exception from a `requests` adapter means; what nobody knows is REFUSED, and not retried."""
+    for kind, failure in _MEANINGS:
+        if isinstance(error, kind):
+            return failure
+    if isinstance(error, errors.SSLError):
+        return DISCONNECTED if isinstance(_root(error), ssl.SSLEOFError) else REFUSED
+    if isinstance(error, errors.ConnectionError):
+        return _meaning_of_connection_error(_root(error))
+    return REFUSED
+
+
+_MEANINGS: tuple[tuple[type[BaseException], Failure], ...] = (
+    (DeadlineExceeded, EXPIRED),
+    (errors.ConnectTimeout, CONNECT_TIMEOUT),
+    (errors.ProxyError, CONNECT),
+    (errors.Timeout, READ_TIMEOUT),
+    (errors.ChunkedEncodingError, TRUNCATED),
+    # Adapters that are not built on urllib3, or let its errors through.
+    (PoolTimeout, READ_TIMEOUT),
+    (ProtocolError, DISCONNECTED),
+    (builtins.TimeoutError, READ_TIMEOUT),
+    (builtins.ConnectionError, DISCONNECTED),
+)
+
+
+def _meaning_of_connection_error(root: BaseException | None) -> Failure:
+    if isinstance(root, NewConnectionError):
+        return CONNECT
+    if isinstance(root, ReadTimeoutError):
+        return READ_TIMEOUT
+    return DISCONNECTED
+
+
+def _root(error: BaseException) -> BaseException | None:
+    """Return the innermost cause that urllib3 keeps in `reason`, or `requests` in the first argument."""
+    root: BaseException | None = None
+    for _ in range(8):
+        cause = getattr(error, "reason", None) or (error.args[0] if error.args else None)
+        if not isinstance(cause, BaseException):
+            break
+        root = error = cause
+        if isinstance(root, (NewConnectionError, ReadTimeoutError)):
+            break
+    return root

@@ -1,0 +1,221 @@
+"""The contract between policies and shells, whole.
+
+A **policy** says in which order things happen to one logical call, as a generator called a *flow*. A flow
+performs nothing. It yields an *effect*, and the shell that drives it performs the effect and sends the answer in:
+
+    effect                  the shell performs                              and sends in
+    ----------------------  ----------------------------------------------  ---------------------------------
+    Send(call)              one attempt at the call                         Outcome
+    Sleep(low, high, why)   a wait of a random length in [low, high]        the seconds waited, a float
+    Decide(events)          the events, put to state machines in a store    their verdicts, a tuple
+
+and returns an Outcome at its end. A flow never reads a clock, a random source, the environment or a socket:
+that is why the same flow runs under threads, under asyncio and inside a simulation, and why a test can step it
+by hand (`next(flow)`, `flow.send(outcome)`).
+
+**Policies nest.** `policy.flow(call, proceed)` receives the call and `proceed`, which makes the flow of
+everything further inside; `yield from proceed(call)` runs it once, and a policy may run it any number of times,
+or hand it a changed call. The innermost `proceed` is `attempt`, which yields Send. `compose` nests policies.
+
+**Outcomes are values.** An attempt that raised is an Outcome that holds the exception in `error` and what it
+means in `failure`. Nothing is thrown into a flow. When the flow ends with an error the shell raises the very
+exception that came from below, or the one that a policy put in its place.
+
+**What a shell owes a flow.** All times in `Call` and `Outcome` come from one clock that only moves forward,
+except `wall`, which is Unix time and only serves to read dates in headers. An attempt never lasts beyond
+`call.deadline`. The body of a repeated attempt is rewound; a body that can be read once (`body == "once"`) is
+sent once, and a policy that would need it again says so (ReplayError). A flow that sleeps or sends after an
+attempt has given up the response of that attempt: the shell closes it first. Whatever ends the drive (a return,
+Ctrl-C, a cancelled task), the shell closes the flow; a flow therefore never yields in a `finally`, and what must
+be given back is a lease that expires in its store.
+
+**State** that outlives a call lives in a store, as plain numbers moved by pure machines; see
+`polvo_adapters.stores.base`.
+
+Effects are NamedTuples and dispatched by `type(effect) is Send`: this is the hot path of every call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping, Sequence
+from functools import lru_cache, partial
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, Union
+from urllib.parse import urlsplit
+
+Body: TypeAlias = Literal["none", "replayable", "once"]
+
+_NO_HEADERS: Mapping[str, str] = {}
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+class Failure(NamedTuple):
+    """What an exception means to a policy.
+
+    Attributes:
+        name: For people and logs, the same in every shell.
+        sent: Whether any part of the request may have reached the server.
+        timeout: Whether somebody stopped waiting.
+        transient: Whether sending again may help at all.
+    """
+
+    name: str
+    sent: bool
+    timeout: bool = False
+    transient: bool = True
+
+
+CONNECT = Failure("no connection", sent=False)
+CONNECT_TIMEOUT = Failure("connect timeout", sent=False, timeout=True)
+READ_TIMEOUT = Failure("read timeout", sent=True, timeout=True)
+DISCONNECTED = Failure("disconnected", sent=True)
+TRUNCATED = Failure("truncated body", sent=True)
+EXPIRED = Failure("deadline", sent=True, timeout=True, transient=False)
+REFUSED = Failure("refused", sent=True, transient=False)
+"""A bad URL, a bad certificate, or an error that nobody here knows: the only one that tells nothing of `sent`."""
+
+FAILURES = frozenset(failure.name for failure in (CONNECT, CONNECT_TIMEOUT, READ_TIMEOUT, DISCONNECTED, TRUNCATED))
+"""Names of the failures that a repeat may cure."""
+
+
+class Call(NamedTuple):
+    """One logical call, as policies see it.
+
+    Attributes:
+        method: Upper-case HTTP method.
+        url: Absolute URL.
+        body: Whether the body can be sent again: "none", "replayable" or "once".
+        started: When the call began, in seconds of the shell's clock.
+        deadline: When it must be over, on the same clock, or None.
+        idempotent: Whether the user declared it safe to send again, whatever the method.
+    """
+
+    method: str
+    url: str
+    body: Body = "none"
+    started: float = 0.0
+    deadline: float | None = None
+    idempotent: bool = False
+
+    @property
+    def origin(self) -> str:
+        """Scheme, host and port (RFC 6454), the default port left out: what state is keyed by."""
+        return origin(self.url)
+
+    @property
+    def host(self) -> str:
+        """Host and port, for messages."""
+        return self.origin.partition("://")[2] or self.url
+
+
+def origin(url: str) -> str:
+    """Return scheme, host and port of a URL in lower case, without credentials and default port (RFC 6454)."""
+    end = url.find("/", url.find("://") + 3)
+    return _origin(url if end < 0 else url[:end])
+
+
+@lru_cache(maxsize=1024)
+def _origin(prefix: str) -> str:
+    try:
+        parts = urlsplit(prefix)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        return prefix
+    if ":" in host:
+        host = f"[{host}]"
+    suffix = "" if port is None or port == _DEFAULT_PORTS.get(parts.scheme) else f":{port}"
+    return f"{parts.scheme}://{host}{suffix}"
+
+
+class Outcome(NamedTuple):
+    """What came of an attempt, or of the whole call.
+
+    Attributes:
+        response: The shell's own response object, or None.
+        status: Its status, or 0.
+        headers: Its headers; names are looked up in lower case.
+        error: The exception, or None.
+        failure: What the exception means, or None.
+        started: When the attempt began.
+        now: When it was over.
+        wall: Unix time at its end.
+        note: Why the call ended like this, where a policy has something to say.
+    """
+
+    response: Any = None  # each shell has a response class of its own
+    status: int = 0
+    headers: Mapping[str, str] = _NO_HEADERS
+    error: BaseException | None = None
+    failure: Failure | None = None
+    started: float = 0.0
+    now: float = 0.0
+    wall: float = 0.0
+    note: str = ""
+
+
+class Send(NamedTuple):
+    """Effect: make one attempt at the call. Answer: its Outcome."""
+
+    call: Call
+
+
+class Sleep(NamedTuple):
+    """Effect: wait between `low` and `high` seconds, drawn evenly. Answer: the seconds waited."""
+
+    low: float
+    high: float
+    why: str
+
+
+class Machine(Protocol):
+    """State that outlives a call: a pure, total function over plain values.
+
+    `transition` returns the new state and a verdict. The verdict False refuses: then none of the events that
+    were put to the store together with it leaves a trace.
+    """
+
+    @property
+    def initial(self) -> Any:
+        """State of a key that the store has not seen; a plain, picklable value."""
+
+    def transition(self, state: Any, event: Any, now: float) -> tuple[Any, Any]:
+        """Return the state after `event` at `now`, and the verdict for the flow that asked."""
+
+
+class Event(NamedTuple):
+    """One event for one machine; the store keeps a state per key."""
+
+    machine: Machine
+    key: str
+    event: Any
+
+
+class Decide(NamedTuple):
+    """Effect: put events to their machines, all or nothing. Answer: the verdicts in the same order."""
+
+    events: Sequence[Event]
+
+
+Effect: TypeAlias = Union[Send, Sleep, Decide]  # noqa: UP007 - evaluated at import by Python 3.10 tools
+Flow: TypeAlias = Generator[Effect, Any, Outcome]
+Proceed: TypeAlias = Callable[[Call], Flow]
+
+
+class Policy(Protocol):
+    """An immutable value that knows the order of things for one concern."""
+
+    def flow(self, call: Call, proceed: Proceed) -> Flow:
+        """Yield what has to happen, and return how the call ended."""
+
+
+def attempt(call: Call) -> Flow:
+    """Send the call once: the innermost flow."""
+    outcome: Outcome = yield Send(call)
+    return outcome
+
+
+def compose(policies: Sequence[Policy]) -> Proceed:
+    """Nest policies, the first outermost, into one function that makes the flow of a call."""
+    proceed: Proceed = attempt
+    for policy in reversed(policies):
+        proceed = partial(policy.flow, proceed=proceed)
+    return proceed

@@ -1,0 +1,1 @@
+"""The policies: frozen values that know the order of things, without clock, I/O, threads or randomness."""

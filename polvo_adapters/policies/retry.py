@@ -1,0 +1,300 @@
+"""When a call is made again, and after how long.
+
+Theory of operation. After every attempt the flow asks four questions, and the first answer that is no ends the
+call with the outcome at hand:
+
+    1. Did it fail in a way that a repeat may cure?     statuses, exceptions, the server's own verdict headers
+    2. Is a repeat safe?                                 see below
+    3. Is there time?                                    `max_attempts`, the deadline, `retry_after_cap`
+    4. Can the destination take it?                      the retry budget of its origin
+
+A repeat is safe if the method is idempotent (RFC 9110 section 9.2.2) or was declared so; or the request was
+certainly never sent; or the server said that it did not process it (429, or 503 with Retry-After). A body that
+can be read once is not sent twice: where everything else calls for a repeat, ReplayError says why there is none.
+A request that was never sent has not touched its body, so that even a one-shot body may go out then.
+
+The wait is the server's Retry-After, plus jitter and never less; else exponential backoff, with jitter before
+the first retry too. Jitter: "full" draws from [0, c], "equal" from [c/2, c], "decorrelated" from [base, 3 times
+the last wait], where c = min(cap, base * multiplier ** (retry - 1)). (M. Brooker, "Exponential Backoff And
+Jitter", AWS Architecture Blog, 2015.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Generator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from polvo_adapters import headers
+from polvo_adapters.errors import ReplayError, RetriesExhaustedError
+from polvo_adapters.flow import (
+    CONNECT,
+    CONNECT_TIMEOUT,
+    DISCONNECTED,
+    EXPIRED,
+    READ_TIMEOUT,
+    REFUSED,
+    TRUNCATED,
+    Call,
+    Decide,
+    Effect,
+    Event,
+    Failure,
+    Flow,
+    Outcome,
+    Proceed,
+    Sleep,
+)
+from polvo_adapters.policies import validate
+from polvo_adapters.policies.budget import Deposit, RetryBudget, Spend
+from polvo_adapters.policies.deadline import exceeded
+
+if TYPE_CHECKING:
+    from urllib3 import Retry
+
+__all__ = ["IDEMPOTENT_METHODS", "ExponentialBackoff", "RetryBudget"]
+
+IDEMPOTENT_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
+"""Methods that may be repeated although the server may have acted (RFC 9110 section 9.2.2)."""
+
+_JITTERS = ("full", "equal", "decorrelated", "none")
+_DEPOSIT = Deposit()
+_BUDGET = RetryBudget()
+_CONNECTING = (CONNECT.name, CONNECT_TIMEOUT.name)
+_READING = (READ_TIMEOUT.name, DISCONNECTED.name, TRUNCATED.name)
+_RETRY_AFTER_MAX = 6 * 3600.0  # urllib3's own, of the releases before it became an attribute
+
+
+class _Cause(NamedTuple):
+    """Why a repeat would make sense."""
+
+    why: str
+    processed: bool
+    retry_after: float | None = None
+    timeout: bool = False
+
+
+@dataclass(frozen=True)
+class ExponentialBackoff:
+    """Send a call again when that is safe and may help, with growing, random waits.
+
+    Args:
+        max_attempts: How often the request is sent at most, the first time included.
+        retry_on: Statuses to retry.
+        base: Upper bound of the first wait, in seconds.
+        cap: Upper bound of every wait, in seconds, where the server does not name one.
+        multiplier: Growth of that bound from retry to retry.
+        jitter: "full", "equal", "decorrelated" or "none".
+        budget: Bound on retries per origin, or None for no bound.
+        methods: Methods that are safe to repeat although the server may have processed the request; None
+            declares every method safe. Other methods are repeated only when the request was certainly not
+            processed.
+        exceptions: What to retry where there was no answer: exception classes, or the names that all shells
+            share: "no connection", "connect timeout", "read timeout", "disconnected", "truncated body". None
+            means these five.
+        retry_after_on: Statuses to retry only where the server names a Retry-After.
+        retry_after_cap: Longest Retry-After to obey, in seconds; a longer one ends the call at once with the
+            response, never with an early retry.
+        raise_on_status: Raise RetriesExhaustedError, a `requests.RetryError`, where the attempts are used up by
+            statuses, as urllib3's `Retry` does; by default the last response is returned.
+
+    Raises:
+        ValueError: A value is out of range; the message names it.
+    """
+
+    max_attempts: int = 3
+    retry_on: Collection[int] = frozenset({429, 500, 502, 503, 504})
+    base: float = 0.5
+    cap: float = 30.0
+    multiplier: float = 2.0
+    jitter: Literal["full", "equal", "decorrelated", "none"] = "full"
+    budget: RetryBudget | None = _BUDGET
+    methods: Collection[str] | None = IDEMPOTENT_METHODS
+    exceptions: Collection[type[BaseException] | str] | None = None
+    retry_after_on: Collection[int] = frozenset({413, 429, 503})
+    retry_after_cap: float = 120.0
+    raise_on_status: bool = False
+
+    def __post_init__(self) -> None:
+        validate.count(self, "max_attempts", 1)
+        validate.number(self, "base", 0)
+        validate.number(self, "cap", 0)
+        validate.number(self, "multiplier", 1)
+        validate.number(self, "retry_after_cap", 0, infinite=True)
+        validate.choice(self, "jitter", _JITTERS)
+        for field in ("retry_on", "retry_after_on"):
+            object.__setattr__(self, field, validate.statuses(self, field))
+        validate.instance(self, "budget", RetryBudget)
+        object.__setattr__(self, "methods", validate.methods(self, "methods"))
+        object.__setattr__(self, "exceptions", validate.exceptions(self, "exceptions"))
+
+    def flow(self, call: Call, proceed: Proceed) -> Flow:
+        """Run the call, and run it again while the four questions of this module are answered by yes."""
+        attempts, waited = 1, 0.0
+        while True:
+            outcome = yield from proceed(call)
+            if outcome.failure is None and outcome.status < 400 and outcome.status not in self.retry_on:
+                break
+            step = yield from self._next(call, outcome, attempts, waited)
+            if type(step) is Outcome:
+                outcome = step
+                break
+            waited = yield step  # type: ignore[misc]
+            attempts += 1
+        if self.budget is not None:
+            yield Decide((Event(self.budget, _key(call), _DEPOSIT),))
+        return outcome
+
+    def _next(
+        self, call: Call, outcome: Outcome, attempts: int, waited: float
+    ) -> Generator[Effect, Any, Sleep | Outcome]:
+        """Return the wait before another attempt, or how the call ends."""
+        cause = self._cause(outcome)
+        if cause is None:
+            return outcome
+        if cause.processed and not self._safe(call):
+            return outcome._replace(note=f"{call.method} is not repeated: the server may have processed it")
+        ending = self._ending(call, outcome, cause, attempts)
+        if ending is not None:
+            return ending
+        if self.budget is not None:
+            verdicts = yield Decide((Event(self.budget, _key(call), Spend(_cost(self.budget, cause))),))
+            if not verdicts[0]:
+                return outcome._replace(note="the retry budget is used up")
+        return self._sleep(call, outcome, cause, attempts, waited)
+
+    def _cause(self, outcome: Outcome) -> _Cause | None:
+        failure = outcome.failure
+        if failure is not None:
+            wanted = self._wanted(outcome.error, failure)
+            return _Cause(failure.name, failure.sent, None, failure.timeout) if wanted else None
+        delay = headers.retry_after(outcome.headers, outcome.wall)
+        verdict = headers.should_retry(outcome.headers) if outcome.status >= 400 else None
+        if verdict is None:
+            verdict = outcome.status in self.retry_on or (
+                delay is not None and outcome.status in self.retry_after_on
+            )
+        if not verdict:
+            return None
+        unprocessed = outcome.status == 429 or (outcome.status == 503 and delay is not None)
+        why = str(outcome.status) if delay is None else f"{outcome.status}, Retry-After {delay:g} s"
+        return _Cause(why, not unprocessed, delay)
+
+    def _wanted(self, error: BaseException | None, failure: Failure) -> bool:
+        if self.exceptions is None or failure is EXPIRED:
+            return failure.transient
+        return any(
+            failure.name == kind if isinstance(kind, str) else isinstance(error, kind) for kind in self.exceptions
+        )
+
+    def _safe(self, call: Call) -> bool:
+        return call.idempotent or self.methods is None or call.method in self.methods
+
+    def _ending(self, call: Call, outcome: Outcome, cause: _Cause, attempts: int) -> Outcome | None:
+        """Return how the call ends for want of attempts, body or time, or None where nothing is wanting."""
+        if attempts >= self.max_attempts:
+            return self._exhausted(call, outcome, attempts)
+        if call.body == "once" and (outcome.failure is None or outcome.failure.sent):
+            return _unreplayable(call, outcome, cause, attempts)
+        delay = cause.retry_after
+        if call.deadline is not None:
+            left = call.deadline - outcome.now
+            if delay is not None and delay >= left:
+                reason = f"{cause.why}, but only {max(left, 0):.3g} s are left before the deadline"
+                return exceeded(call, outcome, reason, delay)
+            if left <= 0:
+                return outcome._replace(note="the deadline leaves no time for another attempt")
+        if delay is not None and delay > self.retry_after_cap:
+            note = f"Retry-After of {delay:g} s is longer than retry_after_cap, {self.retry_after_cap:g} s"
+            return outcome._replace(note=note)
+        return None
+
+    def _exhausted(self, call: Call, outcome: Outcome, attempts: int) -> Outcome:
+        note = f"gave up after {attempts} attempts" if attempts > 1 else ""
+        if outcome.failure is None and self.raise_on_status:
+            error = RetriesExhaustedError(
+                f"{call.method} {call.host}: still {outcome.status} after {attempts} attempts; "
+                "the last answer is in `response`",
+                response=outcome.response,
+                host=call.host,
+                attempts=attempts,
+            )
+            return outcome._replace(error=error, failure=REFUSED, note=note)
+        return outcome._replace(note=note)
+
+    def _sleep(self, call: Call, outcome: Outcome, cause: _Cause, retry: int, waited: float) -> Sleep:
+        low, high = self._backoff(retry, waited)
+        if cause.retry_after:
+            jitter = min(self.base, high) if self.jitter != "none" else 0.0
+            low, high = cause.retry_after, cause.retry_after + jitter
+        if call.deadline is None:
+            return Sleep(low, high, cause.why)
+        # The wait is for the sake of the attempt after it: that gets at least half of the time left.
+        half = (call.deadline - outcome.now) / 2
+        if cause.retry_after is None:
+            low = min(low, half)
+        return Sleep(low, min(high, max(low, half)), cause.why)
+
+    def _backoff(self, retry: int, waited: float) -> tuple[float, float]:
+        """Bounds of the wait before a retry, counted from 1, after the wait before it."""
+        if self.jitter == "decorrelated":
+            return min(self.base, self.cap), min(self.cap, 3 * max(self.base, waited))
+        try:
+            ceiling = min(self.cap, self.base * float(self.multiplier) ** (retry - 1))
+        except OverflowError:
+            ceiling = self.cap
+        low = {"full": 0.0, "equal": ceiling / 2, "none": ceiling}[self.jitter]
+        return low, ceiling
+
+    @classmethod
+    def from_urllib3(cls, retry: Retry) -> ExponentialBackoff:
+        """Translate a urllib3 `Retry`: same attempts, statuses, methods and schedule.
+
+        It differs where urllib3 does harm: an empty `allowed_methods` means no method instead of every method,
+        one-shot bodies are not sent again, malformed Retry-After headers are ignored, and there is a budget.
+
+        Args:
+            retry: The object, as given to `HTTPAdapter(max_retries=...)`. A count of 0 or False for `connect`,
+                `read` or `status` switches that kind off; other counts of its own kind are not kept, `total` is.
+
+        Returns:
+            The policy.
+        """
+        kinds = (retry.connect, retry.read, retry.status)
+        total = retry.total if retry.total is not None else max((kind or 0 for kind in kinds), default=0)
+        connect, read, status = (kind is None or kind > 0 for kind in kinds)
+        honoured = retry.RETRY_AFTER_STATUS_CODES if retry.respect_retry_after_header else ()
+        return cls(
+            max_attempts=int(total) + 1,
+            retry_on=retry.status_forcelist if status else (),
+            retry_after_on=honoured if status else (),
+            base=float(retry.backoff_factor),
+            cap=float(retry.backoff_max),
+            jitter="full" if retry.backoff_jitter else "none",
+            methods=retry.allowed_methods,
+            exceptions=_CONNECTING * connect + _READING * read,
+            retry_after_cap=float(getattr(retry, "retry_after_max", _RETRY_AFTER_MAX)),
+            raise_on_status=retry.raise_on_status,
+        )
+
+
+def _cost(budget: RetryBudget, cause: _Cause) -> float:
+    if cause.timeout:
+        return budget.timeout_cost
+    return 1.0 if cause.retry_after is None else budget.throttle_cost
+
+
+def _unreplayable(call: Call, outcome: Outcome, cause: _Cause, attempts: int) -> Outcome:
+    error = ReplayError(
+        f"{call.method} {call.host}: {cause.why}, and the body can be read only once, so that the request was not "
+        "sent again; pass bytes or a seekable file, or set max_attempts=1 for this call",
+        response=outcome.response,
+        host=call.host,
+        attempts=attempts,
+    )
+    error.__cause__ = outcome.error
+    return outcome._replace(error=error, failure=REFUSED)
+
+
+def _key(call: Call) -> str:
+    return "retry budget " + call.origin

@@ -1,0 +1,68 @@
+"""A `requests.Response` that tells what was done to get it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import requests
+
+from polvo_adapters.clock import Clock
+from polvo_adapters.errors import DeadlineExceeded
+from polvo_adapters.events import Report
+
+
+class Response(requests.Response):
+    """What a mounted adapter returns: a `requests.Response` in everything, and two things more.
+
+    Attributes:
+        polvo: The Report of the call: attempts, waits and why. It survives pickling.
+        elapsed: As `requests` documents it, the time from sending to headers, of the last attempt alone. Waits
+            between attempts are not hidden in it; `polvo.elapsed` has the whole.
+    """
+
+    __attrs__ = [*requests.Response.__attrs__, "polvo"]
+
+    polvo: Report | None = None
+    _elapsed = timedelta(0)
+    _session_to_overwrite = False
+    _deadline: tuple[float, Clock] | None = None
+
+    @property
+    def elapsed(self) -> timedelta:
+        """Time from sending the last attempt to the arrival of its headers."""
+        return self._elapsed
+
+    @elapsed.setter
+    def elapsed(self, value: timedelta) -> None:
+        # Session.send measures around the adapter, waits and body included, and assigns that once.
+        if not self._session_to_overwrite:
+            self._elapsed = value
+        self._session_to_overwrite = False
+
+    def keep_elapsed(self, value: timedelta) -> None:
+        """Set `elapsed` so that the session's own measurement does not replace it."""
+        self._elapsed, self._session_to_overwrite = value, True
+
+    def keep_deadline(self, deadline: float, clock: Clock) -> None:
+        """Let reading the body past the deadline raise DeadlineExceeded instead of a time-out."""
+        self._deadline = (deadline, clock)
+
+    def iter_content(self, *args: Any, **keywords: Any) -> Iterator[Any]:
+        """Iterate over the body, as `requests.Response.iter_content` does, within the deadline of the call.
+
+        Raises:
+            DeadlineExceeded: The time of the call is up.
+        """
+        chunks = super().iter_content(*args, **keywords)
+        return chunks if self._deadline is None else self._until_deadline(chunks, *self._deadline)
+
+    def _until_deadline(self, chunks: Iterator[Any], deadline: float, clock: Clock) -> Iterator[Any]:
+        try:
+            yield from chunks
+        except requests.ConnectionError as error:
+            if clock.now() < deadline:
+                raise
+            message = "the deadline is over and the body is not complete; allow a longer deadline, or ask for less"
+            raise DeadlineExceeded(message, request=self.request, response=self) from error

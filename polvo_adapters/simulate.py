@@ -1,0 +1,193 @@
+"""Virtual time: a clock for tests, scripted servers, and a simulation that runs the very flows that ship.
+
+    server = Script([Reply(503, {"retry-after": "2"}, seconds=0.1), Reply(200)])
+    simulation = Simulation(server, seed=1)
+    calls = [simulation.call(compose([ExponentialBackoff()])) for _ in range(1000)]
+    simulation.run()
+
+Nothing sleeps. Events lie in a heap ordered by time and then by age, so that equal seeds give equal runs.
+"""
+
+from __future__ import annotations
+
+import heapq
+import random
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple, Protocol, TypeAlias, Union
+
+from polvo_adapters.drive.sim import drive
+from polvo_adapters.events import Entry
+from polvo_adapters.flow import EXPIRED, Call, Failure, Outcome, Proceed, Send
+from polvo_adapters.stores.base import Store
+from polvo_adapters.stores.memory import MemoryStore
+
+
+class VirtualClock:
+    """A clock that moves only when somebody sleeps on it, and chance that repeats itself.
+
+    It serves wherever a `polvo_adapters.clock.Clock` does, so that no test sleeps for real.
+
+    Args:
+        seed: Seed of the jitter.
+        wall: Unix time at the beginning, in seconds.
+    """
+
+    def __init__(self, seed: int = 0, wall: float = 1_700_000_000.0) -> None:
+        self._now = 0.0
+        self._wall = wall
+        self._random = random.Random(seed)
+        self.slept: list[float] = []
+
+    def now(self) -> float:
+        """Seconds since the beginning."""
+        return self._now
+
+    def wall(self) -> float:
+        """Virtual Unix time in seconds."""
+        return self._wall + self._now
+
+    def sleep(self, seconds: float) -> None:
+        """Move on by that much, and note it in `slept`."""
+        self.slept.append(seconds)
+        self.advance(seconds)
+
+    def advance(self, seconds: float) -> None:
+        """Move on by that much."""
+        self._now += seconds
+
+    def uniform(self, low: float, high: float) -> float:
+        """Draw a number evenly from [low, high]."""
+        return self._random.uniform(low, high)
+
+
+class Reply(NamedTuple):
+    """A scripted answer: status, headers, and how long the server takes."""
+
+    status: int
+    headers: Mapping[str, str] = {}
+    seconds: float = 0.0
+
+
+class Fault(NamedTuple):
+    """A scripted failure, and how long it takes to show."""
+
+    failure: Failure
+    seconds: float = 0.0
+
+
+Turn: TypeAlias = Union[Reply, Fault]  # noqa: UP007 - evaluated at import by Python 3.10 tools
+
+
+class Server(Protocol):
+    """Answers the attempts of a simulation."""
+
+    def reply(self, call: Call, now: float) -> Turn:
+        """Say what the server does with an attempt that begins now."""
+
+
+class Script:
+    """A server that does as it is told, turn by turn, and repeats the last turn for ever.
+
+    Args:
+        turns: What it does with the first attempt, the second, and so on.
+    """
+
+    def __init__(self, turns: Sequence[Turn]) -> None:
+        self._turns = list(turns)
+        self.received = 0
+
+    def reply(self, call: Call, now: float) -> Turn:  # noqa: ARG002 - a script does not look
+        """Return the next turn."""
+        turn = self._turns[min(self.received, len(self._turns) - 1)]
+        self.received += 1
+        return turn
+
+
+class Simulated:
+    """A call in a simulation: `entries` fill up as it goes on, `outcome` is set when it is over."""
+
+    def __init__(self) -> None:
+        self.entries: list[Entry] = []
+        self.outcome: Outcome | None = None
+
+
+class Simulation:
+    """Runs any number of overlapping calls against a server in virtual time.
+
+    Args:
+        server: What answers.
+        seed: Seed of all jitter.
+        store: Where state lives; by default in memory, on the virtual clock.
+    """
+
+    def __init__(self, server: Server, seed: int = 0, store: Store | None = None) -> None:
+        self.clock = VirtualClock(seed)
+        self.store = MemoryStore(now=self.clock.now) if store is None else store
+        self._server = server
+        self._events: list[tuple[float, int, Callable[[], None]]] = []
+        self._scheduled = 0
+
+    def call(
+        self,
+        stack: Proceed,
+        call: Call = Call("GET", "http://server.example/"),  # noqa: B008 - immutable
+        at: float = 0.0,
+    ) -> Simulated:
+        """Schedule a call.
+
+        Args:
+            stack: Makes the flow, as `compose` returns it.
+            call: The call; its `started` is set when it begins.
+            at: When it begins, in seconds from now.
+
+        Returns:
+            Where its story can be read after `run`.
+        """
+        simulated = Simulated()
+
+        def begin() -> None:
+            flow = stack(call._replace(started=self.clock.now()))
+            drive(flow, self, simulated.entries, over)
+
+        def over(outcome: Outcome) -> None:
+            simulated.outcome = outcome
+
+        self.after(at, begin)
+        return simulated
+
+    def run(self, until: float = float("inf")) -> None:
+        """Let virtual time pass until nothing is left to happen, or it is `until`."""
+        while self._events and self._events[0][0] <= until:
+            when, _, action = heapq.heappop(self._events)
+            self.clock.advance(when - self.clock.now())
+            action()
+
+    def after(self, seconds: float, action: Callable[[], None]) -> None:
+        """Run an action when that much virtual time has passed."""
+        self._scheduled += 1
+        heapq.heappush(self._events, (self.clock.now() + seconds, self._scheduled, action))
+
+    def uniform(self, low: float, high: float) -> float:
+        """Draw a number evenly from [low, high]."""
+        return self.clock.uniform(low, high)
+
+    def send(self, effect: Send, then: Callable[[Outcome], None]) -> None:
+        """Let the server answer, no later than the deadline of the call."""
+        started = self.clock.now()
+        turn = self._server.reply(effect.call, started)
+        deadline = effect.call.deadline
+        seconds = turn.seconds
+        if deadline is not None and started + seconds > deadline:
+            turn, seconds = Fault(EXPIRED), max(0.0, deadline - started)
+        self.after(seconds, lambda: then(self._outcome(turn, started)))
+
+    def _outcome(self, turn: Turn, started: float) -> Outcome:
+        now, wall = self.clock.now(), self.clock.wall()
+        if isinstance(turn, Fault):
+            error = SimulatedError(turn.failure.name)
+            return Outcome(error=error, failure=turn.failure, started=started, now=now, wall=wall)
+        return Outcome(status=turn.status, headers=turn.headers, started=started, now=now, wall=wall)
+
+
+class SimulatedError(Exception):
+    """What a simulated transport raises."""

@@ -1,0 +1,29 @@
+"""The contract of a store.
+
+A store keeps one plain state per key and moves it by the machine that comes with each event. It decides a batch
+of events atomically: no other decision sees a part of it, and where one verdict is False none of the batch leaves
+a trace. The store supplies `now`, so that everybody who shares it shares a clock. It forgets the keys that were
+not used for longest, so that it stays bounded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from polvo_adapters.flow import Event
+
+
+class Store(Protocol):
+    """Keeps the state of machines and moves it atomically."""
+
+    def decide(self, events: Sequence[Event]) -> tuple[Any, ...]:
+        """Put events to their machines.
+
+        Args:
+            events: Events of any machines and keys; a key may occur twice, and the second event then sees what
+                the first one did.
+
+        Returns:
+            The verdicts, in the order of the events. If any is False, no state has changed.
+        """

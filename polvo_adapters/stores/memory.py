@@ -1,0 +1,78 @@
+"""State in the memory of one process, moved under a lock that is never held across I/O.
+
+After a fork the child gets a fresh lock, because the parent's may have been held by a thread that the child does
+not have, and keeps the states. A pickled store comes back empty: its times mean nothing to another process.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from polvo_adapters.flow import Event
+
+_stores: weakref.WeakSet[MemoryStore] = weakref.WeakSet()
+
+
+class MemoryStore:
+    """Keep state in this process; the store of every adapter that is not given another.
+
+    Args:
+        max_keys: How many keys are kept; beyond that the one unused for longest goes.
+        now: Clock in seconds that only moves forward.
+
+    Raises:
+        ValueError: `max_keys` is not positive.
+    """
+
+    def __init__(self, max_keys: int = 10_000, now: Callable[[], float] = time.monotonic) -> None:
+        if max_keys < 1:
+            raise ValueError(f"MemoryStore(max_keys={max_keys!r}): max_keys must be a whole number of at least 1")
+        self._max_keys = max_keys
+        self._now = now
+        self._states: dict[str, Any] = {}
+        self._lock = threading.Lock()
+        _stores.add(self)
+
+    def decide(self, events: Sequence[Event]) -> tuple[Any, ...]:
+        """Put events to their machines, all or nothing; see `Store.decide`."""
+        with self._lock:
+            now, states = self._now(), self._states
+            moved: dict[str, Any] = {}
+            verdicts = []
+            refused = False
+            for machine, key, event in events:
+                state = moved[key] if key in moved else states.get(key, machine.initial)
+                moved[key], verdict = machine.transition(state, event, now)
+                verdicts.append(verdict)
+                refused = refused or verdict is False
+            if not refused:
+                self._keep(moved)
+            return tuple(verdicts)
+
+    def _keep(self, moved: dict[str, Any]) -> None:
+        states = self._states
+        for key, state in moved.items():
+            states.pop(key, None)  # re-inserted last: the order of a dict is the order of use
+            states[key] = state
+        while len(states) > self._max_keys:
+            del states[next(iter(states))]
+
+    def __len__(self) -> int:
+        return len(self._states)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (MemoryStore, (self._max_keys, self._now))
+
+
+def _after_fork_in_child() -> None:
+    for store in _stores:
+        store._lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
