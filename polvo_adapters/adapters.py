@@ -225,9 +225,7 @@ class ResilientAdapter(PolicyAdapter):
         if retry is True:
             retry = _nested_retry(inner) or _asked_retry(http_adapter_keywords.get("max_retries")) or True
         policies = standard(retry=retry, deadline=deadline)
-        super().__init__(
-            *policies, inner=inner, store=store, timeout=timeout, clock=clock, **http_adapter_keywords
-        )
+        super().__init__(*policies, inner=inner, store=store, timeout=timeout, clock=clock, **http_adapter_keywords)
 
 
 class RetryAdapter(PolicyAdapter):

@@ -13,7 +13,7 @@
     │   └── ServerError                 500 and above
     │       ├── ServerTimeoutError      408, 504
     │       └── ServiceUnavailableError 502, 503; `retry_after`
-    ├── RetriesExhaustedError           + requests.RetryError; only where `raise_on_status` was asked for
+    ├── RetriesExhaustedError           + requests.exceptions.RetryError; only where `raise_on_status` was asked for
     ├── DeadlineExceeded                + requests.Timeout; the call's total time is up, or a wait would overrun it
     │   └── RateLimitDeadlineExceeded   + RateLimitError; the quota frees only after the deadline
     ├── ReplayError                     + requests.exceptions.UnrewindableBodyError; the body cannot be sent again

@@ -23,7 +23,7 @@ from polvo_adapters import connections
 from polvo_adapters.clock import Clock
 from polvo_adapters.errors import DeadlineExceeded, ReplayError
 from polvo_adapters.failures import classify
-from polvo_adapters.flow import Body, Outcome, Send
+from polvo_adapters.flow import Body, Outcome, Send, at_deadline
 from polvo_adapters.response import Response
 
 _AS_IT_IS = (bytes, str, bytearray, memoryview, list, tuple)
@@ -77,12 +77,10 @@ class Exchange:
                 response.content  # noqa: B018 - reads the body, which the response then keeps
         except Exception as error:  # noqa: BLE001 - whatever it is, the flow is told and the caller gets it
             self.discard()
-            return Outcome(
-                error=error, failure=classify(error), started=started, now=clock.now(), wall=clock.wall()
-            )
-        return Outcome(
-            response, response.status_code, response.headers, None, None, started, clock.now(), clock.wall()
-        )
+            now = clock.now()
+            failure = at_deadline(classify(error), now, deadline)
+            return Outcome(error=error, failure=failure, started=started, now=now, wall=clock.wall())
+        return Outcome(response, response.status_code, response.headers, None, None, started, clock.now(), clock.wall())
 
     def discard(self) -> None:
         """Close the response of the last attempt, so that its connection is free or gone."""

@@ -11,9 +11,7 @@ from polvo_adapters.errors import PolvoError
 from polvo_adapters.events import Report
 
 
-def explained(
-    error: BaseException, report: Report, request: requests.PreparedRequest | None = None
-) -> BaseException:
+def explained(error: BaseException, report: Report, request: requests.PreparedRequest | None = None) -> BaseException:
     """Return the exception, with the report, and a note where there is something to tell.
 
     Args:

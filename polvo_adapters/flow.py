@@ -73,8 +73,18 @@ EXPIRED = Failure("deadline", sent=True, timeout=True, transient=False)
 REFUSED = Failure("refused", sent=True, transient=False)
 """A bad URL, a bad certificate, or an error that nobody here knows: the only one that tells nothing of `sent`."""
 
+# A socket may give up a moment before the time it was given; the clock that says so ticks in milliseconds.
+_TICK = 0.01
+
 FAILURES = frozenset(failure.name for failure in (CONNECT, CONNECT_TIMEOUT, READ_TIMEOUT, DISCONNECTED, TRUNCATED))
 """Names of the failures that a repeat may cure."""
+
+
+def at_deadline(failure: Failure, now: float, deadline: float | None) -> Failure:
+    """Return EXPIRED for a time-out that is the deadline's doing, and any other failure as it is."""
+    if deadline is not None and failure.timeout and now >= deadline - _TICK:
+        return EXPIRED
+    return failure
 
 
 class Call(NamedTuple):
@@ -119,6 +129,8 @@ def _origin(prefix: str) -> str:
         parts = urlsplit(prefix)
         host, port = parts.hostname or "", parts.port
     except ValueError:
+        return prefix
+    if not host:
         return prefix
     if ":" in host:
         host = f"[{host}]"

@@ -103,9 +103,7 @@ class Session(requests.Session):
             headers = {"Authorization": None, **(headers or {})}
         if timeout is _UNSET:
             timeout = self.timeout
-        return super().request(
-            method, url, params, data, headers, cookies, files, auth, timeout, *args, **keywords
-        )
+        return super().request(method, url, params, data, headers, cookies, files, auth, timeout, *args, **keywords)
 
     def send(self, request: requests.PreparedRequest, **keywords: Any) -> requests.Response:
         """Send a prepared request; arguments as for `requests.Session.send`."""

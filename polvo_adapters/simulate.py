@@ -17,7 +17,7 @@ from typing import NamedTuple, Protocol, TypeAlias, Union
 
 from polvo_adapters.drive.sim import drive
 from polvo_adapters.events import Entry
-from polvo_adapters.flow import EXPIRED, Call, Failure, Outcome, Proceed, Send
+from polvo_adapters.flow import EXPIRED, Call, Failure, Outcome, Proceed, Send, at_deadline
 from polvo_adapters.stores.base import Store
 from polvo_adapters.stores.memory import MemoryStore
 
@@ -179,13 +179,14 @@ class Simulation:
         seconds = turn.seconds
         if deadline is not None and started + seconds > deadline:
             turn, seconds = Fault(EXPIRED), max(0.0, deadline - started)
-        self.after(seconds, lambda: then(self._outcome(turn, started)))
+        self.after(seconds, lambda: then(self._outcome(turn, started, deadline)))
 
-    def _outcome(self, turn: Turn, started: float) -> Outcome:
+    def _outcome(self, turn: Turn, started: float, deadline: float | None) -> Outcome:
         now, wall = self.clock.now(), self.clock.wall()
         if isinstance(turn, Fault):
             error = SimulatedError(turn.failure.name)
-            return Outcome(error=error, failure=turn.failure, started=started, now=now, wall=wall)
+            failure = at_deadline(turn.failure, now, deadline)
+            return Outcome(error=error, failure=failure, started=started, now=now, wall=wall)
         return Outcome(status=turn.status, headers=turn.headers, started=started, now=now, wall=wall)
 
 

@@ -16,9 +16,7 @@ from typing import Any
 try:
     import httpx
 except ImportError as error:  # pragma: no cover - tested in an environment without httpx
-    raise ImportError(
-        "polvo_adapters.transports needs httpx: python -m pip install 'polvo_adapters[httpx]'"
-    ) from error
+    raise ImportError("polvo_adapters.transports needs httpx: python -m pip install 'polvo_adapters[httpx]'") from error
 
 from polvo_adapters.clock import SYSTEM, Clock
 from polvo_adapters.drive import aio, sync
@@ -39,6 +37,7 @@ from polvo_adapters.flow import (
     Outcome,
     Policy,
     Send,
+    at_deadline,
     compose,
 )
 from polvo_adapters.stores.base import Store
@@ -79,11 +78,11 @@ class _Exchange:
         self.reading = False
         self.response: httpx.Response | None = None
 
-    def outcome(self, started: float, error: BaseException | None = None) -> Outcome:
+    def outcome(self, started: float, error: BaseException | None = None, deadline: float | None = None) -> Outcome:
         """Put the end of an attempt into words."""
         now, wall, response = self.clock.now(), self.clock.wall(), self.response
         if error is not None:
-            failure = classify(error, reading=self.reading)
+            failure = at_deadline(classify(error, reading=self.reading), now, deadline)
             return Outcome(error=error, failure=failure, started=started, now=now, wall=wall)
         if response is None:
             raise TypeError("an attempt without response and without error")
@@ -111,11 +110,12 @@ class _SyncExchange(_Exchange):
         try:
             self.within(deadline)
             self.response = response = self.inner.handle_request(self.request)
+            response.request = self.request  # which httpx would set above; an error may want it
             if not self.stream:
                 self._read(response, deadline)
         except Exception as error:  # noqa: BLE001 - whatever it is, the flow is told and the caller gets it
             self.discard()
-            return self.outcome(started, error)
+            return self.outcome(started, error, deadline)
         return self.outcome(started)
 
     def _read(self, response: httpx.Response, deadline: float | None) -> None:
@@ -137,22 +137,23 @@ class _SyncExchange(_Exchange):
 class _AsyncExchange(_Exchange):
     async def send(self, effect: Send) -> Outcome:
         await self.discard()
-        started = self.clock.now()
+        started, deadline = self.clock.now(), effect.call.deadline
         try:
-            left = self.within(effect.call.deadline)
+            left = self.within(deadline)
             await asyncio.wait_for(self._attempt(), left)
         except asyncio.TimeoutError as cause:
             error = DeadlineExceeded("the deadline is over and the answer is not complete")
             error.__cause__ = cause
             await self.discard()
-            return self.outcome(started, error)
+            return self.outcome(started, error, deadline)
         except Exception as error:  # noqa: BLE001 - whatever it is, the flow is told and the caller gets it
             await self.discard()
-            return self.outcome(started, error)
+            return self.outcome(started, error, deadline)
         return self.outcome(started)
 
     async def _attempt(self) -> None:
         self.response = response = await self.inner.handle_async_request(self.request)
+        response.request = self.request  # which httpx would set above; an error may want it
         if self.stream:
             return
         self.reading = True

@@ -1,8 +1,7 @@
 """One limit on the time of the whole call.
 
 The policy only sets `Call.deadline`; whoever would wait looks at it first, and every shell keeps an attempt
-within it, body included. What is left to do here is to name the reason: a time-out that happened at the deadline
-was the deadline.
+within it, body included, and says EXPIRED where it cut one. What is left to do here is to say so to the caller.
 """
 
 from __future__ import annotations
@@ -12,9 +11,6 @@ from dataclasses import dataclass
 from polvo_adapters.errors import DeadlineExceeded, RateLimitDeadlineExceeded
 from polvo_adapters.flow import EXPIRED, Call, Flow, Outcome, Proceed
 from polvo_adapters.policies import validate
-
-# A socket may give up a moment before the time it was given; the clock that says so ticks in milliseconds.
-_TICK = 0.01
 
 
 @dataclass(frozen=True)
@@ -42,8 +38,7 @@ class Deadline:
         if call.deadline is not None and call.deadline < deadline:
             deadline = call.deadline
         outcome = yield from proceed(call._replace(deadline=deadline))
-        failure = outcome.failure
-        if failure is None or not failure.timeout or outcome.now < deadline - _TICK:
+        if outcome.failure is not EXPIRED:
             return outcome
         return exceeded(call, outcome, f"the deadline of {deadline - call.started:g} s is over")
 
@@ -64,9 +59,7 @@ def exceeded(call: Call, outcome: Outcome, reason: str, retry_after: float | Non
         return outcome  # said already, by a policy further inside
     kind = RateLimitDeadlineExceeded if outcome.status == 429 else DeadlineExceeded
     advice = (
-        "allow it a longer deadline, or ask for less"
-        if retry_after is None
-        else f"call again after {retry_after:g} s"
+        "allow it a longer deadline, or ask for less" if retry_after is None else f"call again after {retry_after:g} s"
     )
     error = kind(
         f"{call.method} {call.host}: {reason}; {advice}",

@@ -171,9 +171,7 @@ class ExponentialBackoff:
         delay = headers.retry_after(outcome.headers, outcome.wall)
         verdict = headers.should_retry(outcome.headers) if outcome.status >= 400 else None
         if verdict is None:
-            verdict = outcome.status in self.retry_on or (
-                delay is not None and outcome.status in self.retry_after_on
-            )
+            verdict = outcome.status in self.retry_on or (delay is not None and outcome.status in self.retry_after_on)
         if not verdict:
             return None
         unprocessed = outcome.status == 429 or (outcome.status == 503 and delay is not None)

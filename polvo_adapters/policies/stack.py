@@ -53,6 +53,5 @@ def retry_policy(value: RetryLike) -> ExponentialBackoff | None:
     if hasattr(value, "status_forcelist"):
         return ExponentialBackoff.from_urllib3(value)
     raise TypeError(
-        f"retry={value!r}: expected True, False, ExponentialBackoff(...), a mapping of its keywords, "
-        "or a urllib3 Retry"
+        f"retry={value!r}: expected True, False, ExponentialBackoff(...), a mapping of its keywords, or a urllib3 Retry"
     )

@@ -1,0 +1,143 @@
+"""The same flow tells the same story in every world, and hypothesis looks for one where it does not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from polvo_adapters.flow import CONNECT, CONNECT_TIMEOUT, DISCONNECTED, READ_TIMEOUT, REFUSED, TRUNCATED
+from polvo_adapters.policies.budget import RetryBudget
+from polvo_adapters.policies.deadline import Deadline
+from polvo_adapters.policies.retry import ExponentialBackoff
+from polvo_adapters.simulate import Fault, Reply, Turn
+from tests.compose.harness import Story, asynchronous, simulated, synchronous
+
+BODIES = {"none": lambda: None, "bytes": lambda: b"payload", "once": lambda: (part for part in (b"pay", b"load"))}
+RETRY = ExponentialBackoff(max_attempts=4)
+
+
+def tell(policies: Any, turns: list[Turn], method: str = "GET", body: str = "none", seed: int = 0) -> Story:
+    """Return the story, after having heard it three times."""
+    make = BODIES[body]
+    stories = [world(policies, turns, method, make, seed) for world in (synchronous, asynchronous, simulated)]
+    assert stories[0] == stories[1]
+    assert stories[0] == stories[2]
+    return stories[0]
+
+
+SCENARIOS: dict[str, tuple[Any, list[Turn], str, str, str, int]] = {
+    "success": ((RETRY,), [Reply(200, seconds=0.1)], "GET", "none", "200", 1),
+    "two failures and success": (
+        (RETRY,),
+        [Reply(503), Fault(DISCONNECTED, 1), Reply(200)],
+        "GET",
+        "none",
+        "200",
+        3,
+    ),
+    "all failures": ((RETRY,), [Fault(READ_TIMEOUT, 2)], "PUT", "bytes", "error from below", 4),
+    "truncated body": ((RETRY,), [Fault(TRUNCATED), Reply(200)], "GET", "none", "200", 2),
+    "post, server error": ((RETRY,), [Reply(500)], "POST", "bytes", "500", 1),
+    "post, never sent": (
+        (RETRY,),
+        [Fault(CONNECT), Fault(CONNECT_TIMEOUT), Reply(201)],
+        "POST",
+        "bytes",
+        "201",
+        3,
+    ),
+    "post, throttled": ((RETRY,), [Reply(429), Reply(201)], "POST", "bytes", "201", 2),
+    "one-shot body": ((RETRY,), [Reply(503)], "PUT", "once", "ReplayError", 1),
+    "one-shot body, never sent": ((RETRY,), [Fault(CONNECT), Reply(200)], "PUT", "once", "200", 2),
+    "not worth a retry": ((RETRY,), [Fault(REFUSED)], "GET", "none", "error from below", 1),
+    "retry-after": ((RETRY,), [Reply(429, {"retry-after": "3"}), Reply(200)], "GET", "none", "200", 2),
+    "retry-after too long": ((RETRY,), [Reply(429, {"retry-after": "999"})], "GET", "none", "429", 1),
+    "deadline in an attempt": (
+        (Deadline(5), RETRY),
+        [Reply(500, seconds=1), Reply(200, seconds=9)],
+        "GET",
+        "none",
+        "DeadlineExceeded",
+        2,
+    ),
+    "deadline before retry-after": (
+        (Deadline(5), RETRY),
+        [Reply(503, {"retry-after": "30"})],
+        "GET",
+        "none",
+        "DeadlineExceeded",
+        1,
+    ),
+    "deadline inside retry": (
+        (ExponentialBackoff(max_attempts=2), Deadline(5)),
+        [Reply(500), Reply(200)],
+        "GET",
+        "none",
+        "200",
+        2,
+    ),
+    "budget used up": (
+        (ExponentialBackoff(max_attempts=9, budget=RetryBudget(floor=0.2)),),
+        [Reply(500)],
+        "GET",
+        "none",
+        "500",
+        3,
+    ),
+    "nothing but attempts": ((), [Reply(500)], "GET", "none", "500", 1),
+}
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_scenario(name: str) -> None:
+    policies, turns, method, body, ended, received = SCENARIOS[name]
+    story = tell(policies, turns, method, body)
+    assert (story.ended, story.received) == (ended, received)
+
+
+TURNS = st.lists(
+    st.one_of(
+        st.builds(
+            Reply,
+            st.sampled_from([200, 204, 404, 409, 429, 500, 503]),
+            st.sampled_from([{}, {"retry-after": "2"}, {"retry-after": "x"}, {"x-should-retry": "false"}]),
+            st.floats(0, 10),
+        ),
+        st.builds(
+            Fault,
+            st.sampled_from([CONNECT, CONNECT_TIMEOUT, READ_TIMEOUT, DISCONNECTED, TRUNCATED, REFUSED]),
+            st.floats(0, 10),
+        ),
+    ),
+    min_size=1,
+    max_size=6,
+)
+RETRIES = st.builds(
+    ExponentialBackoff,
+    max_attempts=st.integers(1, 5),
+    base=st.floats(0, 5),
+    jitter=st.sampled_from(["full", "equal", "decorrelated", "none"]),
+    budget=st.sampled_from([None, RetryBudget(floor=0.2)]),
+)
+
+
+@settings(max_examples=150)
+@given(
+    retry=RETRIES,
+    deadline=st.one_of(st.none(), st.floats(1, 30)),
+    turns=TURNS,
+    method=st.sampled_from(["GET", "PUT", "POST"]),
+    body=st.sampled_from(list(BODIES)),
+    seed=st.integers(0, 9),
+)
+def test_any_story_is_the_same_everywhere(
+    retry: Any, deadline: Any, turns: Any, method: str, body: str, seed: int
+) -> None:
+    policies = (retry,) if deadline is None else (Deadline(deadline), retry)
+    story = tell(policies, turns, method, body, seed)
+    attempts = sum(1 for entry in story.entries if hasattr(entry, "status"))
+    assert 1 <= attempts <= retry.max_attempts
+    assert deadline is None or story.clock <= deadline + 1e-9 or story.received == 1

@@ -1,0 +1,82 @@
+"""A pure module imports no clock, no I/O, no threads and no randomness, directly or through another of ours."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "polvo_adapters"
+PURE = sorted(
+    [
+        *(PACKAGE / "policies").glob("*.py"),
+        *(PACKAGE / f"{name}.py" for name in ("flow", "headers", "errors", "events")),
+    ]
+)
+ALLOWED = {
+    "__future__",
+    "collections",
+    "copy",
+    "dataclasses",
+    "datetime",
+    "email.utils",
+    "functools",
+    "math",
+    "re",
+    "requests.exceptions",
+    "typing",
+    "urllib.parse",
+}
+FORBIDDEN_CALLS = {"open", "print", "input", "exec", "eval", "__import__"}
+FORBIDDEN_ATTRIBUTES = {"now", "today", "utcnow", "fromtimestamp", "formatdate", "localtime"}
+
+
+def imported(tree: ast.Module) -> set[str]:
+    """Return the modules that are imported at run time; names under TYPE_CHECKING are not."""
+    checking = {
+        id(child)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for child in ast.walk(node)
+    }
+    names = set()
+    for node in ast.walk(tree):
+        if id(node) in checking:
+            continue
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            names.update(f"{node.module}.{alias.name}" for alias in node.names)
+    return names
+
+
+def allowed(name: str) -> bool:
+    if name.startswith("polvo_adapters."):
+        path = PACKAGE.joinpath(*name.split(".")[1:])
+        return any(each in PURE for each in (path.with_suffix(".py"), path.parent.with_suffix(".py")))
+    return any(name == module or name.startswith(module + ".") for module in ALLOWED)
+
+
+@pytest.mark.parametrize("path", PURE, ids=lambda path: path.stem)
+def test_pure_modules_import_only_what_is_pure(path: Path) -> None:
+    impure = {name for name in imported(ast.parse(path.read_text())) if not allowed(name)}
+    assert impure == set()
+
+
+@pytest.mark.parametrize("path", PURE, ids=lambda path: path.stem)
+def test_pure_modules_do_nothing(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            assert node.func.id not in FORBIDDEN_CALLS, ast.unparse(node)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            owner = ast.unparse(node.func.value)
+            assert not (node.func.attr in FORBIDDEN_ATTRIBUTES and owner in ("datetime", "date", "time")), owner
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["import time", "from time import monotonic", "import random", "from polvo_adapters.clock import SYSTEM"],
+)
+def test_the_check_itself_finds_what_it_looks_for(source: str) -> None:
+    assert not all(allowed(name) for name in imported(ast.parse(source)))
