@@ -281,13 +281,14 @@ def install(
     for place in list(session.adapters) if prefix is None else [prefix]:
         mounted = session.adapters.get(place)
         below = session.get_adapter(place) if mounted is None else mounted
+        before = mounted.installed if isinstance(mounted, PolicyAdapter) else None
         while isinstance(below, PolicyAdapter) and below.installed is not None and below.inner is not None:
             below = below.inner
         if policies:
             wrapped[place] = PolicyAdapter(*policies, inner=below, store=store, **keywords)
         else:
             wrapped[place] = ResilientAdapter(inner=below, store=store, **keywords)
-        wrapped[place].installed = "beside" if mounted is None else "around"
+        wrapped[place].installed = before or ("beside" if mounted is None else "around")
     for place, adapter in wrapped.items():
         if place in session.adapters:
             session.adapters[place] = adapter

@@ -94,20 +94,17 @@ def delete(url: str, **kwargs: Any) -> Response:
 
 
 class _Shown(ModuleType):
-    """A submodule of `requests` in which some names are ours; the rest is read and set through."""
+    """A submodule of `requests` in which some names are ours; what is set in it is set in `requests` too."""
 
     def __init__(self, module: ModuleType, ours: dict[str, Any]) -> None:
         super().__init__(module.__name__, module.__doc__)
-        self.__dict__.update(ours, _module=module, __spec__=module.__spec__, __file__=module.__file__)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.__dict__["_module"], name)
+        self.__dict__.update(vars(module), **ours)
+        self.__dict__.update(_theirs=module, _ours=frozenset(ours))
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name in self.__dict__:
-            super().__setattr__(name, value)
-        else:
-            setattr(self.__dict__["_module"], name, value)
+        super().__setattr__(name, value)
+        if name not in self._ours:
+            setattr(self._theirs, name, value)
 
 
 def _show_submodules() -> None:

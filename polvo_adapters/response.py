@@ -64,5 +64,6 @@ class Response(requests.Response):
         except requests.ConnectionError as error:
             if clock.now() < deadline:
                 raise
+            host = None if self.polvo is None else self.polvo.host  # without a report, the policy will tell
             message = "the deadline is over and the body is not complete; allow a longer deadline, or ask for less"
-            raise DeadlineExceeded(message, request=self.request, response=self) from error
+            raise DeadlineExceeded(message, request=self.request, response=self, host=host) from error

@@ -20,7 +20,7 @@ def test_the_docstring_draws_the_tree_as_it_is() -> None:
     path: list[type[PolvoError]] = []
     drawn = []
     for line in (errors.__doc__ or "").splitlines():
-        match = re.match(r"^ {4}([│├└─ ]*)(\w+Error|\w*DeadlineExceeded)(?:\s{2,}|$)(.*)", line)
+        match = re.match(r"^ {4}([│├└─ ]*)(\w+Error|\w*DeadlineExceeded)(?:\s+|$)(.*)", line)
         if match is None:
             continue
         depth, kind = len(match[1]) // 4, getattr(errors, match[2])
