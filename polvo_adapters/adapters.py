@@ -7,8 +7,8 @@ ends with. What it sends through is its own connection pool, or any other adapte
 It sits where every adapter sits: below redirects, cookies and `auth`. One hop is one call to it.
 
 Retries do not multiply. Where the policies retry, a urllib3 `Retry` or a retry policy in the adapter below is
-left out: not switched off in the adapter itself, which somebody else may be using, but in a shallow copy that
-shares its connection pools.
+left out: not switched off in the adapter itself, which somebody else may be using, but in the view through which
+this one sends.
 """
 
 from __future__ import annotations
@@ -106,12 +106,10 @@ class PolicyAdapter(HTTPAdapter):
     def _arrange(self) -> None:
         """Do once what need not be done per call."""
         self._flow = compose(self.policies)
-        self._below = self.inner
-        if any(isinstance(policy, ExponentialBackoff) for policy in self.policies):
-            if self.inner is None:
-                self.max_retries = Retry(0, read=False)
-            else:
-                self._below = _without_retries(self.inner)
+        retries = not any(isinstance(policy, ExponentialBackoff) for policy in self.policies)
+        self._below = None if self.inner is None else _below(self.inner, retries=retries)
+        if self.inner is None and not retries:
+            self.max_retries = Retry(0, read=False)
         _adapters.add(self)
 
     def send(
@@ -141,7 +139,7 @@ class PolicyAdapter(HTTPAdapter):
             "proxies": proxies,
         }
         # super().send is looked up at every call: mock libraries patch it.
-        exchange = Exchange(super().send if below is None else below.send, below or self, request, keywords, clock)
+        exchange = Exchange(super().send if below is None else below.send, request, keywords, clock)
         started = call_started.get()
         at = clock.now() if started is None else started.at
         call = Call(request.method or "", request.url or "", exchange.body, at)
@@ -149,7 +147,7 @@ class PolicyAdapter(HTTPAdapter):
         outcome = drive(self._flow(call), exchange, self.store, clock, entries)
         report = Report(call.method, call.host, entries, outcome.note)
         if outcome.error is not None:
-            exchange.discard()
+            exchange.close()
             try:
                 raise explained(outcome.error, report, request)
             finally:
@@ -171,9 +169,11 @@ class PolicyAdapter(HTTPAdapter):
 
     def get_connection_with_tls_context(self, *args: Any, **keywords: Any) -> Any:
         """Return the pool for a request; see `HTTPAdapter.get_connection_with_tls_context`."""
-        if self.inner is None:
-            return super().get_connection_with_tls_context(*args, **keywords)
-        return self.inner.get_connection_with_tls_context(*args, **keywords)  # type: ignore[attr-defined]
+        if self.inner is not None:
+            return self.inner.get_connection_with_tls_context(*args, **keywords)  # type: ignore[attr-defined]
+        pool = super().get_connection_with_tls_context(*args, **keywords)
+        connections.watch(pool)
+        return pool
 
     def __getattr__(self, name: str) -> Any:
         # Code that knows the wrapped adapter finds its poolmanager, max_retries and the like here.
@@ -335,18 +335,18 @@ def _nested_retry(adapter: BaseAdapter | None) -> ExponentialBackoff | Retry | N
     return _asked_retry(getattr(adapter, "max_retries", None))
 
 
-def _without_retries(adapter: BaseAdapter) -> BaseAdapter:
-    """Return an adapter that sends through the same pools and does not retry; the given one stays as it is."""
-    if _nested_retry(adapter) is None:
+def _below(adapter: BaseAdapter, *, retries: bool) -> BaseAdapter:
+    """Return a view on the wrapped adapter: its pools are watched, and it retries only if it may."""
+    if not isinstance(adapter, PolicyAdapter):
+        return connections.watching(adapter, retries=retries) if isinstance(adapter, HTTPAdapter) else adapter
+    if retries or _nested_retry(adapter) is None:
         return adapter
     twin = object.__new__(type(adapter))
     twin.__dict__.update(adapter.__dict__)
-    if isinstance(twin, PolicyAdapter):
-        twin.policies = tuple(policy for policy in twin.policies if not isinstance(policy, ExponentialBackoff))
-        twin.inner = None if twin.inner is None else _without_retries(twin.inner)
-        twin._arrange()
-    if isinstance(twin, HTTPAdapter) and "max_retries" in twin.__dict__:
-        twin.max_retries = Retry(0, read=False)
+    twin.policies = tuple(policy for policy in twin.policies if not isinstance(policy, ExponentialBackoff))
+    twin._arrange()
+    if twin.inner is not None:
+        twin._below = _below(twin.inner, retries=False)
     return twin
 
 

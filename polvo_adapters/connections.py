@@ -1,81 +1,145 @@
-"""Makes every wait for a byte obey the deadline of the call.
+"""What is watched below urllib3: the deadline at every wait for bytes, and heads that break off.
 
-A read timeout bounds one silence of the server. A server that sends a byte a second, in headers or body, is never
+A read timeout bounds one silence of the server. A server that sends a byte a second, in head or body, is never
 silent for long, so that no read timeout ends it. Below urllib3, each wait for bytes is one `readinto` of the raw
-file that a connection's response reads from. `DeadlineResponse` puts a reader around that file which gives every
-single wait what is left of the deadline, and no more.
+file that a response reads from. `WatchedResponse` puts a reader around that file which gives every single wait
+what is left of the deadline, and no more. The deadline reaches it through a thread-local, because urllib3 makes the
+response on the thread that sends the request. Without a deadline nothing is put in between.
 
-The deadline reaches the response through a thread-local, because urllib3 makes the response on the thread that
-sends the request. Without a deadline nothing is put in between, and a connection behaves exactly as before.
+A connection that closes in the middle of the response headers looks like the end of the headers to the standard
+library: the caller gets a 200 with an empty body. `WatchedResponse` raises instead.
+
+Connections make such responses when the pool that hands them out is watched, and a pool is watched when an adapter
+asks for it: `watching` returns a second view on an adapter, sharing all its state, that does so.
 """
 
 from __future__ import annotations
 
 import io
 import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.client import HTTPResponse
+from functools import lru_cache
+from http.client import HTTPResponse, IncompleteRead
 from typing import Any
+
+from requests.adapters import HTTPAdapter
+from urllib3.util import Retry
 
 from polvo_adapters.clock import Clock
 
 
 class _Current(threading.local):
-    until: tuple[float, Clock] | None = None
+    deadline: tuple[float, Clock] | None = None
 
 
 _current = _Current()
 
 
 @contextmanager
-def deadline(at: float, clock: Clock, pool: Any) -> Iterator[None]:
-    """Keep what is sent through a urllib3 pool on this thread within a deadline, reading the body included.
+def deadline(at: float, clock: Clock) -> Iterator[None]:
+    """Keep what is sent through watched pools on this thread within a deadline, reading the body included.
 
     Args:
         at: The deadline, on the clock's `now`.
         clock: The clock.
-        pool: A urllib3 `HTTPConnectionPool`, or None where there is none.
     """
-    if pool is not None:
-        _watch(pool)
-    before, _current.until = _current.until, (at, clock)
+    before, _current.deadline = _current.deadline, (at, clock)
     try:
         yield
     finally:
-        _current.until = before
+        _current.deadline = before
 
 
-def release(pool: Any) -> None:
-    """Give a pool back as it was; its connections lose nothing but the ability to obey a deadline."""
-    vars(pool).pop("_get_conn", None)
+def watching(adapter: HTTPAdapter, *, retries: bool = True) -> HTTPAdapter:
+    """Return a view on an adapter that watches its pools.
+
+    The view has a class of its own, below that of the adapter, and the very same attributes, so that whatever
+    happens to one of them happens to both; the adapter itself stays as it is.
+
+    Args:
+        adapter: Any `HTTPAdapter`.
+        retries: Whether the view retries as the adapter does; otherwise its `max_retries` reads as none.
+    """
+    view: HTTPAdapter = object.__new__(_view(type(adapter), retries))  # type: ignore[arg-type]  # a class is hashable
+    view.__dict__ = adapter.__dict__
+    return view
 
 
-def _watch(pool: Any) -> None:
-    """Let every connection that the pool hands out, old or new, make responses that know the deadline.
+def watch(pool: Any) -> None:
+    """Let every connection that a urllib3 pool hands out, old or new, make responses that are watched.
 
     This is done where connections are handed out and not by another connection class, so that pools with a
     connection class of their own (UNIX sockets, recorded cassettes) keep it.
     """
     if "_get_conn" in vars(pool):
         return
-    get_connection = pool._get_conn
+    # Weak, because a pool that refers to itself would keep its connections open until the next garbage collection.
+    reference = weakref.ref(pool)
 
     def watched(*args: Any, **keywords: Any) -> Any:
-        connection = get_connection(*args, **keywords)
-        connection.response_class = DeadlineResponse
+        pool: Any = reference()
+        connection = type(pool)._get_conn(pool, *args, **keywords)
+        connection.response_class = WatchedResponse
         return connection
 
     pool._get_conn = watched
 
 
-class DeadlineResponse(HTTPResponse):
-    """A response whose every read is bounded by the deadline that was in force when it was made."""
+def release(pool: Any) -> None:
+    """Give a pool back as it was."""
+    vars(pool).pop("_get_conn", None)
+
+
+class _View(HTTPAdapter):
+    def get_connection_with_tls_context(self, *args: Any, **keywords: Any) -> Any:
+        pool = super().get_connection_with_tls_context(*args, **keywords)
+        watch(pool)
+        return pool
+
+
+@lru_cache(maxsize=64)
+def _view(kind: type[HTTPAdapter], retries: bool) -> type[HTTPAdapter]:
+    # A property of the class is found before an attribute of the object.
+    members = {} if retries else {"max_retries": property(lambda _: Retry(0, read=False))}
+    return type(kind.__name__, (_View, kind), members)
+
+
+class WatchedResponse(HTTPResponse):
+    """A response that obeys the deadline in force when it was made, and whose head must be whole."""
 
     def __init__(self, sock: Any, *args: Any, **keywords: Any) -> None:
         super().__init__(sock, *args, **keywords)
-        if _current.until is not None:
-            self.fp = io.BufferedReader(_DeadlineReader(self.fp, sock, *_current.until))
+        if _current.deadline is not None:
+            self.fp = io.BufferedReader(_DeadlineReader(self.fp, sock, *_current.deadline))
+
+    def begin(self) -> None:
+        """Read status and headers; raise where the connection closes before they are complete."""
+        file: Any = self.fp
+        head: Any = _Head(file)
+        self.fp = head
+        try:
+            super().begin()
+        finally:
+            if self.fp is head:  # else it was closed
+                self.fp = file
+
+
+class _Head:
+    def __init__(self, file: Any) -> None:
+        self._file = file
+        self._lines = 0
+
+    def readline(self, limit: int = -1) -> bytes:
+        line: bytes = self._file.readline(limit)
+        if not line and self._lines:
+            raise IncompleteRead(b"")
+        self._lines += 1
+        return line
+
+    def close(self) -> None:
+        self._file.close()
 
 
 class _DeadlineReader(io.RawIOBase):

@@ -16,7 +16,6 @@ from datetime import timedelta
 from typing import Any
 
 import requests
-from requests.adapters import BaseAdapter
 from urllib3.util import Timeout
 
 from polvo_adapters import connections
@@ -34,29 +33,27 @@ class Exchange:
 
     Args:
         send: `send` of the adapter below.
-        below: The adapter below, asked for its connection pool where there is a deadline.
         request: The prepared request.
         keywords: stream, timeout, verify, cert and proxies, as `Session.send` gives them.
         clock: Time.
     """
 
-    __slots__ = ("_below", "_clock", "_keywords", "_position", "_request", "_response", "_send", "_sent", "body")
+    __slots__ = ("_clock", "_error", "_keywords", "_position", "_request", "_response", "_send", "_sent", "body")
 
     def __init__(
         self,
         send: Callable[..., requests.Response],
-        below: BaseAdapter,
         request: requests.PreparedRequest,
         keywords: dict[str, Any],
         clock: Clock,
     ) -> None:
         self._send = send
-        self._below = below
         self._request = request
         self._keywords = keywords
         self._clock = clock
         self._sent = False
         self._response: requests.Response | None = None
+        self._error: BaseException | None = None
         self.body, self._position = _body(request.body)
 
     def send(self, effect: Send) -> Outcome:
@@ -76,15 +73,28 @@ class Exchange:
             if not self._keywords["stream"] and not response.is_redirect:
                 response.content  # noqa: B018 - reads the body, which the response then keeps
         except Exception as error:  # noqa: BLE001 - whatever it is, the flow is told and the caller gets it
-            self.discard()
+            self.close()
+            self._error = error
             now = clock.now()
             failure = at_deadline(classify(error), now, deadline)
             return Outcome(error=error, failure=failure, started=started, now=now, wall=clock.wall())
         return Outcome(response, response.status_code, response.headers, None, None, started, clock.now(), clock.wall())
 
     def discard(self) -> None:
+        """Forget the last attempt: its response is closed, its error keeps nothing alive."""
+        error = self._error
+        self.close()
+        # urllib3 makes exceptions whose tracebacks refer back to them and to the pool; without this the pool, and
+        # the connections in it, would live on until the next garbage collection.
+        for _ in range(8):
+            if error is None:
+                break
+            error.__traceback__ = None
+            error = error.__context__
+
+    def close(self) -> None:
         """Close the response of the last attempt, so that its connection is free or gone."""
-        response, self._response = self._response, None
+        response, self._response, self._error = self._response, None, None
         if response is not None:
             response.close()
 
@@ -102,19 +112,8 @@ class Exchange:
         if left <= 0:
             raise DeadlineExceeded("the deadline is over before the attempt began", request=self._request)
         keywords = dict(self._keywords, timeout=_cut(self._keywords["timeout"], left))
-        with connections.deadline(deadline, self._clock, self._pool()):
+        with connections.deadline(deadline, self._clock):
             return self._send(self._request, **keywords)
-
-    def _pool(self) -> Any:
-        """Return the pool that the adapter below is about to use, or None where it has none to show."""
-        find = getattr(self._below, "get_connection_with_tls_context", None)
-        if find is None:
-            return None
-        keywords = self._keywords
-        try:
-            return find(self._request, keywords["verify"], proxies=keywords["proxies"], cert=keywords["cert"])
-        except Exception:  # noqa: BLE001 - `send` runs into the same error and says it better
-            return None
 
 
 def _body(body: Any) -> tuple[Body, int | None]:

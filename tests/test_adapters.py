@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import gc
 import io
 import multiprocessing
 import os
 import pickle
 import threading
+import time
 from datetime import timedelta
 from typing import Any
 
@@ -48,7 +51,7 @@ def test_a_flaky_server_is_survived_and_the_response_tells_how(
     session: requests.Session, server: FailureServer
 ) -> None:
     response = session.get(failing(server))
-    report = response.polvo  # type: ignore[attr-defined]
+    report = response.polvo
     assert response.status_code == 200
     assert [attempt.status for attempt in report.attempts] == [503, 503, 200]
     assert [wait.why for wait in report.waits] == ["503", "503"]
@@ -58,7 +61,7 @@ def test_a_flaky_server_is_survived_and_the_response_tells_how(
 def test_the_last_response_is_returned_when_all_attempts_fail(session: requests.Session, server: FailureServer) -> None:
     response = session.get(failing(server, times=9, body="sorry"))
     assert (response.status_code, response.text) == (503, "sorry")
-    assert response.polvo.note == "gave up after 3 attempts"  # type: ignore[attr-defined]
+    assert response.polvo.note == "gave up after 3 attempts"
 
 
 def test_the_original_exception_is_raised_with_a_note_and_a_report(
@@ -89,7 +92,7 @@ def test_a_traceback_shows_two_frames_of_ours(session: requests.Session, server:
 def test_response_connection_is_the_adapter_that_was_mounted(server: FailureServer) -> None:
     adapter = ResilientAdapter(inner=RetryAdapter(inner=HTTPAdapter()))
     response = mounted(adapter).get(server.url + "/echo")
-    assert response.connection is adapter  # type: ignore[attr-defined]
+    assert response.connection is adapter
 
 
 def test_a_replay_after_401_passes_the_policies(server: FailureServer) -> None:
@@ -98,7 +101,7 @@ def test_a_replay_after_401_passes_the_policies(server: FailureServer) -> None:
     url = f"{server.url}/fault/status?code=401&times=1&{challenge}"
     sent: list[requests.PreparedRequest] = []
     send = adapter.send
-    adapter.send = lambda request, **keywords: (sent.append(request), send(request, **keywords))[1]  # type: ignore
+    adapter.send = lambda request, **keywords: (sent.append(request), send(request, **keywords))[1]
     response = mounted(adapter).get(url, auth=HTTPDigestAuth("user", "pass"))
     assert (response.status_code, len(sent)) == (200, 2)
     assert sent[1].headers["Authorization"].startswith("Digest ")
@@ -109,7 +112,7 @@ def test_waits_are_not_hidden_in_elapsed(server: FailureServer) -> None:
     session = mounted(ResilientAdapter(clock=clock))
     response = session.get(failing(server, retry_after=30))
     assert response.elapsed < timedelta(seconds=30)
-    assert response.polvo.waited >= 60  # type: ignore[attr-defined]
+    assert response.polvo.waited >= 60
     assert clock.now() >= 60
 
 
@@ -124,7 +127,7 @@ def test_a_response_pickles_with_its_report(session: requests.Session, server: F
     response = session.get(failing(server))
     copied = pickle.loads(pickle.dumps(response))
     assert (copied.content, copied.elapsed) == (response.content, response.elapsed)
-    assert str(copied.polvo) == str(response.polvo)  # type: ignore[attr-defined]
+    assert str(copied.polvo) == str(response.polvo)
 
 
 def test_every_adapter_is_an_http_adapter_that_needs_no_arguments() -> None:
@@ -134,7 +137,7 @@ def test_every_adapter_is_an_http_adapter_that_needs_no_arguments() -> None:
 
 def test_pool_settings_are_those_of_http_adapter() -> None:
     adapter = ResilientAdapter(pool_connections=3, pool_maxsize=7, pool_block=True)
-    assert (adapter._pool_connections, adapter._pool_maxsize, adapter._pool_block) == (3, 7, True)  # type: ignore
+    assert (adapter._pool_connections, adapter._pool_maxsize, adapter._pool_block) == (3, 7, True)
 
 
 @pytest.mark.parametrize(
@@ -208,7 +211,7 @@ def test_closing_closes_the_wrapped_adapter() -> None:
 class Recording(HTTPAdapter):
     """Keeps the keywords that it was sent with."""
 
-    def send(self, request: Any, **keywords: Any) -> requests.Response:  # type: ignore[override]
+    def send(self, request: Any, **keywords: Any) -> requests.Response:
         self.keywords = keywords
         return super().send(request, **keywords)
 
@@ -400,7 +403,7 @@ def test_install_wraps_what_is_mounted_and_uninstall_gives_it_back() -> None:
     assert polvo.install(session) is session
     assert list(session.adapters) == list(before)
     assert all(isinstance(adapter, ResilientAdapter) for adapter in session.adapters.values())
-    assert session.adapters["https://api.example.com/"].inner is special  # type: ignore[attr-defined]
+    assert session.adapters["https://api.example.com/"].inner is special
     polvo.uninstall(session)
     assert list(session.adapters.items()) == list(before.items())
 
@@ -445,10 +448,10 @@ def test_install_takes_policies() -> None:
 
 def test_install_shares_one_store() -> None:
     session = polvo.install(requests.Session())
-    assert len({id(adapter.store) for adapter in session.adapters.values()}) == 1  # type: ignore[attr-defined]
+    assert len({id(adapter.store) for adapter in session.adapters.values()}) == 1
     store = MemoryStore()
     polvo.install(session, store=store)
-    assert {adapter.store for adapter in session.adapters.values()} == {store}  # type: ignore[attr-defined]
+    assert {adapter.store for adapter in session.adapters.values()} == {store}
 
 
 def test_uninstall_leaves_alone_what_the_user_mounted() -> None:
@@ -472,7 +475,7 @@ def test_uninstall_leaves_no_trace_in_the_pools(server: FailureServer) -> None:
     session = polvo.install(requests.Session(), deadline=10)
     session.get(server.url + "/echo")
     polvo.uninstall(session)
-    manager: Any = session.get_adapter(server.url).poolmanager  # type: ignore[attr-defined]
+    manager: Any = session.get_adapter(server.url).poolmanager
     assert all("_get_conn" not in vars(manager.pools[key]) for key in manager.pools.keys())  # noqa: SIM118
     assert session.get(server.url + "/echo").status_code == 200
 
@@ -481,7 +484,7 @@ def test_an_adapter_that_is_no_http_adapter_is_wrapped_too(server: FailureServer
     class Canned(requests.adapters.BaseAdapter):
         calls = 0
 
-        def send(self, request: Any, **keywords: Any) -> requests.Response:  # type: ignore[override]
+        def send(self, request: Any, **keywords: Any) -> requests.Response:
             self.calls += 1
             response = requests.Response()
             response.status_code, response.request, response.url = 503 if self.calls < 3 else 200, request, request.url
@@ -495,7 +498,7 @@ def test_an_adapter_that_is_no_http_adapter_is_wrapped_too(server: FailureServer
     session.mount("canned://", Canned())
     polvo.install(session, retry=FAST, deadline=10)
     response = session.get("canned://anything")
-    assert (response.text, len(response.polvo.attempts)) == ("canned", 3)  # type: ignore[attr-defined]
+    assert (response.text, len(response.polvo.attempts)) == ("canned", 3)
 
 
 # Streams, connections, threads and fork ------------------------------------------------------------------------------
@@ -569,3 +572,23 @@ def test_a_forked_child_uses_connections_of_its_own(inner: bool, server: Failure
     assert [results.get()[0] for _ in children] == [200, 200, 200]
     assert mounted(adapter).get(server.url + "/echo").status_code == 200
     assert server.open_connections == 1  # the parent's, still the same
+
+
+@pytest.mark.parametrize("fault", ["reset", "hang", "truncated", "broken-gzip", "status"])
+def test_closing_a_session_closes_its_connections_without_help_of_the_collector(
+    fault: str, server: FailureServer
+) -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        with mounted(ResilientAdapter(retry=FAST)) as session:
+            with contextlib.suppress(requests.RequestException):
+                session.get(failing(server, fault, times=1), timeout=0.2)
+            session.get(server.url + "/echo")
+        for _ in range(200):
+            if server.open_connections == 0:
+                break
+            time.sleep(0.05)
+        assert server.open_connections == 0
+    finally:
+        gc.enable()

@@ -36,7 +36,7 @@ def test_the_docstring_draws_the_tree_as_it_is() -> None:
 @pytest.mark.parametrize("kind", CLASSES)
 def test_every_error_pickles_with_its_data_and_without_its_request(kind: type[PolvoError]) -> None:
     request = requests.Request("PUT", "https://api.example.com/", headers={"Authorization": "Bearer s3cret"}).prepare()
-    request.body = (part for part in (b"one", b"shot"))  # type: ignore[assignment]
+    request.body = (part for part in (b"one", b"shot"))
     response = requests.Response()
     response.status_code, response._content, response.request = 503, b"{}", request
     error = kind(

@@ -40,7 +40,7 @@ FAST = {"base": 0.001}
 def test_base_url(base: str | None, url: str, expected: str) -> None:
     session = polvo.Session(base)
     sent = []
-    session.send = lambda request, **keywords: (sent.append(request.url), requests.Response())[1]  # type: ignore
+    session.send = lambda request, **keywords: (sent.append(request.url), requests.Response())[1]
     session.get(url)
     assert sent == [expected]
 
@@ -123,7 +123,7 @@ def test_timeouts(server: FailureServer) -> None:
         session.get("fault/hang")
     assert session.get("fault/slow-headers?interval=0.005", timeout=None).status_code == 200
     seen = []
-    session.send = lambda request, **keywords: (seen.append(keywords["timeout"]), requests.Response())[1]  # type: ignore
+    session.send = lambda request, **keywords: (seen.append(keywords["timeout"]), requests.Response())[1]
     session.get("x")
     session.get("x", timeout=None)
     session.get("x", timeout=(1, 2))
@@ -134,7 +134,7 @@ def test_timeouts(server: FailureServer) -> None:
 
 def test_no_timeout_reaches_the_wire_as_none(server: FailureServer) -> None:
     class Recording(requests.adapters.HTTPAdapter):
-        def send(self, request: Any, **keywords: Any) -> requests.Response:  # type: ignore[override]
+        def send(self, request: Any, **keywords: Any) -> requests.Response:
             self.timeout = keywords["timeout"]
             return super().send(request, **keywords)
 

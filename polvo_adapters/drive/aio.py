@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from polvo_adapters.events import Entry, Wait, attempted
 from polvo_adapters.flow import Decide, Flow, Outcome, Send, Sleep
@@ -69,7 +69,7 @@ async def drive(
                 await clock.sleep(answer)
                 entries.append(Wait(answer, effect.why))
     except StopIteration as end:
-        outcome: Outcome = end.value
-        return outcome
+        return cast("Outcome", end.value)
     finally:
         flow.close()
+        answer = None  # or this frame, the error in an outcome and its traceback would keep each other alive

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from polvo_adapters.clock import Clock
 from polvo_adapters.events import Entry, Wait, attempted
@@ -48,7 +48,7 @@ def drive(flow: Flow, transport: Transport, store: Store, clock: Clock, entries:
                 clock.sleep(answer)
                 entries.append(Wait(answer, effect.why))
     except StopIteration as end:
-        outcome: Outcome = end.value
-        return outcome
+        return cast("Outcome", end.value)
     finally:
         flow.close()
+        answer = None  # or this frame, the error in an outcome and its traceback would keep each other alive

@@ -82,7 +82,7 @@ class ScriptedAdapter(BaseAdapter):
 
 
 class AsyncVirtualClock(VirtualClock):
-    async def sleep(self, seconds: float) -> None:  # type: ignore[override]
+    async def sleep(self, seconds: float) -> None:
         super().sleep(seconds)
         await asyncio.sleep(0)
 
@@ -119,9 +119,9 @@ def synchronous(policies: Sequence[Policy], turns: Sequence[Turn], method: str, 
     session.mount("http://", PolicyAdapter(*policies, inner=ScriptedAdapter(script, clock), clock=clock))
     try:
         response = session.request(method, URL, data=body())
-        report, ended = response.polvo, str(response.status_code)  # type: ignore[attr-defined]
+        report, ended = response.polvo, str(response.status_code)
     except requests.RequestException as error:
-        report, ended = error.polvo, kind_of(error)  # type: ignore[attr-defined]
+        report, ended = error.polvo, kind_of(error)
     return Story(report.entries, report.note, ended, clock.now(), script.received)
 
 
@@ -138,7 +138,7 @@ def asynchronous(policies: Sequence[Policy], turns: Sequence[Turn], method: str,
                 response = await client.request(method, URL, content=content)
                 report, ended = response.extensions["polvo"], str(response.status_code)
             except (httpx.HTTPError, requests.RequestException) as error:
-                report, ended = error.polvo, kind_of(error)  # type: ignore[union-attr]
+                report, ended = error.polvo, kind_of(error)
             return Story(report.entries, report.note, ended, clock.now(), script.received)
 
     return asyncio.run(run())
@@ -154,7 +154,7 @@ def simulated(policies: Sequence[Policy], turns: Sequence[Turn], method: str, bo
     simulation = Simulation(script, seed)
     content = body()
     kind = "none" if content is None else "replayable" if isinstance(content, bytes) else "once"
-    call = simulation.call(compose(policies), Call(method, URL, body=kind))  # type: ignore[arg-type]
+    call = simulation.call(compose(policies), Call(method, URL, body=kind))
     simulation.run()
     outcome = call.outcome
     assert outcome is not None

@@ -374,7 +374,7 @@ def test_wrong_values_name_field_and_value(field: str, value: Any) -> None:
 
 def test_an_unknown_keyword_is_a_type_error() -> None:
     with pytest.raises(TypeError, match="max_retries"):
-        ExponentialBackoff(max_retries=3)  # type: ignore[call-arg]
+        ExponentialBackoff(max_retries=3)
 
 
 def test_urllib3_retry_is_translated() -> None:
