@@ -352,9 +352,14 @@ def _below(adapter: BaseAdapter, *, retries: bool) -> BaseAdapter:
 
 def _managers(adapter: BaseAdapter) -> list[Any]:
     """Return the urllib3 pool managers of an adapter, those for proxies included."""
-    manager = adapter.__dict__.get("poolmanager")
-    proxies = adapter.__dict__.get("proxy_manager") or {}
-    return [each for each in (manager, *proxies.values()) if hasattr(each, "pools")]
+    state = vars(adapter)
+    proxies = state.get("proxy_manager") or {}
+    # Adapters for UNIX sockets keep their pools themselves.
+    return [
+        each
+        for each in (adapter, state.get("poolmanager"), *proxies.values())
+        if "pools" in getattr(each, "__dict__", ())
+    ]
 
 
 def _release_pools(adapter: BaseAdapter) -> None:
@@ -372,7 +377,7 @@ def _after_fork_in_child() -> None:
     for adapter in _adapters:
         for each in (adapter, adapter.inner):
             for manager in () if each is None else _managers(each):
-                manager.pools = type(manager.pools)(manager.pools._maxsize)
+                manager.pools = type(manager.pools)(manager.pools._maxsize, manager.pools.dispose_func)
 
 
 if hasattr(os, "register_at_fork"):

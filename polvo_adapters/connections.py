@@ -61,8 +61,17 @@ def watching(adapter: HTTPAdapter, *, retries: bool = True) -> HTTPAdapter:
     Args:
         adapter: Any `HTTPAdapter`.
         retries: Whether the view retries as the adapter does; otherwise its `max_retries` reads as none.
+
+    Returns:
+        The view, or the adapter itself where it is of a kind that no view can be had of.
     """
-    view: HTTPAdapter = object.__new__(_view(type(adapter), retries))  # type: ignore[arg-type]  # a class is hashable
+    kind = type(adapter)
+    if not issubclass(kind, HTTPAdapter) or any(vars(base).get("__slots__") for base in kind.__mro__):
+        return adapter  # a mock, or state that cannot be shared
+    try:
+        view: HTTPAdapter = object.__new__(_view(kind, retries))  # type: ignore[arg-type]  # a class is hashable
+    except TypeError:  # a class that wants to know more of its subclasses
+        return adapter
     view.__dict__ = adapter.__dict__
     return view
 
@@ -99,11 +108,20 @@ class _View(HTTPAdapter):
         return pool
 
 
+class _ViewWithoutRetries(_View):
+    @property
+    def max_retries(self) -> Retry:
+        """No retries: a property of the class is found before an attribute of the object."""
+        return Retry(0, read=False)
+
+    @max_retries.setter
+    def max_retries(self, value: Any) -> None:
+        """Whatever the adapter sets for itself, it does not retry here."""
+
+
 @lru_cache(maxsize=64)
 def _view(kind: type[HTTPAdapter], retries: bool) -> type[HTTPAdapter]:
-    # A property of the class is found before an attribute of the object.
-    members = {} if retries else {"max_retries": property(lambda _: Retry(0, read=False))}
-    return type(kind.__name__, (_View, kind), members)
+    return type(kind.__name__, (_View if retries else _ViewWithoutRetries, kind), {})
 
 
 class WatchedResponse(HTTPResponse):
@@ -124,18 +142,18 @@ class WatchedResponse(HTTPResponse):
         finally:
             if self.fp is head:  # else it was closed
                 self.fp = file
+        if head.cut and not self.chunked and not self.length:  # else the body will be found missing
+            raise IncompleteRead(b"")
 
 
 class _Head:
     def __init__(self, file: Any) -> None:
         self._file = file
-        self._lines = 0
+        self.cut = False
 
     def readline(self, limit: int = -1) -> bytes:
         line: bytes = self._file.readline(limit)
-        if not line and self._lines:
-            raise IncompleteRead(b"")
-        self._lines += 1
+        self.cut = not line
         return line
 
     def close(self) -> None:
@@ -148,6 +166,10 @@ class _DeadlineReader(io.RawIOBase):
 
     def readable(self) -> bool:
         return True
+
+    def fileno(self) -> int:
+        descriptor: int = self._sock.fileno()  # for code that takes the socket over, such as docker's
+        return descriptor
 
     def readinto(self, buffer: Any) -> int | None:
         left = self._at - self._clock.now()

@@ -54,19 +54,20 @@ _MEANINGS: tuple[tuple[type[BaseException], Failure], ...] = (
 
 
 def _meaning_of_connection_error(root: BaseException | None) -> Failure:
-    if isinstance(root, NewConnectionError):
-        return CONNECT
+    if isinstance(root, (NewConnectionError, ConnectionRefusedError, FileNotFoundError)):
+        return CONNECT  # a file: the UNIX socket is not there
     if isinstance(root, ReadTimeoutError):
         return READ_TIMEOUT
     return DISCONNECTED
 
 
 def _root(error: BaseException) -> BaseException | None:
-    """Return the innermost cause that urllib3 keeps in `reason`, or `requests` in the first argument."""
+    """Return the innermost cause; urllib3 keeps it in `reason` or among the arguments, `requests` in the first."""
     root: BaseException | None = None
     for _ in range(8):
-        cause = getattr(error, "reason", None) or (error.args[0] if error.args else None)
-        if not isinstance(cause, BaseException):
+        causes = (getattr(error, "reason", None), *error.args)
+        cause = next((cause for cause in causes if isinstance(cause, BaseException)), None)
+        if cause is None:
             break
         root = error = cause
         if isinstance(root, (NewConnectionError, ReadTimeoutError)):

@@ -25,25 +25,27 @@ class Response(requests.Response):
     __attrs__ = [*requests.Response.__attrs__, "polvo"]
 
     polvo: Report | None = None
-    _elapsed = timedelta(0)
     _session_to_overwrite = False
     _deadline: tuple[float, Clock] | None = None
 
     @property
     def elapsed(self) -> timedelta:
         """Time from sending the last attempt to the arrival of its headers."""
-        return self._elapsed
+        # Kept where `requests` keeps it, so that it is still there when somebody changes the class again.
+        elapsed: timedelta = self.__dict__["elapsed"]
+        return elapsed
 
     @elapsed.setter
     def elapsed(self, value: timedelta) -> None:
         # Session.send measures around the adapter, waits and body included, and assigns that once.
         if not self._session_to_overwrite:
-            self._elapsed = value
+            self.__dict__["elapsed"] = value
         self._session_to_overwrite = False
 
     def keep_elapsed(self, value: timedelta) -> None:
         """Set `elapsed` so that the session's own measurement does not replace it."""
-        self._elapsed, self._session_to_overwrite = value, True
+        self.elapsed = value
+        self._session_to_overwrite = True
 
     def keep_deadline(self, deadline: float, clock: Clock) -> None:
         """Let reading the body past the deadline raise DeadlineExceeded instead of a time-out."""

@@ -131,8 +131,11 @@ class ExponentialBackoff:
     def flow(self, call: Call, proceed: Proceed) -> Flow:
         """Run the call, and run it again while the four questions of this module are answered by yes."""
         attempts, waited = 1, 0.0
+        reached: Outcome | None = None
         while True:
             outcome = yield from proceed(call)
+            if outcome.failure is not None and outcome.failure.sent:
+                reached = outcome
             if outcome.failure is None and outcome.status < 400 and outcome.status not in self.retry_on:
                 break
             step = yield from self._next(call, outcome, attempts, waited)
@@ -143,6 +146,9 @@ class ExponentialBackoff:
             attempts += 1
         if self.budget is not None:
             yield Decide((Event(self.budget, _key(call), _DEPOSIT),))
+        if reached is not None and outcome.failure is not None and not outcome.failure.sent:
+            # "No connection" at the end would deny that an earlier attempt may have reached the server.
+            return reached._replace(note=outcome.note)
         return outcome
 
     def _next(

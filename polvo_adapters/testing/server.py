@@ -133,7 +133,7 @@ class FailureServer:
 
     @property
     def url(self) -> str:
-        """The address of the server without a path, such as `http://127.0.0.1:8000`.
+        """The address of the server, scheme and port included, without a path.
 
         Raises:
             RuntimeError: The server was never started, so its port is not known yet.

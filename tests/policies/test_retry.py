@@ -48,6 +48,12 @@ def test_success_without_budget_is_one_send() -> None:
     assert len(stepper.effects) == 1
 
 
+def test_an_error_of_an_attempt_that_may_have_arrived_is_not_hidden_by_one_that_did_not() -> None:
+    lost = failed(READ_TIMEOUT)
+    outcome = Stepper(ExponentialBackoff()).run(lost, failed(CONNECT))
+    assert (outcome.error, outcome.failure, outcome.note) == (lost.error, READ_TIMEOUT, "gave up after 3 attempts")
+
+
 def test_max_attempts_counts_all_attempts_and_the_last_response_is_returned() -> None:
     stepper = Stepper(ExponentialBackoff(max_attempts=4))
     outcome = stepper.run(answered(503))

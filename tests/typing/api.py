@@ -1,0 +1,93 @@
+"""Never run, only type-checked: the public API as code that uses it sees it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import httpx
+import requests
+from urllib3.util import Retry
+
+import polvo_adapters as polvo
+import polvo_adapters.requests as dropin
+from polvo_adapters.events import Report
+from polvo_adapters.flow import Call, Flow, Outcome, Proceed, compose
+from polvo_adapters.simulate import Reply, Script, Simulation, VirtualClock
+from polvo_adapters.testing import FailureServer
+from polvo_adapters.transports import AsyncPolicyTransport, PolicyTransport
+
+if TYPE_CHECKING:
+    from typing_extensions import assert_type
+
+
+class Twice:
+    """A policy of the user's own."""
+
+    def flow(self, call: Call, proceed: Proceed) -> Flow:
+        yield from proceed(call)
+        outcome: Outcome = yield from proceed(call)
+        return outcome
+
+
+def mounting(session: requests.Session) -> None:
+    session.mount("https://", polvo.ResilientAdapter())
+    session.mount("https://", polvo.ResilientAdapter(retry=False, deadline=10.0, timeout=(3.05, 27)))
+    session.mount("https://", polvo.ResilientAdapter(retry={"max_attempts": 5}, pool_maxsize=50))
+    session.mount("https://", polvo.ResilientAdapter(retry=Retry(3)))
+    session.mount("https://", polvo.RetryAdapter(max_attempts=5, inner=requests.adapters.HTTPAdapter()))
+    session.mount("https://", polvo.RetryAdapter(polvo.retry.ExponentialBackoff(base=1)))
+    session.mount(
+        "https://", polvo.PolicyAdapter(polvo.deadline.Deadline(5), Twice(), store=polvo.stores.MemoryStore())
+    )
+    assert_type(polvo.install(session), requests.Session)
+    assert_type(polvo.install(polvo.Session(), Twice(), prefix="https://"), polvo.Session)
+    assert_type(polvo.uninstall(session), requests.Session)
+
+
+def faces() -> None:
+    assert_type(polvo.get("https://api.example.com/", params={"a": "b"}, timeout=3), requests.Response)
+    assert_type(polvo.post("https://api.example.com/", json={"a": 1}), requests.Response)
+    session = polvo.Session("https://api.example.com", ("user", "pass"), retry=True, timeout=None, deadline=20)
+    assert_type(session.get("orders"), requests.Response)
+    assert_type(dropin.get("https://api.example.com/"), requests.Response)
+    with dropin.Session() as dropped:
+        assert_type(dropped.get("https://api.example.com/"), requests.Response)
+
+
+def errors() -> None:
+    try:
+        polvo.get("https://api.example.com/")
+    except polvo.RateLimitError as error:
+        assert_type(error.retry_after, float | None)
+        assert_type(error.status_code, int | None)
+    except polvo.TokenRefreshError as error:
+        assert_type(error.reason, str | None)
+    except polvo.PolvoError as error:
+        assert_type(error.attempts, int)
+
+
+def reports(report: Report) -> None:
+    assert_type(report.waited, float)
+    assert_type([attempt.status for attempt in report.attempts], list[int])
+    assert_type([wait.why for wait in report.waits], list[str])
+
+
+def headers(response: requests.Response) -> None:
+    assert_type(polvo.headers.retry_after(response.headers, now=0.0), float | None)
+
+
+def transports() -> None:
+    httpx.Client(transport=PolicyTransport(Twice(), polvo.retry.ExponentialBackoff(budget=None)))
+    httpx.AsyncClient(transport=AsyncPolicyTransport(polvo.deadline.Deadline(5), http2=True))
+
+
+def simulation() -> None:
+    run = Simulation(Script([Reply(200)]), seed=1)
+    call = run.call(compose([Twice()]))
+    assert_type(call.outcome, Outcome | None)
+    polvo.Session(clock=VirtualClock())
+
+
+def testing() -> None:
+    with FailureServer(port=0) as server:
+        assert_type(server.url, str)
