@@ -29,7 +29,7 @@ from polvo_adapters.drive.sync import drive
 from polvo_adapters.events import Entry, Report
 from polvo_adapters.exchange import Exchange
 from polvo_adapters.explain import explained
-from polvo_adapters.flow import Call, Outcome, Policy, compose
+from polvo_adapters.flow import Call, Policy, compose
 from polvo_adapters.policies.deadline import Deadline
 from polvo_adapters.policies.retry import ExponentialBackoff
 from polvo_adapters.policies.stack import RetryLike, retry_policy, standard
@@ -152,9 +152,6 @@ class PolicyAdapter(HTTPAdapter):
                 raise explained(outcome.error, report, request)
             finally:
                 del outcome  # or the error, its traceback and this frame would keep each other alive
-        return self._signed(outcome, report)
-
-    def _signed(self, outcome: Outcome, report: Report) -> requests.Response:
         response: requests.Response = outcome.response
         response.polvo = report  # type: ignore[attr-defined]
         response.connection = self  # a replay after 401 must pass the policies as well
@@ -167,13 +164,16 @@ class PolicyAdapter(HTTPAdapter):
         else:
             self.inner.close()
 
-    def get_connection_with_tls_context(self, *args: Any, **keywords: Any) -> Any:
-        """Return the pool for a request; see `HTTPAdapter.get_connection_with_tls_context`."""
-        if self.inner is not None:
-            return self.inner.get_connection_with_tls_context(*args, **keywords)  # type: ignore[attr-defined]
-        pool = super().get_connection_with_tls_context(*args, **keywords)
-        connections.watch(pool)
-        return pool
+    def init_poolmanager(self, *args: Any, **keywords: Any) -> None:
+        """Make the pools that this adapter sends through; see `HTTPAdapter.init_poolmanager`."""
+        super().init_poolmanager(*args, **keywords)
+        connections.watch_manager(self.poolmanager)
+
+    def proxy_manager_for(self, proxy: str, **keywords: Any) -> Any:
+        """Return the pools for a proxy; see `HTTPAdapter.proxy_manager_for`."""
+        manager = super().proxy_manager_for(proxy, **keywords)
+        connections.watch_manager(manager)
+        return manager
 
     def __getattr__(self, name: str) -> Any:
         # Code that knows the wrapped adapter finds its poolmanager, max_retries and the like here.

@@ -9,8 +9,9 @@ response on the thread that sends the request. Without a deadline nothing is put
 A connection that closes in the middle of the response headers looks like the end of the headers to the standard
 library: the caller gets a 200 with an empty body. `WatchedResponse` raises instead.
 
-Connections make such responses when the pool that hands them out is watched, and a pool is watched when an adapter
-asks for it: `watching` returns a second view on an adapter, sharing all its state, that does so.
+Connections make such responses when their pool is watched. The pools of an adapter of ours are made that way. The
+pools of a wrapped adapter are watched when it asks for them: `watching` returns a second view on an adapter, sharing
+all its state, that does so.
 """
 
 from __future__ import annotations
@@ -18,8 +19,6 @@ from __future__ import annotations
 import io
 import threading
 import weakref
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import lru_cache
 from http.client import HTTPResponse, IncompleteRead
 from typing import Any
@@ -29,6 +28,8 @@ from urllib3.util import Retry
 
 from polvo_adapters.clock import Clock
 
+_NO_RETRY = Retry(0, read=False)  # a Retry never changes, and one takes longer to make than all else here
+
 
 class _Current(threading.local):
     deadline: tuple[float, Clock] | None = None
@@ -37,19 +38,24 @@ class _Current(threading.local):
 _current = _Current()
 
 
-@contextmanager
-def deadline(at: float, clock: Clock) -> Iterator[None]:
-    """Keep what is sent through watched pools on this thread within a deadline, reading the body included.
+class Within:
+    """Keeps what is sent through watched pools on this thread within a deadline, reading the body included.
 
     Args:
         at: The deadline, on the clock's `now`.
         clock: The clock.
     """
-    before, _current.deadline = _current.deadline, (at, clock)
-    try:
-        yield
-    finally:
-        _current.deadline = before
+
+    __slots__ = ("_before", "_deadline")
+
+    def __init__(self, at: float, clock: Clock) -> None:
+        self._deadline = (at, clock)
+
+    def __enter__(self) -> None:
+        self._before, _current.deadline = _current.deadline, self._deadline
+
+    def __exit__(self, *_: object) -> None:
+        _current.deadline = self._before
 
 
 def watching(adapter: HTTPAdapter, *, retries: bool = True) -> HTTPAdapter:
@@ -74,6 +80,12 @@ def watching(adapter: HTTPAdapter, *, retries: bool = True) -> HTTPAdapter:
         return adapter
     view.__dict__ = adapter.__dict__
     return view
+
+
+def watch_manager(manager: Any) -> None:
+    """Let a urllib3 pool manager that has made no pool yet make watched ones."""
+    kinds = manager.pool_classes_by_scheme
+    manager.pool_classes_by_scheme = {scheme: _watched_pool(kind) for scheme, kind in kinds.items()}
 
 
 def watch(pool: Any) -> None:
@@ -101,6 +113,18 @@ def release(pool: Any) -> None:
     vars(pool).pop("_get_conn", None)
 
 
+class _WatchedPool:
+    def _new_conn(self) -> Any:
+        connection = super()._new_conn()  # type: ignore[misc]
+        connection.response_class = WatchedResponse
+        return connection
+
+
+@lru_cache(maxsize=64)
+def _watched_pool(kind: type) -> type:
+    return kind if issubclass(kind, _WatchedPool) else type(kind.__name__, (_WatchedPool, kind), {})
+
+
 class _View(HTTPAdapter):
     def get_connection_with_tls_context(self, *args: Any, **keywords: Any) -> Any:
         pool = super().get_connection_with_tls_context(*args, **keywords)
@@ -112,7 +136,7 @@ class _ViewWithoutRetries(_View):
     @property
     def max_retries(self) -> Retry:
         """No retries: a property of the class is found before an attribute of the object."""
-        return Retry(0, read=False)
+        return _NO_RETRY
 
     @max_retries.setter
     def max_retries(self, value: Any) -> None:
@@ -135,6 +159,8 @@ class WatchedResponse(HTTPResponse):
     def begin(self) -> None:
         """Read status and headers; raise where the connection closes before they are complete."""
         file: Any = self.fp
+        if b"\r\n\r\n" in file.peek(1):  # the whole head is there, as it nearly always is
+            return super().begin()
         head: Any = _Head(file)
         self.fp = head
         try:
@@ -144,6 +170,7 @@ class WatchedResponse(HTTPResponse):
                 self.fp = file
         if head.cut and not self.chunked and not self.length:  # else the body will be found missing
             raise IncompleteRead(b"")
+        return None
 
 
 class _Head:
@@ -176,7 +203,9 @@ class _DeadlineReader(io.RawIOBase):
         if left <= 0:
             raise TimeoutError("the deadline of the call is over")
         patience = self._sock.gettimeout()
-        self._sock.settimeout(left if patience is None else min(patience, left))
+        if patience is not None and patience <= left:
+            return self._file.readinto1(buffer)  # type: ignore[no-any-return]
+        self._sock.settimeout(left)
         try:
             count: int | None = self._file.readinto1(buffer)
         finally:

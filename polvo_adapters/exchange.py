@@ -16,6 +16,7 @@ from datetime import timedelta
 from typing import Any
 
 import requests
+from requests.models import REDIRECT_STATI
 from urllib3.util import Timeout
 
 from polvo_adapters import connections
@@ -25,6 +26,7 @@ from polvo_adapters.failures import classify
 from polvo_adapters.flow import Body, Outcome, Send, at_deadline
 from polvo_adapters.response import Response
 
+_NO_BODY: tuple[Body, int | None] = ("none", None)
 _AS_IT_IS = (bytes, str, bytearray, memoryview, list, tuple)
 
 
@@ -54,7 +56,8 @@ class Exchange:
         self._sent = False
         self._response: requests.Response | None = None
         self._error: BaseException | None = None
-        self.body, self._position = _body(request.body)
+        body = request.body
+        self.body, self._position = _NO_BODY if body is None else _body(body)
 
     def send(self, effect: Send) -> Outcome:
         """Make one attempt and return what came of it."""
@@ -69,9 +72,14 @@ class Exchange:
             else:
                 response = self._send_until(deadline, deadline - started)
             self._response = response
-            _dress(response, clock.now() - started, deadline, clock)
-            if not self._keywords["stream"] and not response.is_redirect:
-                response.content  # noqa: B018 - reads the body, which the response then keeps
+            if type(response) is requests.Response:  # a class that somebody else chose stays
+                response.__class__ = Response
+            if isinstance(response, Response):
+                response.keep(timedelta(0, clock.now() - started), deadline, clock)
+            # The status comes first: to look for a header that is not there costs an exception inside.
+            redirects = response.status_code in REDIRECT_STATI and response.is_redirect
+            if not redirects and not self._keywords["stream"]:
+                _read(response)
         except Exception as error:  # noqa: BLE001 - whatever it is, the flow is told and the caller gets it
             self.close()
             self._error = error
@@ -111,15 +119,13 @@ class Exchange:
     def _send_until(self, deadline: float, left: float) -> requests.Response:
         if left <= 0:
             raise DeadlineExceeded("the deadline is over before the attempt began", request=self._request)
-        keywords = dict(self._keywords, timeout=_cut(self._keywords["timeout"], left))
-        with connections.deadline(deadline, self._clock):
+        keywords = {**self._keywords, "timeout": _cut(self._keywords["timeout"], left)}
+        with connections.Within(deadline, self._clock):
             return self._send(self._request, **keywords)
 
 
 def _body(body: Any) -> tuple[Body, int | None]:
     """Tell whether a body can be sent again, and from where."""
-    if body is None:
-        return "none", None
     if isinstance(body, _AS_IT_IS):
         return "replayable", None
     try:
@@ -144,11 +150,8 @@ def _cut(timeout: Any, left: float) -> Any:
     return timeout
 
 
-def _dress(response: requests.Response, seconds: float, deadline: float | None, clock: Clock) -> None:
-    """Give a plain response the abilities of ours; leave a class that somebody else chose."""
-    if type(response) is requests.Response:
-        response.__class__ = Response
+def _read(response: requests.Response) -> None:
     if isinstance(response, Response):
-        response.keep_elapsed(timedelta(seconds=seconds))
-        if deadline is not None:
-            response.keep_deadline(deadline, clock)
+        response.read()
+    else:
+        response.content  # noqa: B018 - reads the body, which the response then keeps

@@ -38,7 +38,7 @@ Effects are NamedTuples and dispatched by `type(effect) is Send`: this is the ho
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, Union
 from urllib.parse import urlsplit
 
@@ -106,36 +106,45 @@ class Call(NamedTuple):
     deadline: float | None = None
     idempotent: bool = False
 
+    def until(self, deadline: float) -> Call:
+        """Return the call with another deadline; `_replace` takes four times as long."""
+        return Call(self.method, self.url, self.body, self.started, deadline, self.idempotent)
+
     @property
     def origin(self) -> str:
         """Scheme, host and port (RFC 6454), the default port left out: what state is keyed by."""
-        return origin(self.url)
+        return _origin_and_host(self.url)[0]
 
     @property
     def host(self) -> str:
         """Host and port, for messages."""
-        return self.origin.partition("://")[2] or self.url
+        return _origin_and_host(self.url)[1]
 
 
 def origin(url: str) -> str:
     """Return scheme, host and port of a URL in lower case, without credentials and default port (RFC 6454)."""
+    return _origin_and_host(url)[0]
+
+
+def _origin_and_host(url: str) -> tuple[str, str]:
     end = url.find("/", url.find("://") + 3)
-    return _origin(url if end < 0 else url[:end])
+    return _parsed(url if end < 0 else url[:end])
 
 
 @lru_cache(maxsize=1024)
-def _origin(prefix: str) -> str:
+def _parsed(prefix: str) -> tuple[str, str]:
     try:
         parts = urlsplit(prefix)
         host, port = parts.hostname or "", parts.port
     except ValueError:
-        return prefix
+        host, port = "", None
     if not host:
-        return prefix
+        return prefix, prefix.partition("://")[2].rpartition("@")[2] or prefix
     if ":" in host:
         host = f"[{host}]"
-    suffix = "" if port is None or port == _DEFAULT_PORTS.get(parts.scheme) else f":{port}"
-    return f"{parts.scheme}://{host}{suffix}"
+    if port is not None and port != _DEFAULT_PORTS.get(parts.scheme):
+        host = f"{host}:{port}"
+    return f"{parts.scheme}://{host}", host
 
 
 class Outcome(NamedTuple):
@@ -229,5 +238,9 @@ def compose(policies: Sequence[Policy]) -> Proceed:
     """Nest policies, the first outermost, into one function that makes the flow of a call."""
     proceed: Proceed = attempt
     for policy in reversed(policies):
-        proceed = partial(policy.flow, proceed=proceed)
+        proceed = _around(policy.flow, proceed)
     return proceed
+
+
+def _around(flow: Callable[[Call, Proceed], Flow], proceed: Proceed) -> Proceed:
+    return lambda call: flow(call, proceed)

@@ -7,10 +7,13 @@ from datetime import timedelta
 from typing import Any
 
 import requests
+from urllib3 import HTTPResponse
 
 from polvo_adapters.clock import Clock
 from polvo_adapters.errors import DeadlineExceeded
 from polvo_adapters.events import Report
+
+_PIECE = 65_536
 
 
 class Response(requests.Response):
@@ -42,14 +45,23 @@ class Response(requests.Response):
             self.__dict__["elapsed"] = value
         self._session_to_overwrite = False
 
-    def keep_elapsed(self, value: timedelta) -> None:
-        """Set `elapsed` so that the session's own measurement does not replace it."""
-        self.elapsed = value
-        self._session_to_overwrite = True
+    def keep(self, elapsed: timedelta, deadline: float | None, clock: Clock) -> None:
+        """Keep what only the exchange knows.
 
-    def keep_deadline(self, deadline: float, clock: Clock) -> None:
-        """Let reading the body past the deadline raise DeadlineExceeded instead of a time-out."""
-        self._deadline = (deadline, clock)
+        Args:
+            elapsed: Time from sending to headers, not to be replaced by the session's own measurement.
+            deadline: When reading the body past it is to raise DeadlineExceeded instead of a time-out, or None.
+            clock: The clock of the deadline.
+        """
+        self.__dict__["elapsed"], self._session_to_overwrite = elapsed, True
+        if deadline is not None:
+            self._deadline = (deadline, clock)
+
+    def read(self) -> None:
+        """Read the whole body, in larger pieces than `requests` does, but never as large as a header may claim."""
+        if self._content is False and not self._content_consumed and isinstance(self.raw, HTTPResponse):
+            self._content = b"".join(self.iter_content(_PIECE))
+        self.content  # noqa: B018 - what the line above did not read, and the note that it was read
 
     def iter_content(self, *args: Any, **keywords: Any) -> Iterator[Any]:
         """Iterate over the body, as `requests.Response.iter_content` does, within the deadline of the call.

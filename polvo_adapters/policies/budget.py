@@ -77,7 +77,7 @@ class RetryBudget:
     def transition(self, state: State, event: Deposit | Spend, now: float) -> tuple[State, bool]:
         """Return the state after the event and whether the retry may be made."""
         requests, spent, at = state
-        fade = math.exp(-max(0.0, now - at) / self.window)
+        fade = math.exp((at - now) / self.window) if now > at else 1.0
         requests, spent = requests * fade, spent * fade
         if type(event) is Deposit:
             return (requests + 1.0, spent, now), True

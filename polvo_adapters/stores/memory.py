@@ -13,7 +13,7 @@ import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from polvo_adapters.flow import Event
+from polvo_adapters.flow import Event, Machine
 
 _stores: weakref.WeakSet[MemoryStore] = weakref.WeakSet()
 
@@ -40,19 +40,40 @@ class MemoryStore:
 
     def decide(self, events: Sequence[Event]) -> tuple[Any, ...]:
         """Put events to their machines, all or nothing; see `Store.decide`."""
+        if len(events) == 1:
+            return self._decide_one(*events[0])
         with self._lock:
             now, states = self._now(), self._states
             moved: dict[str, Any] = {}
             verdicts = []
             refused = False
             for machine, key, event in events:
-                state = moved[key] if key in moved else states.get(key, machine.initial)
+                if key in moved:
+                    state = moved[key]
+                elif key in states:
+                    state = states[key]
+                else:
+                    state = machine.initial
                 moved[key], verdict = machine.transition(state, event, now)
                 verdicts.append(verdict)
-                refused = refused or verdict is False
+                if verdict is False:
+                    refused = True
             if not refused:
                 self._keep(moved)
             return tuple(verdicts)
+
+    def _decide_one(self, machine: Machine, key: str, event: Any) -> tuple[Any, ...]:
+        """Decide the batch of one event that nearly every batch is."""
+        with self._lock:
+            states = self._states
+            before = states.get(key, machine.initial)
+            state, verdict = machine.transition(before, event, self._now())
+            if verdict is not False:
+                states.pop(key, None)
+                states[key] = state
+                if len(states) > self._max_keys:
+                    del states[next(iter(states))]
+            return (verdict,)
 
     def _keep(self, moved: dict[str, Any]) -> None:
         states = self._states

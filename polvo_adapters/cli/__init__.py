@@ -1,0 +1,5 @@
+"""The commands behind `polvo`: `request` makes one call, `demo` compares three ways to make many.
+
+`arguments` reads the command line and imports nothing heavy. Each command separates what it does, which returns
+plain values, from what it shows: `request` from `render`, and `demo` from `plan` and `trial`.
+"""

@@ -1,0 +1,166 @@
+"""The command line as argparse sees it.
+
+Every value is checked here, so that a command runs only with values that can work, and a mistake is told with
+the usage line and exit code 2. Only the standard library is imported.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import re
+import sys
+from pathlib import Path
+
+from polvo_adapters.version import __version__
+
+VERBS = ("get", "post", "put", "patch", "delete", "head", "options")
+
+MAX_DEMO_CALLS = 200
+
+_HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_LINE_BREAK = re.compile(r"[\r\n\0]")
+_OVERVIEW = """\
+commands:
+  get URL      make a real request, with retries and one deadline, and show what was done for it;
+               post, put, patch, delete, head and options likewise
+  demo         send the same calls to a failing server in three ways, and compare what came of them
+
+examples:
+  {prog} get https://api.example.com/items --deadline 10
+  {prog} post https://api.example.com/items --json '{{"name": "polvo"}}'
+  {prog} get https://api.example.com/items --body > items.json
+  {prog} demo
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the whole command line; `module` of what it parses names the command's module."""
+    prog = "python -m polvo_adapters" if Path(sys.argv[0]).name == "__main__.py" else "polvo"
+    top = argparse.ArgumentParser(
+        prog=prog,
+        usage=f"{prog} [-h] [--version] COMMAND ...",
+        description="Resilience for code that already uses requests.",
+        epilog=_OVERVIEW.format(prog=prog),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    top.add_argument("--version", action="version", version=f"polvo_adapters {__version__}")
+    top.set_defaults(module=None)
+    # Without help of their own the commands are not listed a second time.
+    commands = top.add_subparsers(metavar="COMMAND", prog=prog, help=argparse.SUPPRESS)
+    for verb in VERBS:
+        _add_request(commands.add_parser(verb, description=f"Make a {verb.upper()} request.", allow_abbrev=False))
+        commands.choices[verb].set_defaults(module="polvo_adapters.cli.request", method=verb.upper())
+    _add_demo(commands.add_parser("demo", description="Compare three clients at a failing server."))
+    return top
+
+
+def _add_request(command: argparse.ArgumentParser) -> None:
+    command.add_argument("url", metavar="URL", type=_url, help="with its scheme, http:// or https://")
+    command.add_argument(
+        "-H",
+        "--header",
+        dest="headers",
+        metavar="'NAME: VALUE'",
+        type=_header,
+        action="append",
+        default=[],
+        help="may be given more than once",
+    )
+    body = command.add_mutually_exclusive_group()
+    body.add_argument(
+        "-d",
+        "--data",
+        metavar="TEXT",
+        type=_data,
+        help="body, sent as a form; @FILE reads a file, @- stdin",
+    )
+    body.add_argument("--json", metavar="TEXT", type=_json, help="body, sent as JSON")
+    command.add_argument(
+        "--timeout", metavar="S", type=_seconds, default=30.0, help="for a connection, and for each next byte (30)"
+    )
+    command.add_argument("--deadline", metavar="S", type=_seconds, help="for the whole call, waits included (none)")
+    command.add_argument(
+        "--attempts", metavar="N", type=_count, default=3, help="how often it is sent at most, where that is safe (3)"
+    )
+    command.add_argument(
+        "--body", action="store_true", help="only the body to stdout, byte by byte; the rest to stderr"
+    )
+
+
+def _add_demo(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--calls", metavar="N", type=_calls, default=40, help=f"calls per client, at most {MAX_DEMO_CALLS} (40)"
+    )
+    command.add_argument("--seed", metavar="N", type=int, default=1, help="picks the order of the calls (1)")
+    command.add_argument("--port", metavar="N", type=_port, default=0, help="of the server; 0 picks a free one (0)")
+    command.set_defaults(module="polvo_adapters.cli.demo")
+
+
+def _url(text: str) -> str:
+    if re.match(r"https?://[^/?#]", text, re.IGNORECASE):
+        return text
+    scheme, separator, rest = text.partition("://")
+    if not separator:
+        raise argparse.ArgumentTypeError(f"{text!r} has no scheme: write https://{text} or http://{text}")
+    if scheme.lower() in {"http", "https"}:
+        raise argparse.ArgumentTypeError(f"{text!r} names no host")
+    raise argparse.ArgumentTypeError(f"{scheme}:// is not spoken here: write https://{rest} or http://{rest}")
+
+
+def _header(text: str) -> tuple[str, str]:
+    name, separator, value = text.partition(":")
+    if not separator or not _HEADER_NAME.fullmatch(name):
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form 'Name: value'")
+    if _LINE_BREAK.search(value):
+        raise argparse.ArgumentTypeError(f"the value of {name} holds a line break")
+    return name, value.strip()
+
+
+def _data(text: str) -> bytes:
+    if text == "@-":
+        return sys.stdin.buffer.read()
+    if not text.startswith("@"):
+        return text.encode("utf-8", "surrogateescape")
+    try:
+        return Path(text[1:]).read_bytes()
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"{text[1:]} cannot be read: {error.strerror or error}") from None
+
+
+def _json(text: str) -> bytes:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise argparse.ArgumentTypeError(f"not JSON: {error}") from None
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and value > 0):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number of seconds")
+    return value
+
+
+def _whole(text: str, least: int, most: int) -> int:
+    if not re.fullmatch(r"[0-9]{1,9}", text) or not least <= int(text) <= most:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least} to {most}")
+    return int(text)
+
+
+def _count(text: str) -> int:
+    return _whole(text, 1, 100)
+
+
+def _calls(text: str) -> int:
+    return _whole(text, 1, MAX_DEMO_CALLS)
+
+
+def _port(text: str) -> int:
+    return _whole(text, 0, 65535)

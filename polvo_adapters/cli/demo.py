@@ -1,0 +1,180 @@
+"""`polvo demo`: the same calls to a failing server by three clients, side by side.
+
+Theory of operation. `plan` says which calls, `trial` makes them and counts, and this module only shows: live
+bars while stderr is a terminal, then what became of each kind of call, the totals, and what they do not tell by
+themselves. Nothing leaves the machine: the server listens on loopback, in this process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import threading
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+from rich import box
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from polvo_adapters.cli import render, trial
+from polvo_adapters.cli.plan import Call, make_plan
+from polvo_adapters.cli.trial import Client, Ending, Figures, Limits, Result
+from polvo_adapters.testing.server import FailureServer
+
+_YOUR_CODE = """\
+  session.mount("https://api.example.com/", polvo.ResilientAdapter(deadline=10))
+  polvo.install(session, deadline=10)            # everything that is mounted on it
+  import polvo_adapters.requests as requests     # nothing else changes
+"""
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the demo that the command line asks for.
+
+    Returns:
+        The exit code: 0, or 2 where the port cannot be had.
+    """
+    out, err = render.screens()
+    plan, limits = make_plan(options.calls, options.seed), Limits()
+    server = FailureServer(port=options.port)
+    try:
+        server.start()
+    except OSError as error:
+        err.print(Text(f"port {options.port} cannot be had: {error.strerror or error}"), soft_wrap=True)
+        return 2
+    try:
+        figures = _watched(plan, server, limits, err)
+    finally:
+        server.stop()
+    show(figures, limits, out)
+    return 0
+
+
+def _watched(plan: Sequence[Call], server: FailureServer, limits: Limits, screen: render.Screen) -> list[Figures]:
+    """Run the trial with a live bar for each client, on a terminal only."""
+    progress = Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[failed]} failed", style="yellow"),
+        TimeElapsedColumn(),
+        console=screen,
+        transient=True,
+        disable=not screen.is_interactive,
+    )
+    with progress:
+        return trial.run_all(plan, server, limits, _teller(progress, len(plan)))
+
+
+def _teller(progress: Progress, calls: int) -> Callable[[Client, Ending], None]:
+    tasks = {client.name: progress.add_task(client.name, total=calls, failed=0) for client in trial.CLIENTS}
+    failed: Counter[str] = Counter()
+    lock = threading.Lock()
+
+    def tell(client: Client, ending: Ending) -> None:
+        with lock:
+            failed[client.name] += ending != "success"
+            progress.update(tasks[client.name], advance=1, failed=failed[client.name])
+
+    return tell
+
+
+def show(figures: Sequence[Figures], limits: Limits, screen: render.Screen) -> None:
+    """Show what came of a trial.
+
+    Args:
+        figures: One per client, all about the same plan.
+        limits: The times that held.
+        screen: Where to.
+    """
+    calls = len(figures[0].results)
+    screen.print(Text(f"{calls} calls to a failing server on this machine, by {len(figures)} clients", style="bold"))
+    screen.print()
+    screen.print(_by_scenario(figures))
+    screen.print()
+    screen.print(_totals(figures))
+    screen.print()
+    screen.print(_footnotes(limits))
+    screen.print()
+    screen.print(Text("In your own code, after `import polvo_adapters as polvo`:", style="bold"))
+    screen.print(Text(_YOUR_CODE), soft_wrap=True, end="")
+
+
+def _table(*first: str, figures: Sequence[Figures]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, padding=0, show_edge=False)
+    for title in first:
+        table.add_column(title, no_wrap=True)
+    for each in figures:
+        table.add_column(each.client, overflow="fold")
+    return table
+
+
+def _by_scenario(figures: Sequence[Figures]) -> Table:
+    table = _table("the trouble", "", figures=figures)
+    labels = Counter(result.call.scenario.label for result in figures[0].results)
+    for label, count in sorted(labels.items()):
+        cells = [_cell([each for each in own.results if each.call.scenario.label == label]) for own in figures]
+        table.add_row(label, str(count), *cells)
+    return table
+
+
+def _cell(results: Sequence[Result]) -> Text:
+    """Return in words what became of calls of one kind, the worst of it deciding the colour."""
+    verdicts = Counter(verdict(result) for result in results)
+    words = [text if len(verdicts) == 1 else f"{count} {text}" for text, count in verdicts.items()]
+    if any(result.duplicated or result.arrived_empty for result in results):
+        style = "bold red"
+    else:
+        style = "green" if all(result.ending == "success" for result in results) else "yellow"
+    return Text(", ".join(words), style=style)
+
+
+def verdict(result: Result) -> str:
+    """Return how a call ended, and what harm it did, in a few words."""
+    text = "ok" if result.ending == "success" else result.detail
+    if result.duplicated:
+        text += f", done {result.times_processed}x"
+    if result.arrived_empty:
+        text += ", but empty"
+    return text
+
+
+def _totals(figures: Sequence[Figures]) -> Table:
+    table = _table("totals", figures=figures)
+    rows: list[tuple[str, str, Callable[[Figures], object]]] = [
+        ("calls", "", lambda each: len(each.results)),
+        ("succeeded, for the caller", "green", lambda each: each.count("success")),
+        ("failed", "yellow", lambda each: len(each.results) - each.count("success")),
+        ("  with an error status", "", lambda each: each.count("error status")),
+        ("  with an exception", "", lambda each: each.count("exception")),
+        ("  stuck", "", lambda each: each.count("stuck")),
+        ("POSTs done more than once", "bold red", lambda each: each.duplicates),
+        ("uploads taken empty", "bold red", lambda each: each.empty_uploads),
+        ("requests received", "", lambda each: each.requests_received),
+        ("seconds", "", lambda each: f"{each.seconds:.1f}"),
+    ]
+    for label, style, value in rows:
+        cells = [str(value(each)) for each in figures]
+        table.add_row(label, *(Text(cell, style=style if cell != "0" else "dim") for cell in cells))
+    return table
+
+
+def _footnotes(limits: Limits) -> Table:
+    pasted = ", ".join(f"{name}={value}" for name, value in trial.PASTED.items())
+    table = Table.grid(padding=(0, 1))
+    notes = {
+        "limits": f"Everybody has a timeout of {limits.timeout:g} s for each silence of the server. Who retries, "
+        f"sends at most {trial.ATTEMPTS} times and waits from {trial.BACKOFF:g} s. ResilientAdapter has a deadline "
+        f"of {limits.deadline:g} s too.",
+        "Retry": f"urllib3's Retry({pasted}).",
+        "POST": "What the server may have done is not safe to send again: ResilientAdapter raises, or returns the "
+        "error status, and that counts as failed. The pasted Retry sends it again, and it is done twice.",
+        "empty": "A generator can be read once. The pasted Retry sends what is left of it, nothing, and the server "
+        "takes that. ResilientAdapter raises ReplayError.",
+        "stuck": f"Not back after {limits.patience:g} s, and left behind by the demo. No timeout ends a body that "
+        "keeps dripping; a deadline does, with DeadlineExceeded.",
+    }
+    for name, note in notes.items():
+        table.add_row(Text(name, style="bold"), Text(note))
+    return table

@@ -1,0 +1,133 @@
+"""What the commands have in common in what they show.
+
+Theory of operation. Everything shown is a rich `Text` or a table of them: no markup is parsed, and whatever came
+from a server goes through `visible` first, so that it can neither style nor steer the terminal. Colours, bars and
+spinners are left to rich, which drops them where the output is no terminal or NO_COLOR is set.
+
+The timeline is drawn to scale: an attempt or a wait starts where the one before it ended.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import sys
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import TYPE_CHECKING, TextIO
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from polvo_adapters.events import Attempt, Entry, Wait
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+_BAR_CELLS = 26
+_SPINNER_TEXT = 60
+# Control codes, and the marks that reverse the reading direction.
+_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+_PHRASES = {status.value: status.phrase for status in HTTPStatus}
+
+
+class Screen(Console):
+    """A console that shows text as it is: no markup, no emoji names, no guessing at what to highlight."""
+
+    def __init__(self, stream: TextIO) -> None:
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a body may hold what the terminal cannot show
+        super().__init__(file=stream, markup=False, emoji=False, highlight=False)
+
+    def on_broken_pipe(self) -> None:
+        """Let the caller decide what a closed pipe means, instead of exiting here."""
+        raise BrokenPipeError
+
+    @property
+    def speaks_unicode(self) -> bool:
+        """Whether bars can be drawn with more than ASCII."""
+        return self.encoding.lower().startswith("utf")
+
+
+def screens() -> tuple[Screen, Screen]:
+    """Return the consoles for stdout and for stderr."""
+    return Screen(sys.stdout), Screen(sys.stderr)
+
+
+def spinner(screen: Screen, what: str) -> Progress:
+    """Return a context manager that shows what is under way, and for how many seconds, on a terminal only."""
+    from rich.progress import Progress, SpinnerColumn, TextColumn
+
+    progress = Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}", markup=False),
+        TextColumn("{task.elapsed:.0f} s", style="dim"),
+        console=screen,
+        transient=True,
+        disable=not screen.is_interactive,
+    )
+    # Where a line is too long for the terminal, it is the spinner that rich gives up.
+    progress.add_task(visible(what)[:_SPINNER_TEXT], total=None)
+    return progress
+
+
+def visible(text: str) -> str:
+    """Return text in which control codes are spelled out, line breaks and tabs excepted."""
+    return _UNSEEN.sub(lambda match: f"\\x{ord(match[0]):02x}", text.replace("\r\n", "\n"))
+
+
+def seconds(value: float) -> str:
+    """Return a duration for people, such as "0.213 s"."""
+    return f"{value:.3f} s" if value < 10 else f"{value:.1f} s"
+
+
+def status_style(status: int) -> str:
+    """Return the colour of a status, by its class."""
+    styles = {1: "cyan", 2: "green", 3: "cyan", 4: "yellow"}
+    return f"bold {styles.get(status // 100, 'red')}"
+
+
+def status_text(status: int, reason: str | None = None) -> Text:
+    """Return a status and its phrase, coloured by class."""
+    phrase = reason or _PHRASES.get(status, "")
+    return Text(visible(f"{status} {phrase}".rstrip()), style=status_style(status))
+
+
+def timeline(entries: Sequence[Entry], screen: Screen) -> Table:
+    """Return a table of attempts and waits: number, what happened, a bar to scale, and how long.
+
+    Args:
+        entries: What was performed, in order.
+        screen: Where it will be shown.
+    """
+    table = Table.grid(padding=(0, 1))
+    table.add_column(justify="right", style="dim", min_width=3)
+    table.add_column(min_width=24)
+    table.add_column(no_wrap=True)
+    table.add_column(justify="right", no_wrap=True)
+    whole = sum(entry.seconds for entry in entries)
+    number, at = 0, 0.0
+    for entry in entries:
+        number += isinstance(entry, Attempt)
+        bar = _bar(entry, at, whole, screen.speaks_unicode)
+        label = str(number) if isinstance(entry, Attempt) else ""
+        table.add_row(label, _what(entry), bar, seconds(entry.seconds))
+        at += entry.seconds
+    return table
+
+
+def _what(entry: Entry) -> Text:
+    if isinstance(entry, Wait):
+        return Text(f"wait: {entry.why}", style="dim")
+    return Text(entry.failure, style="bold red") if entry.failure else status_text(entry.status)
+
+
+def _bar(entry: Entry, at: float, whole: float, unicode: bool) -> Text:
+    scale = _BAR_CELLS / whole if whole else 0.0
+    first = min(round(at * scale), _BAR_CELLS - 1)
+    last = max(first + 1, min(round((at + entry.seconds) * scale), _BAR_CELLS))
+    attempted = isinstance(entry, Attempt)
+    cell = ("█" if unicode else "#") if attempted else ("░" if unicode else ".")
+    style = status_style(entry.status) if isinstance(entry, Attempt) else "dim"
+    return Text(" " * first + cell * (last - first) + " " * (_BAR_CELLS - last), style=style)

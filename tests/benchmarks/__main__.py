@@ -1,0 +1,112 @@
+"""Measures everything and prints it: `python -m tests.benchmarks [--quick] [--json FILE] [--only SECTION]`.
+
+What is measured, how, and why that way: see the modules `overhead`, `loopback` and `imports`, and `measure` for
+what they share. A run takes about two minutes; `--quick` takes seconds and shows only that everything works.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import sys
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from tests.benchmarks.imports import ImportCost, import_costs
+from tests.benchmarks.loopback import over_loopback
+from tests.benchmarks.measure import Result, Spread
+from tests.benchmarks.overhead import adapter_level, session_level
+
+_PACKAGES = ("polvo_adapters", "requests", "urllib3", "httpx", "tenacity", "stamina")
+_SECTIONS: dict[str, tuple[str, Callable[..., list[Any]]]] = {
+    "adapter": ("The stack alone: adapter.send over a no-op adapter", adapter_level),
+    "session": ("The stack in a session: Session.get over a no-op adapter", session_level),
+    "loopback": ("HTTP over loopback: one kept-alive connection each, server in another process", over_loopback),
+    "imports": ("Imports: fresh interpreters, on top of import requests", import_costs),
+}
+_NARROWEST = 140  # columns that the widest table needs, also where the output is not a terminal
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the benchmarks that the command line asks for.
+
+    Args:
+        arguments: The command line without the program name; that of the process by default.
+
+    Returns:
+        The exit code, 0.
+    """
+    options = _parse_arguments(arguments)
+    console, document = _console(), dict[str, Any](_environment())
+    console.print(", ".join(f"{name} {value}" for name, value in document.items()))
+    for section in options.only or _SECTIONS:
+        title, measure = _SECTIONS[section]
+        results = measure(quick=options.quick)
+        console.print(_import_table(title, results) if section == "imports" else _call_table(title, results))
+        document[section] = [_plain(result) for result in results]
+    if options.json is not None:
+        options.json.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    return 0
+
+
+def _parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description="What the library costs.")
+    parser.add_argument("--quick", action="store_true", help="a short run, for a first look")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there, in seconds")
+    parser.add_argument("--only", action="append", choices=_SECTIONS, help="this section, may be repeated")
+    return parser.parse_args(arguments)
+
+
+def _console() -> Console:
+    return Console(width=max(_NARROWEST, Console().width))
+
+
+def _environment() -> dict[str, str]:
+    return {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}}
+
+
+def _call_table(title: str, results: Sequence[Result]) -> Table:
+    table = _table(title, "µs per call", "µs more", "ratio", "bar")
+    for index, result in enumerate(results):
+        differs = index > 0
+        table.add_row(
+            result.name,
+            _text(result.seconds.scaled(1e6), 1),
+            _text(result.extra.scaled(1e6), 1) if differs else "",
+            _text(result.ratio, 3) if differs else "1",
+            result.bar,
+        )
+    return table
+
+
+def _import_table(title: str, results: Sequence[ImportCost]) -> Table:
+    table = _table(title, "ms", "least ms", "bar")
+    for result in results:
+        table.add_row(result.name, _text(result.seconds.scaled(1e3), 1), f"{result.least * 1e3:.1f}", result.bar)
+    return table
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left", caption="median \\[quartiles]", caption_justify="left")
+    table.add_column("", no_wrap=True)
+    for column in columns:
+        table.add_column(column, justify="right", no_wrap=True)
+    return table
+
+
+def _text(value: Spread, digits: int) -> str:
+    return f"{value.median:.{digits}f} \\[{value.low:.{digits}f}, {value.high:.{digits}f}]"
+
+
+def _plain(result: Result | ImportCost) -> dict[str, Any]:
+    return {name: value._asdict() if isinstance(value, Spread) else value for name, value in result._asdict().items()}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

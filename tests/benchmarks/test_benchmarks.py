@@ -1,0 +1,50 @@
+"""The benchmarks run and report every row; how fast anything is, is not a matter for tests."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import pytest
+
+Run: TypeAlias = Callable[..., dict[str, Any]]
+
+ROWS = {"adapter": 6, "session": 3, "loopback": 9, "imports": 4}
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    for package in ("rich", "httpx", "stamina", "tenacity"):
+        pytest.importorskip(package)
+    from tests.benchmarks.__main__ import main
+
+    def quick(*arguments: str) -> dict[str, Any]:
+        file = tmp_path / "numbers.json"
+        assert main(["--quick", "--json", str(file), *arguments]) == 0
+        document: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        return document
+
+    return quick
+
+
+def test_quick_run_reports_every_row(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    document = run()
+    printed = capsys.readouterr().out
+
+    for section, count in ROWS.items():
+        rows = document[section]
+        assert len({row["name"] for row in rows}) == len(rows) == count
+        assert all(_is_positive(row) for row in rows)
+        assert all(row["name"] in printed for row in rows)
+
+
+def test_one_section_can_be_asked_for(run: Run) -> None:
+    assert run("--only", "adapter").keys() & ROWS.keys() == {"adapter"}
+
+
+def _is_positive(row: dict[str, Any]) -> bool:
+    # A difference to the baseline may come out negative in a short run; times and ratios may not.
+    spreads = [row[name] for name in ("seconds", "ratio") if name in row]
+    return all(value > 0 for spread in spreads for value in spread.values())
