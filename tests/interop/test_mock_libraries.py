@@ -421,6 +421,7 @@ class TestVcr:
             assert len(cassette) == 2
             assert received() == 2
 
+    @pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")  # vcrpy drops the old connection without closing it
     def test_connections_from_before_are_recorded_too(self, resilient, server, failing, received, tmp_path):
         resilient.get(server.url + "/echo")
         url = failing()
