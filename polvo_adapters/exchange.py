@@ -75,7 +75,7 @@ class Exchange:
             if type(response) is requests.Response:  # a class that somebody else chose stays
                 response.__class__ = Response
             if isinstance(response, Response):
-                response.keep(timedelta(0, clock.now() - started), deadline, clock)
+                response._keep(timedelta(0, clock.now() - started), deadline, clock)
             # The status comes first: to look for a header that is not there costs an exception inside.
             redirects = response.status_code in REDIRECT_STATI and response.is_redirect
             if not redirects and not self._keywords["stream"]:
@@ -152,6 +152,6 @@ def _cut(timeout: Any, left: float) -> Any:
 
 def _read(response: requests.Response) -> None:
     if isinstance(response, Response):
-        response.read()
+        response._read_body()
     else:
         response.content  # noqa: B018 - reads the body, which the response then keeps

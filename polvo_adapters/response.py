@@ -45,7 +45,7 @@ class Response(requests.Response):
             self.__dict__["elapsed"] = value
         self._session_to_overwrite = False
 
-    def keep(self, elapsed: timedelta, deadline: float | None, clock: Clock) -> None:
+    def _keep(self, elapsed: timedelta, deadline: float | None, clock: Clock) -> None:
         """Keep what only the exchange knows.
 
         Args:
@@ -57,7 +57,7 @@ class Response(requests.Response):
         if deadline is not None:
             self._deadline = (deadline, clock)
 
-    def read(self) -> None:
+    def _read_body(self) -> None:
         """Read the whole body, in larger pieces than `requests` does, but never as large as a header may claim."""
         if self._content is False and not self._content_consumed and isinstance(self.raw, HTTPResponse):
             self._content = b"".join(self.iter_content(_PIECE))

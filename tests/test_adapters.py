@@ -592,3 +592,41 @@ def test_closing_a_session_closes_its_connections_without_help_of_the_collector(
         assert server.open_connections == 0
     finally:
         gc.enable()
+
+
+def test_a_response_has_no_public_name_that_requests_does_not_have(
+    session: requests.Session, server: FailureServer
+) -> None:
+    """A `read` among them, say, would make it look like a file to other libraries."""
+    ours, theirs = session.get(server.url + "/echo"), requests.get(server.url + "/echo")
+    public = {name for name in dir(ours) if not name.startswith("_")}
+    assert public - set(dir(theirs)) == {"polvo"}
+
+
+def test_a_length_that_cannot_be_true_costs_no_memory(server: FailureServer) -> None:
+    session = mounted(ResilientAdapter(deadline=0.3))
+    with pytest.raises(polvo.DeadlineExceeded):
+        session.get(failing(server, "drip", size=1 << 40, interval=0.05))
+
+
+def test_an_interrupted_wait_leaves_nothing_behind(server: FailureServer) -> None:
+    class Interrupting(VirtualClock):
+        def sleep(self, seconds: float) -> None:
+            raise KeyboardInterrupt
+
+    adapter = ResilientAdapter(clock=Interrupting(), pool_maxsize=1, pool_block=True)
+    with pytest.raises(KeyboardInterrupt):
+        mounted(adapter).get(failing(server), stream=True)
+    assert mounted(adapter).get(server.url + "/echo").status_code == 200
+
+
+def test_requests_through_a_proxy_are_retried_and_whole(server: FailureServer) -> None:
+    """The failure server answers absolute targets, as a proxy would."""
+    proxies = {"http": server.url}
+    session = mounted(ResilientAdapter(retry=FAST))
+    url = "http://api.example.com/fault/cut-headers?times=1"
+    assert session.get(url, proxies=proxies).json()["method"] == "GET"
+    unreachable = {"http": "http://127.0.0.1:1"}
+    with pytest.raises(requests.exceptions.ProxyError) as caught:
+        session.post("http://api.example.com/", data=b"x", proxies=unreachable)
+    assert len(caught.value.polvo.attempts) == 3

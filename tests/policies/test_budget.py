@@ -35,6 +35,15 @@ def test_traffic_buys_its_share() -> None:
     assert granted(budget, state=state) == 100
 
 
+def test_traffic_of_long_ago_buys_nothing() -> None:
+    budget = RetryBudget(ratio=0.1, floor=0, window=10)
+    state: Any = budget.initial
+    for _ in range(1000):
+        state, _ = budget.transition(state, Deposit(), 0.0)
+    assert granted(budget, 10.0, state) == 36  # 1000 / e * 0.1
+    assert granted(budget, 1000.0, state) == 0
+
+
 def test_costs_count() -> None:
     assert granted(RetryBudget(floor=2, window=10), cost=2.0) == 10
 
