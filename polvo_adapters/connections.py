@@ -159,7 +159,7 @@ class WatchedResponse(HTTPResponse):
     def begin(self) -> None:
         """Read status and headers; raise where the connection closes before they are complete."""
         file: Any = self.fp
-        if b"\r\n\r\n" in file.peek(1):  # the whole head is there, as it nearly always is
+        if hasattr(file, "peek") and b"\r\n\r\n" in file.peek(1):  # the whole head, as it nearly always is
             return super().begin()
         head: Any = _Head(file)
         self.fp = head

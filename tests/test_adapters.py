@@ -9,6 +9,8 @@ import io
 import multiprocessing
 import os
 import pickle
+import socket
+import ssl
 import threading
 import time
 from datetime import timedelta
@@ -16,6 +18,7 @@ from typing import Any
 
 import pytest
 import requests
+import trustme
 from requests.adapters import HTTPAdapter
 from requests.auth import HTTPDigestAuth
 from urllib3.util import Retry
@@ -341,6 +344,40 @@ def test_retry_after_beyond_the_deadline_is_an_error_with_delay_and_response(ser
     assert len(server.requests) == 1
 
 
+@pytest.fixture
+def secure(tmp_path: Any) -> Any:
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    with FailureServer(ssl_context=context) as server:
+        server.ca = str(tmp_path / "ca.pem")
+        yield server
+
+
+@pytest.mark.parametrize("kind", ["hang", "drip", "slow-headers"])
+def test_a_deadline_holds_under_tls(kind: str, secure: Any) -> None:
+    with requests.Session() as session:
+        session.mount("https://", ResilientAdapter(deadline=0.5))
+        with pytest.raises(polvo.DeadlineExceeded):
+            session.get(failing(secure, kind, size=500, interval=0.05), verify=secure.ca)
+
+
+@pytest.mark.parametrize("kind", ["status", "reset", "eof", "truncated", "cut-headers", "cut-chunk"])
+def test_a_flaky_server_is_survived_under_tls(kind: str, secure: Any) -> None:
+    with requests.Session() as session:
+        session.mount("https://", ResilientAdapter(retry=FAST))
+        assert session.get(failing(secure, kind), verify=secure.ca).json()["method"] == "GET"
+
+
+def test_a_certificate_that_does_not_hold_is_not_tried_again(secure: Any) -> None:
+    with requests.Session() as session:
+        session.mount("https://", ResilientAdapter(retry=FAST))
+        with pytest.raises(requests.exceptions.SSLError) as caught:
+            session.get(secure.url + "/echo")
+    assert len(caught.value.polvo.attempts) == 1
+
+
 # Retries do not multiply ---------------------------------------------------------------------------------------------
 
 
@@ -630,3 +667,25 @@ def test_requests_through_a_proxy_are_retried_and_whole(server: FailureServer) -
     with pytest.raises(requests.exceptions.ProxyError) as caught:
         session.post("http://api.example.com/", data=b"x", proxies=unreachable)
     assert len(caught.value.polvo.attempts) == 3
+
+
+def test_the_broken_body_of_a_redirect_is_forgiven_as_requests_forgives_it() -> None:
+    replies = [
+        b"HTTP/1.1 302 Found\r\nLocation: /there\r\nContent-Length: 100\r\n\r\nshort",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nthere",
+    ]
+    paths = []
+
+    def serve(listener: socket.socket) -> None:
+        for reply in replies:
+            with listener.accept()[0] as connection:
+                paths.append(connection.recv(65536).split()[1])
+                connection.sendall(reply)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve, args=(listener,))
+        thread.start()
+        with mounted(ResilientAdapter(retry=FAST)) as session:
+            response = session.get(f"http://127.0.0.1:{listener.getsockname()[1]}/here", timeout=10)
+        thread.join()
+    assert (response.text, paths) == ("there", [b"/here", b"/there"])
