@@ -72,6 +72,7 @@ class _Cause(NamedTuple):
     processed: bool
     retry_after: float | None = None
     timeout: bool = False
+    throttled: bool = False
 
 
 @dataclass(frozen=True)
@@ -182,7 +183,7 @@ class ExponentialBackoff:
             return None
         unprocessed = outcome.status == 429 or (outcome.status == 503 and delay is not None)
         why = str(outcome.status) if delay is None else f"{outcome.status}, Retry-After {delay:g} s"
-        return _Cause(why, not unprocessed, delay)
+        return _Cause(why, not unprocessed, delay, throttled=outcome.status == 429 or delay is not None)
 
     def _wanted(self, error: BaseException | None, failure: Failure) -> bool:
         if self.exceptions is None or failure is EXPIRED:
@@ -285,7 +286,7 @@ class ExponentialBackoff:
 def _cost(budget: RetryBudget, cause: _Cause) -> float:
     if cause.timeout:
         return budget.timeout_cost
-    return 1.0 if cause.retry_after is None else budget.throttle_cost
+    return budget.throttle_cost if cause.throttled else 1.0
 
 
 def _unreplayable(call: Call, outcome: Outcome, cause: _Cause, attempts: int) -> Outcome:
