@@ -319,6 +319,7 @@ def test_no_time_left_ends_the_call_with_the_last_outcome() -> None:
     [
         (answered(500), 1.0),
         (answered(503, retry_after="1"), 0.5),
+        (answered(429), 0.5),
         (failed(READ_TIMEOUT), 2.0),
         (failed(CONNECT), 1.0),
     ],
