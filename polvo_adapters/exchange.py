@@ -74,12 +74,15 @@ class Exchange:
             self._response = response
             if type(response) is requests.Response:  # a class that somebody else chose stays
                 response.__class__ = Response
-            if isinstance(response, Response):
-                response._keep(timedelta(0, clock.now() - started), deadline, clock)
             # The status comes first: to look for a header that is not there costs an exception inside.
             redirects = response.status_code in REDIRECT_STATI and response.is_redirect
-            if not redirects and not self._keywords["stream"]:
-                _read(response)
+            whole = not redirects and not self._keywords["stream"]
+            if isinstance(response, Response):
+                response._keep(timedelta(0, clock.now() - started), deadline, clock)
+                if whole:
+                    response._read_body()
+            elif whole:
+                response.content  # noqa: B018 - reads the body, which the response then keeps
         except Exception as error:  # noqa: BLE001 - whatever it is, the flow is told and the caller gets it
             self.close()
             self._error = error
@@ -148,10 +151,3 @@ def _cut(timeout: Any, left: float) -> Any:
         total = min(timeout.total, left) if isinstance(timeout.total, (int, float)) else left
         return Timeout(total=total, connect=timeout._connect, read=timeout._read)
     return timeout
-
-
-def _read(response: requests.Response) -> None:
-    if isinstance(response, Response):
-        response._read_body()
-    else:
-        response.content  # noqa: B018 - reads the body, which the response then keeps

@@ -60,8 +60,9 @@ class Response(requests.Response):
     def _read_body(self) -> None:
         """Read the whole body, in larger pieces than `requests` does, but never as large as a header may claim."""
         if self._content is False and not self._content_consumed and isinstance(self.raw, HTTPResponse):
-            self._content = b"".join(self.iter_content(_PIECE))
-        self.content  # noqa: B018 - what the line above did not read, and the note that it was read
+            self._content = b"".join(self.iter_content(_PIECE))  # which also notes that it was read
+        else:
+            self.content  # noqa: B018 - reads what there is to read
 
     def iter_content(self, *args: Any, **keywords: Any) -> Iterator[Any]:
         """Iterate over the body, as `requests.Response.iter_content` does, within the deadline of the call.

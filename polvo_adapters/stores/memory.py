@@ -66,7 +66,7 @@ class MemoryStore:
         """Decide the batch of one event that nearly every batch is."""
         with self._lock:
             states = self._states
-            before = states.get(key, machine.initial)
+            before = states[key] if key in states else machine.initial  # noqa: SIM401 - which may be computed
             state, verdict = machine.transition(before, event, self._now())
             if verdict is not False:
                 states.pop(key, None)
