@@ -110,6 +110,7 @@ class PolicyAdapter(HTTPAdapter):
         self._below = None if self.inner is None else _below(self.inner, retries=retries)
         if self.inner is None and not retries:
             self.max_retries = Retry(0, read=False)
+        self._known_pools = connections.KnownPools()
         _adapters.add(self)
 
     def send(
@@ -163,6 +164,15 @@ class PolicyAdapter(HTTPAdapter):
             super().close()
         else:
             self.inner.close()
+
+    def get_connection_with_tls_context(
+        self, request: requests.PreparedRequest, verify: Any, proxies: Any = None, cert: Any = None
+    ) -> Any:
+        """Return the pool for a request; see `HTTPAdapter.get_connection_with_tls_context`."""
+        if self.inner is not None:
+            return self.inner.get_connection_with_tls_context(request, verify, proxies=proxies, cert=cert)  # type: ignore[attr-defined]
+        ask = super().get_connection_with_tls_context
+        return self._known_pools.pool(self, ask, request, verify=verify, proxies=proxies, cert=cert)
 
     def init_poolmanager(self, *args: Any, **keywords: Any) -> None:
         """Make the pools that this adapter sends through; see `HTTPAdapter.init_poolmanager`."""

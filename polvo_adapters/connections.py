@@ -19,16 +19,22 @@ from __future__ import annotations
 import io
 import threading
 import weakref
+from collections.abc import Callable, Hashable
 from functools import lru_cache
 from http.client import HTTPResponse, IncompleteRead
 from typing import Any
 
+from requests import PreparedRequest
 from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
 from polvo_adapters.clock import Clock
+from polvo_adapters.flow import origin
 
 _NO_RETRY = Retry(0, read=False)  # a Retry never changes, and one takes longer to make than all else here
+
+
+_MOST_KNOWN = 256
 
 
 class _Current(threading.local):
@@ -79,6 +85,7 @@ def watching(adapter: HTTPAdapter, *, retries: bool = True) -> HTTPAdapter:
     except TypeError:  # a class that wants to know more of its subclasses
         return adapter
     view.__dict__ = adapter.__dict__
+    view._known_pools = KnownPools()  # type: ignore[attr-defined]
     return view
 
 
@@ -113,6 +120,55 @@ def release(pool: Any) -> None:
     vars(pool).pop("_get_conn", None)
 
 
+class KnownPools:
+    """Remembers which pool of an adapter serves which requests.
+
+    `requests` and urllib3 work that out anew for every request, which takes longer than all policies together. What
+    is remembered is the key, never the pool: the pool manager still says whether there is one, and counts its use.
+    """
+
+    def __init__(self) -> None:
+        self._keys: dict[Hashable, Any] = {}
+        self._settings: dict[str, Any] = {}
+
+    def pool(self, adapter: HTTPAdapter, ask: Callable[..., Any], request: PreparedRequest, **keywords: Any) -> Any:
+        """Return the pool for a request.
+
+        Args:
+            adapter: The adapter; one that has a way of its own to tell pools apart is always asked.
+            ask: Its `get_connection_with_tls_context`.
+            request: The request.
+            **keywords: verify, proxies and cert, as for `HTTPAdapter.send`; where there are proxies, it is asked.
+        """
+        attributes = type(adapter).build_connection_pool_key_attributes
+        if keywords["proxies"] or attributes is not HTTPAdapter.build_connection_pool_key_attributes:
+            return ask(request, **keywords)
+        what = (origin(request.url or ""), keywords["verify"], keywords["cert"])
+        manager = adapter.poolmanager
+        pool = self._find(manager, what)
+        if pool is None:
+            pool = ask(request, **keywords)
+            self._remember(manager, what, pool)
+        return pool
+
+    def _find(self, manager: Any, what: Hashable) -> Any:
+        """Return the pool, or None where it is not known, is gone, or the manager was told to make others."""
+        if manager.connection_pool_kw != self._settings:
+            self._keys.clear()
+            return None
+        key = self._keys.get(what)
+        return None if key is None else manager.pools.get(key)
+
+    def _remember(self, manager: Any, what: Hashable, pool: Any) -> None:
+        if len(self._keys) >= _MOST_KNOWN or manager.connection_pool_kw != self._settings:
+            self._keys.clear()
+            self._settings = dict(manager.connection_pool_kw)
+        with manager.pools.lock:
+            # Not by the mapping itself, which would count a look as a use and so change which pool goes next.
+            keys = [key for key, each in manager.pools._container.items() if each is pool]
+        self._keys.update((what, key) for key in keys)
+
+
 class _WatchedPool:
     def _new_conn(self) -> Any:
         connection = super()._new_conn()  # type: ignore[misc]
@@ -126,8 +182,17 @@ def _watched_pool(kind: type) -> type:
 
 
 class _View(HTTPAdapter):
-    def get_connection_with_tls_context(self, *args: Any, **keywords: Any) -> Any:
-        pool = super().get_connection_with_tls_context(*args, **keywords)
+    __slots__ = ("_known_pools",)  # not among the attributes, which are the adapter's
+    _known_pools: KnownPools
+
+    def get_connection_with_tls_context(
+        self, request: PreparedRequest, verify: Any, proxies: Any = None, cert: Any = None
+    ) -> Any:
+        ask = super().get_connection_with_tls_context
+        if getattr(ask, "__func__", None) is HTTPAdapter.get_connection_with_tls_context:
+            pool = self._known_pools.pool(self, ask, request, verify=verify, proxies=proxies, cert=cert)
+        else:
+            pool = ask(request, verify, proxies=proxies, cert=cert)
         watch(pool)
         return pool
 
