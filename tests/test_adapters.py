@@ -114,7 +114,7 @@ def test_waits_are_not_hidden_in_elapsed(server: FailureServer) -> None:
     clock = VirtualClock()
     session = mounted(ResilientAdapter(clock=clock))
     response = session.get(failing(server, retry_after=30))
-    assert response.elapsed < timedelta(seconds=30)
+    assert response.elapsed == timedelta(0)  # the virtual clock stands still during an attempt
     assert response.polvo.waited >= 60
     assert clock.now() >= 60
 
@@ -611,14 +611,16 @@ def test_a_forked_child_uses_connections_of_its_own(inner: bool, server: Failure
     assert server.open_connections == 1  # the parent's, still the same
 
 
+@pytest.mark.parametrize("inner", [None, HTTPAdapter])
 @pytest.mark.parametrize("fault", ["reset", "hang", "truncated", "broken-gzip", "status"])
 def test_closing_a_session_closes_its_connections_without_help_of_the_collector(
-    fault: str, server: FailureServer
+    fault: str, inner: Any, server: FailureServer
 ) -> None:
+    adapter = ResilientAdapter(retry=FAST, inner=inner and inner())
     gc.collect()
     gc.disable()
     try:
-        with mounted(ResilientAdapter(retry=FAST)) as session:
+        with mounted(adapter) as session:
             with contextlib.suppress(requests.RequestException):
                 session.get(failing(server, fault, times=1), timeout=0.2)
             session.get(server.url + "/echo")

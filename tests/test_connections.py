@@ -1,7 +1,8 @@
-"""Which pool serves a request: remembered, and never wrongly."""
+"""What is watched below urllib3, and which pool serves a request: remembered, and never wrongly."""
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
 import pytest
@@ -9,7 +10,8 @@ import requests
 from requests.adapters import HTTPAdapter
 
 from polvo_adapters.adapters import ResilientAdapter
-from polvo_adapters.connections import watching
+from polvo_adapters.connections import _DeadlineReader, watching
+from polvo_adapters.simulate import VirtualClock
 
 URL = "https://api.example.com/orders?page=1"
 
@@ -139,3 +141,35 @@ def test_what_requests_refuses_is_refused_alike(adapter: Any) -> None:
             with pytest.raises(Exception) as theirs:  # noqa: PT011 - whichever it is
                 HTTPAdapter().get_connection_with_tls_context(request, True)
             assert type(ours.value) is type(theirs.value)
+
+
+class Socket:
+    """Keeps the timeouts that it is given."""
+
+    def __init__(self, timeout: float | None) -> None:
+        self.timeouts = [timeout]
+
+    def gettimeout(self) -> float | None:
+        return self.timeouts[-1]
+
+    def settimeout(self, seconds: float | None) -> None:
+        self.timeouts.append(seconds)
+
+
+@pytest.mark.parametrize(("patience", "timeouts"), [(30.0, [30.0, 6.0, 30.0]), (None, [None, 6.0, None]), (2.0, [2.0])])
+def test_a_read_waits_no_longer_than_what_is_left(patience: Any, timeouts: Any, clock: VirtualClock) -> None:
+    sock = Socket(patience)
+    reader = _DeadlineReader(io.BufferedReader(io.BytesIO(b"abc")), sock, 10.0, clock)
+    clock.advance(4.0)
+    buffer = bytearray(8)
+    assert reader.readinto(buffer) == 3
+    assert sock.timeouts == timeouts
+
+
+def test_a_read_past_the_deadline_does_not_begin(clock: VirtualClock) -> None:
+    file = io.BufferedReader(io.BytesIO(b"abc"))
+    reader = _DeadlineReader(file, Socket(None), 10.0, clock)
+    clock.advance(10.0)
+    with pytest.raises(TimeoutError):
+        reader.readinto(bytearray(8))
+    assert file.read() == b"abc"
