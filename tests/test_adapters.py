@@ -341,6 +341,7 @@ def test_retry_after_beyond_the_deadline_is_an_error_with_delay_and_response(ser
     with pytest.raises(polvo.DeadlineExceeded) as caught:
         session.get(failing(server, retry_after=3600, body="busy"))
     assert (caught.value.retry_after, caught.value.response.text) == (3600, "busy")
+    assert caught.value.attempts == 1
     assert len(server.requests) == 1
 
 

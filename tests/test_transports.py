@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import subprocess
 import sys
 from typing import Any
 
 import httpx
 import pytest
+import trustme
 
 import polvo_adapters as polvo
 from polvo_adapters.adapters import ResilientAdapter
@@ -64,6 +66,14 @@ def test_a_refused_connection_is_retried_even_for_post(kind: str) -> None:
         Client(kind, RETRY).request("POST", "http://127.0.0.1:1/", content=b"x")
     error: Any = caught.value
     assert [attempt.failure for attempt in error.polvo.attempts] == ["no connection"] * 3
+
+
+def test_a_certificate_that_does_not_hold_is_not_tried_again(kind: str) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
+    with FailureServer(ssl_context=context) as secure, pytest.raises(httpx.ConnectError) as caught:
+        Client(kind, RETRY).request("GET", secure.url + "/echo")
+    assert len(caught.value.polvo.attempts) == 1
 
 
 def test_a_post_is_not_sent_again_when_its_answer_is_lost(kind: str, server: FailureServer) -> None:
