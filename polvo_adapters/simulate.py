@@ -36,7 +36,6 @@ class VirtualClock:
         self._now = 0.0
         self._wall = wall
         self._random = random.Random(seed)
-        self.slept: list[float] = []
 
     def now(self) -> float:
         """Seconds since the beginning."""
@@ -47,8 +46,7 @@ class VirtualClock:
         return self._wall + self._now
 
     def sleep(self, seconds: float) -> None:
-        """Move on by that much, and note it in `slept`."""
-        self.slept.append(seconds)
+        """Move on by that much."""
         self.advance(seconds)
 
     def advance(self, seconds: float) -> None:
