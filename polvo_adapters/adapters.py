@@ -109,7 +109,7 @@ class PolicyAdapter(HTTPAdapter):
         retries = not any(isinstance(policy, ExponentialBackoff) for policy in self.policies)
         self._below = None if self.inner is None else _below(self.inner, retries=retries)
         if self.inner is None and not retries:
-            self.max_retries = Retry(0, read=False)
+            self.max_retries = connections.NO_RETRY
         self._known_pools = connections.KnownPools()
         _adapters.add(self)
 
@@ -355,7 +355,9 @@ def _below(adapter: BaseAdapter, *, retries: bool) -> BaseAdapter:
     twin.__dict__.update(adapter.__dict__)
     twin.policies = tuple(policy for policy in twin.policies if not isinstance(policy, ExponentialBackoff))
     twin._arrange()
-    if twin.inner is not None:
+    if twin.inner is None:
+        twin.max_retries = connections.NO_RETRY
+    else:
         twin._below = _below(twin.inner, retries=False)
     return twin
 

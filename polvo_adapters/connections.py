@@ -31,8 +31,8 @@ from urllib3.util import Retry
 from polvo_adapters.clock import Clock
 from polvo_adapters.flow import origin
 
-_NO_RETRY = Retry(0, read=False)  # a Retry never changes, and one takes longer to make than all else here
-
+NO_RETRY = Retry(0, read=False)
+"""How an adapter does not retry. One for all: a Retry never changes, and takes longer to make than all else here."""
 
 _MOST_KNOWN = 256
 
@@ -201,7 +201,7 @@ class _ViewWithoutRetries(_View):
     @property
     def max_retries(self) -> Retry:
         """No retries: a property of the class is found before an attribute of the object."""
-        return _NO_RETRY
+        return NO_RETRY
 
     @max_retries.setter
     def max_retries(self, value: Any) -> None:

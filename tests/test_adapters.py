@@ -430,6 +430,15 @@ def test_stacked_retry_adapters_do_not_multiply(server: FailureServer) -> None:
     assert server.counters_for("alone")["received"] == 4
 
 
+def test_a_retry_of_an_adapter_of_ours_that_has_no_policy_does_not_multiply(server: FailureServer) -> None:
+    retry = Retry(2, status_forcelist=[503], backoff_factor=0.001, raise_on_status=False)
+    inner = PolicyAdapter(max_retries=retry)
+    mounted(ResilientAdapter(inner=inner)).get(failing(server, times=99))
+    assert len(server.requests) == 3
+    mounted(inner).get(failing(server, times=99, key="alone"))
+    assert server.counters_for("alone")["received"] == 3
+
+
 # Install and uninstall -----------------------------------------------------------------------------------------------
 
 
