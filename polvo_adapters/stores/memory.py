@@ -59,7 +59,8 @@ class MemoryStore:
                 if verdict is False:
                     refused = True
             if not refused:
-                self._keep(moved)
+                for key, state in moved.items():
+                    self._keep(key, state)
             return tuple(verdicts)
 
     def _decide_one(self, machine: Machine, key: str, event: Any) -> tuple[Any, ...]:
@@ -69,18 +70,14 @@ class MemoryStore:
             before = states[key] if key in states else machine.initial  # noqa: SIM401 - which may be computed
             state, verdict = machine.transition(before, event, self._now())
             if verdict is not False:
-                states.pop(key, None)
-                states[key] = state
-                if len(states) > self._max_keys:
-                    del states[next(iter(states))]
+                self._keep(key, state)
             return (verdict,)
 
-    def _keep(self, moved: dict[str, Any]) -> None:
+    def _keep(self, key: str, state: Any) -> None:
         states = self._states
-        for key, state in moved.items():
-            states.pop(key, None)  # re-inserted last: the order of a dict is the order of use
-            states[key] = state
-        while len(states) > self._max_keys:
+        states.pop(key, None)  # re-inserted last: the order of a dict is the order of use
+        states[key] = state
+        if len(states) > self._max_keys:
             del states[next(iter(states))]
 
     def __len__(self) -> int:
