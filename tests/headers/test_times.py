@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
+from datetime import timezone
+from email.utils import parsedate_to_datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from polvo_adapters.headers import retry_after, should_retry
+from polvo_adapters.headers.times import date
 
 NOW = 1_792_567_680.0  # Wed, 21 Oct 2026 07:28:00 GMT
 
@@ -132,3 +135,38 @@ def test_long_values_cost_nothing() -> None:
 )
 def test_verdicts(headers: dict[str, str], verdict: bool | None) -> None:
     assert should_retry(headers) is verdict
+
+
+DATES = st.builds(
+    "{}, {:02} {} {:04} {:02}:{:02}:{:02} GMT".format,
+    st.sampled_from(["Mon", "Sun", "Xyz"]),
+    st.integers(0, 32),
+    st.sampled_from(["Jan", "Feb", "Sep", "Dec", "jan", "Foo"]),
+    st.integers(0, 9999),
+    st.integers(0, 24),
+    st.integers(0, 60),
+    st.integers(0, 60),
+)
+
+
+@given(DATES)
+def test_the_quick_way_to_read_a_date_reads_what_the_library_reads(text: str) -> None:
+    try:
+        expected = parsedate_to_datetime(text).replace(tzinfo=timezone.utc).timestamp()
+    except ValueError:
+        expected = None
+    assert date(text) == expected
+
+
+@pytest.mark.parametrize("text", ["Wed, \u0662\u0661 Oct 2026 07:28:00 GMT", "Wed, 21 Oct 2026 \u0660\u0667:28:00 GMT"])
+def test_digits_of_other_scripts_are_no_date(text: str) -> None:
+    assert date(text) is None
+
+
+@pytest.mark.parametrize("clock", ["24:00:00", "23:60:00", "23:59:60", "24:60:60"])
+def test_a_clock_has_24_hours_of_60_minutes(clock: str) -> None:
+    assert date(f"Wed, 21 Oct 2026 {clock} GMT") is None
+
+
+def test_columns_alone_do_not_make_a_date() -> None:
+    assert date("Wed, 21 Oct 2026 07-28-00 GMT") is None

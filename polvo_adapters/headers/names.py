@@ -1,0 +1,154 @@
+"""Which header names speak of quotas, and what about.
+
+Theory of operation. A response has a dozen headers, and mostly none of them speaks of a quota; looking for the
+seventy names that might is slower than looking at each header once. `KNOWN` maps a name, as it is spelled, to its
+`Field`, or to None; a name that was not met before is classified and remembered. The memory is bounded in number
+and length of names, and starts afresh when it is full, so that a server that invents names does no harm.
+
+A field has a family, for the reader that understands it; a dimension, for what is between the fixed parts of its
+name, such as "tokens" or "minute"; and a role, such as "limit" or "reset". Some names give away who sent them:
+their mark says so. A field of which only the presence counts has no role.
+"""
+
+from __future__ import annotations
+
+import re
+
+PERIODS = {
+    "second": 1.0,
+    "minute": 60.0,
+    "hour": 3600.0,
+    "day": 86_400.0,
+    "week": 604_800.0,
+    "month": 2_592_000.0,
+    "year": 31_536_000.0,
+}
+"""Seconds of the windows that names spell out; a month counts thirty days."""
+_LONGEST_NAME = 96
+_MOST_NAMES = 1024
+_X_ROLES = {
+    "limit": "limit",
+    "remaining": "remaining",
+    "reset": "reset",
+    "used": "used",
+    "reset-after": "reset-after",
+    "scope": "scope",
+    "global": "global",
+    "bucket": "group",
+    "resource": "group",
+    "endpoint-name": "endpoint",
+}
+_X_MARKS = {
+    "reset-after": "discord",
+    "bucket": "discord",
+    "resource": "github",
+    "nearlimit": "atlassian",
+    "endpoint-name": "linear",
+    "complexity-limit": "linear",
+}
+_X = re.compile(r"x-rate-?limit(?:-(.+))?\Z")
+_ROLE_FIRST = re.compile(r"(limit|remaining|reset|renewalperiod)-(.+)\Z")
+_ROLE_LAST = re.compile(r"(.+)-(limit|remaining|reset)\Z")
+_ANTHROPIC = re.compile(r"anthropic-ratelimit-(.+)-(limit|remaining|reset)\Z")
+_TWITTER = re.compile(r"x-(app|user)-limit-(24hour)-(limit|remaining|reset)\Z")
+
+
+class Field:
+    """What a header name stands for; there is one object per name, so that it can be compared by identity."""
+
+    __slots__ = ("dimension", "family", "mark", "role")
+
+    def __init__(self, family: str, role: str = "", dimension: str = "", mark: str = "") -> None:
+        self.family = family
+        self.role = role
+        self.dimension = dimension
+        self.mark = mark
+
+
+_EXACT: dict[str, tuple[str, str, str, str]] = {
+    "date": ("date", "date", "", ""),
+    "ratelimit": ("ietf", "state", "", ""),
+    "ratelimit-policy": ("ietf", "policy", "", ""),
+    "ratelimit-limit": ("ietf", "limit", "", ""),
+    "ratelimit-remaining": ("ietf", "remaining", "", ""),
+    "ratelimit-reset": ("ietf", "reset", "", ""),
+    "ratelimit-resettime": ("ietf", "moment", "", "gitlab"),
+    "ratelimit-name": ("ietf", "name", "", "gitlab"),
+    "ratelimit-observed": ("ietf", "", "", "gitlab"),
+    "ratelimit-reason": ("x", "", "", "atlassian"),
+    "beta-ratelimit": ("ietf", "state", "", "atlassian"),
+    "beta-ratelimit-policy": ("ietf", "policy", "", "atlassian"),
+    "x-complexity": ("dimensions", "", "", "linear"),
+    "x-github-request-id": ("x", "", "", "github"),
+    "x-okta-request-id": ("x", "", "", "okta"),
+    "x-rapidapi-region": ("dimensions", "", "", "rapidapi"),
+    "x-rapidapi-request-id": ("dimensions", "", "", "rapidapi"),
+    "x-rapidapi-version": ("dimensions", "", "", "rapidapi"),
+    "x-shopify-shop-api-call-limit": ("shopify", "used", "", ""),
+    "sforce-limit-info": ("salesforce", "used", "", ""),
+    "x-hubspot-ratelimit-max": ("hubspot", "limit", "interval", ""),
+    "x-hubspot-ratelimit-remaining": ("hubspot", "remaining", "interval", ""),
+    "x-hubspot-ratelimit-interval-milliseconds": ("hubspot", "window", "interval", ""),
+    "x-hubspot-ratelimit-daily": ("hubspot", "limit", "daily", ""),
+    "x-hubspot-ratelimit-daily-remaining": ("hubspot", "remaining", "daily", ""),
+    "x-hubspot-ratelimit-secondly": ("hubspot", "limit", "secondly", ""),
+    "x-hubspot-ratelimit-secondly-remaining": ("hubspot", "remaining", "secondly", ""),
+    "x-limit-per-second": ("etsy", "limit", "second", ""),
+    "x-remaining-this-second": ("etsy", "remaining", "second", ""),
+    "x-limit-per-day": ("etsy", "limit", "day", ""),
+    "x-remaining-today": ("etsy", "remaining", "day", ""),
+}
+_PREFIXES = (
+    ("zendesk-ratelimit-", "zendesk", "state"),
+    ("x-ms-ratelimit-remaining-", "azure", "remaining"),
+)
+
+
+class _Known(dict[object, "Field | None"]):
+    """Fields by name in any spelling; unknown names are classified when they are first met."""
+
+    def __missing__(self, name: object) -> Field | None:
+        if not isinstance(name, str) or len(name) > _LONGEST_NAME:
+            return None
+        lower = name.lower()
+        field = self[lower] if lower != name else _classify(lower)
+        if len(self) >= _MOST_NAMES:
+            self.clear()
+        self[name] = field
+        return field
+
+
+KNOWN = _Known()
+"""What header names stand for, in any spelling; None where they say nothing about quotas."""
+
+
+def _classify(name: str) -> Field | None:
+    if name in _EXACT:
+        family, role, dimension, mark = _EXACT[name]
+        return Field(family, role, dimension, mark)
+    if match := _X.match(name):
+        return _x_field(match[1])
+    if match := _ANTHROPIC.match(name):
+        return Field("anthropic", match[2], match[1])
+    if match := _TWITTER.match(name):
+        return Field("twitter", match[3], match[1], "twitter")
+    for prefix, family, role in _PREFIXES:
+        if name.startswith(prefix) and len(name) > len(prefix):
+            return Field(family, role, name[len(prefix) :], family)
+    return None
+
+
+def _x_field(tail: str | None) -> Field | None:
+    """Classify what stands behind `x-ratelimit-`; without any of it, it is the limit of Zendesk."""
+    if tail is None:
+        return Field("x", "limit", mark="zendesk")
+    mark = _X_MARKS.get(tail, "")
+    if tail in _X_ROLES:
+        return Field("x", _X_ROLES[tail], mark=mark)
+    if match := _ROLE_FIRST.match(tail):
+        role, dimension = match[1], match[2]
+        return Field("periods" if dimension in PERIODS else "openai", role, dimension)
+    if match := _ROLE_LAST.match(tail):
+        dimension, role = match[1], match[2]
+        return Field("periods" if dimension in PERIODS else "dimensions", role, dimension, mark)
+    return Field("x", mark=mark) if mark else None

@@ -1,0 +1,75 @@
+"""What there is to know about a quota and about a refusal, whatever dialect it was told in.
+
+Theory of operation. Absent is None, never a number that might be taken for one: a server that does not say how
+much is left has not said that nothing is. Times are seconds from now, so that nobody downstream needs to know
+whose clock was meant.
+
+Two numbers tell how far to trust a quota. `confidence` says how sure the reading is, `resolution` by how much the
+reset may be off because the server rounded it; a client that waits for `reset + resolution` is on the safe side.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple, TypeAlias
+
+CERTAIN = 1.0
+"""The dialect fixes name and unit, or the value says its own unit, as a date does."""
+LIKELY = 0.9
+"""The unit was told from the magnitude, and nothing else would fit: a Unix time, not a delay of fifty years."""
+GUESSED = 0.6
+"""A number that may have been meant otherwise, or one that was worked out from others."""
+
+
+class Quota(NamedTuple):
+    """One quota as a server announced it.
+
+    Attributes:
+        name: The server's own name for the policy, resource, bucket or dimension, in lower case where it is a
+            part of a header name: "core", "requests", "tokens", "daily", "minute"; "" where it has none.
+        limit: Size in `unit`, per window, or the capacity of a bucket.
+        remaining: What is left, in `unit`.
+        reset: Seconds from now until there is quota, or more of it; never negative.
+        window: Length of the window in seconds; of a bucket, the time in which it refills from empty.
+        unit: "requests", "tokens", "content-bytes", "concurrent-requests", "points", or what the server calls it.
+        scope: For whom it counts: "", "user", "app", "global", "shared", or the partition key (`pk`, as sent) of
+            the IETF drafts from the eighth on.
+        confidence: How sure the reading is: `CERTAIN`, `LIKELY` or `GUESSED`.
+        resolution: By how many seconds `reset` may be too early or too late because it was announced in whole
+            seconds (1.0) or minutes (60.0); 0.0 if it is exact.
+        dialect: How it was announced: "ietf-03", "ietf-06", "ietf-07", "ietf-08", "x-ratelimit", or the vendor.
+        group: The server's own bucket or resource that separates state for the same key: resource of GitHub,
+            bucket of Discord, endpoint of Linear, name of GitLab; else "".
+    """
+
+    name: str = ""
+    limit: float | None = None
+    remaining: float | None = None
+    reset: float | None = None
+    window: float | None = None
+    unit: str = "requests"
+    scope: str = ""
+    confidence: float = CERTAIN
+    resolution: float = 0.0
+    dialect: str = ""
+    group: str = ""
+
+
+Kind: TypeAlias = Literal["rate", "concurrency", "exhausted"]
+
+
+class Throttled(NamedTuple):
+    """How a server said that it will not do this request now.
+
+    Attributes:
+        kind: "rate" asks for a slower pace, "concurrency" for fewer requests at once; "exhausted" means that a
+            plan's quota is used up, so that waiting for seconds does not help.
+        retry_after: Seconds until the server wants to be asked again, or None where it did not say.
+        quotas: Names of the violated quotas where the server names them; they match `Quota.name` where the
+            response announced the quota as well.
+        why: Short words for a person: "429", "403, GitHub secondary rate limit", "200, GraphQL THROTTLED".
+    """
+
+    kind: Kind
+    retry_after: float | None = None
+    quotas: tuple[str, ...] = ()
+    why: str = ""

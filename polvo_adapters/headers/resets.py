@@ -1,0 +1,155 @@
+"""When there is quota again: one text, read as a delay or as a moment, and counted from now.
+
+Theory of operation. `X-RateLimit-Reset` alone is met as seconds from now, as Unix time in seconds (with and
+without a fraction) and in milliseconds, as HTTP date, as RFC 3339 with and without seconds, and as a duration in
+the manner of Go. Dates and durations say what they are. Numbers are told apart by magnitude: from 1e12 on a Unix
+time in milliseconds, from 1e9 on one in seconds, below that a delay, since no quota lasts for thirty years. Where
+a dialect fixes the unit, the magnitude has no say.
+
+A moment is a moment of the server's clock, so it counts from the server's time. `Date` tells that, but only in
+whole seconds; where the caller's clock agrees with it as far as can be seen, the caller's is the finer one.
+A moment more than a day in the past, or any reset more than 400 days ahead, is not a reset: servers do send dates
+of years ago, and milliseconds under a name that means seconds.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import NamedTuple
+
+from polvo_adapters.headers import times
+from polvo_adapters.headers.quota import CERTAIN, GUESSED, LIKELY
+
+LONGEST_RESET = 400 * times.DAY
+_OLDEST = times.DAY
+_AGREEMENT = 1.25  # Date is cut to whole seconds, and the response was a moment on its way
+_ISO = re.compile(
+    r"([0-9]{4})-([0-9]{2})-([0-9]{2})[Tt ]([0-9]{2}):([0-9]{2})(?::([0-9]{2})(\.[0-9]{1,9})?)?"
+    r"(?:[Zz]|([+-])([0-9]{2}):?([0-9]{2}))?\Z"
+)
+_DURATION = re.compile(r"(?:[0-9]{1,12}(?:\.[0-9]{1,12})?(?:ms|us|µs|μs|ns|d|h|m|s))+\Z")
+_DURATION_PART = re.compile(r"([0-9.]+)([^0-9.]+)")
+_DURATION_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+class Reset(NamedTuple):
+    """When there is quota again, before anybody asked what time it is.
+
+    Attributes:
+        seconds: A delay in seconds, or None.
+        moment: A Unix time in seconds, or None.
+        resolution: By how many seconds it may be off because it was rounded.
+        confidence: How sure the unit is.
+    """
+
+    seconds: float | None = None
+    moment: float | None = None
+    resolution: float = 1.0
+    confidence: float = CERTAIN
+
+
+UNKNOWN = Reset(resolution=0.0)
+"""The server did not say, or not so that it makes sense."""
+
+
+@lru_cache(maxsize=1024)
+def read(text: str, unit: str = "") -> Reset:
+    """Read a reset.
+
+    Args:
+        text: As the server sent it.
+        unit: What the dialect says that a number is: "seconds", "epoch", "epoch-milliseconds", or "" to tell it
+            from the magnitude.
+
+    Returns:
+        The reset, or `UNKNOWN`.
+
+    Source: RFC 3339, RFC 9110 section 5.6.7, `time.Duration.String` of Go.
+    """
+    text = text.strip()
+    if not text or len(text) > times.LONGEST:
+        return UNKNOWN
+    value = times.number(text)
+    if value is not None:
+        return _number(value, unit)
+    return _iso(text) or _duration(text) or _http_date(text)
+
+
+def of_number(value: float | None, unit: str = "") -> Reset:
+    """Read a reset that is a number already, as `read` does.
+
+    Args:
+        value: A finite number that is not negative, or None.
+        unit: As in `read`.
+    """
+    return UNKNOWN if value is None else _number(value, unit)
+
+
+def _number(value: float, unit: str) -> Reset:
+    confidence = CERTAIN if unit else LIKELY
+    if unit == "epoch-milliseconds" or (not unit and value >= times.EPOCH_MILLISECONDS):
+        return Reset(None, value / 1000, float(value % 1000 == 0), confidence)
+    if unit == "epoch" or (not unit and value >= times.EPOCH_SECONDS):
+        return Reset(None, value, float(value.is_integer()), confidence)
+    if value > LONGEST_RESET:
+        return UNKNOWN
+    return Reset(value, None, float(value.is_integer()), CERTAIN if unit else GUESSED)
+
+
+def _iso(text: str) -> Reset | None:
+    match = _ISO.match(text)
+    if match is None:
+        return None
+    year, month, day, hour, minute, second, fraction, sign, hours, minutes = match.groups()
+    moment = times.timestamp(int(year), int(month), int(day), int(hour), int(minute), int(second or 0))
+    if moment is None:
+        return None
+    if sign:
+        moment -= (int(hours) * 3600 + int(minutes) * 60) * (1 if sign == "+" else -1)
+    moment += float(fraction or 0)
+    return Reset(None, moment, 60.0 if second is None else float(fraction is None))
+
+
+def _duration(text: str) -> Reset | None:
+    if not _DURATION.match(text):
+        return None
+    parts = _DURATION_PART.findall(text)
+    seconds = sum(float(value) * _DURATION_UNITS[unit] for value, unit in parts)
+    if seconds > LONGEST_RESET:
+        return None
+    return Reset(seconds, None, 0.0 if "." in text or parts[-1][1] not in ("s", "m", "h", "d") else 1.0)
+
+
+def _http_date(text: str) -> Reset:
+    moment = times.date(text)
+    return UNKNOWN if moment is None else Reset(None, moment)
+
+
+def server_time(date: float | None, now: float) -> tuple[float | None, float]:
+    """Tell from when moments count.
+
+    Args:
+        date: The `Date` of the response as Unix time, or None.
+        now: The caller's Unix time; 0.0, or what is no time at all, where it is not known.
+
+    Returns:
+        Unix time in seconds, or None where nobody knows it, and by how many seconds it may be off.
+    """
+    known = 0.0 < now < times.EPOCH_MILLISECONDS
+    if date is None:
+        return (now, 0.0) if known else (None, 0.0)
+    if known and abs(now - date) <= _AGREEMENT:
+        return now, 0.0
+    return date, 1.0
+
+
+def until(moment: float, base: float) -> float | None:
+    """Return the seconds from a time to a moment, never negative, or None where that makes no sense as a reset.
+
+    Args:
+        moment: Unix time in seconds.
+        base: Unix time in seconds, of the same clock.
+    """
+    seconds = moment - base
+    return max(0.0, seconds) if -_OLDEST <= seconds <= LONGEST_RESET else None

@@ -1,0 +1,164 @@
+"""What a server says about coming back: Retry-After, the verdict headers, and dates.
+
+Theory of operation. A `Retry-After` is met as seconds, with or without a fraction, as one of the three date
+formats of RFC 9110 section 5.6.7, and as a Unix time in seconds or milliseconds; companions carry milliseconds
+under other names. Dates count from the `Date` of the same response, because the two clocks need not agree.
+
+Header names are looked up in lower case, in any mapping that finds them so: those of `requests` and httpx, or a
+dict with lower-case keys. Values longer than a date can be are not looked at.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import date as calendar_date
+from datetime import timezone
+from email.utils import parsedate_to_datetime
+from functools import lru_cache
+
+LONGEST = 64
+EPOCH_SECONDS, EPOCH_MILLISECONDS = 1e9, 1e12
+DAY = 86_400.0
+_NUMBER = re.compile(r"[0-9]{1,15}(?:\.[0-9]{1,15})?\Z")
+_MILLISECOND_NAMES = ("retry-after-ms", "x-ms-retry-after-ms", "x-amz-retry-after", "grpc-retry-pushback-ms")
+_VERDICT_NAMES = ("x-should-retry", "stripe-should-retry")
+_MONTHS = {
+    "Jan": 1,
+    "Feb": 2,
+    "Mar": 3,
+    "Apr": 4,
+    "May": 5,
+    "Jun": 6,
+    "Jul": 7,
+    "Aug": 8,
+    "Sep": 9,
+    "Oct": 10,
+    "Nov": 11,
+    "Dec": 12,
+}
+_EPOCH_DAY = calendar_date(1970, 1, 1).toordinal()
+
+
+def retry_after(headers: Mapping[str, str], now: float) -> float | None:
+    """Tell after how many seconds the server wants to be asked again.
+
+    Args:
+        headers: Headers of the response.
+        now: Unix time in seconds, for dates in a response that has no `Date` of its own.
+
+    Returns:
+        Seconds, never negative, or None where the server did not say.
+
+    Source: RFC 9110 section 10.2.3; OpenAI and Azure (`retry-after-ms`), Azure Core (`x-ms-retry-after-ms`),
+    AWS (`x-amz-retry-after`), gRPC A6 (`grpc-retry-pushback-ms`).
+    """
+    for name in _MILLISECOND_NAMES:
+        milliseconds = number(_text(headers, name))
+        if milliseconds is not None:
+            return milliseconds / 1000
+    text = _text(headers, "retry-after")
+    seconds = number(text)
+    if seconds is None:
+        when = date(text)
+    elif seconds < EPOCH_SECONDS:
+        return seconds
+    else:
+        when = seconds / 1000 if seconds >= EPOCH_MILLISECONDS else seconds
+    return None if when is None else max(0.0, when - _server_time(headers, now))
+
+
+def should_retry(headers: Mapping[str, str]) -> bool | None:
+    """Tell whether the server asks for a repeat (True), forbids it (False) or does not say (None).
+
+    Args:
+        headers: Headers of the response.
+
+    Source: `x-should-retry` of OpenAI and Anthropic, `Stripe-Should-Retry`, and the push-back of gRPC A6, which
+    forbids by a value that is not a number of milliseconds.
+    """
+    for name in _VERDICT_NAMES:
+        verdict = _text(headers, name).lower()
+        if verdict in ("true", "false"):
+            return verdict == "true"
+    pushback = _text(headers, "grpc-retry-pushback-ms")
+    return False if pushback and number(pushback) is None else None
+
+
+def number(text: str) -> float | None:
+    """Return a plain decimal number, never negative and always finite, or None for everything else.
+
+    Args:
+        text: Digits, with or without a fraction; no sign, no exponent, no digits of other scripts.
+    """
+    return float(text) if _NUMBER.match(text) else None
+
+
+@lru_cache(maxsize=64)
+def date(text: str) -> float | None:
+    """Return the Unix time of a date in one of the three formats of HTTP, in seconds, or None.
+
+    Args:
+        text: The date; longer than `LONGEST`, it is none.
+
+    Source: RFC 9110 section 5.6.7.
+    """
+    text = text.strip()
+    when = _fixed_date(text)
+    if when is not None or not text or len(text) > LONGEST or not text.isascii():
+        return when
+    try:
+        parsed = parsedate_to_datetime(text)
+        return (parsed if parsed.tzinfo else parsed.replace(tzinfo=timezone.utc)).timestamp()
+    except (ValueError, TypeError, IndexError, OverflowError, AttributeError):
+        return None
+
+
+def _fixed_date(text: str) -> float | None:
+    """Read `Wed, 21 Oct 2026 07:28:00 GMT` by its columns: nearly every date has this form, and this is quick."""
+    if len(text) != 29 or text[25:] != " GMT" or not text.isascii():
+        return None
+    day, clock = _fixed_day(text[3:17]), text[17:19] + text[20:22] + text[23:25]
+    if day is None or not clock.isdigit() or text[19] != ":" or text[22] != ":":
+        return None
+    hour, minute, second = int(clock[:2]), int(clock[2:4]), int(clock[4:])
+    return day + hour * 3600 + minute * 60 + second if hour < 24 and minute < 60 and second < 60 else None
+
+
+@lru_cache(maxsize=64)
+def _fixed_day(text: str) -> float | None:
+    """Read `, 21 Oct 2026 `, which stays the same all day."""
+    month, digits = _MONTHS.get(text[5:8]), text[2:4] + text[9:13]
+    if month is None or not digits.isdigit() or text[:2] + text[4] + text[8] + text[13] != ",    ":
+        return None
+    return timestamp(int(digits[2:]), month, int(digits[:2]), 0, 0, 0)
+
+
+def timestamp(year: int, month: int, day: int, hour: int, minute: int, second: int) -> float | None:
+    """Return the Unix time of a moment in UTC, in seconds, or None where there is no such moment.
+
+    Args:
+        year: From 1000 on; earlier ones are abbreviations that mean something else.
+        month: From 1.
+        day: From 1.
+        hour: From 0.
+        minute: From 0.
+        second: From 0; a leap second is not a moment that clocks agree about.
+    """
+    if year < 1000 or hour > 23 or minute > 59 or second > 59:
+        return None
+    try:
+        days = calendar_date(year, month, day).toordinal() - _EPOCH_DAY
+    except ValueError:
+        return None
+    return days * DAY + hour * 3600 + minute * 60 + second
+
+
+def _text(headers: Mapping[str, str], name: str) -> str:
+    value = headers.get(name)
+    return value.strip() if isinstance(value, str) and len(value) <= LONGEST else ""
+
+
+def _server_time(headers: Mapping[str, str], now: float) -> float:
+    when = date(_text(headers, "date"))
+    return now if when is None else when
