@@ -1,7 +1,9 @@
 """Measures everything and prints it: `python -m tests.benchmarks [--quick] [--json FILE] [--only SECTION]`.
 
-What is measured, how, and why that way: see the modules `overhead`, `loopback` and `imports`, and `measure` for
-what they share. A run takes about two minutes; `--quick` takes seconds and shows only that everything works.
+What is measured, how, and why that way: see the modules `overhead`, `loopback`, `imports`, `headers` and
+`pacing`, and `measure` for what they share. A run takes about two minutes; `--quick` takes seconds and shows only that
+everything works. `pacing` takes a quarter of an hour and `hostile` some minutes; they run only where they are asked
+for, or quickly.
 """
 
 from __future__ import annotations
@@ -18,10 +20,12 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from tests.benchmarks.headers import Hostility, hostile, reading
 from tests.benchmarks.imports import ImportCost, import_costs
 from tests.benchmarks.loopback import over_loopback
 from tests.benchmarks.measure import Result, Spread
 from tests.benchmarks.overhead import adapter_level, session_level
+from tests.benchmarks.pacing import Pace, paces
 
 _PACKAGES = ("polvo_adapters", "requests", "urllib3", "httpx", "tenacity", "stamina")
 _SECTIONS: dict[str, tuple[str, Callable[..., list[Any]]]] = {
@@ -29,7 +33,11 @@ _SECTIONS: dict[str, tuple[str, Callable[..., list[Any]]]] = {
     "session": ("The stack in a session: Session.get over a no-op adapter", session_level),
     "loopback": ("HTTP over loopback: one kept-alive connection each, server in another process", over_loopback),
     "imports": ("Imports: fresh interpreters, on top of import requests", import_costs),
+    "headers": ("Reading quotas: a response with twelve ordinary headers and some that announce quotas", reading),
+    "hostile": ("Hostile headers: what no server should send", hostile),
+    "pacing": ("Pacing: a quota that the clients were not told", paces),
 }
+_LONG = ("hostile", "pacing")
 _NARROWEST = 140  # columns that the widest table needs, also where the output is not a terminal
 
 
@@ -45,10 +53,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parse_arguments(arguments)
     console, document = _console(), dict[str, Any](_environment())
     console.print(", ".join(f"{name} {value}" for name, value in document.items()))
-    for section in options.only or _SECTIONS:
+    usual = [name for name in _SECTIONS if options.quick or name not in _LONG]
+    for section in options.only or usual:
         title, measure = _SECTIONS[section]
         results = measure(quick=options.quick)
-        console.print(_import_table(title, results) if section == "imports" else _call_table(title, results))
+        console.print(_TABLES.get(section, _call_table)(title, results))
         document[section] = [_plain(result) for result in results]
     if options.json is not None:
         options.json.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
@@ -92,8 +101,40 @@ def _import_table(title: str, results: Sequence[ImportCost]) -> Table:
     return table
 
 
-def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left", caption="median \\[quartiles]", caption_justify="left")
+def _pacing_table(title: str, results: Sequence[Pace]) -> Table:
+    columns = ("accepted", "of greedy", "quota used", "rejected", "later", "share", "bar")
+    table = _table(title, *columns, caption="over whole windows; later: after the first; share: least and most")
+    for result in results:
+        table.add_row(
+            result.name,
+            str(result.accepted),
+            "" if result.of_greedy is None else f"{result.of_greedy:.3f}",
+            f"{result.used:.1%}",
+            f"{result.rejected} = {result.rejected_part:.1%}",
+            str(result.rejected_later),
+            f"{result.least:.2f} to {result.most:.2f}",
+            result.bar,
+        )
+    return table
+
+
+def _hostile_table(title: str, results: Sequence[Hostility]) -> Table:
+    table = _table(title, "sets", "quotas", "exceptions", "MB more", "bar", caption="MB more: peak of resident memory")
+    for result in results:
+        megabytes = f"{result.growth / 1e6:.1f}"
+        table.add_row(result.name, str(result.sets), str(result.quotas), str(result.exceptions), megabytes, result.bar)
+    return table
+
+
+_TABLES: dict[str, Callable[..., Table]] = {
+    "imports": _import_table,
+    "hostile": _hostile_table,
+    "pacing": _pacing_table,
+}
+
+
+def _table(title: str, *columns: str, caption: str = "median \\[quartiles]") -> Table:
+    table = Table(title=title, title_justify="left", caption=caption, caption_justify="left")
     table.add_column("", no_wrap=True)
     for column in columns:
         table.add_column(column, justify="right", no_wrap=True)
@@ -104,7 +145,7 @@ def _text(value: Spread, digits: int) -> str:
     return f"{value.median:.{digits}f} \\[{value.low:.{digits}f}, {value.high:.{digits}f}]"
 
 
-def _plain(result: Result | ImportCost) -> dict[str, Any]:
+def _plain(result: Result | ImportCost | Hostility | Pace) -> dict[str, Any]:
     return {name: value._asdict() if isinstance(value, Spread) else value for name, value in result._asdict().items()}
 
 
