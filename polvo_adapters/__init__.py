@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     )
     from polvo_adapters.adapters import (
         PolicyAdapter,
+        RateLimitAdapter,
         ResilientAdapter,
         RetryAdapter,
         install,
@@ -62,6 +63,7 @@ if TYPE_CHECKING:
     )
     from polvo_adapters.policies import (
         deadline,
+        ratelimit,
         retry,
     )
     from polvo_adapters.session import Session
@@ -90,6 +92,7 @@ __all__ = [
     "PolvoError",
     "PoolTimeoutError",
     "QuotaExceededError",
+    "RateLimitAdapter",
     "RateLimitDeadlineExceeded",
     "RateLimitError",
     "ReplayError",
@@ -118,6 +121,7 @@ __all__ = [
     "patch",
     "post",
     "put",
+    "ratelimit",
     "request",
     "retry",
     "stores",
@@ -128,11 +132,13 @@ __all__ = [
 _VERBS = ("delete", "get", "head", "options", "patch", "post", "put", "request")
 _MODULES = {
     **dict.fromkeys(("adapters", "errors", "headers", "stores", "transports"), "polvo_adapters"),
-    **dict.fromkeys(("deadline", "retry"), "polvo_adapters.policies"),
+    **dict.fromkeys(("deadline", "ratelimit", "retry"), "polvo_adapters.policies"),
 }
 _HOMES = {
     **dict.fromkeys(_VERBS, "polvo_adapters.verbs"),
-    **dict.fromkeys(("PolicyAdapter", "ResilientAdapter", "RetryAdapter"), "polvo_adapters.adapters"),
+    **dict.fromkeys(
+        ("PolicyAdapter", "RateLimitAdapter", "ResilientAdapter", "RetryAdapter"), "polvo_adapters.adapters"
+    ),
     **dict.fromkeys(("install", "uninstall"), "polvo_adapters.adapters"),
     "Session": "polvo_adapters.session",
 }

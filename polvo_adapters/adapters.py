@@ -17,13 +17,13 @@ import os
 import weakref
 from contextvars import ContextVar
 from dataclasses import fields
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import requests
 from requests.adapters import BaseAdapter, HTTPAdapter
 from urllib3.util import Retry
 
-from polvo_adapters import connections
+from polvo_adapters import connections, credentials
 from polvo_adapters.clock import SYSTEM, Clock
 from polvo_adapters.drive.sync import drive
 from polvo_adapters.events import Entry, Report
@@ -32,9 +32,12 @@ from polvo_adapters.explain import explained
 from polvo_adapters.flow import Call, Policy, compose
 from polvo_adapters.policies.deadline import Deadline
 from polvo_adapters.policies.retry import ExponentialBackoff
-from polvo_adapters.policies.stack import RetryLike, retry_policy, standard
+from polvo_adapters.policies.stack import RetryLike, rate_limit_policy, retry_policy, standard
 from polvo_adapters.stores.base import Store
 from polvo_adapters.stores.memory import MemoryStore
+
+if TYPE_CHECKING:
+    from polvo_adapters.policies.ratelimit import RateLimitLike
 
 AnySession = TypeVar("AnySession", bound=requests.Session)
 
@@ -53,6 +56,7 @@ call_started: ContextVar[CallStart | None] = ContextVar("call_started", default=
 """The logical call that the next sends are hops of, where a session owns it."""
 
 _RETRY_KEYWORDS = frozenset(field.name for field in fields(ExponentialBackoff))
+_RATE_LIMIT_KEYWORDS = frozenset({"pace", "max_wait", "judge"})
 
 _adapters: weakref.WeakSet[PolicyAdapter] = weakref.WeakSet()
 
@@ -110,6 +114,7 @@ class PolicyAdapter(HTTPAdapter):
         self._below = None if self.inner is None else _below(self.inner, retries=retries)
         if self.inner is None and not retries:
             self.max_retries = connections.NO_RETRY
+        self._counts = any(getattr(policy, "counts_credentials", False) for policy in self.policies)
         self._known_pools = connections.KnownPools()
         _adapters.add(self)
 
@@ -143,10 +148,11 @@ class PolicyAdapter(HTTPAdapter):
         exchange = Exchange(super().send if below is None else below.send, request, keywords, clock)
         started = call_started.get()
         at = clock.now() if started is None else started.at
-        call = Call(request.method or "", request.url or "", exchange.body, at)
+        credential = credentials.digest(request.headers.items()) if self._counts else ""
+        call = Call(request.method or "", request.url or "", exchange.body, at, None, False, credential)
         entries: list[Entry] = []
         outcome = drive(self._flow(call), exchange, self.store, clock, entries)
-        report = Report(call.method, call.host, entries, outcome.note)
+        report = Report(call.method, call.host, entries, outcome.note, outcome.quotas)
         if outcome.error is not None:
             exchange.close()
             try:
@@ -205,7 +211,7 @@ class PolicyAdapter(HTTPAdapter):
 
 
 class ResilientAdapter(PolicyAdapter):
-    """The standard stack: a total deadline, and retries within it.
+    """The standard stack: a total deadline, retries within it, and a rate limit for each attempt.
 
     Mount it where one host misbehaves: `session.mount("https://api.example.com/", ResilientAdapter())`.
 
@@ -214,8 +220,10 @@ class ResilientAdapter(PolicyAdapter):
             urllib3 `Retry`. With True, a `Retry` found in `inner` or given as `max_retries` is translated and
             used.
         deadline: Seconds for the whole call, waits included; None for no limit.
+        rate_limit: "adaptive" to read the quota from the answers, a TokenBucket or SlidingWindow to keep to one that
+            you know, an Adaptive or a mapping of its keywords, or None.
         inner: The adapter to send through.
-        store: Where state lives; share it to share the retry budget.
+        store: Where state lives; share it to share the retry budget and the rate limit.
         timeout: Timeout of an attempt where the caller named none; None for no limit.
         clock: Time and chance.
         **http_adapter_keywords: Those of `requests.adapters.HTTPAdapter`, without `inner`.
@@ -226,6 +234,7 @@ class ResilientAdapter(PolicyAdapter):
         retry: RetryLike = True,
         deadline: float | Deadline | None = None,
         *,
+        rate_limit: RateLimitLike = None,
         inner: BaseAdapter | None = None,
         store: Store | None = None,
         timeout: float | tuple[float | None, float | None] | None = DEFAULT_TIMEOUT,
@@ -234,7 +243,7 @@ class ResilientAdapter(PolicyAdapter):
     ) -> None:
         if retry is True:
             retry = _nested_retry(inner) or _asked_retry(http_adapter_keywords.get("max_retries")) or True
-        policies = standard(retry=retry, deadline=deadline)
+        policies = standard(retry=retry, deadline=deadline, rate_limit=rate_limit)
         super().__init__(*policies, inner=inner, store=store, timeout=timeout, clock=clock, **http_adapter_keywords)
 
 
@@ -264,6 +273,34 @@ class RetryAdapter(PolicyAdapter):
         made = retry_policy(policy)
         if made is None:
             raise TypeError(f"RetryAdapter: {policy!r} is no retry policy")
+        super().__init__(made, inner=inner, store=store, **keywords)
+
+
+class RateLimitAdapter(PolicyAdapter):
+    """A rate limit alone: no request before its time.
+
+    Args:
+        policy: "adaptive" to read the quota from the answers, or a policy; by default an Adaptive made of the
+            keywords.
+        inner: The adapter to send through.
+        store: Where the state lives; share it to share the quota between adapters.
+        **keywords: Those of Adaptive, of PolicyAdapter and of `requests.adapters.HTTPAdapter`.
+    """
+
+    def __init__(
+        self,
+        policy: RateLimitLike = None,
+        *,
+        inner: BaseAdapter | None = None,
+        store: Store | None = None,
+        **keywords: Any,
+    ) -> None:
+        own = {name: keywords.pop(name) for name in list(keywords) if name in _RATE_LIMIT_KEYWORDS}
+        if own and policy is not None and policy != "adaptive":
+            raise TypeError(f"RateLimitAdapter: {', '.join(own)} beside a policy; give one or the other")
+        made = rate_limit_policy(own if policy is None or own else policy)
+        if made is None:
+            raise TypeError(f"RateLimitAdapter: {policy!r} is no rate limit")
         super().__init__(made, inner=inner, store=store, **keywords)
 
 

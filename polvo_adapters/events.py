@@ -8,9 +8,15 @@ and pickled without telling a secret.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, TypeAlias, Union
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias, Union
 
 from polvo_adapters.flow import Outcome
+
+if TYPE_CHECKING:
+    from polvo_adapters.headers import Quota
+
+RATE_LIMIT = "rate limit"
+"""How the reason of a wait in the queue of a rate limit begins."""
 
 
 class Attempt(NamedTuple):
@@ -62,15 +68,19 @@ class Report:
         host: Host and port, without path or query.
         entries: Everything that was performed, in order.
         note: Why the call ended as it did, or an empty string.
+        quotas: What the server said about its quotas, where a rate limit has read it.
     """
 
-    __slots__ = ("entries", "host", "method", "note")
+    __slots__ = ("entries", "host", "method", "note", "quotas")
 
-    def __init__(self, method: str, host: str, entries: Sequence[Entry], note: str = "") -> None:
+    def __init__(
+        self, method: str, host: str, entries: Sequence[Entry], note: str = "", quotas: Sequence[Quota] = ()
+    ) -> None:
         self.method = method
         self.host = host
         self.entries = entries
         self.note = note
+        self.quotas = quotas
 
     @property
     def attempts(self) -> list[Attempt]:
@@ -86,6 +96,11 @@ class Report:
     def waited(self) -> float:
         """Seconds spent in pauses."""
         return sum(wait.seconds for wait in self.waits)
+
+    @property
+    def queued(self) -> float:
+        """Seconds of these spent in the queue of a rate limit."""
+        return sum(wait.seconds for wait in self.waits if wait.why.startswith(RATE_LIMIT))
 
     @property
     def elapsed(self) -> float:

@@ -89,7 +89,9 @@ class Exchange:
             now = clock.now()
             failure = at_deadline(classify(error), now, deadline)
             return Outcome(error=error, failure=failure, started=started, now=now, wall=clock.wall())
-        return Outcome(response, response.status_code, response.headers, None, None, started, clock.now(), clock.wall())
+        body = response.content if whole else None
+        now, wall = clock.now(), clock.wall()
+        return Outcome(response, response.status_code, response.headers, None, None, started, now, wall, "", body)
 
     def discard(self) -> None:
         """Forget the last attempt: its response is closed, its error keeps nothing alive."""

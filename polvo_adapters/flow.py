@@ -39,8 +39,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from functools import lru_cache
-from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, Union
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeAlias, Union
 from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from polvo_adapters.headers import Quota
 
 Body: TypeAlias = Literal["none", "replayable", "once"]
 
@@ -97,6 +100,7 @@ class Call(NamedTuple):
         started: When the call began, in seconds of the shell's clock.
         deadline: When it must be over, on the same clock, or None.
         idempotent: Whether the user declared it safe to send again, whatever the method.
+        credential: A digest of the credential that it carries, or an empty string.
     """
 
     method: str
@@ -105,10 +109,11 @@ class Call(NamedTuple):
     started: float = 0.0
     deadline: float | None = None
     idempotent: bool = False
+    credential: str = ""
 
     def until(self, deadline: float) -> Call:
         """Return the call with another deadline; `_replace` takes four times as long."""
-        return Call(self.method, self.url, self.body, self.started, deadline, self.idempotent)
+        return Call(self.method, self.url, self.body, self.started, deadline, self.idempotent, self.credential)
 
     @property
     def origin(self) -> str:
@@ -160,6 +165,8 @@ class Outcome(NamedTuple):
         now: When it was over.
         wall: Unix time at its end.
         note: Why the call ended like this, where a policy has something to say.
+        body: Its body, where the shell has read it.
+        quotas: What the server said about its quotas, where a policy has read it.
     """
 
     response: Any = None  # each shell has a response class of its own
@@ -171,6 +178,12 @@ class Outcome(NamedTuple):
     now: float = 0.0
     wall: float = 0.0
     note: str = ""
+    body: bytes | None = None
+    quotas: Sequence[Quota] = ()
+
+    def with_quotas(self, quotas: Sequence[Quota]) -> Outcome:
+        """Return the outcome with its quotas; `_replace` takes four times as long."""
+        return Outcome(*self[:-1], quotas)
 
 
 class Send(NamedTuple):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import requests
 from requests.auth import AuthBase
@@ -22,6 +22,9 @@ from polvo_adapters.policies.deadline import Deadline
 from polvo_adapters.policies.stack import RetryLike
 from polvo_adapters.stores.base import Store
 from polvo_adapters.stores.memory import MemoryStore
+
+if TYPE_CHECKING:
+    from polvo_adapters.policies.ratelimit import RateLimitLike
 
 _UNSET: Any = object()
 
@@ -38,6 +41,8 @@ class Session(requests.Session):
         timeout: Seconds that an attempt may wait for a connection, and for each next byte, where the call
             names no timeout of its own; None for no limit.
         deadline: Seconds for a whole call: attempts, waits, redirects and body.
+        rate_limit: "adaptive" to read the quota from the answers, a TokenBucket or SlidingWindow to keep to one that
+            you know, an Adaptive or a mapping of its keywords, or None.
         store: Where state lives that outlives a call; share it between sessions to share it.
         raise_for_status: Raise a StatusError for every status of 400 or above.
         clock: Time and chance; tests pass a virtual clock.
@@ -54,6 +59,7 @@ class Session(requests.Session):
         auth: Any = None,
         *,
         retry: RetryLike = True,
+        rate_limit: RateLimitLike = None,
         timeout: Any = DEFAULT_TIMEOUT,
         deadline: float | Deadline | None = None,
         store: Store | None = None,
@@ -66,11 +72,16 @@ class Session(requests.Session):
         self.timeout = timeout
         self.raise_for_status = raise_for_status
         self.clock = clock
-        self._mount(retry, deadline, MemoryStore(now=clock.now) if store is None else store)
+        self._mount(
+            retry=retry,
+            deadline=deadline,
+            rate_limit=rate_limit,
+            store=MemoryStore(now=clock.now) if store is None else store,
+        )
 
-    def _mount(self, retry: RetryLike, deadline: float | Deadline | None, store: Store) -> None:
+    def _mount(self, **keywords: Any) -> None:
         for prefix in self.adapters:
-            self.adapters[prefix] = ResilientAdapter(retry, deadline, store=store, timeout=None, clock=self.clock)
+            self.adapters[prefix] = ResilientAdapter(**keywords, timeout=None, clock=self.clock)
 
     def request(  # type: ignore[override]  # the same, but a timeout of None means none here
         self,

@@ -5,7 +5,8 @@
     calls = [simulation.call(compose([ExponentialBackoff()])) for _ in range(1000)]
     simulation.run()
 
-Nothing sleeps. Events lie in a heap ordered by time and then by age, so that equal seeds give equal runs.
+Nothing sleeps. Events lie in a heap ordered by time and then by age, so that equal seeds give equal runs. A
+`Timeline` is that heap alone, for worlds of another shape: `polvo_adapters.testing.crowd` has a store per client.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ from polvo_adapters.flow import EXPIRED, Call, Failure, Outcome, Proceed, Send, 
 from polvo_adapters.stores.base import Store
 from polvo_adapters.stores.memory import MemoryStore
 
+EPOCH = 1_700_000_000.0
+"""Unix time at which virtual time begins, in seconds."""
+
 
 class VirtualClock:
     """A clock that moves only when somebody sleeps on it, and chance that repeats itself.
@@ -32,7 +36,7 @@ class VirtualClock:
         wall: Unix time at the beginning, in seconds.
     """
 
-    def __init__(self, seed: int = 0, wall: float = 1_700_000_000.0) -> None:
+    def __init__(self, seed: int = 0, wall: float = EPOCH) -> None:
         self._now = 0.0
         self._wall = wall
         self._random = random.Random(seed)
@@ -109,7 +113,36 @@ class Simulated:
         self.outcome: Outcome | None = None
 
 
-class Simulation:
+class Timeline:
+    """Virtual time, and what is to happen in it.
+
+    Args:
+        seed: Seed of all jitter.
+    """
+
+    def __init__(self, seed: int = 0) -> None:
+        self.clock = VirtualClock(seed)
+        self._events: list[tuple[float, int, Callable[[], None]]] = []
+        self._scheduled = 0
+
+    def run(self, until: float = float("inf")) -> None:
+        """Let virtual time pass until nothing is left to happen, or it is `until`."""
+        while self._events and self._events[0][0] <= until:
+            when, _, action = heapq.heappop(self._events)
+            self.clock.advance(when - self.clock.now())
+            action()
+
+    def after(self, seconds: float, action: Callable[[], None]) -> None:
+        """Run an action when that much virtual time has passed."""
+        self._scheduled += 1
+        heapq.heappush(self._events, (self.clock.now() + seconds, self._scheduled, action))
+
+    def uniform(self, low: float, high: float) -> float:
+        """Draw a number evenly from [low, high]."""
+        return self.clock.uniform(low, high)
+
+
+class Simulation(Timeline):
     """Runs any number of overlapping calls against a server in virtual time.
 
     Args:
@@ -119,11 +152,9 @@ class Simulation:
     """
 
     def __init__(self, server: Server, seed: int = 0, store: Store | None = None) -> None:
-        self.clock = VirtualClock(seed)
+        super().__init__(seed)
         self.store = MemoryStore(now=self.clock.now) if store is None else store
         self._server = server
-        self._events: list[tuple[float, int, Callable[[], None]]] = []
-        self._scheduled = 0
 
     def call(
         self,
@@ -152,22 +183,6 @@ class Simulation:
 
         self.after(at, begin)
         return simulated
-
-    def run(self, until: float = float("inf")) -> None:
-        """Let virtual time pass until nothing is left to happen, or it is `until`."""
-        while self._events and self._events[0][0] <= until:
-            when, _, action = heapq.heappop(self._events)
-            self.clock.advance(when - self.clock.now())
-            action()
-
-    def after(self, seconds: float, action: Callable[[], None]) -> None:
-        """Run an action when that much virtual time has passed."""
-        self._scheduled += 1
-        heapq.heappush(self._events, (self.clock.now() + seconds, self._scheduled, action))
-
-    def uniform(self, low: float, high: float) -> float:
-        """Draw a number evenly from [low, high]."""
-        return self.clock.uniform(low, high)
 
     def send(self, effect: Send, then: Callable[[Outcome], None]) -> None:
         """Let the server answer, no later than the deadline of the call."""

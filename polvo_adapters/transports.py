@@ -18,6 +18,7 @@ try:
 except ImportError as error:  # pragma: no cover - tested in an environment without httpx
     raise ImportError("polvo_adapters.transports needs httpx: python -m pip install 'polvo_adapters[httpx]'") from error
 
+from polvo_adapters import credentials
 from polvo_adapters.clock import SYSTEM, Clock
 from polvo_adapters.drive import aio, sync
 from polvo_adapters.errors import DeadlineExceeded
@@ -86,7 +87,10 @@ class _Exchange:
             return Outcome(error=error, failure=failure, started=started, now=now, wall=wall)
         if response is None:
             raise TypeError("an attempt without response and without error")
-        return Outcome(response, response.status_code, response.headers, None, None, started, now, wall)
+        # What was read is as it came over the wire; only a body that needs no decoding can be looked into.
+        whole = not self.stream and "content-encoding" not in response.headers
+        body = response.stream._stream if whole and type(response.stream) is httpx.ByteStream else None
+        return Outcome(response, response.status_code, response.headers, None, None, started, now, wall, "", body)
 
     def within(self, deadline: float | None) -> float | None:
         """Cut the timeouts of the request to what is left of the deadline, and return that."""
@@ -176,12 +180,22 @@ class _Policies:
         self.clock = clock
         self.stream = stream
         self._flow = compose(policies)
+        self._counts = any(getattr(policy, "counts_credentials", False) for policy in policies)
 
     def _call(self, request: httpx.Request) -> Call:
-        return Call(request.method, str(request.url), _body(request), self.clock.now())
+        credential = credentials.digest(request.headers.items()) if self._counts else ""
+        return Call(
+            request.method,
+            str(request.url),
+            _body(request),
+            self.clock.now(),
+            None,
+            idempotent=False,
+            credential=credential,
+        )
 
     def _end(self, call: Call, outcome: Outcome, entries: list[Entry]) -> httpx.Response:
-        report = Report(call.method, call.host, entries, outcome.note)
+        report = Report(call.method, call.host, entries, outcome.note, outcome.quotas)
         if outcome.error is not None:
             try:
                 raise explained(outcome.error, report)

@@ -45,7 +45,7 @@ _connections = SharedConnections(timeout=None)
 
 
 class _OneCall(Session):
-    def _mount(self, *_: Any) -> None:
+    def _mount(self, **_: Any) -> None:
         _connections.lend(self)
 
 

@@ -1,0 +1,347 @@
+"""All quotas of one account: which of them a request falls under, who goes next, and what refusals mean.
+
+An *account* is an origin and a credential. Its requests fall into *groups*, the buckets or resources that the server
+names (search and core at GitHub, the buckets of Discord); a route that is not known yet counts in the group that
+answered last. Each group has any number of quotas at once (per second and per day, requests and tokens), a `Pace`
+each, and the one that makes a request wait longest governs.
+
+**The queue** is two numbers. Who has to wait takes the ticket `tail`, and goes when `head` has come to it. It sleeps
+until its place in the queue should have been reached, but not much longer than a second without looking, since
+answers in between may change everything. A ticket whose thread has died would block the queue: who would go but for
+those ahead, twice, goes past them.
+
+**Leases**: requests under way are counted in the current or the last era, an era being a minute. Those that never
+report back (a killed process) are forgotten with their era.
+
+**Refusals** pause the group until the time that the server names. Beyond that:
+
+    kind          quotas known            nothing known
+    ------------  ----------------------  -----------------------------------------------------------------------
+    rate          see `pacing.refuse`     one request at a time asks whether it is over, after pauses that double; what
+                                          was accepted from one end of refusals to the next is the rate, which then
+                                          grows: slower near the old one, then faster (Ha, Rhee, Xu: CUBIC, 2008)
+    concurrency   fewer at once, by three tenths; one more after as many successes as there are slots; the rate stays
+    exhausted     as rate, paused until then
+
+All is pure: dicts of numbers and strings, copied before they are moved.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TypedDict
+
+from polvo_adapters.headers import Quota, Throttled
+from polvo_adapters.policies import pacing
+from polvo_adapters.policies.admission import Admission, Ask, Tell
+from polvo_adapters.policies.pacing import Pace, Seen
+
+_ERA = 60.0
+_SCOUTS = 8  # requests at once to a group of which nothing is known: few enough not to break a small quota much
+_LOOK = 1.0  # seconds
+_MOST_ROUTES, _MOST_GROUPS, _MOST_QUOTAS = 256, 32, 16
+_FEWER = 0.7  # of the slots, after a refusal; CUBIC and the AWS SDKs use the same
+_A_LITTLE_LESS = 0.95  # of the rate that was accepted
+_PLATEAU = 10.0  # seconds of traffic until the rate is back where it was refused, at least
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 60.0  # seconds, doubling, where a server refuses and says nothing
+_SHORTEST_WINDOW = 0.1
+_STALE = 10.0  # windows without a word about a quota, until it is forgotten
+
+
+class Group(TypedDict):
+    """What is known of one bucket or resource of the server."""
+
+    paces: dict[str, Pace]
+    windows: dict[str, float]
+    costs: dict[str, float]
+    known: bool
+    paused: float
+    running: int
+    stale: int
+    era: int
+    era_began: float
+    head: int
+    tail: int
+    latency: float
+    slots: float
+    rate: float
+    peak: float
+    grown: float
+    due: float
+    plateau: float
+    refusals: int
+    counted: int
+    counted_from: float
+
+
+class Account(TypedDict):
+    """What is known of one origin and credential."""
+
+    routes: dict[str, str]
+    groups: dict[str, Group]
+    last: str
+
+
+def new_account() -> Account:
+    """Return an account that nothing is known of."""
+    return Account(routes={}, groups={}, last="")
+
+
+def _new_group(now: float) -> Group:
+    return Group(
+        paces={}, windows={}, costs={}, known=False, paused=0.0,
+        running=0, stale=0, era=0, era_began=now, head=0, tail=0, latency=0.0, slots=math.inf,
+        rate=math.inf, peak=0.0, grown=0.0, due=0.0, plateau=0.0, refusals=0, counted=0, counted_from=now,
+    )  # fmt: skip
+
+
+# --- asking -----------------------------------------------------------------------------------------------------------
+
+
+def ask(account: Account, event: Ask, now: float) -> tuple[Account, Admission]:
+    """Give a request its turn, or tell it how long to wait; see `Adaptive.transition`."""
+    name = account["routes"].get(event.route, account["last"])
+    known = account["groups"].get(name)
+    group = _new_group(now) if known is None else known.copy()
+    _turn_era(group, now)
+    ticketed = event.ticket >= 0
+    ahead = max(0, event.ticket - group["head"]) if ticketed else group["tail"] - group["head"]
+    if ahead and event.tries >= 2:
+        group["head"], ahead = event.ticket, 0
+    paces = {key: pace.copy() for key, pace in group["paces"].items()}
+    group["paces"] = paces
+    for pace in paces.values():
+        pacing.earn(pace, now)
+    at, why = _ready_at(group, now, ahead)
+    if at <= now and not ahead:
+        if ticketed and event.ticket == group["head"]:
+            group["head"] += 1
+        return _with(account, name, _go(group, now)), Admission(group=name, era=group["era"])
+    return _wait(account, name, group, event, now, at, ahead, why)
+
+
+def _go(group: Group, now: float) -> Group:
+    for pace in group["paces"].values():
+        pacing.spend(pace)
+    group["running"] += 1
+    if group["rate"] != math.inf:
+        group["due"] = max(group["due"], now) + 1 / group["rate"]
+    return group
+
+
+def _wait(
+    account: Account, name: str, group: Group, event: Ask, now: float, at: float, ahead: int, why: str
+) -> tuple[Account, Admission]:
+    tries = event.tries + 1 if event.ticket >= 0 and _ready_at(group, now, 0)[0] <= now else 0
+    wait = max(at - now, 0.005) if at != math.inf else max(0.005, group["latency"] / 2)
+    refused = event.too_long(wait, now)
+    ticket = event.ticket
+    if refused:
+        if ticket == group["head"] and ticket >= 0:
+            group["head"] += 1
+        return _with(account, name, group), Admission(wait=wait, ticket=ticket, group=name, why=why, refused=refused)
+    if ticket < 0:
+        ticket = group["tail"]
+        group["tail"] += 1
+    spread = 0.0
+    if wait > _LOOK:
+        wait = max(_LOOK, wait / 2)
+    elif at != math.inf:
+        spread = _spread(group, now, ahead, at)
+    return _with(account, name, group), Admission(wait, spread, ticket, tries, name, group["era"], why)
+
+
+def _ready_at(group: Group, now: float, ahead: int) -> tuple[float, str]:
+    """Return when the next request may go behind those ahead, and what it waits for."""
+    running = group["running"] + group["stale"]
+    at, why = group["paused"], "rate limit, paused by the server"
+    if running + ahead >= group["slots"]:
+        at, why = math.inf, f"rate limit, {running} of {group['slots']:.0f} requests at once"
+    for pace in group["paces"].values():
+        ready = pacing.ready_at(pace, now, ahead, running)
+        if ready > at:
+            at, why = ready, f"rate limit, {pace['remaining']:g} of {pace['limit']:g} left"
+    if group["rate"] != math.inf:
+        ready = group["due"] + ahead / group["rate"]
+        if ready > at:
+            at, why = ready, f"rate limit, found to be {group['rate']:.3g} per second"
+    if group["refusals"] and running + ahead:
+        at, why = math.inf, "rate limit, one request asks whether it is over"
+    elif not group["known"] and running + ahead >= _SCOUTS and now < group["counted_from"] + _LOOK:
+        at, why = math.inf, "rate limit, not known before the first answer"
+    return at, why
+
+
+def _spread(group: Group, now: float, ahead: int, at: float) -> float:
+    """Return half the distance to one's own next request, so that clients that share a quota do not march in step."""
+    running = group["running"] + group["stale"]
+    spread = 0.0
+    for pace in group["paces"].values():
+        if pacing.shared(pace):
+            later = pacing.ready_at(pace, now, ahead + 0.5, running)
+            if later != math.inf:
+                spread = max(spread, later - at)
+    return spread
+
+
+# --- telling ----------------------------------------------------------------------------------------------------------
+
+
+def tell(account: Account, event: Tell, now: float, *, free: float) -> tuple[Account, Admission]:
+    """Learn from an answer; see `Adaptive.transition`."""
+    account = _returned(account, event, now)
+    name = next((quota.group for quota in event.quotas if quota.group), event.group)
+    known = account["groups"].get(name)
+    group = _new_group(now) if known is None else known.copy()
+    if event.status:
+        group["known"] = True
+        group["latency"] += 0.2 * (event.seconds - group["latency"]) if group["latency"] else event.seconds
+    paces = group["paces"] = group["paces"].copy()
+    for quota in event.quotas[:_MOST_QUOTAS]:
+        _learn(group, quota, event, now, free)
+    for key in [key for key, pace in paces.items() if now - pace["at"] > _STALE * pace["window"]]:
+        del paces[key]
+    if event.refused is not None:
+        group["paused"] = max(group["paused"], now + _refused(group, event.refused, now - event.seconds))
+    elif event.status:
+        _accepted(group, event, now)
+    account = _with(account, name, group)
+    if account["routes"].get(event.route) != name:
+        routes = account["routes"].copy()
+        routes[event.route] = name
+        if len(routes) > _MOST_ROUTES:
+            del routes[next(iter(routes))]
+        account["routes"] = routes
+    account["last"] = name
+    return account, Admission()
+
+
+def _returned(account: Account, event: Tell, now: float) -> Account:
+    """Take back the lease of the request, in the group that gave it."""
+    known = account["groups"].get(event.group)
+    if known is None:
+        return account
+    group = known.copy()
+    _turn_era(group, now)
+    if event.era == group["era"]:
+        group["running"] = max(0, group["running"] - 1)
+    elif event.era == group["era"] - 1:
+        group["stale"] = max(0, group["stale"] - 1)
+    return _with(account, event.group, group)
+
+
+def _turn_era(group: Group, now: float) -> None:
+    if now - group["era_began"] >= _ERA:
+        eras = int((now - group["era_began"]) / _ERA)
+        group["stale"] = group["running"] if eras == 1 else 0
+        group["running"] = 0
+        group["era"] += eras
+        group["era_began"] += eras * _ERA
+
+
+def _learn(group: Group, quota: Quota, event: Tell, now: float, free: float) -> None:
+    """Move the pace of one quota, where there is anything to learn."""
+    if quota.unit == "concurrent-requests":
+        if quota.limit is not None:
+            group["slots"] = min(group["slots"], max(1.0, quota.limit))
+        return
+    limit, remaining = quota.limit, quota.remaining
+    if limit is None or remaining is None or limit <= 0 or (quota.reset is None and quota.window is None):
+        return
+    key = f"{quota.name} {quota.scope} {quota.unit} {quota.window or ''}"
+    known = group["paces"].get(key)
+    window = _window(group, key, quota)
+    cost = _cost(group, key, quota, remaining)
+    asked = now - event.seconds
+    seen = Seen(asked, limit / cost, window, min(limit, remaining) / cost, quota.reset, max(0.0, quota.resolution))
+    accepted = event.refused is None
+    if known is None or known["limit"] != seen.limit or known["window"] != window:
+        group["paces"][key] = pacing.first(seen, now) if known is None else pacing.renewed(known, seen, now)
+        return
+    pace = known.copy()
+    if not accepted:
+        pacing.refuse(pace)
+    pacing.learn(pace, seen, now, accepted=accepted, free=free)
+    group["paces"][key] = pace
+
+
+def _window(group: Group, key: str, quota: Quota) -> float:
+    """Return the window that was announced, or the longest time to a reset seen so far."""
+    if quota.window is not None and quota.window > 0:
+        return max(_SHORTEST_WINDOW, quota.window)
+    reset = quota.reset or 0.0
+    if quota.resolution >= 1 and reset >= 1:
+        reset = math.floor(reset)  # a moment rounded up to a whole second looks up to a second longer than the window
+    longest = max(_SHORTEST_WINDOW, reset, group["windows"].get(key, 0.0))
+    if group["windows"].get(key) != longest:
+        windows = group["windows"] = group["windows"].copy()
+        windows[key] = longest
+    return longest
+
+
+def _cost(group: Group, key: str, quota: Quota, remaining: float) -> float:
+    """Return what one request takes of a quota that does not count requests; 1 until it is known."""
+    if quota.unit == "requests":
+        return 1.0
+    costs = group["costs"]
+    cost = costs.get(key, 0.0)
+    left = costs.get(key + " left")
+    taken = 0.0 if left is None else left - remaining
+    if taken > 0:
+        cost += (taken - cost) * (0.2 if cost else 1.0)
+    group["costs"] = {**costs, key: cost, key + " left": remaining}
+    return 2.0 ** round(math.log2(cost)) if cost >= 1 else 1.0  # in steps, since a new size of quota starts anew
+
+
+def _refused(group: Group, refused: Throttled, asked: float) -> float:
+    """Note a refusal of a request that was sent at `asked`, and return for how long everybody pauses."""
+    if refused.kind == "concurrency":
+        running = group["running"] + group["stale"]
+        group["slots"] = max(1.0, math.floor(_FEWER * min(group["slots"], running + 1)))
+        return refused.retry_after or 0.0
+    pause = refused.retry_after
+    if group["paces"]:
+        return _LOOK if pause is None else pause
+    if asked >= group["paused"] or not group["refusals"]:
+        group["refusals"] += 1
+    return min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** (group["refusals"] - 1)) if pause is None else pause
+
+
+def _accepted(group: Group, event: Tell, now: float) -> None:
+    if group["refusals"]:
+        if now - event.seconds < group["paused"]:
+            group["counted"] += 1
+            return  # it was sent before the refusals
+        _find_rate(group, now)
+    group["counted"] += 1
+    if group["slots"] != math.inf:
+        group["slots"] += 1 / group["slots"]
+    rate = group["rate"]
+    if rate == math.inf:
+        return
+    # Time counts only while the limit is made use of, or silence would look like success.
+    group["grown"] += 1 / rate if now < group["due"] + 2 / rate else 0.0
+    progress = group["grown"] / group["plateau"] - 1
+    group["rate"] = max(rate, group["peak"] * (1 + (1 - _FEWER) * progress**3))
+
+
+def _find_rate(group: Group, now: float) -> None:
+    """Take what was accepted from one end of refusals to the next for the rate."""
+    seconds = max(now - group["counted_from"], 0.001)
+    group["peak"] = max(group["counted"], 1) / seconds
+    group["rate"] = _A_LITTLE_LESS * group["peak"]
+    group["plateau"] = max(_PLATEAU, 2 * seconds)
+    group["grown"], group["refusals"], group["due"] = 0.0, 0, now
+    group["counted"], group["counted_from"] = 0, now
+
+
+def _with(account: Account, name: str, group: Group) -> Account:
+    """Return the account with one group replaced, and the one unused for longest gone where there are too many."""
+    groups = account["groups"].copy()
+    groups.pop(name, None)
+    groups[name] = group
+    if len(groups) > _MOST_GROUPS:
+        del groups[next(iter(groups))]
+    moved = account.copy()
+    moved["groups"] = groups
+    return moved

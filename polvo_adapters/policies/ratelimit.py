@@ -1,0 +1,288 @@
+"""No request before its time: rates that are told, and `Adaptive`, which reads them from the answers.
+
+Theory of operation. The flow is the same for all:
+
+    ask ──▶ go ─────────────▶ send ──▶ tell what came of it
+     ▲  └─▶ wait ──▶ sleep ─┐
+     │  └─▶ too long ──▶ RateLimitError, with the time in `retry_after`
+     └──────────────────────┘
+
+Asking and telling are events for a machine in the store, one state for each origin and credential, so that all
+threads and tasks, and all adapters that share the store, are served from one quota and in the order in which they
+came. Nobody holds a lock while waiting. A refusal (429, or whatever else `headers.throttled` knows) pauses
+everybody until the time that the server named.
+
+    machine         asked                                               told
+    --------------  --------------------------------------------------  -----------------------------------
+    TokenBucket     takes a token, which may be one of the future       a refusal pauses
+    SlidingWindow   takes the first moment at which the window has room a refusal pauses
+    Adaptive        see `polvo_adapters.policies.adaptive`              learns from every answer
+
+Whoever waits asks again at the end, because a refusal may have come in between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Literal, NamedTuple, TypeAlias, Union
+
+from polvo_adapters import headers
+from polvo_adapters.errors import PolvoError, RateLimitDeadlineExceeded, RateLimitError
+from polvo_adapters.flow import EXPIRED, REFUSED, Call, Decide, Effect, Event, Flow, Outcome, Proceed, Sleep
+from polvo_adapters.headers import Quota, Throttled
+from polvo_adapters.policies import validate
+from polvo_adapters.policies.adaptive import Account, ask, new_account, tell
+from polvo_adapters.policies.admission import Admission, Ask, Tell
+
+__all__ = ["Adaptive", "SlidingWindow", "TokenBucket"]
+
+Judge: TypeAlias = Callable[[Mapping[str, str], int, "bytes | None", float], "Throttled | None"]
+"""Tells whether an answer is a refusal, from its headers, status, body and the Unix time."""
+
+_PAUSE = 1.0  # seconds, where a server refuses and does not say for how long
+_DEPTH = 4  # path segments that tell one resource of an API from another
+
+
+class RateLimit:
+    """What all rate limits share: the flow."""
+
+    max_wait: float
+    judge: Judge | None
+    counts_credentials = True
+    """Whether shells have to tell the credentials of calls apart."""
+    reads = False
+    """Whether every answer is of interest, or only refusals."""
+
+    def flow(self, call: Call, proceed: Proceed) -> Flow:
+        """Wait for the turn of the call, run it, and learn from the answer."""
+        key = f"rate limit {call.origin} {call.credential}"
+        route = _route(call.url)
+        admission = yield from self._admitted(call, key, route)
+        if admission.refused:
+            return self._refusal(call, admission)
+        outcome = yield from proceed(call)
+        if outcome.failure is not None and not self.reads:
+            return outcome
+        quotas, refused = self._read(outcome)
+        if self.reads or refused is not None:
+            reached = outcome.failure is None or outcome.failure.sent
+            seconds = outcome.now - outcome.started
+            told = Tell(route, admission.group, admission.era, seconds, reached, outcome.status, quotas, refused)
+            yield Decide((Event(self, key, told),))
+        return outcome.with_quotas(quotas) if quotas else outcome
+
+    def _admitted(self, call: Call, key: str, route: str) -> Generator[Effect, Any, Admission]:
+        ticket, tries = -1, 0
+        while True:
+            asked = Ask(route, ticket, tries, self.max_wait, call.deadline)
+            admission: Admission = (yield Decide((Event(self, key, asked),)))[0]
+            if admission.wait <= 0 or admission.refused:
+                return admission
+            yield Sleep(admission.wait, admission.wait + admission.spread, admission.why)
+            ticket, tries = admission.ticket, admission.tries
+
+    def _read(self, outcome: Outcome) -> tuple[Sequence[Quota], Throttled | None]:
+        if outcome.failure is not None:
+            return (), None
+        judge = headers.throttled if self.judge is None else self.judge
+        refused = judge(outcome.headers, outcome.status, outcome.body, outcome.wall)
+        quotas = headers.parse(outcome.headers, outcome.status, outcome.wall) if self.reads else []
+        if self.reads and outcome.body:
+            quotas += headers.parse_body(outcome.body, outcome.status)
+        return quotas, refused
+
+    def _refusal(self, call: Call, admission: Admission) -> Outcome:
+        wait = admission.wait
+        late = admission.refused == "deadline"
+        kind: type[PolvoError] = RateLimitDeadlineExceeded if late else RateLimitError
+        limit = "the deadline" if late else f"max_wait, {self.max_wait:g} s"
+        error = kind(
+            f"{call.method} {call.host}: not sent, {admission.why}; its turn comes in {wait:.3g} s, which is beyond "
+            f"{limit}; call again after that, or allow a longer wait",
+            host=call.host,
+            retry_after=wait,
+        )
+        return Outcome(error=error, failure=EXPIRED if late else REFUSED)
+
+    @property
+    def initial(self) -> Any:
+        """State of an origin that nothing is known of."""
+        raise NotImplementedError
+
+    def transition(self, state: Any, event: Any, now: float) -> tuple[Any, Any]:
+        """Return the state after a question or an answer, and for a question the Admission."""
+        raise NotImplementedError
+
+
+class _Bucket(NamedTuple):
+    """Tokens at a time, and until when nobody may go."""
+
+    tokens: float
+    at: float
+    paused: float
+
+
+@dataclass(frozen=True)
+class TokenBucket(RateLimit):
+    """Keep to a rate that you know, and allow bursts.
+
+    Args:
+        rate: Requests per second.
+        capacity: Requests that may go at once after a while of silence; by default one second's worth, at least 1.
+        max_wait: Longest wait for a turn, in seconds; a longer one raises RateLimitError at once.
+        judge: Tells whether an answer is a refusal; by default `headers.throttled`.
+
+    Raises:
+        ValueError: A value is out of range.
+
+    Source: Turner, "New directions in communications", 1986 (leaky bucket as a meter).
+    """
+
+    rate: float
+    capacity: float | None = None
+    max_wait: float = 60.0
+    judge: Judge | None = None
+
+    def __post_init__(self) -> None:
+        validate.number(self, "rate", 0, above=True)
+        if self.capacity is None:
+            object.__setattr__(self, "capacity", max(1.0, self.rate))
+        validate.number(self, "capacity", 1)
+        validate.number(self, "max_wait", 0, infinite=True)
+
+    @property
+    def initial(self) -> _Bucket:
+        """A full bucket."""
+        return _Bucket(self.capacity or 1.0, 0.0, 0.0)
+
+    def transition(self, state: _Bucket, event: Ask | Tell, now: float) -> tuple[_Bucket, Admission]:
+        """Take a token, or note a refusal."""
+        if isinstance(event, Tell):
+            return state._replace(paused=max(state.paused, now + _pause(event))), Admission()
+        if event.ticket >= 0:
+            return state, _paused(state.paused, event, now)
+        grown = min(self.capacity or 1.0, state.tokens + max(0.0, now - state.at) * self.rate)
+        ready = now + max(0.0, (1 - grown) / self.rate)
+        admission = _told(max(ready, state.paused), event, now, f"rate limit of {self.rate:g} per second")
+        return (state if admission.refused else _Bucket(grown - 1, now, state.paused)), admission
+
+
+class _Log(NamedTuple):
+    """When the last requests went or will go, and until when nobody may."""
+
+    times: tuple[float, ...]
+    paused: float
+
+
+@dataclass(frozen=True)
+class SlidingWindow(RateLimit):
+    """Never send more than a number of requests in any window of a length.
+
+    Args:
+        limit: Requests per window.
+        window: Length of the window, in seconds.
+        max_wait: Longest wait for a turn, in seconds; a longer one raises RateLimitError at once.
+        judge: Tells whether an answer is a refusal; by default `headers.throttled`.
+
+    Raises:
+        ValueError: A value is out of range.
+    """
+
+    limit: int
+    window: float
+    max_wait: float = 60.0
+    judge: Judge | None = None
+
+    def __post_init__(self) -> None:
+        validate.count(self, "limit", 1)
+        validate.number(self, "window", 0, above=True)
+        validate.number(self, "max_wait", 0, infinite=True)
+
+    @property
+    def initial(self) -> _Log:
+        """Nothing sent yet."""
+        return _Log((), 0.0)
+
+    def transition(self, state: _Log, event: Ask | Tell, now: float) -> tuple[_Log, Admission]:
+        """Take the first moment at which there is room, or note a refusal."""
+        if isinstance(event, Tell):
+            return state._replace(paused=max(state.paused, now + _pause(event))), Admission()
+        if event.ticket >= 0:
+            return state, _paused(state.paused, event, now)
+        times = state.times
+        ready = max(now, times[-self.limit] + self.window) if len(times) >= self.limit else now
+        ready = max(ready, state.paused)
+        why = f"rate limit of {self.limit} in {self.window:g} s"
+        admission = _told(ready, event, now, why)
+        return (state if admission.refused else _Log((*times, ready)[-self.limit :], state.paused)), admission
+
+
+@dataclass(frozen=True)
+class Adaptive(RateLimit):
+    """Get all of the quota that an API allows, and practically no 429, without knowing the quota.
+
+    It reads what the API says about its quotas in any of the dialects of `polvo_adapters.headers`, paces requests
+    to the tightest one, and takes a fair share where others use it too. Where an API says nothing, it finds the
+    rate from the refusals.
+
+    Args:
+        pace: "spread" spends freely while more than half of a quota is left and spreads the rest over the time to
+            the reset; "burst" spends all that is there, and then waits for the reset.
+        max_wait: Longest wait for a turn, in seconds; a longer one raises RateLimitError at once.
+        judge: Tells whether an answer is a refusal, for an API that says so in a way of its own; by default
+            `headers.throttled`.
+
+    Raises:
+        ValueError: A value is out of range.
+
+    Source: `polvo_adapters.policies.pacing` names the literature.
+    """
+
+    pace: Literal["spread", "burst"] = "spread"
+    max_wait: float = 60.0
+    judge: Judge | None = None
+
+    reads = True
+
+    def __post_init__(self) -> None:
+        validate.choice(self, "pace", ("spread", "burst"))
+        validate.number(self, "max_wait", 0, infinite=True)
+
+    @property
+    def initial(self) -> Account:
+        """Nothing known."""
+        return new_account()
+
+    def transition(self, state: Account, event: Ask | Tell, now: float) -> tuple[Account, Admission]:
+        """Give a turn, or learn from an answer."""
+        if isinstance(event, Ask):
+            return ask(state, event, now)
+        return tell(state, event, now, free=0.5 if self.pace == "spread" else 0.0)
+
+
+RateLimitLike: TypeAlias = Union[RateLimit, str, Mapping[str, Any], None]  # noqa: UP007 - evaluated at import
+"""Whatever stands for a rate limit: "adaptive", a policy, a mapping of Adaptive's keywords, or None."""
+
+
+def _told(ready: float, event: Ask, now: float, why: str) -> Admission:
+    wait = max(0.0, ready - now)
+    refused = event.too_long(wait, now)
+    return Admission(wait=wait, ticket=0, why=why, refused=refused)
+
+
+def _paused(paused: float, event: Ask, now: float) -> Admission:
+    return _told(paused, event, now, "rate limit, paused by the server")
+
+
+def _pause(event: Tell) -> float:
+    refused = event.refused
+    return _PAUSE if refused is None or refused.retry_after is None else refused.retry_after
+
+
+@lru_cache(maxsize=4096)
+def _route(url: str) -> str:
+    """Return the part of a path that tells one resource of an API from another, numbers and ids left out."""
+    path = url.partition("://")[2].partition("/")[2].partition("?")[0].partition("#")[0]
+    return "/".join("*" if any(map(str.isdigit, part)) else part for part in path[:256].split("/", _DEPTH)[:_DEPTH])
