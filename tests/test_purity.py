@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "polvo_adapters"
 PURE = sorted(
     [
-        *(PACKAGE / "policies").glob("*.py"),
+        *(PACKAGE / "policies").rglob("*.py"),
         *(PACKAGE / "headers").glob("*.py"),
         *(PACKAGE / f"{name}.py" for name in ("flow", "errors", "events")),
     ]

@@ -1,0 +1,209 @@
+"""What is known of one quota, how it begins, and what the law needs once per answer."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, NamedTuple, TypedDict
+
+SLOTS = 128
+"""Slots of the replica: a finer one gains less than the way to the server takes."""
+
+ALONE = 0.95
+"""From this share on nobody else is taken to spend the quota."""
+
+BEND = 1 / 7  # 7 = ln(1000): a thousand clients double the pace at the beginning of a window
+_MARGIN = 0.01  # of a window's quota, left for requests that are on the way while a window ends
+_RESERVE = 0.002  # of a sliding quota, at least
+_RESERVE_SHARE = 0.002  # more for each e-fold of the share
+_RESERVE_MOST = 0.04  # together never more than this, because it is quota unused
+_SPREAD = 0.39  # standard deviation of the requests of a client that sends about one in a window
+_PRIOR = 5.0  # requests that the first guess of the share weighs
+_USUAL_WINDOWS = (60.0, 900.0, 3600.0, 86400.0)
+
+
+class Pace(TypedDict):
+    """Numbers of one quota; times are those of the store.
+
+    Attributes:
+        limit: Requests per window.
+        window: Seconds.
+        remaining: What the last answer left, 0 after a rejection.
+        before: What it said.
+        at: When it came.
+        asked: When its request was sent.
+        low: The next reset is not before this,
+        high: and not after this.
+        refills: Which kind of server this is taken for.
+        doubt: How near that belief is to changing; see `learning`.
+        partial: How often a reset that was announced brought little.
+        evenness: How much speaks for an even refill.
+        share: One's own part of what all spend.
+        own: What oneself spent of late,
+        total: what all spent,
+        span: and in which time; all three fade.
+        unexplained: What others took of late, where that is certain.
+        seen: Answers that told something new.
+        born: When the first answer came.
+        credit: Requests that may go now.
+        credited: When credit was counted last.
+        earned: Credit that came since the last answer.
+        accepted: Answers to one's own since then that were no rejections,
+        rejected: and those that were.
+        integral: What the law adds on sliding servers because too much remains.
+        log: The replica, a ring of slots.
+        slot: Its newest slot.
+        expired: What came back since the last answer, by the replica.
+        debt: What of one's own requests the answers have not shown yet.
+        slope: Rate of all clients on servers that refill all the time,
+        until: until then.
+        reset: When what remains should be spent.
+        margin: What should remain then.
+        bend: The exponent F.
+    """
+
+    limit: float
+    window: float
+    remaining: float
+    before: float
+    at: float
+    asked: float
+    low: float
+    high: float
+    refills: Literal["windows", "sliding", "bucket"]
+    doubt: float
+    partial: float
+    evenness: float
+    share: float
+    own: float
+    total: float
+    span: float
+    unexplained: float
+    seen: int
+    born: float
+    credit: float
+    credited: float
+    earned: float
+    accepted: float
+    rejected: float
+    integral: float
+    log: list[float]
+    slot: int
+    expired: float
+    debt: float
+    slope: float
+    until: float
+    reset: float
+    margin: float
+    bend: float
+
+
+class Seen(NamedTuple):
+    """What one answer says of a quota.
+
+    Attributes:
+        asked: When its request was sent.
+        limit: Requests per window.
+        window: Seconds.
+        remaining: Requests left.
+        reset: Seconds until more, or None.
+        coarse: Seconds by which `reset` may be too high, because it was rounded.
+    """
+
+    asked: float
+    limit: float
+    window: float
+    remaining: float
+    reset: float | None
+    coarse: float
+
+
+def first(seen: Seen, now: float) -> Pace:
+    """Return the pace after the first answer."""
+    limit, window = seen.limit, seen.window
+    used = max(1.0, limit - seen.remaining)
+    reset = window if seen.reset is None else seen.reset
+    share = max(1 / used, _unclaimed(seen, used, reset))
+    prior = min(used, _PRIOR)
+    slot = slot_at(now, window)
+    log = [(used - 1) / SLOTS] * SLOTS  # others may have used it at any time of the last window
+    log[slot % SLOTS] += 1
+    pace = Pace(
+        limit=limit, window=window, remaining=seen.remaining, before=seen.remaining, at=now, asked=seen.asked,
+        low=seen.asked + reset - seen.coarse, high=now + reset, refills="windows", doubt=0.0, partial=0.0, evenness=0.0,
+        share=share, own=share * prior, total=prior, span=max(0.01 * window, (window - reset) * prior / used),
+        unexplained=0.0, seen=0, born=now, credit=1.0, credited=now, earned=1.0, accepted=0.0, rejected=0.0,
+        integral=0.0, log=log, slot=slot, expired=0.0, debt=0.0, slope=0.0, until=now, reset=0.0, margin=0.0, bend=1.0,
+    )  # fmt: skip
+    plan(pace)
+    return pace
+
+
+def _unclaimed(seen: Seen, used: float, reset: float) -> float:
+    """Return the part of what remains that will be left at the reset if all go on as they did in this window.
+
+    What was used before may have been used by one's own last run; it is no reason to begin at a crawl.
+    """
+    window = seen.window if seen.window > reset else next((each for each in _USUAL_WINDOWS if each > reset), reset)
+    elapsed = window - reset
+    if elapsed <= 0 or seen.remaining <= 0:
+        return 0.0
+    return 1 - 2 * used / elapsed * reset / seen.remaining
+
+
+def renewed(pace: Pace, seen: Seen, now: float) -> Pace:
+    """Return a pace for a quota whose size or window turned out to be another; the share stays."""
+    fresh = first(seen, now)
+    if pace["seen"]:
+        fresh["share"] = pace["share"]
+        fresh["own"] = pace["share"] * fresh["total"]
+        fresh["born"], fresh["seen"], fresh["unexplained"] = pace["born"], pace["seen"], pace["unexplained"]
+        plan(fresh)
+    return fresh
+
+
+def shared(pace: Pace) -> bool:
+    """Tell whether others spend the quota too."""
+    return pace["share"] <= ALONE
+
+
+def slot_at(t: float, window: float) -> int:
+    """Return the number of the slot of the replica that a moment falls into."""
+    return int(t * SLOTS / window)
+
+
+def plan(pace: Pace) -> None:
+    """Do once per answer what credit needs."""
+    share, limit, window = pace["share"], pace["limit"], pace["window"]
+    spread = math.sqrt(1 / share) * _SPREAD
+    if pace["refills"] == "windows":
+        # The last request should be there before the window ends; alone, one knows how many there will be.
+        early = 0.0 if share <= ALONE else window / limit
+        pace["reset"] = max(pace["high"] - early, min(pace["at"] + early, pace["high"]))
+        pace["margin"] = (_MARGIN * limit + spread) * (1 - share)
+        pace["bend"] = 1 - BEND * math.log(share)
+        return
+    above = pace["remaining"] - reserve(pace)
+    rate = limit / window
+    if share > ALONE:
+        pace["slope"], pace["until"] = max(rate + 10 * above / window, 0.05 * rate), pace["at"] + window / 10
+        return
+    # One's own next look bounds how near a dip may be that one reacts to.
+    nearest = max(1, min(SLOTS, math.ceil(SLOTS * max(0.1, 1 / max(share * limit, 0.05)))))
+    log, slot = pace["log"], pace["slot"]
+    lowest = math.inf
+    for step in range(1, SLOTS + 1):
+        back = log[(slot + step) % SLOTS]
+        above += back
+        if step >= nearest:
+            lowest = min(lowest, (above - back / 2) / step)
+    slope = lowest * SLOTS / window * (1 + pace["integral"])
+    pace["slope"], pace["until"] = max(slope, 0.05 * rate), pace["at"] + window
+
+
+def reserve(pace: Pace) -> float:
+    """Return what should remain on a server that refills all the time."""
+    share, limit = pace["share"], pace["limit"]
+    if share > ALONE:
+        return 0.5
+    wanted = limit * (_RESERVE + _RESERVE_SHARE * math.log1p(share / 1e-4)) + 2 * _SPREAD * math.sqrt(1 / share)
+    return max(1.0, min(_RESERVE_MOST * limit, wanted))
