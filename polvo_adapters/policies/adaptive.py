@@ -29,7 +29,7 @@ All is pure: dicts of numbers and strings, copied before they are moved.
 from __future__ import annotations
 
 import math
-from typing import TypedDict
+from typing import TypeAlias, TypedDict
 
 from polvo_adapters.headers import Quota, Throttled
 from polvo_adapters.policies import pacing
@@ -45,15 +45,20 @@ _A_LITTLE_LESS = 0.95  # of the rate that was accepted
 _PLATEAU = 10.0  # seconds of traffic until the rate is back where it was refused, at least
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 60.0  # seconds, doubling, where a server refuses and says nothing
 _SHORTEST_WINDOW = 0.1
+_NOTED = Admission()
 _STALE = 10.0  # windows without a word about a quota, until it is forgotten
+
+
+Key: TypeAlias = tuple[str, str, str, "float | None"]
+"""Name, scope, unit and window of a quota, as announced."""
 
 
 class Group(TypedDict):
     """What is known of one bucket or resource of the server."""
 
-    paces: dict[str, Pace]
-    windows: dict[str, float]
-    costs: dict[str, float]
+    paces: dict[Key, Pace]
+    windows: dict[Key, float]
+    costs: dict[Key, tuple[float, float]]
     known: bool
     paused: float
     running: int
@@ -103,30 +108,35 @@ def ask(account: Account, event: Ask, now: float) -> tuple[Account, Admission]:
     name = account["routes"].get(event.route, account["last"])
     known = account["groups"].get(name)
     group = _new_group(now) if known is None else known.copy()
-    _turn_era(group, now)
+    if now - group["era_began"] >= _ERA:
+        _turn_era(group, now)
     ticketed = event.ticket >= 0
     ahead = max(0, event.ticket - group["head"]) if ticketed else group["tail"] - group["head"]
     if ahead and event.tries >= 2:
         group["head"], ahead = event.ticket, 0
-    paces = {key: pace.copy() for key, pace in group["paces"].items()}
-    group["paces"] = paces
+    group["paces"] = paces = {key: pace.copy() for key, pace in group["paces"].items()}
+    if ahead or now < group["paused"] or not _plenty(group, paces):
+        for pace in paces.values():
+            pacing.earn(pace, now)
+        at, why = _ready_at(group, now, ahead)
+        if at > now or ahead:
+            return _wait(account, name, group, event, now, at, ahead, why)
+    if ticketed and event.ticket == group["head"]:
+        group["head"] += 1
     for pace in paces.values():
-        pacing.earn(pace, now)
-    at, why = _ready_at(group, now, ahead)
-    if at <= now and not ahead:
-        if ticketed and event.ticket == group["head"]:
-            group["head"] += 1
-        return _with(account, name, _go(group, now)), Admission(group=name, era=group["era"])
-    return _wait(account, name, group, event, now, at, ahead, why)
-
-
-def _go(group: Group, now: float) -> Group:
-    for pace in group["paces"].values():
         pacing.spend(pace)
     group["running"] += 1
     if group["rate"] != math.inf:
         group["due"] = max(group["due"], now) + 1 / group["rate"]
-    return group
+    return _with(account, name, group), Admission(0.0, 0.0, -1, 0, name, group["era"])
+
+
+def _plenty(group: Group, paces: dict[Key, Pace]) -> bool:
+    """Tell, without looking closer, that a request may go: the usual case while nobody is short of anything."""
+    if not paces or group["rate"] != math.inf or group["slots"] != math.inf:
+        return False
+    running = group["running"] + group["stale"]
+    return all(pace["credit"] >= 1 and pace["remaining"] > running for pace in paces.values())
 
 
 def _wait(
@@ -189,108 +199,121 @@ def _spread(group: Group, now: float, ahead: int, at: float) -> float:
 
 def tell(account: Account, event: Tell, now: float, *, free: float) -> tuple[Account, Admission]:
     """Learn from an answer; see `Adaptive.transition`."""
-    account = _returned(account, event, now)
-    name = next((quota.group for quota in event.quotas if quota.group), event.group)
-    known = account["groups"].get(name)
-    group = _new_group(now) if known is None else known.copy()
+    account, name, group = _group_of(account, event, now)
     if event.status:
         group["known"] = True
-        group["latency"] += 0.2 * (event.seconds - group["latency"]) if group["latency"] else event.seconds
-    paces = group["paces"] = group["paces"].copy()
-    for quota in event.quotas[:_MOST_QUOTAS]:
-        _learn(group, quota, event, now, free)
-    for key in [key for key, pace in paces.items() if now - pace["at"] > _STALE * pace["window"]]:
-        del paces[key]
+        group["latency"] += 0.2 * (event.seconds - group["latency"])
+    if event.quotas:
+        _learn_all(group, event, now, free)
     if event.refused is not None:
         group["paused"] = max(group["paused"], now + _refused(group, event.refused, now - event.seconds))
     elif event.status:
         _accepted(group, event, now)
     account = _with(account, name, group)
+    account["last"] = name
     if account["routes"].get(event.route) != name:
-        routes = account["routes"].copy()
+        routes = account["routes"] = account["routes"].copy()
         routes[event.route] = name
         if len(routes) > _MOST_ROUTES:
             del routes[next(iter(routes))]
-        account["routes"] = routes
-    account["last"] = name
-    return account, Admission()
+    return account, _NOTED
 
 
-def _returned(account: Account, event: Tell, now: float) -> Account:
-    """Take back the lease of the request, in the group that gave it."""
-    known = account["groups"].get(event.group)
-    if known is None:
-        return account
-    group = known.copy()
-    _turn_era(group, now)
+def _group_of(account: Account, event: Tell, now: float) -> tuple[Account, str, Group]:
+    """Return the group that the server counted the request in, with the lease taken back where it was given."""
+    name, given = event.group, event.group
+    for quota in event.quotas:
+        if quota.group:
+            name = quota.group
+            break
+    groups = account["groups"]
+    group = groups[name].copy() if name in groups else _new_group(now)
+    if name == given:
+        _return(group, event, now)
+    elif given in groups:
+        giver = groups[given].copy()
+        _return(giver, event, now)
+        account = _with(account, given, giver)
+    return account, name, group
+
+
+def _learn_all(group: Group, event: Tell, now: float, free: float) -> None:
+    paces = group["paces"] = group["paces"].copy()
+    for quota in event.quotas[:_MOST_QUOTAS]:
+        _learn(group, quota, event, now, free)
+    if len(paces) > len(event.quotas):
+        for key in [key for key, pace in paces.items() if now - pace["at"] > _STALE * pace["window"]]:
+            del paces[key]
+
+
+def _return(group: Group, event: Tell, now: float) -> None:
+    """Take back the lease of the request."""
+    if now - group["era_began"] >= _ERA:
+        _turn_era(group, now)
     if event.era == group["era"]:
         group["running"] = max(0, group["running"] - 1)
     elif event.era == group["era"] - 1:
         group["stale"] = max(0, group["stale"] - 1)
-    return _with(account, event.group, group)
 
 
 def _turn_era(group: Group, now: float) -> None:
-    if now - group["era_began"] >= _ERA:
-        eras = int((now - group["era_began"]) / _ERA)
-        group["stale"] = group["running"] if eras == 1 else 0
-        group["running"] = 0
-        group["era"] += eras
-        group["era_began"] += eras * _ERA
+    eras = int((now - group["era_began"]) / _ERA)
+    group["stale"] = group["running"] if eras == 1 else 0
+    group["running"] = 0
+    group["era"] += eras
+    group["era_began"] += eras * _ERA
 
 
 def _learn(group: Group, quota: Quota, event: Tell, now: float, free: float) -> None:
     """Move the pace of one quota, where there is anything to learn."""
-    if quota.unit == "concurrent-requests":
-        if quota.limit is not None:
-            group["slots"] = min(group["slots"], max(1.0, quota.limit))
+    name, limit, remaining, reset, announced, unit, scope, *_ = quota
+    if unit == "concurrent-requests":
+        if limit is not None:
+            group["slots"] = min(group["slots"], max(1.0, limit))
         return
-    limit, remaining = quota.limit, quota.remaining
-    if limit is None or remaining is None or limit <= 0 or (quota.reset is None and quota.window is None):
+    if limit is None or remaining is None or limit <= 0 or (reset is None and announced is None):
         return
-    key = f"{quota.name} {quota.scope} {quota.unit} {quota.window or ''}"
-    known = group["paces"].get(key)
-    window = _window(group, key, quota)
-    cost = _cost(group, key, quota, remaining)
-    asked = now - event.seconds
-    seen = Seen(asked, limit / cost, window, min(limit, remaining) / cost, quota.reset, max(0.0, quota.resolution))
-    accepted = event.refused is None
-    if known is None or known["limit"] != seen.limit or known["window"] != window:
-        group["paces"][key] = pacing.first(seen, now) if known is None else pacing.renewed(known, seen, now)
+    key = (name, scope, unit, announced)
+    paces = group["paces"]
+    known = paces.get(key)
+    window = announced if announced and announced > _SHORTEST_WINDOW else _window(group, key, quota)
+    cost = 1.0 if unit == "requests" else _cost(group, key, remaining)
+    accepted, asked = event.refused is None, now - event.seconds
+    if known is None or known["limit"] != limit / cost or known["window"] != window:
+        seen = Seen(asked, limit / cost, window, min(limit, remaining) / cost, reset, quota.resolution)
+        paces[key] = pacing.first(seen, now) if known is None else pacing.renewed(known, seen, now)
         return
-    pace = known.copy()
+    pace = paces[key] = known.copy()
+    if accepted and pacing.nothing_new(pace, asked, now):
+        pacing.note(pace, min(limit, remaining) / cost)
+        return
     if not accepted:
         pacing.refuse(pace)
+    seen = Seen(asked, limit / cost, window, min(limit, remaining) / cost, reset, quota.resolution)
     pacing.learn(pace, seen, now, accepted=accepted, free=free)
-    group["paces"][key] = pace
 
 
-def _window(group: Group, key: str, quota: Quota) -> float:
-    """Return the window that was announced, or the longest time to a reset seen so far."""
-    if quota.window is not None and quota.window > 0:
-        return max(_SHORTEST_WINDOW, quota.window)
+def _window(group: Group, key: Key, quota: Quota) -> float:
+    """Return the longest time to a reset seen so far, for a window that is not announced or absurdly short."""
+    if quota.window is not None:
+        return _SHORTEST_WINDOW
     reset = quota.reset or 0.0
     if quota.resolution >= 1 and reset >= 1:
         reset = math.floor(reset)  # a moment rounded up to a whole second looks up to a second longer than the window
-    longest = max(_SHORTEST_WINDOW, reset, group["windows"].get(key, 0.0))
-    if group["windows"].get(key) != longest:
-        windows = group["windows"] = group["windows"].copy()
-        windows[key] = longest
-    return longest
+    before = group["windows"].get(key, _SHORTEST_WINDOW)
+    if reset > before:
+        group["windows"] = {**group["windows"], key: reset}
+    return max(before, reset)
 
 
-def _cost(group: Group, key: str, quota: Quota, remaining: float) -> float:
-    """Return what one request takes of a quota that does not count requests; 1 until it is known."""
-    if quota.unit == "requests":
-        return 1.0
-    costs = group["costs"]
-    cost = costs.get(key, 0.0)
-    left = costs.get(key + " left")
-    taken = 0.0 if left is None else left - remaining
+def _cost(group: Group, key: Key, remaining: float) -> float:
+    """Return what one request takes of a quota that does not count requests, in steps; 1 until it is known."""
+    cost, left = group["costs"].get(key, (0.0, remaining))
+    taken = left - remaining
     if taken > 0:
         cost += (taken - cost) * (0.2 if cost else 1.0)
-    group["costs"] = {**costs, key: cost, key + " left": remaining}
-    return 2.0 ** round(math.log2(cost)) if cost >= 1 else 1.0  # in steps, since a new size of quota starts anew
+    group["costs"] = {**group["costs"], key: (cost, remaining)}
+    return 2.0 ** round(math.log2(cost)) if cost >= 1 else 1.0  # each step starts the quota anew
 
 
 def _refused(group: Group, refused: Throttled, asked: float) -> float:
@@ -338,10 +361,9 @@ def _find_rate(group: Group, now: float) -> None:
 def _with(account: Account, name: str, group: Group) -> Account:
     """Return the account with one group replaced, and the one unused for longest gone where there are too many."""
     groups = account["groups"].copy()
-    groups.pop(name, None)
+    if len(groups) > 1:
+        groups.pop(name, None)  # comes back last: the order of a dict is the order of use
     groups[name] = group
     if len(groups) > _MOST_GROUPS:
         del groups[next(iter(groups))]
-    moved = account.copy()
-    moved["groups"] = groups
-    return moved
+    return {"routes": account["routes"], "groups": groups, "last": account["last"]}

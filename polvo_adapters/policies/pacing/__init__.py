@@ -42,7 +42,20 @@ All is pure: a `Pace` is a dict of numbers, copied by the caller before it is mo
 from __future__ import annotations
 
 from polvo_adapters.policies.pacing.credit import earn, ready_at, spend
-from polvo_adapters.policies.pacing.learning import learn, refuse
+from polvo_adapters.policies.pacing.learning import learn, note, nothing_new, refuse
 from polvo_adapters.policies.pacing.state import Pace, Seen, first, renewed, shared
 
-__all__ = ["Pace", "Seen", "earn", "first", "learn", "ready_at", "refuse", "renewed", "shared", "spend"]
+__all__ = [
+    "Pace",
+    "Seen",
+    "earn",
+    "first",
+    "learn",
+    "note",
+    "nothing_new",
+    "ready_at",
+    "refuse",
+    "renewed",
+    "shared",
+    "spend",
+]

@@ -12,6 +12,7 @@ _NEWCOMER = 0.5  # per window, for three windows: a newcomer starts with one req
 _INTEGRAL, _INTEGRAL_LEAST, _INTEGRAL_MOST = 1.0, -0.3, 0.2
 _BACK_OFF = 0.8  # of the share, after a rejection that should not have been
 _REMEMBERED = 6.0  # requests of one's own that a share is measured over, at least
+_CLOSE = 1 / 512  # of a window, in which a second answer tells nothing new
 _SCARCE = 0.1  # requests per window that a share stands for, at least: nobody gives up for good
 
 
@@ -25,12 +26,13 @@ def learn(pace: Pace, seen: Seen, now: float, *, accepted: bool, free: float) ->
         accepted: Whether the server did the request.
         free: Part of the quota above which nobody who is alone waits.
     """
-    pace["accepted"] += accepted
-    pace["expired"] += _advance(pace, now)
-    pace["log"][pace["slot"] % SLOTS] += accepted
+    if slot_at(now, pace["window"]) != pace["slot"]:
+        pace["expired"] += _advance(pace, now)
     if seen.asked < pace["at"]:  # it overlapped with the last one, so that which of them came first is not known
-        pace["remaining"] = min(pace["remaining"], seen.remaining)
+        note(pace, seen.remaining, accepted=accepted)
         return
+    pace["accepted"] += accepted
+    pace["fresh"] += accepted
     earn(pace, now)
     shared = pace["share"] <= ALONE
     mine = max(0.0, pace["earned"] - pace["rejected"]) if shared else pace["accepted"]
@@ -46,6 +48,20 @@ def learn(pace: Pace, seen: Seen, now: float, *, accepted: bool, free: float) ->
     set_free(pace, free)
 
 
+def nothing_new(pace: Pace, asked: float, now: float) -> bool:
+    """Tell whether an answer comes so soon after the last that `note` will do."""
+    window = pace["window"]
+    return asked < pace["at"] + window * _CLOSE and pace["seen"] > 1 and int(now * SLOTS / window) == pace["slot"]
+
+
+def note(pace: Pace, remaining: float, *, accepted: bool = True) -> None:
+    """Take down an answer that tells nothing but what remains."""
+    pace["accepted"] += accepted
+    pace["fresh"] += accepted
+    if remaining < pace["remaining"]:
+        pace["remaining"] = remaining
+
+
 def refuse(pace: Pace) -> None:
     """Take note of a rejection: who shares a quota gives way, and what was earned for it was not spent."""
     pace["rejected"] += 1
@@ -57,6 +73,8 @@ def refuse(pace: Pace) -> None:
 def _advance(pace: Pace, now: float) -> float:
     """Move the replica to now, and return how much has come back since."""
     slot, log = slot_at(now, pace["window"]), pace["log"].copy()
+    log[pace["slot"] % SLOTS] += pace["fresh"]
+    pace["fresh"] = 0.0
     back = 0.0
     for old in range(pace["slot"] + 1, min(slot, pace["slot"] + SLOTS) + 1):
         back += log[old % SLOTS]
@@ -75,10 +93,11 @@ def _replicate(pace: Pace, seen: Seen) -> float:
     others = spent - own + pace["debt"]
     pace["debt"] = max(-0.1 * pace["limit"], min(0.0, others))
     if others > 0:
+        pace["log"] = log = log.copy()
         slots = min(SLOTS, slot - slot_at(pace["at"], pace["window"]) + 1)
         for back in range(slots):
             log[(slot - back) % SLOTS] += others / slots
-    whole = sum(log) if shared(pace) else 0.0
+    whole = sum(log) + pace["fresh"] if shared(pace) else 0.0
     if whole > 0:
         drift = (max(0.0, pace["limit"] - seen.remaining) / whole) ** 0.2
         pace["log"] = [amount * drift for amount in log]

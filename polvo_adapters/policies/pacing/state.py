@@ -52,6 +52,7 @@ class Pace(TypedDict):
         integral: What the law adds on sliding servers because too much remains.
         log: The replica, a ring of slots.
         slot: Its newest slot.
+        fresh: One's own requests in that slot, not yet in the replica.
         expired: What came back since the last answer, by the replica.
         debt: What of one's own requests the answers have not shown yet.
         slope: Rate of all clients on servers that refill all the time,
@@ -88,6 +89,7 @@ class Pace(TypedDict):
     integral: float
     log: list[float]
     slot: int
+    fresh: float
     expired: float
     debt: float
     slope: float
@@ -126,13 +128,13 @@ def first(seen: Seen, now: float) -> Pace:
     prior = min(used, _PRIOR)
     slot = slot_at(now, window)
     log = [(used - 1) / SLOTS] * SLOTS  # others may have used it at any time of the last window
-    log[slot % SLOTS] += 1
     pace = Pace(
         limit=limit, window=window, remaining=seen.remaining, before=seen.remaining, at=now, asked=seen.asked,
         low=seen.asked + reset - seen.coarse, high=now + reset, refills="windows", doubt=0.0, partial=0.0, evenness=0.0,
         share=share, own=share * prior, total=prior, span=max(0.01 * window, (window - reset) * prior / used),
         unexplained=0.0, seen=0, born=now, credit=1.0, credited=now, earned=1.0, accepted=0.0, rejected=0.0,
-        integral=0.0, log=log, slot=slot, expired=0.0, debt=0.0, slope=0.0, until=now, reset=0.0, margin=0.0, bend=1.0,
+        integral=0.0, log=log, slot=slot, fresh=1.0, expired=0.0, debt=0.0,
+        slope=0.0, until=now, reset=0.0, margin=0.0, bend=1.0,
     )  # fmt: skip
     plan(pace)
     return pace
