@@ -17,6 +17,7 @@ class Ask(NamedTuple):
         tries: How often only those ahead of it kept it waiting.
         max_wait: Seconds that it may wait.
         deadline: When its call must be over, or None.
+        chance: A number drawn evenly from [0, 1] in the wait before, or None where none was drawn yet.
     """
 
     route: str
@@ -24,6 +25,7 @@ class Ask(NamedTuple):
     tries: int
     max_wait: float
     deadline: float | None
+    chance: float | None = None
 
     def too_long(self, wait: float, now: float) -> Literal["", "max_wait", "deadline"]:
         """Tell what a wait would overrun, or an empty string."""
@@ -61,7 +63,7 @@ class Admission(NamedTuple):
 
     Attributes:
         wait: Seconds to wait, and then to ask again; 0 to go.
-        spread: Seconds that the wait may be longer, so that many do not come at once.
+        spread: Seconds that the wait may be longer; where in between it ends is the chance to ask again with.
         ticket: The place in the queue, to be shown when asking again.
         tries: To be handed back when asking again.
         group: Group that the request counts in.

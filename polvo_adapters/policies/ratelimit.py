@@ -74,13 +74,15 @@ class RateLimit:
         return outcome.with_quotas(quotas) if quotas else outcome
 
     def _admitted(self, call: Call, key: str, route: str) -> Generator[Effect, Any, Admission]:
-        ticket, tries = -1, 0
+        ticket, tries, chance = -1, 0, None
         while True:
-            asked = Ask(route, ticket, tries, self.max_wait, call.deadline)
+            asked = Ask(route, ticket, tries, self.max_wait, call.deadline, chance)
             admission: Admission = (yield Decide((Event(self, key, asked),)))[0]
             if admission.wait <= 0 or admission.refused:
                 return admission
-            yield Sleep(admission.wait, admission.wait + admission.spread, admission.why)
+            slept: float = yield Sleep(admission.wait, admission.wait + admission.spread, admission.why)
+            if admission.spread:
+                chance = (slept - admission.wait) / admission.spread
             ticket, tries = admission.ticket, admission.tries
 
     def _read(self, outcome: Outcome) -> tuple[Sequence[Quota], Throttled | None]:
@@ -285,4 +287,8 @@ def _pause(event: Tell) -> float:
 def _route(url: str) -> str:
     """Return the part of a path that tells one resource of an API from another, numbers and ids left out."""
     path = url.partition("://")[2].partition("/")[2].partition("?")[0].partition("#")[0]
-    return "/".join("*" if any(map(str.isdigit, part)) else part for part in path[:256].split("/", _DEPTH)[:_DEPTH])
+    return "/".join("*" if _is_id(part) else part for part in path[:256].split("/", _DEPTH)[:_DEPTH])
+
+
+def _is_id(part: str) -> bool:
+    return (len(part) > 2 and part.isdigit()) or (len(part) > 7 and any(map(str.isdigit, part)))

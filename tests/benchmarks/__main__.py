@@ -1,9 +1,9 @@
 """Measures everything and prints it: `python -m tests.benchmarks [--quick] [--json FILE] [--only SECTION]`.
 
-What is measured, how, and why that way: see the modules `overhead`, `loopback`, `imports`, `headers` and
-`pacing`, and `measure` for what they share. A run takes about two minutes; `--quick` takes seconds and shows only that
-everything works. `pacing` takes a quarter of an hour and `hostile` some minutes; they run only where they are asked
-for, or quickly.
+What is measured, how, and why that way: see the modules `overhead`, `loopback`, `imports`, `headers`,
+`pacing` and `crowd`, and `measure` for what they share. A run takes about two minutes; `--quick` takes seconds and
+shows only that everything works. `crowd` takes half an hour, `pacing` a quarter and `hostile` some minutes; they run
+only where they are asked for, or quickly.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from tests.benchmarks.crowd import Crowding, crowds
 from tests.benchmarks.headers import Hostility, hostile, reading
 from tests.benchmarks.imports import ImportCost, import_costs
 from tests.benchmarks.loopback import over_loopback
@@ -36,8 +37,9 @@ _SECTIONS: dict[str, tuple[str, Callable[..., list[Any]]]] = {
     "headers": ("Reading quotas: a response with twelve ordinary headers and some that announce quotas", reading),
     "hostile": ("Hostile headers: what no server should send", hostile),
     "pacing": ("Pacing: a quota that the clients were not told", paces),
+    "crowd": ("Crowds: clients that share a quota and nothing else, in virtual time", crowds),
 }
-_LONG = ("hostile", "pacing")
+_LONG = ("crowd", "hostile", "pacing")
 _NARROWEST = 140  # columns that the widest table needs, also where the output is not a terminal
 
 
@@ -118,6 +120,23 @@ def _pacing_table(title: str, results: Sequence[Pace]) -> Table:
     return table
 
 
+def _crowd_table(title: str, results: Sequence[Crowding]) -> Table:
+    columns = ("quota used", "rejected", "deviation", "share", "peak", "bar")
+    caption = "from the fifth window on, or in the three after an event; peak: of the requests in a tenth of a second"
+    table = _table(title, *columns, caption=caption)
+    for result in results:
+        table.add_row(
+            result.name,
+            f"{result.goodput:.1%}",
+            f"{result.rejected} = {result.rejected_part:.1%}",
+            f"{result.variation:.2f}",
+            f"{result.least:.2f} to {result.most:.2f}",
+            f"{result.peak:.1f}",
+            result.bar,
+        )
+    return table
+
+
 def _hostile_table(title: str, results: Sequence[Hostility]) -> Table:
     table = _table(title, "sets", "quotas", "exceptions", "MB more", "bar", caption="MB more: peak of resident memory")
     for result in results:
@@ -128,6 +147,7 @@ def _hostile_table(title: str, results: Sequence[Hostility]) -> Table:
 
 _TABLES: dict[str, Callable[..., Table]] = {
     "imports": _import_table,
+    "crowd": _crowd_table,
     "hostile": _hostile_table,
     "pacing": _pacing_table,
 }
@@ -145,7 +165,7 @@ def _text(value: Spread, digits: int) -> str:
     return f"{value.median:.{digits}f} \\[{value.low:.{digits}f}, {value.high:.{digits}f}]"
 
 
-def _plain(result: Result | ImportCost | Hostility | Pace) -> dict[str, Any]:
+def _plain(result: Result | ImportCost | Hostility | Pace | Crowding) -> dict[str, Any]:
     return {name: value._asdict() if isinstance(value, Spread) else value for name, value in result._asdict().items()}
 
 
