@@ -19,18 +19,21 @@ VERBS = ("get", "post", "put", "patch", "delete", "head", "options")
 
 MAX_DEMO_CALLS = 200
 
-_HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _LINE_BREAK = re.compile(r"[\r\n\0]")
 _OVERVIEW = """\
 commands:
   get URL      make a real request, with retries and one deadline, and show what was done for it;
                post, put, patch, delete, head and options likewise
+  probe URL    send one request, and show what quota the answer announces and what a rate limit
+               would do with it
   demo         send the same calls to a failing server in three ways, and compare what came of them
 
 examples:
   {prog} get https://api.example.com/items --deadline 10
   {prog} post https://api.example.com/items --json '{{"name": "polvo"}}'
   {prog} get https://api.example.com/items --body > items.json
+  {prog} probe https://api.example.com/items
   {prog} demo
 """
 
@@ -53,11 +56,12 @@ def parser() -> argparse.ArgumentParser:
     for verb in VERBS:
         _add_request(commands.add_parser(verb, description=f"Make a {verb.upper()} request.", allow_abbrev=False))
         commands.choices[verb].set_defaults(module="polvo_adapters.cli.request", method=verb.upper())
+    _add_probe(commands.add_parser("probe", description="Show what quota an API announces.", allow_abbrev=False))
     _add_demo(commands.add_parser("demo", description="Compare three clients at a failing server."))
     return top
 
 
-def _add_request(command: argparse.ArgumentParser) -> None:
+def _add_target(command: argparse.ArgumentParser) -> None:
     command.add_argument("url", metavar="URL", type=_url, help="with its scheme, http:// or https://")
     command.add_argument(
         "-H",
@@ -69,6 +73,13 @@ def _add_request(command: argparse.ArgumentParser) -> None:
         default=[],
         help="may be given more than once",
     )
+    command.add_argument(
+        "--timeout", metavar="S", type=_seconds, default=30.0, help="for a connection, and for each next byte (30)"
+    )
+
+
+def _add_request(command: argparse.ArgumentParser) -> None:
+    _add_target(command)
     body = command.add_mutually_exclusive_group()
     body.add_argument(
         "-d",
@@ -78,9 +89,6 @@ def _add_request(command: argparse.ArgumentParser) -> None:
         help="body, sent as a form; @FILE reads a file, @- stdin",
     )
     body.add_argument("--json", metavar="TEXT", type=_json, help="body, sent as JSON")
-    command.add_argument(
-        "--timeout", metavar="S", type=_seconds, default=30.0, help="for a connection, and for each next byte (30)"
-    )
     command.add_argument("--deadline", metavar="S", type=_seconds, help="for the whole call, waits included (none)")
     command.add_argument(
         "--attempts", metavar="N", type=_count, default=3, help="how often it is sent at most, where that is safe (3)"
@@ -88,6 +96,15 @@ def _add_request(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--body", action="store_true", help="only the body to stdout, byte by byte; the rest to stderr"
     )
+
+
+def _add_probe(command: argparse.ArgumentParser) -> None:
+    _add_target(command)
+    command.add_argument(
+        "-X", "--request", dest="method", metavar="METHOD", type=_method, default="GET", help="what to send (GET)"
+    )
+    command.add_argument("--json", action="store_true", help="show it as JSON")
+    command.set_defaults(module="polvo_adapters.cli.probe")
 
 
 def _add_demo(command: argparse.ArgumentParser) -> None:
@@ -110,9 +127,15 @@ def _url(text: str) -> str:
     raise argparse.ArgumentTypeError(f"{scheme}:// is not spoken here: write https://{rest} or http://{rest}")
 
 
+def _method(text: str) -> str:
+    if not _TOKEN.fullmatch(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a method")
+    return text.upper()
+
+
 def _header(text: str) -> tuple[str, str]:
     name, separator, value = text.partition(":")
-    if not separator or not _HEADER_NAME.fullmatch(name):
+    if not separator or not _TOKEN.fullmatch(name):
         raise argparse.ArgumentTypeError(f"{text!r} is not of the form 'Name: value'")
     if _LINE_BREAK.search(value):
         raise argparse.ArgumentTypeError(f"the value of {name} holds a line break")

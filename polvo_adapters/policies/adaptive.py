@@ -58,7 +58,7 @@ class Group(TypedDict):
     """What is known of one bucket or resource of the server."""
 
     paces: dict[Key, Pace]
-    windows: dict[Key, float]
+    windows: dict[Key, tuple[float, float, float]]
     costs: dict[Key, tuple[float, float]]
     known: bool
     paused: float
@@ -278,7 +278,7 @@ def _learn(group: Group, quota: Quota, event: Tell, now: float, free: float) -> 
     key = (name, scope, unit, announced)
     paces = group["paces"]
     known = paces.get(key)
-    window = announced if announced and announced > _SHORTEST_WINDOW else _window(group, key, quota)
+    window = announced if announced and announced > _SHORTEST_WINDOW else _window(group, key, quota, now)
     cost = 1.0 if unit == "requests" else _cost(group, key, remaining)
     accepted, asked = event.refused is None, now - event.seconds
     if known is None or known["limit"] != limit / cost or known["window"] != window:
@@ -295,17 +295,25 @@ def _learn(group: Group, quota: Quota, event: Tell, now: float, free: float) -> 
     pacing.learn(pace, seen, now, accepted=accepted, free=free)
 
 
-def _window(group: Group, key: Key, quota: Quota) -> float:
-    """Return the longest time to a reset seen so far, for a window that is not announced or absurdly short."""
-    if quota.window is not None:
+def _window(group: Group, key: Key, quota: Quota, now: float) -> float:
+    """Return the length of a window that is not announced, or absurdly short.
+
+    It is the longest time to a reset seen so far, until the reset is seen to jump by about as much: a moment that is
+    rounded to a whole second looks up to a second longer or shorter than it is, the distance of two of them does not.
+    """
+    if quota.window is not None or quota.reset is None:
         return _SHORTEST_WINDOW
-    reset = quota.reset or 0.0
-    if quota.resolution >= 1 and reset >= 1:
-        reset = math.floor(reset)  # a moment rounded up to a whole second looks up to a second longer than the window
-    before = group["windows"].get(key, _SHORTEST_WINDOW)
-    if reset > before:
-        group["windows"] = {**group["windows"], key: reset}
-    return max(before, reset)
+    reset = quota.reset
+    longest, due, jump = group["windows"].get(key, (_SHORTEST_WINDOW, now + reset, 0.0))
+    step, longest = now + reset - due, max(longest, reset)
+    if max(longest - 1.1, 0.75 * longest) < step < longest + 0.5:
+        jump = min(jump, step) if jump else step
+    group["windows"] = {**group["windows"], key: (longest, now + reset, jump)}
+    if jump:
+        return round(jump) if quota.resolution >= 1 else jump
+    if quota.resolution >= 1 and longest >= 1:
+        return math.floor(longest + 0.1)
+    return longest
 
 
 def _cost(group: Group, key: Key, remaining: float) -> float:

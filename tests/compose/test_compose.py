@@ -8,15 +8,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from polvo_adapters.events import Wait
 from polvo_adapters.flow import CONNECT, CONNECT_TIMEOUT, DISCONNECTED, READ_TIMEOUT, REFUSED, TRUNCATED
 from polvo_adapters.policies.budget import RetryBudget
 from polvo_adapters.policies.deadline import Deadline
+from polvo_adapters.policies.ratelimit import Adaptive, SlidingWindow, TokenBucket
 from polvo_adapters.policies.retry import ExponentialBackoff
 from polvo_adapters.simulate import Fault, Reply, Turn
 from tests.compose.harness import Story, asynchronous, simulated, synchronous
 
 BODIES = {"none": lambda: None, "bytes": lambda: b"payload", "once": lambda: (part for part in (b"pay", b"load"))}
 RETRY = ExponentialBackoff(max_attempts=4)
+NO_JITTER = ExponentialBackoff(max_attempts=4, base=0.1, jitter="none")
+USED_UP = {"ratelimit-policy": "1;w=20", "ratelimit-limit": "1", "ratelimit-remaining": "0", "ratelimit-reset": "20"}
 
 
 def tell(policies: Any, turns: list[Turn], method: str = "GET", body: str = "none", seed: int = 0) -> Story:
@@ -28,6 +32,7 @@ def tell(policies: Any, turns: list[Turn], method: str = "GET", body: str = "non
     return stories[0]
 
 
+GET_200 = ("GET", "none", "200")
 SCENARIOS: dict[str, tuple[Any, list[Turn], str, str, str, int]] = {
     "success": ((RETRY,), [Reply(200, seconds=0.1)], "GET", "none", "200", 1),
     "two failures and success": (
@@ -88,6 +93,50 @@ SCENARIOS: dict[str, tuple[Any, list[Turn], str, str, str, int]] = {
         3,
     ),
     "nothing but attempts": ((), [Reply(500)], "GET", "none", "500", 1),
+    "adaptive, nothing to wait for": ((Adaptive(),), [Reply(200, USED_UP)], "GET", "none", "200", 1),
+    "adaptive, throttled with retry-after": (
+        (RETRY, Adaptive()),
+        [Reply(429, {"retry-after": "3"}, 0.1), Reply(200)],
+        "GET",
+        "none",
+        "200",
+        2,
+    ),
+    "adaptive, throttled without a word": ((RETRY, Adaptive()), [Reply(429), Reply(429), Reply(200)], *GET_200, 3),
+    "adaptive, quota used up": (
+        (NO_JITTER, Adaptive()),
+        [Reply(500, USED_UP, seconds=0.1), Reply(200)],
+        *GET_200,
+        2,
+    ),
+    "adaptive, quota free after max_wait": (
+        (NO_JITTER, Adaptive(max_wait=5)),
+        [Reply(500, USED_UP), Reply(200)],
+        "GET",
+        "none",
+        "RateLimitError",
+        1,
+    ),
+    "adaptive, quota free after the deadline": (
+        (Deadline(5), NO_JITTER, Adaptive()),
+        [Reply(500, USED_UP), Reply(200)],
+        "GET",
+        "none",
+        "RateLimitDeadlineExceeded",
+        1,
+    ),
+    "adaptive, no answer": ((NO_JITTER, Adaptive()), [Fault(CONNECT), Fault(READ_TIMEOUT, 1), Reply(200)], *GET_200, 3),
+    "bucket": ((NO_JITTER, TokenBucket(rate=0.5)), [Reply(500), Reply(500), Reply(200)], *GET_200, 3),
+    "bucket, turn after max_wait": (
+        (NO_JITTER, TokenBucket(rate=0.1, max_wait=5)),
+        [Reply(500), Reply(200)],
+        "GET",
+        "none",
+        "RateLimitError",
+        1,
+    ),
+    "bucket, paused": ((RETRY, TokenBucket(rate=10)), [Reply(429, {"retry-after": "3"}), Reply(200)], *GET_200, 2),
+    "window": ((NO_JITTER, SlidingWindow(2, 30)), [Reply(500), Reply(500), Reply(200)], *GET_200, 3),
 }
 
 
@@ -98,12 +147,28 @@ def test_scenario(name: str) -> None:
     assert (story.ended, story.received) == (ended, received)
 
 
+@pytest.mark.parametrize(
+    ("name", "waits"),
+    [
+        ("adaptive, throttled with retry-after", [3.0]),
+        ("adaptive, quota used up", [0.1, 9.95, 4.975, 2.4875, 1.24375, 1.0, 0.24375]),
+        ("bucket", [0.1, 1.9, 0.2, 1.8]),
+        ("bucket, paused", [3.0]),
+        ("window", [0.1, 0.2, 29.7]),
+    ],
+)
+def test_waits_of_a_scenario(name: str, waits: list[float]) -> None:
+    policies, turns, method, body, _, _ = SCENARIOS[name]
+    story = tell((NO_JITTER, *policies[1:]), turns, method, body)
+    assert [entry.seconds for entry in story.entries if isinstance(entry, Wait)] == pytest.approx(waits)
+
+
 TURNS = st.lists(
     st.one_of(
         st.builds(
             Reply,
             st.sampled_from([200, 204, 404, 409, 429, 500, 503]),
-            st.sampled_from([{}, {"retry-after": "2"}, {"retry-after": "x"}, {"x-should-retry": "false"}]),
+            st.sampled_from([{}, {"retry-after": "2"}, {"retry-after": "x"}, {"x-should-retry": "false"}, USED_UP]),
             st.floats(0, 10),
         ),
         st.builds(
@@ -122,6 +187,26 @@ RETRIES = st.builds(
     jitter=st.sampled_from(["full", "equal", "decorrelated", "none"]),
     budget=st.sampled_from([None, RetryBudget(floor=0.2)]),
 )
+
+
+LIMITS = st.one_of(
+    st.builds(Adaptive, pace=st.sampled_from(["spread", "burst"]), max_wait=st.sampled_from([1.0, 60.0])),
+    st.builds(TokenBucket, rate=st.floats(0.1, 2)),
+    st.builds(SlidingWindow, limit=st.integers(1, 2), window=st.floats(1, 20)),
+)
+
+
+@settings(max_examples=150)
+@given(
+    retry=RETRIES, limit=LIMITS, deadline=st.one_of(st.none(), st.floats(1, 30)), turns=TURNS, seed=st.integers(0, 9)
+)
+def test_any_story_with_a_rate_limit_is_the_same_everywhere(
+    retry: Any, limit: Any, deadline: Any, turns: Any, seed: int
+) -> None:
+    policies = (retry, limit) if deadline is None else (Deadline(deadline), retry, limit)
+    story = tell(policies, turns, seed=seed)
+    assert 1 <= story.received <= retry.max_attempts
+    assert deadline is None or story.clock <= deadline + 1e-9 or story.received == 1
 
 
 @settings(max_examples=150)
