@@ -306,7 +306,7 @@ def _window(group: Group, key: Key, quota: Quota, now: float) -> float:
     reset = quota.reset
     longest, due, jump = group["windows"].get(key, (_SHORTEST_WINDOW, now + reset, 0.0))
     step, longest = now + reset - due, max(longest, reset)
-    if max(longest - 1.1, 0.75 * longest) < step < longest + 0.5:
+    if max(longest - 1.1, 0.6 * longest) < step < longest + 0.5:
         jump = min(jump, step) if jump else step
     group["windows"] = {**group["windows"], key: (longest, now + reset, jump)}
     if jump:

@@ -1,0 +1,455 @@
+"""`polvo probe URL`: one request, what quota the answer announces, and what a rate limit would make of it.
+
+Theory of operation. The request goes through an adapter without policies: nothing is repeated, nothing waits, and a
+redirect is not followed. What the answer says is read as the rate limit reads it, and told to the machine of
+`Adaptive`. The machine is pure, so that its future can be tried out: `forecast` asks it for turns, and tells it
+answers as they would come if nobody else spent the quota, in seconds that nobody waits for. What is shown is therefore
+what the machine does, and not a second account of it.
+
+What is shown holds no query, no credential and no header.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import re
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+import requests
+from rich import box
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from polvo_adapters import headers
+from polvo_adapters.adapters import PolicyAdapter
+from polvo_adapters.cli import render
+from polvo_adapters.cli.request import _WHAT_HAPPENED, Answer, _headers, _last_failure, _report
+from polvo_adapters.flow import Call, origin
+from polvo_adapters.headers import CERTAIN, LIKELY, Quota, Throttled
+from polvo_adapters.policies.adaptive import Account
+from polvo_adapters.policies.admission import Admission, Ask, Tell
+from polvo_adapters.policies.ratelimit import Adaptive
+
+MOST_AT_ONCE = 10_000
+"""Turns that a forecast asks for; whoever gets that many need not know how many more there would be."""
+
+_GAPS = 8  # waits that the distance between two requests is taken from
+_SETTLED = 256  # waits after which that distance changes no more
+_QUICK = 1e-6  # seconds that a request takes, and between an answer and the next question
+_ROUTE = "probe"
+_ASK = Ask(_ROUTE, -1, 0, max_wait=0.0, deadline=None)  # who may not wait is told the whole wait, and leaves no trace
+_IN_URLS = re.compile(r"(?<=//)[^/?#\s]*(?=@)|(?<=\?)[^\s'\")]+")  # credentials and queries
+
+
+class Forecast(NamedTuple):
+    """What the rate limit would do, if nobody else spent the quota. Times are seconds.
+
+    Attributes:
+        wait: Until the next request may go.
+        why: What it would wait for, in the words of the rate limit.
+        at_once: How many requests may go at once, `MOST_AT_ONCE` standing for that many or more.
+        every: What lies between the requests after those, or None where it was not found out.
+        reset: Until the tightest quota comes back, or None.
+        used_up: How long a request would wait if nothing were left, or None where no quota is paced.
+        most: How many may be under way at once, or None for no limit.
+        max_wait: The longest wait that is not an error.
+    """
+
+    wait: float
+    why: str
+    at_once: int
+    every: float | None
+    reset: float | None
+    used_up: float | None
+    most: int | None
+    max_wait: float
+
+
+class Finding(NamedTuple):
+    """What came of a probe.
+
+    Attributes:
+        method: What was sent,
+        url: and where to, without credentials and query.
+        status: Status of the answer.
+        reason: Its phrase.
+        seconds: How long it took.
+        quotas: What it announces.
+        refused: How it refuses, or None.
+        forecast: What the rate limit would do, or None where it has nothing to go by.
+    """
+
+    method: str
+    url: str
+    status: int
+    reason: str
+    seconds: float
+    quotas: Sequence[Quota]
+    refused: Throttled | None
+    forecast: Forecast | None
+
+    @property
+    def mount(self) -> str:
+        """The line that puts the rate limit into code that exists."""
+        return f'session.mount("{origin(self.url)}/", polvo.RateLimitAdapter())'
+
+
+def run(options: argparse.Namespace) -> int:
+    """Send the request that the command line asks for, and show what its answer says.
+
+    Args:
+        options: The command line.
+
+    Returns:
+        The exit code: 0 for an answer, whatever it says, 3 for none.
+    """
+    out, err = render.screens()
+    with render.spinner(err, f"{options.method} {Call(options.method, options.url).host}"):
+        answer = send(options)
+    if answer.response is None:
+        err.print(_failed(answer))
+        return 3
+    found = read(answer.response)
+    if options.json:
+        out.print(Text(json.dumps(plain(found), indent=2)), soft_wrap=True)
+    else:
+        show(found, out)
+    return 0
+
+
+def send(options: argparse.Namespace) -> Answer:
+    """Send one request without any policy; what `requests` raises comes back as a value.
+
+    Args:
+        options: The command line.
+    """
+    with requests.Session() as session:
+        adapter = PolicyAdapter(timeout=options.timeout)
+        for prefix in list(session.adapters):
+            session.mount(prefix, adapter)
+        try:
+            response = session.request(
+                options.method, options.url, headers=_headers(options.headers), allow_redirects=False
+            )
+        except OSError as error:  # RequestException is one, and so is a CA bundle that is not there
+            return Answer(None, error, _report(error))
+    return Answer(response, None, _report(response))
+
+
+def read(response: requests.Response) -> Finding:
+    """Return what a response says about quotas, and what the rate limit would make of it.
+
+    Args:
+        response: The response, with the report of its adapter.
+    """
+    status, content, now = response.status_code, response.content, time.time()
+    quotas = headers.parse(response.headers, status, now) + headers.parse_body(content, status)
+    refused = headers.throttled(response.headers, status, content, now)
+    report = _report(response)
+    seconds = response.elapsed.total_seconds() if report is None else report.elapsed
+    return Finding(
+        response.request.method or "",
+        _without_secrets(response.request.url or ""),
+        status,
+        response.reason or "",
+        seconds,
+        quotas,
+        refused,
+        forecast(Tell(_ROUTE, "", 0, seconds, True, status, quotas, refused)),
+    )
+
+
+def _without_secrets(url: str) -> str:
+    return origin(url) + (urlsplit(url).path or "/")
+
+
+# What would come of it.
+
+
+class _Trial:
+    """A machine that has heard one answer, and time that passes only here."""
+
+    def __init__(self, told: Tell) -> None:
+        self.machine = Adaptive()
+        self.state: Account
+        self.state, admission = self.machine.transition(self.machine.initial, _ASK, 0.0)
+        self.told = told
+        self.now = self.heard = told.seconds
+        self.requests = 0
+        self.answer(admission, told)
+
+    @property
+    def paced(self) -> bool:
+        """Whether there is a quota to keep to."""
+        return any(group["paces"] for group in self.state["groups"].values())
+
+    @property
+    def most(self) -> int | None:
+        """How many requests may be under way at once, or None for no limit."""
+        slots = min(group["slots"] for group in self.state["groups"].values())
+        return None if slots == math.inf else int(slots)
+
+    def look(self) -> Admission:
+        """Return what the next request would be told; that it asked leaves no trace."""
+        return self.machine.transition(self.state, _ASK, self.now)[1]
+
+    def ask(self) -> Admission | None:
+        """Let a request go, if it may."""
+        state, admission = self.machine.transition(self.state, _ASK, self.now)
+        if admission.wait > 0:
+            return None
+        self.state = state
+        return admission
+
+    def answer(self, admission: Admission, told: Tell) -> None:
+        """Let an answer come."""
+        told = told._replace(group=admission.group, era=admission.era)
+        self.state, _ = self.machine.transition(self.state, told, self.now)
+
+    def accept(self, admission: Admission) -> None:
+        """Let the answer come that the next request would get if nobody else spent the quota."""
+        self.requests += 1
+        later = self.now - self.heard
+        quotas = [_later(quota, self.requests, later) for quota in self.told.quotas]
+        self.answer(admission, self.told._replace(seconds=_QUICK, status=200, quotas=quotas, refused=None))
+
+    def turn(self) -> float:
+        """Wait for a turn, take it, and return how long the wait was."""
+        began = self.now = self.now + _QUICK
+        while (admission := self.ask()) is None:
+            self.now += self.look().wait
+        waited = self.now - began
+        self.now += _QUICK
+        self.accept(admission)
+        return waited
+
+
+def _refills(quota: Quota) -> bool:
+    """Tell whether a quota comes back evenly: then its reset is when the bucket will be full."""
+    if quota.limit is None or quota.remaining is None or quota.reset is None or quota.window is None:
+        return False
+    return math.isclose(quota.reset, (quota.limit - quota.remaining) / quota.limit * quota.window)
+
+
+def _later(quota: Quota, spent: float, seconds: float) -> Quota:
+    """Return what a quota will be after some requests and some time."""
+    limit, remaining, reset = quota.limit, quota.remaining, quota.reset
+    if limit and remaining is not None and quota.window is not None and _refills(quota):
+        remaining = min(limit, max(0.0, remaining - spent + seconds / quota.window * limit))
+        return quota._replace(remaining=remaining, reset=(limit - remaining) / limit * quota.window)
+    return quota._replace(
+        remaining=None if remaining is None else max(0.0, remaining - spent),
+        reset=None if reset is None else max(0.0, reset - seconds),
+    )
+
+
+def forecast(told: Tell) -> Forecast | None:
+    """Try out what the rate limit would do after one answer.
+
+    Args:
+        told: The answer.
+
+    Returns:
+        The forecast, or None where the answer gives the rate limit nothing to go by.
+    """
+    trial = _Trial(told)
+    if not trial.paced and trial.most is None and told.refused is None:
+        return None
+    first, most, reset = trial.look(), trial.most, _reset(told.quotas)
+    used_up = _used_up(told) if trial.paced else None
+    max_wait = trial.machine.max_wait
+    goes = trial.paced and told.refused is None and first.wait <= max_wait
+    at_once, every = _spend(trial, reset) if goes else (0, None)
+    return Forecast(first.wait, first.why, at_once, every, reset, used_up, most, max_wait)
+
+
+def _reset(quotas: Iterable[Quota]) -> float | None:
+    """Return when the quota comes back that allows the least until then; a bucket does so all the time."""
+    rates = []
+    for quota in quotas:
+        reset = quota.window if quota.reset is None else quota.reset
+        if quota.remaining is not None and reset is not None and not _refills(quota):
+            rates.append((quota.remaining / max(reset, _QUICK), reset))
+    return min(rates)[1] if rates else None
+
+
+def _spend(trial: _Trial, reset: float | None) -> tuple[int, float | None]:
+    """Return how many may go at once, and what lies between those after them."""
+    free, run, gaps = 0, 0, list[float]()
+    while free < MOST_AT_ONCE and len(gaps) < _SETTLED:
+        waited = trial.turn()
+        if reset is not None and trial.now - trial.heard > reset:
+            break
+        run = 0 if waited > 0 else run + 1
+        if waited > 0:
+            gaps.append(waited)
+        elif run > free:
+            free = run
+            gaps.clear()
+    gaps = gaps[-_GAPS:]
+    return free, sum(gaps) / len(gaps) if gaps else None
+
+
+def _used_up(told: Tell) -> float:
+    """Return how long a request waits after an answer that leaves nothing."""
+    trial = _Trial(told._replace(quotas=[_later(quota, math.inf, 0.0) for quota in told.quotas]))
+    return trial.look().wait
+
+
+# What is shown.
+
+
+def plain(found: Finding) -> dict[str, Any]:
+    """Return a finding as what JSON can hold, times rounded to milliseconds.
+
+    Args:
+        found: The finding.
+    """
+    parts = {
+        **found._asdict(),
+        "quotas": [quota._asdict() for quota in found.quotas],
+        "refused": None if found.refused is None else found.refused._asdict(),
+        "forecast": None if found.forecast is None else found.forecast._asdict(),
+        "mount": found.mount,
+    }
+    rounded: dict[str, Any] = _rounded(parts)
+    return rounded
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _rounded(each) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_rounded(each) for each in value]
+    return round(value, 3) if isinstance(value, float) else value
+
+
+def show(found: Finding, screen: render.Screen) -> None:
+    """Show a finding.
+
+    Args:
+        found: The finding.
+        screen: Where to.
+    """
+    screen.print(Text(render.visible(f"{found.method} {found.url}"), style="dim"), soft_wrap=True)
+    status = render.status_text(found.status, found.reason)
+    screen.print(status.append(f" after {render.seconds(found.seconds)}", style="dim"), soft_wrap=True)
+    screen.print()
+    if found.quotas:
+        screen.print(_table(found.quotas))
+    else:
+        screen.print(Text("no quota announced"))
+    screen.print()
+    for line in [*_about_answer(found), *about_limiter(found)]:
+        screen.print(Text(render.visible(line)), soft_wrap=True)
+    screen.print()
+    screen.print(Text(found.mount, style="bold"), soft_wrap=True)
+
+
+def _table(quotas: Sequence[Quota]) -> Table:
+    """Return the quotas, without the columns in which there is nothing."""
+    columns = {
+        "name": [quota.name for quota in quotas],
+        "limit": [_number(quota.limit) for quota in quotas],
+        "left": [_number(quota.remaining) for quota in quotas],
+        "unit": [quota.unit for quota in quotas],
+        "window": [_seconds(quota.window) for quota in quotas],
+        "reset in": [_seconds(quota.reset) for quota in quotas],
+        "scope": [quota.scope for quota in quotas],
+        "group": [quota.group for quota in quotas],
+        "reading": [_certainty(quota.confidence) for quota in quotas],
+        "dialect": [quota.dialect for quota in quotas],
+    }
+    shown = {title: cells for title, cells in columns.items() if any(cells)}
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
+    for title in shown:
+        right = title in ("limit", "left", "window", "reset in")
+        table.add_column(title, justify="right" if right else "left", overflow="fold")
+    for row in zip(*shown.values(), strict=True):
+        table.add_row(*(Text(render.visible(cell)) for cell in row))
+    return table
+
+
+def _about_answer(found: Finding) -> list[str]:
+    lines = []
+    if found.refused is not None:
+        after = found.refused.retry_after
+        again = "" if after is None else f", come back in {_seconds(after)}"
+        lines.append(f"refused: {found.refused.why}, kind {found.refused.kind}{again}")
+    elif 300 <= found.status < 400 and found.status != 304:
+        lines.append("redirected, and not followed: probe where it leads to")
+    return lines
+
+
+def about_limiter(found: Finding) -> list[str]:
+    """Return what the rate limit would do, a line for each case.
+
+    Args:
+        found: The finding.
+    """
+    expected = found.forecast
+    if expected is None:
+        return ["the rate limit: sends freely, and finds the rate if it is refused"]
+    lines = [f"next request: {_after(expected.wait, expected.max_wait)}"]
+    if expected.at_once or expected.every is not None:
+        lines.append(f"alone: {_alone(expected)}")
+    if expected.used_up is not None:
+        lines.append(f"used up: {_after(expected.used_up, expected.max_wait)}")
+        if any(quota.unit not in ("requests", "concurrent-requests") for quota in found.quotas):
+            lines.append("what a request takes of other units than requests is learned from the answers, and 1 before")
+    if expected.most is not None:
+        lines.append(f"under way: at most {expected.most} at once")
+    elif expected.used_up is None:
+        lines.append("then: one request asks whether it is over, and the rate is found from the refusals")
+    return lines
+
+
+def _after(wait: float, max_wait: float) -> str:
+    if wait <= 0:
+        return "at once"
+    if wait <= max_wait:
+        return f"waits {_seconds(wait)}"
+    return f"RateLimitError with retry_after {_seconds(wait)}, which is beyond max_wait, {_seconds(max_wait)}"
+
+
+def _alone(expected: Forecast) -> str:
+    parts = []
+    if expected.at_once:
+        more = " or more" if expected.at_once >= MOST_AT_ONCE else ""
+        parts.append(f"{expected.at_once:,}{more} request{'' if expected.at_once == 1 else 's'} at once")
+    if expected.every is not None:
+        parts.append(f"{'then ' if parts else ''}one every {_seconds(expected.every)}")
+    if expected.reset is not None:
+        parts.append(f"until the reset in {_seconds(expected.reset)}")
+    return ", ".join(parts)
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:,.10g}"
+
+
+def _seconds(value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:.2g} s" if value < 10 else f"{value:.3g} s" if value < 100 else f"{value:,.0f} s"
+
+
+def _certainty(confidence: float) -> str:
+    return "certain" if confidence >= CERTAIN else "likely" if confidence >= LIKELY else "guessed"
+
+
+def _failed(answer: Answer) -> Panel:
+    """Return what happened where no answer came."""
+    failure = _last_failure(answer.report)
+    if answer.report is not None and failure in _WHAT_HAPPENED:
+        text = _WHAT_HAPPENED[failure].format(host=answer.report.host)
+    else:
+        text = _IN_URLS.sub("…", str(answer.error))
+    title = Text(type(answer.error).__name__, style="bold red")
+    return Panel(Text(render.visible(text)), title=title, border_style="red")
