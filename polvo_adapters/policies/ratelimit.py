@@ -23,6 +23,7 @@ Whoever waits asks again at the end, because a refusal may have come in between.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -119,11 +120,16 @@ class RateLimit:
 
 
 class _Bucket(NamedTuple):
-    """Tokens at a time, and until when nobody may go."""
+    """Tokens at a time; those below zero are owed to requests that wait.
+
+    `paused_from` is the first ticket whose turn had not come when the server refused, and comes after `paused`.
+    """
 
     tokens: float
     at: float
-    paused: float
+    issued: int = 0
+    paused: float = 0.0
+    paused_from: int = 0
 
 
 @dataclass(frozen=True)
@@ -157,24 +163,36 @@ class TokenBucket(RateLimit):
     @property
     def initial(self) -> _Bucket:
         """A full bucket."""
-        return _Bucket(self.capacity or 1.0, 0.0, 0.0)
+        return _Bucket(self.capacity or 1.0, 0.0)
 
     def transition(self, state: _Bucket, event: Ask | Tell, now: float) -> tuple[_Bucket, Admission]:
         """Take a token, or note a refusal."""
-        if isinstance(event, Tell):
-            return state._replace(paused=max(state.paused, now + _pause(event))), Admission()
-        if event.ticket >= 0:
-            return state, _paused(state.paused, event, now)
         grown = min(self.capacity or 1.0, state.tokens + max(0.0, now - state.at) * self.rate)
-        ready = now + max(0.0, (1 - grown) / self.rate)
-        admission = _told(max(ready, state.paused), event, now, f"rate limit of {self.rate:g} per second")
-        return (state if admission.refused else _Bucket(grown - 1, now, state.paused)), admission
+        if isinstance(event, Tell):
+            return self._pause(state, grown, now + _pause(event)), Admission()
+        why = f"rate limit of {self.rate:g} per second"
+        if event.ticket >= 0:
+            after = max(0, event.ticket - state.paused_from) / self.rate
+            return state, _turn(state.paused + after if state.paused > 0 else now, event, now, why, event.ticket)
+        ready = max(now, state.at) + max(0.0, (1 - grown) / self.rate)
+        admission = _turn(ready, event, now, why, state.issued)
+        if admission.refused:
+            return state, admission
+        return state._replace(tokens=grown - 1, at=max(now, state.at), issued=state.issued + 1), admission
+
+    def _pause(self, state: _Bucket, tokens: float, until: float) -> _Bucket:
+        """Begin anew with one token when the pause is over, and those first who wait."""
+        if until <= state.paused:
+            return state
+        waiting = max(0, math.ceil(-tokens - 1e-9))
+        return _Bucket(min(tokens, 1.0 - waiting), until, state.issued, until, state.issued - waiting)
 
 
 class _Log(NamedTuple):
-    """When the last requests went or will go, and until when nobody may."""
+    """When the last requests went or will go, how many there were in all, and until when nobody may go."""
 
     times: tuple[float, ...]
+    issued: int
     paused: float
 
 
@@ -205,20 +223,26 @@ class SlidingWindow(RateLimit):
     @property
     def initial(self) -> _Log:
         """Nothing sent yet."""
-        return _Log((), 0.0)
+        return _Log((), 0, 0.0)
 
     def transition(self, state: _Log, event: Ask | Tell, now: float) -> tuple[_Log, Admission]:
         """Take the first moment at which there is room, or note a refusal."""
+        times, issued, paused = state
         if isinstance(event, Tell):
-            return state._replace(paused=max(state.paused, now + _pause(event))), Admission()
-        if event.ticket >= 0:
-            return state, _paused(state.paused, event, now)
-        times = state.times
-        ready = max(now, times[-self.limit] + self.window) if len(times) >= self.limit else now
-        ready = max(ready, state.paused)
+            paused = max(paused, now + _pause(event))
+            return _Log(tuple(max(time, paused) if time > now else time for time in times), issued, paused), Admission()
         why = f"rate limit of {self.limit} in {self.window:g} s"
-        admission = _told(ready, event, now, why)
-        return (state if admission.refused else _Log((*times, ready)[-self.limit :], state.paused)), admission
+        if event.ticket >= 0:
+            back = issued - event.ticket
+            own = times[-back] if 0 < back <= len(times) else paused
+            return state, _turn(own, event, now, why, event.ticket)
+        ready = max(now, paused)
+        if len(times) >= self.limit:
+            ready = max(ready, times[-self.limit] + self.window)
+        admission = _turn(ready, event, now, why, issued)
+        if admission.refused:
+            return state, admission
+        return _Log((*times, ready)[-self.limit :], issued + 1, paused), admission
 
 
 @dataclass(frozen=True)
@@ -268,14 +292,9 @@ RateLimitLike: TypeAlias = Union[RateLimit, str, Mapping[str, Any], None]  # noq
 """Whatever stands for a rate limit: "adaptive", a policy, a mapping of Adaptive's keywords, or None."""
 
 
-def _told(ready: float, event: Ask, now: float, why: str) -> Admission:
+def _turn(ready: float, event: Ask, now: float, why: str, ticket: int) -> Admission:
     wait = max(0.0, ready - now)
-    refused = event.too_long(wait, now)
-    return Admission(wait=wait, ticket=0, why=why, refused=refused)
-
-
-def _paused(paused: float, event: Ask, now: float) -> Admission:
-    return _told(paused, event, now, "rate limit, paused by the server")
+    return Admission(wait=wait, ticket=ticket, why=why, refused=event.too_long(wait, now))
 
 
 def _pause(event: Tell) -> float:
