@@ -44,6 +44,7 @@ _MOST_ROUTES, _MOST_GROUPS, _MOST_QUOTAS = 256, 32, 16
 _FEWER = 0.7  # of the slots, after a refusal; CUBIC and the AWS SDKs use the same
 _A_LITTLE_LESS = 0.95  # of the rate that was accepted
 _PLATEAU = 10.0  # seconds of traffic until the rate is back where it was refused, at least
+_OFTEN = 20.0  # times the length of the refusals, within which they have to come again
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 60.0  # seconds, doubling, where a server refuses and says nothing
 _SHORTEST_WINDOW = 0.1
 _NOTED = Admission()
@@ -76,6 +77,8 @@ class Group(TypedDict):
     due: float
     plateau: float
     refusals: int
+    refused_at: float
+    cycled: bool
     counted: int
     counted_from: float
 
@@ -97,7 +100,8 @@ def _new_group(now: float) -> Group:
     return Group(
         paces={}, windows={}, costs={}, known=False, paused=0.0,
         running=0, stale=0, era=0, era_began=now, head=0, tail=0, latency=0.0, slots=math.inf,
-        rate=math.inf, peak=0.0, grown=0.0, due=0.0, plateau=0.0, refusals=0, counted=0, counted_from=now,
+        rate=math.inf, peak=0.0, grown=0.0, due=0.0, plateau=0.0,
+        refusals=0, refused_at=0.0, cycled=False, counted=0, counted_from=now,
     )  # fmt: skip
 
 
@@ -181,7 +185,7 @@ def _ready_at(group: Group, now: float, ahead: int, chance: float | None) -> tup
     if running + ahead >= group["slots"]:
         at, why = math.inf, f"rate limit, {running} of {group['slots']:.0f} requests at once"
     for pace in group["paces"].values():
-        more = (0.5 if pace["seen"] > 1 else 1.0) * chance if chance and pacing.shared(pace) else 0.0
+        more = (0.5 if pace["seen"] > pacing.NEWCOMER else 1.0) * chance if chance and pacing.shared(pace) else 0.0
         ready = pacing.ready_at(pace, now, ahead + more, running)
         if ready > at:
             at, why = ready, f"rate limit, {pace['remaining']:g} of {pace['limit']:g} left"
@@ -292,7 +296,8 @@ def _learn(group: Group, quota: Quota, event: Tell, now: float, free: float) -> 
     if not accepted:
         pacing.refuse(pace)
     seen = Seen(asked, limit / cost, window, min(limit, remaining) / cost, reset, quota.resolution)
-    pacing.learn(pace, seen, now, accepted=accepted, free=free)
+    running = group["running"] + group["stale"]
+    pacing.learn(pace, seen, now, accepted=accepted, free=free, in_flight=running)
 
 
 def _window(group: Group, key: Key, quota: Quota, now: float) -> float:
@@ -335,6 +340,8 @@ def _refused(group: Group, refused: Throttled, asked: float) -> float:
     pause = refused.retry_after
     if group["paces"]:
         return _LOOK if pause is None else pause
+    if not group["refusals"]:
+        group["refused_at"] = asked
     if asked >= group["paused"] or not group["refusals"]:
         group["refusals"] += 1
     return min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** (group["refusals"] - 1)) if pause is None else pause
@@ -359,12 +366,17 @@ def _accepted(group: Group, event: Tell, now: float) -> None:
 
 
 def _find_rate(group: Group, now: float) -> None:
-    """Take what was accepted from one end of refusals to the next for the rate."""
-    seconds = max(now - group["counted_from"], 0.001)
-    group["peak"] = max(group["counted"], 1) / seconds
-    group["rate"] = _A_LITTLE_LESS * group["peak"]
-    group["plateau"] = max(_PLATEAU, 2 * seconds)
-    group["grown"], group["refusals"], group["due"] = 0.0, 0, now
+    """Take what was accepted from one end of refusals to the next for the rate, if they come in a rhythm.
+
+    A refusal that comes alone, or once in a long while, says nothing of a rate: it is waited out.
+    """
+    seconds, refused = max(now - group["counted_from"], 0.001), now - group["refused_at"]
+    often = group["cycled"] and seconds < _OFTEN * refused + _PLATEAU
+    if often or group["rate"] != math.inf:
+        group["peak"] = max(group["counted"], 1) / seconds
+        group["rate"] = _A_LITTLE_LESS * group["peak"]
+        group["plateau"] = max(_PLATEAU, 2 * seconds)
+    group["cycled"], group["grown"], group["refusals"], group["due"] = True, 0.0, 0, now
     group["counted"], group["counted_from"] = 0, now
 
 

@@ -49,6 +49,8 @@ _DEPTH = 4  # path segments that tell one resource of an API from another
 class RateLimit:
     """What all rate limits share: the flow."""
 
+    kind = "rate limit"
+    """Beginning of the keys of its state; what is told differs from rate to rate."""
     max_wait: float
     judge: Judge | None
     counts_credentials = True
@@ -58,7 +60,7 @@ class RateLimit:
 
     def flow(self, call: Call, proceed: Proceed) -> Flow:
         """Wait for the turn of the call, run it, and learn from the answer."""
-        key = f"rate limit {call.origin} {call.credential}"
+        key = f"{self.kind} {call.origin} {call.credential}"
         route = _route(call.url)
         admission = yield from self._admitted(call, key, route)
         if admission.refused:
@@ -159,6 +161,7 @@ class TokenBucket(RateLimit):
             object.__setattr__(self, "capacity", max(1.0, self.rate))
         validate.number(self, "capacity", 1)
         validate.number(self, "max_wait", 0, infinite=True)
+        object.__setattr__(self, "kind", f"rate limit of {self.rate:g} up to {self.capacity:g}")
 
     @property
     def initial(self) -> _Bucket:
@@ -219,6 +222,7 @@ class SlidingWindow(RateLimit):
         validate.count(self, "limit", 1)
         validate.number(self, "window", 0, above=True)
         validate.number(self, "max_wait", 0, infinite=True)
+        object.__setattr__(self, "kind", f"rate limit of {self.limit} in {self.window:g}")
 
     @property
     def initial(self) -> _Log:

@@ -43,9 +43,10 @@ from __future__ import annotations
 
 from polvo_adapters.policies.pacing.credit import earn, ready_at, spend
 from polvo_adapters.policies.pacing.learning import learn, note, nothing_new, refuse
-from polvo_adapters.policies.pacing.state import Pace, Seen, first, renewed, shared
+from polvo_adapters.policies.pacing.state import NEWCOMER, Pace, Seen, first, renewed, shared
 
 __all__ = [
+    "NEWCOMER",
     "Pace",
     "Seen",
     "earn",

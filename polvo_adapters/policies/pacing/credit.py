@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from polvo_adapters.policies.pacing.state import ALONE, SLOTS, Pace
+from polvo_adapters.policies.pacing.state import ALONE, NEWCOMER, SLOTS, Pace, shared
 
 _IDLE_CREDIT = 0.25  # of one's share, saved up while one does not spend
 
@@ -32,6 +32,9 @@ def ready_at(pace: Pace, now: float, ahead: float, in_flight: int) -> float:
         ahead: Requests that wait and go first.
         in_flight: Requests without an answer yet.
     """
+    missing = 1 + in_flight + ahead - pace["remaining"]
+    if pace["seen"] < NEWCOMER and missing <= 0 and shared(pace):
+        return math.inf if in_flight else now
     wanted = 1.0 + ahead - pace["credit"]
     at = now if wanted <= 0 else max(now, _earned_at(pace, earned_by(pace, pace["credited"]) + wanted))
     windows = pace["refills"] == "windows"
@@ -40,7 +43,6 @@ def ready_at(pace: Pace, now: float, ahead: float, in_flight: int) -> float:
         at = max(now, pace["high"])
         if in_flight:
             return math.inf
-    missing = 1 + in_flight + ahead - pace["remaining"]
     if missing <= 0:
         return at
     if before_reset:
@@ -53,11 +55,12 @@ def savings(pace: Pace) -> float:
     return max(1.0, _IDLE_CREDIT * pace["share"] * pace["remaining"]) + 1
 
 
-def set_free(pace: Pace, free: float) -> None:
+def set_free(pace: Pace, free: float, in_flight: int) -> None:
     """Turn into credit at once what need not be spread; who is not alone after all gives it back."""
     alone = pace["share"] > ALONE and pace["seen"] >= 1 and pace["unexplained"] < 1
     if alone or free == 0:
-        extra = pace["share"] * (pace["remaining"] - max(pace["margin"], free * pace["limit"])) - pace["credit"]
+        kept = max(pace["margin"], free * pace["limit"]) + in_flight
+        extra = pace["share"] * (pace["remaining"] - kept) - pace["credit"]
         if extra > 0:
             pace["credit"] += extra
             pace["earned"] += extra

@@ -5,7 +5,18 @@ from __future__ import annotations
 import math
 
 from polvo_adapters.policies.pacing.credit import earn, set_free
-from polvo_adapters.policies.pacing.state import ALONE, BEND, SLOTS, Pace, Seen, plan, reserve, shared, slot_at
+from polvo_adapters.policies.pacing.state import (
+    ALONE,
+    BEND,
+    NEWCOMER,
+    SLOTS,
+    Pace,
+    Seen,
+    plan,
+    reserve,
+    shared,
+    slot_at,
+)
 
 _FAIRNESS = 0.1  # per window; ten times as much would be answered by the shares of everybody at once
 _NEWCOMER = 0.5  # per window, for three windows: a newcomer starts with one request and has far to go
@@ -16,7 +27,7 @@ _CLOSE = 1 / 512  # of a window, in which a second answer tells nothing new
 _SCARCE = 0.1  # requests per window that a share stands for, at least: nobody gives up for good
 
 
-def learn(pace: Pace, seen: Seen, now: float, *, accepted: bool, free: float) -> None:
+def learn(pace: Pace, seen: Seen, now: float, *, accepted: bool, free: float, in_flight: int) -> None:
     """Move the pace by an answer; the caller has copied it.
 
     Args:
@@ -25,6 +36,7 @@ def learn(pace: Pace, seen: Seen, now: float, *, accepted: bool, free: float) ->
         now: When it came.
         accepted: Whether the server did the request.
         free: Part of the quota above which nobody who is alone waits.
+        in_flight: Requests that have no answer yet.
     """
     if slot_at(now, pace["window"]) != pace["slot"]:
         pace["expired"] += _advance(pace, now)
@@ -34,8 +46,8 @@ def learn(pace: Pace, seen: Seen, now: float, *, accepted: bool, free: float) ->
     pace["accepted"] += accepted
     pace["fresh"] += accepted
     earn(pace, now)
-    shared = pace["share"] <= ALONE
-    mine = max(0.0, pace["earned"] - pace["rejected"]) if shared else pace["accepted"]
+    paced = shared(pace) and pace["seen"] >= NEWCOMER
+    mine = max(0.0, pace["earned"] - pace["rejected"]) if paced else pace["accepted"]
     explained = _replicate(pace, seen)
     rolled = _locate(pace, seen, now, accepted=accepted)
     spent = _spent(pace, seen, now, rolled, explained)
@@ -45,7 +57,7 @@ def learn(pace: Pace, seen: Seen, now: float, *, accepted: bool, free: float) ->
     pace["earned"] = pace["accepted"] = pace["rejected"] = 0.0
     pace["seen"] += 1
     plan(pace)
-    set_free(pace, free)
+    set_free(pace, free, in_flight)
 
 
 def nothing_new(pace: Pace, asked: float, now: float) -> bool:

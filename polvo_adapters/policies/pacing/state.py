@@ -11,6 +11,9 @@ SLOTS = 128
 ALONE = 0.95
 """From this share on nobody else is taken to spend the quota."""
 
+NEWCOMER = 3
+"""Answers that a newcomer waits for, one request at a time, before it trusts its guess of the share."""
+
 BEND = 1 / 7  # 7 = ln(1000): a thousand clients double the pace at the beginning of a window
 _MARGIN = 0.01  # of a window's quota, left at its end, beside the requests that are under way then
 _MARGIN_MOST = 0.04  # together never more than this, because it is quota unused
@@ -18,7 +21,6 @@ _RESERVE = 0.002  # of a sliding quota, at least
 _RESERVE_SHARE = 0.002  # more for each e-fold of the share
 _RESERVE_MOST = 0.04  # together never more than this, because it is quota unused
 _SPREAD = 0.39  # standard deviation of the requests of a client that sends about one in a window
-_ONE_OF_MANY = 0.01  # share up to which a client begins with a wait of random length, out of step with the others
 _PRIOR = 5.0  # requests that the first guess of the share weighs
 _USUAL_WINDOWS = (60.0, 900.0, 3600.0, 86400.0)
 
@@ -127,7 +129,6 @@ def first(seen: Seen, now: float) -> Pace:
     used = max(1.0, limit - seen.remaining)
     reset = window if seen.reset is None else seen.reset
     share = max(1 / used, _unclaimed(seen, used, reset))
-    credit = 1.0 if share > _ONE_OF_MANY else 0.0
     prior = min(used, _PRIOR)
     slot = slot_at(now, window)
     log = [(used - 1) / SLOTS] * SLOTS  # others may have used it at any time of the last window
@@ -135,7 +136,7 @@ def first(seen: Seen, now: float) -> Pace:
         limit=limit, window=window, remaining=seen.remaining, before=seen.remaining, at=now, asked=seen.asked,
         low=seen.asked + reset - seen.coarse, high=now + reset, refills="windows", doubt=0.0, partial=0.0, evenness=0.0,
         share=share, own=share * prior, total=prior, span=max(0.01 * window, (window - reset) * prior / used),
-        unexplained=0.0, seen=0, born=now, credit=credit, credited=now, earned=credit, accepted=0.0, rejected=0.0,
+        unexplained=0.0, seen=0, born=now, credit=0.0, credited=now, earned=0.0, accepted=0.0, rejected=0.0,
         integral=0.0, log=log, slot=slot, fresh=1.0, expired=0.0, debt=0.0,
         slope=0.0, until=now, reset=0.0, margin=0.0, bend=1.0,
     )  # fmt: skip
@@ -152,7 +153,7 @@ def _unclaimed(seen: Seen, used: float, reset: float) -> float:
     elapsed = window - reset
     if elapsed <= 0 or seen.remaining <= 0:
         return 0.0
-    return 1 - 2 * used / elapsed * reset / seen.remaining
+    return 1 - used / elapsed * reset / seen.remaining
 
 
 def renewed(pace: Pace, seen: Seen, now: float) -> Pace:
