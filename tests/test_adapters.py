@@ -24,8 +24,9 @@ from requests.auth import HTTPDigestAuth
 from urllib3.util import Retry
 
 import polvo_adapters as polvo
-from polvo_adapters.adapters import PolicyAdapter, ResilientAdapter, RetryAdapter
+from polvo_adapters.adapters import PolicyAdapter, RateLimitAdapter, ResilientAdapter, RetryAdapter
 from polvo_adapters.policies.deadline import Deadline
+from polvo_adapters.policies.ratelimit import Adaptive, SlidingWindow, TokenBucket
 from polvo_adapters.policies.retry import ExponentialBackoff
 from polvo_adapters.simulate import VirtualClock
 from polvo_adapters.stores import MemoryStore
@@ -134,7 +135,7 @@ def test_a_response_pickles_with_its_report(session: requests.Session, server: F
 
 
 def test_every_adapter_is_an_http_adapter_that_needs_no_arguments() -> None:
-    for kind in (PolicyAdapter, ResilientAdapter, RetryAdapter):
+    for kind in (PolicyAdapter, RateLimitAdapter, ResilientAdapter, RetryAdapter):
         assert isinstance(kind(), HTTPAdapter)
 
 
@@ -158,11 +159,50 @@ def test_pool_settings_are_those_of_http_adapter() -> None:
         (lambda: RetryAdapter("3"), "retry='3': expected"),
         (lambda: ResilientAdapter(retry=3), "retry=3: expected"),
         (lambda: ResilientAdapter(retry={"attempts": 3}), "attempts"),
+        (lambda: RateLimitAdapter(TokenBucket(3), max_wait=3), "max_wait beside a policy; give one or the other"),
+        (lambda: RateLimitAdapter(rate=3), "rate"),
+        (lambda: RateLimitAdapter("fast"), r"rate_limit='fast': expected 'adaptive', Adaptive\(\.\.\.\), TokenBucket"),
+        (lambda: ResilientAdapter(rate_limit=3), "rate_limit=3: expected"),
+        (lambda: ResilientAdapter(rate_limit={"rate": 3}), "rate"),
     ],
 )
 def test_unknown_keywords_and_things_are_type_errors(make: Any, message: str) -> None:
     with pytest.raises(TypeError, match=message):
         make()
+
+
+@pytest.mark.parametrize(
+    ("make", "policy"),
+    [
+        (lambda: RateLimitAdapter(), Adaptive()),
+        (lambda: RateLimitAdapter("adaptive"), Adaptive()),
+        (lambda: RateLimitAdapter({"pace": "burst"}), Adaptive("burst")),
+        (lambda: RateLimitAdapter(pace="burst", max_wait=7), Adaptive("burst", 7)),
+        (lambda: RateLimitAdapter("adaptive", max_wait=7), Adaptive(max_wait=7)),
+        (lambda: RateLimitAdapter(TokenBucket(3)), TokenBucket(3)),
+        (lambda: RateLimitAdapter(SlidingWindow(3, 4)), SlidingWindow(3, 4)),
+        (lambda: RateLimitAdapter(max_wait=7, pool_maxsize=3, timeout=5), Adaptive(max_wait=7)),
+    ],
+)
+def test_a_rate_limit_is_a_policy_or_its_keywords(make: Any, policy: Any) -> None:
+    assert make().policies == (policy,)
+
+
+def test_keywords_that_are_not_the_policy_s_are_the_adapter_s() -> None:
+    adapter = RateLimitAdapter(max_wait=7, pool_maxsize=3, timeout=5)
+    assert (adapter._pool_maxsize, adapter.timeout) == (3, 5)
+
+
+def test_a_rate_limit_lies_inside_retries_and_deadline() -> None:
+    adapter = ResilientAdapter(deadline=5, rate_limit="adaptive")
+    assert [type(policy) for policy in adapter.policies] == [Deadline, ExponentialBackoff, Adaptive]
+
+
+def test_install_takes_a_rate_limit_and_counts_all_that_is_wrapped_together(server: FailureServer) -> None:
+    clock = VirtualClock()
+    session = polvo.install(requests.Session(), rate_limit=TokenBucket(0.1), clock=clock)
+    polvo.install(session, prefix=server.url, rate_limit=TokenBucket(0.1), clock=clock)
+    assert [session.get(server.url + "/echo").polvo.queued for _ in range(2)] == [0, 10]
 
 
 def test_a_wrong_deadline_is_a_value_error() -> None:

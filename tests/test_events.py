@@ -6,6 +6,7 @@ import pickle
 
 from polvo_adapters.events import Attempt, Report, Wait, attempted
 from polvo_adapters.flow import READ_TIMEOUT, Outcome
+from polvo_adapters.headers import Quota
 
 ENTRIES = [Attempt(0, "read timeout", 2.0), Wait(0.5, "read timeout"), Attempt(200, "", 0.25)]
 
@@ -15,6 +16,18 @@ def test_a_report_counts_and_adds_up() -> None:
     assert report.attempts == [ENTRIES[0], ENTRIES[2]]
     assert report.waits == [ENTRIES[1]]
     assert (report.waited, report.elapsed) == (0.5, 2.75)
+
+
+def test_only_waits_in_the_queue_of_a_rate_limit_are_queued() -> None:
+    waits = [Wait(1.0, "429, Retry-After 1 s"), Wait(2.0, "rate limit of 5 per second"), Wait(4.0, "no rate limit")]
+    report = Report("GET", "api.example.com", [*ENTRIES, *waits])
+    assert (report.queued, report.waited) == (2.0, 7.5)
+
+
+def test_a_report_has_quotas_where_they_were_read() -> None:
+    assert Report("GET", "api.example.com", []).quotas == ()
+    copied = pickle.loads(pickle.dumps(Report("GET", "api.example.com", [], quotas=[Quota("core", 5)])))
+    assert copied.quotas == [Quota("core", 5)]
 
 
 def test_a_report_is_readable() -> None:

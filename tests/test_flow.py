@@ -20,6 +20,7 @@ from polvo_adapters.flow import (
     compose,
     origin,
 )
+from polvo_adapters.headers import Quota
 
 
 @pytest.mark.parametrize(
@@ -83,3 +84,14 @@ def test_policies_nest_the_first_outermost() -> None:
 
 def test_no_policy_at_all_is_one_attempt() -> None:
     assert compose([]) is attempt
+
+
+def test_a_call_with_another_deadline_is_else_the_same() -> None:
+    call = Call("PUT", "https://api.example.com/", "once", 1.0, 9.0, True, "abc")
+    assert call.until(5.0) == call._replace(deadline=5.0)
+
+
+def test_an_outcome_with_quotas_is_else_the_same() -> None:
+    error = OSError()
+    outcome = Outcome("response", 200, {"a": "b"}, error, READ_TIMEOUT, 1.0, 2.0, 3.0, "note", b"body")
+    assert outcome.with_quotas([Quota("core")]) == outcome._replace(quotas=[Quota("core")])

@@ -13,6 +13,7 @@ import pytest
 import requests
 
 import polvo_adapters as polvo
+from polvo_adapters.policies.ratelimit import Adaptive, SlidingWindow, TokenBucket
 from polvo_adapters.policies.retry import ExponentialBackoff
 from polvo_adapters.simulate import VirtualClock
 from polvo_adapters.stores import MemoryStore
@@ -109,6 +110,48 @@ def test_retry_takes_many_forms(server: FailureServer) -> None:
     for number, (retry, attempts) in enumerate(forms):
         polvo.Session(server.url, retry=retry, clock=VirtualClock()).get(f"fault/status?key={number}")
         assert server.counters_for(str(number))["received"] == attempts
+
+
+@pytest.mark.parametrize(
+    ("value", "policies"),
+    [
+        (None, ()),
+        ("adaptive", (Adaptive(),)),
+        ({"pace": "burst", "max_wait": 5}, (Adaptive("burst", 5),)),
+        ({}, (Adaptive(),)),
+        (Adaptive("burst"), (Adaptive("burst"),)),
+        (TokenBucket(3), (TokenBucket(3),)),
+        (SlidingWindow(3, 4), (SlidingWindow(3, 4),)),
+    ],
+)
+def test_a_rate_limit_takes_many_forms(value: Any, policies: Any) -> None:
+    adapter: Any = polvo.Session(retry=False, rate_limit=value).get_adapter("https://api.example.com/")
+    assert adapter.policies == policies
+
+
+@pytest.mark.parametrize("value", ["fast", 5, True, False, TokenBucket, [1]])
+def test_what_is_no_rate_limit_is_a_type_error(value: Any) -> None:
+    with pytest.raises(TypeError) as caught:
+        polvo.Session(rate_limit=value)
+    assert str(caught.value) == (
+        f"rate_limit={value!r}: expected 'adaptive', Adaptive(...), TokenBucket(...), SlidingWindow(...), "
+        "a mapping of the keywords of Adaptive, or None"
+    )
+
+
+def test_both_schemes_of_a_session_share_a_rate_limit() -> None:
+    session = polvo.Session(rate_limit="adaptive")
+    adapters: Any = list(session.adapters.values())
+    assert adapters[0].store is adapters[1].store
+
+
+def test_a_quota_that_is_used_up_is_an_error_where_the_wait_is_too_long(server: FailureServer) -> None:
+    session = polvo.Session(server.url, rate_limit={"max_wait": 5}, clock=VirtualClock())
+    session.get("quota?limit=1&window=3600&dialect=draft-7")
+    with pytest.raises(polvo.RateLimitError, match="beyond max_wait, 5 s") as caught:
+        session.get("quota?limit=1&window=3600&dialect=draft-7")
+    assert 3590 <= (caught.value.retry_after or 0) <= 3610
+    assert len(server.requests) == 1
 
 
 @pytest.mark.parametrize("keyword", ["retries", "rate_limits", "verify"])

@@ -15,6 +15,7 @@ import trustme
 import polvo_adapters as polvo
 from polvo_adapters.adapters import ResilientAdapter
 from polvo_adapters.policies.deadline import Deadline
+from polvo_adapters.policies.ratelimit import Adaptive, TokenBucket
 from polvo_adapters.policies.retry import ExponentialBackoff
 from polvo_adapters.stores import MemoryStore
 from polvo_adapters.testing import FailureServer
@@ -154,6 +155,20 @@ def test_adapters_and_transports_share_state_through_a_store(server: FailureServ
     session.get(server.url + "/echo")
     Client("sync", ExponentialBackoff(), store=store).request("GET", server.url + "/echo")
     assert len(store) == 1
+
+
+def test_a_response_shows_the_quota_that_the_server_announced(kind: str, server: FailureServer) -> None:
+    url = f"{server.url}/quota?limit=7&window=30&dialect=draft-7"
+    response = Client(kind, Adaptive()).request("GET", url)
+    assert [(quota.limit, quota.remaining) for quota in response.extensions["polvo"].quotas] == [(7, 6)]
+
+
+def test_a_turn_beyond_max_wait_is_an_error_and_nothing_is_sent(kind: str, server: FailureServer) -> None:
+    limit, store = TokenBucket(0.001, max_wait=1), MemoryStore()
+    Client(kind, RETRY, limit, store=store).request("GET", server.url + "/echo")
+    with pytest.raises(polvo.RateLimitError):
+        Client(kind, RETRY, limit, store=store).request("GET", server.url + "/echo")
+    assert len(server.requests) == 1
 
 
 def test_without_httpx_the_error_names_the_line_to_run() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import httpx
@@ -29,6 +30,11 @@ class Twice:
         return outcome
 
 
+def judged(headers: Mapping[str, str], status: int, body: bytes | None, now: float) -> polvo.headers.Throttled | None:
+    """A judge of the user's own."""
+    return polvo.headers.Throttled("rate", 5.0) if status == 418 else None
+
+
 def mounting(session: requests.Session) -> None:
     session.mount("https://", polvo.ResilientAdapter())
     session.mount("https://", polvo.ResilientAdapter(retry=False, deadline=10.0, timeout=(3.05, 27)))
@@ -39,6 +45,13 @@ def mounting(session: requests.Session) -> None:
     session.mount(
         "https://", polvo.PolicyAdapter(polvo.deadline.Deadline(5), Twice(), store=polvo.stores.MemoryStore())
     )
+    session.mount("https://", polvo.RateLimitAdapter())
+    session.mount("https://", polvo.RateLimitAdapter("adaptive", max_wait=5, pool_maxsize=50))
+    session.mount("https://", polvo.RateLimitAdapter(polvo.ratelimit.Adaptive(pace="burst", max_wait=5.0)))
+    session.mount("https://", polvo.RateLimitAdapter(polvo.ratelimit.TokenBucket(rate=5, capacity=10)))
+    session.mount("https://", polvo.ResilientAdapter(rate_limit=polvo.ratelimit.SlidingWindow(50, window=2)))
+    session.mount("https://", polvo.PolicyAdapter(polvo.ratelimit.Adaptive(judge=judged)))
+    assert_type(polvo.install(session, rate_limit="adaptive"), requests.Session)
     assert_type(polvo.install(session), requests.Session)
     assert_type(polvo.install(polvo.Session(), Twice(), prefix="https://"), polvo.Session)
     assert_type(polvo.uninstall(session), requests.Session)
@@ -49,6 +62,9 @@ def faces() -> None:
     assert_type(polvo.post("https://api.example.com/", json={"a": 1}), requests.Response)
     session = polvo.Session("https://api.example.com", ("user", "pass"), retry=True, timeout=None, deadline=20)
     assert_type(session.get("orders"), requests.Response)
+    polvo.Session(rate_limit="adaptive")
+    polvo.Session(rate_limit={"pace": "burst"})
+    polvo.Session(rate_limit=polvo.ratelimit.TokenBucket(5), retry=None)
     assert_type(dropin.get("https://api.example.com/"), requests.Response)
     with dropin.Session() as dropped:
         assert_type(dropped.get("https://api.example.com/"), requests.Response)
@@ -70,15 +86,23 @@ def reports(report: Report) -> None:
     assert_type(report.waited, float)
     assert_type([attempt.status for attempt in report.attempts], list[int])
     assert_type([wait.why for wait in report.waits], list[str])
+    assert_type(report.queued, float)
+    assert_type([quota.remaining for quota in report.quotas], list[float | None])
 
 
 def headers(response: requests.Response) -> None:
     assert_type(polvo.headers.retry_after(response.headers, now=0.0), float | None)
+    assert_type(polvo.headers.parse(response.headers, response.status_code, now=0.0), list[polvo.headers.Quota])
+    assert_type(polvo.headers.parse_body(response.content, response.status_code), list[polvo.headers.Quota])
+    refused = polvo.headers.throttled(response.headers, response.status_code, response.content, now=0.0)
+    assert_type(refused, polvo.headers.Throttled | None)
+    assert_type(polvo.headers.Quota(limit=5).reset, float | None)
 
 
 def transports() -> None:
     httpx.Client(transport=PolicyTransport(Twice(), polvo.retry.ExponentialBackoff(budget=None)))
     httpx.AsyncClient(transport=AsyncPolicyTransport(polvo.deadline.Deadline(5), http2=True))
+    httpx.AsyncClient(transport=AsyncPolicyTransport(polvo.ratelimit.Adaptive()))
 
 
 def simulation() -> None:

@@ -33,8 +33,10 @@ def ready_at(pace: Pace, now: float, ahead: float, in_flight: int) -> float:
         in_flight: Requests without an answer yet.
     """
     missing = 1 + in_flight + ahead - pace["remaining"]
-    if pace["seen"] < NEWCOMER and missing <= 0 and shared(pace):
-        return math.inf if in_flight else now
+    if pace["seen"] < NEWCOMER and shared(pace):
+        if in_flight:
+            return math.inf
+        return now if missing <= 0 else max(now, pace["high"])
     wanted = 1.0 + ahead - pace["credit"]
     at = now if wanted <= 0 else max(now, _earned_at(pace, earned_by(pace, pace["credited"]) + wanted))
     windows = pace["refills"] == "windows"

@@ -129,6 +129,7 @@ def first(seen: Seen, now: float) -> Pace:
     used = max(1.0, limit - seen.remaining)
     reset = window if seen.reset is None else seen.reset
     share = max(1 / used, _unclaimed(seen, used, reset))
+    credit = 1.0 if share > ALONE else 0.0
     prior = min(used, _PRIOR)
     slot = slot_at(now, window)
     log = [(used - 1) / SLOTS] * SLOTS  # others may have used it at any time of the last window
@@ -136,7 +137,7 @@ def first(seen: Seen, now: float) -> Pace:
         limit=limit, window=window, remaining=seen.remaining, before=seen.remaining, at=now, asked=seen.asked,
         low=seen.asked + reset - seen.coarse, high=now + reset, refills="windows", doubt=0.0, partial=0.0, evenness=0.0,
         share=share, own=share * prior, total=prior, span=max(0.01 * window, (window - reset) * prior / used),
-        unexplained=0.0, seen=0, born=now, credit=0.0, credited=now, earned=0.0, accepted=0.0, rejected=0.0,
+        unexplained=0.0, seen=0, born=now, credit=credit, credited=now, earned=credit, accepted=0.0, rejected=0.0,
         integral=0.0, log=log, slot=slot, fresh=1.0, expired=0.0, debt=0.0,
         slope=0.0, until=now, reset=0.0, margin=0.0, bend=1.0,
     )  # fmt: skip
