@@ -285,9 +285,10 @@ def _learn(group: Group, quota: Quota, event: Tell, now: float, free: float) -> 
     window = announced if announced and announced > _SHORTEST_WINDOW else _window(group, key, quota, now)
     cost = 1.0 if unit == "requests" else _cost(group, key, remaining)
     accepted, asked = event.refused is None, now - event.seconds
+    running = group["running"] + group["stale"]
     if known is None or known["limit"] != limit / cost or known["window"] != window:
         seen = Seen(asked, limit / cost, window, min(limit, remaining) / cost, reset, quota.resolution)
-        paces[key] = pacing.first(seen, now) if known is None else pacing.renewed(known, seen, now)
+        paces[key] = pacing.first(seen, now, running) if known is None else pacing.renewed(known, seen, now, running)
         return
     pace = paces[key] = known.copy()
     if accepted and pacing.nothing_new(pace, asked, now):
@@ -296,7 +297,6 @@ def _learn(group: Group, quota: Quota, event: Tell, now: float, free: float) -> 
     if not accepted:
         pacing.refuse(pace)
     seen = Seen(asked, limit / cost, window, min(limit, remaining) / cost, reset, quota.resolution)
-    running = group["running"] + group["stale"]
     pacing.learn(pace, seen, now, accepted=accepted, free=free, in_flight=running)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from polvo_adapters.policies.pacing.state import ALONE, NEWCOMER, SLOTS, Pace, shared
+from polvo_adapters.policies.pacing.state import ALONE, NEWCOMER, RING, SLOTS, Pace, shared
 
 _IDLE_CREDIT = 0.25  # of one's share, saved up while one does not spend
 
@@ -109,9 +109,11 @@ def _refilled_at(pace: Pace, missing: float) -> float:
     if pace["refills"] == "bucket":
         return pace["at"] + missing * pace["window"] / pace["limit"]
     log, slot = pace["log"], pace["slot"]
+    # What comes back within half a way to the server and back may be in the last answer already.
+    told = round((pace["at"] - pace["asked"]) / 2 * SLOTS / pace["window"])
     step = 1
     for step in range(1, SLOTS + 1):
-        missing -= log[(slot + step) % SLOTS]
+        missing -= log[(slot + step) % RING] if step > told else 0.0
         if missing <= 1e-6:
             break
-    return (slot + step + 1) * pace["window"] / SLOTS
+    return (slot + step) * pace["window"] / SLOTS

@@ -9,6 +9,7 @@ from polvo_adapters.policies.pacing.state import (
     ALONE,
     BEND,
     NEWCOMER,
+    RING,
     SLOTS,
     Pace,
     Seen,
@@ -24,6 +25,7 @@ _INTEGRAL, _INTEGRAL_LEAST, _INTEGRAL_MOST = 1.0, -0.3, 0.2
 _BACK_OFF = 0.8  # of the share, after a rejection that should not have been
 _REMEMBERED = 6.0  # requests of one's own that a share is measured over, at least
 _CLOSE = 1 / 512  # of a window, in which a second answer tells nothing new
+_EVEN, _BLUR = 0.06, 4.0  # of the quota, and requests, that came back without a cause: a sign of an even refill
 _SCARCE = 0.1  # requests per window that a share stands for, at least: nobody gives up for good
 
 
@@ -42,17 +44,19 @@ def learn(pace: Pace, seen: Seen, now: float, *, accepted: bool, free: float, in
         pace["expired"] += _advance(pace, now)
     if seen.asked < pace["at"]:  # it overlapped with the last one, so that which of them came first is not known
         note(pace, seen.remaining, accepted=accepted)
+        pace["noted"] = now
         return
     pace["accepted"] += accepted
     pace["fresh"] += accepted
     earn(pace, now)
     paced = shared(pace) and pace["seen"] >= NEWCOMER
     mine = max(0.0, pace["earned"] - pace["rejected"]) if paced else pace["accepted"]
-    explained = _replicate(pace, seen)
+    explained = _replicate(pace, seen, in_flight)
     rolled = _locate(pace, seen, now, accepted=accepted)
     spent = _spent(pace, seen, now, rolled, explained)
     _measure(pace, seen, now, mine, spent, rolled=rolled > 0)
-    pace["remaining"] = seen.remaining if accepted else 0.0
+    if seen.asked >= pace["noted"] or rolled or seen.remaining < pace["remaining"]:
+        pace["remaining"] = seen.remaining if accepted else 0.0
     pace["before"], pace["at"], pace["asked"] = seen.remaining, now, seen.asked
     pace["earned"] = pace["accepted"] = pace["rejected"] = 0.0
     pace["seen"] += 1
@@ -85,45 +89,48 @@ def refuse(pace: Pace) -> None:
 def _advance(pace: Pace, now: float) -> float:
     """Move the replica to now, and return how much has come back since."""
     slot, log = slot_at(now, pace["window"]), pace["log"].copy()
-    log[pace["slot"] % SLOTS] += pace["fresh"]
+    log[pace["slot"] % RING] += pace["fresh"]
     pace["fresh"] = 0.0
     back = 0.0
-    for old in range(pace["slot"] + 1, min(slot, pace["slot"] + SLOTS) + 1):
-        back += log[old % SLOTS]
-        log[old % SLOTS] = 0.0
+    for old in range(pace["slot"] + 1, min(slot, pace["slot"] + RING) + 1):
+        back += log[old % RING]
+        log[old % RING] = 0.0
     pace["log"], pace["slot"] = log, max(slot, pace["slot"])
     return back
 
 
-def _replicate(pace: Pace, seen: Seen) -> float:
+def _replicate(pace: Pace, seen: Seen, in_flight: int) -> float:
     """Write what others took into the replica, and return what all took, if the server is a sliding one."""
-    log, slot = pace["log"], pace["slot"]
-    own = pace["accepted"]
+    log, slot, limit = pace["log"], pace["slot"], pace["limit"]
     spent = pace["before"] - seen.remaining + pace["expired"]
     pace["expired"] = 0.0
-    _suspect_bucket(pace, spent, own)
-    others = spent - own + pace["debt"]
-    pace["debt"] = max(-0.1 * pace["limit"], min(0.0, others))
-    if others > 0:
+    others = spent - pace["accepted"] + pace["debt"]
+    # Answers that overlap blur the count by as many; who is alone takes less than that for nobody.
+    blur = 0.0 if shared(pace) else 2.0 + in_flight
+    if others > blur:
         pace["log"] = log = log.copy()
         slots = min(SLOTS, slot - slot_at(pace["at"], pace["window"]) + 1)
         for back in range(slots):
-            log[(slot - back) % SLOTS] += others / slots
+            log[(slot - back) % RING] += others / slots
+        pace["debt"] = 0.0
+    else:
+        pace["debt"] = max(-_EVEN * limit - _BLUR, others)
+    _suspect_bucket(pace)
     whole = sum(log) + pace["fresh"] if shared(pace) else 0.0
     if whole > 0:
-        drift = (max(0.0, pace["limit"] - seen.remaining) / whole) ** 0.2
+        drift = (max(0.0, limit - seen.remaining) / whole) ** 0.2
         pace["log"] = [amount * drift for amount in log]
     return spent
 
 
-def _suspect_bucket(pace: Pace, spent: float, own: float) -> None:
-    """Notice that more came back than the replica has: the server refills evenly."""
+def _suspect_bucket(pace: Pace) -> None:
+    """Notice that more came back than the replica has, again and again: the server refills evenly."""
     if pace["refills"] == "windows":
         return
-    log, slot = pace["log"], pace["slot"]
-    missing = own - spent - log[(slot + 1) % SLOTS] - 0.5
-    step = 0.1 * min(3.0, missing) if missing > 0 else -0.01
-    pace["evenness"] = min(1.0, max(0.0, pace["evenness"] + step))
+    if pace["debt"] < 0.5 - _EVEN * pace["limit"] - _BLUR:
+        pace["evenness"], pace["debt"] = min(1.0, pace["evenness"] + 0.2), 0.0
+    else:
+        pace["evenness"] = max(0.0, pace["evenness"] - 0.01)
     alone = pace["share"] > 0.8
     pace["refills"] = "bucket" if pace["evenness"] >= 0.5 and alone else "sliding"
 

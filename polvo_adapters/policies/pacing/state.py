@@ -8,6 +8,8 @@ from typing import Literal, NamedTuple, TypedDict
 SLOTS = 128
 """Slots of the replica: a finer one gains less than the way to the server takes."""
 
+RING = SLOTS + 1  # a slot comes back when its end is one window ago
+
 ALONE = 0.95
 """From this share on nobody else is taken to spend the quota."""
 
@@ -35,6 +37,7 @@ class Pace(TypedDict):
         before: What it said.
         at: When it came.
         asked: When its request was sent.
+        noted: When an answer came last that overlapped with another; what it left may be the later news.
         low: The next reset is not before this,
         high: and not after this.
         refills: Which kind of server this is taken for.
@@ -72,6 +75,7 @@ class Pace(TypedDict):
     before: float
     at: float
     asked: float
+    noted: float
     low: float
     high: float
     refills: Literal["windows", "sliding", "bucket"]
@@ -123,8 +127,8 @@ class Seen(NamedTuple):
     coarse: float
 
 
-def first(seen: Seen, now: float) -> Pace:
-    """Return the pace after the first answer."""
+def first(seen: Seen, now: float, in_flight: int = 0) -> Pace:
+    """Return the pace after the first answer, while some other requests of one's own may have been counted."""
     limit, window = seen.limit, seen.window
     used = max(1.0, limit - seen.remaining)
     reset = window if seen.reset is None else seen.reset
@@ -132,13 +136,14 @@ def first(seen: Seen, now: float) -> Pace:
     credit = 1.0 if share > ALONE else 0.0
     prior = min(used, _PRIOR)
     slot = slot_at(now, window)
-    log = [(used - 1) / SLOTS] * SLOTS  # others may have used it at any time of the last window
+    log = [max(0.0, used - 1 - in_flight) / RING] * RING  # others may have used it at any time of the last window
     pace = Pace(
-        limit=limit, window=window, remaining=seen.remaining, before=seen.remaining, at=now, asked=seen.asked,
-        low=seen.asked + reset - seen.coarse, high=now + reset, refills="windows", doubt=0.0, partial=0.0, evenness=0.0,
-        share=share, own=share * prior, total=prior, span=max(0.01 * window, (window - reset) * prior / used),
-        unexplained=0.0, seen=0, born=now, credit=credit, credited=now, earned=credit, accepted=0.0, rejected=0.0,
-        integral=0.0, log=log, slot=slot, fresh=1.0, expired=0.0, debt=0.0,
+        limit=limit, window=window, remaining=seen.remaining, before=seen.remaining,
+        at=now, asked=seen.asked, noted=0.0, low=seen.asked + reset - seen.coarse, high=now + reset,
+        refills="windows", doubt=0.0, partial=0.0, evenness=0.0, share=share, own=share * prior, total=prior,
+        span=max(0.01 * window, (window - reset) * prior / used), unexplained=0.0, seen=0, born=now,
+        credit=credit, credited=now, earned=credit, accepted=0.0, rejected=0.0, integral=0.0,
+        log=log, slot=slot, fresh=1.0, expired=0.0, debt=0.0,
         slope=0.0, until=now, reset=0.0, margin=0.0, bend=1.0,
     )  # fmt: skip
     plan(pace)
@@ -157,9 +162,9 @@ def _unclaimed(seen: Seen, used: float, reset: float) -> float:
     return 1 - used / elapsed * reset / seen.remaining
 
 
-def renewed(pace: Pace, seen: Seen, now: float) -> Pace:
+def renewed(pace: Pace, seen: Seen, now: float, in_flight: int = 0) -> Pace:
     """Return a pace for a quota whose size or window turned out to be another; the share stays."""
-    fresh = first(seen, now)
+    fresh = first(seen, now, in_flight)
     if pace["seen"]:
         fresh["share"] = pace["share"]
         fresh["own"] = pace["share"] * fresh["total"]
@@ -200,7 +205,7 @@ def plan(pace: Pace) -> None:
     log, slot = pace["log"], pace["slot"]
     lowest = math.inf
     for step in range(1, SLOTS + 1):
-        back = log[(slot + step) % SLOTS]
+        back = log[(slot + step) % RING]
         above += back
         if step >= nearest:
             lowest = min(lowest, (above - back / 2) / step)
