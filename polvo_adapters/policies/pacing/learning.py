@@ -124,15 +124,16 @@ def _replicate(pace: Pace, seen: Seen, in_flight: int) -> float:
 
 
 def _suspect_bucket(pace: Pace) -> None:
-    """Notice that more came back than the replica has, again and again: the server refills evenly."""
+    """Notice that more came back than the replica has, or that it has more than there is: the refill is even."""
     if pace["refills"] == "windows":
         return
-    if pace["debt"] < 0.5 - _EVEN * pace["limit"] - _BLUR:
+    most = _EVEN * pace["limit"] + _BLUR
+    if pace["debt"] < 0.5 - most or (not shared(pace) and sum(pace["log"]) > pace["limit"] + most):
         pace["evenness"], pace["debt"] = min(1.0, pace["evenness"] + 0.2), 0.0
     else:
         pace["evenness"] = max(0.0, pace["evenness"] - 0.01)
     alone = pace["share"] > 0.8
-    pace["refills"] = "bucket" if pace["evenness"] >= 0.5 and alone else "sliding"
+    pace["refills"] = "bucket" if pace["evenness"] >= 0.3 and alone else "sliding"
 
 
 def _locate(pace: Pace, seen: Seen, now: float, *, accepted: bool) -> int:
