@@ -1,10 +1,12 @@
 """Tells the credentials of requests apart without keeping them: quotas are counted for each of them.
 
-A digest of 64 bits names a credential in keys of state, which may be printed or stored.
+A digest of 64 bits names a credential in keys of state, which may be printed or stored. A signature differs from
+request to request; of signed requests, the name of the key counts.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from functools import lru_cache
 from hashlib import blake2b
@@ -20,6 +22,8 @@ _HEADERS = frozenset(
         "x-access-token",
     }
 )
+_SIGNED = ("oauth ", "aws4-", "digest ", "hawk ", "signature ")
+_WHO = re.compile(r'\b(credential|oauth_token|oauth_consumer_key|username|id|keyid)="?([^",/\s]{1,256})', re.IGNORECASE)
 
 
 def digest(headers: Iterable[tuple[str, str | bytes]]) -> str:
@@ -37,5 +41,12 @@ def digest(headers: Iterable[tuple[str, str | bytes]]) -> str:
 
 @lru_cache(maxsize=1024)
 def _digest(*values: str | bytes) -> str:
-    text = b"\0".join(value if isinstance(value, bytes) else value.encode("utf-8", "replace") for value in values)
+    text = b"\0".join(map(_whose, values))
     return blake2b(text, digest_size=8).hexdigest()
+
+
+def _whose(value: str | bytes) -> bytes:
+    text = value.decode("latin-1") if isinstance(value, bytes) else value
+    if text[:16].lower().startswith(_SIGNED):
+        text = " ".join(name for _, name in _WHO.findall(text[:4096])) or text
+    return text.encode("utf-8", "replace")

@@ -39,7 +39,9 @@ from polvo_adapters.policies.pacing import Pace, Seen
 
 _ERA = 60.0
 _SCOUTS = 8  # requests at once to a group of which nothing is known: few enough not to break a small quota much
-_LOOK = 1.0  # seconds
+_LOOK = 1.0  # seconds without looking, at most
+_GLANCE = 0.005  # seconds without looking, at least
+_IDLE = 5.0  # seconds between two answers that count; more is a pause that nobody asked for
 _MOST_ROUTES, _MOST_GROUPS, _MOST_QUOTAS = 256, 32, 16
 _FEWER = 0.7  # of the slots, after a refusal; CUBIC and the AWS SDKs use the same
 _A_LITTLE_LESS = 0.95  # of the rate that was accepted
@@ -71,6 +73,7 @@ class Group(TypedDict):
     tail: int
     latency: float
     slots: float
+    most: float
     rate: float
     peak: float
     grown: float
@@ -80,7 +83,10 @@ class Group(TypedDict):
     refused_at: float
     cycled: bool
     counted: int
-    counted_from: float
+    busy: float
+    heard: float
+    began: float
+    pressed: bool
 
 
 class Account(TypedDict):
@@ -99,9 +105,9 @@ def new_account() -> Account:
 def _new_group(now: float) -> Group:
     return Group(
         paces={}, windows={}, costs={}, known=False, paused=0.0,
-        running=0, stale=0, era=0, era_began=now, head=0, tail=0, latency=0.0, slots=math.inf,
-        rate=math.inf, peak=0.0, grown=0.0, due=0.0, plateau=0.0,
-        refusals=0, refused_at=0.0, cycled=False, counted=0, counted_from=now,
+        running=0, stale=0, era=0, era_began=now, head=0, tail=0, latency=0.0, slots=math.inf, most=math.inf,
+        rate=math.inf, peak=0.0, grown=0.0, due=0.0, plateau=0.0, pressed=False,
+        refusals=0, refused_at=0.0, cycled=False, counted=0, busy=0.0, heard=now, began=now,
     )  # fmt: skip
 
 
@@ -115,7 +121,9 @@ def ask(account: Account, event: Ask, now: float) -> tuple[Account, Admission]:
     group = _new_group(now) if known is None else known.copy()
     if now - group["era_began"] >= _ERA:
         _turn_era(group, now)
-    ticketed = event.ticket >= 0
+    ticketed = event.ticket >= 0 and event.group == name
+    if event.ticket >= 0 and not ticketed:
+        account, event = _leave(account, event), event._replace(ticket=-1, tries=0)
     ahead = max(0, event.ticket - group["head"]) if ticketed else group["tail"] - group["head"]
     if ahead and event.tries >= 2:
         group["head"], ahead = event.ticket, 0
@@ -132,6 +140,7 @@ def ask(account: Account, event: Ask, now: float) -> tuple[Account, Admission]:
         pacing.spend(pace)
     group["running"] += 1
     if group["rate"] != math.inf:
+        group["pressed"] = now < group["due"] + 1 / group["rate"]
         group["due"] = max(group["due"], now) + 1 / group["rate"]
     return _with(account, name, group), _granted(name, group["era"])
 
@@ -139,6 +148,16 @@ def ask(account: Account, event: Ask, now: float) -> tuple[Account, Admission]:
 @lru_cache(maxsize=256)
 def _granted(group: str, era: int) -> Admission:
     return Admission(group=group, era=era)
+
+
+def _leave(account: Account, event: Ask) -> Account:
+    """Give up a place in the queue of a group: the server counts the route in another."""
+    known = account["groups"].get(event.group)
+    if known is None:
+        return account
+    group = known.copy()
+    group["head"] = min(group["tail"], max(group["head"], event.ticket + 1))
+    return _with(account, event.group, group)
 
 
 def _plenty(group: Group, paces: dict[Key, Pace]) -> bool:
@@ -156,8 +175,12 @@ def _wait(
     account: Account, name: str, group: Group, event: Ask, now: float, at: float, why: str
 ) -> tuple[Account, Admission]:
     tries = event.tries + 1 if event.ticket >= 0 and _ready_at(group, now, 0, event.chance)[0] <= now else 0
-    wait = max(at - now, 0.005) if at != math.inf else max(0.005, group["latency"] / 2)
-    refused = event.too_long(wait, now)
+    if at == math.inf:  # an answer decides; who waits for it looks less and less often
+        wait = max(_GLANCE, min(_LOOK, max(group["latency"] / 2, event.waited / 4)))
+        refused = event.too_long(max(wait, event.waited), now)
+    else:
+        wait = max(at - now, _GLANCE)
+        refused = event.too_long(wait, now)
     ticket = event.ticket
     if refused:
         if ticket == group["head"] and ticket >= 0:
@@ -182,7 +205,7 @@ def _ready_at(group: Group, now: float, ahead: int, chance: float | None) -> tup
     """
     running = group["running"] + group["stale"]
     at, why = group["paused"], "rate limit, paused by the server"
-    if running + ahead >= group["slots"]:
+    if running + ahead + 1 > group["slots"]:
         at, why = math.inf, f"rate limit, {running} of {group['slots']:.0f} requests at once"
     for pace in group["paces"].values():
         more = (0.5 if pace["seen"] > pacing.NEWCOMER else 1.0) * chance if chance and pacing.shared(pace) else 0.0
@@ -193,9 +216,9 @@ def _ready_at(group: Group, now: float, ahead: int, chance: float | None) -> tup
         ready = group["due"] + ahead / group["rate"]
         if ready > at:
             at, why = ready, f"rate limit, found to be {group['rate']:.3g} per second"
-    if group["refusals"] and running + ahead:
+    if group["refusals"] and running + ahead and now >= group["paused"]:
         at, why = math.inf, "rate limit, one request asks whether it is over"
-    elif not group["known"] and running + ahead >= _SCOUTS and now < group["counted_from"] + _LOOK:
+    elif not group["known"] and running + ahead >= _SCOUTS and now < group["began"] + _LOOK:
         at, why = math.inf, "rate limit, not known before the first answer"
     return at, why
 
@@ -247,6 +270,11 @@ def _learn_all(group: Group, event: Tell, now: float, free: float) -> None:
     paces = group["paces"] = group["paces"].copy()
     for quota in event.quotas[:_MOST_QUOTAS]:
         _learn(group, quota, event, now, free)
+    if len(paces) > _MOST_QUOTAS:
+        for key in list(paces)[: len(paces) - _MOST_QUOTAS]:
+            del paces[key]
+        group["windows"] = {key: value for key, value in group["windows"].items() if key in paces}
+        group["costs"] = {key: value for key, value in group["costs"].items() if key in paces}
     if len(paces) > len(event.quotas):
         for key in [key for key, pace in paces.items() if now - pace["at"] > _STALE * pace["window"]]:
             del paces[key]
@@ -273,9 +301,11 @@ def _turn_era(group: Group, now: float) -> None:
 def _learn(group: Group, quota: Quota, event: Tell, now: float, free: float) -> None:
     """Move the pace of one quota, where there is anything to learn."""
     name, limit, remaining, reset, announced, unit, scope, *_ = quota
+    reset = max(0.0, reset) if reset else reset
     if unit == "concurrent-requests":
         if limit is not None:
-            group["slots"] = min(group["slots"], max(1.0, limit))
+            group["most"] = max(1.0, limit)
+            group["slots"] = min(group["slots"], group["most"])
         return
     if limit is None or remaining is None or limit <= 0 or (reset is None and announced is None):
         return
@@ -294,7 +324,7 @@ def _learn(group: Group, quota: Quota, event: Tell, now: float, free: float) -> 
     if accepted and pacing.nothing_new(pace, asked, now):
         pacing.note(pace, min(limit, remaining) / cost)
         return
-    if not accepted:
+    if not accepted and remaining < cost:
         pacing.refuse(pace)
     seen = Seen(asked, limit / cost, window, min(limit, remaining) / cost, reset, quota.resolution)
     pacing.learn(pace, seen, now, accepted=accepted, free=free, in_flight=running)
@@ -341,10 +371,10 @@ def _refused(group: Group, refused: Throttled, asked: float) -> float:
     if group["paces"]:
         return _LOOK if pause is None else pause
     if not group["refusals"]:
-        group["refused_at"] = asked
+        group["refused_at"] = group["heard"] = asked
     if asked >= group["paused"] or not group["refusals"]:
         group["refusals"] += 1
-    return min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** (group["refusals"] - 1)) if pause is None else pause
+    return min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** min(20, group["refusals"] - 1)) if pause is None else pause
 
 
 def _accepted(group: Group, event: Tell, now: float) -> None:
@@ -354,13 +384,15 @@ def _accepted(group: Group, event: Tell, now: float) -> None:
             return  # it was sent before the refusals
         _find_rate(group, now)
     group["counted"] += 1
+    group["busy"] += min(_IDLE, now - group["heard"])
+    group["heard"] = now
     if group["slots"] != math.inf:
-        group["slots"] += 1 / group["slots"]
+        group["slots"] = min(group["most"], group["slots"] + 1 / group["slots"])
     rate = group["rate"]
     if rate == math.inf:
         return
     # Time counts only while the limit is made use of, or silence would look like success.
-    group["grown"] += 1 / rate if now < group["due"] + 2 / rate else 0.0
+    group["grown"] += 1 / rate if group["pressed"] else 0.0
     progress = group["grown"] / group["plateau"] - 1
     group["rate"] = max(rate, group["peak"] * (1 + (1 - _FEWER) * progress**3))
 
@@ -370,14 +402,15 @@ def _find_rate(group: Group, now: float) -> None:
 
     A refusal that comes alone, or once in a long while, says nothing of a rate: it is waited out.
     """
-    seconds, refused = max(now - group["counted_from"], 0.001), now - group["refused_at"]
+    refused = now - group["refused_at"]
+    seconds = max(group["busy"] + refused, 0.001)
     often = group["cycled"] and seconds < _OFTEN * refused + _PLATEAU
     if often or group["rate"] != math.inf:
         group["peak"] = max(group["counted"], 1) / seconds
         group["rate"] = _A_LITTLE_LESS * group["peak"]
         group["plateau"] = max(_PLATEAU, 2 * seconds)
     group["cycled"], group["grown"], group["refusals"], group["due"] = True, 0.0, 0, now
-    group["counted"], group["counted_from"] = 0, now
+    group["counted"], group["busy"], group["heard"] = 0, 0.0, now
 
 
 def _with(account: Account, name: str, group: Group) -> Account:

@@ -18,6 +18,8 @@ class Ask(NamedTuple):
         max_wait: Seconds that it may wait.
         deadline: When its call must be over, or None.
         chance: A number drawn evenly from [0, 1] in the wait before, or None where none was drawn yet.
+        waited: Seconds that it has waited already.
+        group: Group that the ticket is of.
     """
 
     route: str
@@ -26,6 +28,8 @@ class Ask(NamedTuple):
     max_wait: float
     deadline: float | None
     chance: float | None = None
+    waited: float = 0.0
+    group: str = ""
 
     def too_long(self, wait: float, now: float) -> Literal["", "max_wait", "deadline"]:
         """Tell what a wait would overrun, or an empty string."""

@@ -77,16 +77,17 @@ class RateLimit:
         return outcome.with_quotas(quotas) if quotas else outcome
 
     def _admitted(self, call: Call, key: str, route: str) -> Generator[Effect, Any, Admission]:
-        ticket, tries, chance = -1, 0, None
+        ticket, tries, chance, waited, group = -1, 0, None, 0.0, ""
         while True:
-            asked = Ask(route, ticket, tries, self.max_wait, call.deadline, chance)
+            asked = Ask(route, ticket, tries, self.max_wait, call.deadline, chance, waited, group)
             admission: Admission = (yield Decide((Event(self, key, asked),)))[0]
             if admission.wait <= 0 or admission.refused:
                 return admission
             slept: float = yield Sleep(admission.wait, admission.wait + admission.spread, admission.why)
             if admission.spread:
                 chance = (slept - admission.wait) / admission.spread
-            ticket, tries = admission.ticket, admission.tries
+            waited += slept
+            ticket, tries, group = admission.ticket, admission.tries, admission.group
 
     def _read(self, outcome: Outcome) -> tuple[Sequence[Quota], Throttled | None]:
         if outcome.failure is not None:
@@ -233,8 +234,7 @@ class SlidingWindow(RateLimit):
         """Take the first moment at which there is room, or note a refusal."""
         times, issued, paused = state
         if isinstance(event, Tell):
-            paused = max(paused, now + _pause(event))
-            return _Log(tuple(max(time, paused) if time > now else time for time in times), issued, paused), Admission()
+            return self._postponed(state, now, max(paused, now + _pause(event))), Admission()
         why = f"rate limit of {self.limit} in {self.window:g} s"
         if event.ticket >= 0:
             back = issued - event.ticket
@@ -246,7 +246,16 @@ class SlidingWindow(RateLimit):
         admission = _turn(ready, event, now, why, issued)
         if admission.refused:
             return state, admission
-        return _Log((*times, ready)[-self.limit :], issued + 1, paused), admission
+        kept = [time for time in times[: -self.limit] if time > now]
+        return _Log((*kept, *times[-self.limit :], ready), issued + 1, paused), admission
+
+    def _postponed(self, state: _Log, now: float, until: float) -> _Log:
+        """Let those who wait go after a pause, in their order and as the window has room."""
+        times = [time for time in state.times if time <= now]
+        for _ in range(len(state.times) - len(times)):
+            room = times[-self.limit] + self.window if len(times) >= self.limit else until
+            times.append(max(until, room))
+        return _Log(tuple(times), state.issued, until)
 
 
 @dataclass(frozen=True)

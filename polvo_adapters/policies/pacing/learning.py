@@ -56,7 +56,7 @@ def learn(pace: Pace, seen: Seen, now: float, *, accepted: bool, free: float, in
     spent = _spent(pace, seen, now, rolled, explained)
     _measure(pace, seen, now, mine, spent, rolled=rolled > 0)
     if seen.asked >= pace["noted"] or rolled or seen.remaining < pace["remaining"]:
-        pace["remaining"] = seen.remaining if accepted else 0.0
+        pace["remaining"] = seen.remaining
     pace["before"], pace["at"], pace["asked"] = seen.remaining, now, seen.asked
     pace["earned"] = pace["accepted"] = pace["rejected"] = 0.0
     pace["seen"] += 1
