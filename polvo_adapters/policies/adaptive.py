@@ -44,6 +44,7 @@ _GLANCE = 0.005  # seconds without looking, at least
 _IDLE = 5.0  # seconds between two answers that count; more is a pause that nobody asked for
 _MOST_ROUTES, _MOST_GROUPS, _MOST_QUOTAS = 256, 32, 16
 _FEWER = 0.7  # of the slots, after a refusal; CUBIC and the AWS SDKs use the same
+_LESS = 0.9  # of the rate that had grown until it was refused
 _A_LITTLE_LESS = 0.95  # of the rate that was accepted
 _PLATEAU = 10.0  # seconds of traffic until the rate is back where it was refused, at least
 _OFTEN = 20.0  # times the length of the refusals, within which they have to come again
@@ -406,9 +407,10 @@ def _find_rate(group: Group, now: float) -> None:
     seconds = max(group["busy"] + refused, 0.001)
     often = group["cycled"] and seconds < _OFTEN * refused + _PLATEAU
     if often or group["rate"] != math.inf:
-        group["peak"] = max(group["counted"], 1) / seconds
+        grown_to = 0.0 if group["rate"] == math.inf else _LESS * group["rate"]
+        group["peak"] = max(grown_to, max(group["counted"], 1) / seconds)
         group["rate"] = _A_LITTLE_LESS * group["peak"]
-        group["plateau"] = max(_PLATEAU, 2 * seconds)
+        group["plateau"] = max(_PLATEAU, 5 * refused)
     group["cycled"], group["grown"], group["refusals"], group["due"] = True, 0.0, 0, now
     group["counted"], group["busy"], group["heard"] = 0, 0.0, now
 

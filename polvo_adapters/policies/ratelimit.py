@@ -246,8 +246,11 @@ class SlidingWindow(RateLimit):
         admission = _turn(ready, event, now, why, issued)
         if admission.refused:
             return state, admission
-        kept = [time for time in times[: -self.limit] if time > now]
-        return _Log((*kept, *times[-self.limit :], ready), issued + 1, paused), admission
+        times = (*times, ready)
+        over = 0
+        while over < len(times) - self.limit and times[over] <= now:
+            over += 1
+        return _Log(times[over:], issued + 1, paused), admission
 
     def _postponed(self, state: _Log, now: float, until: float) -> _Log:
         """Let those who wait go after a pause, in their order and as the window has room."""
