@@ -52,7 +52,12 @@ def learn(pace: Pace, seen: Seen, now: float, *, accepted: bool, free: float, in
     paced = shared(pace) and pace["seen"] >= NEWCOMER
     mine = max(0.0, pace["earned"] - pace["rejected"]) if paced else pace["accepted"]
     explained = _replicate(pace, seen, in_flight)
+    believed = pace["refills"]
     rolled = _locate(pace, seen, now, accepted=accepted)
+    if believed == "windows" != pace["refills"]:
+        # What came back meanwhile hid what others took, and made one's own share look larger than it is.
+        windows = pace["span"] / pace["window"]
+        pace["total"] = max(pace["total"], windows * (pace["limit"] - seen.remaining))
     spent = _spent(pace, seen, now, rolled, explained)
     _measure(pace, seen, now, mine, spent, rolled=rolled > 0)
     if seen.asked >= pace["noted"] or rolled or seen.remaining < pace["remaining"]:
