@@ -161,7 +161,7 @@ def read(response: requests.Response) -> Finding:
         seconds,
         quotas,
         refused,
-        forecast(Tell(_ROUTE, "", 0, seconds, True, status, quotas, refused)),
+        forecast(Tell(_ROUTE, "", 0, seconds, status, quotas, refused)),
     )
 
 

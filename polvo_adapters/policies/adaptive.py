@@ -59,7 +59,37 @@ Key: TypeAlias = tuple[str, str, str, "float | None"]
 
 
 class Group(TypedDict):
-    """What is known of one bucket or resource of the server."""
+    """What is known of one bucket or resource of the server.
+
+    Attributes:
+        paces: One for each quota.
+        windows: For windows that are not announced: the longest time to a reset, the next one, the shortest jump.
+        costs: For quotas that do not count requests: what one takes, and what was left last.
+        known: Whether there was an answer.
+        paused: Until when nobody may go.
+        running: Requests under way in this era,
+        stale: and in the last.
+        era: Number of the era.
+        era_began: When it began.
+        head: Ticket whose turn it is.
+        tail: Next ticket.
+        latency: Seconds that an answer takes.
+        slots: Requests that may be under way at once,
+        most: and as the server announced it.
+        rate: Requests per second that were found, or infinity.
+        peak: Rate that it is to grow back to.
+        grown: Seconds of use since the last refusals.
+        due: When the next request may go at that rate.
+        plateau: Seconds of use until the rate is back at `peak`.
+        pressed: Whether the last request had to keep to the rate.
+        refusals: Refusals since the last request that was accepted.
+        refused_at: When the first of them was sent.
+        cycled: Whether there were refusals before.
+        counted: Requests accepted since refusals ended,
+        busy: and the seconds that they took.
+        heard: When the last of them was accepted.
+        began: When the group was new.
+    """
 
     paces: dict[Key, Pace]
     windows: dict[Key, tuple[float, float, float]]
@@ -91,7 +121,13 @@ class Group(TypedDict):
 
 
 class Account(TypedDict):
-    """What is known of one origin and credential."""
+    """What is known of one origin and credential.
+
+    Attributes:
+        routes: Group of each route.
+        groups: The groups; the one used last is last.
+        last: Group of the last answer.
+    """
 
     routes: dict[str, str]
     groups: dict[str, Group]

@@ -46,7 +46,6 @@ class Tell(NamedTuple):
         group: Group that admitted the request.
         era: Lease under which it was admitted.
         seconds: How long the attempt took.
-        reached: Whether the request may have reached the server.
         status: Status of the answer, or 0.
         quotas: What the answer announced.
         refused: How the server refused, or None.
@@ -56,7 +55,6 @@ class Tell(NamedTuple):
     group: str
     era: int
     seconds: float
-    reached: bool
     status: int
     quotas: Sequence[Quota]
     refused: Throttled | None

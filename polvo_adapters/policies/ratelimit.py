@@ -70,9 +70,8 @@ class RateLimit:
             return outcome
         quotas, refused = self._read(outcome)
         if self.reads or refused is not None:
-            reached = outcome.failure is None or outcome.failure.sent
             seconds = outcome.now - outcome.started
-            told = Tell(route, admission.group, admission.era, seconds, reached, outcome.status, quotas, refused)
+            told = Tell(route, admission.group, admission.era, seconds, outcome.status, quotas, refused)
             yield Decide((Event(self, key, told),))
         return outcome.with_quotas(quotas) if quotas else outcome
 

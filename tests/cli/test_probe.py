@@ -50,7 +50,7 @@ def answering(server, code=200, **query):
 
 
 def told(*quotas, refused=None):
-    return Tell("probe", "", 0, 0.05, True, 429 if refused else 200, quotas, refused)
+    return Tell("probe", "", 0, 0.05, 429 if refused else 200, quotas, refused)
 
 
 class TestAccount:

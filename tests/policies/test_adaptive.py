@@ -66,7 +66,7 @@ class Desk:
         seconds: float = 0.05,
     ) -> None:
         status = status if refused is None else 429
-        self.put(Tell(route, admission.group, admission.era, seconds, True, status, quotas, refused))
+        self.put(Tell(route, admission.group, admission.era, seconds, status, quotas, refused))
 
     def serve(self, *quotas: Quota, refused: Throttled | None = None, route: str = "r") -> None:
         """Ask, go in one's turn, and be answered after a moment."""

@@ -250,7 +250,7 @@ def test_adaptive_is_told_what_came_of_a_request() -> None:
     flow.send((Admission(group="core", era=3),))
     told: Any = flow.send(answered(429, Retry_After="5")._replace(started=1.0, now=3.5))
     event = told.events[0].event
-    assert event == Tell("orders", "core", 3, 2.5, True, 429, event.quotas, Throttled("rate", 5.0, (), "429"))
+    assert event == Tell("orders", "core", 3, 2.5, 429, event.quotas, Throttled("rate", 5.0, (), "429"))
 
 
 def test_adaptive_is_told_of_requests_without_an_answer() -> None:
@@ -258,7 +258,7 @@ def test_adaptive_is_told_of_requests_without_an_answer() -> None:
     next(flow)
     flow.send((Admission(group="core", era=3),))
     told: Any = flow.send(failed(DISCONNECTED, now=2.0))
-    assert told.events[0].event == Tell("orders", "core", 3, 2.0, True, 0, (), None)
+    assert told.events[0].event == Tell("orders", "core", 3, 2.0, 0, (), None)
 
 
 @pytest.mark.parametrize(
@@ -331,7 +331,7 @@ def ask(policy: Any, state: Any, now: float, **wanted: Any) -> tuple[Any, Admiss
 
 
 def refusal(retry_after: float | None) -> Tell:
-    return Tell("", "", 0, 0.0, True, 429, (), Throttled("rate", retry_after))
+    return Tell("", "", 0, 0.0, 429, (), Throttled("rate", retry_after))
 
 
 def waits(policy: Any, count: int, now: float = 0.0) -> list[float]:
