@@ -174,7 +174,7 @@ def ask(account: Account, event: Ask, now: float) -> tuple[Account, Admission]:
     if ticketed and event.ticket == group["head"]:
         group["head"] += 1
     for pace in paces.values():
-        pacing.spend(pace)
+        pace["credit"] = max(0.0, pace["credit"] - 1)
     group["running"] += 1
     if group["rate"] != math.inf:
         group["pressed"] = now < group["due"] + 1 / group["rate"]
@@ -305,7 +305,7 @@ def _group_of(account: Account, event: Tell, now: float) -> tuple[Account, str, 
 
 def _learn_all(group: Group, event: Tell, now: float, free: float) -> None:
     paces = group["paces"] = group["paces"].copy()
-    for quota in event.quotas[:_MOST_QUOTAS]:
+    for quota in event.quotas if len(event.quotas) <= _MOST_QUOTAS else event.quotas[:_MOST_QUOTAS]:
         _learn(group, quota, event, now, free)
     if len(paces) > _MOST_QUOTAS:
         for key in list(paces)[: len(paces) - _MOST_QUOTAS]:
@@ -337,8 +337,7 @@ def _turn_era(group: Group, now: float) -> None:
 
 def _learn(group: Group, quota: Quota, event: Tell, now: float, free: float) -> None:
     """Move the pace of one quota, where there is anything to learn."""
-    name, limit, remaining, reset, announced, unit, scope, *_ = quota
-    reset = max(0.0, reset) if reset else reset
+    name, limit, remaining, reset, announced, unit, scope, _, resolution, _, _ = quota
     if unit == "concurrent-requests":
         if limit is not None:
             group["most"] = max(1.0, limit)
@@ -352,18 +351,20 @@ def _learn(group: Group, quota: Quota, event: Tell, now: float, free: float) -> 
     window = announced if announced and announced > _SHORTEST_WINDOW else _window(group, key, quota, now)
     cost = 1.0 if unit == "requests" else _cost(group, key, remaining)
     accepted, asked = event.refused is None, now - event.seconds
-    running = group["running"] + group["stale"]
+    reset = max(0.0, reset) if reset else reset
+    left = min(limit, remaining) / cost
     if known is None or known["limit"] != limit / cost or known["window"] != window:
-        seen = Seen(asked, limit / cost, window, min(limit, remaining) / cost, reset, quota.resolution)
+        seen = Seen(asked, limit / cost, window, left, reset, resolution)
+        running = group["running"] + group["stale"]
         paces[key] = pacing.first(seen, now, running) if known is None else pacing.renewed(known, seen, now, running)
         return
     pace = paces[key] = known.copy()
-    if accepted and pacing.nothing_new(pace, asked, now):
-        pacing.note(pace, min(limit, remaining) / cost)
+    if accepted and pacing.noted(pace, left, asked, now):
         return
     if not accepted and remaining < cost:
         pacing.refuse(pace)
-    seen = Seen(asked, limit / cost, window, min(limit, remaining) / cost, reset, quota.resolution)
+    seen = Seen(asked, limit / cost, window, left, reset, resolution)
+    running = group["running"] + group["stale"]
     pacing.learn(pace, seen, now, accepted=accepted, free=free, in_flight=running)
 
 
@@ -415,6 +416,8 @@ def _refused(group: Group, refused: Throttled, asked: float) -> float:
 
 
 def _accepted(group: Group, event: Tell, now: float) -> None:
+    if group["paces"] and group["slots"] == math.inf and not group["refusals"]:
+        return
     if group["refusals"]:
         if now - event.seconds < group["paused"]:
             group["counted"] += 1

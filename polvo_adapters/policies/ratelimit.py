@@ -172,7 +172,7 @@ class TokenBucket(RateLimit):
         """Take a token, or note a refusal."""
         grown = min(self.capacity or 1.0, state.tokens + max(0.0, now - state.at) * self.rate)
         if isinstance(event, Tell):
-            return self._pause(state, grown, now + _pause(event)), Admission()
+            return self._paused(state, grown, now + _pause(event)), Admission()
         why = f"rate limit of {self.rate:g} per second"
         if event.ticket >= 0:
             after = max(0, event.ticket - state.paused_from) / self.rate
@@ -181,11 +181,12 @@ class TokenBucket(RateLimit):
         admission = _turn(ready, event, now, why, state.issued)
         if admission.refused:
             return state, admission
-        return state._replace(tokens=grown - 1, at=max(now, state.at), issued=state.issued + 1), admission
+        taken = _Bucket(grown - 1, max(now, state.at), state.issued + 1, state.paused, state.paused_from)
+        return taken, admission
 
-    def _pause(self, state: _Bucket, tokens: float, until: float) -> _Bucket:
+    def _paused(self, state: _Bucket, tokens: float, until: float) -> _Bucket:
         """Begin anew with one token when the pause is over, and those first who wait."""
-        if until <= state.paused:
+        if until <= max(state.paused, state.at):
             return state
         waiting = max(0, math.ceil(-tokens - 1e-9))
         return _Bucket(min(tokens, 1.0 - waiting), until, state.issued, until, state.issued - waiting)
@@ -314,7 +315,9 @@ def _turn(ready: float, event: Ask, now: float, why: str, ticket: int) -> Admiss
 
 def _pause(event: Tell) -> float:
     refused = event.refused
-    return _PAUSE if refused is None or refused.retry_after is None else refused.retry_after
+    if refused is None:
+        return 0.0
+    return _PAUSE if refused.retry_after is None else refused.retry_after
 
 
 @lru_cache(maxsize=4096)

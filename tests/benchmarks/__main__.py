@@ -1,6 +1,6 @@
 """Measures everything and prints it: `python -m tests.benchmarks [--quick] [--json FILE] [--only SECTION]`.
 
-What is measured, how, and why that way: see the modules `overhead`, `loopback`, `imports`, `headers`,
+What is measured, how, and why that way: see the modules `overhead`, `loopback`, `imports`, `admission`, `headers`,
 `pacing` and `crowd`, and `measure` for what they share. A run takes about two minutes; `--quick` takes seconds and
 shows only that everything works. `crowd` takes half an hour, `pacing` a quarter and `hostile` some minutes; they run
 only where they are asked for, or quickly.
@@ -20,6 +20,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from tests.benchmarks.admission import turns
 from tests.benchmarks.crowd import Crowding, crowds
 from tests.benchmarks.headers import Hostility, hostile, reading
 from tests.benchmarks.imports import ImportCost, import_costs
@@ -34,6 +35,7 @@ _SECTIONS: dict[str, tuple[str, Callable[..., list[Any]]]] = {
     "session": ("The stack in a session: Session.get over a no-op adapter", session_level),
     "loopback": ("HTTP over loopback: one kept-alive connection each, server in another process", over_loopback),
     "imports": ("Imports: fresh interpreters, on top of import requests", import_costs),
+    "admission": ("A turn: asking a rate limit, and telling it what came of the request", turns),
     "headers": ("Reading quotas: a response with twelve ordinary headers and some that announce quotas", reading),
     "hostile": ("Hostile headers: what no server should send", hostile),
     "pacing": ("Pacing: a quota that the clients were not told", paces),

@@ -138,7 +138,7 @@ class Account:
     def ask(self) -> tuple[float, Standing]:
         asked = self.now
         if self.pace is not None:
-            pacing.spend(self.pace)
+            self.pace["credit"] = max(0.0, self.pace["credit"] - 1)
         standing = self.limiter.take(asked + self.latency / 2)
         self.taken += standing.allowed
         self.refused += not standing.allowed
@@ -244,7 +244,7 @@ def test_a_request_costs_one_and_debts_are_not_made() -> None:
     pace["credit"] = 1.5
     spent = []
     for _ in range(2):
-        pacing.spend(pace)
+        pace["credit"] = max(0.0, pace["credit"] - 1)
         spent.append(pace["credit"])
     assert spent == [0.5, 0.0]
 

@@ -41,8 +41,8 @@ All is pure: a `Pace` is a dict of numbers, copied by the caller before it is mo
 
 from __future__ import annotations
 
-from polvo_adapters.policies.pacing.credit import earn, ready_at, spend
-from polvo_adapters.policies.pacing.learning import learn, note, nothing_new, refuse
+from polvo_adapters.policies.pacing.credit import earn, ready_at
+from polvo_adapters.policies.pacing.learning import learn, noted, refuse
 from polvo_adapters.policies.pacing.state import NEWCOMER, Pace, Seen, first, renewed, shared
 
 __all__ = [
@@ -52,11 +52,9 @@ __all__ = [
     "earn",
     "first",
     "learn",
-    "note",
-    "nothing_new",
+    "noted",
     "ready_at",
     "refuse",
     "renewed",
     "shared",
-    "spend",
 ]

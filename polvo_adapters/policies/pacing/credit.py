@@ -18,11 +18,6 @@ def earn(pace: Pace, now: float) -> None:
         pace["credit"], pace["credited"] = grown, now
 
 
-def spend(pace: Pace) -> None:
-    """Take one request from the credit."""
-    pace["credit"] = max(0.0, pace["credit"] - 1)
-
-
 def ready_at(pace: Pace, now: float, ahead: float, in_flight: int) -> float:
     """Return when a request may go: `now`, a later time, or infinity where it depends on an answer on its way.
 

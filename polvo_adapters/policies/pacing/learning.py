@@ -43,8 +43,9 @@ def learn(pace: Pace, seen: Seen, now: float, *, accepted: bool, free: float, in
     if slot_at(now, pace["window"]) != pace["slot"]:
         pace["expired"] += _advance(pace, now)
     if seen.asked < pace["at"]:  # it overlapped with the last one, so that which of them came first is not known
-        note(pace, seen.remaining, accepted=accepted)
-        pace["noted"] = now
+        pace["accepted"] += accepted
+        pace["fresh"] += accepted
+        pace["remaining"], pace["noted"] = min(pace["remaining"], seen.remaining), now
         return
     pace["accepted"] += accepted
     pace["fresh"] += accepted
@@ -69,18 +70,16 @@ def learn(pace: Pace, seen: Seen, now: float, *, accepted: bool, free: float, in
     set_free(pace, free, in_flight)
 
 
-def nothing_new(pace: Pace, asked: float, now: float) -> bool:
-    """Tell whether an answer comes so soon after the last that `note` will do."""
+def noted(pace: Pace, remaining: float, asked: float, now: float) -> bool:
+    """Take down an answer that comes so soon after the last that it tells nothing but what remains, if it does."""
     window = pace["window"]
-    return asked < pace["at"] + window * _CLOSE and pace["seen"] > 1 and int(now * SLOTS / window) == pace["slot"]
-
-
-def note(pace: Pace, remaining: float, *, accepted: bool = True) -> None:
-    """Take down an answer that tells nothing but what remains."""
-    pace["accepted"] += accepted
-    pace["fresh"] += accepted
+    if asked >= pace["at"] + window * _CLOSE or pace["seen"] < 2 or int(now * SLOTS / window) != pace["slot"]:
+        return False
+    pace["accepted"] += 1
+    pace["fresh"] += 1
     if remaining < pace["remaining"]:
         pace["remaining"] = remaining
+    return True
 
 
 def refuse(pace: Pace) -> None:
