@@ -354,7 +354,7 @@ def _learn(group: Group, quota: Quota, event: Tell, now: float, free: float) -> 
     reset = max(0.0, reset) if reset else reset
     left = min(limit, remaining) / cost
     if known is None or known["limit"] != limit / cost or known["window"] != window:
-        seen = Seen(asked, limit / cost, window, left, reset, resolution)
+        seen = Seen(asked, limit / cost, window, left, reset, resolution, announced is not None)
         running = group["running"] + group["stale"]
         paces[key] = pacing.first(seen, now, running) if known is None else pacing.renewed(known, seen, now, running)
         return
@@ -363,7 +363,7 @@ def _learn(group: Group, quota: Quota, event: Tell, now: float, free: float) -> 
         return
     if not accepted and remaining < cost:
         pacing.refuse(pace)
-    seen = Seen(asked, limit / cost, window, left, reset, resolution)
+    seen = Seen(asked, limit / cost, window, left, reset, resolution, announced is not None)
     running = group["running"] + group["stale"]
     pacing.learn(pace, seen, now, accepted=accepted, free=free, in_flight=running)
 

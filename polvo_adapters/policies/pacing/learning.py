@@ -26,6 +26,7 @@ _BACK_OFF = 0.8  # of the share, after a rejection that should not have been
 _REMEMBERED = 6.0  # requests of one's own that a share is measured over, at least
 _CLOSE = 1 / 512  # of a window, in which a second answer tells nothing new
 _EVEN, _BLUR = 0.06, 4.0  # of the quota, and requests, that came back without a cause: a sign of an even refill
+_FULL = 1.3  # times the quota, which no replica of a sliding server holds
 _SCARCE = 0.1  # requests per window that a share stands for, at least: nobody gives up for good
 
 
@@ -132,7 +133,7 @@ def _suspect_bucket(pace: Pace) -> None:
     if pace["refills"] == "windows":
         return
     most = _EVEN * pace["limit"] + _BLUR
-    if pace["debt"] < 0.5 - most or (not shared(pace) and sum(pace["log"]) > pace["limit"] + most):
+    if pace["debt"] < 0.5 - most or (not shared(pace) and sum(pace["log"]) > _FULL * pace["limit"] + _BLUR):
         pace["evenness"], pace["debt"] = min(1.0, pace["evenness"] + 0.2), 0.0
     else:
         pace["evenness"] = max(0.0, pace["evenness"] - 0.01)

@@ -21,6 +21,7 @@ _MARGIN = 0.01  # of a window's quota, left at its end, beside the requests that
 _MARGIN_MOST = 0.04  # together never more than this, because it is quota unused
 _RESERVE = 0.002  # of a sliding quota, at least
 _RESERVE_SHARE = 0.002  # more for each e-fold of the share
+_NOISE = 0.2  # of the root of the quota: what clients that know nothing of one another vary by
 _RESERVE_MOST = 0.04  # together never more than this, because it is quota unused
 _SPREAD = 0.39  # standard deviation of the requests of a client that sends about one in a window
 _PRIOR = 5.0  # requests that the first guess of the share weighs
@@ -117,6 +118,7 @@ class Seen(NamedTuple):
         remaining: Requests left.
         reset: Seconds until more, or None.
         coarse: Seconds by which `reset` may be too high, because it was rounded.
+        announced: Whether the server told the window, or it is only the longest time to a reset so far.
     """
 
     asked: float
@@ -125,6 +127,7 @@ class Seen(NamedTuple):
     remaining: float
     reset: float | None
     coarse: float
+    announced: bool = True
 
 
 def first(seen: Seen, now: float, in_flight: int = 0) -> Pace:
@@ -155,7 +158,7 @@ def _unclaimed(seen: Seen, used: float, reset: float) -> float:
 
     What was used before may have been used by one's own last run; it is no reason to begin at a crawl.
     """
-    window = seen.window if seen.window > reset else next((each for each in _USUAL_WINDOWS if each > reset), reset)
+    window = seen.window if seen.announced else next((each for each in _USUAL_WINDOWS if each > reset), reset)
     elapsed = window - reset
     if elapsed <= 0 or seen.remaining <= 0:
         return 0.0
@@ -218,5 +221,5 @@ def reserve(pace: Pace) -> float:
     share, limit = pace["share"], pace["limit"]
     if share > ALONE:
         return 0.5
-    wanted = limit * (_RESERVE + _RESERVE_SHARE * math.log1p(share / 1e-4)) + 2 * _SPREAD * math.sqrt(1 / share)
+    wanted = limit * (_RESERVE + _RESERVE_SHARE * math.log1p(share / 1e-4)) + _NOISE * math.sqrt(limit)
     return max(1.0, min(_RESERVE_MOST * limit, wanted))
