@@ -27,6 +27,7 @@ _REMEMBERED = 6.0  # requests of one's own that a share is measured over, at lea
 _CLOSE = 1 / 512  # of a window, in which a second answer tells nothing new
 _EVEN, _BLUR = 0.06, 4.0  # of the quota, and requests, that came back without a cause: a sign of an even refill
 _FULL = 1.3  # times the quota, which no replica of a sliding server holds
+_LARGE = 0.2  # share from which on all that could be spent is taken for spent
 _SCARCE = 0.1  # requests per window that a share stands for, at least: nobody gives up for good
 
 
@@ -194,10 +195,11 @@ def _doubt(pace: Pace, step: float) -> None:
 def _spent(pace: Pace, seen: Seen, now: float, rolled: int, replicated: float) -> float:
     """Return what all clients took since the last answer."""
     fall = pace["before"] - seen.remaining
+    if pace["refills"] == "bucket" or (pace["refills"] == "sliding" and _LARGE < pace["share"] <= ALONE):
+        # The replica is short of what comes back evenly, which would make a large share larger still.
+        return fall + (now - pace["at"]) * pace["limit"] / pace["window"]
     if pace["refills"] == "sliding":
         return replicated
-    if pace["refills"] == "bucket":
-        return fall + (now - pace["at"]) * pace["limit"] / pace["window"]
     if not rolled:
         return max(fall, pace["accepted"])
     rate = pace["total"] / pace["span"]

@@ -21,6 +21,7 @@ _MARGIN = 0.01  # of a window's quota, left at its end, beside the requests that
 _MARGIN_MOST = 0.04  # together never more than this, because it is quota unused
 _RESERVE = 0.002  # of a sliding quota, at least
 _RESERVE_SHARE = 0.002  # more for each e-fold of the share
+_YIELD = 0.5  # times its share, by which a client slows down more than others where less than the reserve remains
 _NOISE = 0.2  # of the root of the quota: what clients that know nothing of one another vary by
 _RESERVE_MOST = 0.04  # together never more than this, because it is quota unused
 _SPREAD = 0.39  # standard deviation of the requests of a client that sends about one in a window
@@ -213,6 +214,8 @@ def plan(pace: Pace) -> None:
         if step >= nearest:
             lowest = min(lowest, (above - back / 2) / step)
     slope = lowest * SLOTS / window * (1 + pace["integral"])
+    if pace["remaining"] < reserve(pace):
+        slope *= 1 - _YIELD * share
     pace["slope"], pace["until"] = max(slope, 0.05 * rate), pace["at"] + window
 
 
