@@ -299,4 +299,4 @@ def test_one_run_of_the_benchmark(capsys: pytest.CaptureFixture[str]) -> None:
 def test_quick_benchmark_reports_every_row() -> None:
     rows = crowds(quick=True)
     assert len({row.name for row in rows}) == len(rows) == len(STRATEGIES) * (2 + len(EVENTS))
-    assert all(0 < row.goodput < 1.2 for row in rows)
+    assert all(0 < row.goodput <= 2 for row in rows)  # a full bucket is a second quota
