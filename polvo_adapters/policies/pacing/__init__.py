@@ -28,7 +28,8 @@ router's feedback). Every client spends its `share` of what may be spent in tota
 The **share** is one's own part of all that was spent in the last window. Shares measured like that add up to one by
 themselves. To make them equal, the exponent F = 1 + ln(1 / share) / 7 bends the curve, so that its shape tells
 how many are spending: who has a large share aims at a flatter curve, sees the real one below and gives way. On
-sliding servers the reserve grows with the share, which does the same more slowly.
+sliding servers the reserve grows with the share, a large share is measured against all that could be spent, and who
+has one slows down more where little remains, which does the same more slowly.
 
 **Credit** is what one may spend now: it grows by the law and falls by one with every request. Alone, the upper half
 of a quota is credit at once: nobody waits while quota is plentiful.
