@@ -32,7 +32,7 @@ from polvo_adapters.cli import render
 from polvo_adapters.cli.request import _WHAT_HAPPENED, Answer, _headers, _last_failure, _report
 from polvo_adapters.flow import Call, origin
 from polvo_adapters.headers import CERTAIN, LIKELY, Quota, Throttled
-from polvo_adapters.policies.adaptive import Account
+from polvo_adapters.policies.account import Account
 from polvo_adapters.policies.admission import Admission, Ask, Tell
 from polvo_adapters.policies.ratelimit import Adaptive
 

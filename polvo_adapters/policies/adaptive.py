@@ -10,9 +10,6 @@ until its place in the queue should have been reached, but not much longer than 
 answers in between may change everything. A ticket whose thread has died would block the queue: who would go but for
 those ahead, twice, goes past them.
 
-**Leases**: requests under way are counted in the current or the last era, an era being a minute. Those that never
-report back (a killed process) are forgotten with their era.
-
 **Refusals** pause the group until the time that the server names. Beyond that:
 
     kind          quotas known            nothing known
@@ -30,19 +27,18 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import TypeAlias, TypedDict
 
 from polvo_adapters.headers import Quota, Throttled
 from polvo_adapters.policies import pacing
+from polvo_adapters.policies.account import Account, Group, Key, give_back, new_group, turn_era, with_group
 from polvo_adapters.policies.admission import Admission, Ask, Tell
 from polvo_adapters.policies.pacing import Pace, Seen
 
-_ERA = 60.0
 _SCOUTS = 8  # requests at once to a group of which nothing is known: few enough not to break a small quota much
 _LOOK = 1.0  # seconds without looking, at most
 _GLANCE = 0.005  # seconds without looking, at least
 _IDLE = 5.0  # seconds between two answers that count; more is a pause that nobody asked for
-_MOST_ROUTES, _MOST_GROUPS, _MOST_QUOTAS = 256, 32, 16
+_MOST_ROUTES, _MOST_QUOTAS = 256, 16
 _FEWER = 0.7  # of the slots, after a refusal; CUBIC and the AWS SDKs use the same
 _LESS = 0.9  # of the rate that had grown until it was refused
 _A_LITTLE_LESS = 0.95  # of the rate that was accepted
@@ -54,100 +50,6 @@ _NOTED = Admission()
 _STALE = 10.0  # windows without a word about a quota, until it is forgotten
 
 
-Key: TypeAlias = tuple[str, str, str, "float | None"]
-"""Name, scope, unit and window of a quota, as announced."""
-
-
-class Group(TypedDict):
-    """What is known of one bucket or resource of the server.
-
-    Attributes:
-        paces: One for each quota.
-        windows: For windows that are not announced: the longest time to a reset, the next one, the shortest jump.
-        costs: For quotas that do not count requests: what one takes, and what was left last.
-        known: Whether there was an answer.
-        paused: Until when nobody may go.
-        running: Requests under way in this era,
-        stale: and in the last.
-        era: Number of the era.
-        era_began: When it began.
-        head: Ticket whose turn it is.
-        tail: Next ticket.
-        latency: Seconds that an answer takes.
-        slots: Requests that may be under way at once,
-        most: and as the server announced it.
-        rate: Requests per second that were found, or infinity.
-        peak: Rate that it is to grow back to.
-        grown: Seconds of use since the last refusals.
-        due: When the next request may go at that rate.
-        plateau: Seconds of use until the rate is back at `peak`.
-        pressed: Whether the last request had to keep to the rate.
-        refusals: Refusals since the last request that was accepted.
-        refused_at: When the first of them was sent.
-        cycled: Whether there were refusals before.
-        counted: Requests accepted since refusals ended,
-        busy: and the seconds that they took.
-        heard: When the last of them was accepted.
-        began: When the group was new.
-    """
-
-    paces: dict[Key, Pace]
-    windows: dict[Key, tuple[float, float, float]]
-    costs: dict[Key, tuple[float, float]]
-    known: bool
-    paused: float
-    running: int
-    stale: int
-    era: int
-    era_began: float
-    head: int
-    tail: int
-    latency: float
-    slots: float
-    most: float
-    rate: float
-    peak: float
-    grown: float
-    due: float
-    plateau: float
-    refusals: int
-    refused_at: float
-    cycled: bool
-    counted: int
-    busy: float
-    heard: float
-    began: float
-    pressed: bool
-
-
-class Account(TypedDict):
-    """What is known of one origin and credential.
-
-    Attributes:
-        routes: Group of each route.
-        groups: The groups; the one used last is last.
-        last: Group of the last answer.
-    """
-
-    routes: dict[str, str]
-    groups: dict[str, Group]
-    last: str
-
-
-def new_account() -> Account:
-    """Return an account that nothing is known of."""
-    return Account(routes={}, groups={}, last="")
-
-
-def _new_group(now: float) -> Group:
-    return Group(
-        paces={}, windows={}, costs={}, known=False, paused=0.0,
-        running=0, stale=0, era=0, era_began=now, head=0, tail=0, latency=0.0, slots=math.inf, most=math.inf,
-        rate=math.inf, peak=0.0, grown=0.0, due=0.0, plateau=0.0, pressed=False,
-        refusals=0, refused_at=0.0, cycled=False, counted=0, busy=0.0, heard=now, began=now,
-    )  # fmt: skip
-
-
 # --- asking -----------------------------------------------------------------------------------------------------------
 
 
@@ -155,9 +57,8 @@ def ask(account: Account, event: Ask, now: float) -> tuple[Account, Admission]:
     """Give a request its turn, or tell it how long to wait; see `Adaptive.transition`."""
     name = account["routes"].get(event.route, account["last"])
     known = account["groups"].get(name)
-    group = _new_group(now) if known is None else known.copy()
-    if now - group["era_began"] >= _ERA:
-        _turn_era(group, now)
+    group = new_group(now) if known is None else known.copy()
+    turn_era(group, now)
     ticketed = event.ticket >= 0 and event.group == name
     if event.ticket >= 0 and not ticketed:
         account, event = _leave(account, event), event._replace(ticket=-1, tries=0)
@@ -179,7 +80,7 @@ def ask(account: Account, event: Ask, now: float) -> tuple[Account, Admission]:
     if group["rate"] != math.inf:
         group["pressed"] = now < group["due"] + 1 / group["rate"]
         group["due"] = max(group["due"], now) + 1 / group["rate"]
-    return _with(account, name, group), _granted(name, group["era"])
+    return with_group(account, name, group), _granted(name, group["era"])
 
 
 @lru_cache(maxsize=256)
@@ -194,7 +95,7 @@ def _leave(account: Account, event: Ask) -> Account:
         return account
     group = known.copy()
     group["head"] = min(group["tail"], max(group["head"], event.ticket + 1))
-    return _with(account, event.group, group)
+    return with_group(account, event.group, group)
 
 
 def _plenty(group: Group, paces: dict[Key, Pace]) -> bool:
@@ -222,7 +123,9 @@ def _wait(
     if refused:
         if ticket == group["head"] and ticket >= 0:
             group["head"] += 1
-        return _with(account, name, group), Admission(wait=wait, ticket=ticket, group=name, why=why, refused=refused)
+        return with_group(account, name, group), Admission(
+            wait=wait, ticket=ticket, group=name, why=why, refused=refused
+        )
     if ticket < 0:
         ticket = group["tail"]
         group["tail"] += 1
@@ -231,7 +134,7 @@ def _wait(
         wait = max(_LOOK, wait / 2)
     if event.chance is None and any(pacing.shared(pace) for pace in group["paces"].values()):
         wait = spread = wait / 2
-    return _with(account, name, group), Admission(wait, spread, ticket, tries, name, group["era"], why)
+    return with_group(account, name, group), Admission(wait, spread, ticket, tries, name, group["era"], why)
 
 
 def _ready_at(group: Group, now: float, ahead: int, chance: float | None) -> tuple[float, str]:
@@ -275,7 +178,7 @@ def tell(account: Account, event: Tell, now: float, *, free: float) -> tuple[Acc
         group["paused"] = max(group["paused"], now + _refused(group, event.refused, now - event.seconds))
     elif event.status:
         _accepted(group, event, now)
-    account = _with(account, name, group)
+    account = with_group(account, name, group)
     account["last"] = name
     if account["routes"].get(event.route) != name:
         routes = account["routes"] = account["routes"].copy()
@@ -293,13 +196,13 @@ def _group_of(account: Account, event: Tell, now: float) -> tuple[Account, str, 
             name = quota.group
             break
     groups = account["groups"]
-    group = groups[name].copy() if name in groups else _new_group(now)
+    group = groups[name].copy() if name in groups else new_group(now)
     if name == given:
-        _return(group, event, now)
+        give_back(group, event, now)
     elif given in groups:
         giver = groups[given].copy()
-        _return(giver, event, now)
-        account = _with(account, given, giver)
+        give_back(giver, event, now)
+        account = with_group(account, given, giver)
     return account, name, group
 
 
@@ -315,24 +218,6 @@ def _learn_all(group: Group, event: Tell, now: float, free: float) -> None:
     if len(paces) > len(event.quotas):
         for key in [key for key, pace in paces.items() if now - pace["at"] > _STALE * pace["window"]]:
             del paces[key]
-
-
-def _return(group: Group, event: Tell, now: float) -> None:
-    """Take back the lease of the request."""
-    if now - group["era_began"] >= _ERA:
-        _turn_era(group, now)
-    if event.era == group["era"]:
-        group["running"] = max(0, group["running"] - 1)
-    elif event.era == group["era"] - 1:
-        group["stale"] = max(0, group["stale"] - 1)
-
-
-def _turn_era(group: Group, now: float) -> None:
-    eras = int((now - group["era_began"]) / _ERA)
-    group["stale"] = group["running"] if eras == 1 else 0
-    group["running"] = 0
-    group["era"] += eras
-    group["era_began"] += eras * _ERA
 
 
 def _learn(group: Group, quota: Quota, event: Tell, now: float, free: float) -> None:
@@ -452,14 +337,3 @@ def _find_rate(group: Group, now: float) -> None:
         group["plateau"] = max(_PLATEAU, 5 * refused)
     group["cycled"], group["grown"], group["refusals"], group["due"] = True, 0.0, 0, now
     group["counted"], group["busy"], group["heard"] = 0, 0.0, now
-
-
-def _with(account: Account, name: str, group: Group) -> Account:
-    """Return the account with one group replaced, and the one unused for longest gone where there are too many."""
-    groups = account["groups"].copy()
-    if len(groups) > 1:
-        groups.pop(name, None)  # comes back last: the order of a dict is the order of use
-    groups[name] = group
-    if len(groups) > _MOST_GROUPS:
-        del groups[next(iter(groups))]
-    return {"routes": account["routes"], "groups": groups, "last": account["last"]}

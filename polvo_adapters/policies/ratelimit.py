@@ -34,7 +34,8 @@ from polvo_adapters.errors import PolvoError, RateLimitDeadlineExceeded, RateLim
 from polvo_adapters.flow import EXPIRED, REFUSED, Call, Decide, Effect, Event, Flow, Outcome, Proceed, Sleep
 from polvo_adapters.headers import Quota, Throttled
 from polvo_adapters.policies import validate
-from polvo_adapters.policies.adaptive import Account, ask, new_account, tell
+from polvo_adapters.policies.account import Account, new_account
+from polvo_adapters.policies.adaptive import ask, tell
 from polvo_adapters.policies.admission import Admission, Ask, Tell
 
 __all__ = ["Adaptive", "SlidingWindow", "TokenBucket"]
