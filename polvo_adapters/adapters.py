@@ -115,6 +115,7 @@ class PolicyAdapter(HTTPAdapter):
         if self.inner is None and not retries:
             self.max_retries = connections.NO_RETRY
         self._counts = any(getattr(policy, "counts_credentials", False) for policy in self.policies)
+        self._keeps = any(getattr(policy, "keeps_answers", False) for policy in self.policies)
         self._known_pools = connections.KnownPools()
         _adapters.add(self)
 
@@ -149,17 +150,19 @@ class PolicyAdapter(HTTPAdapter):
         started = call_started.get()
         at = clock.now() if started is None else started.at
         credential = credentials.digest(request.headers.items()) if self._counts else ""
-        call = Call(request.method or "", request.url or "", exchange.body, at, None, False, credential)
+        identity = credentials.identity(request.headers.items(), cert) if self._keeps else ""
+        call = Call(request.method or "", request.url or "", exchange.body, at, None, False, credential, identity)
         entries: list[Entry] = []
+        began = clock.now()
         outcome = drive(self._flow(call), exchange, self.store, clock, entries)
-        report = Report(call.method, call.host, entries, outcome.note, outcome.quotas)
+        report = Report(call.method, call.host, entries, outcome.note, outcome.quotas, clock.now() - began)
         if outcome.error is not None:
             exchange.close()
             try:
                 raise explained(outcome.error, report, request)
             finally:
                 del outcome  # or the error, its traceback and this frame would keep each other alive
-        response: requests.Response = outcome.response
+        response: requests.Response = exchange.made(outcome) if outcome.response is None else outcome.response
         response.polvo = report  # type: ignore[attr-defined]
         response.connection = self  # a replay after 401 must pass the policies as well
         return response

@@ -16,7 +16,9 @@ all its state, that does so.
 
 from __future__ import annotations
 
+import contextlib
 import io
+import socket
 import threading
 import weakref
 from collections.abc import Callable, Hashable
@@ -39,6 +41,7 @@ _MOST_KNOWN = 256
 
 class _Current(threading.local):
     deadline: tuple[float, Clock] | None = None
+    sockets: list[Any] | None = None
 
 
 _current = _Current()
@@ -62,6 +65,32 @@ class Within:
 
     def __exit__(self, *_: object) -> None:
         _current.deadline = self._before
+
+
+class Noting:
+    """Notes the sockets on which what is sent on this thread waits for its answer.
+
+    Args:
+        sockets: Where they are noted.
+    """
+
+    __slots__ = ("_sockets",)
+
+    def __init__(self, sockets: list[Any]) -> None:
+        self._sockets = sockets
+
+    def __enter__(self) -> None:
+        _current.sockets = self._sockets
+
+    def __exit__(self, *_: object) -> None:
+        _current.sockets = None
+
+
+def shut(sock: Any) -> None:
+    """End what another thread waits for on a socket; the thread sees the connection close."""
+    with contextlib.suppress(OSError, AttributeError):
+        # Not by the method of a TLS socket, which forgets its state under the hands of the other thread.
+        socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
 
 def watching(adapter: HTTPAdapter, *, retries: bool = True) -> HTTPAdapter:
@@ -218,6 +247,8 @@ class WatchedResponse(HTTPResponse):
 
     def __init__(self, sock: Any, *args: Any, **keywords: Any) -> None:
         super().__init__(sock, *args, **keywords)
+        if _current.sockets is not None:
+            _current.sockets.append(sock)
         if _current.deadline is not None:
             self.fp = io.BufferedReader(_DeadlineReader(self.fp, sock, *_current.deadline))
 

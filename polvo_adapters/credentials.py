@@ -22,6 +22,21 @@ _HEADERS = frozenset(
         "x-access-token",
     }
 )
+_PASSING = frozenset(
+    {
+        "accept-encoding",
+        "connection",
+        "content-length",
+        "date",
+        "host",
+        "idempotency-key",
+        "traceparent",
+        "tracestate",
+        "user-agent",
+        "x-correlation-id",
+        "x-request-id",
+    }
+)
 _SIGNED = ("oauth ", "aws4-", "digest ", "hawk ", "signature ")
 _WHO = re.compile(r'\b(credential|oauth_token|oauth_consumer_key|username|id|keyid)="?([^",/\s]{1,256})', re.IGNORECASE)
 
@@ -39,10 +54,32 @@ def digest(headers: Iterable[tuple[str, str | bytes]]) -> str:
     return _digest(*found) if found else ""
 
 
+def identity(headers: Iterable[tuple[str, str | bytes]], certificate: object = None) -> str:
+    """Return a short name for everything in a request, besides its URL, that its answer may depend on.
+
+    Which header holds a credential is not known for sure, so that all count but those that cannot, and those that
+    differ from one request to the next.
+
+    Args:
+        headers: Names and values of its headers.
+        certificate: The client certificate, as `requests` takes it.
+
+    Returns:
+        Sixteen hexadecimal digits.
+    """
+    found = sorted((name.lower(), _bytes(value)) for name, value in headers if name.lower() not in _PASSING)
+    text = b"\0".join(name.encode("latin-1", "replace") + b":" + value for name, value in found)
+    return blake2b(text + b"\0" + repr(certificate).encode(), digest_size=8).hexdigest()
+
+
 @lru_cache(maxsize=1024)
 def _digest(*values: str | bytes) -> str:
     text = b"\0".join(map(_whose, values))
     return blake2b(text, digest_size=8).hexdigest()
+
+
+def _bytes(value: str | bytes) -> bytes:
+    return value if isinstance(value, bytes) else value.encode("utf-8", "replace")
 
 
 def _whose(value: str | bytes) -> bytes:

@@ -1,7 +1,7 @@
 """What happened to a call, as values.
 
-A driver appends an `Attempt` or a `Wait` for everything that it performs, in order; a `Report` reads that list
-only when somebody looks. Values hold no URL, header, body or exception text, so that they can be printed, logged
+A driver appends an `Attempt`, a `Wait` or a `Change` for everything that it performs, in order; a `Report` reads that
+list only when somebody looks. Values hold no URL, header, body or exception text, so that they can be printed, logged
 and pickled without telling a secret.
 """
 
@@ -17,6 +17,12 @@ if TYPE_CHECKING:
 
 RATE_LIMIT = "rate limit"
 """How the reason of a wait in the queue of a rate limit begins."""
+BULKHEAD = "bulkhead"
+"""How the reason of a wait in the queue of a bulkhead begins."""
+
+
+CANCELLED = "cancelled"
+"""Failure of an attempt that lost its race."""
 
 
 class Attempt(NamedTuple):
@@ -42,6 +48,11 @@ def attempted(outcome: Outcome) -> Attempt:
     return Attempt(outcome.status, "" if failure is None else failure.name, outcome.now - outcome.started)
 
 
+def cancelled(seconds: float) -> Attempt:
+    """Return what is worth keeping of one that lost its race."""
+    return Attempt(0, CANCELLED, seconds)
+
+
 class Wait(NamedTuple):
     """A pause that a policy asked for.
 
@@ -57,7 +68,31 @@ class Wait(NamedTuple):
         return f"waited {self.seconds:.3f} s ({self.why})"
 
 
-Entry: TypeAlias = Union[Attempt, Wait]  # noqa: UP007 - evaluated at import by Python 3.10 tools
+class Change(NamedTuple):
+    """A change that the call brought about in what is shared, such as a circuit that opened.
+
+    Attributes:
+        what: What has changed, such as "circuit https://api.example.com".
+        before: What it was, such as "closed".
+        after: What it is, such as "open".
+        why: The reason, such as "5 failures in a row".
+    """
+
+    what: str
+    before: str
+    after: str
+    why: str
+
+    @property
+    def seconds(self) -> float:
+        """A change takes no time."""
+        return 0.0
+
+    def __str__(self) -> str:
+        return f"{self.what}: {self.before} → {self.after} ({self.why})"
+
+
+Entry: TypeAlias = Union[Attempt, Wait, Change]  # noqa: UP007 - evaluated at import by Python 3.10 tools
 
 
 class Report:
@@ -69,18 +104,29 @@ class Report:
         entries: Everything that was performed, in order.
         note: Why the call ended as it did, or an empty string.
         quotas: What the server said about its quotas, where a rate limit has read it.
+        elapsed: Seconds of the whole call; where it is not given, those of attempts and pauses, one after the other.
+
+    Attributes:
+        elapsed: Seconds of the whole call.
     """
 
-    __slots__ = ("entries", "host", "method", "note", "quotas")
+    __slots__ = ("elapsed", "entries", "host", "method", "note", "quotas")
 
     def __init__(
-        self, method: str, host: str, entries: Sequence[Entry], note: str = "", quotas: Sequence[Quota] = ()
+        self,
+        method: str,
+        host: str,
+        entries: Sequence[Entry],
+        note: str = "",
+        quotas: Sequence[Quota] = (),
+        elapsed: float | None = None,
     ) -> None:
         self.method = method
         self.host = host
         self.entries = entries
         self.note = note
         self.quotas = quotas
+        self.elapsed = sum(entry.seconds for entry in entries) if elapsed is None else elapsed
 
     @property
     def attempts(self) -> list[Attempt]:
@@ -93,19 +139,19 @@ class Report:
         return [entry for entry in self.entries if isinstance(entry, Wait)]
 
     @property
+    def changes(self) -> list[Change]:
+        """What the call changed for others, such as a circuit that it opened."""
+        return [entry for entry in self.entries if isinstance(entry, Change)]
+
+    @property
     def waited(self) -> float:
         """Seconds spent in pauses."""
         return sum(wait.seconds for wait in self.waits)
 
     @property
     def queued(self) -> float:
-        """Seconds of these spent in the queue of a rate limit."""
-        return sum(wait.seconds for wait in self.waits if wait.why.startswith(RATE_LIMIT))
-
-    @property
-    def elapsed(self) -> float:
-        """Seconds of the whole call: attempts and pauses."""
-        return sum(entry.seconds for entry in self.entries)
+        """Seconds of these spent in the queue of a rate limit or of a bulkhead."""
+        return sum(wait.seconds for wait in self.waits if wait.why.startswith((RATE_LIMIT, BULKHEAD)))
 
     def __str__(self) -> str:
         lines = [f"{self.method} {self.host}: {self.summary()}"]

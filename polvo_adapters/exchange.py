@@ -11,6 +11,7 @@ waiting, can a repeat help.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -21,10 +22,12 @@ from urllib3.util import Timeout
 
 from polvo_adapters import connections
 from polvo_adapters.clock import Clock
+from polvo_adapters.drive.sync import Cancelled
+from polvo_adapters.elsewhere import elsewhere
 from polvo_adapters.errors import DeadlineExceeded, ReplayError
 from polvo_adapters.failures import classify
 from polvo_adapters.flow import Body, Outcome, Send, at_deadline
-from polvo_adapters.response import Response
+from polvo_adapters.response import Closing, Response, made
 
 _NO_BODY: tuple[Body, int | None] = ("none", None)
 _AS_IT_IS = (bytes, str, bytearray, memoryview, list, tuple)
@@ -40,7 +43,18 @@ class Exchange:
         clock: Time.
     """
 
-    __slots__ = ("_clock", "_error", "_keywords", "_position", "_request", "_response", "_send", "_sent", "body")
+    __slots__ = (
+        "_clock",
+        "_error",
+        "_keywords",
+        "_open",
+        "_position",
+        "_request",
+        "_response",
+        "_send",
+        "_sent",
+        "body",
+    )
 
     def __init__(
         self,
@@ -55,43 +69,53 @@ class Exchange:
         self._clock = clock
         self._sent = False
         self._response: requests.Response | None = None
+        self._open = False
         self._error: BaseException | None = None
         body = request.body
         self.body, self._position = _NO_BODY if body is None else _body(body)
 
     def send(self, effect: Send) -> Outcome:
         """Make one attempt and return what came of it."""
-        clock, deadline = self._clock, effect.call.deadline
-        started = clock.now()
+        call, clock = effect.call, self._clock
+        started, deadline = clock.now(), call.deadline
         try:
             if self._sent:
                 self._again()
             self._sent = True
+            request = self._request
+            if call.url is not request.url and call.url != request.url:
+                request = elsewhere(request, call)
             if deadline is None:
-                response = self._send(self._request, **self._keywords)
+                response = self._send(request, **self._keywords)
             else:
-                response = self._send_until(deadline, deadline - started)
+                response = self._send_until(request, deadline, deadline - started)
             self._response = response
-            if type(response) is requests.Response:  # a class that somebody else chose stays
-                response.__class__ = Response
-            # The status comes first: to look for a header that is not there costs an exception inside.
-            redirects = response.status_code in REDIRECT_STATI and response.is_redirect
-            whole = not redirects and not self._keywords["stream"]
-            if isinstance(response, Response):
-                response._keep(timedelta(0, clock.now() - started), deadline, clock)
-                if whole:
-                    response._read_body()
-            elif whole:
-                response.content  # noqa: B018 - reads the body, which the response then keeps
+            whole = self._take(response, started, deadline)
         except Exception as error:  # noqa: BLE001 - whatever it is, the flow is told and the caller gets it
             self.close()
             self._error = error
             now = clock.now()
             failure = at_deadline(classify(error), now, deadline)
             return Outcome(error=error, failure=failure, started=started, now=now, wall=clock.wall())
+        self._open = not whole
         body = response.content if whole else None
         now, wall = clock.now(), clock.wall()
         return Outcome(response, response.status_code, response.headers, None, None, started, now, wall, "", body)
+
+    def _take(self, response: requests.Response, started: float, deadline: float | None) -> bool:
+        """Read the body, if that is to be done here, and return whether it is."""
+        if type(response) is requests.Response:  # a class that somebody else chose stays
+            response.__class__ = Response
+        # The status comes first: to look for a header that is not there costs an exception inside.
+        redirects = response.status_code in REDIRECT_STATI and response.is_redirect
+        whole = not redirects and not self._keywords["stream"]
+        if isinstance(response, Response):
+            response._keep(timedelta(0, self._clock.now() - started), deadline, self._clock)
+            if whole:
+                response._read_body()
+        elif whole:
+            response.content  # noqa: B018 - reads the body, which the response then keeps
+        return whole
 
     def discard(self) -> None:
         """Forget the last attempt: its response is closed, its error keeps nothing alive."""
@@ -111,6 +135,40 @@ class Exchange:
         if response is not None:
             response.close()
 
+    def closing(self, action: Callable[[bool, bool], None]) -> bool:
+        """Run an action when the body of the last response is closed, or return False where none is open."""
+        response = self._response
+        if response is None or not self._open or getattr(response.raw, "closed", False):
+            return False
+        if isinstance(response, Response):
+            response._when_closed(action)
+        else:
+            closing = Closing()
+            closing.add(action)
+            response._closing = closing  # type: ignore[attr-defined]  # runs it when nobody has the response any more
+        return True
+
+    def fork(self) -> Fork:
+        """Return one that sends the same request on another thread."""
+        return Fork(self._send, self._request.copy(), self._keywords, self._clock)
+
+    def holds(self, outcome: Outcome) -> bool:
+        """Tell whether the response of an outcome is the one that was received last."""
+        return outcome.response is not None and outcome.response is self._response
+
+    def adopt(self, fork: Exchange) -> None:
+        """Take over the response that a fork received last."""
+        self._response, self._open, fork._response = fork._response, fork._open, None
+
+    def cancel(self) -> None:
+        """Close what there is: this one sends on the thread that calls it."""
+        self.close()
+
+    def made(self, outcome: Outcome) -> requests.Response:
+        """Return a response that no server has sent, for an outcome that has none."""
+        self.close()
+        return made(outcome, self._request)
+
     def _again(self) -> None:
         self.discard()
         if self._position is None:
@@ -121,12 +179,52 @@ class Exchange:
             message = "the body could not be rewound, so that the request was not sent again"
             raise ReplayError(message, request=self._request) from error
 
-    def _send_until(self, deadline: float, left: float) -> requests.Response:
+    def _send_until(self, request: requests.PreparedRequest, deadline: float, left: float) -> requests.Response:
         if left <= 0:
             raise DeadlineExceeded("the deadline is over before the attempt began", request=self._request)
         keywords = {**self._keywords, "timeout": _cut(self._keywords["timeout"], left)}
         with connections.Within(deadline, self._clock):
-            return self._send(self._request, **keywords)
+            return self._send(request, **keywords)
+
+
+class Fork(Exchange):
+    """An exchange that takes part in a race, and can be cancelled from another thread."""
+
+    __slots__ = ("_cancelled", "_lock", "_sockets")
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._cancelled = False
+        self._lock = threading.Lock()
+        self._sockets: list[Any] = []
+
+    def send(self, effect: Send) -> Outcome:
+        """Make one attempt, unless the race is over."""
+        self._check()
+        with connections.Noting(self._sockets):
+            outcome = super().send(effect)
+        with self._lock:
+            self._sockets.clear()  # the connection may serve somebody else from now on
+        self._check()
+        return outcome
+
+    def discard(self) -> None:
+        """Forget the last attempt, and go no further where the race is over."""
+        super().discard()
+        self._check()
+
+    def cancel(self) -> None:
+        """End the attempt that is under way, and close what there is."""
+        with self._lock:
+            self._cancelled = True
+            for sock in self._sockets:
+                connections.shut(sock)
+        self.close()
+
+    def _check(self) -> None:
+        if self._cancelled:
+            self.close()
+            raise Cancelled
 
 
 def _body(body: Any) -> tuple[Body, int | None]:
@@ -136,7 +234,7 @@ def _body(body: Any) -> tuple[Body, int | None]:
     try:
         if not getattr(body, "seekable", lambda: hasattr(body, "seek"))():
             return "once", None
-        return "replayable", body.tell()
+        return "rewindable", body.tell()
     except (AttributeError, OSError, ValueError):
         return "once", None
 

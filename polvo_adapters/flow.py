@@ -8,6 +8,11 @@ performs nothing. It yields an *effect*, and the shell that drives it performs t
     Send(call)              one attempt at the call                         Outcome
     Sleep(low, high, why)   a wait of a random length in [low, high]        the seconds waited, a float
     Decide(events)          the events, put to state machines in a store    their verdicts, a tuple
+    Hold(events)            these, should the call be broken off            nothing
+    Settle(events, broken)  what was held is no longer: these instead,      nothing
+                            when the body of the last answer is closed
+    Park(name, ...)         a wait until the store calls the name           the seconds waited, a float
+    Race(flow)              a flow that runs others at the same time        Outcome
 
 and returns an Outcome at its end. A flow never reads a clock, a random source, the environment or a socket:
 that is why the same flow runs under threads, under asyncio and inside a simulation, and why a test can step it
@@ -26,8 +31,17 @@ except `wall`, which is Unix time and only serves to read dates in headers. An a
 `call.deadline`. The body of a repeated attempt is rewound; a body that can be read once (`body == "once"`) is
 sent once, and a policy that would need it again says so (ReplayError). A flow that sleeps or sends after an
 attempt has given up the response of that attempt: the shell closes it first. Whatever ends the drive (a return,
-Ctrl-C, a cancelled task), the shell closes the flow; a flow therefore never yields in a `finally`, and what must
-be given back is a lease that expires in its store.
+Ctrl-C, a cancelled task), the shell closes the flow; a flow therefore never yields in a `finally`.
+
+**What must be given back** is a lease: a machine grants it until a time, so that it comes back from a process that
+was killed. From a call that was broken off it comes back at once, because the flow has said with Hold what is then
+to be put to the store. Holds nest as policies do, and each ends with a Settle. An answer whose body is still to be
+read is not over, so that Settle waits for its end; where reading it fails, `broken` is put to the store instead.
+
+**Races.** The flow of a Race has two more effects: Start(flow) sets off a flow that runs beside it, with attempts
+of its own, and is answered with its number; Next(seconds) waits for any of them to end and is answered with the
+number and the Outcome, or None when the time is up. The Outcome that it returns is that of one of them. The others
+are cancelled: their responses are closed, and what they hold is put to the store.
 
 **State** that outlives a call lives in a store, as plain numbers moved by pure machines; see
 `polvo_adapters.stores.base`.
@@ -45,7 +59,7 @@ from urllib.parse import urlsplit
 if TYPE_CHECKING:
     from polvo_adapters.headers import Quota
 
-Body: TypeAlias = Literal["none", "replayable", "once"]
+Body: TypeAlias = Literal["none", "replayable", "rewindable", "once"]
 
 _NO_HEADERS: Mapping[str, str] = {}
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -75,6 +89,8 @@ TRUNCATED = Failure("truncated body", sent=True)
 EXPIRED = Failure("deadline", sent=True, timeout=True, transient=False)
 REFUSED = Failure("refused", sent=True, transient=False)
 """A bad URL, a bad certificate, or an error that nobody here knows: the only one that tells nothing of `sent`."""
+BARRED = Failure("not sent", sent=False, transient=False)
+"""A policy did not let it through."""
 
 # A socket may give up a moment before the time it was given; the clock that says so ticks in milliseconds.
 _TICK = 0.01
@@ -96,11 +112,15 @@ class Call(NamedTuple):
     Attributes:
         method: Upper-case HTTP method.
         url: Absolute URL.
-        body: Whether the body can be sent again: "none", "replayable" or "once".
+        body: Whether the body can be sent again: "none", "replayable" (several times at once), "rewindable" (one
+            after the other) or "once".
         started: When the call began, in seconds of the shell's clock.
         deadline: When it must be over, on the same clock, or None.
         idempotent: Whether the user declared it safe to send again, whatever the method.
         credential: A digest of the credential that it carries, or an empty string.
+        identity: A digest of all that its answer may depend on besides the URL, where a policy keeps answers.
+        attempt: How often it was proceeded with, this time included.
+        anonymous: Whether the shell leaves out all that could be a credential.
     """
 
     method: str
@@ -110,10 +130,14 @@ class Call(NamedTuple):
     deadline: float | None = None
     idempotent: bool = False
     credential: str = ""
+    identity: str = ""
+    attempt: int = 1
+    anonymous: bool = False
 
     def until(self, deadline: float) -> Call:
         """Return the call with another deadline; `_replace` takes four times as long."""
-        return Call(self.method, self.url, self.body, self.started, deadline, self.idempotent, self.credential)
+        method, url, body, started, _, idempotent, credential, identity, attempt, anonymous = self
+        return Call(method, url, body, started, deadline, idempotent, credential, identity, attempt, anonymous)
 
     @property
     def origin(self) -> str:
@@ -156,7 +180,8 @@ class Outcome(NamedTuple):
     """What came of an attempt, or of the whole call.
 
     Attributes:
-        response: The shell's own response object, or None.
+        response: The shell's own response object, or None; where there is no error either, the shell makes one of
+            `status`, `headers` and `body`.
         status: Its status, or 0.
         headers: Its headers; names are looked up in lower case.
         error: The exception, or None.
@@ -200,11 +225,49 @@ class Sleep(NamedTuple):
     why: str
 
 
+class Refused(NamedTuple):
+    """A verdict that refuses, and says why.
+
+    Attributes:
+        why: The reason, for a person.
+        retry_after: Seconds after which it may be worth asking again, or None where nobody knows.
+        name: What to park under until then, or an empty string where waiting is of no use.
+    """
+
+    why: str
+    retry_after: float | None = None
+    name: str = ""
+
+
+class Called(NamedTuple):
+    """A verdict that lets those go on who are parked under these names."""
+
+    names: Sequence[str]
+
+
+class Changed(NamedTuple):
+    """A verdict that tells of a change worth telling to people; the shell passes it on to the machine's listeners.
+
+    Attributes:
+        what: What has changed: the key of the state.
+        before: What it was.
+        after: What it is.
+        why: The reason.
+        verdict: The verdict proper.
+    """
+
+    what: str
+    before: str
+    after: str
+    why: str
+    verdict: Any = None
+
+
 class Machine(Protocol):
     """State that outlives a call: a pure, total function over plain values.
 
-    `transition` returns the new state and a verdict. The verdict False refuses: then none of the events that
-    were put to the store together with it leaves a trace.
+    `transition` returns the new state and a verdict. The verdicts False and Refused refuse: then none of the events
+    that were put to the store together with it leaves a trace.
     """
 
     @property
@@ -229,7 +292,54 @@ class Decide(NamedTuple):
     events: Sequence[Event]
 
 
-Effect: TypeAlias = Union[Send, Sleep, Decide]  # noqa: UP007 - evaluated at import by Python 3.10 tools
+class Hold(NamedTuple):
+    """Effect: from now until Settle, owe these events to the store, should the call be broken off. Answer: None."""
+
+    events: Sequence[Event]
+
+
+class Settle(NamedTuple):
+    """Effect: end the last Hold. Answer: None.
+
+    Attributes:
+        events: What to put to the store, at once or when the body of the last answer is closed.
+        broken: What to put to it instead where reading that body fails.
+    """
+
+    events: Sequence[Event]
+    broken: Sequence[Event]
+
+
+class Park(NamedTuple):
+    """Effect: wait until the store calls the name, but not longer than `seconds`. Answer: the seconds waited."""
+
+    name: str
+    seconds: float
+    why: str
+
+
+class Race(NamedTuple):
+    """Effect: run a flow that may yield Start and Next as well. Answer: its Outcome."""
+
+    flow: Flow
+
+
+class Start(NamedTuple):
+    """Effect within a race: set off a flow beside this one. Answer: its number, from 0."""
+
+    flow: Flow
+
+
+class Next(NamedTuple):
+    """Effect within a race: wait until one of its flows ends, no longer than `seconds` unless that is None.
+
+    Answer: a tuple of its number and its Outcome, or None when the time is up, or nothing is left that could end.
+    """
+
+    seconds: float | None
+
+
+Effect: TypeAlias = Union[Send, Sleep, Decide, Hold, Settle, Park, Race, Start, Next]  # noqa: UP007 - evaluated at import by Python 3.10 tools
 Flow: TypeAlias = Generator[Effect, Any, Outcome]
 Proceed: TypeAlias = Callable[[Call], Flow]
 

@@ -2,18 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import io
+from collections.abc import Callable, Iterator
 from datetime import timedelta
+from http.client import responses
 from typing import Any
 
 import requests
+from requests.utils import get_encoding_from_headers
 from urllib3 import HTTPResponse
 
 from polvo_adapters.clock import Clock
 from polvo_adapters.errors import DeadlineExceeded
 from polvo_adapters.events import Report
+from polvo_adapters.flow import Outcome
 
 _PIECE = 65_536
+ON_THE_WIRE = frozenset({"connection", "content-encoding", "content-length", "transfer-encoding"})
+"""Headers that tell how a body was sent, and are wrong about one that was not."""
+
+
+class Closing:
+    """What is to be done once a body is closed, breaks off, or is dropped by everybody."""
+
+    __slots__ = ("_actions",)
+
+    def __init__(self) -> None:
+        self._actions: list[Callable[[bool, bool], None]] = []
+
+    def add(self, action: Callable[[bool, bool], None]) -> None:
+        """Have it done as well; it is told whether reading failed, and whether a finalizer does it."""
+        self._actions.append(action)
+
+    def run(self, broken: bool = False, finalizing: bool = False) -> None:
+        """Do everything, once."""
+        while self._actions:
+            self._actions.pop(0)(broken, finalizing)
+
+    def __del__(self) -> None:
+        self.run(finalizing=True)
 
 
 class Response(requests.Response):
@@ -30,6 +57,7 @@ class Response(requests.Response):
     polvo: Report | None = None
     _session_to_overwrite = False
     _deadline: tuple[float, Clock] | None = None
+    _closing: Closing | None = None
 
     @property
     def elapsed(self) -> timedelta:
@@ -57,6 +85,18 @@ class Response(requests.Response):
         if deadline is not None:
             self._deadline = (deadline, clock)
 
+    def _when_closed(self, action: Callable[[bool, bool], None]) -> None:
+        """Run an action when the body is closed; see `Closing`."""
+        if self._closing is None:
+            self._closing = Closing()
+        self._closing.add(action)
+
+    def close(self) -> None:
+        """Release the connection; see `requests.Response.close`."""
+        super().close()
+        if self._closing is not None:
+            self._closing.run()
+
     def _read_body(self) -> None:
         """Read the whole body, in larger pieces than `requests` does, but never as large as a header may claim."""
         if self._content is False and not self._content_consumed and isinstance(self.raw, HTTPResponse):
@@ -71,7 +111,9 @@ class Response(requests.Response):
             DeadlineExceeded: The time of the call is up.
         """
         chunks = super().iter_content(*args, **keywords)
-        return chunks if self._deadline is None else self._until_deadline(chunks, *self._deadline)
+        if self._deadline is not None:
+            chunks = self._until_deadline(chunks, *self._deadline)
+        return chunks if self._closing is None else _observed(chunks, self._closing)
 
     def _until_deadline(self, chunks: Iterator[Any], deadline: float, clock: Clock) -> Iterator[Any]:
         try:
@@ -82,3 +124,26 @@ class Response(requests.Response):
             host = None if self.polvo is None else self.polvo.host  # without a report, the policy will tell
             message = "the deadline is over and the body is not complete; allow a longer deadline, or ask for less"
             raise DeadlineExceeded(message, request=self.request, response=self, host=host) from error
+
+
+def _observed(chunks: Iterator[Any], closing: Closing) -> Iterator[Any]:
+    try:
+        yield from chunks
+    except Exception:
+        closing.run(broken=True)
+        raise
+    closing.run()
+
+
+def made(outcome: Outcome, request: requests.PreparedRequest) -> Response:
+    """Return a response that no server has sent, of an outcome that a policy made."""
+    response = Response()
+    response.status_code, response.url, response.request = outcome.status, request.url or "", request
+    response.headers.update({name: value for name, value in outcome.headers.items() if name.lower() not in ON_THE_WIRE})
+    response.reason = responses.get(outcome.status, "")
+    response.encoding = get_encoding_from_headers(response.headers)
+    response._content, response._content_consumed = outcome.body or b"", True
+    body = io.BytesIO(response._content)
+    response.raw = HTTPResponse(body, headers=response.headers, status=outcome.status, preload_content=False)
+    response.elapsed = timedelta(0)
+    return response

@@ -12,15 +12,19 @@ Nothing sleeps. Events lie in a heap ordered by time and then by age, so that eq
 from __future__ import annotations
 
 import heapq
+import queue
 import random
+import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple, Protocol, TypeAlias, Union
+from typing import NamedTuple, Protocol, TypeAlias, TypeVar, Union
 
 from polvo_adapters.drive.sim import drive
 from polvo_adapters.events import Entry
 from polvo_adapters.flow import EXPIRED, Call, Failure, Outcome, Proceed, Send, at_deadline
 from polvo_adapters.stores.base import Store
 from polvo_adapters.stores.memory import MemoryStore
+
+T = TypeVar("T")
 
 EPOCH = 1_700_000_000.0
 """Unix time at which virtual time begins, in seconds."""
@@ -56,6 +60,21 @@ class VirtualClock:
     def advance(self, seconds: float) -> None:
         """Move on by that much."""
         self._now += seconds
+
+    def wait(self, event: threading.Event, seconds: float) -> None:
+        """Move on by that much, unless the event is set: nobody else would set it."""
+        if not event.is_set():
+            self.advance(seconds)
+
+    def spawn(self, task: Callable[[], object]) -> None:
+        """Run a task at once."""
+        task()
+
+    def take(self, source: queue.SimpleQueue[T], seconds: float | None) -> T:
+        """Take what is there, or move on by that much; nobody else would put anything in."""
+        if source.empty() and seconds is not None:
+            self.advance(seconds)
+        return source.get_nowait()
 
     def uniform(self, low: float, high: float) -> float:
         """Draw a number evenly from [low, high]."""
@@ -131,6 +150,10 @@ class Timeline:
             when, _, action = heapq.heappop(self._events)
             self.clock.advance(when - self.clock.now())
             action()
+
+    def now(self) -> float:
+        """Seconds since the beginning."""
+        return self.clock.now()
 
     def after(self, seconds: float, action: Callable[[], None]) -> None:
         """Run an action when that much virtual time has passed."""

@@ -11,7 +11,9 @@ The report of a call is in `response.extensions["polvo"]`.
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 try:
     import httpx
@@ -21,6 +23,7 @@ except ImportError as error:  # pragma: no cover - tested in an environment with
 from polvo_adapters import credentials
 from polvo_adapters.clock import SYSTEM, Clock
 from polvo_adapters.drive import aio, sync
+from polvo_adapters.elsewhere import withheld
 from polvo_adapters.errors import DeadlineExceeded
 from polvo_adapters.events import Entry, Report
 from polvo_adapters.explain import explained
@@ -40,9 +43,14 @@ from polvo_adapters.flow import (
     Send,
     at_deadline,
     compose,
+    origin,
 )
+from polvo_adapters.response import ON_THE_WIRE, Closing
 from polvo_adapters.stores.base import Store
 from polvo_adapters.stores.memory import MemoryStore
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 _MEANINGS: tuple[tuple[type[BaseException], Failure], ...] = (
     (DeadlineExceeded, EXPIRED),
@@ -92,34 +100,94 @@ class _Exchange:
         body = response.stream._stream if whole and type(response.stream) is httpx.ByteStream else None
         return Outcome(response, response.status_code, response.headers, None, None, started, now, wall, "", body)
 
-    def within(self, deadline: float | None) -> float | None:
-        """Cut the timeouts of the request to what is left of the deadline, and return that."""
+    def prepared(self, call: Call) -> tuple[httpx.Request, float | None]:
+        """Return the request as the call wants it, within its deadline, and what is left of that."""
         self.reading = False
-        if deadline is None:
-            return None
-        left: float = deadline - self.clock.now()
-        if left <= 0:
-            raise DeadlineExceeded("the deadline is over before the attempt began")
-        timeouts = self.request.extensions.get("timeout", {})
-        names = ("connect", "read", "write", "pool")
-        cut = {name: min(timeouts.get(name) or left, left) for name in names}
-        self.request.extensions = {**self.request.extensions, "timeout": cut}
-        return left
+        request, left = self.request, None
+        if call.url != str(request.url):
+            request = _elsewhere(request, call)
+        if call.deadline is not None:
+            left = call.deadline - self.clock.now()
+            if left <= 0:
+                raise DeadlineExceeded("the deadline is over before the attempt began")
+            timeouts = request.extensions.get("timeout", {})
+            names = ("connect", "read", "write", "pool")
+            cut = {name: min(timeouts.get(name) or left, left) for name in names}
+            request.extensions = {**request.extensions, "timeout": cut}
+        return request, left
+
+    def closing(self, action: Callable[[bool, bool], None]) -> bool:
+        """Run an action when the body of the last response is closed, or return False where none is open."""
+        response = self.response
+        if response is None or not self.stream:
+            return False
+        if not isinstance(response.stream, _Observed):
+            response.stream = _Observed(response.stream)
+        response.stream.closing.add(action)
+        return True
+
+    def fork(self) -> Self:
+        """Return one that sends the same request at the same time."""
+        return type(self)(self.inner, self.request, self.clock, stream=self.stream)
+
+    def holds(self, outcome: Outcome) -> bool:
+        """Tell whether the response of an outcome is the one that was received last."""
+        return outcome.response is not None and outcome.response is self.response
+
+    def adopt(self, fork: _Exchange) -> None:
+        """Take over the response that a fork received last."""
+        self.response, fork.response = fork.response, None
+
+
+class _Observed(httpx.SyncByteStream, httpx.AsyncByteStream):
+    """A body that tells when it is closed, breaks off, or is dropped by everybody."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self.closing = Closing()
+
+    def __iter__(self) -> Iterator[bytes]:
+        with self._watched():
+            yield from self._stream
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        with self._watched():
+            async for chunk in self._stream:
+                yield chunk
+
+    @contextmanager
+    def _watched(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception:
+            self.closing.run(broken=True)
+            raise
+
+    def close(self) -> None:
+        self._stream.close()
+        self.closing.run()
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+        self.closing.run()
 
 
 class _SyncExchange(_Exchange):
+    cancelled = False
+
     def send(self, effect: Send) -> Outcome:
         self.discard()
         started, deadline = self.clock.now(), effect.call.deadline
         try:
-            self.within(deadline)
-            self.response = response = self.inner.handle_request(self.request)
-            response.request = self.request  # which httpx would set above; an error may want it
+            request, _ = self.prepared(effect.call)
+            self.response = response = self.inner.handle_request(request)
+            response.request = request  # which httpx would set above; an error may want it
             if not self.stream:
                 self._read(response, deadline)
         except Exception as error:  # noqa: BLE001 - whatever it is, the flow is told and the caller gets it
             self.discard()
             return self.outcome(started, error, deadline)
+        self.check()
         return self.outcome(started)
 
     def _read(self, response: httpx.Response, deadline: float | None) -> None:
@@ -133,9 +201,22 @@ class _SyncExchange(_Exchange):
         response.stream = httpx.ByteStream(b"".join(chunks))
 
     def discard(self) -> None:
+        self.close()
+        self.check()
+
+    def close(self) -> None:
         response, self.response = self.response, None
         if response is not None:
             response.close()
+
+    def cancel(self) -> None:
+        self.cancelled = True
+        self.close()
+
+    def check(self) -> None:
+        if self.cancelled:
+            self.close()
+            raise sync.Cancelled
 
 
 class _AsyncExchange(_Exchange):
@@ -143,8 +224,8 @@ class _AsyncExchange(_Exchange):
         await self.discard()
         started, deadline = self.clock.now(), effect.call.deadline
         try:
-            left = self.within(deadline)
-            await asyncio.wait_for(self._attempt(), left)
+            request, left = self.prepared(effect.call)
+            await asyncio.wait_for(self._attempt(request), left)
         except asyncio.TimeoutError as cause:
             error = DeadlineExceeded("the deadline is over and the answer is not complete")
             error.__cause__ = cause
@@ -155,9 +236,9 @@ class _AsyncExchange(_Exchange):
             return self.outcome(started, error, deadline)
         return self.outcome(started)
 
-    async def _attempt(self) -> None:
-        self.response = response = await self.inner.handle_async_request(self.request)
-        response.request = self.request  # which httpx would set above; an error may want it
+    async def _attempt(self, request: httpx.Request) -> None:
+        self.response = response = await self.inner.handle_async_request(request)
+        response.request = request  # which httpx would set above; an error may want it
         if self.stream:
             return
         self.reading = True
@@ -171,6 +252,23 @@ class _AsyncExchange(_Exchange):
             await response.aclose()
 
 
+def _elsewhere(request: httpx.Request, call: Call) -> httpx.Request:
+    headers = request.headers.copy()
+    if call.anonymous:
+        for name in withheld(headers.keys()):
+            del headers[name]
+    if origin(call.url) != origin(str(request.url)):
+        headers.pop("host", None)  # httpx puts the new one in
+    stream: Any = request.stream
+    return httpx.Request(request.method, call.url, headers=headers, stream=stream, extensions=request.extensions)
+
+
+def _made(outcome: Outcome, request: httpx.Request) -> httpx.Response:
+    """Return a response that no server has sent, of an outcome that a policy made."""
+    headers = {name: value for name, value in outcome.headers.items() if name.lower() not in ON_THE_WIRE}
+    return httpx.Response(outcome.status, headers=headers, content=outcome.body or b"", request=request)
+
+
 class _Policies:
     """What both transports share: settings, and how a call begins and ends."""
 
@@ -181,27 +279,28 @@ class _Policies:
         self.stream = stream
         self._flow = compose(policies)
         self._counts = any(getattr(policy, "counts_credentials", False) for policy in policies)
+        self._keeps = any(getattr(policy, "keeps_answers", False) for policy in policies)
 
     def _call(self, request: httpx.Request) -> Call:
-        credential = credentials.digest(request.headers.items()) if self._counts else ""
+        headers = request.headers.items()
         return Call(
             request.method,
             str(request.url),
             _body(request),
             self.clock.now(),
-            None,
-            idempotent=False,
-            credential=credential,
+            credential=credentials.digest(headers) if self._counts else "",
+            identity=credentials.identity(headers) if self._keeps else "",
         )
 
-    def _end(self, call: Call, outcome: Outcome, entries: list[Entry]) -> httpx.Response:
-        report = Report(call.method, call.host, entries, outcome.note, outcome.quotas)
+    def _end(self, call: Call, request: httpx.Request, outcome: Outcome, entries: list[Entry]) -> httpx.Response:
+        elapsed = self.clock.now() - call.started
+        report = Report(call.method, call.host, entries, outcome.note, outcome.quotas, elapsed)
         if outcome.error is not None:
             try:
                 raise explained(outcome.error, report)
             finally:
                 del outcome
-        response: httpx.Response = outcome.response
+        response: httpx.Response = _made(outcome, request) if outcome.response is None else outcome.response
         response.extensions["polvo"] = report
         return response
 
@@ -235,7 +334,7 @@ class PolicyTransport(_Policies, httpx.BaseTransport):
         call, entries = self._call(request), list[Entry]()
         exchange = _SyncExchange(self.inner, request, self.clock, stream=self.stream)
         outcome = sync.drive(self._flow(call), exchange, self.store, self.clock, entries)
-        return self._end(call, outcome, entries)
+        return self._end(call, request, outcome, entries)
 
     def close(self) -> None:
         """Close the transport below."""
@@ -262,7 +361,7 @@ class AsyncPolicyTransport(_Policies, httpx.AsyncBaseTransport):
         call, entries = self._call(request), list[Entry]()
         exchange = _AsyncExchange(self.inner, request, self.clock, stream=self.stream)
         outcome = await aio.drive(self._flow(call), exchange, self.store, self.clock, entries)
-        return self._end(call, outcome, entries)
+        return self._end(call, request, outcome, entries)
 
     async def aclose(self) -> None:
         """Close the transport below."""

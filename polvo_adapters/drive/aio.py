@@ -5,10 +5,26 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, cast
 
-from polvo_adapters.events import Entry, Wait, attempted
-from polvo_adapters.flow import Decide, Flow, Outcome, Send, Sleep
+from polvo_adapters.drive.deciding import break_off, decide, settle
+from polvo_adapters.events import Entry, Wait, attempted, cancelled
+from polvo_adapters.flow import (
+    Decide,
+    Effect,
+    Event,
+    Flow,
+    Hold,
+    Next,
+    Outcome,
+    Park,
+    Race,
+    Send,
+    Settle,
+    Sleep,
+    Start,
+)
 from polvo_adapters.stores.base import Store
 
 
@@ -24,6 +40,9 @@ class AsyncClock(Protocol):
     async def sleep(self, seconds: float) -> None:
         """Wait, and let others run."""
 
+    async def wait(self, event: asyncio.Event, seconds: float) -> None:
+        """Wait until the event is set, but not longer than that."""
+
     def uniform(self, low: float, high: float) -> float:
         """Draw a number evenly from [low, high]."""
 
@@ -36,12 +55,18 @@ class AsyncSystemClock:
     sleep = staticmethod(asyncio.sleep)
     uniform = staticmethod(random.uniform)
 
+    @staticmethod
+    async def wait(event: asyncio.Event, seconds: float) -> None:
+        """Wait until the event is set, but not longer than that."""
+        await asyncio.wait([waiting := asyncio.ensure_future(event.wait())], timeout=seconds)
+        waiting.cancel()
+
 
 ASYNC_SYSTEM = AsyncSystemClock()
 
 
 class AsyncTransport(Protocol):
-    """Makes the attempts of one call."""
+    """Makes the attempts of one call; as `polvo_adapters.drive.sync.Transport`."""
 
     async def send(self, effect: Send) -> Outcome:
         """Make one attempt; what the transport raises comes back inside the outcome."""
@@ -49,12 +74,25 @@ class AsyncTransport(Protocol):
     async def discard(self) -> None:
         """Close the response of the last attempt: the flow has given it up."""
 
+    def closing(self, action: Callable[[bool, bool], None]) -> bool:
+        """Run an action when the body of the last response is closed; see `polvo_adapters.drive.deciding`."""
+
+    def fork(self) -> AsyncTransport:
+        """Return one for attempts at the same call in another task."""
+
+    def holds(self, outcome: Outcome) -> bool:
+        """Tell whether the response of an outcome is the one that this transport got last."""
+
+    def adopt(self, fork: Any) -> None:
+        """Take over the response that a fork got last."""
+
 
 async def drive(
     flow: Flow, transport: AsyncTransport, store: Store, clock: AsyncClock, entries: list[Entry]
 ) -> Outcome:
     """Carry out a flow to its end; as `polvo_adapters.drive.sync.drive`, without blocking the loop."""
     answer: Any = None
+    held: list[Sequence[Event]] = []
     try:
         while True:
             effect = flow.send(answer)
@@ -62,14 +100,125 @@ async def drive(
                 answer = await transport.send(effect)
                 entries.append(attempted(answer))
             elif type(effect) is Decide:
-                answer = store.decide(effect.events)
-            elif type(effect) is Sleep:
-                await transport.discard()
-                answer = clock.uniform(effect.low, effect.high)
-                await clock.sleep(answer)
-                entries.append(Wait(answer, effect.why))
+                answer = decide(store, effect.events, entries)
+            elif type(effect) is Hold:
+                held.append(effect.events)
+                answer = None
+            elif type(effect) is Settle:
+                held.pop()
+                settle(store, effect, transport, entries)
+                answer = None
+            else:
+                answer = await _seldom(effect, transport, store, clock, entries)
     except StopIteration as end:
         return cast("Outcome", end.value)
     finally:
         flow.close()
+        if held:
+            break_off(store, held)
         answer = None  # or this frame, the error in an outcome and its traceback would keep each other alive
+
+
+async def _seldom(
+    effect: Effect, transport: AsyncTransport, store: Store, clock: AsyncClock, entries: list[Entry]
+) -> Any:
+    """Perform what most calls do without."""
+    if type(effect) is Sleep:
+        await transport.discard()
+        seconds = clock.uniform(effect.low, effect.high)
+        await clock.sleep(seconds)
+        entries.append(Wait(seconds, effect.why))
+        return seconds
+    if type(effect) is Park:
+        await transport.discard()
+        seconds = await _park(effect, store, clock)
+        entries.append(Wait(seconds, effect.why))
+        return seconds
+    if type(effect) is Race:
+        await transport.discard()
+        return await _Contest(transport, store, clock, entries).run(effect.flow)
+    raise TypeError(f"{effect!r} is no effect, or one of races only")
+
+
+async def _park(effect: Park, store: Store, clock: AsyncClock) -> float:
+    began, called = clock.now(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+    if store.park(effect.name, lambda: _call(loop, called)):
+        try:
+            await clock.wait(called, effect.seconds)
+        finally:
+            store.unpark(effect.name)
+    return clock.now() - began
+
+
+def _call(loop: asyncio.AbstractEventLoop, called: asyncio.Event) -> None:
+    """Set an event of a loop from any thread; a loop that is closed waits for nothing."""
+    if not loop.is_closed():
+        loop.call_soon_threadsafe(called.set)
+
+
+class _Contest:
+    """A race: each flow is driven in a task of its own, and the losers are cancelled."""
+
+    def __init__(self, transport: AsyncTransport, store: Store, clock: AsyncClock, entries: list[Entry]) -> None:
+        self._transport, self._store, self._clock, self._entries = transport, store, clock, entries
+        self._tasks: dict[asyncio.Task[Outcome], int] = {}
+        self._forks: list[tuple[AsyncTransport, float, list[Entry]]] = []
+
+    async def run(self, flow: Flow) -> Outcome:
+        """Carry out the flow of the race."""
+        answer: Any = None
+        try:
+            while True:
+                effect = flow.send(answer)
+                if type(effect) is Start:
+                    answer = self._start(effect.flow)
+                elif type(effect) is Next:
+                    answer = await self._next(effect)
+                elif type(effect) is Decide:
+                    answer = decide(self._store, effect.events, self._entries)
+                else:
+                    raise TypeError(f"{effect!r} is no effect of a race")
+        except StopIteration as end:
+            outcome = cast("Outcome", end.value)
+            self._keep(outcome)
+            return outcome
+        finally:
+            flow.close()
+            await self._cancel()
+            answer = None
+
+    def _start(self, flow: Flow) -> int:
+        fork, entries = self._transport.fork(), list[Entry]()
+        number = len(self._forks)
+        self._forks.append((fork, self._clock.now(), entries))
+        task = asyncio.ensure_future(drive(flow, fork, self._store, self._clock, entries))
+        self._tasks[task] = number
+        return number
+
+    async def _next(self, effect: Next) -> tuple[int, Outcome] | None:
+        if not self._tasks:
+            return None
+        done, _ = await asyncio.wait(self._tasks, timeout=effect.seconds, return_when=asyncio.FIRST_COMPLETED)
+        if not done:
+            return None
+        task = min(done, key=self._tasks.__getitem__)
+        number = self._tasks.pop(task)
+        self._entries += self._forks[number][2]
+        return number, task.result()
+
+    def _keep(self, outcome: Outcome) -> None:
+        for number, (fork, _, _) in enumerate(self._forks):
+            if number not in self._tasks.values() and fork.holds(outcome):
+                self._transport.adopt(fork)
+                return
+
+    async def _cancel(self) -> None:
+        for task, number in self._tasks.items():
+            task.cancel()
+            _, began, entries = self._forks[number]
+            self._entries += [*entries, cancelled(self._clock.now() - began)]
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        for fork, _, _ in self._forks:
+            await fork.discard()

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, cast
 
 from polvo_adapters.clock import Clock
+from polvo_adapters.drive.deciding import break_off, decide, settle
 from polvo_adapters.events import Entry, Wait, attempted
-from polvo_adapters.flow import Decide, Flow, Outcome, Send, Sleep
+from polvo_adapters.flow import Decide, Effect, Event, Flow, Hold, Outcome, Park, Race, Send, Settle, Sleep
 from polvo_adapters.stores.base import Store
+
+
+class Cancelled(BaseException):
+    """Ends the drive of a flow that has lost its race; no policy and no caller ever sees it."""
 
 
 class Transport(Protocol):
@@ -18,6 +25,21 @@ class Transport(Protocol):
 
     def discard(self) -> None:
         """Close the response of the last attempt: the flow has given it up."""
+
+    def closing(self, action: Callable[[bool, bool], None]) -> bool:
+        """Run an action when the body of the last response is closed; see `polvo_adapters.drive.deciding`."""
+
+    def fork(self) -> Transport:
+        """Return one for attempts at the same call on another thread."""
+
+    def holds(self, outcome: Outcome) -> bool:
+        """Tell whether the response of an outcome is the one that this transport got last."""
+
+    def adopt(self, fork: Any) -> None:
+        """Take over the response that a fork got last."""
+
+    def cancel(self) -> None:
+        """From any thread: let attempts end as soon as they can, and close what they come to."""
 
 
 def drive(flow: Flow, transport: Transport, store: Store, clock: Clock, entries: list[Entry]) -> Outcome:
@@ -34,6 +56,7 @@ def drive(flow: Flow, transport: Transport, store: Store, clock: Clock, entries:
         How the call ended.
     """
     answer: Any = None
+    held: list[Sequence[Event]] = []
     try:
         while True:
             effect = flow.send(answer)
@@ -41,14 +64,51 @@ def drive(flow: Flow, transport: Transport, store: Store, clock: Clock, entries:
                 answer = transport.send(effect)
                 entries.append(attempted(answer))
             elif type(effect) is Decide:
-                answer = store.decide(effect.events)
-            elif type(effect) is Sleep:
-                transport.discard()
-                answer = clock.uniform(effect.low, effect.high)
-                clock.sleep(answer)
-                entries.append(Wait(answer, effect.why))
+                answer = decide(store, effect.events, entries)
+            elif type(effect) is Hold:
+                held.append(effect.events)
+                answer = None
+            elif type(effect) is Settle:
+                held.pop()
+                settle(store, effect, transport, entries)
+                answer = None
+            else:
+                answer = _seldom(effect, transport, store, clock, entries)
     except StopIteration as end:
         return cast("Outcome", end.value)
     finally:
         flow.close()
+        if held:
+            break_off(store, held)
         answer = None  # or this frame, the error in an outcome and its traceback would keep each other alive
+
+
+def _seldom(effect: Effect, transport: Transport, store: Store, clock: Clock, entries: list[Entry]) -> Any:
+    """Perform what most calls do without."""
+    if type(effect) is Sleep:
+        transport.discard()
+        seconds = clock.uniform(effect.low, effect.high)
+        clock.sleep(seconds)
+        entries.append(Wait(seconds, effect.why))
+        return seconds
+    if type(effect) is Park:
+        transport.discard()
+        seconds = _park(effect, store, clock)
+        entries.append(Wait(seconds, effect.why))
+        return seconds
+    if type(effect) is Race:
+        from polvo_adapters.drive.threads import race
+
+        transport.discard()
+        return race(effect.flow, transport, store, clock, entries)
+    raise TypeError(f"{effect!r} is no effect, or one of races only")
+
+
+def _park(effect: Park, store: Store, clock: Clock) -> float:
+    began, called = clock.now(), threading.Event()
+    if store.park(effect.name, called.set):
+        try:
+            clock.wait(called, effect.seconds)
+        finally:
+            store.unpark(effect.name)
+    return clock.now() - began

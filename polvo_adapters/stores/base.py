@@ -4,11 +4,15 @@ A store keeps one plain state per key and moves it by the machine that comes wit
 of events atomically: no other decision sees a part of it, and where one verdict is False none of the batch leaves
 a trace. The store supplies `now`, so that everybody who shares it shares a clock. It forgets the keys that were
 not used for longest, so that it stays bounded.
+
+Who waits for something that others give back parks under a name, and is called when a verdict says so. A store that
+cannot call anybody who uses it from elsewhere lets them find out by themselves: nobody parks for longer than a second
+without asking again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from polvo_adapters.flow import Event
@@ -27,3 +31,12 @@ class Store(Protocol):
         Returns:
             The verdicts, in the order of the events. If any is False, no state has changed.
         """
+
+    def later(self, events: Sequence[Event]) -> None:
+        """Put events to their machines at some time before the next decision, and take no lock: for finalizers."""
+
+    def park(self, name: str, wake: Callable[[], None]) -> bool:
+        """Run `wake`, from any thread, when the name is called; return False where it was called already."""
+
+    def unpark(self, name: str) -> None:
+        """Forget who is parked under a name."""

@@ -10,10 +10,13 @@ import os
 import threading
 import time
 import weakref
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from polvo_adapters.flow import Event, Machine
+from polvo_adapters.flow import Called, Event, Machine, Refused
+
+_MOST_CALLED = 1024  # names; who was called and did not park has given up long ago
 
 _stores: weakref.WeakSet[MemoryStore] = weakref.WeakSet()
 
@@ -35,13 +38,41 @@ class MemoryStore:
         self._max_keys = max_keys
         self._now = now
         self._states: dict[str, Any] = {}
+        self._later: deque[Sequence[Event]] = deque()
+        self._parked: dict[str, Callable[[], None]] = {}
+        self._called: dict[str, None] = {}
         self._lock = threading.Lock()
         _stores.add(self)
 
     def decide(self, events: Sequence[Event]) -> tuple[Any, ...]:
         """Put events to their machines, all or nothing; see `Store.decide`."""
+        while self._later:
+            self._decide(self._later.popleft())
+        return self._decide(events)
+
+    def later(self, events: Sequence[Event]) -> None:
+        """Put events to their machines before the next decision; see `Store.later`."""
+        self._later.append(events)
+
+    def park(self, name: str, wake: Callable[[], None]) -> bool:
+        """Run `wake` when the name is called; see `Store.park`."""
+        with self._lock:
+            if name in self._called:
+                del self._called[name]
+                return False
+            self._parked[name] = wake
+            return True
+
+    def unpark(self, name: str) -> None:
+        """Forget who is parked under a name; see `Store.unpark`."""
+        with self._lock:
+            self._parked.pop(name, None)
+            self._called.pop(name, None)
+
+    def _decide(self, events: Sequence[Event]) -> tuple[Any, ...]:
         if len(events) == 1:
             return self._decide_one(*events[0])
+        called: list[Callable[[], None]] = []
         with self._lock:
             now, states = self._now(), self._states
             moved: dict[str, Any] = {}
@@ -56,22 +87,43 @@ class MemoryStore:
                     state = machine.initial
                 moved[key], verdict = machine.transition(state, event, now)
                 verdicts.append(verdict)
-                if verdict is False:
+                if verdict is False or type(verdict) is Refused:
                     refused = True
             if not refused:
                 for key, state in moved.items():
                     self._keep(key, state)
-            return tuple(verdicts)
+                called = [wake for verdict in verdicts if type(verdict) is Called for wake in self._call(verdict.names)]
+        for wake in called:
+            wake()
+        return tuple(verdicts)
 
     def _decide_one(self, machine: Machine, key: str, event: Any) -> tuple[Any, ...]:
         """Decide the batch of one event that nearly every batch is."""
+        called: list[Callable[[], None]] | None = None
         with self._lock:
             states = self._states
             before = states[key] if key in states else machine.initial  # noqa: SIM401 - which may be computed
             state, verdict = machine.transition(before, event, self._now())
-            if verdict is not False:
+            if verdict is not False and type(verdict) is not Refused:
                 self._keep(key, state)
-            return (verdict,)
+                if type(verdict) is Called:
+                    called = self._call(verdict.names)
+        for wake in called or ():
+            wake()
+        return (verdict,)
+
+    def _call(self, names: Sequence[str]) -> list[Callable[[], None]]:
+        """Return how to wake those who are parked, and remember the names of those who are about to."""
+        found = []
+        for name in names:
+            wake = self._parked.pop(name, None)
+            if wake is not None:
+                found.append(wake)
+                continue
+            self._called[name] = None
+            if len(self._called) > _MOST_CALLED:
+                del self._called[next(iter(self._called))]
+        return found
 
     def _keep(self, key: str, state: Any) -> None:
         states = self._states
@@ -90,6 +142,7 @@ class MemoryStore:
 def _after_fork_in_child() -> None:
     for store in _stores:
         store._lock = threading.Lock()
+        store._parked.clear()
 
 
 if hasattr(os, "register_at_fork"):

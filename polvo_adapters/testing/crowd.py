@@ -300,6 +300,7 @@ class _Member:
         self, number: int, client: Client, stack: Proceed, server: Limited, timeline: Timeline, book: _Book
     ) -> None:
         self.store: Store = MemoryStore(now=timeline.clock.now)
+        self.now = timeline.now
         self.after = timeline.after
         self.uniform = timeline.uniform
         self._number, self._client = number, client

@@ -1,0 +1,144 @@
+"""Races of the synchronous world: each flow is driven on a thread of its own, the race on the caller's.
+
+A thread that is blocked in a socket cannot be stopped. The loser of a race is told to end, its connection is shut
+where the transport knows it, and it closes whatever it still comes to; nobody waits for it.
+
+Threads are kept for the next race, as daemons: a loser that hangs must not keep the process from ending.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable
+from contextvars import copy_context
+from functools import partial
+from typing import Any, NamedTuple, cast
+
+from polvo_adapters.clock import Clock
+from polvo_adapters.drive.deciding import decide
+from polvo_adapters.drive.sync import Cancelled, Transport, drive
+from polvo_adapters.events import Entry, cancelled
+from polvo_adapters.flow import Decide, Flow, Next, Outcome, Start
+from polvo_adapters.stores.base import Store
+
+_IDLE_SECONDS = 10.0
+
+
+class _Ended(NamedTuple):
+    number: int
+    outcome: Outcome | None
+    error: BaseException | None = None
+
+
+class _Branch:
+    """A flow that is driven on another thread."""
+
+    def __init__(self, number: int, flow: Flow, transport: Transport, began: float) -> None:
+        self.number, self.transport, self.began = number, transport, began
+        self.entries: list[Entry] = []
+        self.ended = False
+        self._flow: Flow | None = flow
+
+    def run(self, store: Store, clock: Clock, ended: queue.SimpleQueue[_Ended]) -> None:
+        """Drive it, and put how it ended into the queue."""
+        flow, self._flow = cast("Flow", self._flow), None
+        try:
+            ended.put(_Ended(self.number, drive(flow, self.transport, store, clock, self.entries)))
+        except Cancelled:
+            pass
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the caller's thread raises it
+            ended.put(_Ended(self.number, None, error))
+
+
+def race(flow: Flow, transport: Transport, store: Store, clock: Clock, entries: list[Entry]) -> Outcome:
+    """Carry out the flow of a race; arguments and result as for `polvo_adapters.drive.sync.drive`."""
+    ended: queue.SimpleQueue[_Ended] = queue.SimpleQueue()
+    branches: list[_Branch] = []
+    answer: Any = None
+    try:
+        while True:
+            effect = flow.send(answer)
+            if type(effect) is Start:
+                branch = _Branch(len(branches), effect.flow, transport.fork(), clock.now())
+                branches.append(branch)
+                clock.spawn(partial(copy_context().run, branch.run, store, clock, ended))
+                answer = branch.number
+            elif type(effect) is Next:
+                answer = _next(effect, branches, clock, ended, entries)
+            elif type(effect) is Decide:
+                answer = decide(store, effect.events, entries)
+            else:
+                raise TypeError(f"{effect!r} is no effect of a race")
+    except StopIteration as end:
+        outcome = cast("Outcome", end.value)
+        for branch in branches:
+            if branch.ended and branch.transport.holds(outcome):
+                branches.remove(branch)
+                transport.adopt(branch.transport)
+                break
+        return outcome
+    finally:
+        flow.close()
+        for branch in branches:
+            branch.transport.cancel()
+            if not branch.ended:
+                entries += [*branch.entries, cancelled(clock.now() - branch.began)]
+        answer = None
+
+
+def _next(
+    effect: Next, branches: list[_Branch], clock: Clock, ended: queue.SimpleQueue[_Ended], entries: list[Entry]
+) -> tuple[int, Outcome] | None:
+    if all(branch.ended for branch in branches):
+        return None
+    try:
+        number, outcome, error = clock.take(ended, effect.seconds)
+    except queue.Empty:
+        return None
+    branches[number].ended = True
+    entries += branches[number].entries
+    if outcome is None:
+        raise cast("BaseException", error)
+    return number, outcome
+
+
+class Workers:
+    """Threads that run what they are given, and are kept for a while."""
+
+    def __init__(self) -> None:
+        self._idle: deque[queue.SimpleQueue[Callable[[], object]]] = deque()
+
+    def run(self, task: Callable[[], object]) -> None:
+        """Run a task on a thread of its own."""
+        try:
+            self._idle.pop().put(task)
+        except IndexError:
+            tasks: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
+            tasks.put(task)
+            threading.Thread(target=self._work, args=(tasks,), name="polvo-race", daemon=True).start()
+
+    def forget(self) -> None:
+        """Forget all threads: after a fork there are none."""
+        self._idle.clear()
+
+    def _work(self, tasks: queue.SimpleQueue[Callable[[], object]]) -> None:
+        while True:
+            try:
+                tasks.get(timeout=_IDLE_SECONDS)()
+            except queue.Empty:
+                try:
+                    self._idle.remove(tasks)
+                except ValueError:
+                    continue  # a task is on its way
+                return
+            self._idle.append(tasks)
+
+
+WORKERS = Workers()
+"""The threads of all races of this process."""
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=WORKERS.forget)
