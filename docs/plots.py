@@ -1,14 +1,16 @@
 """Draws the pictures of the documentation anew: `python docs/plots.py`, with the extra `plots` installed.
 
-Each picture is a run of the crowd benchmark, from the same seed, and a picture of the same run is the same file, byte
-for byte: what changes here has changed in the library. The pictures are kept with the documentation, so that nobody
-needs to simulate, or to have matplotlib, who only wants to read it.
+Each picture shows runs of the benchmarks `crowd` and `overload`, from the same seed, and a picture of the same run is
+the same file, byte for byte: what changes here has changed in the library. The pictures are kept with the
+documentation, so that nobody needs to simulate, or to have matplotlib, who only wants to read it. Names of pictures
+on the command line draw only these: `python docs/plots.py overload-load`.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 from itertools import product
 from pathlib import Path
 
@@ -17,6 +19,7 @@ import matplotlib as mpl
 mpl.use("svg")
 
 from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
@@ -25,6 +28,8 @@ sys.path.insert(0, str(ROOT))
 
 # What follows lies beside this directory, and need not be installed.
 from polvo_adapters.testing.crowd import Client  # noqa: E402
+from polvo_adapters.testing.overload import Grain  # noqa: E402
+from tests.benchmarks import overload  # noqa: E402
 from tests.benchmarks.crowd import POPULATIONS, UNSETTLED_WINDOWS, Setting, clients, simulate  # noqa: E402
 
 STATIC = ROOT / "docs" / "_static"
@@ -37,6 +42,13 @@ STRATEGIES = {
     "adaptive": ("Adaptive", "#00798c"),
 }
 KINDS = {"fixed": "o", "aligned": "s", "sliding": "^", "counter": "v", "gcra": "D"}
+OVERLOAD_STRATEGIES = {
+    "none": ("no retries", "#b0b7bd"),
+    "urllib3": ("urllib3, Retry(3)", "#d1495b"),
+    "tenacity": ("tenacity, five attempts", "#edae49"),
+    "ours": ("polvo_adapters", "#00798c"),
+}
+OUTAGE = overload.Setting(kind="metastable", clients=1000, end=130.0)
 EIGHT = Setting(clients=8, threads=4, limit=200, window=4.0, windows=12)
 
 
@@ -101,15 +113,64 @@ def newcomer() -> Figure:
     return figure
 
 
+@lru_cache
+def _overload(strategy: str) -> Sequence[Grain]:
+    """Simulate a thousand clients and a server that has a tenth of its capacity for a while; second by second."""
+    result = overload.simulate(OUTAGE, strategy)
+    return [result.over(second, second + 1) for second in range(int(OUTAGE.end))]
+
+
+def load() -> Figure:
+    """Requests at the server."""
+    figure, all_axes = plt.subplots(2, 2, figsize=(7.5, 4.5), sharex=True, sharey=True)
+    for axes, (strategy, (name, color)) in zip(all_axes.flat, OVERLOAD_STRATEGIES.items(), strict=True):
+        requests = [grain.requests for grain in _overload(strategy)]
+        _outage(axes)
+        axes.stairs(requests, range(len(requests) + 1), fill=True, color=color)
+        axes.axhline(OUTAGE.rate / overload.LOAD, color="black", linewidth=0.6, linestyle="--", label="capacity")
+        axes.set_title(name, loc="left", fontsize="medium")
+    all_axes[0, 0].legend(loc="upper right", frameon=False)
+    all_axes[0, 0].set_xlim(0, OUTAGE.end)
+    for axes in all_axes[1]:
+        axes.set_xlabel("seconds")
+    for axes in all_axes[:, 0]:
+        axes.set_ylabel("requests per second")
+    figure.tight_layout()
+    return figure
+
+
+def served() -> Figure:
+    """The part of the calls that is served, in the same runs."""
+    figure, axes = plt.subplots(figsize=(7.5, 3))
+    _outage(axes)
+    for strategy, (name, color) in OVERLOAD_STRATEGIES.items():
+        parts = [grain.served_part for grain in _overload(strategy)]
+        dashes = "--" if strategy == "tenacity" else "-"  # it lies upon another at zero
+        axes.stairs(parts, range(len(parts) + 1), baseline=None, color=color, label=name, linewidth=1.6, ls=dashes)
+    axes.set_xlim(0, OUTAGE.end)
+    axes.set_ylim(-0.03, 1.03)
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.set_xlabel("seconds")
+    axes.set_ylabel("calls served")
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=4, frameon=False, columnspacing=1.2)
+    return figure
+
+
+def _outage(axes: Axes) -> None:
+    axes.axvspan(OUTAGE.begin, OUTAGE.back, color="#eeeeee", linewidth=0)
+
+
 PICTURES: dict[str, Callable[[], Figure]] = {
     "ratelimit-resets": resets,
     "ratelimit-strategies": strategies,
     "ratelimit-newcomer": newcomer,
+    "overload-load": load,
+    "overload-served": served,
 }
 
 
-def main() -> None:
-    """Draw all of them."""
+def main(names: Sequence[str] = ()) -> None:
+    """Draw all of them, or those with these names."""
     plt.rcParams.update(
         {
             "svg.hashsalt": "polvo",
@@ -120,8 +181,8 @@ def main() -> None:
         }
     )
     STATIC.mkdir(exist_ok=True)
-    for name, draw in PICTURES.items():
-        figure = draw()
+    for name in names or PICTURES:
+        figure = PICTURES[name]()
         # A date or the release of matplotlib would make every drawing a change.
         nothing = {"Date": None, "Creator": None}
         figure.savefig(STATIC / f"{name}.svg", bbox_inches="tight", metadata=nothing)
@@ -129,4 +190,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -28,8 +28,13 @@ if TYPE_CHECKING:
         transports,
     )
     from polvo_adapters.adapters import (
+        BreakerAdapter,
+        BulkheadAdapter,
+        FallbackAdapter,
+        HedgeAdapter,
         PolicyAdapter,
         RateLimitAdapter,
+        RegionsAdapter,
         ResilientAdapter,
         RetryAdapter,
         install,
@@ -62,8 +67,13 @@ if TYPE_CHECKING:
         WebhookVerificationError,
     )
     from polvo_adapters.policies import (
+        breaker,
+        bulkhead,
         deadline,
+        fallback,
+        hedge,
         ratelimit,
+        regions,
         retry,
     )
     from polvo_adapters.session import Session
@@ -81,10 +91,14 @@ if TYPE_CHECKING:
 __all__ = [
     "AuthenticationError",
     "AuthorizationError",
+    "BreakerAdapter",
+    "BulkheadAdapter",
     "CircuitOpenError",
     "ConfigurationError",
     "ConflictError",
     "DeadlineExceeded",
+    "FallbackAdapter",
+    "HedgeAdapter",
     "IdempotencyError",
     "InvalidRequestError",
     "NotFoundError",
@@ -95,6 +109,7 @@ __all__ = [
     "RateLimitAdapter",
     "RateLimitDeadlineExceeded",
     "RateLimitError",
+    "RegionsAdapter",
     "ReplayError",
     "ResilientAdapter",
     "ResponseError",
@@ -110,18 +125,23 @@ __all__ = [
     "WebhookVerificationError",
     "__version__",
     "adapters",
+    "breaker",
+    "bulkhead",
     "deadline",
     "delete",
     "errors",
+    "fallback",
     "get",
     "head",
     "headers",
+    "hedge",
     "install",
     "options",
     "patch",
     "post",
     "put",
     "ratelimit",
+    "regions",
     "request",
     "retry",
     "stores",
@@ -132,14 +152,16 @@ __all__ = [
 _VERBS = ("delete", "get", "head", "options", "patch", "post", "put", "request")
 _MODULES = {
     **dict.fromkeys(("adapters", "errors", "headers", "stores", "transports"), "polvo_adapters"),
-    **dict.fromkeys(("deadline", "ratelimit", "retry"), "polvo_adapters.policies"),
+    **dict.fromkeys(
+        ("breaker", "bulkhead", "deadline", "fallback", "hedge", "ratelimit", "regions", "retry"),
+        "polvo_adapters.policies",
+    ),
 }
 _HOMES = {
     **dict.fromkeys(_VERBS, "polvo_adapters.verbs"),
     **dict.fromkeys(
-        ("PolicyAdapter", "RateLimitAdapter", "ResilientAdapter", "RetryAdapter"), "polvo_adapters.adapters"
+        (*(name for name in __all__ if name.endswith("Adapter")), "install", "uninstall"), "polvo_adapters.adapters"
     ),
-    **dict.fromkeys(("install", "uninstall"), "polvo_adapters.adapters"),
     "Session": "polvo_adapters.session",
 }
 

@@ -63,7 +63,7 @@ class SystemClock:
     @staticmethod
     def take(source: queue.SimpleQueue[T], seconds: float | None) -> T:
         """Take what other threads put into a queue; raise `queue.Empty` when the time is up."""
-        return source.get(timeout=seconds)
+        return source.get(timeout=None if seconds is None else max(0.0, seconds))
 
 
 SYSTEM = SystemClock()

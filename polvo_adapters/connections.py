@@ -41,7 +41,7 @@ _MOST_KNOWN = 256
 
 class _Current(threading.local):
     deadline: tuple[float, Clock] | None = None
-    sockets: list[Any] | None = None
+    sockets: Sockets | None = None
 
 
 _current = _Current()
@@ -67,6 +67,46 @@ class Within:
         _current.deadline = self._before
 
 
+class Sockets:
+    """The sockets on which one thread waits for answers, so that another thread can put an end to that.
+
+    A socket is among them from the sending of a request to the end of its answer, and no longer: from then on its
+    connection may serve somebody else. That is why a socket is shut, and taken out, under one lock.
+    """
+
+    __slots__ = ("_ended", "_lock", "_sockets")
+
+    def __init__(self) -> None:
+        self._ended = False
+        # A response takes its socket out when it is closed, and the collector may close one at any moment.
+        self._lock = threading.RLock()
+        self._sockets: list[Any] = []
+
+    def add(self, sock: Any) -> None:
+        """Note a socket; it is shut where the end was called for already."""
+        with self._lock:
+            self._sockets.append(sock)
+            if self._ended:
+                shut(sock)
+
+    def remove(self, sock: Any) -> None:
+        """Take a socket out, if it is there."""
+        with self._lock:
+            self._sockets = [each for each in self._sockets if each is not sock]
+
+    def clear(self) -> None:
+        """Take all of them out."""
+        with self._lock:
+            self._sockets = []
+
+    def shut(self) -> None:
+        """End what is waited for on them, and on those that come."""
+        with self._lock:
+            self._ended = True
+            for sock in self._sockets:
+                shut(sock)
+
+
 class Noting:
     """Notes the sockets on which what is sent on this thread waits for its answer.
 
@@ -74,23 +114,33 @@ class Noting:
         sockets: Where they are noted.
     """
 
-    __slots__ = ("_sockets",)
+    __slots__ = ("_before", "_sockets")
 
-    def __init__(self, sockets: list[Any]) -> None:
+    def __init__(self, sockets: Sockets) -> None:
         self._sockets = sockets
 
     def __enter__(self) -> None:
-        _current.sockets = self._sockets
+        self._before, _current.sockets = _current.sockets, self._sockets
 
     def __exit__(self, *_: object) -> None:
-        _current.sockets = None
+        _current.sockets = self._before
+
+
+def note(sock: Any) -> None:
+    """Note the socket on which this thread is going to wait for an answer, where somebody may want to end that."""
+    if _current.sockets is not None:
+        _current.sockets.add(sock)
 
 
 def shut(sock: Any) -> None:
     """End what another thread waits for on a socket; the thread sees the connection close."""
-    with contextlib.suppress(OSError, AttributeError):
-        # Not by the method of a TLS socket, which forgets its state under the hands of the other thread.
-        socket.socket.shutdown(sock, socket.SHUT_RDWR)
+    sock = getattr(sock, "socket", sock)  # of TLS within TLS, and of pyOpenSSL
+    with contextlib.suppress(OSError):
+        if isinstance(sock, socket.socket):
+            # Not by the method of a TLS socket, which forgets its state under the hands of the other thread.
+            socket.socket.shutdown(sock, socket.SHUT_RDWR)
+        elif hasattr(sock, "shutdown"):
+            sock.shutdown(socket.SHUT_RDWR)
 
 
 def watching(adapter: HTTPAdapter, *, retries: bool = True) -> HTTPAdapter:
@@ -245,10 +295,13 @@ def _view(kind: type[HTTPAdapter], retries: bool) -> type[HTTPAdapter]:
 class WatchedResponse(HTTPResponse):
     """A response that obeys the deadline in force when it was made, and whose head must be whole."""
 
+    _noted: tuple[Sockets, Any] | None = None
+
     def __init__(self, sock: Any, *args: Any, **keywords: Any) -> None:
         super().__init__(sock, *args, **keywords)
         if _current.sockets is not None:
-            _current.sockets.append(sock)
+            self._noted = (_current.sockets, sock)
+            note(sock)
         if _current.deadline is not None:
             self.fp = io.BufferedReader(_DeadlineReader(self.fp, sock, *_current.deadline))
 
@@ -267,6 +320,13 @@ class WatchedResponse(HTTPResponse):
         if head.cut and not self.chunked and not self.length:  # else the body will be found missing
             raise IncompleteRead(b"")
         return None
+
+    def _close_conn(self) -> None:
+        """Close the file that it reads from, before urllib3 gives the connection to the next who wants it."""
+        noted, self._noted = self._noted, None
+        if noted is not None:
+            noted[0].remove(noted[1])
+        super()._close_conn()  # type: ignore[misc]  # not in the stubs
 
 
 class _Head:

@@ -1,7 +1,8 @@
 """The same request to another URL: for policies that name a region, or an alternative.
 
 Where the call is anonymous, only headers that are known to hold no credential go along. A list of those that may hold
-one would never be complete.
+one would never be complete. Among those that go along are the ones without which it would be another request: a POST
+that says that it is a DELETE must not become a POST.
 """
 
 from __future__ import annotations
@@ -20,18 +21,32 @@ _HARMLESS = frozenset(
         "accept-language",
         "cache-control",
         "connection",
+        "content-digest",
+        "content-disposition",
         "content-encoding",
         "content-language",
         "content-length",
+        "content-md5",
+        "content-range",
         "content-type",
         "expect",
+        "host",
+        "idempotency-key",
         "if-match",
         "if-modified-since",
         "if-none-match",
+        "if-range",
         "if-unmodified-since",
+        "pragma",
+        "prefer",
         "range",
+        "soapaction",
+        "te",
         "transfer-encoding",
         "user-agent",
+        "x-http-method",
+        "x-http-method-override",
+        "x-method-override",
     }
 )
 
@@ -47,6 +62,22 @@ def elsewhere(request: requests.PreparedRequest, call: Call) -> requests.Prepare
         copy._cookies = None  # or a retry of the session would put them in again
     copy.url = call.url
     return copy
+
+
+def disown(response: requests.Response, request: requests.PreparedRequest) -> None:
+    """Have a session not store the cookies of a response from another origin: it would take them for the first one's.
+
+    They stay in the headers and in `response.cookies`.
+
+    Args:
+        response: The response.
+        request: The request as the session has sent it.
+    """
+    if origin(response.url or "") == origin(request.url or ""):
+        return
+    original = getattr(response.raw, "_original_response", None)
+    if original is not None:
+        del original.msg["Set-Cookie"]
 
 
 def withheld(names: Iterable[str]) -> list[str]:

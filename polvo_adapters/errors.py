@@ -17,7 +17,7 @@
     ├── DeadlineExceeded                + requests.Timeout; the call's total time is up, or a wait would overrun it
     │   └── RateLimitDeadlineExceeded   + RateLimitError; the quota frees only after the deadline
     ├── ReplayError                     + requests.exceptions.UnrewindableBodyError; the body cannot be sent again
-    ├── CircuitOpenError                + requests.ConnectionError; `retry_after`
+    ├── CircuitOpenError                + requests.ConnectionError; `retry_after`, `circuit`
     ├── PoolTimeoutError                + requests.ConnectionError, requests.Timeout; no slot became free in time
     ├── TokenRefreshError               `reason`: the authorization server's error code, or the cause
     ├── SecretError                     a secret could not be fetched
@@ -158,7 +158,13 @@ class ReplayError(PolvoError, base.UnrewindableBodyError):
 
 
 class CircuitOpenError(PolvoError, base.ConnectionError):
-    """The circuit breaker refuses calls to a host that keeps failing."""
+    """The circuit breaker refuses calls to a host that keeps failing; nothing was sent.
+
+    Attributes:
+        circuit: Which circuit.
+    """
+
+    circuit = ""
 
 
 class PoolTimeoutError(PolvoError, base.ConnectionError, base.Timeout):

@@ -23,10 +23,10 @@ from urllib3.util import Timeout
 from polvo_adapters import connections
 from polvo_adapters.clock import Clock
 from polvo_adapters.drive.sync import Cancelled
-from polvo_adapters.elsewhere import elsewhere
+from polvo_adapters.elsewhere import disown, elsewhere
 from polvo_adapters.errors import DeadlineExceeded, ReplayError
 from polvo_adapters.failures import classify
-from polvo_adapters.flow import Body, Outcome, Send, at_deadline
+from polvo_adapters.flow import Body, Call, Outcome, Send, at_deadline
 from polvo_adapters.response import Closing, Response, made
 
 _NO_BODY: tuple[Body, int | None] = ("none", None)
@@ -82,14 +82,16 @@ class Exchange:
             if self._sent:
                 self._again()
             self._sent = True
-            request = self._request
-            if call.url is not request.url and call.url != request.url:
-                request = elsewhere(request, call)
+            request, keywords = self._request, self._keywords
+            if call.anonymous or (call.url is not request.url and call.url != request.url):
+                request, keywords = self._elsewhere(call)
             if deadline is None:
-                response = self._send(request, **self._keywords)
+                response = self._send(request, **keywords)
             else:
-                response = self._send_until(request, deadline, deadline - started)
+                response = self._send_until(request, keywords, deadline, deadline - started)
             self._response = response
+            if request is not self._request:
+                disown(response, self._request)
             whole = self._take(response, started, deadline)
         except Exception as error:  # noqa: BLE001 - whatever it is, the flow is told and the caller gets it
             self.close()
@@ -142,15 +144,15 @@ class Exchange:
             return False
         if isinstance(response, Response):
             response._when_closed(action)
-        else:
-            closing = Closing()
-            closing.add(action)
-            response._closing = closing  # type: ignore[attr-defined]  # runs it when nobody has the response any more
+        else:  # it is run when nobody has the response any more
+            kept = response.__dict__.setdefault("_closing", Closing())
+            kept.add(action)
         return True
 
     def fork(self) -> Fork:
         """Return one that sends the same request on another thread."""
-        return Fork(self._send, self._request.copy(), self._keywords, self._clock)
+        self._sent = True  # so that whoever sends next, this one or a fork, rewinds the body
+        return Fork(self._send, self._request.copy(), self._keywords, self._clock, (self.body, self._position))
 
     def holds(self, outcome: Outcome) -> bool:
         """Tell whether the response of an outcome is the one that was received last."""
@@ -163,6 +165,10 @@ class Exchange:
     def cancel(self) -> None:
         """Close what there is: this one sends on the thread that calls it."""
         self.close()
+
+    def on_cancel(self, wake: Callable[[], object] | None) -> bool:  # noqa: ARG002 - nobody does
+        """Tell that nobody cancels this one while it waits."""
+        return False
 
     def made(self, outcome: Outcome) -> requests.Response:
         """Return a response that no server has sent, for an outcome that has none."""
@@ -179,47 +185,108 @@ class Exchange:
             message = "the body could not be rewound, so that the request was not sent again"
             raise ReplayError(message, request=self._request) from error
 
-    def _send_until(self, request: requests.PreparedRequest, deadline: float, left: float) -> requests.Response:
+    def _elsewhere(self, call: Call) -> tuple[requests.PreparedRequest, dict[str, Any]]:
+        """Return the request as it may go where the call says, and the keywords."""
+        keywords = {**self._keywords, "cert": None} if call.anonymous else self._keywords
+        return elsewhere(self._request, call), keywords
+
+    def _send_until(
+        self, request: requests.PreparedRequest, keywords: dict[str, Any], deadline: float, left: float
+    ) -> requests.Response:
         if left <= 0:
-            raise DeadlineExceeded("the deadline is over before the attempt began", request=self._request)
-        keywords = {**self._keywords, "timeout": _cut(self._keywords["timeout"], left)}
+            raise DeadlineExceeded("the deadline is over before the attempt began", request=request)
         with connections.Within(deadline, self._clock):
-            return self._send(request, **keywords)
+            return self._send(request, **{**keywords, "timeout": _cut(keywords["timeout"], left)})
 
 
 class Fork(Exchange):
-    """An exchange that takes part in a race, and can be cancelled from another thread."""
+    """An exchange that takes part in a race, and can be cancelled from another thread.
 
-    __slots__ = ("_cancelled", "_lock", "_sockets")
+    While it sends, its response belongs to the thread that sends: two threads in one response would give its
+    connection back twice, and then two requests would share it. Who cancels shuts the socket, and the thread that
+    sends closes the response. At all other times whoever comes first closes it.
 
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
+    Args:
+        send: As for Exchange.
+        request: As for Exchange.
+        keywords: As for Exchange.
+        clock: As for Exchange.
+        body: Whether the body can be sent again, and from where.
+    """
+
+    __slots__ = ("_cancelled", "_lock", "_sending", "_sockets", "_wake")
+
+    def __init__(
+        self,
+        send: Callable[..., requests.Response],
+        request: requests.PreparedRequest,
+        keywords: dict[str, Any],
+        clock: Clock,
+        body: tuple[Body, int | None],
+    ) -> None:
+        super().__init__(send, request, keywords, clock)
+        self.body, self._position = body
+        self._sent = True
         self._cancelled = False
         self._lock = threading.Lock()
-        self._sockets: list[Any] = []
+        self._sending = False
+        self._sockets = connections.Sockets()
+        self._wake: Callable[[], object] | None = None
 
     def send(self, effect: Send) -> Outcome:
         """Make one attempt, unless the race is over."""
-        self._check()
-        with connections.Noting(self._sockets):
-            outcome = super().send(effect)
         with self._lock:
-            self._sockets.clear()  # the connection may serve somebody else from now on
-        self._check()
-        return outcome
+            self._sending = True
+        try:
+            self._check()
+            with connections.Noting(self._sockets):
+                outcome = super().send(effect)
+        finally:
+            self._sockets.clear()
+            with self._lock:
+                self._sending = False
+        try:
+            self._check()
+            return outcome
+        finally:
+            del outcome  # or the error in it, its traceback and this frame would keep each other alive
 
     def discard(self) -> None:
         """Forget the last attempt, and go no further where the race is over."""
         super().discard()
         self._check()
 
+    def close(self) -> None:
+        """Close the response of the last attempt, once, whoever does it."""
+        with self._lock:
+            response, self._response, self._error = self._response, None, None
+        if response is not None:
+            response.close()
+
+    def adopt(self, fork: Exchange) -> None:
+        """Take over the response that a fork received last, unless the race is over."""
+        with self._lock:
+            super().adopt(fork)
+        self._check()
+
     def cancel(self) -> None:
-        """End the attempt that is under way, and close what there is."""
+        """End what is under way, and close what there is."""
         with self._lock:
             self._cancelled = True
-            for sock in self._sockets:
-                connections.shut(sock)
-        self.close()
+            sending, wake = self._sending, self._wake
+        if wake is not None:
+            wake()
+        if sending:
+            self._sockets.shut()
+        else:
+            self.close()
+
+    def on_cancel(self, wake: Callable[[], object] | None) -> bool:
+        """Have `wake` run when it is cancelled, and go no further where it is already."""
+        with self._lock:
+            self._wake = wake
+        self._check()
+        return True
 
     def _check(self) -> None:
         if self._cancelled:

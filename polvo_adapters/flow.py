@@ -8,9 +8,9 @@ performs nothing. It yields an *effect*, and the shell that drives it performs t
     Send(call)              one attempt at the call                         Outcome
     Sleep(low, high, why)   a wait of a random length in [low, high]        the seconds waited, a float
     Decide(events)          the events, put to state machines in a store    their verdicts, a tuple
-    Hold(events)            these, should the call be broken off            nothing
-    Settle(events, broken)  what was held is no longer: these instead,      nothing
-                            when the body of the last answer is closed
+    Admit(events)           as Decide; what is granted is a lease           their verdicts, a tuple
+    Settle(events, broken)  the events that end the last lease, when the    nothing
+                            body of the last answer is closed
     Park(name, ...)         a wait until the store calls the name           the seconds waited, a float
     Race(flow)              a flow that runs others at the same time        Outcome
 
@@ -34,14 +34,14 @@ attempt has given up the response of that attempt: the shell closes it first. Wh
 Ctrl-C, a cancelled task), the shell closes the flow; a flow therefore never yields in a `finally`.
 
 **What must be given back** is a lease: a machine grants it until a time, so that it comes back from a process that
-was killed. From a call that was broken off it comes back at once, because the flow has said with Hold what is then
-to be put to the store. Holds nest as policies do, and each ends with a Settle. An answer whose body is still to be
-read is not over, so that Settle waits for its end; where reading it fails, `broken` is put to the store instead.
+was killed. From a call that was broken off it comes back at once: the shell puts to the store what the machine says
+of a lease that is `abandoned`. Leases nest as policies do, and each ends with a Settle. An answer whose body is still
+to be read is not over, so that Settle waits for its end; where reading it fails, `broken` is put to the store instead.
 
-**Races.** The flow of a Race has two more effects: Start(flow) sets off a flow that runs beside it, with attempts
-of its own, and is answered with its number; Next(seconds) waits for any of them to end and is answered with the
-number and the Outcome, or None when the time is up. The Outcome that it returns is that of one of them. The others
-are cancelled: their responses are closed, and what they hold is put to the store.
+**Races.** The flow of a Race has three effects, Decide and two of its own. Start(flow) sets off a flow that runs
+beside it, with attempts of its own, and is answered with its number; Next(seconds) waits for any of them to end and is
+answered with the number and the Outcome, or None when the time is up. The Outcome that it returns is that of one of
+them. The others are cancelled: their responses are closed, and what they were granted is given back.
 
 **State** that outlives a call lives in a store, as plain numbers moved by pure machines; see
 `polvo_adapters.stores.base`.
@@ -119,7 +119,7 @@ class Call(NamedTuple):
         idempotent: Whether the user declared it safe to send again, whatever the method.
         credential: A digest of the credential that it carries, or an empty string.
         identity: A digest of all that its answer may depend on besides the URL, where a policy keeps answers.
-        attempt: How often it was proceeded with, this time included.
+        attempt: 1, and one more for every attempt before this one that failed or was late.
         anonymous: Whether the shell leaves out all that could be a credential.
     """
 
@@ -249,14 +249,12 @@ class Changed(NamedTuple):
     """A verdict that tells of a change worth telling to people; the shell passes it on to the machine's listeners.
 
     Attributes:
-        what: What has changed: the key of the state.
         before: What it was.
         after: What it is.
         why: The reason.
         verdict: The verdict proper.
     """
 
-    what: str
     before: str
     after: str
     why: str
@@ -292,14 +290,17 @@ class Decide(NamedTuple):
     events: Sequence[Event]
 
 
-class Hold(NamedTuple):
-    """Effect: from now until Settle, owe these events to the store, should the call be broken off. Answer: None."""
+class Admit(NamedTuple):
+    """Effect: as Decide, and unless one refuses, what is granted is a lease that ends with Settle.
+
+    The machines have a method `abandoned(verdict)` that returns the event for a lease whose call was broken off.
+    """
 
     events: Sequence[Event]
 
 
 class Settle(NamedTuple):
-    """Effect: end the last Hold. Answer: None.
+    """Effect: end the last lease. Answer: None.
 
     Attributes:
         events: What to put to the store, at once or when the body of the last answer is closed.
@@ -339,7 +340,7 @@ class Next(NamedTuple):
     seconds: float | None
 
 
-Effect: TypeAlias = Union[Send, Sleep, Decide, Hold, Settle, Park, Race, Start, Next]  # noqa: UP007 - evaluated at import by Python 3.10 tools
+Effect: TypeAlias = Union[Send, Sleep, Decide, Admit, Settle, Park, Race, Start, Next]  # noqa: UP007 - evaluated at import by Python 3.10 tools
 Flow: TypeAlias = Generator[Effect, Any, Outcome]
 Proceed: TypeAlias = Callable[[Call], Flow]
 

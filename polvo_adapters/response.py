@@ -18,7 +18,9 @@ from polvo_adapters.events import Report
 from polvo_adapters.flow import Outcome
 
 _PIECE = 65_536
-ON_THE_WIRE = frozenset({"connection", "content-encoding", "content-length", "transfer-encoding"})
+_BODILESS = (204, 304)
+_FRAMING = frozenset({"connection", "keep-alive", "trailer", "transfer-encoding"})
+ON_THE_WIRE = _FRAMING | {"content-encoding", "content-length"}
 """Headers that tell how a body was sent, and are wrong about one that was not."""
 
 
@@ -37,7 +39,11 @@ class Closing:
     def run(self, broken: bool = False, finalizing: bool = False) -> None:
         """Do everything, once."""
         while self._actions:
-            self._actions.pop(0)(broken, finalizing)
+            try:
+                action = self._actions.pop(0)
+            except IndexError:
+                return  # another thread closes it as well
+            action(broken, finalizing)
 
     def __del__(self) -> None:
         self.run(finalizing=True)
@@ -136,14 +142,41 @@ def _observed(chunks: Iterator[Any], closing: Closing) -> Iterator[Any]:
 
 
 def made(outcome: Outcome, request: requests.PreparedRequest) -> Response:
-    """Return a response that no server has sent, of an outcome that a policy made."""
-    response = Response()
+    """Return a response that no server has sent, of an outcome that a policy made.
+
+    Args:
+        outcome: Its status, headers and body; there is no response in it.
+        request: The request that it answers.
+    """
+    response, body = Response(), outcome.body or b""
     response.status_code, response.url, response.request = outcome.status, request.url or "", request
-    response.headers.update({name: value for name, value in outcome.headers.items() if name.lower() not in ON_THE_WIRE})
+    response.headers.update(headers_of(outcome, request.method))
     response.reason = responses.get(outcome.status, "")
     response.encoding = get_encoding_from_headers(response.headers)
-    response._content, response._content_consumed = outcome.body or b"", True
-    body = io.BytesIO(response._content)
-    response.raw = HTTPResponse(body, headers=response.headers, status=outcome.status, preload_content=False)
-    response.elapsed = timedelta(0)
+    response._content, response._content_consumed = body, True
+    # Nothing is left to be read by `content`; but code that streams may prefer `raw`.
+    response.raw = HTTPResponse(
+        io.BytesIO(body),
+        headers=response.headers,
+        status=outcome.status,
+        version=11,
+        reason=response.reason,
+        preload_content=False,
+        request_method=request.method,
+    )
+    response.__dict__["elapsed"], response._session_to_overwrite = timedelta(0), True
     return response
+
+
+def headers_of(outcome: Outcome, method: str | None) -> dict[str, str]:
+    """Return the headers of a response that no server has sent: those of the outcome, as they fit its body.
+
+    Args:
+        outcome: The outcome that the response is made of.
+        method: Method of the request; an answer to HEAD describes a body that it does not have.
+    """
+    wrong = _FRAMING if method == "HEAD" else ON_THE_WIRE
+    told = {name: value for name, value in outcome.headers.items() if name.lower() not in wrong}
+    if method != "HEAD" and outcome.status not in _BODILESS:
+        told["Content-Length"] = str(len(outcome.body or b""))
+    return told

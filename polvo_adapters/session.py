@@ -14,9 +14,9 @@ import requests
 from requests.auth import AuthBase
 
 from polvo_adapters import headers
-from polvo_adapters.adapters import DEFAULT_TIMEOUT, CallStart, ResilientAdapter, call_started
+from polvo_adapters.adapters import DEFAULT_TIMEOUT, CallStart, PolicyAdapter, ResilientAdapter, call_started
 from polvo_adapters.clock import SYSTEM, Clock
-from polvo_adapters.errors import error_for_status
+from polvo_adapters.errors import ConfigurationError, error_for_status
 from polvo_adapters.flow import origin
 from polvo_adapters.policies.deadline import Deadline
 from polvo_adapters.policies.stack import RetryLike
@@ -24,7 +24,15 @@ from polvo_adapters.stores.base import Store
 from polvo_adapters.stores.memory import MemoryStore
 
 if TYPE_CHECKING:
-    from polvo_adapters.policies.ratelimit import RateLimitLike
+    from polvo_adapters.circuit import Circuit
+    from polvo_adapters.policies.stack import (
+        BulkheadLike,
+        CircuitBreakerLike,
+        FallbackLike,
+        HedgeLike,
+        RateLimitLike,
+        RegionsLike,
+    )
 
 _UNSET: Any = object()
 
@@ -43,6 +51,12 @@ class Session(requests.Session):
         deadline: Seconds for a whole call: attempts, waits, redirects and body.
         rate_limit: "adaptive" to read the quota from the answers, a TokenBucket or SlidingWindow to keep to one that
             you know, an Adaptive or a mapping of its keywords, or None.
+        circuit_breaker: True for the defaults, a CircuitBreaker, a mapping of its keywords, or None.
+        bulkhead: How many calls at a time, "adaptive" to find out, a Bulkhead or a mapping of its keywords, or None.
+        hedge: True to send a late call a second time, after how many seconds, a Hedge or a mapping of its keywords,
+            or None.
+        fallback: "stale" for the last good response, what else to use in place of a failure, a Fallback, or None.
+        regions: Base URLs of the same service, a Regions or a mapping of its keywords, or None.
         store: Where state lives that outlives a call; share it between sessions to share it.
         raise_for_status: Raise a StatusError for every status of 400 or above.
         clock: Time and chance; tests pass a virtual clock.
@@ -60,6 +74,11 @@ class Session(requests.Session):
         *,
         retry: RetryLike = True,
         rate_limit: RateLimitLike = None,
+        circuit_breaker: CircuitBreakerLike = None,
+        bulkhead: BulkheadLike = None,
+        hedge: HedgeLike = None,
+        fallback: FallbackLike = None,
+        regions: RegionsLike = None,
         timeout: Any = DEFAULT_TIMEOUT,
         deadline: float | Deadline | None = None,
         store: Store | None = None,
@@ -76,6 +95,11 @@ class Session(requests.Session):
             retry=retry,
             deadline=deadline,
             rate_limit=rate_limit,
+            circuit_breaker=circuit_breaker,
+            bulkhead=bulkhead,
+            hedge=hedge,
+            fallback=fallback,
+            regions=regions,
             store=MemoryStore(now=clock.now) if store is None else store,
         )
 
@@ -129,6 +153,23 @@ class Session(requests.Session):
         if response.status_code == 429 or (self.raise_for_status and response.status_code >= 400):
             raise _status_error(response)
         return response
+
+    def circuit(self, url: str = "") -> Circuit:
+        """Return the circuit that a URL belongs to, to look at it or to take it in hand.
+
+        Args:
+            url: A URL, relative to `base_url` where there is one.
+
+        Raises:
+            ConfigurationError: There is no circuit breaker for it.
+        """
+        url = self._absolute(url)
+        adapter = self.get_adapter(url)
+        if not isinstance(adapter, PolicyAdapter):
+            raise ConfigurationError(
+                f"there is no circuit breaker for {origin(url)}; mount one, or ask for another URL"
+            )
+        return adapter.circuit(url)
 
     def _absolute(self, url: str) -> str:
         if self.base_url is None or not isinstance(url, str) or "://" in url.partition("?")[0]:

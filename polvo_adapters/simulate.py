@@ -210,8 +210,9 @@ class Simulation(Timeline):
     def send(self, effect: Send, then: Callable[[Outcome], None]) -> None:
         """Let the server answer, no later than the deadline of the call."""
         started = self.clock.now()
-        turn = self._server.reply(effect.call, started)
         deadline = effect.call.deadline
+        late = deadline is not None and started >= deadline
+        turn = Fault(EXPIRED) if late else self._server.reply(effect.call, started)
         seconds = turn.seconds
         if deadline is not None and started + seconds > deadline:
             turn, seconds = Fault(EXPIRED), max(0.0, deadline - started)
@@ -223,7 +224,7 @@ class Simulation(Timeline):
             error = SimulatedError(turn.failure.name)
             failure = at_deadline(turn.failure, now, deadline)
             return Outcome(error=error, failure=failure, started=started, now=now, wall=wall)
-        return Outcome(status=turn.status, headers=turn.headers, started=started, now=now, wall=wall)
+        return Outcome(status=turn.status, headers=turn.headers, started=started, now=now, wall=wall, body=b"")
 
 
 class SimulatedError(Exception):

@@ -11,6 +11,7 @@ The report of a call is in `response.extensions["polvo"]`.
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -45,12 +46,14 @@ from polvo_adapters.flow import (
     compose,
     origin,
 )
-from polvo_adapters.response import ON_THE_WIRE, Closing
+from polvo_adapters.response import Closing, headers_of
 from polvo_adapters.stores.base import Store
 from polvo_adapters.stores.memory import MemoryStore
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+    from polvo_adapters.circuit import Circuit
 
 _MEANINGS: tuple[tuple[type[BaseException], Failure], ...] = (
     (DeadlineExceeded, EXPIRED),
@@ -61,6 +64,9 @@ _MEANINGS: tuple[tuple[type[BaseException], Failure], ...] = (
     (httpx.NetworkError, DISCONNECTED),
     (httpx.RemoteProtocolError, DISCONNECTED),
 )
+
+
+_LARGEST_DECODED = 1 << 20  # bytes, for policies that look into bodies; a client decodes once more
 
 
 def classify(error: BaseException, *, reading: bool) -> Failure:
@@ -85,6 +91,7 @@ class _Exchange:
         self.clock = clock
         self.stream = stream
         self.reading = False
+        self.forked = False
         self.response: httpx.Response | None = None
 
     def outcome(self, started: float, error: BaseException | None = None, deadline: float | None = None) -> Outcome:
@@ -95,9 +102,10 @@ class _Exchange:
             return Outcome(error=error, failure=failure, started=started, now=now, wall=wall)
         if response is None:
             raise TypeError("an attempt without response and without error")
-        # What was read is as it came over the wire; only a body that needs no decoding can be looked into.
-        whole = not self.stream and "content-encoding" not in response.headers
-        body = response.stream._stream if whole and type(response.stream) is httpx.ByteStream else None
+        sent = response.request
+        if sent is not self.request and origin(str(sent.url)) != origin(str(self.request.url)):
+            response.headers.pop("set-cookie", None)  # the client would take them for cookies of the first origin
+        body = _decoded(response) if not self.stream and _is_read(response) else None
         return Outcome(response, response.status_code, response.headers, None, None, started, now, wall, "", body)
 
     def prepared(self, call: Call) -> tuple[httpx.Request, float | None]:
@@ -128,7 +136,9 @@ class _Exchange:
 
     def fork(self) -> Self:
         """Return one that sends the same request at the same time."""
-        return type(self)(self.inner, self.request, self.clock, stream=self.stream)
+        fork = type(self)(self.inner, self.request, self.clock, stream=self.stream)
+        fork.forked = True
+        return fork
 
     def holds(self, outcome: Outcome) -> bool:
         """Tell whether the response of an outcome is the one that was received last."""
@@ -173,10 +183,31 @@ class _Observed(httpx.SyncByteStream, httpx.AsyncByteStream):
 
 
 class _SyncExchange(_Exchange):
-    cancelled = False
+    """What both ends of a race have in their hands; as `polvo_adapters.exchange.Fork`, but nothing ends an attempt."""
+
+    def __init__(self, *args: Any, **keywords: Any) -> None:
+        super().__init__(*args, **keywords)
+        self.cancelled = False
+        self.sending = False
+        self.wake: Callable[[], object] | None = None
+        self.lock = threading.Lock()
 
     def send(self, effect: Send) -> Outcome:
         self.discard()
+        with self.lock:
+            self.sending = True
+        try:
+            outcome = self._send(effect)
+        finally:
+            with self.lock:
+                self.sending = False
+        try:
+            self.check()
+            return outcome
+        finally:
+            del outcome  # or the error in it, its traceback and this frame would keep each other alive
+
+    def _send(self, effect: Send) -> Outcome:
         started, deadline = self.clock.now(), effect.call.deadline
         try:
             request, _ = self.prepared(effect.call)
@@ -185,9 +216,8 @@ class _SyncExchange(_Exchange):
             if not self.stream:
                 self._read(response, deadline)
         except Exception as error:  # noqa: BLE001 - whatever it is, the flow is told and the caller gets it
-            self.discard()
+            self.close()
             return self.outcome(started, error, deadline)
-        self.check()
         return self.outcome(started)
 
     def _read(self, response: httpx.Response, deadline: float | None) -> None:
@@ -205,13 +235,30 @@ class _SyncExchange(_Exchange):
         self.check()
 
     def close(self) -> None:
-        response, self.response = self.response, None
-        if response is not None:
+        with self.lock:
+            response, self.response = self.response, None
+        if response is not None and not _is_read(response):
             response.close()
 
+    def adopt(self, fork: _Exchange) -> None:
+        with self.lock:
+            super().adopt(fork)
+        self.check()
+
     def cancel(self) -> None:
-        self.cancelled = True
-        self.close()
+        with self.lock:
+            self.cancelled = True
+            sending, wake = self.sending, self.wake
+        if wake is not None:
+            wake()
+        if not sending:
+            self.close()
+
+    def on_cancel(self, wake: Callable[[], object] | None) -> bool:
+        with self.lock:
+            self.wake = wake
+        self.check()
+        return self.forked
 
     def check(self) -> None:
         if self.cancelled:
@@ -225,16 +272,35 @@ class _AsyncExchange(_Exchange):
         started, deadline = self.clock.now(), effect.call.deadline
         try:
             request, left = self.prepared(effect.call)
-            await asyncio.wait_for(self._attempt(request), left)
-        except asyncio.TimeoutError as cause:
-            error = DeadlineExceeded("the deadline is over and the answer is not complete")
-            error.__cause__ = cause
+            await self._within(left, request)
+        except asyncio.CancelledError:
             await self.discard()
-            return self.outcome(started, error, deadline)
+            raise
         except Exception as error:  # noqa: BLE001 - whatever it is, the flow is told and the caller gets it
             await self.discard()
             return self.outcome(started, error, deadline)
         return self.outcome(started)
+
+    async def _within(self, seconds: float | None, request: httpx.Request) -> None:
+        """Make the attempt, no longer than that.
+
+        Not by `asyncio.wait_for`, which until Python 3.11 loses a cancellation that comes together with the answer.
+        """
+        if seconds is None:
+            return await self._attempt(request)
+        task = asyncio.ensure_future(self._attempt(request))
+        try:
+            await asyncio.wait([task], timeout=seconds)
+        except asyncio.CancelledError:
+            await _end(task)
+            raise
+        if not task.done():
+            await _end(task)
+            raise DeadlineExceeded("the deadline is over and the answer is not complete")
+        try:
+            return task.result()
+        finally:
+            del task  # or this frame, the error of the task and its traceback would keep each other alive
 
     async def _attempt(self, request: httpx.Request) -> None:
         self.response = response = await self.inner.handle_async_request(request)
@@ -248,25 +314,64 @@ class _AsyncExchange(_Exchange):
 
     async def discard(self) -> None:
         response, self.response = self.response, None
-        if response is not None:
+        if response is not None and not _is_read(response):
             await response.aclose()
 
 
+async def _end(task: asyncio.Task[None]) -> None:
+    """Cancel a task and wait for its end, however it ends."""
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+def _is_read(response: httpx.Response) -> bool:
+    """Tell whether the body is in memory; then there is nothing to release, and closing would make it unreadable."""
+    return type(response.stream) is httpx.ByteStream
+
+
+def _decoded(response: httpx.Response) -> bytes | None:
+    """Return a body that was read as it came over the wire, or None where it takes too much to look into it."""
+    raw: bytes = response.stream._stream  # type: ignore[union-attr]
+    encoding = response.headers.get("content-encoding")
+    if encoding is None:
+        return raw
+    if len(raw) > _LARGEST_DECODED:
+        return None
+    try:
+        return httpx.Response(200, headers={"content-encoding": encoding}, content=raw).content
+    except httpx.DecodingError:
+        return None
+
+
 def _elsewhere(request: httpx.Request, call: Call) -> httpx.Request:
-    headers = request.headers.copy()
+    headers, extensions, url = request.headers.copy(), dict(request.extensions), httpx.URL(call.url)
     if call.anonymous:
         for name in withheld(headers.keys()):
             del headers[name]
     if origin(call.url) != origin(str(request.url)):
-        headers.pop("host", None)  # httpx puts the new one in
+        headers["host"] = url.netloc.decode("ascii")  # httpx puts it in only where it makes the body as well
+        extensions.pop("sni_hostname", None)
     stream: Any = request.stream
-    return httpx.Request(request.method, call.url, headers=headers, stream=stream, extensions=request.extensions)
+    return httpx.Request(request.method, url, headers=headers, stream=stream, extensions=extensions)
 
 
 def _made(outcome: Outcome, request: httpx.Request) -> httpx.Response:
     """Return a response that no server has sent, of an outcome that a policy made."""
-    headers = {name: value for name, value in outcome.headers.items() if name.lower() not in ON_THE_WIRE}
-    return httpx.Response(outcome.status, headers=headers, content=outcome.body or b"", request=request)
+    told = headers_of(outcome, request.method)
+    headers = [(name.encode(), value.encode("utf-8", "replace")) for name, value in told.items()]  # text must be ASCII
+    # As a stream, because it is the reading of the body that tells a client what `elapsed` is.
+    stream = httpx.ByteStream(outcome.body or b"")
+    return httpx.Response(outcome.status, headers=headers, stream=stream, request=request)
+
+
+def _given_up(response: httpx.Response) -> bool:
+    """Tell whether a response was closed before its body was read."""
+    if not response.is_closed:
+        return False
+    try:
+        return response.content is None
+    except httpx.ResponseNotRead:
+        return True
 
 
 class _Policies:
@@ -280,6 +385,12 @@ class _Policies:
         self._flow = compose(policies)
         self._counts = any(getattr(policy, "counts_credentials", False) for policy in policies)
         self._keeps = any(getattr(policy, "keeps_answers", False) for policy in policies)
+
+    def circuit(self, url: str) -> Circuit:
+        """Return the circuit that a URL belongs to; see `PolicyAdapter.circuit`."""
+        from polvo_adapters.circuit import find
+
+        return find(self.policies, self.store, url)
 
     def _call(self, request: httpx.Request) -> Call:
         headers = request.headers.items()
@@ -300,7 +411,9 @@ class _Policies:
                 raise explained(outcome.error, report)
             finally:
                 del outcome
-        response: httpx.Response = _made(outcome, request) if outcome.response is None else outcome.response
+        response: httpx.Response | None = outcome.response
+        if response is None or _given_up(response):
+            response = _made(outcome, request)
         response.extensions["polvo"] = report
         return response
 
@@ -334,7 +447,12 @@ class PolicyTransport(_Policies, httpx.BaseTransport):
         call, entries = self._call(request), list[Entry]()
         exchange = _SyncExchange(self.inner, request, self.clock, stream=self.stream)
         outcome = sync.drive(self._flow(call), exchange, self.store, self.clock, entries)
-        return self._end(call, request, outcome, entries)
+        if outcome.error is not None or not exchange.holds(outcome):
+            exchange.close()
+        try:
+            return self._end(call, request, outcome, entries)
+        finally:
+            del outcome  # or an error, its traceback and this frame would keep each other alive
 
     def close(self) -> None:
         """Close the transport below."""
@@ -361,7 +479,12 @@ class AsyncPolicyTransport(_Policies, httpx.AsyncBaseTransport):
         call, entries = self._call(request), list[Entry]()
         exchange = _AsyncExchange(self.inner, request, self.clock, stream=self.stream)
         outcome = await aio.drive(self._flow(call), exchange, self.store, self.clock, entries)
-        return self._end(call, request, outcome, entries)
+        if outcome.error is not None or not exchange.holds(outcome):
+            await exchange.discard()
+        try:
+            return self._end(call, request, outcome, entries)
+        finally:
+            del outcome  # or an error, its traceback and this frame would keep each other alive
 
     async def aclose(self) -> None:
         """Close the transport below."""

@@ -23,6 +23,7 @@ ALLOWED = {
     "datetime",
     "email.utils",
     "functools",
+    "hashlib",
     "json",
     "math",
     "re",

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Protocol, cast
 
-from polvo_adapters.drive.deciding import break_off, decide, settle
+from polvo_adapters.drive.deciding import Lease, admit, break_off, decide, forsake, settle
 from polvo_adapters.events import Entry, Wait, attempted, cancelled
 from polvo_adapters.flow import (
+    Admit,
     Decide,
     Effect,
-    Event,
     Flow,
-    Hold,
     Next,
     Outcome,
     Park,
@@ -41,7 +41,7 @@ class AsyncClock(Protocol):
         """Wait, and let others run."""
 
     async def wait(self, event: asyncio.Event, seconds: float) -> None:
-        """Wait until the event is set, but not longer than that."""
+        """Wait until the event is set, but not longer than that; nobody looks at the event afterwards."""
 
     def uniform(self, low: float, high: float) -> float:
         """Draw a number evenly from [low, high]."""
@@ -58,8 +58,12 @@ class AsyncSystemClock:
     @staticmethod
     async def wait(event: asyncio.Event, seconds: float) -> None:
         """Wait until the event is set, but not longer than that."""
-        await asyncio.wait([waiting := asyncio.ensure_future(event.wait())], timeout=seconds)
-        waiting.cancel()
+        # Without a task of its own, which a cancellation would have to take along, and nothing that swallows one.
+        time_up = asyncio.get_running_loop().call_later(seconds, event.set)
+        try:
+            await event.wait()
+        finally:
+            time_up.cancel()
 
 
 ASYNC_SYSTEM = AsyncSystemClock()
@@ -92,7 +96,7 @@ async def drive(
 ) -> Outcome:
     """Carry out a flow to its end; as `polvo_adapters.drive.sync.drive`, without blocking the loop."""
     answer: Any = None
-    held: list[Sequence[Event]] = []
+    held: list[Lease] = []
     try:
         while True:
             effect = flow.send(answer)
@@ -101,9 +105,8 @@ async def drive(
                 entries.append(attempted(answer))
             elif type(effect) is Decide:
                 answer = decide(store, effect.events, entries)
-            elif type(effect) is Hold:
-                held.append(effect.events)
-                answer = None
+            elif type(effect) is Admit:
+                answer = admit(store, effect.events, held, entries)
             elif type(effect) is Settle:
                 held.pop()
                 settle(store, effect, transport, entries)
@@ -112,11 +115,19 @@ async def drive(
                 answer = await _seldom(effect, transport, store, clock, entries)
     except StopIteration as end:
         return cast("Outcome", end.value)
+    except GeneratorExit:  # its loop is gone; it may be the collector that says so
+        forsake(store, held)
+        raise
+    except BaseException:
+        await transport.discard()
+        raise
     finally:
-        flow.close()
-        if held:
-            break_off(store, held)
-        answer = None  # or this frame, the error in an outcome and its traceback would keep each other alive
+        try:
+            flow.close()
+        finally:
+            if held:
+                break_off(store, held)
+            answer = None  # or this frame, the error in an outcome and its traceback would keep each other alive
 
 
 async def _seldom(
@@ -146,14 +157,18 @@ async def _park(effect: Park, store: Store, clock: AsyncClock) -> float:
     if store.park(effect.name, lambda: _call(loop, called)):
         try:
             await clock.wait(called, effect.seconds)
-        finally:
+        except GeneratorExit:  # as in `drive`: nothing may be locked, and whoever calls the name calls nobody
+            raise
+        except BaseException:
             store.unpark(effect.name)
+            raise
+        store.unpark(effect.name)
     return clock.now() - began
 
 
 def _call(loop: asyncio.AbstractEventLoop, called: asyncio.Event) -> None:
     """Set an event of a loop from any thread; a loop that is closed waits for nothing."""
-    if not loop.is_closed():
+    with contextlib.suppress(RuntimeError):
         loop.call_soon_threadsafe(called.set)
 
 
@@ -182,10 +197,15 @@ class _Contest:
         except StopIteration as end:
             outcome = cast("Outcome", end.value)
             self._keep(outcome)
+            await self._cancel()
             return outcome
+        except GeneratorExit:  # its loop is gone, and with it all tasks
+            raise
+        except BaseException:
+            await self._cancel()
+            raise
         finally:
             flow.close()
-            await self._cancel()
             answer = None
 
     def _start(self, flow: Flow) -> int:
@@ -199,13 +219,16 @@ class _Contest:
     async def _next(self, effect: Next) -> tuple[int, Outcome] | None:
         if not self._tasks:
             return None
-        done, _ = await asyncio.wait(self._tasks, timeout=effect.seconds, return_when=asyncio.FIRST_COMPLETED)
-        if not done:
+        await asyncio.wait(self._tasks, timeout=effect.seconds, return_when=asyncio.FIRST_COMPLETED)
+        task = next((task for task in self._tasks if task.done()), None)
+        if task is None:
             return None
-        task = min(done, key=self._tasks.__getitem__)
         number = self._tasks.pop(task)
         self._entries += self._forks[number][2]
-        return number, task.result()
+        try:
+            return number, task.result()
+        finally:
+            del task  # or this frame, the error of the task and its traceback would keep each other alive
 
     def _keep(self, outcome: Outcome) -> None:
         for number, (fork, _, _) in enumerate(self._forks):
@@ -215,10 +238,14 @@ class _Contest:
 
     async def _cancel(self) -> None:
         for task, number in self._tasks.items():
-            task.cancel()
             _, began, entries = self._forks[number]
-            self._entries += [*entries, cancelled(self._clock.now() - began)]
-        if self._tasks:
-            await asyncio.wait(self._tasks)
-        for fork, _, _ in self._forks:
-            await fork.discard()
+            self._entries += entries
+            if task.cancel():
+                self._entries.append(cancelled(self._clock.now() - began))
+        try:
+            # Nobody asks any more how they end; gathered, they do not complain about that.
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+        finally:
+            self._tasks.clear()
+            for fork, _, _ in self._forks:
+                await fork.discard()

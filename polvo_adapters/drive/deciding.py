@@ -5,11 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 from polvo_adapters.events import Change, Entry
-from polvo_adapters.flow import Changed, Event, Settle
+from polvo_adapters.flow import Changed, Event, Refused, Settle
 from polvo_adapters.stores.base import Store
+
+Lease: TypeAlias = tuple[Sequence[Event], tuple[Any, ...]]
+"""What was asked, and what was granted."""
 
 _log = logging.getLogger("polvo_adapters")
 
@@ -36,11 +39,20 @@ def decide(store: Store, events: Sequence[Event], entries: list[Entry]) -> tuple
         The verdicts.
     """
     verdicts = store.decide(events)
-    for index, verdict in enumerate(verdicts):
-        if type(verdict) is Changed:
-            change = Change(*verdict[:4])
-            entries.append(change)
-            _tell(events[index].machine, change)
+    if Changed in map(type, verdicts):
+        _changed(events, entries, verdicts)
+    return verdicts
+
+
+def admit(store: Store, events: Sequence[Event], held: list[Lease], entries: list[Entry]) -> tuple[Any, ...]:
+    """Put questions to the store, and remember what was granted; arguments and result as for `decide`."""
+    verdicts = store.decide(events)
+    kinds = {*map(type, verdicts)}
+    if Refused in kinds or (bool in kinds and _refused(verdicts)):
+        return verdicts
+    held.append((events, verdicts))
+    if Changed in kinds:
+        _changed(events, entries, verdicts)
     return verdicts
 
 
@@ -53,21 +65,53 @@ def settle(store: Store, effect: Settle, transport: Closing, entries: list[Entry
 def _closed(store: Store, effect: Settle, entries: list[Entry], broken: bool, finalizing: bool) -> None:
     events = effect.broken if broken else effect.events
     if finalizing:
-        store.later(events)
+        store.later(events, partial(_changed, events, entries))
     else:
         decide(store, events, entries)
 
 
-def break_off(store: Store, held: list[Sequence[Event]]) -> None:
-    """Put to the store what a call still holds, the last first."""
+def break_off(store: Store, held: list[Lease]) -> None:
+    """Give back what a call still holds, the last first."""
     while held:
-        decide(store, held.pop(), [])
+        _give_back(store, *held.pop())
 
 
-def _tell(machine: Any, change: Change) -> None:
-    _log.info("%s", change)
-    for listener in getattr(machine, "listeners", ()):
-        _run(listener, change)
+def forsake(store: Store, held: list[Lease]) -> None:
+    """Give back what a call still holds, where a finalizer does it: the store may be locked by this very thread."""
+    while held:
+        events = _abandoned(*held.pop())
+        store.later(events, partial(_changed, events, []))
+
+
+def _give_back(store: Store, events: Sequence[Event], verdicts: Sequence[Any]) -> None:
+    try:
+        decide(store, _abandoned(events, verdicts), [])
+    except Exception:  # noqa: BLE001 - what broke the call off is what its caller has to see
+        _log.exception("what a call was granted could not be given back; it comes back when its lease ends")
+
+
+def _abandoned(events: Sequence[Event], verdicts: Sequence[Any]) -> list[Event]:
+    permits = [verdict.verdict if type(verdict) is Changed else verdict for verdict in verdicts]
+    return [
+        Event(machine, key, machine.abandoned(permit))  # type: ignore[attr-defined]
+        for (machine, key, _), permit in zip(events, permits, strict=True)
+    ]
+
+
+def _refused(verdicts: Sequence[Any]) -> bool:
+    return any(verdict is False or type(verdict) is Refused for verdict in verdicts)
+
+
+def _changed(events: Sequence[Event], entries: list[Entry], verdicts: Sequence[Any]) -> None:
+    if _refused(verdicts):
+        return  # all or nothing: the store has kept none of it
+    for (machine, key, _), verdict in zip(events, verdicts, strict=True):
+        if type(verdict) is Changed:
+            change = Change(key, verdict.before, verdict.after, verdict.why)
+            entries.append(change)
+            _log.info("%s", change)
+            for listener in getattr(machine, "listeners", ()):
+                _run(listener, change)
 
 
 def _run(listener: Callable[[Change], object], change: Change) -> None:

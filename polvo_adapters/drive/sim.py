@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol
 
-from polvo_adapters.drive.deciding import break_off, decide
+from polvo_adapters.drive.deciding import Lease, admit, break_off, decide
 from polvo_adapters.events import Entry, Wait, attempted, cancelled
 from polvo_adapters.flow import (
+    Admit,
     Decide,
     Effect,
-    Event,
     Flow,
-    Hold,
     Next,
     Outcome,
     Park,
@@ -53,18 +52,28 @@ def drive(flow: Flow, world: World, entries: list[Entry], done: Callable[[Outcom
 class _Drive:
     """A flow under way. Nothing that it holds leads back to it, so that millions go without a garbage collection."""
 
-    __slots__ = ("_done", "_flow", "_held", "_over", "_parked", "_world", "entries")
+    __slots__ = ("_done", "_failed", "_flow", "_held", "_name", "_over", "_parked", "_race", "_world", "entries")
 
-    def __init__(self, flow: Flow, world: World, entries: list[Entry], done: Callable[[Outcome], None]) -> None:
-        self._flow, self._world, self.entries, self._done = flow, world, entries, done
-        self._held: list[Sequence[Event]] = []
+    def __init__(
+        self,
+        flow: Flow,
+        world: World,
+        entries: list[Entry],
+        done: Callable[[Outcome], None],
+        failed: Callable[[], None] | None = None,
+    ) -> None:
+        self._flow, self._world, self.entries, self._done, self._failed = flow, world, entries, done, failed
+        self._held: list[Lease] = []
         self._over = False
         self._parked = 0
+        self._name: str | None = None
+        self._race: _Contest | None = None
 
     def step(self, answer: Any) -> None:
         """Go on with an answer, up to the next effect that takes time."""
         if self._over:
             return
+        self._race = None
         flow, store, entries = self._flow, self._world.store, self.entries
         try:
             while True:
@@ -72,18 +81,20 @@ class _Drive:
                 answer = None
                 if type(effect) is Decide:
                     answer = decide(store, effect.events, entries)
-                elif type(effect) is Hold:
-                    self._held.append(effect.events)
+                elif type(effect) is Admit:
+                    answer = admit(store, effect.events, self._held, entries)
                 elif type(effect) is Settle:
                     self._held.pop()
                     decide(store, effect.events, entries)
                 else:
                     break
-        except StopIteration as end:
-            outcome: Outcome = end.value
-        else:
             self._perform(effect)
             return
+        except StopIteration as end:
+            outcome: Outcome = end.value
+        except BaseException:
+            self.fail()
+            raise
         # Here the exception is gone, and with it the frames that it would keep while the world goes on.
         self._over = True
         break_off(store, self._held)
@@ -92,8 +103,19 @@ class _Drive:
     def cancel(self) -> None:
         """End it: what the server still answers is heard by nobody."""
         self._over = True
+        race, self._race = self._race, None
+        if race is not None:
+            race.cancel()
         self._flow.close()
+        if self._name is not None:
+            self._world.store.unpark(self._name)
         break_off(self._world.store, self._held)
+
+    def fail(self) -> None:
+        """End it, and what it is a part of: something raises, and goes through the world to whoever runs that."""
+        self.cancel()
+        if self._failed is not None:
+            self._failed()
 
     def _perform(self, effect: Effect) -> None:
         if type(effect) is Send:
@@ -104,7 +126,8 @@ class _Drive:
         elif type(effect) is Park:
             self._park(effect)
         elif type(effect) is Race:
-            _Contest(effect.flow, self._world, self.entries, self.step).step(None)
+            self._race = _Contest(effect.flow, self._world, self.entries, self.step, self.fail)
+            self._race.step(None)
         else:
             raise TypeError(f"{effect!r} is no effect, or one of races only")
 
@@ -122,6 +145,7 @@ class _Drive:
 
     def _park(self, effect: Park) -> None:
         self._parked += 1
+        self._name = effect.name
         over = partial(self._park_over, self._parked, effect, self._world.now())
         # Called or not, it goes on as an event of its own, and not in the middle of the one that called it.
         if self._world.store.park(effect.name, partial(self._world.after, 0.0, over)):
@@ -130,9 +154,10 @@ class _Drive:
             self._world.after(0.0, over)
 
     def _park_over(self, number: int, effect: Park, began: float) -> None:
-        if number != self._parked:
+        if number != self._parked or self._over:
             return
         self._parked += 1
+        self._name = None
         self._world.store.unpark(effect.name)
         self._wait_over(self._world.now() - began, effect.why)
 
@@ -140,8 +165,15 @@ class _Drive:
 class _Contest:
     """A race under way."""
 
-    def __init__(self, flow: Flow, world: World, entries: list[Entry], done: Callable[[Outcome], None]) -> None:
-        self._flow, self._world, self._entries, self._done = flow, world, entries, done
+    def __init__(
+        self,
+        flow: Flow,
+        world: World,
+        entries: list[Entry],
+        done: Callable[[Outcome], None],
+        failed: Callable[[], None],
+    ) -> None:
+        self._flow, self._world, self._entries, self._done, self._failed = flow, world, entries, done, failed
         self._branches: list[_Drive] = []
         self._running: dict[int, float] = {}
         self._ended: deque[tuple[int, Outcome]] = deque()
@@ -168,13 +200,16 @@ class _Contest:
                     raise TypeError(f"{effect!r} is no effect of a race")
         except StopIteration as end:
             outcome: Outcome = end.value
-        self._cancel()
+        except BaseException:
+            self._fail()
+            raise
+        self.cancel()
         self._done(outcome)
 
     def _start(self, flow: Flow) -> int:
         number = len(self._branches)
         self._running[number] = self._world.now()
-        branch = _Drive(flow, self._world, [], partial(self._branch_over, number))
+        branch = _Drive(flow, self._world, [], partial(self._branch_over, number), self._fail)
         self._branches.append(branch)
         branch.step(None)
         return number
@@ -202,8 +237,19 @@ class _Contest:
             self._waiting = False
             self.step(None)
 
-    def _cancel(self) -> None:
-        for number, began in self._running.items():
-            branch = self._branches[number]
-            branch.cancel()
-            self._entries += [*branch.entries, cancelled(self._world.now() - began)]
+    def _fail(self) -> None:
+        self.cancel()
+        self._failed()
+
+    def cancel(self) -> None:
+        """End it: those still running have lost."""
+        self._flow.close()
+        self._waiting = False
+        heard = {number for number, _ in self._ended}
+        for number, branch in enumerate(self._branches):
+            if number in self._running:
+                self._entries += [*branch.entries, cancelled(self._world.now() - self._running[number])]
+                branch.cancel()
+            elif number in heard:
+                self._entries += branch.entries
+        self._branches.clear()  # which lead back to this race

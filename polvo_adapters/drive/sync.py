@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Protocol, cast
 
 from polvo_adapters.clock import Clock
-from polvo_adapters.drive.deciding import break_off, decide, settle
+from polvo_adapters.drive.deciding import Lease, admit, break_off, decide, settle
 from polvo_adapters.events import Entry, Wait, attempted
-from polvo_adapters.flow import Decide, Effect, Event, Flow, Hold, Outcome, Park, Race, Send, Settle, Sleep
+from polvo_adapters.flow import Admit, Decide, Effect, Flow, Outcome, Park, Race, Send, Settle, Sleep
 from polvo_adapters.stores.base import Store
 
 
@@ -41,6 +41,16 @@ class Transport(Protocol):
     def cancel(self) -> None:
         """From any thread: let attempts end as soon as they can, and close what they come to."""
 
+    def on_cancel(self, wake: Callable[[], object] | None) -> bool:
+        """Have `wake` run when it is cancelled, until this is called with None.
+
+        Returns:
+            Whether anybody may cancel it.
+
+        Raises:
+            Cancelled: It was cancelled already.
+        """
+
 
 def drive(flow: Flow, transport: Transport, store: Store, clock: Clock, entries: list[Entry]) -> Outcome:
     """Carry out a flow to its end.
@@ -56,7 +66,7 @@ def drive(flow: Flow, transport: Transport, store: Store, clock: Clock, entries:
         How the call ended.
     """
     answer: Any = None
-    held: list[Sequence[Event]] = []
+    held: list[Lease] = []
     try:
         while True:
             effect = flow.send(answer)
@@ -65,9 +75,8 @@ def drive(flow: Flow, transport: Transport, store: Store, clock: Clock, entries:
                 entries.append(attempted(answer))
             elif type(effect) is Decide:
                 answer = decide(store, effect.events, entries)
-            elif type(effect) is Hold:
-                held.append(effect.events)
-                answer = None
+            elif type(effect) is Admit:
+                answer = admit(store, effect.events, held, entries)
             elif type(effect) is Settle:
                 held.pop()
                 settle(store, effect, transport, entries)
@@ -76,11 +85,16 @@ def drive(flow: Flow, transport: Transport, store: Store, clock: Clock, entries:
                 answer = _seldom(effect, transport, store, clock, entries)
     except StopIteration as end:
         return cast("Outcome", end.value)
+    except BaseException:
+        transport.discard()
+        raise
     finally:
-        flow.close()
-        if held:
-            break_off(store, held)
-        answer = None  # or this frame, the error in an outcome and its traceback would keep each other alive
+        try:
+            flow.close()
+        finally:
+            if held:
+                break_off(store, held)
+            answer = None  # or this frame, the error in an outcome and its traceback would keep each other alive
 
 
 def _seldom(effect: Effect, transport: Transport, store: Store, clock: Clock, entries: list[Entry]) -> Any:
@@ -88,12 +102,12 @@ def _seldom(effect: Effect, transport: Transport, store: Store, clock: Clock, en
     if type(effect) is Sleep:
         transport.discard()
         seconds = clock.uniform(effect.low, effect.high)
-        clock.sleep(seconds)
+        _sleep(seconds, transport, clock)
         entries.append(Wait(seconds, effect.why))
         return seconds
     if type(effect) is Park:
         transport.discard()
-        seconds = _park(effect, store, clock)
+        seconds = _park(effect, transport, store, clock)
         entries.append(Wait(seconds, effect.why))
         return seconds
     if type(effect) is Race:
@@ -104,11 +118,26 @@ def _seldom(effect: Effect, transport: Transport, store: Store, clock: Clock, en
     raise TypeError(f"{effect!r} is no effect, or one of races only")
 
 
-def _park(effect: Park, store: Store, clock: Clock) -> float:
+def _sleep(seconds: float, transport: Transport, clock: Clock) -> None:
+    cancelled = threading.Event()
+    if not transport.on_cancel(cancelled.set):
+        clock.sleep(seconds)
+        return
+    try:
+        clock.wait(cancelled, seconds)
+    finally:
+        transport.on_cancel(None)
+
+
+def _park(effect: Park, transport: Transport, store: Store, clock: Clock) -> float:
     began, called = clock.now(), threading.Event()
-    if store.park(effect.name, called.set):
-        try:
-            clock.wait(called, effect.seconds)
-        finally:
-            store.unpark(effect.name)
+    transport.on_cancel(called.set)
+    try:
+        if store.park(effect.name, called.set):
+            try:
+                clock.wait(called, effect.seconds)
+            finally:
+                store.unpark(effect.name)
+    finally:
+        transport.on_cancel(None)
     return clock.now() - began

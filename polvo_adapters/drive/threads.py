@@ -25,6 +25,7 @@ from polvo_adapters.flow import Decide, Flow, Next, Outcome, Start
 from polvo_adapters.stores.base import Store
 
 _IDLE_SECONDS = 10.0
+_THIS_RACE = -1  # in place of the number of a branch, where the race itself has lost a race
 
 
 class _Ended(NamedTuple):
@@ -39,7 +40,7 @@ class _Branch:
     def __init__(self, number: int, flow: Flow, transport: Transport, began: float) -> None:
         self.number, self.transport, self.began = number, transport, began
         self.entries: list[Entry] = []
-        self.ended = False
+        self.taken = False
         self._flow: Flow | None = flow
 
     def run(self, store: Store, clock: Clock, ended: queue.SimpleQueue[_Ended]) -> None:
@@ -51,6 +52,8 @@ class _Branch:
             pass
         except BaseException as error:  # noqa: BLE001 - whatever it is, the caller's thread raises it
             ended.put(_Ended(self.number, None, error))
+        finally:
+            del ended  # or this frame, an error that nobody takes and its traceback would keep each other alive
 
 
 def race(flow: Flow, transport: Transport, store: Store, clock: Clock, entries: list[Entry]) -> Outcome:
@@ -59,6 +62,7 @@ def race(flow: Flow, transport: Transport, store: Store, clock: Clock, entries: 
     branches: list[_Branch] = []
     answer: Any = None
     try:
+        transport.on_cancel(partial(ended.put, _Ended(_THIS_RACE, None, Cancelled())))
         while True:
             effect = flow.send(answer)
             if type(effect) is Start:
@@ -75,34 +79,50 @@ def race(flow: Flow, transport: Transport, store: Store, clock: Clock, entries: 
     except StopIteration as end:
         outcome = cast("Outcome", end.value)
         for branch in branches:
-            if branch.ended and branch.transport.holds(outcome):
+            if branch.taken and branch.transport.holds(outcome):
                 branches.remove(branch)
                 transport.adopt(branch.transport)
                 break
         return outcome
     finally:
-        flow.close()
-        for branch in branches:
-            branch.transport.cancel()
-            if not branch.ended:
-                entries += [*branch.entries, cancelled(clock.now() - branch.began)]
-        answer = None
+        try:
+            flow.close()
+        finally:
+            _cancel(branches, clock, ended, entries)
+            answer = None
+            transport.on_cancel(None)
+
+
+def _cancel(branches: list[_Branch], clock: Clock, ended: queue.SimpleQueue[_Ended], entries: list[Entry]) -> None:
+    over = set()
+    while not ended.empty():
+        over.add(ended.get_nowait().number)
+    for branch in branches:
+        branch.transport.cancel()
+        if not branch.taken:
+            entries += branch.entries
+            if branch.number not in over:
+                entries.append(cancelled(clock.now() - branch.began))
 
 
 def _next(
     effect: Next, branches: list[_Branch], clock: Clock, ended: queue.SimpleQueue[_Ended], entries: list[Entry]
 ) -> tuple[int, Outcome] | None:
-    if all(branch.ended for branch in branches):
+    if all(branch.taken for branch in branches):
         return None
     try:
         number, outcome, error = clock.take(ended, effect.seconds)
     except queue.Empty:
         return None
-    branches[number].ended = True
-    entries += branches[number].entries
-    if outcome is None:
-        raise cast("BaseException", error)
-    return number, outcome
+    try:
+        if number != _THIS_RACE:
+            branches[number].taken = True
+            entries += branches[number].entries
+        if error is not None:
+            raise error
+        return number, cast("Outcome", outcome)
+    finally:
+        del outcome, error  # or this frame, the error and its traceback would keep each other alive
 
 
 class Workers:

@@ -1,36 +1,50 @@
-"""How many retries a destination can take: a share of recent traffic, and a floor.
+"""How many retries a destination can take: a share of what it has served lately, and a small reserve.
 
 Retries of single calls multiply when everything fails at once; a budget shared by all calls to one origin bounds
-that. Every call that ends deposits one request; every retry is asked for, and refused when
+that. It is a bucket of tokens. Every call that was *served* adds `ratio` of a token, time fills up the reserve, and a
+retry takes its cost. The bucket holds at most
 
-    spent + cost  >  ratio * requests + floor * window
+    reserve + ratio * calls served in the recent past + trust
 
-where `spent` and `requests` are sums over the recent past: both fade by half every `window * ln 2` seconds, which
-is one multiplication by exp(-dt / window), so that the state is three numbers whatever the traffic.
+where the recent past fades by half every `window * ln 2` seconds, which is one multiplication by exp(-dt / window).
 
-    event      state (requests, spent, at)                     verdict
-    ---------  ----------------------------------------------  -------------------------------
-    Deposit    fades, then requests + 1                        True
-    Spend      fades, then spent + cost, if that fits          True, or False and no change
+    event      state (tokens, served, at, began)                   verdict
+    ---------  --------------------------------------------------  --------------------------------------
+    Deposit    tokens + ratio, served + 1, no more than it holds   True
+    Spend      tokens - cost, if there is a token                  True, or False and no change
 
-The floor lets a client that calls once a minute retry all the same. The default share, floor and window are
-those of Finagle's RetryBudget (20 %, 10 a second, 10 s). Costs differ as in botocore's standard mode: a server
-that throttles is well and says so, one that lets us time out costs both sides most.
+**Calls that fail add nothing.** Else an outage would pay for retries as long as it lasts: a server that serves nobody
+would get as many of them as a busy one. What was saved up when it began is all there is, so that the whole outage
+costs `1 + (reserve + share) / calls` requests per call.
+
+**The reserve** lets a client that calls once a minute retry all the same. It is small, because ten thousand clients
+have ten thousand reserves.
+
+**Trust.** Who has just started has earned nothing yet, and cold caches and first connections fail together without
+an outage. So there are a hundred retries to begin with; those that are not used are gone when the window is over.
+
+**Costs** differ as in botocore's standard mode: a server that throttles is well and says so, one that lets us time
+out costs both sides most. A retry that costs more than there is goes into debt, or a client that calls seldom could
+never retry after a time-out.
+
+(Finagle, RetryBudget; gRPC, proposal A6. That deposits of failed calls keep an outage going was found in simulation:
+`python -m tests.benchmarks --only overload`.)
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
+from polvo_adapters.flow import Call, Outcome
 from polvo_adapters.policies import validate
 
-State: TypeAlias = tuple[float, float, float]
+_REFILL = 600.0  # seconds in which time fills up the whole reserve
 
 
 class Deposit(NamedTuple):
-    """A call ended."""
+    """A call was served."""
 
 
 class Spend(NamedTuple):
@@ -39,15 +53,33 @@ class Spend(NamedTuple):
     cost: float
 
 
+class State(NamedTuple):
+    """What the bucket holds.
+
+    Attributes:
+        tokens: What is in it.
+        served: Calls served in the recent past.
+        at: When that was.
+        began: When the first event came, or None before it.
+    """
+
+    tokens: float
+    served: float
+    at: float
+    began: float | None
+
+
 @dataclass(frozen=True)
 class RetryBudget:
-    """Keep retries to a share of the traffic, so that they cannot keep a failing server down.
+    """Keep retries to a share of the calls that are served, so that they cannot keep a failing server down.
 
     Share it by giving the same store to several adapters: the state is kept per origin.
 
     Args:
-        ratio: Retries allowed per call of the recent past; 0.2 is one in five.
-        floor: Retries allowed per second whatever the traffic.
+        ratio: Retries allowed per call that was served in the recent past; 0.2 is one in five.
+        reserve: Retries that are allowed besides; what was taken of them comes back within ten minutes.
+        trust: Retries that are allowed besides to one that has just started; what is left of them fades with the first
+            `window` seconds.
         window: Length of the recent past, in seconds.
         throttle_cost: What a retry costs after 429, or after any answer with a Retry-After.
         timeout_cost: What a retry costs after a time-out.
@@ -59,29 +91,46 @@ class RetryBudget:
     """
 
     ratio: float = 0.2
-    floor: float = 10.0
+    reserve: float = 2.0
+    trust: float = 100.0
     window: float = 10.0
     throttle_cost: float = 0.5
     timeout_cost: float = 2.0
 
     def __post_init__(self) -> None:
-        for field in ("ratio", "floor", "throttle_cost", "timeout_cost"):
+        for field in ("ratio", "reserve", "trust", "throttle_cost", "timeout_cost"):
             validate.number(self, field, 0)
         validate.number(self, "window", 0, above=True)
 
     @property
     def initial(self) -> State:
-        """Nothing requested, nothing spent."""
-        return (0.0, 0.0, 0.0)
+        """What one is trusted with that has just started."""
+        return State(self.reserve + self.trust, 0.0, 0.0, None)
 
     def transition(self, state: State, event: Deposit | Spend, now: float) -> tuple[State, bool]:
         """Return the state after the event and whether the retry may be made."""
-        requests, spent, at = state
-        fade = math.exp((at - now) / self.window) if now > at else 1.0
-        requests, spent = requests * fade, spent * fade
+        tokens, served, at, began = state
+        if began is None:
+            at = began = now
+        passed = max(0.0, now - at)
+        served *= math.exp(-passed / self.window)
+        tokens += self.reserve * passed / _REFILL
         if type(event) is Deposit:
-            return (requests + 1.0, spent, now), True
-        cost = event.cost if type(event) is Spend else 1.0
-        if spent + cost > self.ratio * requests + self.floor * self.window:
-            return state, False
-        return (requests, spent + cost, now), True
+            tokens, served = tokens + self.ratio, served + 1.0
+        trust = self.trust * max(0.0, 1.0 - (now - began) / self.window)
+        tokens = min(tokens, self.reserve + self.ratio * served + trust)
+        if type(event) is Spend:
+            if tokens < min(1.0, event.cost):
+                return state, False
+            tokens -= event.cost
+        return State(tokens, served, now, began), True
+
+
+def was_served(outcome: Outcome) -> bool:
+    """Tell whether a call that ended like this was served: an error of the caller's is an answer too."""
+    return outcome.failure is None and outcome.status < 500 and outcome.status != 429
+
+
+def key(call: Call) -> str:
+    """Return what the budget of the destination of a call is kept under; one for all that repeats calls."""
+    return "retry budget " + call.origin

@@ -27,11 +27,11 @@ import math
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal, NamedTuple, TypeAlias, Union
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from polvo_adapters import headers
 from polvo_adapters.errors import PolvoError, RateLimitDeadlineExceeded, RateLimitError
-from polvo_adapters.flow import EXPIRED, REFUSED, Call, Decide, Effect, Event, Flow, Outcome, Proceed, Sleep
+from polvo_adapters.flow import BARRED, Call, Decide, Effect, Event, Flow, Outcome, Proceed, Sleep
 from polvo_adapters.headers import Quota, Throttled
 from polvo_adapters.policies import validate
 from polvo_adapters.policies.account import Account, new_account
@@ -110,7 +110,7 @@ class RateLimit:
             host=call.host,
             retry_after=wait,
         )
-        return Outcome(error=error, failure=EXPIRED if late else REFUSED)
+        return Outcome(error=error, failure=BARRED)
 
     @property
     def initial(self) -> Any:
@@ -303,10 +303,6 @@ class Adaptive(RateLimit):
         if isinstance(event, Ask):
             return ask(state, event, now)
         return tell(state, event, now, free=0.5 if self.pace == "spread" else 0.0)
-
-
-RateLimitLike: TypeAlias = Union[RateLimit, str, Mapping[str, Any], None]  # noqa: UP007 - evaluated at import
-"""Whatever stands for a rate limit: "adaptive", a policy, a mapping of Adaptive's keywords, or None."""
 
 
 def _turn(ready: float, event: Ask, now: float, why: str, ticket: int) -> Admission:

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from polvo_adapters import headers
 from polvo_adapters.errors import ReplayError, RetriesExhaustedError
 from polvo_adapters.flow import (
+    BARRED,
     CONNECT,
     CONNECT_TIMEOUT,
     DISCONNECTED,
@@ -46,7 +47,8 @@ from polvo_adapters.flow import (
     Sleep,
 )
 from polvo_adapters.policies import validate
-from polvo_adapters.policies.budget import Deposit, RetryBudget, Spend
+from polvo_adapters.policies.budget import Deposit, RetryBudget, Spend, was_served
+from polvo_adapters.policies.budget import key as budget_key
 from polvo_adapters.policies.deadline import exceeded
 
 if TYPE_CHECKING:
@@ -145,8 +147,10 @@ class ExponentialBackoff:
                 break
             waited = yield step  # type: ignore[misc]
             attempts += 1
-        if self.budget is not None:
-            yield Decide((Event(self.budget, _key(call), _DEPOSIT),))
+            if outcome.failure is not None or outcome.status >= 500:
+                call = call._replace(attempt=call.attempt + 1)
+        if self.budget is not None and was_served(outcome):
+            yield Decide((Event(self.budget, budget_key(call), _DEPOSIT),))
         if reached is not None and outcome.failure is not None and not outcome.failure.sent:
             # "No connection" at the end would deny that an earlier attempt may have reached the server.
             return reached._replace(note=outcome.note)
@@ -165,7 +169,7 @@ class ExponentialBackoff:
         if ending is not None:
             return ending
         if self.budget is not None:
-            verdicts = yield Decide((Event(self.budget, _key(call), Spend(_cost(self.budget, cause))),))
+            verdicts = yield Decide((Event(self.budget, budget_key(call), Spend(_cost(self.budget, cause))),))
             if not verdicts[0]:
                 return outcome._replace(note="the retry budget is used up")
         return self._sleep(call, outcome, cause, attempts, waited)
@@ -186,7 +190,7 @@ class ExponentialBackoff:
         return _Cause(why, not unprocessed, delay, throttled=outcome.status == 429 or delay is not None)
 
     def _wanted(self, error: BaseException | None, failure: Failure) -> bool:
-        if self.exceptions is None or failure is EXPIRED:
+        if self.exceptions is None or failure in (EXPIRED, BARRED):
             return failure.transient
         return any(
             failure.name == kind if isinstance(kind, str) else isinstance(error, kind) for kind in self.exceptions
@@ -253,9 +257,10 @@ class ExponentialBackoff:
 
     @classmethod
     def from_urllib3(cls, retry: Retry) -> ExponentialBackoff:
-        """Translate a urllib3 `Retry`: same attempts, statuses, methods and schedule.
+        """Translate a urllib3 `Retry`: same attempts, statuses and methods, and the same waits but for the first.
 
-        It differs where urllib3 does harm: an empty `allowed_methods` means no method instead of every method,
+        urllib3 makes its first repeat at once; here it waits for `backoff_factor` seconds. It differs besides where
+        urllib3 does harm: an empty `allowed_methods` means no method instead of every method,
         one-shot bodies are not sent again, malformed Retry-After headers are ignored, and there is a budget.
 
         Args:
@@ -299,7 +304,3 @@ def _unreplayable(call: Call, outcome: Outcome, cause: _Cause, attempts: int) ->
     )
     error.__cause__ = outcome.error
     return outcome._replace(error=error, failure=REFUSED)
-
-
-def _key(call: Call) -> str:
-    return "retry budget " + call.origin

@@ -1,12 +1,20 @@
 """The standard order of policies, built from keywords.
 
-Outermost first: total deadline, retry with its budget, rate limit. The timeout of a single attempt is not a policy:
-it is what the shell hands to the transport where the caller gave none.
+Outermost first: fallback, regions, hedge, total deadline, retry with its budget, circuit breaker and bulkhead side by
+side, rate limit. The timeout of a single attempt is not a policy: it is what the shell hands to the transport where
+the caller gave none.
+
+    fallback            what else there is when everything below has failed
+    regions, hedge      several attempts at a time, each with all that is below
+    deadline            no longer than that, whatever is waited for
+    retry               each attempt asks anew what is below
+    breaker, bulkhead   one question for both; an attempt that is refused has cost nothing
+    rate limit          a turn is used up by what is really sent, and by nothing else
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from polvo_adapters.flow import Policy
@@ -16,14 +24,32 @@ from polvo_adapters.policies.retry import ExponentialBackoff
 if TYPE_CHECKING:
     from urllib3 import Retry
 
-    from polvo_adapters.policies.ratelimit import RateLimit, RateLimitLike
+    from polvo_adapters.policies import bulkhead as bulkheads
+    from polvo_adapters.policies.breaker import CircuitBreaker
+    from polvo_adapters.policies.fallback import Alternative, Fallback
+    from polvo_adapters.policies.hedge import Hedge
+    from polvo_adapters.policies.ratelimit import RateLimit
+    from polvo_adapters.policies.regions import Regions
 
 RetryLike: TypeAlias = "ExponentialBackoff | Retry | Mapping[str, Any] | bool | None"
-"""Whatever stands for a way to retry; see `standard`."""
+RateLimitLike: TypeAlias = "RateLimit | str | Mapping[str, Any] | None"
+CircuitBreakerLike: TypeAlias = "CircuitBreaker | Mapping[str, Any] | bool | None"
+BulkheadLike: TypeAlias = "bulkheads.Bulkhead | bulkheads.Adaptive | Mapping[str, Any] | int | str | None"
+HedgeLike: TypeAlias = "Hedge | Mapping[str, Any] | float | bool | None"
+FallbackLike: TypeAlias = "Fallback | Alternative | Sequence[Alternative] | None"
+RegionsLike: TypeAlias = "Regions | Sequence[str] | Mapping[str, Any] | None"
 
 
 def standard(
-    *, retry: RetryLike = True, deadline: float | Deadline | None = None, rate_limit: RateLimitLike = None
+    *,
+    retry: RetryLike = True,
+    deadline: float | Deadline | None = None,
+    rate_limit: RateLimitLike = None,
+    circuit_breaker: CircuitBreakerLike = None,
+    bulkhead: BulkheadLike = None,
+    hedge: HedgeLike = None,
+    fallback: FallbackLike = None,
+    regions: RegionsLike = None,
 ) -> tuple[Policy, ...]:
     """Build the standard stack.
 
@@ -32,6 +58,12 @@ def standard(
             keywords of ExponentialBackoff.
         deadline: Seconds for the whole call, a policy, or None for no limit.
         rate_limit: "adaptive", a policy, a mapping of the keywords of Adaptive, or None for no limit.
+        circuit_breaker: True for the defaults, a policy, a mapping of the keywords of CircuitBreaker, or None.
+        bulkhead: How many calls at a time, "adaptive", a policy, a mapping of the keywords of Bulkhead, or None.
+        hedge: True for the defaults, seconds after which a second attempt is made, a policy, a mapping of the
+            keywords of Hedge, or None.
+        fallback: A policy, an alternative or a sequence of them, or None.
+        regions: Base URLs, a policy, a mapping of the keywords of Regions, or None.
 
     Returns:
         The policies, outermost first.
@@ -40,8 +72,16 @@ def standard(
         TypeError: A value is of no known kind, or a mapping holds an unknown keyword.
         ValueError: A value is out of range.
     """
-    limit = deadline if deadline is None or isinstance(deadline, Deadline) else Deadline(deadline)
-    policies = (limit, retry_policy(retry), rate_limit_policy(rate_limit))
+    across, again = regions_policy(regions), retry_policy(retry)
+    policies = (
+        fallback_policy(fallback),
+        across,
+        hedge_policy(hedge, alone=again is None),
+        deadline if deadline is None or isinstance(deadline, Deadline) else Deadline(deadline),
+        _without(again, across),
+        _side_by_side(circuit_breaker_policy(circuit_breaker), bulkhead_policy(bulkhead)),
+        rate_limit_policy(rate_limit),
+    )
     return tuple(policy for policy in policies if policy is not None)
 
 
@@ -57,8 +97,8 @@ def retry_policy(value: RetryLike) -> ExponentialBackoff | None:
         return ExponentialBackoff(**value)
     if hasattr(value, "status_forcelist"):
         return ExponentialBackoff.from_urllib3(value)
-    raise TypeError(
-        f"retry={value!r}: expected True, False, ExponentialBackoff(...), a mapping of its keywords, or a urllib3 Retry"
+    raise _unknown(
+        "retry", value, "True, False, ExponentialBackoff(...), a mapping of its keywords, or a urllib3 Retry"
     )
 
 
@@ -74,7 +114,116 @@ def rate_limit_policy(value: RateLimitLike) -> RateLimit | None:
         return Adaptive()
     if isinstance(value, Mapping):
         return Adaptive(**value)
-    raise TypeError(
-        f"rate_limit={value!r}: expected 'adaptive', Adaptive(...), TokenBucket(...), SlidingWindow(...), "
-        "a mapping of the keywords of Adaptive, or None"
+    wanted = "'adaptive', Adaptive(...), TokenBucket(...), SlidingWindow(...), a mapping of the keywords of Adaptive"
+    raise _unknown("rate_limit", value, f"{wanted}, or None")
+
+
+def circuit_breaker_policy(value: CircuitBreakerLike) -> CircuitBreaker | None:
+    """Make a circuit breaker of anything that stands for one; see `standard`."""
+    if value is None or value is False:
+        return None
+    from polvo_adapters.policies.breaker import CircuitBreaker
+
+    if isinstance(value, CircuitBreaker):
+        return value
+    if value is True:
+        return CircuitBreaker()
+    if isinstance(value, Mapping):
+        return CircuitBreaker(**value)
+    raise _unknown("circuit_breaker", value, "True, CircuitBreaker(...), a mapping of its keywords, or None")
+
+
+def bulkhead_policy(value: BulkheadLike) -> bulkheads.Bulkhead | bulkheads.Adaptive | None:
+    """Make a bulkhead of anything that stands for one; see `standard`."""
+    if value is None:
+        return None
+    from polvo_adapters.policies.bulkhead import Adaptive, Bulkhead
+
+    if isinstance(value, (Bulkhead, Adaptive)):
+        return value
+    if value == "adaptive":
+        return Adaptive()
+    if isinstance(value, int) and not isinstance(value, bool):
+        return Bulkhead(value)
+    if isinstance(value, Mapping):
+        return Bulkhead(**value)
+    wanted = "how many calls at a time, 'adaptive', Bulkhead(...), Adaptive(...), a mapping of the keywords of Bulkhead"
+    raise _unknown("bulkhead", value, f"{wanted}, or None")
+
+
+def hedge_policy(value: HedgeLike, *, alone: bool = False) -> Hedge | None:
+    """Make a hedge of anything that stands for one; see `standard`. One that is alone has no retries to share with."""
+    if value is None or value is False:
+        return None
+    from polvo_adapters.policies.hedge import Hedge
+
+    if isinstance(value, Hedge):
+        return value
+    shared: dict[str, Any] = {"budget": None} if alone else {}
+    if value is True:
+        return Hedge(**shared)
+    if isinstance(value, (int, float)):
+        return Hedge(**shared, delay=float(value))
+    if isinstance(value, Mapping):
+        return Hedge(**{**shared, **value})
+    raise _unknown("hedge", value, "True, seconds, Hedge(...), a mapping of its keywords, or None")
+
+
+def fallback_policy(value: FallbackLike, **keywords: Any) -> Fallback | None:
+    """Make a fallback of anything that stands for one; see `standard`. Keywords are those of Fallback."""
+    if value is None:
+        return None
+    from polvo_adapters.policies.fallback import Fallback
+
+    if isinstance(value, Fallback):
+        return value
+    return Fallback(*(value if isinstance(value, (list, tuple)) else (value,)), **keywords)
+
+
+def regions_policy(value: RegionsLike) -> Regions | None:
+    """Make regions of anything that stands for them; see `standard`."""
+    if value is None:
+        return None
+    from polvo_adapters.policies.regions import Regions
+
+    if isinstance(value, Regions):
+        return value
+    if isinstance(value, Mapping):
+        return Regions(**value)
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return Regions(value)
+    raise _unknown("regions", value, "a sequence of base URLs, Regions(...), a mapping of its keywords, or None")
+
+
+def slots(policies: Sequence[Policy]) -> int:
+    """Return how many calls at a time the bulkheads among the policies let through at most, or 0 without any."""
+    gates = [gate for policy in policies for gate in getattr(policy, "gates", (policy,))]
+    return max((getattr(gate, "max_concurrency", getattr(gate, "max_limit", 0)) for gate in gates), default=0)
+
+
+def _without(retry: ExponentialBackoff | None, regions: Regions | None) -> ExponentialBackoff | None:
+    """Leave to the regions the statuses that they retry or reroute, or attempts would multiply."""
+    if retry is None or regions is None or not regions.retry_codes:
+        return retry
+    from dataclasses import replace
+
+    theirs = {*regions.retry_codes, *regions.reroute_codes}
+    return replace(
+        retry,
+        retry_on=frozenset(retry.retry_on) - theirs,
+        retry_after_on=frozenset(retry.retry_after_on) - theirs,
     )
+
+
+def _side_by_side(
+    breaker: CircuitBreaker | None, bulkhead: bulkheads.Bulkhead | bulkheads.Adaptive | None
+) -> Policy | None:
+    if breaker is None or bulkhead is None:
+        return breaker or bulkhead
+    from polvo_adapters.policies.gate import Gates
+
+    return Gates((breaker, bulkhead))
+
+
+def _unknown(name: str, value: object, wanted: str) -> TypeError:
+    return TypeError(f"{name}={value!r}: expected {wanted}")

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
+from urllib.parse import urlsplit
 
-from polvo_adapters.flow import FAILURES
+from polvo_adapters.flow import FAILURES, origin
 
 
-def number(policy: object, field: str, low: float, *, above: bool = False, infinite: bool = False) -> None:
-    """Raise ValueError unless the field is a number of at least `low` (or above it).
+def number(
+    policy: object, field: str, low: float, *, above: bool = False, infinite: bool = False, high: float = math.inf
+) -> None:
+    """Raise ValueError unless the field is a number of at least `low` (or above it), and at most `high`.
 
     Args:
         policy: The policy that has the field.
@@ -17,12 +21,17 @@ def number(policy: object, field: str, low: float, *, above: bool = False, infin
         low: Smallest value allowed.
         above: Whether `low` itself is too small.
         infinite: Whether infinity is allowed.
+        high: Largest value allowed.
     """
     value = getattr(policy, field)
     wanted = f"a number {'above' if above else 'of at least'} {low:g}"
+    if high < math.inf:
+        wanted += f" and at most {high:g}"
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise _wrong(policy, field, wanted)
-    if math.isnan(value) or value < low or (above and value == low) or (math.isinf(value) and not infinite):
+    if math.isnan(value) or not low <= value <= high or (above and value == low):
+        raise _wrong(policy, field, wanted)
+    if math.isinf(value) and not infinite:
         raise _wrong(policy, field, wanted)
 
 
@@ -81,6 +90,51 @@ def exceptions(policy: object, field: str) -> tuple[type[BaseException] | str, .
             names = ", ".join(repr(name) for name in sorted(FAILURES))
             raise _wrong(policy, field, f"None, or a collection of exception classes and of {names}")
     return kinds
+
+
+def key(policy: object, field: str) -> None:
+    """Raise ValueError unless the field is "origin", a collection of path prefixes, or a function."""
+    value = getattr(policy, field)
+    if callable(value) or value == "origin":
+        return
+    wanted = "'origin', a tuple of path prefixes that begin with '/', or a function of the call"
+    listed = not isinstance(value, str) and isinstance(value, Iterable)
+    if not listed or not all(isinstance(each, str) and each.startswith("/") for each in value):
+        raise _wrong(policy, field, wanted)
+    object.__setattr__(policy, field, tuple(value))
+
+
+def base_urls(policy: object, field: str) -> tuple[str, ...]:
+    """Return the field as a tuple of base URLs without a slash at the end, or raise ValueError."""
+    value = getattr(policy, field)
+    urls = () if isinstance(value, str) else tuple(value)
+    if not urls or not all(isinstance(url, str) and _is_base(url) for url in urls):
+        wanted = "a sequence of URLs such as 'https://eu.example.com/api', without credentials, query and fragment"
+        if "@" in str(value):  # what may be a password is not shown
+            raise ValueError(f"{type(policy).__name__}({field}=...): {field} must be {wanted}")
+        raise _wrong(policy, field, wanted)
+    urls = tuple(url.rstrip("/") for url in urls)
+    places = {origin(url) + url.partition("://")[2].partition("/")[2] for url in urls}
+    if len(places) < len(urls):
+        raise _wrong(policy, field, "URLs that differ from each other")
+    return urls
+
+
+def _is_base(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return False
+    if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
+        return False
+    return not any(mark in url for mark in "@?#\\ ")
+
+
+def contradiction(policy: object, field: str, other: str, why: str) -> ValueError:
+    """Return the error for two fields that do not go together."""
+    values = f"{field}={getattr(policy, field)!r}, {other}={getattr(policy, other)!r}"
+    return ValueError(f"{type(policy).__name__}({values}): {why}")
 
 
 def _wrong(policy: object, field: str, wanted: str) -> ValueError:

@@ -32,8 +32,13 @@ class Store(Protocol):
             The verdicts, in the order of the events. If any is False, no state has changed.
         """
 
-    def later(self, events: Sequence[Event]) -> None:
-        """Put events to their machines at some time before the next decision, and take no lock: for finalizers."""
+    def later(self, events: Sequence[Event], then: Callable[[tuple[Any, ...]], object] | None = None) -> None:
+        """Put events to their machines at some time before the next decision, and take no lock: for finalizers.
+
+        Args:
+            events: The events.
+            then: What to do with the verdicts.
+        """
 
     def park(self, name: str, wake: Callable[[], None]) -> bool:
         """Run `wake`, from any thread, when the name is called; return False where it was called already."""

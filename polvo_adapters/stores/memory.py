@@ -1,7 +1,9 @@
 """State in the memory of one process, moved under a lock that is never held across I/O.
 
 After a fork the child gets a fresh lock, because the parent's may have been held by a thread that the child does
-not have, and keeps the states. A pickled store comes back empty: its times mean nothing to another process.
+not have, and keeps the states. What the parent's calls were granted is not granted to the child's, so that states that
+count such things can tell what is left of them (`after_fork`). A pickled store comes back empty: its times mean
+nothing to another process.
 """
 
 from __future__ import annotations
@@ -38,7 +40,7 @@ class MemoryStore:
         self._max_keys = max_keys
         self._now = now
         self._states: dict[str, Any] = {}
-        self._later: deque[Sequence[Event]] = deque()
+        self._later: deque[tuple[Sequence[Event], Callable[[tuple[Any, ...]], object] | None]] = deque()
         self._parked: dict[str, Callable[[], None]] = {}
         self._called: dict[str, None] = {}
         self._lock = threading.Lock()
@@ -47,12 +49,18 @@ class MemoryStore:
     def decide(self, events: Sequence[Event]) -> tuple[Any, ...]:
         """Put events to their machines, all or nothing; see `Store.decide`."""
         while self._later:
-            self._decide(self._later.popleft())
-        return self._decide(events)
+            try:
+                later, then = self._later.popleft()
+            except IndexError:
+                break  # another thread was faster
+            verdicts = self._decide(later)
+            if then is not None:
+                then(verdicts)
+        return self._decide_one(*events[0]) if len(events) == 1 else self._decide(events)
 
-    def later(self, events: Sequence[Event]) -> None:
+    def later(self, events: Sequence[Event], then: Callable[[tuple[Any, ...]], object] | None = None) -> None:
         """Put events to their machines before the next decision; see `Store.later`."""
-        self._later.append(events)
+        self._later.append((events, then))
 
     def park(self, name: str, wake: Callable[[], None]) -> bool:
         """Run `wake` when the name is called; see `Store.park`."""
@@ -70,8 +78,6 @@ class MemoryStore:
             self._called.pop(name, None)
 
     def _decide(self, events: Sequence[Event]) -> tuple[Any, ...]:
-        if len(events) == 1:
-            return self._decide_one(*events[0])
         called: list[Callable[[], None]] = []
         with self._lock:
             now, states = self._now(), self._states
@@ -92,7 +98,9 @@ class MemoryStore:
             if not refused:
                 for key, state in moved.items():
                     self._keep(key, state)
-                called = [wake for verdict in verdicts if type(verdict) is Called for wake in self._call(verdict.names)]
+                if Called in map(type, verdicts):
+                    names = [name for verdict in verdicts if type(verdict) is Called for name in verdict.names]
+                    called = self._call(names)
         for wake in called:
             wake()
         return tuple(verdicts)
@@ -127,7 +135,8 @@ class MemoryStore:
 
     def _keep(self, key: str, state: Any) -> None:
         states = self._states
-        states.pop(key, None)  # re-inserted last: the order of a dict is the order of use
+        if 2 * len(states) > self._max_keys:  # before that, the order of use matters to nobody
+            states.pop(key, None)  # re-inserted last: the order of a dict is the order of use
         states[key] = state
         if len(states) > self._max_keys:
             del states[next(iter(states))]
@@ -143,6 +152,9 @@ def _after_fork_in_child() -> None:
     for store in _stores:
         store._lock = threading.Lock()
         store._parked.clear()
+        for key, state in store._states.items():
+            if hasattr(state, "after_fork"):
+                store._states[key] = state.after_fork()
 
 
 if hasattr(os, "register_at_fork"):

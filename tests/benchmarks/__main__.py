@@ -1,9 +1,9 @@
 """Measures everything and prints it: `python -m tests.benchmarks [--quick] [--json FILE] [--only SECTION]`.
 
-What is measured, how, and why that way: see the modules `overhead`, `loopback`, `imports`, `admission`, `headers`,
-`pacing` and `crowd`, and `measure` for what they share. A run takes about two minutes; `--quick` takes seconds and
-shows only that everything works. `crowd` takes half an hour, `pacing` a quarter and `hostile` some minutes; they run
-only where they are asked for, or quickly.
+What is measured, how, and why that way: see the modules `overhead`, `loopback`, `imports`, `admission`, `gates`,
+`headers`, `pacing`, `crowd`, `concurrency` and `overload`, and `measure` for what they share. A run takes about two
+minutes; `--quick` takes seconds and shows only that everything works. `crowd` takes half an hour, `pacing` a quarter,
+`concurrency`, `overload` and `hostile` some minutes; they run only where they are asked for, or quickly.
 """
 
 from __future__ import annotations
@@ -15,18 +15,21 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from rich.console import Console
 from rich.table import Table
 
 from tests.benchmarks.admission import turns
+from tests.benchmarks.concurrency import Limiting, concurrencies
 from tests.benchmarks.crowd import Crowding, crowds
+from tests.benchmarks.gates import gates
 from tests.benchmarks.headers import Hostility, hostile, reading
 from tests.benchmarks.imports import ImportCost, import_costs
 from tests.benchmarks.loopback import over_loopback
 from tests.benchmarks.measure import Result, Spread
 from tests.benchmarks.overhead import adapter_level, session_level
+from tests.benchmarks.overload import Overload, overloads
 from tests.benchmarks.pacing import Pace, paces
 
 _PACKAGES = ("polvo_adapters", "requests", "urllib3", "httpx", "tenacity", "stamina")
@@ -36,12 +39,15 @@ _SECTIONS: dict[str, tuple[str, Callable[..., list[Any]]]] = {
     "loopback": ("HTTP over loopback: one kept-alive connection each, server in another process", over_loopback),
     "imports": ("Imports: fresh interpreters, on top of import requests", import_costs),
     "admission": ("A turn: asking a rate limit, and telling it what came of the request", turns),
+    "gates": ("Gates: circuit breaker and bulkhead, asked and told", gates),
     "headers": ("Reading quotas: a response with twelve ordinary headers and some that announce quotas", reading),
     "hostile": ("Hostile headers: what no server should send", hostile),
     "pacing": ("Pacing: a quota that the clients were not told", paces),
     "crowd": ("Crowds: clients that share a quota and nothing else, in virtual time", crowds),
+    "concurrency": ("Adaptive concurrency: what a server can do, and how much longer it takes for it", concurrencies),
+    "overload": ("Overload: a server that falls short for a while, in virtual time", overloads),
 }
-_LONG = ("crowd", "hostile", "pacing")
+_LONG = ("concurrency", "crowd", "hostile", "overload", "pacing")
 _NARROWEST = 140  # columns that the widest table needs, also where the output is not a terminal
 
 
@@ -139,6 +145,45 @@ def _crowd_table(title: str, results: Sequence[Crowding]) -> Table:
     return table
 
 
+def _concurrency_table(title: str, results: Sequence[Limiting]) -> Table:
+    columns = ("throughput", "99th percentile", "refused", "settled", "share", "bar")
+    caption = "of the best throughput; times that without load; settled: after how many round trips"
+    table = _table(title, *columns, caption=caption)
+    for result in results:
+        table.add_row(
+            result.name,
+            f"{result.throughput:.1%}",
+            f"{result.latency:.2f}",
+            f"{result.refused:.1%}",
+            "never" if result.settled is None else str(result.settled),
+            f"{result.least:.2f} to {result.most:.2f}",
+            result.bar,
+        )
+    return table
+
+
+def _overload_table(title: str, results: Sequence[Overload]) -> Table:
+    columns = ("requests per call", "peak", "served", "afterwards", "held back", "to fail", "recovery", "later", "bar")
+    caption = (
+        "during the outage, if not said otherwise; peak: of a second, per call of a usual second; later: than alone"
+    )
+    table = _table(title, *columns, caption=caption)
+    for result in results:
+        table.add_row(
+            result.name,
+            f"{result.amplification:.2f}",
+            f"{result.peak:.1f}",
+            f"{result.served:.1%}",
+            f"{result.served_after:.1%}",
+            f"{result.held:.1%}",
+            f"{result.seconds_to_fail:.2f} s",
+            f"{result.recovery:.1f} s",
+            f"{result.later:.1f} s",
+            result.bar,
+        )
+    return table
+
+
 def _hostile_table(title: str, results: Sequence[Hostility]) -> Table:
     table = _table(title, "sets", "quotas", "exceptions", "MB more", "bar", caption="MB more: peak of resident memory")
     for result in results:
@@ -149,8 +194,10 @@ def _hostile_table(title: str, results: Sequence[Hostility]) -> Table:
 
 _TABLES: dict[str, Callable[..., Table]] = {
     "imports": _import_table,
+    "concurrency": _concurrency_table,
     "crowd": _crowd_table,
     "hostile": _hostile_table,
+    "overload": _overload_table,
     "pacing": _pacing_table,
 }
 
@@ -167,7 +214,7 @@ def _text(value: Spread, digits: int) -> str:
     return f"{value.median:.{digits}f} \\[{value.low:.{digits}f}, {value.high:.{digits}f}]"
 
 
-def _plain(result: Result | ImportCost | Hostility | Pace | Crowding) -> dict[str, Any]:
+def _plain(result: NamedTuple) -> dict[str, Any]:
     return {name: value._asdict() if isinstance(value, Spread) else value for name, value in result._asdict().items()}
 
 

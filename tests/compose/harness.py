@@ -1,20 +1,45 @@
-"""Runs one scenario in three worlds: `requests` on a thread, httpx on an event loop, and the simulation.
+"""Runs one scene in three worlds: `requests` on threads, httpx on an event loop, and the simulation.
 
-All three read the same script and the same seed on a virtual clock, so that they must tell the same story.
+All three see the same servers and the same seed in virtual time, so that they must tell the same story: entry by
+entry, request by request, instant by instant.
+
+A scene is policies, servers and calls:
+
+    tale = tell(
+        [Hedge(delay=1.0)],
+        by_url({"http://a.example": in_turn(Reply(200, seconds=5), Reply(200, seconds=0.1))}),
+        Calling("http://a.example/orders"),
+        Calling("http://a.example/orders", at=0.5),
+    )
+    assert tale.stories[0].ended == "200"
+
+Where policies take something with them that a call leaves behind (a listener's list), give a function that makes them.
+
+**One rule.** What follows from one event comes in the same order everywhere. What merely coincides does not: two
+requests that begin at one instant because two calls do, or an answer that comes in the very moment in which another
+loses patience, have no order on real machines either. So give everything a time of its own: no two calls begin at
+once, and answers take times that do not add up. Mind that a deadline ends all branches of a race at one instant. What
+a race decides by itself comes at the same instant as what its branches do first, and has no order with it. What losers
+hold comes back at the instant at which they lose; but on threads it is they who give it back, after what the winner
+does at that instant, and where they were not in an attempt but in a pause, after what those do who were called before
+them.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import httpx
 import requests
 from requests.adapters import BaseAdapter
 
+from polvo_adapters import connections
 from polvo_adapters.adapters import PolicyAdapter
-from polvo_adapters.events import Entry, Report
+from polvo_adapters.drive import sim
+from polvo_adapters.events import Entry
 from polvo_adapters.flow import (
     CONNECT,
     CONNECT_TIMEOUT,
@@ -23,11 +48,13 @@ from polvo_adapters.flow import (
     REFUSED,
     TRUNCATED,
     Call,
+    Outcome,
     Policy,
     compose,
 )
-from polvo_adapters.simulate import Fault, Script, Simulation, Turn, VirtualClock
+from polvo_adapters.simulate import Fault, Reply, Script, Server, Simulation, Turn
 from polvo_adapters.transports import AsyncPolicyTransport
+from tests.compose.virtual import LoopClock, ThreadedVirtualClock
 
 URL = "http://server.example/orders"
 
@@ -47,9 +74,20 @@ HTTPX_ERRORS = {
     REFUSED: lambda: httpx.UnsupportedProtocol("bad"),
 }
 
+# Scenes ---------------------------------------------------------------------------------------------------------------
+
+
+class Calling(NamedTuple):
+    """A call of a scene: what for, and when."""
+
+    url: str = URL
+    method: str = "GET"
+    body: Callable[[], Any] = lambda: None
+    at: float = 0.0
+
 
 class Story(NamedTuple):
-    """What a world tells of a scenario."""
+    """What became of a call; `clock` is when it was over, `received` how many requests there were in the scene."""
 
     entries: Sequence[Entry]
     note: str
@@ -58,33 +96,181 @@ class Story(NamedTuple):
     received: int
 
 
-class ScriptedAdapter(BaseAdapter):
-    """A `requests` adapter that does as a script says, in virtual time."""
+class Request(NamedTuple):
+    """A request that arrived at a server."""
 
-    def __init__(self, script: Script, clock: VirtualClock) -> None:
-        self.script, self.clock = script, clock
+    at: float
+    method: str
+    url: str
+
+
+class Tale(NamedTuple):
+    """What a world tells of a scene."""
+
+    stories: Sequence[Story]
+    requests: Sequence[Request]
+
+
+class _Served:
+    """A server that does what a function says."""
+
+    def __init__(self, reply: Callable[[Call, float], Turn]) -> None:
+        self.reply = reply
+
+
+def in_turn(*turns: Turn) -> Server:
+    """Return a server that answers in turn, and with the last turn for ever."""
+    return Script(turns)
+
+
+def by_url(servers: Mapping[str, Server]) -> Server:
+    """Return a server that asks the one with the longest prefix of the URL."""
+
+    def reply(call: Call, now: float) -> Turn:
+        prefix = max((prefix for prefix in servers if call.url.startswith(prefix)), key=len)
+        return servers[prefix].reply(call, now)
+
+    return _Served(reply)
+
+
+def by_time(*servers: tuple[float, Server]) -> Server:
+    """Return a server that asks the last of those whose time has come; the first has to begin at 0."""
+
+    def reply(call: Call, now: float) -> Turn:
+        return [server for begin, server in servers if begin <= now][-1].reply(call, now)
+
+    return _Served(reply)
+
+
+class Recording:
+    """A server that notes what arrives."""
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self.requests: list[Request] = []
+
+    def reply(self, call: Call, now: float) -> Turn:
+        self.requests.append(Request(now, call.method, call.url))
+        return self.server.reply(call, now)
+
+
+Policies = Sequence[Policy] | Callable[[], Sequence[Policy]]
+
+
+def tell(policies: Policies, server: Callable[[], Server], *calls: Calling, seed: int = 0) -> Tale:
+    """Return what all worlds tell of a scene.
+
+    Args:
+        policies: The policies, or a function that makes them, for each world anew.
+        server: Makes the servers, for each world anew.
+        *calls: The calls.
+        seed: Seed of all chance.
+    """
+    tales = [world(_made(policies), server(), calls, seed) for world in (synchronous, asynchronous, simulated)]
+    assert _comparable(tales[0]) == _comparable(tales[1])
+    assert _comparable(tales[0]) == _comparable(tales[2])
+    return tales[0]
+
+
+def _comparable(value: Any) -> Any:
+    """Return what a world tells without the last digits of times: the worlds add up the same times differently."""
+    if isinstance(value, float):
+        return round(value, 9)
+    if isinstance(value, (list, tuple)):
+        return [type(value).__name__, *map(_comparable, value)]
+    return value
+
+
+def _made(policies: Policies) -> Sequence[Policy]:
+    return policies() if callable(policies) else policies
+
+
+class _Told(NamedTuple):
+    entries: Sequence[Entry]
+    note: str
+    ended: str
+    clock: float
+
+
+def _tale(told: Mapping[int, _Told], requests: Sequence[Request]) -> Tale:
+    return Tale([Story(*told[number], len(requests)) for number in sorted(told)], requests)
+
+
+def kind_of(error: BaseException) -> str:
+    """Name an error of ours by its class; what comes from a transport has a name of its own in each world."""
+    return type(error).__name__ if type(error).__module__ == "polvo_adapters.errors" else "error from below"
+
+
+# Threads --------------------------------------------------------------------------------------------------------------
+
+
+class Line:
+    """What an attempt in virtual time waits on, in place of a socket."""
+
+    def __init__(self) -> None:
+        self.cut = threading.Event()
+
+    def shutdown(self, how: int) -> None:
+        self.cut.set()
+
+
+class ScriptedAdapter(BaseAdapter):
+    """A `requests` adapter whose servers are scripted, in virtual time."""
+
+    def __init__(self, server: Server, clock: ThreadedVirtualClock) -> None:
+        self.server, self.clock = server, clock
 
     def send(self, request: requests.PreparedRequest, timeout: Any = None, **keywords: Any) -> requests.Response:
-        turn = self.script.reply(Call(request.method or "", request.url or ""), self.clock.now())
+        turn = self.server.reply(Call(request.method or "", request.url or ""), self.clock.now())
         if timeout is not None and turn.seconds > timeout:
-            self.clock.advance(timeout)
+            self.wait(timeout)
             raise requests.ReadTimeout
-        self.clock.advance(turn.seconds)
+        self.wait(turn.seconds)
         if isinstance(turn, Fault):
             raise REQUESTS_ERRORS[turn.failure]()
-        response = requests.Response()
-        response.status_code, response._content, response.request = turn.status, b"", request
+        response = self.respond(turn, request)
+        response.status_code, response.request, response.url = turn.status, request, request.url or ""
         response.headers.update(turn.headers)
         return response
+
+    def respond(self, turn: Reply, request: requests.PreparedRequest) -> requests.Response:
+        response = requests.Response()
+        response._content = b""
+        return response
+
+    def wait(self, seconds: float) -> None:
+        """Take that long, unless the race is lost meanwhile."""
+        line = Line()
+        connections.note(line)
+        self.clock.pause(line.cut, seconds)
+        if line.cut.is_set():
+            raise requests.ConnectionError("cut")
 
     def close(self) -> None:
         """Nothing to close."""
 
 
-class AsyncVirtualClock(VirtualClock):
-    async def sleep(self, seconds: float) -> None:
-        super().sleep(seconds)
-        await asyncio.sleep(0)
+def synchronous(policies: Sequence[Policy], server: Server, calls: Sequence[Calling], seed: int) -> Tale:
+    clock, recording = ThreadedVirtualClock(seed), Recording(server)
+    adapter = PolicyAdapter(*policies, inner=ScriptedAdapter(recording, clock), clock=clock)
+    told: dict[int, _Told] = {}
+
+    def run(number: int, calling: Calling) -> None:
+        clock.sleep(calling.at)
+        session = requests.Session()
+        session.mount("http://", adapter)
+        try:
+            response = session.request(calling.method, calling.url, data=calling.body())
+            report, ended = response.polvo, str(response.status_code)
+        except requests.RequestException as error:
+            report, ended = error.polvo, kind_of(error)
+        told[number] = _Told(report.entries, report.note, ended, clock.now())
+
+    clock.run(*[lambda number=number, calling=calling: run(number, calling) for number, calling in enumerate(calls)])
+    return _tale(told, recording.requests)
+
+
+# Event loops ----------------------------------------------------------------------------------------------------------
 
 
 class BrokenStream(httpx.AsyncByteStream):
@@ -94,54 +280,51 @@ class BrokenStream(httpx.AsyncByteStream):
 
 
 class ScriptedTransport(httpx.AsyncBaseTransport):
-    """An httpx transport that does as a script says, in virtual time."""
+    """An httpx transport whose servers are scripted, in virtual time."""
 
-    def __init__(self, script: Script, clock: VirtualClock) -> None:
-        self.script, self.clock = script, clock
+    def __init__(self, server: Server, clock: LoopClock) -> None:
+        self.server, self.clock = server, clock
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        turn = self.script.reply(Call(request.method, str(request.url)), self.clock.now())
-        timeout = request.extensions["timeout"]["read"]
+        turn = self.server.reply(Call(request.method, str(request.url)), self.clock.now())
+        timeout = request.extensions.get("timeout", {}).get("read")
         if timeout is not None and turn.seconds > timeout:
-            self.clock.advance(timeout)
+            await self.clock.sleep(timeout)
             raise httpx.ReadTimeout("slow")
-        self.clock.advance(turn.seconds)
+        await self.clock.sleep(turn.seconds)
         if isinstance(turn, Fault):
             if turn.failure is TRUNCATED:
                 return httpx.Response(200, stream=BrokenStream())
             raise HTTPX_ERRORS[turn.failure]()
+        return self.respond(turn, request)
+
+    def respond(self, turn: Reply, request: httpx.Request) -> httpx.Response:
         return httpx.Response(turn.status, headers=dict(turn.headers), content=b"")
 
 
-def synchronous(policies: Sequence[Policy], turns: Sequence[Turn], method: str, body: Any, seed: int) -> Story:
-    clock, script = VirtualClock(seed), Script(turns)
-    session = requests.Session()
-    session.mount("http://", PolicyAdapter(*policies, inner=ScriptedAdapter(script, clock), clock=clock))
-    try:
-        response = session.request(method, URL, data=body())
-        report, ended = response.polvo, str(response.status_code)
-    except requests.RequestException as error:
-        report, ended = error.polvo, kind_of(error)
-    return Story(report.entries, report.note, ended, clock.now(), script.received)
+def asynchronous(policies: Sequence[Policy], server: Server, calls: Sequence[Calling], seed: int) -> Tale:
+    clock, recording = LoopClock(seed), Recording(server)
+    transport = AsyncPolicyTransport(*policies, inner=ScriptedTransport(recording, clock), clock=clock)
+    told: dict[int, _Told] = {}
 
+    async def run(number: int, calling: Calling) -> None:
+        await clock.sleep(calling.at)
+        client = httpx.AsyncClient(transport=transport, timeout=None)  # not closed, for it is the others' as well
+        content = calling.body()
+        if hasattr(content, "__next__"):
+            content = as_async(content)
+        try:
+            response = await client.request(calling.method, calling.url, content=content)
+            report, ended = response.extensions["polvo"], str(response.status_code)
+        except (httpx.HTTPError, requests.RequestException) as error:
+            report, ended = error.polvo, kind_of(error)
+        told[number] = _Told(report.entries, report.note, ended, clock.now())
 
-def asynchronous(policies: Sequence[Policy], turns: Sequence[Turn], method: str, body: Any, seed: int) -> Story:
-    clock, script = AsyncVirtualClock(seed), Script(turns)
-    transport = AsyncPolicyTransport(*policies, inner=ScriptedTransport(script, clock), clock=clock)
+    async def run_all() -> None:
+        await asyncio.gather(*[run(number, calling) for number, calling in enumerate(calls)])
 
-    async def run() -> Story:
-        async with httpx.AsyncClient(transport=transport, timeout=None) as client:
-            content = body()
-            if hasattr(content, "__next__"):
-                content = as_async(content)
-            try:
-                response = await client.request(method, URL, content=content)
-                report, ended = response.extensions["polvo"], str(response.status_code)
-            except (httpx.HTTPError, requests.RequestException) as error:
-                report, ended = error.polvo, kind_of(error)
-            return Story(report.entries, report.note, ended, clock.now(), script.received)
-
-    return asyncio.run(run())
+    clock.run(run_all())
+    return _tale(told, recording.requests)
 
 
 async def as_async(parts: Any) -> Any:
@@ -149,20 +332,26 @@ async def as_async(parts: Any) -> Any:
         yield part
 
 
-def simulated(policies: Sequence[Policy], turns: Sequence[Turn], method: str, body: Any, seed: int) -> Story:
-    script = Script(turns)
-    simulation = Simulation(script, seed)
-    content = body()
-    kind = "none" if content is None else "replayable" if isinstance(content, bytes) else "once"
-    call = simulation.call(compose(policies), Call(method, URL, body=kind))
+# The simulation -------------------------------------------------------------------------------------------------------
+
+
+def simulated(policies: Sequence[Policy], server: Server, calls: Sequence[Calling], seed: int) -> Tale:
+    recording = Recording(server)
+    simulation = Simulation(recording, seed)
+    told: dict[int, _Told] = {}
+
+    def begin(number: int, calling: Calling) -> None:
+        content, entries = calling.body(), list[Entry]()
+        kind = "none" if content is None else "replayable" if isinstance(content, bytes) else "once"
+
+        def over(outcome: Outcome) -> None:
+            ended = str(outcome.status) if outcome.error is None else kind_of(outcome.error)
+            told[number] = _Told(entries, outcome.note, ended, simulation.now())
+
+        call = Call(calling.method, calling.url, body=kind, started=simulation.now())
+        sim.drive(compose(policies)(call), simulation, entries, over)
+
+    for number, calling in enumerate(calls):
+        simulation.after(calling.at, lambda number=number, calling=calling: begin(number, calling))
     simulation.run()
-    outcome = call.outcome
-    assert outcome is not None
-    ended = str(outcome.status) if outcome.error is None else kind_of(outcome.error)
-    report = Report(method, "server.example", call.entries, outcome.note)
-    return Story(report.entries, report.note, ended, simulation.clock.now(), script.received)
-
-
-def kind_of(error: BaseException) -> str:
-    """Name an error of ours by its class; what comes from a transport has a name of its own in each world."""
-    return type(error).__name__ if type(error).__module__ == "polvo_adapters.errors" else "error from below"
+    return _tale(told, recording.requests)

@@ -15,7 +15,8 @@ from polvo_adapters.policies.deadline import Deadline
 from polvo_adapters.policies.ratelimit import Adaptive, SlidingWindow, TokenBucket
 from polvo_adapters.policies.retry import ExponentialBackoff
 from polvo_adapters.simulate import Fault, Reply, Turn
-from tests.compose.harness import Story, asynchronous, simulated, synchronous
+from tests.compose import harness
+from tests.compose.harness import Calling, Story, in_turn
 
 BODIES = {"none": lambda: None, "bytes": lambda: b"payload", "once": lambda: (part for part in (b"pay", b"load"))}
 RETRY = ExponentialBackoff(max_attempts=4)
@@ -25,11 +26,8 @@ USED_UP = {"ratelimit-policy": "1;w=20", "ratelimit-limit": "1", "ratelimit-rema
 
 def tell(policies: Any, turns: list[Turn], method: str = "GET", body: str = "none", seed: int = 0) -> Story:
     """Return the story, after having heard it three times."""
-    make = BODIES[body]
-    stories = [world(policies, turns, method, make, seed) for world in (synchronous, asynchronous, simulated)]
-    assert stories[0] == stories[1]
-    assert stories[0] == stories[2]
-    return stories[0]
+    calling = Calling(method=method, body=BODIES[body])
+    return harness.tell(policies, lambda: in_turn(*turns), calling, seed=seed).stories[0]
 
 
 GET_200 = ("GET", "none", "200")
@@ -85,7 +83,7 @@ SCENARIOS: dict[str, tuple[Any, list[Turn], str, str, str, int]] = {
         2,
     ),
     "budget used up": (
-        (ExponentialBackoff(max_attempts=9, budget=RetryBudget(floor=0.2)),),
+        (ExponentialBackoff(max_attempts=9, budget=RetryBudget(ratio=0, reserve=2, trust=0)),),
         [Reply(500)],
         "GET",
         "none",
@@ -185,7 +183,7 @@ RETRIES = st.builds(
     max_attempts=st.integers(1, 5),
     base=st.floats(0, 5),
     jitter=st.sampled_from(["full", "equal", "decorrelated", "none"]),
-    budget=st.sampled_from([None, RetryBudget(floor=0.2)]),
+    budget=st.sampled_from([None, RetryBudget(ratio=0, reserve=2, trust=0)]),
 )
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from polvo_adapters.errors import DeadlineExceeded, RateLimitDeadlineExceeded, RateLimitError
-from polvo_adapters.flow import DISCONNECTED, REFUSED, Call, Decide, Effect, Outcome, Policy, Send, Sleep, compose
+from polvo_adapters.flow import BARRED, DISCONNECTED, Call, Decide, Effect, Outcome, Policy, Send, Sleep, compose
 from polvo_adapters.headers import Quota, Throttled
 from polvo_adapters.policies.admission import Admission, Ask, Tell
 from polvo_adapters.policies.deadline import Deadline
@@ -123,7 +123,7 @@ def test_a_wait_beyond_max_wait_is_an_error_at_once_and_nothing_is_sent() -> Non
     outcome = run.call()
     assert run.kinds == ["Decide"]
     assert type(outcome.error) is RateLimitError
-    assert (outcome.error.retry_after, outcome.failure) == (100.0, REFUSED)
+    assert (outcome.error.retry_after, outcome.failure) == (100.0, BARRED)
 
 
 def test_the_error_says_what_to_do_and_no_secret() -> None:

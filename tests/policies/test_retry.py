@@ -326,8 +326,22 @@ def test_no_time_left_ends_the_call_with_the_last_outcome() -> None:
 )
 def test_the_budget_is_asked_by_the_cost_of_the_cause(outcome: Any, cost: float) -> None:
     stepper = Stepper(ExponentialBackoff(max_attempts=2))
-    stepper.run(outcome)
+    stepper.run(outcome, answered(200))
     assert stepper.decided == [Spend(cost), Deposit()]
+
+
+@pytest.mark.parametrize("outcome", [answered(500), answered(429), failed(READ_TIMEOUT), failed(CONNECT)])
+def test_a_call_that_was_not_served_pays_nothing_into_the_budget(outcome: Any) -> None:
+    stepper = Stepper(ExponentialBackoff(max_attempts=1))
+    stepper.run(outcome)
+    assert stepper.decided == []
+
+
+@pytest.mark.parametrize("status", [200, 304, 404])
+def test_an_answer_pays_into_the_budget(status: int) -> None:
+    stepper = Stepper(ExponentialBackoff())
+    stepper.run(answered(status))
+    assert stepper.decided == [Deposit()]
 
 
 def test_a_budget_that_is_used_up_ends_the_call() -> None:
@@ -335,7 +349,7 @@ def test_a_budget_that_is_used_up_ends_the_call() -> None:
     outcome = stepper.run(answered(500))
     assert (len(stepper.sends), outcome.status) == (1, 500)
     assert outcome.note == "the retry budget is used up"
-    assert stepper.decided == [Spend(1.0), Deposit()]
+    assert stepper.decided == [Spend(1.0)]
 
 
 def test_raise_on_status_is_a_retry_error_with_the_last_response() -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import pickle
+import threading
 from typing import Any
 
-from polvo_adapters.flow import Event
+import pytest
+
+from polvo_adapters.flow import Called, Changed, Event, Refused
 from polvo_adapters.simulate import VirtualClock
 from polvo_adapters.stores.base import Store
 
@@ -33,6 +36,23 @@ class Watch:
 
     def transition(self, state: int, event: Any, now: float) -> tuple[int, float]:
         return state, now
+
+
+class Saying:
+    """A machine that counts what it is asked, and answers with whatever it is asked to say."""
+
+    initial = 0
+
+    def transition(self, state: int, event: Any, now: float) -> tuple[int, Any]:
+        return state + 1, event
+
+
+def saying(verdict: Any, key: str = "saying") -> Event:
+    """Return an event whose verdict is this."""
+    return Event(Saying(), key, verdict)
+
+
+COUNT = Event(Counter(9), "saying", 0)  # tells how often the key was asked, and changes nothing
 
 
 class StoreContract:
@@ -88,3 +108,109 @@ class StoreContract:
     def test_a_store_pickles(self, clock: VirtualClock) -> None:
         copy = pickle.loads(pickle.dumps(self.make(clock)))
         assert copy.decide([Event(Counter(9), "a", 1)]) == (1,)
+
+    # Verdicts.
+
+    @pytest.mark.parametrize("verdict", [False, Refused("full"), Refused("full", 3.0, "place")])
+    def test_a_refusal_leaves_no_trace(self, clock: VirtualClock, verdict: Any) -> None:
+        store = self.make(clock)
+        assert store.decide([saying(verdict)]) == (verdict,)
+        assert store.decide([saying(True), saying(verdict, "other"), saying(True)]) == (True, verdict, True)
+        assert store.decide([COUNT]) == (0,)
+
+    @pytest.mark.parametrize(
+        "verdict", [True, None, 0, "", Called(()), Called(("a",)), Changed("a", "b", "why", False)]
+    )
+    def test_everything_else_grants(self, clock: VirtualClock, verdict: Any) -> None:
+        store = self.make(clock)
+        assert store.decide([saying(verdict)]) == (verdict,)
+        assert store.decide([saying(True, "other"), saying(verdict)]) == (True, verdict)
+        assert store.decide([COUNT]) == (2,)
+
+    def test_to_decide_nothing_is_allowed(self, clock: VirtualClock) -> None:
+        assert self.make(clock).decide([]) == ()
+
+    # What finalizers put to it.
+
+    def test_later_is_before_the_next_decision_and_in_order(self, clock: VirtualClock) -> None:
+        store = self.make(clock)
+        store.later([Event(Counter(9), "a", 1), Event(Counter(9), "b", 2)])
+        store.later([Event(Counter(9), "a", 3)])
+        assert store.decide([Event(Counter(9), "a", 1), Event(Counter(9), "b", 1)]) == (5, 3)
+        assert store.decide([Event(Counter(9), "a", 1)]) == (6,)
+
+    def test_later_too_is_all_or_nothing(self, clock: VirtualClock) -> None:
+        store = self.make(clock)
+        store.later([Event(Counter(9), "a", 1), Event(Counter(0), "b", 1)])
+        store.later([Event(Counter(9), "a", 2)])
+        assert store.decide([Event(Counter(9), "a", 1)]) == (3,)
+
+    def test_later_may_call(self, clock: VirtualClock) -> None:
+        store, woken = self.make(clock), list[str]()
+        assert store.park("a", lambda: woken.append("a"))
+        store.later([saying(Called(("a",)))])
+        assert woken == []
+        store.decide([])
+        assert woken == ["a"]
+
+    # Parking.
+
+    @pytest.mark.parametrize("batch", [[], [saying(True, "other")]])
+    def test_who_is_called_is_woken_once(self, clock: VirtualClock, batch: list[Event]) -> None:
+        store, woken = self.make(clock), list[str]()
+        for name in ("a", "b", "c"):
+            assert store.park(name, lambda name=name: woken.append(name))
+        store.decide([*batch, saying(Called(("c", "a")))])
+        assert woken == ["c", "a"]
+        store.decide([*batch, saying(Called(("b",)))])
+        assert woken == ["c", "a", "b"]
+
+    @pytest.mark.parametrize("batch", [[], [saying(True, "other")]])
+    def test_who_was_called_already_does_not_park_but_the_next_time_does(
+        self, clock: VirtualClock, batch: list[Event]
+    ) -> None:
+        store = self.make(clock)
+        store.decide([*batch, saying(Called(("a",))), saying(Called(("a",)))])
+        assert not store.park("a", never)
+        assert store.park("a", never)
+
+    def test_who_left_is_not_called(self, clock: VirtualClock) -> None:
+        store = self.make(clock)
+        assert store.park("a", never)
+        store.unpark("a")
+        store.unpark("nobody")
+        store.decide([saying(Called(("a",)))])
+
+    def test_a_call_to_who_left_is_forgotten(self, clock: VirtualClock) -> None:
+        store = self.make(clock)
+        store.decide([saying(Called(("a",)))])
+        store.unpark("a")
+        assert store.park("a", never)
+
+    def test_a_refused_batch_calls_nobody(self, clock: VirtualClock) -> None:
+        store = self.make(clock)
+        assert store.park("a", never)
+        store.decide([saying(Called(("a", "b"))), saying(Refused("full"))])
+        store.decide([saying(False), saying(Called(("a", "b")))])
+        assert store.park("b", never)
+
+    @pytest.mark.parametrize("batch", [[], [saying(True, "other")]])
+    def test_who_is_woken_may_use_the_store(self, clock: VirtualClock, batch: list[Event]) -> None:
+        store, seen = self.make(clock), list[Any]()
+
+        def wake() -> None:
+            store.unpark("a")
+            seen.append(store.decide([COUNT]))
+            seen.append(store.park("a", never))
+
+        assert store.park("a", wake)
+        thread = threading.Thread(target=lambda: store.decide([*batch, saying(Called(("a",)))]), daemon=True)
+        thread.start()
+        thread.join(60)
+        assert not thread.is_alive(), "it waits for a lock that it has itself"
+        assert seen == [(1,), True]
+
+
+def never() -> None:
+    """Fail: this one is not to be called."""
+    raise AssertionError("woken")

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
+import pickle
 import threading
 
 import pytest
 
-from polvo_adapters.flow import Event
+from polvo_adapters.flow import Called, Event
 from polvo_adapters.simulate import VirtualClock
 from polvo_adapters.stores import MemoryStore
-from tests.stores.contract import Counter, StoreContract
+from tests.stores.contract import Counter, StoreContract, never, saying
 
 
 class TestMemoryStore(StoreContract):
@@ -56,3 +57,74 @@ def test_len_is_the_number_of_keys() -> None:
 def test_a_store_that_keeps_nothing_is_refused(value: int) -> None:
     with pytest.raises(ValueError, match=rf"^MemoryStore\(max_keys={value}\): max_keys must be"):
         MemoryStore(max_keys=value)
+
+
+def test_names_that_nobody_parks_under_are_forgotten_in_the_end() -> None:
+    store = MemoryStore()
+    for number in range(5000):
+        store.decide([saying(Called([f"name {number}"]))])
+    assert not store.park("name 4999", never)
+    assert store.park("name 0", never)
+    assert len(store._called) < 5000
+
+
+def test_threads_put_what_is_late_to_it_once() -> None:
+    store, meeting = MemoryStore(), threading.Barrier(8)
+    for _ in range(2000):
+        store.later([Event(Counter(10_000), "a", 1)])
+    failures: list[BaseException] = []
+
+    def decide() -> None:
+        meeting.wait(60)
+        try:
+            for _ in range(500):
+                store.decide([])
+                store.later([Event(Counter(10_000), "a", 1)])
+        except BaseException as error:  # noqa: BLE001 - whatever it is
+            failures.append(error)
+
+    threads = [threading.Thread(target=decide) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert store.decide([Event(Counter(10_000), "a", 0)]) == (6000,)
+
+
+def test_what_is_late_takes_no_lock() -> None:
+    store = MemoryStore()
+
+    def late() -> None:
+        with store._lock:
+            store.later([Event(Counter(9), "a", 1)])
+
+    thread = threading.Thread(target=late, daemon=True)
+    thread.start()
+    thread.join(60)
+    assert not thread.is_alive()
+    assert store.decide([Event(Counter(9), "a", 0)]) == (1,)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork.*:DeprecationWarning")
+def test_a_child_wakes_nobody_who_is_parked_in_the_parent() -> None:
+    store = MemoryStore()
+    store.park("a", never)
+    store.later([Event(Counter(9), "a", 3)])
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            store.decide([saying(Called(["a"]))])
+            status = 0 if store.decide([Event(Counter(9), "a", 1)]) == (4,) else 2
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert list(store._parked) == ["a"]
+
+
+def test_a_pickled_store_has_nobody_parked() -> None:
+    store = MemoryStore()
+    store.park("a", never)
+    pickle.loads(pickle.dumps(store)).decide([saying(Called(["a"]))])

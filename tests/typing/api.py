@@ -11,7 +11,7 @@ from urllib3.util import Retry
 
 import polvo_adapters as polvo
 import polvo_adapters.requests as dropin
-from polvo_adapters.events import Report
+from polvo_adapters.events import Change, Report
 from polvo_adapters.flow import Call, Flow, Outcome, Proceed, compose
 from polvo_adapters.simulate import Reply, Script, Simulation, VirtualClock
 from polvo_adapters.testing import FailureServer
@@ -35,6 +35,16 @@ def judged(headers: Mapping[str, str], status: int, body: bytes | None, now: flo
     return polvo.headers.Throttled("rate", 5.0) if status == 418 else None
 
 
+def named(call: Call) -> str:
+    """A key of the user's own."""
+    return call.host
+
+
+def told(change: Change) -> None:
+    """A listener of the user's own."""
+    print(change.what, change.before, change.after, change.why)
+
+
 def mounting(session: requests.Session) -> None:
     session.mount("https://", polvo.ResilientAdapter())
     session.mount("https://", polvo.ResilientAdapter(retry=False, deadline=10.0, timeout=(3.05, 27)))
@@ -51,6 +61,22 @@ def mounting(session: requests.Session) -> None:
     session.mount("https://", polvo.RateLimitAdapter(polvo.ratelimit.TokenBucket(rate=5, capacity=10)))
     session.mount("https://", polvo.ResilientAdapter(rate_limit=polvo.ratelimit.SlidingWindow(50, window=2)))
     session.mount("https://", polvo.PolicyAdapter(polvo.ratelimit.Adaptive(judge=judged)))
+    session.mount("https://", polvo.BreakerAdapter(failure_threshold=3, recovery_timeout=10))
+    session.mount("https://", polvo.BreakerAdapter(polvo.breaker.CircuitBreaker(window=30, failure_rate=0.5)))
+    session.mount("https://", polvo.BreakerAdapter(polvo.breaker.CircuitBreaker(key=named, listeners=(told,))))
+    session.mount("https://", polvo.BulkheadAdapter(20, acquisition_timeout=5))
+    session.mount("https://", polvo.BulkheadAdapter("adaptive", max_limit=100))
+    session.mount("https://", polvo.BulkheadAdapter(polvo.bulkhead.Bulkhead(20)))
+    session.mount("https://", polvo.HedgeAdapter(0.2))
+    session.mount("https://", polvo.HedgeAdapter(polvo.hedge.Hedge(percentile=0.9)))
+    session.mount("https://", polvo.RegionsAdapter(["https://eu.example.com", "https://us.example.com"]))
+    session.mount("https://", polvo.FallbackAdapter("stale"))
+    session.mount("https://", polvo.FallbackAdapter(polvo.fallback.Fallback(polvo.fallback.Fixed(json=[]))))
+    session.mount("https://", polvo.ResilientAdapter(circuit_breaker=True, bulkhead=20, hedge=True, fallback="stale"))
+    adapter = polvo.ResilientAdapter(circuit_breaker={"failure_threshold": 5, "recovery_timeout": 60})
+    circuit = adapter.circuit("https://api.example.com/")
+    assert_type(circuit.state, str)
+    assert_type(circuit.status.retry_after, float | None)
     assert_type(polvo.install(session, rate_limit="adaptive"), requests.Session)
     assert_type(polvo.install(session), requests.Session)
     assert_type(polvo.install(polvo.Session(), Twice(), prefix="https://"), polvo.Session)
@@ -63,6 +89,10 @@ def faces() -> None:
     session = polvo.Session("https://api.example.com", ("user", "pass"), retry=True, timeout=None, deadline=20)
     assert_type(session.get("orders"), requests.Response)
     polvo.Session(rate_limit="adaptive")
+    polvo.Session(
+        circuit_breaker={"failure_threshold": 5}, bulkhead="adaptive", hedge=0.3, regions=["https://a.example"]
+    )
+    assert_type(session.circuit("orders").state, str)
     polvo.Session(rate_limit={"pace": "burst"})
     polvo.Session(rate_limit=polvo.ratelimit.TokenBucket(5), retry=None)
     assert_type(dropin.get("https://api.example.com/"), requests.Response)
@@ -76,6 +106,8 @@ def errors() -> None:
     except polvo.RateLimitError as error:
         assert_type(error.retry_after, float | None)
         assert_type(error.status_code, int | None)
+    except polvo.CircuitOpenError as error:
+        assert_type(error.circuit, str)
     except polvo.TokenRefreshError as error:
         assert_type(error.reason, str | None)
     except polvo.PolvoError as error:

@@ -1,4 +1,4 @@
-"""Transport adapters for `requests`, and how to put them into a session that already exists.
+"""The transport adapter that does as policies say.
 
 Theory of operation. A PolicyAdapter is a `requests.adapters.HTTPAdapter`. Its `send` makes the flow of its
 policies, drives it on the calling thread, and hands back the response, or raises the exception, that the flow
@@ -16,8 +16,7 @@ from __future__ import annotations
 import os
 import weakref
 from contextvars import ContextVar
-from dataclasses import fields
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import requests
 from requests.adapters import BaseAdapter, HTTPAdapter
@@ -30,16 +29,12 @@ from polvo_adapters.events import Entry, Report
 from polvo_adapters.exchange import Exchange
 from polvo_adapters.explain import explained
 from polvo_adapters.flow import Call, Policy, compose
-from polvo_adapters.policies.deadline import Deadline
 from polvo_adapters.policies.retry import ExponentialBackoff
-from polvo_adapters.policies.stack import RetryLike, rate_limit_policy, retry_policy, standard
 from polvo_adapters.stores.base import Store
 from polvo_adapters.stores.memory import MemoryStore
 
 if TYPE_CHECKING:
-    from polvo_adapters.policies.ratelimit import RateLimitLike
-
-AnySession = TypeVar("AnySession", bound=requests.Session)
+    from polvo_adapters.circuit import Circuit
 
 DEFAULT_TIMEOUT = 30.0
 """Seconds that an attempt may wait for a connection, and for each next byte, where the caller names no timeout."""
@@ -54,9 +49,6 @@ class CallStart(NamedTuple):
 
 call_started: ContextVar[CallStart | None] = ContextVar("call_started", default=None)
 """The logical call that the next sends are hops of, where a session owns it."""
-
-_RETRY_KEYWORDS = frozenset(field.name for field in fields(ExponentialBackoff))
-_RATE_LIMIT_KEYWORDS = frozenset({"pace", "max_wait", "judge"})
 
 _adapters: weakref.WeakSet[PolicyAdapter] = weakref.WeakSet()
 
@@ -162,10 +154,25 @@ class PolicyAdapter(HTTPAdapter):
                 raise explained(outcome.error, report, request)
             finally:
                 del outcome  # or the error, its traceback and this frame would keep each other alive
+        if not exchange.holds(outcome):
+            exchange.close()  # a later attempt has come to less than the one whose answer this is
         response: requests.Response = exchange.made(outcome) if outcome.response is None else outcome.response
         response.polvo = report  # type: ignore[attr-defined]
         response.connection = self  # a replay after 401 must pass the policies as well
         return response
+
+    def circuit(self, url: str) -> Circuit:
+        """Return the circuit that a URL belongs to, to look at it or to take it in hand.
+
+        Args:
+            url: An absolute URL.
+
+        Raises:
+            ConfigurationError: There is no circuit breaker among the policies.
+        """
+        from polvo_adapters.circuit import find
+
+        return find(self.policies, self.store, url)
 
     def close(self) -> None:
         """Close the connections of this adapter, and of the one that it wraps."""
@@ -213,167 +220,13 @@ class PolicyAdapter(HTTPAdapter):
         self._arrange()
 
 
-class ResilientAdapter(PolicyAdapter):
-    """The standard stack: a total deadline, retries within it, and a rate limit for each attempt.
-
-    Mount it where one host misbehaves: `session.mount("https://api.example.com/", ResilientAdapter())`.
-
-    Args:
-        retry: True for the defaults, False for none, an ExponentialBackoff, a mapping of its keywords, or a
-            urllib3 `Retry`. With True, a `Retry` found in `inner` or given as `max_retries` is translated and
-            used.
-        deadline: Seconds for the whole call, waits included; None for no limit.
-        rate_limit: "adaptive" to read the quota from the answers, a TokenBucket or SlidingWindow to keep to one that
-            you know, an Adaptive or a mapping of its keywords, or None.
-        inner: The adapter to send through.
-        store: Where state lives; share it to share the retry budget and the rate limit.
-        timeout: Timeout of an attempt where the caller named none; None for no limit.
-        clock: Time and chance.
-        **http_adapter_keywords: Those of `requests.adapters.HTTPAdapter`, without `inner`.
-    """
-
-    def __init__(
-        self,
-        retry: RetryLike = True,
-        deadline: float | Deadline | None = None,
-        *,
-        rate_limit: RateLimitLike = None,
-        inner: BaseAdapter | None = None,
-        store: Store | None = None,
-        timeout: float | tuple[float | None, float | None] | None = DEFAULT_TIMEOUT,
-        clock: Clock = SYSTEM,
-        **http_adapter_keywords: Any,
-    ) -> None:
-        if retry is True:
-            retry = _nested_retry(inner) or _asked_retry(http_adapter_keywords.get("max_retries")) or True
-        policies = standard(retry=retry, deadline=deadline, rate_limit=rate_limit)
-        super().__init__(*policies, inner=inner, store=store, timeout=timeout, clock=clock, **http_adapter_keywords)
-
-
-class RetryAdapter(PolicyAdapter):
-    """Retries alone.
-
-    Args:
-        policy: An ExponentialBackoff or a urllib3 `Retry`; by default one made of the keywords.
-        inner: The adapter to send through.
-        store: Where the retry budget lives.
-        **keywords: Those of ExponentialBackoff, of PolicyAdapter and of `requests.adapters.HTTPAdapter`.
-    """
-
-    def __init__(
-        self,
-        policy: ExponentialBackoff | Retry | None = None,
-        *,
-        inner: BaseAdapter | None = None,
-        store: Store | None = None,
-        **keywords: Any,
-    ) -> None:
-        own = {name: keywords.pop(name) for name in list(keywords) if name in _RETRY_KEYWORDS}
-        if policy is None:
-            policy = ExponentialBackoff(**own)
-        elif own:
-            raise TypeError(f"RetryAdapter: {', '.join(own)} beside a policy; give one or the other")
-        made = retry_policy(policy)
-        if made is None:
-            raise TypeError(f"RetryAdapter: {policy!r} is no retry policy")
-        super().__init__(made, inner=inner, store=store, **keywords)
-
-
-class RateLimitAdapter(PolicyAdapter):
-    """A rate limit alone: no request before its time.
-
-    Args:
-        policy: "adaptive" to read the quota from the answers, or a policy; by default an Adaptive made of the
-            keywords.
-        inner: The adapter to send through.
-        store: Where the state lives; share it to share the quota between adapters.
-        **keywords: Those of Adaptive, of PolicyAdapter and of `requests.adapters.HTTPAdapter`.
-    """
-
-    def __init__(
-        self,
-        policy: RateLimitLike = None,
-        *,
-        inner: BaseAdapter | None = None,
-        store: Store | None = None,
-        **keywords: Any,
-    ) -> None:
-        own = {name: keywords.pop(name) for name in list(keywords) if name in _RATE_LIMIT_KEYWORDS}
-        if own and policy is not None and policy != "adaptive":
-            raise TypeError(f"RateLimitAdapter: {', '.join(own)} beside a policy; give one or the other")
-        made = rate_limit_policy(own if policy is None or own else policy)
-        if made is None:
-            raise TypeError(f"RateLimitAdapter: {policy!r} is no rate limit")
-        super().__init__(made, inner=inner, store=store, **keywords)
-
-
-def install(
-    session: AnySession, *policies: Policy, prefix: str | None = None, store: Store | None = None, **keywords: Any
-) -> AnySession:
-    """Make a session resilient by wrapping the adapters that it has, whatever they are.
-
-    Args:
-        session: Any `requests.Session`, in use or new.
-        *policies: Policies, outermost first; by default the standard stack.
-        prefix: Where to wrap, such as "https://api.example.com/"; by default everything that is mounted. A
-            prefix that is not mounted is mounted over the adapter that serves it now.
-        store: Where state lives; by default one memory store for all that is wrapped.
-        **keywords: Those of ResilientAdapter, or of PolicyAdapter where policies are given.
-
-    Returns:
-        The same session. Installing again replaces what was installed before.
-
-    Raises:
-        requests.exceptions.InvalidSchema: No adapter serves the prefix.
-    """
-    store = MemoryStore(now=keywords.get("clock", SYSTEM).now) if store is None else store
-    wrapped: dict[str, PolicyAdapter] = {}
-    for place in list(session.adapters) if prefix is None else [prefix]:
-        mounted = session.adapters.get(place)
-        below = session.get_adapter(place) if mounted is None else mounted
-        before = mounted.installed if isinstance(mounted, PolicyAdapter) else None
-        while isinstance(below, PolicyAdapter) and below.installed is not None and below.inner is not None:
-            below = below.inner
-        if policies:
-            wrapped[place] = PolicyAdapter(*policies, inner=below, store=store, **keywords)
-        else:
-            wrapped[place] = ResilientAdapter(inner=below, store=store, **keywords)
-        wrapped[place].installed = before or ("beside" if mounted is None else "around")
-    for place, adapter in wrapped.items():
-        if place in session.adapters:
-            session.adapters[place] = adapter
-        else:
-            session.mount(place, adapter)
-    return session
-
-
-def uninstall(session: AnySession) -> AnySession:
-    """Undo `install`: every adapter that was wrapped is back in its place, the very same object.
-
-    Args:
-        session: The session; one that nothing was installed on is left as it is.
-
-    Returns:
-        The same session.
-    """
-    for place, adapter in list(session.adapters.items()):
-        if not isinstance(adapter, PolicyAdapter) or adapter.installed is None or adapter.inner is None:
-            continue
-        _release_pools(adapter.inner)
-        if adapter.installed == "around":
-            session.adapters[place] = adapter.inner
-        else:
-            del session.adapters[place]
-    return session
-
-
-def _asked_retry(value: Any) -> Retry | None:
+def asked_retry(value: Any) -> Retry | None:
     """Return what `max_retries` asks for, or None where it asks for no retry at all."""
     retry = Retry.from_int(value) if isinstance(value, int) else value
     return retry if isinstance(retry, Retry) and (retry.total or 0) > 0 else None
 
 
-def _nested_retry(adapter: BaseAdapter | None) -> ExponentialBackoff | Retry | None:
+def nested_retry(adapter: BaseAdapter | None) -> ExponentialBackoff | Retry | None:
     """Return how an adapter retries by itself, or None."""
     while isinstance(adapter, PolicyAdapter):
         for policy in adapter.policies:
@@ -382,14 +235,14 @@ def _nested_retry(adapter: BaseAdapter | None) -> ExponentialBackoff | Retry | N
         if adapter.inner is None:
             break
         adapter = adapter.inner
-    return _asked_retry(getattr(adapter, "max_retries", None))
+    return asked_retry(getattr(adapter, "max_retries", None))
 
 
 def _below(adapter: BaseAdapter, *, retries: bool) -> BaseAdapter:
     """Return a view on the wrapped adapter: its pools are watched, and it retries only if it may."""
     if not isinstance(adapter, PolicyAdapter):
         return connections.watching(adapter, retries=retries) if isinstance(adapter, HTTPAdapter) else adapter
-    if retries or _nested_retry(adapter) is None:
+    if retries or nested_retry(adapter) is None:
         return adapter
     twin = object.__new__(type(adapter))
     twin.__dict__.update(adapter.__dict__)
@@ -402,7 +255,7 @@ def _below(adapter: BaseAdapter, *, retries: bool) -> BaseAdapter:
     return twin
 
 
-def _managers(adapter: BaseAdapter) -> list[Any]:
+def managers(adapter: BaseAdapter) -> list[Any]:
     """Return the urllib3 pool managers of an adapter, those for proxies included."""
     state = vars(adapter)
     proxies = state.get("proxy_manager") or {}
@@ -414,12 +267,6 @@ def _managers(adapter: BaseAdapter) -> list[Any]:
     ]
 
 
-def _release_pools(adapter: BaseAdapter) -> None:
-    for manager in _managers(adapter):
-        for key in manager.pools.keys():  # noqa: SIM118 - not a mapping that can be iterated
-            connections.release(manager.pools[key])
-
-
 def _after_fork_in_child() -> None:
     """Leave the sockets to the parent: two processes on one connection would read each other's answers.
 
@@ -428,7 +275,7 @@ def _after_fork_in_child() -> None:
     """
     for adapter in _adapters:
         for each in (adapter, adapter.inner):
-            for manager in () if each is None else _managers(each):
+            for manager in () if each is None else managers(each):
                 manager.pools = type(manager.pools)(manager.pools._maxsize, manager.pools.dispose_func)
 
 

@@ -1,0 +1,195 @@
+"""A second attempt where the first takes too long, and the answer of whichever is faster.
+
+Theory of operation. One answer in a hundred that takes a hundred times as long (a pause of a garbage collector, a
+lost packet, a busy replica) decides what the slowest calls feel like. Such slowness sticks to the attempt and not to
+the request: another attempt is most likely as fast as usual.
+
+    start ──▶ answer within the delay ──────────────────────────▶ it
+       └────▶ no answer ──▶ allowed? ──▶ start another ──▶ the first good answer of both; the other is cancelled
+                               └──no───▶ wait
+
+**The delay** is a percentile of the recent latencies of the origin, times a margin: a call that is later than that is
+not merely on the slow side. Until the percentile is known nothing is hedged.
+
+**Allowed** means two things, asked in one decision, all or nothing: each call earns a fraction of a hedge, and a hedge
+costs one; and it takes from the retry budget of the origin, as a retry does. Where everything is slow, a hedge is of
+no use and costs strength that the server does not have: there it is the fraction that holds, one in fifty.
+
+    event   state (allowance, latencies)                   verdict
+    ------  ---------------------------------------------  ------------------------------------
+    Ask     allowance + ratio, up to ten                   Plan: the delay or None, and the time
+    Spend   allowance - 1, if there is that much           True, or False and no change
+    Tell    latencies + now - the time of the plan         True
+
+**What is told** is how long the call waited for its first attempt, whether or not that was the one that answered. Of
+one that lost its race nobody knows how long it would have taken; but it was longer than the delay, thus longer than
+the percentile, and that is all that a percentile asks. To leave such calls out, or to take the time of the winner,
+would make the percentile smaller with every hedge, and that would make more hedges. A first attempt that failed tells
+nothing, nor does a call that ends badly. Queues and retries further inside count as time, because the delay covers
+them too: where calls queue at our own limits, a hedge would only lengthen the queue.
+
+**A bad answer** ends the hedging of the call: it is returned, unless an attempt is still under way that may do better.
+To try again is what retries are for. So a server that asks to be left alone (429, Retry-After) gets no hedge.
+
+(J. Dean, L. A. Barroso, "The Tail at Scale", CACM 56(2), 2013. Pushback as in gRPC, proposal A6.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Generator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from polvo_adapters.flow import Call, Decide, Effect, Event, Flow, Next, Outcome, Proceed, Race, Start
+from polvo_adapters.policies import budget, latency, validate
+from polvo_adapters.policies.budget import RetryBudget
+from polvo_adapters.policies.latency import Latencies
+from polvo_adapters.policies.races import SAFE_METHODS, good, most_informative, noted, safe, sendable_at_once
+
+__all__ = ["Hedge"]
+
+_BEGINNING = 1.0  # hedges that a new origin is granted
+_MOST = 10.0  # hedges that can be saved up
+_COST = budget.Spend(1.0)
+_BUDGET = RetryBudget()
+
+
+class Ask(NamedTuple):
+    """A call begins."""
+
+
+class Spend(NamedTuple):
+    """A hedge is wanted."""
+
+
+class Tell(NamedTuple):
+    """A call that began at a time has its answer now."""
+
+    began: float
+
+
+class Plan(NamedTuple):
+    """After how many seconds to hedge, or None, and what time it is."""
+
+    delay: float | None
+    began: float
+
+
+class State(NamedTuple):
+    """How many hedges have been saved up, and what is known of latencies."""
+
+    allowance: float
+    latencies: Latencies
+
+
+_ASK, _SPEND = Ask(), Spend()
+
+
+@dataclass(frozen=True)
+class Hedge:
+    """Send a request a second time where the answer is late, and take the answer that comes first.
+
+    Cuts the slowest calls to a server that is slow now and then, for at most 2 % more requests.
+
+    Args:
+        delay: Seconds before the second attempt; by default, what `percentile` and `margin` say.
+        percentile: Which percentile of the recent latencies of the origin the delay is made of, at most 0.99.
+        margin: What the percentile is multiplied by.
+        max_hedges: Further attempts of one call, each after the delay; usually one is enough.
+        ratio: Hedges per call at most; 0.02 is one in fifty. Up to ten can be saved up; a new origin has one.
+        budget: The budget that retries of the origin are taken from as well, or None for no such bound. Retries pay
+            into it: without a retry policy further inside, give None.
+        methods: Methods that are safe to send twice at once; None declares every method safe. A call that is declared
+            idempotent is always.
+
+    Raises:
+        ValueError: A value is out of range.
+
+    Source: Dean and Barroso, "The Tail at Scale", 2013.
+    """
+
+    delay: float | None = None
+    percentile: float = 0.95
+    margin: float = 1.25
+    max_hedges: int = 1
+    ratio: float = 0.02
+    budget: RetryBudget | None = _BUDGET
+    methods: Collection[str] | None = SAFE_METHODS
+
+    def __post_init__(self) -> None:
+        if self.delay is not None:
+            validate.number(self, "delay", 0)
+        validate.number(self, "percentile", 0, above=True, high=0.99)
+        validate.number(self, "margin", 1)
+        validate.count(self, "max_hedges", 1)
+        validate.number(self, "ratio", 0, above=True)
+        validate.instance(self, "budget", RetryBudget)
+        object.__setattr__(self, "methods", validate.methods(self, "methods"))
+
+    def flow(self, call: Call, proceed: Proceed) -> Flow:
+        """Run the call, and run it again beside that where it is late."""
+        if not safe(call, self.methods) or not sendable_at_once(call):
+            return (yield from proceed(call))
+        key = f"hedge {call.origin}"
+        plan: Plan = (yield Decide((Event(self, key, _ASK),)))[0]
+        if plan.delay is not None:
+            outcome: Outcome = yield Race(self._race(call, proceed, key, plan.delay, plan.began))
+            return outcome
+        outcome = yield from proceed(call)
+        if good(outcome):
+            yield self._told(key, plan.began)
+        return outcome
+
+    def _race(self, call: Call, proceed: Proceed, key: str, delay: float, began: float) -> Flow:
+        yield Start(proceed(call))
+        started, hedging = 1, True
+        bad: dict[int, Outcome] = {}
+        while len(bad) < started:
+            ended = yield Next(delay if hedging and started <= self.max_hedges else None)
+            if ended is None:
+                hedging = yield from self._allowed(call, key)
+                if hedging:
+                    yield Start(proceed(call._replace(attempt=call.attempt + started)))
+                    started += 1
+                continue
+            number, outcome = ended
+            if good(outcome):
+                if self.delay is None and 0 not in bad:
+                    yield self._told(key, began)
+                return noted(outcome, f"hedged: attempt {number + 1} answered first") if number else outcome
+            bad[number], hedging = outcome, False
+        return most_informative(bad[number] for number in sorted(bad))
+
+    def _allowed(self, call: Call, key: str) -> Generator[Effect, Any, bool]:
+        events = [Event(self, key, _SPEND)]
+        if self.budget is not None:
+            events.append(Event(self.budget, budget.key(call), _COST))
+        verdicts = yield Decide(events)
+        return all(verdicts)
+
+    def _told(self, key: str, began: float) -> Decide:
+        return Decide((Event(self, key, Tell(began)),))
+
+    @property
+    def initial(self) -> State:
+        """One hedge, and no latency known."""
+        return State(_BEGINNING, Latencies())
+
+    def transition(self, state: State, event: Ask | Spend | Tell, now: float) -> tuple[State, Plan | bool]:
+        """Earn, spend, or learn; see the table of this module."""
+        allowance, latencies = state
+        if type(event) is Ask:
+            earned = State(min(allowance + self.ratio, max(_MOST, self.ratio)), latencies)
+            return earned, Plan(self._delay(latencies, now), now)
+        if type(event) is Tell:
+            seconds = now - event.began
+            return State(allowance, latency.add(latencies, seconds, self.percentile, now)), True
+        if allowance < 1:
+            return state, False
+        return State(allowance - 1, latencies), True
+
+    def _delay(self, latencies: Latencies, now: float) -> float | None:
+        if self.delay is not None:
+            return self.delay
+        percentile = latency.recent(latencies, now)
+        return None if percentile is None else percentile * self.margin

@@ -1,0 +1,103 @@
+"""A percentile of recent latencies, of plain numbers, for a microsecond per call.
+
+Theory of operation. Latencies are counted in buckets that grow by a constant factor, so that the middle of a bucket is
+within 5 % of everything in it, from microseconds to days, and some forty buckets hold what a server does. (The buckets
+are those of DDSketch: Masson, Rim, Lee, PVLDB 12(12), 2019.)
+
+Sixteen latencies at a time are folded in: what was counted before fades, and the percentile is found, which until the
+next time is one number to look up. It fades with every call, so that no more than a thousand count, and with time, to
+about a third in five minutes.
+
+    what happens                state (weights, fresh, at, known)
+    --------------------------  ------------------------------------------------------------------
+    a latency                   fresh + 1
+    the sixteenth               weights fade; fresh go into weights; the percentile into known
+    five minutes of silence     known is not believed before latencies are folded in again
+
+A percentile is known once there are enough latencies for one of them to lie above it: twenty for 0.95.
+
+**What is only known to be longer** than some time counts as that time. A percentile asks how many lie above, not how
+far, so that this is exact as long as the time is not shorter than the percentile; see `polvo_adapters.policies.hedge`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+_ERROR = 0.05
+_GROWTH = (1 + _ERROR) / (1 - _ERROR)
+_SCALE = 1 / math.log(_GROWTH)
+_SHORTEST, _LONGEST = 1e-6, 1e6  # seconds
+_BATCH = 16
+_CALLS = 1000
+_SECONDS = 300.0
+_TRACE = 0.01  # a bucket of less weight is forgotten
+
+
+class Latencies(NamedTuple):
+    """Recent latencies.
+
+    Attributes:
+        weights: Numbers of buckets in ascending order, and how much is in each.
+        fresh: Buckets of those that came since.
+        at: When they were folded in last.
+        known: The percentile, in seconds, or None.
+    """
+
+    weights: tuple[tuple[int, float], ...] = ()
+    fresh: tuple[int, ...] = ()
+    at: float = 0.0
+    known: float | None = None
+
+
+def add(latencies: Latencies, seconds: float, percentile: float, now: float) -> Latencies:
+    """Return the latencies with one more.
+
+    Args:
+        latencies: Those before.
+        seconds: The latency; anything below a microsecond counts as one.
+        percentile: Which percentile to find, between 0 and 1.
+        now: The time.
+    """
+    weights, fresh, at, known = latencies
+    fresh = (*fresh, _bucket(seconds))
+    if len(fresh) < _BATCH:
+        return Latencies(weights, fresh, at, known)
+    folded = _fold(weights, fresh, max(0.0, now - at))
+    return Latencies(folded, (), now, _percentile(folded, percentile))
+
+
+def recent(latencies: Latencies, now: float) -> float | None:
+    """Return the percentile, or None where too little is known, or nothing recent."""
+    return latencies.known if now - latencies.at <= _SECONDS else None
+
+
+def _bucket(seconds: float) -> int:
+    return math.ceil(math.log(min(max(seconds, _SHORTEST), _LONGEST)) * _SCALE)
+
+
+def _middle(bucket: int) -> float:
+    """Return the number that is equally far, in parts of itself, from both ends of a bucket."""
+    return _GROWTH**bucket * (1 - _ERROR)
+
+
+def _fold(weights: Sequence[tuple[int, float]], fresh: Sequence[int], passed: float) -> tuple[tuple[int, float], ...]:
+    fade = (1 - _BATCH / _CALLS) * math.exp(-passed / _SECONDS)
+    folded = {bucket: weight * fade for bucket, weight in weights if weight * fade > _TRACE}
+    for bucket in fresh:
+        folded[bucket] = folded.get(bucket, 0.0) + 1.0
+    return tuple(sorted(folded.items()))
+
+
+def _percentile(weights: Sequence[tuple[int, float]], percentile: float) -> float | None:
+    total = sum(weight for _, weight in weights)
+    above = total * (1 - percentile)
+    if above < 1:
+        return None
+    for bucket, weight in reversed(weights):
+        above -= weight
+        if above < 0:
+            return _middle(bucket)
+    return _middle(weights[0][0])

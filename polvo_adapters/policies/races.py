@@ -1,0 +1,75 @@
+"""What policies that ask twice have in common: what may be sent twice at once, and which answer is the better one.
+
+A race may do the work of a request several times over. So only requests take part that are safe (RFC 9110 section
+9.2.1: the client asks for no change of state) or were declared so, and only bodies that can be sent by several threads
+or tasks at the same time.
+
+**Good** is an answer that a repeat would not better: any but 429 and 500 and above. Where none is good, the most
+informative outcome is kept: an answer says more than an error, an error after the request may have arrived more than
+one before ("no connection" would deny that another attempt may have reached the server), and a policy's own refusal
+says least of all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+
+from polvo_adapters import headers
+from polvo_adapters.flow import BARRED, Call, Outcome
+
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+"""Methods that ask for no change of state (RFC 9110 section 9.2.1), without TRACE, which nobody needs twice."""
+
+
+def safe(call: Call, methods: Collection[str] | None) -> bool:
+    """Tell whether a request may be worked on several times; `methods` are those that may, None means all."""
+    return call.idempotent or methods is None or call.method in methods
+
+
+def sendable_at_once(call: Call) -> bool:
+    """Tell whether the body can be sent several times at the same time."""
+    return call.body in ("none", "replayable")
+
+
+def good(outcome: Outcome) -> bool:
+    """Tell whether the outcome is an answer that is worth having."""
+    return outcome.failure is None and outcome.status < 500 and outcome.status != 429
+
+
+def most_informative(outcomes: Iterable[Outcome]) -> Outcome:
+    """Return the outcome that tells most; of equals the first."""
+    return max(outcomes, key=informative)
+
+
+def informative(outcome: Outcome) -> int:
+    """Return how much an outcome tells, as a number."""
+    failure = outcome.failure
+    if failure is None:
+        return 3
+    if failure is BARRED:
+        return 0
+    return 2 if failure.sent else 1
+
+
+def unprocessed(outcome: Outcome) -> bool:
+    """Tell whether the server said that it did not process the request."""
+    if outcome.failure is not None or outcome.status not in (429, 503):
+        return False
+    return outcome.status == 429 or headers.retry_after(outcome.headers, outcome.wall) is not None
+
+
+def better(last: Outcome, best: Outcome) -> Outcome:
+    """Return what tells more of the last outcome and the best before it.
+
+    An answer before the last is closed by now. Where its body was read it can be made anew, else the last one stands.
+    """
+    if informative(last) >= informative(best):
+        return last
+    if best.failure is not None or best.response is None:
+        return best
+    return last if best.body is None else best._replace(response=None)
+
+
+def noted(outcome: Outcome, note: str) -> Outcome:
+    """Return the outcome with a note, after what a policy further inside had to say."""
+    return outcome._replace(note=f"{outcome.note}; {note}" if outcome.note else note)
