@@ -37,6 +37,9 @@ _LEASE = 600.0
 _DROPPED = frozenset({429, 502, 503, 504})  # statuses by which a host says that it has too much to do
 
 
+_tuple = tuple.__new__  # makes a NamedTuple in half the time that its own class takes
+
+
 class Take(NamedTuple):
     """A call wants a slot; `place` is its place in the queue, or an empty string."""
 
@@ -140,7 +143,7 @@ class _Bulkhead(Gate):
 
     def over(self, call: Call, permit: Slot, outcome: Outcome) -> Release:  # noqa: ARG002 - as every gate
         """Give a slot back."""
-        return Release(permit)
+        return _tuple(Release, (permit, None))
 
     def limit(self, limit: Any) -> int:
         """Return how many slots there are."""
@@ -157,10 +160,10 @@ class _Bulkhead(Gate):
         if period != state.period:
             state = _forgotten(state, period)
         if type(event) is Take:
-            if not state.queue:
-                _, new, old, queue, issued, limit = state
-                if new + old < self.limit(limit):
-                    return Slots(period, new + 1, old, queue, issued, limit), Slot(period, new + old + 1)
+            _, new, old, queue, issued, limit = state
+            if not queue and new + old < self.limit(limit):
+                state = _tuple(Slots, (period, new + 1, old, queue, issued, limit))
+                return state, _tuple(Slot, (period, new + old + 1))
             return self._taken(state, event.place, now)
         if type(event) is Release:
             return self._released(state, event, now)
@@ -192,7 +195,7 @@ class _Bulkhead(Gate):
             old = max(0, old - 1)
         if event.sample is not None:
             limit = self.learned(limit, event.sample, now)
-        state = Slots(period, new, old, queue, issued, limit)
+        state = _tuple(Slots, (period, new, old, queue, issued, limit))
         return self._called(state, now) if queue else (state, None)
 
     def learned(self, limit: Any, sample: Sample, now: float) -> Any:  # noqa: ARG002 - for those that learn

@@ -78,7 +78,6 @@ class MemoryStore:
             self._called.pop(name, None)
 
     def _decide(self, events: Sequence[Event]) -> tuple[Any, ...]:
-        called: list[Callable[[], None]] = []
         with self._lock:
             now, states = self._now(), self._states
             moved: dict[str, Any] = {}
@@ -95,12 +94,16 @@ class MemoryStore:
                 verdicts.append(verdict)
                 if verdict is False or type(verdict) is Refused:
                     refused = True
-            if not refused:
+            if refused:
+                return tuple(verdicts)
+            if 2 * (len(states) + len(moved)) < self._max_keys:
+                states.update(moved)
+            else:
                 for key, state in moved.items():
                     self._keep(key, state)
-                if Called in map(type, verdicts):
-                    names = [name for verdict in verdicts if type(verdict) is Called for name in verdict.names]
-                    called = self._call(names)
+            if Called not in map(type, verdicts):
+                return tuple(verdicts)
+            called = self._call([name for verdict in verdicts if type(verdict) is Called for name in verdict.names])
         for wake in called:
             wake()
         return tuple(verdicts)

