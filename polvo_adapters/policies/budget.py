@@ -1,8 +1,8 @@
 """How many retries a destination can take: a share of what it has served lately, and a small reserve.
 
 Retries of single calls multiply when everything fails at once; a budget shared by all calls to one origin bounds
-that. It is a bucket of tokens. Every call that was *served* adds `ratio` of a token, time fills up the reserve, and a
-retry takes its cost. The bucket holds at most
+that. It is a bucket of tokens. Every call that was *served* adds `ratio` of a token, and a retry takes its cost. The
+bucket holds at most
 
     reserve + ratio * calls served in the recent past + trust
 
@@ -12,20 +12,20 @@ where the recent past fades by half every `window * ln 2` seconds, which is one 
     ---------  --------------------------------------------------  --------------------------------------
     Deposit    tokens + ratio, served + 1, no more than it holds   True
     Spend      tokens - cost, if there is a token                  True, or False and no change
+    Refusal    only the time                                       True
 
 **Calls that fail add nothing.** Else an outage would pay for retries as long as it lasts: a server that serves nobody
 would get as many of them as a busy one. What was saved up when it began is all there is, so that the whole outage
 costs `1 + (reserve + share) / calls` requests per call.
 
-**The reserve** lets a client that calls once a minute retry all the same. It is small, because ten thousand clients
-have ten thousand reserves.
+**The reserve** lets a client that calls once a minute retry all the same: it is back when nobody wanted anything of
+the budget for twice the length of the window. It is small, because ten thousand clients have ten thousand reserves.
 
 **Trust.** Who has just started has earned nothing yet, and cold caches and first connections fail together without
 an outage. So there are a hundred retries to begin with; those that are not used are gone when the window is over.
 
 **Costs** differ as in botocore's standard mode: a server that throttles is well and says so, one that lets us time
-out costs both sides most. A retry that costs more than there is goes into debt, or a client that calls seldom could
-never retry after a time-out.
+out costs both sides most. A retry that costs more than there is goes into debt.
 
 (Finagle, RetryBudget; gRPC, proposal A6. That deposits of failed calls keep an outage going was found in simulation:
 `python -m tests.benchmarks --only overload`.)
@@ -40,7 +40,7 @@ from typing import NamedTuple
 from polvo_adapters.flow import Call, Outcome
 from polvo_adapters.policies import validate
 
-_REFILL = 600.0  # seconds in which time fills up the whole reserve
+_IDLE = 2.0  # windows; who calls every few seconds seldom pauses for so long by chance
 
 
 class Deposit(NamedTuple):
@@ -51,6 +51,10 @@ class Spend(NamedTuple):
     """A retry is wanted."""
 
     cost: float
+
+
+class Refusal(NamedTuple):
+    """A retry was wanted, and refused: the budget was not left alone."""
 
 
 class State(NamedTuple):
@@ -77,7 +81,8 @@ class RetryBudget:
 
     Args:
         ratio: Retries allowed per call that was served in the recent past; 0.2 is one in five.
-        reserve: Retries that are allowed besides; what was taken of them comes back within ten minutes.
+        reserve: Retries that are allowed besides; what was taken of them comes back when none was wanted for twice
+            `window` seconds.
         trust: Retries that are allowed besides to one that has just started; what is left of them fades with the first
             `window` seconds.
         window: Length of the recent past, in seconds.
@@ -107,14 +112,15 @@ class RetryBudget:
         """What one is trusted with that has just started."""
         return State(self.reserve + self.trust, 0.0, 0.0, None)
 
-    def transition(self, state: State, event: Deposit | Spend, now: float) -> tuple[State, bool]:
+    def transition(self, state: State, event: Deposit | Spend | Refusal, now: float) -> tuple[State, bool]:
         """Return the state after the event and whether the retry may be made."""
         tokens, served, at, began = state
         if began is None:
             at = began = now
         passed = max(0.0, now - at)
         served *= math.exp(-passed / self.window)
-        tokens += self.reserve * passed / _REFILL
+        if passed >= _IDLE * self.window:
+            tokens = max(tokens, self.reserve)
         if type(event) is Deposit:
             tokens, served = tokens + self.ratio, served + 1.0
         trust = self.trust * max(0.0, 1.0 - (now - began) / self.window)

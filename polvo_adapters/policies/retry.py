@@ -47,7 +47,7 @@ from polvo_adapters.flow import (
     Sleep,
 )
 from polvo_adapters.policies import validate
-from polvo_adapters.policies.budget import Deposit, RetryBudget, Spend, was_served
+from polvo_adapters.policies.budget import Deposit, Refusal, RetryBudget, Spend, was_served
 from polvo_adapters.policies.budget import key as budget_key
 from polvo_adapters.policies.deadline import exceeded
 
@@ -60,7 +60,7 @@ IDEMPOTENT_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELET
 """Methods that may be repeated although the server may have acted (RFC 9110 section 9.2.2)."""
 
 _JITTERS = ("full", "equal", "decorrelated", "none")
-_DEPOSIT = Deposit()
+_DEPOSIT, _REFUSAL = Deposit(), Refusal()
 _BUDGET = RetryBudget()
 _CONNECTING = (CONNECT.name, CONNECT_TIMEOUT.name)
 _READING = (READ_TIMEOUT.name, DISCONNECTED.name, TRUNCATED.name)
@@ -171,6 +171,7 @@ class ExponentialBackoff:
         if self.budget is not None:
             verdicts = yield Decide((Event(self.budget, budget_key(call), Spend(_cost(self.budget, cause))),))
             if not verdicts[0]:
+                yield Decide((Event(self.budget, budget_key(call), _REFUSAL),))
                 return outcome._replace(note="the retry budget is used up")
         return self._sleep(call, outcome, cause, attempts, waited)
 

@@ -348,7 +348,7 @@ def simulated(policies: Sequence[Policy], server: Server, calls: Sequence[Callin
             ended = str(outcome.status) if outcome.error is None else kind_of(outcome.error)
             told[number] = _Told(entries, outcome.note, ended, simulation.now())
 
-        call = Call(calling.method, calling.url, body=kind, started=simulation.now())
+        call = Call(calling.method, calling.url, body=kind, started=simulation.now(), identity="somebody")
         sim.drive(compose(policies)(call), simulation, entries, over)
 
     for number, calling in enumerate(calls):

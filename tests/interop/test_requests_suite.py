@@ -96,7 +96,9 @@ def run(suite, folder, face):
         command, cwd=suite, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False
     )
     print(f"{face}: {time.monotonic() - started:.0f} s, {done.stdout.strip().splitlines()[-1:]}")
-    assert done.returncode in (0, 1), done.stdout[-5000:] + done.stderr[-5000:]
+    if done.returncode:
+        print(done.stdout[-20_000:])
+    assert done.returncode in (0, 1), done.stderr[-5000:]
     return read(results)
 
 

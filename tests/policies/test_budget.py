@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from polvo_adapters.policies.budget import Deposit, RetryBudget, Spend, State
+from polvo_adapters.policies.budget import Deposit, Refusal, RetryBudget, Spend, State
 
 EVENTS = st.lists(st.tuples(st.floats(0, 5), st.one_of(st.just(Deposit()), st.builds(Spend, st.floats(0.1, 3)))))
 EMPTY = State(0.0, 0.0, 0.0, -1e6)
@@ -56,10 +56,17 @@ def test_what_was_spent_is_gone_until_calls_are_served_again() -> None:
     assert granted(budget, served(budget, 50, state)) == 5
 
 
-def test_the_reserve_comes_back_within_ten_minutes() -> None:
-    budget = RetryBudget(ratio=0.0, reserve=4)
+def test_the_reserve_is_back_when_nothing_was_wanted_for_twice_the_window() -> None:
+    budget = RetryBudget(ratio=0.0, reserve=4, window=10)
+    assert [granted(budget, EMPTY, now) for now in (0.0, 19.9, 20.0, 1e6)] == [0, 0, 4, 4]
+
+
+def test_it_is_not_back_as_long_as_retries_are_wanted() -> None:
+    budget = RetryBudget(ratio=0.0, reserve=4, window=10)
     state = EMPTY
-    assert [granted(budget, state, now) for now in (0.0, 149.0, 151.0, 599.0, 601.0, 1e6)] == [0, 0, 1, 3, 4, 4]
+    for now in (18.0, 36.0, 54.0):
+        assert granted(budget, state, now) == 0
+        state, _ = budget.transition(state, Refusal(), now)
 
 
 def test_costs_count() -> None:
@@ -73,7 +80,7 @@ def test_a_retry_that_costs_more_than_there_is_goes_into_debt() -> None:
     state, verdict = budget.transition(EMPTY._replace(tokens=1.0), Spend(2.0), 0.0)
     assert verdict
     assert state.tokens == -1.0
-    assert [granted(budget, state, now) for now in (599.0, 1201.0)] == [0, 1]
+    assert [granted(budget, state, now) for now in (19.0, 20.0)] == [0, 1]
 
 
 def test_refusing_changes_nothing() -> None:
@@ -89,18 +96,19 @@ def test_a_clock_that_steps_back_does_no_harm() -> None:
 
 
 @given(EVENTS)
-def test_never_more_is_spent_than_was_there_earned_and_refilled(events: list[tuple[float, Deposit | Spend]]) -> None:
+def test_never_more_is_spent_than_was_there_and_was_earned(events: list[tuple[float, Deposit | Spend]]) -> None:
     budget = RetryBudget(ratio=0.2, reserve=1.0, trust=5.0, window=10.0)
     state = budget.initial
-    now, spent, calls, last = 0.0, 0.0, 0, 0.0
+    now, spent, earned, last = 0.0, 0.0, 6.0, 0.0
     for pause, event in events:
         now += pause
         state, verdict = budget.transition(state, event, now)
-        calls += event == Deposit()
+        earned += 0.2 * (event == Deposit())
         if isinstance(event, Spend) and verdict:
             spent, last = spent + event.cost, event.cost
-        assert state.tokens <= budget.reserve + budget.ratio * state.served + 5.0 * max(0.0, 1 - now / 10) + 1e-9
-        assert spent <= budget.initial.tokens + budget.ratio * calls + now / 600 + max(0.0, last - 1) + 1e-6
+        trust = 5.0 * max(0.0, 1 - (now - events[0][0]) / 10)
+        assert state.tokens <= budget.reserve + budget.ratio * state.served + trust + 1e-9
+        assert spent <= earned + now / 20 * 4 + max(0.0, last - 1) + 1e-6
 
 
 @pytest.mark.parametrize("field", ["ratio", "reserve", "trust", "window", "throttle_cost", "timeout_cost"])

@@ -22,7 +22,7 @@ from polvo_adapters.flow import (
     Call,
     Failure,
 )
-from polvo_adapters.policies.budget import Deposit, RetryBudget, Spend
+from polvo_adapters.policies.budget import Deposit, Refusal, RetryBudget, Spend
 from polvo_adapters.policies.retry import IDEMPOTENT_METHODS, ExponentialBackoff
 from tests.stepping import URL, Stepper, answered, failed
 
@@ -349,7 +349,7 @@ def test_a_budget_that_is_used_up_ends_the_call() -> None:
     outcome = stepper.run(answered(500))
     assert (len(stepper.sends), outcome.status) == (1, 500)
     assert outcome.note == "the retry budget is used up"
-    assert stepper.decided == [Spend(1.0)]
+    assert stepper.decided == [Spend(1.0), Refusal()]
 
 
 def test_raise_on_status_is_a_retry_error_with_the_last_response() -> None:
