@@ -9,9 +9,9 @@ import pytest
 import requests
 
 from polvo_adapters.elsewhere import disown, elsewhere, withheld
+from polvo_adapters.exchange_httpx import elsewhere as elsewhere_in_httpx
 from polvo_adapters.flow import Call
 from polvo_adapters.testing import FailureServer
-from polvo_adapters.transports import _elsewhere
 
 URL = "https://api.example.com/items"
 HARMLESS = {
@@ -70,7 +70,7 @@ def test_headers_of_httpx(url: str, host: str, anonymous: bool) -> None:
     extensions: dict[str, Any] = {"sni_hostname": "api.example.com", "timeout": {"read": 5}}
     named = {**HARMLESS, **SECRET, "Host": "virtual.example"}
     request = httpx.Request("POST", URL, headers=named, content=b"body", extensions=extensions)
-    copy = _elsewhere(request, Call("POST", url, anonymous=anonymous))
+    copy = elsewhere_in_httpx(request, Call("POST", url, anonymous=anonymous))
     assert (copy.url, copy.method, copy.read()) == (httpx.URL(url), "POST", b"body")
     assert all((name in copy.headers) is not anonymous for name in SECRET)
     assert all(name in copy.headers for name in HARMLESS)

@@ -12,10 +12,10 @@ import requests
 from polvo_adapters.drive import aio, sim, sync
 from polvo_adapters.events import Entry
 from polvo_adapters.exchange import Exchange
+from polvo_adapters.exchange_httpx import AsyncExchange
 from polvo_adapters.flow import Call, Event, Flow, Outcome, Refused
 from polvo_adapters.simulate import Reply, Simulation, Turn, VirtualClock
 from polvo_adapters.stores import MemoryStore
-from polvo_adapters.transports import _AsyncExchange
 from tests.compose.harness import ScriptedAdapter, ScriptedTransport
 from tests.compose.virtual import LoopClock, ThreadedVirtualClock
 
@@ -168,7 +168,7 @@ class Loop(World):
 
     async def run(self, flow: Flow) -> Outcome:
         """Drive a flow on the loop that runs."""
-        exchange = _AsyncExchange(Transport(self), httpx.Request("GET", CALL.url), self.clock, stream=True)
+        exchange = AsyncExchange(Transport(self), httpx.Request("GET", CALL.url), self.clock, stream=True)
         self.outcome = await aio.drive(flow, exchange, self.store, self.clock, self.entries)
         return self.outcome
 
