@@ -1,9 +1,9 @@
 """Measures everything and prints it: `python -m tests.benchmarks [--quick] [--json FILE] [--only SECTION]`.
 
 What is measured, how, and why that way: see the modules `overhead`, `loopback`, `imports`, `admission`, `gates`,
-`headers`, `pacing`, `crowd`, `concurrency` and `overload`, and `measure` for what they share. A run takes about two
-minutes; `--quick` takes seconds and shows only that everything works. `crowd` takes half an hour, `pacing` a quarter,
-`concurrency`, `overload` and `hostile` some minutes; they run only where they are asked for, or quickly.
+`headers`, `pacing`, `crowd`, `concurrency`, `hedging` and `overload`, and `measure` for what they share. A run takes
+about two minutes; `--quick` takes seconds and shows only that everything works. `crowd` takes half an hour, `pacing` a
+quarter, and some others take minutes; they run only where they are asked for, or quickly.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from tests.benchmarks.concurrency import Limiting, concurrencies
 from tests.benchmarks.crowd import Crowding, crowds
 from tests.benchmarks.gates import gates
 from tests.benchmarks.headers import Hostility, hostile, reading
+from tests.benchmarks.hedging import Hedging, hedges
 from tests.benchmarks.imports import ImportCost, import_costs
 from tests.benchmarks.loopback import over_loopback
 from tests.benchmarks.measure import Result, Spread
@@ -45,9 +46,10 @@ _SECTIONS: dict[str, tuple[str, Callable[..., list[Any]]]] = {
     "pacing": ("Pacing: a quota that the clients were not told", paces),
     "crowd": ("Crowds: clients that share a quota and nothing else, in virtual time", crowds),
     "concurrency": ("Adaptive concurrency: what a server can do, and how much longer it takes for it", concurrencies),
+    "hedging": ("Hedging: one answer in a hundred takes a hundred times as long", hedges),
     "overload": ("Overload: a server that falls short for a while, in virtual time", overloads),
 }
-_LONG = ("concurrency", "crowd", "hostile", "overload", "pacing")
+_LONG = ("concurrency", "crowd", "hedging", "hostile", "overload", "pacing")
 _NARROWEST = 140  # columns that the widest table needs, also where the output is not a terminal
 
 
@@ -162,6 +164,15 @@ def _concurrency_table(title: str, results: Sequence[Limiting]) -> Table:
     return table
 
 
+def _hedging_table(title: str, results: Sequence[Hedging]) -> Table:
+    caption = "99th percentile as a multiple of the median, and requests per call; the worst of three seeds"
+    table = _table(title, "without", "with", "requests", "bar", caption=caption)
+    for result in results:
+        numbers = (f"{result.before:.1f}", f"{result.after:.2f}", f"{result.requests:.4f}")
+        table.add_row(result.name, *numbers, result.bar)
+    return table
+
+
 def _overload_table(title: str, results: Sequence[Overload]) -> Table:
     columns = ("requests per call", "peak", "served", "afterwards", "held back", "to fail", "recovery", "later", "bar")
     caption = (
@@ -196,6 +207,7 @@ _TABLES: dict[str, Callable[..., Table]] = {
     "imports": _import_table,
     "concurrency": _concurrency_table,
     "crowd": _crowd_table,
+    "hedging": _hedging_table,
     "hostile": _hostile_table,
     "overload": _overload_table,
     "pacing": _pacing_table,

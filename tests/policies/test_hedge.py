@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 import math
 import pickle
-import random
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -35,6 +33,7 @@ from polvo_adapters.policies.hedge import Ask, Hedge, Plan, Spend, Tell
 from polvo_adapters.policies.retry import ExponentialBackoff
 from polvo_adapters.simulate import Reply, Simulation
 from polvo_adapters.stores import MemoryStore
+from tests.benchmarks.hedging import DISTRIBUTIONS, NowAndThen, percentile, simulate
 from tests.stepping import URL, answered, failed
 
 GET = Call("GET", URL)
@@ -348,62 +347,23 @@ def test_a_value_out_of_range_is_named(keywords: dict[str, Any]) -> None:
 # In virtual time ------------------------------------------------------------------------------------------------------
 
 
-class Now_and_then:
-    """A server with a distribution of latencies, slow now and then, or all the time from some moment on."""
-
-    def __init__(self, draw: Callable[[random.Random], float], seed: int, outage: float = math.inf) -> None:
-        self.draw, self.random, self.outage = draw, random.Random(seed), outage
-        self.received = 0
-        self.in_outage = 0
-
-    def reply(self, call: Call, now: float) -> Reply:
-        self.received += 1
-        self.in_outage += now >= self.outage
-        slow = self.random.random() < 0.01 or now >= self.outage
-        return Reply(200, {}, self.draw(self.random) * (100 if slow else 1))
-
-
-def run(
-    server: Now_and_then, policies: list[Any], calls: int = 6000, rate: float = 50.0, seed: int = 1
-) -> tuple[list[float], Simulation]:
-    """Return how long each call took."""
-    simulation, stack = Simulation(server, seed), compose(policies)
-    draw, at, begun = random.Random(seed), 0.0, []
-    for _ in range(calls):
-        at += draw.expovariate(rate)
-        begun.append((at, simulation.call(stack, at=at)))
-    simulation.run()
-    return [call.outcome.now - at for at, call in begun if call.outcome is not None], simulation
-
-
-def percentile(latencies: list[float], part: float) -> float:
-    return sorted(latencies)[math.ceil(part * len(latencies)) - 1]
-
-
-DISTRIBUTIONS: dict[str, Callable[[random.Random], float]] = {
-    "deterministic": lambda _: 0.1,
-    "uniform": lambda draw: draw.uniform(0.08, 0.12),
-    "lognormal": lambda draw: draw.lognormvariate(math.log(0.1), 0.3),
-}
-
-
-@pytest.mark.parametrize("name", DISTRIBUTIONS)
+@pytest.mark.parametrize("name", ["all alike", "± 20 %", "lognormal, 0.3"])
 def test_the_99th_percentile_is_cut_to_three_times_the_median_for_two_percent_more_requests(name: str) -> None:
-    server = Now_and_then(DISTRIBUTIONS[name], seed=1)
-    latencies, _ = run(server, [Hedge(), ExponentialBackoff()])  # which pays into the budget that both share
+    server = NowAndThen(DISTRIBUTIONS[name], seed=1)
+    latencies, _ = simulate(server, [Hedge(), ExponentialBackoff()])  # which pays into the budget that both share
     settled = latencies[300:]
     assert percentile(settled, 0.99) <= 3 * percentile(settled, 0.5)
     assert percentile(settled, 0.999) <= 6 * percentile(settled, 0.5)
     assert server.received <= 1.02 * len(latencies)
-    plain, _ = run(Now_and_then(DISTRIBUTIONS[name], seed=1), [])
+    plain, _ = simulate(NowAndThen(DISTRIBUTIONS[name], seed=1), [])
     assert percentile(plain, 0.995) >= 50 * percentile(plain, 0.5), "or the server is not slow enough to test anything"
 
 
 def test_hedging_never_makes_hedging_more_frequent() -> None:
     """The delay stays where it is with a ratio that allows every hedge: losers are not left out."""
-    server = Now_and_then(DISTRIBUTIONS["lognormal"], seed=2)
+    server = NowAndThen(DISTRIBUTIONS["lognormal, 0.3"], seed=2)
     policy = Hedge(ratio=1.0, margin=1.0, budget=None)
-    _, simulation = run(server, [policy], calls=8000)
+    _, simulation = simulate(server, [policy], calls=8000)
     state = simulation.store._states["hedge http://server.example"]
     (plan,) = simulation.store.decide([Event(policy, "hedge http://server.example", Ask())])
     true = 0.1 * math.exp(0.3 * 1.751)  # the 96th percentile of the fast ones is the 95th of all
@@ -414,9 +374,9 @@ def test_hedging_never_makes_hedging_more_frequent() -> None:
 
 def test_in_an_outage_the_load_is_not_doubled_and_calls_are_not_slower() -> None:
     begins = 40.0
-    hedged, plain = (Now_and_then(DISTRIBUTIONS["lognormal"], 3, begins) for _ in range(2))
-    with_hedge, _ = run(hedged, [Hedge(), ExponentialBackoff()])
-    without, _ = run(plain, [])
+    hedged, plain = (NowAndThen(DISTRIBUTIONS["lognormal, 0.3"], 3, begins) for _ in range(2))
+    with_hedge, _ = simulate(hedged, [Hedge(), ExponentialBackoff()])
+    without, _ = simulate(plain, [])
     assert plain.in_outage > 3500
     assert hedged.in_outage <= 1.02 * plain.in_outage + 10
     assert percentile(with_hedge, 0.9) <= 1.02 * percentile(without, 0.9)
@@ -424,8 +384,8 @@ def test_in_an_outage_the_load_is_not_doubled_and_calls_are_not_slower() -> None
 
 def test_where_retries_have_used_up_the_budget_nothing_is_hedged() -> None:
     small = RetryBudget(ratio=0.0, reserve=1, trust=0)
-    server = Now_and_then(DISTRIBUTIONS["deterministic"], seed=1)
-    run(server, [Hedge(ratio=1.0, budget=small)], calls=2000)
+    server = NowAndThen(DISTRIBUTIONS["all alike"], seed=1)
+    simulate(server, [Hedge(ratio=1.0, budget=small)], calls=2000)
     assert 2000 < server.received <= 2000 + 0.1 * 45 + 2
 
 
