@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import io
 import socket
@@ -83,21 +84,53 @@ def idle(session: requests.Session, server: FailureServer) -> int:
 
 
 class Silent:
-    """A server that takes connections and never answers."""
+    """A server that takes a connection and never answers."""
 
     def __init__(self) -> None:
         self.listener = socket.create_server(("127.0.0.1", 0))
+        self.listener.settimeout(LONGEST)
         self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
+        self.reached, self.over = threading.Event(), threading.Event()
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        with contextlib.suppress(OSError):
+            connection, _ = self.listener.accept()
+            with connection:
+                connection.settimeout(LONGEST)
+                while connection.recv(65_536):
+                    self.reached.set()
+            self.over.set()
 
     def hung_up_on(self) -> bool:
-        """Wait for a connection, and for its end."""
-        self.listener.settimeout(LONGEST)
-        connection, _ = self.listener.accept()
-        with connection:
-            connection.settimeout(LONGEST)
-            while connection.recv(65_536):
-                pass
-        return True
+        """Wait for the end of the connection."""
+        return self.over.wait(LONGEST)
+
+
+class AfterSilence(requests.adapters.HTTPAdapter):
+    """Reaches others only when the silent server was reached, so that it is not left out for being slow to start."""
+
+    def __init__(self, silent: Silent) -> None:
+        super().__init__()
+        self.silent = silent
+
+    def send(self, request: requests.PreparedRequest, *args: Any, **keywords: Any) -> requests.Response:
+        if not str(request.url).startswith(self.silent.url):
+            assert self.silent.reached.wait(LONGEST)
+        return super().send(request, *args, **keywords)
+
+
+class AfterSilenceOnTheLoop(httpx.AsyncHTTPTransport):
+    """The same for asyncio."""
+
+    def __init__(self, silent: Silent) -> None:
+        super().__init__()
+        self.silent = silent
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if not str(request.url).startswith(self.silent.url):
+            assert await asyncio.to_thread(self.silent.reached.wait, LONGEST)
+        return await super().handle_async_request(request)
 
 
 @pytest.fixture
@@ -282,7 +315,7 @@ WON = "http://api.example/fault/status?code=200&body=won"
 
 
 def test_losers_of_a_race_are_hung_up_on(server: FailureServer, silent: Silent) -> None:
-    session = mounted(Regions([silent.url, server.url], "race"))
+    session = mounted(Regions([silent.url, server.url], "race"), inner=AfterSilence(silent))
     response = session.get(WON)
     assert (response.text, response.polvo.note) == ("won", f"127.0.0.1:{server.port} answered first")
     assert silent.hung_up_on()
@@ -290,7 +323,7 @@ def test_losers_of_a_race_are_hung_up_on(server: FailureServer, silent: Silent) 
 
 
 def test_a_quorum_is_content_without_a_region_that_hangs(servers: list[FailureServer], silent: Silent) -> None:
-    session = mounted(Regions([silent.url, servers[0].url, servers[1].url], "quorum"))
+    session = mounted(Regions([silent.url, servers[0].url, servers[1].url], "quorum"), inner=AfterSilence(silent))
     response = session.get(WON, stream=True)
     assert response.text == "won"
     assert received(servers) == [1, 1, 0]
@@ -299,7 +332,7 @@ def test_a_quorum_is_content_without_a_region_that_hangs(servers: list[FailureSe
 
 def test_a_quorum_that_is_missed_raises_with_an_answer(servers: list[FailureServer], silent: Silent) -> None:
     servers[0].stop()
-    session = mounted(Regions([servers[0].url, servers[1].url, silent.url], "quorum"))
+    session = mounted(Regions([servers[0].url, servers[1].url, silent.url], "quorum"), inner=AfterSilence(silent))
     with pytest.raises(ServiceUnavailableError) as caught:
         session.get("http://api.example/fault/status?code=502&body=sorry")
     error = caught.value
@@ -377,7 +410,8 @@ def test_regions_race_on_the_loop(server: FailureServer, silent: Silent) -> None
     policy = Regions([silent.url, server.url], "race")
 
     async def work() -> httpx.Response:
-        async with httpx.AsyncClient(transport=AsyncPolicyTransport(policy), timeout=None) as client:
+        transport = AsyncPolicyTransport(policy, inner=AfterSilenceOnTheLoop(silent))
+        async with httpx.AsyncClient(transport=transport, timeout=None) as client:
             response = await client.get(WON)
             assert await asyncio.to_thread(silent.hung_up_on)
             return response
