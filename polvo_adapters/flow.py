@@ -9,8 +9,7 @@ performs nothing. It yields an *effect*, and the shell that drives it performs t
     Sleep(low, high, why)   a wait of a random length in [low, high]        the seconds waited, a float
     Decide(events)          the events, put to state machines in a store    their verdicts, a tuple
     Admit(events)           as Decide; what is granted is a lease           their verdicts, a tuple
-    Settle(events, broken)  the events that end the last lease, when the    nothing
-                            body of the last answer is closed
+    Settle(events, broken)  the events that end the last lease              nothing
     Park(name, ...)         a wait until the store calls the name           the seconds waited, a float
     Race(flow)              a flow that runs others at the same time        Outcome
 
