@@ -167,7 +167,9 @@ def _parsed(prefix: str) -> tuple[str, str]:
     except ValueError:
         host, port = "", None
     if not host:
-        return prefix, prefix.partition("://")[2].rpartition("@")[2] or prefix
+        scheme, slashes, rest = prefix.rpartition("://")
+        rest = rest.rpartition("@")[2]  # what cannot be read may hold a credential all the same
+        return scheme + slashes + rest, rest
     if ":" in host:
         host = f"[{host}]"
     if port is not None and port != _DEFAULT_PORTS.get(parts.scheme):
