@@ -1,23 +1,32 @@
 """Transport adapters for `requests`, and how to put them into a session that already exists.
 
-policy          PolicyAdapter, which all the others are: drives the flow of its policies
-resilient       ResilientAdapter: the standard stack, from keywords
-single          RetryAdapter, BreakerAdapter and so on: one policy each
-installation    install and uninstall
+    policy          PolicyAdapter, which all the others are: drives the flow of its policies
+    resilient       ResilientAdapter: the standard stack, from keywords
+    single          RetryAdapter, BreakerAdapter and so on: one policy each
+    installation    install and uninstall
+
+The last two are loaded when a name of theirs is first used (PEP 562).
 """
 
-from polvo_adapters.adapters.installation import install, uninstall
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from polvo_adapters.adapters.policy import DEFAULT_TIMEOUT, CallStart, PolicyAdapter, call_started
 from polvo_adapters.adapters.resilient import ResilientAdapter
-from polvo_adapters.adapters.single import (
-    BreakerAdapter,
-    BulkheadAdapter,
-    FallbackAdapter,
-    HedgeAdapter,
-    RateLimitAdapter,
-    RegionsAdapter,
-    RetryAdapter,
-)
+
+if TYPE_CHECKING:
+    from polvo_adapters.adapters.installation import install, uninstall
+    from polvo_adapters.adapters.single import (
+        BreakerAdapter,
+        BulkheadAdapter,
+        FallbackAdapter,
+        HedgeAdapter,
+        RateLimitAdapter,
+        RegionsAdapter,
+        RetryAdapter,
+    )
 
 __all__ = [
     "DEFAULT_TIMEOUT",
@@ -35,3 +44,12 @@ __all__ = [
     "install",
     "uninstall",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = "installation" if name in ("install", "uninstall") else "single"
+    value: Any = getattr(importlib.import_module(f"{__name__}.{home}"), name)
+    globals()[name] = value
+    return value
