@@ -73,7 +73,7 @@ def test_what_it_says(response: requests.Response) -> None:
     assert response.links["next"]["url"] == "https://api.example.com/items?page=3"
     assert repr(response) == "<Response [200]>"
     assert (list(response.cookies), response.elapsed) == ([], timedelta(0))
-    assert response.polvo.attempts == []  # type: ignore[attr-defined]
+    assert response.polvo.attempts == []
     response.raise_for_status()
 
 
@@ -148,7 +148,7 @@ def test_error_statuses_raise() -> None:
 def test_copies(copied: Any, response: requests.Response) -> None:
     other = copied(response)
     assert (other.status_code, other.text, other.headers, other.url) == (200, TEXT, response.headers, URL)
-    assert (other.elapsed, str(other.polvo)) == (timedelta(0), str(response.polvo))  # type: ignore[attr-defined]
+    assert (other.elapsed, str(other.polvo)) == (timedelta(0), str(response.polvo))
 
 
 def test_cookies_of_it_are_not_taken_for_new_ones() -> None:

@@ -183,9 +183,9 @@ class World(Timeline):
         self._workers, self._pace, self._busy = setting.workers, _SERVICE, 0
         self._queue: deque[Callable[[bool], None]] = deque()
         for client in range(len(machines)):
-            self.after(client * 20 * setting.round_trip, lambda client=client: self._fill(client))  # type: ignore[misc]
+            self.after(client * 20 * setting.round_trip, lambda client=client: self._fill(client))
         for change in setting.changes:
-            self.after(change.at * setting.round_trip, lambda change=change: self._change(change))  # type: ignore[misc]
+            self.after(change.at * setting.round_trip, lambda change=change: self._change(change))
 
     def _fill(self, client: int) -> None:
         most = min(int(self._states[client].limit), self._setting.wanting)
@@ -277,7 +277,7 @@ def best_fixed(setting: Setting) -> Limiting:
     """Return what came of the fixed limit that does best: the most throughput with latency within the bar."""
     pool = setting.workers * (1 + setting.network) / setting.clients
     limits = sorted({max(1, round(pool * factor)) for factor in (0.8, 0.9, 1, 1.1, 1.25, 1.5, 1.75, 2)})
-    results = [simulate(setting, lambda limit=limit: FixedLimit(limit))[1] for limit in limits]  # type: ignore[misc]
+    results = [simulate(setting, lambda limit=limit: FixedLimit(limit))[1] for limit in limits]
     return max(results, key=lambda result: (result.latency <= 2, result.refused < 0.01, round(result.throughput, 2)))
 
 

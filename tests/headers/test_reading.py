@@ -31,7 +31,7 @@ class Lines(Mapping[str, str]):
     def __len__(self) -> int:
         return len(self.lines)
 
-    def items(self) -> list[tuple[str, str]]:  # type: ignore[override]
+    def items(self) -> list[tuple[str, str]]:
         return list(self.lines)
 
 

@@ -477,7 +477,7 @@ def test_a_range_must_have_two_ends() -> None:
 
 def test_a_wrong_strategy_is_named() -> None:
     with pytest.raises(ValueError, match="strategy must be one of 'gradient', 'aimd'"):
-        Concurrency(strategy="vegas")  # type: ignore[arg-type]
+        Concurrency(strategy="vegas")
 
 
 def test_the_constants_of_the_tests_are_those_of_the_code() -> None:

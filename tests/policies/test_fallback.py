@@ -65,7 +65,7 @@ class World:
                 effect = flow.send(answer)
             except StopIteration as end:
                 assert not turns, "an attempt was not made"
-                return end.value  # type: ignore[no-any-return]
+                return end.value
             if type(effect) is Send:
                 self.sent.append(effect.call)
                 answer = turns.pop(0)
@@ -676,7 +676,7 @@ def test_an_error_that_a_function_raises_again_is_not_kept_alive(world: World) -
         error = ended.error
         del ended
         try:
-            raise error  # type: ignore[misc]
+            raise error
         finally:
             del error
 
@@ -770,7 +770,7 @@ def test_policies_are_values() -> None:
     assert pickle.loads(pickle.dumps(policy)) == policy
     assert len({policy, Fallback("stale", BACKUP, Fixed(json=[1]), max_age=60)}) == 1
     with pytest.raises(AttributeError):
-        policy.on = ()  # type: ignore[misc,assignment]
+        policy.on = ()
 
 
 def test_stale_is_what_there_is_by_default() -> None:

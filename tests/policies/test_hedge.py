@@ -407,4 +407,4 @@ def test_what_a_server_does_with_a_call_can_be_read_in_its_story() -> None:
 
 def test_every_field_is_told_of() -> None:
     for field in dataclasses.fields(Hedge):
-        assert f"        {field.name}: " in (Hedge.__doc__ or "")
+        assert f"    {field.name}: " in (Hedge.__doc__ or "")

@@ -603,4 +603,4 @@ def test_words_of_the_seed_work() -> None:
 
 def test_every_field_is_told_of() -> None:
     for field in dataclasses.fields(Regions):
-        assert field.name == "_retry" or f"        {field.name}: " in (Regions.__doc__ or "")
+        assert field.name == "_retry" or f"    {field.name}: " in (Regions.__doc__ or "")
