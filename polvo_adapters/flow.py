@@ -50,7 +50,7 @@ Effects are NamedTuples and dispatched by `type(effect) is Send`: this is the ho
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeAlias, Union
 from urllib.parse import urlsplit
@@ -96,6 +96,11 @@ _TICK = 0.01
 
 FAILURES = frozenset(failure.name for failure in (CONNECT, CONNECT_TIMEOUT, READ_TIMEOUT, DISCONNECTED, TRUNCATED))
 """Names of the failures that a repeat may cure."""
+
+
+def is_any(kinds: Iterable[type[BaseException] | str], failure: Failure, error: BaseException | None) -> bool:
+    """Tell whether a failure is one of those that a setting names, by its name or by the class of its exception."""
+    return any(failure.name == kind if isinstance(kind, str) else isinstance(error, kind) for kind in kinds)
 
 
 def at_deadline(failure: Failure, now: float, deadline: float | None) -> Failure:

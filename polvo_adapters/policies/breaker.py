@@ -37,7 +37,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from polvo_adapters import headers
 from polvo_adapters.errors import CircuitOpenError
-from polvo_adapters.flow import BARRED, EXPIRED, Call, Changed, Outcome, Refused
+from polvo_adapters.flow import BARRED, EXPIRED, Call, Changed, Outcome, Refused, is_any
 from polvo_adapters.policies import validate
 from polvo_adapters.policies.circuits import (
     CLOSED,
@@ -180,11 +180,7 @@ class CircuitBreaker(Gate):
         if failure is None:
             return "success" if outcome.status < 400 else "answer"
         if self.exceptions is not None:
-            named = any(
-                failure.name == kind if isinstance(kind, str) else isinstance(outcome.error, kind)
-                for kind in self.exceptions
-            )
-            return "failure" if named else "nothing"
+            return "failure" if is_any(self.exceptions, failure, outcome.error) else "nothing"
         if failure is EXPIRED:
             # A deadline says something of the host only where the host had a fair part of the time.
             fair = call.deadline is None or 2 * seconds >= call.deadline - call.started

@@ -36,7 +36,7 @@ from polvo_adapters.errors import (
     RateLimitError,
     ReplayError,
 )
-from polvo_adapters.flow import BARRED, EXPIRED, REFUSED, Call, Decide, Effect, Flow, Outcome, Proceed
+from polvo_adapters.flow import BARRED, EXPIRED, REFUSED, Call, Decide, Effect, Flow, Outcome, Proceed, is_any
 from polvo_adapters.policies import validate
 from polvo_adapters.policies.alternatives import Another, Ended, Fixed, Headers, ask, is_async, stripped, wrong
 from polvo_adapters.policies.lastgood import LastGood
@@ -183,9 +183,7 @@ class Fallback:
         if self.exceptions is None:
             bad = failure.transient or failure in (EXPIRED, BARRED) or isinstance(error, _OURS)
         else:
-            bad = any(
-                failure.name == kind if isinstance(kind, str) else isinstance(error, kind) for kind in self.exceptions
-            )
+            bad = is_any(self.exceptions, failure, error)
         if bad or outcome.status in self.on:
             named = str(outcome.status) if outcome.status else failure.name
             return next((why for kind, why in _REASONS if isinstance(error, kind)), named)

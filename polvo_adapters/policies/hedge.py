@@ -42,9 +42,9 @@ from typing import Any, NamedTuple
 
 from polvo_adapters.flow import Call, Decide, Effect, Event, Flow, Next, Outcome, Proceed, Race, Start
 from polvo_adapters.policies import budget, latency, validate
-from polvo_adapters.policies.budget import RetryBudget
+from polvo_adapters.policies.budget import RetryBudget, was_served
 from polvo_adapters.policies.latency import Latencies
-from polvo_adapters.policies.races import SAFE_METHODS, good, most_informative, noted, safe, sendable_at_once
+from polvo_adapters.policies.races import SAFE_METHODS, most_informative, noted, safe, sendable_at_once
 
 __all__ = ["Hedge"]
 
@@ -136,7 +136,7 @@ class Hedge:
             outcome: Outcome = yield Race(self._race(call, proceed, key, plan.delay, plan.began))
             return outcome
         outcome = yield from proceed(call)
-        if good(outcome):
+        if was_served(outcome):
             yield self._told(key, plan.began)
         return outcome
 
@@ -153,7 +153,7 @@ class Hedge:
                     started += 1
                 continue
             number, outcome = ended
-            if good(outcome):
+            if was_served(outcome):
                 if self.delay is None and 0 not in bad:
                     yield self._told(key, began)
                 return noted(outcome, f"hedged: attempt {number + 1} answered first") if number else outcome

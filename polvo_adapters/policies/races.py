@@ -4,10 +4,10 @@ A race may do the work of a request several times over. So only requests take pa
 9.2.1: the client asks for no change of state) or were declared so, and only bodies that can be sent by several threads
 or tasks at the same time.
 
-**Good** is an answer that a repeat would not better: any but 429 and 500 and above. Where none is good, the most
-informative outcome is kept: an answer says more than an error, an error after the request may have arrived more than
-one before ("no connection" would deny that another attempt may have reached the server), and a policy's own refusal
-says least of all.
+**Good** is an answer that a repeat would not better, as `budget.was_served` says: any but 429, 500 and above. Where
+none is good, the most informative outcome is kept: an answer says more than an error, an error after the request may
+have arrived more than one before ("no connection" would deny that another attempt may have reached the server), and a
+policy's own refusal says least of all.
 """
 
 from __future__ import annotations
@@ -29,11 +29,6 @@ def safe(call: Call, methods: Collection[str] | None) -> bool:
 def sendable_at_once(call: Call) -> bool:
     """Tell whether the body can be sent several times at the same time."""
     return call.body in ("none", "replayable")
-
-
-def good(outcome: Outcome) -> bool:
-    """Tell whether the outcome is an answer that is worth having."""
-    return outcome.failure is None and outcome.status < 500 and outcome.status != 429
 
 
 def most_informative(outcomes: Iterable[Outcome]) -> Outcome:

@@ -34,10 +34,10 @@ from polvo_adapters import headers
 from polvo_adapters.errors import ConfigurationError, ReplayError, ServiceUnavailableError
 from polvo_adapters.flow import BARRED, REFUSED, Call, Flow, Next, Outcome, Proceed, Race, Start, origin
 from polvo_adapters.policies import validate
+from polvo_adapters.policies.budget import was_served
 from polvo_adapters.policies.races import (
     SAFE_METHODS,
     better,
-    good,
     most_informative,
     noted,
     safe,
@@ -150,7 +150,7 @@ class Regions:
         return proceed(there) if self._retry is None else self._retry.flow(there, proceed)
 
     def _good(self, outcome: Outcome) -> bool:
-        return good(outcome) and outcome.status not in self.reroute_codes
+        return was_served(outcome) and outcome.status not in self.reroute_codes
 
     # One after the other.
 

@@ -45,6 +45,7 @@ from polvo_adapters.flow import (
     Outcome,
     Proceed,
     Sleep,
+    is_any,
 )
 from polvo_adapters.policies import validate
 from polvo_adapters.policies.budget import Deposit, Refusal, RetryBudget, Spend, was_served
@@ -193,9 +194,7 @@ class ExponentialBackoff:
     def _wanted(self, error: BaseException | None, failure: Failure) -> bool:
         if self.exceptions is None or failure in (EXPIRED, BARRED):
             return failure.transient
-        return any(
-            failure.name == kind if isinstance(kind, str) else isinstance(error, kind) for kind in self.exceptions
-        )
+        return is_any(self.exceptions, failure, error)
 
     def _safe(self, call: Call) -> bool:
         return call.idempotent or self.methods is None or call.method in self.methods
