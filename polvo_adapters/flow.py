@@ -125,6 +125,7 @@ class Call(NamedTuple):
         identity: A digest of all that its answer may depend on besides the URL, where a policy keeps answers.
         attempt: 1, and one more for every attempt before this one that failed or was late.
         anonymous: Whether the shell leaves out all that could be a credential.
+        held: What a token store holds, where the call is to renew it.
     """
 
     method: str
@@ -137,11 +138,11 @@ class Call(NamedTuple):
     identity: str = ""
     attempt: int = 1
     anonymous: bool = False
+    held: str = ""
 
     def until(self, deadline: float) -> Call:
-        """Return the call with another deadline; `_replace` takes four times as long."""
-        method, url, body, started, _, idempotent, credential, identity, attempt, anonymous = self
-        return Call(method, url, body, started, deadline, idempotent, credential, identity, attempt, anonymous)
+        """Return the call with another deadline; `_replace` takes several times as long."""
+        return tuple.__new__(Call, (*self[:4], deadline, *self[5:]))
 
     @property
     def origin(self) -> str:

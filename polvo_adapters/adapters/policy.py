@@ -41,10 +41,17 @@ DEFAULT_TIMEOUT = 30.0
 
 
 class CallStart(NamedTuple):
-    """When a logical call began, and the session that owns its redirects."""
+    """A logical call that the next sends are part of.
 
-    session: requests.Session
+    Attributes:
+        session: The session that owns its redirects, or None.
+        at: When it began.
+        deadline: When it must be over, or None.
+    """
+
+    session: requests.Session | None
     at: float
+    deadline: float | None = None
 
 
 call_started: ContextVar[CallStart | None] = ContextVar("call_started", default=None)
@@ -140,10 +147,10 @@ class PolicyAdapter(HTTPAdapter):
         # super().send is looked up at every call: mock libraries patch it.
         exchange = Exchange(super().send if below is None else below.send, request, keywords, clock)
         started = call_started.get()
-        at = clock.now() if started is None else started.at
+        at, deadline = (clock.now(), None) if started is None else started[1:]
         credential = credentials.digest(request.headers.items()) if self._counts else ""
         identity = credentials.identity(request.headers.items(), cert) if self._keeps else ""
-        call = Call(request.method or "", request.url or "", exchange.body, at, None, False, credential, identity)
+        call = Call(request.method or "", request.url or "", exchange.body, at, deadline, False, credential, identity)
         entries: list[Entry] = []
         began = clock.now()
         outcome = drive(self._flow(call), exchange, self.store, clock, entries)
