@@ -10,6 +10,8 @@ from hypothesis import HealthCheck, settings
 from polvo_adapters.simulate import VirtualClock
 from polvo_adapters.testing import FailureServer
 
+pytest_plugins = ["tests.oauth.fixtures"]
+
 # A slow machine is no defect of the code.
 settings.register_profile("polvo", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("polvo")
