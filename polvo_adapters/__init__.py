@@ -22,6 +22,7 @@ from polvo_adapters.version import __version__
 if TYPE_CHECKING:
     from polvo_adapters import (
         adapters,
+        auth,
         errors,
         headers,
         stores,
@@ -77,6 +78,7 @@ if TYPE_CHECKING:
         retry,
     )
     from polvo_adapters.session import Session
+    from polvo_adapters.tenancy import Tenancy, current_tenant, tenant
     from polvo_adapters.verbs import (
         delete,
         get,
@@ -121,12 +123,15 @@ __all__ = [
     "ServiceUnavailableError",
     "Session",
     "StatusError",
+    "Tenancy",
     "TokenRefreshError",
     "WebhookVerificationError",
     "__version__",
     "adapters",
+    "auth",
     "breaker",
     "bulkhead",
+    "current_tenant",
     "deadline",
     "delete",
     "errors",
@@ -145,13 +150,14 @@ __all__ = [
     "request",
     "retry",
     "stores",
+    "tenant",
     "transports",
     "uninstall",
 ]
 
 _VERBS = ("delete", "get", "head", "options", "patch", "post", "put", "request")
 _MODULES = {
-    **dict.fromkeys(("adapters", "errors", "headers", "stores", "transports"), "polvo_adapters"),
+    **dict.fromkeys(("adapters", "auth", "errors", "headers", "stores", "transports"), "polvo_adapters"),
     **dict.fromkeys(
         ("breaker", "bulkhead", "deadline", "fallback", "hedge", "ratelimit", "regions", "retry"),
         "polvo_adapters.policies",
@@ -163,6 +169,7 @@ _HOMES = {
         (*(name for name in __all__ if name.endswith("Adapter")), "install", "uninstall"), "polvo_adapters.adapters"
     ),
     "Session": "polvo_adapters.session",
+    **dict.fromkeys(("Tenancy", "current_tenant", "tenant"), "polvo_adapters.tenancy"),
 }
 
 

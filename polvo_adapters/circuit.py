@@ -11,6 +11,7 @@ from polvo_adapters.flow import Call, Event, Policy
 from polvo_adapters.policies.breaker import CircuitBreaker
 from polvo_adapters.policies.circuits import CLOSED, DISABLED, ISOLATED, LOOK, OBSERVED, Command, Status
 from polvo_adapters.stores.base import Store
+from polvo_adapters.tenancy import current_tenant
 
 
 class Circuit:
@@ -69,7 +70,7 @@ def find(policies: Iterable[Policy], store: Store, url: str) -> Circuit:
     Args:
         policies: The policies of an adapter or a transport.
         store: Their store.
-        url: An absolute URL; the circuit of its origin, unless the policy has another key.
+        url: An absolute URL; the circuit of its origin, unless the policy has another key, and of the current tenant.
 
     Raises:
         ConfigurationError: None of the policies is a circuit breaker.
@@ -77,7 +78,7 @@ def find(policies: Iterable[Policy], store: Store, url: str) -> Circuit:
     for policy in policies:
         for gate in getattr(policy, "gates", (policy,)):
             if isinstance(gate, CircuitBreaker):
-                return Circuit(store, gate, gate.name(Call("GET", url)))
+                return Circuit(store, gate, gate.name(Call("GET", url, tenant=current_tenant())))
     raise ConfigurationError(
         f"there is no circuit breaker for {url.partition('?')[0]}; mount one, or ask for another URL"
     )

@@ -1,7 +1,8 @@
 """Tells the credentials of requests apart without keeping them: quotas are counted for each of them.
 
 A digest of 64 bits names a credential in keys of state, which may be printed or stored. A signature differs from
-request to request; of signed requests, the name of the key counts.
+request to request; of signed requests, the name of the key counts. A token that is renewed differs from hour to hour;
+the auth objects of this package say whose it is.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ def digest(headers: Iterable[tuple[str, str | bytes]]) -> str:
     Returns:
         Sixteen hexadecimal digits, or an empty string where there is no credential.
     """
-    found = [value for name, value in headers if name.lower() in _HEADERS]
+    found = [_lasting(value) for name, value in headers if name.lower() in _HEADERS]
     return _digest(*found) if found else ""
 
 
@@ -65,9 +66,14 @@ def identity(headers: Iterable[tuple[str, str | bytes]], certificate: object = N
     Returns:
         32 hexadecimal digits: whoever can choose headers must not be able to find some that have the same name.
     """
-    found = sorted((name.lower(), _text(value)) for name, value in headers if name.lower() not in _PASSING)
+    found = sorted((name.lower(), _text(_lasting(value))) for name, value in headers if name.lower() not in _PASSING)
     # As literals, because with any separator two headers could be made to look like one.
     return blake2b(ascii((found, certificate)).encode(), digest_size=16).hexdigest()
+
+
+def _lasting(value: str | bytes) -> str | bytes:
+    """Return the name of the owner of a token that is renewed, and any other value as it is."""
+    return getattr(value, "owner", "") or value
 
 
 @lru_cache(maxsize=1024)

@@ -19,7 +19,7 @@
     ├── ReplayError                     + requests.exceptions.UnrewindableBodyError; the body cannot be sent again
     ├── CircuitOpenError                + requests.ConnectionError; `retry_after`, `circuit`
     ├── PoolTimeoutError                + requests.ConnectionError, requests.Timeout; no slot became free in time
-    ├── TokenRefreshError               `reason`: the authorization server's error code, or the cause
+    ├── TokenRefreshError               `reason`: the authorization server's error code, or the cause; `final`
     ├── SecretError                     a secret could not be fetched
     ├── IdempotencyError                the server refuses the idempotency key (400, 422)
     ├── ResponseError                   + requests.exceptions.InvalidJSONError; the answer is not what was promised
@@ -172,7 +172,19 @@ class PoolTimeoutError(PolvoError, base.ConnectionError, base.Timeout):
 
 
 class TokenRefreshError(PolvoError):
-    """No valid token could be obtained; `reason` says why."""
+    """No valid token could be obtained; `reason` says why.
+
+    Args:
+        message: What happened and what to do, for a person.
+        status: Status of the authorization server's answer, or 0 where there was none.
+        final: Whether asking again with the same credentials cannot help.
+        **keywords: As for PolvoError.
+    """
+
+    def __init__(self, message: str = "", *, status: int = 0, final: bool = False, **keywords: Any) -> None:
+        super().__init__(message, **keywords)
+        self.status = status
+        self.final = final
 
 
 class SecretError(PolvoError):

@@ -108,9 +108,10 @@ class Report:
 
     Attributes:
         elapsed: Seconds of the whole call.
+        token: Which generation of its token the call carried at last, where an auth object renews it; else 0.
     """
 
-    __slots__ = ("elapsed", "entries", "host", "method", "note", "quotas")
+    __slots__ = ("elapsed", "entries", "host", "method", "note", "quotas", "token")
 
     def __init__(
         self,
@@ -127,6 +128,17 @@ class Report:
         self.note = note
         self.quotas = quotas
         self.elapsed = sum(entry.seconds for entry in entries) if elapsed is None else elapsed
+        self.token = 0
+
+    def preceded_by(self, entries: Sequence[Entry], seconds: float) -> None:
+        """Have it tell as well of what was done for the call before.
+
+        Args:
+            entries: What was performed then.
+            seconds: How long that took.
+        """
+        self.entries = [*entries, *self.entries]
+        self.elapsed += seconds
 
     @property
     def attempts(self) -> list[Attempt]:

@@ -126,6 +126,7 @@ class Call(NamedTuple):
         attempt: 1, and one more for every attempt before this one that failed or was late.
         anonymous: Whether the shell leaves out all that could be a credential.
         held: What a token store holds, where the call is to renew it.
+        tenant: On whose behalf it is made, or an empty string.
     """
 
     method: str
@@ -139,6 +140,7 @@ class Call(NamedTuple):
     attempt: int = 1
     anonymous: bool = False
     held: str = ""
+    tenant: str = ""
 
     def until(self, deadline: float) -> Call:
         """Return the call with another deadline; `_replace` takes several times as long."""

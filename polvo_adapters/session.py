@@ -2,12 +2,15 @@
 
 It owns its redirects, so that a deadline here covers the whole logical call: every hop starts from the moment the
 call began. A 429 that outlives the retries raises RateLimitError here, where a mounted adapter returns it.
+
+A call is made on behalf of one tenant from its preparation to its last hop, whatever is set meanwhile.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import requests
@@ -15,6 +18,7 @@ from requests.auth import AuthBase
 
 from polvo_adapters import headers
 from polvo_adapters.adapters import DEFAULT_TIMEOUT, CallStart, PolicyAdapter, ResilientAdapter, call_started
+from polvo_adapters.address import origin_as_sent
 from polvo_adapters.clock import SYSTEM, Clock
 from polvo_adapters.errors import ConfigurationError, error_for_status
 from polvo_adapters.flow import origin
@@ -22,6 +26,7 @@ from polvo_adapters.policies.deadline import Deadline
 from polvo_adapters.policies.stack import RetryLike
 from polvo_adapters.stores.base import Store
 from polvo_adapters.stores.memory import MemoryStore
+from polvo_adapters.tenancy import Block, Tenancy, checked, on_behalf
 
 if TYPE_CHECKING:
     from polvo_adapters.circuit import Circuit
@@ -57,15 +62,30 @@ class Session(requests.Session):
             or None.
         fallback: "stale" for the last good response, what else to use in place of a failure, a Fallback, or None.
         regions: Base URLs of the same service, a Regions or a mapping of its keywords, or None.
+        tenancy: Where requests say on whose behalf they are sent, or None where the tenant only selects state.
         store: Where state lives that outlives a call; share it between sessions to share it.
         raise_for_status: Raise a StatusError for every status of 400 or above.
         clock: Time and chance; tests pass a virtual clock.
 
     Raises:
         ValueError: A value is out of range.
+        ConfigurationError: Regions would take the place of a host that names the tenant.
     """
 
-    __attrs__ = [*requests.Session.__attrs__, "base_url", "timeout", "raise_for_status", "clock"]
+    __attrs__ = [
+        *requests.Session.__attrs__,
+        "base_url",
+        "timeout",
+        "tenancy",
+        "raise_for_status",
+        "clock",
+        "_tenant",
+        "_seconds",
+    ]
+
+    tenancy: Tenancy | None = None
+    _tenant = ""
+    _seconds: float | None = None
 
     def __init__(
         self,
@@ -81,6 +101,7 @@ class Session(requests.Session):
         regions: RegionsLike = None,
         timeout: Any = DEFAULT_TIMEOUT,
         deadline: float | Deadline | None = None,
+        tenancy: Tenancy | None = None,
         store: Store | None = None,
         raise_for_status: bool = False,
         clock: Clock = SYSTEM,
@@ -89,8 +110,10 @@ class Session(requests.Session):
         self.base_url = base_url
         self.auth = auth
         self.timeout = timeout
+        self.tenancy = _usable(tenancy, regions)
         self.raise_for_status = raise_for_status
         self.clock = clock
+        self._seconds = deadline.seconds if isinstance(deadline, Deadline) else deadline
         self._mount(
             retry=retry,
             deadline=deadline,
@@ -131,31 +154,89 @@ class Session(requests.Session):
             RateLimitError: 429, after all retries.
             DeadlineExceeded: The deadline is over.
             StatusError: Any status of 400 or above, where the session was told to raise.
+            ConfigurationError: The tenant does not fit where it is to be written, or there has to be one.
         """
-        url = self._absolute(url)
-        if self.base_url is not None and origin(url) != origin(self.base_url):
-            auth = _no_auth if auth is None and self.auth is not None else auth
-            headers = {"Authorization": None, **(headers or {})}
         if timeout is _UNSET:
             timeout = self.timeout
-        return super().request(method, url, params, data, headers, cookies, files, auth, timeout, *args, **keywords)
+        with self._on_behalf() as tenant, self._begun():
+            url = self._absolute(url, tenant)
+            if not self._is_home(url, tenant):
+                auth = _no_auth if auth is None and self.auth is not None else auth
+                headers = {"Authorization": None, **(headers or {})}
+            return super().request(method, url, params, data, headers, cookies, files, auth, timeout, *args, **keywords)
+
+    def prepare_request(self, request: requests.Request) -> requests.PreparedRequest:
+        """Prepare a request, for its tenant where there is one; see `requests.Session.prepare_request`."""
+        with self._on_behalf() as tenant:
+            if self.tenancy is not None:
+                request = self.tenancy.applied(request, tenant, self.base_url)
+            return super().prepare_request(request)
+
+    def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
+        """Keep credentials, and the tenant, from another origin that a redirect leads to."""
+        super().rebuild_auth(prepared_request, response)
+        before, after = response.request.url or "", prepared_request.url or ""
+        if self.tenancy is not None and self.should_strip_auth(before, after):
+            self.tenancy.withdraw(prepared_request.headers)
 
     def send(self, request: requests.PreparedRequest, **keywords: Any) -> requests.Response:
         """Send a prepared request; arguments as for `requests.Session.send`."""
         current = call_started.get()
-        if current is not None and current.session is self:
+        if current is not None and current.session is self and current.sent:
             return super().send(request, **keywords)  # a hop of the call that is under way
-        token = call_started.set(CallStart(self, self.clock.now()))
-        try:
+        with self._on_behalf(), self._begun(sent=True):
             response = super().send(request, **keywords)
-        finally:
-            call_started.reset(token)
         if response.status_code == 429 or (self.raise_for_status and response.status_code >= 400):
             raise _status_error(response)
         return response
 
+    @contextmanager
+    def _begun(self, *, sent: bool = False) -> Iterator[None]:
+        """Note when the call began: before its token is obtained, where it needs one, and not only when it is sent."""
+        outer, now = call_started.get(), self.clock.now()
+        if outer is not None and outer.session is self:
+            start = outer._replace(sent=sent)
+        else:  # within a call of another session's, this one is over when that one is
+            start = CallStart(self, now, _earlier(outer, self._seconds, now), sent)
+        token = call_started.set(start)
+        try:
+            yield
+        finally:
+            call_started.reset(token)
+
+    def set_tenant(self, identifier: str | int | None) -> None:
+        """Make the calls of this session on behalf of a tenant, where no `with` block says otherwise.
+
+        All threads that use the session see it. Where several do, use `with session.tenant(...)`, which holds in one
+        thread or task only.
+
+        Args:
+            identifier: Name or number of the tenant; None for none.
+
+        Raises:
+            ConfigurationError: It cannot be the name of a tenant.
+        """
+        self._tenant = "" if identifier is None else checked(identifier)
+
+    def tenant(self, identifier: str | int) -> Block:
+        """Make the calls of this session, and of no other, within a `with` block on behalf of a tenant.
+
+        Args:
+            identifier: Name or number of the tenant; see `polvo_adapters.tenant`, whose blocks hold for all sessions.
+
+        Raises:
+            ConfigurationError: It cannot be the name of a tenant.
+        """
+        return Block(checked(identifier), self)
+
+    def _on_behalf(self) -> AbstractContextManager[str]:
+        """Return the block of a call for the tenant of this moment."""
+        return on_behalf(self, self._tenant, self.tenancy)
+
     def circuit(self, url: str = "") -> Circuit:
         """Return the circuit that a URL belongs to, to look at it or to take it in hand.
+
+        Each tenant has circuits of its own; this is that of the tenant for whom a call would be made now.
 
         Args:
             url: A URL, relative to `base_url` where there is one.
@@ -163,7 +244,13 @@ class Session(requests.Session):
         Raises:
             ConfigurationError: There is no circuit breaker for it.
         """
-        url = self._absolute(url)
+        with self._on_behalf() as tenant:
+            url = self._absolute(url, tenant)
+            if self.tenancy is not None:
+                url = self.tenancy.address(url, tenant, self.base_url)
+            return self._circuit(url)
+
+    def _circuit(self, url: str) -> Circuit:
         adapter = self.get_adapter(url)
         if not isinstance(adapter, PolicyAdapter):
             raise ConfigurationError(
@@ -171,12 +258,43 @@ class Session(requests.Session):
             )
         return adapter.circuit(url)
 
-    def _absolute(self, url: str) -> str:
+    def _absolute(self, url: str, tenant: str) -> str:
         if self.base_url is None or not isinstance(url, str) or "://" in url.partition("?")[0]:
             return url
         if url.startswith("?") or not url:
-            return self.base_url + url
-        return f"{self.base_url.rstrip('/')}/{url.lstrip('/')}"
+            url = self.base_url + url
+        else:
+            url = f"{self.base_url.rstrip('/')}/{url.lstrip('/')}"
+        return url if self.tenancy is None else self.tenancy.address(url, tenant, self.base_url, relative=True)
+
+    def _is_home(self, url: str, tenant: str) -> bool:
+        """Tell whether a URL is one that the session's credentials are for."""
+        if self.base_url is None or (isinstance(url, str) and url.startswith(self.base_url.rstrip("/") + "/")):
+            return True
+        if self.tenancy is not None:
+            return self.tenancy.is_home(url, tenant, self.base_url)
+        return origin_as_sent(url) == origin_as_sent(self.base_url)
+
+
+def _earlier(outer: CallStart | None, seconds: float | None, now: float) -> float | None:
+    """Return the deadline of a call that has so many seconds, and may be part of another."""
+    ends = [] if outer is None or outer.deadline is None else [outer.deadline]
+    if seconds is not None:
+        ends.append(now + seconds)
+    return min(ends, default=None)
+
+
+def _usable(tenancy: Any, regions: object) -> Tenancy | None:
+    """Return the tenancy, or raise an error where it cannot work."""
+    if tenancy is None:
+        return None
+    if not isinstance(tenancy, Tenancy):
+        raise TypeError(f"tenancy={tenancy!r}: expected Tenancy(...) or None")
+    if tenancy.names_host and regions is not None:
+        raise ConfigurationError(
+            f"tenancy={tenancy!r}: the regions are other hosts, which would not know the tenant; use header or path"
+        )
+    return tenancy
 
 
 class _NoAuth(AuthBase):

@@ -26,6 +26,7 @@ from polvo_adapters.explain import explained
 from polvo_adapters.flow import Call, Outcome, Policy, compose
 from polvo_adapters.stores.base import Store
 from polvo_adapters.stores.memory import MemoryStore
+from polvo_adapters.tenancy import current_tenant
 
 if TYPE_CHECKING:
     from polvo_adapters.circuit import Circuit
@@ -58,6 +59,7 @@ class _Policies:
             self.clock.now(),
             credential=credentials.digest(headers) if self._counts else "",
             identity=credentials.identity(headers) if self._keeps else "",
+            tenant=current_tenant(),
         )
 
     def _end(self, call: Call, request: httpx.Request, outcome: Outcome, entries: list[Entry]) -> httpx.Response:

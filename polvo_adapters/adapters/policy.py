@@ -32,6 +32,7 @@ from polvo_adapters.flow import Call, Policy, compose
 from polvo_adapters.policies.retry import ExponentialBackoff
 from polvo_adapters.stores.base import Store
 from polvo_adapters.stores.memory import MemoryStore
+from polvo_adapters.tenancy import current_tenant
 
 if TYPE_CHECKING:
     from polvo_adapters.circuit import Circuit
@@ -47,11 +48,13 @@ class CallStart(NamedTuple):
         session: The session that owns its redirects, or None.
         at: When it began.
         deadline: When it must be over, or None.
+        sent: Whether its first request is on its way, so that the next ones are hops.
     """
 
     session: requests.Session | None
     at: float
     deadline: float | None = None
+    sent: bool = False
 
 
 call_started: ContextVar[CallStart | None] = ContextVar("call_started", default=None)
@@ -147,10 +150,19 @@ class PolicyAdapter(HTTPAdapter):
         # super().send is looked up at every call: mock libraries patch it.
         exchange = Exchange(super().send if below is None else below.send, request, keywords, clock)
         started = call_started.get()
-        at, deadline = (clock.now(), None) if started is None else started[1:]
+        at, deadline = (clock.now(), None) if started is None else started[1:3]
         credential = credentials.digest(request.headers.items()) if self._counts else ""
         identity = credentials.identity(request.headers.items(), cert) if self._keeps else ""
-        call = Call(request.method or "", request.url or "", exchange.body, at, deadline, False, credential, identity)
+        call = Call(
+            request.method or "",
+            request.url or "",
+            exchange.body,
+            at,
+            deadline,
+            credential=credential,
+            identity=identity,
+            tenant=current_tenant(),
+        )
         entries: list[Entry] = []
         began = clock.now()
         outcome = drive(self._flow(call), exchange, self.store, clock, entries)

@@ -11,8 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
-_NOTHING: Mapping[str, Any] = {}
-
 
 @dataclass(frozen=True, repr=False)
 class Token:
@@ -34,11 +32,11 @@ class Token:
     refresh_token: str | None = None
     scope: str | None = None
     key: str | None = None
-    extra: Mapping[str, Any] = field(default=_NOTHING)
+    extra: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """Return the text in which it is kept; it holds secrets."""
-        return json.dumps({name: value for name, value in vars(self).items() if value not in (None, _NOTHING)})
+        return json.dumps({name: value for name, value in vars(self).items() if value not in (None, {})})
 
     @classmethod
     def from_json(cls, text: str) -> Token:

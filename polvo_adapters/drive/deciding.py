@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, Protocol, TypeAlias
 
@@ -110,12 +110,13 @@ def _changed(events: Sequence[Event], entries: list[Entry], verdicts: Sequence[A
             change = Change(key, verdict.before, verdict.after, verdict.why)
             entries.append(change)
             _log.info("%s", change)
-            for listener in getattr(machine, "listeners", ()):
-                _run(listener, change)
+            tell(getattr(machine, "listeners", ()), change)
 
 
-def _run(listener: Callable[[Change], object], change: Change) -> None:
-    try:
-        listener(change)
-    except Exception:  # noqa: BLE001 - who listens must not be able to break the call that brought the change about
-        _log.exception("a listener of %s failed", change.what)
+def tell(listeners: Iterable[Callable[[Change], object]], change: Change) -> None:
+    """Call listeners with a change; one that raises must not break the call that brought the change about."""
+    for listener in listeners:
+        try:
+            listener(change)
+        except Exception:  # noqa: BLE001, PERF203 - whatever it is
+            _log.exception("a listener of %s failed", change.what)

@@ -31,6 +31,10 @@ class Ask(NamedTuple):
     waited: float = 0.0
     group: str = ""
 
+    def shifted(self, seconds: float) -> Ask:
+        """Return the question with its deadline on a clock that is ahead by so many seconds."""
+        return self if self.deadline is None else self._replace(deadline=self.deadline + seconds)
+
     def too_long(self, wait: float, now: float) -> Literal["", "max_wait", "deadline"]:
         """Tell what a wait would overrun, or an empty string."""
         if self.deadline is not None and now + wait >= self.deadline and wait > 0:

@@ -122,6 +122,8 @@ class CircuitBreaker(Gate):
     listeners: tuple[Callable[[Change], object], ...] = ()
     memory: Window = field(init=False, repr=False, compare=False)
 
+    by_tenant = True
+
     def __post_init__(self) -> None:
         _validate(self)
         memory: Window = Consecutive()

@@ -59,6 +59,10 @@ class Join(NamedTuple):
     patience: float
     deadline: float | None
 
+    def shifted(self, seconds: float) -> Join:
+        """Return the event with its deadline on a clock that is ahead by so many seconds."""
+        return self if self.deadline is None else self._replace(deadline=self.deadline + seconds)
+
 
 class Leave(NamedTuple):
     """A call waits no longer."""

@@ -10,7 +10,8 @@ Gates side by side are asked in one decision, all or nothing: a call that finds 
 a circuit. A call that is broken off (Ctrl-C, a cancelled task) gives back at once what it was granted. From a process
 that was killed it comes back when its lease ends.
 
-State is kept per origin, unless the policy names path prefixes or a function of the call.
+State is kept per origin, unless the policy names path prefixes or a function of the call. A gate that judges how calls
+end keeps it per tenant as well; one that protects the host, or this process, does not.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from polvo_adapters.flow import (
     Settle,
 )
 from polvo_adapters.policies import validate
+from polvo_adapters.policies.keys import of_tenant
 
 Key: TypeAlias = Union[str, Sequence[str], Callable[[Call], str]]  # noqa: UP007 - evaluated at import
 """What state is kept for: "origin", path prefixes, or a function that names it."""
@@ -65,6 +67,8 @@ class Gate:
     kind: str
     """Beginning of the keys of its state."""
     key: Key
+    by_tenant = False
+    """Whether each tenant has a state of its own."""
 
     def flow(self, call: Call, proceed: Proceed) -> Flow:
         """Run the call if it may go."""
@@ -86,10 +90,12 @@ class Gate:
         """Return what the state for a call is kept under."""
         key = self.key
         if key == "origin":
-            return f"{self.kind} {call.origin}"
-        if callable(key):
-            return f"{self.kind} {key(call)}"
-        return f"{self.kind} {call.origin}{_longest(key, call.url)}"
+            name = f"{self.kind} {call.origin}"
+        elif callable(key):
+            name = f"{self.kind} {key(call)}"
+        else:
+            name = f"{self.kind} {call.origin}{_longest(key, call.url)}"
+        return name + of_tenant(call.tenant) if self.by_tenant and call.tenant else name
 
     def question(self, call: Call, place: str) -> Any:
         """Return the event that asks whether a call may go, from its place in the queue where it has one."""
@@ -131,14 +137,15 @@ class Gates:
     def __init__(self, gates: tuple[Gate, ...]) -> None:
         self.gates = gates
         self._by_origin = all(gate.key == "origin" for gate in gates)
-        self._known: dict[str, Admit] = {}
+        self._known: dict[str | tuple[str, str], Admit] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (Gates, (self.gates,))
 
     def flow(self, call: Call, proceed: Proceed) -> Flow:
         """Run the call if all gates let it through."""
-        asked = (self._by_origin and self._known.get(call.origin)) or self._asked(call)
+        place = (call.origin, call.tenant) if call.tenant else call.origin
+        asked = (self._by_origin and self._known.get(place)) or self._asked(call, place)
         permits: Sequence[Any] = yield asked
         refused = Refused in map(type, permits)
         if refused:
@@ -156,13 +163,13 @@ class Gates:
             yield Settle((), ())  # of the place in the queue, which went with the slot
         return outcome
 
-    def _asked(self, call: Call) -> Admit:
-        """Return the questions for a call, which are the same for all calls to an origin."""
+    def _asked(self, call: Call, place: str | tuple[str, str]) -> Admit:
+        """Return the questions for a call, which are the same for all calls to an origin for a tenant."""
         asked = Admit([Event(gate, gate.name(call), gate.question(call, "")) for gate in self.gates])
         if self._by_origin:
             if len(self._known) >= _MOST_KNOWN:
                 self._known.clear()
-            self._known[call.origin] = asked
+            self._known[place] = asked
         return asked
 
     def _over(self, call: Call, asked: Sequence[Event], permits: Sequence[Any], outcome: Outcome) -> list[Event]:

@@ -1,8 +1,8 @@
 """The last good response to a request, for the time when there is no better one (stale-if-error).
 
 Theory of operation. All responses are kept in one state, so that the store stays bounded however many URLs are asked
-for. A response is found again only by the same request: method, URL, and the identity that the shell makes of all
-headers and of the client certificate. Of URL and identity only digests are kept, as both may hold secrets.
+for. A response is found again only by the same request: method, URL, tenant, and the identity that the shell makes of
+all headers and of the client certificate. Of URL and identity only digests are kept, as both may hold secrets.
 
     event    kept for the request   state                                            verdict
     -------  ---------------------  -----------------------------------------------  ----------------------------
@@ -38,6 +38,7 @@ from typing import Any, NamedTuple
 from polvo_adapters import headers
 from polvo_adapters.flow import Call, Event, Outcome
 from polvo_adapters.policies import validate
+from polvo_adapters.policies.keys import of_tenant
 
 _METHODS = frozenset({"GET", "HEAD"})
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})  # RFC 9110, section 9.2.1
@@ -241,7 +242,7 @@ def _aged(kept: Kept, now: float) -> float:
 
 
 def _key(call: Call) -> str:
-    return f"{_url_key(call)} {call.method} {call.identity}"
+    return f"{_url_key(call)} {call.method} {call.identity}{of_tenant(call.tenant)}"
 
 
 def _url_key(call: Call) -> str:

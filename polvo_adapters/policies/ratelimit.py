@@ -7,8 +7,8 @@ Theory of operation. The flow is the same for all:
      │  └─▶ too long ──▶ RateLimitError, with the time in `retry_after`
      └──────────────────────┘
 
-Asking and telling are events for a machine in the store, one state for each origin and credential, so that all
-threads and tasks, and all adapters that share the store, are served from one quota and in the order in which they
+Asking and telling are events for a machine in the store, one state for each origin, credential and tenant, so that
+all threads and tasks, and all adapters that share the store, are served from one quota and in the order in which they
 came. Nobody holds a lock while waiting. A refusal (429, or whatever else `headers.throttled` knows) pauses
 everybody until the time that the server named.
 
@@ -37,6 +37,7 @@ from polvo_adapters.policies import validate
 from polvo_adapters.policies.account import Account, new_account
 from polvo_adapters.policies.adaptive import ask, tell
 from polvo_adapters.policies.admission import Admission, Ask, Tell
+from polvo_adapters.policies.keys import of_tenant
 
 __all__ = ["Adaptive", "SlidingWindow", "TokenBucket"]
 
@@ -62,6 +63,8 @@ class RateLimit:
     def flow(self, call: Call, proceed: Proceed) -> Flow:
         """Wait for the turn of the call, run it, and learn from the answer."""
         key = f"{self.kind} {call.origin} {call.credential}"
+        if call.tenant:
+            key += of_tenant(call.tenant)
         route = _route(call.url)
         admission = yield from self._admitted(call, key, route)
         if admission.refused:

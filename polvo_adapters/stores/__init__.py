@@ -1,9 +1,28 @@
 """Where state lives that outlives a call.
 
-`MemoryStore` keeps it in this process. A store is shared by giving the same one to several adapters.
+    MemoryStore     this process
+    SQLiteStore     a file, for all processes of this machine that name the same one
+
+A store is shared by giving the same one to several adapters.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 from polvo_adapters.stores.base import Store
 from polvo_adapters.stores.memory import MemoryStore
 
-__all__ = ["MemoryStore", "Store"]
+if TYPE_CHECKING:
+    from polvo_adapters.stores.sqlite import SQLiteStore
+
+__all__ = ["MemoryStore", "SQLiteStore", "Store"]
+
+
+def __getattr__(name: str) -> Any:
+    if name != "SQLiteStore":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from polvo_adapters.stores.sqlite import SQLiteStore
+
+    globals()[name] = SQLiteStore
+    return SQLiteStore

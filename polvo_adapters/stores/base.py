@@ -3,7 +3,8 @@
 A store keeps one plain state per key and moves it by the machine that comes with each event. It decides a batch
 of events atomically: no other decision sees a part of it, and where one verdict is False none of the batch leaves
 a trace. The store supplies `now`, so that everybody who shares it shares a clock. It forgets the keys that were
-not used for longest, so that it stays bounded.
+not used for longest, so that it stays bounded. An event that names a time of the caller's has a method `shifted`; a
+store with another clock than its callers puts the event onto its own by that.
 
 Who waits for something that others give back parks under a name, and is called when a verdict says so. A store that
 cannot call anybody who uses it from elsewhere lets them find out by themselves: nobody parks for longer than a second

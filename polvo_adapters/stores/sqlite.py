@@ -38,7 +38,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from polvo_adapters.errors import ConfigurationError, PolvoError
-from polvo_adapters.flow import Called, Event, Refused
+from polvo_adapters.flow import Event, Refused
+from polvo_adapters.stores.calling import pass_on
 from polvo_adapters.stores.database import PATIENCE, Database, is_busy, is_corrupt
 from polvo_adapters.stores.encoding import encode
 from polvo_adapters.stores.memory import MemoryStore
@@ -57,6 +58,7 @@ class SQLiteStore:
         path: The file; `~` is expanded. Created with mode 0600; its directory must exist, on a local disk.
         max_keys: How many keys are kept; beyond that the one unused for longest goes.
         now: Clock in seconds that all processes share; it may go back, the store's time does not.
+        local: Clock of this process in seconds, by which the deadlines of its calls are told.
 
     Raises:
         ConfigurationError: `max_keys` is not positive, the directory does not exist, or the file is a database of
@@ -64,7 +66,11 @@ class SQLiteStore:
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], max_keys: int = 10_000, now: Callable[[], float] = time.time
+        self,
+        path: str | os.PathLike[str],
+        max_keys: int = 10_000,
+        now: Callable[[], float] = time.time,
+        local: Callable[[], float] = time.monotonic,
     ) -> None:
         if max_keys < 1:
             raise ConfigurationError(
@@ -74,7 +80,7 @@ class SQLiteStore:
         if not os.path.isdir(os.path.dirname(self.path)):
             raise ConfigurationError(f"SQLiteStore({self.path!r}): its directory does not exist; make it first")
         self._max_keys = max_keys
-        self._now = now
+        self._now, self._local_now = now, local
         self._seen, self._ahead = float("-inf"), 0.0
         self._spare: MemoryStore | None = None
         self._again = 0.0
@@ -128,16 +134,13 @@ class SQLiteStore:
             verdicts = self._settled(events)
         finally:
             lock.release()
-        if not any(verdict is False or type(verdict) is Refused for verdict in verdicts):
-            for verdict in verdicts:
-                if type(verdict) is Called:
-                    self._local.decide((Event(_CALLER, "", verdict),))
+        pass_on(self._local, verdicts)
         return verdicts
 
     def _settled(self, events: Sequence[Event]) -> tuple[Any, ...]:
         """Decide by the file, or by memory as long as there is none."""
         if self._spare is not None and time.monotonic() < self._again:
-            return self._spare.decide(events)
+            return self._by_memory(self._spare, events)
         for _ in range(3):  # a new file may be corrupt too
             verdicts, error = self._attempted(events)
             if error is None:
@@ -145,7 +148,10 @@ class SQLiteStore:
                 return verdicts
             if not is_corrupt(error) or not self._set_aside():
                 break
-        return self._spared(error).decide(events)
+        return self._by_memory(self._spared(error), events)
+
+    def _by_memory(self, spare: MemoryStore, events: Sequence[Event]) -> tuple[Any, ...]:
+        return spare.decide(self._on_this_clock(events, self._time(self._seen, self._ahead)))
 
     def _attempted(self, events: Sequence[Event]) -> tuple[tuple[Any, ...], Exception | None]:
         """Return the verdicts, or what is wrong with the file."""
@@ -186,7 +192,7 @@ class SQLiteStore:
         """Return the verdicts, and the states after the events unless one is refused."""
         moved: dict[bytes, Any] = {}
         verdicts = []
-        for machine, name, event in events:
+        for machine, name, event in self._on_this_clock(events, now):
             key = name.encode("utf-8", "surrogatepass")
             state = moved.get(key, _UNKNOWN)
             if state is _UNKNOWN:
@@ -195,6 +201,14 @@ class SQLiteStore:
             verdicts.append(verdict)
         refused = any(verdict is False or type(verdict) is Refused for verdict in verdicts)
         return tuple(verdicts), None if refused else moved
+
+    def _on_this_clock(self, events: Sequence[Event], now: float) -> list[Event]:
+        """Return events with the times that they name on the clock of this store."""
+        ahead = now - self._local_now()
+        return [
+            Event(machine, key, event.shifted(ahead)) if hasattr(event, "shifted") else Event(machine, key, event)
+            for machine, key, event in events
+        ]
 
     def _time(self, seen: float, ahead: float) -> float:
         """Return the time, never before one that was seen."""
@@ -236,17 +250,4 @@ class SQLiteStore:
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (SQLiteStore, (self.path, self._max_keys, self._now))
-
-
-class _Caller:
-    """A machine that calls whom it is told to."""
-
-    initial = None
-
-    def transition(self, state: None, event: Called, now: float) -> tuple[None, Called]:  # noqa: ARG002 - no state
-        """Say what it is told."""
-        return state, event
-
-
-_CALLER = _Caller()
+        return (SQLiteStore, (self.path, self._max_keys, self._now, self._local_now))

@@ -1,4 +1,4 @@
-"""From request to endpoint: the extensions /echo, /fault/*, /quota and /counters; the contract has the rest.
+"""From request to endpoint: the extensions /echo, /fault/*, /quota, /oauth/* and /counters; the contract has the rest.
 
 The order of events is the point here. A fault is planned as soon as the request head is read, since one kind
 strikes before the body; everything else happens after the body was read and the request was counted. A
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from polvo_adapters.testing import tokens
 from polvo_adapters.testing.faults import FAULTS, Fault
 from polvo_adapters.testing.messages import (
     Body,
@@ -73,6 +74,8 @@ async def _answer(exchange: Exchange, contract: Contract) -> None:
         exchange.reply(_quota(exchange))
     elif path == "/counters":
         exchange.reply(_counters(exchange))
+    elif path.startswith("/oauth/"):
+        exchange.reply(tokens.answer(exchange))
     else:
         exchange.reply(await contract.answer(exchange))
 

@@ -166,7 +166,7 @@ class FailureServer:
         return len(self._open_connections)
 
     def reset(self) -> None:
-        """Forget everything: counters, requests, failures, request ids, fault turns and quota windows.
+        """Forget everything: counters, requests, failures, request ids, fault turns, quota windows and tokens.
 
         Requests still at work finish as they would have, but are not counted any more.
         """

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from polvo_adapters.testing.journal import Entry, Journal
 from polvo_adapters.testing.quota import Quotas
+from polvo_adapters.testing.tokens import Tokens
 
 if TYPE_CHECKING:
     import asyncio
@@ -127,6 +128,7 @@ class State:
     fault_turns: dict[str, int] = field(default_factory=dict)
     failures: FailureSwitch = field(default_factory=FailureSwitch)
     quotas: Quotas = field(default_factory=Quotas)
+    tokens: Tokens = field(default_factory=Tokens)
     journal: Journal = field(default_factory=Journal)
 
     @classmethod

@@ -177,6 +177,7 @@ def test_it_is_served_again_and_again(world: World) -> None:
     "other",
     [
         GET._replace(identity="somebody else"),
+        GET._replace(tenant="somebody else"),
         GET._replace(url=URL + "&page=2"),
         GET._replace(method="HEAD"),
         GET._replace(body="replayable"),

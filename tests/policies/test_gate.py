@@ -477,6 +477,35 @@ def test_one_prefix_does_not_open_the_circuit_of_another() -> None:
     assert isinstance(run.call(call=Call("GET", "https://api.example.com/search")).error, CircuitOpenError)
 
 
+@pytest.mark.parametrize("key", ["origin", ("/",), lambda call: call.host])
+def test_one_tenant_does_not_open_the_circuit_of_another(key: Any) -> None:
+    run = Run(CircuitBreaker(failure_threshold=1, key=key))
+    run.call(Reply(503), call=Call("GET", URL, tenant="bad"))
+    for tenant in ("", "good", "bad of tenant bad"):
+        assert run.call(call=Call("GET", URL, tenant=tenant)).status == 200
+    assert isinstance(run.call(call=Call("GET", URL, tenant="bad")).error, CircuitOpenError)
+
+
+@pytest.mark.parametrize("policy", [Bulkhead(1, acquisition_timeout=0), Adaptive(max_limit=1, min_limit=1)])
+def test_a_bulkhead_counts_all_tenants_together(policy: Any) -> None:
+    assert policy.name(Call("GET", URL, tenant="a")) == policy.name(GET)
+
+
+def test_gates_side_by_side_ask_for_the_tenant_of_the_call() -> None:
+    gates = Gates((CircuitBreaker(), Bulkhead(2)))
+    for _ in range(2):
+        for tenant, circuit in (("a", CIRCUIT + " of tenant a"), ("b", CIRCUIT + " of tenant b"), ("", CIRCUIT)):
+            asked: Any = next(gates.flow(Call("GET", URL, tenant=tenant), attempt))
+            assert [event.key for event in asked.events] == [circuit, "bulkhead of 2 https://api.example.com"]
+
+
+def test_questions_are_kept_for_so_many_tenants_and_no_more() -> None:
+    gates = Gates((CircuitBreaker(),))
+    for number in range(3000):
+        next(gates.flow(Call("GET", URL, tenant=str(number)), attempt))
+    assert 0 < len(gates._known) <= 1024
+
+
 def test_a_bulkhead_counts_per_key_as_well() -> None:
     run = Run(Bulkhead(1, acquisition_timeout=0, key=lambda call: call.method))
     held = run.call(stream=True)

@@ -305,6 +305,24 @@ def test_every_credential_is_counted_for_itself() -> None:
     assert len(run.sleeps) == 1
 
 
+@pytest.mark.parametrize("policy", [SLOW, SlidingWindow(1, 2)])
+def test_every_tenant_is_counted_for_itself(policy: RateLimit) -> None:
+    run = Run(policy)
+    for tenant in ("", "a", "b", "a of tenant b"):
+        run.call(call=Call("GET", URL, tenant=tenant))
+        assert run.sleeps == []
+    run.call(call=Call("GET", URL, tenant="a"))
+    assert len(run.sleeps) == 1
+
+
+def test_what_is_told_is_told_of_the_tenant_that_asked() -> None:
+    run = Run(Adaptive())
+    run.call(answered(429, retry_after="5"), call=Call("GET", URL, tenant="a"))
+    assert {event.key for event in run.events} == {"rate limit https://api.example.com  of tenant a"}
+    run.call(call=Call("GET", URL, tenant="b"))
+    assert run.sleeps == []
+
+
 @pytest.mark.parametrize(
     ("url", "route"),
     [

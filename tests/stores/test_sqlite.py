@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import pickle
 import random
@@ -17,14 +18,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
+from polvo_adapters.adapters import PolicyAdapter
 from polvo_adapters.errors import ConfigurationError, PolvoError
 from polvo_adapters.flow import Called, Event
+from polvo_adapters.policies import admission as admission_module
 from polvo_adapters.policies.breaker import CircuitBreaker
+from polvo_adapters.policies.bulkhead import Bulkhead, Join
 from polvo_adapters.policies.circuits import Ask
+from polvo_adapters.policies.deadline import Deadline
+from polvo_adapters.policies.ratelimit import TokenBucket
 from polvo_adapters.simulate import VirtualClock
 from polvo_adapters.stores import database, sqlite
 from polvo_adapters.stores.sqlite import SQLiteStore
+from polvo_adapters.testing import FailureServer
 from tests.stores.contract import Counter, StoreContract, Watch, never, saying
 
 MANY = Counter(10**9)
@@ -426,3 +434,37 @@ def test_keys_stay_within_bounds_whoever_writes(path: Path) -> None:
 def test_a_key_may_be_any_string(store: SQLiteStore) -> None:
     for key in ("", "\0", "\ud800", "é'\"--"):
         assert [store.decide([Event(MANY, key, 1)]) for _ in range(2)] == [(1,), (2,)]
+
+
+def test_deadlines_of_calls_are_put_on_the_clock_of_the_store(tmp_path: Path) -> None:
+    # Calls tell deadlines by a clock that counts from the start of the machine, the file by one that counts from 1970.
+    limit = TokenBucket(rate=1000.0, capacity=1)
+    with FailureServer() as server, requests.Session() as session:
+        session.mount(
+            server.url, PolicyAdapter(Deadline(60), limit, Bulkhead(1), store=SQLiteStore(tmp_path / "state"))
+        )
+        assert [session.get(server.url + "/health").status_code for _ in range(5)] == [200] * 5
+
+
+def test_a_wait_beyond_the_deadline_is_refused_by_the_clock_of_the_store(tmp_path: Path) -> None:
+    store = SQLiteStore(tmp_path / "state", now=lambda: 1_700_000_000.0, local=lambda: 100.0)
+    bucket = TokenBucket(rate=0.1, capacity=1)
+
+    def asked(deadline: float | None) -> Any:
+        (admission,) = store.decide([Event(bucket, "bucket", admission_module.Ask("", -1, 0, math.inf, deadline))])
+        return admission.refused
+
+    assert asked(100.5) == ""  # the token that there is
+    assert asked(105.0) == "deadline"
+    assert asked(115.0) == ""
+    assert asked(None) == ""
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_patience_in_a_queue_ends_with_the_deadline(tmp_path: Path, lost: bool) -> None:
+    store = SQLiteStore(tmp_path / "state", now=lambda: 1_700_000_000.0, local=lambda: 100.0)
+    if lost:
+        (tmp_path / "state").unlink()
+        (tmp_path / "state").mkdir()
+    (place,) = store.decide([Event(Bulkhead(1), "slots", Join("slots", 30.0, 102.0))])
+    assert place.patience == 2.0

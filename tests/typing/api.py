@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import requests
@@ -100,6 +100,54 @@ def faces() -> None:
         assert_type(dropped.get("https://api.example.com/"), requests.Response)
 
 
+@polvo.tenant("acme")
+def decorated(number: int) -> str:
+    """A function of the user's own."""
+    return str(number)
+
+
+def tenants(session: polvo.Session) -> None:
+    tenancy = polvo.Tenancy(header="X-Tenant-ID", path="/t/{tenant}", required=True)
+    polvo.Session("https://api.example.com", tenancy=tenancy)
+    polvo.Session(tenancy=polvo.Tenancy(subdomain=True))
+    polvo.Session(tenancy=polvo.Tenancy(host="{tenant}.example.com"))
+    session.set_tenant(7)
+    session.set_tenant(None)
+    with session.tenant("acme") as name, polvo.tenant(7):
+        assert_type(name, str)
+        assert_type(polvo.current_tenant(), str)
+    assert_type(decorated(1), str)
+
+
+def credentials() -> None:
+    oauth = polvo.auth.OAuth2(
+        flow="client_credentials",
+        client_id="app",
+        client_secret=lambda: "secret",
+        token_url="https://login.example.com/token",
+        token_cache=polvo.stores.SQLiteStore("state.db"),
+        encryption_key=["new", b"old"],
+        scope=["read", "write"],
+        listeners=[print],
+        fetch=lambda last: {"access_token": "token" if last is None else last.access_token},
+    )
+    assert_type(polvo.auth.oauth2(client_id="app", token_url="https://login.example.com/token"), polvo.auth.OAuth2)
+    polvo.Session(auth=oauth)
+    requests.get("https://api.example.com/", auth=oauth, timeout=5)
+    httpx.AsyncClient(auth=oauth.httpx())
+    assert_type(oauth.token(), polvo.auth.Token)
+    assert_type(oauth.token().expires_in, float | None)
+    assert_type(oauth.introspect(), dict[str, Any])
+    request = oauth.authorization_request("http://127.0.0.1/callback", prompt="consent")
+    assert_type(oauth.complete("http://127.0.0.1/callback?code=1", request), polvo.auth.Token)
+    oauth.login(lambda login: print(login.user_code))
+    polvo.auth.jwt_login("https://api.example.com/login", "ada", lambda: "secret", token_cache="t")
+    polvo.auth.TokenCache("tokens.json").set_aside("reason")
+    assert_type(polvo.auth.bearer("token"), polvo.auth.Bearer)
+    assert_type(polvo.auth.api_key("key", header="X-Key"), polvo.auth.APIKey)
+    assert_type(polvo.auth.session_token("token"), polvo.auth.SessionToken)
+
+
 def errors() -> None:
     try:
         polvo.get("https://api.example.com/")
@@ -110,6 +158,7 @@ def errors() -> None:
         assert_type(error.circuit, str)
     except polvo.TokenRefreshError as error:
         assert_type(error.reason, str | None)
+        assert_type(error.final, bool)
     except polvo.PolvoError as error:
         assert_type(error.attempts, int)
 

@@ -1,0 +1,333 @@
+"""Files that hold secrets: for their owner alone, never through a symlink, and replaced as a whole.
+
+Theory of operation. A file is written beside its place and renamed into it, so that a reader finds the old or the new
+one and never a half, whenever the writer is killed. Writers take turns by a lock on a file of its own (`flock`, which
+dies with its process); readers need none. What a killed writer left beside the file is removed by the next one: who
+has the lock knows that nobody is writing.
+
+A file is told from the one that was there before by device, inode, time and size. As a file system gives a new file
+the inode of one that is gone, and its clock ticks every few milliseconds only, a writer dates its file later than the
+one that it replaces.
+"""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import os
+import random
+import re
+import stat
+import sys
+import time
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+PATIENCE = 5.0
+"""Seconds to wait for others who use the file."""
+LARGEST = 64 << 20
+"""Bytes; a file of more is not read."""
+
+_PAUSE = 0.001  # seconds between two tries to lock, at first
+_SAFE = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+_STEPS = (1, 1_000, 2_000_000_000)  # nanoseconds: what file systems can tell apart, from good to bad
+_numbers = itertools.count()
+
+
+class Unfit(Exception):
+    """What is at the path can never be used; the message says why and what to do."""
+
+
+class Busy(Exception):
+    """Others did not let go of the lock in time."""
+
+
+class Identity(NamedTuple):
+    """Tells a file from any other that was or will be at its path."""
+
+    device: int
+    inode: int
+    time: int
+    size: int
+
+
+class Content(NamedTuple):
+    """What was read.
+
+    Attributes:
+        data: The bytes, or None where they are too many.
+        identity: Of which file.
+        widely: Whether others than the owner could read it until now.
+    """
+
+    data: bytes | None
+    identity: Identity
+    widely: bool
+
+
+def identity(path: str) -> Identity | None:
+    """Return which file is at a path, or None where there is none.
+
+    Raises:
+        OSError: Nobody can tell.
+    """
+    try:
+        return _identity(os.lstat(path))
+    except FileNotFoundError:
+        return None
+
+
+def read(path: str) -> Content | None:
+    """Return what is in a file, or None where there is none; its owner alone can read it from then on.
+
+    Raises:
+        Unfit: It is a symlink or no regular file.
+        OSError: It cannot be read.
+    """
+    try:
+        descriptor = _opened(path, os.O_RDONLY)
+    except FileNotFoundError:
+        os.stat(os.path.dirname(path))  # a directory that is gone is no file that was deleted
+        return None
+    try:
+        found = os.fstat(descriptor)
+        widely = os.name == "posix" and bool(stat.S_IMODE(found.st_mode) & 0o077)
+        if widely:
+            with suppress(OSError):  # it may belong to somebody else
+                os.fchmod(descriptor, 0o600)
+        return Content(_data(descriptor), _identity(found), widely)
+    finally:
+        os.close(descriptor)
+
+
+def write(path: str, data: bytes, before: Identity | None = None) -> Identity:
+    """Put a file into its place as a whole; the caller has the lock.
+
+    Args:
+        path: Its place.
+        data: What is to be in it.
+        before: The file that is there now.
+
+    Returns:
+        Which file it is.
+
+    Raises:
+        OSError: It cannot be written; what was there is there still.
+    """
+    directory, name = os.path.split(path)
+    _remove_orphans(directory, name)
+    temporary = f"{path}.{os.getpid()}-{next(_numbers)}.tmp"
+    descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | _SAFE, 0o600)
+    try:
+        try:
+            if hasattr(os, "fchmod"):
+                os.fchmod(descriptor, 0o600)  # the umask may have taken even this
+            rest = memoryview(data)
+            while rest:
+                rest = rest[os.write(descriptor, rest) :]
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        written = _dated(temporary, before)
+        os.replace(temporary, path)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(temporary)
+        raise
+    _sync(directory)
+    return written
+
+
+def set_aside(path: str, seen: Identity) -> str | None:
+    """Rename a file to `<path>.corrupt-<n>`, unless another one has come to its place; the caller has the lock.
+
+    Returns:
+        Its new path, or None where it is gone already.
+
+    Raises:
+        OSError: It cannot be renamed.
+    """
+    if identity(path) != seen:
+        return None
+    number = 1
+    while os.path.lexists(f"{path}.corrupt-{number}"):
+        number += 1
+    aside = f"{path}.corrupt-{number}"
+    os.rename(path, aside)
+    _sync(os.path.dirname(path))
+    return aside
+
+
+def make_directory(directory: str) -> bool:
+    """Make a directory for its owner alone, where only the last one is missing.
+
+    Returns:
+        Whether it was missing.
+
+    Raises:
+        Unfit: More than the last one is missing, or something else has its name.
+        OSError: It cannot be made.
+    """
+    if os.path.isdir(directory):
+        return False
+    if os.path.isdir(os.path.dirname(directory)):
+        try:
+            os.mkdir(directory, 0o700)
+        except FileExistsError:
+            if os.path.isdir(directory):
+                return False  # another process was faster
+        else:
+            os.chmod(directory, 0o700)  # the umask may have taken even this
+            return True
+    raise Unfit(f"its directory {directory} does not exist; make it first")
+
+
+@contextmanager
+def locked(path: str, wait: Callable[[float], object] = time.sleep) -> Iterator[None]:
+    """Be the only process that holds a lock.
+
+    Args:
+        path: The file to lock; it is made, and stays.
+        wait: Lets seconds pass.
+
+    Raises:
+        Busy: Others did not let go of it within `PATIENCE`.
+        Unfit: It is a symlink or no regular file.
+        OSError: It cannot be locked.
+    """
+    ends = time.monotonic() + PATIENCE
+    pause = _PAUSE
+    while (descriptor := _locked(path)) is None:
+        if time.monotonic() > ends:
+            raise Busy
+        wait(random.uniform(0.2, 1.0) * pause)  # or two would always come at the same time
+        pause = min(2 * pause, 16 * _PAUSE)
+    try:
+        yield
+    finally:
+        # A child that was forked meanwhile has the file open too; to close it here alone would unlock nothing.
+        _unlock(descriptor)
+        os.close(descriptor)
+
+
+def _locked(path: str) -> int | None:
+    """Return the open lock, or None where another has it."""
+    descriptor = _opened(path, os.O_CREAT | os.O_RDWR)
+    try:
+        if hasattr(os, "fchmod") and stat.S_IMODE(os.fstat(descriptor).st_mode) != 0o600:
+            with suppress(OSError):  # it may belong to somebody else
+                os.fchmod(descriptor, 0o600)
+        # Somebody may have deleted it since, and then others lock another one.
+        if _lock(descriptor) and os.path.samestat(os.fstat(descriptor), os.lstat(path)):
+            return descriptor
+    except FileNotFoundError:
+        pass
+    except BaseException:
+        os.close(descriptor)
+        raise
+    os.close(descriptor)
+    return None
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _lock(descriptor: int) -> bool:
+        try:
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        except PermissionError:
+            return False
+        return True
+
+    def _unlock(descriptor: int) -> None:
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        msvcrt.locking(descriptor, msvcrt.LK_UNLCK, 1)
+
+else:
+    import fcntl
+
+    def _lock(descriptor: int) -> bool:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def _unlock(descriptor: int) -> None:
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+
+
+def _opened(path: str, flags: int) -> int:
+    """Open a regular file, and nothing else, without waiting for anybody."""
+    _check(path)
+    try:
+        descriptor = os.open(path, flags | _SAFE, 0o600)
+    except OSError:
+        _check(path)
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise Unfit(f"{path} is not a regular file; name a file")
+    return descriptor
+
+
+def _check(path: str) -> None:
+    try:
+        mode = os.lstat(path).st_mode
+    except OSError:
+        return
+    if stat.S_ISLNK(mode):
+        raise Unfit(f"{path} is a symbolic link, and none is followed; name the file itself, or remove the link")
+    if not stat.S_ISREG(mode):
+        raise Unfit(f"{path} is not a regular file; name a file")
+
+
+def _identity(found: os.stat_result) -> Identity:
+    return Identity(found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size)
+
+
+def _data(descriptor: int) -> bytes | None:
+    data = bytearray()
+    while len(data) <= LARGEST:
+        part = os.read(descriptor, 1 << 20)
+        if not part:
+            return bytes(data)
+        data += part
+    return None
+
+
+def _dated(path: str, before: Identity | None) -> Identity:
+    """Date a file later than the one that it is to replace."""
+    written = _identity(os.lstat(path))
+    for step in _STEPS:
+        if before is None or written.time > before.time:
+            break
+        os.utime(path, ns=(before.time + step, before.time + step))
+        written = _identity(os.lstat(path))
+    return written
+
+
+def _remove_orphans(directory: str, name: str) -> None:
+    orphan = re.compile(re.escape(name) + r"\.\d+-\d+\.tmp")
+    for found in os.listdir(directory):
+        if orphan.fullmatch(found):
+            with suppress(OSError):
+                os.unlink(os.path.join(directory, found))
+
+
+def _sync(directory: str) -> None:
+    """Let the disk know the names in a directory, where the system can do that."""
+    with suppress(OSError):
+        descriptor = os.open(directory, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def too_large(size: int) -> OSError:
+    """Return the error of a file that could be written and not be read again."""
+    return OSError(errno.EFBIG, f"it would take {size} bytes, and no more than {LARGEST} are read; lower max_keys")

@@ -1,0 +1,108 @@
+"""One renewal of a token, as the drivers see it: a transport whose attempts ask for a token."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from polvo_adapters.auth.sealing import Unsealable
+from polvo_adapters.auth.storage import Storage
+from polvo_adapters.auth.token import Token
+from polvo_adapters.errors import ConfigurationError, TokenRefreshError
+from polvo_adapters.flow import EXPIRED, REFUSED, Call, Outcome, Send
+from polvo_adapters.policies.renewal import Fetched
+
+if TYPE_CHECKING:
+    from polvo_adapters.auth.token_auth import TokenAuth
+
+
+class Renewing:
+    """Makes the attempts of a renewal: a transport for the drivers.
+
+    Args:
+        auth: Whose token it is.
+        tenant: The tenant.
+        key: Key of the token in the store.
+        storage: Seals it.
+
+    Attributes:
+        tokens: What was obtained, by its sealed text.
+        unsealable: What the store holds, if it cannot be unsealed; then nobody was asked.
+    """
+
+    def __init__(self, auth: TokenAuth, tenant: str, key: str, storage: Storage) -> None:
+        self._auth, self._tenant, self._key, self._storage = auth, tenant, key, storage
+        self.tokens: dict[str, Token] = {}
+        self.unsealable = ""
+
+    def send(self, effect: Send) -> Outcome:
+        """Ask for a token, once."""
+        call, clock = effect.call, self._auth._clock
+        started = clock.now()
+        try:
+            fetched = self._fetch(call, started)
+        except Unsealable:
+            # The server must not be asked: what is held here is no right any more as soon as the store begins anew.
+            self.unsealable = call.held
+            error = undecryptable(call.host)
+            return Outcome(error=error, failure=EXPIRED, started=started, now=clock.now(), wall=clock.wall())
+        except TokenRefreshError as error:
+            return Outcome(error=error, failure=REFUSED, started=started, now=clock.now(), wall=clock.wall())
+        return Outcome(fetched, 200, started=started, now=clock.now(), wall=clock.wall())
+
+    def _fetch(self, call: Call, now: float) -> Fetched:
+        auth = self._auth
+        held = self._storage.unseal(self._key, call.held) if call.held else None
+        left = auth._deadline if call.deadline is None else call.deadline - now
+        try:
+            token = auth._ask(self._tenant, held, left)
+        except (TokenRefreshError, ConfigurationError):
+            raise
+        except Exception as error:
+            raise TokenRefreshError(
+                f"{call.host}: no token could be obtained, because {type(error).__name__} was raised on the way; see "
+                "the exception before this one",
+                host=call.host,
+                reason=type(error).__name__,
+            ) from error
+        if held is not None:
+            token = replace(token, refresh_token=token.refresh_token or held.refresh_token, key=token.key or held.key)
+        sealed = self._storage.seal(self._key, token)
+        self.tokens[sealed] = token
+        return Fetched(sealed, token.expires_in)
+
+    def discard(self) -> None:
+        """Forget nothing: there is no response to close."""
+
+    def closing(self, action: Callable[[bool, bool], None]) -> bool:  # noqa: ARG002 - nothing is left open
+        """Tell that no body is open."""
+        return False
+
+    def fork(self) -> Renewing:
+        """Return itself: a renewal is never raced."""
+        return self
+
+    def holds(self, outcome: Outcome) -> bool:  # noqa: ARG002
+        """Tell that it holds no response."""
+        return False
+
+    def adopt(self, fork: Any) -> None:
+        """Take over nothing."""
+
+    def cancel(self) -> None:
+        """Let it end by itself: what the server answers must not be lost."""
+
+    def on_cancel(self, wake: Callable[[], object] | None) -> bool:  # noqa: ARG002
+        """Tell that nobody cancels it."""
+        return False
+
+
+def undecryptable(host: str) -> TokenRefreshError:
+    """Return the error for a store whose tokens are sealed with another key."""
+    return TokenRefreshError(
+        f"{host}: what the token store holds cannot be decrypted; see that all who use it have the same key",
+        host=host,
+        reason="undecryptable",
+        final=True,
+    )

@@ -1,0 +1,379 @@
+"""The auth object that puts a token on requests, has it renewed in time, and replaces it when it is refused.
+
+Theory of operation. What is known of a token is held in memory, per tenant, and a request gets it from there: nothing
+else happens on most calls. When it is stale, the first request that finds out has it renewed on another thread, and
+goes on with what there is. Only where there is none, or it has expired, the request itself drives the flow of
+`polvo_adapters.policies.renewal`, and is the one who renews or one of those who wait.
+
+    part         keeps
+    -----------  ------------------------------------------------------------------------
+    this object  Held, per tenant: the header, when to ask again, the response hook
+    the store    the life of the token, sealed: in memory, a token cache, a database
+
+**A refused token** (401) is renewed once, or the one that somebody else has obtained meanwhile is taken, and the
+request is sent again through `response.connection`, the outermost adapter: every policy applies again. It happens once
+per request, if the body can be sent twice, and never to another origin: where a redirect has led elsewhere the header
+is no longer there, and what is not there has not been refused.
+
+**The end of the process** waits for a renewal that is under way: the answer may hold the only refresh token that the
+server still accepts.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+from requests.auth import AuthBase
+
+from polvo_adapters.adapters.policy import call_started
+from polvo_adapters.auth.answered import UNHEARD, Answered
+from polvo_adapters.auth.credential import Credential
+from polvo_adapters.auth.proofs import Proofs
+from polvo_adapters.auth.renewing import Renewing, undecryptable
+from polvo_adapters.auth.sealing import Unsealable
+from polvo_adapters.auth.storage import Storage
+from polvo_adapters.auth.token import Token
+from polvo_adapters.clock import Clock
+from polvo_adapters.drive.sync import drive
+from polvo_adapters.errors import ConfigurationError, PolvoError
+from polvo_adapters.events import Change, Entry
+from polvo_adapters.flow import Call, Event
+from polvo_adapters.policies.renewal import Renewal
+from polvo_adapters.policies.token import Clear, Known, Renewed, TokenLife, Want
+from polvo_adapters.tenancy import Block, current_tenant
+
+if TYPE_CHECKING:
+    from requests import PreparedRequest
+
+    from polvo_adapters.auth.httpx import HTTPXAuth
+
+T = TypeVar("T")
+
+_log = logging.getLogger("polvo_adapters")
+_auths: weakref.WeakSet[TokenAuth] = weakref.WeakSet()
+
+
+class Held(NamedTuple):
+    """What requests of one tenant are given.
+
+    Attributes:
+        tenant: The tenant.
+        token: The token.
+        header: Value of the Authorization header.
+        known: What the store said of it.
+        at: When that was.
+        stale: When to ask again.
+        refused: Whether the API has refused it.
+    """
+
+    tenant: str
+    token: Token
+    header: Credential
+    known: Known
+    at: float
+    stale: float
+    refused: bool = False
+
+
+class TokenAuth(AuthBase):
+    """Authorize requests by a token that is renewed; the base of OAuth2 and JWTLogin.
+
+    Args:
+        renew_before: Seconds before its end from which on a token is renewed.
+        deadline: Seconds after which a renewal is given up, waiting for others included.
+        background: Whether stale tokens are renewed on another thread. Otherwise the request that finds out waits.
+        max_tenants: For how many tenants tokens are held in memory.
+        listeners: Called with a Change whenever a token was renewed or could not be, and when its storage changed.
+        clock: Time and chance; tests pass a virtual clock.
+
+    Raises:
+        ValueError: A value is out of range.
+    """
+
+    def __init__(
+        self,
+        *,
+        renew_before: float,
+        deadline: float,
+        background: bool,
+        max_tenants: int,
+        listeners: Sequence[Callable[[Change], object]],
+        clock: Clock,
+    ) -> None:
+        if not 0 < deadline < float("inf"):
+            raise ConfigurationError(f"{type(self).__name__}(deadline={deadline!r}): expected a number of seconds")
+        if max_tenants < 1:
+            raise ConfigurationError(f"{type(self).__name__}(max_tenants={max_tenants!r}): expected at least 1")
+        self._life = TokenLife(renew_before, deadline + 1.0, tuple(listeners))
+        self._deadline = deadline
+        self._background = background
+        self._max_tenants = max_tenants
+        self._clock = clock
+        self._begin()
+
+    def _begin(self) -> None:
+        self._held: dict[str, Held] = {}
+        self._storages: dict[str, Storage] = {}
+        self._renewing: set[str] = set()
+        self._starting = [True]
+        self._proofs = Proofs()
+        _auths.add(self)
+
+    # What a kind of token differs in ---------------------------------------------------------------------------------
+
+    def _owner(self, tenant: str) -> tuple[str, str]:
+        """Return the key of a tenant's token in the store, and the host that issues it."""
+        raise NotImplementedError
+
+    def _ask(self, tenant: str, held: Token | None, seconds: float) -> Token:
+        """Return a new token from the server, in the place of what is held; raise TokenRefreshError."""
+        raise NotImplementedError
+
+    def _storage(self, tenant: str) -> Storage:
+        """Return a new Storage for a tenant."""
+        raise NotImplementedError
+
+    _advice = "check the credentials"
+
+    # On every call ----------------------------------------------------------------------------------------------------
+
+    def __call__(self, request: PreparedRequest) -> PreparedRequest:
+        """Put the token on a request.
+
+        Raises:
+            TokenRefreshError: There is none, and none can be had.
+        """
+        held = self._held.get(current_tenant())
+        if held is None or self._clock.now() >= held.stale:
+            held = self._current(vars(request).setdefault(UNHEARD, []))
+        self._attach(request, held)
+        request.register_hook("response", Answered(self, held))
+        return request
+
+    def _attach(self, request: PreparedRequest, held: Held) -> None:
+        request.headers["Authorization"] = held.header
+        if held.token.key is not None:
+            request.headers["DPoP"] = self._proofs.proof(held.token, request.method or "", request.url or "")
+
+    def ready(self) -> Held | None:
+        """Return what the current tenant is given as long as nobody has to wait for it, else None."""
+        held = self._held.get(current_tenant())
+        now = self._clock.now()
+        if held is None or now < held.stale:
+            return held
+        if held.refused or not self._background or now >= held.at + held.known.left:
+            return None
+        self._renew_aside(held.tenant)
+        return held
+
+    # When there is something to do ------------------------------------------------------------------------------------
+
+    def held(self) -> Held:
+        """Return what the current tenant is given, renewed if need be.
+
+        Raises:
+            TokenRefreshError: There is none, and none can be had.
+        """
+        return self.ready() or self._current(None)
+
+    def token(self) -> Token:
+        """Return a token that is valid now, renewed if need be: for what is not sent by `requests`.
+
+        Raises:
+            TokenRefreshError: There is none, and none can be had.
+        """
+        return self.held().token
+
+    def headers_for(self, held: Held, method: str, url: str) -> dict[str, str]:
+        """Return the headers that put a token on a request."""
+        headers: dict[str, str] = {"Authorization": held.header}
+        if held.token.key is not None:
+            headers["DPoP"] = self._proofs.proof(held.token, method, url)
+        return headers
+
+    def challenged(self, held: Held, url: str, headers: Mapping[str, str]) -> bool:
+        """Tell whether a refused request is to be sent again with the same token, because its proof lacks a nonce."""
+        return held.token.key is not None and self._proofs.challenged(url, headers)
+
+    def after(self, held: Held, entries: list[Entry] | None = None) -> Held | None:
+        """Return a later token than one that was refused, or None where there is none to be had.
+
+        Args:
+            held: What the request carried.
+            entries: What is done for it is appended here.
+
+        Raises:
+            TokenRefreshError: The token could not be renewed.
+        """
+        current = self._held.get(held.tenant)
+        if current is None or current.header == held.header:
+            with Block(held.tenant):
+                current = self._obtain(held.tenant, Want(refused=held.known.generation), entries)
+        return None if current.header == held.header else current
+
+    def httpx(self) -> HTTPXAuth:
+        """Return the same for `httpx`: `httpx.AsyncClient(auth=oauth.httpx())`."""
+        from polvo_adapters.auth.httpx import HTTPXAuth
+
+        return HTTPXAuth(self)
+
+    def forget(self) -> None:
+        """Delete the token of the current tenant, here and in the token cache."""
+        tenant = current_tenant()
+        self._held.pop(tenant, None)
+        self._kept(tenant).resort().decide((Event(self._life, self._owner(tenant)[0], Clear()),))
+
+    def keep(self, token: Token) -> None:
+        """Use a token that comes from elsewhere, such as a login, for the current tenant; put it into the token cache.
+
+        Args:
+            token: The token; its lifetime counts from now.
+        """
+        tenant = current_tenant()
+        key, _ = self._owner(tenant)
+        storage = self._kept(tenant)
+        store = storage.resort()
+        store.decide((Event(self._life, key, Renewed(storage.seal(key, token), token.expires_in)),))
+        (known,) = store.decide((Event(self._life, key, Want(renew="nothing")),))
+        if type(known) is Known:
+            self._hold(tenant, token, known, self._clock.now())
+
+    def _current(self, entries: list[Entry] | None) -> Held:
+        """Return what is held, or what can be had."""
+        tenant = current_tenant()
+        held = self._held.get(tenant)
+        now = self._clock.now()
+        if held is None or held.refused or now >= held.at + held.known.left:
+            refused = held.known.generation if held is not None and held.refused else 0
+            return self._obtain(tenant, Want(refused=refused), entries)
+        if now < held.stale:
+            return held  # another thread was faster
+        if not self._background:
+            return self._obtain(tenant, Want(renew="stale"), entries)
+        self._renew_aside(tenant)
+        return held
+
+    def _renew_aside(self, tenant: str) -> None:
+        """Have a stale token renewed on another thread, unless one is at it."""
+        if tenant in self._renewing:
+            return
+        self._renewing.add(tenant)  # where two threads get here at once, the store lets one of them renew
+        try:
+            # No daemon: the process must not end between the server's answer and the moment at which it is kept.
+            threading.Thread(target=self._renewed_aside, args=(tenant,), name="token renewal", daemon=False).start()
+        except RuntimeError:  # the process is ending
+            self._renewing.discard(tenant)
+
+    def _renewed_aside(self, tenant: str) -> None:
+        try:
+            with Block(tenant):
+                self._obtain(tenant, Want(renew="stale"))
+        except PolvoError as error:
+            _log.warning("a token was not renewed in time: %s", error)
+        finally:
+            self._renewing.discard(tenant)
+
+    def _obtain(self, tenant: str, want: Want, entries: list[Entry] | None = None) -> Held:
+        """Drive the flow of a renewal to its end."""
+        key, host = self._owner(tenant)
+        storage = self._kept(tenant)
+        storage.prepare()
+        started = self._clock.now()
+        call = Call("POST", f"https://{host}/", "replayable", started, self._until(started))
+        if self._starting:
+            self._starting.clear()
+            want = want._replace(anew=True)
+        for _ in range(3):
+            renewing = Renewing(self, tenant, key, storage)
+            flow = Renewal(self._life, key, advice=self._advice).flow(call, want._replace(known=self._known(tenant)))
+            outcome = drive(flow, renewing, storage.resort(), self._clock, [] if entries is None else entries)
+            sealed = renewing.unsealable
+            if outcome.error is None:
+                known: Known = outcome.response
+                try:
+                    token = renewing.tokens.get(known.token) or storage.unseal(key, known.token)
+                except Unsealable:
+                    sealed = known.token
+                else:
+                    return self._hold(tenant, token, known, self._clock.now())
+            elif not sealed:
+                try:
+                    raise outcome.error
+                finally:
+                    del outcome  # or the error, its traceback and this frame would keep each other alive
+            storage.give_up(self._life, key, sealed)
+        raise undecryptable(host)
+
+    def _until(self, now: float) -> float:
+        """Return when a renewal is to be over: never after the call that it is for."""
+        begun = call_started.get()
+        until = now + self._deadline
+        return until if begun is None or begun.deadline is None else min(until, begun.deadline)
+
+    def _known(self, tenant: str) -> Known | None:
+        """Return what this object has to say to a store that may have forgotten."""
+        held = self._held.get(tenant)
+        if held is None:
+            return None
+        token, generation, age, fresh, left = held.known
+        passed = self._clock.now() - held.at
+        left = 0.0 if held.refused else left - passed
+        return Known(token, generation, age + passed, fresh - passed, left)
+
+    def _hold(self, tenant: str, token: Token, known: Known, now: float) -> Held:
+        owner = blake2b(self._owner(tenant)[0].encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+        header = Credential.of(owner, f"{token.token_type} {token.access_token}")
+        held = Held(tenant, token, header, known, now, now + known.fresh)
+        self._held.pop(tenant, None)
+        bounded(self._held, self._max_tenants)[tenant] = held
+        return held
+
+    def _kept(self, tenant: str) -> Storage:
+        storage = self._storages.get(tenant)
+        if storage is None:
+            storage = bounded(self._storages, self._max_tenants).setdefault(tenant, self._storage(tenant))
+        return storage
+
+    def _refused(self, held: Held) -> None:
+        """Remember that a token was refused, where the request cannot be sent again."""
+        current = self._held.get(held.tenant)
+        if current is not None and current.header == held.header:
+            self._held[held.tenant] = current._replace(refused=True, stale=float("-inf"))
+
+    def __copy__(self) -> TokenAuth:
+        return self  # whoever copies a session goes on with the same token, and has it renewed by one of all
+
+    def __deepcopy__(self, memo: object) -> TokenAuth:
+        return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        left_out = ("_held", "_storages", "_renewing", "_starting", "_proofs")
+        return {name: value for name, value in vars(self).items() if name not in left_out}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._begin()
+
+
+def bounded(kept: dict[str, T], most: int) -> dict[str, T]:
+    """Make room for one more: what was put in first goes."""
+    while len(kept) >= most:
+        kept.pop(next(iter(list(kept)), ""), None)  # a copy: other threads may put something in at the same time
+    return kept
+
+
+def _after_fork_in_child() -> None:
+    for auth in _auths:
+        auth._renewing.clear()  # its threads are the parent's
+        for storage in auth._storages.values():
+            storage.after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
