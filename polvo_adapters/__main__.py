@@ -4,7 +4,7 @@ This module reads the arguments and picks the command; what a command needs, `re
 imported only when it runs, so that `--version` and `--help` answer at once and work without rich.
 
     exit code   0    a final status below 400; a command that did what it is for
-                1    a final status of 400 or above
+                1    a final status of 400 or above; a login or a token command that failed
                 2    wrong usage, or rich is missing
                 3    no response
               130    interrupted

@@ -184,6 +184,8 @@ class OAuth2(TokenAuth):
             signing={"private_key": private_key, "key_id": key_id, "algorithm": algorithm},
         )
         self.flow = self._asking.flow
+        meant_for = {"audience": audience, "resource": resource}
+        self._meant_for: dict[str, Any] = {name: value for name, value in meant_for.items() if value is not None}
         self._lost: list[str] = []
         self._redirect_uri = redirect_uri
         self._fetch, self._reauthenticate = fetch, reauthenticate
@@ -250,7 +252,8 @@ class OAuth2(TokenAuth):
         uri = redirect_uri or self._redirect_uri
         if uri is None:
             raise ConfigurationError("OAuth2.authorization_request: missing redirect_uri")
-        return self._server(current_tenant()).authorization_request(uri, self.scope, state, **extra)
+        meant_for = {name: value for name, value in self._meant_for.items() if isinstance(value, str)}
+        return self._server(current_tenant()).authorization_request(uri, self.scope, state, **{**meant_for, **extra})
 
     def complete(self, redirected_url: str, request: AuthorizationRequest) -> Token:
         """End a login in the user's browser, and keep the token.
@@ -289,7 +292,7 @@ class OAuth2(TokenAuth):
         from polvo_adapters.auth.device import poll
 
         server = self._server(current_tenant())
-        authorization = server.device_authorization(self.scope)
+        authorization = server.device_authorization(self.scope, **self._meant_for)
         prompt(authorization)
         return self._kept_new(poll(server, authorization, deadline=deadline, clock=self._clock))
 
@@ -297,17 +300,17 @@ class OAuth2(TokenAuth):
         """Have the server forget the token of the current tenant (RFC 7009), and delete it here.
 
         Raises:
-            TokenRefreshError: The server did not do it; the token is deleted here all the same.
+            TokenRefreshError: The server did not do it. The token is still here, to try again; `forget` deletes it here
+                alone.
         """
         tenant = current_tenant()
         token = self._stored(tenant)
+        if token is not None:
+            server = self._server(tenant)
+            if token.refresh_token is not None:
+                server.revoke(token.refresh_token, "refresh_token")
+            server.revoke(token.access_token, "access_token")
         self.forget()
-        if token is None:
-            return
-        server = self._server(tenant)
-        if token.refresh_token is not None:
-            server.revoke(token.refresh_token, "refresh_token")
-        server.revoke(token.access_token, "access_token")
 
     def introspect(self) -> dict[str, Any]:
         """Return what the server knows of the token of the current tenant (RFC 7662).
@@ -422,8 +425,8 @@ def oauth2(*args: Any, **keywords: Any) -> OAuth2:
 def _made(given: Given) -> Token:
     """Return as a token what a function of the user's has returned."""
     if isinstance(given, Token):
+        _made({"access_token": given.access_token, "token_type": given.token_type, "key": given.key})
         return given
-    if isinstance(given, str):
-        return Token(given)
-    answer = Answer("fetch", "a token", 200, {}, json.dumps(dict(given)).encode())
-    return token_of(answer, cast("str | None", given.get("key")))
+    fields = {"access_token": given} if isinstance(given, str) else dict(given)
+    answer = Answer("fetch", "a token", 200, {}, json.dumps(fields).encode())
+    return token_of(answer, cast("str | None", fields.get("key")))

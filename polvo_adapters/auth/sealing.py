@@ -13,10 +13,11 @@ The first source that has a key wins:
     `encryption_key=` bytes            32 raw bytes
     `encryption_key=` list             several of these: the first seals, all of them open (to change keys)
     `encryption_key=` callable         whatever of these it returns
-    `encryption_key="keyring"`         in the keyring of the operating system, made there when missing: service
-                                       "polvo_adapters", user is the path of the cache
+    `encryption_key="keyring"`         in the keyring of the operating system, made there when missing
     POLVO_ENCRYPTION_KEY               Fernet keys in the environment, with commas or spaces between them
     key file                           `<path of the cache>.key`, mode 0600, made when missing
+
+In the keyring, the service is "polvo_adapters" and the user is the path of the cache.
 
 Whoever can read the key file can read the tokens: it protects a copy of the cache, such as a backup, and no more.
 """

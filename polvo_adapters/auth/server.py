@@ -212,13 +212,14 @@ class AuthorizationServer:
         return found
 
     def device_authorization(
-        self, scope: Value = None, *, deadline_timeout: float | None = None
+        self, scope: Value = None, *, deadline_timeout: float | None = None, **extra: Value
     ) -> DeviceAuthorization:
         """Begin a login that the user confirms on another device.
 
         Args:
             scope: What the token shall be good for.
             deadline_timeout: As for `token`.
+            **extra: Further fields, such as the `audience` that some servers want to know.
 
         Returns:
             What to show to the user; `polvo_adapters.auth.device.poll` waits for the confirmation.
@@ -232,7 +233,7 @@ class AuthorizationServer:
         from polvo_adapters.auth.device import authorization_of
 
         channel = self._within(deadline_timeout)
-        fields = {"client_id": self.client_id, "scope": scope_text(scope)}
+        fields = {**extra, "client_id": self.client_id, "scope": scope_text(scope)}
         url = self.endpoint("device_authorization", channel)
         return authorization_of(self._post(channel, url, fields, "device authorization"))
 

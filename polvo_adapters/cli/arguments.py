@@ -28,6 +28,8 @@ commands:
   probe URL    send one request, and show what quota the answer announces and what a rate limit
                would do with it
   demo         send the same calls to a failing server in three ways, and compare what came of them
+  login        log a user in at an authorization server, and keep the token in a token cache
+  tokens PATH  show what is in a token cache, or revoke or clear tokens in it
 
 examples:
   {prog} get https://api.example.com/items --deadline 10
@@ -35,6 +37,8 @@ examples:
   {prog} get https://api.example.com/items --body > items.json
   {prog} probe https://api.example.com/items
   {prog} demo
+  {prog} login --issuer https://id.example.com --client-id app --token-cache ~/.cache/app/tokens.json
+  {prog} tokens ~/.cache/app/tokens.json
 """
 
 
@@ -58,6 +62,12 @@ def parser() -> argparse.ArgumentParser:
         commands.choices[verb].set_defaults(module="polvo_adapters.cli.request", method=verb.upper())
     _add_probe(commands.add_parser("probe", description="Show what quota an API announces.", allow_abbrev=False))
     _add_demo(commands.add_parser("demo", description="Compare three clients at a failing server."))
+    _add_login(commands.add_parser("login", description="Log a user in, and keep the token.", allow_abbrev=False))
+    _add_tokens(
+        commands.add_parser(
+            "tokens", description="Show what is in a token cache; act on some of it.", allow_abbrev=False
+        )
+    )
     return top
 
 
@@ -114,6 +124,86 @@ def _add_demo(command: argparse.ArgumentParser) -> None:
     command.add_argument("--seed", metavar="N", type=int, default=1, help="picks the order of the calls (1)")
     command.add_argument("--port", metavar="N", type=_port, default=0, help="of the server; 0 picks a free one (0)")
     command.set_defaults(module="polvo_adapters.cli.demo")
+
+
+def _add_login(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--issuer", metavar="URL", type=_url, help="name of the authorization server, a URL")
+    command.add_argument("--token-url", metavar="URL", type=_url, help="its token endpoint, where it has no such name")
+    command.add_argument("--authorization-url", metavar="URL", type=_url, help="its authorization endpoint")
+    command.add_argument(
+        "--device-authorization-url", metavar="URL", type=_url, help="its device authorization endpoint"
+    )
+    command.add_argument("--client-id", metavar="ID", required=True, help="name of the client")
+    _add_client_secret(command)
+    command.add_argument("--scope", metavar="NAME", action="append", help="may be given more than once")
+    command.add_argument("--audience", metavar="NAME", help="the API that the token is for")
+    command.add_argument("--tenant", metavar="NAME", help="on whose behalf")
+    command.add_argument("--token-cache", metavar="PATH", required=True, help="where the token is kept, encrypted")
+    command.add_argument(
+        "--flow",
+        choices=("device", "code"),
+        default="device",
+        help="confirm a code on any device, or use the browser of this machine (device)",
+    )
+    command.add_argument("--port", metavar="N", type=_port, default=0, help="for the browser to come back to (any)")
+    command.add_argument(
+        "--path", metavar="PATH", type=_path, default="/callback", help="of the redirect URI on 127.0.0.1 (/callback)"
+    )
+    command.add_argument("--no-browser", action="store_true", help="show the URL only")
+    command.add_argument(
+        "--timeout", metavar="S", type=_seconds, help="for the user (300; with a device as long as the code is good)"
+    )
+    command.add_argument("--dpop", action="store_true", help="bind the token to a key (RFC 9449)")
+    command.set_defaults(module="polvo_adapters.cli.login")
+
+
+def _add_client_secret(command: argparse.ArgumentParser) -> None:
+    secret = command.add_mutually_exclusive_group()
+    secret.add_argument("--client-secret-env", metavar="NAME", help="environment variable with the client's secret")
+    secret.add_argument("--client-secret-file", metavar="PATH", help="file with the client's secret")
+    secret.add_argument("--client-secret-prompt", action="store_true", help="ask for the client's secret")
+    secret.add_argument("--client-secret", nargs="?", action=_Refuse, help=argparse.SUPPRESS)
+
+
+class _Refuse(argparse.Action):
+    """Refuses a secret without repeating it."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        parser.error(
+            "a secret on the command line can be read by everybody on this machine: use --client-secret-env, "
+            "--client-secret-file or --client-secret-prompt, and change the secret if this was it"
+        )
+
+
+def _add_tokens(command: argparse.ArgumentParser) -> None:
+    command.add_argument("path", metavar="PATH", help="the token cache, or the file of a SQLiteStore")
+    command.add_argument("--json", action="store_true", help="list as JSON")
+    command.set_defaults(module="polvo_adapters.cli.tokens", action="list")
+    actions = command.add_subparsers(metavar="ACTION", dest="action", help="list (the default), show, revoke or clear")
+    listing = actions.add_parser("list", description="Show all records.", allow_abbrev=False)
+    listing.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="as JSON")
+    show = actions.add_parser("show", description="Show one record, without its secrets.", allow_abbrev=False)
+    show.add_argument("record", metavar="N|KEY", help="number in the list, or key")
+    revoke = actions.add_parser(
+        "revoke", description="Have the server forget tokens, and clear them.", allow_abbrev=False
+    )
+    revoke.add_argument("records", metavar="N|KEY", nargs="+", help="numbers in the list, or keys")
+    revoke.add_argument("--issuer", metavar="URL", type=_url, help="the authorization server, if the key does not tell")
+    revoke.add_argument("--revocation-url", metavar="URL", type=_url, help="its revocation endpoint")
+    _add_client_secret(revoke)
+    clear = actions.add_parser(
+        "clear", description="Have nobody who uses the cache use these tokens any more.", allow_abbrev=False
+    )
+    which = clear.add_mutually_exclusive_group(required=True)
+    which.add_argument("records", metavar="N|KEY", nargs="*", default=[], help="numbers in the list, or keys")
+    which.add_argument("--all", action="store_true", help="all records")
+    clear.add_argument("--yes", action="store_true", help="do not ask")
+
+
+def _path(text: str) -> str:
+    if not re.fullmatch(r"/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a path such as /callback")
+    return text
 
 
 def _url(text: str) -> str:
