@@ -20,8 +20,11 @@
     ├── CircuitOpenError                + requests.ConnectionError; `retry_after`, `circuit`
     ├── PoolTimeoutError                + requests.ConnectionError, requests.Timeout; no slot became free in time
     ├── TokenRefreshError               `reason`: the authorization server's error code, or the cause; `final`
-    ├── SecretError                     a secret could not be fetched
-    ├── IdempotencyError                the server refuses the idempotency key (400, 422)
+    ├── SecretError                     `reason` why a secret could not be fetched, `provider`, `name`; `final`
+    ├── IdempotencyError                an idempotency key keeps a call from being sent, or answered
+    │   ├── IdempotencyKeyError         + ConfigurationError; no key can be made, or it cannot be sent
+    │   ├── IdempotencyConflictError    the key was used before, with another request, or for one that is done
+    │   └── InDoubtError                a request may have arrived, and must not be sent again; `key`, `since`
     ├── ResponseError                   + requests.exceptions.InvalidJSONError; the answer is not what was promised
     └── WebhookVerificationError        + ValueError; a webhook whose signature does not hold
 
@@ -188,11 +191,56 @@ class TokenRefreshError(PolvoError):
 
 
 class SecretError(PolvoError):
-    """A secret could not be fetched."""
+    """A secret could not be fetched; `reason` says why.
+
+    Args:
+        message: What happened and what to do, for a person.
+        provider: Scheme of the provider that was asked, such as "vault".
+        name: Name of the secret there.
+        final: Whether asking again in the same way cannot help: it is not there, or has another form.
+        **keywords: As for PolvoError.
+    """
+
+    def __init__(
+        self, message: str = "", *, provider: str = "", name: str = "", final: bool = False, **keywords: Any
+    ) -> None:
+        super().__init__(message, **keywords)
+        self.provider = provider
+        self.name = name
+        self.final = final
 
 
 class IdempotencyError(PolvoError):
-    """The server refuses the idempotency key: missing, or used before with another payload."""
+    """An idempotency key keeps a call from being sent, or from being answered; `reason` says how."""
+
+
+class IdempotencyKeyError(IdempotencyError, ConfigurationError):
+    """A request has no key, cannot be given one, or has one that cannot be sent; nothing was sent."""
+
+
+class IdempotencyConflictError(IdempotencyError):
+    """The key belongs to another request, or to one that is done; the same call with the same key cannot succeed.
+
+    Where the server says so, `response` is its answer. Where the record of this client does, nothing was sent.
+    """
+
+
+class InDoubtError(IdempotencyError):
+    """An earlier request with the key may have reached the server; nothing was sent now.
+
+    Find out on the other side whether it was done, and say so with `adapter.operation(url, key).resolve(...)`.
+
+    Args:
+        message: What happened and what to do, for a person.
+        key: The key.
+        since: Seconds since the request was sent.
+        **keywords: As for PolvoError.
+    """
+
+    def __init__(self, message: str = "", *, key: str = "", since: float = 0.0, **keywords: Any) -> None:
+        super().__init__(message, **keywords)
+        self.key = key
+        self.since = since
 
 
 class ResponseError(PolvoError, base.InvalidJSONError):

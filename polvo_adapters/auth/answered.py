@@ -71,7 +71,7 @@ class Answered:
                 break
             else:
                 renewed = True
-                later = auth.after(held, vars(last.request).setdefault(UNHEARD, []))
+                later = self._after(response, held, vars(last.request).setdefault(UNHEARD, []))
                 if later is None:
                     break
                 held = later
@@ -84,7 +84,15 @@ class Answered:
         self._merge(last, response)
         if response.is_redirect:
             take_off(response, _HEADERS)
+            _lead(last.request, response.request)
         return response
+
+    def _after(self, response: Response, held: Held, entries: list[Entry]) -> Held | None:
+        try:
+            return self._auth.after(held, entries)
+        except BaseException:
+            response.close()  # nobody else will
+            raise
 
     def _carried(self, request: PreparedRequest, held: Held) -> bool:
         return request.headers.get("Authorization") == held.header
@@ -110,6 +118,15 @@ class Answered:
 
     def __reduce__(self) -> tuple[Callable[[], _Unattended], tuple[()]]:
         return _Unattended, ()  # a response that was pickled is answered for good
+
+
+def _lead(first: PreparedRequest, last: PreparedRequest) -> None:
+    """Have a redirect go on with what was sent last: `requests` makes the next request of the one it sent itself."""
+    first.hooks = last.hooks
+    for name in _HEADERS:
+        first.headers.pop(name, None)
+        if name in last.headers:
+            first.headers[name] = last.headers[name]
 
 
 def _waited(entries: Sequence[Entry]) -> list[Entry]:

@@ -112,7 +112,7 @@ class TokenCache:
         self._pending: dict[str, str] = {}  # as they are to be, where it could not be written
         self._file: files.Identity | None = None
         self._corrupt = ""  # what is wrong with that file
-        self._seen, self._ahead = float("-inf"), 0.0
+        self._seen, self._ahead, self._agreed = float("-inf"), 0.0, 0.0  # the last is `ahead` as the file has it
         self._used = self._failed = False
         self._again = 0.0
         self._news: list[_News] = []
@@ -232,7 +232,7 @@ class TokenCache:
             self._used = True
         self._look()
         decision = None if self._corrupt or self._pending else self._moved(events)
-        if decision is None or decision.moved or decision.unreadable:
+        if decision is None or decision.moved or decision.unreadable or self._set_back():
             with files.locked(self.path + ".lock", self._wait):
                 decision = self._written(events)
         if self._failed:
@@ -252,12 +252,16 @@ class TokenCache:
             self._put_aside("a state in it cannot be read", {key: states[key] for key in states if key not in bad})
         for key in bad:
             self._pending.pop(key, None)
-        if decision.moved or self._pending:
+        if decision.moved or self._pending or self._set_back():
             states = self._latest(self._latest(self._texts, self._pending), decision.moved)
             data = render(Content(states, self._seen, self._ahead))
             self._file = files.write(self.path, data, self._file)
-            self._texts, self._pending = states, {}
+            self._texts, self._pending, self._agreed = states, {}, self._ahead
         return decision
+
+    def _set_back(self) -> bool:
+        """Tell whether the wall clock was set back and the file does not say so: time would stand still for others."""
+        return self._file is not None and self._ahead != self._agreed
 
     def _look(self) -> None:
         """Read the file if it is another one than the one that was read."""
@@ -278,7 +282,7 @@ class TokenCache:
             return
         known, self._corrupt, self._texts = self._texts, "", content.states
         self._pending = {key: text for key, text in self._pending.items() if self._texts.get(key) == known.get(key)}
-        self._seen, self._ahead = max(self._seen, content.time), content.ahead
+        self._seen, self._ahead, self._agreed = max(self._seen, content.time), content.ahead, content.ahead
 
     def _put_aside(self, why: str, keep: dict[str, str]) -> str | None:
         """Set the file aside; the caller has the lock, and writes what is to be kept."""

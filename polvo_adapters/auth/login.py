@@ -8,7 +8,6 @@ valid stands in the token itself (`exp`, RFC 7519 section 4.1.4); it is read and
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
@@ -31,6 +30,8 @@ if TYPE_CHECKING:
     from polvo_adapters.auth.sealing import Key
     from polvo_adapters.events import Change
     from polvo_adapters.stores.base import Store
+
+_LATEST = 1e12  # Unix time that no token means; larger integers need not fit a float
 
 
 class JWTLogin(TokenAuth):
@@ -175,9 +176,9 @@ def lifetime(token: str) -> float | None:
 
     try:
         expires = jwt.decode(token, options={"verify_signature": False}).get("exp")
-    except jwt.InvalidTokenError:
+    except (jwt.InvalidTokenError, RecursionError):
         return None
-    if isinstance(expires, bool) or not isinstance(expires, (int, float)) or not math.isfinite(expires):
+    if isinstance(expires, bool) or not isinstance(expires, (int, float)) or not abs(expires) < _LATEST:
         return None
     return max(1.0, expires - time.time())
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from polvo_adapters.stores.base import Store
 
 _MARK = "{tenant}"
+_LONGEST = 160  # characters; file systems take 255, and endings come to it
 
 
 class Places:
@@ -90,8 +92,7 @@ class Places:
         if _MARK in path:
             if not tenant:
                 raise ConfigurationError(f"token_cache={path!r}: no tenant is set, so that there is no such file")
-            # A tenant named ".." must not lead out of the directory.
-            path = path.replace(_MARK, quote(tenant, safe="").replace(".", "%2E"))
+            path = path.replace(_MARK, _file_name(tenant))
         cache = TokenCache(path)
         self._listen(cache)
         return cache
@@ -112,3 +113,12 @@ class Places:
     def __getstate__(self) -> dict[str, Any]:
         key = self._encryption_key
         return {**vars(self), "_encryption_key": key if callable(key) or key == "keyring" else None}
+
+
+def _file_name(tenant: str) -> str:
+    """Return a part of a file name that no other tenant has, and that leads out of no directory."""
+    name = quote(tenant, safe="").replace(".", "%2E")
+    if len(name) <= _LONGEST:
+        return name
+    digest = sha256(tenant.encode("utf-8", "surrogatepass")).hexdigest()
+    return f"{name[: _LONGEST - 65]}+{digest}"  # no name has a plus sign otherwise

@@ -98,6 +98,15 @@ class Renewing:
         return False
 
 
+def overdue(host: str) -> TokenRefreshError:
+    """Return the error for a call whose deadline is over before it has a token."""
+    return TokenRefreshError(
+        f"{host}: there was no token before the deadline of the call; the renewal goes on, and a later call finds it",
+        host=host,
+        reason="timeout",
+    )
+
+
 def undecryptable(host: str) -> TokenRefreshError:
     """Return the error for a store whose tokens are sealed with another key."""
     return TokenRefreshError(

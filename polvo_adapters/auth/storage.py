@@ -120,9 +120,11 @@ class Storage:
             if change is not None:
                 self.tell("the store", "cleared", "the token could not be decrypted with this key")
             return
-        (state,) = self.store.decide((Event(life, key, Look()),))
-        if state.token == sealed:  # or another process was faster
-            set_aside("what it holds cannot be decrypted with this key", key, state)
+        for _ in range(100):
+            (state,) = self.store.decide((Event(life, key, Look()),))
+            # Another process may have been faster. Or a right to renew was granted meanwhile, which moves the state.
+            if state.token != sealed or set_aside("what it holds cannot be decrypted with this key", key, state):
+                return
 
     def after_fork(self) -> None:
         """Have a lock of its own in the child: a thread of the parent may have held the old one."""

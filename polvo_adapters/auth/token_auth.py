@@ -15,27 +15,29 @@ request is sent again through `response.connection`, the outermost adapter: ever
 per request, if the body can be sent twice, and never to another origin: where a redirect has led elsewhere the header
 is no longer there, and what is not there has not been refused.
 
-**The end of the process** waits for a renewal that is under way: the answer may hold the only refresh token that the
-server still accepts.
+**A renewal is carried to its end**, past the deadline of the call that waits for it and past the end of the program:
+the answer may hold the only refresh token that the server still accepts.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-import threading
+import queue
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from requests.auth import AuthBase
 
 from polvo_adapters.adapters.policy import call_started
+from polvo_adapters.auth import aside
 from polvo_adapters.auth.answered import UNHEARD, Answered
 from polvo_adapters.auth.credential import Credential
 from polvo_adapters.auth.proofs import Proofs
-from polvo_adapters.auth.renewing import Renewing, undecryptable
+from polvo_adapters.auth.renewing import Renewing, overdue, undecryptable
 from polvo_adapters.auth.sealing import Unsealable
 from polvo_adapters.auth.storage import Storage
 from polvo_adapters.auth.token import Token
@@ -264,28 +266,41 @@ class TokenAuth(AuthBase):
         if tenant in self._renewing:
             return
         self._renewing.add(tenant)  # where two threads get here at once, the store lets one of them renew
-        try:
-            # No daemon: the process must not end between the server's answer and the moment at which it is kept.
-            threading.Thread(target=self._renewed_aside, args=(tenant,), name="token renewal", daemon=False).start()
-        except RuntimeError:  # the process is ending
+        if not aside.start(partial(self._renewed_aside, tenant)):
             self._renewing.discard(tenant)
 
     def _renewed_aside(self, tenant: str) -> None:
         try:
+            entries: list[Entry] = []
             with Block(tenant):
-                self._obtain(tenant, Want(renew="stale"))
+                self._driven(tenant, Want(renew="stale"), entries)
+            for entry in entries:
+                if type(entry) is Change and entry.after == "not renewed":
+                    _log.warning("%s; the token that there is will be used until it expires", entry)
         except PolvoError as error:
             _log.warning("a token was not renewed in time: %s", error)
         finally:
             self._renewing.discard(tenant)
 
     def _obtain(self, tenant: str, want: Want, entries: list[Entry] | None = None) -> Held:
+        """Obtain a token, within the time of the call that needs it."""
+        now, begun = self._clock.now(), call_started.get()
+        if begun is None or begun.deadline is None or begun.deadline >= now + self._deadline:
+            return self._driven(tenant, want, entries)
+        # A renewal is not cut short with the call: the answer may hold the only refresh token that is still accepted.
+        renewal = aside.Unhurried(partial(self._driven, tenant, want, entries))
+        try:
+            return renewal.result(begun.deadline - now, self._clock)
+        except queue.Empty:
+            raise overdue(self._owner(tenant)[1]) from None
+
+    def _driven(self, tenant: str, want: Want, entries: list[Entry] | None = None) -> Held:
         """Drive the flow of a renewal to its end."""
         key, host = self._owner(tenant)
         storage = self._kept(tenant)
         storage.prepare()
         started = self._clock.now()
-        call = Call("POST", f"https://{host}/", "replayable", started, self._until(started))
+        call = Call("POST", f"https://{host}/", "replayable", started, started + self._deadline)
         if self._starting:
             self._starting.clear()
             want = want._replace(anew=True)
@@ -309,12 +324,6 @@ class TokenAuth(AuthBase):
                     del outcome  # or the error, its traceback and this frame would keep each other alive
             storage.give_up(self._life, key, sealed)
         raise undecryptable(host)
-
-    def _until(self, now: float) -> float:
-        """Return when a renewal is to be over: never after the call that it is for."""
-        begun = call_started.get()
-        until = now + self._deadline
-        return until if begun is None or begun.deadline is None else min(until, begun.deadline)
 
     def _known(self, tenant: str) -> Known | None:
         """Return what this object has to say to a store that may have forgotten."""

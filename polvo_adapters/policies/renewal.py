@@ -13,7 +13,7 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
 
-from polvo_adapters.errors import TokenRefreshError
+from polvo_adapters.errors import SecretError, TokenRefreshError
 from polvo_adapters.flow import EXPIRED, REFUSED, Admit, Call, Decide, Effect, Event, Flow, Outcome, Send, Settle, Sleep
 from polvo_adapters.policies.token import Failed, Failing, Known, Release, Renew, Renewed, TokenLife, Want, pause
 
@@ -42,12 +42,16 @@ class Renewal:
         key: Its key in the store.
         max_attempts: Attempts at one renewal, all counted.
         advice: What a person is to do who has to log in again.
+        what: What it is to people.
+        kind: The class of the error for those who were told that there is none.
     """
 
     life: TokenLife
     key: str
     max_attempts: int = 3
     advice: str = "check the credentials of the client"
+    what: str = "token"
+    kind: type[TokenRefreshError | SecretError] = TokenRefreshError
 
     def flow(self, call: Call, want: Want) -> Flow:
         """Obtain a token that can be used.
@@ -60,7 +64,7 @@ class Renewal:
             want: What is wanted; what is known is told as of now.
 
         Returns:
-            An outcome whose response is a Known as of its `now`, or whose error is a TokenRefreshError.
+            An outcome whose response is a Known as of its `now`, or whose error is one of its kind.
         """
         now, look = call.started, _FIRST_LOOK
         while True:
@@ -79,7 +83,7 @@ class Renewal:
                 return self._failed(call, verdict)
             if call.deadline is not None and now + look > call.deadline:
                 return self._failed(call, _TIME_IS_UP)
-            seconds = yield Sleep(look / 2, look, "token: somebody else renews it")
+            seconds = yield Sleep(look / 2, look, f"{self.what}: somebody else renews it")
             known = None if want.known is None else want.known.after(seconds)
             now, look, want = now + seconds, min(look * 1.5, _LAST_LOOK), want._replace(known=known, anew=False)
 
@@ -88,7 +92,7 @@ class Renewal:
         number, ends = 1, math.inf
         while True:
             outcome: Outcome = yield Send(call._replace(held=right.token, attempt=number))
-            error = cast("TokenRefreshError | None", outcome.error)
+            error = cast("TokenRefreshError | SecretError | None", outcome.error)
             if error is None or error.final or number == self.max_attempts:
                 break
             if number == 1:
@@ -98,7 +102,7 @@ class Renewal:
             if outcome.now + seconds >= ends:
                 break
             number += 1
-            yield Sleep(seconds if error.retry_after else seconds / 2, seconds, f"token: {error.reason}")
+            yield Sleep(seconds if error.retry_after else seconds / 2, seconds, f"{self.what}: {error.reason}")
         if error is None:
             fetched: Fetched = outcome.response
             news: Any = Renewed(fetched.token, fetched.lifetime, outcome.now - outcome.started, right.lease)
@@ -114,8 +118,8 @@ class Renewal:
     def _failed(self, call: Call, verdict: Failed) -> Outcome:
         why, retry_after, final = verdict
         again = f"it is tried again in {retry_after:.0f} s" if retry_after > 0 else "try again"
-        error = TokenRefreshError(
-            f"{call.host}: there is no valid token ({why}); {self.advice if final else again}",
+        error = self.kind(
+            f"{call.host}: there is no valid {self.what} ({why}); {self.advice if final else again}",
             host=call.host,
             retry_after=max(0.0, retry_after),
             reason=why,

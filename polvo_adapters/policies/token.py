@@ -9,6 +9,7 @@ Theory of operation. A store keeps the life of each token, and everybody who wan
     stale        use                            renew (one), use (rest)    expired, unless it is a later one
     expired      renew (one), wait (the rest)   as asked                   as asked
     failed       use while it lasts, then no token until the pause is over
+    overdue      use (expired, renewal failed and is not hopeless, and the machine's grace is not over)
 
 The right to renew is a lease. It ends when its holder says what came of it, or is broken off; when somebody logs in or
 out; and by itself, should the holder have died. A token that comes after the end of its lease is not lost, unless there
@@ -37,6 +38,11 @@ from polvo_adapters.policies import validate
 
 if TYPE_CHECKING:
     from polvo_adapters.events import Change
+
+NOT_RENEWED = "not renewed"
+"""What a Change says of a token that could not be renewed."""
+OVERDUE = "in use past its time"
+"""What it says where the token is used all the same."""
 
 _BELIEVED = 2  # renewals in a row that a refusal is reason enough for
 _TRUSTED = 60.0  # seconds after which a token was good, whatever is said of it now
@@ -214,6 +220,8 @@ class TokenLife:
         renew_before: Seconds before its end at which a token is stale; never more than a quarter of its lifetime.
         lease: Seconds for which the right to renew is granted.
         listeners: Called with each Change.
+        grace: Seconds after its end for which a token is used where renewal has failed, and may succeed later. A
+            token that the server has set an end to gets none; a secret that is merely due for another look may.
 
     Raises:
         ValueError: A value is out of range.
@@ -222,12 +230,14 @@ class TokenLife:
     renew_before: float = 60.0
     lease: float = 31.0
     listeners: tuple[Callable[[Change], object], ...] = field(default=(), compare=False)
+    grace: float = 0.0
 
     initial = Life()
 
     def __post_init__(self) -> None:
         validate.number(self, "renew_before", 0)
         validate.number(self, "lease", 0, above=True)
+        validate.number(self, "grace", 0)
 
     def transition(self, state: Life, event: Question, now: float) -> tuple[Life, Any]:
         """Return the life after `event` at `now`, and the verdict."""
@@ -244,13 +254,15 @@ def _want(life: TokenLife, state: Life, event: Want, now: float) -> tuple[Life, 
         state = _reminded(state, known, now)
     if event.refused and event.refused == state.generation and state.expires > now:
         state = _refused(state, now)
-    usable = now < state.expires
+    ends = _ends(life, state)
+    usable = now < ends
     if usable and not (event.renew == "stale" and now >= state.stale):
-        return state, _known(state, now)
+        return state, _known(state, ends, now)
     if event.renew == "nothing" or (now < state.pause and not event.anew):
-        return state, _known(state, now) if usable else Failed(state.why or "expired", state.pause - now, state.final)
+        failed = Failed(state.why or "expired", state.pause - now, state.final)
+        return state, _known(state, ends, now) if usable else failed
     if now < state.until:
-        return state, _known(state, now) if usable else Wait()
+        return state, _known(state, ends, now) if usable else Wait()
     state = state._replace(lease=state.lease + 1, until=now + life.lease)
     return state, Renew(state.token, state.lease)
 
@@ -281,11 +293,17 @@ def _refused(state: Life, now: float) -> Life:
     return state._replace(stale=now, expires=now, refusals=refusals + 1)
 
 
-def _known(state: Life, now: float) -> Known:
+def _ends(life: TokenLife, state: Life) -> float:
+    """Return when a token must not be used any more."""
+    overdue = state.failures > 0 and not state.final and state.token
+    return state.expires + life.grace if overdue else state.expires
+
+
+def _known(state: Life, ends: float, now: float) -> Known:
     fresh = state.stale - now
     if fresh <= 0:  # somebody renews it, or is about to, or has failed to
-        fresh = min(_ASK_AGAIN, state.expires - now)
-    return Known(state.token, state.generation, now - state.issued, fresh, state.expires - now)
+        fresh = min(_ASK_AGAIN, ends - now)
+    return Known(state.token, state.generation, now - state.issued, fresh, ends - now)
 
 
 def _renewed(life: TokenLife, state: Life, event: Renewed, now: float) -> tuple[Life, Changed | None]:
@@ -295,8 +313,7 @@ def _renewed(life: TokenLife, state: Life, event: Renewed, now: float) -> tuple[
         return state, None  # since it was asked for there was another one, or it was cleared
     # Who is still renewing what there was before a login has no say any more.
     lease = state.lease + 1 if event.lease == 0 else state.lease
-    # A request that carries it has to arrive before it expires.
-    expires = issued + lifetime - min(5.0, lifetime / 20)
+    expires = issued + usable_for(lifetime)
     after = Life(
         event.token,
         state.generation + 1,
@@ -321,7 +338,15 @@ def _failing(life: TokenLife, state: Life, event: Failing, now: float) -> tuple[
     after = state._replace(
         until=-math.inf, failures=state.failures + 1, pause=now + seconds, why=event.why, final=event.final
     )
-    return after, Changed(_generation(state), "not renewed", event.why)
+    left = _ends(life, after) - now
+    if life.grace and now >= state.expires and left > 0:
+        return after, Changed(_generation(state), OVERDUE, f"{event.why}; for another {left:.0f} s at most")
+    return after, Changed(_generation(state), NOT_RENEWED, event.why)
+
+
+def usable_for(lifetime: float) -> float:
+    """Return for how many seconds a token is used: a request that carries it has to arrive before it expires."""
+    return lifetime - min(5.0, lifetime / 20)
 
 
 def pause(times: int) -> float:

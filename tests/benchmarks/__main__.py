@@ -1,9 +1,9 @@
 """Measures everything and prints it: `python -m tests.benchmarks [--quick] [--json FILE] [--only SECTION]`.
 
 What is measured, how, and why that way: see the modules `overhead`, `loopback`, `imports`, `admission`, `gates`,
-`headers`, `pacing`, `crowd`, `concurrency`, `hedging` and `overload`, and `measure` for what they share. A run takes
-about two minutes; `--quick` takes seconds and shows only that everything works. `crowd` takes half an hour, `pacing` a
-quarter, and some others take minutes; they run only where they are asked for, or quickly.
+`headers`, `pacing`, `crowd`, `concurrency`, `hedging`, `overload` and `tokens`, and `measure` for what they share. A
+run takes about two minutes; `--quick` takes seconds and shows only that everything works. `crowd` takes half an hour,
+`pacing` a quarter, and some others take minutes; they run only where they are asked for, or quickly.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from tests.benchmarks.measure import Result, Spread
 from tests.benchmarks.overhead import adapter_level, session_level
 from tests.benchmarks.overload import Overload, overloads
 from tests.benchmarks.pacing import Pace, paces
+from tests.benchmarks.tokens import Figure, tokens
 
 _PACKAGES = ("polvo_adapters", "requests", "urllib3", "httpx", "tenacity", "stamina")
 _SECTIONS: dict[str, tuple[str, Callable[..., list[Any]]]] = {
@@ -48,8 +49,9 @@ _SECTIONS: dict[str, tuple[str, Callable[..., list[Any]]]] = {
     "concurrency": ("Adaptive concurrency: what a server can do, and how much longer it takes for it", concurrencies),
     "hedging": ("Hedging: one answer in a hundred takes a hundred times as long", hedges),
     "overload": ("Overload: a server that falls short for a while, in virtual time", overloads),
+    "tokens": ("Tokens: shared by processes, renewed in the background, and kept through kills", tokens),
 }
-_LONG = ("concurrency", "crowd", "hedging", "hostile", "overload", "pacing")
+_LONG = ("concurrency", "crowd", "hedging", "hostile", "overload", "pacing", "tokens")
 _NARROWEST = 140  # columns that the widest table needs, also where the output is not a terminal
 
 
@@ -203,6 +205,13 @@ def _hostile_table(title: str, results: Sequence[Hostility]) -> Table:
     return table
 
 
+def _token_table(title: str, results: Sequence[Figure]) -> Table:
+    table = _table(title, "figure", "", "", "bar", caption="one run, against a real authorization server")
+    for result in results:
+        table.add_row(result.name, f"{result.value:.3g}", result.unit, result.more, result.bar)
+    return table
+
+
 _TABLES: dict[str, Callable[..., Table]] = {
     "imports": _import_table,
     "concurrency": _concurrency_table,
@@ -211,6 +220,7 @@ _TABLES: dict[str, Callable[..., Table]] = {
     "hostile": _hostile_table,
     "overload": _overload_table,
     "pacing": _pacing_table,
+    "tokens": _token_table,
 }
 
 
