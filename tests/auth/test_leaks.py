@@ -273,7 +273,9 @@ def test_storage_that_fails_tells_nothing(
 
 
 @pytest.mark.parametrize(
-    "encryption_key", ["too-short-" + KEY[:20], KEY[:-1] + "!", [KEY, "no key"], b"x" * 31, 17, []]
+    "encryption_key",
+    ["too-short-" + KEY[:20], KEY[:-1] + "!", [KEY, "no key"], b"x" * 31, 17, []],
+    ids=["short", "bad", "one-bad", "short-bytes", "number", "none"],
 )
 def test_a_bad_key_is_not_shown(world: Listening, tmp_path: Path, encryption_key: Any) -> None:
     keywords = {**COMMON, "token_cache": tmp_path / "tokens.json", "encryption_key": encryption_key}
@@ -293,7 +295,7 @@ def test_a_bad_key_in_the_environment_is_not_shown(
     assert KEY[:20] not in "".join(traceback.format_exception(caught.value))
 
 
-@pytest.mark.parametrize("other", [KEY, None])
+@pytest.mark.parametrize("other", [KEY, None], ids=["another", "its-own"])
 def test_another_key_than_the_cache_was_written_with(
     world: Listening, watching: Watching, tmp_path: Path, other: str | None
 ) -> None:
