@@ -109,9 +109,11 @@ class Report:
     Attributes:
         elapsed: Seconds of the whole call.
         token: Which generation of its token the call carried at last, where an auth object renews it; else 0.
+        replayed: Whether the answer was given before, to an earlier request with the same idempotency key.
+        request_id: The id that the call carried, where a policy gives calls one; else an empty string.
     """
 
-    __slots__ = ("elapsed", "entries", "host", "method", "note", "quotas", "token")
+    __slots__ = ("elapsed", "entries", "host", "method", "note", "quotas", "replayed", "request_id", "token")
 
     def __init__(
         self,
@@ -129,6 +131,8 @@ class Report:
         self.quotas = quotas
         self.elapsed = sum(entry.seconds for entry in entries) if elapsed is None else elapsed
         self.token = 0
+        self.replayed = False
+        self.request_id = ""
 
     def preceded_by(self, entries: Sequence[Entry], seconds: float) -> None:
         """Have it tell as well of what was done for the call before.
@@ -179,4 +183,6 @@ class Report:
         text = f"{count} attempt{'' if count == 1 else 's'} in {self.elapsed:.3f} s"
         if self.waited:
             text += f", {self.waited:.3f} s of it waiting"
+        if self.replayed:
+            text += ", a replayed answer"
         return f"{text}; {self.note}" if self.note else text

@@ -127,6 +127,8 @@ class Call(NamedTuple):
         anonymous: Whether the shell leaves out all that could be a credential.
         held: What a token store holds, where the call is to renew it.
         tenant: On whose behalf it is made, or an empty string.
+        key: Its idempotency key, or an empty string.
+        content: A digest of method and body, where a policy keeps a record of keys.
     """
 
     method: str
@@ -141,6 +143,8 @@ class Call(NamedTuple):
     anonymous: bool = False
     held: str = ""
     tenant: str = ""
+    key: str = ""
+    content: str = ""
 
     def until(self, deadline: float) -> Call:
         """Return the call with another deadline; `_replace` takes several times as long."""

@@ -22,6 +22,7 @@ from polvo_adapters.address import origin_as_sent
 from polvo_adapters.clock import SYSTEM, Clock
 from polvo_adapters.errors import ConfigurationError, error_for_status
 from polvo_adapters.flow import origin
+from polvo_adapters.idempotency_key import written
 from polvo_adapters.policies.deadline import Deadline
 from polvo_adapters.policies.stack import RetryLike
 from polvo_adapters.stores.base import Store
@@ -30,13 +31,16 @@ from polvo_adapters.tenancy import Block, Tenancy, checked, on_behalf
 
 if TYPE_CHECKING:
     from polvo_adapters.circuit import Circuit
+    from polvo_adapters.operation import Operation
     from polvo_adapters.policies.stack import (
         BulkheadLike,
         CircuitBreakerLike,
         FallbackLike,
         HedgeLike,
+        IdempotencyLike,
         RateLimitLike,
         RegionsLike,
+        RequestIDLike,
     )
 
 _UNSET: Any = object()
@@ -62,6 +66,9 @@ class Session(requests.Session):
             or None.
         fallback: "stale" for the last good response, what else to use in place of a failure, a Fallback, or None.
         regions: Base URLs of the same service, a Regions or a mapping of its keywords, or None.
+        idempotency: True for a key per call by which the server tells a repeat from a second order, "hash", an
+            IdempotencyKeys or a mapping of its keywords, or None. Then POST and PATCH are retried as well.
+        request_id: True for an `X-Request-ID` per call, the name of another header, a RequestIDs, or None.
         tenancy: Where requests say on whose behalf they are sent, or None where the tenant only selects state.
         store: Where state lives that outlives a call; share it between sessions to share it.
         raise_for_status: Raise a StatusError for every status of 400 or above.
@@ -99,6 +106,8 @@ class Session(requests.Session):
         hedge: HedgeLike = None,
         fallback: FallbackLike = None,
         regions: RegionsLike = None,
+        idempotency: IdempotencyLike = None,
+        request_id: RequestIDLike = None,
         timeout: Any = DEFAULT_TIMEOUT,
         deadline: float | Deadline | None = None,
         tenancy: Tenancy | None = None,
@@ -123,6 +132,8 @@ class Session(requests.Session):
             hedge=hedge,
             fallback=fallback,
             regions=regions,
+            idempotency=idempotency,
+            request_id=request_id,
             store=MemoryStore(now=clock.now) if store is None else store,
         )
 
@@ -146,6 +157,8 @@ class Session(requests.Session):
     ) -> requests.Response:
         """Send a request; arguments as for `requests.Session.request`, `url` relative to `base_url`.
 
+        There is one more keyword, `idempotency_key`, for the key of the operation where the session has `idempotency`.
+
         Returns:
             The response; `polvo` tells what was done for it.
 
@@ -154,8 +167,10 @@ class Session(requests.Session):
             RateLimitError: 429, after all retries.
             DeadlineExceeded: The deadline is over.
             StatusError: Any status of 400 or above, where the session was told to raise.
-            ConfigurationError: The tenant does not fit where it is to be written, or there has to be one.
+            ConfigurationError: The tenant does not fit where it is to be written, or there has to be one; or the
+                session has no `idempotency`, or the key cannot be sent.
         """
+        key = keywords.pop("idempotency_key", None)
         if timeout is _UNSET:
             timeout = self.timeout
         with self._on_behalf() as tenant, self._begun():
@@ -163,6 +178,8 @@ class Session(requests.Session):
             if not self._is_home(url, tenant):
                 auth = _no_auth if auth is None and self.auth is not None else auth
                 headers = {"Authorization": None, **(headers or {})}
+            if key is not None:
+                headers = self._keyed(url, key, headers or {})
             return super().request(method, url, params, data, headers, cookies, files, auth, timeout, *args, **keywords)
 
     def prepare_request(self, request: requests.Request) -> requests.PreparedRequest:
@@ -249,6 +266,32 @@ class Session(requests.Session):
             if self.tenancy is not None:
                 url = self.tenancy.address(url, tenant, self.base_url)
             return self._circuit(url)
+
+    def operation(self, url: str, key: str) -> Operation:
+        """Return what is known of an idempotency key, to look at it or to resolve a doubt.
+
+        Args:
+            url: A URL of the server that the key was sent to, relative to `base_url` where there is one.
+            key: The key; it is that of the tenant for whom a call would be made now.
+
+        Raises:
+            ConfigurationError: There is no record of keys.
+        """
+        with self._on_behalf() as tenant:
+            url = self._absolute(url, tenant)
+            adapter = self.get_adapter(url)
+            if not isinstance(adapter, PolicyAdapter):
+                raise ConfigurationError(f"there is no record of idempotency keys for {origin(url)}; mount one")
+            return adapter.operation(url, key)
+
+    def _keyed(self, url: str, key: str, headers: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the headers with an idempotency key."""
+        keys = getattr(self.get_adapter(url), "_keys", None)
+        if keys is None:
+            raise ConfigurationError("idempotency_key: this session knows no keys; make it with idempotency=True")
+        if keys.header.lower() in map(str.lower, headers):
+            raise ConfigurationError(f"idempotency_key: {keys.header} is among the headers as well; give one of them")
+        return {**headers, keys.header: written(keys, key)}
 
     def _circuit(self, url: str) -> Circuit:
         adapter = self.get_adapter(url)

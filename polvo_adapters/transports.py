@@ -17,7 +17,7 @@ try:
 except ImportError as error:  # pragma: no cover - tested in an environment without httpx
     raise ImportError("polvo_adapters.transports needs httpx: python -m pip install 'polvo_adapters[httpx]'") from error
 
-from polvo_adapters import credentials
+from polvo_adapters import credentials, idempotency_key
 from polvo_adapters.clock import SYSTEM, Clock
 from polvo_adapters.drive import aio, sync
 from polvo_adapters.events import Entry, Report
@@ -30,6 +30,9 @@ from polvo_adapters.tenancy import current_tenant
 
 if TYPE_CHECKING:
     from polvo_adapters.circuit import Circuit
+    from polvo_adapters.operation import Operation
+    from polvo_adapters.policies.idempotency import IdempotencyKeys
+    from polvo_adapters.policies.request_ids import RequestIDs
 
 
 class _Policies:
@@ -43,6 +46,8 @@ class _Policies:
         self._flow = compose(policies)
         self._counts = any(getattr(policy, "counts_credentials", False) for policy in policies)
         self._keeps = any(getattr(policy, "keeps_answers", False) for policy in policies)
+        self._keys: IdempotencyKeys | None = _having(policies, "makes_keys")
+        self._ids: RequestIDs | None = _having(policies, "makes_request_ids")
 
     def circuit(self, url: str) -> Circuit:
         """Return the circuit that a URL belongs to; see `PolicyAdapter.circuit`."""
@@ -50,7 +55,17 @@ class _Policies:
 
         return find(self.policies, self.store, url)
 
+    def operation(self, url: str, key: str) -> Operation:
+        """Return what is known of an idempotency key; see `PolicyAdapter.operation`."""
+        from polvo_adapters.operation import find
+
+        return find(self.policies, self.store, url, key)
+
     def _call(self, request: httpx.Request) -> Call:
+        tenant = current_tenant()
+        key, content = idempotency_key.named(self._keys, request, tenant)
+        if self._ids is not None:
+            idempotency_key.identified(self._ids, request)
         headers = request.headers.items()
         return Call(
             request.method,
@@ -59,12 +74,16 @@ class _Policies:
             self.clock.now(),
             credential=credentials.digest(headers) if self._counts else "",
             identity=credentials.identity(headers) if self._keeps else "",
-            tenant=current_tenant(),
+            tenant=tenant,
+            key=key,
+            content=content,
         )
 
     def _end(self, call: Call, request: httpx.Request, outcome: Outcome, entries: list[Entry]) -> httpx.Response:
         elapsed = self.clock.now() - call.started
         report = Report(call.method, call.host, entries, outcome.note, outcome.quotas, elapsed)
+        if self._ids is not None:
+            report.request_id = request.headers[self._ids.header]
         if outcome.error is not None:
             try:
                 raise explained(outcome.error, report)
@@ -73,8 +92,15 @@ class _Policies:
         response: httpx.Response | None = outcome.response
         if response is None or given_up(response):
             response = made(outcome, request)
+        if self._keys is not None or self._ids is not None:
+            report.replayed = self._keys is not None and call.key != "" and self._keys.replayed(outcome.headers)
+            idempotency_key.answered(request, outcome.status)
         response.extensions["polvo"] = report
         return response
+
+
+def _having(policies: tuple[Policy, ...], attribute: str) -> Any:
+    return next((policy for policy in policies if getattr(policy, attribute, False)), None)
 
 
 class PolicyTransport(_Policies, httpx.BaseTransport):

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 import weakref
+from collections.abc import Iterable
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -22,7 +23,7 @@ import requests
 from requests.adapters import BaseAdapter, HTTPAdapter
 from urllib3.util import Retry
 
-from polvo_adapters import connections, credentials
+from polvo_adapters import connections, credentials, idempotency_key
 from polvo_adapters.clock import SYSTEM, Clock
 from polvo_adapters.drive.sync import drive
 from polvo_adapters.events import Entry, Report
@@ -36,6 +37,9 @@ from polvo_adapters.tenancy import current_tenant
 
 if TYPE_CHECKING:
     from polvo_adapters.circuit import Circuit
+    from polvo_adapters.operation import Operation
+    from polvo_adapters.policies.idempotency import IdempotencyKeys
+    from polvo_adapters.policies.request_ids import RequestIDs
 
 DEFAULT_TIMEOUT = 30.0
 """Seconds that an attempt may wait for a connection, and for each next byte, where the caller names no timeout."""
@@ -118,6 +122,8 @@ class PolicyAdapter(HTTPAdapter):
             self.max_retries = connections.NO_RETRY
         self._counts = any(getattr(policy, "counts_credentials", False) for policy in self.policies)
         self._keeps = any(getattr(policy, "keeps_answers", False) for policy in self.policies)
+        self._keys: IdempotencyKeys | None = _having(self.policies, "makes_keys")
+        self._ids: RequestIDs | None = _having(self.policies, "makes_request_ids")
         self._known_pools = connections.KnownPools()
         _adapters.add(self)
 
@@ -139,7 +145,10 @@ class PolicyAdapter(HTTPAdapter):
             requests.RequestException: What came from below, with a note and a `polvo` of its own; or a
                 PolvoError that a policy put in its place.
         """
-        clock, below = self.clock, self._below
+        clock, below, keys = self.clock, self._below, self._keys
+        tenant = current_tenant()
+        key, content = idempotency_key.named(keys, request, tenant)
+        request_id = "" if self._ids is None else idempotency_key.identified(self._ids, request)
         keywords = {
             "stream": stream,
             "timeout": self.timeout if timeout is None else timeout,
@@ -159,14 +168,18 @@ class PolicyAdapter(HTTPAdapter):
             exchange.body,
             at,
             deadline,
-            credential=credential,
-            identity=identity,
-            tenant=current_tenant(),
+            key != "" and keys.supported,  # type: ignore[union-attr]  # without keys there is no key
+            credential,
+            identity,
+            tenant=tenant,
+            key=key,
+            content=content,
         )
         entries: list[Entry] = []
         began = clock.now()
         outcome = drive(self._flow(call), exchange, self.store, clock, entries)
         report = Report(call.method, call.host, entries, outcome.note, outcome.quotas, clock.now() - began)
+        report.request_id = request_id
         if outcome.error is not None:
             exchange.close()
             try:
@@ -175,6 +188,9 @@ class PolicyAdapter(HTTPAdapter):
                 del outcome  # or the error, its traceback and this frame would keep each other alive
         if not exchange.holds(outcome):
             exchange.close()  # a later attempt has come to less than the one whose answer this is
+        if keys is not None or request_id:
+            report.replayed = key != "" and keys.replayed(outcome.headers)  # type: ignore[union-attr]  # as above
+            idempotency_key.answered(request, outcome.status)
         response: requests.Response = exchange.made(outcome) if outcome.response is None else outcome.response
         response.polvo = report  # type: ignore[attr-defined]
         response.connection = self  # a replay after 401 must pass the policies as well
@@ -192,6 +208,20 @@ class PolicyAdapter(HTTPAdapter):
         from polvo_adapters.circuit import find
 
         return find(self.policies, self.store, url)
+
+    def operation(self, url: str, key: str) -> Operation:
+        """Return what is known of an idempotency key, to look at it or to resolve a doubt.
+
+        Args:
+            url: An absolute URL of the server that the key was sent to.
+            key: The key.
+
+        Raises:
+            ConfigurationError: There is no record of keys among the policies.
+        """
+        from polvo_adapters.operation import find
+
+        return find(self.policies, self.store, url, key)
 
     def close(self) -> None:
         """Close the connections of this adapter, and of the one that it wraps."""
@@ -237,6 +267,11 @@ class PolicyAdapter(HTTPAdapter):
         else:
             self.__dict__.update(state)
         self._arrange()
+
+
+def _having(policies: Iterable[Policy], attribute: str) -> Any:
+    """Return the first policy that has an attribute, or None."""
+    return next((policy for policy in policies if getattr(policy, attribute, False)), None)
 
 
 def asked_retry(value: Any) -> Retry | None:

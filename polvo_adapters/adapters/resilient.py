@@ -18,8 +18,10 @@ if TYPE_CHECKING:
         CircuitBreakerLike,
         FallbackLike,
         HedgeLike,
+        IdempotencyLike,
         RateLimitLike,
         RegionsLike,
+        RequestIDLike,
     )
 
 
@@ -42,6 +44,9 @@ class ResilientAdapter(PolicyAdapter):
             or None.
         fallback: "stale" for the last good response, what else to use in place of a failure, a Fallback, or None.
         regions: Base URLs of the same service, a Regions or a mapping of its keywords, or None.
+        idempotency: True for a key per call by which the server tells a repeat from a second order, "hash", an
+            IdempotencyKeys or a mapping of its keywords, or None. Then POST and PATCH are retried as well.
+        request_id: True for an `X-Request-ID` per call, the name of another header, a RequestIDs, or None.
         inner: The adapter to send through.
         store: Where state lives; share it to share what was learned.
         timeout: Timeout of an attempt where the caller named none; None for no limit.
@@ -60,6 +65,8 @@ class ResilientAdapter(PolicyAdapter):
         hedge: HedgeLike = None,
         fallback: FallbackLike = None,
         regions: RegionsLike = None,
+        idempotency: IdempotencyLike = None,
+        request_id: RequestIDLike = None,
         inner: BaseAdapter | None = None,
         store: Store | None = None,
         timeout: float | tuple[float | None, float | None] | None = DEFAULT_TIMEOUT,
@@ -77,6 +84,8 @@ class ResilientAdapter(PolicyAdapter):
             hedge=hedge,
             fallback=fallback,
             regions=regions,
+            idempotency=idempotency,
+            request_id=request_id,
         )
         if inner is None and slots(policies):
             http_adapter_keywords.setdefault("pool_maxsize", slots(policies))

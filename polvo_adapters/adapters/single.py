@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         CircuitBreakerLike,
         FallbackLike,
         HedgeLike,
+        IdempotencyLike,
         RateLimitLike,
         RegionsLike,
         RetryLike,
@@ -190,6 +191,31 @@ class FallbackAdapter(PolicyAdapter):
         elif own:
             raise TypeError(f"{type(self).__name__}: {', '.join(own)} beside a policy; give one or the other")
         super().__init__(policy, inner=inner, store=store, **keywords)
+
+
+class IdempotencyAdapter(PolicyAdapter):
+    """Idempotency keys alone: one per call, on all that is sent for it.
+
+    Args:
+        policy: True, "unique", "hash", or an IdempotencyKeys; by default one made of the keywords.
+        inner: The adapter to send through.
+        store: Where the record lives, if there is one; a `SQLiteStore` outlives the process.
+        **keywords: Those of IdempotencyKeys, of PolicyAdapter and of `requests.adapters.HTTPAdapter`.
+    """
+
+    def __init__(
+        self,
+        policy: IdempotencyLike = None,
+        *,
+        inner: BaseAdapter | None = None,
+        store: Store | None = None,
+        **keywords: Any,
+    ) -> None:
+        from polvo_adapters.policies.idempotency import IdempotencyKeys
+
+        given = None if policy is True else policy
+        made = stack.idempotency_policy(_given(self, given, IdempotencyKeys, keywords, "strategy"))
+        super().__init__(_made(self, policy, made), inner=inner, store=store, **keywords)
 
 
 def _own(kind: type, keywords: dict[str, Any]) -> dict[str, Any]:

@@ -156,7 +156,7 @@ class Another:
 
     def safe(self, call: Call) -> bool:
         """Tell whether a request may be sent there although the server may have processed it."""
-        return call.idempotent or self.methods is None or call.method in self.methods
+        return (call.idempotent and not call.key) or self.methods is None or call.method in self.methods
 
     def instead(self, call: Call) -> Call | str:
         """Return the call that goes there, or why it must not."""

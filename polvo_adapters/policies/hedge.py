@@ -153,7 +153,8 @@ class Hedge:
                     started += 1
                 continue
             number, outcome = ended
-            if was_served(outcome):
+            # 409 says of a call with a key that the other attempt is at work.
+            if was_served(outcome) and not (call.key and outcome.status == 409):
                 if self.delay is None and 0 not in bad:
                     yield self._told(key, began)
                 return noted(outcome, f"hedged: attempt {number + 1} answered first") if number else outcome

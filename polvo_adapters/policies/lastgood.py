@@ -162,9 +162,8 @@ class LastGood:
         key, told = _key(call), outcome.headers
         control = _directives(told.get("cache-control"))
         if _is_good(outcome, control):
-            kept = tuple([(name, value) for name, value in told.items() if name.lower() not in _DROPPED])
             until = min(self.max_age, _longest(control))
-            return Event(self, self._place, Keep(key, _age(told.get("age")), until, kept, outcome.body or b""))
+            return Event(self, self._place, Keep(key, _age(told.get("age")), until, lasting(told), outcome.body or b""))
         if outcome.status < 500 and outcome.status not in _UNTOLD:
             return Event(self, self._place, Forget(key))
         return None
@@ -221,6 +220,11 @@ class LastGood:
                 break
             total -= kept.pop(first).size
         return State(kept, total)
+
+
+def lasting(told: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    """Return the headers of a response that are still true when it is served again; no cookies."""
+    return tuple([(name, value) for name, value in told.items() if name.lower() not in _DROPPED])
 
 
 def told_apart(call: Call) -> bool:

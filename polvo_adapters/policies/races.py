@@ -26,6 +26,11 @@ def safe(call: Call, methods: Collection[str] | None) -> bool:
     return call.idempotent or methods is None or call.method in methods
 
 
+def safe_elsewhere(call: Call, methods: Collection[str] | None) -> bool:
+    """Tell whether several servers may work on a request; an idempotency key is known where it was sent only."""
+    return (call.idempotent and not call.key) or methods is None or call.method in methods
+
+
 def sendable_at_once(call: Call) -> bool:
     """Tell whether the body can be sent several times at the same time."""
     return call.body in ("none", "replayable")

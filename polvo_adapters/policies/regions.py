@@ -40,7 +40,7 @@ from polvo_adapters.policies.races import (
     better,
     most_informative,
     noted,
-    safe,
+    safe_elsewhere,
     sendable_at_once,
     unprocessed,
 )
@@ -138,7 +138,7 @@ class Regions:
         """Run the call in the regions."""
         if self.mode == "fallback":
             return (yield from self._fallback(call, proceed))
-        if not safe(call, self.methods) or not sendable_at_once(call):
+        if not safe_elsewhere(call, self.methods) or not sendable_at_once(call):
             return self._refusal(call)
         run = {"race": self._race, "quorum": self._quorum, "fanout": self._fanout}[self.mode]
         outcome: Outcome = yield Race(run(call, proceed))
@@ -183,7 +183,7 @@ class Regions:
         failure = outcome.failure
         if failure is not None and not failure.sent:
             return None
-        if not unprocessed(outcome) and not safe(call, self._repeatable):
+        if not unprocessed(outcome) and not safe_elsewhere(call, self._repeatable):
             # Whatever other regions said: to hide that this one may have acted would invite a duplicate.
             why = f"{call.method} is not sent to another region: this one may have processed it"
             return outcome if last else noted(outcome, why)
@@ -240,7 +240,7 @@ class Regions:
     # Errors.
 
     def _refusal(self, call: Call) -> Outcome:
-        if safe(call, self.methods):
+        if safe_elsewhere(call, self.methods):
             why = "its body cannot be sent several times at once; pass bytes, or use mode='fallback'"
         else:
             why = "it would be processed several times; declare it idempotent with methods=None, or use mode='fallback'"

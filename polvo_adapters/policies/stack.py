@@ -1,9 +1,10 @@
 """The standard order of policies, built from keywords.
 
-Outermost first: fallback, regions, hedge, total deadline, retry with its budget, circuit breaker and bulkhead side by
-side, rate limit. The timeout of a single attempt is not a policy: it is what the shell hands to the transport where
-the caller gave none.
+Outermost first: idempotency keys, fallback, regions, hedge, total deadline, retry with its budget, circuit breaker and
+bulkhead side by side, rate limit. The timeout of a single attempt is not a policy: it is what the shell hands to the
+transport where the caller gave none.
 
+    idempotency         one key, and one record, for everything that is done for a call
     fallback            what else there is when everything below has failed
     regions, hedge      several attempts at a time, each with all that is below
     deadline            no longer than that, whatever is waited for
@@ -28,8 +29,10 @@ if TYPE_CHECKING:
     from polvo_adapters.policies.breaker import CircuitBreaker
     from polvo_adapters.policies.fallback import Alternative, Fallback
     from polvo_adapters.policies.hedge import Hedge
+    from polvo_adapters.policies.idempotency import IdempotencyKeys
     from polvo_adapters.policies.ratelimit import RateLimit
     from polvo_adapters.policies.regions import Regions
+    from polvo_adapters.policies.request_ids import RequestIDs
 
 RetryLike: TypeAlias = "ExponentialBackoff | Retry | Mapping[str, Any] | bool | None"
 RateLimitLike: TypeAlias = "RateLimit | str | Mapping[str, Any] | None"
@@ -38,6 +41,9 @@ BulkheadLike: TypeAlias = "bulkheads.Bulkhead | bulkheads.Adaptive | Mapping[str
 HedgeLike: TypeAlias = "Hedge | Mapping[str, Any] | float | bool | None"
 FallbackLike: TypeAlias = "Fallback | Alternative | Sequence[Alternative] | None"
 RegionsLike: TypeAlias = "Regions | Sequence[str] | Mapping[str, Any] | None"
+
+IdempotencyLike: TypeAlias = "IdempotencyKeys | Mapping[str, Any] | str | bool | None"
+RequestIDLike: TypeAlias = "RequestIDs | str | bool | None"
 
 
 def standard(
@@ -50,6 +56,8 @@ def standard(
     hedge: HedgeLike = None,
     fallback: FallbackLike = None,
     regions: RegionsLike = None,
+    idempotency: IdempotencyLike = None,
+    request_id: RequestIDLike = None,
 ) -> tuple[Policy, ...]:
     """Build the standard stack.
 
@@ -64,6 +72,9 @@ def standard(
             keywords of Hedge, or None.
         fallback: A policy, an alternative or a sequence of them, or None.
         regions: Base URLs, a policy, a mapping of the keywords of Regions, or None.
+        idempotency: True for a unique key per call, "hash", a policy, a mapping of the keywords of IdempotencyKeys, or
+            None for no keys.
+        request_id: True for a random `X-Request-ID` per call, the name of another header, a policy, or None.
 
     Returns:
         The policies, outermost first.
@@ -73,11 +84,14 @@ def standard(
         ValueError: A value is out of range.
     """
     across, again = regions_policy(regions), retry_policy(retry)
+    total = deadline if deadline is None or isinstance(deadline, Deadline) else Deadline(deadline)
     policies = (
+        request_id_policy(request_id),
+        _within(idempotency_policy(idempotency), total),
         fallback_policy(fallback),
         across,
         hedge_policy(hedge, alone=again is None),
-        deadline if deadline is None or isinstance(deadline, Deadline) else Deadline(deadline),
+        total,
         _without(again, across),
         _side_by_side(circuit_breaker_policy(circuit_breaker), bulkhead_policy(bulkhead)),
         rate_limit_policy(rate_limit),
@@ -195,6 +209,39 @@ def regions_policy(value: RegionsLike) -> Regions | None:
     raise _unknown("regions", value, "a sequence of base URLs, Regions(...), a mapping of its keywords, or None")
 
 
+def idempotency_policy(value: IdempotencyLike) -> IdempotencyKeys | None:
+    """Make idempotency keys of anything that stands for them; see `standard`."""
+    if value is None or value is False:
+        return None
+    from polvo_adapters.policies.idempotency import IdempotencyKeys
+
+    if isinstance(value, IdempotencyKeys):
+        return value
+    if value is True:
+        return IdempotencyKeys()
+    if value in ("unique", "hash"):
+        return IdempotencyKeys(value)  # type: ignore[arg-type]
+    if isinstance(value, Mapping):
+        return IdempotencyKeys(**value)
+    wanted = "True, 'unique', 'hash', IdempotencyKeys(...), a mapping of its keywords, or None"
+    raise _unknown("idempotency", value, wanted)
+
+
+def request_id_policy(value: RequestIDLike) -> RequestIDs | None:
+    """Make request ids of anything that stands for them; see `standard`."""
+    if value is None or value is False:
+        return None
+    from polvo_adapters.policies.request_ids import RequestIDs
+
+    if isinstance(value, RequestIDs):
+        return value
+    if value is True:
+        return RequestIDs()
+    if isinstance(value, str):
+        return RequestIDs(value)
+    raise _unknown("request_id", value, "True, the name of a header, RequestIDs(...), or None")
+
+
 def slots(policies: Sequence[Policy]) -> int:
     """Return how many calls at a time the bulkheads among the policies let through at most, or 0 without any."""
     gates = [gate for policy in policies for gate in getattr(policy, "gates", (policy,))]
@@ -213,6 +260,15 @@ def _without(retry: ExponentialBackoff | None, regions: Regions | None) -> Expon
         retry_on=frozenset(retry.retry_on) - theirs,
         retry_after_on=frozenset(retry.retry_after_on) - theirs,
     )
+
+
+def _within(keys: IdempotencyKeys | None, deadline: Deadline | None) -> IdempotencyKeys | None:
+    """Have nobody wait longer for others than the call may last: the deadline is further inside."""
+    if keys is None or deadline is None or keys.max_wait <= deadline.seconds:
+        return keys
+    from dataclasses import replace
+
+    return replace(keys, max_wait=deadline.seconds)
 
 
 def _side_by_side(

@@ -9,6 +9,9 @@ store with another clock than its callers puts the event onto its own by that.
 Who waits for something that others give back parks under a name, and is called when a verdict says so. A store that
 cannot call anybody who uses it from elsewhere lets them find out by themselves: nobody parks for longer than a second
 without asking again.
+
+A machine with a true attribute `durable` has a state that must not be lost in a crash: where a store that outlives the
+process cannot write it, `decide` raises.
 """
 
 from __future__ import annotations

@@ -15,7 +15,8 @@ up once the store is half full.
 
     what                                     what the store does
     ---------------------------------------  --------------------------------------------------------------------
-    full disk, read-only or unreadable file  decides in the memory of this process, and tries again every second
+    full disk, read-only or unreadable file  decides in the memory of this process, and tries again every second;
+                                             raises PolvoError for machines that are `durable`
     corrupt file                             sets it aside (never deletes it), and begins a new one
     file deleted                             begins a new one
     others use it for longer than 5 s        raises PolvoError: to decide alone would grant what they have
@@ -33,16 +34,15 @@ import logging
 import os
 import sqlite3
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from polvo_adapters.errors import ConfigurationError, PolvoError
 from polvo_adapters.flow import Event, Refused
-from polvo_adapters.stores.calling import pass_on
 from polvo_adapters.stores.database import PATIENCE, Database, is_busy, is_corrupt
 from polvo_adapters.stores.encoding import encode
 from polvo_adapters.stores.memory import MemoryStore
+from polvo_adapters.stores.outside import Outside
 from polvo_adapters.stores.rows import Clock, read_clock, read_state, write_clock, write_state
 
 _AGAIN = 1.0  # seconds until a file that failed is tried again
@@ -51,7 +51,7 @@ _UNKNOWN = object()
 _log = logging.getLogger("polvo_adapters")
 
 
-class SQLiteStore:
+class SQLiteStore(Outside):
     """Keep state in a SQLite file, for all processes of this machine that name the same one.
 
     Args:
@@ -79,47 +79,14 @@ class SQLiteStore:
         self.path = os.path.abspath(os.path.expanduser(os.fspath(path)))
         if not os.path.isdir(os.path.dirname(self.path)):
             raise ConfigurationError(f"SQLiteStore({self.path!r}): its directory does not exist; make it first")
+        super().__init__()
         self._max_keys = max_keys
         self._now, self._local_now = now, local
         self._seen, self._ahead = float("-inf"), 0.0
         self._spare: MemoryStore | None = None
         self._again = 0.0
-        self._local = MemoryStore()  # knows who is parked
-        self._later: deque[tuple[Sequence[Event], Callable[[tuple[Any, ...]], object] | None]] = deque()
         self._database = Database(self.path, self._later.clear)  # what is late, the parent of a fork puts to it
         self._decide(())  # creates the file, and finds out now what is wrong with the path
-
-    def decide(self, events: Sequence[Event]) -> tuple[Any, ...]:
-        """Put events to their machines, all or nothing; see `Store.decide`.
-
-        Raises:
-            PolvoError: Others did not let go of the database in time.
-        """
-        while self._later:
-            try:
-                late = self._later.popleft()
-            except IndexError:
-                break  # another thread was faster
-            try:
-                verdicts = self._decide(late[0])
-            except PolvoError:
-                self._later.appendleft(late)
-                raise
-            if late[1] is not None:
-                late[1](verdicts)
-        return self._decide(events) if events else ()
-
-    def later(self, events: Sequence[Event], then: Callable[[tuple[Any, ...]], object] | None = None) -> None:
-        """Put events to their machines before the next decision; see `Store.later`."""
-        self._later.append((events, then))
-
-    def park(self, name: str, wake: Callable[[], None]) -> bool:
-        """Run `wake` when the name is called in this process; see `Store.park`."""
-        return self._local.park(name, wake)
-
-    def unpark(self, name: str) -> None:
-        """Forget who is parked under a name; see `Store.unpark`."""
-        self._local.unpark(name)
 
     def close(self) -> None:
         """Close the file; the next decision opens it again."""
@@ -134,7 +101,7 @@ class SQLiteStore:
             verdicts = self._settled(events)
         finally:
             lock.release()
-        pass_on(self._local, verdicts)
+        self._pass_on(verdicts)
         return verdicts
 
     def _settled(self, events: Sequence[Event]) -> tuple[Any, ...]:
@@ -151,6 +118,12 @@ class SQLiteStore:
         return self._by_memory(self._spared(error), events)
 
     def _by_memory(self, spare: MemoryStore, events: Sequence[Event]) -> tuple[Any, ...]:
+        if any(getattr(machine, "durable", False) for machine, _, _ in events):
+            raise PolvoError(
+                f"the store {self.path} cannot be written, and what must not be forgotten is not left to memory; make "
+                "room on the disk, or see to the permissions of the file",
+                reason="store unusable",
+            )
         return spare.decide(self._on_this_clock(events, self._time(self._seen, self._ahead)))
 
     def _attempted(self, events: Sequence[Event]) -> tuple[tuple[Any, ...], Exception | None]:

@@ -78,12 +78,18 @@ HTTPX_ERRORS = {
 
 
 class Calling(NamedTuple):
-    """A call of a scene: what for, and when."""
+    """A call of a scene: what for, and when; `key` is its idempotency key."""
 
     url: str = URL
     method: str = "GET"
     body: Callable[[], Any] = lambda: None
     at: float = 0.0
+    key: str = ""
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What the caller adds to the request."""
+        return {"Idempotency-Key": self.key} if self.key else {}
 
 
 class Story(NamedTuple):
@@ -260,7 +266,7 @@ def synchronous(policies: Sequence[Policy], server: Server, calls: Sequence[Call
         session = requests.Session()
         session.mount("http://", adapter)
         try:
-            response = session.request(calling.method, calling.url, data=calling.body())
+            response = session.request(calling.method, calling.url, data=calling.body(), headers=calling.headers)
             report, ended = response.polvo, str(response.status_code)
         except requests.RequestException as error:
             report, ended = error.polvo, kind_of(error)
@@ -314,7 +320,7 @@ def asynchronous(policies: Sequence[Policy], server: Server, calls: Sequence[Cal
         if hasattr(content, "__next__"):
             content = as_async(content)
         try:
-            response = await client.request(calling.method, calling.url, content=content)
+            response = await client.request(calling.method, calling.url, content=content, headers=calling.headers)
             report, ended = response.extensions["polvo"], str(response.status_code)
         except (httpx.HTTPError, requests.RequestException) as error:
             report, ended = error.polvo, kind_of(error)
@@ -348,7 +354,15 @@ def simulated(policies: Sequence[Policy], server: Server, calls: Sequence[Callin
             ended = str(outcome.status) if outcome.error is None else kind_of(outcome.error)
             told[number] = _Told(entries, outcome.note, ended, simulation.now())
 
-        call = Call(calling.method, calling.url, body=kind, started=simulation.now(), identity="somebody")
+        call = Call(
+            calling.method,
+            calling.url,
+            body=kind,
+            started=simulation.now(),
+            identity="somebody",
+            key=calling.key,
+            content=str(content),
+        )
         sim.drive(compose(policies)(call), simulation, entries, over)
 
     for number, calling in enumerate(calls):
