@@ -4,6 +4,7 @@
     jwt_login, JWTLogin          JSON Web Tokens of a login with username and password
     bearer, api_key,             credentials that do not change
     session_token
+    secret, basic                secrets that are fetched when they are sent, and again when they are refused
     TokenCache                   the file that tokens live in
 
 All of them go to any session: `session.auth = ...`, or `auth=...` of a single call. Each name is loaded when it is
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from polvo_adapters.auth.fixed import APIKey, Bearer, SessionToken, api_key, bearer, session_token
     from polvo_adapters.auth.login import JWTLogin, jwt_login
     from polvo_adapters.auth.oauth import OAuth2, oauth2
+    from polvo_adapters.auth.secret_auth import SecretAuth, basic, secret
     from polvo_adapters.auth.token import Token
 
 __all__ = [
@@ -31,13 +33,16 @@ __all__ = [
     "DeviceAuthorization",
     "JWTLogin",
     "OAuth2",
+    "SecretAuth",
     "SessionToken",
     "Token",
     "TokenCache",
     "api_key",
+    "basic",
     "bearer",
     "jwt_login",
     "oauth2",
+    "secret",
     "session_token",
 ]
 
@@ -50,6 +55,7 @@ _HOMES = {
     "TokenCache": "cache",
     "jwt_login": "login",
     "oauth2": "oauth",
+    **dict.fromkeys(("SecretAuth", "basic", "secret"), "secret_auth"),
     **dict.fromkeys(("APIKey", "Bearer", "SessionToken", "api_key", "bearer", "session_token"), "fixed"),
 }
 

@@ -6,8 +6,8 @@ is told which token it was. See `polvo_adapters.auth.token_auth`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 from polvo_adapters.auth.credential import take_off
 from polvo_adapters.auth.replay import replay, replayable
@@ -16,13 +16,52 @@ from polvo_adapters.events import Attempt, Wait
 if TYPE_CHECKING:
     from requests import PreparedRequest, Response
 
-    from polvo_adapters.auth.token_auth import Held, TokenAuth
     from polvo_adapters.events import Entry
-
-_HEADERS = ("Authorization", "DPoP")
+    from polvo_adapters.policies.token import Known
 
 UNHEARD = "polvo_token"
 """Attribute of a request: what was done for its token, and is not in a report yet."""
+
+
+class Held(Protocol):
+    """What a request carries."""
+
+    @property
+    def tenant(self) -> str:
+        """Whose it is."""
+
+    @property
+    def header(self) -> str:
+        """What is sent of it."""
+
+    @property
+    def known(self) -> Known:
+        """Which generation it is."""
+
+
+class Auth(Protocol):
+    """Who puts a token, or a secret, on requests."""
+
+    _held: dict[str, Any]
+
+    @property
+    def _headers(self) -> tuple[str, ...]:
+        """The headers that must not go to another origin."""
+
+    def _attach(self, request: PreparedRequest, held: Any) -> None:
+        """Put it on a request, in the place of an earlier one."""
+
+    def _carries(self, request: PreparedRequest, held: Any) -> bool:
+        """Tell whether it is on a request."""
+
+    def _refused(self, held: Any) -> None:
+        """Remember that it was refused."""
+
+    def after(self, held: Any, entries: list[Entry] | None = None) -> Any:
+        """Return a later one, or None."""
+
+    def challenged(self, held: Any, url: str, headers: Mapping[str, str]) -> bool:
+        """Tell whether it is to be sent once more as it is."""
 
 
 class Answered:
@@ -35,7 +74,7 @@ class Answered:
 
     __slots__ = ("_auth", "_held")
 
-    def __init__(self, auth: TokenAuth, held: Held) -> None:
+    def __init__(self, auth: Auth, held: Held) -> None:
         self._auth = auth
         self._held = held
 
@@ -47,7 +86,7 @@ class Answered:
         if response.status_code == 401:
             return self._refused(response, keywords)
         if response.is_redirect:
-            take_off(response, _HEADERS)
+            take_off(response, self._auth._headers)
         return None
 
     def _report(self, response: Response, report: Any) -> None:
@@ -58,7 +97,7 @@ class Answered:
 
     def _refused(self, response: Response, keywords: dict[str, Any]) -> Response | None:
         auth, held, last = self._auth, self._held, response
-        if not self._carried(response.request, held):
+        if not auth._carries(response.request, held):
             return None
         if not replayable(response.request):
             auth._refused(held)
@@ -83,19 +122,16 @@ class Answered:
             return None
         self._merge(last, response)
         if response.is_redirect:
-            take_off(response, _HEADERS)
-            _lead(last.request, response.request)
+            take_off(response, auth._headers)
+            _lead(last.request, response.request, auth._headers)
         return response
 
-    def _after(self, response: Response, held: Held, entries: list[Entry]) -> Held | None:
+    def _after(self, response: Response, held: Held, entries: list[Entry]) -> Any:
         try:
             return self._auth.after(held, entries)
         except BaseException:
             response.close()  # nobody else will
             raise
-
-    def _carried(self, request: PreparedRequest, held: Held) -> bool:
-        return request.headers.get("Authorization") == held.header
 
     def _hand_on(self, request: PreparedRequest, held: Held) -> None:
         """Put a token on a request that was copied, and have its redirects watched for that one."""
@@ -120,10 +156,10 @@ class Answered:
         return _Unattended, ()  # a response that was pickled is answered for good
 
 
-def _lead(first: PreparedRequest, last: PreparedRequest) -> None:
+def _lead(first: PreparedRequest, last: PreparedRequest, headers: Sequence[str]) -> None:
     """Have a redirect go on with what was sent last: `requests` makes the next request of the one it sent itself."""
     first.hooks = last.hooks
-    for name in _HEADERS:
+    for name in headers:
         first.headers.pop(name, None)
         if name in last.headers:
             first.headers[name] = last.headers[name]

@@ -225,6 +225,12 @@ def token(answer: Answer, key: str | None = None) -> Token:
     return Token(access_token, kind, expires_in, refresh_token, _scope(fields.get("scope")), key, extra)
 
 
+def refuses_client(answer: Answer) -> bool:
+    """Tell whether the server does not accept the client's credentials (RFC 6749 section 5.2)."""
+    fields = _fields(answer) if answer.status in (400, 401) else None
+    return fields is not None and fields.get("error") == "invalid_client"
+
+
 def wants_nonce(answer: Answer) -> bool:
     """Tell whether the server wants to see a nonce of its own in the proof (RFC 9449 section 8)."""
     fields = _fields(answer) if answer.status in (400, 401) else None

@@ -17,10 +17,10 @@ from polvo_adapters.clock import Clock
 T = TypeVar("T")
 
 
-def start(task: Callable[[], object]) -> bool:
-    """Run a task on a thread of its own, and return False where there is none to be had: the process is ending."""
+def start(task: Callable[[], object], name: str = "token renewal") -> bool:
+    """Run a task on a thread of that name, and return False where there is none to be had: the process is ending."""
     try:
-        threading.Thread(target=task, name="token renewal", daemon=False).start()
+        threading.Thread(target=task, name=name, daemon=False).start()
     except RuntimeError:
         return False
     return True

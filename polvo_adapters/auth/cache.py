@@ -38,7 +38,6 @@ import os
 import threading
 import time
 import weakref
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -48,9 +47,8 @@ from polvo_adapters.auth.content import Content, Corrupt, parse, render
 from polvo_adapters.errors import ConfigurationError, PolvoError
 from polvo_adapters.events import Change
 from polvo_adapters.flow import Event, Refused
-from polvo_adapters.stores.calling import pass_on
 from polvo_adapters.stores.encoding import Undecodable, decode, encode
-from polvo_adapters.stores.memory import MemoryStore
+from polvo_adapters.stores.outside import Outside
 
 _AGAIN = 1.0  # seconds until a file that failed is tried again
 
@@ -74,7 +72,7 @@ class _Decision(NamedTuple):
     unreadable: list[str]
 
 
-class TokenCache:
+class TokenCache(Outside):
     """Keep token states in a file, for all processes of this machine that name the same one.
 
     To construct it touches nothing; the file is made by the first decision that moves a state.
@@ -100,6 +98,7 @@ class TokenCache:
             raise ConfigurationError(
                 f"TokenCache(max_keys={max_keys!r}): max_keys must be a whole number of at least 1"
             )
+        super().__init__()
         given = os.fspath(path)
         if not given or "\0" in given:
             raise ConfigurationError(f"TokenCache(path={given!r}): path must name a file")
@@ -116,44 +115,9 @@ class TokenCache:
         self._used = self._failed = False
         self._again = 0.0
         self._news: list[_News] = []
-        self._local = MemoryStore()  # knows who is parked
-        self._later: deque[tuple[Sequence[Event], Callable[[tuple[Any, ...]], object] | None]] = deque()
         self._lock = threading.Lock()
         with _registry:
             _caches.add(self)
-
-    def decide(self, events: Sequence[Event]) -> tuple[Any, ...]:
-        """Put events to their machines, all or nothing; see `Store.decide`.
-
-        Raises:
-            ConfigurationError: What is at the path can never be used.
-            PolvoError: Others did not let go of the file in time.
-        """
-        while self._later:
-            try:
-                late = self._later.popleft()
-            except IndexError:
-                break  # another thread was faster
-            try:
-                verdicts = self._decide(late[0])
-            except PolvoError:
-                self._later.appendleft(late)
-                raise
-            if late[1] is not None:
-                late[1](verdicts)
-        return self._decide(events) if events else ()
-
-    def later(self, events: Sequence[Event], then: Callable[[tuple[Any, ...]], object] | None = None) -> None:
-        """Put events to their machines before the next decision; see `Store.later`."""
-        self._later.append((events, then))
-
-    def park(self, name: str, wake: Callable[[], None]) -> bool:
-        """Run `wake` when the name is called in this process; see `Store.park`."""
-        return self._local.park(name, wake)
-
-    def unpark(self, name: str) -> None:
-        """Forget who is parked under a name; see `Store.unpark`."""
-        self._local.unpark(name)
 
     def set_aside(self, why: str, key: str | None = None, state: Any = None) -> str | None:
         """Rename the file because nobody can use what is in it, and begin a new one.
@@ -188,7 +152,7 @@ class TokenCache:
     def _decide(self, events: Sequence[Event]) -> tuple[Any, ...]:
         with self._alone():
             verdicts = self._settled(events)
-        pass_on(self._local, verdicts)
+        self._pass_on(verdicts)
         return verdicts
 
     @contextmanager

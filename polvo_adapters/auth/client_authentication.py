@@ -112,6 +112,21 @@ class ClientAuthentication:
             return Credentials(fields, {}, (fields["client_assertion"],))
         return Credentials(fields, {}, ())
 
+    def renewed(self, refused: Credentials) -> bool:
+        """Tell whether there is another secret now than the one that was refused: it may have been rotated.
+
+        Args:
+            refused: What the request carried.
+
+        Raises:
+            SecretError: It could not be fetched again.
+        """
+        invalidate = getattr(self._secret, "invalidate", None)
+        if invalidate is None or self.method not in ("basic", "post"):
+            return False
+        invalidate()
+        return self._resolved_secret() not in refused.secrets
+
     def _assertion(self, audience: str) -> str:
         from polvo_adapters.auth.signing import made_assertion
 

@@ -13,7 +13,6 @@ what carries that out.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -23,6 +22,7 @@ from polvo_adapters.auth.token import Token
 from polvo_adapters.clock import SYSTEM, Clock
 from polvo_adapters.errors import TokenRefreshError
 from polvo_adapters.flow import REFUSED, Call, Outcome, Send, attempt
+from polvo_adapters.keeping import Asking
 
 if TYPE_CHECKING:
     from polvo_adapters.auth.dpop import DPoPKey
@@ -125,7 +125,7 @@ def poll(
     return token
 
 
-class _Asking:
+class _Asking(Asking):
     """Makes the token requests of one login; a transport of `polvo_adapters.drive.sync`."""
 
     def __init__(self, server: AuthorizationServer, device_code: str, key: DPoPKey | None, clock: Clock) -> None:
@@ -147,31 +147,6 @@ class _Asking:
         if problem is not None:
             return Outcome(status=problem.status, error=problem, failure=REFUSED, started=started, now=now, wall=wall)
         return Outcome(token, 200, started=started, now=now, wall=wall)
-
-    def discard(self) -> None:
-        """Do nothing: answers are read whole."""
-
-    def closing(self, action: Callable[[bool, bool], None]) -> bool:  # noqa: ARG002 - nothing is open
-        """Tell that there is no body to be closed."""
-        return False
-
-    def fork(self) -> NoReturn:
-        """Refuse to race: a code is asked for by one."""
-        raise TypeError("a login does not race")
-
-    def holds(self, outcome: Outcome) -> bool:
-        """Tell whether there is a response to be kept."""
-        return outcome.response is not None
-
-    def adopt(self, fork: Any) -> None:
-        """Do nothing: there are no forks."""
-
-    def cancel(self) -> None:
-        """Do nothing: nobody cancels it."""
-
-    def on_cancel(self, wake: Callable[[], object] | None) -> bool:  # noqa: ARG002 - nobody does
-        """Tell that nobody cancels it."""
-        return False
 
 
 def _interval(value: Any) -> float:

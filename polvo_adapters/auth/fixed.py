@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, overload
 
 from polvo_adapters.auth.credential import HeaderAuth
 from polvo_adapters.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from requests import PreparedRequest
+
+    from polvo_adapters.auth.secret_auth import SecretAuth
+    from polvo_adapters.secrets.secret import Secret
 
 __all__ = ["APIKey", "Bearer", "SessionToken"]
 
@@ -65,19 +68,45 @@ class APIKey(HeaderAuth):
         return f"<APIKey {self._header if self._query is None else f'query {self._query}'}>"
 
 
-def bearer(token: str) -> Bearer:
-    """Send a bearer token; see `Bearer`."""
-    return Bearer(token)
+@overload
+def bearer(token: str) -> Bearer: ...
+@overload
+def bearer(token: Secret) -> SecretAuth: ...
+def bearer(token: Any) -> Bearer | SecretAuth:
+    """Send a bearer token, or a Secret that is one; see `Bearer`."""
+    return _secret(token, "Authorization", "Bearer") if _is_secret(token) else Bearer(token)
 
 
-def session_token(token: str, header: str = "X-Session-Token") -> SessionToken:
-    """Send a session token; see `SessionToken`."""
-    return SessionToken(token, header)
+@overload
+def session_token(token: str, header: str = ...) -> SessionToken: ...
+@overload
+def session_token(token: Secret, header: str = ...) -> SecretAuth: ...
+def session_token(token: Any, header: str = "X-Session-Token") -> SessionToken | SecretAuth:
+    """Send a session token, or a Secret that is one; see `SessionToken`."""
+    return _secret(token, header, "") if _is_secret(token) else SessionToken(token, header)
 
 
-def api_key(key: str, header: str = "X-API-Key", *, prefix: str = "", query: str | None = None) -> APIKey:
-    """Send an API key; see `APIKey`."""
-    return APIKey(key, header, prefix, query)
+@overload
+def api_key(key: str, header: str = ..., *, prefix: str = ..., query: str | None = ...) -> APIKey: ...
+@overload
+def api_key(key: Secret, header: str = ..., *, prefix: str = ..., query: str | None = ...) -> SecretAuth: ...
+def api_key(key: Any, header: str = "X-API-Key", *, prefix: str = "", query: str | None = None) -> APIKey | SecretAuth:
+    """Send an API key, or a Secret that is one; see `APIKey`."""
+    return _secret(key, header, prefix, query) if _is_secret(key) else APIKey(key, header, prefix, query)
+
+
+def _is_secret(given: object) -> bool:
+    if isinstance(given, str):
+        return False
+    from polvo_adapters.secrets.secret import Secret
+
+    return isinstance(given, Secret)
+
+
+def _secret(secret: Secret, header: str, prefix: str, query: str | None = None) -> SecretAuth:
+    from polvo_adapters.auth.secret_auth import SecretAuth
+
+    return SecretAuth(secret, header, prefix, query=query)
 
 
 def _filled(auth: HeaderAuth, value: object) -> None:

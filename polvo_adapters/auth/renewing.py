@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from polvo_adapters.auth.sealing import Unsealable
 from polvo_adapters.auth.storage import Storage
 from polvo_adapters.auth.token import Token
 from polvo_adapters.errors import ConfigurationError, TokenRefreshError
 from polvo_adapters.flow import EXPIRED, REFUSED, Call, Outcome, Send
+from polvo_adapters.keeping import Asking
 from polvo_adapters.policies.renewal import Fetched
 
 if TYPE_CHECKING:
     from polvo_adapters.auth.token_auth import TokenAuth
 
 
-class Renewing:
+class Renewing(Asking):
     """Makes the attempts of a renewal: a transport for the drivers.
 
     Args:
@@ -71,31 +71,6 @@ class Renewing:
         sealed = self._storage.seal(self._key, token)
         self.tokens[sealed] = token
         return Fetched(sealed, token.expires_in)
-
-    def discard(self) -> None:
-        """Forget nothing: there is no response to close."""
-
-    def closing(self, action: Callable[[bool, bool], None]) -> bool:  # noqa: ARG002 - nothing is left open
-        """Tell that no body is open."""
-        return False
-
-    def fork(self) -> Renewing:
-        """Return itself: a renewal is never raced."""
-        return self
-
-    def holds(self, outcome: Outcome) -> bool:  # noqa: ARG002
-        """Tell that it holds no response."""
-        return False
-
-    def adopt(self, fork: Any) -> None:
-        """Take over nothing."""
-
-    def cancel(self) -> None:
-        """Let it end by itself: what the server answers must not be lost."""
-
-    def on_cancel(self, wake: Callable[[], object] | None) -> bool:  # noqa: ARG002
-        """Tell that nobody cancels it."""
-        return False
 
 
 def overdue(host: str) -> TokenRefreshError:

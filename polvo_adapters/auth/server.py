@@ -318,7 +318,8 @@ class AuthorizationServer:
         )
 
     def _post(self, channel: Channel, url: str, fields: Fields, what: str, key: DPoPKey | None = None) -> Answer:
-        """Send a form as this client, once more where the server wants a nonce in the proof."""
+        """Send a form as this client; once more where the secret was rotated, or the proof needs a nonce."""
+        renewed = False
         while True:
             nonce = self._nonces.get(url)
             credentials = self._authentication.credentials(self.issuer or url)
@@ -335,6 +336,9 @@ class AuthorizationServer:
                 secrets=(*forms.secrets(fields), *credentials.secrets),
             )
             self._nonces.learn(url, answer.headers)
+            if not renewed and answers.refuses_client(answer) and self._authentication.renewed(credentials):
+                renewed = True
+                continue
             if key is None or not answers.wants_nonce(answer) or self._nonces.get(url) == nonce:
                 return answer
 

@@ -21,11 +21,9 @@ the answer may hold the only refresh token that the server still accepts.
 
 from __future__ import annotations
 
-import logging
-import os
 import queue
-import weakref
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -43,9 +41,10 @@ from polvo_adapters.auth.storage import Storage
 from polvo_adapters.auth.token import Token
 from polvo_adapters.clock import Clock
 from polvo_adapters.drive.sync import drive
-from polvo_adapters.errors import ConfigurationError, PolvoError
+from polvo_adapters.errors import ConfigurationError
 from polvo_adapters.events import Change, Entry
 from polvo_adapters.flow import Call, Event
+from polvo_adapters.keeping import Keeper
 from polvo_adapters.policies.renewal import Renewal
 from polvo_adapters.policies.token import Clear, Known, Renewed, TokenLife, Want
 from polvo_adapters.tenancy import Block, current_tenant
@@ -56,9 +55,6 @@ if TYPE_CHECKING:
     from polvo_adapters.auth.httpx import HTTPXAuth
 
 T = TypeVar("T")
-
-_log = logging.getLogger("polvo_adapters")
-_auths: weakref.WeakSet[TokenAuth] = weakref.WeakSet()
 
 
 class Held(NamedTuple):
@@ -83,7 +79,7 @@ class Held(NamedTuple):
     refused: bool = False
 
 
-class TokenAuth(AuthBase):
+class TokenAuth(Keeper[Held], AuthBase):
     """Authorize requests by a token that is renewed; the base of OAuth2 and JWTLogin.
 
     Args:
@@ -113,19 +109,14 @@ class TokenAuth(AuthBase):
         if max_tenants < 1:
             raise ConfigurationError(f"{type(self).__name__}(max_tenants={max_tenants!r}): expected at least 1")
         self._life = TokenLife(renew_before, deadline + 1.0, tuple(listeners))
-        self._deadline = deadline
-        self._background = background
         self._max_tenants = max_tenants
-        self._clock = clock
-        self._begin()
+        super().__init__(deadline=deadline, background=background, clock=clock)
 
     def _begin(self) -> None:
-        self._held: dict[str, Held] = {}
         self._storages: dict[str, Storage] = {}
-        self._renewing: set[str] = set()
         self._starting = [True]
         self._proofs = Proofs()
-        _auths.add(self)
+        super()._begin()
 
     # What a kind of token differs in ---------------------------------------------------------------------------------
 
@@ -142,6 +133,7 @@ class TokenAuth(AuthBase):
         raise NotImplementedError
 
     _advice = "check the credentials"
+    _headers = ("Authorization", "DPoP")
 
     # On every call ----------------------------------------------------------------------------------------------------
 
@@ -153,7 +145,7 @@ class TokenAuth(AuthBase):
         """
         held = self._held.get(current_tenant())
         if held is None or self._clock.now() >= held.stale:
-            held = self._current(vars(request).setdefault(UNHEARD, []))
+            held = self._current(current_tenant(), vars(request).setdefault(UNHEARD, []))
         self._attach(request, held)
         request.register_hook("response", Answered(self, held))
         return request
@@ -163,16 +155,12 @@ class TokenAuth(AuthBase):
         if held.token.key is not None:
             request.headers["DPoP"] = self._proofs.proof(held.token, request.method or "", request.url or "")
 
+    def _carries(self, request: PreparedRequest, held: Held) -> bool:
+        return request.headers.get("Authorization") == held.header
+
     def ready(self) -> Held | None:
         """Return what the current tenant is given as long as nobody has to wait for it, else None."""
-        held = self._held.get(current_tenant())
-        now = self._clock.now()
-        if held is None or now < held.stale:
-            return held
-        if held.refused or not self._background or now >= held.at + held.known.left:
-            return None
-        self._renew_aside(held.tenant)
-        return held
+        return self._ready(current_tenant())
 
     # When there is something to do ------------------------------------------------------------------------------------
 
@@ -182,7 +170,7 @@ class TokenAuth(AuthBase):
         Raises:
             TokenRefreshError: There is none, and none can be had.
         """
-        return self.ready() or self._current(None)
+        return self.ready() or self._current(current_tenant(), None)
 
     def token(self) -> Token:
         """Return a token that is valid now, renewed if need be: for what is not sent by `requests`.
@@ -245,42 +233,6 @@ class TokenAuth(AuthBase):
         (known,) = store.decide((Event(self._life, key, Want(renew="nothing")),))
         if type(known) is Known:
             self._hold(tenant, token, known, self._clock.now())
-
-    def _current(self, entries: list[Entry] | None) -> Held:
-        """Return what is held, or what can be had."""
-        tenant = current_tenant()
-        held = self._held.get(tenant)
-        now = self._clock.now()
-        if held is None or held.refused or now >= held.at + held.known.left:
-            refused = held.known.generation if held is not None and held.refused else 0
-            return self._obtain(tenant, Want(refused=refused), entries)
-        if now < held.stale:
-            return held  # another thread was faster
-        if not self._background:
-            return self._obtain(tenant, Want(renew="stale"), entries)
-        self._renew_aside(tenant)
-        return held
-
-    def _renew_aside(self, tenant: str) -> None:
-        """Have a stale token renewed on another thread, unless one is at it."""
-        if tenant in self._renewing:
-            return
-        self._renewing.add(tenant)  # where two threads get here at once, the store lets one of them renew
-        if not aside.start(partial(self._renewed_aside, tenant)):
-            self._renewing.discard(tenant)
-
-    def _renewed_aside(self, tenant: str) -> None:
-        try:
-            entries: list[Entry] = []
-            with Block(tenant):
-                self._driven(tenant, Want(renew="stale"), entries)
-            for entry in entries:
-                if type(entry) is Change and entry.after == "not renewed":
-                    _log.warning("%s; the token that there is will be used until it expires", entry)
-        except PolvoError as error:
-            _log.warning("a token was not renewed in time: %s", error)
-        finally:
-            self._renewing.discard(tenant)
 
     def _obtain(self, tenant: str, want: Want, entries: list[Entry] | None = None) -> Held:
         """Obtain a token, within the time of the call that needs it."""
@@ -355,6 +307,14 @@ class TokenAuth(AuthBase):
         if current is not None and current.header == held.header:
             self._held[held.tenant] = current._replace(refused=True, stale=float("-inf"))
 
+    def _on_behalf_of(self, who: str) -> AbstractContextManager[object]:
+        return Block(who)
+
+    def _after_fork(self) -> None:
+        super()._after_fork()
+        for storage in self._storages.values():
+            storage.after_fork()
+
     def __copy__(self) -> TokenAuth:
         return self  # whoever copies a session goes on with the same token, and has it renewed by one of all
 
@@ -375,14 +335,3 @@ def bounded(kept: dict[str, T], most: int) -> dict[str, T]:
     while len(kept) >= most:
         kept.pop(next(iter(list(kept)), ""), None)  # a copy: other threads may put something in at the same time
     return kept
-
-
-def _after_fork_in_child() -> None:
-    for auth in _auths:
-        auth._renewing.clear()  # its threads are the parent's
-        for storage in auth._storages.values():
-            storage.after_fork()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,9 +1,10 @@
 """Measures everything and prints it: `python -m tests.benchmarks [--quick] [--json FILE] [--only SECTION]`.
 
 What is measured, how, and why that way: see the modules `overhead`, `loopback`, `imports`, `admission`, `gates`,
-`headers`, `pacing`, `crowd`, `concurrency`, `hedging`, `overload` and `tokens`, and `measure` for what they share. A
-run takes about two minutes; `--quick` takes seconds and shows only that everything works. `crowd` takes half an hour,
-`pacing` a quarter, and some others take minutes; they run only where they are asked for, or quickly.
+`headers`, `pacing`, `crowd`, `concurrency`, `hedging`, `idempotency`, `overload`, `secrets` and `tokens`, and `measure`
+for what they share. A run takes about two minutes; `--quick` takes seconds and shows only that everything works.
+`crowd` takes half an hour, `pacing` a quarter, and some others take minutes; they run only where they are asked for, or
+quickly.
 """
 
 from __future__ import annotations
@@ -26,12 +27,14 @@ from tests.benchmarks.crowd import Crowding, crowds
 from tests.benchmarks.gates import gates
 from tests.benchmarks.headers import Hostility, hostile, reading
 from tests.benchmarks.hedging import Hedging, hedges
+from tests.benchmarks.idempotency import idempotency
 from tests.benchmarks.imports import ImportCost, import_costs
 from tests.benchmarks.loopback import over_loopback
 from tests.benchmarks.measure import Result, Spread
 from tests.benchmarks.overhead import adapter_level, session_level
 from tests.benchmarks.overload import Overload, overloads
 from tests.benchmarks.pacing import Pace, paces
+from tests.benchmarks.secrets import secrets
 from tests.benchmarks.tokens import Figure, tokens
 
 _PACKAGES = ("polvo_adapters", "requests", "urllib3", "httpx", "tenacity", "stamina")
@@ -48,10 +51,12 @@ _SECTIONS: dict[str, tuple[str, Callable[..., list[Any]]]] = {
     "crowd": ("Crowds: clients that share a quota and nothing else, in virtual time", crowds),
     "concurrency": ("Adaptive concurrency: what a server can do, and how much longer it takes for it", concurrencies),
     "hedging": ("Hedging: one answer in a hundred takes a hundred times as long", hedges),
+    "idempotency": ("Idempotency: what a key costs, and a worker that is killed again and again", idempotency),
     "overload": ("Overload: a server that falls short for a while, in virtual time", overloads),
+    "secrets": ("Secrets: one that is held, and one that 64 threads want at once", secrets),
     "tokens": ("Tokens: shared by processes, renewed in the background, and kept through kills", tokens),
 }
-_LONG = ("concurrency", "crowd", "hedging", "hostile", "overload", "pacing", "tokens")
+_LONG = ("concurrency", "crowd", "hedging", "hostile", "idempotency", "overload", "pacing", "tokens")
 _NARROWEST = 140  # columns that the widest table needs, also where the output is not a terminal
 
 
@@ -212,6 +217,13 @@ def _token_table(title: str, results: Sequence[Figure]) -> Table:
     return table
 
 
+def _secret_table(title: str, results: Sequence[Figure]) -> Table:
+    table = _table(title, "figure", "", "", "bar")
+    for result in results:
+        table.add_row(result.name, f"{result.value:.3g}", result.unit, result.more, result.bar)
+    return table
+
+
 _TABLES: dict[str, Callable[..., Table]] = {
     "imports": _import_table,
     "concurrency": _concurrency_table,
@@ -221,6 +233,8 @@ _TABLES: dict[str, Callable[..., Table]] = {
     "overload": _overload_table,
     "pacing": _pacing_table,
     "tokens": _token_table,
+    "secrets": _secret_table,
+    "idempotency": _secret_table,
 }
 
 
