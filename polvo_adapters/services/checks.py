@@ -1,0 +1,100 @@
+"""What may be sent: tokens, paths below a prefix, headers, base URLs. Each check returns what is wrong, or nothing.
+
+A path is looked at as it is and percent-decoded again and again, because nobody knows how often the servers on its way
+decode it. What could leave the prefix in any reading is refused: `.` and `..` (`;` and what follows it left aside, as
+some servers do), empty segments, backslashes, `?` and `#`, and encodings that are not UTF-8 (`%c0%ae` was a dot once).
+(RFC 3986 sections 2.4 and 5.2.4; RFC 6750 section 2.1 for tokens; RFC 9110 section 5.1 for header names.)
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from urllib.parse import unquote, urlsplit
+
+_DECODINGS = 8
+_BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+_RESERVED = frozenset({"authorization", "content-length", "host", "proxy-authorization", "transfer-encoding"})
+
+
+def token(value: object) -> str:
+    """Say why a bearer token cannot be sent, without showing it, or return an empty string."""
+    if not isinstance(value, str) or not value:
+        return "it must be a string that is not empty"
+    if not value.isascii() or not value.isprintable() or " " in value:
+        return "it has a line break, a space, or a character that is not ASCII; look at where it was read from"
+    return ""
+
+
+def path(value: object) -> str:
+    """Say why a path cannot be appended to a prefix, or return an empty string.
+
+    Args:
+        value: The path, without a slash at its beginning.
+    """
+    if not isinstance(value, str) or not value:
+        return "it must be a string that is not empty"
+    if _BROKEN_ESCAPE.search(value):
+        return "it has a percent sign that begins no escape; write %25"
+    text = value
+    for _ in range(_DECODINGS):
+        problem = _reading(text)
+        if problem:
+            return problem
+        try:
+            decoded = unquote(text, errors="strict")
+        except UnicodeDecodeError:
+            return "it has escapes that are not UTF-8"
+        if decoded == text:
+            return ""
+        text = decoded
+    return "it is encoded too many times"
+
+
+def _reading(text: str) -> str:
+    """Say what is wrong with one reading of a path."""
+    if not text.isprintable():
+        return "it has a character that cannot be printed"
+    for character in "?#\\":
+        if character in text:
+            return f"it has {character!r}, encoded or not; query parameters go into params="
+    segments = text.split("/")
+    if "" in segments[:-1]:
+        return "it has an empty segment"
+    if any(segment.partition(";")[0].strip() in (".", "..") for segment in segments):
+        return "it has '.' or '..' as a segment, encoded or not"
+    return ""
+
+
+def headers(values: object) -> str:
+    """Say why headers of the caller's cannot be sent, without showing a value, or return an empty string."""
+    if not isinstance(values, Mapping):
+        return "it must be a mapping of strings"
+    for name, value in values.items():
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
+            return "a name is no header name"
+        if name.lower() in _RESERVED:
+            return f"{name} cannot be set here; it is the client's"
+        if not isinstance(value, str) or not _VALUE.fullmatch(value):
+            return f"the value of {name} must be a string without line breaks"
+    return ""
+
+
+def base_url(value: object) -> str:
+    """Say why a URL cannot be the base of others, without showing it, or return an empty string."""
+    if not isinstance(value, str) or not value.isprintable() or " " in value:
+        return "it must be a string without spaces"
+    try:
+        parts = urlsplit(value)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        return "it is no URL"
+    if parts.scheme.lower() not in ("http", "https") or not host:
+        return "it must begin with http:// or https:// and a host"
+    if "@" in parts.netloc:
+        return "it holds a name or password; the token is the credential"
+    if "?" in value or "#" in value or "\\" in value:
+        return "it has a query, a fragment or a backslash"
+    return ""
