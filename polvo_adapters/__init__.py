@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         auth,
         errors,
         headers,
+        secrets,
         stores,
         transports,
     )
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
         BulkheadAdapter,
         FallbackAdapter,
         HedgeAdapter,
+        IdempotencyAdapter,
         PolicyAdapter,
         RateLimitAdapter,
         RegionsAdapter,
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
         install,
         uninstall,
     )
+    from polvo_adapters.correlation import correlated
     from polvo_adapters.errors import (
         AuthenticationError,
         AuthorizationError,
@@ -48,7 +51,10 @@ if TYPE_CHECKING:
         ConfigurationError,
         ConflictError,
         DeadlineExceeded,
+        IdempotencyConflictError,
         IdempotencyError,
+        IdempotencyKeyError,
+        InDoubtError,
         InvalidRequestError,
         NotFoundError,
         PolvoError,
@@ -73,10 +79,13 @@ if TYPE_CHECKING:
         deadline,
         fallback,
         hedge,
+        idempotency,
         ratelimit,
         regions,
+        request_ids,
         retry,
     )
+    from polvo_adapters.secrets import Secret
     from polvo_adapters.session import Session
     from polvo_adapters.tenancy import Tenancy, current_tenant, tenant
     from polvo_adapters.verbs import (
@@ -101,7 +110,11 @@ __all__ = [
     "DeadlineExceeded",
     "FallbackAdapter",
     "HedgeAdapter",
+    "IdempotencyAdapter",
+    "IdempotencyConflictError",
     "IdempotencyError",
+    "IdempotencyKeyError",
+    "InDoubtError",
     "InvalidRequestError",
     "NotFoundError",
     "PolicyAdapter",
@@ -117,6 +130,7 @@ __all__ = [
     "ResponseError",
     "RetriesExhaustedError",
     "RetryAdapter",
+    "Secret",
     "SecretError",
     "ServerError",
     "ServerTimeoutError",
@@ -131,6 +145,7 @@ __all__ = [
     "auth",
     "breaker",
     "bulkhead",
+    "correlated",
     "current_tenant",
     "deadline",
     "delete",
@@ -140,6 +155,7 @@ __all__ = [
     "head",
     "headers",
     "hedge",
+    "idempotency",
     "install",
     "options",
     "patch",
@@ -148,7 +164,9 @@ __all__ = [
     "ratelimit",
     "regions",
     "request",
+    "request_ids",
     "retry",
+    "secrets",
     "stores",
     "tenant",
     "transports",
@@ -157,9 +175,20 @@ __all__ = [
 
 _VERBS = ("delete", "get", "head", "options", "patch", "post", "put", "request")
 _MODULES = {
-    **dict.fromkeys(("adapters", "auth", "errors", "headers", "stores", "transports"), "polvo_adapters"),
+    **dict.fromkeys(("adapters", "auth", "errors", "headers", "secrets", "stores", "transports"), "polvo_adapters"),
     **dict.fromkeys(
-        ("breaker", "bulkhead", "deadline", "fallback", "hedge", "ratelimit", "regions", "retry"),
+        (
+            "breaker",
+            "bulkhead",
+            "deadline",
+            "fallback",
+            "hedge",
+            "idempotency",
+            "ratelimit",
+            "regions",
+            "request_ids",
+            "retry",
+        ),
         "polvo_adapters.policies",
     ),
 }
@@ -168,7 +197,9 @@ _HOMES = {
     **dict.fromkeys(
         (*(name for name in __all__ if name.endswith("Adapter")), "install", "uninstall"), "polvo_adapters.adapters"
     ),
+    "Secret": "polvo_adapters.secrets",
     "Session": "polvo_adapters.session",
+    "correlated": "polvo_adapters.correlation",
     **dict.fromkeys(("Tenancy", "current_tenant", "tenant"), "polvo_adapters.tenancy"),
 }
 

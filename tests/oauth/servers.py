@@ -6,12 +6,9 @@ certificate) is refused as in production. Besides the protocol it has a few cont
 
 from __future__ import annotations
 
-import fcntl
 import functools
-import hashlib
 import json
 import os
-import shutil
 import subprocess
 import tempfile
 from html.parser import HTMLParser
@@ -19,20 +16,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 
-import pytest
 import requests
 import trustme
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
+from tests.node import install_packages
+
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 HERE = Path(__file__).parent / "oidc_provider"
-NODE_MODULES = HERE / "node_modules"
-PATIENCE = 180.0
-"""Seconds that an installation may take."""
 REDIRECT_URI = "http://127.0.0.1:9/cb"
 """Registered for every client of the authorization code flow; nobody listens there."""
 
@@ -79,7 +74,7 @@ class OIDCProvider:
         }
 
     def __enter__(self) -> Self:
-        install_node_modules()
+        install_packages(HERE)
         self._folder = tempfile.TemporaryDirectory(prefix="oidc-")
         if self.tls:
             self._make_certificates(Path(self._folder.name))
@@ -274,25 +269,3 @@ def make_keys() -> tuple[str, str, dict[str, Any]]:
     ]
     form = (Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     return rsa_key.private_bytes(*form).decode(), ec_key.private_bytes(*form).decode(), {"keys": public}
-
-
-def install_node_modules() -> None:
-    """Install what package-lock.json says, once, also where several processes run the tests."""
-    wanted = hashlib.sha256((HERE / "package-lock.json").read_bytes()).hexdigest()
-    stamp = NODE_MODULES / ".installed"
-    if missing := [program for program in ("node", "npm") if shutil.which(program) is None]:
-        unavailable(f"{' and '.join(missing)} not found")
-    with (HERE / "package.json").open("rb") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if stamp.is_file() and stamp.read_text(encoding="ascii") == wanted:
-            return
-        command = ["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts"]
-        done = subprocess.run(command, cwd=HERE, capture_output=True, text=True, timeout=PATIENCE, check=False)
-        if done.returncode != 0:
-            unavailable(f"npm ci failed: {done.stderr.strip()[-500:]}")
-        stamp.write_text(wanted, encoding="ascii")
-
-
-def unavailable(reason: str) -> None:
-    """Skip, but not in the build, which is to notice."""
-    (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)

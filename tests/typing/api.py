@@ -13,6 +13,7 @@ import polvo_adapters as polvo
 import polvo_adapters.requests as dropin
 from polvo_adapters.events import Change, Report
 from polvo_adapters.flow import Call, Flow, Outcome, Proceed, compose
+from polvo_adapters.services import double_o
 from polvo_adapters.simulate import Reply, Script, Simulation, VirtualClock
 from polvo_adapters.testing import FailureServer
 from polvo_adapters.transports import AsyncPolicyTransport, PolicyTransport
@@ -71,6 +72,12 @@ def mounting(session: requests.Session) -> None:
     session.mount("https://", polvo.HedgeAdapter(polvo.hedge.Hedge(percentile=0.9)))
     session.mount("https://", polvo.RegionsAdapter(["https://eu.example.com", "https://us.example.com"]))
     session.mount("https://", polvo.FallbackAdapter("stale"))
+    session.mount("https://", polvo.IdempotencyAdapter("hash", record=True))
+    session.mount("https://", polvo.IdempotencyAdapter(polvo.idempotency.IdempotencyKeys(lambda request: request.url)))
+    session.mount("https://", polvo.ResilientAdapter(idempotency={"style": "structured"}, request_id=True))
+    assert_type(polvo.IdempotencyAdapter().operation("https://api.example.com/", "order-1").state, str)
+    with polvo.correlated("job-7") as job:
+        assert_type(job, str)
     session.mount("https://", polvo.FallbackAdapter(polvo.fallback.Fallback(polvo.fallback.Fixed(json=[]))))
     session.mount("https://", polvo.ResilientAdapter(circuit_breaker=True, bulkhead=20, hedge=True, fallback="stale"))
     adapter = polvo.ResilientAdapter(circuit_breaker={"failure_threshold": 5, "recovery_timeout": 60})
@@ -148,6 +155,39 @@ def credentials() -> None:
     assert_type(polvo.auth.session_token("token"), polvo.auth.SessionToken)
 
 
+def secrets() -> None:
+    secret = polvo.Secret("vault://secret/data/app#password", ttl=60, stale_if_error=600)
+    assert_type(secret.get(), str)
+    assert_type(secret(), str)
+    assert_type(secret.overdue, bool)
+    vault = polvo.secrets.Vault("https://vault.example.com", role_id="app", secret_id=secret)
+    polvo.Secret(polvo.secrets.first_of(vault, "env://PASSWORD", lambda: "last"), "secret/data/app", field="password")
+    assert_type(polvo.secrets.fetch_all({"a": secret, "b": "env://B"}), dict[str, str])
+    assert_type(polvo.auth.bearer(secret), polvo.auth.SecretAuth)
+    assert_type(polvo.auth.api_key(secret, query="key"), polvo.auth.SecretAuth)
+    assert_type(polvo.auth.session_token(secret), polvo.auth.SecretAuth)
+    assert_type(polvo.auth.secret("env://KEY", header="X-Key"), polvo.auth.SecretAuth)
+    polvo.auth.basic("ada", secret)
+    polvo.auth.OAuth2(token_url="https://login.example.com/token", client_id="app", client_secret=secret)
+
+
+def services() -> None:
+    with double_o.Client("http://localhost:3001", timeout=60, retries=3, backoff_factor=0.5, bulkhead=5) as client:
+        assert_type(client, double_o.Client)
+        assert_type(client.get_env("token", cache_ttl=300), dict[str, Any])
+        assert_type(client.load_env("token"), dict[str, str])
+        assert_type(client.export_env("token", ".env", overwrite=False), dict[str, str])
+        assert_type(client.health(), bool)
+        client.proxy("v1/models", "token", "GET", headers={"X-Trace": "1"}, params={"limit": 5})
+    try:
+        double_o.get_secret("token", base_url="http://localhost:3001", cache_ttl=300)
+        double_o.chat("token", [{"role": "user", "content": "Hello!"}], temperature=0.1)
+    except double_o.SecretError as error:
+        assert_type(error.status_code, int | None)
+        assert_type(error.retry_after, float | None)
+    double_o.invalidate_cache()
+
+
 def errors() -> None:
     try:
         polvo.get("https://api.example.com/")
@@ -159,6 +199,8 @@ def errors() -> None:
     except polvo.TokenRefreshError as error:
         assert_type(error.reason, str | None)
         assert_type(error.final, bool)
+    except polvo.SecretError as error:
+        assert_type((error.provider, error.name, error.final), tuple[str, str, bool])
     except polvo.PolvoError as error:
         assert_type(error.attempts, int)
 

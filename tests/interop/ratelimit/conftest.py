@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -17,16 +14,15 @@ from pathlib import Path
 import pytest
 import requests
 
+from tests.node import install_packages, unavailable
+
 HERE = Path(__file__).parent
-NODE_MODULES = HERE / "node_modules"
-PATIENCE = 180.0
-"""Seconds that an installation may take."""
 
 
 @pytest.fixture(scope="session")
 def express():
     """Return the URL of express-rate-limit, with a path for each way to announce a quota."""
-    install_node_modules()
+    install_packages(HERE)
     with started(["node", str(HERE / "express_server.mjs")]) as url:
         yield url
 
@@ -88,25 +84,3 @@ def stop(process):
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait(10)
-
-
-def install_node_modules():
-    """Install what package-lock.json says, once, also where several processes run the tests."""
-    wanted = hashlib.sha256((HERE / "package-lock.json").read_bytes()).hexdigest()
-    stamp = NODE_MODULES / ".installed"
-    if missing := [program for program in ("node", "npm") if shutil.which(program) is None]:
-        unavailable(f"{' and '.join(missing)} not found")
-    with (HERE / "package.json").open("rb") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if stamp.is_file() and stamp.read_text(encoding="ascii") == wanted:
-            return
-        command = ["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts"]
-        done = subprocess.run(command, cwd=HERE, capture_output=True, text=True, timeout=PATIENCE, check=False)
-        if done.returncode != 0:
-            unavailable(f"npm ci failed: {done.stderr.strip()[-500:]}")
-        stamp.write_text(wanted, encoding="ascii")
-
-
-def unavailable(reason):
-    """Skip, but not in the build, which is to notice."""
-    (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
