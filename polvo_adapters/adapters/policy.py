@@ -145,9 +145,8 @@ class PolicyAdapter(HTTPAdapter):
             requests.RequestException: What came from below, with a note and a `polvo` of its own; or a
                 PolvoError that a policy put in its place.
         """
-        clock, below, keys = self.clock, self._below, self._keys
-        tenant = current_tenant()
-        key, content = idempotency_key.named(keys, request, tenant)
+        below, keys = self._below, self._keys
+        named = idempotency_key.named(keys, request, current_tenant())
         request_id = "" if self._ids is None else idempotency_key.identified(self._ids, request)
         keywords = {
             "stream": stream,
@@ -157,28 +156,11 @@ class PolicyAdapter(HTTPAdapter):
             "proxies": proxies,
         }
         # super().send is looked up at every call: mock libraries patch it.
-        exchange = Exchange(super().send if below is None else below.send, request, keywords, clock)
-        started = call_started.get()
-        at, deadline = (clock.now(), None) if started is None else started[1:3]
-        credential = credentials.digest(request.headers.items()) if self._counts else ""
-        identity = credentials.identity(request.headers.items(), cert) if self._keeps else ""
-        call = Call(
-            request.method or "",
-            request.url or "",
-            exchange.body,
-            at,
-            deadline,
-            key != "" and keys.supported,  # type: ignore[union-attr]  # without keys there is no key
-            credential,
-            identity,
-            tenant=tenant,
-            key=key,
-            content=content,
-        )
+        exchange = Exchange(super().send if below is None else below.send, request, keywords, self.clock)
         entries: list[Entry] = []
-        began = clock.now()
-        outcome = drive(self._flow(call), exchange, self.store, clock, entries)
-        report = Report(call.method, call.host, entries, outcome.note, outcome.quotas, clock.now() - began)
+        call, began = self._call(request, exchange, cert, named), self.clock.now()
+        outcome = drive(self._flow(call), exchange, self.store, self.clock, entries)
+        report = Report(call.method, call.host, entries, outcome.note, outcome.quotas, self.clock.now() - began)
         report.request_id = request_id
         if outcome.error is not None:
             exchange.close()
@@ -189,12 +171,32 @@ class PolicyAdapter(HTTPAdapter):
         if not exchange.holds(outcome):
             exchange.close()  # a later attempt has come to less than the one whose answer this is
         if keys is not None or request_id:
-            report.replayed = key != "" and keys.replayed(outcome.headers)  # type: ignore[union-attr]  # as above
+            report.replayed = named.key != "" and keys.replayed(outcome.headers)  # type: ignore[union-attr]  # as below
             idempotency_key.answered(request, outcome.status)
         response: requests.Response = exchange.made(outcome) if outcome.response is None else outcome.response
         response.polvo = report  # type: ignore[attr-defined]
         response.connection = self  # a replay after 401 must pass the policies as well
         return response
+
+    def _call(
+        self, request: requests.PreparedRequest, exchange: Exchange, cert: Any, named: idempotency_key.Named
+    ) -> Call:
+        """Return the call that a request is, as the policies see it."""
+        started, (key, content) = call_started.get(), named
+        at, deadline = (self.clock.now(), None) if started is None else started[1:3]
+        return Call(
+            request.method or "",
+            request.url or "",
+            exchange.body,
+            at,
+            deadline,
+            key != "" and self._keys.supported,  # type: ignore[union-attr]  # without keys there is no key
+            credentials.digest(request.headers.items()) if self._counts else "",
+            credentials.identity(request.headers.items(), cert) if self._keeps else "",
+            tenant=current_tenant(),
+            key=key,
+            content=content,
+        )
 
     def circuit(self, url: str) -> Circuit:
         """Return the circuit that a URL belongs to, to look at it or to take it in hand.
