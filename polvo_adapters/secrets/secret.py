@@ -39,6 +39,7 @@ from polvo_adapters.tenancy import Block
 
 _log = logging.getLogger("polvo_adapters")
 _SHORTEST = 1.0
+_EARLIER = 4  # values that are kept beside the last
 
 
 @dataclass(frozen=True, repr=False)
@@ -230,7 +231,8 @@ class Secret(Keeper[Value]):
         over = now - known.age + usable_for(lifetime)
         held = Value(text.value, known, now, now + known.fresh, over)
         self._held[who] = held
-        for number in [number for number in self._texts.copy() if int(number) < int(known.token)]:
+        # Another thread may be about to hold one of those just before.
+        for number in [number for number in self._texts.copy() if int(number) < int(known.token) - _EARLIER]:
             self._texts.pop(number, None)
         return held
 
