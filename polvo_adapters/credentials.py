@@ -3,6 +3,9 @@
 A digest of 64 bits names a credential in keys of state, which may be printed or stored. A signature differs from
 request to request; of signed requests, the name of the key counts. A token that is renewed differs from hour to hour;
 the auth objects of this package say whose it is.
+
+A credential in the query is part of the URL. Who puts one there notes the name of the parameter on the request, so that
+what is told apart by URL is still the same when the credential has changed.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ import re
 from collections.abc import Iterable
 from functools import lru_cache
 from hashlib import blake2b
+from typing import Any
 
 _HEADERS = frozenset(
     {
@@ -36,6 +40,8 @@ _PASSING = frozenset(
         "x-request-id",
     }
 )
+_IN_QUERY = "_polvo_credentials_in_query"
+_NONE: frozenset[str] = frozenset()
 _SIGNED = ("oauth ", "aws4-", "digest ", "hawk ", "signature ")
 _WHO = re.compile(r'\b(credential|oauth_token|oauth_consumer_key|username|id|keyid)="?([^",/\s]{1,256})', re.IGNORECASE)
 
@@ -69,6 +75,22 @@ def identity(headers: Iterable[tuple[str, str | bytes]], certificate: object = N
     found = sorted((name.lower(), _text(_lasting(value))) for name, value in headers if name.lower() not in _PASSING)
     # As literals, because with any separator two headers could be made to look like one.
     return blake2b(ascii((found, certificate)).encode(), digest_size=16).hexdigest()
+
+
+def note_in_query(request: Any, name: str) -> None:
+    """Note that a query parameter of a prepared request holds a credential.
+
+    Args:
+        request: The request.
+        name: Name of the parameter, not encoded.
+    """
+    vars(request)[_IN_QUERY] = in_query(request) | {name}
+
+
+def in_query(request: Any) -> frozenset[str]:
+    """Return the names of the query parameters of a request that hold credentials, as far as they were noted."""
+    noted: frozenset[str] = getattr(request, _IN_QUERY, _NONE)
+    return noted
 
 
 def _lasting(value: str | bytes) -> str | bytes:

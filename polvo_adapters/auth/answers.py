@@ -27,6 +27,7 @@ from __future__ import annotations
 import html
 import json
 import re
+from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -286,12 +287,20 @@ def _reveals(text: str, secrets: tuple[str, ...]) -> bool:
         text = html.unescape(unquote_plus(text))
         forms.add(text.casefold())
     for secret in filter(None, secrets):
-        for each in {secret.casefold(), quote_plus(secret).casefold()}:
+        for each in _disguised(secret):
             if any(each in form for form in forms):
                 return True
             if any(form[at : at + _RUN] in each for form in forms for at in range(len(form) - _RUN + 1)):
                 return True
     return False
+
+
+def _disguised(secret: str) -> set[str]:
+    """Return a secret as it may be shown: plain, or encoded in some way."""
+    data = secret.encode("utf-8", "surrogatepass")
+    encoded = (b64encode(data), urlsafe_b64encode(data))
+    texts = [secret, quote_plus(secret, errors="replace"), data.hex(), *(each.decode().rstrip("=") for each in encoded)]
+    return {text.casefold() for text in texts}
 
 
 def _fields(answer: Answer) -> dict[str, Any] | None:

@@ -54,6 +54,9 @@ class Credential(str):
         made.owner = owner
         return made
 
+    def __repr__(self) -> str:
+        return "'(a credential)'"  # for headers that are printed, and for tracebacks that show locals
+
     def __copy__(self) -> Credential:
         return self
 
@@ -124,12 +127,12 @@ class HeaderAuth(AuthBase):
     """
 
     def __init__(self, header: str, value: str) -> None:
+        self._header = header
         if not value.isascii() or not value.isprintable() or value != value.strip():
             raise ConfigurationError(
                 f"{type(self).__name__}: the credential cannot be sent in a header; look for a line break, a space at "
                 "its end, or a character that is not ASCII"
             )
-        self._header = header
         self._value: Credential | None = Credential.of("", value)
 
     def __call__(self, request: PreparedRequest) -> PreparedRequest:

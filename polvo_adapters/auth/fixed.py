@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, overload
 
 from polvo_adapters.auth.credential import HeaderAuth
+from polvo_adapters.credentials import note_in_query
 from polvo_adapters.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -48,8 +49,8 @@ class APIKey(HeaderAuth):
         key: The key.
         header: Name of the header.
         prefix: What stands before the key, such as "Api-Key" for `Authorization: Api-Key <key>`.
-        query: Name of a query parameter to send it in instead. URLs are written to logs on their way: where the API
-            takes a header, use that.
+        query: Name of a query parameter to send it in instead. It shows wherever the URL does, such as in exceptions
+            and logs: where the API takes a header, use that.
     """
 
     def __init__(self, key: str, header: str = "X-API-Key", prefix: str = "", query: str | None = None) -> None:
@@ -62,9 +63,12 @@ class APIKey(HeaderAuth):
         if self._query is None:
             return super().__call__(request)
         request.prepare_url(request.url or "", {self._query: self._known()})
+        note_in_query(request, self._query)
         return request
 
     def __repr__(self) -> str:
+        if "_query" not in vars(self):
+            return "<APIKey, half made>"  # in a traceback that shows locals
         return f"<APIKey {self._header if self._query is None else f'query {self._query}'}>"
 
 

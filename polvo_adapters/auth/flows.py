@@ -21,7 +21,7 @@ from typing import Any, Literal, TypeAlias, Union, cast, get_args
 from urllib.parse import quote
 
 from polvo_adapters.auth import grants
-from polvo_adapters.errors import ConfigurationError
+from polvo_adapters.errors import ConfigurationError, TokenRefreshError
 
 FlowName: TypeAlias = Literal[
     "client_credentials",
@@ -44,6 +44,8 @@ _NEEDED: dict[str, tuple[str, ...]] = {
     "authorization_code": (),
     "device_code": (),
 }
+_WHO = {"refresh_token": ("refresh_token",), "token_exchange": ("subject_token",), "jwt_bearer": ("assertion",)}
+_MOST = 1000  # tenants
 _UNATTENDED = frozenset({"client_credentials", "password", "jwt_bearer", "token_exchange"})
 
 
@@ -67,6 +69,8 @@ class Asking:
         secrets: Mapping[str, Secret],
         exchange: Mapping[str, Any],
         signing: Mapping[str, Any],
+        parameters: Mapping[str, Any],
+        dpop: bool,
     ) -> None:
         if flow not in _NEEDED:
             raise ConfigurationError(f"OAuth2(flow={flow!r}): expected one of {', '.join(get_args(FlowName))}")
@@ -78,7 +82,11 @@ class Asking:
         self._exchange = dict(exchange)
         self._signing = dict(signing)
         self._lost: tuple[str, ...] = ()
-        self._who = self._digest()
+        # An assertion is another one each time; `subject` tells whose it is.
+        functions = (name for name in _WHO.get(flow, ()) if callable(self._secrets[name]))
+        self._functions = tuple(name for name in functions if name != "assertion")
+        self._who = self._fixed(parameters, dpop=dpop)
+        self._whom: dict[str, str] = {}
 
     @property
     def unattended(self) -> bool:
@@ -92,6 +100,11 @@ class Asking:
             given["assertion"] = "is made"
         return [name for name in _NEEDED[self.flow] if not given[name]]
 
+    @property
+    def nameless(self) -> bool:
+        """Whether nothing tells its owner from others: a function makes the assertions."""
+        return self.flow == "jwt_bearer" and callable(self._secrets["assertion"]) and not self._subject
+
     def secret(self, name: str) -> str | None:
         """Return a secret, fetched if it was given as a function."""
         if name in self._lost:
@@ -99,25 +112,48 @@ class Asking:
         value = self._secrets[name]
         return value() if callable(value) else value
 
-    def owner(self) -> str:
-        """Return what tells the owner of a token from others, without a secret in it."""
+    def owner(self, tenant: str) -> str:
+        """Return what tells the owner of a token from others, without a secret in it.
+
+        Args:
+            tenant: The tenant, who may get other values from functions.
+
+        Raises:
+            TokenRefreshError: A function that returns a secret has failed.
+        """
         asked = (self.flow, self._client_id, grants.client_credentials(self._scope)["scope"])
-        return " ".join([*(_part(part) for part in (*asked, self._audience, self._resource)), self._who or "-"])
+        who = self._who if not self._functions else self._whose(tenant)
+        return " ".join([*(part_of_key(part) for part in (*asked, self._audience, self._resource)), who or "-"])
 
-    def _digest(self) -> str:
-        """Return a digest of the user or token that is asked with, where there is one."""
-        who = {
-            "password": self._username,
-            "refresh_token": self._lasting("refresh_token"),
-            "token_exchange": self._lasting("subject_token"),
-            "jwt_bearer": self._subject,
-        }.get(self.flow)
-        return sha256(who.encode()).hexdigest()[:16] if who else ""
+    def _whose(self, tenant: str) -> str:
+        """Return a digest of what functions return as well, the first time that they are asked."""
+        who = self._whom.get(tenant)
+        if who is None:
+            try:
+                values = [self.secret(name) for name in self._functions]
+            except Exception as error:
+                raise TokenRefreshError(
+                    f"OAuth2: {' or '.join(self._functions)} could not be fetched; see the exception before this one",
+                    reason=type(error).__name__,
+                ) from error
+            while len(self._whom) >= _MOST:
+                self._whom.pop(next(iter(self._whom)), None)
+            who = self._whom[tenant] = _digest([self._who, *values])
+        return who
 
-    def _lasting(self, name: str) -> str | None:
-        """Return a secret that tells one owner from another; what a function returns may change at any time."""
-        value = self._secrets[name]
-        return None if callable(value) else value
+    def _fixed(self, parameters: Mapping[str, Any], *, dpop: bool) -> str:
+        """Return a digest of the user or token that is asked with, and of all else that makes tokens differ."""
+        given = [self._secrets[name] for name in _WHO.get(self.flow, ()) if not callable(self._secrets[name])]
+        return _digest(
+            [
+                self._username if self.flow == "password" else None,
+                self._subject if self.flow == "jwt_bearer" else None,
+                *given,
+                sorted(self._exchange.items()) or None,
+                sorted(parameters.items()) or None,
+                dpop or None,
+            ]
+        )
 
     def grant(self) -> grants.Fields | None:
         """Return the fields of the grant itself, or None where it needs a user."""
@@ -146,18 +182,22 @@ class Asking:
         )
 
     def _token_exchange(self) -> grants.Fields:
+        for name in self._lost:
+            raise left_behind(name)
         keywords = {"audience": self._audience, "resource": self._resource, "scope": self._scope, **self._exchange}
         return grants.token_exchange(cast("str", self.secret("subject_token")), **keywords)
 
     def __getstate__(self) -> dict[str, Any]:
         kept = {name: value if callable(value) else None for name, value in self._secrets.items()}
         key = self._signing["private_key"]
+        lost = [name for name, value in self._secrets.items() if value is not None and kept[name] is None]
         return {
             **vars(self),
             "_secrets": kept,
-            "_exchange": {},
+            "_exchange": {name: value for name, value in self._exchange.items() if not name.endswith("_token")},
             "_signing": {**self._signing, "private_key": key if callable(key) else None},
-            "_lost": tuple(name for name, value in self._secrets.items() if value is not None and kept[name] is None),
+            "_lost": (*lost, *(name for name in self._exchange if name.endswith("_token"))),
+            "_whom": {},
         }
 
 
@@ -169,10 +209,15 @@ def left_behind(name: str) -> ConfigurationError:
     )
 
 
-def _part(part: object) -> str:
+def _digest(parts: Sequence[object]) -> str:
+    """Return a digest of what tells one from another, or an empty string where nothing does."""
+    return sha256(repr(parts).encode("utf-8", "surrogatepass")).hexdigest()[:16] if any(parts) else ""
+
+
+def part_of_key(part: object) -> str:
     """Return a part of a key, so that no two lists of parts look the same."""
     if part is None:
         return "-"
     if isinstance(part, str):
         return "%2D" if part == "-" else quote(part, safe=":/@.,*{}")
-    return ",".join(_part(each) for each in cast("Sequence[str]", part))
+    return ",".join(part_of_key(each) for each in cast("Sequence[str]", part))

@@ -42,6 +42,7 @@ class HTTPXAuth(httpx.Auth):
             if not self._is_refused(response, held):
                 return
             response.read()
+            request = response.request  # a redirect may have led on
             if not self._is_challenged(response, held):
                 held, renewed = None if renewed else self._auth.after(held), True
 
@@ -56,6 +57,7 @@ class HTTPXAuth(httpx.Auth):
             if not self._is_refused(response, held):
                 return
             await response.aread()
+            request = response.request
             if not self._is_challenged(response, held):
                 held, renewed = None if renewed else await asyncio.to_thread(self._auth.after, held), True
 
@@ -65,9 +67,14 @@ class HTTPXAuth(httpx.Auth):
         return request
 
     def _is_refused(self, response: httpx.Response, held: Held) -> bool:
+        """Tell whether a request is to be sent again; where its body is gone, the next one has the token renewed."""
         sent = response.request
-        carried = sent.headers.get("Authorization") == held.header  # a redirect may have led elsewhere
-        return response.status_code == 401 and carried and isinstance(sent.stream, httpx.ByteStream)
+        if response.status_code != 401 or sent.headers.get("Authorization") != held.header:
+            return False  # a redirect may have led elsewhere
+        if isinstance(sent.stream, httpx.ByteStream):
+            return True
+        self._auth._refused(held)
+        return False
 
     def _is_challenged(self, response: httpx.Response, held: Held) -> bool:
         return self._auth.challenged(held, str(response.request.url), response.headers)

@@ -14,6 +14,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from polvo_adapters.auth.answers import Answer, document
+from polvo_adapters.auth.flows import part_of_key
 from polvo_adapters.auth.places import Places
 from polvo_adapters.auth.sending import Channel, exchange
 from polvo_adapters.auth.storage import Storage
@@ -114,7 +115,9 @@ class JWTLogin(TokenAuth):
     def _owner(self, tenant: str) -> tuple[str, str]:
         login_url = self._urls[0]
         who = sha256(_value(self._username).encode()).hexdigest()[:16]
-        return f"token jwt {login_url} {tenant or '-'} {who}", login_url.partition("://")[2].partition("/")[0]
+        return f"token jwt {login_url} {part_of_key(tenant or None)} {who}", login_url.partition("://")[2].partition(
+            "/"
+        )[0]
 
     def _storage(self, tenant: str) -> Storage:
         return self._places.storage(tenant)

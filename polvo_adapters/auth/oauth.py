@@ -20,7 +20,7 @@ from urllib.parse import quote
 from polvo_adapters.auth import grants
 from polvo_adapters.auth.answers import Answer
 from polvo_adapters.auth.answers import token as token_of
-from polvo_adapters.auth.flows import Asking, FlowName, Secret, left_behind
+from polvo_adapters.auth.flows import Asking, FlowName, Secret, left_behind, part_of_key
 from polvo_adapters.auth.places import Places
 from polvo_adapters.auth.sealing import Unsealable
 from polvo_adapters.auth.server import AuthorizationServer
@@ -182,6 +182,8 @@ class OAuth2(TokenAuth):
             },
             exchange=exchange or {},
             signing={"private_key": private_key, "key_id": key_id, "algorithm": algorithm},
+            parameters=parameters or {},
+            dpop=dpop,
         )
         self.flow = self._asking.flow
         meant_for = {"audience": audience, "resource": resource}
@@ -225,8 +227,12 @@ class OAuth2(TokenAuth):
         missing = self._asking.missing()
         if not self.client_id:
             missing.insert(0, "client_id")
+        if self._server_keywords["client_secret"] == "":
+            missing.append("client_secret (it is empty)")
         if not self._server_keywords["token_url"] and not self._server_keywords["issuer"]:
             missing.append("token_url (or issuer)")
+        if self._asking.nameless and self._places.shared:
+            missing.append("subject (whom the assertions are for; it names the token in the token_cache)")
         if missing:
             raise ConfigurationError(f"OAuth2(flow={self.flow!r}): missing {', '.join(missing)}")
         if "{tenant}" not in f"{self._server_keywords} {self.client_id}":
@@ -329,7 +335,8 @@ class OAuth2(TokenAuth):
     def _owner(self, tenant: str) -> tuple[str, str]:
         keywords = self._server_keywords
         place = keywords["issuer"] or keywords["token_url"] or "fetch"
-        key = f"token {quote(place, safe=_SAFE)} {quote(tenant, safe='') or '-'} {self._asking.owner()}"
+        owner = self._asking.owner(tenant)
+        key = f"token {quote(place, safe=_SAFE)} {part_of_key(tenant or None)} {owner}"
         return key, origin(place).partition("://")[2] or place
 
     def _storage(self, tenant: str) -> Storage:
@@ -413,7 +420,8 @@ class OAuth2(TokenAuth):
         return {**state, "_server_keywords": keywords}
 
     def __repr__(self) -> str:
-        host = self._owner("{tenant}")[1] if self._fetch is None else "fetch"
+        place = self._server_keywords["issuer"] or self._server_keywords["token_url"] or "fetch"
+        host = origin(place).partition("://")[2] or place
         return f"<OAuth2 {self.flow} at {host} for {self.client_id}>"
 
 

@@ -27,12 +27,15 @@ class Proofs:
         return _key(token.key or "").proof(method, url, nonce=self._nonces.get(url), access_token=token.access_token)
 
     def challenged(self, url: str, headers: Mapping[str, str]) -> bool:
-        """Tell whether a request is refused only because its proof lacks a nonce, and remember that nonce.
+        """Tell whether a request is refused only because of its proof, and remember the nonce that it lacks.
 
-        Source: RFC 9449 section 9.
+        A proof is made for one request. One that was sent again, or followed a redirect, may be refused for that.
+
+        Source: RFC 9449 sections 7.1 and 9.
         """
         new = self._nonces.learn(url, headers)
-        return new and "use_dpop_nonce" in headers.get("WWW-Authenticate", "")
+        why = headers.get("WWW-Authenticate", "")
+        return (new and "use_dpop_nonce" in why) or "invalid_dpop_proof" in why
 
 
 @lru_cache(maxsize=256)

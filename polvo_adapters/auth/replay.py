@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from requests.cookies import extract_cookies_to_jar
 from requests.utils import rewind_body
 
+from polvo_adapters.idempotency_key import same_call
+
 if TYPE_CHECKING:
     from requests import PreparedRequest, Response
 
@@ -40,6 +42,7 @@ def replay(
     if connection is None or not replayable(response.request):
         return None
     request = response.request.copy()
+    same_call(response.request, request)
     if isinstance(getattr(request, "_body_position", None), int):
         try:
             rewind_body(request)

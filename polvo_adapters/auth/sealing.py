@@ -58,6 +58,10 @@ class Unsealable(ValueError):
     """A text cannot be opened: another key, another record, another kind, or damaged. The message shows none of it."""
 
 
+class NoKeyFile(ConfigurationError):
+    """There is no key file, and none can be made: the disk is full, or cannot be written to."""
+
+
 class Sealer:
     """Encrypts texts, each for the record of one name.
 
@@ -197,7 +201,7 @@ def _from_file(beside: str) -> Sealer:
     except files.Busy:
         raise ConfigurationError(f"{where} could not be made: another process holds {beside}.lock") from None
     except OSError as error:
-        raise ConfigurationError(
+        raise NoKeyFile(
             f"{where} can be neither read nor made ({error.strerror}); pass encryption_key=, or set {VARIABLE}"
         ) from None
     if found is not None and found.widely:

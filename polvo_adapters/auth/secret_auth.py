@@ -19,6 +19,7 @@ from requests.auth import AuthBase
 
 from polvo_adapters.auth.answered import UNHEARD, Answered
 from polvo_adapters.auth.credential import Credential
+from polvo_adapters.credentials import note_in_query
 from polvo_adapters.errors import ConfigurationError
 from polvo_adapters.events import Change, Entry
 from polvo_adapters.policies.token import OVERDUE, Known
@@ -58,8 +59,8 @@ class SecretAuth(AuthBase):
         secret: The secret.
         header: Name of the header that it is sent in.
         prefix: What stands before it, such as "Bearer"; an empty string for nothing.
-        query: Name of a query parameter to send it in instead. URLs are written to logs on their way: where the API
-            takes a header, use that.
+        query: Name of a query parameter to send it in instead. It shows wherever the URL does, such as in exceptions
+            and logs: where the API takes a header, use that.
         username: For HTTP Basic: the name whose password it is.
 
     Raises:
@@ -136,6 +137,7 @@ class SecretAuth(AuthBase):
         others = [pair for pair in parts.query.split("&") if pair and not self._is_named(pair)]
         query = "&".join([*others, urlencode({self._query: str(held.header)})])
         request.url = urlunsplit(parts._replace(path=parts.path or "/", query=query))
+        note_in_query(request, self._query)
 
     def _is_named(self, pair: str) -> bool:
         return pair.partition("=")[0] == quote_plus(self._query or "")
@@ -170,6 +172,8 @@ class SecretAuth(AuthBase):
     # What others see --------------------------------------------------------------------------------------------------
 
     def __repr__(self) -> str:
+        if "_held" not in vars(self):
+            return f"<{type(self).__name__}, half made>"  # in a traceback that shows locals
         where = self._header if self._query is None else f"query {self._query}"
         return f"<SecretAuth {self._secret!r} in {where}>"
 

@@ -5,6 +5,7 @@
     the store raises                              memory decides until the next renewal, which tries the store again
     what it holds cannot be unsealed, once        the file is set aside, or the record cleared; tokens are begun anew
     again, in the same process                    tokens live in memory: somebody else uses another key
+    no key file can be made (full disk)           tokens live in memory
     a setting is wrong (ConfigurationError)       it is raised
 
 Each is logged and told to the listeners. What memory knows goes to the store with the first question after it is back.
@@ -17,7 +18,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from polvo_adapters.auth.sealing import Open, Sealer, Unsealable
+from polvo_adapters.auth.sealing import NoKeyFile, Open, Sealer, Unsealable
 from polvo_adapters.auth.token import Token
 from polvo_adapters.clock import Clock
 from polvo_adapters.drive.deciding import tell
@@ -74,7 +75,11 @@ class Storage:
 
     def _key(self) -> Sealer | Open:
         if self._sealer is None:
-            self._sealer = self._make_sealer()
+            try:
+                self._sealer = self._make_sealer()
+            except NoKeyFile as error:  # where no key can be kept, no token can
+                self._sealer, self.store = Open(), self.spare
+                self.tell("the store", "memory", str(error))
         return self._sealer
 
     def resort(self) -> Resort:

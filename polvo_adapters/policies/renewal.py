@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, cast
 
 from polvo_adapters.errors import SecretError, TokenRefreshError
 from polvo_adapters.flow import EXPIRED, REFUSED, Admit, Call, Decide, Effect, Event, Flow, Outcome, Send, Settle, Sleep
-from polvo_adapters.policies.token import Failed, Failing, Known, Release, Renew, Renewed, TokenLife, Want, pause
+from polvo_adapters.policies.token import Failed, Failing, Known, Release, Renew, Renewed, TokenLife, Want, pause, shown
 
 _FIRST_LOOK, _LAST_LOOK = 0.02, 0.25  # seconds between questions of those who wait
 _TIME_IS_UP = Failed("timeout", 0.0, final=False)
@@ -31,6 +31,9 @@ class Fetched(NamedTuple):
 
     token: str
     lifetime: float | None
+
+    def __repr__(self) -> str:
+        return shown(self)
 
 
 @dataclass(frozen=True)

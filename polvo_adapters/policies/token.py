@@ -51,6 +51,12 @@ _LONGEST_RETRY_AFTER = 300.0
 _ASK_AGAIN = 1.0  # seconds for which a stale token is used before asking whether somebody has renewed it
 
 
+def shown(value: Any) -> str:
+    """Return what a value looks like to people: all but the token, which a store in memory need not have sealed."""
+    fields = zip(value._fields, value, strict=True)
+    return f"{type(value).__name__}({', '.join(f'{name}={each!r}' for name, each in fields if name != 'token')})"
+
+
 class Known(NamedTuple):
     """A token that somebody has, whatever the store says.
 
@@ -67,6 +73,9 @@ class Known(NamedTuple):
     age: float
     fresh: float
     left: float
+
+    def __repr__(self) -> str:
+        return shown(self)
 
     def after(self, seconds: float) -> Known:
         """Return what it is when so many seconds have passed."""
@@ -104,6 +113,9 @@ class Renewed(NamedTuple):
     age: float = 0.0
     lease: int = 0
 
+    def __repr__(self) -> str:
+        return shown(self)
+
 
 class Failing(NamedTuple):
     """There is none.
@@ -136,6 +148,9 @@ class Clear(NamedTuple):
 
     token: str | None = None
 
+    def __repr__(self) -> str:
+        return shown(self)
+
 
 class Look(NamedTuple):
     """Somebody only looks; answered with the life."""
@@ -151,6 +166,9 @@ class Renew(NamedTuple):
 
     token: str
     lease: int
+
+    def __repr__(self) -> str:
+        return shown(self)
 
 
 class Wait(NamedTuple):
@@ -203,6 +221,9 @@ class Life(NamedTuple):
     final: bool = False
     refusals: int = 0
     under: int = 0
+
+    def __repr__(self) -> str:
+        return shown(self)
 
     def after_fork(self) -> Life:
         """Return what it is in a child: it is the parent who renews."""

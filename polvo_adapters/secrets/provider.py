@@ -8,6 +8,7 @@ SecretError:
     --------------  -----------------------------------------------------------------  -----
     "not found"     the provider answered that it has no such secret                    yes
     "no such field" the secret is there, the field is not                               yes
+    "empty"         what is there is an empty text                                      yes
     "no text"       what is there is no text, or too long for a secret                  yes
     "denied"        the provider does not accept our credentials, or not for this
     "sealed"        a vault that is sealed, or not initialized
@@ -38,7 +39,7 @@ EVERYTHING = "*"
 LARGEST = 1 << 20
 """Characters of the longest text that is taken for a secret."""
 
-_FINAL = ("not found", "no such field", "no text")
+_FINAL = ("not found", "no such field", "empty", "no text")
 _SHOWN = 20
 
 
@@ -223,8 +224,10 @@ def text(scheme: str, name: str, value: object) -> str:
     """
     if isinstance(value, (bool, int, float, dict, list)):
         value = json.dumps(value)
-    if not isinstance(value, str) or not value:
-        raise failure(scheme, name, "no text", "it is empty, or neither a text nor a number; look at what is stored")
+    if value == "":
+        raise failure(scheme, name, "empty", "there is no value under that name; look at what is stored")
+    if not isinstance(value, str):
+        raise failure(scheme, name, "no text", "it is neither a text nor a number; look at what is stored")
     if len(value) > LARGEST:
         raise failure(scheme, name, "no text", f"it is longer than {LARGEST} characters; look at what is stored")
     return value

@@ -32,7 +32,7 @@ from polvo_adapters.keeping import Asking, Keeper, overdue
 from polvo_adapters.policies.renewal import Fetched as Numbered
 from polvo_adapters.policies.renewal import Renewal
 from polvo_adapters.policies.token import Known, TokenLife, Want, usable_for
-from polvo_adapters.secrets.provider import Fetched, Provider, failure, guarded
+from polvo_adapters.secrets.provider import Fetched, Provider, failure, guarded, text
 from polvo_adapters.secrets.uri import Source, parsed
 from polvo_adapters.stores.memory import MemoryStore
 from polvo_adapters.tenancy import Block
@@ -226,10 +226,10 @@ class Secret(Keeper[Value]):
             del outcome, error  # or the error, its traceback and this frame would keep each other alive
 
     def _hold(self, who: str, known: Known) -> Value:
-        text, now = self._texts[known.token], self._clock.now()
-        lifetime = math.inf if text.lifetime is None else text.lifetime
+        fetched, now = self._texts[known.token], self._clock.now()
+        lifetime = math.inf if fetched.lifetime is None else fetched.lifetime
         over = now - known.age + usable_for(lifetime)
-        held = Value(text.value, known, now, now + known.fresh, over)
+        held = Value(fetched.value, known, now, now + known.fresh, over)
         self._held[who] = held
         # Another thread may be about to hold one of those just before.
         for number in [number for number in self._texts.copy() if int(number) < int(known.token) - _EARLIER]:
@@ -242,10 +242,11 @@ class Secret(Keeper[Value]):
         fetched: Any = guarded(lambda: provider.fetch(name, field), self._unexpected)
         if not _is_sound(fetched):
             raise failure(provider.scheme, name, "malformed", "its provider must return a Fetched with a text")
+        value = text(provider.scheme, name, fetched.value)
         limits = [limit for limit in (self._ttl, fetched.lifetime) if limit is not None]
         lifetime = max(_SHORTEST, min(limits)) if limits else None
         number = str(next(self._numbers))
-        self._texts[number] = _Text(fetched.value, lifetime)
+        self._texts[number] = _Text(value, lifetime)
         return Numbered(number, lifetime)
 
     def _unexpected(self, error: Exception) -> SecretError:
@@ -256,7 +257,7 @@ class Secret(Keeper[Value]):
     # What others see --------------------------------------------------------------------------------------------------
 
     def __repr__(self) -> str:
-        return f"<Secret {self._source}>"
+        return f"<Secret {getattr(self, '_source', 'half made')}>"  # a traceback may show it before it has one
 
     def __str__(self) -> NoReturn:
         raise TypeError(f"{self!r} is not a text, so that nobody logs it by mistake; call its get() where it is sent")

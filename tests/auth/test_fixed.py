@@ -137,3 +137,9 @@ def test_a_pickled_response_does_not_hold_it(auth: Any, protocol: int, server: F
     if "query" not in repr(auth):  # a URL is part of the answer; the documentation says so
         assert KEY.encode() not in pickled
     assert pickle.loads(pickled).content == response.content
+
+
+def test_headers_that_are_printed_do_not_show_it() -> None:
+    request = requests.Request("GET", "http://api.test/", auth=polvo.auth.bearer("s3cret")).prepare()
+    assert "s3cret" not in repr(request.headers) + repr(dict(request.headers))
+    assert f"{request.headers['Authorization']}" == "Bearer s3cret"

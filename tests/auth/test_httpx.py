@@ -247,3 +247,12 @@ def test_it_shows_no_secret(oidc: OIDCProvider) -> None:
     auth = machine(oidc).httpx()
     assert type(auth) is HTTPXAuth
     assert "secret" not in repr(auth)
+
+
+def test_a_body_that_can_be_sent_once_has_the_token_renewed_for_the_next(oidc: OIDCProvider) -> None:
+    oauth = OAuth2("client_credentials", "cc", "cc-secret", oidc.token_url)
+    with httpx.Client(auth=oauth.httpx(), trust_env=False) as client:
+        assert client.get(oidc.api_url).status_code == 200
+        oidc.revoke()
+        answers = [client.post(oidc.api_url, content=iter([b"once"])).status_code for _ in range(2)]
+    assert answers == [401, 200]

@@ -699,3 +699,69 @@ def test_every_flow_fails_in_the_same_way(hostile_here: HostileServer, flow: str
         FLOWS[flow](hostile_here.url(behaviour)).token()
     assert caught.value.reason
     assert caught.value.host == hostile_here.issuer.partition("://")[2]
+
+
+# Whose token it is.
+
+_SAME = {"client_id": "app", "token_url": "http://127.0.0.1:9/token"}
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"flow": "jwt_bearer", "assertion": "alice"}, {"flow": "jwt_bearer", "assertion": "bob"}),
+        ({"flow": "token_exchange", "subject_token": "a"}, {"flow": "token_exchange", "subject_token": "b"}),
+        (
+            {"flow": "token_exchange", "subject_token": lambda: "a"},
+            {"flow": "token_exchange", "subject_token": lambda: "b"},
+        ),
+        ({"refresh_token": "a"}, {"refresh_token": "b"}),
+        ({"refresh_token": lambda: "a"}, {"refresh_token": lambda: "b"}),
+        (
+            {"flow": "token_exchange", "subject_token": "a", "exchange": {"actor_token": "x"}},
+            {"flow": "token_exchange", "subject_token": "a", "exchange": {"actor_token": "y"}},
+        ),
+        ({"parameters": {"audience": "a"}}, {"parameters": {"audience": "b"}}),
+        ({"dpop": False}, {"dpop": True}),
+        ({"audience": "a"}, {"audience": "b"}),
+        ({"scope": "a"}, {"scope": "b"}),
+    ],
+)
+def test_what_differs_has_a_token_of_its_own(one: dict[str, Any], other: dict[str, Any]) -> None:
+    keys = [OAuth2(**{**_SAME, **settings})._owner("")[0] for settings in (one, one, other)]
+    assert keys[0] == keys[1] != keys[2]
+    assert not any("alice" in key or "bob" in key for key in keys)
+
+
+def test_a_tenant_named_like_none_has_a_token_of_its_own() -> None:
+    oauth = OAuth2(**_SAME)
+    assert oauth._owner("-") != oauth._owner("")
+    login = polvo.auth.jwt_login("http://127.0.0.1:9/login", "ada", "secret")
+    assert login._owner("-") != login._owner("")
+
+
+def test_assertions_that_a_function_makes_need_a_name_in_a_shared_cache(tmp_path: Path) -> None:
+    settings: dict[str, Any] = {
+        **_SAME,
+        "flow": "jwt_bearer",
+        "assertion": lambda: "signed",
+        "token_cache": tmp_path / "t",
+    }
+    with pytest.raises(ConfigurationError, match="missing subject"):
+        OAuth2(**settings)
+    OAuth2(**settings, subject="alice")
+
+
+def test_a_function_that_fails_is_a_token_refresh_error() -> None:
+    def fails() -> str:
+        raise KeyError("nowhere")
+
+    oauth = OAuth2(**_SAME, refresh_token=fails)
+    with pytest.raises(TokenRefreshError, match="refresh_token could not be fetched") as caught:
+        oauth.token()
+    assert caught.value.reason == "KeyError"
+
+
+def test_an_empty_secret_is_a_missing_one() -> None:
+    with pytest.raises(ConfigurationError, match="client_secret"):
+        OAuth2(**_SAME, client_secret="")

@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from polvo_adapters.auth.dpop import DPoPKey, Nonces
+from polvo_adapters.auth.proofs import Proofs
 from polvo_adapters.auth.signing import made_assertion
 from polvo_adapters.errors import ConfigurationError
 
@@ -170,3 +171,10 @@ def test_json_of_the_thumbprint_is_canonical() -> None:
     text = json.dumps({name: jwk[name] for name in ("crv", "kty", "x", "y")}, separators=(",", ":"))
     digest = hashlib.sha256(text.encode()).digest()
     assert KEY.thumbprint == base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+
+
+def test_a_refused_proof_is_no_refused_token() -> None:
+    proofs = Proofs()
+    assert proofs.challenged("http://api.test/", {"WWW-Authenticate": 'DPoP error="invalid_dpop_proof"'})
+    assert not proofs.challenged("http://api.test/", {"WWW-Authenticate": 'DPoP error="invalid_token"'})
+    assert not proofs.challenged("http://api.test/", {})

@@ -326,7 +326,7 @@ def test_a_key_file_that_cannot_be_made_is_a_clear_error(tmp_path: Path) -> None
     with pytest.raises(ConfigurationError, match=r"^encryption_key: the key file .*: its directory .* make it first"):
         key_source(None, str(tmp_path / "no" / "app" / "tokens.json"))
     with pytest.raises(ConfigurationError, match=rf"can be neither read nor made \(.*\); pass .* or set {VARIABLE}"):
-        key_source(None, str(tmp_path / ("n" * 240)))
+        key_source(None, str(tmp_path / ("n" * 252)))
 
 
 def test_a_lock_that_others_keep_is_a_clear_error(beside: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -342,3 +342,15 @@ def test_processes_with_a_file_of_another_key(oidc: OIDCProvider, path: Path) ->
         assert crowd.round(100.0) == Counter({200: 16})
     assert oidc.counts()["token"] == 2
     assert len(list(path.parent.glob("cache.corrupt-*"))) == 1
+
+
+def test_where_no_key_file_can_be_made_tokens_live_in_memory(oidc: OIDCProvider, tmp_path: Path) -> None:
+    told: list[Change] = []
+    name = "n" * 252  # which leaves no room for the ending of a key file
+    oauth = OAuth2(
+        "client_credentials", "cc", "cc-secret", oidc.token_url, token_cache=tmp_path / name, listeners=[told.append]
+    )
+    with plain_session(oauth) as session:
+        assert [session.get(oidc.api_url).status_code for _ in range(2)] == [200, 200]
+    assert (told[0].before, told[0].after) == ("the store", "memory")
+    assert list(tmp_path.iterdir()) == []

@@ -68,7 +68,7 @@ def test_values_of_every_kind(service: DoubleOServer, value: Any, field: str | N
         (Reply(200, {"error": "Auth or not found"}), "denied", False),
         (Reply(200, {"error": {"message": VALUE}}), "denied", False),
         (Reply(200, {"value": None}), "not found", True),
-        (Reply(200, {"value": ""}), "no text", True),
+        (Reply(200, {"value": ""}), "empty", True),
         (Reply(200, {}), "malformed", False),
         (Reply(200, [VALUE]), "malformed", False),
         (Reply(200, b"<html>" + VALUE.encode()), "malformed", False),

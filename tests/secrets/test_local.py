@@ -108,7 +108,7 @@ def test_a_file_that_is_none(tmp_path: Path) -> None:
     }
     assert found == {
         "nope": ("not found", True),
-        "empty": ("no text", True),
+        "empty": ("empty", True),
         "binary": ("no text", True),
         "large": ("no text", True),
         "empty/below": ("not found", True),
@@ -150,8 +150,8 @@ def test_an_env_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert found == {"A": "1", "B": "two words", "C": "${HOME_OF_TESTS}"}
     assert Secret(DotEnv(tmp_path), ".env", field="A").get() == "1"
     assert [reason(f"dotenv://{path}#{name}") for name in "DEF"] == [
-        ("no text", True),
-        ("no text", True),
+        ("empty", True),
+        ("empty", True),
         ("no such field", True),
     ]
     assert reason(f"dotenv://{path}") == ("no such field", True)

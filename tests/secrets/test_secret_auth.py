@@ -8,6 +8,7 @@ import io
 import logging
 import pickle
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -16,7 +17,7 @@ import pytest
 import requests
 
 import polvo_adapters as polvo
-from polvo_adapters.auth import basic, secret
+from polvo_adapters.auth import APIKey, SecretAuth, basic, secret
 from polvo_adapters.errors import ConfigurationError, SecretError
 from polvo_adapters.secrets import Secret, Vault
 from polvo_adapters.simulate import VirtualClock
@@ -205,6 +206,15 @@ def test_a_secret_that_no_header_can_carry(store: Rotating, value: str) -> None:
     assert repr(value) not in str(caught.value)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("value", "reason"), [("", "empty"), ("a" * ((1 << 20) + 1), "no text")])
+def test_nothing_and_too_much_are_not_sent(kind: str, store: Rotating, api: Listening, value: str, reason: str) -> None:
+    store.value = value
+    with polvo.Session() as session, pytest.raises(SecretError) as caught:
+        session.get(api.url, auth=KINDS[kind][0](Secret(store, "app")))
+    assert (caught.value.reason, caught.value.final, api.asked) == (reason, True, [])
+
+
 def test_basic_is_utf8(store: Rotating) -> None:
     store.value = "pässword\n"
     prepared = requests.Request("GET", "http://api.test", auth=basic("ädä", Secret(store, "app"))).prepare()
@@ -310,6 +320,20 @@ def test_it_is_nowhere_to_be_seen(
         if kind != "query":
             assert value.encode() not in pickle.dumps(response)
     assert copy.deepcopy(auth) is auth
+
+
+@pytest.mark.parametrize(
+    ("kind", "keywords"),
+    [(Secret, {"source": "env://A", "ttl": 0}), (SecretAuth, {"secret": FIRST}), (APIKey, {"key": ""})],
+)
+def test_what_was_half_made_can_be_shown(kind: Any, keywords: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        kind(**keywords)
+    stack = traceback.StackSummary.extract(traceback.walk_tb(caught.value.__traceback__), capture_locals=True)
+    shown = [str(frame.locals["self"]) for frame in stack if frame.locals and "self" in frame.locals]
+    assert len(shown) == 1
+    assert "half made" in shown[0]
+    assert FIRST not in shown[0]
 
 
 def test_a_pickled_session_fetches_its_own(monkeypatch: pytest.MonkeyPatch, api: Listening) -> None:
