@@ -10,6 +10,7 @@ performs nothing. It yields an *effect*, and the shell that drives it performs t
     Decide(events)          the events, put to state machines in a store    their verdicts, a tuple
     Admit(events)           as Decide; what is granted is a lease           their verdicts, a tuple
     Settle(events, broken)  the events that end the last lease              nothing
+    Inform(events)          as Decide, without failing if the store does    whether they are in the store
     Park(name, ...)         a wait until the store calls the name           the seconds waited, a float
     Race(flow)              a flow that runs others at the same time        Outcome
 
@@ -129,6 +130,7 @@ class Call(NamedTuple):
         tenant: On whose behalf it is made, or an empty string.
         key: Its idempotency key, or an empty string.
         content: A digest of method and body, where a policy keeps a record of keys.
+        secret_parameters: Names of the query parameters that hold a credential, where a policy keeps a record of keys.
     """
 
     method: str
@@ -145,6 +147,11 @@ class Call(NamedTuple):
     tenant: str = ""
     key: str = ""
     content: str = ""
+    secret_parameters: frozenset[str] = frozenset()
+
+    def __repr__(self) -> str:
+        shown = (f"{name}={value!r}" for name, value in zip(self._fields, self, strict=True) if name != "held")
+        return f"Call({', '.join(shown)})"
 
     def until(self, deadline: float) -> Call:
         """Return the call with another deadline; `_replace` takes several times as long."""
@@ -324,6 +331,15 @@ class Settle(NamedTuple):
     broken: Sequence[Event]
 
 
+class Inform(NamedTuple):
+    """Effect: put to the store what is a fact already, and must not be lost to the caller where the store fails.
+
+    Answer: whether the store could.
+    """
+
+    events: Sequence[Event]
+
+
 class Park(NamedTuple):
     """Effect: wait until the store calls the name, but not longer than `seconds`. Answer: the seconds waited."""
 
@@ -353,7 +369,7 @@ class Next(NamedTuple):
     seconds: float | None
 
 
-Effect: TypeAlias = Union[Send, Sleep, Decide, Admit, Settle, Park, Race, Start, Next]  # noqa: UP007 - evaluated at import by Python 3.10 tools
+Effect: TypeAlias = Union[Send, Sleep, Decide, Admit, Settle, Inform, Park, Race, Start, Next]  # noqa: UP007 - evaluated at import by Python 3.10 tools
 Flow: TypeAlias = Generator[Effect, Any, Outcome]
 Proceed: TypeAlias = Callable[[Call], Flow]
 

@@ -21,7 +21,8 @@ Over is a call that was answered, except by 401, 407, 408, 425, 429 or 500 and a
 where a frame is the length in bytes, as eight bytes with the most significant first, and then the bytes in UTF-8. The
 method is in upper case. The URL is its origin (scheme and host in lower case, the port unless it is the default), its
 path, or "/" where it has none, and "?" and the query where it has one; no credentials and no fragment. The boundary of
-a multipart body is left out, because it is drawn at random each time. Nothing else counts, headers least of all.
+a multipart body is left out, because it is drawn at random each time. So are query parameters in which auth objects of
+this package send a credential, because that may be rotated. Nothing else counts, headers least of all.
 """
 
 from __future__ import annotations
@@ -29,12 +30,16 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
+from polvo_adapters.credentials import in_query
 from polvo_adapters.errors import IdempotencyKeyError
 from polvo_adapters.flow import origin
+from polvo_adapters.policies.keys import without_parameters
 
 if TYPE_CHECKING:
     from polvo_adapters.policies.idempotency import IdempotencyKeys
@@ -48,6 +53,7 @@ _OPEN = frozenset({401, 407, 408, 425, 429})
 _VISIBLE = re.compile(r"[!-~]+")
 _QUOTED = re.compile(r'"((?:[^"\\]|\\["\\])*)"')
 _BOUNDARY = re.compile(r'multipart/.*?;\s*boundary="?([^";\s]+)', re.IGNORECASE)
+_FILE, _MULTIPART = "httpx._content.IteratorByteStream", "httpx._multipart.MultipartStream"  # by no public name
 _PIECE = 1 << 16
 _UUID_LENGTH = 36
 _VARIANT = dict(zip("0123456789abcdef", "89ab" * 4, strict=True))
@@ -108,9 +114,17 @@ def identified(ids: RequestIDs, request: Any) -> str:
         present = _random()
         _put(request, ids.header, present)
     correlation = current_correlation()
-    if correlation and ids.correlation_header not in request.headers:
-        request.headers[ids.correlation_header] = correlation
+    if _present(request, ids.correlation_header) is None:
+        request.headers.pop(ids.correlation_header, None)  # that of an earlier call with the same request
+        if correlation:
+            _put(request, ids.correlation_header, correlation)
     return _text(present)
+
+
+def same_call(request: Any, copied: Any) -> None:
+    """Have a copy of a request belong to the same call: what ends the one ends the other."""
+    if _MADE in request.__dict__:
+        copied.__dict__[_MADE] = request.__dict__[_MADE]
 
 
 def answered(request: Any, status: int) -> None:
@@ -146,7 +160,8 @@ def hashed(method: str, url: str, body: Callable[[], Iterator[bytes]], tenant: s
 
 def _made(keys: IdempotencyKeys, request: Any, method: str, tenant: str) -> str | None:
     if not callable(keys.strategy):
-        return hashed(method, str(request.url), lambda: _pieces(request), tenant)
+        url = without_parameters(str(request.url), in_query(request))
+        return hashed(method, url, lambda: _pieces(request), tenant)
     key = keys.strategy(request)
     if key is not None and not isinstance(key, str):
         raise _wrong(f"the strategy has returned a {type(key).__name__}; return a str, or None for no key", "key")
@@ -208,6 +223,8 @@ def _pieces(request: Any) -> Iterator[bytes]:
     if isinstance(body, (bytes, bytearray, memoryview)):
         data = bytes(body)
         yield data if boundary is None else data.replace(b"--" + boundary[1].encode("latin-1", "replace"), b"--")
+    elif _kind(body) == _MULTIPART:
+        yield from _multipart(body)
     elif boundary is not None or not hasattr(body, "read"):
         raise _unreadable()
     else:
@@ -215,13 +232,33 @@ def _pieces(request: Any) -> Iterator[bytes]:
 
 
 def _file(body: Any) -> Iterator[bytes]:
-    try:
-        if not getattr(body, "seekable", lambda: hasattr(body, "seek"))():
-            raise _unreadable()
-        position = body.tell()
+    with _rewound([body]):
         while piece := body.read(_PIECE):
             yield piece.encode("utf-8", "surrogatepass") if isinstance(piece, str) else bytes(piece)
-        body.seek(position)
+
+
+def _multipart(stream: Any) -> Iterator[bytes]:
+    """Return a multipart body of httpx, which reads its files from their start each time that it is gone through."""
+    files = [field.file for field in stream.fields if hasattr(field, "file")]
+    with _rewound([file for file in files if not isinstance(file, (str, bytes))]):
+        for piece in stream:
+            yield piece.replace(b"--" + stream.boundary, b"--")
+
+
+@contextmanager
+def _rewound(files: list[Any]) -> Iterator[None]:
+    """Have files read, and put back to where they were.
+
+    Raises:
+        IdempotencyKeyError: One of them cannot be put back, and none was read; or reading has failed.
+    """
+    try:
+        if not all(getattr(file, "seekable", partial(hasattr, file, "seek"))() for file in files):
+            raise _unreadable()
+        positions = [file.tell() for file in files]
+        yield
+        for file, position in zip(files, positions, strict=True):
+            file.seek(position)
     except (AttributeError, OSError, ValueError) as error:
         if isinstance(error, IdempotencyKeyError):
             raise
@@ -231,7 +268,14 @@ def _file(body: Any) -> Iterator[bytes]:
 def _httpx_body(request: Any) -> Any:
     from httpx import ByteStream
 
-    return request.read() if isinstance(request.stream, ByteStream) else request.stream
+    stream = request.stream
+    if isinstance(stream, ByteStream):
+        return request.read()
+    return stream._stream if _kind(stream) == _FILE else stream
+
+
+def _kind(stream: object) -> str:
+    return f"{type(stream).__module__}.{type(stream).__qualname__}"
 
 
 def _text(value: str | bytes) -> str:

@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import requests
+from requests._internal_utils import to_native_string
 from requests.auth import AuthBase
 
 from polvo_adapters import headers
@@ -289,7 +290,7 @@ class Session(requests.Session):
         keys = getattr(self.get_adapter(url), "_keys", None)
         if keys is None:
             raise ConfigurationError("idempotency_key: this session knows no keys; make it with idempotency=True")
-        if keys.header.lower() in map(str.lower, headers):
+        if keys.header.lower() in (to_native_string(name).lower() for name in headers):
             raise ConfigurationError(f"idempotency_key: {keys.header} is among the headers as well; give one of them")
         return {**headers, keys.header: written(keys, key)}
 

@@ -539,3 +539,87 @@ def test_without_ids_there_are_none(server: FailureServer) -> None:
     with session() as api:
         assert api.get(server.url + "/echo").polvo.request_id == ""
     assert keys_of(server, "x-request-id") == [None]
+
+
+# What is served in place of an answer.
+
+
+@pytest.mark.parametrize(
+    ("path", "supported", "state"),
+    [("/fault/status?code=500", True, "in doubt"), ("/fault/reset", False, "in doubt"), (None, True, "not sent")],
+    ids=["500", "lost", "never-sent"],
+)
+def test_a_fallback_is_no_answer_of_the_server(
+    server: FailureServer, path: str | None, supported: bool, state: str
+) -> None:
+    address = server.url if path is not None else "http://127.0.0.1:9"
+    keys = {"record": RECORD, "supported": supported}
+    with session(base_url=address, idempotency=keys, retry=False, fallback=lambda _: {"queued": True}) as api:
+        assert api.post(path or "/", json={}, idempotency_key="order").json() == {"queued": True}
+        assert api.operation("/", "order").state == state
+
+
+def test_a_fallback_to_another_server_is_an_answer(server: FailureServer) -> None:
+    keys = {"record": RECORD, "supported": False}
+    with session(base_url="http://127.0.0.1:9", idempotency=keys, retry=False, fallback=server.url) as api:
+        assert api.post("/echo", json={}, idempotency_key="order").status_code == 200
+        assert api.operation("/", "order").state == "done"
+
+
+# The same prepared request, sent again.
+
+
+def test_a_replay_after_401_ends_the_call_of_its_request(server: FailureServer) -> None:
+    oauth = polvo.auth.OAuth2(client_id="app", client_secret="secret", token_url=f"{server.url}/oauth/token")
+    with session(auth=oauth) as api:
+        request = api.prepare_request(requests.Request("POST", f"{server.url}/oauth/protected", data=b"x"))
+        requests.post(f"{server.url}/oauth/revoke", timeout=5)
+        first = api.send(request)
+        second = api.send(request)
+    assert [response.status_code for response in (first, *first.history, second)] == [200, 401, 200]
+    keys = [record.headers.get("idempotency-key") for record in server.requests if record.path == "/oauth/protected"]
+    assert keys[0] == keys[1] != keys[-1]
+
+
+def test_a_request_that_is_sent_again_is_part_of_what_it_is_sent_in(server: FailureServer) -> None:
+    with session(request_id=True) as api:
+        request = api.prepare_request(requests.Request("GET", f"{server.url}/echo"))
+        for name in ("one", "two"):
+            with polvo.correlated(name):
+                api.send(request)
+        api.send(request)
+    assert keys_of(server, "x-correlation-id") == ["one", "two", None]
+
+
+def test_names_of_headers_may_be_bytes(server: FailureServer) -> None:
+    with session() as api:
+        api.post(f"{server.url}/echo", headers={b"X-A": b"1"}, idempotency_key="order")
+    assert keys_of(server) == ["order"]
+
+
+# Credentials in the query.
+
+
+@pytest.mark.parametrize("strategy", ["hash", lambda _: "order"], ids=["hash", "function"])
+def test_a_rotated_credential_in_the_query_is_no_other_operation(keyed: KeyedServer, strategy: Any) -> None:
+    value = "first"
+    rotating = polvo.Secret(lambda: value)
+    with session(idempotency={"record": RECORD, "strategy": strategy}) as api:
+        api.auth = polvo.auth.api_key(rotating, query="api_key")
+        first = api.post(keyed.url + "/work?shop=1", json={"operation": "a"})
+        value = "second"
+        rotating.invalidate()
+        again = api.post(keyed.url + "/work?shop=1", json={"operation": "a"})
+        assert (first.request.url, again.request.url) == tuple(
+            f"{keyed.url}/work?shop=1&api_key={each}" for each in ("first", "second")
+        )
+        if strategy != "hash":
+            with pytest.raises(polvo.IdempotencyConflictError, match="belongs to another request"):
+                api.post(keyed.url + "/work?shop=2", json={"operation": "a"})
+    assert (again.polvo.replayed, again.polvo.attempts, keyed.done) == (True, [], {"a": 1})
+
+
+def test_a_request_with_a_record_arrives_with_the_credential_in_its_query(server: FailureServer) -> None:
+    with session(idempotency={"record": RECORD}) as api:
+        api.post(f"{server.url}/fault/status?code=503&times=1", auth=polvo.auth.api_key("s3cret", query="k"))
+    assert [record.path for record in server.requests] == ["/fault/status?code=503&times=1&k=s3cret"] * 2

@@ -18,6 +18,7 @@ import requests
 from hypothesis import given
 from hypothesis import strategies as st
 
+import polvo_adapters as polvo
 from polvo_adapters import idempotency_key
 from polvo_adapters.errors import ConfigurationError, IdempotencyKeyError
 from polvo_adapters.policies.idempotency import IdempotencyKeys
@@ -231,6 +232,24 @@ def test_urls_that_name_the_same_have_the_same_hash(url: str) -> None:
     assert key(HASH, prepared(url=url)) == key(HASH, prepared())
 
 
+@pytest.mark.parametrize("rest", ["", "?shop=1", "?shop=1&size=%26"])
+@pytest.mark.parametrize("name", ["api_key", "a b", "k&=", "ключ"])
+def test_a_credential_in_the_query_does_not_count(rest: str, name: str) -> None:
+    def hashes(value: str) -> set[str]:
+        auths = polvo.auth.api_key(value, query=name), polvo.auth.api_key(polvo.Secret(lambda: value), query=name)
+        return {key(HASH, prepared(url="https://api.example.com/orders" + rest, auth=auth)) for auth in auths}
+
+    assert hashes("first") == hashes("a second&=") == {key(HASH, prepared(url="https://api.example.com/orders" + rest))}
+
+
+def test_what_the_caller_puts_in_the_query_counts() -> None:
+    auth = polvo.auth.api_key("k", query="api_key")
+    urls = ["https://api.example.com/orders", URL, "https://api.example.com/orders?shop=2"]
+    assert len({key(HASH, prepared(url=url, auth=auth)) for url in urls}) == 3
+    one, other = (prepared(url=f"https://api.example.com/orders?api_key={each}") for each in "ab")
+    assert key(HASH, one) != key(HASH, other)
+
+
 def test_headers_do_not_count() -> None:
     assert key(HASH, prepared(headers={"Authorization": "Bearer s3cret", "Date": "now"})) == key(HASH, prepared())
 
@@ -248,6 +267,7 @@ def bodies() -> dict[str, Any]:
         "memoryview": _with_body(memoryview(b"{}")),
         "httpx": httpx.Request("POST", URL, content=b"{}"),
         "httpx stream of bytes": httpx.Request("POST", URL, stream=httpx.ByteStream(b"{}")),
+        "httpx file": httpx.Request("POST", URL, content=io.BytesIO(b"{}")),
     }
 
 
@@ -293,9 +313,13 @@ class Broken(io.BytesIO):
         _with_body(Broken(b"{}")),
         _with_body(object()),
         httpx.Request("POST", URL, content=(part for part in (b"{", b"}"))),
-        httpx.Request("POST", URL, files={"file": b"content"}),
+        httpx.Request("POST", URL, content=Pipe()),
+        httpx.Request("POST", URL, content=Broken(b"{}")),
+        httpx.Request("POST", URL, files={"one": b"{}", "other": Pipe()}),
+        httpx.Request("POST", URL, files={"one": b"{}", "other": Broken(b"{}")}),
     ],
-    ids=["generator", "pipe", "broken", "object", "httpx generator", "httpx multipart"],
+    ids=["generator", "pipe", "broken", "object"]
+    + [f"httpx {kind}" for kind in ("generator", "pipe", "broken", "multipart pipe", "multipart broken")],
 )
 @pytest.mark.parametrize("keys", [HASH, RECORDED])
 def test_bodies_that_cannot_be_read_without_consuming_them_are_refused(keys: IdempotencyKeys, request_: Any) -> None:
@@ -318,6 +342,39 @@ def test_the_boundary_of_a_multipart_body_does_not_count() -> None:
     assert key(HASH, one) == key(HASH, other)
     assert idempotency_key.named(RECORDED, one, "").content == idempotency_key.named(RECORDED, other, "").content
     assert key(HASH, one) != key(HASH, prepared(data=None, files={"file": ("a.txt", b"other")}))
+
+
+def multipart(content: Any, **keywords: Any) -> httpx.Request:
+    return httpx.Request("POST", URL, data={"order": "7"}, files={"file": ("a.txt", content)}, **keywords)
+
+
+def test_nor_does_that_of_httpx() -> None:
+    one, other = multipart(b"content"), multipart(io.BytesIO(b"content"))
+    assert one.headers["Content-Type"] != other.headers["Content-Type"]
+    assert key(HASH, one) == key(HASH, other)
+    assert idempotency_key.named(RECORDED, one, "").content == idempotency_key.named(RECORDED, other, "").content
+    assert key(HASH, one) != key(HASH, multipart(b"other"))
+    assert key(HASH, multipart(io.BytesIO(b"other"))) == key(HASH, multipart(b"other"))
+
+
+@pytest.mark.parametrize("position", [0, 3])
+def test_a_file_of_httpx_is_sent_whole_and_from_where_it_was(position: int) -> None:
+    def file() -> io.BytesIO:
+        made = io.BytesIO(b"content" * 20_000)
+        made.seek(position)
+        return made
+
+    headers = {"Content-Type": "multipart/form-data; boundary=b"}
+    makers: list[Any] = [
+        lambda content: multipart(content, headers=headers),
+        lambda content: httpx.Request("POST", URL, content=content),
+    ]
+    for make in makers:
+        content = file()
+        request = make(content)
+        key(HASH, request)
+        assert content.tell() == position
+        assert request.read() == make(file()).read()
 
 
 def test_content_covers_method_and_body() -> None:

@@ -196,6 +196,7 @@ class PolicyAdapter(HTTPAdapter):
             tenant=current_tenant(),
             key=key,
             content=content,
+            secret_parameters=credentials.in_query(request) if content else frozenset(),
         )
 
     def circuit(self, url: str) -> Circuit:

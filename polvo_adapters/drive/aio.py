@@ -9,13 +9,14 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol, cast
 
-from polvo_adapters.drive.deciding import Lease, admit, break_off, decide, forsake, settle
+from polvo_adapters.drive.deciding import Lease, admit, break_off, decide, forsake, inform, settle
 from polvo_adapters.events import Entry, Wait, attempted, cancelled
 from polvo_adapters.flow import (
     Admit,
     Decide,
     Effect,
     Flow,
+    Inform,
     Next,
     Outcome,
     Park,
@@ -145,6 +146,8 @@ async def _seldom(
         seconds = await _park(effect, store, clock)
         entries.append(Wait(seconds, effect.why))
         return seconds
+    if type(effect) is Inform:
+        return inform(store, effect, entries)
     if type(effect) is Race:
         await transport.discard()
         return await _Contest(transport, store, clock, entries).run(effect.flow)

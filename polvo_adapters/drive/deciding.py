@@ -8,11 +8,13 @@ from functools import partial
 from typing import Any, Protocol, TypeAlias
 
 from polvo_adapters.events import Change, Entry
-from polvo_adapters.flow import Changed, Event, Refused, Settle
+from polvo_adapters.flow import Changed, Event, Inform, Refused, Settle
 from polvo_adapters.stores.base import Store
 
 Lease: TypeAlias = tuple[Sequence[Event], tuple[Any, ...]]
 """What was asked, and what was granted."""
+
+_TRIES = 2  # to write what has happened; a store that is busy waits by itself
 
 _log = logging.getLogger("polvo_adapters")
 
@@ -58,6 +60,8 @@ def admit(store: Store, events: Sequence[Event], held: list[Lease], entries: lis
 
 def settle(store: Store, effect: Settle, transport: Closing, entries: list[Entry]) -> None:
     """Put what a call has come to to the store, as soon as the body of its response is closed."""
+    if not effect.events and not effect.broken:
+        return
     if not transport.closing(partial(_closed, store, effect, entries)):
         decide(store, effect.events, entries)
 
@@ -68,6 +72,18 @@ def _closed(store: Store, effect: Settle, entries: list[Entry], broken: bool, fi
         store.later(events, partial(_changed, events, entries))
     else:
         decide(store, events, entries)
+
+
+def inform(store: Store, effect: Inform, entries: list[Entry]) -> bool:
+    """Put to the store what is a fact already, and tell whether it could take it."""
+    for left in reversed(range(_TRIES)):
+        try:
+            decide(store, effect.events, entries)
+            return True
+        except Exception as error:  # noqa: BLE001, PERF203 - what came of the call is what its caller has to see
+            if not left:
+                _log.warning("what came of a call could not be written, and its caller is told so: %s", error)
+    return False
 
 
 def break_off(store: Store, held: list[Lease]) -> None:

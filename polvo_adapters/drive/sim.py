@@ -7,13 +7,14 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol
 
-from polvo_adapters.drive.deciding import Lease, admit, break_off, decide
+from polvo_adapters.drive.deciding import Lease, admit, break_off, decide, inform
 from polvo_adapters.events import Entry, Wait, attempted, cancelled
 from polvo_adapters.flow import (
     Admit,
     Decide,
     Effect,
     Flow,
+    Inform,
     Next,
     Outcome,
     Park,
@@ -83,6 +84,8 @@ class _Drive:
                     answer = decide(store, effect.events, entries)
                 elif type(effect) is Admit:
                     answer = admit(store, effect.events, self._held, entries)
+                elif type(effect) is Inform:
+                    answer = inform(store, effect, entries)
                 elif type(effect) is Settle:
                     self._held.pop()
                     decide(store, effect.events, entries)

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from typing import Any, Protocol, cast
 
 from polvo_adapters.clock import Clock
-from polvo_adapters.drive.deciding import Lease, admit, break_off, decide, settle
+from polvo_adapters.drive.deciding import Lease, admit, break_off, decide, inform, settle
 from polvo_adapters.events import Entry, Wait, attempted
-from polvo_adapters.flow import Admit, Decide, Effect, Flow, Outcome, Park, Race, Send, Settle, Sleep
+from polvo_adapters.flow import Admit, Decide, Effect, Flow, Inform, Outcome, Park, Race, Send, Settle, Sleep
 from polvo_adapters.stores.base import Store
 
 
@@ -110,6 +110,8 @@ def _seldom(effect: Effect, transport: Transport, store: Store, clock: Clock, en
         seconds = _park(effect, transport, store, clock)
         entries.append(Wait(seconds, effect.why))
         return seconds
+    if type(effect) is Inform:
+        return inform(store, effect, entries)
     if type(effect) is Race:
         from polvo_adapters.drive.threads import race
 

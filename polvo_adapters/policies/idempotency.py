@@ -46,6 +46,7 @@ from polvo_adapters.flow import (
     Effect,
     Event,
     Flow,
+    Inform,
     Outcome,
     Proceed,
     Race,
@@ -56,8 +57,9 @@ from polvo_adapters.flow import (
 from polvo_adapters.policies import keyanswers, validate
 from polvo_adapters.policies.alternatives import Headers
 from polvo_adapters.policies.keyanswers import AT_WORK, REPLAYED_HEADERS, Judge
-from polvo_adapters.policies.keys import of_tenant
+from polvo_adapters.policies.keys import of_tenant, without_parameters
 from polvo_adapters.policies.lastgood import lasting
+from polvo_adapters.policies.races import noted
 from polvo_adapters.policies.records import (
     Answer,
     Begin,
@@ -87,12 +89,19 @@ _TOKEN = frozenset("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHI
 
 
 class _Seen:
-    """What the attempts of a run have come to; `doubtful` where one may have been processed."""
+    """What the attempts of a run have come to: the last outcome, and whether one may have been processed."""
 
-    __slots__ = ("doubtful",)
+    __slots__ = ("doubtful", "last")
 
     def __init__(self) -> None:
         self.doubtful = False
+        self.last = Outcome()
+
+    def has_heard(self, outcome: Outcome) -> bool:
+        """Tell whether a server has said this, and not a policy in its place."""
+        last = self.last
+        same = outcome.response is last.response and outcome.body is last.body
+        return same and outcome.status == last.status and outcome.failure is None
 
 
 @dataclass(frozen=True)
@@ -169,7 +178,7 @@ class IdempotencyKeys:
         if self.supported and not call.idempotent:
             call = call._replace(idempotent=True)
         if isinstance(self.record, Record):
-            return self._recorded(self.record, call, proceed)
+            return self._recorded(self.record, *_without_secrets(call, proceed))
         return self._asked(call, proceed)
 
     # The server's answers.
@@ -210,9 +219,9 @@ class IdempotencyKeys:
         seen = _Seen()
         watched = partial(_watched, record, place, verdict.lease, seen, proceed)
         outcome = yield from self._asked(call, watched)
-        yield Decide((Event(record, place, self._over(record, call, url, verdict.lease, seen, outcome)),))
-        yield Settle((), ())  # of the lease, which has ended with what was just told
-        return outcome
+        written = yield Inform((Event(record, place, self._over(record, call, url, verdict.lease, seen, outcome)),))
+        yield Settle((), ())  # of the lease, which has ended with what was just told, or ends by itself
+        return outcome if written else _unwritten(call, seen, outcome)
 
     def _begun(self, record: Record, call: Call, place: str, begin: Begin) -> Generator[Effect, Any, Run | Outcome]:
         """Return the right to run, or how the call ends without."""
@@ -265,12 +274,13 @@ class IdempotencyKeys:
 
     def _over(self, record: Record, call: Call, url: str, lease: int, seen: _Seen, outcome: Outcome) -> Any:
         """Return what to tell the record of how a run has ended."""
-        if outcome.failure is None and 200 <= outcome.status < 400 and outcome.status not in _ELSEWHERE:
+        heard = seen.has_heard(outcome)
+        if heard and outcome.status in _ELSEWHERE:
+            return Moved(lease, seen.doubtful)
+        if heard and 200 <= outcome.status < 400:
             return Done(lease, call.content, url, _answer(outcome, record.max_body))
-        at_work = outcome.failure is None and outcome.status >= 400 and self._judged(outcome) == AT_WORK
-        if seen.doubtful or at_work:
-            return Doubt(lease)
-        return Moved(lease) if outcome.status in _ELSEWHERE else Unsent(lease)
+        at_work = heard and outcome.status >= 400 and self._judged(outcome) == AT_WORK
+        return Doubt(lease) if seen.doubtful or at_work else Unsent(lease)
 
 
 def _watched(record: Record, place: str, lease: int, seen: _Seen, proceed: Proceed, call: Call) -> Flow:
@@ -282,7 +292,7 @@ def _watched(record: Record, place: str, lease: int, seen: _Seen, proceed: Proce
             effect = flow.send(answer)
             if type(effect) is Send or type(effect) is Race:
                 (granted,) = yield sending
-                answer = (yield effect) if granted else _late(call)
+                answer = seen.last = (yield effect) if granted else _late(call)
                 if _race_doubtful(answer) if type(effect) is Race else _doubtful(answer):
                     seen.doubtful = True
             else:
@@ -316,6 +326,22 @@ def _doubtful(outcome: Outcome) -> bool:
     return outcome.status >= 500 or outcome.status in _UNKNOWN
 
 
+def _unwritten(call: Call, seen: _Seen, outcome: Outcome) -> Outcome:
+    """Return how a call ends whose record could not be told: with its answer, or else not without a word of that."""
+    if outcome.failure is None or not seen.doubtful or isinstance(outcome.error, IdempotencyError):
+        return noted(
+            outcome, "the store could not write down what came of it; its record is in doubt when its lease ends"
+        )
+    error = IdempotencyError(
+        f"{call.method} {call.host}: the request was sent and not answered ({outcome.failure.name}), and the store "
+        "could not write that down; its record is in doubt once the lease is over: find out whether it was done",
+        host=call.host,
+        reason="in doubt, not written",
+    )
+    error.__cause__ = outcome.error
+    return outcome._replace(error=error)
+
+
 def _late(call: Call) -> Outcome:
     error = IdempotencyError(
         f"{call.method} {call.host}: not sent, the call took longer than the lease of its record, and another one with "
@@ -339,6 +365,14 @@ def _refused(call: Call, outcome: Outcome) -> Outcome:
 
 def _barred(error: Exception) -> Outcome:
     return Outcome(error=error, failure=BARRED)
+
+
+def _without_secrets(call: Call, proceed: Proceed) -> tuple[Call, Proceed]:
+    """Return the call as the record is to know it, without credentials in its query, and what sends it with them."""
+    if not call.secret_parameters:
+        return call, proceed
+    url = without_parameters(call.url, call.secret_parameters)
+    return call._replace(url=url), lambda known: proceed(known._replace(url=call.url))
 
 
 def _digest(url: str) -> str:

@@ -69,6 +69,7 @@ class State(NamedTuple):
         lease: Number of the last lease.
         doubt: Since when it was in doubt when the run began, or None.
         answer: What the server said, where it is done.
+        moved: Whether the server wanted it elsewhere while it was in doubt.
     """
 
     phase: str = NEW
@@ -79,6 +80,11 @@ class State(NamedTuple):
     lease: int = 0
     doubt: float | None = None
     answer: Answer | None = None
+    moved: bool = False
+
+    def pinned(self, now: float) -> bool:
+        """Tell whether it may not be forgotten to make room: it is under way, or in doubt."""
+        return _aged(self, now).phase in (BEGUN, SENDING, DOUBT)
 
 
 class Begin(NamedTuple):
@@ -119,9 +125,10 @@ class Unsent(NamedTuple):
 
 
 class Moved(NamedTuple):
-    """The server wants the request elsewhere."""
+    """The server wants the request elsewhere; `doubtful` where an attempt before may have been processed."""
 
     lease: int
+    doubtful: bool = False
 
 
 class Resolve(NamedTuple):
@@ -131,7 +138,12 @@ class Resolve(NamedTuple):
 
 
 class Forget(NamedTuple):
-    """A person wants it forgotten."""
+    """A person wants it forgotten, also where it cannot be read."""
+
+    @property
+    def forgets(self) -> bool:
+        """Whether the state before need not be known."""
+        return True
 
 
 class Look(NamedTuple):
@@ -196,7 +208,7 @@ class Record:
     max_body: int = 65_536
 
     durable = True
-    """A store that cannot keep this must not decide: a request whose record is lost may be sent twice."""
+    """A store that cannot keep this, or has lost it, must not decide: a request may be sent twice."""
 
     def __post_init__(self) -> None:
         validate.number(self, "ttl", 0, above=True, infinite=True)
@@ -236,9 +248,9 @@ class Record:
         phase = state.phase
         if phase == NEW:
             return self._run(state, event, (event.url,), now)
-        if event.content != state.content or (event.url not in state.urls and phase != MOVED):
+        if event.content != state.content or not (event.url in state.urls or phase == MOVED or state.moved):
             return state, Different()
-        if phase == MOVED:
+        if phase == MOVED or (state.moved and event.ask):
             return self._run(state, event, tuple(dict.fromkeys((*state.urls, event.url))), now)
         if phase == DOUBT:
             return self._run(state, event, state.urls, now) if event.ask else (state, Doubtful(now - state.since))
@@ -272,7 +284,9 @@ class Record:
         if state.phase == NEW:
             return state
         if state.doubt is not None or (type(event) is Doubt and state.phase != BEGUN):
-            return _in_doubt(state)
+            return _in_doubt(state)._replace(moved=type(event) is Moved)
+        if type(event) is Moved and event.doubtful and state.phase != BEGUN:
+            return _in_doubt(state)._replace(moved=True)
         if type(event) is Moved:
             return state._replace(phase=MOVED, since=now, until=now + self.ttl)
         return State(lease=state.lease)

@@ -10,8 +10,10 @@ Who waits for something that others give back parks under a name, and is called 
 cannot call anybody who uses it from elsewhere lets them find out by themselves: nobody parks for longer than a second
 without asking again.
 
-A machine with a true attribute `durable` has a state that must not be lost in a crash: where a store that outlives the
-process cannot write it, `decide` raises.
+A machine with a true attribute `durable` has a state that must not be lost: where a store that outlives the process
+cannot write it, cannot read it, or has lost its file, `decide` raises, and never begins anew. An event with a true
+attribute `forgets` may do so for a state that cannot be read. A state with a method `pinned(now)` that returns True is
+not forgotten to make room: a new key finds none then, and is not kept, or refused where its machine is durable.
 """
 
 from __future__ import annotations

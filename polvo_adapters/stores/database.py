@@ -65,6 +65,8 @@ class Database:
         self._forked = forked
         self._connection: sqlite3.Connection | None = None
         self._file: tuple[int, int] | None = None
+        self._first: tuple[int, int] | None = None
+        self._replaced = False
         self._process = os.getpid()
         with _registry:
             _databases.add(self)
@@ -82,6 +84,8 @@ class Database:
             if connection.in_transaction:  # an interrupt came between two lines
                 connection.rollback()
             return connection
+        # Seen before the old file is let go of, as the new one may get its number.
+        self._replaced = self._replaced or self._first not in (None, _identity(self.path))
         self.close()
         with _opening:
             _create(self.path)
@@ -95,7 +99,13 @@ class Database:
             self._file = file
             raise
         self._connection, self._file, self._process = connection, file, os.getpid()
+        self._first = self._first or file
         return connection
+
+    @property
+    def begun_anew(self) -> bool:
+        """Whether what was once in the store is lost: the file was set aside, deleted or replaced."""
+        return self._replaced or os.path.lexists(f"{self.path}.corrupt-1")
 
     def close(self) -> None:
         """Give up the connection."""

@@ -13,10 +13,14 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
+from polvo_adapters.errors import PolvoError
 from polvo_adapters.flow import Called, Event, Machine, Refused
+
+CANDIDATES = 1000
+"""How many keys are looked at to make room for one."""
 
 _MOST_CALLED = 1024  # names; who was called and did not park has given up long ago
 
@@ -99,8 +103,7 @@ class MemoryStore:
             if 2 * (len(states) + len(moved)) < self._max_keys:
                 states.update(moved)
             else:
-                for key, state in moved.items():
-                    self._keep(key, state)
+                self._keep_all(events, moved)
             if Called not in map(type, verdicts):
                 return tuple(verdicts)
             called = self._call([name for verdict in verdicts if type(verdict) is Called for name in verdict.names])
@@ -116,7 +119,7 @@ class MemoryStore:
             before = states[key] if key in states else machine.initial  # noqa: SIM401 - which may be computed
             state, verdict = machine.transition(before, event, self._now())
             if verdict is not False and type(verdict) is not Refused:
-                self._keep(key, state)
+                self._keep(machine, key, state)
                 if type(verdict) is Called:
                     called = self._call(verdict.names)
         for wake in called or ():
@@ -136,19 +139,65 @@ class MemoryStore:
                 del self._called[next(iter(self._called))]
         return found
 
-    def _keep(self, key: str, state: Any) -> None:
+    def _keep(self, machine: Machine, key: str, state: Any) -> None:
         states = self._states
         if 2 * len(states) > self._max_keys:  # before that, the order of use matters to nobody
+            if len(states) >= self._max_keys and key not in states:
+                self._keep_all((Event(machine, key, None),), {key: state})
+                return
             states.pop(key, None)  # re-inserted last: the order of a dict is the order of use
         states[key] = state
-        if len(states) > self._max_keys:
-            del states[next(iter(states))]
+
+    def _keep_all(self, events: Sequence[Event], moved: Mapping[str, Any]) -> None:
+        """Keep states where not all may find room."""
+        states = self._states
+        over = len(states) + sum(key not in states for key in moved) - self._max_keys
+        if over > 0 and not self._forget(over, moved) and is_durable(events):
+            raise full("in memory", self._max_keys)
+        for key, state in moved.items():
+            if key in states or len(states) < self._max_keys:
+                states.pop(key, None)
+                states[key] = state
+
+    def _forget(self, number: int, used: Collection[str]) -> bool:
+        """Forget so many keys, those unused for longest first, and tell whether that could be done."""
+        states, now = self._states, self._now()
+        for _ in range(min(len(states), number + CANDIDATES)):
+            key = next(iter(states))
+            state = states.pop(key)
+            if key in used or is_pinned(state, now):
+                states[key] = state  # as the last one, so that the next search begins behind it
+                continue
+            number -= 1
+            if not number:
+                return True
+        return False
 
     def __len__(self) -> int:
         return len(self._states)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (MemoryStore, (self._max_keys, self._now))
+
+
+def is_pinned(state: Any, now: float) -> bool:
+    """Tell whether a state may not be forgotten to make room for others."""
+    pinned = getattr(state, "pinned", None)
+    return pinned is not None and pinned(now)
+
+
+def is_durable(events: Sequence[Event]) -> bool:
+    """Tell whether what a decision is about must not be lost."""
+    return any(getattr(machine, "durable", False) for machine, _, _ in events)
+
+
+def full(store: str, max_keys: int) -> PolvoError:
+    """Return the error for a store in which nothing can go."""
+    return PolvoError(
+        f"the store {store} is full (max_keys={max_keys}) of operations that are under way or in doubt, and has no "
+        "room for the record of another; resolve those in doubt, or allow more max_keys",
+        reason="store full",
+    )
 
 
 def _after_fork_in_child() -> None:

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from polvo_adapters.flow import Machine
 from polvo_adapters.stores.encoding import Undecodable, decode
+from polvo_adapters.stores.memory import CANDIDATES, is_pinned
 
 SCHEMA = """
     CREATE TABLE IF NOT EXISTS states_1 (turn INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, state TEXT NOT NULL);
@@ -60,31 +61,75 @@ def write_clock(connection: sqlite3.Connection, clock: Clock) -> None:
 
 
 def read_state(connection: sqlite3.Connection, key: bytes, machine: Machine) -> Any:
-    """Return the state of a key: the initial one where there is none, or none that could be of the machine."""
+    """Return the state of a key: the initial one where there is none, or none that could be of the machine.
+
+    Raises:
+        Undecodable: There is none that could be of the machine, and that is durable.
+    """
     initial = machine.initial
     row = connection.execute("SELECT state FROM states_1 WHERE key = ?", (key,)).fetchone()
     if row is None:
         return initial
     try:
-        state = decode(row[0])
+        return _of(initial, decode(row[0]))
     except Undecodable:
+        if getattr(machine, "durable", False):
+            raise
         return initial
+
+
+def _of(initial: Any, state: Any) -> Any:
+    """Return a state that could be of the machine that begins like this."""
     if isinstance(initial, (tuple, dict)) and type(state) is not type(initial):
-        return initial
+        raise Undecodable("a state of another kind")
     if isinstance(initial, dict) and not initial.keys() <= state.keys():
-        return initial
+        raise Undecodable("a state of another kind")
     return state
 
 
-def write_state(connection: sqlite3.Connection, key: bytes, state: str, keys: int, max_keys: int) -> int:
-    """Write a state, forget the ones unused for longest where there are too many, and return how many there are."""
+def write_state(
+    connection: sqlite3.Connection, key: bytes, state: str, keys: int, max_keys: int, now: float
+) -> tuple[int, bool]:
+    """Write a state, and forget the ones unused for longest where there are too many.
+
+    Returns:
+        How many there are, and whether there was room for this one.
+    """
     if 2 * keys > max_keys:  # before that, the order of use matters to nobody
-        keys -= connection.execute("DELETE FROM states_1 WHERE key = ?", (key,)).rowcount
+        known = connection.execute("DELETE FROM states_1 WHERE key = ?", (key,)).rowcount
+        keys -= known
+        if keys >= max_keys:
+            keys -= _forget(connection, keys + 1 - max_keys, now)
+            if keys >= max_keys and not known:
+                return keys, False
     elif connection.execute("UPDATE states_1 SET state = ? WHERE key = ?", (state, key)).rowcount:
-        return keys
+        return keys, True
     connection.execute("INSERT INTO states_1 (key, state) VALUES (?, ?)", (key, state))  # as the last row
-    keys += 1
-    if keys > max_keys:
-        over = "DELETE FROM states_1 WHERE turn IN (SELECT turn FROM states_1 ORDER BY turn LIMIT ?)"
-        keys -= connection.execute(over, (keys - max_keys,)).rowcount
-    return keys
+    return keys + 1, True
+
+
+def _forget(connection: sqlite3.Connection, number: int, now: float) -> int:
+    """Forget so many states, those unused for longest first, and return how many could go."""
+    from polvo_adapters.policies.records import State  # or a process without records could not read those of others
+
+    record = f'"records.{State.__name__}"'.encode()
+    gone: list[tuple[int]] = []
+    stay: list[tuple[int]] = []
+    for turn, state in connection.execute(
+        "SELECT turn, state FROM states_1 ORDER BY turn LIMIT ?", (number + CANDIDATES,)
+    ):
+        (stay if _stays(state, now, record) else gone).append((turn,))
+        if len(gone) == number:
+            break
+    connection.executemany("DELETE FROM states_1 WHERE turn = ?", gone)
+    # As the last ones, so that the next search begins behind them.
+    last = "UPDATE states_1 SET turn = (SELECT max(turn) FROM states_1) + 1 WHERE turn = ?"
+    connection.executemany(last, stay)
+    return len(gone)
+
+
+def _stays(text: Any, now: float, record: bytes) -> bool:
+    try:
+        return is_pinned(decode(text), now)
+    except Undecodable:
+        return record in text  # of another version, and it may be in doubt

@@ -3,26 +3,28 @@
 Theory of operation. A decision is one transaction (BEGIN IMMEDIATE in WAL mode): read the states, put the events to
 their machines, write what moved, or roll back where one refuses. A process that is killed leaves a transaction that
 is there or not, and no lock. States are written as `polvo_adapters.stores.encoding` says, never as pickles; a state
-that cannot be read counts as unknown, and is begun anew.
+that cannot be read counts as unknown, and is begun anew, unless its machine is `durable`.
 
 **The clock** is one for all who share the file: wall time, which is the same in all processes, with the largest time
 seen kept in the file. Where the wall clock is set back, time goes on from there, at the pace of the wall clock.
 
-**Keys** beyond `max_keys` go, the one unused for longest first. The order of use is that of the rows, and is only kept
-up once the store is half full.
+**Keys** beyond `max_keys` go, the one unused for longest first, but not those whose state is `pinned`. The order of use
+is that of the rows, and is only kept up once the store is half full.
 
 **What goes wrong** with the file does not go wrong with the call:
 
     what                                     what the store does
     ---------------------------------------  --------------------------------------------------------------------
-    full disk, read-only or unreadable file  decides in the memory of this process, and tries again every second;
-                                             raises PolvoError for machines that are `durable`
+    full disk, read-only or unreadable file  decides in the memory of this process, and tries again every second
     corrupt file                             sets it aside (never deletes it), and begins a new one
-    file deleted                             begins a new one
+    file deleted, or replaced                begins a new one
+    any of these, for `durable` machines     raises PolvoError
     others use it for longer than 5 s        raises PolvoError: to decide alone would grant what they have
     a database of something else             raises ConfigurationError
 
-What memory granted meanwhile is not carried over to the file. Each change is logged once.
+What memory granted meanwhile is not carried over to the file. Each change is logged once. Machines that are `durable`
+are refused for as long as a file that was set aside lies there, and where the file was deleted or replaced while it was
+in use, until a new store is made. That a file is missing when a store is made, nobody can tell from a first start.
 
 **Threads** take turns on one connection. **Forks**: the connection is closed before and opened anew on either side.
 **Parking**: callers in this process are called at once, those in others find out by asking, within a second.
@@ -38,10 +40,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from polvo_adapters.errors import ConfigurationError, PolvoError
-from polvo_adapters.flow import Event, Refused
+from polvo_adapters.flow import Event, Machine, Refused
 from polvo_adapters.stores.database import PATIENCE, Database, is_busy, is_corrupt
-from polvo_adapters.stores.encoding import encode
-from polvo_adapters.stores.memory import MemoryStore
+from polvo_adapters.stores.encoding import Undecodable, encode
+from polvo_adapters.stores.memory import MemoryStore, full, is_durable
 from polvo_adapters.stores.outside import Outside
 from polvo_adapters.stores.rows import Clock, read_clock, read_state, write_clock, write_state
 
@@ -113,16 +115,20 @@ class SQLiteStore(Outside):
             if error is None:
                 self._back()
                 return verdicts
+            if is_corrupt(error) and is_durable(events):
+                raise self._unusable(
+                    "is corrupt; put a copy back that is whole, or find out what became of the operations that were "
+                    "under way, move the file elsewhere, and start anew"
+                ) from error
             if not is_corrupt(error) or not self._set_aside():
                 break
         return self._by_memory(self._spared(error), events)
 
     def _by_memory(self, spare: MemoryStore, events: Sequence[Event]) -> tuple[Any, ...]:
-        if any(getattr(machine, "durable", False) for machine, _, _ in events):
-            raise PolvoError(
-                f"the store {self.path} cannot be written, and what must not be forgotten is not left to memory; make "
-                "room on the disk, or see to the permissions of the file",
-                reason="store unusable",
+        if is_durable(events):
+            raise self._unusable(
+                "cannot be written, and what must not be forgotten is not left to memory; make room on the disk, or "
+                "see to the permissions of the file"
             )
         return spare.decide(self._on_this_clock(events, self._time(self._seen, self._ahead)))
 
@@ -130,6 +136,12 @@ class SQLiteStore(Outside):
         """Return the verdicts, or what is wrong with the file."""
         try:
             connection = self._database.connection()
+            if is_durable(events) and self._database.begun_anew:
+                raise self._unusable(
+                    "was begun anew, as its file was corrupt, deleted or replaced, and its records are lost; find out "
+                    f"what became of the operations that were under way, move {self.path}.corrupt-* elsewhere if there "
+                    "are any, and make the store anew or restart the process"
+                )
             connection.execute("BEGIN IMMEDIATE")
             try:
                 verdicts = self._transacted(connection, events)
@@ -138,6 +150,8 @@ class SQLiteStore(Outside):
                     connection.execute("ROLLBACK")
         except ConfigurationError as error:
             raise ConfigurationError(f"SQLiteStore({self.path!r}): {error}") from None
+        except PolvoError:  # which is an OSError too
+            raise
         except (sqlite3.Error, OSError) as error:
             if is_busy(error):
                 raise self._busy() from error
@@ -154,7 +168,9 @@ class SQLiteStore(Outside):
         verdicts, moved = self._moved(connection, events, now)
         if moved is not None:
             for key, state in moved.items():
-                keys = write_state(connection, key, encode(state), keys, self._max_keys)
+                keys, kept = write_state(connection, key, encode(state), keys, self._max_keys, now)
+                if not kept and is_durable(events):
+                    raise full(self.path, self._max_keys)
             write_clock(connection, Clock(now, self._ahead, keys))
             connection.execute("COMMIT")
         return verdicts
@@ -169,11 +185,23 @@ class SQLiteStore(Outside):
             key = name.encode("utf-8", "surrogatepass")
             state = moved.get(key, _UNKNOWN)
             if state is _UNKNOWN:
-                state = read_state(connection, key, machine)
+                state = self._read(connection, key, machine, event)
             moved[key], verdict = machine.transition(state, event, now)
             verdicts.append(verdict)
         refused = any(verdict is False or type(verdict) is Refused for verdict in verdicts)
         return tuple(verdicts), None if refused else moved
+
+    def _read(self, connection: sqlite3.Connection, key: bytes, machine: Machine, event: Any) -> Any:
+        try:
+            return read_state(connection, key, machine)
+        except Undecodable:
+            if getattr(event, "forgets", False):
+                return machine.initial
+        name = key.decode("utf-8", "surrogatepass")
+        raise self._unusable(
+            f"holds something for {name!r} that cannot be read: it is damaged, or of another version; find out what "
+            "became of the operation, and have it forgotten by operation(url, key).forget()"
+        )
 
     def _on_this_clock(self, events: Sequence[Event], now: float) -> list[Event]:
         """Return events with the times that they name on the clock of this store."""
@@ -214,6 +242,9 @@ class SQLiteStore(Outside):
                 "the store %s cannot be used (%s); until it can, this process decides by itself", self.path, error
             )
         return self._spare
+
+    def _unusable(self, why: str) -> PolvoError:
+        return PolvoError(f"the store {self.path} {why}", reason="store unusable")
 
     def _busy(self) -> PolvoError:
         return PolvoError(

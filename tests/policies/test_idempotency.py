@@ -16,6 +16,7 @@ from polvo_adapters.flow import (
     Call,
     Decide,
     Failure,
+    Inform,
     Outcome,
     Race,
     Send,
@@ -84,6 +85,8 @@ class World:
             return effect.high
         if type(effect) in (Decide, Admit):
             return self.store.decide(effect.events)
+        if type(effect) is Inform:
+            return self.store.decide(effect.events) == (True,)
         assert effect == Settle((), ())
         return None
 

@@ -258,3 +258,25 @@ def test_no_order_of_crashes_does_the_work_twice(steps: list[tuple[int, str, flo
         assert crowd.done <= 1
     if crowd.done:
         assert crowd.put(Look())[0] in (SENDING, DOUBT, DONE)  # type: ignore[index]
+
+
+def test_what_is_in_doubt_may_be_asked_for_where_the_server_wants_it() -> None:
+    moved = (BEGIN, SEND, Moved(1, doubtful=True))
+    state, _ = after(*moved)
+    assert (state.phase, state.moved) == (DOUBT, True)
+    elsewhere = ASK._replace(url="elsewhere")
+    assert type(after(*moved, elsewhere)[1]) is Run
+    assert type(after(*moved, elsewhere._replace(ask=False))[1]) is Doubtful
+    assert type(after(*moved, elsewhere._replace(content="another"))[1]) is Different
+    assert type(after(BEGIN, SEND, Doubt(1), elsewhere)[1]) is Different
+
+
+def test_a_run_that_began_in_doubt_and_was_moved_goes_on_elsewhere() -> None:
+    again = (BEGIN, SEND, Doubt(1), ASK, SEND._replace(lease=2), Moved(2))
+    assert after(*again)[0].phase == DOUBT
+    assert type(after(*again, ASK._replace(url="elsewhere"))[1]) is Run
+
+
+def test_a_move_without_doubt_is_only_a_move() -> None:
+    assert after(BEGIN, SEND, Moved(1))[0].phase == MOVED
+    assert after(BEGIN, Moved(1, doubtful=True))[0].phase == MOVED
