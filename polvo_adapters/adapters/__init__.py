@@ -10,11 +10,11 @@ The last two are loaded when a name of theirs is first used (PEP 562).
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING, Any
 
 from polvo_adapters.adapters.policy import DEFAULT_TIMEOUT, CallStart, PolicyAdapter, call_started
 from polvo_adapters.adapters.resilient import ResilientAdapter
+from polvo_adapters.loading import load
 
 if TYPE_CHECKING:
     from polvo_adapters.adapters.installation import install, uninstall
@@ -48,10 +48,8 @@ __all__ = [
 ]
 
 
+_HOMES = {name: "installation" if name in ("install", "uninstall") else "single" for name in __all__}
+
+
 def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    home = "installation" if name in ("install", "uninstall") else "single"
-    value: Any = getattr(importlib.import_module(f"{__name__}.{home}"), name)
-    globals()[name] = value
-    return value
+    return load(__name__, _HOMES, name)

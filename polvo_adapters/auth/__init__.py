@@ -13,8 +13,9 @@ first used (PEP 562); no module has the name of a function, or loading the one w
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING, Any
+
+from polvo_adapters.loading import load
 
 if TYPE_CHECKING:
     from polvo_adapters.auth.authorization import AuthorizationRequest
@@ -61,11 +62,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value: Any = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
-    globals()[name] = value
-    return value
+    return load(__name__, _HOMES, name)
 
 
 def __dir__() -> list[str]:

@@ -44,6 +44,7 @@ from typing import Any, NamedTuple
 
 from polvo_adapters.auth import files
 from polvo_adapters.auth.content import Content, Corrupt, parse, render
+from polvo_adapters.drive.deciding import tell
 from polvo_adapters.errors import ConfigurationError, PolvoError
 from polvo_adapters.events import Change
 from polvo_adapters.flow import Event, Refused
@@ -312,14 +313,7 @@ class TokenCache(Outside):
     def _tell(self, news: _News) -> None:
         _log.log(news.level, "%s", news.text)
         if news.change is not None:
-            for listener in list(self.listeners):
-                self._call(listener, news.change)
-
-    def _call(self, listener: Callable[[Change], object], change: Change) -> None:
-        try:
-            listener(change)
-        except Exception:  # noqa: BLE001 - who listens must not be able to fail the call
-            _log.exception("a listener of the token cache %s failed", self.path)
+            tell(list(self.listeners), news.change)
 
     def _busy(self) -> PolvoError:
         return PolvoError(

@@ -282,10 +282,8 @@ class TokenAuth(Keeper[Held], AuthBase):
         held = self._held.get(tenant)
         if held is None:
             return None
-        token, generation, age, fresh, left = held.known
-        passed = self._clock.now() - held.at
-        left = 0.0 if held.refused else left - passed
-        return Known(token, generation, age + passed, fresh - passed, left)
+        known = held.known.after(self._clock.now() - held.at)
+        return known._replace(left=0.0) if held.refused else known
 
     def _hold(self, tenant: str, token: Token, known: Known, now: float) -> Held:
         owner = blake2b(self._owner(tenant)[0].encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()

@@ -13,8 +13,9 @@ Each name is loaded when it is first used (PEP 562), and the library of a provid
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING, Any
+
+from polvo_adapters.loading import load
 
 if TYPE_CHECKING:
     from polvo_adapters.secrets.aws import ParameterStore, SecretsManager
@@ -67,11 +68,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value: Any = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
-    globals()[name] = value
-    return value
+    return load(__name__, _HOMES, name)
 
 
 def __dir__() -> list[str]:

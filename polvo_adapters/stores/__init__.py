@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from polvo_adapters.loading import load
 from polvo_adapters.stores.base import Store
 from polvo_adapters.stores.memory import MemoryStore
 
@@ -20,9 +21,4 @@ __all__ = ["MemoryStore", "SQLiteStore", "Store"]
 
 
 def __getattr__(name: str) -> Any:
-    if name != "SQLiteStore":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from polvo_adapters.stores.sqlite import SQLiteStore
-
-    globals()[name] = SQLiteStore
-    return SQLiteStore
+    return load(__name__, {"SQLiteStore": "sqlite"}, name)

@@ -20,26 +20,13 @@ from polvo_adapters.stores.memory import MemoryStore
 from tests.auth.listening import Asked, Listening, Reply
 from tests.oauth.authlib_server import AuthlibServer
 from tests.oauth.jwt_server import JWTServer
+from tests.sessions import SESSIONS
 
 BODY = b"what is sent" * 1000
 
 
 def oauth(server: Any, **keywords: Any) -> OAuth2:
     return OAuth2(client_id="cc", client_secret="cc-secret", token_url=server.token_url, **keywords)
-
-
-def mounted() -> requests.Session:
-    session = requests.Session()
-    session.mount("http://", polvo.ResilientAdapter())
-    return session
-
-
-SESSIONS: dict[str, Callable[[], requests.Session]] = {
-    "plain": requests.Session,
-    "polvo": polvo.Session,
-    "adapter": mounted,
-    "installed": lambda: polvo.install(requests.Session()),
-}
 
 
 @pytest.fixture(params=SESSIONS)

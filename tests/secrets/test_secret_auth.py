@@ -24,6 +24,7 @@ from polvo_adapters.simulate import VirtualClock
 from tests.auth.listening import Asked, Listening, Reply
 from tests.oauth.authlib_server import AuthlibServer
 from tests.secrets.servers import OpenBao
+from tests.sessions import SESSIONS
 
 FIRST, SECOND = "hunter2-the-first", "hunter3-the-second"
 
@@ -48,20 +49,6 @@ class Rotating:
 @pytest.fixture
 def store() -> Rotating:
     return Rotating()
-
-
-def mounted() -> requests.Session:
-    session = requests.Session()
-    session.mount("http://", polvo.ResilientAdapter())
-    return session
-
-
-SESSIONS: dict[str, Callable[[], requests.Session]] = {
-    "plain": requests.Session,
-    "polvo": polvo.Session,
-    "adapter": mounted,
-    "installed": lambda: polvo.install(requests.Session()),
-}
 
 
 @pytest.fixture(params=SESSIONS)
