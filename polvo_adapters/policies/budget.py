@@ -37,6 +37,7 @@ import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from polvo_adapters.core.stored_types import stored_as
 from polvo_adapters.flow import Call, Outcome
 from polvo_adapters.policies import validate
 
@@ -57,6 +58,7 @@ class Refusal(NamedTuple):
     """A retry was wanted, and refused: the budget was not left alone."""
 
 
+@stored_as("retry-budget.1")
 class State(NamedTuple):
     """What the bucket holds.
 

@@ -24,6 +24,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
+from polvo_adapters.core.stored_types import stored_as
 from polvo_adapters.errors import PoolTimeoutError
 from polvo_adapters.events import BULKHEAD
 from polvo_adapters.flow import BARRED, EXPIRED, Call, Called, Outcome, Refused
@@ -89,6 +90,7 @@ class Release(NamedTuple):
     sample: Sample | None = None
 
 
+@stored_as("bulkhead.1")
 class Slots(NamedTuple):
     """State of a bulkhead.
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Literal, NamedTuple, TypeAlias
 
+from polvo_adapters.core.stored_types import stored_as
+
 CLOSED, OPEN, HALF_OPEN = "closed", "open", "half-open"
 ISOLATED, DISABLED, OBSERVED = "isolated", "disabled", "observed"
 LOOK = ""
@@ -16,6 +18,7 @@ class Ask(NamedTuple):
     """A call wants to pass."""
 
 
+@stored_as("circuit-result.1")
 class Told(NamedTuple):
     """A call is over.
 
@@ -36,6 +39,7 @@ class Told(NamedTuple):
     retry_after: float | None = None
 
 
+@stored_as("circuit-permit.1")
 class Permit(NamedTuple):
     """What a call was let through by.
 
@@ -78,6 +82,7 @@ class Status(NamedTuple):
     why: str
 
 
+@stored_as("circuit.1")
 class State(NamedTuple):
     """State of a circuit.
 

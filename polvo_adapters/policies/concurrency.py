@@ -37,6 +37,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+from polvo_adapters.core.stored_types import stored_as
 from polvo_adapters.policies import validate
 
 _FEWEST = 20  # samples of a window; chance puts their mean off by a fifth where service times are exponential
@@ -68,6 +69,7 @@ class Sample(NamedTuple):
     dropped: bool
 
 
+@stored_as("concurrency-limit.1")
 class State(NamedTuple):
     """What is known.
 

@@ -40,6 +40,7 @@ from collections.abc import Collection, Generator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from polvo_adapters.core.stored_types import stored_as
 from polvo_adapters.flow import Call, Decide, Effect, Event, Flow, Next, Outcome, Proceed, Race, Start
 from polvo_adapters.policies import budget, latency, validate
 from polvo_adapters.policies.budget import RetryBudget, was_served
@@ -75,6 +76,7 @@ class Plan(NamedTuple):
     began: float
 
 
+@stored_as("hedge.1")
 class State(NamedTuple):
     """How many hedges have been saved up, and what is known of latencies."""
 

@@ -36,6 +36,7 @@ from hashlib import blake2b
 from typing import Any, NamedTuple
 
 from polvo_adapters import headers
+from polvo_adapters.core.stored_types import stored_as
 from polvo_adapters.flow import Call, Event, Outcome
 from polvo_adapters.policies import validate
 from polvo_adapters.policies.keys import of_tenant
@@ -109,6 +110,7 @@ class Found(NamedTuple):
     body: bytes
 
 
+@stored_as("stale-response.1")
 class Kept(NamedTuple):
     """A response in the state: it was `age` seconds old at `at`, and takes `size` bytes."""
 
@@ -120,6 +122,7 @@ class Kept(NamedTuple):
     body: bytes
 
 
+@stored_as("stale-cache.1")
 class State(NamedTuple):
     """Responses by key, the one unused for longest first, and their bytes in all."""
 

@@ -26,6 +26,8 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from polvo_adapters.core.stored_types import stored_as
+
 _ERROR = 0.05
 _GROWTH = (1 + _ERROR) / (1 - _ERROR)
 _SCALE = 1 / math.log(_GROWTH)
@@ -36,6 +38,7 @@ _SECONDS = 300.0
 _TRACE = 0.01  # a bucket of less weight is forgotten
 
 
+@stored_as("latencies.1")
 class Latencies(NamedTuple):
     """Recent latencies.
 

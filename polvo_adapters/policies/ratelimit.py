@@ -30,6 +30,7 @@ from functools import lru_cache
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from polvo_adapters import headers
+from polvo_adapters.core.stored_types import stored_as
 from polvo_adapters.errors import PolvoError, RateLimitDeadlineExceeded, RateLimitError
 from polvo_adapters.flow import BARRED, Call, Decide, Effect, Event, Flow, Outcome, Proceed, Sleep
 from polvo_adapters.headers import Quota, Throttled
@@ -125,6 +126,7 @@ class RateLimit:
         raise NotImplementedError
 
 
+@stored_as("token-bucket.1")
 class _Bucket(NamedTuple):
     """Tokens at a time; those below zero are owed to requests that wait.
 
@@ -196,6 +198,7 @@ class TokenBucket(RateLimit):
         return _Bucket(min(tokens, 1.0 - waiting), until, state.issued, until, state.issued - waiting)
 
 
+@stored_as("sliding-window.1")
 class _Log(NamedTuple):
     """When the last requests went or will go, how many there were in all, and until when nobody may go."""
 

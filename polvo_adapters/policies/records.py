@@ -37,12 +37,14 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, TypeAlias
 
+from polvo_adapters.core.stored_types import stored_as
 from polvo_adapters.policies import validate
 
 NEW, BEGUN, SENDING, DOUBT, DONE, MOVED = "not sent", "begun", "sending", "in doubt", "done", "moved"
 _DUPLICATES = ("replay", "raise", "run")
 
 
+@stored_as("recorded-response.1")
 class Answer(NamedTuple):
     """A response that was kept.
 
@@ -57,6 +59,7 @@ class Answer(NamedTuple):
     body: bytes | None
 
 
+@stored_as("record.1")
 class State(NamedTuple):
     """What is known of one operation.
 

@@ -33,6 +33,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, Union
 
+from polvo_adapters.core.stored_types import stored_as
 from polvo_adapters.flow import Changed
 from polvo_adapters.policies import validate
 
@@ -189,6 +190,7 @@ class Failed(NamedTuple):
     final: bool
 
 
+@stored_as("token.1")
 class Life(NamedTuple):
     """State of a token.
 

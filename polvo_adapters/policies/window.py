@@ -17,9 +17,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
+from polvo_adapters.core.stored_types import stored_as
+
 _PARTS = 10
 
 
+@stored_as("window-tally.1")
 class Tally(NamedTuple):
     """What a window holds.
 

@@ -13,28 +13,43 @@ always a tag with one name, and everything that JSON has no form for is tagged:
     tuple                          {"t": [items]}
     dict of str                    {"o": {key: value}}, in its order
     any other dict                 {"d": [key, value, key, value, ...]}
-    NamedTuple of a policy         {"n": ["circuits.State", "its fields", items]}
+    a registered NamedTuple        {"n": ["circuit.1", items]}
 
-Of classes only NamedTuples of `polvo_adapters.policies` are known, looked up among the modules that are imported
-already (whoever has the machine has imported them): reading never imports and never calls anything. A NamedTuple is
-made of its items without its class having a say. The names of its fields go along as a checksum, so that a state
-written by a version in which the class was another one is not taken for one of today. What cannot be read is
-`Undecodable`, whatever is wrong with it.
+Of classes only NamedTuples that are registered with `stored_as` are known, by their tags. Reading never imports and
+never calls anything: a caller that has a machine has imported the classes of its states. A NamedTuple is made of its
+items without calling its class. What cannot be read is `Undecodable`, whatever is wrong with it.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import sys
 from base64 import b64decode, b64encode
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any
-from zlib import crc32
 
-_HOME = "polvo_adapters.policies."
+from polvo_adapters.core.stored_types import tag_of, type_of
+
 _BEYOND = 1 << 63
+_BEFORE_TAGS = {
+    ("circuits.State", 2741470950): "circuit.1",
+    ("circuits.Permit", 617401817): "circuit-permit.1",
+    ("circuits.Told", 3988312307): "circuit-result.1",
+    ("bulkhead.Slots", 1520207656): "bulkhead.1",
+    ("concurrency.State", 4222586267): "concurrency-limit.1",
+    ("ratelimit._Bucket", 2567630797): "token-bucket.1",
+    ("ratelimit._Log", 2528929613): "sliding-window.1",
+    ("budget.State", 2458619655): "retry-budget.1",
+    ("hedge.State", 3769621286): "hedge.1",
+    ("latency.Latencies", 4126271424): "latencies.1",
+    ("lastgood.State", 240780167): "stale-cache.1",
+    ("lastgood.Kept", 2060795513): "stale-response.1",
+    ("records.State", 4056409754): "record.1",
+    ("records.Answer", 380983209): "recorded-response.1",
+    ("window.Tally", 2144180802): "window-tally.1",
+    ("token.Life", 918964657): "token.1",
+}
+"""Tags of the classes that were written by path and a checksum of their fields, before there were tags."""
 _FLOATS = {"inf": math.inf, "-inf": -math.inf, "nan": math.nan}
 
 
@@ -46,7 +61,7 @@ def encode(state: Any) -> str:
     """Return the text of a state, in ASCII.
 
     Args:
-        state: Plain values, in tuples, lists, dicts and NamedTuples of `polvo_adapters.policies`.
+        state: Plain values, in tuples, lists, dicts and registered NamedTuples.
 
     Raises:
         TypeError: There is something else in it.
@@ -87,7 +102,7 @@ def _tagged(value: Any) -> Any:
         return _tagged_dict(value)
     if kind is bytes:
         return {"b": b64encode(value).decode("ascii")}
-    return {"n": [*_name(kind), [_tagged(item) for item in value]]}
+    return {"n": [_tag(kind), [_tagged(item) for item in value]]}
 
 
 def _tagged_dict(value: dict[Any, Any]) -> dict[str, Any]:
@@ -96,30 +111,14 @@ def _tagged_dict(value: dict[Any, Any]) -> dict[str, Any]:
     return {"d": [_tagged(part) for pair in value.items() for part in pair]}
 
 
-@lru_cache(maxsize=256)
-def _name(kind: Any) -> tuple[str, int]:
-    """Return what a class is found again by."""
-    name = f"{kind.__module__}.{kind.__qualname__}"
-    if not name.startswith(_HOME) or _class(name[len(_HOME) :]) is not kind:
+def _tag(kind: Any) -> str:
+    tag = tag_of(kind)
+    if tag is None:
         raise TypeError(
-            f"{name} cannot be kept outside of this process: a state is made of None, bool, int, float, str, bytes, "
-            f"tuples, lists, dicts and the NamedTuples of {_HOME[:-1]}"
+            f"{kind.__module__}.{kind.__qualname__} cannot be kept outside of this process: a state is made of None, "
+            "bool, int, float, str, bytes, tuples, lists, dicts and the NamedTuples that are registered with stored_as"
         )
-    return name[len(_HOME) :], _checksum(kind)
-
-
-def _checksum(kind: Any) -> int:
-    return crc32(",".join(kind._fields).encode())
-
-
-def _class(name: str) -> Any:
-    """Return the NamedTuple that has a name, or None."""
-    module, _, own = name.rpartition(".")
-    kind = vars(sys.modules.get(_HOME + module, sys)).get(own)
-    if not isinstance(kind, type) or kind.__bases__ != (tuple,) or not hasattr(kind, "_fields"):
-        return None
-    # A module also has the names that it imports; those are not its own.
-    return kind if (kind.__module__, kind.__qualname__) == (_HOME + module, own) else None
+    return tag
 
 
 def _plain(value: Any) -> Any:
@@ -134,12 +133,17 @@ def _plain(value: Any) -> Any:
     return _READERS[tag](content)
 
 
-def _named(content: list[Any]) -> Any:
-    name, checksum, items = content
-    kind = _class(name)
-    if kind is None or checksum != _checksum(kind) or len(items) != len(kind._fields):
-        raise Undecodable("no state: it has a class that is unknown here")
+def _named_tuple(content: list[Any]) -> Any:
+    tag, items = content if len(content) == 2 else _without_checksum(*content)
+    kind: Any = type_of(tag)
+    if kind is None or len(items) != len(kind._fields):
+        raise Undecodable("no state: a class is unknown, or of another version")
     return tuple.__new__(kind, [_plain(item) for item in items])
+
+
+def _without_checksum(name: str, checksum: int, items: list[Any]) -> tuple[str | None, list[Any]]:
+    """Return tag and items of a NamedTuple in the form before tags: a path, a checksum of its fields, the items."""
+    return _BEFORE_TAGS.get((name, checksum)), items
 
 
 def _pairs(content: list[Any]) -> dict[Any, Any]:
@@ -156,5 +160,5 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "t": lambda content: tuple([_plain(item) for item in content]),
     "o": lambda content: {key: _plain(item) for key, item in content.items()},
     "d": _pairs,
-    "n": _named,
+    "n": _named_tuple,
 }

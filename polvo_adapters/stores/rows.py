@@ -110,15 +110,14 @@ def write_state(
 
 def _forget(connection: sqlite3.Connection, number: int, now: float) -> int:
     """Forget so many states, those unused for longest first, and return how many could go."""
-    from polvo_adapters.policies.records import State  # or a process without records could not read those of others
+    from polvo_adapters.policies import records  # noqa: F401 - or a process without records could not read those of others
 
-    record = f'"records.{State.__name__}"'.encode()
     gone: list[tuple[int]] = []
     stay: list[tuple[int]] = []
     for turn, state in connection.execute(
         "SELECT turn, state FROM states_1 ORDER BY turn LIMIT ?", (number + CANDIDATES,)
     ):
-        (stay if _stays(state, now, record) else gone).append((turn,))
+        (stay if _stays(state, now) else gone).append((turn,))
         if len(gone) == number:
             break
     connection.executemany("DELETE FROM states_1 WHERE turn = ?", gone)
@@ -128,8 +127,13 @@ def _forget(connection: sqlite3.Connection, number: int, now: float) -> int:
     return len(gone)
 
 
-def _stays(text: Any, now: float, record: bytes) -> bool:
+def _stays(text: Any, now: float) -> bool:
     try:
         return is_pinned(decode(text), now)
     except Undecodable:
-        return record in text  # of another version, and it may be in doubt
+        return _looks_like_record(text)  # of another version, and it may be in doubt
+
+
+def _looks_like_record(text: Any) -> bool:
+    data = text if isinstance(text, bytes) else str(text).encode()
+    return b'"record.' in data or b'"records.State"' in data

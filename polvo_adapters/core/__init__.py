@@ -1,0 +1,1 @@
+"""What policies, drivers and stores agree on: effects, calls, outcomes, machines. Pure."""
