@@ -27,8 +27,8 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 # What follows lies beside this directory, and need not be installed.
-from polvo_adapters.testing.crowd import Client  # noqa: E402
-from polvo_adapters.testing.overload import Grain  # noqa: E402
+from polvo_adapters.testing.simulation.crowd import Client  # noqa: E402
+from polvo_adapters.testing.simulation.overload import Grain  # noqa: E402
 from tests.benchmarks import overload  # noqa: E402
 from tests.benchmarks.crowd import POPULATIONS, UNSETTLED_WINDOWS, Setting, clients, simulate  # noqa: E402
 

@@ -14,36 +14,16 @@ Importing it costs next to nothing: each name is loaded when it is first used (P
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from polvo_adapters.moved import install_finder
+from polvo_adapters.runtime.lazy import lazy_attributes
 from polvo_adapters.version import __version__
 
 if TYPE_CHECKING:
-    from polvo_adapters import (
-        adapters,
-        auth,
-        errors,
-        headers,
-        secrets,
-        stores,
-        transports,
-    )
-    from polvo_adapters.adapters import (
-        BreakerAdapter,
-        BulkheadAdapter,
-        FallbackAdapter,
-        HedgeAdapter,
-        IdempotencyAdapter,
-        PolicyAdapter,
-        RateLimitAdapter,
-        RegionsAdapter,
-        ResilientAdapter,
-        RetryAdapter,
-        install,
-        uninstall,
-    )
-    from polvo_adapters.correlation import correlated
+    from polvo_adapters import adapters, auth, errors, headers, secrets, stores, transports
+    from polvo_adapters.context.correlation import correlated
+    from polvo_adapters.context.tenant import current_tenant, tenant
     from polvo_adapters.errors import (
         AuthenticationError,
         AuthorizationError,
@@ -86,18 +66,22 @@ if TYPE_CHECKING:
         retry,
     )
     from polvo_adapters.secrets import Secret
-    from polvo_adapters.session import Session
-    from polvo_adapters.tenancy import Tenancy, current_tenant, tenant
-    from polvo_adapters.verbs import (
-        delete,
-        get,
-        head,
-        options,
-        patch,
-        post,
-        put,
-        request,
+    from polvo_adapters.shells.requests.api import delete, get, head, options, patch, post, put, request
+    from polvo_adapters.shells.requests.install import install, uninstall
+    from polvo_adapters.shells.requests.policy_adapter import PolicyAdapter
+    from polvo_adapters.shells.requests.resilient_adapter import ResilientAdapter
+    from polvo_adapters.shells.requests.session import Session
+    from polvo_adapters.shells.requests.single_policy_adapters import (
+        BreakerAdapter,
+        BulkheadAdapter,
+        FallbackAdapter,
+        HedgeAdapter,
+        IdempotencyAdapter,
+        RateLimitAdapter,
+        RegionsAdapter,
+        RetryAdapter,
     )
+    from polvo_adapters.shells.requests.tenancy import Tenancy
 
 __all__ = [
     "AuthenticationError",
@@ -173,47 +157,34 @@ __all__ = [
     "uninstall",
 ]
 
+_POLICIES = (
+    "breaker",
+    "bulkhead",
+    "deadline",
+    "fallback",
+    "hedge",
+    "idempotency",
+    "ratelimit",
+    "regions",
+    "request_ids",
+    "retry",
+)
+_PACKAGES = ("adapters", "auth", "errors", "headers", "secrets", "stores", "transports")
 _VERBS = ("delete", "get", "head", "options", "patch", "post", "put", "request")
-_MODULES = {
-    **dict.fromkeys(("adapters", "auth", "errors", "headers", "secrets", "stores", "transports"), "polvo_adapters"),
-    **dict.fromkeys(
-        (
-            "breaker",
-            "bulkhead",
-            "deadline",
-            "fallback",
-            "hedge",
-            "idempotency",
-            "ratelimit",
-            "regions",
-            "request_ids",
-            "retry",
-        ),
-        "polvo_adapters.policies",
-    ),
-}
 _HOMES = {
-    **dict.fromkeys(_VERBS, "polvo_adapters.verbs"),
-    **dict.fromkeys(
-        (*(name for name in __all__ if name.endswith("Adapter")), "install", "uninstall"), "polvo_adapters.adapters"
-    ),
+    **{name: "polvo_adapters.errors" for name in __all__ if name.endswith(("Error", "Exceeded"))},
+    **{name: "polvo_adapters.adapters" for name in __all__ if name.endswith("Adapter")},
+    **{name: f"polvo_adapters.{name}:" for name in _PACKAGES},
+    **{name: f"polvo_adapters.policies.{name}:" for name in _POLICIES},
+    **dict.fromkeys(_VERBS, "polvo_adapters.shells.requests.api"),
+    **dict.fromkeys(("install", "uninstall"), "polvo_adapters.shells.requests.install"),
+    **dict.fromkeys(("current_tenant", "tenant"), "polvo_adapters.context.tenant"),
     "Secret": "polvo_adapters.secrets",
-    "Session": "polvo_adapters.session",
-    "correlated": "polvo_adapters.correlation",
-    **dict.fromkeys(("Tenancy", "current_tenant", "tenant"), "polvo_adapters.tenancy"),
+    "Session": "polvo_adapters.shells.requests.session",
+    "Tenancy": "polvo_adapters.shells.requests.tenancy",
+    "correlated": "polvo_adapters.context.correlation",
 }
 
+__getattr__, __dir__ = lazy_attributes(__name__, _HOMES)
 
-def __getattr__(name: str) -> Any:
-    if name in _MODULES:
-        value: Any = importlib.import_module(f"{_MODULES[name]}.{name}")
-    elif name in __all__:
-        value = getattr(importlib.import_module(_HOMES.get(name, "polvo_adapters.errors")), name)
-    else:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+install_finder()

@@ -32,8 +32,8 @@ from requests import (
     utils,
 )
 
-from polvo_adapters.adapters import ResilientAdapter
-from polvo_adapters.verbs import SharedConnections
+from polvo_adapters.shells.requests.api import SharedConnections
+from polvo_adapters.shells.requests.resilient_adapter import ResilientAdapter
 
 _connections = SharedConnections(timeout=30.0)
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 
-from polvo_adapters.simulate import VirtualClock
 from polvo_adapters.testing import FailureServer
+from polvo_adapters.testing.virtual_clock import VirtualClock
 
 pytest_plugins = ["tests.oauth.fixtures"]
 

@@ -4,17 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from polvo_adapters.flow import (
-    Call,
-    Decide,
-    Effect,
-    Failure,
-    Outcome,
-    Policy,
-    Send,
-    Sleep,
-    attempt,
-)
+from polvo_adapters.core.calls import Call
+from polvo_adapters.core.effects import Decide, Effect, Policy, Send, Sleep, attempt
+from polvo_adapters.core.outcomes import Failure, Outcome
 
 URL = "https://api.example.com/orders?token=hidden"
 

@@ -28,9 +28,9 @@ from polvo_adapters.adapters import PolicyAdapter, RateLimitAdapter, ResilientAd
 from polvo_adapters.policies.deadline import Deadline
 from polvo_adapters.policies.ratelimit import Adaptive, SlidingWindow, TokenBucket
 from polvo_adapters.policies.retry import ExponentialBackoff
-from polvo_adapters.simulate import VirtualClock
 from polvo_adapters.stores import MemoryStore
 from polvo_adapters.testing import FailureServer
+from polvo_adapters.testing.virtual_clock import VirtualClock
 
 FAST = {"base": 0.001}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import requests
 
-from polvo_adapters.address import as_sent, origin_as_sent
+from polvo_adapters.shells.requests.urls import as_sent, origin_as_sent
 from polvo_adapters.testing import FailureServer
 
 

@@ -18,12 +18,12 @@ import requests
 from requests.adapters import HTTPAdapter
 
 from polvo_adapters.adapters import BreakerAdapter
+from polvo_adapters.core.report import Change
 from polvo_adapters.errors import CircuitOpenError
-from polvo_adapters.events import Change
 from polvo_adapters.policies.breaker import CircuitBreaker
-from polvo_adapters.simulate import VirtualClock
 from polvo_adapters.stores import MemoryStore
 from polvo_adapters.testing import FailureServer
+from polvo_adapters.testing.virtual_clock import VirtualClock
 from polvo_adapters.transports import AsyncPolicyTransport
 from tests.test_bulkhead_threads import LONGEST, Meeting, in_threads, mounted
 

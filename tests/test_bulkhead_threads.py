@@ -19,15 +19,16 @@ import requests
 from requests.adapters import HTTPAdapter
 
 from polvo_adapters.adapters import BulkheadAdapter, ResilientAdapter
-from polvo_adapters.clock import SYSTEM
+from polvo_adapters.core.machines import Event
 from polvo_adapters.errors import CircuitOpenError, PoolTimeoutError
-from polvo_adapters.flow import Event
 from polvo_adapters.policies.breaker import CircuitBreaker
-from polvo_adapters.policies.bulkhead import Adaptive, Bulkhead, Join, Release, Slot, Take
-from polvo_adapters.policies.gate import Gates
-from polvo_adapters.simulate import VirtualClock
+from polvo_adapters.policies.bulkhead import Adaptive, Bulkhead
+from polvo_adapters.policies.bulkhead.policy import Join, Release, Slot, Take
+from polvo_adapters.policies.gates import Gates
+from polvo_adapters.runtime.clock import SYSTEM
 from polvo_adapters.stores import MemoryStore
 from polvo_adapters.testing import FailureServer
+from polvo_adapters.testing.virtual_clock import VirtualClock
 from polvo_adapters.transports import AsyncPolicyTransport
 
 if TYPE_CHECKING:

@@ -14,16 +14,16 @@ from requests.adapters import BaseAdapter, HTTPAdapter
 
 import polvo_adapters as polvo
 from polvo_adapters.adapters import BreakerAdapter, BulkheadAdapter, PolicyAdapter, ResilientAdapter, install, uninstall
+from polvo_adapters.core.report import Change
 from polvo_adapters.errors import CircuitOpenError, ConfigurationError, PoolTimeoutError
-from polvo_adapters.events import Change
 from polvo_adapters.policies.breaker import CircuitBreaker
 from polvo_adapters.policies.bulkhead import Adaptive, Bulkhead
 from polvo_adapters.policies.deadline import Deadline
-from polvo_adapters.policies.gate import Gates
+from polvo_adapters.policies.gates import Gates
 from polvo_adapters.policies.retry import ExponentialBackoff
-from polvo_adapters.simulate import VirtualClock
 from polvo_adapters.stores import MemoryStore
 from polvo_adapters.testing import FailureServer
+from polvo_adapters.testing.virtual_clock import VirtualClock
 
 URL = "http://server.example/orders"
 CIRCUIT = "circuit http://server.example"

@@ -19,8 +19,11 @@ from requests.adapters import HTTPAdapter
 
 import polvo_adapters as polvo
 from polvo_adapters.adapters import PolicyAdapter
-from polvo_adapters.events import Change
-from polvo_adapters.flow import Admit, Call, Changed, Event, Flow, Next, Outcome, Proceed, Race, Settle, Start
+from polvo_adapters.core.calls import Call
+from polvo_adapters.core.effects import Admit, Flow, Next, Proceed, Race, Settle, Start
+from polvo_adapters.core.machines import Changed, Event
+from polvo_adapters.core.outcomes import Outcome
+from polvo_adapters.core.report import Change
 from polvo_adapters.policies.deadline import Deadline
 from polvo_adapters.policies.retry import ExponentialBackoff
 from polvo_adapters.stores import MemoryStore

@@ -10,8 +10,8 @@ import requests
 from requests.adapters import HTTPAdapter
 
 from polvo_adapters.adapters import ResilientAdapter
-from polvo_adapters.connections import _DeadlineReader, watching
-from polvo_adapters.simulate import VirtualClock
+from polvo_adapters.shells.requests.watched_pools import _DeadlineReader, watching
+from polvo_adapters.testing.virtual_clock import VirtualClock
 
 URL = "https://api.example.com/orders?page=1"
 

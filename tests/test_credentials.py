@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from polvo_adapters.credentials import digest, identity
+from polvo_adapters.shells.credential_digest import digest, identity
 
 Headers = list[tuple[str, "str | bytes"]]
 

@@ -8,9 +8,10 @@ import httpx
 import pytest
 import requests
 
-from polvo_adapters.elsewhere import disown, elsewhere, withheld
-from polvo_adapters.exchange_httpx import elsewhere as elsewhere_in_httpx
-from polvo_adapters.flow import Call
+from polvo_adapters.core.calls import Call
+from polvo_adapters.core.http import withheld
+from polvo_adapters.shells.httpx.exchange import elsewhere as elsewhere_in_httpx
+from polvo_adapters.shells.requests.rerouting import disown, elsewhere
 from polvo_adapters.testing import FailureServer
 
 URL = "https://api.example.com/items"

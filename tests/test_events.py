@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pickle
 
-from polvo_adapters.events import Attempt, Report, Wait, attempted
-from polvo_adapters.flow import READ_TIMEOUT, Outcome
+from polvo_adapters.core.outcomes import READ_TIMEOUT, Outcome
+from polvo_adapters.core.report import Attempt, Report, Wait, attempted
 from polvo_adapters.headers import Quota
 
 ENTRIES = [Attempt(0, "read timeout", 2.0), Wait(0.5, "read timeout"), Attempt(200, "", 0.25)]

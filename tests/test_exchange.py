@@ -21,16 +21,19 @@ import requests
 import trustme
 from requests.adapters import HTTPAdapter
 
-from polvo_adapters import connections
 from polvo_adapters.adapters import PolicyAdapter
-from polvo_adapters.drive import threads
-from polvo_adapters.drive.sync import Cancelled
-from polvo_adapters.events import CANCELLED
-from polvo_adapters.exchange import Exchange
-from polvo_adapters.flow import Call, Flow, Next, Outcome, Proceed, Race, Send, Start
+from polvo_adapters.core.calls import Call
+from polvo_adapters.core.effects import Flow, Next, Proceed, Race, Send, Start
+from polvo_adapters.core.outcomes import Outcome
+from polvo_adapters.core.report import CANCELLED
+from polvo_adapters.drivers.exchange import Cancelled
 from polvo_adapters.policies.deadline import Deadline
-from polvo_adapters.simulate import VirtualClock
+from polvo_adapters.runtime import clock as system_clock
+from polvo_adapters.runtime.workers import Workers
+from polvo_adapters.shells.requests import watched_pools
+from polvo_adapters.shells.requests.exchange import Exchange
 from polvo_adapters.testing import FailureServer
+from polvo_adapters.testing.virtual_clock import VirtualClock
 from polvo_adapters.transports import AsyncPolicyTransport, PolicyTransport
 from tests.compose.virtual import BOUND
 
@@ -58,9 +61,9 @@ class Race2:
 
 
 @pytest.fixture
-def workers(monkeypatch: pytest.MonkeyPatch) -> threads.Workers:
-    workers = threads.Workers()
-    monkeypatch.setattr(threads, "WORKERS", workers)
+def workers(monkeypatch: pytest.MonkeyPatch) -> Workers:
+    workers = Workers()
+    monkeypatch.setattr(system_clock, "WORKERS", workers)
     return workers
 
 
@@ -110,7 +113,7 @@ class AfterArrival:
 @pytest.mark.parametrize("inner", INNERS)
 @pytest.mark.parametrize("path", [HANG, DRIP, "/fault/slow-headers?interval=0.05&size=100000"])
 def test_a_loser_that_waits_for_an_answer_ends_with_the_race(
-    path: str, inner: str, server: FailureServer, workers: threads.Workers
+    path: str, inner: str, server: FailureServer, workers: Workers
 ) -> None:
     """There is no timeout: nothing else would ever end it."""
     adapter = PolicyAdapter(AfterArrival(path, lambda: arrived(server, 1)), inner=INNERS[inner]())
@@ -122,7 +125,7 @@ def test_a_loser_that_waits_for_an_answer_ends_with_the_race(
         until(lambda: server.open_connections == 1)
 
 
-def test_a_loser_over_tls_ends_with_the_race(workers: threads.Workers) -> None:
+def test_a_loser_over_tls_ends_with_the_race(workers: Workers) -> None:
     authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1").configure_cert(context)
     with FailureServer(ssl_context=context) as server, authority.cert_pem.tempfile() as bundle:
@@ -135,23 +138,23 @@ def test_a_loser_over_tls_ends_with_the_race(workers: threads.Workers) -> None:
         session.close()
 
 
-def test_a_loser_whose_connection_is_noted_late_ends_all_the_same(workers: threads.Workers) -> None:
+def test_a_loser_whose_connection_is_noted_late_ends_all_the_same(workers: Workers) -> None:
     """It is cancelled while its request is on its way, before anybody waits for an answer."""
-    sockets = connections.Sockets()
+    sockets = watched_pools.Sockets()
     ours, theirs = socket.socketpair()
     with ours, theirs:
         sockets.shut()
-        with connections.Noting(sockets):
-            connections.note(ours)
+        with watched_pools.Noting(sockets):
+            watched_pools.note(ours)
         assert ours.recv(1) == b""
 
 
 def test_a_socket_that_serves_somebody_else_is_not_shut() -> None:
-    sockets = connections.Sockets()
+    sockets = watched_pools.Sockets()
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        with connections.Noting(sockets):
-            connections.note(ours)
+        with watched_pools.Noting(sockets):
+            watched_pools.note(ours)
         sockets.remove(ours)
         sockets.shut()
         theirs.sendall(b"x")
@@ -159,12 +162,12 @@ def test_a_socket_that_serves_somebody_else_is_not_shut() -> None:
 
 
 def test_sockets_are_noted_for_the_innermost_only() -> None:
-    outer, inner = connections.Sockets(), connections.Sockets()
-    with connections.Noting(outer):
-        with connections.Noting(inner):
-            connections.note("a")
-        connections.note("b")
-    connections.note("c")
+    outer, inner = watched_pools.Sockets(), watched_pools.Sockets()
+    with watched_pools.Noting(outer):
+        with watched_pools.Noting(inner):
+            watched_pools.note("a")
+        watched_pools.note("b")
+    watched_pools.note("c")
     assert (inner._sockets, outer._sockets) == (["a"], ["b"])
 
 
@@ -180,7 +183,7 @@ def test_whatever_is_in_place_of_a_socket_is_shut_without_an_error(sock: Any) ->
     with ours, theirs:
         if sock == "closed":
             ours.close()
-        connections.shut(Wrapping(ours) if sock == "wrapped" else ours if sock == "closed" else sock)
+        watched_pools.shut(Wrapping(ours) if sock == "wrapped" else ours if sock == "closed" else sock)
         if sock != "closed":
             ours.close()
         assert theirs.recv(1) == b""
@@ -206,8 +209,8 @@ def test_a_socket_is_let_go_when_the_answer_is_read_and_not_when_the_attempt_is_
     keywords = {"stream": False, "timeout": None, "verify": True, "cert": None, "proxies": None}
     adapter = PolicyAdapter()
     fork = Exchange(adapter.send, request, keywords, Watching()).fork()
-    add = connections.Sockets.add
-    monkeypatch.setattr(connections.Sockets, "add", lambda self, sock: (noted.append(sock), add(self, sock)))
+    add = watched_pools.Sockets.add
+    monkeypatch.setattr(watched_pools.Sockets, "add", lambda self, sock: (noted.append(sock), add(self, sock)))
     fork.send(Send(Call(method, server.url + path)))
     assert len(noted) == 1
     assert left[-1] == 0
@@ -362,7 +365,7 @@ class Echo:
 
     def close(self) -> None:
         for sock in (self.listener, *self.taken):
-            connections.shut(sock)
+            watched_pools.shut(sock)
         self.listener.close()
 
 
@@ -389,9 +392,7 @@ class Hurried:
 
 
 @pytest.mark.parametrize("inner", [lambda: None, lambda: HTTPAdapter(pool_maxsize=8)])
-def test_after_many_races_every_answer_is_still_that_to_its_request(
-    inner: Any, echoing: str, workers: threads.Workers
-) -> None:
+def test_after_many_races_every_answer_is_still_that_to_its_request(inner: Any, echoing: str, workers: Workers) -> None:
     """A connection given back twice, or shut under somebody else, shows as a wrong answer or as a failure."""
     keywords = {} if inner() is not None else {"pool_maxsize": 8}
     adapter = PolicyAdapter(Hurried(), inner=inner(), **keywords)
@@ -496,7 +497,7 @@ async def test_a_cancellation_that_comes_with_the_answer_is_not_lost(turns: int)
 
 
 @pytest.mark.parametrize("policies", [(), (Deadline(60),), (Hurried(),)])
-def test_an_error_of_httpx_on_threads_lives_no_longer_than_its_call(policies: Any, workers: threads.Workers) -> None:
+def test_an_error_of_httpx_on_threads_lives_no_longer_than_its_call(policies: Any, workers: Workers) -> None:
     watching = Waiting()
 
     class Failing(httpx.BaseTransport):

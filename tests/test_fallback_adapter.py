@@ -17,11 +17,12 @@ import requests
 
 import polvo_adapters as polvo
 from polvo_adapters.policies.deadline import Deadline
-from polvo_adapters.policies.fallback import Another, Ended, Fallback, Fixed, LastGood
+from polvo_adapters.policies.fallback import Fallback
+from polvo_adapters.policies.fallback.policy import Another, Ended, Fixed, LastGood
 from polvo_adapters.policies.retry import ExponentialBackoff
-from polvo_adapters.simulate import VirtualClock
 from polvo_adapters.stores import MemoryStore
 from polvo_adapters.testing import FailureServer
+from polvo_adapters.testing.virtual_clock import VirtualClock
 from polvo_adapters.transports import AsyncPolicyTransport, PolicyTransport
 
 KINDS = ["requests", "httpx", "httpx async"]

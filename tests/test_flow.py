@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from polvo_adapters.flow import (
+from polvo_adapters.core.calls import Call, origin
+from polvo_adapters.core.effects import Flow, Proceed, Send, attempt, compose
+from polvo_adapters.core.outcomes import (
     CONNECT_TIMEOUT,
     DISCONNECTED,
     EXPIRED,
     READ_TIMEOUT,
-    Call,
     Failure,
-    Flow,
     Outcome,
-    Proceed,
-    Send,
     at_deadline,
-    attempt,
-    compose,
-    origin,
 )
 from polvo_adapters.headers import Quota
 

@@ -19,9 +19,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import polvo_adapters as polvo
-from polvo_adapters import idempotency_key
 from polvo_adapters.errors import ConfigurationError, IdempotencyKeyError
 from polvo_adapters.policies.idempotency import IdempotencyKeys
+from polvo_adapters.shells import request_identity
 
 URL = "https://api.example.com/orders?shop=1"
 UNIQUE, HASH, RECORDED = IdempotencyKeys(), IdempotencyKeys("hash"), IdempotencyKeys(record=True)
@@ -32,7 +32,7 @@ def prepared(method: str = "POST", url: str = URL, data: Any = b"{}", **keywords
 
 
 def key(keys: IdempotencyKeys, request: Any, tenant: str = "") -> str:
-    return idempotency_key.named(keys, request, tenant).key
+    return request_identity.named(keys, request, tenant).key
 
 
 # When, and how long.
@@ -56,7 +56,7 @@ def test_a_request_is_given_a_key_in_its_own_headers(method: str) -> None:
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "PUT", "DELETE"])
 def test_other_methods_are_given_none(method: str) -> None:
     request = prepared(method)
-    assert idempotency_key.named(UNIQUE, request, "") == ("", "")
+    assert request_identity.named(UNIQUE, request, "") == ("", "")
     assert "Idempotency-Key" not in request.headers
 
 
@@ -72,7 +72,7 @@ def test_a_key_of_the_callers_wins(method: str, found: str, name: str) -> None:
 
 
 def test_without_the_policy_there_is_no_key() -> None:
-    assert idempotency_key.named(None, prepared(), "") == ("", "")
+    assert request_identity.named(None, prepared(), "") == ("", "")
 
 
 @pytest.mark.parametrize("status", [401, 407, 408, 425, 429, 500, 503, None])
@@ -80,7 +80,7 @@ def test_a_repeat_keeps_the_key(status: int | None) -> None:
     request = prepared()
     first = key(UNIQUE, request)
     if status is not None:  # None: the call has ended in an exception
-        idempotency_key.answered(request, status)
+        request_identity.answered(request, status)
     assert key(UNIQUE, request) == key(UNIQUE, request.copy()) == first
 
 
@@ -89,7 +89,7 @@ def test_the_same_prepared_request_sent_anew_is_another_operation(status: int) -
     request = prepared()
     first = key(UNIQUE, request)
     hop = request.copy()
-    idempotency_key.answered(request, status)
+    request_identity.answered(request, status)
     assert key(UNIQUE, hop) == first
     second = key(UNIQUE, request)
     assert second != first
@@ -99,14 +99,14 @@ def test_the_same_prepared_request_sent_anew_is_another_operation(status: int) -
 def test_a_callers_key_stays_when_a_prepared_request_is_sent_anew() -> None:
     request = prepared(headers={"Idempotency-Key": "mine"})
     key(UNIQUE, request)
-    idempotency_key.answered(request, 200)
+    request_identity.answered(request, 200)
     assert key(UNIQUE, request) == "mine"
 
 
 def test_a_key_that_the_caller_puts_in_later_wins() -> None:
     request = prepared()
     key(UNIQUE, request)
-    idempotency_key.answered(request, 200)
+    request_identity.answered(request, 200)
     request.headers["Idempotency-Key"] = "mine"
     assert key(UNIQUE, request) == "mine"
 
@@ -211,7 +211,7 @@ PARTS = st.tuples(
 def test_requests_that_differ_have_other_hashes(one: Any, other: Any, body: bytes, body2: bytes) -> None:
     def digest(parts: tuple[str, str, str], body: bytes) -> str:
         tenant, method, rest = parts
-        return idempotency_key.hashed(method, f"https://a.example/{rest}", lambda: iter([body]), tenant)
+        return request_identity.hashed(method, f"https://a.example/{rest}", lambda: iter([body]), tenant)
 
     def normal(parts: tuple[str, str, str]) -> tuple[str, ...]:
         return (*parts[:2], parts[2][:-1] if parts[2].endswith("?") and parts[2].count("?") == 1 else parts[2])
@@ -282,8 +282,8 @@ def test_a_body_has_one_hash_in_every_form_and_stays_as_it_was(form: str) -> Non
     request = bodies()[form]
     position = request.body.tell() if hasattr(getattr(request, "body", None), "tell") else None
     assert key(HASH, request) == key(HASH, prepared())
-    named = idempotency_key.named(RECORDED, request, "")
-    assert named.content == idempotency_key.named(RECORDED, prepared(), "").content != ""
+    named = request_identity.named(RECORDED, request, "")
+    assert named.content == request_identity.named(RECORDED, prepared(), "").content != ""
     if position is not None:
         assert request.body.tell() == position
 
@@ -340,7 +340,7 @@ def test_the_boundary_of_a_multipart_body_does_not_count() -> None:
     one, other = (prepared(data=None, files={"file": ("a.txt", b"content")}) for _ in range(2))
     assert one.body != other.body
     assert key(HASH, one) == key(HASH, other)
-    assert idempotency_key.named(RECORDED, one, "").content == idempotency_key.named(RECORDED, other, "").content
+    assert request_identity.named(RECORDED, one, "").content == request_identity.named(RECORDED, other, "").content
     assert key(HASH, one) != key(HASH, prepared(data=None, files={"file": ("a.txt", b"other")}))
 
 
@@ -352,7 +352,7 @@ def test_nor_does_that_of_httpx() -> None:
     one, other = multipart(b"content"), multipart(io.BytesIO(b"content"))
     assert one.headers["Content-Type"] != other.headers["Content-Type"]
     assert key(HASH, one) == key(HASH, other)
-    assert idempotency_key.named(RECORDED, one, "").content == idempotency_key.named(RECORDED, other, "").content
+    assert request_identity.named(RECORDED, one, "").content == request_identity.named(RECORDED, other, "").content
     assert key(HASH, one) != key(HASH, multipart(b"other"))
     assert key(HASH, multipart(io.BytesIO(b"other"))) == key(HASH, multipart(b"other"))
 
@@ -379,12 +379,12 @@ def test_a_file_of_httpx_is_sent_whole_and_from_where_it_was(position: int) -> N
 
 def test_content_covers_method_and_body() -> None:
     contents = {
-        idempotency_key.named(RECORDED, prepared(method, data=data), "").content
+        request_identity.named(RECORDED, prepared(method, data=data), "").content
         for method in ("POST", "PATCH")
         for data in (b"1", b"2", None)
     }
     assert len(contents) == 6
-    assert idempotency_key.named(UNIQUE, prepared(), "").content == ""
+    assert request_identity.named(UNIQUE, prepared(), "").content == ""
 
 
 def test_a_large_file_is_read_in_pieces() -> None:

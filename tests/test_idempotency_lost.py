@@ -15,19 +15,19 @@ import pytest
 import requests
 
 import polvo_adapters as polvo
-from polvo_adapters.flow import Event
-from polvo_adapters.policies.records import Begin, Done, Doubt, Forget, Look, Record, Sending
-from polvo_adapters.simulate import VirtualClock
+from polvo_adapters.core.machines import Event
+from polvo_adapters.policies.idempotency.record import Answer, Begin, Done, Doubt, Forget, Look, Record, Sending
 from polvo_adapters.stores import memory
 from polvo_adapters.stores.memory import MemoryStore
 from polvo_adapters.stores.sqlite import SQLiteStore
+from polvo_adapters.testing.virtual_clock import VirtualClock
 from polvo_adapters.transports import AsyncPolicyTransport
 from tests.keyed_server import KeyedServer
 from tests.stores.contract import Counter
 
 RECORD = Record(lease=5)
 BEGIN = Begin("content", "url", False)
-DONE = Done(1, "content", "url", polvo.policies.records.Answer(201, (), b""))
+DONE = Done(1, "content", "url", Answer(201, (), b""))
 KEYS: dict[str, Any] = {"record": RECORD, "supported": False}
 
 
@@ -102,7 +102,7 @@ def test_a_search_for_room_is_bounded_and_the_next_one_begins_behind_it(
     small: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(memory, "CANDIDATES", 1)
-    monkeypatch.setattr("polvo_adapters.stores.rows.CANDIDATES", 1)
+    monkeypatch.setattr("polvo_adapters.stores.sqlite_schema.CANDIDATES", 1)
     for key in "abc":
         doubt(small, key)
     count(small, "d")
@@ -114,7 +114,7 @@ def test_a_record_of_another_version_is_not_pushed_out(tmp_path: Path) -> None:
     path = tmp_path / "state.db"
     store = SQLiteStore(path, 4)
     doubt(store, "a")
-    damage(path, """state = replace(state, '["records.State",', '["records.State",1')""")
+    damage(path, """state = replace(state, '["record.1",', '["record.2",')""")
     for number in range(20):
         count(store, f"{number}")
     assert refusal(store, "a").reason == "store unusable"

@@ -17,7 +17,7 @@ import requests
 
 import polvo_adapters as polvo
 from polvo_adapters.adapters import ResilientAdapter
-from polvo_adapters.policies.retry import IDEMPOTENT_METHODS
+from polvo_adapters.core.http import IDEMPOTENT_METHODS
 from polvo_adapters.testing import FailureServer
 
 PAYLOAD = b"x" * 3000

@@ -19,13 +19,13 @@ import requests
 from requests.adapters import HTTPAdapter
 
 from polvo_adapters.adapters import PolicyAdapter
-from polvo_adapters.clock import SystemClock
-from polvo_adapters.drive.threads import WORKERS
 from polvo_adapters.errors import ConfigurationError, ServiceUnavailableError
 from polvo_adapters.policies.deadline import Deadline
 from polvo_adapters.policies.hedge import Hedge
 from polvo_adapters.policies.regions import Regions
 from polvo_adapters.policies.retry import ExponentialBackoff
+from polvo_adapters.runtime.clock import SystemClock
+from polvo_adapters.runtime.workers import WORKERS
 from polvo_adapters.testing import FailureServer
 from polvo_adapters.transports import AsyncPolicyTransport, PolicyTransport
 

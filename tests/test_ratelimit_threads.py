@@ -17,13 +17,13 @@ import requests
 
 import polvo_adapters as polvo
 from polvo_adapters.adapters import RateLimitAdapter, ResilientAdapter
-from polvo_adapters.clock import SYSTEM
-from polvo_adapters.flow import Event
-from polvo_adapters.policies.admission import Admission, Ask
+from polvo_adapters.core.machines import Event
 from polvo_adapters.policies.ratelimit import Adaptive, SlidingWindow, TokenBucket
-from polvo_adapters.simulate import VirtualClock
+from polvo_adapters.policies.ratelimit.turns import Admission, Ask
+from polvo_adapters.runtime.clock import SYSTEM
 from polvo_adapters.stores import MemoryStore
 from polvo_adapters.testing import FailureServer
+from polvo_adapters.testing.virtual_clock import VirtualClock
 from polvo_adapters.transports import AsyncPolicyTransport, PolicyTransport
 
 LONGEST = 60.0  # seconds until a thread that hangs is given up

@@ -13,9 +13,11 @@ import requests
 from requests.cookies import extract_cookies_to_jar
 
 import polvo_adapters as polvo
-from polvo_adapters.flow import Call, Flow, Outcome, Proceed
-from polvo_adapters.policies.alternatives import Headers
-from polvo_adapters.response import Response, headers_of, made
+from polvo_adapters.core.calls import Call
+from polvo_adapters.core.effects import Flow, Proceed
+from polvo_adapters.core.http import Headers, headers_of
+from polvo_adapters.core.outcomes import Outcome
+from polvo_adapters.shells.requests.response import Response, made
 from polvo_adapters.transports import AsyncPolicyTransport, PolicyTransport
 
 URL = "https://api.example.com/items?page=2"

@@ -15,9 +15,9 @@ import requests
 import polvo_adapters as polvo
 from polvo_adapters.policies.ratelimit import Adaptive, SlidingWindow, TokenBucket
 from polvo_adapters.policies.retry import ExponentialBackoff
-from polvo_adapters.simulate import VirtualClock
 from polvo_adapters.stores import MemoryStore
 from polvo_adapters.testing import FailureServer
+from polvo_adapters.testing.virtual_clock import VirtualClock
 
 FAST = {"base": 0.001}
 

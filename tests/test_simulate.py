@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import pytest
 
+from polvo_adapters.core.calls import Call
+from polvo_adapters.core.effects import compose
+from polvo_adapters.core.outcomes import CONNECT
+from polvo_adapters.core.report import Attempt, Wait
 from polvo_adapters.errors import DeadlineExceeded
-from polvo_adapters.events import Attempt, Wait
-from polvo_adapters.flow import CONNECT, Call, compose
 from polvo_adapters.policies.deadline import Deadline
 from polvo_adapters.policies.retry import ExponentialBackoff
-from polvo_adapters.simulate import Fault, Reply, Script, Simulation, Turn, VirtualClock
+from polvo_adapters.testing.simulation.simulation import Fault, Reply, Script, Simulation, Turn
+from polvo_adapters.testing.virtual_clock import VirtualClock
 
 RETRY = compose([ExponentialBackoff(base=1, jitter="none")])
 

@@ -20,14 +20,16 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 import polvo_adapters as polvo
-from polvo_adapters.flow import Call, compose
+from polvo_adapters.context.tenant import Block, checked, current_tenant
+from polvo_adapters.core.calls import Call
+from polvo_adapters.core.effects import compose
 from polvo_adapters.policies.breaker import CircuitBreaker
 from polvo_adapters.policies.fallback import Fallback
 from polvo_adapters.policies.ratelimit import TokenBucket
-from polvo_adapters.simulate import Reply, Simulation
+from polvo_adapters.shells.requests.tenancy import Tenancy
 from polvo_adapters.stores import MemoryStore
-from polvo_adapters.tenancy import Block, Tenancy, checked, current_tenant
 from polvo_adapters.testing import FailureServer
+from polvo_adapters.testing.simulation.simulation import Reply, Simulation
 from polvo_adapters.transports import AsyncPolicyTransport, PolicyTransport
 
 API = "http://api.acme.test"

@@ -10,15 +10,16 @@ The last two are loaded when a name of theirs is first used (PEP 562).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from polvo_adapters.adapters.policy import DEFAULT_TIMEOUT, CallStart, PolicyAdapter, call_started
-from polvo_adapters.adapters.resilient import ResilientAdapter
-from polvo_adapters.loading import load
+from polvo_adapters.context.call import CallStart, call_started
+from polvo_adapters.runtime.lazy import lazy_attributes
+from polvo_adapters.shells.requests.policy_adapter import DEFAULT_TIMEOUT, PolicyAdapter
+from polvo_adapters.shells.requests.resilient_adapter import ResilientAdapter
 
 if TYPE_CHECKING:
-    from polvo_adapters.adapters.installation import install, uninstall
-    from polvo_adapters.adapters.single import (
+    from polvo_adapters.shells.requests.install import install, uninstall
+    from polvo_adapters.shells.requests.single_policy_adapters import (
         BreakerAdapter,
         BulkheadAdapter,
         FallbackAdapter,
@@ -47,9 +48,21 @@ __all__ = [
     "uninstall",
 ]
 
+_HOMES = {
+    **dict.fromkeys(("install", "uninstall"), "polvo_adapters.shells.requests.install"),
+    **dict.fromkeys(
+        (
+            "BreakerAdapter",
+            "BulkheadAdapter",
+            "FallbackAdapter",
+            "HedgeAdapter",
+            "IdempotencyAdapter",
+            "RateLimitAdapter",
+            "RegionsAdapter",
+            "RetryAdapter",
+        ),
+        "polvo_adapters.shells.requests.single_policy_adapters",
+    ),
+}
 
-_HOMES = {name: "installation" if name in ("install", "uninstall") else "single" for name in __all__}
-
-
-def __getattr__(name: str) -> Any:
-    return load(__name__, _HOMES, name)
+__getattr__, __dir__ = lazy_attributes(__name__, _HOMES)

@@ -13,19 +13,19 @@ first used (PEP 562); no module has the name of a function, or loading the one w
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from polvo_adapters.loading import load
+from polvo_adapters.runtime.lazy import lazy_attributes
 
 if TYPE_CHECKING:
-    from polvo_adapters.auth.authorization import AuthorizationRequest
-    from polvo_adapters.auth.cache import TokenCache
-    from polvo_adapters.auth.device import DeviceAuthorization
-    from polvo_adapters.auth.fixed import APIKey, Bearer, SessionToken, api_key, bearer, session_token
-    from polvo_adapters.auth.login import JWTLogin, jwt_login
+    from polvo_adapters.auth.jwt_login_auth import JWTLogin, jwt_login
     from polvo_adapters.auth.oauth import OAuth2, oauth2
+    from polvo_adapters.auth.protocol.authorization_code import AuthorizationRequest
+    from polvo_adapters.auth.protocol.device_code import DeviceAuthorization
+    from polvo_adapters.auth.protocol.token import Token
     from polvo_adapters.auth.secret_auth import SecretAuth, basic, secret
-    from polvo_adapters.auth.token import Token
+    from polvo_adapters.auth.static import APIKey, Bearer, SessionToken, api_key, bearer, session_token
+    from polvo_adapters.stores.token_cache import TokenCache
 
 __all__ = [
     "APIKey",
@@ -48,22 +48,16 @@ __all__ = [
 ]
 
 _HOMES = {
-    "AuthorizationRequest": "authorization",
-    "DeviceAuthorization": "device",
-    "JWTLogin": "login",
-    "OAuth2": "oauth",
-    "Token": "token",
-    "TokenCache": "cache",
-    "jwt_login": "login",
-    "oauth2": "oauth",
-    **dict.fromkeys(("SecretAuth", "basic", "secret"), "secret_auth"),
-    **dict.fromkeys(("APIKey", "Bearer", "SessionToken", "api_key", "bearer", "session_token"), "fixed"),
+    "AuthorizationRequest": "polvo_adapters.auth.protocol.authorization_code",
+    "DeviceAuthorization": "polvo_adapters.auth.protocol.device_code",
+    "Token": "polvo_adapters.auth.protocol.token",
+    **dict.fromkeys(("JWTLogin", "jwt_login"), "polvo_adapters.auth.jwt_login_auth"),
+    **dict.fromkeys(("OAuth2", "oauth2"), "polvo_adapters.auth.oauth"),
+    "TokenCache": "polvo_adapters.stores.token_cache",
+    **dict.fromkeys(("SecretAuth", "basic", "secret"), "polvo_adapters.auth.secret_auth"),
+    **dict.fromkeys(
+        ("APIKey", "Bearer", "SessionToken", "api_key", "bearer", "session_token"), "polvo_adapters.auth.static"
+    ),
 }
 
-
-def __getattr__(name: str) -> Any:
-    return load(__name__, _HOMES, name)
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazy_attributes(__name__, _HOMES)

@@ -33,15 +33,15 @@ from contextlib import suppress
 from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from polvo_adapters.core.calls import origin
 from polvo_adapters.errors import ConfigurationError, DeadlineExceeded, PolvoError, TokenRefreshError
-from polvo_adapters.flow import origin
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-    from polvo_adapters.auth.authorization import AuthorizationRequest
     from polvo_adapters.auth.oauth import OAuth2
-    from polvo_adapters.auth.token import Token
+    from polvo_adapters.auth.protocol.authorization_code import AuthorizationRequest
+    from polvo_adapters.auth.protocol.token import Token
 
 _ADDRESS = "127.0.0.1"
 _PATIENCE = 10.0  # seconds for a browser to send its request, and to take the answer

@@ -1,9 +1,9 @@
 """OAuth2 for any session: `auth=OAuth2(...)`.
 
-Theory of operation. Here the parts meet: `polvo_adapters.auth.token_auth` knows when a token is needed,
-`polvo_adapters.auth.flows` which grant to ask with, `polvo_adapters.auth.server` how to ask. A renewal asks with the
-refresh token where there is one; where the server refuses that for good, or there is none, with the grant itself, if
-that needs no user.
+Theory of operation. Here the parts meet: `polvo_adapters.auth.tokens.token_auth` knows when a token is needed,
+`polvo_adapters.auth.protocol.grant_flow` which grant to ask with, `polvo_adapters.auth.protocol.server` how to ask. A
+renewal asks with the refresh token where there is one; where the server refuses that for good, or there is none, with
+the grant itself, if that needs no user.
 
 **Whose token it is** (the key in the store): flow, issuer or token endpoint, client, tenant, scope, audience, and a
 digest of the user or token that it is asked for with. Two objects that agree in all of that share one token.
@@ -17,29 +17,30 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias, Union, cast
 from urllib.parse import quote
 
-from polvo_adapters.auth import grants
-from polvo_adapters.auth.answers import Answer
-from polvo_adapters.auth.answers import token as token_of
-from polvo_adapters.auth.flows import Asking, FlowName, Secret, left_behind, part_of_key
-from polvo_adapters.auth.places import Places
-from polvo_adapters.auth.sealing import Unsealable
-from polvo_adapters.auth.server import AuthorizationServer
-from polvo_adapters.auth.storage import Storage
-from polvo_adapters.auth.token import Token
-from polvo_adapters.auth.token_auth import TokenAuth, bounded
-from polvo_adapters.clock import SYSTEM, Clock
+from polvo_adapters.auth.protocol import grants
+from polvo_adapters.auth.protocol.grant_flow import Asking, FlowName, Secret, left_behind, part_of_key
+from polvo_adapters.auth.protocol.server import AuthorizationServer
+from polvo_adapters.auth.protocol.server_response import ServerResponse
+from polvo_adapters.auth.protocol.server_response import token as token_of
+from polvo_adapters.auth.protocol.token import Token
+from polvo_adapters.auth.tokens.sealing import Unsealable
+from polvo_adapters.auth.tokens.storage_factory import Places
+from polvo_adapters.auth.tokens.token_auth import TokenAuth, bounded
+from polvo_adapters.auth.tokens.token_storage import Storage
+from polvo_adapters.context.tenant import current_tenant
+from polvo_adapters.core.calls import origin
+from polvo_adapters.core.machines import Event
 from polvo_adapters.errors import ConfigurationError, TokenRefreshError
-from polvo_adapters.flow import Event, origin
-from polvo_adapters.policies.token import Look
-from polvo_adapters.tenancy import current_tenant
+from polvo_adapters.refresh.lifecycle import Look
+from polvo_adapters.runtime.clock import SYSTEM, Clock
 
 if TYPE_CHECKING:
     import requests
 
-    from polvo_adapters.auth.authorization import AuthorizationRequest
-    from polvo_adapters.auth.device import DeviceAuthorization
-    from polvo_adapters.auth.sealing import Key
-    from polvo_adapters.events import Change
+    from polvo_adapters.auth.protocol.authorization_code import AuthorizationRequest
+    from polvo_adapters.auth.protocol.device_code import DeviceAuthorization
+    from polvo_adapters.auth.tokens.sealing import Key
+    from polvo_adapters.core.report import Change
     from polvo_adapters.stores.base import Store
 
 Given: TypeAlias = Union[Token, Mapping[str, Any], str]  # noqa: UP007 - evaluated at import by Python 3.10 tools
@@ -75,7 +76,7 @@ class OAuth2(TokenAuth):
             `audience` and `private_key`, and one is made.
         subject: In whose name the assertion is made; by default the client's own.
         subject_token: The token to exchange, for the flow "token_exchange".
-        exchange: Further fields of the exchange, as `polvo_adapters.auth.grants.token_exchange` takes them.
+        exchange: Further fields of the exchange, as `polvo_adapters.auth.protocol.grants.token_exchange` takes them.
         issuer: The authorization server's name, a URL.
         authorization_url: Its authorization endpoint.
         device_authorization_url: Its device authorization endpoint.
@@ -295,7 +296,7 @@ class OAuth2(TokenAuth):
 
         Source: RFC 8628.
         """
-        from polvo_adapters.auth.device import poll
+        from polvo_adapters.auth.device_login import poll
 
         server = self._server(current_tenant())
         authorization = server.device_authorization(self.scope, **self._meant_for)
@@ -436,5 +437,5 @@ def _made(given: Given) -> Token:
         _made({"access_token": given.access_token, "token_type": given.token_type, "key": given.key})
         return given
     fields = {"access_token": given} if isinstance(given, str) else dict(given)
-    answer = Answer("fetch", "a token", 200, {}, json.dumps(fields).encode())
+    answer = ServerResponse("fetch", "a token", 200, {}, json.dumps(fields).encode())
     return token_of(answer, cast("str | None", fields.get("key")))

@@ -1,8 +1,9 @@
 """Secrets as credentials: fetched when a request is sent, and fetched again when the server refuses them.
 
-Theory of operation. As for tokens (`polvo_adapters.auth.token_auth`), with the secret's own life in the place of the
-token's: the value that is held is put on the request; a 401 has it fetched once more, because it may have been rotated,
-and where it is another one the request is sent again with that, if its body can be. It never goes to another origin.
+Theory of operation. As for tokens (`polvo_adapters.auth.tokens.token_auth`), with the secret's own life in the place of
+the token's: the value that is held is put on the request; a 401 has it fetched once more, because it may have been
+rotated, and where it is another one the request is sent again with that, if its body can be. It never goes to another
+origin.
 
 Quota, circuit and last good answers belong to the secret, and not to the value that it happens to have.
 """
@@ -17,14 +18,15 @@ from urllib.parse import quote_plus, urlencode, urlsplit, urlunsplit
 
 from requests.auth import AuthBase
 
-from polvo_adapters.auth.answered import UNHEARD, Answered
-from polvo_adapters.auth.credential import Credential
-from polvo_adapters.credentials import note_in_query
+from polvo_adapters.auth.attach.carrier import UNHEARD
+from polvo_adapters.auth.attach.credential import Credential
+from polvo_adapters.auth.attach.response_hook import Answered
+from polvo_adapters.core.report import Change, Entry
 from polvo_adapters.errors import ConfigurationError
-from polvo_adapters.events import Change, Entry
-from polvo_adapters.policies.token import OVERDUE, Known
+from polvo_adapters.refresh.lifecycle import OVERDUE, Known
 from polvo_adapters.secrets.provider import failure
 from polvo_adapters.secrets.secret import Secret, Value
+from polvo_adapters.shells.credential_digest import note_in_query
 
 if TYPE_CHECKING:
     from requests import PreparedRequest
@@ -127,7 +129,7 @@ class SecretAuth(AuthBase):
             raise failure(provider.scheme, name, "no text", advice)
         return text
 
-    # What the hook asks for; see `polvo_adapters.auth.answered`
+    # What the hook asks for; see `polvo_adapters.auth.attach.response_hook`
 
     def _attach(self, request: PreparedRequest, held: Sent) -> None:
         if self._query is None:
@@ -216,7 +218,7 @@ def basic(username: str, password: Secret | str) -> AuthBase:
     """
     if isinstance(password, Secret):
         return SecretAuth(password, username=username)
-    from polvo_adapters.auth.credential import HeaderAuth
+    from polvo_adapters.auth.attach.credential import HeaderAuth
 
     if not isinstance(password, str) or ":" in username:
         raise ConfigurationError("basic: the username must have no colon in it, and the password must be a text")

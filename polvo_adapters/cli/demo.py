@@ -17,10 +17,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from polvo_adapters.cli import render, trial
-from polvo_adapters.cli.plan import Call, make_plan
-from polvo_adapters.cli.trial import Client, Ending, Figures, Limits, Result
-from polvo_adapters.testing.server import FailureServer
+from polvo_adapters.cli import demo_trial, render
+from polvo_adapters.cli.demo_plan import Call, make_plan
+from polvo_adapters.cli.demo_trial import Client, Ending, Figures, Limits, Result
+from polvo_adapters.testing.server.failure_server import FailureServer
 
 _YOUR_CODE = """\
   session.mount("https://api.example.com/", polvo.ResilientAdapter(deadline=10))
@@ -64,11 +64,11 @@ def _watched(plan: Sequence[Call], server: FailureServer, limits: Limits, screen
         disable=not screen.is_interactive,
     )
     with progress:
-        return trial.run_all(plan, server, limits, _teller(progress, len(plan)))
+        return demo_trial.run_all(plan, server, limits, _teller(progress, len(plan)))
 
 
 def _teller(progress: Progress, calls: int) -> Callable[[Client, Ending], None]:
-    tasks = {client.name: progress.add_task(client.name, total=calls, failed=0) for client in trial.CLIENTS}
+    tasks = {client.name: progress.add_task(client.name, total=calls, failed=0) for client in demo_trial.CLIENTS}
     failed: Counter[str] = Counter()
     lock = threading.Lock()
 
@@ -161,12 +161,12 @@ def _totals(figures: Sequence[Figures]) -> Table:
 
 
 def _footnotes(limits: Limits) -> Table:
-    pasted = ", ".join(f"{name}={value}" for name, value in trial.PASTED.items())
+    pasted = ", ".join(f"{name}={value}" for name, value in demo_trial.PASTED.items())
     table = Table.grid(padding=(0, 1))
     notes = {
         "limits": f"Everybody has a timeout of {limits.timeout:g} s for each silence of the server. Who retries, "
-        f"sends at most {trial.ATTEMPTS} times and waits from {trial.BACKOFF:g} s. ResilientAdapter has a deadline "
-        f"of {limits.deadline:g} s too.",
+        f"sends at most {demo_trial.ATTEMPTS} times and waits from {demo_trial.BACKOFF:g} s. ResilientAdapter has a "
+        f"deadline of {limits.deadline:g} s too.",
         "Retry": f"urllib3's Retry({pasted}).",
         "POST": "What the server may have done is not safe to send again: ResilientAdapter raises, or returns the "
         "error status, and that counts as failed. The pasted Retry sends it again, and it is done twice.",

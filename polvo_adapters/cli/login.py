@@ -20,15 +20,16 @@ from typing import TYPE_CHECKING, Any
 from rich.progress import Progress, ProgressColumn, SpinnerColumn, Task, TextColumn
 from rich.text import Text
 
-from polvo_adapters.auth import files, loopback
+from polvo_adapters.auth import loopback
 from polvo_adapters.auth.oauth import OAuth2
-from polvo_adapters.cli import client, records, render
+from polvo_adapters.cli import client_secret, render, token_records
+from polvo_adapters.context.tenant import current_tenant, tenant
 from polvo_adapters.errors import ConfigurationError, DeadlineExceeded, PolvoError
-from polvo_adapters.tenancy import current_tenant, tenant
+from polvo_adapters.stores import private_files
 
 if TYPE_CHECKING:
-    from polvo_adapters.auth.device import DeviceAuthorization
-    from polvo_adapters.auth.token import Token
+    from polvo_adapters.auth.protocol.device_code import DeviceAuthorization
+    from polvo_adapters.auth.protocol.token import Token
 
 _FLOWS = {"device": "device_code", "code": "authorization_code"}
 _PATIENCE = 300.0
@@ -48,7 +49,7 @@ def run(options: argparse.Namespace) -> int:
         with nullcontext() if options.tenant is None else tenant(options.tenant):
             lines = _logged_in(options, err)
     except OSError as error:  # every error of this library is one
-        return records.failed(error, err)
+        return token_records.failed(error, err)
     for line in lines:
         out.print(Text(render.visible(line)), soft_wrap=True)
     return 0
@@ -57,9 +58,9 @@ def run(options: argparse.Namespace) -> int:
 def _logged_in(options: argparse.Namespace, screen: render.Screen) -> list[str]:
     """Log in, and return what to tell the user."""
     settings = settings_of(options)
-    oauth = OAuth2(**settings, client_secret=client.secret(options))
+    oauth = OAuth2(**settings, client_secret=client_secret.secret(options))
     key, host = oauth._owner(current_tenant())
-    path = records.place(options.token_cache, current_tenant())
+    path = token_records.place(options.token_cache, current_tenant())
     _try(path, oauth)
     token = (_by_code if options.flow == "code" else _by_device)(oauth, options, screen)
     _look_up(path, key, oauth)
@@ -97,7 +98,7 @@ def program(settings: dict[str, Any], options: argparse.Namespace) -> list[str]:
         options: The command line.
     """
     parts = [f"{name}={_literal(value)}" for name, value in settings.items()]
-    secret = client.source(options)
+    secret = client_secret.source(options)
     if secret is not None:
         parts.insert(2, f"client_secret={secret}")
     lines = ["from polvo_adapters.auth import OAuth2", f"session.auth = OAuth2({', '.join(parts)})"]
@@ -117,14 +118,14 @@ def _try(path: str, oauth: OAuth2) -> None:
     """Find out before the login whether the token can be kept afterwards."""
     storage = oauth._kept(current_tenant())  # raises where the path wants a tenant
     try:
-        files.make_directory(os.path.dirname(path))
-        files.read(path)
-        with files.locked(path + ".lock"):
+        private_files.make_directory(os.path.dirname(path))
+        private_files.read(path)
+        with private_files.locked(path + ".lock"):
             pass
         storage._key()
     except PolvoError:
         raise
-    except (files.Busy, files.Unfit) as error:
+    except (private_files.Busy, private_files.Unfit) as error:
         problem = str(error) or "it is in use by others"
     except OSError as error:
         problem = error.strerror or type(error).__name__
@@ -135,7 +136,7 @@ def _try(path: str, oauth: OAuth2) -> None:
 
 def _look_up(path: str, key: str, oauth: OAuth2) -> None:
     """Make sure that the token is where the program will look for it."""
-    found = [record for record in records.read(path).records if record.key == key and record.life is not None]
+    found = [record for record in token_records.read(path).records if record.key == key and record.life is not None]
     kept = oauth._stored(current_tenant())
     if not found or found[0].life is None or not found[0].life.token or kept is None:
         raise PolvoError(f"the login succeeded, but the token could not be kept in {path}; log in again", reason="lost")

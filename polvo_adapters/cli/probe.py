@@ -25,13 +25,13 @@ from rich.table import Table
 from rich.text import Text
 
 from polvo_adapters import headers
-from polvo_adapters.adapters import PolicyAdapter
 from polvo_adapters.cli import render
-from polvo_adapters.cli.forecast import MOST_AT_ONCE, ROUTE, Forecast, forecast
+from polvo_adapters.cli.probe_forecast import MOST_AT_ONCE, ROUTE, Forecast, forecast
 from polvo_adapters.cli.request import _WHAT_HAPPENED, Answer, _headers, _last_failure, _report
-from polvo_adapters.flow import Call, origin
+from polvo_adapters.core.calls import Call, origin
 from polvo_adapters.headers import CERTAIN, LIKELY, Quota, Throttled
-from polvo_adapters.policies.admission import Tell
+from polvo_adapters.policies.ratelimit.turns import Tell
+from polvo_adapters.shells.requests.policy_adapter import PolicyAdapter
 
 _IN_URLS = re.compile(r"(?<=//)[^/?#\s]*(?=@)|(?<=\?)[^\s'\")]+")  # credentials and queries
 

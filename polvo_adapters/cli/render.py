@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from polvo_adapters.events import Attempt, Change, Entry, Wait
+from polvo_adapters.core.report import Attempt, Change, Entry, Wait
 
 if TYPE_CHECKING:
     from rich.progress import Progress

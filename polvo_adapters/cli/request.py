@@ -25,10 +25,10 @@ from rich.text import Text
 
 from polvo_adapters import headers
 from polvo_adapters.cli import render
+from polvo_adapters.core.calls import origin
+from polvo_adapters.core.report import Report
 from polvo_adapters.errors import DeadlineExceeded, PolvoError, StatusError
-from polvo_adapters.events import Report
-from polvo_adapters.flow import origin
-from polvo_adapters.session import Session
+from polvo_adapters.shells.requests.session import Session
 
 MOST_LINES = 40
 """Lines of a body that are shown on a terminal."""

@@ -21,14 +21,14 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from polvo_adapters.auth.sealing import VARIABLE, Open, Sealer, Unsealable, key_source
-from polvo_adapters.auth.server import AuthorizationServer
-from polvo_adapters.auth.token import Token
-from polvo_adapters.cli import client, records, render
-from polvo_adapters.cli.records import Cache, Record
+from polvo_adapters.auth.protocol.server import AuthorizationServer
+from polvo_adapters.auth.protocol.token import Token
+from polvo_adapters.auth.tokens.sealing import VARIABLE, Open, Sealer, Unsealable, key_source
+from polvo_adapters.cli import client_secret, render, token_records
+from polvo_adapters.cli.token_records import Cache, Record
+from polvo_adapters.core.machines import Event
 from polvo_adapters.errors import ConfigurationError, PolvoError
-from polvo_adapters.flow import Event
-from polvo_adapters.policies.token import Clear, TokenLife
+from polvo_adapters.refresh.lifecycle import Clear, TokenLife
 from polvo_adapters.stores.sqlite import SQLiteStore
 
 _RENEWALS = 5  # that may come between, before revoking is given up
@@ -45,9 +45,9 @@ def run(options: argparse.Namespace) -> int:
     """
     out, err = render.screens()
     try:
-        return _ACTIONS[options.action or "list"](records.read(options.path), options, out, err)
+        return _ACTIONS[options.action or "list"](token_records.read(options.path), options, out, err)
     except OSError as error:  # every error of this library is one
-        return records.failed(error, err)
+        return token_records.failed(error, err)
 
 
 # Looking --------------------------------------------------------------------------------------------------------------
@@ -166,7 +166,7 @@ def _opened(cache: Cache, record: Record) -> Token:
 
 def _revoke(cache: Cache, options: argparse.Namespace, out: render.Screen, err: render.Screen) -> int:  # noqa: ARG001
     chosen = [cache.record(wanted) for wanted in options.records]
-    secret = client.secret(options)
+    secret = client_secret.secret(options)
     for record in chosen:
         host = _revoked(cache, record, _server(record, options, secret))
         _say(out, f"revoked at {host}, and cleared: {record.key}")
@@ -219,7 +219,7 @@ def _have_revoked(server: AuthorizationServer, token: Token) -> None:
 
 
 def _now(cache: Cache, key: str) -> Record | None:
-    found = [record for record in records.read(cache.path).records if record.key == key]
+    found = [record for record in token_records.read(cache.path).records if record.key == key]
     return found[0] if found else None
 
 

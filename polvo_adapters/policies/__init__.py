@@ -1,1 +1,1 @@
-"""The policies: frozen values that know the order of things, without clock, I/O, threads or randomness."""
+"""Policies: what has to happen in which order, as generators of effects. Pure."""

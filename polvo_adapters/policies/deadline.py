@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from polvo_adapters.errors import DeadlineExceeded, RateLimitDeadlineExceeded
-from polvo_adapters.flow import EXPIRED, Call, Flow, Outcome, Proceed
-from polvo_adapters.policies import validate
+from polvo_adapters.core import validate
+from polvo_adapters.core.calls import Call
+from polvo_adapters.core.effects import Flow, Proceed
+from polvo_adapters.core.outcomes import EXPIRED
+from polvo_adapters.policies.outcomes import exceeded
 
 
 @dataclass(frozen=True)
@@ -41,31 +43,3 @@ class Deadline:
         if outcome.failure is not EXPIRED:
             return outcome
         return exceeded(call, outcome, f"the deadline of {deadline - call.started:g} s is over")
-
-
-def exceeded(call: Call, outcome: Outcome, reason: str, retry_after: float | None = None) -> Outcome:
-    """Turn an outcome into the error that says the deadline was, or would be, overrun.
-
-    Args:
-        call: The call.
-        outcome: Its last outcome; the response stays with the error.
-        reason: What happened, for a person.
-        retry_after: The delay that the server asked for, in seconds, where it did.
-
-    Returns:
-        An outcome with `DeadlineExceeded`, or `RateLimitDeadlineExceeded` for a 429, and the failure EXPIRED.
-    """
-    if isinstance(outcome.error, DeadlineExceeded) and outcome.error.host is not None:
-        return outcome  # said already, by a policy further inside
-    kind = RateLimitDeadlineExceeded if outcome.status == 429 else DeadlineExceeded
-    advice = (
-        "allow it a longer deadline, or ask for less" if retry_after is None else f"call again after {retry_after:g} s"
-    )
-    error = kind(
-        f"{call.method} {call.host}: {reason}; {advice}",
-        response=outcome.response,
-        host=call.host,
-        retry_after=retry_after,
-    )
-    error.__cause__ = outcome.error
-    return outcome._replace(error=error, failure=EXPIRED)

@@ -40,18 +40,22 @@ from collections.abc import Collection, Generator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from polvo_adapters.core import validate
+from polvo_adapters.core.calls import Call
+from polvo_adapters.core.effects import Decide, Effect, Flow, Next, Proceed, Race, Start
+from polvo_adapters.core.machines import Event
+from polvo_adapters.core.outcomes import Outcome
 from polvo_adapters.core.stored_types import stored_as
-from polvo_adapters.flow import Call, Decide, Effect, Event, Flow, Next, Outcome, Proceed, Race, Start
-from polvo_adapters.policies import budget, latency, validate
-from polvo_adapters.policies.budget import RetryBudget, was_served
-from polvo_adapters.policies.latency import Latencies
-from polvo_adapters.policies.races import SAFE_METHODS, most_informative, noted, safe, sendable_at_once
+from polvo_adapters.policies import hedge_latency, retry_budget
+from polvo_adapters.policies.hedge_latency import Latencies
+from polvo_adapters.policies.outcomes import SAFE_METHODS, most_informative, noted, safe, sendable_at_once, was_served
+from polvo_adapters.policies.retry_budget import RetryBudget
 
 __all__ = ["Hedge"]
 
 _BEGINNING = 1.0  # hedges that a new origin is granted
 _MOST = 10.0  # hedges that can be saved up
-_COST = budget.Spend(1.0)
+_COST = retry_budget.Spend(1.0)
 _BUDGET = RetryBudget()
 
 
@@ -166,7 +170,7 @@ class Hedge:
     def _allowed(self, call: Call, key: str) -> Generator[Effect, Any, bool]:
         events = [Event(self, key, _SPEND)]
         if self.budget is not None:
-            events.append(Event(self.budget, budget.key(call), _COST))
+            events.append(Event(self.budget, retry_budget.key(call), _COST))
         verdicts = yield Decide(events)
         return all(verdicts)
 
@@ -186,7 +190,7 @@ class Hedge:
             return earned, Plan(self._delay(latencies, now), now)
         if type(event) is Tell:
             seconds = now - event.began
-            return State(allowance, latency.add(latencies, seconds, self.percentile, now)), True
+            return State(allowance, hedge_latency.add(latencies, seconds, self.percentile, now)), True
         if allowance < 1:
             return state, False
         return State(allowance - 1, latencies), True
@@ -194,5 +198,5 @@ class Hedge:
     def _delay(self, latencies: Latencies, now: float) -> float | None:
         if self.delay is not None:
             return self.delay
-        percentile = latency.recent(latencies, now)
+        percentile = hedge_latency.recent(latencies, now)
         return None if percentile is None else percentile * self.margin

@@ -31,11 +31,13 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from polvo_adapters import headers
+from polvo_adapters.core import validate
+from polvo_adapters.core.calls import Call, origin
+from polvo_adapters.core.effects import Flow, Next, Proceed, Race, Start
+from polvo_adapters.core.http import IDEMPOTENT_METHODS
+from polvo_adapters.core.outcomes import BARRED, REFUSED, Outcome
 from polvo_adapters.errors import ConfigurationError, ReplayError, ServiceUnavailableError
-from polvo_adapters.flow import BARRED, REFUSED, Call, Flow, Next, Outcome, Proceed, Race, Start, origin
-from polvo_adapters.policies import validate
-from polvo_adapters.policies.budget import was_served
-from polvo_adapters.policies.races import (
+from polvo_adapters.policies.outcomes import (
     SAFE_METHODS,
     better,
     most_informative,
@@ -43,8 +45,9 @@ from polvo_adapters.policies.races import (
     safe_elsewhere,
     sendable_at_once,
     unprocessed,
+    was_served,
 )
-from polvo_adapters.policies.retry import IDEMPOTENT_METHODS, ExponentialBackoff
+from polvo_adapters.policies.retry import ExponentialBackoff
 
 __all__ = ["Regions"]
 

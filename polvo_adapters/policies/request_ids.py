@@ -1,15 +1,16 @@
 """A name for each logical call, by which it is found again in the logs of both sides.
 
-Theory of operation. The shell gives each call its id before the flow begins (`polvo_adapters.idempotency_key`), so that
-all attempts, hedges and redirects carry the same one; nothing is left for the flow to do. It is no idempotency key: it
-makes no repeat safe.
+Theory of operation. The shell gives each call its id before the flow begins (`polvo_adapters.shells.request_identity`),
+so that all attempts, hedges and redirects carry the same one; nothing is left for the flow to do. It is no idempotency
+key: it makes no repeat safe.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from polvo_adapters.flow import Call, Flow, Proceed
+from polvo_adapters.core.calls import Call
+from polvo_adapters.core.effects import Flow, Proceed
 
 
 @dataclass(frozen=True)

@@ -26,8 +26,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from polvo_adapters import headers
-from polvo_adapters.errors import ReplayError, RetriesExhaustedError
-from polvo_adapters.flow import (
+from polvo_adapters.core import validate
+from polvo_adapters.core.calls import Call
+from polvo_adapters.core.effects import Decide, Effect, Flow, Proceed, Sleep
+from polvo_adapters.core.http import IDEMPOTENT_METHODS
+from polvo_adapters.core.machines import Event
+from polvo_adapters.core.outcomes import (
     BARRED,
     CONNECT,
     CONNECT_TIMEOUT,
@@ -36,29 +40,19 @@ from polvo_adapters.flow import (
     READ_TIMEOUT,
     REFUSED,
     TRUNCATED,
-    Call,
-    Decide,
-    Effect,
-    Event,
     Failure,
-    Flow,
     Outcome,
-    Proceed,
-    Sleep,
     is_any,
 )
-from polvo_adapters.policies import validate
-from polvo_adapters.policies.budget import Deposit, Refusal, RetryBudget, Spend, was_served
-from polvo_adapters.policies.budget import key as budget_key
-from polvo_adapters.policies.deadline import exceeded
+from polvo_adapters.errors import ReplayError, RetriesExhaustedError
+from polvo_adapters.policies.outcomes import exceeded, was_served
+from polvo_adapters.policies.retry_budget import Deposit, Refusal, RetryBudget, Spend
+from polvo_adapters.policies.retry_budget import key as budget_key
 
 if TYPE_CHECKING:
     from urllib3 import Retry
 
 __all__ = ["IDEMPOTENT_METHODS", "ExponentialBackoff", "RetryBudget"]
-
-IDEMPOTENT_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
-"""Methods that may be repeated although the server may have acted (RFC 9110 section 9.2.2)."""
 
 _JITTERS = ("full", "equal", "decorrelated", "none")
 _DEPOSIT, _REFUSAL = Deposit(), Refusal()

@@ -18,19 +18,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from polvo_adapters.flow import Policy
+from polvo_adapters.core.effects import Policy
 from polvo_adapters.policies.deadline import Deadline
 from polvo_adapters.policies.retry import ExponentialBackoff
 
 if TYPE_CHECKING:
     from urllib3 import Retry
 
-    from polvo_adapters.policies import bulkhead as bulkheads
-    from polvo_adapters.policies.breaker import CircuitBreaker
-    from polvo_adapters.policies.fallback import Alternative, Fallback
+    from polvo_adapters.policies.breaker.policy import CircuitBreaker
+    from polvo_adapters.policies.bulkhead import policy as bulkheads
+    from polvo_adapters.policies.fallback.policy import Alternative, Fallback
     from polvo_adapters.policies.hedge import Hedge
-    from polvo_adapters.policies.idempotency import IdempotencyKeys
-    from polvo_adapters.policies.ratelimit import RateLimit
+    from polvo_adapters.policies.idempotency.policy import IdempotencyKeys
+    from polvo_adapters.policies.ratelimit.policy import RateLimit
     from polvo_adapters.policies.regions import Regions
     from polvo_adapters.policies.request_ids import RequestIDs
 
@@ -120,7 +120,7 @@ def rate_limit_policy(value: RateLimitLike) -> RateLimit | None:
     """Make a rate limit of anything that stands for one; see `standard`."""
     if value is None:
         return None
-    from polvo_adapters.policies.ratelimit import Adaptive, RateLimit
+    from polvo_adapters.policies.ratelimit.policy import Adaptive, RateLimit
 
     if isinstance(value, RateLimit):
         return value
@@ -136,7 +136,7 @@ def circuit_breaker_policy(value: CircuitBreakerLike) -> CircuitBreaker | None:
     """Make a circuit breaker of anything that stands for one; see `standard`."""
     if value is None or value is False:
         return None
-    from polvo_adapters.policies.breaker import CircuitBreaker
+    from polvo_adapters.policies.breaker.policy import CircuitBreaker
 
     if isinstance(value, CircuitBreaker):
         return value
@@ -151,7 +151,7 @@ def bulkhead_policy(value: BulkheadLike) -> bulkheads.Bulkhead | bulkheads.Adapt
     """Make a bulkhead of anything that stands for one; see `standard`."""
     if value is None:
         return None
-    from polvo_adapters.policies.bulkhead import Adaptive, Bulkhead
+    from polvo_adapters.policies.bulkhead.policy import Adaptive, Bulkhead
 
     if isinstance(value, (Bulkhead, Adaptive)):
         return value
@@ -187,7 +187,7 @@ def fallback_policy(value: FallbackLike, **keywords: Any) -> Fallback | None:
     """Make a fallback of anything that stands for one; see `standard`. Keywords are those of Fallback."""
     if value is None:
         return None
-    from polvo_adapters.policies.fallback import Fallback
+    from polvo_adapters.policies.fallback.policy import Fallback
 
     if isinstance(value, Fallback):
         return value
@@ -213,7 +213,7 @@ def idempotency_policy(value: IdempotencyLike) -> IdempotencyKeys | None:
     """Make idempotency keys of anything that stands for them; see `standard`."""
     if value is None or value is False:
         return None
-    from polvo_adapters.policies.idempotency import IdempotencyKeys
+    from polvo_adapters.policies.idempotency.policy import IdempotencyKeys
 
     if isinstance(value, IdempotencyKeys):
         return value
@@ -276,7 +276,7 @@ def _side_by_side(
 ) -> Policy | None:
     if breaker is None or bulkhead is None:
         return breaker or bulkhead
-    from polvo_adapters.policies.gate import Gates
+    from polvo_adapters.policies.gates import Gates
 
     return Gates((breaker, bulkhead))
 

@@ -13,22 +13,22 @@ Each name is loaded when it is first used (PEP 562), and the library of a provid
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from polvo_adapters.loading import load
+from polvo_adapters.runtime.lazy import lazy_attributes
 
 if TYPE_CHECKING:
-    from polvo_adapters.secrets.aws import ParameterStore, SecretsManager
     from polvo_adapters.secrets.batch import fetch_all
-    from polvo_adapters.secrets.double_o import DoubleO
-    from polvo_adapters.secrets.environment import Environment
-    from polvo_adapters.secrets.file import DotEnv, File
-    from polvo_adapters.secrets.function import Function
-    from polvo_adapters.secrets.inherited import FirstOf, first_of
-    from polvo_adapters.secrets.keyring import Keyring
+    from polvo_adapters.secrets.chain import FirstOf, first_of
     from polvo_adapters.secrets.provider import Fetched, Provider
+    from polvo_adapters.secrets.providers.aws import ParameterStore, SecretsManager
+    from polvo_adapters.secrets.providers.double_o import DoubleO
+    from polvo_adapters.secrets.providers.environment import Environment
+    from polvo_adapters.secrets.providers.file import DotEnv, File
+    from polvo_adapters.secrets.providers.function import Function
+    from polvo_adapters.secrets.providers.keyring import Keyring
+    from polvo_adapters.secrets.providers.vault import Vault
     from polvo_adapters.secrets.secret import Secret
-    from polvo_adapters.secrets.vault import Vault
 
 __all__ = [
     "DotEnv",
@@ -49,27 +49,17 @@ __all__ = [
 ]
 
 _HOMES = {
-    "DotEnv": "file",
-    "DoubleO": "double_o",
-    "Environment": "environment",
-    "Fetched": "provider",
-    "File": "file",
-    "FirstOf": "inherited",
-    "Function": "function",
-    "Keyring": "keyring",
-    "ParameterStore": "aws",
-    "Provider": "provider",
-    "Secret": "secret",
-    "SecretsManager": "aws",
-    "Vault": "vault",
-    "fetch_all": "batch",
-    "first_of": "inherited",
+    "fetch_all": "polvo_adapters.secrets.batch",
+    **dict.fromkeys(("FirstOf", "first_of"), "polvo_adapters.secrets.chain"),
+    **dict.fromkeys(("Fetched", "Provider"), "polvo_adapters.secrets.provider"),
+    "Secret": "polvo_adapters.secrets.secret",
+    **dict.fromkeys(("ParameterStore", "SecretsManager"), "polvo_adapters.secrets.providers.aws"),
+    "DoubleO": "polvo_adapters.secrets.providers.double_o",
+    "Environment": "polvo_adapters.secrets.providers.environment",
+    **dict.fromkeys(("DotEnv", "File"), "polvo_adapters.secrets.providers.file"),
+    "Function": "polvo_adapters.secrets.providers.function",
+    "Keyring": "polvo_adapters.secrets.providers.keyring",
+    "Vault": "polvo_adapters.secrets.providers.vault",
 }
 
-
-def __getattr__(name: str) -> Any:
-    return load(__name__, _HOMES, name)
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazy_attributes(__name__, _HOMES)

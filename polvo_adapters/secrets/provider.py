@@ -25,12 +25,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from polvo_adapters.errors import ConfigurationError, PolvoError, SecretError
-
-if TYPE_CHECKING:
-    from polvo_adapters.secrets.secret import Secret
 
 T = TypeVar("T")
 
@@ -75,41 +72,6 @@ class Provider(Protocol):
         Raises:
             SecretError: There is none, or it cannot be had; see `polvo_adapters.secrets.provider`.
         """
-
-
-class Base:
-    """A provider of this package.
-
-    Attributes:
-        scheme: Its name in URIs and messages.
-        local: Whether asking takes no time worth avoiding, so that nobody does it ahead of time on another thread.
-    """
-
-    scheme = ""
-    local = False
-
-    def secret(self, name: str, *, field: str | None = None, **keywords: Any) -> Secret:
-        """Return a secret of this provider.
-
-        Args:
-            name: Its name there.
-            field: Which of its fields.
-            **keywords: As for `Secret`.
-        """
-        from polvo_adapters.secrets.secret import Secret
-
-        return Secret(self, name, field=field, **keywords)
-
-    def fetch(self, name: str, field: str | None) -> Fetched:
-        """Return a secret as it is now; see `Provider.fetch`."""
-        raise NotImplementedError
-
-    def failure(self, name: str, reason: str, advice: str, **keywords: Any) -> SecretError:
-        """Return the error for a secret of this provider; see `failure`."""
-        return failure(self.scheme, name, reason, advice, **keywords)
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__}>"
 
 
 def failure(scheme: str, name: str, reason: str, advice: str, **keywords: Any) -> SecretError:
@@ -248,3 +210,21 @@ def _names(fields: dict[str, Any]) -> str:
     names = sorted(map(str, fields))
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return (", ".join(repr(name[:64]) for name in names[:_SHOWN]) or "none") + more
+
+
+class Source(NamedTuple):
+    """Where a secret comes from.
+
+    Attributes:
+        provider: Whom to ask.
+        name: Its name there.
+        field: Which of its fields, or None.
+    """
+
+    provider: Provider
+    name: str
+    field: str | None
+
+    def __str__(self) -> str:
+        mark = "" if self.field is None else f"#{self.field}"
+        return f"{self.provider.scheme}://{self.name}{mark}"

@@ -1,7 +1,7 @@
 """A secret that is fetched when it is used, kept for a while, and renewed before that is over.
 
-Theory of operation. The life of a secret is that of a token (`polvo_adapters.policies.token`), and so is its renewal:
-one thread fetches, the rest wait or go on with what there is. Three things differ:
+Theory of operation. The life of a secret is that of a token (`polvo_adapters.refresh.lifecycle`), and so is its
+renewal: one thread fetches, the rest wait or go on with what there is. Three things differ:
 
 * An end that we have set ourselves (`ttl`) says that it is time for another look, and not that the secret is worthless.
   Where its provider cannot be asked, the last value is used for `stale_if_error` seconds more; each failure is logged
@@ -22,23 +22,28 @@ from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any, NoReturn
 
-from polvo_adapters.adapters.policy import CallStart, call_started
-from polvo_adapters.clock import SYSTEM, Clock
-from polvo_adapters.drive.sync import drive
+from polvo_adapters.context.call import CallStart, call_started
+from polvo_adapters.context.tenant import Block
+from polvo_adapters.core.calls import Call
+from polvo_adapters.core.effects import Send
+from polvo_adapters.core.outcomes import EXPIRED, REFUSED, Outcome
+from polvo_adapters.core.report import Change, Entry
+from polvo_adapters.drivers.single_shot import Asking
+from polvo_adapters.drivers.sync import drive
 from polvo_adapters.errors import ConfigurationError, SecretError
-from polvo_adapters.events import Change, Entry
-from polvo_adapters.flow import EXPIRED, REFUSED, Call, Outcome, Send
-from polvo_adapters.keeping import Asking, Keeper, overdue
-from polvo_adapters.policies.renewal import Fetched as Numbered
-from polvo_adapters.policies.renewal import Renewal
-from polvo_adapters.policies.token import Known, TokenLife, Want, usable_for
-from polvo_adapters.secrets.provider import Fetched, Provider, failure, guarded, text
-from polvo_adapters.secrets.uri import Source, parsed
+from polvo_adapters.refresh.lifecycle import Known, TokenLife, Want, usable_for
+from polvo_adapters.refresh.refresh_ahead import Keeper, overdue
+from polvo_adapters.refresh.refresh_flow import Fetched as Numbered
+from polvo_adapters.refresh.refresh_flow import Renewal
+from polvo_adapters.runtime.clock import SYSTEM, Clock
+from polvo_adapters.secrets.provider import Fetched, Provider, Source, failure, guarded, text
+from polvo_adapters.secrets.uri import parsed, provider_class
 from polvo_adapters.stores.memory import MemoryStore
-from polvo_adapters.tenancy import Block
 
 _log = logging.getLogger("polvo_adapters")
+
 _SHORTEST = 1.0
+
 _EARLIER = 4  # values that are kept beside the last
 
 
@@ -277,36 +282,6 @@ class Secret(Keeper[Value]):
         self._begin()
 
 
-def resolved(source: object, name: str = "", field: str | None = None, provider: Provider | None = None) -> Source:
-    """Return whom to ask for what.
-
-    Args:
-        source: A URI, a provider, a function, or a Secret, of which only its source counts.
-        name: Its name, where the source is a provider.
-        field: Which of its fields.
-        provider: Whom to ask for a URI.
-
-    Raises:
-        ConfigurationError: It is none of these.
-    """
-    if isinstance(source, Secret):
-        return source.source
-    if isinstance(source, str):
-        if name:
-            raise ConfigurationError("Secret: a URI has the name in it; name= is for providers")
-        return parsed(source, field, provider)
-    if provider is not None:
-        raise ConfigurationError("Secret: provider= goes with a URI")
-    if callable(getattr(source, "fetch", None)) and isinstance(getattr(source, "scheme", None), str):
-        given: Any = source
-        return Source(given, name, field)
-    if callable(source):
-        from polvo_adapters.secrets.function import Function
-
-        return Source(Function(source), name or getattr(source, "__qualname__", type(source).__name__), field)
-    raise ConfigurationError(f"Secret: expected a URI, a provider or a function, got {type(source).__name__}")
-
-
 def _is_sound(fetched: object) -> bool:
     """Tell whether a provider has returned what it is to return."""
     if not isinstance(fetched, Fetched) or not isinstance(fetched.value, str):
@@ -348,3 +323,32 @@ class _Text:
     def __init__(self, value: str, lifetime: float | None) -> None:
         self.value = value
         self.lifetime = lifetime
+
+
+def resolved(source: object, name: str = "", field: str | None = None, provider: Provider | None = None) -> Source:
+    """Return whom to ask for what.
+
+    Args:
+        source: A URI, a provider, a function, or a Secret, of which only its source counts.
+        name: Its name, where the source is a provider.
+        field: Which of its fields.
+        provider: Whom to ask for a URI.
+
+    Raises:
+        ConfigurationError: It is none of these.
+    """
+    if isinstance(source, Secret):
+        return source.source
+    if isinstance(source, str):
+        if name:
+            raise ConfigurationError("Secret: a URI has the name in it; name= is for providers")
+        return parsed(source, field, provider)
+    if provider is not None:
+        raise ConfigurationError("Secret: provider= goes with a URI")
+    if callable(getattr(source, "fetch", None)) and isinstance(getattr(source, "scheme", None), str):
+        given: Any = source
+        return Source(given, name, field)
+    if callable(source):
+        made = provider_class("function", "Function")(source)
+        return Source(made, name or getattr(source, "__qualname__", type(source).__name__), field)
+    raise ConfigurationError(f"Secret: expected a URI, a provider or a function, got {type(source).__name__}")

@@ -18,34 +18,17 @@ refused, and not shown.
 
 from __future__ import annotations
 
+import importlib
 import re
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any
 from urllib.parse import parse_qsl, unquote
 
 from polvo_adapters.errors import ConfigurationError
-from polvo_adapters.secrets.provider import Provider
+from polvo_adapters.secrets.provider import Provider, Source
 
 _URI = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^?#]*)(?:\?([^#]*))?(?:#(.*))?\Z", re.DOTALL)
 _QUERIES = {"vault": ("version",), "aws-secretsmanager": ("version_id", "version_stage")}
-
-
-class Source(NamedTuple):
-    """Where a secret comes from.
-
-    Attributes:
-        provider: Whom to ask.
-        name: Its name there.
-        field: Which of its fields, or None.
-    """
-
-    provider: Provider
-    name: str
-    field: str | None
-
-    def __str__(self) -> str:
-        mark = "" if self.field is None else f"#{self.field}"
-        return f"{self.provider.scheme}://{self.name}{mark}"
 
 
 def parsed(uri: str, field: str | None = None, provider: Provider | None = None) -> Source:
@@ -84,6 +67,15 @@ def parsed(uri: str, field: str | None = None, provider: Provider | None = None)
     return Source(made() if provider is None else provider, name, named or field)
 
 
+def provider_class(module: str, name: str) -> Any:
+    """Return a class of `polvo_adapters.secrets.providers`.
+
+    It is looked up by name, when it is first used: providers are made of what is here, and bring libraries of their
+    own.
+    """
+    return getattr(importlib.import_module(f"polvo_adapters.secrets.providers.{module}"), name)
+
+
 def _settings(scheme: str, query: str) -> dict[str, str]:
     settings = dict(parse_qsl(query, keep_blank_values=True))
     unknown = sorted(set(settings) - set(_QUERIES.get(scheme, ())))
@@ -100,9 +92,7 @@ def _required(scheme: str, rest: str, example: str) -> str:
 
 
 def _env(rest: str, _: dict[str, str]) -> tuple[str, Callable[[], Provider]]:
-    from polvo_adapters.secrets.environment import Environment
-
-    return _required("env", rest, "env://DB_PASSWORD"), Environment
+    return _required("env", rest, "env://DB_PASSWORD"), provider_class("environment", "Environment")
 
 
 def _absolute(scheme: str, rest: str) -> str:
@@ -113,51 +103,37 @@ def _absolute(scheme: str, rest: str) -> str:
 
 
 def _file(rest: str, _: dict[str, str]) -> tuple[str, Callable[[], Provider]]:
-    from polvo_adapters.secrets.file import File
-
-    return _absolute("file", rest), File
+    return _absolute("file", rest), provider_class("file", "File")
 
 
 def _dotenv(rest: str, _: dict[str, str]) -> tuple[str, Callable[[], Provider]]:
-    from polvo_adapters.secrets.file import DotEnv
-
-    return _absolute("dotenv", rest), DotEnv
+    return _absolute("dotenv", rest), provider_class("file", "DotEnv")
 
 
 def _vault(rest: str, settings: dict[str, str]) -> tuple[str, Callable[[], Provider]]:
-    from polvo_adapters.secrets.vault import Vault
-
     version = settings.get("version")
     if version is not None and not (version.isascii() and version.isdigit() and len(version) < 10):
         raise ConfigurationError("Secret: version in a vault URI must be a whole number")
     name = _required("vault", rest, "vault://secret/data/app#password")
-    return name, lambda: Vault(version=None if version is None else int(version))
+    return name, lambda: provider_class("vault", "Vault")(version=None if version is None else int(version))
 
 
 def _secrets_manager(rest: str, settings: dict[str, str]) -> tuple[str, Callable[[], Provider]]:
-    from polvo_adapters.secrets.aws import SecretsManager
-
     name = _required("aws-secretsmanager", rest, "aws-secretsmanager://prod/db#password")
-    return name, lambda: SecretsManager(**settings)
+    return name, lambda: provider_class("aws", "SecretsManager")(**settings)
 
 
 def _parameter_store(rest: str, _: dict[str, str]) -> tuple[str, Callable[[], Provider]]:
-    from polvo_adapters.secrets.aws import ParameterStore
-
-    return _required("aws-ssm", rest, "aws-ssm:///prod/db/password"), ParameterStore
+    return _required("aws-ssm", rest, "aws-ssm:///prod/db/password"), provider_class("aws", "ParameterStore")
 
 
 def _keyring(rest: str, _: dict[str, str]) -> tuple[str, Callable[[], Provider]]:
-    from polvo_adapters.secrets.keyring import Keyring
-
-    return _required("keyring", rest, "keyring://service/user"), Keyring
+    return _required("keyring", rest, "keyring://service/user"), provider_class("keyring", "Keyring")
 
 
 def _double_o(rest: str, _: dict[str, str]) -> tuple[str, Callable[[], Provider]]:
-    from polvo_adapters.secrets.double_o import SERVICE, DoubleO
-
     host = rest.rstrip("/")
-    return host, lambda: DoubleO(base_url=f"https://{host}" if host else SERVICE)
+    return host, lambda: provider_class("double_o", "DoubleO")(**({"base_url": f"https://{host}"} if host else {}))
 
 
 _MAKERS: dict[str, Callable[[str, dict[str, str]], tuple[str, Callable[[], Provider]]]] = {

@@ -8,9 +8,9 @@ A store is shared by giving the same one to several adapters.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from polvo_adapters.loading import load
+from polvo_adapters.runtime.lazy import lazy_attributes
 from polvo_adapters.stores.base import Store
 from polvo_adapters.stores.memory import MemoryStore
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["MemoryStore", "SQLiteStore", "Store"]
 
+_HOMES = {
+    "SQLiteStore": "polvo_adapters.stores.sqlite",
+}
 
-def __getattr__(name: str) -> Any:
-    return load(__name__, {"SQLiteStore": "sqlite"}, name)
+__getattr__, __dir__ = lazy_attributes(__name__, _HOMES)

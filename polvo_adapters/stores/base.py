@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from polvo_adapters.flow import Event
+from polvo_adapters.core.machines import Event
 
 
 class Store(Protocol):

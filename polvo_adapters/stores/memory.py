@@ -16,8 +16,8 @@ from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
+from polvo_adapters.core.machines import Called, Event, Machine, Refused
 from polvo_adapters.errors import PolvoError
-from polvo_adapters.flow import Called, Event, Machine, Refused
 
 CANDIDATES = 1000
 """How many keys are looked at to make room for one."""

@@ -2,7 +2,7 @@
 
 Theory of operation. A decision is one transaction (BEGIN IMMEDIATE in WAL mode): read the states, put the events to
 their machines, write what moved, or roll back where one refuses. A process that is killed leaves a transaction that
-is there or not, and no lock. States are written as `polvo_adapters.stores.encoding` says, never as pickles; a state
+is there or not, and no lock. States are written as `polvo_adapters.stores.codec` says, never as pickles; a state
 that cannot be read counts as unknown, and is begun anew, unless its machine is `durable`.
 
 **The clock** is one for all who share the file: wall time, which is the same in all processes, with the largest time
@@ -39,13 +39,13 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from polvo_adapters.core.machines import Event, Machine, Refused
 from polvo_adapters.errors import ConfigurationError, PolvoError
-from polvo_adapters.flow import Event, Machine, Refused
-from polvo_adapters.stores.database import PATIENCE, Database, is_busy, is_corrupt
-from polvo_adapters.stores.encoding import Undecodable, encode
+from polvo_adapters.stores.codec import Undecodable, encode
 from polvo_adapters.stores.memory import MemoryStore, full, is_durable
-from polvo_adapters.stores.outside import Outside
-from polvo_adapters.stores.rows import Clock, read_clock, read_state, write_clock, write_state
+from polvo_adapters.stores.persistent import Outside
+from polvo_adapters.stores.sqlite_file import PATIENCE, Database, is_busy, is_corrupt
+from polvo_adapters.stores.sqlite_schema import Clock, read_clock, read_state, write_clock, write_state
 
 _AGAIN = 1.0  # seconds until a file that failed is tried again
 _UNKNOWN = object()

@@ -1,29 +1,26 @@
 """Helpers for testing code that talks HTTP, shipped with the library.
 
 `FailureServer` is a small web server on loopback that fails on request and keeps count of the work it did, so
-that a test can tell whether a retry was safe.
+that a test can tell whether a retry was safe. `VirtualClock` is a clock that no test has to wait for.
 
-The server is imported at first use: that keeps this package light, and lets
-`python -m polvo_adapters.testing.server` run its module only once.
+Each name is loaded when it is first used (PEP 562).
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from polvo_adapters.runtime.lazy import lazy_attributes
 
 if TYPE_CHECKING:
-    from polvo_adapters.testing.server import FailureServer
+    from polvo_adapters.testing.server.failure_server import FailureServer
+    from polvo_adapters.testing.virtual_clock import VirtualClock
 
-__all__ = ["FailureServer"]
+__all__ = ["FailureServer", "VirtualClock"]
 
+_HOMES = {
+    "FailureServer": "polvo_adapters.testing.server.failure_server",
+    "VirtualClock": "polvo_adapters.testing.virtual_clock",
+}
 
-def __getattr__(name: str) -> Any:
-    if name == "FailureServer":
-        from polvo_adapters.testing.server import FailureServer
-
-        return FailureServer
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), "FailureServer"])
+__getattr__, __dir__ = lazy_attributes(__name__, _HOMES)

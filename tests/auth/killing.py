@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from polvo_adapters.auth.cache import TokenCache
-from polvo_adapters.flow import Event
+from polvo_adapters.core.machines import Event
+from polvo_adapters.stores.token_cache import TokenCache
 from tests.stores.contract import Counter
 
 MANY = Counter(10**9)
@@ -20,8 +20,8 @@ ONE = [Event(MANY, "a", 1)]
 
 WRITER = """
 import sys
-from polvo_adapters.auth.cache import TokenCache
-from polvo_adapters.flow import Event
+from polvo_adapters.stores.token_cache import TokenCache
+from polvo_adapters.core.machines import Event
 from tests.stores.contract import Counter
 
 cache, events = TokenCache(sys.argv[1]), [Event(Counter(10**9), "a", 1)]

@@ -24,7 +24,7 @@ import requests
 from requests.adapters import HTTPAdapter
 
 from polvo_adapters.auth import OAuth2, TokenCache
-from polvo_adapters.clock import SystemClock
+from polvo_adapters.runtime.clock import SystemClock
 from polvo_adapters.stores.sqlite import SQLiteStore
 from tests.oauth.servers import REDIRECT_URI
 

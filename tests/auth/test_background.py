@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from polvo_adapters.auth import OAuth2, Token, TokenCache
+from polvo_adapters.core.report import Change
 from polvo_adapters.errors import TokenRefreshError
-from polvo_adapters.events import Change
 from polvo_adapters.stores.sqlite import SQLiteStore
 from tests.auth.sharing import PATIENCE, Shifted, at_once, place, plain_session, settings_of, until
 from tests.auth.test_sharing import renewals

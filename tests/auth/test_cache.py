@@ -17,18 +17,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from polvo_adapters.auth import cache as module
-from polvo_adapters.auth import files
-from polvo_adapters.auth.cache import TokenCache
-from polvo_adapters.auth.content import Content, Corrupt, parse, render
+from polvo_adapters.core.machines import Called, Event
+from polvo_adapters.core.report import Change
 from polvo_adapters.errors import ConfigurationError, PolvoError
-from polvo_adapters.events import Change
-from polvo_adapters.flow import Called, Event
-from polvo_adapters.policies import admission
 from polvo_adapters.policies.breaker import CircuitBreaker
-from polvo_adapters.policies.circuits import Ask
-from polvo_adapters.simulate import VirtualClock
-from polvo_adapters.stores.encoding import encode
+from polvo_adapters.policies.breaker.state import Ask
+from polvo_adapters.policies.ratelimit import turns
+from polvo_adapters.stores import private_files
+from polvo_adapters.stores import token_cache as module
+from polvo_adapters.stores.codec import encode
+from polvo_adapters.stores.token_cache import Content, Corrupt, TokenCache, parse, render
+from polvo_adapters.testing.virtual_clock import VirtualClock
 from tests.auth.killing import LOOK, MANY, ONE
 from tests.stores.contract import Counter, StoreContract, Watch, saying
 
@@ -234,9 +233,9 @@ def test_a_key_may_be_any_string(path: Path, cache: TokenCache) -> None:
 def test_a_lock_that_others_keep_is_a_clear_error(
     path: Path, cache: TokenCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(files, "PATIENCE", 0.05)
+    monkeypatch.setattr(private_files, "PATIENCE", 0.05)
     cache.later(ONE)
-    with files.locked(f"{path}.lock"):
+    with private_files.locked(f"{path}.lock"):
         with pytest.raises(PolvoError, match="was in use by others for more than") as caught:
             cache.decide(ONE)
         assert caught.value.reason == "store busy"
@@ -253,7 +252,7 @@ def test_a_lock_that_was_deleted_by_hand_is_no_lock_any_more(path: Path, cache: 
         os.unlink(f"{path}.lock")
 
     cache._wait = let_go
-    with files.locked(f"{path}.lock"):
+    with private_files.locked(f"{path}.lock"):
         assert cache.decide(ONE) == (1,)
     assert len(waits) == 1
 
@@ -261,7 +260,7 @@ def test_a_lock_that_was_deleted_by_hand_is_no_lock_any_more(path: Path, cache: 
 def test_a_lock_that_was_deleted_before_it_was_had_is_taken_anew(
     path: Path, cache: TokenCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lock, deleted = files._lock, list[str]()
+    lock, deleted = private_files._lock, list[str]()
 
     def late(descriptor: int) -> bool:
         if not deleted:
@@ -269,7 +268,7 @@ def test_a_lock_that_was_deleted_before_it_was_had_is_taken_anew(
             os.unlink(deleted[0])
         return lock(descriptor)
 
-    monkeypatch.setattr(files, "_lock", late)
+    monkeypatch.setattr(private_files, "_lock", late)
     assert cache.decide(ONE) == (1,)
     assert os.path.exists(deleted[0]), "it was decided under a lock that others do not see"
 
@@ -361,7 +360,7 @@ def test_what_is_written_is_read(states: dict[str, str], time: float, ahead: flo
 
 def test_a_file_that_is_too_large_is_set_aside_without_reading_it_all(path: Path) -> None:
     path.touch(0o600)
-    os.truncate(path, files.LARGEST + 1)
+    os.truncate(path, private_files.LARGEST + 1)
     assert TokenCache(path).decide(ONE) == (1,)
     assert path.with_name("tokens.json.corrupt-1").exists()
 
@@ -371,7 +370,7 @@ def test_what_would_be_too_large_to_be_read_again_is_not_written(
 ) -> None:
     cache.decide(ONE)
     before = path.read_bytes()
-    monkeypatch.setattr(files, "LARGEST", len(before))
+    monkeypatch.setattr(private_files, "LARGEST", len(before))
     assert [cache.decide(one("b" * 1000)) for _ in range(2)] == [(1,), (2,)]
     assert path.read_bytes() == before
 
@@ -587,7 +586,7 @@ def test_times_that_an_event_names_are_put_on_the_clock_of_the_cache(path: Path)
         def transition(self, state: int, event: Any, now: float) -> tuple[int, float]:
             return state, event.deadline - now
 
-    ask = admission.Ask("route", 1, 1, 5.0, time.monotonic() + 1000.0)
+    ask = turns.Ask("route", 1, 1, 5.0, time.monotonic() + 1000.0)
     (left,) = TokenCache(path, now=lambda: 5e6).decide([Event(Echo(), "a", ask)])
     assert 0 < left <= 1000.0
 
@@ -606,5 +605,5 @@ def test_states_are_written_as_the_encoding_says(path: Path, cache: TokenCache) 
     cache.decide([Event(CircuitBreaker(failure_threshold=1), "circuit", permit.success._replace(result="failure"))])
     value = json.loads(path.read_text("ascii"))
     assert (value["polvo_adapters"], value["version"], list(value["states"])) == ("token cache", 1, ["circuit"])
-    assert value["states"]["circuit"].startswith('{"n":["circuits.')
+    assert value["states"]["circuit"].startswith('{"n":["circuit.1"')
     assert encode(1) == "1"

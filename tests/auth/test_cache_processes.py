@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from polvo_adapters.auth import files
-from polvo_adapters.auth.cache import TokenCache
-from polvo_adapters.flow import Called, Event
+from polvo_adapters.core.machines import Called, Event
+from polvo_adapters.stores import private_files
+from polvo_adapters.stores.token_cache import TokenCache
 from tests.auth.killing import LOOK, MANY, ONE, rounds
 from tests.stores.contract import never, saying
 
@@ -24,8 +24,8 @@ limits = pytest.mark.skipif(os.name != "posix", reason="this system has no limit
 
 COUNTER = """
 import sys, threading
-from polvo_adapters.auth.cache import TokenCache
-from polvo_adapters.flow import Event
+from polvo_adapters.stores.token_cache import TokenCache
+from polvo_adapters.core.machines import Event
 from tests.stores.contract import Counter
 
 cache = TokenCache(sys.argv[1])
@@ -45,8 +45,8 @@ for thread in threads:
 FULL = """
 import logging, os, resource, sys
 from pathlib import Path
-from polvo_adapters.auth import cache as module
-from polvo_adapters.auth.cache import TokenCache
+from polvo_adapters.stores import token_cache as module
+from polvo_adapters.stores.token_cache import TokenCache
 from tests.auth.killing import LOOK, ONE
 
 module._AGAIN = 0.0
@@ -170,7 +170,7 @@ def test_a_fork_in_the_middle_of_decisions_leaves_nothing_locked(path: Path) -> 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork.*:DeprecationWarning")
 def test_a_child_that_lives_on_keeps_no_lock_of_its_parent(path: Path) -> None:
     reading, writing = os.pipe()
-    with files.locked(f"{path}.lock"):
+    with private_files.locked(f"{path}.lock"):
         child = os.fork()
         if child == 0:
             os.close(writing)

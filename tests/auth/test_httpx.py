@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from polvo_adapters.auth import OAuth2, Token
-from polvo_adapters.auth.httpx import HTTPXAuth
+from polvo_adapters.auth.httpx_auth import HTTPXAuth
 from polvo_adapters.errors import TokenRefreshError
 from polvo_adapters.policies.deadline import Deadline
 from polvo_adapters.policies.retry import ExponentialBackoff

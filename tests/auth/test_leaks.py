@@ -21,13 +21,13 @@ from cryptography.fernet import Fernet
 
 import polvo_adapters as polvo
 from polvo_adapters.auth import JWTLogin, OAuth2, Token
-from polvo_adapters.auth.sealing import VARIABLE
-from polvo_adapters.clock import SYSTEM
+from polvo_adapters.auth.tokens.sealing import VARIABLE
+from polvo_adapters.core.machines import Event
+from polvo_adapters.core.report import Change
 from polvo_adapters.errors import ConfigurationError, PolvoError, TokenRefreshError
-from polvo_adapters.events import Change
-from polvo_adapters.flow import Event
-from polvo_adapters.simulate import VirtualClock
+from polvo_adapters.runtime.clock import SYSTEM
 from polvo_adapters.stores.memory import MemoryStore
+from polvo_adapters.testing.virtual_clock import VirtualClock
 from tests.auth.listening import Asked, Listening, Reply
 from tests.oauth.hostile import BEHAVIOURS, HostileServer
 from tests.oauth.servers import make_keys

@@ -15,10 +15,10 @@ import requests
 
 import polvo_adapters as polvo
 from polvo_adapters.auth import JWTLogin, jwt_login
-from polvo_adapters.auth.login import lifetime
-from polvo_adapters.clock import SYSTEM
+from polvo_adapters.auth.jwt_login_auth import lifetime
 from polvo_adapters.errors import ConfigurationError, TokenRefreshError
-from polvo_adapters.simulate import VirtualClock
+from polvo_adapters.runtime.clock import SYSTEM
+from polvo_adapters.testing.virtual_clock import VirtualClock
 from tests.auth.listening import Listening, Reply
 from tests.oauth.hostile import BEHAVIOURS, TOKEN, HostileServer
 from tests.oauth.jwt_server import PASSWORDS, JWTServer

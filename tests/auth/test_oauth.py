@@ -15,11 +15,11 @@ import requests
 
 import polvo_adapters as polvo
 from polvo_adapters.auth import OAuth2, Token, oauth2
-from polvo_adapters.auth.authorization import AuthorizationRequest
-from polvo_adapters.auth.device import DeviceAuthorization
-from polvo_adapters.clock import SYSTEM
+from polvo_adapters.auth.protocol.authorization_code import AuthorizationRequest
+from polvo_adapters.auth.protocol.device_code import DeviceAuthorization
 from polvo_adapters.errors import ConfigurationError, TokenRefreshError
-from polvo_adapters.simulate import VirtualClock
+from polvo_adapters.runtime.clock import SYSTEM
+from polvo_adapters.testing.virtual_clock import VirtualClock
 from tests.auth.listening import Listening, Reply
 from tests.oauth.authlib_server import PASSWORDS, AuthlibServer
 from tests.oauth.hostile import BEHAVIOURS, REFRESH, TOKEN, HostileServer

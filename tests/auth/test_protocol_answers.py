@@ -13,9 +13,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from polvo_adapters.auth.answers import FINAL, Answer, accepted, described, document, error_code, token, wants_nonce
-from polvo_adapters.auth.device import DeviceAuthorization, authorization_of
-from polvo_adapters.auth.token import Token
+from polvo_adapters.auth.protocol.device_code import DeviceAuthorization, authorization_of
+from polvo_adapters.auth.protocol.server_response import (
+    FINAL,
+    ServerResponse,
+    accepted,
+    described,
+    document,
+    error_code,
+    token,
+    wants_nonce,
+)
+from polvo_adapters.auth.protocol.token import Token
 from polvo_adapters.errors import TokenRefreshError
 
 SECRETS = ("correct horse battery", "pa+ss/wörd%41", "tok", "A" * 5000)
@@ -43,9 +52,9 @@ bodies = (
 statuses = st.sampled_from([200, 201, 204, 301, 400, 401, 403, 429, 500, 503, 999])
 
 
-def answer(body: Any = b"", status: int = 200, secrets: tuple[str, ...] = SECRETS) -> Answer:
+def answer(body: Any = b"", status: int = 200, secrets: tuple[str, ...] = SECRETS) -> ServerResponse:
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return Answer("auth.example.com", "the refresh_token grant", status, {}, content, secrets)
+    return ServerResponse("auth.example.com", "the refresh_token grant", status, {}, content, secrets)
 
 
 def good(**changed: Any) -> dict[str, Any]:
@@ -82,7 +91,7 @@ def test_so_is_any_other_answer(body: bytes, status: int) -> None:
         check_other(read, answer(body, status))
 
 
-def check_other(read: Any, given_answer: Answer) -> None:
+def check_other(read: Any, given_answer: ServerResponse) -> None:
     try:
         got = read(given_answer)
     except TokenRefreshError as error:

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from polvo_adapters.auth.authorization import AuthorizationRequest, code_of
-from polvo_adapters.auth.server import AuthorizationServer
+from polvo_adapters.auth.protocol.authorization_code import AuthorizationRequest, code_of
+from polvo_adapters.auth.protocol.server import AuthorizationServer
 from polvo_adapters.errors import TokenRefreshError
 
 BACK = "http://127.0.0.1:8765/callback"

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 import requests
 
-from polvo_adapters.auth import grants
-from polvo_adapters.auth.discovery import endpoint, is_secure, well_known
-from polvo_adapters.auth.server import AuthorizationServer
+from polvo_adapters.auth.protocol import grants
+from polvo_adapters.auth.protocol.discovery import endpoint, well_known
+from polvo_adapters.auth.protocol.server import AuthorizationServer
 from polvo_adapters.errors import ConfigurationError, TokenRefreshError
+from polvo_adapters.shells.requests.urls import is_secure
 from tests.auth.listening import Listening, Reply
 
 GOOD = Reply({"access_token": "token", "expires_in": 60})

@@ -15,9 +15,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from hypothesis import given
 from hypothesis import strategies as st
 
-from polvo_adapters.auth.dpop import DPoPKey, Nonces
-from polvo_adapters.auth.proofs import Proofs
-from polvo_adapters.auth.signing import made_assertion
+from polvo_adapters.auth.protocol.dpop import DPoPKey, Nonces, Proofs
+from polvo_adapters.auth.protocol.jwt_signing import made_assertion
 from polvo_adapters.errors import ConfigurationError
 
 URL = "https://api.example.com/v1/orders"

@@ -11,13 +11,13 @@ import pytest
 import requests
 
 import polvo_adapters as polvo
-from polvo_adapters.auth import grants
-from polvo_adapters.auth.device import poll
-from polvo_adapters.auth.dpop import DPoPKey
-from polvo_adapters.auth.server import AuthorizationServer
-from polvo_adapters.auth.token import Token
+from polvo_adapters.auth.device_login import poll
+from polvo_adapters.auth.protocol import grants
+from polvo_adapters.auth.protocol.dpop import DPoPKey
+from polvo_adapters.auth.protocol.server import AuthorizationServer
+from polvo_adapters.auth.protocol.token import Token
 from polvo_adapters.errors import ConfigurationError, TokenRefreshError
-from polvo_adapters.simulate import VirtualClock
+from polvo_adapters.testing.virtual_clock import VirtualClock
 from tests.oauth.authlib_server import PASSWORDS, AuthlibServer
 from tests.oauth.servers import REDIRECT_URI, OIDCProvider
 

@@ -15,9 +15,9 @@ import pytest
 import requests
 
 import polvo_adapters as polvo
-from polvo_adapters.auth import grants
-from polvo_adapters.auth.server import AuthorizationServer
-from polvo_adapters.auth.token import Token
+from polvo_adapters.auth.protocol import grants
+from polvo_adapters.auth.protocol.server import AuthorizationServer
+from polvo_adapters.auth.protocol.token import Token
 from polvo_adapters.errors import TokenRefreshError
 from tests.oauth.hostile import BEHAVIOURS, TOKEN, HostileServer
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from polvo_adapters.auth.client_authentication import ClientAuthentication
-from polvo_adapters.auth.device import DeviceAuthorization
-from polvo_adapters.auth.dpop import DPoPKey
-from polvo_adapters.auth.server import AuthorizationServer
+from polvo_adapters.auth.protocol.client_authentication import ClientAuthentication
+from polvo_adapters.auth.protocol.device_code import DeviceAuthorization
+from polvo_adapters.auth.protocol.dpop import DPoPKey
+from polvo_adapters.auth.protocol.server import AuthorizationServer
 from polvo_adapters.errors import ConfigurationError, TokenRefreshError
 
 URL = "https://auth.example.com/token"
@@ -182,7 +182,7 @@ def test_an_error_keeps_its_data_through_a_pickle() -> None:
 
 def test_libraries_are_imported_late() -> None:
     script = (
-        "import sys, polvo_adapters, polvo_adapters.auth.server, polvo_adapters.auth.grants;"
+        "import sys, polvo_adapters, polvo_adapters.auth.protocol.server, polvo_adapters.auth.protocol.grants;"
         "print([name for name in ('oauthlib', 'jwt', 'cryptography.hazmat') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)

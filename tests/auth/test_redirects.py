@@ -19,7 +19,7 @@ from urllib3.util import parse_url
 
 import polvo_adapters as polvo
 from polvo_adapters.auth import JWTLogin, OAuth2, api_key, bearer, session_token
-from polvo_adapters.auth.credential import same_origin
+from polvo_adapters.auth.attach.credential import same_origin
 from tests.auth.listening import Asked, Listening, Reply
 
 SECRET = "s3cret-credential"

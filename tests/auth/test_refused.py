@@ -15,8 +15,8 @@ from requests.adapters import HTTPAdapter
 import polvo_adapters as polvo
 from polvo_adapters.auth import JWTLogin, OAuth2
 from polvo_adapters.errors import AuthenticationError, TokenRefreshError
-from polvo_adapters.simulate import VirtualClock
 from polvo_adapters.stores.memory import MemoryStore
+from polvo_adapters.testing.virtual_clock import VirtualClock
 from tests.auth.listening import Asked, Listening, Reply
 from tests.oauth.authlib_server import AuthlibServer
 from tests.oauth.jwt_server import JWTServer

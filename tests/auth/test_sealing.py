@@ -20,10 +20,10 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from polvo_adapters.auth import files
-from polvo_adapters.auth.sealing import VARIABLE, Open, Sealer, Unsealable, key_source
+from polvo_adapters.auth.tokens.sealing import VARIABLE, Open, Sealer, Unsealable, key_source
+from polvo_adapters.core.report import Change
 from polvo_adapters.errors import ConfigurationError, SecretError
-from polvo_adapters.events import Change
+from polvo_adapters.stores import private_files
 
 KEYS = [urlsafe_b64encode(bytes([number]) * 32) for number in range(4)]
 SEALER, OPEN = Sealer(KEYS[:1]), Open()
@@ -31,7 +31,7 @@ links = pytest.mark.skipif(os.name != "posix", reason="this system has no such l
 
 STARTER = """
 import sys
-from polvo_adapters.auth.sealing import key_source
+from polvo_adapters.auth.tokens.sealing import key_source
 
 print("ready", flush=True)
 sys.stdin.readline()
@@ -330,9 +330,9 @@ def test_a_key_file_that_cannot_be_made_is_a_clear_error(tmp_path: Path) -> None
 
 
 def test_a_lock_that_others_keep_is_a_clear_error(beside: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "PATIENCE", 0.05)
+    monkeypatch.setattr(private_files, "PATIENCE", 0.05)
     with (
-        files.locked(f"{beside}.lock"),
+        private_files.locked(f"{beside}.lock"),
         pytest.raises(ConfigurationError, match="could not be made: another process holds"),
     ):
         key_source(None, beside)

@@ -19,10 +19,10 @@ import pytest
 from cryptography.fernet import Fernet
 
 from polvo_adapters.auth import OAuth2, TokenCache
-from polvo_adapters.auth import cache as cache_module
+from polvo_adapters.core.report import Change
 from polvo_adapters.errors import ConfigurationError
-from polvo_adapters.events import Change
-from polvo_adapters.stores import database, sqlite
+from polvo_adapters.stores import sqlite, sqlite_file
+from polvo_adapters.stores import token_cache as cache_module
 from polvo_adapters.stores.memory import MemoryStore
 from polvo_adapters.stores.sqlite import SQLiteStore
 from tests.auth.sharing import HERE, Crowd, Shifted, at_once, place, plain_session, settings_of
@@ -109,10 +109,11 @@ def test_the_directory_goes_and_comes_back(
 
 FULL = """
 import json, resource, sys
-from polvo_adapters.auth import OAuth2, TokenCache, cache
+from polvo_adapters.auth import OAuth2, TokenCache
+from polvo_adapters.stores import token_cache
 from tests.auth.sharing import Shifted, plain_session
 
-cache._AGAIN = 0.0
+token_cache._AGAIN = 0.0
 given, changes, clock = json.loads(sys.argv[1]), [], Shifted()
 oauth = OAuth2(
     token_cache=TokenCache(given["path"], now=clock.wall), clock=clock, listeners=[changes.append], **given["settings"]
@@ -175,7 +176,7 @@ def test_a_store_that_raises(oidc: OIDCProvider, error: Exception, caplog: pytes
 def test_a_database_that_others_do_not_let_go_of(
     oidc: OIDCProvider, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database, "PATIENCE", 0.2)
+    monkeypatch.setattr(sqlite_file, "PATIENCE", 0.2)
     clock, settings = Shifted(), settings_of(oidc)
     program = Program(oidc, SQLiteStore(path, now=clock.wall), clock, **settings)
     oidc.reset()

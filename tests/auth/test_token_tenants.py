@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 import polvo_adapters as polvo
 from polvo_adapters.auth import OAuth2, Token
-from polvo_adapters.auth.places import Places
-from polvo_adapters.clock import SYSTEM
+from polvo_adapters.auth.tokens.storage_factory import Places
 from polvo_adapters.errors import ConfigurationError
+from polvo_adapters.runtime.clock import SYSTEM
 from polvo_adapters.stores.sqlite import SQLiteStore
 from tests.auth.sharing import Shifted, at_once, logged_in, plain_session
 from tests.auth.test_background import STALE, settled

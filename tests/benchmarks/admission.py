@@ -15,10 +15,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from polvo_adapters.flow import Event, Machine
+from polvo_adapters.core.machines import Event, Machine
 from polvo_adapters.headers import Quota
-from polvo_adapters.policies.admission import Admission, Ask, Tell
 from polvo_adapters.policies.ratelimit import Adaptive, SlidingWindow, TokenBucket
+from polvo_adapters.policies.ratelimit.turns import Admission, Ask, Tell
 from polvo_adapters.stores.memory import MemoryStore
 from tests.benchmarks.measure import Result, Variant, compare
 

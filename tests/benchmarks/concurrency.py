@@ -41,8 +41,8 @@ from typing import Any, NamedTuple, TypeAlias
 import requests
 from requests.adapters import HTTPAdapter
 
-from polvo_adapters.policies.concurrency import Concurrency, Sample
-from polvo_adapters.simulate import Timeline
+from polvo_adapters.policies.bulkhead.concurrency_limit import Concurrency, Sample
+from polvo_adapters.testing.simulation.simulation import Timeline
 
 _SERVICE = 0.1  # seconds of a worker, on average
 _UNSETTLED = 60  # round trips

@@ -5,8 +5,8 @@ turned away, and how evenly the clients share, from the fifth window on; and wha
 doubles its demand does to the three windows after. Strategies are the peers' (ask on, obey Retry-After, back off
 exponentially, be told the rate) and ours, which is told nothing.
 
-How: `polvo_adapters.testing.crowd` runs the very flows that ship. Each client has a store of its own. Peers are
-flows too, written down here in a few lines each, so that all differ in nothing but what they do.
+How: `polvo_adapters.testing.simulation.crowd` runs the very flows that ship. Each client has a store of its own. Peers
+are flows too, written down here in a few lines each, so that all differ in nothing but what they do.
 
 Why that way: ten thousand processes do not fit on a machine, and with real time nobody could repeat a run. What
 virtual time leaves out (threads, connections, a busy processor) `pacing` measures, for eight processes.
@@ -26,12 +26,12 @@ from itertools import product
 from multiprocessing import get_context
 from typing import NamedTuple, TypeAlias
 
-from polvo_adapters.flow import Call, Flow, Outcome, Policy, Proceed, Sleep
+from polvo_adapters.core.calls import Call
+from polvo_adapters.core.effects import Flow, Policy, Proceed, Sleep
+from polvo_adapters.core.outcomes import Outcome
 from polvo_adapters.policies import ratelimit
 from polvo_adapters.policies.retry import ExponentialBackoff
-from polvo_adapters.simulate import EPOCH
-from polvo_adapters.testing.crowd import Client, Limited, Result, Window, run
-from polvo_adapters.testing.limits import (
+from polvo_adapters.testing.limiters import (
     DIALECTS,
     AlignedWindow,
     EstimatedWindow,
@@ -40,6 +40,8 @@ from polvo_adapters.testing.limits import (
     SlidingWindow,
     TokenBucket,
 )
+from polvo_adapters.testing.simulation.crowd import Client, Limited, Result, Window, run
+from polvo_adapters.testing.virtual_clock import EPOCH
 
 UNSETTLED_WINDOWS = 4
 """Windows in which clients may still be finding their rates."""

@@ -14,10 +14,13 @@ import contextlib
 import requests
 
 from polvo_adapters.adapters import PolicyAdapter
-from polvo_adapters.flow import Admit, Call, Event, Outcome, Policy, Send, Settle, compose
+from polvo_adapters.core.calls import Call
+from polvo_adapters.core.effects import Admit, Policy, Send, Settle, compose
+from polvo_adapters.core.machines import Event
+from polvo_adapters.core.outcomes import Outcome
 from polvo_adapters.policies.breaker import CircuitBreaker
 from polvo_adapters.policies.bulkhead import Adaptive, Bulkhead
-from polvo_adapters.policies.gate import Gate, Gates
+from polvo_adapters.policies.gates import Gate, Gates
 from polvo_adapters.policies.stack import standard
 from polvo_adapters.stores.memory import MemoryStore
 from tests.benchmarks.measure import Result, Variant, compare

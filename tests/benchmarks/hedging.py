@@ -23,9 +23,10 @@ from typing import NamedTuple
 import requests
 
 from polvo_adapters.adapters import PolicyAdapter
-from polvo_adapters.flow import Call, Policy, compose
+from polvo_adapters.core.calls import Call
+from polvo_adapters.core.effects import Policy, compose
 from polvo_adapters.policies.stack import standard
-from polvo_adapters.simulate import Reply, Simulation
+from polvo_adapters.testing.simulation.simulation import Reply, Simulation
 
 BAR = "≤ 3, ≤ 1.02"
 _SLOW_PART, _SLOWER = 0.01, 100

@@ -6,9 +6,9 @@ much later that is than if nobody had sent anything twice, which is what the ser
 none, the peers' (urllib3's `Retry(3)`, tenacity's five attempts with random exponential waits) and the standard stack
 with retries and a circuit breaker: with its defaults, and "ours", set for a quick return.
 
-How: `polvo_adapters.testing.overload` runs the very flows that ship. Calls make 70 % of what the server can do,
-whoever they come from, and come at the same moments in all runs of a population. Each client has a store of its own,
-and in it nothing from before the run. Clients wait one second for an answer. Peers are flows too; the waits of
+How: `polvo_adapters.testing.simulation.overload` runs the very flows that ship. Calls make 70 % of what the server can
+do, whoever they come from, and come at the same moments in all runs of a population. Each client has a store of its
+own, and in it nothing from before the run. Clients wait one second for an answer. Peers are flows too; the waits of
 urllib3 are asked of urllib3 itself.
 
     down         everything is refused, with 503
@@ -37,10 +37,11 @@ from typing import NamedTuple, TypeAlias
 
 from urllib3 import HTTPResponse, Retry
 
-from polvo_adapters.flow import Call, Flow, Policy, Proceed, Sleep
+from polvo_adapters.core.calls import Call
+from polvo_adapters.core.effects import Flow, Policy, Proceed, Sleep
 from polvo_adapters.policies.stack import standard
-from polvo_adapters.simulate import Timeline
-from polvo_adapters.testing.overload import Overloaded, Phase, Result, outage, poisson, run
+from polvo_adapters.testing.simulation.overload import Overloaded, Phase, Result, outage, poisson, run
+from polvo_adapters.testing.simulation.simulation import Timeline
 
 LOAD = 0.7
 """What calls make of the capacity of the server."""

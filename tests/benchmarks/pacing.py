@@ -33,7 +33,7 @@ from typing import Any, NamedTuple
 
 import requests
 
-from polvo_adapters.testing.limits import DIALECTS
+from polvo_adapters.testing.limiters import DIALECTS
 from tests.benchmarks.pacing_client import STRATEGIES, Work, available
 from tests.benchmarks.quota_server import KINDS, serving
 

@@ -1,7 +1,7 @@
 """A server with a quota, fast and in a process of its own: `python -m tests.benchmarks.quota_server --kind gcra`.
 
 What: every path but two costs one request of a quota that all clients share. What counts it is one of the
-limiters of `polvo_adapters.testing.limits`; which headers tell of it, and how long an answer takes, can be chosen.
+limiters of `polvo_adapters.testing.limiters`; which headers tell of it, and how long an answer takes, can be chosen.
 `/record` tells when each client's requests arrived and which were served; `/reset` forgets that and all that was
 used.
 
@@ -24,7 +24,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from polvo_adapters.testing.limits import (
+from polvo_adapters.testing.limiters import (
     DIALECTS,
     AlignedWindow,
     EstimatedWindow,

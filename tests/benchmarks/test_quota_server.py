@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 import requests
 
-from polvo_adapters.testing.limits import (
+from polvo_adapters.testing.limiters import (
     DIALECTS,
     AlignedWindow,
     EstimatedWindow,

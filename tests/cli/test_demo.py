@@ -12,16 +12,16 @@ from collections import Counter
 import pytest
 
 from polvo_adapters.__main__ import main
-from polvo_adapters.cli import demo, trial
-from polvo_adapters.cli.plan import ENDLESS, HEALTHY, SCENARIOS, Call, Scenario, make_plan
+from polvo_adapters.cli import demo, demo_trial
+from polvo_adapters.cli.demo_plan import ENDLESS, HEALTHY, SCENARIOS, Call, Scenario, make_plan
+from polvo_adapters.cli.demo_trial import Limits
 from polvo_adapters.cli.render import Screen
-from polvo_adapters.cli.trial import Limits
-from polvo_adapters.clock import SystemClock
+from polvo_adapters.runtime.clock import SystemClock
 
 PATIENT = Limits(timeout=30.0, deadline=60.0, patience=60.0)
 """Times that only a broken trial reaches."""
 
-BARE, RESILIENT, PASTED = trial.CLIENTS
+BARE, RESILIENT, PASTED = demo_trial.CLIENTS
 QUICK = [scenario for scenario in SCENARIOS if not scenario.slow]
 HANG, DRIP = (scenario for scenario in SCENARIOS if scenario.slow)
 
@@ -84,7 +84,7 @@ class TestPlan:
         assert all(bool(call.payload) == (call.scenario.upload != "none") for call in plan)
 
     def test_clients_and_calls_do_not_share_keys(self):
-        keys = [call.key(client.name) for call in make_plan(40, 1) for client in trial.CLIENTS]
+        keys = [call.key(client.name) for call in make_plan(40, 1) for client in demo_trial.CLIENTS]
 
         assert len(set(keys)) == len(keys) == 120
 
@@ -93,15 +93,15 @@ class TestPlan:
 
 
 class TestFigures:
-    @pytest.mark.parametrize("position", range(3), ids=[client.name for client in trial.CLIENTS])
+    @pytest.mark.parametrize("position", range(3), ids=[client.name for client in demo_trial.CLIENTS])
     def test_what_becomes_of_each_trouble(self, server, no_waits, position):
-        figures = trial.run(calls(*QUICK), trial.CLIENTS[position], server, PATIENT)
+        figures = demo_trial.run(calls(*QUICK), demo_trial.CLIENTS[position], server, PATIENT)
 
         seen = {result.call.scenario.label: demo.verdict(result) for result in figures.results}
         assert seen == {label: expected[position] for label, expected in EXPECTED.items()}
 
     def test_harm_is_counted(self, server, no_waits):
-        alone, resilient, pasted = trial.run_all(calls(*QUICK, *HEALTHY), server, PATIENT)
+        alone, resilient, pasted = demo_trial.run_all(calls(*QUICK, *HEALTHY), server, PATIENT)
 
         assert [each.duplicates for each in (alone, resilient, pasted)] == [0, 0, 2]
         assert [each.empty_uploads for each in (alone, resilient, pasted)] == [0, 0, 1]
@@ -109,14 +109,14 @@ class TestFigures:
     def test_every_call_ends_in_one_way(self, server, no_waits):
         plan = calls(*QUICK, *HEALTHY)
 
-        for each in trial.run_all(plan, server, PATIENT):
+        for each in demo_trial.run_all(plan, server, PATIENT):
             counts = [each.count(ending) for ending in ("success", "error status", "exception", "stuck")]
             assert sum(counts) == len(each.results) == len(plan)
             assert each.count("success") >= len(HEALTHY)
             assert each.seconds > 0
 
     def test_requests_are_those_of_the_server_s_journal(self, server, no_waits):
-        figures = trial.run_all(calls(*QUICK, *HEALTHY), server, PATIENT)
+        figures = demo_trial.run_all(calls(*QUICK, *HEALTHY), server, PATIENT)
 
         assert sum(each.requests_received for each in figures) == server.counters["received"]
         assert figures[0].requests_received == len(QUICK) + len(HEALTHY)
@@ -124,7 +124,7 @@ class TestFigures:
     def test_put_that_was_repeated_is_no_duplicate(self, server, no_waits):
         (put,) = (each for each in QUICK if each.label == "PUT, reset after the work")
 
-        (result,) = trial.run(calls(put), RESILIENT, server, PATIENT).results
+        (result,) = demo_trial.run(calls(put), RESILIENT, server, PATIENT).results
 
         assert result.times_processed == 2
         assert not result.duplicated
@@ -132,7 +132,7 @@ class TestFigures:
     def test_silence_is_survived_by_those_that_retry(self, server, no_waits):
         limits = Limits(timeout=0.3, deadline=60.0, patience=60.0)
 
-        alone, resilient, pasted = (each.results[0] for each in trial.run_all(calls(HANG), server, limits))
+        alone, resilient, pasted = (each.results[0] for each in demo_trial.run_all(calls(HANG), server, limits))
 
         assert (alone.ending, alone.detail) == ("exception", "ReadTimeout")
         assert (resilient.ending, pasted.ending) == ("success", "success")
@@ -140,7 +140,7 @@ class TestFigures:
     def test_body_without_end_meets_the_deadline(self, server):
         limits = Limits(timeout=30.0, deadline=0.2, patience=60.0)
 
-        (result,) = trial.run(calls(DRIP), RESILIENT, server, limits).results
+        (result,) = demo_trial.run(calls(DRIP), RESILIENT, server, limits).results
 
         assert (result.ending, result.detail) == ("exception", "DeadlineExceeded")
 
@@ -148,7 +148,7 @@ class TestFigures:
     def test_body_without_end_is_left_behind(self, server, client):
         after = Scenario("GET, healthy", "GET")
 
-        figures = trial.run(calls(DRIP, after), client, server, Limits(timeout=30.0, patience=0.2))
+        figures = demo_trial.run(calls(DRIP, after), client, server, Limits(timeout=30.0, patience=0.2))
 
         assert figures.results[0].ending == "stuck"
         assert figures.seconds >= 0.2
@@ -164,7 +164,7 @@ class TestFigures:
             with lock:
                 told[client.name, ending] += 1
 
-        figures = trial.run_all(calls(*QUICK), server, PATIENT, tell)
+        figures = demo_trial.run_all(calls(*QUICK), server, PATIENT, tell)
 
         expected = {(each.client, ending): each.count(ending) for each in figures for _, ending, *_ in each.results}
         assert told == expected
@@ -174,18 +174,18 @@ class TestFigures:
         monkeypatch.delenv("NO_PROXY", raising=False)
         monkeypatch.delenv("no_proxy", raising=False)
 
-        for each in trial.run_all(calls(HEALTHY[0]), server, PATIENT):
+        for each in demo_trial.run_all(calls(HEALTHY[0]), server, PATIENT):
             assert each.count("success") == 1
 
     def test_a_bug_in_a_client_is_not_swallowed(self, server):
         with pytest.raises(ZeroDivisionError):
-            trial.run_all(calls(HEALTHY[0]), server, PATIENT, lambda client, ending: 1 / 0)
+            demo_trial.run_all(calls(HEALTHY[0]), server, PATIENT, lambda client, ending: 1 / 0)
 
 
 class TestShow:
     def rows(self, server):
         stream = io.StringIO()
-        demo.show(trial.run_all(calls(*QUICK, *HEALTHY), server, PATIENT), PATIENT, Screen(stream))
+        demo.show(demo_trial.run_all(calls(*QUICK, *HEALTHY), server, PATIENT), PATIENT, Screen(stream))
         return stream.getvalue().splitlines()
 
     def row(self, lines, start):
@@ -217,7 +217,7 @@ class TestShow:
 
     def test_cell_counts_where_calls_of_a_kind_ended_differently(self):
         call = Call(0, HEALTHY[0])
-        results = [trial.Result(call, "success", "200"), trial.Result(call, "stuck", "stuck")]
+        results = [demo_trial.Result(call, "success", "200"), demo_trial.Result(call, "stuck", "stuck")]
 
         assert demo._cell([*results, results[0]]).plain == "2 ok, 1 stuck"
         assert demo._cell(results[:1]).plain == "ok"

@@ -21,9 +21,9 @@ import requests
 import polvo_adapters
 from polvo_adapters.__main__ import main
 from polvo_adapters.auth import OAuth2
-from polvo_adapters.cli import client, records
+from polvo_adapters.cli import client_secret, token_records
 from polvo_adapters.cli.arguments import parser
-from polvo_adapters.clock import SystemClock
+from polvo_adapters.runtime.clock import SystemClock
 from tests.oauth.servers import OIDCProvider
 
 PATIENCE = 30.0
@@ -109,8 +109,8 @@ def get(url: str, **keywords: Any) -> requests.Response:
 
 
 def by_code(oidc: OIDCProvider, path: str, *more: str) -> list[str]:
-    client = ["--issuer", oidc.issuer, "--client-id", "pub", "--scope", SCOPE, "--token-cache", path]
-    return ["login", *client, "--flow", "code", "--path", "/cb", "--no-browser", *more]
+    client_secret = ["--issuer", oidc.issuer, "--client-id", "pub", "--scope", SCOPE, "--token-cache", path]
+    return ["login", *client_secret, "--flow", "code", "--path", "/cb", "--no-browser", *more]
 
 
 def by_device(oidc: OIDCProvider, path: str, *more: str) -> list[str]:
@@ -132,7 +132,7 @@ def program(out: str) -> OAuth2:
 
 def no_secrets(path: str, *texts: str) -> None:
     """Make sure that nothing of a kept token was shown, the first characters included."""
-    for record in records.read(path).records:
+    for record in token_records.read(path).records:
         assert record.life is not None
         token = program_of(record, path)
         for secret in (token.access_token, token.refresh_token, token.extra.get("id_token"), token.key):
@@ -142,9 +142,9 @@ def no_secrets(path: str, *texts: str) -> None:
     assert all(key not in text for text in texts)
 
 
-def program_of(record: records.Record, path: str) -> Any:
-    from polvo_adapters.auth.sealing import key_source
-    from polvo_adapters.auth.token import Token
+def program_of(record: token_records.Record, path: str) -> Any:
+    from polvo_adapters.auth.protocol.token import Token
+    from polvo_adapters.auth.tokens.sealing import key_source
 
     assert record.life is not None
     return Token.from_json(key_source(None, path).unseal(record.key, record.life.token))
@@ -274,8 +274,8 @@ class TestCode:
         no_secrets(path, done.stdout, done.stderr)
 
 
-def records_of(path: str) -> list[records.Record]:
-    return records.read(path).records if os.path.exists(path) else []
+def records_of(path: str) -> list[token_records.Record]:
+    return token_records.read(path).records if os.path.exists(path) else []
 
 
 class TestClientSecret:
@@ -286,16 +286,16 @@ class TestClientSecret:
         monkeypatch.setenv("APP_SECRET", "web-secret\n")
         options = self.options(path, "--client-secret-env", "APP_SECRET")
 
-        assert client.secret(options) == "web-secret"
-        assert client.source(options) == "os.environ['APP_SECRET']"
+        assert client_secret.secret(options) == "web-secret"
+        assert client_secret.source(options) == "os.environ['APP_SECRET']"
 
     def test_from_a_file(self, path: str, tmp_path: Path) -> None:
         file = tmp_path / "secret"
         file.write_text("web-secret\n")
         options = self.options(path, "--client-secret-file", str(file))
 
-        assert client.secret(options) == "web-secret"
-        assert client.source(options) == f"pathlib.Path({str(file)!r}).read_text().strip()"
+        assert client_secret.secret(options) == "web-secret"
+        assert client_secret.source(options) == f"pathlib.Path({str(file)!r}).read_text().strip()"
 
     def test_is_asked_for_without_an_echo(self, oidc: OIDCProvider, path: str) -> None:
         import pty

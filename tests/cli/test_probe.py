@@ -13,7 +13,7 @@ from polvo_adapters.__main__ import main
 from polvo_adapters.cli import probe, render
 from polvo_adapters.cli.request import Answer
 from polvo_adapters.headers import Quota, Throttled
-from polvo_adapters.policies.admission import Tell
+from polvo_adapters.policies.ratelimit.turns import Tell
 from tests.cli.test_request import PATIENCE, polvo, start
 
 DIALECTS = {

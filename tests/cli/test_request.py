@@ -17,7 +17,7 @@ import requests
 from polvo_adapters.__main__ import main
 from polvo_adapters.cli import request
 from polvo_adapters.cli.arguments import VERBS
-from polvo_adapters.clock import SystemClock
+from polvo_adapters.runtime.clock import SystemClock
 
 PATIENCE = 60.0
 """Seconds after which a test gives up; nothing takes that long unless it is broken."""

@@ -17,11 +17,11 @@ import pytest
 import polvo_adapters
 from polvo_adapters.__main__ import main
 from polvo_adapters.auth import JWTLogin, OAuth2, Token, TokenCache
-from polvo_adapters.auth.grants import client_credentials
-from polvo_adapters.cli import records, tokens
+from polvo_adapters.auth.protocol.grants import client_credentials
+from polvo_adapters.cli import token_records, tokens
+from polvo_adapters.core.machines import Event
 from polvo_adapters.errors import TokenRefreshError
-from polvo_adapters.flow import Event
-from polvo_adapters.policies.token import Failing, Life, Renewed, TokenLife, Want
+from polvo_adapters.refresh.lifecycle import Failing, Life, Renewed, TokenLife, Want
 from polvo_adapters.stores.sqlite import SQLiteStore
 from tests.oauth.servers import OIDCProvider
 
@@ -151,7 +151,7 @@ class TestList:
 
     def test_what_is_no_token_is_left_out(self, tmp_path: Path, capsys: Any) -> None:
         from polvo_adapters.policies.breaker import CircuitBreaker
-        from polvo_adapters.policies.circuits import Ask
+        from polvo_adapters.policies.breaker.state import Ask
 
         store = SQLiteStore(tmp_path / "state.db")
         store.decide([Event(CircuitBreaker(), "circuit h", Ask())])
@@ -434,7 +434,7 @@ class TestRevoke:
 
 
 def test_life_has_the_fields_that_are_shown() -> None:
-    record = records.Record("token x", Life(), {})
+    record = token_records.Record("token x", Life(), {})
 
     assert record.state(0.0) == ("cleared", "")
     assert record.left(0.0) is None

@@ -6,18 +6,23 @@ written anew.
 
 from __future__ import annotations
 
+import base64
 import importlib
+import json
+import pickle
 import pkgutil
 import shutil
 import sqlite3
 from pathlib import Path
 
 import pytest
+import requests
 
 import polvo_adapters as polvo
 import polvo_adapters.policies
+import polvo_adapters.refresh
 from polvo_adapters.stores import SQLiteStore
-from polvo_adapters.stores.encoding import decode, encode
+from polvo_adapters.stores.codec import decode, encode
 
 HERE = Path(__file__).parent
 
@@ -33,8 +38,9 @@ def store(tmp_path: Path) -> SQLiteStore:
 
 
 def test_every_state_is_read_and_written_in_the_form_of_today() -> None:
-    for module in pkgutil.walk_packages(polvo_adapters.policies.__path__, "polvo_adapters.policies."):
-        importlib.import_module(module.name)  # whoever has a machine has imported the classes of its states
+    for package in (polvo_adapters.policies, polvo_adapters.refresh):  # whoever has a machine has imported its states
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            importlib.import_module(module.name)
     states = [decode(text) for text in texts()]
     assert len(states) == 14
     assert [decode(encode(state)) for state in states] == states
@@ -49,3 +55,49 @@ def test_a_circuit_that_was_open_is_open(store: SQLiteStore) -> None:
 def test_an_operation_that_was_done_is_done(store: SQLiteStore) -> None:
     adapter = polvo.IdempotencyAdapter(record=True, store=store)
     assert adapter.operation("http://127.0.0.1:18765", '"order-1"').state == "done"
+
+
+PICKLES = {name: base64.b64decode(text) for name, text in json.loads((HERE / "pickles.json").read_text()).items()}
+
+
+@pytest.mark.parametrize("name", PICKLES)
+def test_every_pickle_is_read_and_written_anew(name: str) -> None:
+    value = pickle.loads(PICKLES[name])
+    assert type(pickle.loads(pickle.dumps(value))) is type(value)
+
+
+def test_adapters_that_were_pickled_have_their_policies() -> None:
+    adapter = pickle.loads(PICKLES["adapter"])
+    assert isinstance(adapter, polvo.ResilientAdapter)
+    assert {type(policy).__name__ for policy in adapter.policies} >= {"Deadline", "ExponentialBackoff", "Hedge"}
+    kinds = [type(each).__name__ for each in pickle.loads(PICKLES["single"])]
+    assert kinds[:3] == ["RetryAdapter", "BreakerAdapter", "RateLimitAdapter"]
+
+
+def test_errors_that_were_pickled_say_what_they_said() -> None:
+    limited, missing, unreachable, late, opened = pickle.loads(PICKLES["errors"])
+    assert (type(limited), limited.attempts) == (polvo.RateLimitError, 1)
+    assert isinstance(missing, polvo.StatusError)
+    assert isinstance(unreachable, requests.ConnectionError)
+    assert isinstance(late, polvo.DeadlineExceeded)
+    assert isinstance(opened, polvo.CircuitOpenError)
+
+
+def test_paths_that_documentation_named_lead_to_the_same_objects() -> None:
+    for path, name in [
+        ("flow", "Call"),
+        ("flow", "compose"),
+        ("simulate", "VirtualClock"),
+        ("simulate", "Timeline"),
+        ("events", "Report"),
+        ("session", "Session"),
+        ("testing.crowd", "FixedWindow"),
+        ("policies.budget", "RetryBudget"),
+        ("tenancy", "tenant"),
+    ]:
+        module = importlib.import_module(f"polvo_adapters.{path}")
+        assert callable(getattr(module, name))
+        with pytest.raises(AttributeError, match=r"it is .* now"):
+            _ = module.not_there
+    with pytest.raises(ModuleNotFoundError):
+        importlib.import_module("polvo_adapters.never_there")

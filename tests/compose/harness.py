@@ -36,23 +36,22 @@ import httpx
 import requests
 from requests.adapters import BaseAdapter
 
-from polvo_adapters import connections
 from polvo_adapters.adapters import PolicyAdapter
-from polvo_adapters.drive import sim
-from polvo_adapters.events import Entry
-from polvo_adapters.flow import (
+from polvo_adapters.core.calls import Call
+from polvo_adapters.core.effects import Policy, compose
+from polvo_adapters.core.outcomes import (
     CONNECT,
     CONNECT_TIMEOUT,
     DISCONNECTED,
     READ_TIMEOUT,
     REFUSED,
     TRUNCATED,
-    Call,
     Outcome,
-    Policy,
-    compose,
 )
-from polvo_adapters.simulate import Fault, Reply, Script, Server, Simulation, Turn
+from polvo_adapters.core.report import Entry
+from polvo_adapters.drivers import virtual
+from polvo_adapters.shells.requests import watched_pools
+from polvo_adapters.testing.simulation.simulation import Fault, Reply, Script, Server, Simulation, Turn
 from polvo_adapters.transports import AsyncPolicyTransport
 from tests.compose.virtual import LoopClock, ThreadedVirtualClock
 
@@ -247,7 +246,7 @@ class ScriptedAdapter(BaseAdapter):
     def wait(self, seconds: float) -> None:
         """Take that long, unless the race is lost meanwhile."""
         line = Line()
-        connections.note(line)
+        watched_pools.note(line)
         self.clock.pause(line.cut, seconds)
         if line.cut.is_set():
             raise requests.ConnectionError("cut")
@@ -363,7 +362,7 @@ def simulated(policies: Sequence[Policy], server: Server, calls: Sequence[Callin
             key=calling.key,
             content=str(content),
         )
-        sim.drive(compose(policies)(call), simulation, entries, over)
+        virtual.drive(compose(policies)(call), simulation, entries, over)
 
     for number, calling in enumerate(calls):
         simulation.after(calling.at, lambda number=number, calling=calling: begin(number, calling))

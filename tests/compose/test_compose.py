@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from polvo_adapters.events import Wait
-from polvo_adapters.flow import CONNECT, CONNECT_TIMEOUT, DISCONNECTED, READ_TIMEOUT, REFUSED, TRUNCATED
-from polvo_adapters.policies.budget import RetryBudget
+from polvo_adapters.core.outcomes import CONNECT, CONNECT_TIMEOUT, DISCONNECTED, READ_TIMEOUT, REFUSED, TRUNCATED
+from polvo_adapters.core.report import Wait
 from polvo_adapters.policies.deadline import Deadline
 from polvo_adapters.policies.ratelimit import Adaptive, SlidingWindow, TokenBucket
 from polvo_adapters.policies.retry import ExponentialBackoff
-from polvo_adapters.simulate import Fault, Reply, Turn
+from polvo_adapters.policies.retry_budget import RetryBudget
+from polvo_adapters.testing.simulation.simulation import Fault, Reply, Turn
 from tests.compose import harness
 from tests.compose.harness import Calling, Story, in_turn
 

@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from polvo_adapters.flow import CONNECT, DISCONNECTED, READ_TIMEOUT
-from polvo_adapters.policies.idempotency import IdempotencyKeys, Record
+from polvo_adapters.core.outcomes import CONNECT, DISCONNECTED, READ_TIMEOUT
+from polvo_adapters.policies.idempotency import IdempotencyKeys
+from polvo_adapters.policies.idempotency.policy import Record
 from polvo_adapters.policies.retry import ExponentialBackoff
 from polvo_adapters.policies.stack import standard
-from polvo_adapters.simulate import Fault, Reply
+from polvo_adapters.testing.simulation.simulation import Fault, Reply
 from tests.compose.harness import Calling, Tale, in_turn, tell
 
 RETRY = ExponentialBackoff(max_attempts=2, base=0.125, jitter="none")

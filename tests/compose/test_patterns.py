@@ -8,16 +8,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from polvo_adapters.events import CANCELLED
-from polvo_adapters.flow import CONNECT, DISCONNECTED, READ_TIMEOUT
+from polvo_adapters.core.outcomes import CONNECT, DISCONNECTED, READ_TIMEOUT
+from polvo_adapters.core.report import CANCELLED
 from polvo_adapters.policies.breaker import CircuitBreaker
 from polvo_adapters.policies.bulkhead import Adaptive, Bulkhead
-from polvo_adapters.policies.fallback import Fallback, Fixed
+from polvo_adapters.policies.fallback import Fallback
+from polvo_adapters.policies.fallback.policy import Fixed
 from polvo_adapters.policies.hedge import Hedge
 from polvo_adapters.policies.regions import Regions
 from polvo_adapters.policies.retry import ExponentialBackoff
 from polvo_adapters.policies.stack import standard
-from polvo_adapters.simulate import Fault, Reply
+from polvo_adapters.testing.simulation.simulation import Fault, Reply
 from tests.compose.harness import Calling, Tale, by_time, by_url, in_turn, tell
 
 ORDERS = "http://server.example/orders"

@@ -13,22 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from polvo_adapters.core.calls import Call
+from polvo_adapters.core.effects import Flow, Next, Proceed, Race, Send, Start
+from polvo_adapters.core.outcomes import DISCONNECTED, REFUSED, Outcome
 from polvo_adapters.errors import TokenRefreshError
-from polvo_adapters.flow import (
-    DISCONNECTED,
-    REFUSED,
-    Call,
-    Flow,
-    Next,
-    Outcome,
-    Proceed,
-    Race,
-    Send,
-    Start,
-)
-from polvo_adapters.policies.renewal import Fetched, Renewal
-from polvo_adapters.policies.token import TokenLife, Want
-from polvo_adapters.simulate import Fault, Reply, Server, Turn
+from polvo_adapters.refresh.lifecycle import TokenLife, Want
+from polvo_adapters.refresh.refresh_flow import Fetched, Renewal
+from polvo_adapters.testing.simulation.simulation import Fault, Reply, Server, Turn
 from tests.compose.harness import Calling, Tale, by_time, by_url, in_turn, tell
 
 TOKEN = "http://login.example/token"

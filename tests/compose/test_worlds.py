@@ -10,29 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from polvo_adapters.events import CANCELLED, Attempt, Change, Wait
-from polvo_adapters.flow import (
-    CONNECT,
-    DISCONNECTED,
-    EXPIRED,
-    Admit,
-    Call,
-    Called,
-    Changed,
-    Event,
-    Flow,
-    Next,
-    Outcome,
-    Park,
-    Proceed,
-    Race,
-    Refused,
-    Settle,
-    Start,
-)
+from polvo_adapters.core.calls import Call
+from polvo_adapters.core.effects import Admit, Flow, Next, Park, Proceed, Race, Settle, Start
+from polvo_adapters.core.machines import Called, Changed, Event, Refused
+from polvo_adapters.core.outcomes import CONNECT, DISCONNECTED, EXPIRED, Outcome
+from polvo_adapters.core.report import CANCELLED, Attempt, Change, Wait
 from polvo_adapters.policies.deadline import Deadline
 from polvo_adapters.policies.retry import ExponentialBackoff
-from polvo_adapters.simulate import Fault, Reply
+from polvo_adapters.testing.simulation.simulation import Fault, Reply
 from tests.compose.harness import Calling, Story, Tale, by_time, by_url, in_turn, tell
 
 ORDERS = "http://server.example/orders"
@@ -86,6 +71,9 @@ class GivenBack(NamedTuple):
 GIVEN_BACK = GivenBack()
 
 
+GRAIN = 1e-6  # seconds; what is left of a float may be too little to move a clock, and would be waited for for ever
+
+
 class Slots(NamedTuple):
     taken: int = 0
     queue: tuple[str, ...] = ()
@@ -128,7 +116,7 @@ class Slot:
         if queued:
             place, left = verdict.name, self.patience
             yield Admit([self._event(Join(place))])
-            while left > 0 and type(verdict) is Refused:
+            while left > GRAIN and type(verdict) is Refused:
                 left -= yield Park(place, left, "full")
                 verdict = (yield Admit([self._event(Ask(place))]))[0]
             if type(verdict) is Refused:

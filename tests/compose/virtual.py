@@ -1,8 +1,9 @@
 """Virtual time for threads and for event loops: races, parked calls and time-outs without a single real wait.
 
 Both worlds keep the moments at which somebody wants to go on in a heap, ordered by time and then by age, as
-`polvo_adapters.simulate.Timeline` does. Of the threads exactly one runs at a time: it has the baton, and gives it back
-when it waits for something or ends. The event loop jumps to the next moment when it has nothing else to do.
+`polvo_adapters.testing.simulation.simulation.Timeline` does. Of the threads exactly one runs at a time: it has the
+baton, and gives it back when it waits for something or ends. The event loop jumps to the next moment when it has
+nothing else to do.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-from polvo_adapters.simulate import VirtualClock
+from polvo_adapters.testing.virtual_clock import VirtualClock
 
 T = TypeVar("T")
 
@@ -215,7 +216,7 @@ class _Jumping(selectors.SelectSelector):
 
 
 class LoopClock(VirtualClock):
-    """The clock of a virtual loop, as an `polvo_adapters.drive.aio.AsyncClock`."""
+    """The clock of a virtual loop, as an `polvo_adapters.drivers.aio.AsyncClock`."""
 
     def jump(self, when: float) -> None:
         """Go on to a time."""

@@ -10,25 +10,12 @@ from typing import Any
 
 import pytest
 
-from polvo_adapters.drive import aio
-from polvo_adapters.events import Attempt, Change, Wait
-from polvo_adapters.flow import (
-    Admit,
-    Called,
-    Changed,
-    Decide,
-    Event,
-    Flow,
-    Next,
-    Outcome,
-    Park,
-    Race,
-    Send,
-    Settle,
-    Sleep,
-    Start,
-)
-from polvo_adapters.simulate import Reply
+from polvo_adapters.core.effects import Admit, Decide, Flow, Next, Park, Race, Send, Settle, Sleep, Start
+from polvo_adapters.core.machines import Called, Changed, Event
+from polvo_adapters.core.outcomes import Outcome
+from polvo_adapters.core.report import Attempt, Change, Wait
+from polvo_adapters.drivers import aio
+from polvo_adapters.testing.simulation.simulation import Reply
 from tests.compose.virtual import BOUND, LoopClock
 from tests.drive.worlds import CALL, Loop, Raises, Simulated, Threads, World, book, everywhere, on_machines, to, written
 from tests.stores.contract import Counter

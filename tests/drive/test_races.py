@@ -14,25 +14,14 @@ from typing import Any
 
 import pytest
 
-from polvo_adapters.clock import SYSTEM
-from polvo_adapters.drive import threads
-from polvo_adapters.events import CANCELLED, Attempt, Wait
-from polvo_adapters.flow import (
-    CONNECT,
-    Admit,
-    Call,
-    Decide,
-    Flow,
-    Next,
-    Outcome,
-    Park,
-    Race,
-    Send,
-    Settle,
-    Sleep,
-    Start,
-)
-from polvo_adapters.simulate import Fault, Reply
+from polvo_adapters.core.calls import Call
+from polvo_adapters.core.effects import Admit, Decide, Flow, Next, Park, Race, Send, Settle, Sleep, Start
+from polvo_adapters.core.outcomes import CONNECT, Outcome
+from polvo_adapters.core.report import CANCELLED, Attempt, Wait
+from polvo_adapters.runtime import workers as worker_threads
+from polvo_adapters.runtime.clock import SYSTEM
+from polvo_adapters.runtime.workers import WORKERS, Workers
+from polvo_adapters.testing.simulation.simulation import Fault, Reply
 from tests.compose.virtual import BOUND, LoopClock
 from tests.drive.worlds import Loop, Raises, Simulated, Threads, World, book, everywhere, on_machines, to
 
@@ -457,7 +446,7 @@ def test_what_a_branch_raises_lives_no_longer_than_its_call(world: Callable[...,
 # Worker threads -------------------------------------------------------------------------------------------------------
 
 
-def run(workers: threads.Workers, task: Callable[[], Any]) -> Any:
+def run(workers: Workers, task: Callable[[], Any]) -> Any:
     """Run a task on a worker, and return what it returns."""
     results: queue.SimpleQueue[Any] = queue.SimpleQueue()
     workers.run(lambda: results.put(task()))
@@ -475,14 +464,14 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 def test_a_worker_that_is_idle_is_used_again() -> None:
-    workers = threads.Workers()
+    workers = Workers()
     first = run(workers, threading.current_thread)
     until(lambda: len(workers._idle) == 1)
     assert run(workers, threading.current_thread) is first
 
 
 def test_there_are_as_many_workers_as_tasks_at_a_time() -> None:
-    workers, meeting = threads.Workers(), threading.Barrier(5)
+    workers, meeting = Workers(), threading.Barrier(5)
     for _ in range(4):
         workers.run(lambda: meeting.wait(BOUND))
     meeting.wait(BOUND)
@@ -490,8 +479,8 @@ def test_there_are_as_many_workers_as_tasks_at_a_time() -> None:
 
 
 def test_workers_that_are_idle_for_long_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(threads, "_IDLE_SECONDS", 0.01)
-    workers = threads.Workers()
+    monkeypatch.setattr(worker_threads, "_IDLE_SECONDS", 0.01)
+    workers = Workers()
     thread = run(workers, threading.current_thread)
     thread.join(BOUND)
     assert not thread.is_alive()
@@ -500,26 +489,26 @@ def test_workers_that_are_idle_for_long_end(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_no_task_is_lost_between_ending_and_being_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(threads, "_IDLE_SECONDS", 0.0)
-    workers = threads.Workers()
+    monkeypatch.setattr(worker_threads, "_IDLE_SECONDS", 0.0)
+    workers = Workers()
     assert [run(workers, lambda number=number: number) for number in range(500)] == list(range(500))
 
 
 def test_workers_are_daemons() -> None:
     """A loser that hangs must not keep the process from ending."""
-    assert run(threads.Workers(), lambda: threading.current_thread().daemon)
+    assert run(Workers(), lambda: threading.current_thread().daemon)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork.*:DeprecationWarning")
 def test_a_child_forked_while_workers_are_idle_has_workers_of_its_own() -> None:
-    run(threads.WORKERS, lambda: None)
-    until(lambda: len(threads.WORKERS._idle) >= 1)
+    run(WORKERS, lambda: None)
+    until(lambda: len(WORKERS._idle) >= 1)
     child = os.fork()
     if child == 0:
         status = 1
         with contextlib.suppress(BaseException):
-            status = 0 if run(threads.WORKERS, lambda: 7) == 7 else 1
+            status = 0 if run(WORKERS, lambda: 7) == 7 else 1
         os._exit(status)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 

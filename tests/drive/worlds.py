@@ -9,13 +9,17 @@ import httpx
 import pytest
 import requests
 
-from polvo_adapters.drive import aio, sim, sync
-from polvo_adapters.events import Entry
-from polvo_adapters.exchange import Exchange
-from polvo_adapters.exchange_httpx import AsyncExchange
-from polvo_adapters.flow import Call, Event, Flow, Outcome, Refused
-from polvo_adapters.simulate import Reply, Simulation, Turn, VirtualClock
+from polvo_adapters.core.calls import Call
+from polvo_adapters.core.effects import Flow
+from polvo_adapters.core.machines import Event, Refused
+from polvo_adapters.core.outcomes import Outcome
+from polvo_adapters.core.report import Entry
+from polvo_adapters.drivers import aio, sync, virtual
+from polvo_adapters.shells.httpx.exchange import AsyncExchange
+from polvo_adapters.shells.requests.exchange import Exchange
 from polvo_adapters.stores import MemoryStore
+from polvo_adapters.testing.simulation.simulation import Reply, Simulation, Turn
+from polvo_adapters.testing.virtual_clock import VirtualClock
 from tests.compose.harness import ScriptedAdapter, ScriptedTransport
 from tests.compose.virtual import LoopClock, ThreadedVirtualClock
 
@@ -181,7 +185,7 @@ class Simulated(World):
         def over(outcome: Outcome) -> None:
             self.outcome = outcome
 
-        sim.drive(flow, simulation, self.entries, over)
+        virtual.drive(flow, simulation, self.entries, over)
         simulation.run()
         assert self.outcome is not None
         return self.outcome

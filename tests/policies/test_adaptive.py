@@ -15,10 +15,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from polvo_adapters import headers
 from polvo_adapters.headers import Quota, Throttled
-from polvo_adapters.policies.admission import Admission, Ask, Tell
 from polvo_adapters.policies.ratelimit import Adaptive
-from polvo_adapters.testing.crowd import Client, Limited, run
-from polvo_adapters.testing.limits import (
+from polvo_adapters.policies.ratelimit.turns import Admission, Ask, Tell
+from polvo_adapters.testing.limiters import (
     DIALECTS,
     AlignedWindow,
     EstimatedWindow,
@@ -27,6 +26,7 @@ from polvo_adapters.testing.limits import (
     TokenBucket,
     announced,
 )
+from polvo_adapters.testing.simulation.crowd import Client, Limited, run
 
 SILENT: tuple[Quota, ...] = ()
 RATE = Throttled("rate", 5.0)

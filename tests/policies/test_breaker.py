@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, precondition, rule
 
-from polvo_adapters.errors import CircuitOpenError
-from polvo_adapters.flow import (
+from polvo_adapters.core.calls import Call
+from polvo_adapters.core.machines import Changed, Refused
+from polvo_adapters.core.outcomes import (
     BARRED,
     CONNECT,
     CONNECT_TIMEOUT,
@@ -22,17 +23,15 @@ from polvo_adapters.flow import (
     READ_TIMEOUT,
     REFUSED,
     TRUNCATED,
-    Call,
-    Changed,
     Failure,
     Outcome,
-    Refused,
 )
+from polvo_adapters.errors import CircuitOpenError
 from polvo_adapters.policies.breaker import CircuitBreaker
-from polvo_adapters.policies.circuits import Ask, Command, State
+from polvo_adapters.policies.breaker.state import Ask, Command, State
 from polvo_adapters.policies.deadline import Deadline
 from polvo_adapters.policies.retry import ExponentialBackoff
-from polvo_adapters.simulate import Fault, Reply
+from polvo_adapters.testing.simulation.simulation import Fault, Reply
 from tests.policies.test_gate import GET, Run
 from tests.stepping import URL, answered, failed
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from polvo_adapters.policies.budget import Deposit, Refusal, RetryBudget, Spend, State
+from polvo_adapters.policies.retry_budget import Deposit, Refusal, RetryBudget, Spend, State
 
 EVENTS = st.lists(st.tuples(st.floats(0, 5), st.one_of(st.just(Deposit()), st.builds(Spend, st.floats(0.1, 3)))))
 EMPTY = State(0.0, 0.0, 0.0, -1e6)

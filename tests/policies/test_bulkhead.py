@@ -13,27 +13,19 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
 
+from polvo_adapters.core.calls import Call
+from polvo_adapters.core.effects import compose
+from polvo_adapters.core.machines import Called, Refused
+from polvo_adapters.core.outcomes import BARRED, CONNECT, DISCONNECTED, EXPIRED, READ_TIMEOUT, REFUSED, Outcome
+from polvo_adapters.core.report import Wait
 from polvo_adapters.errors import PoolTimeoutError
-from polvo_adapters.events import Wait
-from polvo_adapters.flow import (
-    BARRED,
-    CONNECT,
-    DISCONNECTED,
-    EXPIRED,
-    READ_TIMEOUT,
-    REFUSED,
-    Call,
-    Called,
-    Outcome,
-    Refused,
-    compose,
-)
-from polvo_adapters.policies.bulkhead import Adaptive, Bulkhead, Join, Leave, Release, Slot, Take
-from polvo_adapters.policies.concurrency import Sample
+from polvo_adapters.policies.bulkhead import Adaptive, Bulkhead
+from polvo_adapters.policies.bulkhead.concurrency_limit import Sample
+from polvo_adapters.policies.bulkhead.policy import Join, Leave, Release, Slot, Take
 from polvo_adapters.policies.deadline import Deadline
-from polvo_adapters.policies.gate import Place
+from polvo_adapters.policies.gates import Place
 from polvo_adapters.policies.retry import ExponentialBackoff
-from polvo_adapters.simulate import Fault, Reply, Script, Simulation, Turn
+from polvo_adapters.testing.simulation.simulation import Fault, Reply, Script, Simulation, Turn
 from tests.policies.test_gate import GET, Run
 from tests.stepping import answered, failed
 

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from polvo_adapters.policies import concurrency
-from polvo_adapters.policies.concurrency import Concurrency, Sample, State
+from polvo_adapters.policies.bulkhead import concurrency_limit
+from polvo_adapters.policies.bulkhead.concurrency_limit import Concurrency, Sample, State
 
 FEWEST = 20
 STRATEGIES: tuple[Literal["gradient", "aimd"], ...] = ("gradient", "aimd")
@@ -481,4 +481,4 @@ def test_a_wrong_strategy_is_named() -> None:
 
 
 def test_the_constants_of_the_tests_are_those_of_the_code() -> None:
-    assert concurrency._FEWEST == FEWEST
+    assert concurrency_limit._FEWEST == FEWEST

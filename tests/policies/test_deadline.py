@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 import requests
 
+from polvo_adapters.core.calls import Call
+from polvo_adapters.core.outcomes import CONNECT, DISCONNECTED, EXPIRED, READ_TIMEOUT
 from polvo_adapters.errors import DeadlineExceeded
-from polvo_adapters.flow import CONNECT, DISCONNECTED, EXPIRED, READ_TIMEOUT, Call
 from polvo_adapters.policies.deadline import Deadline
 from tests.stepping import URL, Stepper, answered, failed
 

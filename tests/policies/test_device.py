@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from polvo_adapters.auth.protocol.device_code import DevicePolling
+from polvo_adapters.core.calls import Call
+from polvo_adapters.core.effects import Send, Sleep, attempt
+from polvo_adapters.core.outcomes import REFUSED, Outcome
 from polvo_adapters.errors import DeadlineExceeded, TokenRefreshError
-from polvo_adapters.flow import REFUSED, Call, Outcome, Send, Sleep, attempt
-from polvo_adapters.policies.device import DevicePolling
 
 URL = "https://auth.example.com/token"
 PENDING, SLOW = "authorization_pending", "slow_down"

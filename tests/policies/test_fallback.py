@@ -13,6 +13,21 @@ import requests
 from hypothesis import given
 from hypothesis import strategies as st
 
+from polvo_adapters.core.calls import Call
+from polvo_adapters.core.effects import Decide, Send, attempt
+from polvo_adapters.core.http import Headers
+from polvo_adapters.core.outcomes import (
+    BARRED,
+    CONNECT,
+    CONNECT_TIMEOUT,
+    DISCONNECTED,
+    EXPIRED,
+    READ_TIMEOUT,
+    REFUSED,
+    TRUNCATED,
+    Failure,
+    Outcome,
+)
 from polvo_adapters.errors import (
     CircuitOpenError,
     DeadlineExceeded,
@@ -22,25 +37,9 @@ from polvo_adapters.errors import (
     ReplayError,
     RetriesExhaustedError,
 )
-from polvo_adapters.flow import (
-    BARRED,
-    CONNECT,
-    CONNECT_TIMEOUT,
-    DISCONNECTED,
-    EXPIRED,
-    READ_TIMEOUT,
-    REFUSED,
-    TRUNCATED,
-    Call,
-    Decide,
-    Failure,
-    Outcome,
-    Send,
-    attempt,
-)
-from polvo_adapters.policies.alternatives import Headers
-from polvo_adapters.policies.fallback import Another, Ended, Fallback, Fixed, LastGood
-from polvo_adapters.policies.lastgood import Find, Forget, Keep
+from polvo_adapters.policies.fallback import Fallback
+from polvo_adapters.policies.fallback.policy import Another, Ended, Fixed, LastGood
+from polvo_adapters.policies.fallback.stale_cache import Find, Forget, Keep
 from polvo_adapters.stores.memory import MemoryStore
 from tests.stepping import URL, answered, failed
 

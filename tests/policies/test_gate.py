@@ -10,34 +10,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from polvo_adapters.drive.sync import drive
+from polvo_adapters.core.calls import Call
+from polvo_adapters.core.effects import Admit, Park, Policy, Send, Settle, attempt, compose
+from polvo_adapters.core.machines import Event
+from polvo_adapters.core.outcomes import BARRED, CONNECT, READ_TIMEOUT, REFUSED, Outcome
+from polvo_adapters.core.report import Entry
+from polvo_adapters.drivers.sync import drive
 from polvo_adapters.errors import CircuitOpenError, PoolTimeoutError
-from polvo_adapters.events import Entry
-from polvo_adapters.flow import (
-    BARRED,
-    CONNECT,
-    READ_TIMEOUT,
-    REFUSED,
-    Admit,
-    Call,
-    Event,
-    Outcome,
-    Park,
-    Policy,
-    Send,
-    Settle,
-    attempt,
-    compose,
-)
 from polvo_adapters.policies.breaker import CircuitBreaker
+from polvo_adapters.policies.breaker.state import Command
 from polvo_adapters.policies.bulkhead import Adaptive, Bulkhead
-from polvo_adapters.policies.circuits import Command
 from polvo_adapters.policies.deadline import Deadline
-from polvo_adapters.policies.gate import Gates
+from polvo_adapters.policies.gates import Gates
 from polvo_adapters.policies.ratelimit import TokenBucket
 from polvo_adapters.policies.retry import ExponentialBackoff
-from polvo_adapters.simulate import Fault, Reply, Script, Simulation, VirtualClock
 from polvo_adapters.stores import MemoryStore
+from polvo_adapters.testing.simulation.simulation import Fault, Reply, Script, Simulation
+from polvo_adapters.testing.virtual_clock import VirtualClock
 from tests.stepping import URL, answered
 
 GET = Call("GET", URL)

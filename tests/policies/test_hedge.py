@@ -11,28 +11,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from polvo_adapters.flow import (
-    BARRED,
-    CONNECT,
-    DISCONNECTED,
-    READ_TIMEOUT,
-    Call,
-    Decide,
-    Event,
-    Next,
-    Outcome,
-    Race,
-    Send,
-    Start,
-    attempt,
-    compose,
-)
-from polvo_adapters.policies import budget
-from polvo_adapters.policies.budget import RetryBudget
+from polvo_adapters.core.calls import Call
+from polvo_adapters.core.effects import Decide, Next, Race, Send, Start, attempt, compose
+from polvo_adapters.core.machines import Event
+from polvo_adapters.core.outcomes import BARRED, CONNECT, DISCONNECTED, READ_TIMEOUT, Outcome
+from polvo_adapters.policies import retry_budget
 from polvo_adapters.policies.hedge import Ask, Hedge, Plan, Spend, Tell
 from polvo_adapters.policies.retry import ExponentialBackoff
-from polvo_adapters.simulate import Reply, Simulation
+from polvo_adapters.policies.retry_budget import RetryBudget
 from polvo_adapters.stores import MemoryStore
+from polvo_adapters.testing.simulation.simulation import Reply, Simulation
 from tests.benchmarks.hedging import DISTRIBUTIONS, NowAndThen, percentile, simulate
 from tests.stepping import URL, answered, failed
 
@@ -114,7 +102,7 @@ def test_the_first_attempt_may_still_win() -> None:
 def test_a_hedge_is_asked_of_both_in_one_decision() -> None:
     stepped = Stepped(POLICY)
     stepped.run(None, (1, answered()))
-    assert stepped.events == [[Ask()], [Spend(), budget.Spend(1.0)]]
+    assert stepped.events == [[Ask()], [Spend(), retry_budget.Spend(1.0)]]
     assert [event.key for event in stepped.decided[1]] == [f"hedge {GET.origin}", f"retry budget {GET.origin}"]
 
 

@@ -6,28 +6,14 @@ from typing import Any
 
 import pytest
 
+from polvo_adapters.core.calls import Call
+from polvo_adapters.core.effects import Admit, Decide, Inform, Race, Send, Settle, Sleep, attempt, compose
+from polvo_adapters.core.outcomes import BARRED, CONNECT, DISCONNECTED, READ_TIMEOUT, Failure, Outcome
 from polvo_adapters.errors import IdempotencyConflictError, IdempotencyError, InDoubtError
-from polvo_adapters.flow import (
-    BARRED,
-    CONNECT,
-    DISCONNECTED,
-    READ_TIMEOUT,
-    Admit,
-    Call,
-    Decide,
-    Failure,
-    Inform,
-    Outcome,
-    Race,
-    Send,
-    Settle,
-    Sleep,
-    attempt,
-    compose,
-)
-from polvo_adapters.policies.idempotency import IdempotencyKeys, Record
-from polvo_adapters.policies.keyanswers import judged
-from polvo_adapters.policies.records import Answer, Look, State
+from polvo_adapters.policies.idempotency import IdempotencyKeys
+from polvo_adapters.policies.idempotency.key_responses import judged
+from polvo_adapters.policies.idempotency.policy import Record
+from polvo_adapters.policies.idempotency.record import Answer, Look, State
 from polvo_adapters.policies.request_ids import RequestIDs
 from polvo_adapters.policies.retry import ExponentialBackoff
 from polvo_adapters.policies.stack import standard

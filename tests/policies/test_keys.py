@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from polvo_adapters.policies.keys import of_tenant
+from polvo_adapters.core.state_keys import of_tenant
 
 
 def test_a_key_ends_with_its_tenant() -> None:

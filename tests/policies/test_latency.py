@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from polvo_adapters.policies.latency import Latencies, add, recent
+from polvo_adapters.policies.hedge_latency import Latencies, add, recent
 
 
 def learned(samples: Iterable[float], percentile: float = 0.95, every: float = 0.0, start: float = 0.0) -> Latencies:

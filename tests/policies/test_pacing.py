@@ -9,12 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from polvo_adapters.policies import pacing
-from polvo_adapters.policies.pacing import Pace, Seen
-from polvo_adapters.policies.pacing.credit import earned_by
-from polvo_adapters.policies.ratelimit import Adaptive
-from polvo_adapters.testing.crowd import Client, Limited, Result, run
-from polvo_adapters.testing.limits import AlignedWindow, FixedWindow, Limiter, SlidingWindow, Standing, TokenBucket
+from polvo_adapters.policies.ratelimit import Adaptive, pacing
+from polvo_adapters.policies.ratelimit.pacing import Pace, Seen
+from polvo_adapters.policies.ratelimit.pacing.credit import earned_by
+from polvo_adapters.testing.limiters import AlignedWindow, FixedWindow, Limiter, SlidingWindow, Standing, TokenBucket
+from polvo_adapters.testing.simulation.crowd import Client, Limited, Result, run
 
 KINDS: dict[str, Any] = {
     "fixed": FixedWindow,

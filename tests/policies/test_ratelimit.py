@@ -8,15 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from polvo_adapters.core.calls import Call
+from polvo_adapters.core.effects import Decide, Effect, Policy, Send, Sleep, compose
+from polvo_adapters.core.outcomes import BARRED, DISCONNECTED, Outcome
 from polvo_adapters.errors import DeadlineExceeded, RateLimitDeadlineExceeded, RateLimitError
-from polvo_adapters.flow import BARRED, DISCONNECTED, Call, Decide, Effect, Outcome, Policy, Send, Sleep, compose
 from polvo_adapters.headers import Quota, Throttled
-from polvo_adapters.policies.admission import Admission, Ask, Tell
 from polvo_adapters.policies.deadline import Deadline
 from polvo_adapters.policies.ratelimit import Adaptive, RateLimit, SlidingWindow, TokenBucket
+from polvo_adapters.policies.ratelimit.turns import Admission, Ask, Tell
 from polvo_adapters.policies.retry import ExponentialBackoff
-from polvo_adapters.simulate import VirtualClock
 from polvo_adapters.stores import MemoryStore
+from polvo_adapters.testing.virtual_clock import VirtualClock
 from tests.stepping import URL, answered, failed
 
 GET = Call("GET", URL)

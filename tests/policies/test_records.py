@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from polvo_adapters.policies.records import (
+from polvo_adapters.policies.idempotency.record import (
     BEGUN,
     DONE,
     DOUBT,
@@ -32,7 +32,7 @@ from polvo_adapters.policies.records import (
     Stored,
     Unsent,
 )
-from polvo_adapters.stores.encoding import decode, encode
+from polvo_adapters.stores.codec import decode, encode
 
 RECORD = Record(ttl=100, lease=10)
 ANSWER = Answer(201, (("Content-Type", "text/plain"),), b"made")

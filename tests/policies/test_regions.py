@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from polvo_adapters.errors import ConfigurationError, ReplayError, ServiceUnavailableError
-from polvo_adapters.flow import (
+from polvo_adapters.core.calls import Call
+from polvo_adapters.core.effects import Send, attempt, compose
+from polvo_adapters.core.outcomes import (
     BARRED,
     CONNECT,
     CONNECT_TIMEOUT,
@@ -20,18 +21,15 @@ from polvo_adapters.flow import (
     EXPIRED,
     READ_TIMEOUT,
     REFUSED,
-    Call,
     Failure,
     Outcome,
-    Send,
-    attempt,
-    compose,
 )
+from polvo_adapters.errors import ConfigurationError, ReplayError, ServiceUnavailableError
 from polvo_adapters.policies.breaker import CircuitBreaker
 from polvo_adapters.policies.deadline import Deadline
 from polvo_adapters.policies.hedge import Hedge
 from polvo_adapters.policies.regions import Regions
-from polvo_adapters.simulate import Fault, Reply, Simulated, Simulation, Turn
+from polvo_adapters.testing.simulation.simulation import Fault, Reply, Simulated, Simulation, Turn
 from tests.stepping import URL, answered, failed
 
 EU, US, AP = URLS = ("https://eu.example.com", "https://us.example.com/v2/", "http://ap.example.com:8080")

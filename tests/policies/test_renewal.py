@@ -7,26 +7,15 @@ from typing import Any
 
 import pytest
 
+from polvo_adapters.core.calls import Call
+from polvo_adapters.core.effects import Admit, Decide, Send, Settle, Sleep
+from polvo_adapters.core.machines import Event
+from polvo_adapters.core.outcomes import DISCONNECTED, EXPIRED, READ_TIMEOUT, REFUSED, Failure, Outcome
 from polvo_adapters.errors import TokenRefreshError
-from polvo_adapters.flow import (
-    DISCONNECTED,
-    EXPIRED,
-    READ_TIMEOUT,
-    REFUSED,
-    Admit,
-    Call,
-    Decide,
-    Event,
-    Failure,
-    Outcome,
-    Send,
-    Settle,
-    Sleep,
-)
-from polvo_adapters.policies.renewal import Fetched, Renewal
-from polvo_adapters.policies.token import Clear, Failing, Known, Look, Release, Renewed, TokenLife, Want
-from polvo_adapters.simulate import VirtualClock
+from polvo_adapters.refresh.lifecycle import Clear, Failing, Known, Look, Release, Renewed, TokenLife, Want
+from polvo_adapters.refresh.refresh_flow import Fetched, Renewal
 from polvo_adapters.stores import MemoryStore
+from polvo_adapters.testing.virtual_clock import VirtualClock
 
 KEY = "token of somebody"
 URL = "https://login.example.com/token?code=hidden"

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from urllib3.util import Retry
 
-from polvo_adapters.errors import DeadlineExceeded, RateLimitDeadlineExceeded, ReplayError, RetriesExhaustedError
-from polvo_adapters.flow import (
+from polvo_adapters.core.calls import Call
+from polvo_adapters.core.http import IDEMPOTENT_METHODS
+from polvo_adapters.core.outcomes import (
     CONNECT,
     CONNECT_TIMEOUT,
     DISCONNECTED,
@@ -19,11 +20,11 @@ from polvo_adapters.flow import (
     READ_TIMEOUT,
     REFUSED,
     TRUNCATED,
-    Call,
     Failure,
 )
-from polvo_adapters.policies.budget import Deposit, Refusal, RetryBudget, Spend
-from polvo_adapters.policies.retry import IDEMPOTENT_METHODS, ExponentialBackoff
+from polvo_adapters.errors import DeadlineExceeded, RateLimitDeadlineExceeded, ReplayError, RetriesExhaustedError
+from polvo_adapters.policies.retry import ExponentialBackoff
+from polvo_adapters.policies.retry_budget import Deposit, Refusal, RetryBudget, Spend
 from tests.stepping import URL, Stepper, answered, failed
 
 SIX = ExponentialBackoff(max_attempts=6, base=1, cap=10, jitter="none", budget=None)

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from polvo_adapters.flow import Changed
-from polvo_adapters.policies.token import (
+from polvo_adapters.core.machines import Changed
+from polvo_adapters.refresh.lifecycle import (
     Clear,
     Failed,
     Failing,
@@ -24,7 +24,7 @@ from polvo_adapters.policies.token import (
     Want,
     pause,
 )
-from polvo_adapters.stores.encoding import decode, encode
+from polvo_adapters.stores.codec import decode, encode
 
 HOUR = 3600.0
 STALE = HOUR - 5 - 60  # seconds after which a token of an hour is to be renewed

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from polvo_adapters.flow import Changed
-from polvo_adapters.policies.token import (
+from polvo_adapters.core.machines import Changed
+from polvo_adapters.refresh.lifecycle import (
     Clear,
     Failed,
     Failing,

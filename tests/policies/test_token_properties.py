@@ -9,10 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, precondition, rule
 
+from polvo_adapters.core.calls import Call
+from polvo_adapters.core.effects import Admit, Decide, Send, Settle, Sleep
+from polvo_adapters.core.machines import Event
+from polvo_adapters.core.outcomes import Outcome
 from polvo_adapters.errors import TokenRefreshError
-from polvo_adapters.flow import Admit, Call, Decide, Event, Outcome, Send, Settle, Sleep
-from polvo_adapters.policies.renewal import Fetched, Renewal
-from polvo_adapters.policies.token import (
+from polvo_adapters.refresh.lifecycle import (
     Clear,
     Failed,
     Failing,
@@ -26,6 +28,7 @@ from polvo_adapters.policies.token import (
     Wait,
     Want,
 )
+from polvo_adapters.refresh.refresh_flow import Fetched, Renewal
 
 LIFE = TokenLife(renew_before=8.0, lease=4.0)
 RENEWAL = Renewal(LIFE, "token")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from polvo_adapters.policies.window import Consecutive, LastCalls, LastSeconds, Tally
+from polvo_adapters.policies.breaker.windows import Consecutive, LastCalls, LastSeconds, Tally
 
 
 class Seen(NamedTuple):

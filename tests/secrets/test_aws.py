@@ -13,7 +13,7 @@ import pytest
 
 from polvo_adapters.errors import ConfigurationError, SecretError
 from polvo_adapters.secrets import ParameterStore, Secret, SecretsManager
-from polvo_adapters.simulate import VirtualClock
+from polvo_adapters.testing.virtual_clock import VirtualClock
 from tests.services.double_o_server import DoubleOServer, Reply
 
 VALUE = "hunter2-the-value"

@@ -12,7 +12,7 @@ import pytest
 
 from polvo_adapters.errors import ConfigurationError, SecretError
 from polvo_adapters.secrets import DotEnv, Environment, File, Keyring, Secret
-from polvo_adapters.simulate import VirtualClock
+from polvo_adapters.testing.virtual_clock import VirtualClock
 from tests.secrets.servers import needed
 
 VALUE = "hunter2-the-value"

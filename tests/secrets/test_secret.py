@@ -15,13 +15,14 @@ from typing import Any
 
 import pytest
 
-from polvo_adapters import errors, keeping
-from polvo_adapters.adapters.policy import CallStart, call_started
+from polvo_adapters import errors
+from polvo_adapters.context.call import CallStart, call_started
+from polvo_adapters.context.tenant import current_tenant, tenant
+from polvo_adapters.core.report import Change
 from polvo_adapters.errors import ConfigurationError, SecretError
-from polvo_adapters.events import Change
+from polvo_adapters.refresh import refresh_ahead
 from polvo_adapters.secrets import Fetched, Function, Secret
-from polvo_adapters.simulate import VirtualClock
-from polvo_adapters.tenancy import current_tenant, tenant
+from polvo_adapters.testing.virtual_clock import VirtualClock
 
 VALUE = "hunter2-the-value"
 
@@ -495,4 +496,4 @@ def test_a_child_renews_ahead_though_the_parent_was_at_it(store: Store, clock: V
         os._exit(0 if not made._renewing else 1)
     _, status = os.waitpid(child, 0)
     assert os.waitstatus_to_exitcode(status) == 0
-    assert made in keeping._keepers
+    assert made in refresh_ahead._keepers

@@ -20,7 +20,7 @@ import polvo_adapters as polvo
 from polvo_adapters.auth import APIKey, SecretAuth, basic, secret
 from polvo_adapters.errors import ConfigurationError, SecretError
 from polvo_adapters.secrets import Secret, Vault
-from polvo_adapters.simulate import VirtualClock
+from polvo_adapters.testing.virtual_clock import VirtualClock
 from tests.auth.listening import Asked, Listening, Reply
 from tests.oauth.authlib_server import AuthlibServer
 from tests.secrets.servers import OpenBao

@@ -16,8 +16,8 @@ import requests
 import polvo_adapters as polvo
 from polvo_adapters.errors import ConfigurationError, SecretError
 from polvo_adapters.secrets import Secret, Vault
-from polvo_adapters.simulate import VirtualClock
 from polvo_adapters.testing import FailureServer
+from polvo_adapters.testing.virtual_clock import VirtualClock
 from tests.auth.listening import Listening, Reply
 from tests.secrets.servers import OpenBao
 

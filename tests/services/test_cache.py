@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from polvo_adapters.services.cache import OverdueError, SecretCache
 from polvo_adapters.services.double_o import SecretError
-from polvo_adapters.simulate import VirtualClock
+from polvo_adapters.services.double_o.cache import OverdueError, SecretCache
+from polvo_adapters.testing.virtual_clock import VirtualClock
 
 SERVER = "http://a.test"
 

@@ -10,7 +10,7 @@ import requests
 from hypothesis import given
 from hypothesis import strategies as st
 
-from polvo_adapters.services import checks
+from polvo_adapters.services.double_o import checks
 
 PIECES = [
     "..",

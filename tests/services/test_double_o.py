@@ -21,9 +21,9 @@ import requests
 
 import polvo_adapters as polvo
 from polvo_adapters.services import double_o
-from polvo_adapters.services.double_o import Client, operations
-from polvo_adapters.services.operations import Answer, Ask, Once
-from polvo_adapters.simulate import VirtualClock
+from polvo_adapters.services.double_o import Client, calls
+from polvo_adapters.services.double_o.effects import Answer, Ask, Once
+from polvo_adapters.testing.virtual_clock import VirtualClock
 from tests.services.double_o_server import COMPLETION, TOKEN, VALUE, DoubleOServer, Reply
 
 HUSH = "hush-token-4711"
@@ -595,7 +595,7 @@ def test_effects_do_not_show_what_they_hold() -> None:
 
 def test_an_operation_is_stepped_by_hand() -> None:
     """As an asynchronous client will."""
-    operation = operations.secret(TOKEN, None)
+    operation = calls.secret(TOKEN, None)
     assert next(operation) == Ask("GET", "/api/secret", TOKEN)
     with pytest.raises(StopIteration) as ended:
         operation.send(Answer(200, b'{"value": 5}'))

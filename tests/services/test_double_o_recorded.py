@@ -12,7 +12,7 @@ import oo as published
 import pytest
 
 from polvo_adapters.services import double_o
-from polvo_adapters.simulate import VirtualClock
+from polvo_adapters.testing.virtual_clock import VirtualClock
 from tests.services.double_o_cases import CASES, UNREPEATED, World
 from tests.services.double_o_server import DoubleOServer
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from polvo_adapters.flow import Called, Changed, Event, Refused
-from polvo_adapters.simulate import VirtualClock
+from polvo_adapters.core.machines import Called, Changed, Event, Refused
 from polvo_adapters.stores.base import Store
+from polvo_adapters.testing.virtual_clock import VirtualClock
 
 
 class Counter:

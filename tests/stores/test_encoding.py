@@ -11,18 +11,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from polvo_adapters.core.machines import Refused
 from polvo_adapters.core.stored_types import all_stored, stored_as
-from polvo_adapters.flow import Refused
 from polvo_adapters.headers import Quota, Throttled
-from polvo_adapters.policies import admission, budget, bulkhead, circuits, hedge, lastgood, ratelimit
-from polvo_adapters.policies.breaker import CircuitBreaker
-from polvo_adapters.policies.budget import RetryBudget
+from polvo_adapters.policies import bulkhead, hedge, ratelimit, retry_budget
+from polvo_adapters.policies.breaker import CircuitBreaker, state
 from polvo_adapters.policies.bulkhead import Bulkhead
-from polvo_adapters.policies.concurrency import Sample
+from polvo_adapters.policies.bulkhead import policy as bulkhead_policy
+from polvo_adapters.policies.bulkhead.concurrency_limit import Sample
+from polvo_adapters.policies.fallback import stale_cache
+from polvo_adapters.policies.fallback.stale_cache import LastGood
 from polvo_adapters.policies.hedge import Hedge
-from polvo_adapters.policies.lastgood import LastGood
-from polvo_adapters.policies.ratelimit import SlidingWindow, TokenBucket
-from polvo_adapters.stores.encoding import Undecodable, decode, encode
+from polvo_adapters.policies.ratelimit import SlidingWindow, TokenBucket, turns
+from polvo_adapters.policies.retry_budget import RetryBudget
+from polvo_adapters.stores.codec import Undecodable, decode, encode
 
 leaves = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary()
 keys = st.text() | st.integers() | st.none() | st.tuples(st.text(), st.none() | st.floats(allow_nan=False))
@@ -50,41 +52,39 @@ def after(machine: Any, *events: Any) -> Any:
     return state
 
 
-def failure(permit: Any) -> circuits.Told:
+def failure(permit: Any) -> state.Told:
     return permit.success._replace(result="failure", seconds=0.1)
 
 
-def fine(permit: Any) -> circuits.Told:
+def fine(permit: Any) -> state.Told:
     return permit.success
 
 
 ADAPTIVE = ratelimit.Adaptive()
 QUOTA = Quota(limit=100.0, remaining=40.0, reset=10.0, window=10.0, resolution=1.0, name="core", group="bucket")
-ASK = admission.Ask("/items/*", -1, 0, 60.0, None)
-TELL = admission.Tell("/items/*", "", 0, 0.2, 200, (QUOTA, QUOTA._replace(window=None, name="day")), None)
+ASK = turns.Ask("/items/*", -1, 0, 60.0, None)
+TELL = turns.Tell("/items/*", "", 0, 0.2, 200, (QUOTA, QUOTA._replace(window=None, name="day")), None)
 REFUSED = TELL._replace(status=429, quotas=(), refused=Throttled("rate", 5.0))
-SLOT = [bulkhead.Take(""), lambda slot: bulkhead.Release(slot, Sample(0.1, 1, dropped=False))]
+SLOT = [bulkhead_policy.Take(""), lambda slot: bulkhead_policy.Release(slot, Sample(0.1, 1, dropped=False))]
 
 STATES = {
     "a new circuit": after(CircuitBreaker()),
-    "a closed circuit": after(CircuitBreaker(), circuits.Ask(), failure),
-    "an open circuit": after(CircuitBreaker(failure_threshold=1), circuits.Ask(), failure),
-    "a probe": after(
-        CircuitBreaker(failure_threshold=1, recovery_timeout=0.1), circuits.Ask(), failure, circuits.Ask()
-    ),
-    "a circuit by rate": after(CircuitBreaker(failure_rate=0.5, window=10.0), *[circuits.Ask(), failure] * 3),
-    "one by calls": after(CircuitBreaker(failure_rate=0.5, window_calls=200), *[circuits.Ask(), fine] * 90),
-    "a bulkhead": after(Bulkhead(1), bulkhead.Take(""), bulkhead.Join("key", math.inf, None)),
+    "a closed circuit": after(CircuitBreaker(), state.Ask(), failure),
+    "an open circuit": after(CircuitBreaker(failure_threshold=1), state.Ask(), failure),
+    "a probe": after(CircuitBreaker(failure_threshold=1, recovery_timeout=0.1), state.Ask(), failure, state.Ask()),
+    "a circuit by rate": after(CircuitBreaker(failure_rate=0.5, window=10.0), *[state.Ask(), failure] * 3),
+    "one by calls": after(CircuitBreaker(failure_rate=0.5, window_calls=200), *[state.Ask(), fine] * 90),
+    "a bulkhead": after(Bulkhead(1), bulkhead_policy.Take(""), bulkhead_policy.Join("key", math.inf, None)),
     "an adaptive bulkhead": after(bulkhead.Adaptive(), *SLOT * 25),
     "an adaptive rate limit": after(ADAPTIVE, ASK, TELL, ASK, TELL),
     "one that was refused": after(ADAPTIVE, ASK, REFUSED, ASK, TELL),
     "a new account": after(ADAPTIVE),
     "a token bucket": after(TokenBucket(2.0), ASK, ASK, REFUSED),
     "a sliding window": after(SlidingWindow(2, 1.0), ASK, ASK, ASK, REFUSED),
-    "a retry budget": after(RetryBudget(), budget.Deposit(), budget.Spend(1.0)),
+    "a retry budget": after(RetryBudget(), retry_budget.Deposit(), retry_budget.Spend(1.0)),
     "a new retry budget": after(RetryBudget()),
     "a hedge": after(Hedge(), *[hedge.Ask(), hedge.Tell(1e9)] * 40),
-    "last good responses": after(LastGood(), lastgood.Keep("k", 0.0, math.inf, (("etag", '"é"'),), b"\0\xff")),
+    "last good responses": after(LastGood(), stale_cache.Keep("k", 0.0, math.inf, (("etag", '"é"'),), b"\0\xff")),
 }
 
 
@@ -134,7 +134,7 @@ def test_other_classes_are_not_written(value: Any) -> None:
 
 
 def test_a_class_that_only_says_it_is_a_policy_s_is_not_written() -> None:
-    fake = type("State", (tuple,), {"__module__": "polvo_adapters.policies.circuits", "_fields": ()})
+    fake = type("State", (tuple,), {"__module__": "polvo_adapters.policies.breaker.state", "_fields": ()})
     with pytest.raises(TypeError, match="cannot be kept"):
         encode(fake())
 
@@ -142,7 +142,7 @@ def test_a_class_that_only_says_it_is_a_policy_s_is_not_written() -> None:
 def test_a_tag_stands_for_one_class() -> None:
     with pytest.raises(ValueError, match="stands for State already"):
         stored_as("circuit.1")(Foreign)
-    assert stored_as("circuit.1")(circuits.State) is circuits.State
+    assert stored_as("circuit.1")(state.State) is state.State
 
 
 @pytest.mark.parametrize(
@@ -188,9 +188,9 @@ def test_a_class_that_has_other_fields_today_is_not_read() -> None:
 
 
 def test_states_that_were_written_by_path_are_read() -> None:
-    tag, items = json.loads(encode(bulkhead.Slots(1, 2, 3)))["n"]
+    tag, items = json.loads(encode(bulkhead_policy.Slots(1, 2, 3)))["n"]
     assert tag == "bulkhead.1"
-    assert decode(json.dumps({"n": ["bulkhead.Slots", 1520207656, items]})) == bulkhead.Slots(1, 2, 3)
+    assert decode(json.dumps({"n": ["bulkhead.Slots", 1520207656, items]})) == bulkhead_policy.Slots(1, 2, 3)
     with pytest.raises(Undecodable):
         decode(json.dumps({"n": ["bulkhead.Slots", 1520207657, items]}))
 

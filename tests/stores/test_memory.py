@@ -8,9 +8,9 @@ import threading
 
 import pytest
 
-from polvo_adapters.flow import Called, Event
-from polvo_adapters.simulate import VirtualClock
+from polvo_adapters.core.machines import Called, Event
 from polvo_adapters.stores import MemoryStore
+from polvo_adapters.testing.virtual_clock import VirtualClock
 from tests.stores.contract import Counter, StoreContract, never, saying
 
 

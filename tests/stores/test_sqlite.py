@@ -21,18 +21,19 @@ import pytest
 import requests
 
 from polvo_adapters.adapters import PolicyAdapter
+from polvo_adapters.core.machines import Called, Event
 from polvo_adapters.errors import ConfigurationError, PolvoError
-from polvo_adapters.flow import Called, Event
-from polvo_adapters.policies import admission as admission_module
 from polvo_adapters.policies.breaker import CircuitBreaker
-from polvo_adapters.policies.bulkhead import Bulkhead, Join
-from polvo_adapters.policies.circuits import Ask
+from polvo_adapters.policies.breaker.state import Ask
+from polvo_adapters.policies.bulkhead import Bulkhead
+from polvo_adapters.policies.bulkhead.policy import Join
 from polvo_adapters.policies.deadline import Deadline
 from polvo_adapters.policies.ratelimit import TokenBucket
-from polvo_adapters.simulate import VirtualClock
-from polvo_adapters.stores import database, sqlite
+from polvo_adapters.policies.ratelimit import turns as admission_module
+from polvo_adapters.stores import sqlite, sqlite_file
 from polvo_adapters.stores.sqlite import SQLiteStore
 from polvo_adapters.testing import FailureServer
+from polvo_adapters.testing.virtual_clock import VirtualClock
 from tests.stores.contract import Counter, StoreContract, Watch, never, saying
 
 MANY = Counter(10**9)
@@ -43,7 +44,7 @@ forks_with_threads = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of
 
 WRITER = """
 import sys
-from polvo_adapters.flow import Event
+from polvo_adapters.core.machines import Event
 from polvo_adapters.stores.sqlite import SQLiteStore
 from tests.stores.contract import Counter
 
@@ -205,7 +206,7 @@ def test_a_connection_that_was_inherited_all_the_same_is_kept_and_not_used(
     monkeypatch.setattr(store._database, "_process", os.getpid() + 1)
     assert store.decide(ONE) == (1,)
     assert store._database._connection is not inherited
-    assert database._inherited[-1] is inherited
+    assert sqlite_file._inherited[-1] is inherited
 
 
 @forks
@@ -387,7 +388,7 @@ def test_a_spare_memory_is_not_asked_for_the_file_each_time(path: Path, monkeypa
 def test_a_database_that_others_keep_is_a_clear_error(
     path: Path, store: SQLiteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database, "PATIENCE", 0.05)
+    monkeypatch.setattr(sqlite_file, "PATIENCE", 0.05)
     store.close()
     other = sqlite3.connect(path, isolation_level=None)
     store.decide(ONE)

@@ -9,11 +9,15 @@ from typing import Any
 
 import pytest
 
-from polvo_adapters.flow import Call, Decide, Event, Flow, Outcome, Policy, Proceed, compose
+from polvo_adapters.core.calls import Call
+from polvo_adapters.core.effects import Decide, Flow, Policy, Proceed, compose
+from polvo_adapters.core.machines import Event
+from polvo_adapters.core.outcomes import Outcome
 from polvo_adapters.policies.retry import ExponentialBackoff
-from polvo_adapters.simulate import EPOCH, Simulation, Timeline
-from polvo_adapters.testing.crowd import Client, Limited, Result, Window, run
-from polvo_adapters.testing.limits import AlignedWindow, FixedWindow, Limiter, Standing, TokenBucket
+from polvo_adapters.testing.limiters import AlignedWindow, FixedWindow, Limiter, Standing, TokenBucket
+from polvo_adapters.testing.simulation.crowd import Client, Limited, Result, Window, run
+from polvo_adapters.testing.simulation.simulation import Simulation, Timeline
+from polvo_adapters.testing.virtual_clock import EPOCH
 from tests.benchmarks.crowd import EVENTS, KINDS, STRATEGIES, Setting, clients, crowds, main, simulate
 
 PLENTY = 1000

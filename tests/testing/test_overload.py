@@ -14,11 +14,13 @@ from tenacity import RetryCallState, Retrying
 from tenacity.wait import wait_random_exponential
 from urllib3 import Retry
 
-from polvo_adapters.flow import Call, Flow, Outcome, Policy, Proceed
+from polvo_adapters.core.calls import Call
+from polvo_adapters.core.effects import Flow, Policy, Proceed
+from polvo_adapters.core.outcomes import Outcome
 from polvo_adapters.policies.deadline import Deadline
 from polvo_adapters.policies.retry import ExponentialBackoff, RetryBudget
-from polvo_adapters.simulate import Timeline
-from polvo_adapters.testing.overload import Caller, Grain, Overloaded, Phase, Result, outage, poisson, run
+from polvo_adapters.testing.simulation.overload import Caller, Grain, Overloaded, Phase, Result, outage, poisson, run
+from polvo_adapters.testing.simulation.simulation import Timeline
 from tests.benchmarks.overload import (
     KINDS,
     STRATEGIES,

@@ -27,8 +27,8 @@ import urllib3
 
 import polvo_adapters
 from polvo_adapters.testing import FailureServer
-from polvo_adapters.testing.faults import FAULTS
-from polvo_adapters.testing.quota import Quotas
+from polvo_adapters.testing.server.faults import FAULTS
+from polvo_adapters.testing.server.state import Quotas
 
 PATIENCE = 20.0
 """Seconds after which a test gives up; nothing ever takes that long unless it is broken."""
@@ -1208,7 +1208,7 @@ class TestCommandLine:
     def run(self, *arguments):
         root = Path(next(iter(polvo_adapters.__path__))).parent
         return subprocess.Popen(
-            [sys.executable, "-W", "error", "-m", "polvo_adapters.testing.server", *arguments],
+            [sys.executable, "-W", "error", "-m", "polvo_adapters.testing.server.failure_server", *arguments],
             cwd=root,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

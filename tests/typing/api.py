@@ -11,11 +11,14 @@ from urllib3.util import Retry
 
 import polvo_adapters as polvo
 import polvo_adapters.requests as dropin
-from polvo_adapters.events import Change, Report
-from polvo_adapters.flow import Call, Flow, Outcome, Proceed, compose
+from polvo_adapters.core.calls import Call
+from polvo_adapters.core.effects import Flow, Proceed, compose
+from polvo_adapters.core.outcomes import Outcome
+from polvo_adapters.core.report import Change, Report
 from polvo_adapters.services import double_o
-from polvo_adapters.simulate import Reply, Script, Simulation, VirtualClock
 from polvo_adapters.testing import FailureServer
+from polvo_adapters.testing.simulation.simulation import Reply, Script, Simulation
+from polvo_adapters.testing.virtual_clock import VirtualClock
 from polvo_adapters.transports import AsyncPolicyTransport, PolicyTransport
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from polvo_adapters.services.cache import SecretCache
 from polvo_adapters.services.double_o import client as _client
+from polvo_adapters.services.double_o.cache import SecretCache
 from polvo_adapters.services.double_o.client import BASE_URL, Client
 from polvo_adapters.services.double_o.errors import (
     ArgumentError,

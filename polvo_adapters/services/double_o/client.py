@@ -8,15 +8,14 @@ from collections.abc import Mapping, Sequence
 from http.cookiejar import DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from polvo_adapters.clock import SYSTEM, Clock
 from polvo_adapters.policies.retry import ExponentialBackoff
-from polvo_adapters.services import checks
-from polvo_adapters.services.cache import OverdueError, SecretCache
-from polvo_adapters.services.double_o import operations
+from polvo_adapters.runtime.clock import SYSTEM, Clock
+from polvo_adapters.services.double_o import calls, checks
+from polvo_adapters.services.double_o.cache import OverdueError, SecretCache
+from polvo_adapters.services.double_o.effects import Answer, Ask, Effect, Operation, drive
 from polvo_adapters.services.double_o.errors import ArgumentError
-from polvo_adapters.services.operations import Answer, Ask, Effect, Operation, drive
-from polvo_adapters.services.sending import send
-from polvo_adapters.session import Session
+from polvo_adapters.services.double_o.sending import send
+from polvo_adapters.shells.requests.session import Session
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -96,7 +95,7 @@ class Client:
             SecretError: There is no value to be had.
             ArgumentError: `cache_ttl` is no number.
         """
-        return self._run(operations.secret(token, cache_ttl))
+        return self._run(calls.secret(token, cache_ttl))
 
     def proxy(
         self,
@@ -126,7 +125,7 @@ class Client:
             ProxyError: There is no answer, or it is an error, or no JSON.
             ArgumentError: The path leads elsewhere, or something else cannot be sent; nothing was.
         """
-        return self._run(operations.proxy(path, token, method, payload, headers, params))
+        return self._run(calls.proxy(path, token, method, payload, headers, params))
 
     def chat_completion(self, token: str, messages: Sequence[Any], model: str = "gpt-4o-mini", **keywords: Any) -> Any:
         """Have a conversation continued.
@@ -144,13 +143,13 @@ class Client:
             AuthenticationError: The token is not accepted, or cannot be sent.
             ProxyError: There is no answer, or it is an error, or no JSON.
         """
-        return self._run(operations.chat(token, messages, model, keywords))
+        return self._run(calls.chat(token, messages, model, keywords))
 
     chat = chat_completion
 
     def embed(self, token: str, texts: Sequence[str], model: str = "text-embedding-3-small", **keywords: Any) -> Any:
         """Return embeddings of texts; see `chat_completion`."""
-        return self._run(operations.embed(token, texts, model, keywords))
+        return self._run(calls.embed(token, texts, model, keywords))
 
     def image(
         self, token: str, prompt: str, model: str = "dall-e-3", n: int = 1, size: str = "1024x1024", **keywords: Any
@@ -165,7 +164,7 @@ class Client:
             size: Their size in pixels, such as "1024x1024".
             **keywords: Other fields of the request.
         """
-        return self._run(operations.image(token, prompt, model, n, size, keywords))
+        return self._run(calls.image(token, prompt, model, n, size, keywords))
 
     def get_env(self, token: str, cache_ttl: float | None = None) -> dict[str, Any]:
         """Return the variables of an environment.
@@ -178,7 +177,7 @@ class Client:
             AuthenticationError: The token is not accepted, or cannot be sent.
             EnvError: There are no variables to be had.
         """
-        return self._run(operations.env(token, cache_ttl))
+        return self._run(calls.env(token, cache_ttl))
 
     def load_env(self, token: str, cache_ttl: float | None = None) -> dict[str, str]:
         """Set the variables of an environment in `os.environ`, all of them or none; see `get_env`.
@@ -186,7 +185,7 @@ class Client:
         Raises:
             EnvError: There are none to be had, or one of them cannot be a variable; nothing was changed.
         """
-        return self._run(operations.load_env(token, cache_ttl))
+        return self._run(calls.load_env(token, cache_ttl))
 
     def export_env(
         self,
@@ -213,7 +212,7 @@ class Client:
             EnvError: There are none to be had, or one cannot be written such that all readers agree on its value.
             OSError: The file cannot be written.
         """
-        return self._run(operations.export_env(token, path, overwrite, cache_ttl))
+        return self._run(calls.export_env(token, path, overwrite, cache_ttl))
 
     def health(self) -> bool:
         """Return True if the server is well; no token is sent.
@@ -221,7 +220,7 @@ class Client:
         Raises:
             ProxyError: It is not.
         """
-        return self._run(operations.health())
+        return self._run(calls.health())
 
     def invalidate_cache(self, token: str | None = None) -> None:
         """Forget values that were kept from this client's server.

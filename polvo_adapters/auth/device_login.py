@@ -1,0 +1,86 @@
+"""The device authorization grant, driven: polls until a person has decided (RFC 8628)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from polvo_adapters.auth.protocol import grants
+from polvo_adapters.auth.protocol.device_code import DeviceAuthorization
+from polvo_adapters.auth.protocol.token import Token
+from polvo_adapters.core.calls import Call
+from polvo_adapters.core.effects import Send, attempt
+from polvo_adapters.core.outcomes import REFUSED, Outcome
+from polvo_adapters.drivers.single_shot import Asking
+from polvo_adapters.errors import TokenRefreshError
+from polvo_adapters.runtime.clock import SYSTEM, Clock
+
+if TYPE_CHECKING:
+    from polvo_adapters.auth.protocol.dpop import DPoPKey
+    from polvo_adapters.auth.protocol.server import AuthorizationServer
+
+
+def poll(
+    server: AuthorizationServer,
+    authorization: DeviceAuthorization,
+    *,
+    deadline: float | None = None,
+    key: DPoPKey | None = None,
+    clock: Clock = SYSTEM,
+) -> Token:
+    """Wait until the user has confirmed, and return the token.
+
+    Args:
+        server: The server that the login began at.
+        authorization: The login, just begun.
+        deadline: Seconds to wait for the user at most; by default for as long as the code is good.
+        key: The key that the token shall be bound to; by default a new one where the server's `dpop` is set.
+        clock: Time; tests pass a virtual clock.
+
+    Raises:
+        TokenRefreshError: The user refused ("access_denied"), took too long ("expired_token"), or the server failed.
+        DeadlineExceeded: The deadline would be over before the next question.
+
+    Source: RFC 8628 section 3.4.
+    """
+    from polvo_adapters.auth.protocol.device_code import DevicePolling
+    from polvo_adapters.drivers.sync import drive
+    from polvo_adapters.stores.memory import MemoryStore
+
+    if key is None and server.dpop:
+        key = server.new_key()
+    policy = DevicePolling(interval=authorization.interval, expires_in=authorization.expires_in)
+    now = clock.now()
+    call = Call("POST", server.endpoint("token"), started=now, deadline=None if deadline is None else now + deadline)
+    asking = _Asking(server, authorization.device_code, key, clock)
+    outcome = drive(policy.flow(call, attempt), asking, MemoryStore(now=clock.now), clock, [])
+    if outcome.error is not None:
+        try:
+            raise outcome.error
+        finally:
+            del outcome  # or the error, its traceback and this frame would keep each other alive
+    token: Token = outcome.response
+    return token
+
+
+class _Asking(Asking):
+    """Makes the token requests of one login; a transport of `polvo_adapters.drivers.sync`."""
+
+    def __init__(self, server: AuthorizationServer, device_code: str, key: DPoPKey | None, clock: Clock) -> None:
+        self._server = server
+        self._fields = grants.device(device_code)
+        self._key = key
+        self._clock = clock
+
+    def send(self, effect: Send) -> Outcome:
+        """Ask once."""
+        started, deadline = self._clock.now(), effect.call.deadline
+        left = None if deadline is None else max(0.0, deadline - started)
+        token, problem = None, None
+        try:
+            token = self._server.token(self._fields, deadline_timeout=left, key=self._key)
+        except TokenRefreshError as error:
+            problem = error
+        now, wall = self._clock.now(), self._clock.wall()
+        if problem is not None:
+            return Outcome(status=problem.status, error=problem, failure=REFUSED, started=started, now=now, wall=wall)
+        return Outcome(token, 200, started=started, now=now, wall=wall)

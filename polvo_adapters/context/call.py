@@ -1,0 +1,29 @@
+"""The logical call that the current thread or task is making, so that nested calls keep its deadline."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    import requests
+
+
+class CallStart(NamedTuple):
+    """A logical call that the next sends are part of.
+
+    Attributes:
+        session: The session that owns its redirects, or None.
+        at: When it began.
+        deadline: When it must be over, or None.
+        sent: Whether its first request is on its way, so that the next ones are hops.
+    """
+
+    session: requests.Session | None
+    at: float
+    deadline: float | None = None
+    sent: bool = False
+
+
+call_started: ContextVar[CallStart | None] = ContextVar("call_started", default=None)
+"""The logical call that the next sends are hops of, where a session owns it."""

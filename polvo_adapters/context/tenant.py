@@ -1,0 +1,170 @@
+"""The tenant on whose behalf the current thread or task makes its calls."""
+
+from __future__ import annotations
+
+import inspect
+import unicodedata
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from contextvars import ContextVar
+from functools import wraps
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from polvo_adapters.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    import requests
+
+AnyFunction = TypeVar("AnyFunction", bound=Callable[..., Any])
+
+_LONGEST = 255  # characters of a tenant's name
+
+_SHOWN = 60  # characters of a bad one in a message
+
+_UNFIT = frozenset({"Cc", "Cs", "Zl", "Zp"})  # controls, halves of characters, separators of lines and paragraphs
+
+
+class Block:
+    """Calls within it are made on behalf of a tenant; `tenant` and `Session.tenant` make it.
+
+    It serves as a context manager, again and again and within itself, in any number of threads and tasks, and as a
+    decorator of functions and coroutine functions.
+
+    Args:
+        name: The tenant, checked; an empty string for none.
+        session: The session that it is for, or None for all.
+        call: Whether it is a call of that session, which `current_tenant` tells of.
+    """
+
+    __slots__ = ("call", "name", "session")
+
+    def __init__(self, name: str, session: requests.Session | None = None, *, call: bool = False) -> None:
+        self.name = name
+        self.session = session
+        self.call = call
+
+    def __enter__(self) -> str:
+        _blocks.set((*_blocks.get(), self))
+        return self.name
+
+    def __exit__(self, *_: object) -> None:
+        blocks = _blocks.get()
+        for index in range(len(blocks) - 1, -1, -1):
+            if blocks[index] is self:
+                _blocks.set(blocks[:index] + blocks[index + 1 :])
+                return
+
+    def __call__(self, function: AnyFunction) -> AnyFunction:
+        """Return a function that is called on behalf of the tenant.
+
+        Raises:
+            TypeError: It is a generator function, of which only the caller knows when it runs.
+        """
+        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            raise TypeError(f"a generator function cannot be for a tenant; put `with` into {function.__name__}")
+        if inspect.iscoroutinefunction(function):
+
+            @wraps(function)
+            async def awaited(*args: Any, **keywords: Any) -> Any:
+                with self:
+                    return await function(*args, **keywords)
+
+            return cast("AnyFunction", awaited)
+
+        @wraps(function)
+        def called(*args: Any, **keywords: Any) -> Any:
+            with self:
+                return function(*args, **keywords)
+
+        return cast("AnyFunction", called)
+
+    def __repr__(self) -> str:
+        return f"<tenant {self.name!r}>"
+
+
+_blocks: ContextVar[tuple[Block, ...]] = ContextVar("tenants", default=())
+
+
+def tenant(identifier: str | int) -> Block:
+    """Make all calls within a `with` block, by whatever session, adapter or transport, on behalf of a tenant.
+
+    The block holds in its thread or task only. Tasks that it starts inherit it; threads that it starts do not, unless
+    they are given a copy of the context (`contextvars.copy_context().run`, `asyncio.to_thread`).
+
+    Args:
+        identifier: Name or number of the tenant, at most 255 characters. It is no secret: reports and messages show it.
+
+    Returns:
+        A context manager, which is a decorator as well.
+
+    Raises:
+        ConfigurationError: It cannot be the name of a tenant.
+    """
+    return Block(checked(identifier))
+
+
+def current_tenant() -> str:
+    """Return the tenant on whose behalf a call would be made or is being made, or an empty string.
+
+    `Session.set_tenant` and `Session.tenant` count while that session makes a call, so that auth objects, hooks and
+    adapters need to ask nobody else.
+    """
+    for block in reversed(_blocks.get()):
+        if block.session is None or block.call:
+            return block.name
+    return ""
+
+
+def on_behalf(session: requests.Session, otherwise: str, *, required: bool = False) -> AbstractContextManager[str]:
+    """Return the block for a call of a session, or for a part of the call that it is making.
+
+    Args:
+        session: The session.
+        otherwise: The tenant where there is no block for it.
+        required: Whether a call without a tenant is an error.
+
+    Raises:
+        ConfigurationError: There is no tenant, and there has to be one.
+    """
+    blocks = _blocks.get()
+    if blocks and blocks[-1].call and blocks[-1].session is session:
+        return nullcontext(blocks[-1].name)
+    name = otherwise
+    for block in reversed(blocks):
+        if block.session is None or block.session is session:
+            name = block.name
+            break
+    if not name and required:
+        raise ConfigurationError(
+            "there is no tenant, and Tenancy(required=True) wants one; call within `with session.tenant(...)`, "
+            "nothing was sent"
+        )
+    return Block(name, session, call=True)
+
+
+def checked(identifier: str | int) -> str:
+    """Return the name of a tenant as text.
+
+    Raises:
+        ConfigurationError: It is neither text nor a whole number, empty, too long, or has control characters.
+    """
+    if isinstance(identifier, int) and not isinstance(identifier, bool):
+        # Without `str`, which names the member of an enumeration.
+        name = int.__repr__(identifier) if identifier.bit_length() <= 4 * _LONGEST else "9" * (_LONGEST + 1)
+    elif isinstance(identifier, str):
+        name = str.__str__(identifier)
+    else:
+        raise ConfigurationError(f"tenant: expected text or a whole number, not {type(identifier).__name__}")
+    if not name:
+        raise ConfigurationError("tenant '': a tenant must have a name; to be without one, use no block")
+    if len(name) > _LONGEST:
+        raise unfit_tenant(name, f"a tenant's name may have {_LONGEST} characters at most")
+    if any(unicodedata.category(character) in _UNFIT for character in name):
+        raise unfit_tenant(name, "a tenant's name must not have control characters")
+    return name
+
+
+def unfit_tenant(name: str, why: str) -> ConfigurationError:
+    """Return the error for a tenant that cannot be written where it is to be written."""
+    shown = repr(name) if len(name) <= _SHOWN else f"{name[:_SHOWN]!r}..."
+    return ConfigurationError(f"tenant {shown}: {why}; nothing was sent")

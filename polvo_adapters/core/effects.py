@@ -1,0 +1,171 @@
+"""The contract between policies and shells, whole.
+
+A **policy** says in which order things happen to one logical call, as a generator called a *flow*. A flow
+performs nothing. It yields an *effect*, and the shell that drives it performs the effect and sends the answer in:
+
+    effect                  the shell performs                              and sends in
+    ----------------------  ----------------------------------------------  ---------------------------------
+    Send(call)              one attempt at the call                         Outcome
+    Sleep(low, high, why)   a wait of a random length in [low, high]        the seconds waited, a float
+    Decide(events)          the events, put to state machines in a store    their verdicts, a tuple
+    Admit(events)           as Decide; what is granted is a lease           their verdicts, a tuple
+    Settle(events, broken)  the events that end the last lease              nothing
+    Inform(events)          as Decide, without failing if the store does    whether they are in the store
+    Park(name, ...)         a wait until the store calls the name           the seconds waited, a float
+    Race(flow)              a flow that runs others at the same time        Outcome
+
+and returns an Outcome at its end. A flow never reads a clock, a random source, the environment or a socket:
+that is why the same flow runs under threads, under asyncio and inside a simulation, and why a test can step it
+by hand (`next(flow)`, `flow.send(outcome)`).
+
+**Policies nest.** `policy.flow(call, proceed)` receives the call and `proceed`, which makes the flow of
+everything further inside; `yield from proceed(call)` runs it once, and a policy may run it any number of times,
+or hand it a changed call. The innermost `proceed` is `attempt`, which yields Send. `compose` nests policies.
+
+**Outcomes are values.** An attempt that raised is an Outcome that holds the exception in `error` and what it
+means in `failure`. Nothing is thrown into a flow. When the flow ends with an error the shell raises the very
+exception that came from below, or the one that a policy put in its place.
+
+**What a shell owes a flow.** All times in `Call` and `Outcome` come from one clock that only moves forward,
+except `wall`, which is Unix time and only serves to read dates in headers. An attempt never lasts beyond
+`call.deadline`. The body of a repeated attempt is rewound; a body that can be read once (`body == "once"`) is
+sent once, and a policy that would need it again says so (ReplayError). A flow that sleeps or sends after an
+attempt has given up the response of that attempt: the shell closes it first. Whatever ends the drive (a return,
+Ctrl-C, a cancelled task), the shell closes the flow; a flow therefore never yields in a `finally`.
+
+**What must be given back** is a lease: a machine grants it until a time, so that it comes back from a process that
+was killed. From a call that was broken off it comes back at once: the shell puts to the store what the machine says
+of a lease that is `abandoned`. Leases nest as policies do, and each ends with a Settle. An answer whose body is still
+to be read is not over, so that Settle waits for its end; where reading it fails, `broken` is put to the store instead.
+
+**Races.** The flow of a Race has three effects, Decide and two of its own. Start(flow) sets off a flow that runs
+beside it, with attempts of its own, and is answered with its number; Next(seconds) waits for any of them to end and is
+answered with the number and the Outcome, or None when the time is up. The Outcome that it returns is that of one of
+them. The others are cancelled: their responses are closed, and what they were granted is given back.
+
+**State** that outlives a call lives in a store, as plain numbers moved by pure machines; see
+`polvo_adapters.stores.base`.
+
+Effects are NamedTuples and dispatched by `type(effect) is Send`: this is the hot path of every call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, Union
+
+from polvo_adapters.core.calls import Call
+from polvo_adapters.core.machines import Event
+from polvo_adapters.core.outcomes import Outcome
+
+if TYPE_CHECKING:
+    pass
+
+
+class Send(NamedTuple):
+    """Effect: make one attempt at the call. Answer: its Outcome."""
+
+    call: Call
+
+
+class Sleep(NamedTuple):
+    """Effect: wait between `low` and `high` seconds, drawn evenly. Answer: the seconds waited."""
+
+    low: float
+    high: float
+    why: str
+
+
+class Decide(NamedTuple):
+    """Effect: put events to their machines, all or nothing. Answer: the verdicts in the same order."""
+
+    events: Sequence[Event]
+
+
+class Admit(NamedTuple):
+    """Effect: as Decide, and unless one refuses, what is granted is a lease that ends with Settle.
+
+    The machines have a method `abandoned(verdict)` that returns the event for a lease whose call was broken off.
+    """
+
+    events: Sequence[Event]
+
+
+class Settle(NamedTuple):
+    """Effect: end the last lease. Answer: None.
+
+    Attributes:
+        events: What to put to the store, at once or when the body of the last answer is closed.
+        broken: What to put to it instead where reading that body fails.
+    """
+
+    events: Sequence[Event]
+    broken: Sequence[Event]
+
+
+class Inform(NamedTuple):
+    """Effect: put to the store what is a fact already, and must not be lost to the caller where the store fails.
+
+    Answer: whether the store could.
+    """
+
+    events: Sequence[Event]
+
+
+class Park(NamedTuple):
+    """Effect: wait until the store calls the name, but not longer than `seconds`. Answer: the seconds waited."""
+
+    name: str
+    seconds: float
+    why: str
+
+
+class Race(NamedTuple):
+    """Effect: run a flow that may yield Start and Next as well. Answer: its Outcome."""
+
+    flow: Flow
+
+
+class Start(NamedTuple):
+    """Effect within a race: set off a flow beside this one. Answer: its number, from 0."""
+
+    flow: Flow
+
+
+class Next(NamedTuple):
+    """Effect within a race: wait until one of its flows ends, no longer than `seconds` unless that is None.
+
+    Answer: a tuple of its number and its Outcome, or None when the time is up, or nothing is left that could end.
+    """
+
+    seconds: float | None
+
+
+Effect: TypeAlias = Union[Send, Sleep, Decide, Admit, Settle, Inform, Park, Race, Start, Next]  # noqa: UP007 - evaluated at import by Python 3.10 tools
+Flow: TypeAlias = Generator[Effect, Any, Outcome]
+Proceed: TypeAlias = Callable[[Call], Flow]
+
+
+class Policy(Protocol):
+    """An immutable value that knows the order of things for one concern."""
+
+    def flow(self, call: Call, proceed: Proceed) -> Flow:
+        """Yield what has to happen, and return how the call ended."""
+
+
+def attempt(call: Call) -> Flow:
+    """Send the call once: the innermost flow."""
+    outcome: Outcome = yield Send(call)
+    return outcome
+
+
+def compose(policies: Sequence[Policy]) -> Proceed:
+    """Nest policies, the first outermost, into one function that makes the flow of a call."""
+    proceed: Proceed = attempt
+    for policy in reversed(policies):
+        proceed = _around(policy.flow, proceed)
+    return proceed
+
+
+def _around(flow: Callable[[Call, Proceed], Flow], proceed: Proceed) -> Proceed:
+    return lambda call: flow(call, proceed)

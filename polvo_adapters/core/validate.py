@@ -1,0 +1,142 @@
+"""Checks of policy settings; each failure names the policy, the field and the value."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+from urllib.parse import urlsplit
+
+from polvo_adapters.core.calls import origin
+from polvo_adapters.core.outcomes import FAILURES
+
+
+def number(
+    policy: object, field: str, low: float, *, above: bool = False, infinite: bool = False, high: float = math.inf
+) -> None:
+    """Raise ValueError unless the field is a number of at least `low` (or above it), and at most `high`.
+
+    Args:
+        policy: The policy that has the field.
+        field: Name of the field.
+        low: Smallest value allowed.
+        above: Whether `low` itself is too small.
+        infinite: Whether infinity is allowed.
+        high: Largest value allowed.
+    """
+    value = getattr(policy, field)
+    wanted = f"a number {'above' if above else 'of at least'} {low:g}"
+    if high < math.inf:
+        wanted += f" and at most {high:g}"
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise _wrong(policy, field, wanted)
+    if math.isnan(value) or not low <= value <= high or (above and value == low):
+        raise _wrong(policy, field, wanted)
+    if math.isinf(value) and not infinite:
+        raise _wrong(policy, field, wanted)
+
+
+def count(policy: object, field: str, low: int) -> None:
+    """Raise ValueError unless the field is a whole number of at least `low`."""
+    value = getattr(policy, field)
+    if isinstance(value, bool) or not isinstance(value, int) or value < low:
+        raise _wrong(policy, field, f"a whole number of at least {low}")
+
+
+def choice(policy: object, field: str, allowed: tuple[str, ...]) -> None:
+    """Raise ValueError unless the field is one of the allowed words."""
+    value = getattr(policy, field)
+    if not isinstance(value, str) or value not in allowed:
+        raise _wrong(policy, field, "one of " + ", ".join(repr(word) for word in allowed))
+
+
+def statuses(policy: object, field: str) -> frozenset[int]:
+    """Return the field as a set of HTTP statuses, or raise ValueError."""
+    wanted = "a collection of HTTP statuses from 100 to 599"
+    try:
+        values: frozenset[Any] = frozenset(getattr(policy, field))
+    except TypeError:
+        raise _wrong(policy, field, wanted) from None
+    for value in values:
+        if isinstance(value, bool) or not isinstance(value, int) or not 100 <= value <= 599:
+            raise _wrong(policy, field, wanted)
+    return values
+
+
+def instance(policy: object, field: str, kind: type) -> None:
+    """Raise ValueError unless the field is None or an object of the class."""
+    value = getattr(policy, field)
+    if value is not None and not isinstance(value, kind):
+        raise _wrong(policy, field, f"a {kind.__name__} or None")
+
+
+def methods(policy: object, field: str) -> frozenset[str] | None:
+    """Return the field as upper-case method names, or None for every method, or raise ValueError."""
+    value = getattr(policy, field)
+    if value is None:
+        return None
+    if isinstance(value, str) or not all(isinstance(name, str) for name in value):
+        raise _wrong(policy, field, "a collection of method names, or None for every method")
+    return frozenset(name.upper() for name in value)
+
+
+def exceptions(policy: object, field: str) -> tuple[type[BaseException] | str, ...] | None:
+    """Return the field as a tuple of exception classes and names of failures, or None, or raise ValueError."""
+    value = getattr(policy, field)
+    if value is None:
+        return None
+    kinds = tuple(value) if isinstance(value, (tuple, list, set, frozenset)) else (value,)
+    for kind in kinds:
+        if kind not in FAILURES and not (isinstance(kind, type) and issubclass(kind, BaseException)):
+            names = ", ".join(repr(name) for name in sorted(FAILURES))
+            raise _wrong(policy, field, f"None, or a collection of exception classes and of {names}")
+    return kinds
+
+
+def key(policy: object, field: str) -> None:
+    """Raise ValueError unless the field is "origin", a collection of path prefixes, or a function."""
+    value = getattr(policy, field)
+    if callable(value) or value == "origin":
+        return
+    wanted = "'origin', a tuple of path prefixes that begin with '/', or a function of the call"
+    listed = not isinstance(value, str) and isinstance(value, Iterable)
+    if not listed or not all(isinstance(each, str) and each.startswith("/") for each in value):
+        raise _wrong(policy, field, wanted)
+    object.__setattr__(policy, field, tuple(value))
+
+
+def base_urls(policy: object, field: str) -> tuple[str, ...]:
+    """Return the field as a tuple of base URLs without a slash at the end, or raise ValueError."""
+    value = getattr(policy, field)
+    urls = () if isinstance(value, str) else tuple(value)
+    if not urls or not all(isinstance(url, str) and _is_base(url) for url in urls):
+        wanted = "a sequence of URLs such as 'https://eu.example.com/api', without credentials, query and fragment"
+        if "@" in str(value):  # what may be a password is not shown
+            raise ValueError(f"{type(policy).__name__}({field}=...): {field} must be {wanted}")
+        raise _wrong(policy, field, wanted)
+    urls = tuple(url.rstrip("/") for url in urls)
+    places = {origin(url) + url.partition("://")[2].partition("/")[2] for url in urls}
+    if len(places) < len(urls):
+        raise _wrong(policy, field, "URLs that differ from each other")
+    return urls
+
+
+def _is_base(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return False
+    if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
+        return False
+    return not any(mark in url for mark in "@?#\\ ")
+
+
+def contradiction(policy: object, field: str, other: str, why: str) -> ValueError:
+    """Return the error for two fields that do not go together."""
+    values = f"{field}={getattr(policy, field)!r}, {other}={getattr(policy, other)!r}"
+    return ValueError(f"{type(policy).__name__}({values}): {why}")
+
+
+def _wrong(policy: object, field: str, wanted: str) -> ValueError:
+    return ValueError(f"{type(policy).__name__}({field}={getattr(policy, field)!r}): {field} must be {wanted}")

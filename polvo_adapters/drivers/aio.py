@@ -1,0 +1,254 @@
+"""The asyncio driver: performs effects on the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import time
+from collections.abc import Callable
+from typing import Any, Protocol, cast
+
+from polvo_adapters.core.effects import (
+    Admit,
+    Decide,
+    Effect,
+    Flow,
+    Inform,
+    Next,
+    Park,
+    Race,
+    Send,
+    Settle,
+    Sleep,
+    Start,
+)
+from polvo_adapters.core.outcomes import Outcome
+from polvo_adapters.core.report import Entry, Wait, attempted, cancelled
+from polvo_adapters.drivers.decisions import Lease, admit, break_off, decide, forsake, inform, settle
+from polvo_adapters.stores.base import Store
+
+
+class AsyncClock(Protocol):
+    """What this driver needs of time and chance; as `polvo_adapters.runtime.clock.Clock`, with a sleep to await."""
+
+    def now(self) -> float:
+        """Seconds on a clock that only moves forward."""
+
+    def wall(self) -> float:
+        """Unix time in seconds."""
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait, and let others run."""
+
+    async def wait(self, event: asyncio.Event, seconds: float) -> None:
+        """Wait until the event is set, but not longer than that; nobody looks at the event afterwards."""
+
+    def uniform(self, low: float, high: float) -> float:
+        """Draw a number evenly from [low, high]."""
+
+
+class AsyncSystemClock:
+    """The machine's own clock, chance, and `asyncio.sleep`."""
+
+    now = staticmethod(time.monotonic)
+    wall = staticmethod(time.time)
+    sleep = staticmethod(asyncio.sleep)
+    uniform = staticmethod(random.uniform)
+
+    @staticmethod
+    async def wait(event: asyncio.Event, seconds: float) -> None:
+        """Wait until the event is set, but not longer than that."""
+        # Without a task of its own, which a cancellation would have to take along, and nothing that swallows one.
+        time_up = asyncio.get_running_loop().call_later(seconds, event.set)
+        try:
+            await event.wait()
+        finally:
+            time_up.cancel()
+
+
+ASYNC_SYSTEM = AsyncSystemClock()
+
+
+class AsyncTransport(Protocol):
+    """Makes the attempts of one call; as `polvo_adapters.drivers.sync.Transport`."""
+
+    async def send(self, effect: Send) -> Outcome:
+        """Make one attempt; what the transport raises comes back inside the outcome."""
+
+    async def discard(self) -> None:
+        """Close the response of the last attempt: the flow has given it up."""
+
+    def closing(self, action: Callable[[bool, bool], None]) -> bool:
+        """Run an action when the body of the last response is closed; see `polvo_adapters.drivers.decisions`."""
+
+    def fork(self) -> AsyncTransport:
+        """Return one for attempts at the same call in another task."""
+
+    def holds(self, outcome: Outcome) -> bool:
+        """Tell whether the response of an outcome is the one that this transport got last."""
+
+    def adopt(self, fork: Any) -> None:
+        """Take over the response that a fork got last."""
+
+
+async def drive(
+    flow: Flow, transport: AsyncTransport, store: Store, clock: AsyncClock, entries: list[Entry]
+) -> Outcome:
+    """Carry out a flow to its end; as `polvo_adapters.drivers.sync.drive`, without blocking the loop."""
+    answer: Any = None
+    held: list[Lease] = []
+    try:
+        while True:
+            effect = flow.send(answer)
+            if type(effect) is Send:
+                answer = await transport.send(effect)
+                entries.append(attempted(answer))
+            elif type(effect) is Decide:
+                answer = decide(store, effect.events, entries)
+            elif type(effect) is Admit:
+                answer = admit(store, effect.events, held, entries)
+            elif type(effect) is Settle:
+                held.pop()
+                settle(store, effect, transport, entries)
+                answer = None
+            else:
+                answer = await _seldom(effect, transport, store, clock, entries)
+    except StopIteration as end:
+        return cast("Outcome", end.value)
+    except GeneratorExit:  # its loop is gone; it may be the collector that says so
+        forsake(store, held)
+        raise
+    except BaseException:
+        await transport.discard()
+        raise
+    finally:
+        try:
+            flow.close()
+        finally:
+            if held:
+                break_off(store, held)
+            answer = None  # or this frame, the error in an outcome and its traceback would keep each other alive
+
+
+async def _seldom(
+    effect: Effect, transport: AsyncTransport, store: Store, clock: AsyncClock, entries: list[Entry]
+) -> Any:
+    """Perform what most calls do without."""
+    if type(effect) is Sleep:
+        await transport.discard()
+        seconds = clock.uniform(effect.low, effect.high)
+        await clock.sleep(seconds)
+        entries.append(Wait(seconds, effect.why))
+        return seconds
+    if type(effect) is Park:
+        await transport.discard()
+        seconds = await _park(effect, store, clock)
+        entries.append(Wait(seconds, effect.why))
+        return seconds
+    if type(effect) is Inform:
+        return inform(store, effect, entries)
+    if type(effect) is Race:
+        await transport.discard()
+        return await _Contest(transport, store, clock, entries).run(effect.flow)
+    raise TypeError(f"{effect!r} is no effect, or one of races only")
+
+
+async def _park(effect: Park, store: Store, clock: AsyncClock) -> float:
+    began, called = clock.now(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+    if store.park(effect.name, lambda: _call(loop, called)):
+        try:
+            await clock.wait(called, effect.seconds)
+        except GeneratorExit:  # as in `drive`: nothing may be locked, and whoever calls the name calls nobody
+            raise
+        except BaseException:
+            store.unpark(effect.name)
+            raise
+        store.unpark(effect.name)
+    return clock.now() - began
+
+
+def _call(loop: asyncio.AbstractEventLoop, called: asyncio.Event) -> None:
+    """Set an event of a loop from any thread; a loop that is closed waits for nothing."""
+    with contextlib.suppress(RuntimeError):
+        loop.call_soon_threadsafe(called.set)
+
+
+class _Contest:
+    """A race: each flow is driven in a task of its own, and the losers are cancelled."""
+
+    def __init__(self, transport: AsyncTransport, store: Store, clock: AsyncClock, entries: list[Entry]) -> None:
+        self._transport, self._store, self._clock, self._entries = transport, store, clock, entries
+        self._tasks: dict[asyncio.Task[Outcome], int] = {}
+        self._forks: list[tuple[AsyncTransport, float, list[Entry]]] = []
+
+    async def run(self, flow: Flow) -> Outcome:
+        """Carry out the flow of the race."""
+        answer: Any = None
+        try:
+            while True:
+                effect = flow.send(answer)
+                if type(effect) is Start:
+                    answer = self._start(effect.flow)
+                elif type(effect) is Next:
+                    answer = await self._next(effect)
+                elif type(effect) is Decide:
+                    answer = decide(self._store, effect.events, self._entries)
+                else:
+                    raise TypeError(f"{effect!r} is no effect of a race")
+        except StopIteration as end:
+            outcome = cast("Outcome", end.value)
+            self._keep(outcome)
+            await self._cancel()
+            return outcome
+        except GeneratorExit:  # its loop is gone, and with it all tasks
+            raise
+        except BaseException:
+            await self._cancel()
+            raise
+        finally:
+            flow.close()
+            answer = None
+
+    def _start(self, flow: Flow) -> int:
+        fork, entries = self._transport.fork(), list[Entry]()
+        number = len(self._forks)
+        self._forks.append((fork, self._clock.now(), entries))
+        task = asyncio.ensure_future(drive(flow, fork, self._store, self._clock, entries))
+        self._tasks[task] = number
+        return number
+
+    async def _next(self, effect: Next) -> tuple[int, Outcome] | None:
+        if not self._tasks:
+            return None
+        await asyncio.wait(self._tasks, timeout=effect.seconds, return_when=asyncio.FIRST_COMPLETED)
+        task = next((task for task in self._tasks if task.done()), None)
+        if task is None:
+            return None
+        number = self._tasks.pop(task)
+        self._entries += self._forks[number][2]
+        try:
+            return number, task.result()
+        finally:
+            del task  # or this frame, the error of the task and its traceback would keep each other alive
+
+    def _keep(self, outcome: Outcome) -> None:
+        for number, (fork, _, _) in enumerate(self._forks):
+            if number not in self._tasks.values() and fork.holds(outcome):
+                self._transport.adopt(fork)
+                return
+
+    async def _cancel(self) -> None:
+        for task, number in self._tasks.items():
+            _, began, entries = self._forks[number]
+            self._entries += entries
+            if task.cancel():
+                self._entries.append(cancelled(self._clock.now() - began))
+        try:
+            # Nobody asks any more how they end; gathered, they do not complain about that.
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+        finally:
+            self._tasks.clear()
+            for fork, _, _ in self._forks:
+                await fork.discard()

@@ -1,0 +1,258 @@
+"""The virtual-clock driver: performs effects as events of a simulation, thousands of calls at once."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Protocol
+
+from polvo_adapters.core.effects import (
+    Admit,
+    Decide,
+    Effect,
+    Flow,
+    Inform,
+    Next,
+    Park,
+    Race,
+    Send,
+    Settle,
+    Sleep,
+    Start,
+)
+from polvo_adapters.core.outcomes import Outcome
+from polvo_adapters.core.report import Entry, Wait, attempted, cancelled
+from polvo_adapters.drivers.decisions import Lease, admit, break_off, decide, inform
+from polvo_adapters.stores.base import Store
+
+
+class World(Protocol):
+    """What this driver needs of a simulation."""
+
+    store: Store
+
+    def now(self) -> float:
+        """Seconds of virtual time."""
+
+    def uniform(self, low: float, high: float) -> float:
+        """Draw a number evenly from [low, high]."""
+
+    def after(self, seconds: float, action: Callable[[], None]) -> None:
+        """Run an action when that much virtual time has passed."""
+
+    def send(self, effect: Send, then: Callable[[Outcome], None]) -> None:
+        """Make one attempt, and run an action with its outcome when it is over."""
+
+
+def drive(flow: Flow, world: World, entries: list[Entry], done: Callable[[Outcome], None]) -> None:
+    """Start a flow; it goes on as events of the world, and `done` is told how the call ended."""
+    _Drive(flow, world, entries, done).step(None)
+
+
+class _Drive:
+    """A flow under way. Nothing that it holds leads back to it, so that millions go without a garbage collection."""
+
+    __slots__ = ("_done", "_failed", "_flow", "_held", "_name", "_over", "_parked", "_race", "_world", "entries")
+
+    def __init__(
+        self,
+        flow: Flow,
+        world: World,
+        entries: list[Entry],
+        done: Callable[[Outcome], None],
+        failed: Callable[[], None] | None = None,
+    ) -> None:
+        self._flow, self._world, self.entries, self._done, self._failed = flow, world, entries, done, failed
+        self._held: list[Lease] = []
+        self._over = False
+        self._parked = 0
+        self._name: str | None = None
+        self._race: _Contest | None = None
+
+    def step(self, answer: Any) -> None:
+        """Go on with an answer, up to the next effect that takes time."""
+        if self._over:
+            return
+        self._race = None
+        flow, store, entries = self._flow, self._world.store, self.entries
+        try:
+            while True:
+                effect = flow.send(answer)
+                answer = None
+                if type(effect) is Decide:
+                    answer = decide(store, effect.events, entries)
+                elif type(effect) is Admit:
+                    answer = admit(store, effect.events, self._held, entries)
+                elif type(effect) is Inform:
+                    answer = inform(store, effect, entries)
+                elif type(effect) is Settle:
+                    self._held.pop()
+                    decide(store, effect.events, entries)
+                else:
+                    break
+            self._perform(effect)
+            return
+        except StopIteration as end:
+            outcome: Outcome = end.value
+        except BaseException:
+            self.fail()
+            raise
+        # Here the exception is gone, and with it the frames that it would keep while the world goes on.
+        self._over = True
+        break_off(store, self._held)
+        self._done(outcome)
+
+    def cancel(self) -> None:
+        """End it: what the server still answers is heard by nobody."""
+        self._over = True
+        race, self._race = self._race, None
+        if race is not None:
+            race.cancel()
+        self._flow.close()
+        if self._name is not None:
+            self._world.store.unpark(self._name)
+        break_off(self._world.store, self._held)
+
+    def fail(self) -> None:
+        """End it, and what it is a part of: something raises, and goes through the world to whoever runs that."""
+        self.cancel()
+        if self._failed is not None:
+            self._failed()
+
+    def _perform(self, effect: Effect) -> None:
+        if type(effect) is Send:
+            self._world.send(effect, self._attempt_over)
+        elif type(effect) is Sleep:
+            seconds = self._world.uniform(effect.low, effect.high)
+            self._world.after(seconds, partial(self._wait_over, seconds, effect.why))
+        elif type(effect) is Park:
+            self._park(effect)
+        elif type(effect) is Race:
+            self._race = _Contest(effect.flow, self._world, self.entries, self.step, self.fail)
+            self._race.step(None)
+        else:
+            raise TypeError(f"{effect!r} is no effect, or one of races only")
+
+    def _attempt_over(self, outcome: Outcome) -> None:
+        if self._over:
+            return
+        self.entries.append(attempted(outcome))
+        self.step(outcome)
+
+    def _wait_over(self, seconds: float, why: str) -> None:
+        if self._over:
+            return
+        self.entries.append(Wait(seconds, why))
+        self.step(seconds)
+
+    def _park(self, effect: Park) -> None:
+        self._parked += 1
+        self._name = effect.name
+        over = partial(self._park_over, self._parked, effect, self._world.now())
+        # Called or not, it goes on as an event of its own, and not in the middle of the one that called it.
+        if self._world.store.park(effect.name, partial(self._world.after, 0.0, over)):
+            self._world.after(effect.seconds, over)
+        else:
+            self._world.after(0.0, over)
+
+    def _park_over(self, number: int, effect: Park, began: float) -> None:
+        if number != self._parked or self._over:
+            return
+        self._parked += 1
+        self._name = None
+        self._world.store.unpark(effect.name)
+        self._wait_over(self._world.now() - began, effect.why)
+
+
+class _Contest:
+    """A race under way."""
+
+    def __init__(
+        self,
+        flow: Flow,
+        world: World,
+        entries: list[Entry],
+        done: Callable[[Outcome], None],
+        failed: Callable[[], None],
+    ) -> None:
+        self._flow, self._world, self._entries, self._done, self._failed = flow, world, entries, done, failed
+        self._branches: list[_Drive] = []
+        self._running: dict[int, float] = {}
+        self._ended: deque[tuple[int, Outcome]] = deque()
+        self._waits = 0
+        self._waiting = False
+
+    def step(self, answer: Any) -> None:
+        """Go on with an answer, up to a Next that has to wait."""
+        try:
+            while True:
+                effect = self._flow.send(answer)
+                if type(effect) is Start:
+                    answer = self._start(effect.flow)
+                elif type(effect) is Decide:
+                    answer = decide(self._world.store, effect.events, self._entries)
+                elif type(effect) is Next and self._ended:
+                    answer = self._take()
+                elif type(effect) is Next and not self._running:
+                    answer = None
+                elif type(effect) is Next:
+                    self._wait(effect)
+                    return
+                else:
+                    raise TypeError(f"{effect!r} is no effect of a race")
+        except StopIteration as end:
+            outcome: Outcome = end.value
+        except BaseException:
+            self._fail()
+            raise
+        self.cancel()
+        self._done(outcome)
+
+    def _start(self, flow: Flow) -> int:
+        number = len(self._branches)
+        self._running[number] = self._world.now()
+        branch = _Drive(flow, self._world, [], partial(self._branch_over, number), self._fail)
+        self._branches.append(branch)
+        branch.step(None)
+        return number
+
+    def _branch_over(self, number: int, outcome: Outcome) -> None:
+        del self._running[number]
+        self._ended.append((number, outcome))
+        if self._waiting:
+            self._waiting = False
+            self.step(self._take())
+
+    def _take(self) -> tuple[int, Outcome]:
+        number, outcome = self._ended.popleft()
+        self._entries += self._branches[number].entries
+        return number, outcome
+
+    def _wait(self, effect: Next) -> None:
+        self._waits += 1
+        self._waiting = True
+        if effect.seconds is not None:
+            self._world.after(effect.seconds, partial(self._time_up, self._waits))
+
+    def _time_up(self, wait: int) -> None:
+        if self._waiting and wait == self._waits:
+            self._waiting = False
+            self.step(None)
+
+    def _fail(self) -> None:
+        self.cancel()
+        self._failed()
+
+    def cancel(self) -> None:
+        """End it: those still running have lost."""
+        self._flow.close()
+        self._waiting = False
+        heard = {number for number, _ in self._ended}
+        for number, branch in enumerate(self._branches):
+            if number in self._running:
+                self._entries += [*branch.entries, cancelled(self._world.now() - self._running[number])]
+                branch.cancel()
+            elif number in heard:
+                self._entries += branch.entries
+        self._branches.clear()  # which lead back to this race

@@ -1,0 +1,10 @@
+"""Circuit breaker: refuses calls to a host that keeps failing.
+
+policy     CircuitBreaker
+state      the machine of one circuit
+windows    which recent calls count: failures in a row, the last calls, the last seconds
+"""
+
+from polvo_adapters.policies.breaker.policy import CircuitBreaker
+
+__all__ = ["CircuitBreaker"]

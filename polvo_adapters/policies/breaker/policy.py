@@ -1,0 +1,391 @@
+"""No calls to a host that keeps failing: they would cost it the strength to recover, and us the time to wait.
+
+Theory of operation. Each origin has a circuit. While it is closed, calls pass and failures are counted; when there are
+too many it opens, and calls are refused at once. After a while it is half-open: a few calls, the probes, find out
+whether the host is back.
+
+    state      asked                            told of a failure           told of a success
+    ---------  -------------------------------  --------------------------  ------------------------------------
+    closed     pass                             count; too many: open       count
+    open       refuse; when its time is up,     (calls of before: ignore)   (calls of before: ignore)
+               half-open, and pass as a probe
+    half-open  pass as a probe while there are  open, for longer            count; as many as probes: closed
+               any left, else refuse
+
+Every change of state begins a new era, and what calls of an earlier era come to is ignored: an answer that was on its
+way while the circuit opened says nothing about now. Probes are leases; one that is never heard of again is replaced
+when its lease ends.
+
+**A failure** is an attempt that got one of the statuses `failure_on`, or no answer. It counts once per logical call:
+repeats of a call that failed before are the same bad news. 4xx are the caller's doing and count for nothing; of a
+probe they show that the host is there.
+
+**The open time** doubles from one failed probe to the next, up to a limit, and is never shorter than the Retry-After
+of the answer that opened the circuit. What it has grown by varies from one circuit to another, so that many clients
+do not come back in one moment.
+
+By hand, a circuit is "isolated" (refuses), "disabled" (passes, and counts nothing) or "observed" (counts and tells,
+and refuses nobody).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from polvo_adapters import headers
+from polvo_adapters.core import validate
+from polvo_adapters.core.calls import Call
+from polvo_adapters.core.machines import Changed, Refused
+from polvo_adapters.core.outcomes import BARRED, EXPIRED, Outcome, is_any
+from polvo_adapters.errors import CircuitOpenError
+from polvo_adapters.policies.breaker.state import (
+    CLOSED,
+    DISABLED,
+    HALF_OPEN,
+    ISOLATED,
+    LOOK,
+    OBSERVED,
+    OPEN,
+    Ask,
+    Command,
+    Permit,
+    Result,
+    State,
+    Status,
+    Told,
+    new_permit,
+)
+from polvo_adapters.policies.breaker.windows import Consecutive, LastCalls, LastSeconds, Tally, Window
+from polvo_adapters.policies.gates import Gate, Key
+
+if TYPE_CHECKING:
+    from polvo_adapters.core.report import Change
+
+__all__ = ["CircuitBreaker", "Status"]
+
+_ASK = Ask()
+_BY_HAND = Refused("isolated by hand")
+
+
+@dataclass(frozen=True)
+class CircuitBreaker(Gate):
+    """Refuse calls to a host that keeps failing, and find out with few of them when it is back.
+
+    Args:
+        failure_threshold: Failures in a row that open the circuit; with a window, failures in it.
+        recovery_timeout: Seconds for which it opens the first time.
+        failure_rate: Part of the calls in the window, above 0 and at most 1, that opens it in place of
+            `failure_threshold`.
+        slow_call: Seconds from which on an answer is slow. Slow answers count as failures, unless there is a
+            `slow_call_rate`.
+        slow_call_rate: Part of the calls in the window that opens the circuit when they are slow; failures open it all
+            the same.
+        minimum_throughput: Calls in the window below which no rate opens it.
+        window: Length of the window, in seconds.
+        window_calls: Length of the window, in calls, in place of `window`.
+        half_open_calls: Probes that are let through, and have to do well, before the circuit closes.
+        probe_timeout: Seconds after which a probe that nothing was heard of is replaced.
+        multiplier: Growth of the open time from one failed probe to the next.
+        max_recovery_timeout: Longest open time, in seconds; a longer Retry-After is cut to it. By default ten times
+            `recovery_timeout`.
+        failure_on: Statuses that are failures.
+        exceptions: Which failures without an answer count: exception classes, or the names that all shells share, as
+            in ExponentialBackoff. None means all that a repeat may cure, and a deadline that the host let pass.
+        counts: "calls" counts one failure per logical call, "attempts" each attempt.
+        key: "origin" for one circuit per scheme, host and port; a tuple of path prefixes for one per prefix; or a
+            function of the `Call` that names the circuit.
+        listeners: Functions that are told of every `Change`, on the thread that brought it about.
+
+    Raises:
+        ValueError: A value is out of range, two contradict each other, or the circuit could never open.
+
+    Source: Nygard, "Release It!", 2007.
+    """
+
+    failure_threshold: int = 5
+    recovery_timeout: float = 60.0
+    failure_rate: float | None = None
+    slow_call: float | None = None
+    slow_call_rate: float | None = None
+    minimum_throughput: int = 10
+    window: float | None = None
+    window_calls: int | None = None
+    half_open_calls: int = 1
+    probe_timeout: float = 30.0
+    multiplier: float = 2.0
+    max_recovery_timeout: float | None = None
+    failure_on: Collection[int] = frozenset({500, 502, 503, 504})
+    exceptions: Collection[type[BaseException] | str] | None = None
+    counts: Literal["calls", "attempts"] = "calls"
+    key: Key = "origin"
+    listeners: tuple[Callable[[Change], object], ...] = ()
+    memory: Window = field(init=False, repr=False, compare=False)
+
+    by_tenant = True
+
+    def __post_init__(self) -> None:
+        _validate(self)
+        memory: Window = Consecutive()
+        kind = "circuit"
+        if self.window is not None:
+            memory, kind = LastSeconds(self.window), f"circuit over {self.window:g} s"
+        elif self.window_calls is not None:
+            memory, kind = LastCalls(self.window_calls), f"circuit over {self.window_calls} calls"
+        object.__setattr__(self, "memory", memory)
+        object.__setattr__(self, "kind", kind)
+
+    @property
+    def initial(self) -> State:
+        """A closed circuit, and nothing counted."""
+        return State(CLOSED, new_permit(0), self.memory.initial)
+
+    def question(self, call: Call, place: str) -> Ask:  # noqa: ARG002 - as every gate
+        """Ask whether a call may pass."""
+        return _ASK
+
+    def error(self, call: Call, name: str, refused: Refused) -> CircuitOpenError:
+        """Return the error for a call that may not pass."""
+        delay = refused.retry_after
+        advice = "call again later" if delay is None else f"call again after {delay:.3g} s"
+        error = CircuitOpenError(
+            f"{call.method} {call.host}: Circuit breaker is OPEN, {name}: {refused.why}; not sent, {advice}",
+            host=call.host,
+            retry_after=delay,
+        )
+        error.circuit = name
+        return error
+
+    def abandoned(self, permit: Permit) -> Told:
+        """Tell of a call that was broken off."""
+        return Told(permit.era, permit.probe, "nothing")
+
+    def over(self, call: Call, permit: Permit, outcome: Outcome) -> Told:
+        """Tell what came of a call."""
+        status = outcome.status
+        if outcome.failure is None and status < 400 and status not in self.failure_on and self.slow_call is None:
+            return permit.success
+        seconds = outcome.now - outcome.started
+        result = self._result(call, outcome, seconds)
+        repeat = self.counts == "calls" and call.attempt > 1
+        if result != "failure":
+            return Told(permit.era, permit.probe, result, seconds, repeat)
+        delay = headers.retry_after(outcome.headers, outcome.wall) if outcome.status else None
+        return Told(permit.era, permit.probe, result, seconds, repeat, delay)
+
+    def _result(self, call: Call, outcome: Outcome, seconds: float) -> Result:
+        failure = outcome.failure
+        if failure is BARRED:
+            return "nothing"
+        if outcome.status in self.failure_on:  # whatever a policy further inside has made of it
+            return "failure"
+        if failure is None:
+            return "success" if outcome.status < 400 else "answer"
+        if self.exceptions is not None:
+            return "failure" if is_any(self.exceptions, failure, outcome.error) else "nothing"
+        if failure is EXPIRED:
+            # A deadline says something of the host only where the host had a fair part of the time.
+            fair = call.deadline is None or 2 * seconds >= call.deadline - call.started
+            return "failure" if fair else "nothing"
+        return "failure" if failure.transient else "nothing"
+
+    def transition(self, state: State, event: Any, now: float) -> tuple[State, Any]:
+        """Let a call pass or not, or note what came of one."""
+        if type(event) is Ask:
+            if state.state == CLOSED and not state.hand:
+                return state, state.permit
+            return self._asked(state, now)
+        if type(event) is Told:
+            if event.result == "success" and state.recent == 0 and state.state == CLOSED and self.slow_call is None:
+                return state, None  # nearly always
+            return self._told(state, event, now)
+        return self._commanded(state, event, now)
+
+    def _asked(self, state: State, now: float) -> tuple[State, Any]:
+        if state.hand == ISOLATED:
+            return state, _BY_HAND
+        if state.hand == DISABLED or state.state == CLOSED:
+            return state, state.permit
+        after, verdict = self._probed(state, now)
+        if state.hand == OBSERVED and type(verdict) is Refused:
+            return state, state.permit
+        return after, verdict
+
+    def _probed(self, state: State, now: float) -> tuple[State, Any]:
+        """Let a call pass as a probe, if there is one left."""
+        if now < state.until:
+            return state, Refused(state.why, state.until - now)
+        probes = tuple([probe for probe in state.probes if probe[1] > now])
+        if len(probes) + state.succeeded >= self.half_open_calls:
+            soonest = min([ends for _, ends in probes], default=now)
+            return state, Refused(f"{state.why}, and probes are under way", soonest - now)
+        number, era = state.issued + 1, state.permit.era
+        if state.state == OPEN:
+            era += 1
+        permit = new_permit(era, number)
+        probes = (*probes, (number, now + self.probe_timeout))
+        after = state._replace(state=HALF_OPEN, permit=new_permit(era), probes=probes, issued=number)
+        if state.state == OPEN:
+            return after, Changed(OPEN, HALF_OPEN, "time for a probe", permit)
+        return after, permit
+
+    def _told(self, state: State, event: Told, now: float) -> tuple[State, Any]:
+        result = event.result
+        if event.era != state.permit.era or state.hand in (ISOLATED, DISABLED):
+            return state, None
+        slow = self.slow_call is not None and event.seconds >= self.slow_call and result != "nothing"
+        if state.state == CLOSED:
+            if result in ("success", "failure"):
+                return self._counted(state, event, slow, now)
+            return state, None
+        if state.state == HALF_OPEN and event.probe:
+            return self._probe_over(state, event, slow, now)
+        return state, None
+
+    def _counted(self, state: State, event: Told, slow: bool, now: float) -> tuple[State, Any]:
+        bad = event.result == "failure" or (slow and self.slow_call_rate is None)
+        if bad and event.repeat:
+            return state, None
+        if not bad and not state.recent:
+            return state, None
+        recent = self.memory.add(state.recent, bad, slow, now)
+        why = self._too_many(self.memory.tally(recent, now))
+        if why:
+            return self._opened(state, why, event.retry_after, now)
+        return state._replace(recent=recent), None
+
+    def _too_many(self, tally: Tally) -> str:
+        """Say why the circuit has to open, or return an empty string."""
+        calls, failures, slow = tally
+        enough = calls >= self.minimum_throughput
+        if self.failure_rate is not None:
+            if enough and failures / calls >= self.failure_rate:  # exact, as a product is not: 0.55 * 100 > 55
+                return f"{failures} of {calls} calls failed"
+        elif failures >= self.failure_threshold:
+            return _counted_in_words(failures, calls)
+        if self.slow_call_rate is not None and enough and slow / calls >= self.slow_call_rate:
+            return f"{slow} of {calls} calls were slow"
+        return ""
+
+    def _probe_over(self, state: State, event: Told, slow: bool, now: float) -> tuple[State, Any]:
+        probes = tuple([probe for probe in state.probes if probe[0] != event.probe])
+        if len(probes) == len(state.probes):
+            return state, None  # it came too late, and another took its place
+        if event.result == "nothing":
+            return state._replace(probes=probes), None
+        if event.result == "failure" or slow:
+            return self._opened(state, "a probe was slow" if slow else "a probe failed", event.retry_after, now)
+        succeeded = state.succeeded + 1
+        if succeeded < self.half_open_calls:
+            return state._replace(probes=probes, succeeded=succeeded), None
+        after = self._fresh(state)._replace(hand=state.hand)
+        return after, Changed(state.state, CLOSED, "probes did well" if succeeded > 1 else "a probe did well")
+
+    def _opened(self, state: State, why: str, retry_after: float | None, now: float) -> tuple[State, Any]:
+        seconds = self._open_time(state.opened, now)
+        if retry_after is not None:
+            seconds = max(seconds, min(retry_after, self.longest))
+        after = self._fresh(state)._replace(
+            state=OPEN, until=now + seconds, opened=state.opened + 1, why=why, hand=state.hand
+        )
+        return after, Changed(state.state, OPEN, why)
+
+    def _fresh(self, state: State) -> State:
+        """Begin a new era with a closed circuit."""
+        return State(CLOSED, new_permit(state.permit.era + 1), self.memory.initial, issued=state.issued)
+
+    @property
+    def longest(self) -> float:
+        """Longest open time, in seconds."""
+        return 10 * self.recovery_timeout if self.max_recovery_timeout is None else self.max_recovery_timeout
+
+    def _open_time(self, opened: int, now: float) -> float:
+        shortest = self.recovery_timeout
+        try:
+            grown = min(self.longest, shortest * float(self.multiplier) ** opened)
+        except OverflowError:
+            grown = self.longest
+        if grown == math.inf:
+            return grown
+        # The low digits of a clock are as good as chance for telling many clients apart, and a machine has no other.
+        chance = now * 1e6 * 0.6180339887498949 % 1.0
+        return grown - (grown - shortest) * chance / 2
+
+    def _commanded(self, state: State, event: Command, now: float) -> tuple[State, Any]:
+        before = self._status(state, now)
+        if event.state == LOOK:
+            return state, before
+        after = self._fresh(state)
+        if event.state != CLOSED:
+            after = after._replace(hand=event.state, why="by hand")
+        told = self._status(after, now)
+        was, became = before.hand or before.state, told.hand or told.state
+        return after, Changed(was, became, "by hand", told) if was != became else told
+
+    def _status(self, state: State, now: float) -> Status:
+        calls, failures, slow = self.memory.tally(state.recent, now)
+        delay = max(0.0, state.until - now) if state.state == OPEN and state.hand == "" else None
+        return Status(state.state, state.hand, calls, failures, slow, delay, state.why)
+
+
+def _counted_in_words(failures: int, calls: int) -> str:
+    if failures == 1:
+        return "a failure"
+    return f"{failures} failures " + ("in a row" if calls == failures else f"in {calls} calls")
+
+
+def _validate(policy: CircuitBreaker) -> None:
+    validate.count(policy, "failure_threshold", 1)
+    validate.count(policy, "half_open_calls", 1)
+    validate.count(policy, "minimum_throughput", 1)
+    for name in ("recovery_timeout", "probe_timeout"):
+        validate.number(policy, name, 0, above=True)
+    validate.number(policy, "multiplier", 1)
+    for name in ("failure_rate", "slow_call_rate"):
+        if getattr(policy, name) is not None:
+            validate.number(policy, name, 0, above=True, high=1)
+    for name in ("slow_call", "window"):
+        if getattr(policy, name) is not None:
+            validate.number(policy, name, 0, above=True)
+    if policy.max_recovery_timeout is not None:
+        validate.number(policy, "max_recovery_timeout", policy.recovery_timeout, infinite=True)
+    if policy.window_calls is not None:
+        validate.count(policy, "window_calls", 1)
+    object.__setattr__(policy, "failure_on", validate.statuses(policy, "failure_on"))
+    object.__setattr__(policy, "exceptions", validate.exceptions(policy, "exceptions"))
+    object.__setattr__(policy, "listeners", _listeners(policy))
+    validate.choice(policy, "counts", ("calls", "attempts"))
+    policy.check_key()
+    _contradictions(policy)
+
+
+def _listeners(policy: CircuitBreaker) -> tuple[Callable[[Change], object], ...]:
+    """Return the listeners as a tuple, or raise ValueError."""
+    given: Any = policy.listeners
+    listeners = tuple(given) if isinstance(given, Iterable) else (None,)
+    if not all(callable(listener) for listener in listeners):
+        raise ValueError(f"CircuitBreaker(listeners={given!r}): listeners must be a collection of functions")
+    return listeners
+
+
+def _contradictions(policy: CircuitBreaker) -> None:
+    """Raise ValueError for settings that go against each other, and for a circuit that could never open."""
+    rates = policy.failure_rate is not None or policy.slow_call_rate is not None
+    if policy.window is not None and policy.window_calls is not None:
+        raise validate.contradiction(policy, "window", "window_calls", "give one of them")
+    if policy.slow_call_rate is not None and policy.slow_call is None:
+        raise validate.contradiction(policy, "slow_call_rate", "slow_call", "say from when on a call is slow")
+    if rates and policy.window is None and policy.window_calls is None:
+        name = "failure_rate" if policy.failure_rate is not None else "slow_call_rate"
+        raise validate.contradiction(policy, name, "window", "a rate needs a window, or window_calls")
+    if policy.window_calls is not None:
+        names = ["minimum_throughput"] if rates else []
+        if policy.failure_rate is None:
+            names.append("failure_threshold")
+        for name in names:
+            if getattr(policy, name) > policy.window_calls:
+                raise validate.contradiction(policy, name, "window_calls", "the window never holds so many")
+    if not policy.failure_on and policy.exceptions == () and policy.slow_call is None:
+        raise validate.contradiction(policy, "failure_on", "exceptions", "the circuit could never open")

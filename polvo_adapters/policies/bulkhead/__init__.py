@@ -1,0 +1,9 @@
+"""Bulkhead: so many calls at a time.
+
+policy               Bulkhead, and the adaptive one
+concurrency_limit    how many calls at a time a host can do with, found out from latencies
+"""
+
+from polvo_adapters.policies.bulkhead.policy import Adaptive, Bulkhead
+
+__all__ = ["Adaptive", "Bulkhead"]

@@ -1,0 +1,142 @@
+"""What the adaptive rate limit knows of an account, and the leases of the requests that are under way.
+
+**Leases**: requests under way are counted in the current or the last era, an era being a minute. Those that never
+report back (a killed process) are forgotten with their era.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TypeAlias, TypedDict
+
+from polvo_adapters.policies.ratelimit.pacing import Pace
+from polvo_adapters.policies.ratelimit.turns import Tell
+
+_ERA = 60.0  # seconds
+_MOST_GROUPS = 32
+
+
+Key: TypeAlias = tuple[str, str, str, "float | None"]
+"""Name, scope, unit and window of a quota, as announced."""
+
+
+class Group(TypedDict):
+    """What is known of one bucket or resource of the server.
+
+    Attributes:
+        paces: One for each quota.
+        windows: For windows that are not announced: the longest time to a reset, the next one, the shortest jump.
+        costs: For quotas that do not count requests: what one takes, and what was left last.
+        known: Whether there was an answer.
+        paused: Until when nobody may go.
+        running: Requests under way in this era,
+        stale: and in the last.
+        era: Number of the era.
+        era_began: When it began.
+        head: Ticket whose turn it is.
+        tail: Next ticket.
+        latency: Seconds that an answer takes.
+        slots: Requests that may be under way at once,
+        most: and as the server announced it.
+        rate: Requests per second that were found, or infinity.
+        peak: Rate that it is to grow back to.
+        grown: Seconds of use since the last refusals.
+        due: When the next request may go at that rate.
+        plateau: Seconds of use until the rate is back at `peak`.
+        pressed: Whether the last request had to keep to the rate.
+        refusals: Refusals since the last request that was accepted.
+        refused_at: When the first of them was sent.
+        cycled: Whether there were refusals before.
+        counted: Requests accepted since refusals ended,
+        busy: and the seconds that they took.
+        heard: When the last of them was accepted.
+        began: When the group was new.
+    """
+
+    paces: dict[Key, Pace]
+    windows: dict[Key, tuple[float, float, float]]
+    costs: dict[Key, tuple[float, float]]
+    known: bool
+    paused: float
+    running: int
+    stale: int
+    era: int
+    era_began: float
+    head: int
+    tail: int
+    latency: float
+    slots: float
+    most: float
+    rate: float
+    peak: float
+    grown: float
+    due: float
+    plateau: float
+    refusals: int
+    refused_at: float
+    cycled: bool
+    counted: int
+    busy: float
+    heard: float
+    began: float
+    pressed: bool
+
+
+class Account(TypedDict):
+    """What is known of one origin and credential.
+
+    Attributes:
+        routes: Group of each route.
+        groups: The groups; the one used last is last.
+        last: Group of the last answer.
+    """
+
+    routes: dict[str, str]
+    groups: dict[str, Group]
+    last: str
+
+
+def new_account() -> Account:
+    """Return an account that nothing is known of."""
+    return Account(routes={}, groups={}, last="")
+
+
+def new_group(now: float) -> Group:
+    """Return a group that nothing is known of."""
+    return Group(
+        paces={}, windows={}, costs={}, known=False, paused=0.0,
+        running=0, stale=0, era=0, era_began=now, head=0, tail=0, latency=0.0, slots=math.inf, most=math.inf,
+        rate=math.inf, peak=0.0, grown=0.0, due=0.0, plateau=0.0, pressed=False,
+        refusals=0, refused_at=0.0, cycled=False, counted=0, busy=0.0, heard=now, began=now,
+    )  # fmt: skip
+
+
+def with_group(account: Account, name: str, group: Group) -> Account:
+    """Return the account with one group replaced, and the one unused for longest gone where there are too many."""
+    groups = account["groups"].copy()
+    if len(groups) > 1:
+        groups.pop(name, None)  # comes back last: the order of a dict is the order of use
+    groups[name] = group
+    if len(groups) > _MOST_GROUPS:
+        del groups[next(iter(groups))]
+    return {"routes": account["routes"], "groups": groups, "last": account["last"]}
+
+
+def give_back(group: Group, event: Tell, now: float) -> None:
+    """Take back the lease of the request."""
+    turn_era(group, now)
+    if event.era == group["era"]:
+        group["running"] = max(0, group["running"] - 1)
+    elif event.era == group["era"] - 1:
+        group["stale"] = max(0, group["stale"] - 1)
+
+
+def turn_era(group: Group, now: float) -> None:
+    """Begin a new era, if it is time."""
+    if now - group["era_began"] < _ERA:
+        return
+    eras = int((now - group["era_began"]) / _ERA)
+    group["stale"] = group["running"] if eras == 1 else 0
+    group["running"] = 0
+    group["era"] += eras
+    group["era_began"] += eras * _ERA

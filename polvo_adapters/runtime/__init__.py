@@ -1,0 +1,1 @@
+"""Impure ground: the clock, threads, forks, what is loaded late."""

@@ -1,0 +1,19 @@
+"""How listeners are notified of a change."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+
+from polvo_adapters.core.report import Change
+
+_log = logging.getLogger("polvo_adapters")
+
+
+def tell(listeners: Iterable[Callable[[Change], object]], change: Change) -> None:
+    """Call listeners with a change; one that raises must not break the call that brought the change about."""
+    for listener in listeners:
+        try:
+            listener(change)
+        except Exception:  # noqa: BLE001, PERF203 - whatever it is
+            _log.exception("a listener of %s failed", change.what)

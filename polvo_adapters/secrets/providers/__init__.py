@@ -1,0 +1,1 @@
+"""The places that secrets are fetched from, a module each."""

@@ -1,0 +1,40 @@
+"""Lets an exception that came from below tell what was done before it was raised."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+
+import requests
+
+from polvo_adapters.core.report import Report
+from polvo_adapters.errors import PolvoError
+
+
+def explained(error: BaseException, report: Report, request: requests.PreparedRequest | None = None) -> BaseException:
+    """Return the exception, with the report, and a note where there is something to tell.
+
+    Args:
+        error: What is about to be raised.
+        report: What was done.
+        request: The request, for an error that does not know it yet.
+    """
+    count = len(report.attempts)
+    if isinstance(error, PolvoError):
+        error.attempts = error.attempts or count
+        error.host = error.host or report.host
+    elif count > 1 or report.note:
+        _add_note(error, f"polvo: {report.summary()}")
+    if isinstance(error, requests.RequestException) and error.request is None:
+        error.request = request
+    with contextlib.suppress(AttributeError):  # an exception class with slots
+        error.polvo = report  # type: ignore[attr-defined]
+    return error
+
+
+def _add_note(error: BaseException, note: str) -> None:
+    if sys.version_info >= (3, 11):
+        error.add_note(note)
+    else:
+        notes = [*getattr(error, "__notes__", ()), note]
+        setattr(error, "__notes__", notes)  # noqa: B010 - tools that know PEP 678 show it here too

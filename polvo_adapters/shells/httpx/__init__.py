@@ -1,0 +1,1 @@
+"""The shell of httpx: transports, and the exchange that makes their attempts."""

@@ -1,0 +1,1 @@
+"""The shell of requests: adapters, sessions, and the exchange that makes their attempts."""

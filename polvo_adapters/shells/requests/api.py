@@ -1,0 +1,103 @@
+"""One-call functions that share connections.
+
+`requests.get` opens a connection and throws it away, every time. Here each call has a session of its own, so that
+no cookie, header or credential outlives it, and all of them send through one adapter, so that connections do.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Any, TypeVar
+
+import requests
+
+from polvo_adapters.shells.requests.resilient_adapter import ResilientAdapter
+from polvo_adapters.shells.requests.session import Session
+
+AnySession = TypeVar("AnySession", bound=requests.Session)
+
+
+class SharedConnections:
+    """One adapter that many short-lived sessions send through, made when first needed.
+
+    Args:
+        timeout: Timeout of an attempt where the session names none, in seconds; None for no limit.
+    """
+
+    def __init__(self, timeout: float | None) -> None:
+        self._timeout = timeout
+        self._lock = threading.Lock()
+        self._adapter: ResilientAdapter | None = None
+
+    def lend(self, session: AnySession) -> AnySession:
+        """Let a session send through the shared adapter; the borrower must not close it."""
+        if self._adapter is None:
+            with self._lock:
+                self._adapter = self._adapter or ResilientAdapter(
+                    timeout=self._timeout, pool_connections=32, pool_maxsize=32
+                )
+        for prefix in session.adapters:
+            session.adapters[prefix] = self._adapter
+        return session
+
+
+_connections = SharedConnections(timeout=None)
+
+
+class _OneCall(Session):
+    def _mount(self, **_: Any) -> None:
+        _connections.lend(self)
+
+
+def request(method: str, url: str, **keywords: Any) -> requests.Response:
+    """Send one request through the standard stack.
+
+    Args:
+        method: HTTP method.
+        url: Absolute URL.
+        **keywords: Those of `requests.request`. `timeout` is 30 seconds where it is not given.
+
+    Returns:
+        The response; `polvo` tells what was done for it.
+
+    Raises:
+        requests.RequestException: As `requests` does.
+        RateLimitError: 429, after all retries.
+    """
+    return _OneCall().request(method, url, **keywords)
+
+
+def get(url: str, params: Any = None, **keywords: Any) -> requests.Response:
+    """Send a GET request; see `request`."""
+    return request("GET", url, params=params, **keywords)
+
+
+def options(url: str, **keywords: Any) -> requests.Response:
+    """Send an OPTIONS request; see `request`."""
+    return request("OPTIONS", url, **keywords)
+
+
+def head(url: str, **keywords: Any) -> requests.Response:
+    """Send a HEAD request, redirects not followed as in `requests`; see `request`."""
+    keywords.setdefault("allow_redirects", False)
+    return request("HEAD", url, **keywords)
+
+
+def post(url: str, data: Any = None, json: Any = None, **keywords: Any) -> requests.Response:
+    """Send a POST request; see `request`."""
+    return request("POST", url, data=data, json=json, **keywords)
+
+
+def put(url: str, data: Any = None, **keywords: Any) -> requests.Response:
+    """Send a PUT request; see `request`."""
+    return request("PUT", url, data=data, **keywords)
+
+
+def patch(url: str, data: Any = None, **keywords: Any) -> requests.Response:
+    """Send a PATCH request; see `request`."""
+    return request("PATCH", url, data=data, **keywords)
+
+
+def delete(url: str, **keywords: Any) -> requests.Response:
+    """Send a DELETE request; see `request`."""
+    return request("DELETE", url, **keywords)

@@ -1,0 +1,141 @@
+"""A `requests.Response` that tells what was done to get it."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from http.client import responses
+from typing import Any
+
+import requests
+from requests.utils import get_encoding_from_headers
+from urllib3 import HTTPResponse
+
+from polvo_adapters.core.http import headers_of
+from polvo_adapters.core.outcomes import Outcome
+from polvo_adapters.core.report import Report
+from polvo_adapters.errors import DeadlineExceeded
+from polvo_adapters.runtime.clock import Clock
+from polvo_adapters.shells.body_closing import Closing
+
+_PIECE = 65_536
+
+
+class Response(requests.Response):
+    """What a mounted adapter returns: a `requests.Response` in everything, and two things more.
+
+    Attributes:
+        polvo: The Report of the call: attempts, waits and why. It survives pickling.
+        elapsed: As `requests` documents it, the time from sending to headers, of the last attempt alone. Waits
+            between attempts are not hidden in it; `polvo.elapsed` has the whole.
+    """
+
+    __attrs__ = [*requests.Response.__attrs__, "polvo"]
+
+    polvo: Report | None = None
+    _session_to_overwrite = False
+    _deadline: tuple[float, Clock] | None = None
+    _closing: Closing | None = None
+
+    @property
+    def elapsed(self) -> timedelta:
+        """Time from sending the last attempt to the arrival of its headers."""
+        # Kept where `requests` keeps it, so that it is still there when somebody changes the class again.
+        elapsed: timedelta = self.__dict__["elapsed"]
+        return elapsed
+
+    @elapsed.setter
+    def elapsed(self, value: timedelta) -> None:
+        # Session.send measures around the adapter, waits and body included, and assigns that once.
+        if not self._session_to_overwrite:
+            self.__dict__["elapsed"] = value
+        self._session_to_overwrite = False
+
+    def _keep(self, elapsed: timedelta, deadline: float | None, clock: Clock) -> None:
+        """Keep what only the exchange knows.
+
+        Args:
+            elapsed: Time from sending to headers, not to be replaced by the session's own measurement.
+            deadline: When reading the body past it is to raise DeadlineExceeded instead of a time-out, or None.
+            clock: The clock of the deadline.
+        """
+        self.__dict__["elapsed"], self._session_to_overwrite = elapsed, True
+        if deadline is not None:
+            self._deadline = (deadline, clock)
+
+    def _when_closed(self, action: Callable[[bool, bool], None]) -> None:
+        """Run an action when the body is closed; see `Closing`."""
+        if self._closing is None:
+            self._closing = Closing()
+        self._closing.add(action)
+
+    def close(self) -> None:
+        """Release the connection; see `requests.Response.close`."""
+        super().close()
+        if self._closing is not None:
+            self._closing.run()
+
+    def _read_body(self) -> None:
+        """Read the whole body, in larger pieces than `requests` does, but never as large as a header may claim."""
+        if self._content is False and not self._content_consumed and isinstance(self.raw, HTTPResponse):
+            self._content = b"".join(self.iter_content(_PIECE))  # which also notes that it was read
+        else:
+            self.content  # noqa: B018 - reads what there is to read
+
+    def iter_content(self, *args: Any, **keywords: Any) -> Iterator[Any]:
+        """Iterate over the body, as `requests.Response.iter_content` does, within the deadline of the call.
+
+        Raises:
+            DeadlineExceeded: The time of the call is up.
+        """
+        chunks = super().iter_content(*args, **keywords)
+        if self._deadline is not None:
+            chunks = self._until_deadline(chunks, *self._deadline)
+        return chunks if self._closing is None else _observed(chunks, self._closing)
+
+    def _until_deadline(self, chunks: Iterator[Any], deadline: float, clock: Clock) -> Iterator[Any]:
+        try:
+            yield from chunks
+        except requests.ConnectionError as error:
+            if clock.now() < deadline:
+                raise
+            host = None if self.polvo is None else self.polvo.host  # without a report, the policy will tell
+            message = "the deadline is over and the body is not complete; allow a longer deadline, or ask for less"
+            raise DeadlineExceeded(message, request=self.request, response=self, host=host) from error
+
+
+def _observed(chunks: Iterator[Any], closing: Closing) -> Iterator[Any]:
+    try:
+        yield from chunks
+    except Exception:
+        closing.run(broken=True)
+        raise
+    closing.run()
+
+
+def made(outcome: Outcome, request: requests.PreparedRequest) -> Response:
+    """Return a response that no server has sent, of an outcome that a policy made.
+
+    Args:
+        outcome: Its status, headers and body; there is no response in it.
+        request: The request that it answers.
+    """
+    response, body = Response(), outcome.body or b""
+    response.status_code, response.url, response.request = outcome.status, request.url or "", request
+    response.headers.update(headers_of(outcome, request.method))
+    response.reason = responses.get(outcome.status, "")
+    response.encoding = get_encoding_from_headers(response.headers)
+    response._content, response._content_consumed = body, True
+    # Nothing is left to be read by `content`; but code that streams may prefer `raw`.
+    response.raw = HTTPResponse(
+        io.BytesIO(body),
+        headers=response.headers,
+        status=outcome.status,
+        version=11,
+        reason=response.reason,
+        preload_content=False,
+        request_method=request.method,
+    )
+    response.__dict__["elapsed"], response._session_to_overwrite = timedelta(0), True
+    return response

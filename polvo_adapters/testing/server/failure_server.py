@@ -1,0 +1,315 @@
+"""A web server for tests that fails on request and knows what it has done.
+
+`FailureServer` listens on a loopback address and serves from a daemon thread with an event loop of its own,
+so a test may block as it likes. One task accepts connections and starts one task for each; to stop is to
+cancel the first, which cancels the others and waits until every socket is closed. What the endpoints do is
+told in `routes`, `contract`, `faults` and `quota`; this module only runs them.
+
+It also runs by itself: `python -m polvo_adapters.testing.server --port 8000`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import ipaddress
+import signal
+import socket
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from polvo_adapters.testing.server.connection import ClientGoneError, Connection
+from polvo_adapters.testing.server.http_messages import MalformedRequestError
+from polvo_adapters.testing.server.journal import Counters, KeyCounters, RequestRecord
+from polvo_adapters.testing.server.message_endpoints import Contract
+from polvo_adapters.testing.server.routes import handle, refuse_malformed
+from polvo_adapters.testing.server.state import Exchange, State
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Sequence
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+    _Conversations = dict[asyncio.Task[None], socket.socket]
+
+__all__ = ["FailureServer", "RequestRecord", "main"]
+
+_BACKLOG = 1024
+_CLOSING_TURNS = 100
+
+
+class FailureServer:
+    """Serves failures on loopback, and an exact account of the work done, to tests.
+
+    Use it as a context manager, or call `start` and `stop`. After a `stop` it can be started again; it then
+    listens on the same port and remembers what it knew, like a server that was down for a while.
+
+    Args:
+        host: A loopback address, or `localhost` for 127.0.0.1.
+        port: The port to listen on; 0 picks a free one.
+        max_concurrency: How many /msg requests are worked on at a time; the others wait.
+        request_timeout: Seconds a /msg request may take before it is answered with 408.
+        cache_max_size: How many X-Request-IDs are remembered.
+        cache_ttl_seconds: How long each of them is remembered.
+        ssl_context: Serves https with this context instead of http.
+
+    Raises:
+        ValueError: The host is not a loopback address, or a limit makes no sense.
+    """
+
+    def __init__(
+        self,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        max_concurrency: int = 50,
+        request_timeout: float = 30.0,
+        cache_max_size: int = 1000,
+        cache_ttl_seconds: float = 300.0,
+        ssl_context: ssl.SSLContext | None = None,
+    ) -> None:
+        if max_concurrency < 1:
+            raise ValueError("max_concurrency must be at least 1")
+        if min(request_timeout, cache_max_size, cache_ttl_seconds) < 0:
+            raise ValueError("request_timeout, cache_max_size and cache_ttl_seconds must not be negative")
+        self._address = _loopback_address(host)
+        self._port = port
+        self._max_concurrency = max_concurrency
+        self._request_timeout = request_timeout
+        self._cache_max_size = cache_max_size
+        self._cache_ttl_seconds = cache_ttl_seconds
+        self._ssl_context = ssl_context
+        self._open_connections: set[Connection] = set()
+        self._thread: threading.Thread | None = None
+        self.reset()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        exception_type: type[BaseException] | None,
+        exception: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    # Running.
+
+    def start(self) -> None:
+        """Listen and serve until `stop`; when this returns, clients can connect.
+
+        Raises:
+            RuntimeError: The server is running already.
+            OSError: The port cannot be had.
+        """
+        if self._thread is not None:
+            raise RuntimeError("The server is running already")
+        listener = self._listen()
+        self._contract = Contract(self._max_concurrency, self._request_timeout)
+        self._loop = asyncio.new_event_loop()
+        self._acceptor = self._loop.create_task(self._accept_until_cancelled(listener))
+        self._thread = threading.Thread(target=self._run, name="FailureServer", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Close the port and every connection at once; without effect when the server is not running."""
+        if self._thread is None:
+            return
+        # A loop that is closed already has nothing left to stop.
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._acceptor.cancel)
+        self._thread.join()
+        self._thread = None
+
+    @property
+    def port(self) -> int:
+        """The port the server listens on; 0 as long as a free one is still to be picked."""
+        return self._port
+
+    @property
+    def url(self) -> str:
+        """The address of the server, scheme and port included, without a path.
+
+        Raises:
+            RuntimeError: The server was never started, so its port is not known yet.
+        """
+        if self._port == 0:
+            raise RuntimeError("The server was not started yet")
+        scheme = "http" if self._ssl_context is None else "https"
+        host = f"[{self._address}]" if self._address.version == 6 else str(self._address)
+        return f"{scheme}://{host}:{self._port}"
+
+    # Looking on.
+
+    @property
+    def counters(self) -> Counters:
+        """How many requests were received and processed, in all and by key, at this moment."""
+        return self._state.journal.counters()
+
+    def counters_for(self, key: str) -> KeyCounters:
+        """Return how many requests with a key were received and processed; zeros for an unknown key."""
+        return self._state.journal.counters_for(key)
+
+    @property
+    def requests(self) -> list[RequestRecord]:
+        """The last 10,000 counted requests, oldest first."""
+        return self._state.journal.records()
+
+    @property
+    def open_connections(self) -> int:
+        """How many connections are open that their clients have not closed."""
+        return len(self._open_connections)
+
+    def reset(self) -> None:
+        """Forget everything: counters, requests, failures, request ids, fault turns, quota windows and tokens.
+
+        Requests still at work finish as they would have, but are not counted any more.
+        """
+        self._state = State.create(self._cache_max_size, self._cache_ttl_seconds)
+
+    # Inside the thread.
+
+    def _listen(self) -> socket.socket:
+        family = socket.AF_INET6 if self._address.version == 6 else socket.AF_INET
+        listener = socket.create_server((str(self._address), self._port), family=family, backlog=_BACKLOG)
+        listener.setblocking(False)
+        self._port = listener.getsockname()[1]
+        return listener
+
+    def _run(self) -> None:
+        try:
+            with contextlib.suppress(asyncio.CancelledError):
+                self._loop.run_until_complete(self._acceptor)
+        finally:
+            self._loop.close()
+
+    async def _accept_until_cancelled(self, listener: socket.socket) -> None:
+        conversations: _Conversations = {}
+        self._loop.add_reader(listener, self._accept_clients, listener, conversations)
+        try:
+            await self._loop.create_future()
+        finally:
+            self._loop.remove_reader(listener)
+            listener.close()
+            await _close_all(conversations)
+
+    def _accept_clients(self, listener: socket.socket, conversations: _Conversations) -> None:
+        # A plain callback, since loop.sock_accept loses a client that arrives while it is being cancelled.
+        while (client := _accept_client(listener)) is not None:
+            task = self._loop.create_task(self._converse(client))
+            conversations[task] = client
+            task.add_done_callback(conversations.pop)
+
+    async def _converse(self, client: socket.socket) -> None:
+        connection = Connection(self._open_connections)
+        try:
+            # A failed TLS handshake or a connection broken off is the client's affair.
+            with contextlib.suppress(OSError, ClientGoneError):
+                await self._loop.connect_accepted_socket(lambda: connection, client, ssl=self._ssl_context)
+                await self._serve(connection)
+            await connection.wait_lost()
+        finally:
+            connection.abort()
+            await connection.wait_lost()
+
+    async def _serve(self, connection: Connection) -> None:
+        try:
+            while not connection.is_closing:
+                request = await connection.read_head()
+                await handle(Exchange(connection, request, self._state), self._contract)
+                if not request.keep_alive:
+                    break
+        except MalformedRequestError as malformed:
+            await refuse_malformed(connection, malformed)
+        finally:
+            connection.close()
+
+
+def _loopback_address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    try:
+        address = ipaddress.ip_address("127.0.0.1" if host == "localhost" else host)
+    except ValueError:
+        raise ValueError(f"{host!r} is not a loopback address") from None
+    if not address.is_loopback:
+        raise ValueError(f"{host!r} is not a loopback address; this server must not be reachable from outside")
+    return address
+
+
+def _accept_client(listener: socket.socket) -> socket.socket | None:
+    try:
+        client, _ = listener.accept()
+    except OSError:
+        # Nobody is left in the queue, or whoever was gave up; the loop calls again when there is someone.
+        return None
+    client.setblocking(False)
+    # Without this a second small write waits for the client's acknowledgement, and a reset would swallow it.
+    client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return client
+
+
+async def _close_all(conversations: _Conversations) -> None:
+    tasks = list(conversations)
+    clients = list(conversations.values())
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    # Transports close their sockets some turns of the loop after they were told to.
+    for _ in range(_CLOSING_TURNS):
+        await asyncio.sleep(0)
+        if all(client.fileno() < 0 for client in clients):
+            break
+    for client in clients:
+        client.close()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serve from the command line until SIGINT or SIGTERM.
+
+    Args:
+        arguments: The command line without the program name; that of the process by default.
+
+    Returns:
+        The exit code, 0.
+    """
+    options = _parse_arguments(arguments)
+    server = FailureServer(**vars(options))
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        server.start()
+        print(server.url, flush=True)
+        while True:
+            time.sleep(3600)
+    except KeyboardInterrupt:
+        # A second signal must not interrupt the stopping.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    finally:
+        server.stop()
+    return 0
+
+
+def _parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m polvo_adapters.testing.server", description="A web server that fails on request."
+    )
+    parser.add_argument("--host", type=_loopback_host, default="127.0.0.1", help="a loopback address")
+    parser.add_argument("--port", type=int, default=8000, help="0 picks a free port")
+    parser.add_argument("--max-concurrency", type=int, default=50, help="/msg requests worked on at a time")
+    parser.add_argument("--request-timeout", type=float, default=30.0, help="seconds until 408")
+    parser.add_argument("--cache-max-size", type=int, default=1000, help="X-Request-IDs remembered")
+    parser.add_argument("--cache-ttl-seconds", type=float, default=300.0, help="how long they are remembered")
+    return parser.parse_args(arguments)
+
+
+def _loopback_host(host: str) -> str:
+    try:
+        _loopback_address(host)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return host

@@ -1,0 +1,182 @@
+"""The contract endpoints: /msg, /fail/* and /health, and the 404 for every path nobody knows.
+
+All but /health share a limited number of slots; a request gets its slot first and only then starts the clock
+of its timeout. Everything that can take long, the asked-for delay and the wait for a request with the same
+X-Request-ID, is cut off at that deadline here, which spares each request a timer of its own. A client that
+goes away does not stop the work: that is what makes a repeated request dangerous in real life.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+import uuid
+from typing import TYPE_CHECKING
+
+from polvo_adapters.testing.server.http_messages import (
+    RefusedError,
+    Reply,
+    Request,
+    json_reply,
+    method_not_allowed,
+    whole_number,
+)
+
+if TYPE_CHECKING:
+    from polvo_adapters.testing.server.state import Exchange, State
+
+_MAX_DELAY_MILLISECONDS = 30_000
+_MAX_FAIL_COUNT = 1000
+_MAX_FAIL_SECONDS = 3600
+_FAIL_WITH_AMOUNT = re.compile(r"/fail/(count|duration)/([^/]+)")
+
+
+class Contract:
+    """Answers the contract endpoints.
+
+    Args:
+        max_concurrency: How many requests are worked on at a time; the others wait.
+        request_timeout: Seconds a request may take once it has its slot.
+    """
+
+    def __init__(self, max_concurrency: int, request_timeout: float) -> None:
+        self._slots = asyncio.Semaphore(max_concurrency)
+        self._request_timeout = request_timeout
+        self._started = time.monotonic()
+
+    async def answer(self, exchange: Exchange) -> Reply:
+        """Return the reply to a request whose body was read."""
+        try:
+            if exchange.request.path == "/health":
+                reply = self._health(exchange.request)
+            else:
+                async with self._slots:
+                    reply = await self._route(exchange, time.monotonic() + self._request_timeout)
+        except RefusedError as refusal:
+            reply = refusal.reply
+        if reply.status != 408:
+            reply.headers.append(("X-Correlation-ID", str(uuid.uuid4())))
+        return reply
+
+    def _health(self, request: Request) -> Reply:
+        _require_method(request, "GET")
+        return json_reply(200, {"status": "ok", "uptime_seconds": time.monotonic() - self._started})
+
+    async def _route(self, exchange: Exchange, deadline: float) -> Reply:
+        request = exchange.request
+        if request.path == "/msg":
+            _require_method(request, "GET")
+            return await _message(exchange, deadline)
+        if request.path == "/fail/status":
+            _require_method(request, "GET")
+            return _failure_status(exchange.state)
+        if request.path == "/fail/reset":
+            _require_method(request, "POST")
+            exchange.state.failures.clear()
+            return json_reply(200, {"message": "Failures cleared", "status": "normal_operation"})
+        if match := _FAIL_WITH_AMOUNT.fullmatch(request.path):
+            _require_method(request, "POST")
+            return _set_failures(exchange.state, *match.groups())
+        raise RefusedError(404, "Not Found")
+
+
+def _require_method(request: Request, method: str) -> None:
+    if request.method != method:
+        raise method_not_allowed(method)
+
+
+def _failure_status(state: State) -> Reply:
+    status = state.failures.status()
+    return json_reply(200, {"failure_status": status, "currently_failing": status["currently_failing"]})
+
+
+def _set_failures(state: State, kind: str, amount: str) -> Reply:
+    if kind == "count":
+        count = whole_number(amount, "n", 0, _MAX_FAIL_COUNT, "path")
+        state.failures.count = count
+        return json_reply(200, {"message": f"The next {count} requests fail", "fail_requests_count": count})
+    seconds = whole_number(amount, "s", 0, _MAX_FAIL_SECONDS, "path")
+    state.failures.fail_for(seconds)
+    message = f"All requests fail for {seconds} seconds"
+    return json_reply(200, {"message": message, "duration_seconds": seconds})
+
+
+async def _message(exchange: Exchange, deadline: float) -> Reply:
+    delay = exchange.request.integer("delay", 0, 0, _MAX_DELAY_MILLISECONDS) / 1000
+    if exchange.state.failures.consume():
+        _count_failed_message(exchange)
+        raise RefusedError(500, "Induced server failure")
+    identity = exchange.request.identity
+    if identity is None:
+        message_id = await _new_message(exchange, delay, deadline)
+    else:
+        message_id = await _message_for(identity, exchange, delay, deadline)
+    return json_reply(200, {"message_id": message_id})
+
+
+def _count_failed_message(exchange: Exchange) -> None:
+    # A failure may hide work that was done, so it counts; but work under one X-Request-ID counts once, and a
+    # failure that stands before an answer already given did not do it again.
+    identity = exchange.request.identity
+    state = exchange.state
+    if identity is not None:
+        if state.messages.get(identity) or state.failed_messages.get(identity):
+            return
+        state.failed_messages.put(identity, True)
+    exchange.count_processed()
+
+
+async def _message_for(identity: str, exchange: Exchange, delay: float, deadline: float) -> str:
+    state = exchange.state
+    while True:
+        if known := state.messages.get(identity):
+            return known
+        unfinished = state.unfinished_messages.get(identity)
+        if unfinished is None:
+            break
+        await asyncio.wait({unfinished}, timeout=max(0.0, deadline - time.monotonic()))
+        if not unfinished.done():
+            raise _request_timeout()
+        if shared := unfinished.result():
+            return shared
+    return await _first_message(identity, exchange, delay, deadline)
+
+
+async def _first_message(identity: str, exchange: Exchange, delay: float, deadline: float) -> str:
+    state = exchange.state
+    unfinished: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
+    state.unfinished_messages[identity] = unfinished
+    message_id = None
+    try:
+        message_id = await _new_message(exchange, delay, deadline)
+        state.messages.put(identity, message_id)
+    finally:
+        del state.unfinished_messages[identity]
+        unfinished.set_result(message_id)
+    return message_id
+
+
+async def _new_message(exchange: Exchange, delay: float, deadline: float) -> str:
+    left = deadline - time.monotonic()
+    if delay > left:
+        await asyncio.sleep(max(0.0, left))
+        raise _request_timeout()
+    # Counted before the delay: a client that gives up meanwhile must already see what it has caused.
+    _count_new_message(exchange)
+    if delay:
+        await asyncio.sleep(delay)
+    return str(uuid.uuid4())
+
+
+def _count_new_message(exchange: Exchange) -> None:
+    identity = exchange.request.identity
+    failed_messages = exchange.state.failed_messages
+    if identity is None or not failed_messages.get(identity):
+        exchange.count_processed()
+    else:
+        failed_messages.discard(identity)
+
+
+def _request_timeout() -> RefusedError:
+    return RefusedError(408, "Request timeout")

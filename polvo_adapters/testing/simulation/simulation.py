@@ -1,0 +1,175 @@
+"""Virtual time: a clock for tests, scripted servers, and a simulation that runs the very flows that ship.
+
+    server = Script([Reply(503, {"retry-after": "2"}, seconds=0.1), Reply(200)])
+    simulation = Simulation(server, seed=1)
+    calls = [simulation.call(compose([ExponentialBackoff()])) for _ in range(1000)]
+    simulation.run()
+
+Nothing sleeps. Events lie in a heap ordered by time and then by age, so that equal seeds give equal runs. A `Timeline`
+is that heap alone, for worlds of another shape: `polvo_adapters.testing.simulation.crowd` has a store per client.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple, Protocol, TypeAlias, Union
+
+from polvo_adapters.core.calls import Call
+from polvo_adapters.core.effects import Proceed, Send
+from polvo_adapters.core.outcomes import EXPIRED, Failure, Outcome, at_deadline
+from polvo_adapters.core.report import Entry
+from polvo_adapters.drivers.virtual import drive
+from polvo_adapters.stores.base import Store
+from polvo_adapters.stores.memory import MemoryStore
+from polvo_adapters.testing.virtual_clock import VirtualClock
+
+
+class Reply(NamedTuple):
+    """A scripted answer: status, headers, and how long the server takes."""
+
+    status: int
+    headers: Mapping[str, str] = {}
+    seconds: float = 0.0
+
+
+class Fault(NamedTuple):
+    """A scripted failure, and how long it takes to show."""
+
+    failure: Failure
+    seconds: float = 0.0
+
+
+Turn: TypeAlias = Union[Reply, Fault]  # noqa: UP007 - evaluated at import by Python 3.10 tools
+
+
+class Server(Protocol):
+    """Answers the attempts of a simulation."""
+
+    def reply(self, call: Call, now: float) -> Turn:
+        """Say what the server does with an attempt that begins now."""
+
+
+class Script:
+    """A server that does as it is told, turn by turn, and repeats the last turn for ever.
+
+    Args:
+        turns: What it does with the first attempt, the second, and so on.
+    """
+
+    def __init__(self, turns: Sequence[Turn]) -> None:
+        self._turns = list(turns)
+        self.received = 0
+
+    def reply(self, call: Call, now: float) -> Turn:  # noqa: ARG002 - a script does not look
+        """Return the next turn."""
+        turn = self._turns[min(self.received, len(self._turns) - 1)]
+        self.received += 1
+        return turn
+
+
+class Simulated:
+    """A call in a simulation: `entries` fill up as it goes on, `outcome` is set when it is over."""
+
+    def __init__(self) -> None:
+        self.entries: list[Entry] = []
+        self.outcome: Outcome | None = None
+
+
+class Timeline:
+    """Virtual time, and what is to happen in it.
+
+    Args:
+        seed: Seed of all jitter.
+    """
+
+    def __init__(self, seed: int = 0) -> None:
+        self.clock = VirtualClock(seed)
+        self._events: list[tuple[float, int, Callable[[], None]]] = []
+        self._scheduled = 0
+
+    def run(self, until: float = float("inf")) -> None:
+        """Let virtual time pass until nothing is left to happen, or it is `until`."""
+        while self._events and self._events[0][0] <= until:
+            when, _, action = heapq.heappop(self._events)
+            self.clock.advance(when - self.clock.now())
+            action()
+
+    def now(self) -> float:
+        """Seconds since the beginning."""
+        return self.clock.now()
+
+    def after(self, seconds: float, action: Callable[[], None]) -> None:
+        """Run an action when that much virtual time has passed."""
+        self._scheduled += 1
+        heapq.heappush(self._events, (self.clock.now() + seconds, self._scheduled, action))
+
+    def uniform(self, low: float, high: float) -> float:
+        """Draw a number evenly from [low, high]."""
+        return self.clock.uniform(low, high)
+
+
+class Simulation(Timeline):
+    """Runs any number of overlapping calls against a server in virtual time.
+
+    Args:
+        server: What answers.
+        seed: Seed of all jitter.
+        store: Where state lives; by default in memory, on the virtual clock.
+    """
+
+    def __init__(self, server: Server, seed: int = 0, store: Store | None = None) -> None:
+        super().__init__(seed)
+        self.store = MemoryStore(now=self.clock.now) if store is None else store
+        self._server = server
+
+    def call(
+        self,
+        stack: Proceed,
+        call: Call = Call("GET", "http://server.example/"),  # noqa: B008 - immutable
+        at: float = 0.0,
+    ) -> Simulated:
+        """Schedule a call.
+
+        Args:
+            stack: Makes the flow, as `compose` returns it.
+            call: The call; its `started` is set when it begins.
+            at: When it begins, in seconds from now.
+
+        Returns:
+            Where its story can be read after `run`.
+        """
+        simulated = Simulated()
+
+        def begin() -> None:
+            flow = stack(call._replace(started=self.clock.now()))
+            drive(flow, self, simulated.entries, over)
+
+        def over(outcome: Outcome) -> None:
+            simulated.outcome = outcome
+
+        self.after(at, begin)
+        return simulated
+
+    def send(self, effect: Send, then: Callable[[Outcome], None]) -> None:
+        """Let the server answer, no later than the deadline of the call."""
+        started = self.clock.now()
+        deadline = effect.call.deadline
+        late = deadline is not None and started >= deadline
+        turn = Fault(EXPIRED) if late else self._server.reply(effect.call, started)
+        seconds = turn.seconds
+        if deadline is not None and started + seconds > deadline:
+            turn, seconds = Fault(EXPIRED), max(0.0, deadline - started)
+        self.after(seconds, lambda: then(self._outcome(turn, started, deadline)))
+
+    def _outcome(self, turn: Turn, started: float, deadline: float | None) -> Outcome:
+        now, wall = self.clock.now(), self.clock.wall()
+        if isinstance(turn, Fault):
+            error = SimulatedError(turn.failure.name)
+            failure = at_deadline(turn.failure, now, deadline)
+            return Outcome(error=error, failure=failure, started=started, now=now, wall=wall)
+        return Outcome(status=turn.status, headers=turn.headers, started=started, now=now, wall=wall, body=b"")
+
+
+class SimulatedError(Exception):
+    """What a simulated transport raises."""
