@@ -27,8 +27,8 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 # What follows lies beside this directory, and need not be installed.
-from polvo_adapters.testing.simulation.crowd import Client  # noqa: E402
-from polvo_adapters.testing.simulation.overload import Grain  # noqa: E402
+from polvo_adapters.testing.simulation.crowd import CrowdClient  # noqa: E402
+from polvo_adapters.testing.simulation.overload import OverloadSample  # noqa: E402
 from tests.benchmarks import overload  # noqa: E402
 from tests.benchmarks.crowd import POPULATIONS, UNSETTLED_WINDOWS, Setting, clients, simulate  # noqa: E402
 
@@ -96,7 +96,7 @@ def newcomer() -> Figure:
     figure, all_axes = plt.subplots(1, 2, figsize=(7.5, 3.5), sharey=True)
     for axes, kind in zip(all_axes, ("fixed", "gcra"), strict=True):
         setting = EIGHT._replace(kind=kind, windows=24)
-        crowd = [*clients(setting), Client(setting.threads, joins=8 * setting.window)]
+        crowd = [*clients(setting), CrowdClient(setting.threads, joins=8 * setting.window)]
         windows = list(enumerate(simulate(setting, "adaptive", crowd).windows, 1))
         for client, wants in enumerate(crowd):
             there = [(number, window) for number, window in windows if window.begin + window.seconds > wants.joins]
@@ -114,7 +114,7 @@ def newcomer() -> Figure:
 
 
 @lru_cache
-def _overload(strategy: str) -> Sequence[Grain]:
+def _overload(strategy: str) -> Sequence[OverloadSample]:
     """Simulate a thousand clients and a server that has a tenth of its capacity for a while; second by second."""
     result = overload.simulate(OUTAGE, strategy)
     return [result.over(second, second + 1) for second in range(int(OUTAGE.end))]

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, settings
 from polvo_adapters.testing import FailureServer
 from polvo_adapters.testing.virtual_clock import VirtualClock
 
-pytest_plugins = ["tests.oauth.fixtures"]
+pytest_plugins = ["tests.support.oauth.fixtures"]
 
 # A slow machine is no defect of the code.
 settings.register_profile("polvo", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from polvo_adapters.context.call import CallStart, call_started
+from polvo_adapters.context.call import LogicalCall, call_started
 from polvo_adapters.runtime.lazy import lazy_attributes
 from polvo_adapters.shells.requests.policy_adapter import DEFAULT_TIMEOUT, PolicyAdapter
 from polvo_adapters.shells.requests.resilient_adapter import ResilientAdapter
@@ -34,10 +34,10 @@ __all__ = [
     "DEFAULT_TIMEOUT",
     "BreakerAdapter",
     "BulkheadAdapter",
-    "CallStart",
     "FallbackAdapter",
     "HedgeAdapter",
     "IdempotencyAdapter",
+    "LogicalCall",
     "PolicyAdapter",
     "RateLimitAdapter",
     "RegionsAdapter",

@@ -1,6 +1,6 @@
-"""Credentials for requests: obtained, renewed before they expire, kept where you say, and shown to nobody else.
+"""Credentials for requests: obtained, refreshed before they expire, kept where you say, and shown to nobody else.
 
-    oauth2, OAuth2               tokens of OAuth2, renewed by one of all who share them
+    oauth2, OAuth2               tokens of OAuth2, refreshed by one of all who share them
     jwt_login, JWTLogin          JSON Web Tokens of a login with username and password
     bearer, api_key,             credentials that do not change
     session_token

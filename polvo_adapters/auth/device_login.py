@@ -8,9 +8,9 @@ from polvo_adapters.auth.protocol import grants
 from polvo_adapters.auth.protocol.device_code import DeviceAuthorization
 from polvo_adapters.auth.protocol.token import Token
 from polvo_adapters.core.calls import Call
-from polvo_adapters.core.effects import Send, attempt
-from polvo_adapters.core.outcomes import REFUSED, Outcome
-from polvo_adapters.drivers.single_shot import Asking
+from polvo_adapters.core.effects import Send, send_once
+from polvo_adapters.core.outcomes import UNCLASSIFIED, Outcome
+from polvo_adapters.drivers.single_shot import SingleShotExchange
 from polvo_adapters.errors import TokenRefreshError
 from polvo_adapters.runtime.clock import SYSTEM, Clock
 
@@ -52,7 +52,7 @@ def poll(
     now = clock.now()
     call = Call("POST", server.endpoint("token"), started=now, deadline=None if deadline is None else now + deadline)
     asking = _Asking(server, authorization.device_code, key, clock)
-    outcome = drive(policy.flow(call, attempt), asking, MemoryStore(now=clock.now), clock, [])
+    outcome = drive(policy.flow(call, send_once), asking, MemoryStore(now=clock.now), clock, [])
     if outcome.error is not None:
         try:
             raise outcome.error
@@ -62,7 +62,7 @@ def poll(
     return token
 
 
-class _Asking(Asking):
+class _Asking(SingleShotExchange):
     """Makes the token requests of one login; a transport of `polvo_adapters.drivers.sync`."""
 
     def __init__(self, server: AuthorizationServer, device_code: str, key: DPoPKey | None, clock: Clock) -> None:
@@ -82,5 +82,7 @@ class _Asking(Asking):
             problem = error
         now, wall = self._clock.now(), self._clock.wall()
         if problem is not None:
-            return Outcome(status=problem.status, error=problem, failure=REFUSED, started=started, now=now, wall=wall)
+            return Outcome(
+                status=problem.status, error=problem, failure=UNCLASSIFIED, started=started, now=now, wall=wall
+            )
         return Outcome(token, 200, started=started, now=now, wall=wall)

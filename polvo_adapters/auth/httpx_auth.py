@@ -1,7 +1,7 @@
 """A token for `httpx`, synchronous and asynchronous: `httpx.AsyncClient(auth=oauth.httpx())`.
 
 Theory of operation. As `polvo_adapters.auth.tokens.token_auth` for `requests`. A token that is held is put on the
-request at once; whatever may take time runs on another thread, so that the event loop goes on. A renewal whose task was
+request at once; whatever may take time runs on another thread, so that the event loop goes on. A refresh whose task was
 cancelled is carried to its end all the same: what the server answers must not be lost.
 """
 
@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, Generator
 
 import httpx
 
-from polvo_adapters.auth.attach.carrier import Held, HTTPXCarrier
+from polvo_adapters.auth.attach.carrier import HeldCredential, HTTPXCarrier
 
 
 class HTTPXAuth(httpx.Auth):
@@ -31,8 +31,8 @@ class HTTPXAuth(httpx.Auth):
         Raises:
             TokenRefreshError: There is no token, and none can be had.
         """
-        held: Held | None = self._auth.held()
-        renewed = False
+        held: HeldCredential | None = self._auth.held()
+        refreshed = False
         for _ in range(3):  # a refused token, and before or after it a nonce for the proof
             if held is None:
                 return
@@ -42,12 +42,12 @@ class HTTPXAuth(httpx.Auth):
             response.read()
             request = response.request  # a redirect may have led on
             if not self._is_challenged(response, held):
-                held, renewed = None if renewed else self._auth.after(held), True
+                held, refreshed = None if refreshed else self._auth.after(held), True
 
     async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
         """Authorize a request of `httpx.AsyncClient`; as `sync_auth_flow`."""
-        held: Held | None = self._auth.ready() or await asyncio.to_thread(self._auth.held)
-        renewed = False
+        held: HeldCredential | None = self._auth.ready() or await asyncio.to_thread(self._auth.held)
+        refreshed = False
         for _ in range(3):
             if held is None:
                 return
@@ -57,15 +57,15 @@ class HTTPXAuth(httpx.Auth):
             await response.aread()
             request = response.request
             if not self._is_challenged(response, held):
-                held, renewed = None if renewed else await asyncio.to_thread(self._auth.after, held), True
+                held, refreshed = None if refreshed else await asyncio.to_thread(self._auth.after, held), True
 
-    def _carrying(self, request: httpx.Request, held: Held) -> httpx.Request:
+    def _carrying(self, request: httpx.Request, held: HeldCredential) -> httpx.Request:
         for name, value in self._auth.headers_for(held, request.method, str(request.url)).items():
             request.headers[name] = value
         return request
 
-    def _is_refused(self, response: httpx.Response, held: Held) -> bool:
-        """Tell whether a request is to be sent again; where its body is gone, the next one has the token renewed."""
+    def _is_refused(self, response: httpx.Response, held: HeldCredential) -> bool:
+        """Tell whether a request is to be sent again; where its body is gone, the next one has the token refreshed."""
         sent = response.request
         if response.status_code != 401 or sent.headers.get("Authorization") != held.header:
             return False  # a redirect may have led elsewhere
@@ -74,7 +74,7 @@ class HTTPXAuth(httpx.Auth):
         self._auth._refused(held)
         return False
 
-    def _is_challenged(self, response: httpx.Response, held: Held) -> bool:
+    def _is_challenged(self, response: httpx.Response, held: HeldCredential) -> bool:
         return self._auth.challenged(held, str(response.request.url), response.headers)
 
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-"""Username and password for JSON Web Tokens, renewed for as long as the server lets them be.
+"""Username and password for JSON Web Tokens, refreshed for as long as the server lets them be.
 
 Theory of operation. Many APIs have a login of their own beside OAuth2: POST of a name and a password as JSON gives an
 access token and perhaps a refresh token, POST of the refresh token gives the next access token. How long a token is
@@ -14,11 +14,11 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from polvo_adapters.auth.protocol.grant_flow import part_of_key
-from polvo_adapters.auth.protocol.server_response import ServerResponse, document, request_once
+from polvo_adapters.auth.protocol.server_response import ServerResponse, request_once, require_fields
 from polvo_adapters.auth.protocol.token import Token
-from polvo_adapters.auth.tokens.storage_factory import Places
+from polvo_adapters.auth.tokens.storage_factory import TokenStorageFactory
 from polvo_adapters.auth.tokens.token_auth import TokenAuth
-from polvo_adapters.auth.tokens.token_storage import Storage
+from polvo_adapters.auth.tokens.token_storage import TokenStorage
 from polvo_adapters.errors import ConfigurationError, TokenRefreshError
 from polvo_adapters.runtime.clock import SYSTEM, Clock
 from polvo_adapters.shells.requests.one_shot import Channel
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import requests
 
     from polvo_adapters.auth.tokens.sealing import Key
-    from polvo_adapters.core.report import Change
+    from polvo_adapters.core.report import StateChange
     from polvo_adapters.stores.base import Store
 
 _LATEST = 1e12  # Unix time that no token means; larger integers need not fit a float
@@ -42,7 +42,7 @@ class JWTLogin(TokenAuth):
         login_url: Where name and password are posted to. `{tenant}` in it is replaced by the tenant.
         username: The name, or a function that returns it.
         password: The password, or a function that returns it.
-        refresh_url: Where the refresh token is posted to; without it every renewal is a login.
+        refresh_url: Where the refresh token is posted to; without it every refresh is a login.
         fields: Names of the fields that are sent: username, password and refresh token.
         answers: Names of the fields that come back: access token and refresh token. Dots lead into objects, as in
             "data.access".
@@ -53,11 +53,11 @@ class JWTLogin(TokenAuth):
         session: The `requests.Session` by which the login is talked to.
         verify: As for `requests`, for the login.
         timeout: Seconds for one answer of the login.
-        deadline: Seconds for a whole renewal.
-        renew_before: Seconds before its end from which on a token is renewed; at most a quarter of its lifetime.
-        background: Whether tokens that still hold are renewed on another thread, so that no request waits.
+        deadline: Seconds for a whole refresh.
+        refresh_before: Seconds before its end from which on a token is refreshed; at most a quarter of its lifetime.
+        background: Whether tokens that still hold are refreshed on another thread, so that no request waits.
         max_tenants: For how many tenants tokens are held in memory.
-        listeners: Called with a Change whenever a token was renewed or could not be, and when its storage changed.
+        listeners: Called with a Change whenever a token was refreshed or could not be, and when its storage changed.
         allow_http: Whether secrets may go over plain http to other hosts than this one.
         clock: Time and chance; tests pass a virtual clock.
 
@@ -84,15 +84,15 @@ class JWTLogin(TokenAuth):
         verify: bool | str | None = None,
         timeout: float = 10.0,
         deadline: float = 30.0,
-        renew_before: float = 60.0,
+        refresh_before: float = 60.0,
         background: bool = True,
         max_tenants: int = 1000,
-        listeners: Sequence[Callable[[Change], object]] = (),
+        listeners: Sequence[Callable[[StateChange], object]] = (),
         allow_http: bool = False,
         clock: Clock = SYSTEM,
     ) -> None:
         super().__init__(
-            renew_before=renew_before,
+            refresh_before=refresh_before,
             deadline=deadline,
             background=background,
             max_tenants=max_tenants,
@@ -107,7 +107,7 @@ class JWTLogin(TokenAuth):
         self._fields, self._answers, self._scheme = fields, answers, scheme
         self._channel = Channel(session, verify, None, positive("timeout", timeout))
         self._allow_http = allow_http
-        self._places = Places(token_cache, cache_encryption, encryption_key, clock, listeners)
+        self._places = TokenStorageFactory(token_cache, cache_encryption, encryption_key, clock, listeners)
         for given in (login_url, refresh_url):
             if given is not None and "{tenant}" not in given:
                 checked_url("login_url", given, "", allow_http)
@@ -119,7 +119,7 @@ class JWTLogin(TokenAuth):
             "/"
         )[0]
 
-    def _storage(self, tenant: str) -> Storage:
+    def _storage(self, tenant: str) -> TokenStorage:
         return self._places.storage(tenant)
 
     def _ask(self, tenant: str, held: Token | None, seconds: float) -> Token:
@@ -191,7 +191,7 @@ def _opened(answer: ServerResponse) -> dict[str, Any]:
     if answer.status in (400, 401, 403):
         error = answer.failure("invalid_grant")
         raise error
-    return document(answer)
+    return require_fields(answer)
 
 
 def _found(fields: Any, path: str) -> str | None:

@@ -2,7 +2,7 @@
 
 Theory of operation. Here the parts meet: `polvo_adapters.auth.tokens.token_auth` knows when a token is needed,
 `polvo_adapters.auth.protocol.grant_flow` which grant to ask with, `polvo_adapters.auth.protocol.server` how to ask. A
-renewal asks with the refresh token where there is one; where the server refuses that for good, or there is none, with
+refresh asks with the refresh token where there is one; where the server refuses that for good, or there is none, with
 the grant itself, if that needs no user.
 
 **Whose token it is** (the key in the store): flow, issuer or token endpoint, client, tenant, scope, audience, and a
@@ -18,20 +18,20 @@ from typing import TYPE_CHECKING, Any, TypeAlias, Union, cast
 from urllib.parse import quote
 
 from polvo_adapters.auth.protocol import grants
-from polvo_adapters.auth.protocol.grant_flow import Asking, FlowName, Secret, left_behind, part_of_key
+from polvo_adapters.auth.protocol.grant_flow import FlowName, GrantFlow, Secret, left_behind, part_of_key
 from polvo_adapters.auth.protocol.server import AuthorizationServer
 from polvo_adapters.auth.protocol.server_response import ServerResponse
 from polvo_adapters.auth.protocol.server_response import token as token_of
 from polvo_adapters.auth.protocol.token import Token
-from polvo_adapters.auth.tokens.sealing import Unsealable
-from polvo_adapters.auth.tokens.storage_factory import Places
+from polvo_adapters.auth.tokens.sealing import DecryptionError
+from polvo_adapters.auth.tokens.storage_factory import TokenStorageFactory
 from polvo_adapters.auth.tokens.token_auth import TokenAuth, bounded
-from polvo_adapters.auth.tokens.token_storage import Storage
+from polvo_adapters.auth.tokens.token_storage import TokenStorage
 from polvo_adapters.context.tenant import current_tenant
 from polvo_adapters.core.calls import origin
 from polvo_adapters.core.machines import Event
 from polvo_adapters.errors import ConfigurationError, TokenRefreshError
-from polvo_adapters.refresh.lifecycle import Look
+from polvo_adapters.refresh.lifecycle import LookAtToken
 from polvo_adapters.runtime.clock import SYSTEM, Clock
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from polvo_adapters.auth.protocol.authorization_code import AuthorizationRequest
     from polvo_adapters.auth.protocol.device_code import DeviceAuthorization
     from polvo_adapters.auth.tokens.sealing import Key
-    from polvo_adapters.core.report import Change
+    from polvo_adapters.core.report import StateChange
     from polvo_adapters.stores.base import Store
 
 Given: TypeAlias = Union[Token, Mapping[str, Any], str]  # noqa: UP007 - evaluated at import by Python 3.10 tools
@@ -50,7 +50,7 @@ _SAFE = ":/@.,*{}"
 
 
 class OAuth2(TokenAuth):
-    """Authorize requests by OAuth2 tokens, renewed before they expire, by one of all who share them.
+    """Authorize requests by OAuth2 tokens, refreshed before they expire, by one of all who share them.
 
     Secrets may be given as functions without arguments, which are called each time; `polvo_adapters.current_tenant()`
     tells them for whom. `{tenant}` in `token_url` and the other URLs, in `client_id` and in `token_cache` is replaced
@@ -97,11 +97,11 @@ class OAuth2(TokenAuth):
         fetch: A function that obtains a token in another way, given the last one or None.
         reauthenticate: Called with the error when a refresh token is dead or there is none; returns a token, or None.
         timeout: Seconds for one answer of the authorization server.
-        deadline: Seconds for a whole renewal: attempts, pauses, and waiting for another who renews.
-        renew_before: Seconds before its end from which on a token is renewed; at most a quarter of its lifetime.
-        background: Whether tokens that still hold are renewed on another thread, so that no request waits.
+        deadline: Seconds for a whole refresh: attempts, pauses, and waiting for another who refreshes.
+        refresh_before: Seconds before its end from which on a token is refreshed; at most a quarter of its lifetime.
+        background: Whether tokens that still hold are refreshed on another thread, so that no request waits.
         max_tenants: For how many tenants tokens are held in memory.
-        listeners: Called with a Change whenever a token was renewed or could not be, and when its storage changed.
+        listeners: Called with a Change whenever a token was refreshed or could not be, and when its storage changed.
         allow_http: Whether secrets may go over plain http to other hosts than this one.
         clock: Time and chance; tests pass a virtual clock.
 
@@ -150,15 +150,15 @@ class OAuth2(TokenAuth):
         reauthenticate: Callable[[TokenRefreshError], Given | None] | None = None,
         timeout: float = 10.0,
         deadline: float = 30.0,
-        renew_before: float = 60.0,
+        refresh_before: float = 60.0,
         background: bool = True,
         max_tenants: int = 1000,
-        listeners: Sequence[Callable[[Change], object]] = (),
+        listeners: Sequence[Callable[[StateChange], object]] = (),
         allow_http: bool = False,
         clock: Clock = SYSTEM,
     ) -> None:
         super().__init__(
-            renew_before=renew_before,
+            refresh_before=refresh_before,
             deadline=deadline,
             background=background,
             max_tenants=max_tenants,
@@ -167,7 +167,7 @@ class OAuth2(TokenAuth):
         )
         self.client_id = client_id
         self.scope = scope
-        self._asking = Asking(
+        self._asking = GrantFlow(
             flow or ("refresh_token" if refresh_token is not None else "client_credentials"),
             client_id=client_id,
             scope=scope,
@@ -192,7 +192,7 @@ class OAuth2(TokenAuth):
         self._lost: list[str] = []
         self._redirect_uri = redirect_uri
         self._fetch, self._reauthenticate = fetch, reauthenticate
-        self._places = Places(token_cache, cache_encryption, encryption_key, clock, listeners)
+        self._places = TokenStorageFactory(token_cache, cache_encryption, encryption_key, clock, listeners)
         self._server_keywords: dict[str, Any] = {
             "client_id": client_id,
             "client_secret": client_secret,
@@ -340,7 +340,7 @@ class OAuth2(TokenAuth):
         key = f"token {quote(place, safe=_SAFE)} {part_of_key(tenant or None)} {owner}"
         return key, origin(place).partition("://")[2] or place
 
-    def _storage(self, tenant: str) -> Storage:
+    def _storage(self, tenant: str) -> TokenStorage:
         return self._places.storage(tenant)
 
     def _ask(self, tenant: str, held: Token | None, seconds: float) -> Token:
@@ -393,10 +393,10 @@ class OAuth2(TokenAuth):
         if held is not None:
             return held.token
         storage, (key, _) = self._kept(tenant), self._owner(tenant)
-        (life,) = storage.resort().decide((Event(self._life, key, Look()),))
+        (life,) = storage.resort().decide((Event(self._life, key, LookAtToken()),))
         try:
             return storage.unseal(key, life.token) if life.token else None
-        except Unsealable:
+        except DecryptionError:
             return None
 
     def _how_to_log_in(self) -> str:

@@ -19,11 +19,11 @@ from urllib.parse import quote_plus, urlencode, urlsplit, urlunsplit
 from requests.auth import AuthBase
 
 from polvo_adapters.auth.attach.carrier import UNHEARD
-from polvo_adapters.auth.attach.credential import Credential
-from polvo_adapters.auth.attach.response_hook import Answered
-from polvo_adapters.core.report import Change, Entry
+from polvo_adapters.auth.attach.credential import OwnedHeaderValue
+from polvo_adapters.auth.attach.response_hook import ReauthenticateHook
+from polvo_adapters.core.report import Entry, StateChange
 from polvo_adapters.errors import ConfigurationError
-from polvo_adapters.refresh.lifecycle import OVERDUE, Known
+from polvo_adapters.refresh.lifecycle import OVERDUE, KnownToken
 from polvo_adapters.secrets.provider import failure
 from polvo_adapters.secrets.secret import Secret, Value
 from polvo_adapters.shells.credential_digest import note_in_query
@@ -42,11 +42,11 @@ class Sent(NamedTuple):
     """
 
     value: Value
-    header: Credential
+    header: OwnedHeaderValue
     tenant: str = ""
 
     @property
-    def known(self) -> Known:
+    def known(self) -> KnownToken:
         """Return which generation it is."""
         return self.value.known
 
@@ -103,18 +103,18 @@ class SecretAuth(AuthBase):
         value = self._secret.current(entries)
         if self._secret.overdue:
             which = f"generation {value.known.generation}"
-            entries.append(Change(f"secret {self._secret.source}", which, OVERDUE, "it cannot be renewed"))
+            entries.append(StateChange(f"secret {self._secret.source}", which, OVERDUE, "it cannot be refreshed"))
         if entries:
             vars(request).setdefault(UNHEARD, []).extend(entries)
         sent = self._sent(value)
         self._attach(request, sent)
-        request.register_hook("response", Answered(self, sent))
+        request.register_hook("response", ReauthenticateHook(self, sent))
         return request
 
     def _sent(self, value: Value) -> Sent:
         held = self._held.get("")
         if held is None or held.value is not value:
-            held = self._held[""] = Sent(value, Credential.of(self._owner, self._text(value.value)))
+            held = self._held[""] = Sent(value, OwnedHeaderValue.of(self._owner, self._text(value.value)))
         return held
 
     def _text(self, value: str) -> str:

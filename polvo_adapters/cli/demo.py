@@ -18,8 +18,8 @@ from rich.table import Table
 from rich.text import Text
 
 from polvo_adapters.cli import demo_trial, render
-from polvo_adapters.cli.demo_plan import Call, make_plan
-from polvo_adapters.cli.demo_trial import Client, Ending, Figures, Limits, Result
+from polvo_adapters.cli.demo_plan import PlannedCall, make_plan
+from polvo_adapters.cli.demo_trial import Ending, Figures, Limits, TrialClient, TrialResult
 from polvo_adapters.testing.server.failure_server import FailureServer
 
 _YOUR_CODE = """\
@@ -51,7 +51,9 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _watched(plan: Sequence[Call], server: FailureServer, limits: Limits, screen: render.Screen) -> list[Figures]:
+def _watched(
+    plan: Sequence[PlannedCall], server: FailureServer, limits: Limits, screen: render.Screen
+) -> list[Figures]:
     """Run the trial with a live bar for each client, on a terminal only."""
     progress = Progress(
         TextColumn("{task.description}", markup=False),
@@ -67,12 +69,12 @@ def _watched(plan: Sequence[Call], server: FailureServer, limits: Limits, screen
         return demo_trial.run_all(plan, server, limits, _teller(progress, len(plan)))
 
 
-def _teller(progress: Progress, calls: int) -> Callable[[Client, Ending], None]:
+def _teller(progress: Progress, calls: int) -> Callable[[TrialClient, Ending], None]:
     tasks = {client.name: progress.add_task(client.name, total=calls, failed=0) for client in demo_trial.CLIENTS}
     failed: Counter[str] = Counter()
     lock = threading.Lock()
 
-    def tell(client: Client, ending: Ending) -> None:
+    def tell(client: TrialClient, ending: Ending) -> None:
         with lock:
             failed[client.name] += ending != "success"
             progress.update(tasks[client.name], advance=1, failed=failed[client.name])
@@ -119,7 +121,7 @@ def _by_scenario(figures: Sequence[Figures]) -> Table:
     return table
 
 
-def _cell(results: Sequence[Result]) -> Text:
+def _cell(results: Sequence[TrialResult]) -> Text:
     """Return in words what became of calls of one kind, the worst of it deciding the colour."""
     verdicts = Counter(verdict(result) for result in results)
     words = [text if len(verdicts) == 1 else f"{count} {text}" for text, count in verdicts.items()]
@@ -130,7 +132,7 @@ def _cell(results: Sequence[Result]) -> Text:
     return Text(", ".join(words), style=style)
 
 
-def verdict(result: Result) -> str:
+def verdict(result: TrialResult) -> str:
     """Return how a call ended, and what harm it did, in a few words."""
     text = "ok" if result.ending == "success" else result.detail
     if result.duplicated:

@@ -44,7 +44,7 @@ class Scenario:
 
 
 @dataclass(frozen=True)
-class Call:
+class PlannedCall:
     """One call of a plan.
 
     Attributes:
@@ -113,7 +113,7 @@ SCENARIOS = (
 """The troubles, in the order in which a plan takes them."""
 
 
-def make_plan(calls: int, seed: int) -> list[Call]:
+def make_plan(calls: int, seed: int) -> list[PlannedCall]:
     """Return the calls of the demo.
 
     Args:
@@ -125,7 +125,7 @@ def make_plan(calls: int, seed: int) -> list[Call]:
     scenarios = [*_troubles(calls // 2), *islice(cycle(HEALTHY), calls - calls // 2)]
     chance.shuffle(scenarios)
     return [
-        Call(number, scenario, b"" if scenario.upload == "none" else chance.randbytes(chance.randint(100, 2000)))
+        PlannedCall(number, scenario, b"" if scenario.upload == "none" else chance.randbytes(chance.randint(100, 2000)))
         for number, scenario in enumerate(scenarios)
     ]
 

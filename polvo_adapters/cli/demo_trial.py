@@ -23,7 +23,7 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
-from polvo_adapters.cli.demo_plan import Call
+from polvo_adapters.cli.demo_plan import PlannedCall
 from polvo_adapters.shells.requests.resilient_adapter import ResilientAdapter
 from polvo_adapters.testing.server.failure_server import FailureServer, RequestRecord
 
@@ -58,7 +58,7 @@ class Limits:
     patience: float = 3.0
 
 
-class Client(NamedTuple):
+class TrialClient(NamedTuple):
     """A way to make calls.
 
     Attributes:
@@ -70,7 +70,7 @@ class Client(NamedTuple):
     session: Callable[[str, Limits], requests.Session]
 
 
-class Result(NamedTuple):
+class TrialResult(NamedTuple):
     """How one call ended.
 
     Attributes:
@@ -81,7 +81,7 @@ class Result(NamedTuple):
         arrived_empty: Whether the server processed it without the body that the caller gave.
     """
 
-    call: Call
+    call: PlannedCall
     ending: Ending
     detail: str
     times_processed: int = 0
@@ -105,7 +105,7 @@ class Figures:
     """
 
     client: str
-    results: tuple[Result, ...]
+    results: tuple[TrialResult, ...]
     requests_received: int
     seconds: float
 
@@ -144,17 +144,17 @@ def resilient(url: str, limits: Limits) -> requests.Session:
 
 
 CLIENTS = (
-    Client("requests alone", bare),
-    Client("ResilientAdapter", resilient),
-    Client("pasted Retry", pasted),
+    TrialClient("requests alone", bare),
+    TrialClient("ResilientAdapter", resilient),
+    TrialClient("pasted Retry", pasted),
 )
 
 
 def run_all(
-    plan: Sequence[Call],
+    plan: Sequence[PlannedCall],
     server: FailureServer,
     limits: Limits,
-    on_ending: Callable[[Client, Ending], None] = lambda _client, _ending: None,
+    on_ending: Callable[[TrialClient, Ending], None] = lambda _client, _ending: None,
 ) -> list[Figures]:
     """Let all CLIENTS carry out a plan at the same time.
 
@@ -168,7 +168,7 @@ def run_all(
         What came of it, in the order of CLIENTS.
     """
 
-    def work(client: Client) -> Callable[[], Figures]:
+    def work(client: TrialClient) -> Callable[[], Figures]:
         return lambda: run(plan, client, server, limits, lambda ending: on_ending(client, ending))
 
     futures = [_in_background(work(client)) for client in CLIENTS]
@@ -177,8 +177,8 @@ def run_all(
 
 
 def run(
-    plan: Sequence[Call],
-    client: Client,
+    plan: Sequence[PlannedCall],
+    client: TrialClient,
     server: FailureServer,
     limits: Limits,
     on_ending: Callable[[Ending], None] = lambda _ending: None,
@@ -187,7 +187,7 @@ def run(
     session = client.session(server.url, limits)
     session.trust_env = False  # a proxy has no business between two ends of one process
     started = time.monotonic()
-    endings: list[tuple[Call, Ending, str]] = []
+    endings: list[tuple[PlannedCall, Ending, str]] = []
     for call in plan:
         ending, detail = _carry_out(call, session, server.url + call.target(client.name), limits)
         endings.append((call, ending, detail))
@@ -197,7 +197,7 @@ def run(
     return _count(client, endings, server.requests, seconds)
 
 
-def _carry_out(call: Call, session: requests.Session, url: str, limits: Limits) -> tuple[Ending, str]:
+def _carry_out(call: PlannedCall, session: requests.Session, url: str, limits: Limits) -> tuple[Ending, str]:
     def send() -> int:
         method, body = call.scenario.method, _body(call)
         return session.request(method, url, data=body, timeout=limits.timeout).status_code
@@ -213,7 +213,7 @@ def _carry_out(call: Call, session: requests.Session, url: str, limits: Limits) 
     return ("success" if status < 400 else "error status"), str(status)
 
 
-def _body(call: Call) -> bytes | Iterator[bytes] | None:
+def _body(call: PlannedCall) -> bytes | Iterator[bytes] | None:
     if call.scenario.upload == "none":
         return None
     return iter([call.payload]) if call.scenario.upload == "generator" else call.payload
@@ -234,7 +234,10 @@ def _in_background(function: Callable[[], _Value]) -> Future[_Value]:
 
 
 def _count(
-    client: Client, endings: Sequence[tuple[Call, Ending, str]], records: Sequence[RequestRecord], seconds: float
+    client: TrialClient,
+    endings: Sequence[tuple[PlannedCall, Ending, str]],
+    records: Sequence[RequestRecord],
+    seconds: float,
 ) -> Figures:
     received: Counter[str] = Counter(record.key for record in records)
     processed: defaultdict[str, list[int]] = defaultdict(list)
@@ -245,6 +248,6 @@ def _count(
     for call, ending, detail in endings:
         lengths = processed[call.key(client.name)]
         empty = bool(call.payload) and 0 in lengths
-        results.append(Result(call, ending, detail, len(lengths), empty))
+        results.append(TrialResult(call, ending, detail, len(lengths), empty))
     sent = sum(received[call.key(client.name)] for call, _, _ in endings)
     return Figures(client.name, tuple(results), sent, seconds)

@@ -65,9 +65,9 @@ def _logged_in(options: argparse.Namespace, screen: render.Screen) -> list[str]:
     token = (_by_code if options.flow == "code" else _by_device)(oauth, options, screen)
     _look_up(path, key, oauth)
     life = "no expiry known" if token.expires_in is None else f"expires in {token.expires_in:.0f} s"
-    renewable = "" if token.refresh_token else "; without a refresh token, so that it cannot be renewed"
+    refreshable = "" if token.refresh_token else "; without a refresh token, so that it cannot be refreshed"
     return [
-        f"logged in; token of {options.client_id} at {host}, {life}, in {path}{renewable}",
+        f"logged in; token of {options.client_id} at {host}, {life}, in {path}{refreshable}",
         "",
         *program(settings, options),
     ]
@@ -125,7 +125,7 @@ def _try(path: str, oauth: OAuth2) -> None:
         storage._key()
     except PolvoError:
         raise
-    except (private_files.Busy, private_files.Unfit) as error:
+    except (private_files.FileInUse, private_files.Unfit) as error:
         problem = str(error) or "it is in use by others"
     except OSError as error:
         problem = error.strerror or type(error).__name__
@@ -189,7 +189,7 @@ def _say(screen: render.Screen, text: str) -> None:
     screen.print(Text(render.visible(text)), soft_wrap=True)
 
 
-class _Left(ProgressColumn):
+class _LeftBehind(ProgressColumn):
     """Shows how many seconds are left."""
 
     def render(self, task: Task) -> Text:
@@ -203,7 +203,7 @@ def _waiting(screen: render.Screen, what: str, seconds: float) -> Iterator[None]
     progress = Progress(
         SpinnerColumn(),
         TextColumn("{task.description}", markup=False),
-        _Left(),
+        _LeftBehind(),
         console=screen,
         transient=True,
         disable=not screen.is_interactive,

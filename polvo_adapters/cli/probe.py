@@ -27,10 +27,10 @@ from rich.text import Text
 from polvo_adapters import headers
 from polvo_adapters.cli import render
 from polvo_adapters.cli.probe_forecast import MOST_AT_ONCE, ROUTE, Forecast, forecast
-from polvo_adapters.cli.request import _WHAT_HAPPENED, Answer, _headers, _last_failure, _report
+from polvo_adapters.cli.request import _WHAT_HAPPENED, CallOutcome, _headers, _last_failure, _report
 from polvo_adapters.core.calls import Call, origin
 from polvo_adapters.headers import CERTAIN, LIKELY, Quota, Throttled
-from polvo_adapters.policies.ratelimit.turns import Tell
+from polvo_adapters.policies.ratelimit.turns import TurnResult
 from polvo_adapters.shells.requests.policy_adapter import PolicyAdapter
 
 _IN_URLS = re.compile(r"(?<=//)[^/?#\s]*(?=@)|(?<=\?)[^\s'\")]+")  # credentials and queries
@@ -88,7 +88,7 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def send(options: argparse.Namespace) -> Answer:
+def send(options: argparse.Namespace) -> CallOutcome:
     """Send one request without any policy; what `requests` raises comes back as a value.
 
     Args:
@@ -103,8 +103,8 @@ def send(options: argparse.Namespace) -> Answer:
                 options.method, options.url, headers=_headers(options.headers), allow_redirects=False
             )
         except OSError as error:  # RequestException is one, and so is a CA bundle that is not there
-            return Answer(None, error, _report(error))
-    return Answer(response, None, _report(response))
+            return CallOutcome(None, error, _report(error))
+    return CallOutcome(response, None, _report(response))
 
 
 def read(response: requests.Response) -> Finding:
@@ -126,7 +126,7 @@ def read(response: requests.Response) -> Finding:
         seconds,
         quotas,
         refused,
-        forecast(Tell(ROUTE, "", 0, seconds, status, quotas, refused)),
+        forecast(TurnResult(ROUTE, "", 0, seconds, status, quotas, refused)),
     )
 
 
@@ -213,7 +213,7 @@ def _about_answer(found: Finding) -> list[str]:
     if found.refused is not None:
         after = found.refused.retry_after
         again = "" if after is None else f", come back in {_seconds(after)}"
-        lines.append(f"refused: {found.refused.why}, kind {found.refused.kind}{again}")
+        lines.append(f"refused: {found.refused.reason}, kind {found.refused.kind}{again}")
     elif 300 <= found.status < 400 and found.status != 304:
         lines.append("redirected, and not followed: probe where it leads to")
     return lines
@@ -276,7 +276,7 @@ def _certainty(confidence: float) -> str:
     return "certain" if confidence >= CERTAIN else "likely" if confidence >= LIKELY else "guessed"
 
 
-def _failed(answer: Answer) -> Panel:
+def _failed(answer: CallOutcome) -> Panel:
     """Return what happened where no answer came."""
     failure = _last_failure(answer.report)
     if answer.report is not None and failure in _WHAT_HAPPENED:

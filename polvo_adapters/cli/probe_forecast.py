@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 from polvo_adapters.headers import Quota
 from polvo_adapters.policies.ratelimit.account import Account
-from polvo_adapters.policies.ratelimit.policy import Adaptive
-from polvo_adapters.policies.ratelimit.turns import Admission, Ask, Tell
+from polvo_adapters.policies.ratelimit.policy import AdaptiveRateLimit
+from polvo_adapters.policies.ratelimit.turns import Turn, TurnRequest, TurnResult
 
 ROUTE = "probe"
 """What all requests are for."""
@@ -23,7 +23,9 @@ MOST_AT_ONCE = 10_000
 _GAPS = 8  # waits that the distance between two requests is taken from
 _SETTLED = 256  # waits after which that distance changes no more
 _QUICK = 1e-6  # seconds that a request takes, and between an answer and the next question
-_ASK = Ask(ROUTE, -1, 0, max_wait=0.0, deadline=None)  # who may not wait is told the whole wait, and leaves no trace
+_ASK = TurnRequest(
+    ROUTE, -1, 0, max_wait=0.0, deadline=None
+)  # who may not wait is told the whole wait, and leaves no trace
 
 
 class Forecast(NamedTuple):
@@ -31,7 +33,7 @@ class Forecast(NamedTuple):
 
     Attributes:
         wait: Until the next request may go.
-        why: What it would wait for, in the words of the rate limit.
+        reason: What it would wait for, in the words of the rate limit.
         at_once: How many requests may go at once, `MOST_AT_ONCE` standing for that many or more.
         every: What lies between the requests after those, or None where it was not found out.
         reset: Until the tightest quota comes back, or None.
@@ -41,7 +43,7 @@ class Forecast(NamedTuple):
     """
 
     wait: float
-    why: str
+    reason: str
     at_once: int
     every: float | None
     reset: float | None
@@ -53,8 +55,8 @@ class Forecast(NamedTuple):
 class _Trial:
     """A machine that has heard one answer, and time that passes only here."""
 
-    def __init__(self, told: Tell) -> None:
-        self.machine = Adaptive()
+    def __init__(self, told: TurnResult) -> None:
+        self.machine = AdaptiveRateLimit()
         self.state: Account
         self.state, admission = self.machine.transition(self.machine.initial, _ASK, 0.0)
         self.told = told
@@ -73,11 +75,11 @@ class _Trial:
         slots = min(group["slots"] for group in self.state["groups"].values())
         return None if slots == math.inf else int(slots)
 
-    def look(self) -> Admission:
+    def look(self) -> Turn:
         """Return what the next request would be told; that it asked leaves no trace."""
         return self.machine.transition(self.state, _ASK, self.now)[1]
 
-    def ask(self) -> Admission | None:
+    def ask(self) -> Turn | None:
         """Let a request go, if it may."""
         state, admission = self.machine.transition(self.state, _ASK, self.now)
         if admission.wait > 0:
@@ -85,12 +87,12 @@ class _Trial:
         self.state = state
         return admission
 
-    def answer(self, admission: Admission, told: Tell) -> None:
+    def answer(self, admission: Turn, told: TurnResult) -> None:
         """Let an answer come."""
         told = told._replace(group=admission.group, era=admission.era)
         self.state, _ = self.machine.transition(self.state, told, self.now)
 
-    def accept(self, admission: Admission) -> None:
+    def accept(self, admission: Turn) -> None:
         """Let the answer come that the next request would get if nobody else spent the quota."""
         self.requests += 1
         later = self.now - self.heard
@@ -127,7 +129,7 @@ def _later(quota: Quota, spent: float, seconds: float) -> Quota:
     )
 
 
-def forecast(told: Tell) -> Forecast | None:
+def forecast(told: TurnResult) -> Forecast | None:
     """Try out what the rate limit would do after one answer.
 
     Args:
@@ -144,7 +146,7 @@ def forecast(told: Tell) -> Forecast | None:
     max_wait = trial.machine.max_wait
     goes = trial.paced and told.refused is None and first.wait <= max_wait
     at_once, every = _spend(trial, reset) if goes else (0, None)
-    return Forecast(first.wait, first.why, at_once, every, reset, used_up, most, max_wait)
+    return Forecast(first.wait, first.reason, at_once, every, reset, used_up, most, max_wait)
 
 
 def _reset(quotas: Iterable[Quota]) -> float | None:
@@ -174,7 +176,7 @@ def _spend(trial: _Trial, reset: float | None) -> tuple[int, float | None]:
     return free, sum(gaps) / len(gaps) if gaps else None
 
 
-def _used_up(told: Tell) -> float:
+def _used_up(told: TurnResult) -> float:
     """Return how long a request waits after an answer that leaves nothing."""
     trial = _Trial(told._replace(quotas=[_later(quota, math.inf, 0.0) for quota in told.quotas]))
     return trial.look().wait

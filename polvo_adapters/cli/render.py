@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from polvo_adapters.core.report import Attempt, Change, Entry, Wait
+from polvo_adapters.core.report import Attempt, Entry, StateChange, Wait
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -119,8 +119,8 @@ def timeline(entries: Sequence[Entry], screen: Screen) -> Table:
 
 def _what(entry: Entry) -> Text:
     if isinstance(entry, Wait):
-        return Text(f"wait: {entry.why}", style="dim")
-    if isinstance(entry, Change):
+        return Text(f"wait: {entry.reason}", style="dim")
+    if isinstance(entry, StateChange):
         return Text(f"{entry.what}: {entry.after}", style="yellow")
     return Text(entry.failure, style="bold red") if entry.failure else status_text(entry.status)
 

@@ -56,7 +56,7 @@ _WHAT_TO_DO = {
 _IN_DOUBT = "The server may have processed the request: find out before you send it again."
 
 
-class Answer(NamedTuple):
+class CallOutcome(NamedTuple):
     """What came of a call: a response, an error, or both where the error is about a response worth showing.
 
     Attributes:
@@ -99,7 +99,7 @@ def run(options: argparse.Namespace) -> int:
     return answer.exit_code
 
 
-def send(options: argparse.Namespace) -> Answer:
+def send(options: argparse.Namespace) -> CallOutcome:
     """Make the call that the command line asks for; what `requests` raises comes back as a value."""
     body = options.data if options.json is None else options.json
     sent = CaseInsensitiveDict(_headers(options.headers))
@@ -111,10 +111,10 @@ def send(options: argparse.Namespace) -> Answer:
                 options.method, options.url, data=body, headers=sent, allow_redirects=options.method != "HEAD"
             )
     except StatusError as error:
-        return Answer(error.response, error, _report(error.response) or _report(error))
+        return CallOutcome(error.response, error, _report(error.response) or _report(error))
     except OSError as error:  # RequestException is one, and so is a CA bundle that is not there
-        return Answer(None, error, _report(error))
-    return Answer(response, None, _report(response))
+        return CallOutcome(None, error, _report(error))
+    return CallOutcome(response, None, _report(response))
 
 
 def _session(options: argparse.Namespace) -> Session:
@@ -217,7 +217,7 @@ def cut(text: str, width: int) -> tuple[str, str]:
 # The account.
 
 
-def _show_account(answer: Answer, screen: render.Screen) -> None:
+def _show_account(answer: CallOutcome, screen: render.Screen) -> None:
     response = answer.response
     if response is None:
         return
@@ -246,7 +246,7 @@ def _advice_about(response: requests.Response) -> list[str]:
     return [] if delay is None else [f"The server asks to be called again after {delay:g} s."]
 
 
-def _panel(answer: Answer, method: str, screen: render.Screen) -> Panel:
+def _panel(answer: CallOutcome, method: str, screen: render.Screen) -> Panel:
     """Return what happened, what was done about it and what the user can do."""
     error, report = answer.error, answer.report
     parts: list[RenderableType] = [Text(line) for line in _explanation(answer)]
@@ -258,7 +258,7 @@ def _panel(answer: Answer, method: str, screen: render.Screen) -> Panel:
     return Panel(Group(*parts), title=Text(type(error).__name__, style="bold red"), border_style="red")
 
 
-def _explanation(answer: Answer) -> list[str]:
+def _explanation(answer: CallOutcome) -> list[str]:
     message = render.visible(str(answer.error)) or "no further message"
     last = _last_failure(answer.report)
     if isinstance(answer.error, PolvoError) or last not in _WHAT_HAPPENED:

@@ -20,7 +20,7 @@ from rich.text import Text
 
 from polvo_adapters.cli import render
 from polvo_adapters.errors import PolvoError
-from polvo_adapters.refresh.lifecycle import Life
+from polvo_adapters.refresh.lifecycle import LifecycleState
 from polvo_adapters.stores import private_files
 from polvo_adapters.stores import token_cache as cache_file
 from polvo_adapters.stores.codec import Undecodable, decode
@@ -32,7 +32,7 @@ _SQLITE = b"SQLite format 3\0"
 _FIELDS = ("server", "tenant", "flow", "client", "scope", "audience", "resource", "user")
 
 
-class Record(NamedTuple):
+class TokenRecord(NamedTuple):
     """A record of a token cache.
 
     Attributes:
@@ -42,7 +42,7 @@ class Record(NamedTuple):
     """
 
     key: str
-    life: Life | None
+    life: LifecycleState | None
     owner: dict[str, str]
 
     def state(self, now: float) -> tuple[str, str]:
@@ -55,9 +55,9 @@ class Record(NamedTuple):
         if life is None:
             return "unreadable", ""
         if now < life.until:
-            return "renewing", ""
+            return "refreshing", ""
         if life.failures:
-            return "failed", life.why
+            return "failed", life.reason
         if not life.token:
             return "cleared", ""
         return ("fresh" if now < life.stale else "stale" if now < life.expires else "expired"), ""
@@ -88,11 +88,11 @@ class Cache(NamedTuple):
     """
 
     path: str
-    records: list[Record]
+    records: list[TokenRecord]
     now: float
     sqlite: bool
 
-    def record(self, wanted: str) -> Record:
+    def record(self, wanted: str) -> TokenRecord:
         """Return the record of a number in the list, or of a key.
 
         Args:
@@ -160,13 +160,13 @@ def _rows(path: str) -> tuple[dict[str, str], float, float]:
     return texts, clock.seen, clock.ahead
 
 
-def _record(key: str, text: str) -> Record | None:
+def _record(key: str, text: str) -> TokenRecord | None:
     """Return a record, or None where it is none of a token."""
     try:
         state: Any = decode(text)
     except Undecodable:
-        return Record(key, None, owner(key))
-    return Record(key, state, owner(key)) if type(state) is Life else None
+        return TokenRecord(key, None, owner(key))
+    return TokenRecord(key, state, owner(key)) if type(state) is LifecycleState else None
 
 
 def owner(key: str) -> dict[str, str]:

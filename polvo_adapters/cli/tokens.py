@@ -1,9 +1,9 @@
 """`polvo tokens PATH`: whose tokens are in a token cache, how they are, and how to be rid of them.
 
 Theory of operation. The list needs no key: what it shows is not encrypted. `clear` leaves a mark in the place of the
-token, so that a running process that remembers it does not put it back. `revoke` has the server forget the token
-first and clears it afterwards: what could not be revoked stays, and can be tried again. As a running process may renew
-the token meanwhile, `revoke` looks again, and revokes its successor too.
+token, so that a running process that remembers it does not put it back. `revoke` has the server forget the token first
+and clears it afterwards: what could not be revoked stays, and can be tried again. As a running process may refresh the
+token meanwhile, `revoke` looks again, and revokes its successor too.
 
 Of a token nothing is shown, not even its beginning.
 """
@@ -23,15 +23,15 @@ from rich.text import Text
 
 from polvo_adapters.auth.protocol.server import AuthorizationServer
 from polvo_adapters.auth.protocol.token import Token
-from polvo_adapters.auth.tokens.sealing import VARIABLE, Open, Sealer, Unsealable, key_source
+from polvo_adapters.auth.tokens.sealing import VARIABLE, DecryptionError, NoEncryption, Sealer, key_source
 from polvo_adapters.cli import client_secret, render, token_records
-from polvo_adapters.cli.token_records import Cache, Record
+from polvo_adapters.cli.token_records import Cache, TokenRecord
 from polvo_adapters.core.machines import Event
 from polvo_adapters.errors import ConfigurationError, PolvoError
-from polvo_adapters.refresh.lifecycle import Clear, TokenLife
+from polvo_adapters.refresh.lifecycle import ClearToken, Lifecycle
 from polvo_adapters.stores.sqlite import SQLiteStore
 
-_RENEWALS = 5  # that may come between, before revoking is given up
+_REFRESHS = 5  # that may come between, before revoking is given up
 
 
 def run(options: argparse.Namespace) -> int:
@@ -64,7 +64,7 @@ def _list(cache: Cache, options: argparse.Namespace, out: render.Screen, err: re
     return 0
 
 
-def plain(record: Record, now: float) -> dict[str, Any]:
+def plain(record: TokenRecord, now: float) -> dict[str, Any]:
     """Return what is known of a record without a key, as what JSON can hold.
 
     Args:
@@ -96,7 +96,7 @@ def _table(cache: Cache) -> Table:
     return table
 
 
-def _cells(number: int, record: Record, now: float) -> dict[str, str]:
+def _cells(number: int, record: TokenRecord, now: float) -> dict[str, str]:
     state, reason = record.state(now)
     fields = ("server", "tenant", "flow", "client", "scope", "audience", "resource", "user")
     sealed = {True: "yes", False: "NO", None: ""}[record.sealed]
@@ -141,20 +141,20 @@ def _redacted(token: Token) -> dict[str, str]:
     }
 
 
-def _opened(cache: Cache, record: Record) -> Token:
+def _opened(cache: Cache, record: TokenRecord) -> Token:
     """Return the token of a record.
 
     Raises:
         PolvoError: There is no key for it.
     """
-    sealer: Sealer | Open = Open()
+    sealer: Sealer | NoEncryption = NoEncryption()
     if record.sealed:
         if not os.environ.get(VARIABLE) and not os.path.exists(f"{cache.path}.key"):  # or one would be made
             raise PolvoError(f"{cache.path}: there is no key for it; set {VARIABLE}, or bring back {cache.path}.key")
         sealer = key_source(None, cache.path)
     try:
         return Token.from_json(sealer.unseal(record.key, record.life.token if record.life is not None else ""))
-    except Unsealable as error:
+    except DecryptionError as error:
         problem = str(error)
     except ValueError:  # its text may show what was read
         problem = "what was sealed is no token"
@@ -173,7 +173,7 @@ def _revoke(cache: Cache, options: argparse.Namespace, out: render.Screen, err: 
     return 0
 
 
-def _server(record: Record, options: argparse.Namespace, secret: str | None) -> AuthorizationServer:
+def _server(record: TokenRecord, options: argparse.Namespace, secret: str | None) -> AuthorizationServer:
     """Return the server that a record's token comes from.
 
     Raises:
@@ -188,10 +188,10 @@ def _server(record: Record, options: argparse.Namespace, secret: str | None) -> 
     return AuthorizationServer(client_id=name, client_secret=secret, tenant=record.owner.get("tenant", ""), **given)
 
 
-def _revoked(cache: Cache, record: Record, server: AuthorizationServer) -> str:
+def _revoked(cache: Cache, record: TokenRecord, server: AuthorizationServer) -> str:
     """Revoke the token of a record and clear it; return the host that did it."""
-    current: Record | None = record
-    for _ in range(_RENEWALS):
+    current: TokenRecord | None = record
+    for _ in range(_REFRESHS):
         if current is None or current.life is None or not current.life.token:
             return server.host
         token, generation = _opened(cache, current), current.life.generation
@@ -200,7 +200,9 @@ def _revoked(cache: Cache, record: Record, server: AuthorizationServer) -> str:
         if current is not None and current.life is not None and current.life.generation == generation:
             _clear_all(cache, [record])
             return server.host
-    raise PolvoError(f"{record.key}: it is renewed faster than it can be revoked; stop who uses it", reason="renewed")
+    raise PolvoError(
+        f"{record.key}: it is refreshed faster than it can be revoked; stop who uses it", reason="refreshed"
+    )
 
 
 def _have_revoked(server: AuthorizationServer, token: Token) -> None:
@@ -218,7 +220,7 @@ def _have_revoked(server: AuthorizationServer, token: Token) -> None:
     )
 
 
-def _now(cache: Cache, key: str) -> Record | None:
+def _now(cache: Cache, key: str) -> TokenRecord | None:
     found = [record for record in token_records.read(cache.path).records if record.key == key]
     return found[0] if found else None
 
@@ -234,17 +236,17 @@ def _clear(cache: Cache, options: argparse.Namespace, out: render.Screen, err: r
     return 0
 
 
-def _agreed(chosen: list[Record], screen: render.Screen) -> bool:
+def _agreed(chosen: list[TokenRecord], screen: render.Screen) -> bool:
     for record in chosen:
         _say(screen, record.key)
     screen.print(Text(f"clear {'this token' if len(chosen) == 1 else f'these {len(chosen)} tokens'}? [y/N] "), end="")
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
-def _clear_all(cache: Cache, chosen: list[Record]) -> None:
+def _clear_all(cache: Cache, chosen: list[TokenRecord]) -> None:
     store = cache.store()
     try:
-        store.decide([Event(TokenLife(), record.key, Clear()) for record in chosen])
+        store.decide([Event(Lifecycle(), record.key, ClearToken()) for record in chosen])
     finally:
         if isinstance(store, SQLiteStore):
             store.close()

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     import requests
 
 
-class CallStart(NamedTuple):
+class LogicalCall(NamedTuple):
     """A logical call that the next sends are part of.
 
     Attributes:
@@ -25,5 +25,5 @@ class CallStart(NamedTuple):
     sent: bool = False
 
 
-call_started: ContextVar[CallStart | None] = ContextVar("call_started", default=None)
+call_started: ContextVar[LogicalCall | None] = ContextVar("call_started", default=None)
 """The logical call that the next sends are hops of, where a session owns it."""

@@ -24,7 +24,7 @@ _SHOWN = 60  # characters of a bad one in a message
 _UNFIT = frozenset({"Cc", "Cs", "Zl", "Zp"})  # controls, halves of characters, separators of lines and paragraphs
 
 
-class Block:
+class TenantScope:
     """Calls within it are made on behalf of a tenant; `tenant` and `Session.tenant` make it.
 
     It serves as a context manager, again and again and within itself, in any number of threads and tasks, and as a
@@ -82,10 +82,10 @@ class Block:
         return f"<tenant {self.name!r}>"
 
 
-_blocks: ContextVar[tuple[Block, ...]] = ContextVar("tenants", default=())
+_blocks: ContextVar[tuple[TenantScope, ...]] = ContextVar("tenants", default=())
 
 
-def tenant(identifier: str | int) -> Block:
+def tenant(identifier: str | int) -> TenantScope:
     """Make all calls within a `with` block, by whatever session, adapter or transport, on behalf of a tenant.
 
     The block holds in its thread or task only. Tasks that it starts inherit it; threads that it starts do not, unless
@@ -100,7 +100,7 @@ def tenant(identifier: str | int) -> Block:
     Raises:
         ConfigurationError: It cannot be the name of a tenant.
     """
-    return Block(checked(identifier))
+    return TenantScope(validate_tenant(identifier))
 
 
 def current_tenant() -> str:
@@ -115,7 +115,9 @@ def current_tenant() -> str:
     return ""
 
 
-def on_behalf(session: requests.Session, otherwise: str, *, required: bool = False) -> AbstractContextManager[str]:
+def tenant_scope_for(
+    session: requests.Session, otherwise: str, *, required: bool = False
+) -> AbstractContextManager[str]:
     """Return the block for a call of a session, or for a part of the call that it is making.
 
     Args:
@@ -139,10 +141,10 @@ def on_behalf(session: requests.Session, otherwise: str, *, required: bool = Fal
             "there is no tenant, and Tenancy(required=True) wants one; call within `with session.tenant(...)`, "
             "nothing was sent"
         )
-    return Block(name, session, call=True)
+    return TenantScope(name, session, call=True)
 
 
-def checked(identifier: str | int) -> str:
+def validate_tenant(identifier: str | int) -> str:
     """Return the name of a tenant as text.
 
     Raises:
@@ -164,7 +166,7 @@ def checked(identifier: str | int) -> str:
     return name
 
 
-def unfit_tenant(name: str, why: str) -> ConfigurationError:
+def unfit_tenant(name: str, reason: str) -> ConfigurationError:
     """Return the error for a tenant that cannot be written where it is to be written."""
     shown = repr(name) if len(name) <= _SHOWN else f"{name[:_SHOWN]!r}..."
-    return ConfigurationError(f"tenant {shown}: {why}; nothing was sent")
+    return ConfigurationError(f"tenant {shown}: {reason}; nothing was sent")

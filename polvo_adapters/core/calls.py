@@ -26,7 +26,7 @@ class Call(NamedTuple):
         identity: A digest of all that its answer may depend on besides the URL, where a policy keeps answers.
         attempt: 1, and one more for every attempt before this one that failed or was late.
         anonymous: Whether the shell leaves out all that could be a credential.
-        held: What a token store holds, where the call is to renew it.
+        stored_token: What a token store holds, where the call is to refresh it.
         tenant: On whose behalf it is made, or an empty string.
         key: Its idempotency key, or an empty string.
         content: A digest of method and body, where a policy keeps a record of keys.
@@ -43,17 +43,17 @@ class Call(NamedTuple):
     identity: str = ""
     attempt: int = 1
     anonymous: bool = False
-    held: str = ""
+    stored_token: str = ""
     tenant: str = ""
     key: str = ""
     content: str = ""
     secret_parameters: frozenset[str] = frozenset()
 
     def __repr__(self) -> str:
-        shown = (f"{name}={value!r}" for name, value in zip(self._fields, self, strict=True) if name != "held")
+        shown = (f"{name}={value!r}" for name, value in zip(self._fields, self, strict=True) if name != "stored_token")
         return f"Call({', '.join(shown)})"
 
-    def until(self, deadline: float) -> Call:
+    def with_deadline(self, deadline: float) -> Call:
         """Return the call with another deadline; `_replace` takes several times as long."""
         return tuple.__new__(Call, (*self[:4], deadline, *self[5:]))
 

@@ -6,7 +6,7 @@ performs nothing. It yields an *effect*, and the shell that drives it performs t
     effect                  the shell performs                              and sends in
     ----------------------  ----------------------------------------------  ---------------------------------
     Send(call)              one attempt at the call                         Outcome
-    Sleep(low, high, why)   a wait of a random length in [low, high]        the seconds waited, a float
+    Sleep(low, high, reason) a wait of a random length in [low, high]        the seconds waited, a float
     Decide(events)          the events, put to state machines in a store    their verdicts, a tuple
     Admit(events)           as Decide; what is granted is a lease           their verdicts, a tuple
     Settle(events, broken)  the events that end the last lease              nothing
@@ -73,7 +73,7 @@ class Sleep(NamedTuple):
 
     low: float
     high: float
-    why: str
+    reason: str
 
 
 class Decide(NamedTuple):
@@ -82,7 +82,7 @@ class Decide(NamedTuple):
     events: Sequence[Event]
 
 
-class Admit(NamedTuple):
+class Acquire(NamedTuple):
     """Effect: as Decide, and unless one refuses, what is granted is a lease that ends with Settle.
 
     The machines have a method `abandoned(verdict)` that returns the event for a lease whose call was broken off.
@@ -91,7 +91,7 @@ class Admit(NamedTuple):
     events: Sequence[Event]
 
 
-class Settle(NamedTuple):
+class Release(NamedTuple):
     """Effect: end the last lease. Answer: None.
 
     Attributes:
@@ -103,7 +103,7 @@ class Settle(NamedTuple):
     broken: Sequence[Event]
 
 
-class Inform(NamedTuple):
+class TryDecide(NamedTuple):
     """Effect: put to the store what is a fact already, and must not be lost to the caller where the store fails.
 
     Answer: whether the store could.
@@ -117,7 +117,7 @@ class Park(NamedTuple):
 
     name: str
     seconds: float
-    why: str
+    reason: str
 
 
 class Race(NamedTuple):
@@ -132,7 +132,7 @@ class Start(NamedTuple):
     flow: Flow
 
 
-class Next(NamedTuple):
+class WaitAny(NamedTuple):
     """Effect within a race: wait until one of its flows ends, no longer than `seconds` unless that is None.
 
     Answer: a tuple of its number and its Outcome, or None when the time is up, or nothing is left that could end.
@@ -141,7 +141,7 @@ class Next(NamedTuple):
     seconds: float | None
 
 
-Effect: TypeAlias = Union[Send, Sleep, Decide, Admit, Settle, Inform, Park, Race, Start, Next]  # noqa: UP007 - evaluated at import by Python 3.10 tools
+Effect: TypeAlias = Union[Send, Sleep, Decide, Acquire, Release, TryDecide, Park, Race, Start, WaitAny]  # noqa: UP007 - evaluated at import by Python 3.10 tools
 Flow: TypeAlias = Generator[Effect, Any, Outcome]
 Proceed: TypeAlias = Callable[[Call], Flow]
 
@@ -153,7 +153,7 @@ class Policy(Protocol):
         """Yield what has to happen, and return how the call ended."""
 
 
-def attempt(call: Call) -> Flow:
+def send_once(call: Call) -> Flow:
     """Send the call once: the innermost flow."""
     outcome: Outcome = yield Send(call)
     return outcome
@@ -161,7 +161,7 @@ def attempt(call: Call) -> Flow:
 
 def compose(policies: Sequence[Policy]) -> Proceed:
     """Nest policies, the first outermost, into one function that makes the flow of a call."""
-    proceed: Proceed = attempt
+    proceed: Proceed = send_once
     for policy in reversed(policies):
         proceed = _around(policy.flow, proceed)
     return proceed

@@ -10,17 +10,17 @@ class Refused(NamedTuple):
     """A verdict that refuses, and says why.
 
     Attributes:
-        why: The reason, for a person.
+        reason: The reason, for a person.
         retry_after: Seconds after which it may be worth asking again, or None where nobody knows.
         name: What to park under until then, or an empty string where waiting is of no use.
     """
 
-    why: str
+    reason: str
     retry_after: float | None = None
     name: str = ""
 
 
-class Called(NamedTuple):
+class Wake(NamedTuple):
     """A verdict that lets those go on who are parked under these names."""
 
     names: Sequence[str]
@@ -32,13 +32,13 @@ class Changed(NamedTuple):
     Attributes:
         before: What it was.
         after: What it is.
-        why: The reason.
+        reason: The reason.
         verdict: The verdict proper.
     """
 
     before: str
     after: str
-    why: str
+    reason: str
     verdict: Any = None
 
 

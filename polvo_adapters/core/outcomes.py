@@ -40,10 +40,10 @@ TRUNCATED = Failure("truncated body", sent=True)
 
 EXPIRED = Failure("deadline", sent=True, timeout=True, transient=False)
 
-REFUSED = Failure("refused", sent=True, transient=False)
+UNCLASSIFIED = Failure("refused", sent=True, transient=False)
 """A bad URL, a bad certificate, or an error that nobody here knows: the only one that tells nothing of `sent`."""
 
-BARRED = Failure("not sent", sent=False, transient=False)
+NOT_SENT = Failure("not sent", sent=False, transient=False)
 """A policy did not let it through."""
 
 # A socket may give up a moment before the time it was given; the clock that says so ticks in milliseconds.

@@ -58,30 +58,30 @@ class Wait(NamedTuple):
 
     Attributes:
         seconds: How long it really was.
-        why: The reason, such as "503, Retry-After 2 s".
+        reason: The reason, such as "503, Retry-After 2 s".
     """
 
     seconds: float
-    why: str
+    reason: str
 
     def __str__(self) -> str:
-        return f"waited {self.seconds:.3f} s ({self.why})"
+        return f"waited {self.seconds:.3f} s ({self.reason})"
 
 
-class Change(NamedTuple):
+class StateChange(NamedTuple):
     """A change that the call brought about in what is shared, such as a circuit that opened.
 
     Attributes:
         what: What has changed, such as "circuit https://api.example.com".
         before: What it was, such as "closed".
         after: What it is, such as "open".
-        why: The reason, such as "5 failures in a row".
+        reason: The reason, such as "5 failures in a row".
     """
 
     what: str
     before: str
     after: str
-    why: str
+    reason: str
 
     @property
     def seconds(self) -> float:
@@ -89,10 +89,10 @@ class Change(NamedTuple):
         return 0.0
 
     def __str__(self) -> str:
-        return f"{self.what}: {self.before} → {self.after} ({self.why})"
+        return f"{self.what}: {self.before} → {self.after} ({self.reason})"
 
 
-Entry: TypeAlias = Union[Attempt, Wait, Change]  # noqa: UP007 - evaluated at import by Python 3.10 tools
+Entry: TypeAlias = Union[Attempt, Wait, StateChange]  # noqa: UP007 - evaluated at import by Python 3.10 tools
 
 
 class Report:
@@ -108,7 +108,7 @@ class Report:
 
     Attributes:
         elapsed: Seconds of the whole call.
-        token: Which generation of its token the call carried at last, where an auth object renews it; else 0.
+        token: Which generation of its token the call carried at last, where an auth object refreshes it; else 0.
         replayed: Whether the answer was given before, to an earlier request with the same idempotency key.
         request_id: The id that the call carried, where a policy gives calls one; else an empty string.
     """
@@ -155,9 +155,9 @@ class Report:
         return [entry for entry in self.entries if isinstance(entry, Wait)]
 
     @property
-    def changes(self) -> list[Change]:
+    def changes(self) -> list[StateChange]:
         """What the call changed for others, such as a circuit that it opened."""
-        return [entry for entry in self.entries if isinstance(entry, Change)]
+        return [entry for entry in self.entries if isinstance(entry, StateChange)]
 
     @property
     def waited(self) -> float:
@@ -167,7 +167,7 @@ class Report:
     @property
     def queued(self) -> float:
         """Seconds of these spent in the queue of a rate limit or of a bulkhead."""
-        return sum(wait.seconds for wait in self.waits if wait.why.startswith((RATE_LIMIT, BULKHEAD)))
+        return sum(wait.seconds for wait in self.waits if wait.reason.startswith((RATE_LIMIT, BULKHEAD)))
 
     def __str__(self) -> str:
         lines = [f"{self.method} {self.host}: {self.summary()}"]

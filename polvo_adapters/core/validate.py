@@ -132,10 +132,10 @@ def _is_base(url: str) -> bool:
     return not any(mark in url for mark in "@?#\\ ")
 
 
-def contradiction(policy: object, field: str, other: str, why: str) -> ValueError:
+def contradiction(policy: object, field: str, other: str, reason: str) -> ValueError:
     """Return the error for two fields that do not go together."""
     values = f"{field}={getattr(policy, field)!r}, {other}={getattr(policy, other)!r}"
-    return ValueError(f"{type(policy).__name__}({values}): {why}")
+    return ValueError(f"{type(policy).__name__}({values}): {reason}")
 
 
 def _wrong(policy: object, field: str, wanted: str) -> ValueError:

@@ -10,22 +10,22 @@ from collections.abc import Callable
 from typing import Any, Protocol, cast
 
 from polvo_adapters.core.effects import (
-    Admit,
+    Acquire,
     Decide,
     Effect,
     Flow,
-    Inform,
-    Next,
     Park,
     Race,
+    Release,
     Send,
-    Settle,
     Sleep,
     Start,
+    TryDecide,
+    WaitAny,
 )
 from polvo_adapters.core.outcomes import Outcome
 from polvo_adapters.core.report import Entry, Wait, attempted, cancelled
-from polvo_adapters.drivers.decisions import Lease, admit, break_off, decide, forsake, inform, settle
+from polvo_adapters.drivers.decisions import Lease, acquire, decide, defer_release_all, release, release_all, try_decide
 from polvo_adapters.stores.base import Store
 
 
@@ -79,13 +79,13 @@ class AsyncTransport(Protocol):
     async def discard(self) -> None:
         """Close the response of the last attempt: the flow has given it up."""
 
-    def closing(self, action: Callable[[bool, bool], None]) -> bool:
+    def on_body_closed(self, action: Callable[[bool, bool], None]) -> bool:
         """Run an action when the body of the last response is closed; see `polvo_adapters.drivers.decisions`."""
 
     def fork(self) -> AsyncTransport:
         """Return one for attempts at the same call in another task."""
 
-    def holds(self, outcome: Outcome) -> bool:
+    def owns(self, outcome: Outcome) -> bool:
         """Tell whether the response of an outcome is the one that this transport got last."""
 
     def adopt(self, fork: Any) -> None:
@@ -106,18 +106,18 @@ async def drive(
                 entries.append(attempted(answer))
             elif type(effect) is Decide:
                 answer = decide(store, effect.events, entries)
-            elif type(effect) is Admit:
-                answer = admit(store, effect.events, held, entries)
-            elif type(effect) is Settle:
+            elif type(effect) is Acquire:
+                answer = acquire(store, effect.events, held, entries)
+            elif type(effect) is Release:
                 held.pop()
-                settle(store, effect, transport, entries)
+                release(store, effect, transport, entries)
                 answer = None
             else:
                 answer = await _seldom(effect, transport, store, clock, entries)
     except StopIteration as end:
         return cast("Outcome", end.value)
     except GeneratorExit:  # its loop is gone; it may be the collector that says so
-        forsake(store, held)
+        defer_release_all(store, held)
         raise
     except BaseException:
         await transport.discard()
@@ -127,7 +127,7 @@ async def drive(
             flow.close()
         finally:
             if held:
-                break_off(store, held)
+                release_all(store, held)
             answer = None  # or this frame, the error in an outcome and its traceback would keep each other alive
 
 
@@ -139,18 +139,18 @@ async def _seldom(
         await transport.discard()
         seconds = clock.uniform(effect.low, effect.high)
         await clock.sleep(seconds)
-        entries.append(Wait(seconds, effect.why))
+        entries.append(Wait(seconds, effect.reason))
         return seconds
     if type(effect) is Park:
         await transport.discard()
         seconds = await _park(effect, store, clock)
-        entries.append(Wait(seconds, effect.why))
+        entries.append(Wait(seconds, effect.reason))
         return seconds
-    if type(effect) is Inform:
-        return inform(store, effect, entries)
+    if type(effect) is TryDecide:
+        return try_decide(store, effect, entries)
     if type(effect) is Race:
         await transport.discard()
-        return await _Contest(transport, store, clock, entries).run(effect.flow)
+        return await _AsyncRace(transport, store, clock, entries).run(effect.flow)
     raise TypeError(f"{effect!r} is no effect, or one of races only")
 
 
@@ -175,7 +175,7 @@ def _call(loop: asyncio.AbstractEventLoop, called: asyncio.Event) -> None:
         loop.call_soon_threadsafe(called.set)
 
 
-class _Contest:
+class _AsyncRace:
     """A race: each flow is driven in a task of its own, and the losers are cancelled."""
 
     def __init__(self, transport: AsyncTransport, store: Store, clock: AsyncClock, entries: list[Entry]) -> None:
@@ -191,7 +191,7 @@ class _Contest:
                 effect = flow.send(answer)
                 if type(effect) is Start:
                     answer = self._start(effect.flow)
-                elif type(effect) is Next:
+                elif type(effect) is WaitAny:
                     answer = await self._next(effect)
                 elif type(effect) is Decide:
                     answer = decide(self._store, effect.events, self._entries)
@@ -219,7 +219,7 @@ class _Contest:
         self._tasks[task] = number
         return number
 
-    async def _next(self, effect: Next) -> tuple[int, Outcome] | None:
+    async def _next(self, effect: WaitAny) -> tuple[int, Outcome] | None:
         if not self._tasks:
             return None
         await asyncio.wait(self._tasks, timeout=effect.seconds, return_when=asyncio.FIRST_COMPLETED)
@@ -235,7 +235,7 @@ class _Contest:
 
     def _keep(self, outcome: Outcome) -> None:
         for number, (fork, _, _) in enumerate(self._forks):
-            if number not in self._tasks.values() and fork.holds(outcome):
+            if number not in self._tasks.values() and fork.owns(outcome):
                 self._transport.adopt(fork)
                 return
 

@@ -16,7 +16,7 @@ class Cancelled(BaseException):
     """Ends the drive of a flow that has lost its race; no policy and no caller ever sees it."""
 
 
-class Transport(Protocol):
+class Exchange(Protocol):
     """Makes the attempts of one call."""
 
     def send(self, effect: Send) -> Outcome:
@@ -25,13 +25,13 @@ class Transport(Protocol):
     def discard(self) -> None:
         """Close the response of the last attempt: the flow has given it up."""
 
-    def closing(self, action: Callable[[bool, bool], None]) -> bool:
+    def on_body_closed(self, action: Callable[[bool, bool], None]) -> bool:
         """Run an action when the body of the last response is closed; see `polvo_adapters.drivers.decisions`."""
 
-    def fork(self) -> Transport:
+    def fork(self) -> Exchange:
         """Return one for attempts at the same call on another thread."""
 
-    def holds(self, outcome: Outcome) -> bool:
+    def owns(self, outcome: Outcome) -> bool:
         """Tell whether the response of an outcome is the one that this transport got last."""
 
     def adopt(self, fork: Any) -> None:
@@ -51,15 +51,15 @@ class Transport(Protocol):
         """
 
 
-class Closing(Protocol):
+class BodyCloseNotifier(Protocol):
     """Knows when the body of the last response is closed."""
 
-    def closing(self, action: Callable[[bool, bool], None]) -> bool:
+    def on_body_closed(self, action: Callable[[bool, bool], None]) -> bool:
         """Run an action once the body of the last response is closed, or return False where none is open.
 
         The action is told whether reading failed, and whether it is run by a finalizer, which must not lock anything.
         """
 
 
-Drive: TypeAlias = "Callable[[Flow, Transport, Store, Clock, list[Entry]], Outcome]"
+Drive: TypeAlias = "Callable[[Flow, Exchange, Store, Clock, list[Entry]], Outcome]"
 """Carries out a flow to its end; `polvo_adapters.drivers.sync.drive`."""

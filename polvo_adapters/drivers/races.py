@@ -13,11 +13,11 @@ from contextvars import copy_context
 from functools import partial
 from typing import Any, NamedTuple, cast
 
-from polvo_adapters.core.effects import Decide, Flow, Next, Start
+from polvo_adapters.core.effects import Decide, Flow, Start, WaitAny
 from polvo_adapters.core.outcomes import Outcome
 from polvo_adapters.core.report import Entry, cancelled
 from polvo_adapters.drivers.decisions import decide
-from polvo_adapters.drivers.exchange import Cancelled, Drive, Transport
+from polvo_adapters.drivers.exchange import Cancelled, Drive, Exchange
 from polvo_adapters.runtime.clock import Clock
 from polvo_adapters.stores.base import Store
 
@@ -33,7 +33,7 @@ class _Ended(NamedTuple):
 class _Branch:
     """A flow that is driven on another thread."""
 
-    def __init__(self, number: int, flow: Flow, transport: Transport, began: float) -> None:
+    def __init__(self, number: int, flow: Flow, transport: Exchange, began: float) -> None:
         self.number, self.transport, self.began = number, transport, began
         self.entries: list[Entry] = []
         self.taken = False
@@ -52,7 +52,7 @@ class _Branch:
             del ended  # or this frame, an error that nobody takes and its traceback would keep each other alive
 
 
-def race(flow: Flow, transport: Transport, store: Store, clock: Clock, entries: list[Entry], drive: Drive) -> Outcome:
+def race(flow: Flow, transport: Exchange, store: Store, clock: Clock, entries: list[Entry], drive: Drive) -> Outcome:
     """Carry out the flow of a race; arguments and result as for `drive`, by which each of its flows is driven."""
     ended: queue.SimpleQueue[_Ended] = queue.SimpleQueue()
     branches: list[_Branch] = []
@@ -66,7 +66,7 @@ def race(flow: Flow, transport: Transport, store: Store, clock: Clock, entries: 
                 branches.append(branch)
                 clock.spawn(partial(copy_context().run, branch.run, drive, store, clock, ended))
                 answer = branch.number
-            elif type(effect) is Next:
+            elif type(effect) is WaitAny:
                 answer = _next(effect, branches, clock, ended, entries)
             elif type(effect) is Decide:
                 answer = decide(store, effect.events, entries)
@@ -75,7 +75,7 @@ def race(flow: Flow, transport: Transport, store: Store, clock: Clock, entries: 
     except StopIteration as end:
         outcome = cast("Outcome", end.value)
         for branch in branches:
-            if branch.taken and branch.transport.holds(outcome):
+            if branch.taken and branch.transport.owns(outcome):
                 branches.remove(branch)
                 transport.adopt(branch.transport)
                 break
@@ -102,7 +102,7 @@ def _cancel(branches: list[_Branch], clock: Clock, ended: queue.SimpleQueue[_End
 
 
 def _next(
-    effect: Next, branches: list[_Branch], clock: Clock, ended: queue.SimpleQueue[_Ended], entries: list[Entry]
+    effect: WaitAny, branches: list[_Branch], clock: Clock, ended: queue.SimpleQueue[_Ended], entries: list[Entry]
 ) -> tuple[int, Outcome] | None:
     if all(branch.taken for branch in branches):
         return None

@@ -8,21 +8,21 @@ from typing import Any
 from polvo_adapters.core.outcomes import Outcome
 
 
-class Asking:
+class SingleShotExchange:
     """A transport for the drivers whose attempts leave no response open, and are never raced."""
 
     def discard(self) -> None:
         """Forget nothing: there is no response to close."""
 
-    def closing(self, action: Callable[[bool, bool], None]) -> bool:  # noqa: ARG002 - nothing is left open
+    def on_body_closed(self, action: Callable[[bool, bool], None]) -> bool:  # noqa: ARG002 - nothing is left open
         """Tell that no body is open."""
         return False
 
     def fork(self: Any) -> Any:
-        """Return itself: a renewal is never raced."""
+        """Return itself: a refresh is never raced."""
         return self
 
-    def holds(self, outcome: Outcome) -> bool:  # noqa: ARG002
+    def owns(self, outcome: Outcome) -> bool:  # noqa: ARG002
         """Tell that it holds no response."""
         return False
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 import threading
 from typing import Any, cast
 
-from polvo_adapters.core.effects import Admit, Decide, Effect, Flow, Inform, Park, Race, Send, Settle, Sleep
+from polvo_adapters.core.effects import Acquire, Decide, Effect, Flow, Park, Race, Release, Send, Sleep, TryDecide
 from polvo_adapters.core.outcomes import Outcome
 from polvo_adapters.core.report import Entry, Wait, attempted
-from polvo_adapters.drivers.decisions import Lease, admit, break_off, decide, inform, settle
-from polvo_adapters.drivers.exchange import Transport
+from polvo_adapters.drivers.decisions import Lease, acquire, decide, release, release_all, try_decide
+from polvo_adapters.drivers.exchange import Exchange
 from polvo_adapters.runtime.clock import Clock
 from polvo_adapters.stores.base import Store
 
 
-def drive(flow: Flow, transport: Transport, store: Store, clock: Clock, entries: list[Entry]) -> Outcome:
+def drive(flow: Flow, transport: Exchange, store: Store, clock: Clock, entries: list[Entry]) -> Outcome:
     """Carry out a flow to its end.
 
     Args:
@@ -37,14 +37,14 @@ def drive(flow: Flow, transport: Transport, store: Store, clock: Clock, entries:
                 entries.append(attempted(answer))
             elif type(effect) is Decide:
                 answer = decide(store, effect.events, entries)
-            elif type(effect) is Admit:
-                answer = admit(store, effect.events, held, entries)
-            elif type(effect) is Settle:
+            elif type(effect) is Acquire:
+                answer = acquire(store, effect.events, held, entries)
+            elif type(effect) is Release:
                 held.pop()
-                settle(store, effect, transport, entries)
+                release(store, effect, transport, entries)
                 answer = None
             else:
-                answer = _seldom(effect, transport, store, clock, entries)
+                answer = _perform_rare(effect, transport, store, clock, entries)
     except StopIteration as end:
         return cast("Outcome", end.value)
     except BaseException:
@@ -55,25 +55,25 @@ def drive(flow: Flow, transport: Transport, store: Store, clock: Clock, entries:
             flow.close()
         finally:
             if held:
-                break_off(store, held)
+                release_all(store, held)
             answer = None  # or this frame, the error in an outcome and its traceback would keep each other alive
 
 
-def _seldom(effect: Effect, transport: Transport, store: Store, clock: Clock, entries: list[Entry]) -> Any:
+def _perform_rare(effect: Effect, transport: Exchange, store: Store, clock: Clock, entries: list[Entry]) -> Any:
     """Perform what most calls do without."""
     if type(effect) is Sleep:
         transport.discard()
         seconds = clock.uniform(effect.low, effect.high)
         _sleep(seconds, transport, clock)
-        entries.append(Wait(seconds, effect.why))
+        entries.append(Wait(seconds, effect.reason))
         return seconds
     if type(effect) is Park:
         transport.discard()
         seconds = _park(effect, transport, store, clock)
-        entries.append(Wait(seconds, effect.why))
+        entries.append(Wait(seconds, effect.reason))
         return seconds
-    if type(effect) is Inform:
-        return inform(store, effect, entries)
+    if type(effect) is TryDecide:
+        return try_decide(store, effect, entries)
     if type(effect) is Race:
         from polvo_adapters.drivers.races import race
 
@@ -82,7 +82,7 @@ def _seldom(effect: Effect, transport: Transport, store: Store, clock: Clock, en
     raise TypeError(f"{effect!r} is no effect, or one of races only")
 
 
-def _sleep(seconds: float, transport: Transport, clock: Clock) -> None:
+def _sleep(seconds: float, transport: Exchange, clock: Clock) -> None:
     cancelled = threading.Event()
     if not transport.on_cancel(cancelled.set):
         clock.sleep(seconds)
@@ -93,7 +93,7 @@ def _sleep(seconds: float, transport: Transport, clock: Clock) -> None:
         transport.on_cancel(None)
 
 
-def _park(effect: Park, transport: Transport, store: Store, clock: Clock) -> float:
+def _park(effect: Park, transport: Exchange, store: Store, clock: Clock) -> float:
     began, called = clock.now(), threading.Event()
     transport.on_cancel(called.set)
     try:

@@ -8,22 +8,22 @@ from functools import partial
 from typing import Any, Protocol
 
 from polvo_adapters.core.effects import (
-    Admit,
+    Acquire,
     Decide,
     Effect,
     Flow,
-    Inform,
-    Next,
     Park,
     Race,
+    Release,
     Send,
-    Settle,
     Sleep,
     Start,
+    TryDecide,
+    WaitAny,
 )
 from polvo_adapters.core.outcomes import Outcome
 from polvo_adapters.core.report import Entry, Wait, attempted, cancelled
-from polvo_adapters.drivers.decisions import Lease, admit, break_off, decide, inform
+from polvo_adapters.drivers.decisions import Lease, acquire, decide, release_all, try_decide
 from polvo_adapters.stores.base import Store
 
 
@@ -68,7 +68,7 @@ class _Drive:
         self._over = False
         self._parked = 0
         self._name: str | None = None
-        self._race: _Contest | None = None
+        self._race: _VirtualRace | None = None
 
     def step(self, answer: Any) -> None:
         """Go on with an answer, up to the next effect that takes time."""
@@ -82,11 +82,11 @@ class _Drive:
                 answer = None
                 if type(effect) is Decide:
                     answer = decide(store, effect.events, entries)
-                elif type(effect) is Admit:
-                    answer = admit(store, effect.events, self._held, entries)
-                elif type(effect) is Inform:
-                    answer = inform(store, effect, entries)
-                elif type(effect) is Settle:
+                elif type(effect) is Acquire:
+                    answer = acquire(store, effect.events, self._held, entries)
+                elif type(effect) is TryDecide:
+                    answer = try_decide(store, effect, entries)
+                elif type(effect) is Release:
                     self._held.pop()
                     decide(store, effect.events, entries)
                 else:
@@ -100,7 +100,7 @@ class _Drive:
             raise
         # Here the exception is gone, and with it the frames that it would keep while the world goes on.
         self._over = True
-        break_off(store, self._held)
+        release_all(store, self._held)
         self._done(outcome)
 
     def cancel(self) -> None:
@@ -112,7 +112,7 @@ class _Drive:
         self._flow.close()
         if self._name is not None:
             self._world.store.unpark(self._name)
-        break_off(self._world.store, self._held)
+        release_all(self._world.store, self._held)
 
     def fail(self) -> None:
         """End it, and what it is a part of: something raises, and goes through the world to whoever runs that."""
@@ -125,11 +125,11 @@ class _Drive:
             self._world.send(effect, self._attempt_over)
         elif type(effect) is Sleep:
             seconds = self._world.uniform(effect.low, effect.high)
-            self._world.after(seconds, partial(self._wait_over, seconds, effect.why))
+            self._world.after(seconds, partial(self._wait_over, seconds, effect.reason))
         elif type(effect) is Park:
             self._park(effect)
         elif type(effect) is Race:
-            self._race = _Contest(effect.flow, self._world, self.entries, self.step, self.fail)
+            self._race = _VirtualRace(effect.flow, self._world, self.entries, self.step, self.fail)
             self._race.step(None)
         else:
             raise TypeError(f"{effect!r} is no effect, or one of races only")
@@ -140,10 +140,10 @@ class _Drive:
         self.entries.append(attempted(outcome))
         self.step(outcome)
 
-    def _wait_over(self, seconds: float, why: str) -> None:
+    def _wait_over(self, seconds: float, reason: str) -> None:
         if self._over:
             return
-        self.entries.append(Wait(seconds, why))
+        self.entries.append(Wait(seconds, reason))
         self.step(seconds)
 
     def _park(self, effect: Park) -> None:
@@ -162,10 +162,10 @@ class _Drive:
         self._parked += 1
         self._name = None
         self._world.store.unpark(effect.name)
-        self._wait_over(self._world.now() - began, effect.why)
+        self._wait_over(self._world.now() - began, effect.reason)
 
 
-class _Contest:
+class _VirtualRace:
     """A race under way."""
 
     def __init__(
@@ -192,11 +192,11 @@ class _Contest:
                     answer = self._start(effect.flow)
                 elif type(effect) is Decide:
                     answer = decide(self._world.store, effect.events, self._entries)
-                elif type(effect) is Next and self._ended:
+                elif type(effect) is WaitAny and self._ended:
                     answer = self._take()
-                elif type(effect) is Next and not self._running:
+                elif type(effect) is WaitAny and not self._running:
                     answer = None
-                elif type(effect) is Next:
+                elif type(effect) is WaitAny:
                     self._wait(effect)
                     return
                 else:
@@ -229,7 +229,7 @@ class _Contest:
         self._entries += self._branches[number].entries
         return number, outcome
 
-    def _wait(self, effect: Next) -> None:
+    def _wait(self, effect: WaitAny) -> None:
         self._waits += 1
         self._waiting = True
         if effect.seconds is not None:

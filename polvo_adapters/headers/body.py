@@ -60,7 +60,7 @@ class Complaint(NamedTuple):
 
     Attributes:
         kind: As in `Throttled`, like `retry_after` and `quotas`.
-        why: Short words: "GraphQL THROTTLED", "insufficient_quota".
+        reason: Short words: "GraphQL THROTTLED", "insufficient_quota".
         retry_after: Seconds, or None.
         quotas: Names of the violated quotas.
         exact: Whether `retry_after` is finer than what the headers say.
@@ -68,7 +68,7 @@ class Complaint(NamedTuple):
     """
 
     kind: Kind
-    why: str
+    reason: str
     retry_after: float | None = None
     quotas: tuple[str, ...] = ()
     exact: bool = False

@@ -33,7 +33,7 @@ _DICTIONARY = re.compile(r"[ \t]*[A-Za-z]+[ \t]*=")
 _PLAIN_DICTIONARY = re.compile(r"limit=([0-9]{1,15}), ?remaining=([0-9]{1,15}), ?reset=([0-9]{1,15})\Z")
 
 
-class Policy(NamedTuple):
+class QuotaPolicy(NamedTuple):
     """A quota policy: size, window, and from draft 08 on name, unit and partition key."""
 
     name: str
@@ -44,10 +44,10 @@ class Policy(NamedTuple):
     named: bool
 
 
-_NO_POLICY = Policy("", None, None, "requests", "", True)
+_NO_POLICY = QuotaPolicy("", None, None, "requests", "", True)
 
 
-class State(NamedTuple):
+class QuotaState(NamedTuple):
     """What is left of a named policy."""
 
     name: str
@@ -83,7 +83,7 @@ def read(dimensions: Dimensions, context: Context) -> list[Entry]:
 
 
 @lru_cache(maxsize=256)
-def policies(text: str) -> tuple[Policy, ...]:
+def policies(text: str) -> tuple[QuotaPolicy, ...]:
     """Read the quota policies of a `RateLimit-Policy`, or of a `RateLimit-Limit` of generation A.
 
     Args:
@@ -94,25 +94,25 @@ def policies(text: str) -> tuple[Policy, ...]:
 
 
 @lru_cache(maxsize=256)
-def _kinds(text: str) -> tuple[tuple[Policy, ...], tuple[Policy, ...]]:
+def _kinds(text: str) -> tuple[tuple[QuotaPolicy, ...], tuple[QuotaPolicy, ...]]:
     """Return the policies of B and C, by size, and those of D, by name."""
     found = policies(text)
     return tuple(policy for policy in found if not policy.named), tuple(policy for policy in found if policy.named)
 
 
-def _policy(item: structured.Item) -> Policy | None:
+def _policy(item: structured.Item) -> QuotaPolicy | None:
     value, parameters = item
     window = finite(parameters.get("w")) or None
     if isinstance(value, str):
         unit = parameters.get("qu")
         unit = unit.lower() if isinstance(unit, str) and unit else "requests"
-        return Policy(value, finite(parameters.get("q")), window, _UNITS.get(unit, unit), _key(parameters), True)
+        return QuotaPolicy(value, finite(parameters.get("q")), window, _UNITS.get(unit, unit), _key(parameters), True)
     limit = finite(value)
-    return None if limit is None else Policy("", limit, window, "requests", "", False)
+    return None if limit is None else QuotaPolicy("", limit, window, "requests", "", False)
 
 
 @lru_cache(maxsize=256)
-def states(text: str) -> tuple[State, ...]:
+def states(text: str) -> tuple[QuotaState, ...]:
     """Read the items of a `RateLimit` of generation D.
 
     Args:
@@ -121,12 +121,12 @@ def states(text: str) -> tuple[State, ...]:
     plain = _PLAIN_NAMED.match(text)
     if plain is not None:
         reset = resets.of_number(None if plain[3] is None else float(plain[3]))
-        return (State(plain[1], float(plain[2]), _certain(reset), ""),)
+        return (QuotaState(plain[1], float(plain[2]), _certain(reset), ""),)
     found = []
     for value, parameters in structured.read_list(text)[:MOST_QUOTAS]:
         if isinstance(value, str):
             reset = resets.of_number(finite(parameters.get("t")))
-            found.append(State(value, finite(parameters.get("r")), _certain(reset), _key(parameters)))
+            found.append(QuotaState(value, finite(parameters.get("r")), _certain(reset), _key(parameters)))
     return tuple(found)
 
 
@@ -151,7 +151,7 @@ def _certain(reset: Reset) -> Reset:
     return reset if reset.seconds is None else reset._replace(confidence=CERTAIN)
 
 
-def _named(found: Sequence[State], named: Sequence[Policy]) -> list[Entry]:
+def _named(found: Sequence[QuotaState], named: Sequence[QuotaPolicy]) -> list[Entry]:
     entries, met = [], []
     for state in found:
         policy = _of(state, named) or _NO_POLICY
@@ -163,7 +163,7 @@ def _named(found: Sequence[State], named: Sequence[Policy]) -> list[Entry]:
     return entries + [_policy_entry(policy, "ietf-08") for policy in named if policy not in met]
 
 
-def _of(state: State, named: Sequence[Policy]) -> Policy | None:
+def _of(state: QuotaState, named: Sequence[QuotaPolicy]) -> QuotaPolicy | None:
     """Find the policy of a state, by name and partition key, or by name where one of the two has no key."""
     loose = None
     for policy in named:
@@ -176,7 +176,7 @@ def _of(state: State, named: Sequence[Policy]) -> Policy | None:
     return loose
 
 
-def _dictionary(text: str, sized: Sequence[Policy]) -> list[Entry]:
+def _dictionary(text: str, sized: Sequence[QuotaPolicy]) -> list[Entry]:
     plain = _PLAIN_DICTIONARY.match(text)
     values: list[float | None]
     if plain is not None:
@@ -188,7 +188,7 @@ def _dictionary(text: str, sized: Sequence[Policy]) -> list[Entry]:
     return _expiring("ietf-07", limit, remaining, _certain(resets.of_number(reset)), sized, {})
 
 
-def _separate(parts: Parts, sized: Sequence[Policy], context: Context) -> list[Entry]:
+def _separate(parts: Parts, sized: Sequence[QuotaPolicy], context: Context) -> list[Entry]:
     """Read the three fields of A and B."""
     if "," in parts.get("remaining", ""):
         parts = tightest(parts)
@@ -207,7 +207,12 @@ def _separate(parts: Parts, sized: Sequence[Policy], context: Context) -> list[E
 
 
 def _expiring(
-    dialect: str, limit: float | None, remaining: float | None, reset: Reset, policies: Sequence[Policy], parts: Parts
+    dialect: str,
+    limit: float | None,
+    remaining: float | None,
+    reset: Reset,
+    policies: Sequence[QuotaPolicy],
+    parts: Parts,
 ) -> list[Entry]:
     """Return the limit that expires next, with the window of its policy, and the other policies as they are."""
     if limit is None and remaining is None and reset is UNKNOWN:
@@ -222,14 +227,14 @@ def _expiring(
     return [first, *(_policy_entry(policy, dialect) for policy in policies if policy is not own)]
 
 
-def _policy_of(limit: float | None, seconds: float | None, policies: Iterable[Policy]) -> Policy | None:
+def _policy_of(limit: float | None, seconds: float | None, policies: Iterable[QuotaPolicy]) -> QuotaPolicy | None:
     """Find the policy with a size, and of several the first whose window can last as long as its reset."""
     sized = [policy for policy in policies if policy.limit == limit]
     lasting = [policy for policy in sized if policy.window is None or seconds is None or policy.window >= seconds]
     return next(iter(lasting or sized), None)
 
 
-def _policy_entry(policy: Policy, dialect: str) -> Entry:
+def _policy_entry(policy: QuotaPolicy, dialect: str) -> Entry:
     confidence = CERTAIN if dialect == "ietf-08" else LIKELY
     return entry(
         dialect, policy.limit, None, UNKNOWN, policy.name, policy.window, policy.unit, policy.scope, "", confidence

@@ -66,10 +66,10 @@ class Throttled(NamedTuple):
         retry_after: Seconds until the server wants to be asked again, or None where it did not say.
         quotas: Names of the violated quotas where the server names them; they match `Quota.name` where the
             response announced the quota as well.
-        why: Short words for a person: "429", "403, GitHub secondary rate limit", "200, GraphQL THROTTLED".
+        reason: Short words for a person: "429", "403, GitHub secondary rate limit", "200, GraphQL THROTTLED".
     """
 
     kind: Kind
     retry_after: float | None = None
     quotas: tuple[str, ...] = ()
-    why: str = ""
+    reason: str = ""

@@ -79,7 +79,7 @@ def _refused(
     if status in (429, _OVERLOADED):
         return True
     if status == 503:
-        return wait is not None or (found is not None and found.why == _REDUCED)
+        return wait is not None or (found is not None and found.reason == _REDUCED)
     if found is not None:
         return True
     return status == 403 and _github(told) and _primary(wait, quotas, body)
@@ -145,7 +145,7 @@ def _names(told: Mapping[str, str], found: Complaint | None, violated: Iterable[
 
 def _why(status: int, told: Mapping[str, str], found: Complaint | None) -> str:
     if found is not None:
-        return f"{status}, {found.why}"
+        return f"{status}, {found.reason}"
     if status == _OVERLOADED:
         return f"{status}, overloaded"
     if status == 503:

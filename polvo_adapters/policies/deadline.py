@@ -39,7 +39,7 @@ class Deadline:
         deadline = call.started + self.seconds
         if call.deadline is not None and call.deadline < deadline:
             deadline = call.deadline
-        outcome = yield from proceed(call.until(deadline))
+        outcome = yield from proceed(call.with_deadline(deadline))
         if outcome.failure is not EXPIRED:
             return outcome
         return exceeded(call, outcome, f"the deadline of {deadline - call.started:g} s is over")

@@ -22,9 +22,9 @@ from typing import Any, NamedTuple, TypeAlias, Union
 
 from polvo_adapters.core import validate
 from polvo_adapters.core.calls import Call
-from polvo_adapters.core.effects import Admit, Effect, Flow, Park, Proceed, Settle
+from polvo_adapters.core.effects import Acquire, Effect, Flow, Park, Proceed, Release
 from polvo_adapters.core.machines import Changed, Event, Refused
-from polvo_adapters.core.outcomes import BARRED, TRUNCATED, Outcome
+from polvo_adapters.core.outcomes import NOT_SENT, TRUNCATED, Outcome
 from polvo_adapters.core.state_keys import of_tenant
 
 Key: TypeAlias = Union[str, Sequence[str], Callable[[Call], str]]  # noqa: UP007 - evaluated at import
@@ -36,18 +36,18 @@ _LOOK = 1.0  # seconds until somebody in a queue looks by himself, where nobody 
 _GRAIN = 1e-6  # seconds; what is left of a float may be too little to move a clock, and would be waited for for ever
 
 
-class Place(NamedTuple):
+class QueuePlace(NamedTuple):
     """A place in the queue of a gate.
 
     Attributes:
         name: What its call is parked under.
         patience: Seconds that it may wait.
-        why: The reason for the wait, for a person.
+        reason: The reason for the wait, for a person.
     """
 
     name: str
     patience: float
-    why: str
+    reason: str
 
 
 class Gate:
@@ -86,11 +86,11 @@ class Gate:
             name = f"{self.kind} {call.origin}{_longest(key, call.url)}"
         return name + of_tenant(call.tenant) if self.by_tenant and call.tenant else name
 
-    def question(self, call: Call, place: str) -> Any:
+    def ask_event(self, call: Call, place: str) -> Any:
         """Return the event that asks whether a call may go, from its place in the queue where it has one."""
         raise NotImplementedError
 
-    def join(self, call: Call, name: str) -> Any:  # noqa: ARG002 - for those that have a queue
+    def queue_event(self, call: Call, name: str) -> Any:  # noqa: ARG002 - for those that have a queue
         """Return the event that asks for a Place in the queue, or None where waiting is of no use."""
         return None
 
@@ -98,11 +98,11 @@ class Gate:
         """Return the error for a call that may not go."""
         raise NotImplementedError
 
-    def abandoned(self, permit: Any) -> Any:
+    def release_event(self, permit: Any) -> Any:
         """Return the event that gives back a permit, or a place in the queue, of a call that was broken off."""
         raise NotImplementedError
 
-    def over(self, call: Call, permit: Any, outcome: Outcome) -> Any:
+    def result_event(self, call: Call, permit: Any, outcome: Outcome) -> Any:
         """Return the event that tells what came of a call."""
         raise NotImplementedError
 
@@ -126,7 +126,7 @@ class Gates:
     def __init__(self, gates: tuple[Gate, ...]) -> None:
         self.gates = gates
         self._by_origin = all(gate.key == "origin" for gate in gates)
-        self._known: dict[str | tuple[str, str], Admit] = {}
+        self._known: dict[str | tuple[str, str], Acquire] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (Gates, (self.gates,))
@@ -147,14 +147,14 @@ class Gates:
         events = broken = self._over(call, asked.events, permits, outcome)
         if outcome.body is None and outcome.failure is None:  # it may still have to be read, and that may fail
             broken = self._over(call, asked.events, permits, outcome._replace(failure=TRUNCATED))
-        yield Settle(events, broken)
+        yield Release(events, broken)
         if refused:
-            yield Settle((), ())  # of the place in the queue, which went with the slot
+            yield Release((), ())  # of the place in the queue, which went with the slot
         return outcome
 
-    def _asked(self, call: Call, place: str | tuple[str, str]) -> Admit:
+    def _asked(self, call: Call, place: str | tuple[str, str]) -> Acquire:
         """Return the questions for a call, which are the same for all calls to an origin for a tenant."""
-        asked = Admit([Event(gate, gate.name(call), gate.question(call, "")) for gate in self.gates])
+        asked = Acquire([Event(gate, gate.name(call), gate.ask_event(call, "")) for gate in self.gates])
         if self._by_origin:
             if len(self._known) >= _MOST_KNOWN:
                 self._known.clear()
@@ -165,7 +165,7 @@ class Gates:
         """Return what to tell of a call."""
         over = []
         for index, gate in enumerate(self.gates):
-            told = gate.over(call, permits[index], outcome)
+            told = gate.result_event(call, permits[index], outcome)
             over.append(_tuple(Event, (gate, asked[index][1], told)))
         return over
 
@@ -173,25 +173,25 @@ class Gates:
         """Wait in the queue of the gate that refuses, if it has one; return the last verdicts."""
         refusing = _refusing(verdicts)
         gate, key = self.gates[refusing], asked[refusing].key
-        join = gate.join(call, key)
+        join = gate.queue_event(call, key)
         if join is None:
             return verdicts
-        place: Place = (yield Admit([Event(gate, key, join)]))[0]
-        asked[refusing] = Event(gate, key, gate.question(call, place.name))
+        place: QueuePlace = (yield Acquire([Event(gate, key, join)]))[0]
+        asked[refusing] = Event(gate, key, gate.ask_event(call, place.name))
         left = place.patience
-        verdicts = yield Admit(asked)  # what became free before there was a place in the queue has called nobody
+        verdicts = yield Acquire(asked)  # what became free before there was a place in the queue has called nobody
         while left > _GRAIN and _refusing(verdicts) == refusing:
-            left -= yield Park(place.name, min(left, _LOOK), place.why)
-            verdicts = yield Admit(asked)
+            left -= yield Park(place.name, min(left, _LOOK), place.reason)
+            verdicts = yield Acquire(asked)
         if _refusing(verdicts) >= 0:
-            leave = [Event(gate, key, gate.abandoned(place))]
-            yield Settle(leave, leave)
+            leave = [Event(gate, key, gate.release_event(place))]
+            yield Release(leave, leave)
         return verdicts
 
     def _barred(self, call: Call, asked: Sequence[Event], verdicts: Sequence[Any]) -> Outcome:
         refusing = _refusing(verdicts)
         error = self.gates[refusing].error(call, asked[refusing].key, verdicts[refusing])
-        return Outcome(error=error, failure=BARRED)
+        return Outcome(error=error, failure=NOT_SENT)
 
 
 def _refusing(verdicts: Sequence[Any]) -> int:

@@ -42,7 +42,7 @@ from typing import Any, NamedTuple
 
 from polvo_adapters.core import validate
 from polvo_adapters.core.calls import Call
-from polvo_adapters.core.effects import Decide, Effect, Flow, Next, Proceed, Race, Start
+from polvo_adapters.core.effects import Decide, Effect, Flow, Proceed, Race, Start, WaitAny
 from polvo_adapters.core.machines import Event
 from polvo_adapters.core.outcomes import Outcome
 from polvo_adapters.core.stored_types import stored_as
@@ -59,15 +59,15 @@ _COST = retry_budget.Spend(1.0)
 _BUDGET = RetryBudget()
 
 
-class Ask(NamedTuple):
+class PlanHedge(NamedTuple):
     """A call begins."""
 
 
-class Spend(NamedTuple):
+class SpendHedge(NamedTuple):
     """A hedge is wanted."""
 
 
-class Tell(NamedTuple):
+class RecordLatency(NamedTuple):
     """A call that began at a time has its answer now."""
 
     began: float
@@ -81,14 +81,14 @@ class Plan(NamedTuple):
 
 
 @stored_as("hedge.1")
-class State(NamedTuple):
+class HedgeState(NamedTuple):
     """How many hedges have been saved up, and what is known of latencies."""
 
     allowance: float
     latencies: Latencies
 
 
-_ASK, _SPEND = Ask(), Spend()
+_ASK, _SPEND = PlanHedge(), SpendHedge()
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,7 @@ class Hedge:
         started, hedging = 1, True
         bad: dict[int, Outcome] = {}
         while len(bad) < started:
-            ended = yield Next(delay if hedging and started <= self.max_hedges else None)
+            ended = yield WaitAny(delay if hedging and started <= self.max_hedges else None)
             if ended is None:
                 hedging = yield from self._allowed(call, key)
                 if hedging:
@@ -175,25 +175,27 @@ class Hedge:
         return all(verdicts)
 
     def _told(self, key: str, began: float) -> Decide:
-        return Decide((Event(self, key, Tell(began)),))
+        return Decide((Event(self, key, RecordLatency(began)),))
 
     @property
-    def initial(self) -> State:
+    def initial(self) -> HedgeState:
         """One hedge, and no latency known."""
-        return State(_BEGINNING, Latencies())
+        return HedgeState(_BEGINNING, Latencies())
 
-    def transition(self, state: State, event: Ask | Spend | Tell, now: float) -> tuple[State, Plan | bool]:
+    def transition(
+        self, state: HedgeState, event: PlanHedge | SpendHedge | RecordLatency, now: float
+    ) -> tuple[HedgeState, Plan | bool]:
         """Earn, spend, or learn; see the table of this module."""
         allowance, latencies = state
-        if type(event) is Ask:
-            earned = State(min(allowance + self.ratio, max(_MOST, self.ratio)), latencies)
+        if type(event) is PlanHedge:
+            earned = HedgeState(min(allowance + self.ratio, max(_MOST, self.ratio)), latencies)
             return earned, Plan(self._delay(latencies, now), now)
-        if type(event) is Tell:
+        if type(event) is RecordLatency:
             seconds = now - event.began
-            return State(allowance, hedge_latency.add(latencies, seconds, self.percentile, now)), True
+            return HedgeState(allowance, hedge_latency.add(latencies, seconds, self.percentile, now)), True
         if allowance < 1:
             return state, False
-        return State(allowance - 1, latencies), True
+        return HedgeState(allowance - 1, latencies), True
 
     def _delay(self, latencies: Latencies, now: float) -> float | None:
         if self.delay is not None:

@@ -16,7 +16,7 @@ from collections.abc import Collection, Iterable
 
 from polvo_adapters import headers
 from polvo_adapters.core.calls import Call
-from polvo_adapters.core.outcomes import BARRED, EXPIRED, Outcome
+from polvo_adapters.core.outcomes import EXPIRED, NOT_SENT, Outcome
 from polvo_adapters.errors import DeadlineExceeded, RateLimitDeadlineExceeded
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -48,7 +48,7 @@ def informative(outcome: Outcome) -> int:
     failure = outcome.failure
     if failure is None:
         return 3
-    if failure is BARRED:
+    if failure is NOT_SENT:
         return 0
     return 2 if failure.sent else 1
 

@@ -33,9 +33,9 @@ from typing import Literal
 from polvo_adapters import headers
 from polvo_adapters.core import validate
 from polvo_adapters.core.calls import Call, origin
-from polvo_adapters.core.effects import Flow, Next, Proceed, Race, Start
+from polvo_adapters.core.effects import Flow, Proceed, Race, Start, WaitAny
 from polvo_adapters.core.http import IDEMPOTENT_METHODS
-from polvo_adapters.core.outcomes import BARRED, REFUSED, Outcome
+from polvo_adapters.core.outcomes import NOT_SENT, UNCLASSIFIED, Outcome
 from polvo_adapters.errors import ConfigurationError, ReplayError, ServiceUnavailableError
 from polvo_adapters.policies.outcomes import (
     SAFE_METHODS,
@@ -124,8 +124,8 @@ class Regions:
             raise validate.contradiction(self, "quorum", "urls", f"there are only {len(self.urls)} regions")
         both = ", ".join(map(str, sorted(set(self.retry_codes) & set(self.reroute_codes))))
         if both:
-            why = f"{both} in both is contradictory; retry in the same region or go to the next, not both"
-            raise validate.contradiction(self, "retry_codes", "reroute_codes", why)
+            reason = f"{both} in both is contradictory; retry in the same region or go to the next, not both"
+            raise validate.contradiction(self, "retry_codes", "reroute_codes", reason)
 
     @property
     def _repeatable(self) -> frozenset[str] | None:
@@ -162,7 +162,7 @@ class Regions:
         best: Outcome | None = None
         for number, url in enumerate(self.urls):
             outcome = yield from self._branch(number, call, proceed)
-            sent += outcome.failure is not BARRED
+            sent += outcome.failure is not NOT_SENT
             if not self._goes_on(outcome):
                 return noted(outcome, f"rerouted to {_host(url)}") if number else outcome
             last = number + 1 == len(self.urls) or (self.max_reroutes is not None and sent > self.max_reroutes)
@@ -179,7 +179,7 @@ class Regions:
         failure = outcome.failure
         if failure is None:
             return outcome.status in self.reroute_codes
-        return (failure is BARRED or failure.transient) and self.region_policy != "strict"
+        return (failure is NOT_SENT or failure.transient) and self.region_policy != "strict"
 
     def _stopped(self, call: Call, outcome: Outcome, last: bool) -> Outcome | None:
         """Return how the call ends where it must not go on to another region, or None."""
@@ -188,8 +188,8 @@ class Regions:
             return None
         if not unprocessed(outcome) and not safe_elsewhere(call, self._repeatable):
             # Whatever other regions said: to hide that this one may have acted would invite a duplicate.
-            why = f"{call.method} is not sent to another region: this one may have processed it"
-            return outcome if last else noted(outcome, why)
+            reason = f"{call.method} is not sent to another region: this one may have processed it"
+            return outcome if last else noted(outcome, reason)
         return _unreplayable(call, outcome) if call.body == "once" and not last else None
 
     # Several at once.
@@ -202,7 +202,7 @@ class Regions:
                 yield Start(self._branch(started, call, proceed))
                 started += 1
                 due = self.stagger == 0
-            ended = yield Next(self.stagger if started < len(self.urls) else None)
+            ended = yield WaitAny(self.stagger if started < len(self.urls) else None)
             due = True
             if ended is None:
                 continue
@@ -219,7 +219,7 @@ class Regions:
         first: Outcome | None = None
         succeeded, bad = 0, dict[int, Outcome]()
         while len(self.urls) - len(bad) >= wanted:
-            number, outcome = yield Next(None)
+            number, outcome = yield WaitAny(None)
             if not self._good(outcome):
                 bad[number] = outcome
                 continue
@@ -234,7 +234,7 @@ class Regions:
             yield Start(self._branch(number, call, proceed))
         outcomes: dict[int, Outcome] = {}
         while len(outcomes) < len(self.urls):
-            number, outcome = yield Next(None)
+            number, outcome = yield WaitAny(None)
             outcomes[number] = outcome
         succeeded = {number: outcome for number, outcome in outcomes.items() if self._good(outcome)}
         note = f"{len(succeeded)} of {len(outcomes)} regions succeeded"
@@ -244,15 +244,17 @@ class Regions:
 
     def _refusal(self, call: Call) -> Outcome:
         if safe_elsewhere(call, self.methods):
-            why = "its body cannot be sent several times at once; pass bytes, or use mode='fallback'"
+            reason = "its body cannot be sent several times at once; pass bytes, or use mode='fallback'"
         else:
-            why = "it would be processed several times; declare it idempotent with methods=None, or use mode='fallback'"
+            reason = (
+                "it would be processed several times; declare it idempotent with methods=None, or use mode='fallback'"
+            )
         error = ConfigurationError(
             f"{call.method} {call.host}: not sent, Regions(mode={self.mode!r}) sends a request to several regions at "
-            f"once, and {why}",
+            f"once, and {reason}",
             host=call.host,
         )
-        return Outcome(error=error, failure=BARRED)
+        return Outcome(error=error, failure=NOT_SENT)
 
     def _missed(self, call: Call, bad: dict[int, Outcome], succeeded: int) -> Outcome:
         best = _in_order(bad)
@@ -265,7 +267,7 @@ class Regions:
             retry_after=None if best.failure else headers.retry_after(best.headers, best.wall),
         )
         error.__cause__ = best.error
-        return best._replace(error=error, failure=best.failure or REFUSED)
+        return best._replace(error=error, failure=best.failure or UNCLASSIFIED)
 
     def _host(self, number: int) -> str:
         return _host(self.urls[number])
@@ -300,4 +302,4 @@ def _unreplayable(call: Call, outcome: Outcome) -> Outcome:
         host=call.host,
     )
     error.__cause__ = outcome.error
-    return outcome._replace(error=error, failure=REFUSED)
+    return outcome._replace(error=error, failure=UNCLASSIFIED)

@@ -32,14 +32,14 @@ from polvo_adapters.core.effects import Decide, Effect, Flow, Proceed, Sleep
 from polvo_adapters.core.http import IDEMPOTENT_METHODS
 from polvo_adapters.core.machines import Event
 from polvo_adapters.core.outcomes import (
-    BARRED,
     CONNECT,
     CONNECT_TIMEOUT,
     DISCONNECTED,
     EXPIRED,
+    NOT_SENT,
     READ_TIMEOUT,
-    REFUSED,
     TRUNCATED,
+    UNCLASSIFIED,
     Failure,
     Outcome,
     is_any,
@@ -65,7 +65,7 @@ _RETRY_AFTER_MAX = 6 * 3600.0  # urllib3's own, of the releases before it became
 class _Cause(NamedTuple):
     """Why a repeat would make sense."""
 
-    why: str
+    reason: str
     processed: bool
     retry_after: float | None = None
     timeout: bool = False
@@ -182,11 +182,11 @@ class ExponentialBackoff:
         if not verdict:
             return None
         unprocessed = outcome.status == 429 or (outcome.status == 503 and delay is not None)
-        why = str(outcome.status) if delay is None else f"{outcome.status}, Retry-After {delay:g} s"
-        return _Cause(why, not unprocessed, delay, throttled=outcome.status == 429 or delay is not None)
+        reason = str(outcome.status) if delay is None else f"{outcome.status}, Retry-After {delay:g} s"
+        return _Cause(reason, not unprocessed, delay, throttled=outcome.status == 429 or delay is not None)
 
     def _wanted(self, error: BaseException | None, failure: Failure) -> bool:
-        if self.exceptions is None or failure in (EXPIRED, BARRED):
+        if self.exceptions is None or failure in (EXPIRED, NOT_SENT):
             return failure.transient
         return is_any(self.exceptions, failure, error)
 
@@ -203,7 +203,7 @@ class ExponentialBackoff:
         if call.deadline is not None:
             left = call.deadline - outcome.now
             if delay is not None and delay >= left:
-                reason = f"{cause.why}, but only {max(left, 0):.3g} s are left before the deadline"
+                reason = f"{cause.reason}, but only {max(left, 0):.3g} s are left before the deadline"
                 return exceeded(call, outcome, reason, delay)
             if left <= 0:
                 return outcome._replace(note="the deadline leaves no time for another attempt")
@@ -222,7 +222,7 @@ class ExponentialBackoff:
                 host=call.host,
                 attempts=attempts,
             )
-            return outcome._replace(error=error, failure=REFUSED, note=note)
+            return outcome._replace(error=error, failure=UNCLASSIFIED, note=note)
         return outcome._replace(note=note)
 
     def _sleep(self, call: Call, outcome: Outcome, cause: _Cause, retry: int, waited: float) -> Sleep:
@@ -231,12 +231,12 @@ class ExponentialBackoff:
             jitter = min(self.base, high) if self.jitter != "none" else 0.0
             low, high = cause.retry_after, cause.retry_after + jitter
         if call.deadline is None:
-            return Sleep(low, high, cause.why)
+            return Sleep(low, high, cause.reason)
         # The wait is for the sake of the attempt after it: that gets at least half of the time left.
         half = (call.deadline - outcome.now) / 2
         if cause.retry_after is None:
             low = min(low, half)
-        return Sleep(low, min(high, max(low, half)), cause.why)
+        return Sleep(low, min(high, max(low, half)), cause.reason)
 
     def _backoff(self, retry: int, waited: float) -> tuple[float, float]:
         """Bounds of the wait before a retry, counted from 1, after the wait before it."""
@@ -290,11 +290,11 @@ def _cost(budget: RetryBudget, cause: _Cause) -> float:
 
 def _unreplayable(call: Call, outcome: Outcome, cause: _Cause, attempts: int) -> Outcome:
     error = ReplayError(
-        f"{call.method} {call.host}: {cause.why}, and the body can be read only once, so that the request was not "
+        f"{call.method} {call.host}: {cause.reason}, and the body can be read only once, so that the request was not "
         "sent again; pass bytes or a seekable file, or set max_attempts=1 for this call",
         response=outcome.response,
         host=call.host,
         attempts=attempts,
     )
     error.__cause__ = outcome.error
-    return outcome._replace(error=error, failure=REFUSED)
+    return outcome._replace(error=error, failure=UNCLASSIFIED)

@@ -59,7 +59,7 @@ class Refusal(NamedTuple):
 
 
 @stored_as("retry-budget.1")
-class State(NamedTuple):
+class RetryBudgetState(NamedTuple):
     """What the bucket holds.
 
     Attributes:
@@ -110,11 +110,13 @@ class RetryBudget:
         validate.number(self, "window", 0, above=True)
 
     @property
-    def initial(self) -> State:
+    def initial(self) -> RetryBudgetState:
         """What one is trusted with that has just started."""
-        return State(self.reserve + self.trust, 0.0, 0.0, None)
+        return RetryBudgetState(self.reserve + self.trust, 0.0, 0.0, None)
 
-    def transition(self, state: State, event: Deposit | Spend | Refusal, now: float) -> tuple[State, bool]:
+    def transition(
+        self, state: RetryBudgetState, event: Deposit | Spend | Refusal, now: float
+    ) -> tuple[RetryBudgetState, bool]:
         """Return the state after the event and whether the retry may be made."""
         tokens, served, at, began = state
         if began is None:
@@ -131,7 +133,7 @@ class RetryBudget:
             if tokens < min(1.0, event.cost):
                 return state, False
             tokens -= event.cost
-        return State(tokens, served, now, began), True
+        return RetryBudgetState(tokens, served, now, began), True
 
 
 def key(call: Call) -> str:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 RetryLike: TypeAlias = "ExponentialBackoff | Retry | Mapping[str, Any] | bool | None"
 RateLimitLike: TypeAlias = "RateLimit | str | Mapping[str, Any] | None"
 CircuitBreakerLike: TypeAlias = "CircuitBreaker | Mapping[str, Any] | bool | None"
-BulkheadLike: TypeAlias = "bulkheads.Bulkhead | bulkheads.Adaptive | Mapping[str, Any] | int | str | None"
+BulkheadLike: TypeAlias = "bulkheads.Bulkhead | bulkheads.AdaptiveBulkhead | Mapping[str, Any] | int | str | None"
 HedgeLike: TypeAlias = "Hedge | Mapping[str, Any] | float | bool | None"
 FallbackLike: TypeAlias = "Fallback | Alternative | Sequence[Alternative] | None"
 RegionsLike: TypeAlias = "Regions | Sequence[str] | Mapping[str, Any] | None"
@@ -120,14 +120,14 @@ def rate_limit_policy(value: RateLimitLike) -> RateLimit | None:
     """Make a rate limit of anything that stands for one; see `standard`."""
     if value is None:
         return None
-    from polvo_adapters.policies.ratelimit.policy import Adaptive, RateLimit
+    from polvo_adapters.policies.ratelimit.policy import AdaptiveRateLimit, RateLimit
 
     if isinstance(value, RateLimit):
         return value
     if value == "adaptive":
-        return Adaptive()
+        return AdaptiveRateLimit()
     if isinstance(value, Mapping):
-        return Adaptive(**value)
+        return AdaptiveRateLimit(**value)
     wanted = "'adaptive', Adaptive(...), TokenBucket(...), SlidingWindow(...), a mapping of the keywords of Adaptive"
     raise _unknown("rate_limit", value, f"{wanted}, or None")
 
@@ -147,16 +147,16 @@ def circuit_breaker_policy(value: CircuitBreakerLike) -> CircuitBreaker | None:
     raise _unknown("circuit_breaker", value, "True, CircuitBreaker(...), a mapping of its keywords, or None")
 
 
-def bulkhead_policy(value: BulkheadLike) -> bulkheads.Bulkhead | bulkheads.Adaptive | None:
+def bulkhead_policy(value: BulkheadLike) -> bulkheads.Bulkhead | bulkheads.AdaptiveBulkhead | None:
     """Make a bulkhead of anything that stands for one; see `standard`."""
     if value is None:
         return None
-    from polvo_adapters.policies.bulkhead.policy import Adaptive, Bulkhead
+    from polvo_adapters.policies.bulkhead.policy import AdaptiveBulkhead, Bulkhead
 
-    if isinstance(value, (Bulkhead, Adaptive)):
+    if isinstance(value, (Bulkhead, AdaptiveBulkhead)):
         return value
     if value == "adaptive":
-        return Adaptive()
+        return AdaptiveBulkhead()
     if isinstance(value, int) and not isinstance(value, bool):
         return Bulkhead(value)
     if isinstance(value, Mapping):
@@ -272,7 +272,7 @@ def _within(keys: IdempotencyKeys | None, deadline: Deadline | None) -> Idempote
 
 
 def _side_by_side(
-    breaker: CircuitBreaker | None, bulkhead: bulkheads.Bulkhead | bulkheads.Adaptive | None
+    breaker: CircuitBreaker | None, bulkhead: bulkheads.Bulkhead | bulkheads.AdaptiveBulkhead | None
 ) -> Policy | None:
     if breaker is None or bulkhead is None:
         return breaker or bulkhead

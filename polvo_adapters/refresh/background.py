@@ -17,7 +17,7 @@ from polvo_adapters.runtime.clock import Clock
 T = TypeVar("T")
 
 
-def start(task: Callable[[], object], name: str = "token renewal") -> bool:
+def start(task: Callable[[], object], name: str = "token refresh") -> bool:
     """Run a task on a thread of that name, and return False where there is none to be had: the process is ending."""
     try:
         threading.Thread(target=task, name=name, daemon=False).start()
@@ -26,7 +26,7 @@ def start(task: Callable[[], object], name: str = "token renewal") -> bool:
     return True
 
 
-class Unhurried(Generic[T]):
+class BackgroundCall(Generic[T]):
     """Runs a task in the context of the caller, but without the deadline of the caller's call.
 
     Args:

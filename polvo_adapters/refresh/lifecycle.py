@@ -1,23 +1,23 @@
-"""One renewal of a token at a time, whoever needs it: threads, tasks, or processes that share a store.
+"""One refresh of a token at a time, whoever needs it: threads, tasks, or processes that share a store.
 
 Theory of operation. A store keeps the life of each token, and everybody who wants the token asks it:
 
     life         asked                          asked ahead of time        refused by the API
     -----------  -----------------------------  -------------------------  ------------------------------
-    none         renew (one), wait (the rest)   as asked                   as asked
+    none         refresh (one), wait (the rest)   as asked                   as asked
     fresh        use                            use                        expired, unless it is a later one
-    stale        use                            renew (one), use (rest)    expired, unless it is a later one
-    expired      renew (one), wait (the rest)   as asked                   as asked
+    stale        use                            refresh (one), use (rest)    expired, unless it is a later one
+    expired      refresh (one), wait (the rest)   as asked                   as asked
     failed       use while it lasts, then no token until the pause is over
-    overdue      use (expired, renewal failed and is not hopeless, and the machine's grace is not over)
+    overdue      use (expired, refresh failed and is not hopeless, and the machine's grace is not over)
 
-The right to renew is a lease. It ends when its holder says what came of it, or is broken off; when somebody logs in or
-out; and by itself, should the holder have died. A token that comes after the end of its lease is not lost, unless there
-is a later one. Who waits asks again, as the store may be a file that can call nobody.
+The right to refresh is a lease. It ends when its holder says what came of it, or is broken off; when somebody logs in
+or out; and by itself, should the holder have died. A token that comes after the end of its lease is not lost, unless
+there is a later one. Who waits asks again, as the store may be a file that can call nobody.
 
 **Generations** count the tokens there were. A request remembers the one that it carried, so that a token refused by the
-API is renewed once, and not once by each request that it was refused for. Whoever refuses again and again is not
-believed each time: a third renewal in a row has to wait, longer each time.
+API is refreshed once, and not once by each request that it was refused for. Whoever refuses again and again is not
+believed each time: a third refresh in a row has to wait, longer each time.
 
 **The store may forget** (a file was deleted, a disk is gone, a state cannot be read). Whoever asks therefore says what
 they know themselves, and what was issued last counts: a refresh token that was replaced by its successor is not shown
@@ -31,25 +31,25 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, Union
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 from polvo_adapters.core import validate
 from polvo_adapters.core.machines import Changed
 from polvo_adapters.core.stored_types import stored_as
 
 if TYPE_CHECKING:
-    from polvo_adapters.core.report import Change
+    from polvo_adapters.core.report import StateChange
 
-NOT_RENEWED = "not renewed"
-"""What a Change says of a token that could not be renewed."""
+NOT_REFRESHED = "not refreshed"
+"""What a Change says of a token that could not be refreshed."""
 OVERDUE = "in use past its time"
 """What it says where the token is used all the same."""
 
-_BELIEVED = 2  # renewals in a row that a refusal is reason enough for
+_BELIEVED = 2  # refreshes in a row that a refusal is reason enough for
 _TRUSTED = 60.0  # seconds after which a token was good, whatever is said of it now
 _LONGEST_PAUSE = 30.0
 _LONGEST_RETRY_AFTER = 300.0
-_ASK_AGAIN = 1.0  # seconds for which a stale token is used before asking whether somebody has renewed it
+_ASK_AGAIN = 1.0  # seconds for which a stale token is used before asking whether somebody has refreshed it
 
 
 def shown(value: Any) -> str:
@@ -58,14 +58,14 @@ def shown(value: Any) -> str:
     return f"{type(value).__name__}({', '.join(f'{name}={each!r}' for name, each in fields if name != 'token')})"
 
 
-class Known(NamedTuple):
+class KnownToken(NamedTuple):
     """A token that somebody has, whatever the store says.
 
     Attributes:
         token: Sealed.
         generation: Which one it is.
         age: Seconds since it was issued.
-        fresh: Seconds until it is to be renewed.
+        fresh: Seconds until it is to be refreshed.
         left: Seconds until it expires.
     """
 
@@ -78,28 +78,28 @@ class Known(NamedTuple):
     def __repr__(self) -> str:
         return shown(self)
 
-    def after(self, seconds: float) -> Known:
+    def after(self, seconds: float) -> KnownToken:
         """Return what it is when so many seconds have passed."""
         return self._replace(age=self.age + seconds, fresh=self.fresh - seconds, left=self.left - seconds)
 
 
-class Want(NamedTuple):
+class WantToken(NamedTuple):
     """Somebody wants a token.
 
     Attributes:
         known: What they have, or None.
         refused: Generation that the API has refused, or 0.
-        renew: What they are ready to renew: a token that has "expired", one that is "stale", or "nothing".
-        anew: Whether they do not mind that the last renewal failed a moment ago: they may have other credentials.
+        refresh: What they are ready to refresh: a token that has "expired", one that is "stale", or "nothing".
+        anew: Whether they do not mind that the last refresh failed a moment ago: they may have other credentials.
     """
 
-    known: Known | None = None
+    known: KnownToken | None = None
     refused: int = 0
-    renew: Literal["expired", "stale", "nothing"] = "expired"
+    refresh: Literal["expired", "stale", "nothing"] = "expired"
     anew: bool = False
 
 
-class Renewed(NamedTuple):
+class TokenRefreshed(NamedTuple):
     """There is a new token.
 
     Attributes:
@@ -118,30 +118,30 @@ class Renewed(NamedTuple):
         return shown(self)
 
 
-class Failing(NamedTuple):
+class RefreshFailed(NamedTuple):
     """There is none.
 
     Attributes:
         lease: The right that it was asked for under.
-        why: The reason.
+        reason: The reason.
         retry_after: Seconds that the server asked to wait, or None.
         final: Whether asking again in the same way is of no use.
     """
 
     lease: int
-    why: str
+    reason: str
     retry_after: float | None = None
     final: bool = False
 
 
-class Release(NamedTuple):
-    """Somebody no longer renews it."""
+class ReleaseRight(NamedTuple):
+    """Somebody no longer refreshes it."""
 
     lease: int
 
 
-class Clear(NamedTuple):
-    """Nobody is to use it any more, nor what comes of a renewal that is under way.
+class ClearToken(NamedTuple):
+    """Nobody is to use it any more, nor what comes of a refresh that is under way.
 
     Attributes:
         token: Only if it is this one, sealed; None for whatever there is.
@@ -153,12 +153,12 @@ class Clear(NamedTuple):
         return shown(self)
 
 
-class Look(NamedTuple):
+class LookAtToken(NamedTuple):
     """Somebody only looks; answered with the life."""
 
 
-class Renew(NamedTuple):
-    """Verdict: renew it.
+class RefreshRight(NamedTuple):
+    """Verdict: refresh it.
 
     Attributes:
         token: What there is, sealed, or an empty string.
@@ -172,41 +172,41 @@ class Renew(NamedTuple):
         return shown(self)
 
 
-class Wait(NamedTuple):
-    """Verdict: somebody else is renewing it."""
+class WaitForRefresh(NamedTuple):
+    """Verdict: somebody else is refreshing it."""
 
 
-class Failed(NamedTuple):
+class NoToken(NamedTuple):
     """Verdict: there is none.
 
     Attributes:
-        why: The reason.
+        reason: The reason.
         retry_after: Seconds after which it is tried again.
         final: Whether that is of no use without a new login.
     """
 
-    why: str
+    reason: str
     retry_after: float
     final: bool
 
 
 @stored_as("token.1")
-class Life(NamedTuple):
+class LifecycleState(NamedTuple):
     """State of a token.
 
     Attributes:
         token: Sealed, or an empty string.
         generation: How many there were.
         issued: When it was asked for.
-        stale: When it is to be renewed.
+        stale: When it is to be refreshed.
         expires: When it must not be used any more.
-        lease: Number of the last right to renew.
+        lease: Number of the last right to refresh.
         until: When that right ends, unless it has ended.
-        failures: Renewals that failed, one after the other.
+        failures: Refreshes that failed, one after the other.
         pause: When it may be tried again.
-        why: The reason of the last failure.
+        reason: The reason of the last failure.
         final: Whether nobody believes in trying again.
-        refusals: Renewals in a row that the API was the reason for.
+        refusals: Refreshes in a row that the API was the reason for.
         under: Number of the right that the token was obtained under; what comes of it or an earlier one is too late.
     """
 
@@ -219,7 +219,7 @@ class Life(NamedTuple):
     until: float = -math.inf
     failures: int = 0
     pause: float = -math.inf
-    why: str = ""
+    reason: str = ""
     final: bool = False
     refusals: int = 0
     under: int = 0
@@ -227,51 +227,55 @@ class Life(NamedTuple):
     def __repr__(self) -> str:
         return shown(self)
 
-    def after_fork(self) -> Life:
-        """Return what it is in a child: it is the parent who renews."""
+    def after_fork(self) -> LifecycleState:
+        """Return what it is in a child: it is the parent who refreshes."""
         return self._replace(until=-math.inf)
 
 
-Question: TypeAlias = Union[Want, Renewed, Failing, Release, Clear, Look]  # noqa: UP007 - read by Python 3.10 tools
+Question: TypeAlias = "WantToken | TokenRefreshed | RefreshFailed | ReleaseRight | ClearToken | LookAtToken"
 
 
 @dataclass(frozen=True)
-class TokenLife:
+class Lifecycle:
     """The machine of a token's life.
 
     Args:
-        renew_before: Seconds before its end at which a token is stale; never more than a quarter of its lifetime.
-        lease: Seconds for which the right to renew is granted.
+        refresh_before: Seconds before its end at which a token is stale; never more than a quarter of its lifetime.
+        lease: Seconds for which the right to refresh is granted.
         listeners: Called with each Change.
-        grace: Seconds after its end for which a token is used where renewal has failed, and may succeed later. A
+        grace: Seconds after its end for which a token is used where refresh has failed, and may succeed later. A
             token that the server has set an end to gets none; a secret that is merely due for another look may.
 
     Raises:
         ValueError: A value is out of range.
     """
 
-    renew_before: float = 60.0
+    refresh_before: float = 60.0
     lease: float = 31.0
-    listeners: tuple[Callable[[Change], object], ...] = field(default=(), compare=False)
+    listeners: tuple[Callable[[StateChange], object], ...] = field(default=(), compare=False)
     grace: float = 0.0
 
-    initial = Life()
+    initial = LifecycleState()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        before = state.pop("renew_before", None)  # its name in pickles of before
+        vars(self).update(state if before is None else {**state, "refresh_before": before})
 
     def __post_init__(self) -> None:
-        validate.number(self, "renew_before", 0)
+        validate.number(self, "refresh_before", 0)
         validate.number(self, "lease", 0, above=True)
         validate.number(self, "grace", 0)
 
-    def transition(self, state: Life, event: Question, now: float) -> tuple[Life, Any]:
+    def transition(self, state: LifecycleState, event: Question, now: float) -> tuple[LifecycleState, Any]:
         """Return the life after `event` at `now`, and the verdict."""
         return _MOVES[type(event)](self, state, event, now)
 
-    def abandoned(self, verdict: Any) -> Release | Look:
+    def release_event(self, verdict: Any) -> ReleaseRight | LookAtToken:
         """Return what to put to the store for a call that was broken off."""
-        return Release(verdict.lease) if type(verdict) is Renew else Look()
+        return ReleaseRight(verdict.lease) if type(verdict) is RefreshRight else LookAtToken()
 
 
-def _want(life: TokenLife, state: Life, event: Want, now: float) -> tuple[Life, Any]:
+def _want(life: Lifecycle, state: LifecycleState, event: WantToken, now: float) -> tuple[LifecycleState, Any]:
     known = event.known
     if known is not None and _forgotten(state, known, now):
         state = _reminded(state, known, now)
@@ -279,24 +283,24 @@ def _want(life: TokenLife, state: Life, event: Want, now: float) -> tuple[Life, 
         state = _refused(state, now)
     ends = _ends(life, state)
     usable = now < ends
-    if usable and not (event.renew == "stale" and now >= state.stale):
+    if usable and not (event.refresh == "stale" and now >= state.stale):
         return state, _known(state, ends, now)
-    if event.renew == "nothing" or (now < state.pause and not event.anew):
-        failed = Failed(state.why or "expired", state.pause - now, state.final)
+    if event.refresh == "nothing" or (now < state.pause and not event.anew):
+        failed = NoToken(state.reason or "expired", state.pause - now, state.final)
         return state, _known(state, ends, now) if usable else failed
     if now < state.until:
-        return state, _known(state, ends, now) if usable else Wait()
+        return state, _known(state, ends, now) if usable else WaitForRefresh()
     state = state._replace(lease=state.lease + 1, until=now + life.lease)
-    return state, Renew(state.token, state.lease)
+    return state, RefreshRight(state.token, state.lease)
 
 
-def _forgotten(state: Life, known: Known, now: float) -> bool:
+def _forgotten(state: LifecycleState, known: KnownToken, now: float) -> bool:
     """Tell whether the store has forgotten what somebody knows."""
     # Times alone do not tell: who was stopped for an hour, or a clock that was put forward, makes old tokens look new.
     return known.token != state.token and known.generation >= state.generation and now - known.age > state.issued
 
 
-def _reminded(state: Life, known: Known, now: float) -> Life:
+def _reminded(state: LifecycleState, known: KnownToken, now: float) -> LifecycleState:
     """Return the life with what somebody else remembers of it."""
     token, generation, age, fresh, left = known
     return state._replace(
@@ -308,7 +312,7 @@ def _reminded(state: Life, known: Known, now: float) -> Life:
     )
 
 
-def _refused(state: Life, now: float) -> Life:
+def _refused(state: LifecycleState, now: float) -> LifecycleState:
     """Return the life after the API has refused the token, as far as that is to be believed."""
     refusals = 0 if now - state.issued > _TRUSTED else state.refusals
     if refusals >= _BELIEVED and now - state.issued < pause(refusals - _BELIEVED):
@@ -316,32 +320,34 @@ def _refused(state: Life, now: float) -> Life:
     return state._replace(stale=now, expires=now, refusals=refusals + 1)
 
 
-def _ends(life: TokenLife, state: Life) -> float:
+def _ends(life: Lifecycle, state: LifecycleState) -> float:
     """Return when a token must not be used any more."""
     overdue = state.failures > 0 and not state.final and state.token
     return state.expires + life.grace if overdue else state.expires
 
 
-def _known(state: Life, ends: float, now: float) -> Known:
+def _known(state: LifecycleState, ends: float, now: float) -> KnownToken:
     fresh = state.stale - now
-    if fresh <= 0:  # somebody renews it, or is about to, or has failed to
+    if fresh <= 0:  # somebody refreshes it, or is about to, or has failed to
         fresh = min(_ASK_AGAIN, ends - now)
-    return Known(state.token, state.generation, now - state.issued, fresh, ends - now)
+    return KnownToken(state.token, state.generation, now - state.issued, fresh, ends - now)
 
 
-def _renewed(life: TokenLife, state: Life, event: Renewed, now: float) -> tuple[Life, Changed | None]:
+def _refreshed(
+    life: Lifecycle, state: LifecycleState, event: TokenRefreshed, now: float
+) -> tuple[LifecycleState, Changed | None]:
     lifetime = math.inf if event.lifetime is None else event.lifetime
     issued = now - event.age
     if 0 < event.lease <= state.under:
         return state, None  # since it was asked for there was another one, or it was cleared
-    # Who is still renewing what there was before a login has no say any more.
+    # Who is still refreshing what there was before a login has no say any more.
     lease = state.lease + 1 if event.lease == 0 else state.lease
     expires = issued + usable_for(lifetime)
-    after = Life(
+    after = LifecycleState(
         event.token,
         state.generation + 1,
         issued,
-        expires - min(life.renew_before, lifetime / 4) if lifetime < math.inf else math.inf,
+        expires - min(life.refresh_before, lifetime / 4) if lifetime < math.inf else math.inf,
         expires,
         lease,
         -math.inf if event.lease in (state.lease, 0) else state.until,
@@ -352,19 +358,21 @@ def _renewed(life: TokenLife, state: Life, event: Renewed, now: float) -> tuple[
     return after, Changed(_generation(state), _generation(after), length)
 
 
-def _failing(life: TokenLife, state: Life, event: Failing, now: float) -> tuple[Life, Changed | None]:
+def _failing(
+    life: Lifecycle, state: LifecycleState, event: RefreshFailed, now: float
+) -> tuple[LifecycleState, Changed | None]:
     if event.lease != state.lease:
         return state, None  # somebody else has taken over
     seconds = _LONGEST_PAUSE if event.final else pause(state.failures)
     if event.retry_after is not None:
         seconds = max(seconds, min(event.retry_after, _LONGEST_RETRY_AFTER))
     after = state._replace(
-        until=-math.inf, failures=state.failures + 1, pause=now + seconds, why=event.why, final=event.final
+        until=-math.inf, failures=state.failures + 1, pause=now + seconds, reason=event.reason, final=event.final
     )
     left = _ends(life, after) - now
     if life.grace and now >= state.expires and left > 0:
-        return after, Changed(_generation(state), OVERDUE, f"{event.why}; for another {left:.0f} s at most")
-    return after, Changed(_generation(state), NOT_RENEWED, event.why)
+        return after, Changed(_generation(state), OVERDUE, f"{event.reason}; for another {left:.0f} s at most")
+    return after, Changed(_generation(state), NOT_REFRESHED, event.reason)
 
 
 def usable_for(lifetime: float) -> float:
@@ -377,31 +385,35 @@ def pause(times: int) -> float:
     return min(float(2 ** min(times, 10)), _LONGEST_PAUSE)
 
 
-def _generation(state: Life) -> str:
+def _generation(state: LifecycleState) -> str:
     return f"generation {state.generation}" if state.token else "none"
 
 
-def _release(life: TokenLife, state: Life, event: Release, now: float) -> tuple[Life, None]:
+def _release(life: Lifecycle, state: LifecycleState, event: ReleaseRight, now: float) -> tuple[LifecycleState, None]:
     return (state._replace(until=-math.inf) if event.lease == state.lease else state), None
 
 
-def _clear(life: TokenLife, state: Life, event: Clear, now: float) -> tuple[Life, Changed | None]:
+def _clear(
+    life: Lifecycle, state: LifecycleState, event: ClearToken, now: float
+) -> tuple[LifecycleState, Changed | None]:
     if event.token not in (None, state.token):
         return state, None  # somebody was faster, and there is another one
     lease = state.lease + 1
-    after = Life(generation=state.generation + 1, issued=now, lease=lease, under=lease)
+    after = LifecycleState(generation=state.generation + 1, issued=now, lease=lease, under=lease)
     return after, Changed(_generation(state), "none", "cleared")
 
 
-def _look(life: TokenLife, state: Life, event: Look, now: float) -> tuple[Life, Life]:
+def _look(
+    life: Lifecycle, state: LifecycleState, event: LookAtToken, now: float
+) -> tuple[LifecycleState, LifecycleState]:
     return state, state
 
 
-_MOVES: dict[type, Callable[[TokenLife, Life, Any, float], tuple[Life, Any]]] = {
-    Want: _want,
-    Renewed: _renewed,
-    Failing: _failing,
-    Release: _release,
-    Clear: _clear,
-    Look: _look,
+_MOVES: dict[type, Callable[[Lifecycle, LifecycleState, Any, float], tuple[LifecycleState, Any]]] = {
+    WantToken: _want,
+    TokenRefreshed: _refreshed,
+    RefreshFailed: _failing,
+    ReleaseRight: _release,
+    ClearToken: _clear,
+    LookAtToken: _look,
 }

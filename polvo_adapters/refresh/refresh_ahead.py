@@ -1,11 +1,11 @@
-"""What is obtained once, kept, and renewed ahead of its end while it is in use: tokens and secrets.
+"""What is obtained once, kept, and refreshed ahead of its end while it is in use: tokens and secrets.
 
 Theory of operation. A Keeper holds in memory what calls are given, and most calls get it from there at the price of a
-look at the clock. When it is stale, the first call that finds out has it renewed on another thread, and goes on with
+look at the clock. When it is stale, the first call that finds out has it refreshed on another thread, and goes on with
 what there is. Only where there is none, or it is over, the call itself drives the flow of
-`polvo_adapters.refresh.refresh_flow`, and is the one who renews or one of those who wait.
+`polvo_adapters.refresh.refresh_flow`, and is the one who refreshes or one of those who wait.
 
-**The end of the process** waits for a renewal that is under way: what the server answers may be the only thing that it
+**The end of the process** waits for a refresh that is under way: what the server answers may be the only thing that it
 still accepts.
 """
 
@@ -18,21 +18,21 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
-from polvo_adapters.core.report import Change, Entry
+from polvo_adapters.core.report import Entry, StateChange
 from polvo_adapters.errors import PolvoError
 from polvo_adapters.refresh import background
-from polvo_adapters.refresh.lifecycle import NOT_RENEWED, OVERDUE, Known, Want
+from polvo_adapters.refresh.lifecycle import NOT_REFRESHED, OVERDUE, KnownToken, WantToken
 from polvo_adapters.runtime.clock import Clock
 
 _log = logging.getLogger("polvo_adapters")
-_keepers: weakref.WeakSet[Keeper[Any]] = weakref.WeakSet()
+_keepers: weakref.WeakSet[RefreshAhead[Any]] = weakref.WeakSet()
 
 
-class Kept(Protocol):
+class HeldValue(Protocol):
     """What a Keeper holds."""
 
     @property
-    def known(self) -> Known:
+    def known(self) -> KnownToken:
         """What the store said of it."""
 
     @property
@@ -48,15 +48,15 @@ class Kept(Protocol):
         """Whether whoever it is for has refused it."""
 
 
-K = TypeVar("K", bound=Kept)
+K = TypeVar("K", bound=HeldValue)
 
 
-class Keeper(Generic[K]):
-    """Holds what calls are given, under one name or several, and has it renewed.
+class RefreshAhead(Generic[K]):
+    """Holds what calls are given, under one name or several, and has it refreshed.
 
     Args:
-        deadline: Seconds after which a renewal is given up, waiting for others included.
-        background: Whether what is stale is renewed on another thread. Otherwise the call that finds out waits.
+        deadline: Seconds after which a refresh is given up, waiting for others included.
+        background: Whether what is stale is refreshed on another thread. Otherwise the call that finds out waits.
         clock: Time and chance.
     """
 
@@ -70,19 +70,19 @@ class Keeper(Generic[K]):
 
     def _begin(self) -> None:
         self._held: dict[str, K] = {}
-        self._renewing: set[str] = set()
+        self._refreshing: set[str] = set()
         _keepers.add(self)
 
-    def _driven(self, who: str, want: Want, entries: list[Entry] | None = None) -> K:
-        """Drive the flow of a renewal to its end, and hold what comes of it."""
+    def _driven(self, who: str, want: WantToken, entries: list[Entry] | None = None) -> K:
+        """Drive the flow of a refresh to its end, and hold what comes of it."""
         raise NotImplementedError
 
-    def _obtain(self, who: str, want: Want, entries: list[Entry] | None = None) -> K:
+    def _obtain(self, who: str, want: WantToken, entries: list[Entry] | None = None) -> K:
         """Obtain it for a call that needs it."""
         return self._driven(who, want, entries)
 
     def _on_behalf_of(self, who: str) -> AbstractContextManager[object]:
-        """Return the context that a renewal on another thread runs in."""
+        """Return the context that a refresh on another thread runs in."""
         return nullcontext(who)
 
     def _ready(self, who: str) -> K | None:
@@ -93,7 +93,7 @@ class Keeper(Generic[K]):
             return held
         if held.refused or not self._background or now >= held.at + held.known.left:
             return None
-        self._renew_aside(who)
+        self._refresh_aside(who)
         return held
 
     def _current(self, who: str, entries: list[Entry] | None) -> K:
@@ -102,42 +102,42 @@ class Keeper(Generic[K]):
         now = self._clock.now()
         if held is None or held.refused or now >= held.at + held.known.left:
             refused = held.known.generation if held is not None and held.refused else 0
-            return self._obtain(who, Want(refused=refused), entries)
+            return self._obtain(who, WantToken(refused=refused), entries)
         if now < held.stale:
             return held  # another thread was faster
         if not self._background:
-            return self._obtain(who, Want(renew="stale"), entries)
-        self._renew_aside(who)
+            return self._obtain(who, WantToken(refresh="stale"), entries)
+        self._refresh_aside(who)
         return held
 
-    def _renew_aside(self, who: str) -> None:
-        """Have what is stale renewed on another thread, unless one is at it."""
-        if who in self._renewing:
+    def _refresh_aside(self, who: str) -> None:
+        """Have what is stale refreshed on another thread, unless one is at it."""
+        if who in self._refreshing:
             return
-        self._renewing.add(who)  # where two threads get here at once, the store lets one of them renew
-        if not background.start(partial(self._renewed_aside, who), f"{self._what} renewal"):
-            self._renewing.discard(who)
+        self._refreshing.add(who)  # where two threads get here at once, the store lets one of them refresh
+        if not background.start(partial(self._refreshed_aside, who), f"{self._what} refresh"):
+            self._refreshing.discard(who)
 
-    def _renewed_aside(self, who: str) -> None:
+    def _refreshed_aside(self, who: str) -> None:
         try:
             entries: list[Entry] = []
             with self._on_behalf_of(who):
-                self._driven(who, Want(renew="stale"), entries)
+                self._driven(who, WantToken(refresh="stale"), entries)
             for entry in entries:
-                if type(entry) is Change and entry.after == NOT_RENEWED:
+                if type(entry) is StateChange and entry.after == NOT_REFRESHED:
                     _log.warning("%s; the %s that there is will be used until it expires", entry, self._what)
         except PolvoError as error:
-            _log.warning("a %s was not renewed in time: %s", self._what, error)
+            _log.warning("a %s was not refreshed in time: %s", self._what, error)
         finally:
-            self._renewing.discard(who)
+            self._refreshing.discard(who)
 
     def _after_fork(self) -> None:
-        self._renewing.clear()  # its threads are the parent's
+        self._refreshing.clear()  # its threads are the parent's
 
 
-def overdue(entries: list[Entry]) -> list[Change]:
+def overdue(entries: list[Entry]) -> list[StateChange]:
     """Return what was told of something that is used past its time."""
-    return [entry for entry in entries if type(entry) is Change and entry.after == OVERDUE]
+    return [entry for entry in entries if type(entry) is StateChange and entry.after == OVERDUE]
 
 
 def _after_fork_in_child() -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable
 
-from polvo_adapters.core.report import Change
+from polvo_adapters.core.report import StateChange
 
 _log = logging.getLogger("polvo_adapters")
 
 
-def tell(listeners: Iterable[Callable[[Change], object]], change: Change) -> None:
+def notify(listeners: Iterable[Callable[[StateChange], object]], change: StateChange) -> None:
     """Call listeners with a change; one that raises must not break the call that brought the change about."""
     for listener in listeners:
         try:

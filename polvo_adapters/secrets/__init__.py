@@ -1,6 +1,6 @@
 """Secrets that live where secrets belong, and are fetched when they are used.
 
-    Secret                                 a value that is fetched, kept for a while, and renewed
+    Secret                                 a value that is fetched, kept for a while, and refreshed
     Vault, SecretsManager, ParameterStore  providers: OpenBao and Vault, AWS
     DoubleO, Keyring                       a Double-O service, the keyring of the operating system
     Environment, File, DotEnv, Function    this process, files, a function of your own

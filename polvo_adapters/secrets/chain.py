@@ -13,7 +13,7 @@ from typing import Any
 from polvo_adapters.errors import ConfigurationError, SecretError
 from polvo_adapters.secrets.provider import Fetched, Provider
 from polvo_adapters.secrets.providers.base import BaseProvider
-from polvo_adapters.secrets.secret import Secret, resolved
+from polvo_adapters.secrets.secret import Secret, resolve_source
 
 _HAS_NOT = ("not found", "no such field")
 
@@ -31,7 +31,7 @@ class FirstOf(BaseProvider):
     def __init__(self, *sources: str | Provider | Secret | Callable[[], Any]) -> None:
         if not sources:
             raise ConfigurationError("first_of: name at least one source")
-        self._sources = tuple(resolved(source) for source in sources)
+        self._sources = tuple(resolve_source(source) for source in sources)
         self.local = all(getattr(source.provider, "local", False) for source in self._sources)
 
     def fetch(self, name: str, field: str | None) -> Fetched:

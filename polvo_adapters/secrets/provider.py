@@ -95,7 +95,7 @@ def failure(scheme: str, name: str, reason: str, advice: str, **keywords: Any) -
     )
 
 
-def guarded(ask: Callable[[], T], translate: Callable[[Exception], Exception]) -> T:
+def call_without_leak(ask: Callable[[], T], translate: Callable[[Exception], Exception]) -> T:
     """Return what `ask` returns; in the place of an exception, raise another one that holds nothing of it.
 
     Args:
@@ -151,7 +151,7 @@ def library(name: str, extra: str) -> Any:
     raise missing
 
 
-def selected(scheme: str, name: str, value: object, field: str | None) -> str:
+def extract_field(scheme: str, name: str, value: object, field: str | None) -> str:
     """Return the text of a secret, or that of one of its fields.
 
     Args:

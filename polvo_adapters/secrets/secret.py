@@ -1,7 +1,7 @@
-"""A secret that is fetched when it is used, kept for a while, and renewed before that is over.
+"""A secret that is fetched when it is used, kept for a while, and refreshed before that is over.
 
 Theory of operation. The life of a secret is that of a token (`polvo_adapters.refresh.lifecycle`), and so is its
-renewal: one thread fetches, the rest wait or go on with what there is. Three things differ:
+refresh: one thread fetches, the rest wait or go on with what there is. Three things differ:
 
 * An end that we have set ourselves (`ttl`) says that it is time for another look, and not that the secret is worthless.
   Where its provider cannot be asked, the last value is used for `stale_if_error` seconds more; each failure is logged
@@ -22,22 +22,22 @@ from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any, NoReturn
 
-from polvo_adapters.context.call import CallStart, call_started
-from polvo_adapters.context.tenant import Block
+from polvo_adapters.context.call import LogicalCall, call_started
+from polvo_adapters.context.tenant import TenantScope
 from polvo_adapters.core.calls import Call
 from polvo_adapters.core.effects import Send
-from polvo_adapters.core.outcomes import EXPIRED, REFUSED, Outcome
-from polvo_adapters.core.report import Change, Entry
-from polvo_adapters.drivers.single_shot import Asking
+from polvo_adapters.core.outcomes import EXPIRED, UNCLASSIFIED, Outcome
+from polvo_adapters.core.report import Entry, StateChange
+from polvo_adapters.drivers.single_shot import SingleShotExchange
 from polvo_adapters.drivers.sync import drive
 from polvo_adapters.errors import ConfigurationError, SecretError
-from polvo_adapters.refresh.lifecycle import Known, TokenLife, Want, usable_for
-from polvo_adapters.refresh.refresh_ahead import Keeper, overdue
-from polvo_adapters.refresh.refresh_flow import Fetched as Numbered
-from polvo_adapters.refresh.refresh_flow import Renewal
+from polvo_adapters.refresh.lifecycle import KnownToken, Lifecycle, WantToken, usable_for
+from polvo_adapters.refresh.refresh_ahead import RefreshAhead, overdue
+from polvo_adapters.refresh.refresh_flow import FetchedToken as Numbered
+from polvo_adapters.refresh.refresh_flow import RefreshFlow
 from polvo_adapters.runtime.clock import SYSTEM, Clock
-from polvo_adapters.secrets.provider import Fetched, Provider, Source, failure, guarded, text
-from polvo_adapters.secrets.uri import parsed, provider_class
+from polvo_adapters.secrets.provider import Fetched, Provider, Source, call_without_leak, failure, text
+from polvo_adapters.secrets.uri import parse_uri, provider_class
 from polvo_adapters.stores.memory import MemoryStore
 
 _log = logging.getLogger("polvo_adapters")
@@ -56,12 +56,12 @@ class Value:
         known: What the machine said of it.
         at: When that was.
         stale: When to ask again.
-        over: When its time is up; it may be used beyond, where it cannot be renewed.
+        over: When its time is up; it may be used beyond, where it cannot be refreshed.
         refused: Whether whoever it is for has refused it.
     """
 
     value: str
-    known: Known
+    known: KnownToken
     at: float
     stale: float
     over: float
@@ -71,7 +71,7 @@ class Value:
         return f"<Value, generation {self.known.generation}>"
 
 
-class Secret(Keeper[Value]):
+class Secret(RefreshAhead[Value]):
     """A secret that is fetched when it is used.
 
     Give it wherever a credential, or a function that returns one, is taken:
@@ -85,7 +85,7 @@ class Secret(Keeper[Value]):
         ttl: Seconds for which a value is used before it is fetched again; None for as long as its provider says, or
             it is not refused.
         stale_if_error: Seconds beyond that for which the last value is used while it cannot be fetched; 0 for none.
-        renew_before: Seconds before its end from which on it is fetched again, on another thread; at most a quarter
+        refresh_before: Seconds before its end from which on it is fetched again, on another thread; at most a quarter
             of its time.
         deadline: Seconds after which fetching is given up, waiting for others included.
         background: Whether to fetch ahead of time on another thread. Without it the call that finds out waits.
@@ -107,23 +107,23 @@ class Secret(Keeper[Value]):
         provider: Provider | None = None,
         ttl: float | None = 300.0,
         stale_if_error: float = 3600.0,
-        renew_before: float = 30.0,
+        refresh_before: float = 30.0,
         deadline: float = 30.0,
         background: bool = True,
-        listeners: Sequence[Callable[[Change], object]] = (),
+        listeners: Sequence[Callable[[StateChange], object]] = (),
         clock: Clock = SYSTEM,
     ) -> None:
         for setting, seconds, low in (
             ("ttl", _SHORTEST if ttl is None else ttl, _SHORTEST),
             ("stale_if_error", stale_if_error, 0.0),
-            ("renew_before", renew_before, 0.0),
+            ("refresh_before", refresh_before, 0.0),
             ("deadline", deadline, 0.001),
         ):
             if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not low <= seconds < math.inf:
                 raise ConfigurationError(f"Secret: {setting}={seconds!r} must be a number of seconds from {low:g} on")
-        self._source = resolved(source, name, field, provider)
+        self._source = resolve_source(source, name, field, provider)
         self._ttl = ttl
-        self._life = TokenLife(renew_before, deadline + 1.0, tuple(listeners), stale_if_error)
+        self._life = Lifecycle(refresh_before, deadline + 1.0, tuple(listeners), stale_if_error)
         ahead = background and not getattr(self._source.provider, "local", False)
         super().__init__(deadline=deadline, background=ahead, clock=clock)
 
@@ -154,7 +154,7 @@ class Secret(Keeper[Value]):
 
     @property
     def overdue(self) -> bool:
-        """Whether the value in use is past its time, because it cannot be renewed; for health checks."""
+        """Whether the value in use is past its time, because it cannot be refreshed; for health checks."""
         held = self._held.get("")
         return held is not None and self._clock.now() >= held.over
 
@@ -190,7 +190,7 @@ class Secret(Keeper[Value]):
         """
         current = self._held.get("")
         if current is None or current.value == held.value:
-            current = self._obtain("", Want(refused=held.known.generation), entries)
+            current = self._obtain("", WantToken(refused=held.known.generation), entries)
         return None if current.value == held.value else current
 
     def reject(self, held: Value) -> None:
@@ -202,9 +202,9 @@ class Secret(Keeper[Value]):
     # When there is something to do ------------------------------------------------------------------------------------
 
     def _on_behalf_of(self, who: str) -> AbstractContextManager[object]:
-        return Block(who)
+        return TenantScope(who)
 
-    def _driven(self, who: str, want: Want, entries: list[Entry] | None = None) -> Value:
+    def _driven(self, who: str, want: WantToken, entries: list[Entry] | None = None) -> Value:
         scheme, name = self._source.provider.scheme, self._source.name
         now = self._clock.now()
         begun, until = call_started.get(), now + self._deadline
@@ -212,11 +212,11 @@ class Secret(Keeper[Value]):
             until = min(until, begun.deadline)  # to ask once more costs nothing, so that nobody carries it to its end
         call = Call("GET", f"https://{scheme}/", "none", now, until)
         key, told = f"secret {self._source}", list[Entry]()
-        renewal = Renewal(
+        refresh = RefreshFlow(
             self._life, key, 1, "see that it exists where it is looked for", f"secret {name!r}", SecretError
         )
         with self._on_behalf_of(""):
-            outcome = drive(renewal.flow(call, want), _Fetching(self), self._store, self._clock, told)
+            outcome = drive(refresh.flow(call, want), _SecretFetch(self), self._store, self._clock, told)
         for change in overdue(told):
             _log.warning("%s", change)
         if entries is not None:
@@ -230,7 +230,7 @@ class Secret(Keeper[Value]):
         finally:
             del outcome, error  # or the error, its traceback and this frame would keep each other alive
 
-    def _hold(self, who: str, known: Known) -> Value:
+    def _hold(self, who: str, known: KnownToken) -> Value:
         fetched, now = self._texts[known.token], self._clock.now()
         lifetime = math.inf if fetched.lifetime is None else fetched.lifetime
         over = now - known.age + usable_for(lifetime)
@@ -244,7 +244,7 @@ class Secret(Keeper[Value]):
     def _fetched(self) -> Numbered:
         """Ask the provider, and return a number in the place of the value."""
         provider, name, field = self._source
-        fetched: Any = guarded(lambda: provider.fetch(name, field), self._unexpected)
+        fetched: Any = call_without_leak(lambda: provider.fetch(name, field), self._unexpected)
         if not _is_sound(fetched):
             raise failure(provider.scheme, name, "malformed", "its provider must return a Fetched with a text")
         value = text(provider.scheme, name, fetched.value)
@@ -274,7 +274,7 @@ class Secret(Keeper[Value]):
         return self
 
     def __getstate__(self) -> dict[str, Any]:
-        left_out = ("_held", "_renewing", "_store", "_texts", "_numbers")
+        left_out = ("_held", "_refreshing", "_store", "_texts", "_numbers")
         return {name: value for name, value in vars(self).items() if name not in left_out}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -290,8 +290,8 @@ def _is_sound(fetched: object) -> bool:
     return lifetime is None or (isinstance(lifetime, (int, float)) and lifetime > 0)
 
 
-class _Fetching(Asking):
-    """Makes the attempts of a renewal: a transport for the drivers."""
+class _SecretFetch(SingleShotExchange):
+    """Makes the attempts of a refresh: a transport for the drivers."""
 
     def __init__(self, secret: Secret) -> None:
         self._secret = secret
@@ -302,13 +302,13 @@ class _Fetching(Asking):
         started = clock.now()
         deadline = started + secret._deadline if effect.call.deadline is None else effect.call.deadline
         now = SYSTEM.now()  # which is the clock of whatever the provider sends
-        token = call_started.set(CallStart(None, now, now + deadline - started))
+        token = call_started.set(LogicalCall(None, now, now + deadline - started))
         try:
             fetched = secret._fetched()
         except SecretError as error:
             # Cut by the deadline of the call that it is for, it says nothing of the provider.
             cut = clock.now() >= deadline and deadline - effect.call.started < secret._deadline
-            meaning = EXPIRED if cut else REFUSED
+            meaning = EXPIRED if cut else UNCLASSIFIED
             return Outcome(error=error, failure=meaning, started=started, now=clock.now(), wall=clock.wall())
         finally:
             call_started.reset(token)
@@ -325,7 +325,9 @@ class _Text:
         self.lifetime = lifetime
 
 
-def resolved(source: object, name: str = "", field: str | None = None, provider: Provider | None = None) -> Source:
+def resolve_source(
+    source: object, name: str = "", field: str | None = None, provider: Provider | None = None
+) -> Source:
     """Return whom to ask for what.
 
     Args:
@@ -342,7 +344,7 @@ def resolved(source: object, name: str = "", field: str | None = None, provider:
     if isinstance(source, str):
         if name:
             raise ConfigurationError("Secret: a URI has the name in it; name= is for providers")
-        return parsed(source, field, provider)
+        return parse_uri(source, field, provider)
     if provider is not None:
         raise ConfigurationError("Secret: provider= goes with a URI")
     if callable(getattr(source, "fetch", None)) and isinstance(getattr(source, "scheme", None), str):

@@ -31,7 +31,7 @@ _URI = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^?#]*)(?:\?([^#]*))?(?:#(.*))?
 _QUERIES = {"vault": ("version",), "aws-secretsmanager": ("version_id", "version_stage")}
 
 
-def parsed(uri: str, field: str | None = None, provider: Provider | None = None) -> Source:
+def parse_uri(uri: str, field: str | None = None, provider: Provider | None = None) -> Source:
     """Return what a URI names.
 
     Args:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 
-class Closing:
+class BodyCloseActions:
     """What is to be done once a body is closed, breaks off, or is dropped by everybody."""
 
     __slots__ = ("_actions",)

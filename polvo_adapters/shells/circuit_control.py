@@ -12,7 +12,15 @@ from polvo_adapters.core.machines import Event
 from polvo_adapters.drivers.decisions import decide
 from polvo_adapters.errors import ConfigurationError
 from polvo_adapters.policies.breaker.policy import CircuitBreaker
-from polvo_adapters.policies.breaker.state import CLOSED, DISABLED, ISOLATED, LOOK, OBSERVED, Command, Status
+from polvo_adapters.policies.breaker.state import (
+    CLOSED,
+    DISABLED,
+    ISOLATED,
+    LOOK,
+    OBSERVED,
+    CircuitStatus,
+    ManualControl,
+)
 from polvo_adapters.stores.base import Store
 
 
@@ -32,7 +40,7 @@ class Circuit:
         self.name = name
 
     @property
-    def status(self) -> Status:
+    def status(self) -> CircuitStatus:
         """How it stands."""
         return self._command(LOOK)
 
@@ -58,9 +66,9 @@ class Circuit:
         """Count, and tell of changes, but let all calls pass: to find settings without harm."""
         self._command(OBSERVED)
 
-    def _command(self, state: str) -> Status:
-        verdict = decide(self._store, [Event(self._breaker, self.name, Command(state))], [])[0]
-        return cast("Status", getattr(verdict, "verdict", verdict))
+    def _command(self, state: str) -> CircuitStatus:
+        verdict = decide(self._store, [Event(self._breaker, self.name, ManualControl(state))], [])[0]
+        return cast("CircuitStatus", getattr(verdict, "verdict", verdict))
 
     def __repr__(self) -> str:
         return f"<Circuit {self.name}: {self.state}>"

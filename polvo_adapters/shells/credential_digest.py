@@ -1,7 +1,7 @@
 """Tells the credentials of requests apart without keeping them: quotas are counted for each of them.
 
 A digest of 64 bits names a credential in keys of state, which may be printed or stored. A signature differs from
-request to request; of signed requests, the name of the key counts. A token that is renewed differs from hour to hour;
+request to request; of signed requests, the name of the key counts. A token that is refreshed differs from hour to hour;
 the auth objects of this package say whose it is.
 
 A credential in the query is part of the URL. Who puts one there notes the name of the parameter on the request, so that
@@ -94,7 +94,7 @@ def in_query(request: Any) -> frozenset[str]:
 
 
 def _lasting(value: str | bytes) -> str | bytes:
-    """Return the name of the owner of a token that is renewed, and any other value as it is."""
+    """Return the name of the owner of a token that is refreshed, and any other value as it is."""
     return getattr(value, "owner", "") or value
 
 

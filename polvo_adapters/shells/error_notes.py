@@ -11,7 +11,9 @@ from polvo_adapters.core.report import Report
 from polvo_adapters.errors import PolvoError
 
 
-def explained(error: BaseException, report: Report, request: requests.PreparedRequest | None = None) -> BaseException:
+def attach_report(
+    error: BaseException, report: Report, request: requests.PreparedRequest | None = None
+) -> BaseException:
     """Return the exception, with the report, and a note where there is something to tell.
 
     Args:

@@ -12,7 +12,7 @@ from polvo_adapters.core.machines import Event
 from polvo_adapters.drivers.decisions import decide
 from polvo_adapters.errors import ConfigurationError
 from polvo_adapters.policies.idempotency.policy import IdempotencyKeys
-from polvo_adapters.policies.idempotency.record import Forget, Look, Record, Resolve, State
+from polvo_adapters.policies.idempotency.record import ForgetKey, LookAtKey, Record, RecordState, Resolve
 from polvo_adapters.stores.base import Store
 
 
@@ -31,7 +31,7 @@ class Operation:
     @property
     def state(self) -> str:
         """How it stands: "not sent", "begun", "sending", "in doubt", "done" or "moved"."""
-        return cast("State", self._put(Look())).phase
+        return cast("RecordState", self._put(LookAtKey())).phase
 
     def resolve(self, *, done: bool) -> None:
         """Say what became of an operation that is in doubt.
@@ -50,7 +50,7 @@ class Operation:
 
     def forget(self) -> None:
         """Forget what is known, so that the next call with the key is sent, whatever became of those before."""
-        self._put(Forget())
+        self._put(ForgetKey())
 
     def _put(self, event: Any) -> Any:
         return decide(self._store, [Event(self._record, self._place, event)], [])[0]

@@ -75,7 +75,7 @@ class Named(NamedTuple):
 _UNNAMED = Named()
 
 
-def named(keys: IdempotencyKeys | None, request: Any, tenant: str) -> Named:
+def assign_key(keys: IdempotencyKeys | None, request: Any, tenant: str) -> Named:
     """Give a request its key, if it is to have one.
 
     Args:
@@ -97,7 +97,7 @@ def named(keys: IdempotencyKeys | None, request: Any, tenant: str) -> Named:
         if not key:
             return _UNNAMED
         checked = keys.strategy == "unique" and keys.style == "bare" and keys.max_length >= _UUID_LENGTH
-        _put(request, keys.header, key if checked else written(keys, key))
+        _put(request, keys.header, key if checked else format_key(keys, key))
     elif method in _SAFE and method not in keys.methods:
         return _UNNAMED  # what a redirect made of a request with a key
     else:
@@ -105,7 +105,7 @@ def named(keys: IdempotencyKeys | None, request: Any, tenant: str) -> Named:
     return _tuple(Named, (key, _content(request, method) if keys.record else ""))
 
 
-def identified(ids: RequestIDs, request: Any) -> str:
+def assign_request_id(ids: RequestIDs, request: Any) -> str:
     """Give a request its id, and that of whatever it is part of; return its id."""
     from polvo_adapters.context.correlation import current_correlation
 
@@ -127,7 +127,7 @@ def same_call(request: Any, copied: Any) -> None:
         copied.__dict__[_MADE] = request.__dict__[_MADE]
 
 
-def answered(request: Any, status: int) -> None:
+def mark_complete(request: Any, status: int) -> None:
     """Note that the call of a request is over, so that sending it once more is another call."""
     if status < 500 and status not in _OPEN:
         made = request.__dict__.get(_MADE, {})
@@ -135,7 +135,7 @@ def answered(request: Any, status: int) -> None:
             made[name] = (made[name][0], True)
 
 
-def written(keys: IdempotencyKeys, key: str) -> str:
+def format_key(keys: IdempotencyKeys, key: str) -> str:
     """Return the value of the header for a key.
 
     Raises:
@@ -145,7 +145,7 @@ def written(keys: IdempotencyKeys, key: str) -> str:
     return '"{}"'.format(key.replace("\\", "\\\\").replace('"', '\\"')) if keys.style == "structured" else key
 
 
-def hashed(method: str, url: str, body: Callable[[], Iterator[bytes]], tenant: str) -> str:
+def hash_request(method: str, url: str, body: Callable[[], Iterator[bytes]], tenant: str) -> str:
     """Return the key that is a digest of the request; see this module."""
     parts = urlsplit(url)
     address = origin(url) + (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
@@ -161,7 +161,7 @@ def hashed(method: str, url: str, body: Callable[[], Iterator[bytes]], tenant: s
 def _made(keys: IdempotencyKeys, request: Any, method: str, tenant: str) -> str | None:
     if not callable(keys.strategy):
         url = without_parameters(str(request.url), in_query(request))
-        return hashed(method, url, lambda: _pieces(request), tenant)
+        return hash_request(method, url, lambda: _pieces(request), tenant)
     key = keys.strategy(request)
     if key is not None and not isinstance(key, str):
         raise _wrong(f"the strategy has returned a {type(key).__name__}; return a str, or None for no key", "key")

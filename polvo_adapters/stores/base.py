@@ -38,7 +38,7 @@ class Store(Protocol):
             The verdicts, in the order of the events. If any is False, no state has changed.
         """
 
-    def later(self, events: Sequence[Event], then: Callable[[tuple[Any, ...]], object] | None = None) -> None:
+    def defer(self, events: Sequence[Event], then: Callable[[tuple[Any, ...]], object] | None = None) -> None:
         """Put events to their machines at some time before the next decision, and take no lock: for finalizers.
 
         Args:

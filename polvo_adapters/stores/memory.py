@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
-from polvo_adapters.core.machines import Called, Event, Machine, Refused
+from polvo_adapters.core.machines import Event, Machine, Refused, Wake
 from polvo_adapters.errors import PolvoError
 
 CANDIDATES = 1000
@@ -62,7 +62,7 @@ class MemoryStore:
                 then(verdicts)
         return self._decide_one(*events[0]) if len(events) == 1 else self._decide(events)
 
-    def later(self, events: Sequence[Event], then: Callable[[tuple[Any, ...]], object] | None = None) -> None:
+    def defer(self, events: Sequence[Event], then: Callable[[tuple[Any, ...]], object] | None = None) -> None:
         """Put events to their machines before the next decision; see `Store.later`."""
         self._later.append((events, then))
 
@@ -104,9 +104,9 @@ class MemoryStore:
                 states.update(moved)
             else:
                 self._keep_all(events, moved)
-            if Called not in map(type, verdicts):
+            if Wake not in map(type, verdicts):
                 return tuple(verdicts)
-            called = self._call([name for verdict in verdicts if type(verdict) is Called for name in verdict.names])
+            called = self._call([name for verdict in verdicts if type(verdict) is Wake for name in verdict.names])
         for wake in called:
             wake()
         return tuple(verdicts)
@@ -120,7 +120,7 @@ class MemoryStore:
             state, verdict = machine.transition(before, event, self._now())
             if verdict is not False and type(verdict) is not Refused:
                 self._keep(machine, key, state)
-                if type(verdict) is Called:
+                if type(verdict) is Wake:
                     called = self._call(verdict.names)
         for wake in called or ():
             wake()

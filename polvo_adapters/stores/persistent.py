@@ -11,12 +11,12 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from polvo_adapters.core.machines import Called, Event, Refused
+from polvo_adapters.core.machines import Event, Refused, Wake
 from polvo_adapters.errors import PolvoError
 from polvo_adapters.stores.memory import MemoryStore
 
 
-class Outside:
+class PersistentStore:
     """A store that decides by `_decide`, and does the rest here."""
 
     def __init__(self) -> None:
@@ -47,7 +47,7 @@ class Outside:
                 late[1](verdicts)
         return self._decide(events) if events else ()
 
-    def later(self, events: Sequence[Event], then: Callable[[tuple[Any, ...]], object] | None = None) -> None:
+    def defer(self, events: Sequence[Event], then: Callable[[tuple[Any, ...]], object] | None = None) -> None:
         """Put events to their machines before the next decision; see `Store.later`."""
         self._later.append((events, then))
 
@@ -64,7 +64,7 @@ class Outside:
         if any(verdict is False or type(verdict) is Refused for verdict in verdicts):
             return
         for verdict in verdicts:
-            if type(verdict) is Called:
+            if type(verdict) is Wake:
                 self._local.decide((Event(_CALLER, "", verdict),))
 
 
@@ -73,7 +73,7 @@ class _Caller:
 
     initial = None
 
-    def transition(self, state: None, event: Called, now: float) -> tuple[None, Called]:  # noqa: ARG002 - no state
+    def transition(self, state: None, event: Wake, now: float) -> tuple[None, Wake]:  # noqa: ARG002 - no state
         """Say what it is told."""
         return state, event
 

@@ -41,7 +41,7 @@ class Unfit(Exception):
     """What is at the path can never be used; the message says why and what to do."""
 
 
-class Busy(Exception):
+class FileInUse(Exception):
     """Others did not let go of the lock in time."""
 
 
@@ -54,7 +54,7 @@ class Identity(NamedTuple):
     size: int
 
 
-class Content(NamedTuple):
+class FileContent(NamedTuple):
     """What was read.
 
     Attributes:
@@ -80,7 +80,7 @@ def identity(path: str) -> Identity | None:
         return None
 
 
-def read(path: str) -> Content | None:
+def read(path: str) -> FileContent | None:
     """Return what is in a file, or None where there is none; its owner alone can read it from then on.
 
     Raises:
@@ -98,7 +98,7 @@ def read(path: str) -> Content | None:
         if widely:
             with suppress(OSError):  # it may belong to somebody else
                 os.fchmod(descriptor, 0o600)
-        return Content(_data(descriptor), _identity(found), widely)
+        return FileContent(_data(descriptor), _identity(found), widely)
     finally:
         os.close(descriptor)
 
@@ -202,7 +202,7 @@ def locked(path: str, wait: Callable[[float], object] = time.sleep) -> Iterator[
     pause = _PAUSE
     while (descriptor := _locked(path)) is None:
         if time.monotonic() > ends:
-            raise Busy
+            raise FileInUse
         wait(random.uniform(0.2, 1.0) * pause)  # or two would always come at the same time
         pause = min(2 * pause, 16 * _PAUSE)
     try:

@@ -43,9 +43,9 @@ from polvo_adapters.core.machines import Event, Machine, Refused
 from polvo_adapters.errors import ConfigurationError, PolvoError
 from polvo_adapters.stores.codec import Undecodable, encode
 from polvo_adapters.stores.memory import MemoryStore, full, is_durable
-from polvo_adapters.stores.persistent import Outside
+from polvo_adapters.stores.persistent import PersistentStore
 from polvo_adapters.stores.sqlite_file import PATIENCE, Database, is_busy, is_corrupt
-from polvo_adapters.stores.sqlite_schema import Clock, read_clock, read_state, write_clock, write_state
+from polvo_adapters.stores.sqlite_schema import ClockRow, read_clock, read_state, write_clock, write_state
 
 _AGAIN = 1.0  # seconds until a file that failed is tried again
 _UNKNOWN = object()
@@ -53,7 +53,7 @@ _UNKNOWN = object()
 _log = logging.getLogger("polvo_adapters")
 
 
-class SQLiteStore(Outside):
+class SQLiteStore(PersistentStore):
     """Keep state in a SQLite file, for all processes of this machine that name the same one.
 
     Args:
@@ -171,7 +171,7 @@ class SQLiteStore(Outside):
                 keys, kept = write_state(connection, key, encode(state), keys, self._max_keys, now)
                 if not kept and is_durable(events):
                     raise full(self.path, self._max_keys)
-            write_clock(connection, Clock(now, self._ahead, keys))
+            write_clock(connection, ClockRow(now, self._ahead, keys))
             connection.execute("COMMIT")
         return verdicts
 
@@ -243,8 +243,8 @@ class SQLiteStore(Outside):
             )
         return self._spare
 
-    def _unusable(self, why: str) -> PolvoError:
-        return PolvoError(f"the store {self.path} {why}", reason="store unusable")
+    def _unusable(self, reason: str) -> PolvoError:
+        return PolvoError(f"the store {self.path} {reason}", reason="store unusable")
 
     def _busy(self) -> PolvoError:
         return PolvoError(

@@ -25,7 +25,7 @@ SCHEMA = """
 """
 
 
-class Clock(NamedTuple):
+class ClockRow(NamedTuple):
     """The row of the clock.
 
     Attributes:
@@ -39,7 +39,7 @@ class Clock(NamedTuple):
     keys: int
 
 
-def read_clock(connection: sqlite3.Connection) -> Clock:
+def read_clock(connection: sqlite3.Connection) -> ClockRow:
     """Return the clock.
 
     Raises:
@@ -51,11 +51,11 @@ def read_clock(connection: sqlite3.Connection) -> Clock:
         if seen is None:
             seen = -math.inf
         if type(seen) is type(ahead) is float and type(keys) is int and seen < math.inf and math.isfinite(ahead):
-            return Clock(seen, ahead, keys)
+            return ClockRow(seen, ahead, keys)
     raise sqlite3.DatabaseError("its clock is broken")
 
 
-def write_clock(connection: sqlite3.Connection, clock: Clock) -> None:
+def write_clock(connection: sqlite3.Connection, clock: ClockRow) -> None:
     """Set the clock."""
     connection.execute("UPDATE clock_1 SET seen = ?, ahead = ?, keys = ?", clock)
 

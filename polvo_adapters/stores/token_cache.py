@@ -44,13 +44,13 @@ from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
 from polvo_adapters.core.machines import Event, Refused
-from polvo_adapters.core.report import Change
+from polvo_adapters.core.report import StateChange
 from polvo_adapters.errors import ConfigurationError, PolvoError
-from polvo_adapters.runtime.listeners import tell
+from polvo_adapters.runtime.listeners import notify
 from polvo_adapters.stores import private_files
 from polvo_adapters.stores import private_files as files
 from polvo_adapters.stores.codec import Undecodable, decode, encode
-from polvo_adapters.stores.persistent import Outside
+from polvo_adapters.stores.persistent import PersistentStore
 
 _AGAIN = 1.0  # seconds until a file that failed is tried again
 
@@ -65,7 +65,7 @@ class _News(NamedTuple):
 
     level: int
     text: str
-    change: Change | None = None
+    change: StateChange | None = None
 
 
 class _Decision(NamedTuple):
@@ -74,7 +74,7 @@ class _Decision(NamedTuple):
     unreadable: list[str]
 
 
-class TokenCache(Outside):
+class TokenCache(PersistentStore):
     """Keep token states in a file, for all processes of this machine that name the same one.
 
     To construct it touches nothing; the file is made by the first decision that moves a state.
@@ -87,7 +87,7 @@ class TokenCache(Outside):
 
     Attributes:
         path: The file.
-        listeners: Called with a `polvo_adapters.core.report.Change` when the file is lost, found again or set aside.
+        listeners: Called with a StateChange when the file is lost, found again or set aside.
 
     Raises:
         ConfigurationError: `max_keys` is not positive, or the path cannot be one.
@@ -105,7 +105,7 @@ class TokenCache(Outside):
         if not given or "\0" in given:
             raise ConfigurationError(f"TokenCache(path={given!r}): path must name a file")
         self.path = os.path.abspath(os.path.expanduser(given))
-        self.listeners: list[Callable[[Change], object]] = []
+        self.listeners: list[Callable[[StateChange], object]] = []
         self._max_keys = max_keys
         self._now = now
         self._wait: Callable[[float], object] = time.sleep
@@ -121,13 +121,13 @@ class TokenCache(Outside):
         with _registry:
             _caches.add(self)
 
-    def set_aside(self, why: str, key: str | None = None, state: Any = None) -> str | None:
+    def set_aside(self, reason: str, key: str | None = None, state: Any = None) -> str | None:
         """Rename the file because nobody can use what is in it, and begin a new one.
 
         Several threads and processes find that out at the same time; one of them does it.
 
         Args:
-            why: The reason, for the log.
+            reason: The reason, for the log.
             key: Only if this key still has `state`. Without it: only if the file is the one that was last read.
             state: The state that nobody can use.
 
@@ -145,7 +145,7 @@ class TokenCache(Outside):
                         self._look()
                         if self._pending.get(key, self._texts.get(key)) != encode(state):
                             return None
-                    return self._put_aside(why, {})
+                    return self._put_aside(reason, {})
             except OSError as error:
                 self._lose(error)
                 self._file, self._texts, self._pending = None, {}, {}  # memory begins anew, and looks again
@@ -165,7 +165,7 @@ class TokenCache(Outside):
             raise self._busy()
         try:
             yield
-        except private_files.Busy:
+        except private_files.FileInUse:
             raise self._busy() from None
         except private_files.Unfit as error:
             raise ConfigurationError(f"TokenCache({self.path!r}): {error}") from None
@@ -220,7 +220,7 @@ class TokenCache(Outside):
             self._pending.pop(key, None)
         if decision.moved or self._pending or self._set_back():
             states = self._latest(self._latest(self._texts, self._pending), decision.moved)
-            data = render(Content(states, self._seen, self._ahead))
+            data = render(CacheContent(states, self._seen, self._ahead))
             self._file = private_files.write(self.path, data, self._file)
             self._texts, self._pending, self._agreed = states, {}, self._ahead
         return decision
@@ -250,13 +250,13 @@ class TokenCache(Outside):
         self._pending = {key: text for key, text in self._pending.items() if self._texts.get(key) == known.get(key)}
         self._seen, self._ahead, self._agreed = max(self._seen, content.time), content.ahead, content.ahead
 
-    def _put_aside(self, why: str, keep: dict[str, str]) -> str | None:
+    def _put_aside(self, reason: str, keep: dict[str, str]) -> str | None:
         """Set the file aside; the caller has the lock, and writes what is to be kept."""
         aside = None if self._file is None else private_files.set_aside(self.path, self._file)
         self._file, self._corrupt, self._texts, self._pending = None, "", {}, dict(keep)
         if aside is not None:
-            text = f"cannot be used ({why}); it was set aside as {aside}, and a new one is begun"
-            self._report(logging.WARNING, text, "file", "set aside", why)
+            text = f"cannot be used ({reason}); it was set aside as {aside}, and a new one is begun"
+            self._report(logging.WARNING, text, "file", "set aside", reason)
         return aside
 
     def _moved(self, events: Sequence[Event]) -> _Decision:
@@ -303,18 +303,18 @@ class TokenCache(Outside):
         self._again = time.monotonic() + _AGAIN
         if not self._failed:
             self._failed = True
-            why = error.strerror or type(error).__name__
-            text = f"cannot be used ({why}); until it can, this process decides by itself"
-            self._report(logging.WARNING, text, "file", "memory", why)
+            reason = error.strerror or type(error).__name__
+            text = f"cannot be used ({reason}); until it can, this process decides by itself"
+            self._report(logging.WARNING, text, "file", "memory", reason)
 
-    def _report(self, level: int, text: str, before: str, after: str, why: str) -> None:
+    def _report(self, level: int, text: str, before: str, after: str, reason: str) -> None:
         what = f"token cache {self.path}"
-        self._news.append(_News(level, f"the {what} {text}", Change(what, before, after, why)))
+        self._news.append(_News(level, f"the {what} {text}", StateChange(what, before, after, reason)))
 
     def _tell(self, news: _News) -> None:
         _log.log(news.level, "%s", news.text)
         if news.change is not None:
-            tell(list(self.listeners), news.change)
+            notify(list(self.listeners), news.change)
 
     def _busy(self) -> PolvoError:
         return PolvoError(
@@ -368,7 +368,7 @@ class Corrupt(ValueError):
     """The file is not what `render` makes; the message says why, and shows nothing of it."""
 
 
-class Content(NamedTuple):
+class CacheContent(NamedTuple):
     """What is in the file.
 
     Attributes:
@@ -382,7 +382,7 @@ class Content(NamedTuple):
     ahead: float
 
 
-def render(content: Content) -> bytes:
+def render(content: CacheContent) -> bytes:
     """Return the bytes of a file.
 
     Raises:
@@ -401,7 +401,7 @@ def render(content: Content) -> bytes:
     return data
 
 
-def parse(data: bytes | None) -> Content:
+def parse(data: bytes | None) -> CacheContent:
     """Return what is in a file.
 
     Args:
@@ -420,7 +420,7 @@ def parse(data: bytes | None) -> Content:
     states = value.get("states")
     if type(states) is not dict or not all(type(text) is str for text in states.values()):
         raise Corrupt("its states are not what they should be")
-    return Content(states, _seconds(value.get("time")), _seconds(value.get("ahead", 0.0)))
+    return CacheContent(states, _seconds(value.get("time")), _seconds(value.get("ahead", 0.0)))
 
 
 def _value(data: bytes) -> object:

@@ -80,7 +80,7 @@ class Limiter(Protocol):
         """
 
 
-class FixedWindow:
+class FixedWindowLimiter:
     """A window that opens with the first request after the last one has closed, as express-rate-limit counts.
 
     Args:
@@ -103,7 +103,7 @@ class FixedWindow:
         return _standing(self, allowed, max(0, self.limit - self._used), self._opened + self.window - now)
 
 
-class AlignedWindow:
+class AlignedWindowLimiter:
     """Windows that follow one another without a gap, whether somebody asks or not: the full minutes of a clock.
 
     Args:
@@ -130,7 +130,7 @@ class AlignedWindow:
         return _standing(self, allowed, self.limit - self._used, left)
 
 
-class SlidingWindow:
+class SlidingWindowLimiter:
     """An exact log of what was let through within the last window; what was turned away is not logged.
 
     Args:
@@ -158,7 +158,7 @@ class SlidingWindow:
         return _standing(self, allowed, self.limit - len(self._log), left)
 
 
-class EstimatedWindow:
+class EstimatedWindowLimiter:
     """Aligned windows where the last one counts as far as it overlaps with the window that ends now.
 
     Only two numbers are kept per client, and the last window is taken to have been used evenly. The reset that is
@@ -194,7 +194,7 @@ class EstimatedWindow:
             self._number, self._used = number, 0
 
 
-class TokenBucket:
+class TokenBucketLimiter:
     """A bucket that is refilled steadily, kept as the moment when it will be full again (GCRA).
 
     With a capacity of its burst plus one, this is also the `limit_req` of nginx with `nodelay`.

@@ -19,10 +19,10 @@ from polvo_adapters.errors import TokenRefreshError
 from polvo_adapters.policies.deadline import Deadline
 from polvo_adapters.policies.retry import ExponentialBackoff
 from polvo_adapters.transports import AsyncPolicyTransport, PolicyTransport
-from tests.auth.sharing import PATIENCE, Shifted, at_once, plain_session, settings_of, until
-from tests.auth.test_background import STALE, Held, held_back, settled
-from tests.auth.test_sharing import renewals
-from tests.oauth.servers import OIDCProvider
+from tests.auth.tokens.test_background import STALE, Held, held_back, settled
+from tests.auth.tokens.test_sharing import refreshes
+from tests.support.oauth.servers import OIDCProvider
+from tests.support.token_sharing import PATIENCE, Shifted, at_once, plain_session, settings_of, until
 
 TRANSPORTS = pytest.mark.parametrize("ours", [False, True], ids=["httpx's transport", "ours"])
 
@@ -85,7 +85,7 @@ async def test_a_stream_of_tasks_neither(oidc: OIDCProvider) -> None:
 
 
 @TRANSPORTS
-async def test_tasks_renew_a_rotating_refresh_token_once_at_each_expiry(
+async def test_tasks_refresh_a_rotating_refresh_token_once_at_each_expiry(
     oidc: OIDCProvider, tmp_path: Path, ours: bool
 ) -> None:
     clock = Shifted()
@@ -97,10 +97,10 @@ async def test_tasks_renew_a_rotating_refresh_token_once_at_each_expiry(
                 oidc.revoke()
             answers = await asyncio.gather(*(client.get(oidc.api_url) for _ in range(50)))
             assert Counter(answer.status_code for answer in answers) == Counter({200: 50})
-            assert renewals(oidc) == (1, 0)
+            assert refreshes(oidc) == (1, 0)
 
 
-async def test_tasks_renew_a_token_that_has_expired_once(oidc: OIDCProvider) -> None:
+async def test_tasks_refresh_a_token_that_has_expired_once(oidc: OIDCProvider) -> None:
     clock = Shifted()
     oauth = OAuth2(clock=clock, **settings_of(oidc))
     async with async_client(oauth) as client:
@@ -109,7 +109,7 @@ async def test_tasks_renew_a_token_that_has_expired_once(oidc: OIDCProvider) -> 
             clock.ahead = 100.0 * expiry
             answers = await asyncio.gather(*(client.get(oidc.api_url) for _ in range(50)))
             assert Counter(answer.status_code for answer in answers) == Counter({200: 50})
-            assert renewals(oidc) == (1, 0)
+            assert refreshes(oidc) == (1, 0)
 
 
 def test_threads_of_both_worlds_share_the_token(oidc: OIDCProvider) -> None:
@@ -118,7 +118,7 @@ def test_threads_of_both_worlds_share_the_token(oidc: OIDCProvider) -> None:
     with sync_client(oauth) as client, plain_session(oauth) as session:
         clients: list[Any] = [client, session]
         assert at_once(16, lambda number: clients[number % 2].get(oidc.api_url).status_code) == [200] * 16
-    assert renewals(oidc) == (1, 0)
+    assert refreshes(oidc) == (1, 0)
 
 
 async def test_the_loop_goes_on_while_a_token_is_fetched(oidc: OIDCProvider) -> None:
@@ -168,11 +168,11 @@ async def test_a_task_that_is_cancelled_loses_no_token(oidc: OIDCProvider, tmp_p
         with contextlib.suppress(asyncio.CancelledError):
             await task
         assert task.cancelled()
-        assert (await client.get(oidc.api_url)).status_code == 200  # which waits for the renewal that goes on
+        assert (await client.get(oidc.api_url)).status_code == 200  # which waits for the refresh that goes on
     another = OAuth2(token_cache=tmp_path / "tokens", **settings)
     async with async_client(another) as client:
         assert (await client.get(oidc.api_url)).status_code == 200
-    assert renewals(oidc) == (1, 0)
+    assert refreshes(oidc) == (1, 0)
 
 
 def test_a_loop_that_ends_on_the_way_loses_no_token(oidc: OIDCProvider, tmp_path: Path) -> None:
@@ -189,7 +189,7 @@ def test_a_loop_that_ends_on_the_way_loses_no_token(oidc: OIDCProvider, tmp_path
     asyncio.run(give_up())
     with sync_client(OAuth2(token_cache=tmp_path / "tokens", **settings)) as client:
         assert client.get(oidc.api_url).status_code == 200
-    assert renewals(oidc) == (1, 0)
+    assert refreshes(oidc) == (1, 0)
 
 
 @TRANSPORTS
@@ -201,7 +201,7 @@ def test_proofs_and_their_nonces(oidc: OIDCProvider, client_id: str, ours: bool)
     with sync_client(oauth, ours) as client:
         assert [client.get(oidc.api_url).status_code for _ in range(2)] == [200] * 2
         assert (oidc.counts()["api"], oidc.counts()["api_401"]) == (3, 1)  # the first one learns the nonce
-        oidc.renew_nonce()
+        oidc.refresh_nonce()
         oidc.revoke()
         assert client.get(oidc.api_url).status_code == 200
     assert oidc.counts()["by_grant"] == {"client_credentials": 3}  # one of which learns the nonce of that server
@@ -214,7 +214,7 @@ async def test_proofs_and_their_nonces_in_tasks(oidc: OIDCProvider, ours: bool) 
     async with async_client(oauth, ours) as client:
         answers = await asyncio.gather(*(client.get(f"{oidc.api_url}/{number}") for number in range(10)))
         assert [answer.status_code for answer in answers] == [200] * 10
-        oidc.renew_nonce()
+        oidc.refresh_nonce()
         assert (await client.get(oidc.api_url)).status_code == 200
 
 
@@ -249,7 +249,7 @@ def test_it_shows_no_secret(oidc: OIDCProvider) -> None:
     assert "secret" not in repr(auth)
 
 
-def test_a_body_that_can_be_sent_once_has_the_token_renewed_for_the_next(oidc: OIDCProvider) -> None:
+def test_a_body_that_can_be_sent_once_has_the_token_refreshed_for_the_next(oidc: OIDCProvider) -> None:
     oauth = OAuth2("client_credentials", "cc", "cc-secret", oidc.token_url)
     with httpx.Client(auth=oauth.httpx(), trust_env=False) as client:
         assert client.get(oidc.api_url).status_code == 200

@@ -23,14 +23,14 @@ import polvo_adapters as polvo
 from polvo_adapters.auth import JWTLogin, OAuth2, Token
 from polvo_adapters.auth.tokens.sealing import VARIABLE
 from polvo_adapters.core.machines import Event
-from polvo_adapters.core.report import Change
+from polvo_adapters.core.report import StateChange
 from polvo_adapters.errors import ConfigurationError, PolvoError, TokenRefreshError
 from polvo_adapters.runtime.clock import SYSTEM
 from polvo_adapters.stores.memory import MemoryStore
 from polvo_adapters.testing.virtual_clock import VirtualClock
-from tests.auth.listening import Asked, Listening, Reply
-from tests.oauth.hostile import BEHAVIOURS, HostileServer
-from tests.oauth.servers import make_keys
+from tests.support.listening_server import Asked, Listening, Reply
+from tests.support.oauth.hostile import BEHAVIOURS, HostileServer
+from tests.support.oauth.servers import make_keys
 
 CLIENT_SECRET, PASSWORD, REFRESH = "S3cret/of+client==", "p%ss w0rd&of=alice", "R3fresh-token-0123456789"
 ASSERTION, SUBJECT = "eyJhbGciOi.J9-Assert1on.c2ln", "Subj3ct-token-0123456789"
@@ -90,10 +90,10 @@ class Watching(logging.Handler):
             assert_clean("what was told on the way", each)
 
 
-EVENTS: list[Change] = []
+EVENTS: list[StateChange] = []
 
 
-def listener(change: Change) -> None:
+def listener(change: StateChange) -> None:
     """Take note of an event; a function of a module, which goes with a pickle."""
     EVENTS.append(change)
 

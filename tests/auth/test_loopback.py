@@ -18,7 +18,7 @@ import requests
 
 from polvo_adapters.auth import OAuth2, Token, loopback
 from polvo_adapters.errors import ConfigurationError, DeadlineExceeded, PolvoError, TokenRefreshError
-from tests.oauth.servers import OIDCProvider
+from tests.support.oauth.servers import OIDCProvider
 
 PATIENCE = 20.0
 """Seconds after which a test gives up; nothing takes that long unless it is broken."""

@@ -20,10 +20,10 @@ from polvo_adapters.auth.protocol.device_code import DeviceAuthorization
 from polvo_adapters.errors import ConfigurationError, TokenRefreshError
 from polvo_adapters.runtime.clock import SYSTEM
 from polvo_adapters.testing.virtual_clock import VirtualClock
-from tests.auth.listening import Listening, Reply
-from tests.oauth.authlib_server import PASSWORDS, AuthlibServer
-from tests.oauth.hostile import BEHAVIOURS, REFRESH, TOKEN, HostileServer
-from tests.oauth.servers import REDIRECT_URI, OIDCProvider
+from tests.support.listening_server import Listening, Reply
+from tests.support.oauth.authlib_server import PASSWORDS, AuthlibServer
+from tests.support.oauth.hostile import BEHAVIOURS, REFRESH, TOKEN, HostileServer
+from tests.support.oauth.servers import REDIRECT_URI, OIDCProvider
 
 SCOPE = "openid offline_access api:read"
 CC = {"client_id": "cc", "client_secret": "cc-secret"}
@@ -660,7 +660,7 @@ def test_the_deadline_of_a_call_holds_for_a_server_that_hangs(hostile_here: Host
     assert caught.value.reason == "timeout"
 
 
-def test_who_waits_for_a_renewal_that_hangs_keeps_to_the_own_deadline(hostile_here: HostileServer) -> None:
+def test_who_waits_for_a_refresh_that_hangs_keeps_to_the_own_deadline(hostile_here: HostileServer) -> None:
     auth = OAuth2(token_url=hostile_here.url("hang"), deadline=4, timeout=4, **CC)
     ends: list[float] = []
 

@@ -54,7 +54,7 @@ _SECTIONS: dict[str, tuple[str, Callable[..., list[Any]]]] = {
     "idempotency": ("Idempotency: what a key costs, and a worker that is killed again and again", idempotency),
     "overload": ("Overload: a server that falls short for a while, in virtual time", overloads),
     "secrets": ("Secrets: one that is held, and one that 64 threads want at once", secrets),
-    "tokens": ("Tokens: shared by processes, renewed in the background, and kept through kills", tokens),
+    "tokens": ("Tokens: shared by processes, refreshed in the background, and kept through kills", tokens),
 }
 _LONG = ("concurrency", "crowd", "hedging", "hostile", "idempotency", "overload", "pacing", "tokens")
 _NARROWEST = 140  # columns that the widest table needs, also where the output is not a terminal
@@ -196,7 +196,7 @@ def _overload_table(title: str, results: Sequence[Overload]) -> Table:
             f"{result.held:.1%}",
             f"{result.seconds_to_fail:.2f} s",
             f"{result.recovery:.1f} s",
-            f"{result.later:.1f} s",
+            f"{result.defer:.1f} s",
             result.bar,
         )
     return table

@@ -17,23 +17,23 @@ from typing import Any
 
 from polvo_adapters.core.machines import Event, Machine
 from polvo_adapters.headers import Quota
-from polvo_adapters.policies.ratelimit import Adaptive, SlidingWindow, TokenBucket
-from polvo_adapters.policies.ratelimit.turns import Admission, Ask, Tell
+from polvo_adapters.policies.ratelimit import AdaptiveRateLimit, SlidingWindow, TokenBucket
+from polvo_adapters.policies.ratelimit.turns import Turn, TurnRequest, TurnResult
 from polvo_adapters.stores.memory import MemoryStore
 from tests.benchmarks.measure import Result, Variant, compare
 
 BAR = "≤ 6 µs more"
 _WARM = 8
-_ASK = Ask("items", -1, 0, 60.0, None)
+_ASK = TurnRequest("items", -1, 0, 60.0, None)
 
 
 class NoMachine:
     """Grants everything and learns nothing."""
 
     initial = None
-    _granted = Admission()
+    _granted = Turn()
 
-    def transition(self, state: Any, _event: Any, _now: float) -> tuple[Any, Admission]:
+    def transition(self, state: Any, _event: Any, _now: float) -> tuple[Any, Turn]:
         """Return the state as it is."""
         return state, self._granted
 
@@ -44,7 +44,7 @@ class Turns:
     def __init__(self, machine: Machine, *quotas: Quota) -> None:
         self._machine, self._quotas = machine, quotas
         self._store = MemoryStore()
-        self._answers: list[Tell] = []
+        self._answers: list[TurnResult] = []
 
     def prepare(self, batch: int) -> None:
         """Make the answers of the next turns, and learn from the first."""
@@ -60,9 +60,9 @@ class Turns:
             raise AssertionError(f"a turn had to wait: {admission}")
         self._store.decide((Event(self._machine, "turns", self._answers.pop()),))
 
-    def _answer(self, number: int) -> Tell:
+    def _answer(self, number: int) -> TurnResult:
         quotas = [quota._replace(remaining=(quota.remaining or 0.0) - number) for quota in self._quotas]
-        return Tell("items", "", 0, 1e-6, 200, quotas, None)
+        return TurnResult("items", "", 0, 1e-6, 200, quotas, None)
 
 
 def turns(*, quick: bool = False) -> list[Result]:
@@ -73,9 +73,9 @@ def turns(*, quick: bool = False) -> list[Result]:
         ("a machine that does nothing", Turns(NoMachine()), ""),
         ("TokenBucket", Turns(TokenBucket(rate=1e9)), ""),
         ("SlidingWindow of 100", Turns(SlidingWindow(limit=100, window=1e-9)), ""),
-        ("Adaptive, nothing announced", Turns(Adaptive()), BAR),
-        ("Adaptive, one quota", Turns(Adaptive(), hourly), BAR),
-        ("Adaptive, two quotas", Turns(Adaptive(), hourly, daily), ""),
+        ("Adaptive, nothing announced", Turns(AdaptiveRateLimit()), BAR),
+        ("Adaptive, one quota", Turns(AdaptiveRateLimit(), hourly), BAR),
+        ("Adaptive, two quotas", Turns(AdaptiveRateLimit(), hourly, daily), ""),
     ]
     variants = [Variant(name, each.take, each.prepare, bar) for name, each, bar in cases]
     return compare(variants, rounds=5 if quick else 60, batch=200 if quick else 2000)

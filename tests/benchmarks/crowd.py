@@ -33,14 +33,14 @@ from polvo_adapters.policies import ratelimit
 from polvo_adapters.policies.retry import ExponentialBackoff
 from polvo_adapters.testing.limiters import (
     DIALECTS,
-    AlignedWindow,
-    EstimatedWindow,
-    FixedWindow,
+    AlignedWindowLimiter,
+    EstimatedWindowLimiter,
+    FixedWindowLimiter,
     Limiter,
-    SlidingWindow,
-    TokenBucket,
+    SlidingWindowLimiter,
+    TokenBucketLimiter,
 )
-from polvo_adapters.testing.simulation.crowd import Client, Limited, Result, Window, run
+from polvo_adapters.testing.simulation.crowd import CrowdClient, CrowdResult, CrowdWindow, QuotaServer, run
 from polvo_adapters.testing.virtual_clock import EPOCH
 
 UNSETTLED_WINDOWS = 4
@@ -153,54 +153,54 @@ STRATEGIES: dict[str, Callable[[Setting], Sequence[Policy]]] = {
     "retry-after": lambda _: [RetryAfter()],
     "backoff": lambda _: [ExponentialBackoff(max_attempts=10**9, budget=None), Deaf()],
     "told": _told,
-    "adaptive": lambda _: [ratelimit.Adaptive()],
+    "adaptive": lambda _: [ratelimit.AdaptiveRateLimit()],
 }
 """What every client mounts; "told" is given its part of the quota, and no other is given anything."""
 
 KINDS: dict[str, Callable[[Setting, int], Limiter]] = {
-    "fixed": lambda setting, limit: FixedWindow(limit, setting.window),
-    "aligned": lambda setting, limit: AlignedWindow(limit, setting.window, -(EPOCH % setting.window)),
-    "sliding": lambda setting, limit: SlidingWindow(
+    "fixed": lambda setting, limit: FixedWindowLimiter(limit, setting.window),
+    "aligned": lambda setting, limit: AlignedWindowLimiter(limit, setting.window, -(EPOCH % setting.window)),
+    "sliding": lambda setting, limit: SlidingWindowLimiter(
         limit, setting.window, announces_window=setting.sliding_reset == "window"
     ),
-    "counter": lambda setting, limit: EstimatedWindow(limit, setting.window, -(EPOCH % setting.window)),
-    "gcra": lambda setting, limit: TokenBucket(limit, setting.window),
-    "resources": lambda setting, limit: AlignedWindow(limit, setting.window, -(EPOCH % setting.window)),
-    "silent": lambda setting, limit: FixedWindow(limit, setting.window),
+    "counter": lambda setting, limit: EstimatedWindowLimiter(limit, setting.window, -(EPOCH % setting.window)),
+    "gcra": lambda setting, limit: TokenBucketLimiter(limit, setting.window),
+    "resources": lambda setting, limit: AlignedWindowLimiter(limit, setting.window, -(EPOCH % setting.window)),
+    "silent": lambda setting, limit: FixedWindowLimiter(limit, setting.window),
 }
 
 
-def server(setting: Setting) -> Limited:
+def server(setting: Setting) -> QuotaServer:
     """Make the server of a setting."""
     dialect = {"resources": "github-like", "silent": "none"}.get(setting.kind, setting.dialect)
     count = _RESOURCES if setting.kind == "resources" else 1
     limiters = [KINDS[setting.kind](setting, setting.limit // count) for _ in range(count)]
-    return Limited(limiters, dialect, setting.latency, seed=setting.seed)
+    return QuotaServer(limiters, dialect, setting.latency, seed=setting.seed)
 
 
-def clients(setting: Setting) -> list[Client]:
+def clients(setting: Setting) -> list[CrowdClient]:
     """Make the clients of a setting, which always want more."""
     usual = setting.window if setting.clients > 8 else 0.0
     stagger = usual if setting.stagger is None else setting.stagger
-    return [Client(setting.threads, joins=stagger * i / setting.clients) for i in range(setting.clients)]
+    return [CrowdClient(setting.threads, joins=stagger * i / setting.clients) for i in range(setting.clients)]
 
 
-def _joining(setting: Setting) -> list[Client]:
-    return [*clients(setting), Client(setting.threads, joins=_EVENT * setting.window)]
+def _joining(setting: Setting) -> list[CrowdClient]:
+    return [*clients(setting), CrowdClient(setting.threads, joins=_EVENT * setting.window)]
 
 
-def _leaving(setting: Setting) -> list[Client]:
+def _leaving(setting: Setting) -> list[CrowdClient]:
     first, *others = clients(setting)
     return [first._replace(leaves=_EVENT * setting.window), *others]
 
 
-def _doubling(setting: Setting) -> list[Client]:
+def _doubling(setting: Setting) -> list[CrowdClient]:
     share = setting.limit / setting.window / setting.clients
     first, *others = clients(setting)
     return [first._replace(demand=share / 2, doubles=_EVENT * setting.window), *others]
 
 
-EVENTS: dict[str, Callable[[Setting], list[Client]]] = {
+EVENTS: dict[str, Callable[[Setting], list[CrowdClient]]] = {
     "one joins": _joining,
     "one leaves": _leaving,
     "one doubles": _doubling,
@@ -209,7 +209,7 @@ EVENTS: dict[str, Callable[[Setting], list[Client]]] = {
 even share before, and the whole of it afterwards; all others always want more."""
 
 
-def simulate(setting: Setting, strategy: str, crowd: Sequence[Client] | None = None) -> Result:
+def simulate(setting: Setting, strategy: str, crowd: Sequence[CrowdClient] | None = None) -> CrowdResult:
     """Let the clients of a setting, or others, follow a strategy."""
     policies = STRATEGIES[strategy](setting)
     return run(server(setting), crowd or clients(setting), policies, setting.windows, setting.seed)
@@ -259,12 +259,12 @@ def _after(setting: Setting, event: str, strategy: str) -> Crowding:
     return _crowding(f"{event}, {setting.kind}: {strategy}", window, strategy)
 
 
-def _three_after(result: Result, moment: float) -> Window:
+def _three_after(result: CrowdResult, moment: float) -> CrowdWindow:
     first = next(number for number, window in enumerate(result.windows) if window.begin > moment)
     return result.over(first, first + 3)
 
 
-def _crowding(name: str, window: Window, strategy: str) -> Crowding:
+def _crowding(name: str, window: CrowdWindow, strategy: str) -> Crowding:
     shares = (window.variation, window.least_share, window.most_share)
     bar = _BAR if strategy == "adaptive" else ""
     return Crowding(name, window.goodput, window.rejected, window.rejected_part, *shares, window.peak, bar)
@@ -284,7 +284,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _line(name: str, window: Window) -> str:
+def _line(name: str, window: CrowdWindow) -> str:
     return (
         f"{name}{window.begin:8.2f}{window.goodput:9.1%}{window.rejected_part:10.2%}{window.variation:7.3f}"
         f"{window.least_share:7.2f}{window.most_share:7.2f}{window.peak:7.1f}"

@@ -15,11 +15,11 @@ import requests
 
 from polvo_adapters.adapters import PolicyAdapter
 from polvo_adapters.core.calls import Call
-from polvo_adapters.core.effects import Admit, Policy, Send, Settle, compose
+from polvo_adapters.core.effects import Acquire, Policy, Release, Send, compose
 from polvo_adapters.core.machines import Event
 from polvo_adapters.core.outcomes import Outcome
 from polvo_adapters.policies.breaker import CircuitBreaker
-from polvo_adapters.policies.bulkhead import Adaptive, Bulkhead
+from polvo_adapters.policies.bulkhead import AdaptiveBulkhead, Bulkhead
 from polvo_adapters.policies.gates import Gate, Gates
 from polvo_adapters.policies.stack import standard
 from polvo_adapters.stores.memory import MemoryStore
@@ -44,7 +44,7 @@ class Stepped:
                 effect = flow.send(answer)
                 if type(effect) is Send:
                     answer = _ANSWER
-                elif type(effect) is Admit or type(effect) is Settle:
+                elif type(effect) is Acquire or type(effect) is Release:
                     answer = decide(effect.events)
 
 
@@ -53,14 +53,14 @@ class Decided:
 
     def __init__(self, *gates: Gate) -> None:
         self._gates = [(gate, gate.name(_CALL)) for gate in gates]
-        self._asked = [Event(gate, name, gate.question(_CALL, "")) for gate, name in self._gates]
+        self._asked = [Event(gate, name, gate.ask_event(_CALL, "")) for gate, name in self._gates]
         self._store = MemoryStore()
 
     def run(self) -> None:
         """Ask, and tell."""
         permits = self._store.decide(self._asked)
         told = [
-            Event(gate, name, gate.over(_CALL, permit, _ANSWER))
+            Event(gate, name, gate.result_event(_CALL, permit, _ANSWER))
             for (gate, name), permit in zip(self._gates, permits, strict=True)
         ]
         self._store.decide(told)
@@ -89,7 +89,7 @@ def gates(*, quick: bool = False) -> list[Result]:
         Variant("CircuitBreaker over 100 calls", Stepped(CircuitBreaker(window_calls=100)).run),
         Variant("CircuitBreaker over 30 s", Stepped(CircuitBreaker(window=30.0)).run),
         Variant("Bulkhead", Stepped(bulkhead).run),
-        Variant("Bulkhead, adaptive", Stepped(Adaptive()).run),
+        Variant("Bulkhead, adaptive", Stepped(AdaptiveBulkhead()).run),
         Variant("CircuitBreaker and Bulkhead", Stepped(Gates((breaker, bulkhead))).run),
         Variant("CircuitBreaker and Bulkhead, asked and told", Decided(breaker, bulkhead).run, bar="≤ 6 µs"),
         Variant("a refused call", Refused().run, bar="≤ 20 µs"),

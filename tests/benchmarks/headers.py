@@ -28,7 +28,7 @@ from requests.structures import CaseInsensitiveDict
 
 from polvo_adapters.headers import parse, parse_body, throttled
 from tests.benchmarks.measure import Result, Variant, compare
-from tests.headers.samples import ALL, NASTY, NOW, SOON, rest
+from tests.support.header_samples import ALL, NASTY, NOW, SOON, rest
 
 _ORDINARY = {
     "Date": "Wed, 21 Oct 2026 07:28:00 GMT",

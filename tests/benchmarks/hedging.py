@@ -26,7 +26,7 @@ from polvo_adapters.adapters import PolicyAdapter
 from polvo_adapters.core.calls import Call
 from polvo_adapters.core.effects import Policy, compose
 from polvo_adapters.policies.stack import standard
-from polvo_adapters.testing.simulation.simulation import Reply, Simulation
+from polvo_adapters.testing.simulation.simulation import ScriptedReply, Simulation
 
 BAR = "≤ 3, ≤ 1.02"
 _SLOW_PART, _SLOWER = 0.01, 100
@@ -68,12 +68,12 @@ class NowAndThen:
         self.received = 0
         self.in_outage = 0
 
-    def reply(self, call: Call, now: float) -> Reply:
+    def reply(self, call: Call, now: float) -> ScriptedReply:
         """Answer, sooner or later."""
         self.received += 1
         self.in_outage += now >= self._outage
         slow = self._random.random() < _SLOW_PART or now >= self._outage
-        return Reply(200, {}, self._draw(self._random) * (_SLOWER if slow else 1))
+        return ScriptedReply(200, {}, self._draw(self._random) * (_SLOWER if slow else 1))
 
 
 def simulate(

@@ -5,7 +5,7 @@ operations, 8 threads, a server that loses one answer in five after doing the wo
 that honours keys, once at one that does not, where the record alone must keep the worker from doing anything twice.
 
 How: the requests are prepared before the clock starts, a new one for each call, as a request that has a key is not
-given another one. For the kills see `tests.killing_keys`; the server counts how often each operation was done.
+given another one. For the kills see `tests.support.killed_keys`; the server counts how often each operation was done.
 
 Why that way: next to a network a key costs nothing that could be seen. The kills come when a fiftieth of the work was
 done since the last one, and up to 10 ms later, so that they meet all moments of a call.
@@ -24,7 +24,7 @@ from polvo_adapters.stores.sqlite import SQLiteStore
 from tests.benchmarks.measure import Variant, compare
 from tests.benchmarks.overhead import _KEYWORDS, URL, NoOpAdapter
 from tests.benchmarks.tokens import Figure
-from tests.killing_keys import run
+from tests.support.killed_keys import run
 
 
 def idempotency(*, quick: bool = False) -> list[Figure]:

@@ -40,7 +40,7 @@ from urllib3 import HTTPResponse, Retry
 from polvo_adapters.core.calls import Call
 from polvo_adapters.core.effects import Flow, Policy, Proceed, Sleep
 from polvo_adapters.policies.stack import standard
-from polvo_adapters.testing.simulation.overload import Overloaded, Phase, Result, outage, poisson, run
+from polvo_adapters.testing.simulation.overload import Overloaded, OverloadResult, Phase, outage, poisson, run
 from polvo_adapters.testing.simulation.simulation import Timeline
 
 LOAD = 0.7
@@ -96,7 +96,7 @@ class Overload(NamedTuple):
     held: float
     seconds_to_fail: float
     recovery: float
-    later: float
+    defer: float
     bar: str = ""
 
 
@@ -171,7 +171,7 @@ def server(setting: Setting) -> Overloaded:
     return Overloaded(Timeline(setting.seed), workers, _SERVICE, round(queue), plan=KINDS[setting.kind](setting))
 
 
-def simulate(setting: Setting, strategy: str) -> Result:
+def simulate(setting: Setting, strategy: str) -> OverloadResult:
     """Let the clients of a setting follow a strategy."""
     policies = STRATEGIES[strategy]()
     calls = poisson(setting.rate, setting.clients, setting.seed)
@@ -224,7 +224,7 @@ def _measure(work: Work) -> Overload:
     )
 
 
-def _peak(result: Result, setting: Setting) -> float:
+def _peak(result: OverloadResult, setting: Setting) -> float:
     seconds = range(int(setting.begin), int(setting.end))
     return max(result.over(second, second + 1).requests for second in seconds) / setting.rate
 
@@ -243,7 +243,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _line(name: str, result: Result, begin: float, end: float) -> str:
+def _line(name: str, result: OverloadResult, begin: float, end: float) -> str:
     told = result.over(begin, end)
     return (
         f"{name}{told.calls:8}{told.requests:10}{told.amplification:10.2f}{told.served_part:8.1%}{told.held_part:7.1%}"

@@ -26,12 +26,12 @@ from contextlib import contextmanager
 
 from polvo_adapters.testing.limiters import (
     DIALECTS,
-    AlignedWindow,
-    EstimatedWindow,
-    FixedWindow,
+    AlignedWindowLimiter,
+    EstimatedWindowLimiter,
+    FixedWindowLimiter,
     Limiter,
-    SlidingWindow,
-    TokenBucket,
+    SlidingWindowLimiter,
+    TokenBucketLimiter,
     announced,
 )
 
@@ -44,15 +44,15 @@ def _origin() -> float:
 
 
 KINDS: dict[str, Callable[[argparse.Namespace], Limiter]] = {
-    "fixed": lambda options: FixedWindow(options.limit, options.window),
-    "aligned": lambda options: AlignedWindow(options.limit, options.window, _origin()),
-    "sliding": lambda options: SlidingWindow(
+    "fixed": lambda options: FixedWindowLimiter(options.limit, options.window),
+    "aligned": lambda options: AlignedWindowLimiter(options.limit, options.window, _origin()),
+    "sliding": lambda options: SlidingWindowLimiter(
         options.limit, options.window, announces_window=options.sliding_reset == "window"
     ),
-    "counter": lambda options: EstimatedWindow(options.limit, options.window, _origin()),
-    "gcra": lambda options: TokenBucket(options.limit, options.window),
-    "leaky": lambda options: TokenBucket(options.limit, options.window, options.burst + 1),
-    "silent": lambda options: FixedWindow(options.limit, options.window),
+    "counter": lambda options: EstimatedWindowLimiter(options.limit, options.window, _origin()),
+    "gcra": lambda options: TokenBucketLimiter(options.limit, options.window),
+    "leaky": lambda options: TokenBucketLimiter(options.limit, options.window, options.burst + 1),
+    "silent": lambda options: FixedWindowLimiter(options.limit, options.window),
 }
 
 

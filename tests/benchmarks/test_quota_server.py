@@ -10,13 +10,13 @@ import requests
 
 from polvo_adapters.testing.limiters import (
     DIALECTS,
-    AlignedWindow,
-    EstimatedWindow,
-    FixedWindow,
+    AlignedWindowLimiter,
+    EstimatedWindowLimiter,
+    FixedWindowLimiter,
     Limiter,
-    SlidingWindow,
+    SlidingWindowLimiter,
     Standing,
-    TokenBucket,
+    TokenBucketLimiter,
     announced,
 )
 from tests.benchmarks.quota_server import KINDS, parse_arguments, serving
@@ -39,7 +39,7 @@ def allowed(limiter: Limiter, *moments: float) -> list[bool]:
 
 class TestFixedWindow:
     def test_window_opens_with_the_first_request(self) -> None:
-        assert taken(FixedWindow(2, 10.0), 3.0, 3.5, 4.0, 12.9) == [
+        assert taken(FixedWindowLimiter(2, 10.0), 3.0, 3.5, 4.0, 12.9) == [
             (True, 1, 10),
             (True, 0, 10),
             (False, 0, 9),
@@ -47,7 +47,7 @@ class TestFixedWindow:
         ]
 
     def test_next_one_opens_with_the_first_request_after_it(self) -> None:
-        assert taken(FixedWindow(1, 10.0), 3.0, 13.0, 30.0, 39.9) == [
+        assert taken(FixedWindowLimiter(1, 10.0), 3.0, 13.0, 30.0, 39.9) == [
             (True, 0, 10),
             (True, 0, 10),
             (True, 0, 10),
@@ -57,7 +57,7 @@ class TestFixedWindow:
 
 class TestAlignedWindow:
     def test_windows_open_on_the_clock(self) -> None:
-        assert taken(AlignedWindow(2, 10.0), 9.0, 9.5, 9.9, 10.0, 25.0) == [
+        assert taken(AlignedWindowLimiter(2, 10.0), 9.0, 9.5, 9.9, 10.0, 25.0) == [
             (True, 1, 1),
             (True, 0, 1),
             (False, 0, 1),
@@ -66,7 +66,7 @@ class TestAlignedWindow:
         ]
 
     def test_clock_may_count_from_elsewhere(self) -> None:
-        assert taken(AlignedWindow(1, 10.0, origin=-1_000_003.0), 0.0, 6.9, 7.0) == [
+        assert taken(AlignedWindowLimiter(1, 10.0, origin=-1_000_003.0), 0.0, 6.9, 7.0) == [
             (True, 0, 7),
             (False, 0, 1),
             (True, 0, 10),
@@ -75,7 +75,7 @@ class TestAlignedWindow:
 
 class TestSlidingWindow:
     def test_what_was_used_comes_back_piece_by_piece(self) -> None:
-        assert taken(SlidingWindow(2, 10.0), 0.0, 4.0, 9.0, 10.0, 11.0, 14.0) == [
+        assert taken(SlidingWindowLimiter(2, 10.0), 0.0, 4.0, 9.0, 10.0, 11.0, 14.0) == [
             (True, 1, 10),
             (True, 0, 6),
             (False, 0, 1),
@@ -85,41 +85,47 @@ class TestSlidingWindow:
         ]
 
     def test_refused_requests_are_not_logged(self) -> None:
-        assert allowed(SlidingWindow(1, 10.0), 0.0, *range(1, 10), 10.0) == [True, *[False] * 9, True]
+        assert allowed(SlidingWindowLimiter(1, 10.0), 0.0, *range(1, 10), 10.0) == [True, *[False] * 9, True]
 
     def test_some_announce_the_whole_window(self) -> None:
-        assert taken(SlidingWindow(1, 10.0, announces_window=True), 0.0, 9.0) == [(True, 0, 10), (False, 0, 10)]
+        assert taken(SlidingWindowLimiter(1, 10.0, announces_window=True), 0.0, 9.0) == [(True, 0, 10), (False, 0, 10)]
 
 
 class TestEstimatedWindow:
     def test_last_window_counts_as_far_as_it_overlaps(self) -> None:
-        limiter = EstimatedWindow(4, 10.0)
+        limiter = EstimatedWindowLimiter(4, 10.0)
         assert taken(limiter, *[9.0] * 5) == [*((True, left, 1) for left in (3, 2, 1, 0)), (False, 0, 1)]
         assert taken(limiter, 10.0, 12.5, 12.5, 15.0) == [(False, 0, 10), (True, 0, 8), (False, 0, 8), (True, 0, 5)]
 
     def test_the_one_before_the_last_does_not(self) -> None:
-        limiter = EstimatedWindow(4, 10.0)
+        limiter = EstimatedWindowLimiter(4, 10.0)
         assert allowed(limiter, *[9.0] * 4, *[20.0] * 5) == [*[True] * 8, False]
 
 
 class TestTokenBucket:
     def test_starts_full_and_is_refilled_steadily(self) -> None:
-        limiter = TokenBucket(4, 8.0)
+        limiter = TokenBucketLimiter(4, 8.0)
         assert taken(limiter, *[100.0] * 5) == [(True, 3, 2), (True, 2, 4), (True, 1, 6), (True, 0, 8), (False, 0, 8)]
         assert allowed(limiter, 101.9, 102.0, 103.9, 106.0, 106.0, 106.0) == [False, True, False, True, True, False]
         assert limiter.take(1000.0).remaining == 3
 
     def test_who_is_refused_is_told_when_there_will_be_one(self) -> None:
-        limiter = TokenBucket(4, 8.0)
+        limiter = TokenBucketLimiter(4, 8.0)
         standings = [limiter.take(100.0) for _ in range(5)]
         assert [standing.retry_after for standing in standings] == [0, 0, 0, 0, 2]
         assert (limiter.take(101.5).retry_after, limiter.take(101.5).seconds_to_wait) == (1, 0.5)
 
     def test_capacity_may_be_less_than_the_limit(self) -> None:
-        assert allowed(TokenBucket(10, 1.0, capacity=2), *[0.0] * 3, 0.1, 0.1) == [True, True, False, True, False]
+        assert allowed(TokenBucketLimiter(10, 1.0, capacity=2), *[0.0] * 3, 0.1, 0.1) == [
+            True,
+            True,
+            False,
+            True,
+            False,
+        ]
 
     def test_noise_of_a_clock_does_not_matter(self) -> None:
-        limiter, origin = TokenBucket(50, 2.0), 1_700_000_000.123
+        limiter, origin = TokenBucketLimiter(50, 2.0), 1_700_000_000.123
         assert all(limiter.take(origin + number * 0.04).allowed for number in range(5000))
 
 

@@ -1,18 +1,18 @@
-"""Tokens: renewed by one of many, while nobody waits, at no cost to the others, and never lost.
+"""Tokens: refreshed by one of many, while nobody waits, at no cost to the others, and never lost.
 
 What: (a) four processes of 16 threads each share a rotating refresh token, in a file or in SQLite, and all of them make
-a request at the moment at which it has expired: how many are served, how often the token was renewed, and how often
-the server has refused one. (b) The 99th percentile of requests that are under way while a token is renewed in the
+a request at the moment at which it has expired: how many are served, how often the token was refreshed, and how often
+the server has refused one. (b) The 99th percentile of requests that are under way while a token is refreshed in the
 background, over that of all others; the authorization server takes 50 ms. Bar: 1.5. (c) Microseconds to put a token
 on a request. Bar: 3. (d) How often a process that was killed while it wrote left a file that nobody can read, or
 without what it was told. Bar: never.
 
 How: the server is oidc-provider, in a process of its own, which revokes everything when a refresh token is used twice.
 Its clock is real; those of the clients are put forward, so that nobody waits for an expiry. In (b) batches of requests
-with and without a renewal take turns in random order, all in one process.
+with and without a refresh take turns in random order, all in one process.
 
 Why that way: what is to be proved in (a) and (d) is that something never happens, so the counts are the result. In (b)
-the threads share one interpreter with the renewal, as in any program: what that takes from them counts.
+the threads share one interpreter with the refresh, as in any program: what that takes from them counts.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from typing import Any, NamedTuple
 import requests
 
 from polvo_adapters.auth import OAuth2, TokenCache, bearer
-from tests.auth.killing import rounds
-from tests.auth.sharing import Crowd, Shifted, at_once, plain_session, settings_of, until
 from tests.benchmarks.measure import Variant, compare
-from tests.oauth.servers import OIDCProvider
+from tests.support.killed_caches import rounds
+from tests.support.oauth.servers import OIDCProvider
+from tests.support.token_sharing import Crowd, Shifted, at_once, plain_session, settings_of, until
 
 _STALE, _DEAD = 50.0, 100.0  # seconds into the life of a token of 60
 _THREADS, _CALLS = 8, 10  # of a batch
@@ -58,8 +58,8 @@ def tokens(*, quick: bool = False) -> list[Figure]:
     """Measure all of it."""
     with OIDCProvider() as oidc:
         shared = [figure for kind in ("cache", "sqlite") for figure in _shared(oidc, kind, quick)]
-        while_renewed = _while_renewed(oidc, 3 if quick else 150)
-    return [*shared, while_renewed, *_attached(quick), _killed(100 if quick else 1000)]
+        while_refreshed = _while_refreshed(oidc, 3 if quick else 150)
+    return [*shared, while_refreshed, *_attached(quick), _killed(100 if quick else 1000)]
 
 
 def _shared(oidc: OIDCProvider, kind: str, quick: bool) -> list[Figure]:
@@ -78,13 +78,13 @@ def _shared(oidc: OIDCProvider, kind: str, quick: bool) -> list[Figure]:
     name = f"{processes} processes x {threads} threads, {'file' if kind == 'cache' else 'SQLite'}"
     refused = f"{counts['refused']} refused by the server"
     return [
-        Figure(f"{name}: renewals", counts["token"] / expiries, "per expiry", f"{expiries} expiries, {refused}", "1"),
+        Figure(f"{name}: refreshes", counts["token"] / expiries, "per expiry", f"{expiries} expiries, {refused}", "1"),
         Figure(f"{name}: served", served / (served + other), "of all", f"{served} of {served + other}", "1"),
     ]
 
 
-def _while_renewed(oidc: OIDCProvider, count: int) -> Figure:
-    """Compare requests during a renewal with others."""
+def _while_refreshed(oidc: OIDCProvider, count: int) -> Figure:
+    """Compare requests during a refresh with others."""
     oidc.reset()
     oidc.delay(0.05)
     clock, times = Shifted(), dict[bool, list[float]]({False: [], True: []})
@@ -95,24 +95,24 @@ def _while_renewed(oidc: OIDCProvider, count: int) -> Figure:
         )
         with plain_session(oauth) as session:
             at_once(_THREADS, lambda _: session.get(oidc.api_url).status_code)
-            for renewing in random.sample([False, True] * count, 2 * count):
-                clock.ahead += _STALE if renewing else 0.0
+            for refreshing in random.sample([False, True] * count, 2 * count):
+                clock.ahead += _STALE if refreshing else 0.0
                 for part in at_once(_THREADS, lambda _: _timed(session, oidc.api_url, oauth)):
                     for under_way, seconds in part:
                         times[under_way].append(seconds)
-                until(lambda: not oauth._renewing)
-    with_renewal, without = (quantiles(times[which], n=100)[98] for which in (True, False))
-    more = f"{1e3 * with_renewal:.1f} ms of {len(times[True])}, {1e3 * without:.1f} ms of {len(times[False])}"
-    return Figure("99th percentile during a renewal, to that without", with_renewal / without, "ratio", more, "≤ 1.5")
+                until(lambda: not oauth._refreshing)
+    with_refresh, without = (quantiles(times[which], n=100)[98] for which in (True, False))
+    more = f"{1e3 * with_refresh:.1f} ms of {len(times[True])}, {1e3 * without:.1f} ms of {len(times[False])}"
+    return Figure("99th percentile during a refresh, to that without", with_refresh / without, "ratio", more, "≤ 1.5")
 
 
 def _timed(session: requests.Session, url: str, oauth: OAuth2) -> list[tuple[bool, float]]:
-    """Make some requests; tell of each how long it took, and whether a renewal was under way."""
+    """Make some requests; tell of each how long it took, and whether a refresh was under way."""
     times = []
     for _ in range(_CALLS):
-        before, started = bool(oauth._renewing), time.perf_counter()
+        before, started = bool(oauth._refreshing), time.perf_counter()
         session.get(url).raise_for_status()
-        times.append((before or bool(oauth._renewing), time.perf_counter() - started))
+        times.append((before or bool(oauth._refreshing), time.perf_counter() - started))
     return times
 
 

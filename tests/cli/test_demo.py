@@ -13,7 +13,7 @@ import pytest
 
 from polvo_adapters.__main__ import main
 from polvo_adapters.cli import demo, demo_trial
-from polvo_adapters.cli.demo_plan import ENDLESS, HEALTHY, SCENARIOS, Call, Scenario, make_plan
+from polvo_adapters.cli.demo_plan import ENDLESS, HEALTHY, SCENARIOS, PlannedCall, Scenario, make_plan
 from polvo_adapters.cli.demo_trial import Limits
 from polvo_adapters.cli.render import Screen
 from polvo_adapters.runtime.clock import SystemClock
@@ -49,7 +49,9 @@ def no_waits(monkeypatch):
 
 
 def calls(*scenarios):
-    return [Call(number, each, b"" if each.upload == "none" else b"data") for number, each in enumerate(scenarios)]
+    return [
+        PlannedCall(number, each, b"" if each.upload == "none" else b"data") for number, each in enumerate(scenarios)
+    ]
 
 
 class TestPlan:
@@ -216,8 +218,8 @@ class TestShow:
         assert self.row(lines, "GET, healthy") == ["3", "ok", "ok", "ok"]
 
     def test_cell_counts_where_calls_of_a_kind_ended_differently(self):
-        call = Call(0, HEALTHY[0])
-        results = [demo_trial.Result(call, "success", "200"), demo_trial.Result(call, "stuck", "stuck")]
+        call = PlannedCall(0, HEALTHY[0])
+        results = [demo_trial.TrialResult(call, "success", "200"), demo_trial.TrialResult(call, "stuck", "stuck")]
 
         assert demo._cell([*results, results[0]]).plain == "2 ok, 1 stuck"
         assert demo._cell(results[:1]).plain == "ok"

@@ -24,7 +24,7 @@ from polvo_adapters.auth import OAuth2
 from polvo_adapters.cli import client_secret, token_records
 from polvo_adapters.cli.arguments import parser
 from polvo_adapters.runtime.clock import SystemClock
-from tests.oauth.servers import OIDCProvider
+from tests.support.oauth.servers import OIDCProvider
 
 PATIENCE = 30.0
 """Seconds after which a test gives up; nothing takes that long unless it is broken."""
@@ -142,7 +142,7 @@ def no_secrets(path: str, *texts: str) -> None:
     assert all(key not in text for text in texts)
 
 
-def program_of(record: token_records.Record, path: str) -> Any:
+def program_of(record: token_records.TokenRecord, path: str) -> Any:
     from polvo_adapters.auth.protocol.token import Token
     from polvo_adapters.auth.tokens.sealing import key_source
 
@@ -258,7 +258,7 @@ class TestCode:
         browser = tmp_path / "browser.py"
         browser.write_text(
             "import sys, requests\n"
-            "from tests.oauth.servers import approve\n"
+            "from tests.support.oauth.servers import approve\n"
             "requests.get(approve(sys.argv[1]), timeout=20)\n"
         )
         command = [sys.executable, "-m", "polvo_adapters", *by_code(oidc, path)]
@@ -274,7 +274,7 @@ class TestCode:
         no_secrets(path, done.stdout, done.stderr)
 
 
-def records_of(path: str) -> list[token_records.Record]:
+def records_of(path: str) -> list[token_records.TokenRecord]:
     return token_records.read(path).records if os.path.exists(path) else []
 
 

@@ -11,9 +11,9 @@ import pytest
 
 from polvo_adapters.__main__ import main
 from polvo_adapters.cli import probe, render
-from polvo_adapters.cli.request import Answer
+from polvo_adapters.cli.request import CallOutcome
 from polvo_adapters.headers import Quota, Throttled
-from polvo_adapters.policies.ratelimit.turns import Tell
+from polvo_adapters.policies.ratelimit.turns import TurnResult
 from tests.cli.test_request import PATIENCE, polvo, start
 
 DIALECTS = {
@@ -50,7 +50,7 @@ def answering(server, code=200, **query):
 
 
 def told(*quotas, refused=None):
-    return Tell("probe", "", 0, 0.05, 429 if refused else 200, quotas, refused)
+    return TurnResult("probe", "", 0, 0.05, 429 if refused else 200, quotas, refused)
 
 
 class TestAccount:
@@ -126,7 +126,7 @@ class TestAccount:
     def test_control_codes_of_the_server_are_spelled_out(self, capsys):
         evil = "\x1b[2J"
         quotas = [Quota(evil, 5, 4, 9.0, unit=evil, scope=evil, group=evil, dialect=evil)]
-        found = probe.Finding("GET", "http://h/", 429, evil, 0.1, quotas, Throttled("rate", why=evil), None)
+        found = probe.Finding("GET", "http://h/", 429, evil, 0.1, quotas, Throttled("rate", reason=evil), None)
 
         probe.show(found, render.screens()[0])
 
@@ -197,7 +197,7 @@ class TestSecrets:
     def test_an_error_that_names_the_url_shows_none(self, capsys):
         error = OSError("no good: http://u:s3cret@h/x (url: /x?token=s3cret&a=s3cret (Caused by 'that'))")
 
-        render.screens()[0].print(probe._failed(Answer(None, error, None)))
+        render.screens()[0].print(probe._failed(CallOutcome(None, error, None)))
 
         out = capsys.readouterr().out
         assert "http://…@h/x (url: /x?… (Caused by 'that'))" in out

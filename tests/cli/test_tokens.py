@@ -21,9 +21,9 @@ from polvo_adapters.auth.protocol.grants import client_credentials
 from polvo_adapters.cli import token_records, tokens
 from polvo_adapters.core.machines import Event
 from polvo_adapters.errors import TokenRefreshError
-from polvo_adapters.refresh.lifecycle import Failing, Life, Renewed, TokenLife, Want
+from polvo_adapters.refresh.lifecycle import Lifecycle, LifecycleState, RefreshFailed, TokenRefreshed, WantToken
 from polvo_adapters.stores.sqlite import SQLiteStore
-from tests.oauth.servers import OIDCProvider
+from tests.support.oauth.servers import OIDCProvider
 
 PATIENCE = 30.0
 ISSUER = "https://id.example.com"
@@ -69,7 +69,7 @@ def listed(capsys: pytest.CaptureFixture[str], path: str) -> list[dict[str, Any]
 
 
 def put(path: str, *events: Any, key: str = "token https://h - client_credentials c - - - -") -> tuple[Any, ...]:
-    return TokenCache(path).decide([Event(TokenLife(), key, event) for event in events])
+    return TokenCache(path).decide([Event(Lifecycle(), key, event) for event in events])
 
 
 class TestList:
@@ -121,11 +121,11 @@ class TestList:
     @pytest.mark.parametrize(
         ("events", "state"),
         [
-            ([Renewed("sealed:1:x", 3600.0)], "fresh"),
-            ([Renewed("sealed:1:x", 100.0, age=80.0)], "stale"),
-            ([Renewed("sealed:1:x", 100.0, age=100.0)], "expired"),
-            ([Want()], "renewing"),
-            ([Want(), Failing(1, "invalid_grant", final=True)], "failed: invalid_grant"),
+            ([TokenRefreshed("sealed:1:x", 3600.0)], "fresh"),
+            ([TokenRefreshed("sealed:1:x", 100.0, age=80.0)], "stale"),
+            ([TokenRefreshed("sealed:1:x", 100.0, age=100.0)], "expired"),
+            ([WantToken()], "refreshing"),
+            ([WantToken(), RefreshFailed(1, "invalid_grant", final=True)], "failed: invalid_grant"),
         ],
     )
     def test_states(self, path: str, capsys: Any, events: list[Any], state: str) -> None:
@@ -135,7 +135,7 @@ class TestList:
         assert listed(capsys, path)[0]["state"] == state.partition(":")[0]
 
     def test_token_without_an_end(self, path: str, capsys: Any) -> None:
-        put(path, Renewed("open:1:x", None))
+        put(path, TokenRefreshed("open:1:x", None))
 
         (record,) = listed(capsys, path)
         assert (record["expires_in"], record["state"], record["sealed"]) == (None, "fresh", False)
@@ -151,10 +151,10 @@ class TestList:
 
     def test_what_is_no_token_is_left_out(self, tmp_path: Path, capsys: Any) -> None:
         from polvo_adapters.policies.breaker import CircuitBreaker
-        from polvo_adapters.policies.breaker.state import Ask
+        from polvo_adapters.policies.breaker.state import AcquirePermit
 
         store = SQLiteStore(tmp_path / "state.db")
-        store.decide([Event(CircuitBreaker(), "circuit h", Ask())])
+        store.decide([Event(CircuitBreaker(), "circuit h", AcquirePermit())])
         kept(store)
         store.close()
 
@@ -170,12 +170,12 @@ class TestList:
         assert "unreadable" in run(capsys, path)[0]
 
     def test_control_codes_in_a_key_are_spelled_out(self, path: str, capsys: Any) -> None:
-        put(path, Renewed("x", 60.0), key="token \x1b[2J")
+        put(path, TokenRefreshed("x", 60.0), key="token \x1b[2J")
 
         assert "\x1b" not in run(capsys, path)[0]
 
     def test_no_tokens(self, path: str, capsys: Any) -> None:
-        TokenCache(path).decide([Event(TokenLife(), "other", Want())])
+        TokenCache(path).decide([Event(Lifecycle(), "other", WantToken())])
 
         assert run(capsys, path) == ("", f"no tokens in {path}\n")
         assert listed(capsys, path) == []
@@ -260,7 +260,7 @@ class TestShow:
         assert not os.path.exists(f"{path}.key")
 
     def test_record_without_a_token(self, path: str, capsys: Any) -> None:
-        put(path, Want(), Failing(1, "invalid_grant", final=True))
+        put(path, WantToken(), RefreshFailed(1, "invalid_grant", final=True))
 
         assert "failed: invalid_grant" in run(capsys, path, "show", "1")[0]
 
@@ -401,7 +401,7 @@ class TestRevoke:
         assert "wr0ng" not in err
         assert listed(capsys, path)[0]["state"] == "fresh"
 
-    def test_token_that_is_renewed_meanwhile_is_revoked_too(
+    def test_token_that_is_refreshed_meanwhile_is_revoked_too(
         self, oidc: OIDCProvider, path: str, capsys: Any, monkeypatch: Any
     ) -> None:
         auth = OAuth2(None, "cc", "cc-secret", issuer=oidc.issuer, token_cache=path)
@@ -409,13 +409,13 @@ class TestRevoke:
         monkeypatch.setenv("SECRET", "cc-secret")
         revoke, later = tokens._have_revoked, []
 
-        def renewed_meanwhile(server: Any, token: Token) -> None:
+        def refreshed_meanwhile(server: Any, token: Token) -> None:
             if not later:
                 later.append(server.token(client_credentials()))
                 auth.keep(later[0])
             revoke(server, token)
 
-        monkeypatch.setattr(tokens, "_have_revoked", renewed_meanwhile)
+        monkeypatch.setattr(tokens, "_have_revoked", refreshed_meanwhile)
         run(capsys, path, "revoke", "1", "--client-secret-env", "SECRET")
 
         assert auth._server("").introspect(later[0].access_token) == {"active": False}
@@ -434,7 +434,7 @@ class TestRevoke:
 
 
 def test_life_has_the_fields_that_are_shown() -> None:
-    record = token_records.Record("token x", Life(), {})
+    record = token_records.TokenRecord("token x", LifecycleState(), {})
 
     assert record.state(0.0) == ("cleared", "")
     assert record.left(0.0) is None

@@ -49,7 +49,7 @@ def test_every_state_is_read_and_written_in_the_form_of_today() -> None:
 def test_a_circuit_that_was_open_is_open(store: SQLiteStore) -> None:
     adapter = polvo.BreakerAdapter(failure_threshold=2, store=store)
     status = adapter.circuit("http://localhost:18765").status
-    assert (status.state, status.why) == ("open", "2 failures in a row")
+    assert (status.state, status.reason) == ("open", "2 failures in a row")
 
 
 def test_an_operation_that_was_done_is_done(store: SQLiteStore) -> None:
@@ -91,7 +91,7 @@ def test_paths_that_documentation_named_lead_to_the_same_objects() -> None:
         ("simulate", "Timeline"),
         ("events", "Report"),
         ("session", "Session"),
-        ("testing.crowd", "FixedWindow"),
+        ("testing.limits", "FixedWindow"),
         ("policies.budget", "RetryBudget"),
         ("tenancy", "tenant"),
     ]:

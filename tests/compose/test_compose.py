@@ -8,15 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from polvo_adapters.core.outcomes import CONNECT, CONNECT_TIMEOUT, DISCONNECTED, READ_TIMEOUT, REFUSED, TRUNCATED
+from polvo_adapters.core.outcomes import CONNECT, CONNECT_TIMEOUT, DISCONNECTED, READ_TIMEOUT, TRUNCATED, UNCLASSIFIED
 from polvo_adapters.core.report import Wait
 from polvo_adapters.policies.deadline import Deadline
-from polvo_adapters.policies.ratelimit import Adaptive, SlidingWindow, TokenBucket
+from polvo_adapters.policies.ratelimit import AdaptiveRateLimit, SlidingWindow, TokenBucket
 from polvo_adapters.policies.retry import ExponentialBackoff
 from polvo_adapters.policies.retry_budget import RetryBudget
-from polvo_adapters.testing.simulation.simulation import Fault, Reply, Turn
-from tests.compose import harness
-from tests.compose.harness import Calling, Story, in_turn
+from polvo_adapters.testing.simulation.simulation import ScriptedFailure, ScriptedReply, Turn
+from tests.support import worlds as harness
+from tests.support.worlds import Calling, Story, in_turn
 
 BODIES = {"none": lambda: None, "bytes": lambda: b"payload", "once": lambda: (part for part in (b"pay", b"load"))}
 RETRY = ExponentialBackoff(max_attempts=4)
@@ -32,35 +32,35 @@ def tell(policies: Any, turns: list[Turn], method: str = "GET", body: str = "non
 
 GET_200 = ("GET", "none", "200")
 SCENARIOS: dict[str, tuple[Any, list[Turn], str, str, str, int]] = {
-    "success": ((RETRY,), [Reply(200, seconds=0.1)], "GET", "none", "200", 1),
+    "success": ((RETRY,), [ScriptedReply(200, seconds=0.1)], "GET", "none", "200", 1),
     "two failures and success": (
         (RETRY,),
-        [Reply(503), Fault(DISCONNECTED, 1), Reply(200)],
+        [ScriptedReply(503), ScriptedFailure(DISCONNECTED, 1), ScriptedReply(200)],
         "GET",
         "none",
         "200",
         3,
     ),
-    "all failures": ((RETRY,), [Fault(READ_TIMEOUT, 2)], "PUT", "bytes", "error from below", 4),
-    "truncated body": ((RETRY,), [Fault(TRUNCATED), Reply(200)], "GET", "none", "200", 2),
-    "post, server error": ((RETRY,), [Reply(500)], "POST", "bytes", "500", 1),
+    "all failures": ((RETRY,), [ScriptedFailure(READ_TIMEOUT, 2)], "PUT", "bytes", "error from below", 4),
+    "truncated body": ((RETRY,), [ScriptedFailure(TRUNCATED), ScriptedReply(200)], "GET", "none", "200", 2),
+    "post, server error": ((RETRY,), [ScriptedReply(500)], "POST", "bytes", "500", 1),
     "post, never sent": (
         (RETRY,),
-        [Fault(CONNECT), Fault(CONNECT_TIMEOUT), Reply(201)],
+        [ScriptedFailure(CONNECT), ScriptedFailure(CONNECT_TIMEOUT), ScriptedReply(201)],
         "POST",
         "bytes",
         "201",
         3,
     ),
-    "post, throttled": ((RETRY,), [Reply(429), Reply(201)], "POST", "bytes", "201", 2),
-    "one-shot body": ((RETRY,), [Reply(503)], "PUT", "once", "ReplayError", 1),
-    "one-shot body, never sent": ((RETRY,), [Fault(CONNECT), Reply(200)], "PUT", "once", "200", 2),
-    "not worth a retry": ((RETRY,), [Fault(REFUSED)], "GET", "none", "error from below", 1),
-    "retry-after": ((RETRY,), [Reply(429, {"retry-after": "3"}), Reply(200)], "GET", "none", "200", 2),
-    "retry-after too long": ((RETRY,), [Reply(429, {"retry-after": "999"})], "GET", "none", "429", 1),
+    "post, throttled": ((RETRY,), [ScriptedReply(429), ScriptedReply(201)], "POST", "bytes", "201", 2),
+    "one-shot body": ((RETRY,), [ScriptedReply(503)], "PUT", "once", "ReplayError", 1),
+    "one-shot body, never sent": ((RETRY,), [ScriptedFailure(CONNECT), ScriptedReply(200)], "PUT", "once", "200", 2),
+    "not worth a retry": ((RETRY,), [ScriptedFailure(UNCLASSIFIED)], "GET", "none", "error from below", 1),
+    "retry-after": ((RETRY,), [ScriptedReply(429, {"retry-after": "3"}), ScriptedReply(200)], "GET", "none", "200", 2),
+    "retry-after too long": ((RETRY,), [ScriptedReply(429, {"retry-after": "999"})], "GET", "none", "429", 1),
     "deadline in an attempt": (
         (Deadline(5), RETRY),
-        [Reply(500, seconds=1), Reply(200, seconds=9)],
+        [ScriptedReply(500, seconds=1), ScriptedReply(200, seconds=9)],
         "GET",
         "none",
         "DeadlineExceeded",
@@ -68,7 +68,7 @@ SCENARIOS: dict[str, tuple[Any, list[Turn], str, str, str, int]] = {
     ),
     "deadline before retry-after": (
         (Deadline(5), RETRY),
-        [Reply(503, {"retry-after": "30"})],
+        [ScriptedReply(503, {"retry-after": "30"})],
         "GET",
         "none",
         "DeadlineExceeded",
@@ -76,7 +76,7 @@ SCENARIOS: dict[str, tuple[Any, list[Turn], str, str, str, int]] = {
     ),
     "deadline inside retry": (
         (ExponentialBackoff(max_attempts=2), Deadline(5)),
-        [Reply(500), Reply(200)],
+        [ScriptedReply(500), ScriptedReply(200)],
         "GET",
         "none",
         "200",
@@ -84,57 +84,82 @@ SCENARIOS: dict[str, tuple[Any, list[Turn], str, str, str, int]] = {
     ),
     "budget used up": (
         (ExponentialBackoff(max_attempts=9, budget=RetryBudget(ratio=0, reserve=2, trust=0)),),
-        [Reply(500)],
+        [ScriptedReply(500)],
         "GET",
         "none",
         "500",
         3,
     ),
-    "nothing but attempts": ((), [Reply(500)], "GET", "none", "500", 1),
-    "adaptive, nothing to wait for": ((Adaptive(),), [Reply(200, USED_UP)], "GET", "none", "200", 1),
+    "nothing but attempts": ((), [ScriptedReply(500)], "GET", "none", "500", 1),
+    "adaptive, nothing to wait for": ((AdaptiveRateLimit(),), [ScriptedReply(200, USED_UP)], "GET", "none", "200", 1),
     "adaptive, throttled with retry-after": (
-        (RETRY, Adaptive()),
-        [Reply(429, {"retry-after": "3"}, 0.1), Reply(200)],
+        (RETRY, AdaptiveRateLimit()),
+        [ScriptedReply(429, {"retry-after": "3"}, 0.1), ScriptedReply(200)],
         "GET",
         "none",
         "200",
         2,
     ),
-    "adaptive, throttled without a word": ((RETRY, Adaptive()), [Reply(429), Reply(429), Reply(200)], *GET_200, 3),
+    "adaptive, throttled without a word": (
+        (RETRY, AdaptiveRateLimit()),
+        [ScriptedReply(429), ScriptedReply(429), ScriptedReply(200)],
+        *GET_200,
+        3,
+    ),
     "adaptive, quota used up": (
-        (NO_JITTER, Adaptive()),
-        [Reply(500, USED_UP, seconds=0.1), Reply(200)],
+        (NO_JITTER, AdaptiveRateLimit()),
+        [ScriptedReply(500, USED_UP, seconds=0.1), ScriptedReply(200)],
         *GET_200,
         2,
     ),
     "adaptive, quota free after max_wait": (
-        (NO_JITTER, Adaptive(max_wait=5)),
-        [Reply(500, USED_UP), Reply(200)],
+        (NO_JITTER, AdaptiveRateLimit(max_wait=5)),
+        [ScriptedReply(500, USED_UP), ScriptedReply(200)],
         "GET",
         "none",
         "RateLimitError",
         1,
     ),
     "adaptive, quota free after the deadline": (
-        (Deadline(5), NO_JITTER, Adaptive()),
-        [Reply(500, USED_UP), Reply(200)],
+        (Deadline(5), NO_JITTER, AdaptiveRateLimit()),
+        [ScriptedReply(500, USED_UP), ScriptedReply(200)],
         "GET",
         "none",
         "RateLimitDeadlineExceeded",
         1,
     ),
-    "adaptive, no answer": ((NO_JITTER, Adaptive()), [Fault(CONNECT), Fault(READ_TIMEOUT, 1), Reply(200)], *GET_200, 3),
-    "bucket": ((NO_JITTER, TokenBucket(rate=0.5)), [Reply(500), Reply(500), Reply(200)], *GET_200, 3),
+    "adaptive, no answer": (
+        (NO_JITTER, AdaptiveRateLimit()),
+        [ScriptedFailure(CONNECT), ScriptedFailure(READ_TIMEOUT, 1), ScriptedReply(200)],
+        *GET_200,
+        3,
+    ),
+    "bucket": (
+        (NO_JITTER, TokenBucket(rate=0.5)),
+        [ScriptedReply(500), ScriptedReply(500), ScriptedReply(200)],
+        *GET_200,
+        3,
+    ),
     "bucket, turn after max_wait": (
         (NO_JITTER, TokenBucket(rate=0.1, max_wait=5)),
-        [Reply(500), Reply(200)],
+        [ScriptedReply(500), ScriptedReply(200)],
         "GET",
         "none",
         "RateLimitError",
         1,
     ),
-    "bucket, paused": ((RETRY, TokenBucket(rate=10)), [Reply(429, {"retry-after": "3"}), Reply(200)], *GET_200, 2),
-    "window": ((NO_JITTER, SlidingWindow(2, 30)), [Reply(500), Reply(500), Reply(200)], *GET_200, 3),
+    "bucket, paused": (
+        (RETRY, TokenBucket(rate=10)),
+        [ScriptedReply(429, {"retry-after": "3"}), ScriptedReply(200)],
+        *GET_200,
+        2,
+    ),
+    "window": (
+        (NO_JITTER, SlidingWindow(2, 30)),
+        [ScriptedReply(500), ScriptedReply(500), ScriptedReply(200)],
+        *GET_200,
+        3,
+    ),
 }
 
 
@@ -164,14 +189,14 @@ def test_waits_of_a_scenario(name: str, waits: list[float]) -> None:
 TURNS = st.lists(
     st.one_of(
         st.builds(
-            Reply,
+            ScriptedReply,
             st.sampled_from([200, 204, 404, 409, 429, 500, 503]),
             st.sampled_from([{}, {"retry-after": "2"}, {"retry-after": "x"}, {"x-should-retry": "false"}, USED_UP]),
             st.floats(0, 10),
         ),
         st.builds(
-            Fault,
-            st.sampled_from([CONNECT, CONNECT_TIMEOUT, READ_TIMEOUT, DISCONNECTED, TRUNCATED, REFUSED]),
+            ScriptedFailure,
+            st.sampled_from([CONNECT, CONNECT_TIMEOUT, READ_TIMEOUT, DISCONNECTED, TRUNCATED, UNCLASSIFIED]),
             st.floats(0, 10),
         ),
     ),
@@ -188,7 +213,7 @@ RETRIES = st.builds(
 
 
 LIMITS = st.one_of(
-    st.builds(Adaptive, pace=st.sampled_from(["spread", "burst"]), max_wait=st.sampled_from([1.0, 60.0])),
+    st.builds(AdaptiveRateLimit, pace=st.sampled_from(["spread", "burst"]), max_wait=st.sampled_from([1.0, 60.0])),
     st.builds(TokenBucket, rate=st.floats(0.1, 2)),
     st.builds(SlidingWindow, limit=st.integers(1, 2), window=st.floats(1, 20)),
 )

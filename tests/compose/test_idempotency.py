@@ -13,11 +13,11 @@ from polvo_adapters.policies.idempotency import IdempotencyKeys
 from polvo_adapters.policies.idempotency.policy import Record
 from polvo_adapters.policies.retry import ExponentialBackoff
 from polvo_adapters.policies.stack import standard
-from polvo_adapters.testing.simulation.simulation import Fault, Reply
-from tests.compose.harness import Calling, Tale, in_turn, tell
+from polvo_adapters.testing.simulation.simulation import ScriptedFailure, ScriptedReply
+from tests.support.worlds import Calling, Tale, in_turn, tell
 
 RETRY = ExponentialBackoff(max_attempts=2, base=0.125, jitter="none")
-AT_WORK = Reply(409, {"retry-after": "2"})
+AT_WORK = ScriptedReply(409, {"retry-after": "2"})
 
 
 def keys(*, supported: bool = True, **settings: Any) -> IdempotencyKeys:
@@ -33,20 +33,22 @@ def ended(tale: Tale) -> list[str]:
 
 
 def test_a_lost_answer_is_asked_for_again() -> None:
-    tale = tell([IdempotencyKeys(), RETRY], lambda: in_turn(Fault(DISCONNECTED), Reply(201)), post())
+    tale = tell([IdempotencyKeys(), RETRY], lambda: in_turn(ScriptedFailure(DISCONNECTED), ScriptedReply(201)), post())
     assert (ended(tale), len(tale.requests)) == (["201"], 2)
 
 
 def test_a_server_at_work_is_waited_for() -> None:
-    tale = tell([IdempotencyKeys()], lambda: in_turn(AT_WORK, AT_WORK, Reply(201)), post())
+    tale = tell([IdempotencyKeys()], lambda: in_turn(AT_WORK, AT_WORK, ScriptedReply(201)), post())
     assert ended(tale) == ["201"]
-    assert [wait.why for wait in tale.stories[0].entries if hasattr(wait, "why")] == [
+    assert [wait.reason for wait in tale.stories[0].entries if hasattr(wait, "why")] == [
         "409, idempotency key at work"
     ] * 2
 
 
 def test_a_second_call_waits_for_the_first_and_a_third_gets_its_answer() -> None:
-    tale = tell([keys(supported=False)], lambda: in_turn(Reply(201, seconds=3.3)), post(), post(at=1.1), post(at=7.7))
+    tale = tell(
+        [keys(supported=False)], lambda: in_turn(ScriptedReply(201, seconds=3.3)), post(), post(at=1.1), post(at=7.7)
+    )
     assert ended(tale) == ["201", "201", "201"]
     assert len(tale.requests) == 1
     assert 3.3 < tale.stories[1].clock < 3.6
@@ -54,12 +56,12 @@ def test_a_second_call_waits_for_the_first_and_a_third_gets_its_answer() -> None
 
 
 def test_another_body_is_refused_meanwhile() -> None:
-    tale = tell([keys()], lambda: in_turn(Reply(201, seconds=3.3)), post(), post(at=1.1, body=b"[]"))
+    tale = tell([keys()], lambda: in_turn(ScriptedReply(201, seconds=3.3)), post(), post(at=1.1, body=b"[]"))
     assert ended(tale) == ["201", "IdempotencyConflictError"]
 
 
 def test_doubt_is_told_or_resolved_by_asking() -> None:
-    server = lambda: in_turn(Fault(READ_TIMEOUT, seconds=1.3), Reply(201))  # noqa: E731
+    server = lambda: in_turn(ScriptedFailure(READ_TIMEOUT, seconds=1.3), ScriptedReply(201))  # noqa: E731
     calls = [post(), post(at=2.1), post(at=3.1)]
     assert ended(tell([keys(supported=False)], server, *calls)) == ["error from below", "InDoubtError", "InDoubtError"]
     assert ended(tell([keys()], server, *calls)) == ["error from below", "201", "201"]
@@ -67,13 +69,20 @@ def test_doubt_is_told_or_resolved_by_asking() -> None:
 
 def test_who_takes_longer_than_the_lease_is_in_doubt_and_then_done() -> None:
     calls = [post(), post(at=11.1), post(at=20.1)]
-    tale = tell([keys(supported=False)], lambda: in_turn(Reply(201, seconds=15.3)), *calls)
+    tale = tell([keys(supported=False)], lambda: in_turn(ScriptedReply(201, seconds=15.3)), *calls)
     assert ended(tale) == ["201", "InDoubtError", "201"]
     assert len(tale.requests) == 1
 
 
 TURNS = st.sampled_from(
-    [Reply(201, seconds=0.3), AT_WORK, Reply(422), Reply(503), Fault(DISCONNECTED, seconds=0.7), Fault(CONNECT)]
+    [
+        ScriptedReply(201, seconds=0.3),
+        AT_WORK,
+        ScriptedReply(422),
+        ScriptedReply(503),
+        ScriptedFailure(DISCONNECTED, seconds=0.7),
+        ScriptedFailure(CONNECT),
+    ]
 )
 
 

@@ -11,15 +11,15 @@ from hypothesis import strategies as st
 from polvo_adapters.core.outcomes import CONNECT, DISCONNECTED, READ_TIMEOUT
 from polvo_adapters.core.report import CANCELLED
 from polvo_adapters.policies.breaker import CircuitBreaker
-from polvo_adapters.policies.bulkhead import Adaptive, Bulkhead
+from polvo_adapters.policies.bulkhead import AdaptiveBulkhead, Bulkhead
 from polvo_adapters.policies.fallback import Fallback
 from polvo_adapters.policies.fallback.policy import Fixed
 from polvo_adapters.policies.hedge import Hedge
 from polvo_adapters.policies.regions import Regions
 from polvo_adapters.policies.retry import ExponentialBackoff
 from polvo_adapters.policies.stack import standard
-from polvo_adapters.testing.simulation.simulation import Fault, Reply
-from tests.compose.harness import Calling, Tale, by_time, by_url, in_turn, tell
+from polvo_adapters.testing.simulation.simulation import ScriptedFailure, ScriptedReply
+from tests.support.worlds import Calling, Tale, by_time, by_url, in_turn, tell
 
 ORDERS = "http://server.example/orders"
 RETRY = ExponentialBackoff(max_attempts=2, base=0.125, jitter="none")
@@ -36,7 +36,7 @@ def requests(tale: Tale) -> list[tuple[float, str]]:
 
 
 def test_a_circuit_opens_refuses_probes_and_closes() -> None:
-    server = lambda: by_time((0, in_turn(Reply(503))), (20, in_turn(Reply(200))))  # noqa: E731
+    server = lambda: by_time((0, in_turn(ScriptedReply(503))), (20, in_turn(ScriptedReply(200))))  # noqa: E731
     calls = [Calling(at=at) for at in (0, 1, 2, 11.5, 12, 40, 41)]
     tale = tell([BREAKER], server, *calls)
     refused = "CircuitOpenError"
@@ -53,32 +53,32 @@ def test_a_circuit_opens_refuses_probes_and_closes() -> None:
 
 
 def test_a_retry_is_not_made_once_the_circuit_is_open() -> None:
-    tale = tell([RETRY, BREAKER], lambda: in_turn(Reply(503)), Calling(), Calling(at=1))
+    tale = tell([RETRY, BREAKER], lambda: in_turn(ScriptedReply(503)), Calling(), Calling(at=1))
     assert ended(tale) == ["503", "CircuitOpenError"]
     assert len(tale.requests) == 3
 
 
 def test_calls_wait_for_a_slot_in_the_order_in_which_they_came() -> None:
     calls = [Calling(f"{ORDERS}/{number}", at=number / 8) for number in range(5)]
-    tale = tell([Bulkhead(2)], lambda: in_turn(Reply(200, seconds=2.3)), *calls)
+    tale = tell([Bulkhead(2)], lambda: in_turn(ScriptedReply(200, seconds=2.3)), *calls)
     assert [request.url.rpartition("/")[2] for request in tale.requests] == ["0", "1", "2", "3", "4"]
     assert [round(story.clock, 3) for story in tale.stories] == [2.3, 2.425, 4.6, 4.725, 6.9]
 
 
 def test_a_call_that_waits_too_long_for_a_slot_is_not_sent() -> None:
-    tale = tell([Bulkhead(1, 2.25)], lambda: in_turn(Reply(200, seconds=9)), Calling(), Calling(at=1))
+    tale = tell([Bulkhead(1, 2.25)], lambda: in_turn(ScriptedReply(200, seconds=9)), Calling(), Calling(at=1))
     assert ended(tale) == ["200", "PoolTimeoutError"]
     assert len(tale.requests) == 1
 
 
 def test_a_circuit_that_opens_refuses_those_who_wait_for_a_slot() -> None:
     policies = standard(retry=None, circuit_breaker=CircuitBreaker(1), bulkhead=1)
-    tale = tell(policies, lambda: in_turn(Reply(500, seconds=3.3)), Calling(), Calling(at=1))
+    tale = tell(policies, lambda: in_turn(ScriptedReply(500, seconds=3.3)), Calling(), Calling(at=1))
     assert ended(tale) == ["500", "CircuitOpenError"]
 
 
 def test_a_late_call_is_hedged_and_its_loser_cancelled() -> None:
-    server = lambda: in_turn(Reply(200, seconds=60), Reply(200, seconds=0.5))  # noqa: E731
+    server = lambda: in_turn(ScriptedReply(200, seconds=60), ScriptedReply(200, seconds=0.5))  # noqa: E731
     tale = tell([Hedge(delay=1, budget=None)], server, Calling())
     (story,) = tale.stories
     assert (story.ended, story.clock, story.note) == ("200", 1.5, "hedged: attempt 2 answered first")
@@ -86,7 +86,7 @@ def test_a_late_call_is_hedged_and_its_loser_cancelled() -> None:
 
 
 def test_a_post_is_not_hedged() -> None:
-    tale = tell([Hedge(delay=1, budget=None)], lambda: in_turn(Reply(201, seconds=5)), Calling(method="POST"))
+    tale = tell([Hedge(delay=1, budget=None)], lambda: in_turn(ScriptedReply(201, seconds=5)), Calling(method="POST"))
     assert (ended(tale), len(tale.requests)) == (["201"], 1)
 
 
@@ -100,22 +100,22 @@ def test_a_post_is_not_hedged() -> None:
     ],
 )
 def test_regions_of_which_one_is_well(mode: Any, asked: list[tuple[float, str]], status: str) -> None:
-    replies = (Reply(503, seconds=1), Fault(CONNECT, 2), Reply(200, seconds=4))
+    replies = (ScriptedReply(503, seconds=1), ScriptedFailure(CONNECT, 2), ScriptedReply(200, seconds=4))
     server = lambda: by_url(dict(zip(REGIONS, map(in_turn, replies), strict=True)))  # noqa: E731
     tale = tell([Regions(REGIONS, mode=mode)], server, Calling())
     assert (requests(tale), ended(tale)) == (asked, [status])
 
 
 def test_a_region_that_is_down_is_left_out_and_comes_back() -> None:
-    down = lambda: by_time((0, in_turn(Fault(DISCONNECTED, 0.25))), (20, in_turn(Reply(200))))  # noqa: E731
-    server = lambda: by_url({REGIONS[0]: down(), REGIONS[1]: in_turn(Reply(200))})  # noqa: E731
+    down = lambda: by_time((0, in_turn(ScriptedFailure(DISCONNECTED, 0.25))), (20, in_turn(ScriptedReply(200))))  # noqa: E731
+    server = lambda: by_url({REGIONS[0]: down(), REGIONS[1]: in_turn(ScriptedReply(200))})  # noqa: E731
     calls = [Calling(at=at) for at in (0, 1, 2, 3, 30, 31)]
     tale = tell([Regions(REGIONS[:2]), BREAKER], server, *calls)
     assert [where for _, where in requests(tale)] == ["one", "two", "one", "two", "two", "two", "one", "one"]
 
 
 def test_the_last_good_response_or_something_fixed() -> None:
-    server = lambda: in_turn(Reply(200), Fault(READ_TIMEOUT, 1))  # noqa: E731
+    server = lambda: in_turn(ScriptedReply(200), ScriptedFailure(READ_TIMEOUT, 1))  # noqa: E731
     calls = [Calling(), Calling(at=5), Calling(ORDERS + "/never", at=9)]
     tale = tell([Fallback("stale", Fixed(status=203))], server, *calls)
     assert ended(tale) == ["200", "200", "203"]
@@ -125,8 +125,8 @@ def test_the_last_good_response_or_something_fixed() -> None:
 SECONDS = st.integers(1, 2**20).map(lambda number: number / 2**16)
 TURNS = st.lists(
     st.one_of(
-        st.builds(Reply, st.sampled_from([200, 200, 404, 429, 503]), st.just({}), SECONDS),
-        st.builds(Fault, st.sampled_from([CONNECT, DISCONNECTED, READ_TIMEOUT]), SECONDS),
+        st.builds(ScriptedReply, st.sampled_from([200, 200, 404, 429, 503]), st.just({}), SECONDS),
+        st.builds(ScriptedFailure, st.sampled_from([CONNECT, DISCONNECTED, READ_TIMEOUT]), SECONDS),
     ),
     min_size=1,
     max_size=8,
@@ -135,7 +135,9 @@ STACKS = st.sampled_from(
     [
         standard(retry=RETRY, circuit_breaker=BREAKER, bulkhead=1),
         standard(
-            retry=RETRY, circuit_breaker={"window": 7.3, "failure_threshold": 2}, bulkhead=Adaptive(initial_limit=1)
+            retry=RETRY,
+            circuit_breaker={"window": 7.3, "failure_threshold": 2},
+            bulkhead=AdaptiveBulkhead(initial_limit=1),
         ),
         standard(retry=None, circuit_breaker={"slow_call": 2.0, "failure_threshold": 1}, hedge=1.1),
         standard(retry=RETRY, hedge=1.1, bulkhead=2, fallback="stale"),

@@ -13,7 +13,7 @@ from requests.structures import CaseInsensitiveDict
 from polvo_adapters.headers import Quota, names, parse, reading, throttled
 from polvo_adapters.headers.announced import MOST_QUOTAS
 from polvo_adapters.headers.resets import LONGEST_RESET
-from tests.headers.samples import ALL, NASTY, NOW, rest
+from tests.support.header_samples import ALL, NASTY, NOW, rest
 
 NAMES = sorted({name for sample in ALL for name in sample.headers} | {"Date", "Retry-After", "x-ratelimit-", ""})
 SANE = sorted({value for sample in ALL for value in sample.headers.values()})

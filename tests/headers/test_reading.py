@@ -11,7 +11,7 @@ import pytest
 import polvo_adapters
 from polvo_adapters import headers
 from polvo_adapters.headers import Quota, parse, reading
-from tests.headers.samples import NOW, SOON, rest
+from tests.support.header_samples import NOW, SOON, rest
 
 DATE = "Wed, 21 Oct 2026 07:28:00 GMT"
 

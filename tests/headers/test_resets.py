@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from polvo_adapters.headers import GUESSED, LIKELY, parse
 from polvo_adapters.headers.resets import LONGEST_RESET, UNKNOWN, Reset, read, until
-from tests.headers.samples import NOW, rest
+from tests.support.header_samples import NOW, rest
 
 DATE = "Wed, 21 Oct 2026 07:28:00 GMT"
 

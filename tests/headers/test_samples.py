@@ -9,7 +9,7 @@ import pytest
 from requests.structures import CaseInsensitiveDict
 
 from polvo_adapters.headers import parse
-from tests.headers.samples import ALL, NOW, Sample
+from tests.support.header_samples import ALL, NOW, Sample
 
 MAPPINGS: list[Callable[[dict[str, str]], Mapping[str, str]]] = [
     CaseInsensitiveDict,

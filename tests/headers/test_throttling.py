@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from polvo_adapters.headers import Throttled, throttled
-from tests.headers.samples import NOW, SOON, rest
+from tests.support.header_samples import NOW, SOON, rest
 
 GITHUB = {**rest("5000", "0", SOON), "X-RateLimit-Resource": "core"}
 HEALTHY = {**rest("5000", "4000", SOON), "X-RateLimit-Resource": "core"}

@@ -1,4 +1,4 @@
-"""Tokens that are renewed, below real client libraries that know nothing of it."""
+"""Tokens that are refreshed, below real client libraries that know nothing of it."""
 
 from __future__ import annotations
 

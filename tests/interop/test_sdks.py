@@ -149,7 +149,7 @@ class TestGoogle:
         ]
         assert api.seen[-1].headers["Authorization"] == "Bearer fresh"
 
-    def test_refused_token_is_renewed(self, client, api, quick):
+    def test_refused_token_is_refreshed(self, client, api, quick):
         polvo.install(client, **quick)
         client.credentials.token = "stale"
         api.failures, api.refusal = 1, (401, {})

@@ -11,7 +11,7 @@ from polvo_adapters.core.calls import Call
 from polvo_adapters.core.outcomes import CONNECT, DISCONNECTED, EXPIRED, READ_TIMEOUT
 from polvo_adapters.errors import DeadlineExceeded
 from polvo_adapters.policies.deadline import Deadline
-from tests.stepping import URL, Stepper, answered, failed
+from tests.support.flow_stepper import URL, Stepper, answered, failed
 
 
 def test_the_call_further_inside_has_the_deadline() -> None:

@@ -12,17 +12,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from polvo_adapters.core.calls import Call
-from polvo_adapters.core.effects import Decide, Next, Race, Send, Start, attempt, compose
+from polvo_adapters.core.effects import Decide, Race, Send, Start, WaitAny, compose, send_once
 from polvo_adapters.core.machines import Event
-from polvo_adapters.core.outcomes import BARRED, CONNECT, DISCONNECTED, READ_TIMEOUT, Outcome
+from polvo_adapters.core.outcomes import CONNECT, DISCONNECTED, NOT_SENT, READ_TIMEOUT, Outcome
 from polvo_adapters.policies import retry_budget
-from polvo_adapters.policies.hedge import Ask, Hedge, Plan, Spend, Tell
+from polvo_adapters.policies.hedge import Hedge, Plan, PlanHedge, RecordLatency, SpendHedge
 from polvo_adapters.policies.retry import ExponentialBackoff
 from polvo_adapters.policies.retry_budget import RetryBudget
 from polvo_adapters.stores import MemoryStore
-from polvo_adapters.testing.simulation.simulation import Reply, Simulation
+from polvo_adapters.testing.simulation.simulation import ScriptedReply, Simulation
 from tests.benchmarks.hedging import DISTRIBUTIONS, NowAndThen, percentile, simulate
-from tests.stepping import URL, answered, failed
+from tests.support.flow_stepper import URL, answered, failed
 
 GET = Call("GET", URL)
 POLICY = Hedge(delay=2.0)
@@ -39,7 +39,7 @@ class Stepped:
         self.decided: list[tuple[Event, ...]] = []
 
     def run(self, *ends: tuple[int, Outcome] | None) -> Outcome:
-        flow, answer, left = self.policy.flow(self.call, attempt), None, list(ends)
+        flow, answer, left = self.policy.flow(self.call, send_once), None, list(ends)
         stack = [flow]
         while True:
             try:
@@ -63,7 +63,7 @@ class Stepped:
             assert type(sent) is Send
             self.started.append(sent.call)
             return len(self.started) - 1
-        if type(effect) is Next:
+        if type(effect) is WaitAny:
             self.waits.append(effect.seconds)
             return left.pop(0)
         if type(effect) is Send:
@@ -71,7 +71,9 @@ class Stepped:
             return left.pop(0)[1]
         assert type(effect) is Decide
         self.decided.append(tuple(effect.events))
-        return tuple(Plan(self.delay, 0.0) if type(event.event) is Ask else self.granted for event in effect.events)
+        return tuple(
+            Plan(self.delay, 0.0) if type(event.event) is PlanHedge else self.granted for event in effect.events
+        )
 
     @property
     def events(self) -> list[list[Any]]:
@@ -102,7 +104,7 @@ def test_the_first_attempt_may_still_win() -> None:
 def test_a_hedge_is_asked_of_both_in_one_decision() -> None:
     stepped = Stepped(POLICY)
     stepped.run(None, (1, answered()))
-    assert stepped.events == [[Ask()], [Spend(), retry_budget.Spend(1.0)]]
+    assert stepped.events == [[PlanHedge()], [SpendHedge(), retry_budget.Spend(1.0)]]
     assert [event.key for event in stepped.decided[1]] == [f"hedge {GET.origin}", f"retry budget {GET.origin}"]
 
 
@@ -111,7 +113,7 @@ def test_the_budget_is_that_of_the_retries() -> None:
     stepped.run(None, (1, answered()))
     store = MemoryStore()
     store.decide(stepped.decided[1])
-    flow = ExponentialBackoff().flow(GET, attempt)
+    flow = ExponentialBackoff().flow(GET, send_once)
     next(flow)
     effect = flow.send(answered(503))
     assert effect.events[0].key in store._states
@@ -124,7 +126,7 @@ def test_where_one_of_both_refuses_neither_is_changed(number: int) -> None:
     stepped.run(None, (1, answered()))
     spend, store = stepped.decided[1], MemoryStore()
     if number == 0:  # take the one hedge that there is
-        store.decide([Event(policy, spend[0].key, Spend())])
+        store.decide([Event(policy, spend[0].key, SpendHedge())])
     before = dict(store._states)
     assert not all(store.decide(spend))
     assert store._states == before
@@ -139,7 +141,7 @@ def test_a_hedge_that_is_not_allowed_is_not_sent() -> None:
 def test_without_budget_only_the_hedge_is_asked() -> None:
     stepped = Stepped(Hedge(delay=2.0, budget=None))
     stepped.run(None, (1, answered()))
-    assert stepped.events[1] == [Spend()]
+    assert stepped.events[1] == [SpendHedge()]
 
 
 def test_more_hedges_follow_after_the_same_delay() -> None:
@@ -182,7 +184,7 @@ def test_a_bad_answer_waits_for_the_other(bad: Outcome, number: int) -> None:
         (answered(500), failed(CONNECT), 0),
         (failed(CONNECT), failed(DISCONNECTED), 1),
         (failed(DISCONNECTED), failed(CONNECT), 0),
-        (failed(BARRED), failed(CONNECT), 1),
+        (failed(NOT_SENT), failed(CONNECT), 1),
         (answered(500), answered(503), 0),
         (failed(DISCONNECTED), failed(READ_TIMEOUT), 0),
     ],
@@ -228,14 +230,14 @@ def test_only_what_is_safe_and_can_be_sent_at_once_is_hedged(call: Call, policy:
 def test_nothing_is_hedged_and_no_race_is_run_while_the_percentile_is_not_known() -> None:
     stepped = Stepped(Hedge(), delay=None)
     stepped.run((0, answered()))
-    assert (stepped.waits, stepped.events) == ([], [[Ask()], [Tell(0.0)]])
+    assert (stepped.waits, stepped.events) == ([], [[PlanHedge()], [RecordLatency(0.0)]])
 
 
 @pytest.mark.parametrize("bad", BAD)
 def test_a_call_that_ends_badly_tells_nothing(bad: Outcome) -> None:
     stepped = Stepped(Hedge(), delay=None)
     stepped.run((0, bad))
-    assert stepped.events == [[Ask()]]
+    assert stepped.events == [[PlanHedge()]]
 
 
 @pytest.mark.parametrize(
@@ -255,13 +257,13 @@ def test_a_call_that_ends_badly_tells_nothing(bad: Outcome) -> None:
 def test_the_time_of_the_first_attempt_is_told_as_far_as_it_is_known(ends: list[Any], told: bool) -> None:
     stepped = Stepped(Hedge())
     stepped.run(*ends)
-    assert ([Tell(0.0)] in stepped.events) == told
+    assert ([RecordLatency(0.0)] in stepped.events) == told
 
 
 def test_a_delay_that_was_given_needs_no_latencies() -> None:
     stepped = Stepped(POLICY)
     stepped.run((0, answered()))
-    assert stepped.events == [[Ask()]]
+    assert stepped.events == [[PlanHedge()]]
 
 
 # The machine ----------------------------------------------------------------------------------------------------------
@@ -276,38 +278,40 @@ def moved(policy: Hedge, *events: Any, now: float = 0.0) -> tuple[Any, list[Any]
 
 
 def test_a_new_origin_has_one_hedge_and_earns_one_with_fifty_calls() -> None:
-    _, verdicts = moved(POLICY, Spend(), Spend(), *[Ask()] * 49, Spend(), Ask(), Ask(), Spend())
+    _, verdicts = moved(
+        POLICY, SpendHedge(), SpendHedge(), *[PlanHedge()] * 49, SpendHedge(), PlanHedge(), PlanHedge(), SpendHedge()
+    )
     assert [verdict for verdict in verdicts if isinstance(verdict, bool)] == [True, False, False, True]
 
 
 def test_ten_hedges_can_be_saved_up() -> None:
-    _, verdicts = moved(POLICY, *[Ask()] * 5000, *[Spend()] * 12)
+    _, verdicts = moved(POLICY, *[PlanHedge()] * 5000, *[SpendHedge()] * 12)
     assert verdicts[5000:] == [True] * 10 + [False] * 2
 
 
-@given(st.floats(0.001, 3.0), st.lists(st.sampled_from([Ask(), Spend()]), max_size=300))
+@given(st.floats(0.001, 3.0), st.lists(st.sampled_from([PlanHedge(), SpendHedge()]), max_size=300))
 def test_hedges_are_never_more_than_the_ratio_and_one(ratio: float, events: list[Any]) -> None:
     _, verdicts = moved(Hedge(delay=1.0, ratio=ratio), *events)
-    assert verdicts.count(True) <= 1 + ratio * events.count(Ask()) + 1e-6
+    assert verdicts.count(True) <= 1 + ratio * events.count(PlanHedge()) + 1e-6
 
 
 def test_the_delay_is_the_percentile_times_the_margin() -> None:
     policy = Hedge()
     state = policy.initial
     for number in range(100):
-        state, _ = policy.transition(state, Tell(number - 2.0), float(number))
-    _, plan = policy.transition(state, Ask(), 100.0)
+        state, _ = policy.transition(state, RecordLatency(number - 2.0), float(number))
+    _, plan = policy.transition(state, PlanHedge(), 100.0)
     assert plan.delay == pytest.approx(2.5, rel=0.05)
     assert plan.began == 100.0
 
 
 def test_a_delay_that_was_given_is_the_delay() -> None:
-    assert moved(POLICY, Ask(), now=5.0)[1] == [Plan(2.0, 5.0)]
-    assert moved(Hedge(), Ask(), now=5.0)[1] == [Plan(None, 5.0)]
+    assert moved(POLICY, PlanHedge(), now=5.0)[1] == [Plan(2.0, 5.0)]
+    assert moved(Hedge(), PlanHedge(), now=5.0)[1] == [Plan(None, 5.0)]
 
 
 def test_policy_and_state_pickle() -> None:
-    state, _ = moved(Hedge(), *[Tell(-1.0)] * 40, Ask())
+    state, _ = moved(Hedge(), *[RecordLatency(-1.0)] * 40, PlanHedge())
     assert pickle.loads(pickle.dumps((Hedge(), state))) == (Hedge(), state)
 
 
@@ -353,7 +357,7 @@ def test_hedging_never_makes_hedging_more_frequent() -> None:
     policy = Hedge(ratio=1.0, margin=1.0, budget=None)
     _, simulation = simulate(server, [policy], calls=8000)
     state = simulation.store._states["hedge http://server.example"]
-    (plan,) = simulation.store.decide([Event(policy, "hedge http://server.example", Ask())])
+    (plan,) = simulation.store.decide([Event(policy, "hedge http://server.example", PlanHedge())])
     true = 0.1 * math.exp(0.3 * 1.751)  # the 96th percentile of the fast ones is the 95th of all
     assert plan.delay == pytest.approx(true, rel=0.12)
     assert state.latencies.known is not None
@@ -381,9 +385,9 @@ def test_what_a_server_does_with_a_call_can_be_read_in_its_story() -> None:
     class SlowOnce:
         received = 0
 
-        def reply(self, call: Call, now: float) -> Reply:
+        def reply(self, call: Call, now: float) -> ScriptedReply:
             self.received += 1
-            return Reply(200, {}, 60.0 if call.attempt == 1 else 0.5)
+            return ScriptedReply(200, {}, 60.0 if call.attempt == 1 else 0.5)
 
     simulation = Simulation(SlowOnce())
     call = simulation.call(compose([Hedge(delay=1.0), ExponentialBackoff()]))

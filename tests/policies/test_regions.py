@@ -12,15 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from polvo_adapters.core.calls import Call
-from polvo_adapters.core.effects import Send, attempt, compose
+from polvo_adapters.core.effects import Send, compose, send_once
 from polvo_adapters.core.outcomes import (
-    BARRED,
     CONNECT,
     CONNECT_TIMEOUT,
     DISCONNECTED,
     EXPIRED,
+    NOT_SENT,
     READ_TIMEOUT,
-    REFUSED,
+    UNCLASSIFIED,
     Failure,
     Outcome,
 )
@@ -29,8 +29,8 @@ from polvo_adapters.policies.breaker import CircuitBreaker
 from polvo_adapters.policies.deadline import Deadline
 from polvo_adapters.policies.hedge import Hedge
 from polvo_adapters.policies.regions import Regions
-from polvo_adapters.testing.simulation.simulation import Fault, Reply, Simulated, Simulation, Turn
-from tests.stepping import URL, answered, failed
+from polvo_adapters.testing.simulation.simulation import ScriptedFailure, ScriptedReply, Simulated, Simulation, Turn
+from tests.support.flow_stepper import URL, answered, failed
 
 EU, US, AP = URLS = ("https://eu.example.com", "https://us.example.com/v2/", "http://ap.example.com:8080")
 HOSTS = ("eu.example.com", "us.example.com", "ap.example.com:8080")
@@ -49,7 +49,7 @@ class Stepped:
         self.sent: list[str] = []
 
     def run(self, *outcomes: Outcome) -> Outcome:
-        flow, answer, left = self.policy.flow(self.call, attempt), None, list(outcomes)
+        flow, answer, left = self.policy.flow(self.call, send_once), None, list(outcomes)
         while True:
             try:
                 effect = flow.send(answer)
@@ -79,14 +79,14 @@ class Stepped:
     ],
 )
 def test_path_and_query_are_appended_to_the_base(url: str, base: str, there: str) -> None:
-    flow = Regions([base]).flow(Call("GET", url), attempt)
+    flow = Regions([base]).flow(Call("GET", url), send_once)
     effect = next(flow)
     assert type(effect) is Send
     assert effect.call == Call("GET", there)
 
 
 def test_the_attempt_is_the_same_for_every_region_because_each_counts_by_itself() -> None:
-    flow = FALLBACK.flow(GET._replace(attempt=2), attempt)
+    flow = FALLBACK.flow(GET._replace(attempt=2), send_once)
     assert [next(flow).call.attempt, flow.send(answered(500)).call.attempt] == [2, 2]
 
 
@@ -101,7 +101,7 @@ def test_the_first_region_that_can_serves_the_call() -> None:
 
 @pytest.mark.parametrize(
     "bad",
-    [answered(500), answered(502), answered(503), answered(504), *map(failed, (CONNECT, READ_TIMEOUT, BARRED))],
+    [answered(500), answered(502), answered(503), answered(504), *map(failed, (CONNECT, READ_TIMEOUT, NOT_SENT))],
 )
 def test_the_next_region_takes_over(bad: Outcome) -> None:
     stepped = Stepped()
@@ -110,7 +110,7 @@ def test_the_next_region_takes_over(bad: Outcome) -> None:
     assert outcome.note == "rerouted to us.example.com"
 
 
-@pytest.mark.parametrize("end", [answered(404), answered(429), answered(501), failed(EXPIRED), failed(REFUSED)])
+@pytest.mark.parametrize("end", [answered(404), answered(429), answered(501), failed(EXPIRED), failed(UNCLASSIFIED)])
 def test_what_another_region_would_not_better_is_the_end(end: Outcome) -> None:
     stepped = Stepped()
     assert stepped.run(end) == end
@@ -118,8 +118,8 @@ def test_what_another_region_would_not_better_is_the_end(end: Outcome) -> None:
 
 def test_a_region_with_an_open_circuit_does_not_count_as_a_reroute() -> None:
     stepped = Stepped(Regions(URLS, max_reroutes=1))
-    assert stepped.run(answered(500), failed(BARRED), answered()).status == 200
-    assert Stepped(Regions(URLS, max_reroutes=0)).run(failed(BARRED), failed(BARRED), answered()).status == 200
+    assert stepped.run(answered(500), failed(NOT_SENT), answered()).status == 200
+    assert Stepped(Regions(URLS, max_reroutes=0)).run(failed(NOT_SENT), failed(NOT_SENT), answered()).status == 200
 
 
 @pytest.mark.parametrize("most", [0, 1, 2, 5])
@@ -129,7 +129,7 @@ def test_other_regions_are_asked_no_more_than_allowed(most: int) -> None:
     assert stepped.sent == list(HOSTS[: most + 1])
 
 
-@pytest.mark.parametrize("down", [failed(CONNECT), failed(READ_TIMEOUT), failed(BARRED)])
+@pytest.mark.parametrize("down", [failed(CONNECT), failed(READ_TIMEOUT), failed(NOT_SENT)])
 def test_strict_does_not_replace_a_region_that_is_down(down: Outcome) -> None:
     stepped = Stepped(Regions(URLS, region_policy="strict"))
     assert stepped.run(down) == down
@@ -160,7 +160,7 @@ def test_what_may_have_been_processed_goes_on_only_if_it_is_idempotent(call: Cal
 
 
 @pytest.mark.parametrize(
-    "bad", [answered(503, retry_after="9"), answered(429), *map(failed, (CONNECT, CONNECT_TIMEOUT, BARRED))]
+    "bad", [answered(503, retry_after="9"), answered(429), *map(failed, (CONNECT, CONNECT_TIMEOUT, NOT_SENT))]
 )
 def test_what_was_certainly_not_processed_goes_on(bad: Outcome) -> None:
     policy = Regions(URLS, reroute_codes=[429, 503])
@@ -180,7 +180,7 @@ def test_a_body_that_was_read_is_not_sent_to_another_region(bad: Outcome) -> Non
     assert outcome.error.__cause__ is bad.error
 
 
-@pytest.mark.parametrize("failure", [CONNECT, CONNECT_TIMEOUT, BARRED])
+@pytest.mark.parametrize("failure", [CONNECT, CONNECT_TIMEOUT, NOT_SENT])
 def test_a_body_that_was_never_read_goes_on(failure: Failure) -> None:
     assert Stepped(call=ONCE).run(failed(failure), answered()).status == 200
 
@@ -194,8 +194,8 @@ def test_a_body_that_was_read_is_no_matter_where_there_is_no_other_region() -> N
     ("outcomes", "kept"),
     [
         ([answered(500), answered(502), answered(503)], 2),
-        ([failed(CONNECT), failed(DISCONNECTED), failed(BARRED)], 1),
-        ([failed(BARRED), failed(BARRED), failed(CONNECT)], 2),
+        ([failed(CONNECT), failed(DISCONNECTED), failed(NOT_SENT)], 1),
+        ([failed(NOT_SENT), failed(NOT_SENT), failed(CONNECT)], 2),
         ([failed(CONNECT), answered(500), answered(503)], 2),
     ],
 )
@@ -205,8 +205,8 @@ def test_where_all_fail_the_most_informative_is_returned(outcomes: list[Outcome]
 
 def test_an_answer_that_is_closed_is_made_anew_or_left() -> None:
     read = answered(500)._replace(body=b"sorry")
-    assert Stepped().run(read, failed(CONNECT), failed(BARRED)) == read._replace(response=None)
-    streamed = [answered(500), failed(CONNECT), failed(BARRED)]
+    assert Stepped().run(read, failed(CONNECT), failed(NOT_SENT)) == read._replace(response=None)
+    streamed = [answered(500), failed(CONNECT), failed(NOT_SENT)]
     assert Stepped().run(*streamed) is streamed[1]
     simulated = answered(500)._replace(response=None)
     assert Stepped().run(simulated, failed(CONNECT), failed(CONNECT)) is simulated
@@ -242,7 +242,7 @@ def test_where_that_does_not_help_the_next_region_takes_over() -> None:
 @pytest.mark.parametrize(
     ("turns", "sent"),
     [
-        ([Reply(503, {"retry-after": "9"})], ["eu.example.com", "us.example.com"]),
+        ([ScriptedReply(503, {"retry-after": "9"})], ["eu.example.com", "us.example.com"]),
         ([CONNECT], ["eu.example.com", "us.example.com"]),
         ([READ_TIMEOUT], ["eu.example.com"]),
         ([429], ["eu.example.com"] * 3),
@@ -273,10 +273,10 @@ class Scripted:
         self.at.append(now)
         turns = self.turns[call.host]
         turn = turns.pop(0) if len(turns) > 1 else turns[0]
-        if isinstance(turn, Reply):
+        if isinstance(turn, ScriptedReply):
             return turn
         what, seconds = turn if isinstance(turn, tuple) and not isinstance(turn, Failure) else (turn, 1.0)
-        return Fault(what, seconds) if isinstance(what, Failure) else Reply(what, {}, seconds)
+        return ScriptedFailure(what, seconds) if isinstance(what, Failure) else ScriptedReply(what, {}, seconds)
 
 
 def simulated(*turns: list[Any]) -> tuple[Simulation, Scripted]:
@@ -307,7 +307,7 @@ def test_what_is_not_safe_is_refused_before_anything_is_sent(mode: Any, call: Ca
     assert server.sent == []
     assert isinstance(outcome.error, ConfigurationError)
     assert words in str(outcome.error)
-    assert outcome.failure is BARRED
+    assert outcome.failure is NOT_SENT
 
 
 @pytest.mark.parametrize("policy", [Regions(URLS, "race", methods=None), Regions(URLS, "race", methods=["post"])])
@@ -333,7 +333,7 @@ def test_a_race_is_won_by_the_first_good_answer_and_the_rest_is_cancelled() -> N
         ([(200, 9), (200, 9), (200, 9)], [0, 2, 4]),
         ([(500, 1), (200, 1), (200, 1)], [0, 1]),
         ([(500, 1), (500, 1), (200, 1)], [0, 1, 2]),
-        ([(BARRED, 0), (200, 9), (200, 1)], [0, 0, 2]),
+        ([(NOT_SENT, 0), (200, 9), (200, 1)], [0, 0, 2]),
         ([(200, 9), (500, 1), (200, 1)], [0, 2, 3]),
     ],
 )
@@ -343,7 +343,7 @@ def test_regions_that_are_staggered_start_in_turn_or_at_once_after_a_bad_answer(
     assert ended(Regions(URLS, "race", stagger=2.0), *turns)[1].at == starts
 
 
-@pytest.mark.parametrize("turns", [(500, 503, CONNECT), (CONNECT, 500, 503), (BARRED, CONNECT, 500)])
+@pytest.mark.parametrize("turns", [(500, 503, CONNECT), (CONNECT, 500, 503), (NOT_SENT, CONNECT, 500)])
 def test_a_race_that_nobody_wins_returns_an_answer(turns: Any) -> None:
     outcome, _, _ = ended(Regions(URLS, "race"), *turns)
     assert (outcome.status, outcome.note) == (500, "none of 3 regions succeeded")
@@ -365,7 +365,7 @@ def test_a_quorum_fails_as_soon_as_it_cannot_be_reached() -> None:
     error = outcome.error
     assert isinstance(error, ServiceUnavailableError)
     assert outcome.status == 503
-    assert outcome.failure is REFUSED
+    assert outcome.failure is UNCLASSIFIED
     assert story.entries[-1].seconds == 2
     assert str(error) == (
         "GET api.example.com: the quorum of 2 cannot be reached, 2 of 3 regions failed (eu.example.com 503, "
@@ -381,7 +381,7 @@ def test_a_quorum_that_no_region_answers_has_the_cause() -> None:
 
 def test_a_quorum_that_was_missed_tells_when_to_come_back() -> None:
     policy = Regions(URLS, "quorum", quorum=3)
-    flow = policy.flow(GET, attempt)
+    flow = policy.flow(GET, send_once)
     race = next(flow).flow
     answer = None
     for answer in (None, 0, 1, 2):
@@ -428,7 +428,7 @@ def test_a_race_within_a_hedge_ends_with_it() -> None:
 
         def reply(self, call: Call, now: float) -> Turn:
             self.sent += 1
-            return Reply(200, {}, 60.0 if call.attempt == 1 else 0.5)
+            return ScriptedReply(200, {}, 60.0 if call.attempt == 1 else 0.5)
 
     server = Server()
     simulation = Simulation(server)
@@ -448,7 +448,7 @@ class Down_for_a_while:
 
     def reply(self, call: Call, now: float) -> Turn:
         self.sent.append((now, call.host))
-        return Reply(500 if call.host == HOSTS[0] and now < self.until else 200)
+        return ScriptedReply(500 if call.host == HOSTS[0] and now < self.until else 200)
 
 
 def test_a_region_whose_circuit_is_open_is_skipped_and_comes_back_by_itself() -> None:
@@ -465,7 +465,7 @@ def test_a_region_whose_circuit_is_open_is_skipped_and_comes_back_by_itself() ->
 
 # Against a model ------------------------------------------------------------------------------------------------------
 
-TURNS = st.sampled_from([200, 204, 404, 429, 500, 503, CONNECT, READ_TIMEOUT, BARRED, REFUSED])
+TURNS = st.sampled_from([200, 204, 404, 429, 500, 503, CONNECT, READ_TIMEOUT, NOT_SENT, UNCLASSIFIED])
 GOOD = (200, 204, 404)
 
 
@@ -475,7 +475,7 @@ def _order(turns: list[Any], seconds: list[int]) -> list[int]:
 
 def _told(turns: list[Any]) -> Any:
     """What tells most of several bad ones: an answer, else what may have arrived, else what was not sent."""
-    ranks = [0 if turn is BARRED else 3 if isinstance(turn, int) else 2 if turn.sent else 1 for turn in turns]
+    ranks = [0 if turn is NOT_SENT else 3 if isinstance(turn, int) else 2 if turn.sent else 1 for turn in turns]
     return turns[ranks.index(max(ranks))]
 
 
@@ -488,10 +488,10 @@ def model_of_fanout(turns: list[Any], seconds: list[int]) -> Any:
 
 
 def model_of_fallback(turns: list[Any], seconds: list[int]) -> Any:
-    rank = {CONNECT: 1, READ_TIMEOUT: 2, BARRED: 0}
+    rank = {CONNECT: 1, READ_TIMEOUT: 2, NOT_SENT: 0}
     best: Any = None
     for turn in turns:
-        if turn in (200, 204, 404, 429, REFUSED):
+        if turn in (200, 204, 404, 429, UNCLASSIFIED):
             return turn
         if best is None or rank.get(turn, 3) >= rank.get(best, 3):
             best = turn

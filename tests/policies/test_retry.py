@@ -18,14 +18,14 @@ from polvo_adapters.core.outcomes import (
     DISCONNECTED,
     EXPIRED,
     READ_TIMEOUT,
-    REFUSED,
     TRUNCATED,
+    UNCLASSIFIED,
     Failure,
 )
 from polvo_adapters.errors import DeadlineExceeded, RateLimitDeadlineExceeded, ReplayError, RetriesExhaustedError
 from polvo_adapters.policies.retry import ExponentialBackoff
 from polvo_adapters.policies.retry_budget import Deposit, Refusal, RetryBudget, Spend
-from tests.stepping import URL, Stepper, answered, failed
+from tests.support.flow_stepper import URL, Stepper, answered, failed
 
 SIX = ExponentialBackoff(max_attempts=6, base=1, cap=10, jitter="none", budget=None)
 
@@ -128,7 +128,7 @@ def test_failures_that_a_repeat_may_cure_are_retried(failure: Failure) -> None:
     assert stepper.run(failed(failure), answered(200)).status == 200
 
 
-@pytest.mark.parametrize("failure", [REFUSED, EXPIRED])
+@pytest.mark.parametrize("failure", [UNCLASSIFIED, EXPIRED])
 def test_other_failures_are_not(failure: Failure) -> None:
     stepper = Stepper(ExponentialBackoff())
     outcome = stepper.run(failed(failure))
@@ -138,7 +138,7 @@ def test_other_failures_are_not(failure: Failure) -> None:
 
 def test_exceptions_are_selectable_by_class_and_by_name() -> None:
     by_class = Stepper(ExponentialBackoff(exceptions=(OSError,)))
-    by_class.run(failed(REFUSED))
+    by_class.run(failed(UNCLASSIFIED))
     by_name = Stepper(ExponentialBackoff(exceptions=("read timeout",)))
     by_name.run(failed(READ_TIMEOUT), failed(DISCONNECTED))
     none = Stepper(ExponentialBackoff(exceptions=()))
@@ -223,7 +223,7 @@ def test_a_one_shot_body_at_the_last_attempt_needs_no_replay() -> None:
 def test_retry_after_is_obeyed_and_jitter_only_comes_on_top() -> None:
     stepper = Stepper(ExponentialBackoff(base=0.5))
     stepper.run(answered(429, retry_after="7"), answered(200))
-    assert [(sleep.low, sleep.high, sleep.why) for sleep in stepper.sleeps] == [(7, 7.5, "429, Retry-After 7 s")]
+    assert [(sleep.low, sleep.high, sleep.reason) for sleep in stepper.sleeps] == [(7, 7.5, "429, Retry-After 7 s")]
 
 
 def test_retry_after_without_jitter_is_exact() -> None:

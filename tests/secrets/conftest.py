@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import requests
 
-from tests.secrets.servers import OpenBao, needed
+from tests.support.secret_servers import OpenBao, needed
 
 
 @pytest.fixture(scope="session")

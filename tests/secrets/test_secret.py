@@ -1,4 +1,4 @@
-"""The life of a secret: one fetch for all, renewal ahead of time, the last value in need, and nothing to be seen."""
+"""The life of a secret: one fetch for all, refresh ahead of time, the last value in need, and nothing to be seen."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 
 from polvo_adapters import errors
-from polvo_adapters.context.call import CallStart, call_started
+from polvo_adapters.context.call import LogicalCall, call_started
 from polvo_adapters.context.tenant import current_tenant, tenant
-from polvo_adapters.core.report import Change
+from polvo_adapters.core.report import StateChange
 from polvo_adapters.errors import ConfigurationError, SecretError
 from polvo_adapters.refresh import refresh_ahead
 from polvo_adapters.secrets import Fetched, Function, Secret
@@ -59,9 +59,9 @@ def secret(store: Store, clock: VirtualClock, **keywords: Any) -> Secret:
     return Secret(store, "app", clock=clock, background=keywords.pop("background", False), **keywords)
 
 
-def join_renewals() -> None:
+def join_refreshes() -> None:
     for thread in threading.enumerate():
-        if thread.name == "secret renewal":
+        if thread.name == "secret refresh":
             thread.join(10)
             assert not thread.is_alive()
 
@@ -103,7 +103,7 @@ def test_sixty_four_threads_on_a_cold_secret_make_one_fetch(store: Store, fails:
 
 
 def test_it_is_fetched_ahead_of_its_end_on_another_thread(store: Store, clock: VirtualClock) -> None:
-    made = secret(store, clock, ttl=100, renew_before=20, background=True)
+    made = secret(store, clock, ttl=100, refresh_before=20, background=True)
     threads: list[str] = []
     store.before = lambda: threads.append(threading.current_thread().name)
     assert made.get() == VALUE
@@ -112,9 +112,9 @@ def test_it_is_fetched_ahead_of_its_end_on_another_thread(store: Store, clock: V
     assert made.get() == VALUE
     clock.advance(2)
     assert made.get() == VALUE
-    join_renewals()
+    join_refreshes()
     assert made.get() == "second"
-    assert threads == ["MainThread", "secret renewal"]
+    assert threads == ["MainThread", "secret refresh"]
 
 
 def test_a_lease_that_is_shorter_than_the_ttl_counts(store: Store, clock: VirtualClock) -> None:
@@ -164,7 +164,7 @@ def test_a_value_that_was_refused_is_fetched_once_for_all_who_were(store: Store,
 def test_the_last_value_is_used_while_it_cannot_be_fetched_and_that_is_said(
     store: Store, clock: VirtualClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    told: list[Change] = []
+    told: list[StateChange] = []
     made = secret(store, clock, ttl=100, stale_if_error=1000, listeners=[told.append])
     made.get()
     store.failing = failing()
@@ -174,10 +174,10 @@ def test_the_last_value_is_used_while_it_cannot_be_fetched_and_that_is_said(
     assert (made.get(), made.overdue) == (VALUE, True)
     assert [(each.before, each.after) for each in told] == [
         ("none", "generation 1"),
-        ("generation 1", "not renewed"),
+        ("generation 1", "not refreshed"),
         ("generation 1", "in use past its time"),
     ]
-    assert told[2].why == "sealed; for another 998 s at most"
+    assert told[2].reason == "sealed; for another 998 s at most"
     assert [record.levelno for record in caplog.records if "past its time" in record.getMessage()] == [logging.WARNING]
     clock.advance(996)
     assert made.get() == VALUE
@@ -208,7 +208,7 @@ def test_while_it_is_overdue_nobody_waits(store: Store, clock: VirtualClock) -> 
     assert tried.wait(10)
     assert made.get() == VALUE
     released.set()
-    join_renewals()
+    join_refreshes()
 
 
 def test_how_often_a_failing_provider_is_asked_is_bounded(store: Store, clock: VirtualClock) -> None:
@@ -307,7 +307,7 @@ def test_an_interrupt_leaves_the_right_to_fetch_to_the_next(store: Store, clock:
 def within() -> Iterator[Callable[[float], object]]:
     """Return a function that puts what follows into a call with a deadline."""
     tokens = []
-    yield lambda deadline: tokens.append(call_started.set(CallStart(None, 0.0, deadline)))
+    yield lambda deadline: tokens.append(call_started.set(LogicalCall(None, 0.0, deadline)))
     for token in reversed(tokens):
         call_started.reset(token)
 
@@ -369,7 +369,7 @@ def test_errors_leave_no_cycles_behind(store: Store, clock: VirtualClock) -> Non
         {"ttl": "5"},
         {"stale_if_error": -1},
         {"stale_if_error": float("inf")},
-        {"renew_before": -1},
+        {"refresh_before": -1},
         {"deadline": 0},
     ],
 )
@@ -487,13 +487,13 @@ def test_a_child_fetches_though_the_parent_was_at_it(store: Store) -> None:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_a_child_renews_ahead_though_the_parent_was_at_it(store: Store, clock: VirtualClock) -> None:
+def test_a_child_refreshes_ahead_though_the_parent_was_at_it(store: Store, clock: VirtualClock) -> None:
     made = secret(store, clock, ttl=100, background=True)
     made.get()
-    made._renewing.add("")
+    made._refreshing.add("")
     child = os.fork()
     if child == 0:
-        os._exit(0 if not made._renewing else 1)
+        os._exit(0 if not made._refreshing else 1)
     _, status = os.waitpid(child, 0)
     assert os.waitstatus_to_exitcode(status) == 0
     assert made in refresh_ahead._keepers

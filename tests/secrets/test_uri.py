@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from polvo_adapters.errors import ConfigurationError
 from polvo_adapters.secrets import File, Secret, Vault
-from polvo_adapters.secrets.uri import parsed
+from polvo_adapters.secrets.uri import parse_uri
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ from polvo_adapters.secrets.uri import parsed
     ],
 )
 def test_what_a_uri_names(uri: str, scheme: str, name: str | None, field: str | None) -> None:
-    source = parsed(uri)
+    source = parse_uri(uri)
     expected = uri.partition("://")[2] if name is None else name
     assert (source.provider.scheme, source.name, source.field) == (scheme, expected, field)
 
@@ -92,7 +92,7 @@ def test_settings_that_contradict_each_other() -> None:
 @given(st.one_of(st.text(), st.from_regex(r"(env|file|vault|aws-ssm|keyring|double-o)://[^#]*(#.*)?", fullmatch=True)))
 def test_whatever_the_uri_it_is_a_source_or_refused(uri: str) -> None:
     try:
-        source = parsed(uri)
+        source = parse_uri(uri)
     except ConfigurationError:
         return
     assert str(source).startswith(f"{source.provider.scheme}://")

@@ -8,10 +8,10 @@ import threading
 
 import pytest
 
-from polvo_adapters.core.machines import Called, Event
+from polvo_adapters.core.machines import Event, Wake
 from polvo_adapters.stores import MemoryStore
 from polvo_adapters.testing.virtual_clock import VirtualClock
-from tests.stores.contract import Counter, StoreContract, never, saying
+from tests.support.store_contract import Counter, StoreContract, never, saying
 
 
 class TestMemoryStore(StoreContract):
@@ -62,7 +62,7 @@ def test_a_store_that_keeps_nothing_is_refused(value: int) -> None:
 def test_names_that_nobody_parks_under_are_forgotten_in_the_end() -> None:
     store = MemoryStore()
     for number in range(5000):
-        store.decide([saying(Called([f"name {number}"]))])
+        store.decide([saying(Wake([f"name {number}"]))])
     assert not store.park("name 4999", never)
     assert store.park("name 0", never)
     assert len(store._called) < 5000
@@ -71,7 +71,7 @@ def test_names_that_nobody_parks_under_are_forgotten_in_the_end() -> None:
 def test_threads_put_what_is_late_to_it_once() -> None:
     store, meeting = MemoryStore(), threading.Barrier(8)
     for _ in range(2000):
-        store.later([Event(Counter(10_000), "a", 1)])
+        store.defer([Event(Counter(10_000), "a", 1)])
     failures: list[BaseException] = []
 
     def decide() -> None:
@@ -79,7 +79,7 @@ def test_threads_put_what_is_late_to_it_once() -> None:
         try:
             for _ in range(500):
                 store.decide([])
-                store.later([Event(Counter(10_000), "a", 1)])
+                store.defer([Event(Counter(10_000), "a", 1)])
         except BaseException as error:  # noqa: BLE001 - whatever it is
             failures.append(error)
 
@@ -97,7 +97,7 @@ def test_what_is_late_takes_no_lock() -> None:
 
     def late() -> None:
         with store._lock:
-            store.later([Event(Counter(9), "a", 1)])
+            store.defer([Event(Counter(9), "a", 1)])
 
     thread = threading.Thread(target=late, daemon=True)
     thread.start()
@@ -111,12 +111,12 @@ def test_what_is_late_takes_no_lock() -> None:
 def test_a_child_wakes_nobody_who_is_parked_in_the_parent() -> None:
     store = MemoryStore()
     store.park("a", never)
-    store.later([Event(Counter(9), "a", 3)])
+    store.defer([Event(Counter(9), "a", 3)])
     child = os.fork()
     if child == 0:
         status = 1
         try:
-            store.decide([saying(Called(["a"]))])
+            store.decide([saying(Wake(["a"]))])
             status = 0 if store.decide([Event(Counter(9), "a", 1)]) == (4,) else 2
         finally:
             os._exit(status)
@@ -127,4 +127,4 @@ def test_a_child_wakes_nobody_who_is_parked_in_the_parent() -> None:
 def test_a_pickled_store_has_nobody_parked() -> None:
     store = MemoryStore()
     store.park("a", never)
-    pickle.loads(pickle.dumps(store)).decide([saying(Called(["a"]))])
+    pickle.loads(pickle.dumps(store)).decide([saying(Wake(["a"]))])

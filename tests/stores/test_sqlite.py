@@ -21,12 +21,12 @@ import pytest
 import requests
 
 from polvo_adapters.adapters import PolicyAdapter
-from polvo_adapters.core.machines import Called, Event
+from polvo_adapters.core.machines import Event, Wake
 from polvo_adapters.errors import ConfigurationError, PolvoError
 from polvo_adapters.policies.breaker import CircuitBreaker
-from polvo_adapters.policies.breaker.state import Ask
+from polvo_adapters.policies.breaker.state import AcquirePermit
 from polvo_adapters.policies.bulkhead import Bulkhead
-from polvo_adapters.policies.bulkhead.policy import Join
+from polvo_adapters.policies.bulkhead.policy import JoinQueue
 from polvo_adapters.policies.deadline import Deadline
 from polvo_adapters.policies.ratelimit import TokenBucket
 from polvo_adapters.policies.ratelimit import turns as admission_module
@@ -34,7 +34,7 @@ from polvo_adapters.stores import sqlite, sqlite_file
 from polvo_adapters.stores.sqlite import SQLiteStore
 from polvo_adapters.testing import FailureServer
 from polvo_adapters.testing.virtual_clock import VirtualClock
-from tests.stores.contract import Counter, StoreContract, Watch, never, saying
+from tests.support.store_contract import Counter, StoreContract, Watch, never, saying
 
 MANY = Counter(10**9)
 LOOK = [Event(MANY, "a", 0)]
@@ -46,7 +46,7 @@ WRITER = """
 import sys
 from polvo_adapters.core.machines import Event
 from polvo_adapters.stores.sqlite import SQLiteStore
-from tests.stores.contract import Counter
+from tests.support.store_contract import Counter
 
 store, events = SQLiteStore(sys.argv[1]), [Event(Counter(10**9), "a", 1)]
 number = 0
@@ -113,9 +113,9 @@ def test_two_stores_on_one_path_share(path: Path, store: SQLiteStore) -> None:
 
 def test_a_circuit_that_opens_here_is_open_there(path: Path, store: SQLiteStore) -> None:
     breaker, other = CircuitBreaker(failure_threshold=1), SQLiteStore(path)
-    (permit,) = store.decide([Event(breaker, "circuit", Ask())])
+    (permit,) = store.decide([Event(breaker, "circuit", AcquirePermit())])
     store.decide([Event(breaker, "circuit", permit.success._replace(result="failure"))])
-    (refused,) = other.decide([Event(breaker, "circuit", Ask())])
+    (refused,) = other.decide([Event(breaker, "circuit", AcquirePermit())])
     assert refused.retry_after > 0
 
 
@@ -159,9 +159,9 @@ def test_what_a_killed_process_was_told_is_there_and_nothing_is_stuck(path: Path
 def test_names_are_called_in_this_process_whatever_the_store_is(path: Path, store: SQLiteStore) -> None:
     woken: list[str] = []
     assert store.park("a", lambda: woken.append("a"))
-    SQLiteStore(path).decide([saying(Called(("a",)))])
+    SQLiteStore(path).decide([saying(Wake(("a",)))])
     assert woken == []
-    store.decide([saying(Called(("a",)))])
+    store.decide([saying(Wake(("a",)))])
     assert woken == ["a"]
 
 
@@ -212,9 +212,9 @@ def test_a_connection_that_was_inherited_all_the_same_is_kept_and_not_used(
 @forks
 @forks_with_threads
 def test_a_child_leaves_what_is_late_and_who_is_parked_to_its_parent(store: SQLiteStore) -> None:
-    store.later(ONE)
+    store.defer(ONE)
     store.park("name", never)
-    assert in_child(lambda: store.decide([saying(Called(("name",)))]) and store.decide(LOOK) == (0,)) == 0
+    assert in_child(lambda: store.decide([saying(Wake(("name",)))]) and store.decide(LOOK) == (0,)) == 0
     assert store.decide(LOOK) == (1,)
 
 
@@ -327,11 +327,11 @@ def test_a_file_that_was_deleted_is_begun_anew(path: Path, store: SQLiteStore) -
 @pytest.mark.parametrize("text", ["", "{", b"\xff", 5, '{"n":["circuits.State",0,[]]}', '{"t":[1]}', '{"o":{}}', "[]"])
 def test_a_state_that_cannot_be_read_is_begun_anew(path: Path, store: SQLiteStore, text: Any) -> None:
     breaker = CircuitBreaker()
-    (before,) = store.decide([Event(breaker, "circuit", Ask())])
+    (before,) = store.decide([Event(breaker, "circuit", AcquirePermit())])
     with sqlite3.connect(path) as connection:
         connection.execute("UPDATE states_1 SET state = CAST(? AS TEXT)", (text,))
     connection.close()
-    assert store.decide([Event(breaker, "circuit", Ask())]) == (before,)
+    assert store.decide([Event(breaker, "circuit", AcquirePermit())]) == (before,)
 
 
 @pytest.mark.parametrize("broken", ["seen = 'noon'", "seen = 9e999", "ahead = NULL", "keys = 'many'", "one = 1"])
@@ -356,7 +356,7 @@ def test_without_a_file_it_decides_in_memory_says_so_once_and_comes_back(
     store, woken = SQLiteStore(path), list[str]()
     assert [store.decide(ONE) for _ in range(3)] == [(1,), (2,), (3,)]
     assert store.park("a", lambda: woken.append("a"))
-    store.decide([saying(Called(("a",)))])
+    store.decide([saying(Wake(("a",)))])
     assert woken == ["a"]
     path.rmdir()
     assert [store.decide(ONE) for _ in range(2)] == [(1,), (2,)]
@@ -392,7 +392,7 @@ def test_a_database_that_others_keep_is_a_clear_error(
     store.close()
     other = sqlite3.connect(path, isolation_level=None)
     store.decide(ONE)
-    store.later(ONE)
+    store.defer(ONE)
     other.execute("BEGIN IMMEDIATE")
     with pytest.raises(PolvoError, match="was in use by others for more than") as caught:
         store.decide(ONE)
@@ -452,7 +452,9 @@ def test_a_wait_beyond_the_deadline_is_refused_by_the_clock_of_the_store(tmp_pat
     bucket = TokenBucket(rate=0.1, capacity=1)
 
     def asked(deadline: float | None) -> Any:
-        (admission,) = store.decide([Event(bucket, "bucket", admission_module.Ask("", -1, 0, math.inf, deadline))])
+        (admission,) = store.decide(
+            [Event(bucket, "bucket", admission_module.TurnRequest("", -1, 0, math.inf, deadline))]
+        )
         return admission.refused
 
     assert asked(100.5) == ""  # the token that there is
@@ -467,5 +469,5 @@ def test_patience_in_a_queue_ends_with_the_deadline(tmp_path: Path, lost: bool) 
     if lost:
         (tmp_path / "state").unlink()
         (tmp_path / "state").mkdir()
-    (place,) = store.decide([Event(Bulkhead(1), "slots", Join("slots", 30.0, 102.0))])
+    (place,) = store.decide([Event(Bulkhead(1), "slots", JoinQueue("slots", 30.0, 102.0))])
     assert place.patience == 2.0

@@ -14,8 +14,14 @@ from polvo_adapters.core.effects import Decide, Flow, Policy, Proceed, compose
 from polvo_adapters.core.machines import Event
 from polvo_adapters.core.outcomes import Outcome
 from polvo_adapters.policies.retry import ExponentialBackoff
-from polvo_adapters.testing.limiters import AlignedWindow, FixedWindow, Limiter, Standing, TokenBucket
-from polvo_adapters.testing.simulation.crowd import Client, Limited, Result, Window, run
+from polvo_adapters.testing.limiters import (
+    AlignedWindowLimiter,
+    FixedWindowLimiter,
+    Limiter,
+    Standing,
+    TokenBucketLimiter,
+)
+from polvo_adapters.testing.simulation.crowd import CrowdClient, CrowdResult, CrowdWindow, QuotaServer, run
 from polvo_adapters.testing.simulation.simulation import Simulation, Timeline
 from polvo_adapters.testing.virtual_clock import EPOCH
 from tests.benchmarks.crowd import EVENTS, KINDS, STRATEGIES, Setting, clients, crowds, main, simulate
@@ -23,21 +29,21 @@ from tests.benchmarks.crowd import EVENTS, KINDS, STRATEGIES, Setting, clients, 
 PLENTY = 1000
 
 
-def steady(limit: int = PLENTY, window: float = 2.0, latency: float = 0.1) -> Limited:
-    return Limited([AlignedWindow(limit, window)], latency=latency, spread=0.0)
+def steady(limit: int = PLENTY, window: float = 2.0, latency: float = 0.1) -> QuotaServer:
+    return QuotaServer([AlignedWindowLimiter(limit, window)], latency=latency, spread=0.0)
 
 
-def served(result: Result, client: int = 0) -> list[int]:
+def served(result: CrowdResult, client: int = 0) -> list[int]:
     return [window.served[client] for window in result.windows]
 
 
-def ask(server: Limited, now: float, resource: int = 0) -> tuple[int, dict[str, str]]:
+def ask(server: QuotaServer, now: float, resource: int = 0) -> tuple[int, dict[str, str]]:
     reply = server.reply(Call("GET", f"http://api.example/{resource}"), now)
     return reply.status, dict(reply.headers)
 
 
 def test_answers_tell_what_the_limiter_said() -> None:
-    server = Limited([FixedWindow(limit=1, window=10)], dialect="draft-6")
+    server = QuotaServer([FixedWindowLimiter(limit=1, window=10)], dialect="draft-6")
     told = {"ratelimit-policy": "1;w=10", "ratelimit-limit": "1", "ratelimit-remaining": "0"}
     assert ask(server, 0.0) == (200, {**told, "ratelimit-reset": "10"})
     assert ask(server, 7.5) == (429, {**told, "ratelimit-reset": "3", "retry-after": "3"})
@@ -45,7 +51,7 @@ def test_answers_tell_what_the_limiter_said() -> None:
 
 
 def test_moments_are_told_on_the_virtual_wall_clock() -> None:
-    server = Limited([FixedWindow(limit=1, window=10)], dialect="x-epoch")
+    server = QuotaServer([FixedWindowLimiter(limit=1, window=10)], dialect="x-epoch")
     ask(server, 5.0)
     assert ask(server, 7.5)[1]["x-ratelimit-reset"] == str(int(EPOCH) + 15)
 
@@ -59,7 +65,7 @@ def test_moments_are_told_on_the_virtual_wall_clock() -> None:
     ],
 )
 def test_resources_are_counted_and_named_each_for_itself(dialect: str, field: str, value: str) -> None:
-    server = Limited([FixedWindow(limit=1, window=10), FixedWindow(limit=2, window=10)], dialect)
+    server = QuotaServer([FixedWindowLimiter(limit=1, window=10), FixedWindowLimiter(limit=2, window=10)], dialect)
     assert server.limit == 3
     assert [ask(server, 0.0, 0)[0] for _ in range(2)] == [200, 429]
     status, headers = ask(server, 0.0, 1)
@@ -67,16 +73,16 @@ def test_resources_are_counted_and_named_each_for_itself(dialect: str, field: st
 
 
 def test_ways_are_drawn_around_half_of_the_latency() -> None:
-    server = Limited([FixedWindow(1, 1)], latency=0.2, spread=0.5)
+    server = QuotaServer([FixedWindowLimiter(1, 1)], latency=0.2, spread=0.5)
     ways = [server.way() for _ in range(1000)]
     assert 0.05 <= min(ways) < 0.052
     assert 0.148 < max(ways) <= 0.15
     assert sum(ways) / len(ways) == pytest.approx(0.1, abs=0.005)
-    assert Limited([FixedWindow(1, 1)], latency=0.2, spread=0.0).way() == pytest.approx(0.1)
+    assert QuotaServer([FixedWindowLimiter(1, 1)], latency=0.2, spread=0.0).way() == pytest.approx(0.1)
 
 
 def test_it_serves_a_simulation_too() -> None:
-    simulation = Simulation(Limited([FixedWindow(limit=1, window=10)], spread=0.0))
+    simulation = Simulation(QuotaServer([FixedWindowLimiter(limit=1, window=10)], spread=0.0))
     simulation.call(compose([]))
     call = simulation.call(compose([ExponentialBackoff(jitter="none")]), Call("GET", "http://api.example/"), at=1.0)
     simulation.run()
@@ -88,7 +94,7 @@ def test_it_serves_a_simulation_too() -> None:
 
 
 def test_who_asks_on_gets_exactly_the_quota() -> None:
-    result = run(steady(limit=5), [Client()], [], windows=3)
+    result = run(steady(limit=5), [CrowdClient()], [], windows=3)
     assert [(window.begin, window.accepted, window.rejected) for window in result.windows] == [
         (0.0, 5, 15),
         (2.0, 5, 15),
@@ -109,21 +115,21 @@ def test_who_asks_on_gets_the_quota_everywhere(kind: str) -> None:
 
 
 def test_windows_that_open_with_a_request_last_until_the_next_one_opens() -> None:
-    server = Limited([FixedWindow(limit=4, window=2.0)], latency=0.1, spread=0.0)
-    result = run(server, [Client(demand=0.4, joins=1.0)], [], windows=3)
+    server = QuotaServer([FixedWindowLimiter(limit=4, window=2.0)], latency=0.1, spread=0.0)
+    result = run(server, [CrowdClient(demand=0.4, joins=1.0)], [], windows=3)
     assert [window.seconds for window in result.windows] == pytest.approx([2.5] * 3)
     assert [window.quota for window in result.windows] == pytest.approx([5.0] * 3)
     assert served(result) == [1, 1, 1]
 
 
 def test_a_run_ends_where_nobody_asks() -> None:
-    server = Limited([FixedWindow(limit=4, window=2.0)])
-    assert run(server, [Client(joins=1000.0)], [], windows=3).windows == []
+    server = QuotaServer([FixedWindowLimiter(limit=4, window=2.0)])
+    assert run(server, [CrowdClient(joins=1000.0)], [], windows=3).windows == []
     assert [window.accepted for window in run(steady(), [], [], windows=3).windows] == [0, 0, 0]
 
 
 def test_the_peak_of_a_window_is_its_own() -> None:
-    result = run(steady(limit=20), [Client(slots=3, leaves=1.0), Client()], [], windows=2)
+    result = run(steady(limit=20), [CrowdClient(slots=3, leaves=1.0), CrowdClient()], [], windows=2)
     # In an even pace one would come in each tenth of a second.
     assert [window.peak for window in result.windows] == pytest.approx([4.0, 1.0])
 
@@ -137,11 +143,11 @@ def test_what_happens_at_one_moment_happens_in_the_order_in_which_it_was_put_dow
 
 
 def test_slots_are_calls_at_once() -> None:
-    assert served(run(steady(), [Client(slots=3)], [], windows=2)) == [60, 60]
+    assert served(run(steady(), [CrowdClient(slots=3)], [], windows=2)) == [60, 60]
 
 
 def test_demand_is_calls_per_second_as_far_as_there_are_slots() -> None:
-    result = run(steady(), [Client(demand=4.0), Client(slots=2, demand=100.0)], [], windows=3)
+    result = run(steady(), [CrowdClient(demand=4.0), CrowdClient(slots=2, demand=100.0)], [], windows=3)
     assert (served(result, 0)[1:], served(result, 1)[1:]) == ([8, 8], [40, 40])
 
 
@@ -160,15 +166,15 @@ class Once:
 
 def test_what_was_turned_away_is_wanted_again() -> None:
     limiter: Limiter = Once()
-    result = run(Limited([limiter]), [Client(demand=0.5)], [], windows=3)
+    result = run(QuotaServer([limiter]), [CrowdClient(demand=0.5)], [], windows=3)
     assert [(window.accepted, window.rejected) for window in result.windows] == [(1, 1), (1, 0), (1, 0)]
 
 
 def test_clients_join_leave_and_double() -> None:
     crowd = [
-        Client(joins=1.98, leaves=5.92),
-        Client(doubles=3.98),
-        Client(demand=4.0, doubles=3.98),
+        CrowdClient(joins=1.98, leaves=5.92),
+        CrowdClient(doubles=3.98),
+        CrowdClient(demand=4.0, doubles=3.98),
     ]
     result = run(steady(), crowd, [], windows=4)
     assert (served(result, 0), served(result, 1)) == ([0, 20, 20, 0], [20, 20, 40, 40])
@@ -194,7 +200,7 @@ class Count:
 
 def test_clients_share_no_store_and_the_calls_of_one_client_do() -> None:
     counts = Count()
-    run(steady(), [Client(slots=2), Client()], [counts], windows=1)
+    run(steady(), [CrowdClient(slots=2), CrowdClient()], [counts], windows=1)
     assert sorted(counts.seen)[:6] == [1, 1, 2, 2, 3, 3]
     assert max(counts.seen) > 30
 
@@ -209,10 +215,10 @@ class Refuse:
 
 
 def test_a_policy_that_sends_nothing_does_not_stop_time() -> None:
-    assert served(run(steady(), [Client()], [Refuse()], windows=2)) == [0, 0]
+    assert served(run(steady(), [CrowdClient()], [Refuse()], windows=2)) == [0, 0]
 
 
-def seeded(seed: int, kind: str, strategy: str) -> Result:
+def seeded(seed: int, kind: str, strategy: str) -> CrowdResult:
     return simulate(Setting(kind, limit=20, windows=5, seed=seed), strategy)
 
 
@@ -228,35 +234,37 @@ def test_other_seeds_give_other_runs(strategy: str) -> None:
 
 
 def test_the_seed_of_the_run_is_what_clients_draw() -> None:
-    def result(seed: int) -> Result:
+    def result(seed: int) -> CrowdResult:
         policies: Sequence[Policy] = [ExponentialBackoff(budget=None, retry_after_on=())]
-        return run(Limited([TokenBucket(20, 4.0)], "none"), [Client(4)] * 2, policies, windows=3, seed=seed)
+        return run(
+            QuotaServer([TokenBucketLimiter(20, 4.0)], "none"), [CrowdClient(4)] * 2, policies, windows=3, seed=seed
+        )
 
     assert result(1) == result(1)
     assert result(1) != result(2)
 
 
 def test_arithmetic_of_a_window() -> None:
-    window = Window(0.0, 2.0, 8.0, [3, 1, 0], rejected=4, there=[0, 1], peak=2.0)
+    window = CrowdWindow(0.0, 2.0, 8.0, [3, 1, 0], rejected=4, there=[0, 1], peak=2.0)
     assert (window.accepted, window.goodput, window.rejected_part) == (4, 0.5, 0.5)
     assert (window.shares, window.variation) == ([1.5, 0.5], 0.5)
     assert (window.least_share, window.most_share) == (0.5, 1.5)
 
 
 def test_arithmetic_of_a_window_in_which_nothing_happened() -> None:
-    window = Window(0.0, 2.0, 8.0, [0, 0], rejected=0, there=[0, 1], peak=0.0)
+    window = CrowdWindow(0.0, 2.0, 8.0, [0, 0], rejected=0, there=[0, 1], peak=0.0)
     assert (window.goodput, window.rejected_part, window.shares, window.variation) == (0.0, 0.0, [1.0, 1.0], 0.0)
     nobody = window._replace(served=[], there=[])
     assert (nobody.shares, nobody.variation, nobody.least_share, nobody.most_share) == ([], 0.0, 1.0, 1.0)
 
 
 def test_windows_are_put_together() -> None:
-    one = Window(0.0, 2.0, 8.0, [3, 1, 0], rejected=4, there=[0, 1], peak=2.0)
-    two = Window(2.0, 3.0, 12.0, [1, 1, 5], rejected=0, there=[0, 1, 2], peak=1.0)
-    three = Window(5.0, 2.0, 8.0, [0, 0, 2], rejected=1, there=[1, 2], peak=3.0)
-    result = Result([one, two, three], [], 0.1)
-    assert result.over(0, 2) == Window(0.0, 5.0, 20.0, [4, 2, 5], rejected=4, there=[0, 1], peak=2.0)
-    assert result.over(1) == Window(2.0, 5.0, 20.0, [1, 1, 7], rejected=1, there=[1, 2], peak=3.0)
+    one = CrowdWindow(0.0, 2.0, 8.0, [3, 1, 0], rejected=4, there=[0, 1], peak=2.0)
+    two = CrowdWindow(2.0, 3.0, 12.0, [1, 1, 5], rejected=0, there=[0, 1, 2], peak=1.0)
+    three = CrowdWindow(5.0, 2.0, 8.0, [0, 0, 2], rejected=1, there=[1, 2], peak=3.0)
+    result = CrowdResult([one, two, three], [], 0.1)
+    assert result.over(0, 2) == CrowdWindow(0.0, 5.0, 20.0, [4, 2, 5], rejected=4, there=[0, 1], peak=2.0)
+    assert result.over(1) == CrowdWindow(2.0, 5.0, 20.0, [1, 1, 7], rejected=1, there=[1, 2], peak=3.0)
 
 
 def test_who_must_be_patient_is() -> None:
@@ -282,9 +290,9 @@ def test_events_come_in_the_ninth_window() -> None:
     crowds_after = {name: event(Setting(clients=2)) for name, event in EVENTS.items()}
     moment = 8.3 * 4
     assert crowds_after == {
-        "one joins": [Client(4), Client(4), Client(4, joins=moment)],
-        "one leaves": [Client(4, leaves=moment), Client(4)],
-        "one doubles": [Client(4, demand=12.5, doubles=moment), Client(4)],
+        "one joins": [CrowdClient(4), CrowdClient(4), CrowdClient(4, joins=moment)],
+        "one leaves": [CrowdClient(4, leaves=moment), CrowdClient(4)],
+        "one doubles": [CrowdClient(4, demand=12.5, doubles=moment), CrowdClient(4)],
     }
 
 

@@ -19,7 +19,16 @@ from polvo_adapters.core.effects import Flow, Policy, Proceed
 from polvo_adapters.core.outcomes import Outcome
 from polvo_adapters.policies.deadline import Deadline
 from polvo_adapters.policies.retry import ExponentialBackoff, RetryBudget
-from polvo_adapters.testing.simulation.overload import Caller, Grain, Overloaded, Phase, Result, outage, poisson, run
+from polvo_adapters.testing.simulation.overload import (
+    Caller,
+    Overloaded,
+    OverloadResult,
+    OverloadSample,
+    Phase,
+    outage,
+    poisson,
+    run,
+)
 from polvo_adapters.testing.simulation.simulation import Timeline
 from tests.benchmarks.overload import (
     KINDS,
@@ -107,7 +116,9 @@ class Never:
         yield from proceed(call)
 
 
-def tried(server: Overloaded, *policies: Policy, moments: Sequence[float] = (1.0,), **keywords: float) -> Result:
+def tried(
+    server: Overloaded, *policies: Policy, moments: Sequence[float] = (1.0,), **keywords: float
+) -> OverloadResult:
     """Let one client call at these moments; it waits for three quarters of a second."""
     keywords = {"seconds": 10.0, "timeout": 0.75, "latency": 0.0, "patience": 10.0, "grain": 0.5, **keywords}
     return run(server, [Caller(moment, 0) for moment in moments], policies, **keywords)
@@ -119,14 +130,14 @@ def worker(service: float = 0.5, **keywords: Any) -> Overloaded:
 
 def test_work_for_one_who_waits_is_useful() -> None:
     result = tried(worker())
-    assert result.over(0.0, 10.0) == Grain(calls=1, served=1, requests=1, useful=1)
-    assert result.over(1.0, 1.5) == Grain(calls=1, served=1, requests=1)
-    assert result.over(1.5, 2.0) == Grain(useful=1)
+    assert result.over(0.0, 10.0) == OverloadSample(calls=1, served=1, requests=1, useful=1)
+    assert result.over(1.0, 1.5) == OverloadSample(calls=1, served=1, requests=1)
+    assert result.over(1.5, 2.0) == OverloadSample(useful=1)
 
 
 def test_work_for_one_who_has_given_up_is_done_and_wasted() -> None:
     result = tried(worker(service=1.0))
-    assert result.over(0.0, 10.0) == Grain(calls=1, failed=1, failed_seconds=0.75, requests=1, wasted=1)
+    assert result.over(0.0, 10.0) == OverloadSample(calls=1, failed=1, failed_seconds=0.75, requests=1, wasted=1)
 
 
 def test_retries_keep_a_queue_full_of_what_was_given_up() -> None:
@@ -134,18 +145,18 @@ def test_retries_keep_a_queue_full_of_what_was_given_up() -> None:
     # by then the second is being worked on, so that they wait until 3.0 for the work that nobody wants any more.
     moments = [1.0] * 4
     once, twice = tried(worker(), moments=moments), tried(worker(), Again([(0.0, 0.0)]), moments=moments)
-    assert once.over(0.0, 10.0) == Grain(
+    assert once.over(0.0, 10.0) == OverloadSample(
         calls=4, served=1, failed=3, failed_seconds=2.25, requests=4, useful=1, wasted=3
     )
-    assert twice.over(0.0, 10.0) == Grain(
+    assert twice.over(0.0, 10.0) == OverloadSample(
         calls=4, served=1, failed=3, failed_seconds=4.5, requests=7, useful=1, wasted=6
     )
 
 
 def test_requests_reach_the_server_after_the_latency() -> None:
     soon, late = (tried(worker(), latency=latency) for latency in (0.2, 0.5))
-    assert soon.over(0.0, 10.0) == Grain(calls=1, served=1, requests=1, useful=1)
-    assert late.over(0.0, 10.0) == Grain(calls=1, failed=1, failed_seconds=0.75, requests=1, wasted=1)
+    assert soon.over(0.0, 10.0) == OverloadSample(calls=1, served=1, requests=1, useful=1)
+    assert late.over(0.0, 10.0) == OverloadSample(calls=1, failed=1, failed_seconds=0.75, requests=1, wasted=1)
     assert (late.over(1.0, 1.5).requests, late.over(1.5, 2.0).requests) == (0, 1)
 
 
@@ -155,7 +166,7 @@ def test_attempts_end_at_the_deadline_of_the_call() -> None:
 
 
 def test_a_call_that_sent_nothing_was_held() -> None:
-    assert tried(worker(), Never()).over(0.0, 10.0) == Grain(calls=1, held=1, failed=1)
+    assert tried(worker(), Never()).over(0.0, 10.0) == OverloadSample(calls=1, held=1, failed=1)
 
 
 def test_each_client_has_a_store_of_its_own() -> None:
@@ -175,23 +186,23 @@ def test_calls_beyond_what_is_judged_are_made_and_not_counted() -> None:
 
 def test_a_call_that_is_not_over_at_the_end_was_not_served() -> None:
     result = tried(worker(), moments=[1.0, 1.25], seconds=1.5, patience=0.25)
-    assert result.over(0.0, 1.5) == Grain(calls=2, served=1, requests=2)
+    assert result.over(0.0, 1.5) == OverloadSample(calls=2, served=1, requests=2)
     assert result.over(0.0, 1.5).served_part == 0.5
 
 
 def test_parts_of_nothing() -> None:
-    nothing = Grain()
+    nothing = OverloadSample()
     told = (nothing.amplification, nothing.served_part, nothing.held_part, nothing.seconds_to_fail)
     assert told == (0.0, 1.0, 0.0, 0.0)
 
 
 def test_parts_and_means() -> None:
-    grain = Grain(calls=8, served=2, held=4, failed=6, failed_seconds=3.0, requests=12)
+    grain = OverloadSample(calls=8, served=2, held=4, failed=6, failed_seconds=3.0, requests=12)
     assert (grain.amplification, grain.served_part, grain.held_part, grain.seconds_to_fail) == (1.5, 0.25, 0.5, 0.5)
 
 
-def history(*served: int, grain: float = 0.5) -> Result:
-    return Result([Grain(calls=20, served=number) for number in served], grain)
+def history(*served: int, grain: float = 0.5) -> OverloadResult:
+    return OverloadResult([OverloadSample(calls=20, served=number) for number in served], grain)
 
 
 @pytest.mark.parametrize(
@@ -268,7 +279,7 @@ def test_the_benchmark_measures_and_compares() -> None:
     assert len(rows) == len(STRATEGIES) * len(KINDS)
     assert rows["4, down: none"].amplification == pytest.approx(1.0, abs=0.02)
     assert rows["4, down: urllib3"].amplification > 2.5
-    assert rows["4, metastable: none"].later == 0.0
+    assert rows["4, metastable: none"].defer == 0.0
     assert all(row.bar for name, row in rows.items() if name.endswith("ours"))
 
 

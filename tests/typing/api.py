@@ -14,10 +14,10 @@ import polvo_adapters.requests as dropin
 from polvo_adapters.core.calls import Call
 from polvo_adapters.core.effects import Flow, Proceed, compose
 from polvo_adapters.core.outcomes import Outcome
-from polvo_adapters.core.report import Change, Report
+from polvo_adapters.core.report import Report, StateChange
 from polvo_adapters.services import double_o
 from polvo_adapters.testing import FailureServer
-from polvo_adapters.testing.simulation.simulation import Reply, Script, Simulation
+from polvo_adapters.testing.simulation.simulation import Script, ScriptedReply, Simulation
 from polvo_adapters.testing.virtual_clock import VirtualClock
 from polvo_adapters.transports import AsyncPolicyTransport, PolicyTransport
 
@@ -44,9 +44,9 @@ def named(call: Call) -> str:
     return call.host
 
 
-def told(change: Change) -> None:
+def told(change: StateChange) -> None:
     """A listener of the user's own."""
-    print(change.what, change.before, change.after, change.why)
+    print(change.what, change.before, change.after, change.reason)
 
 
 def mounting(session: requests.Session) -> None:
@@ -211,7 +211,7 @@ def errors() -> None:
 def reports(report: Report) -> None:
     assert_type(report.waited, float)
     assert_type([attempt.status for attempt in report.attempts], list[int])
-    assert_type([wait.why for wait in report.waits], list[str])
+    assert_type([wait.reason for wait in report.waits], list[str])
     assert_type(report.queued, float)
     assert_type([quota.remaining for quota in report.quotas], list[float | None])
 
@@ -232,7 +232,7 @@ def transports() -> None:
 
 
 def simulation() -> None:
-    run = Simulation(Script([Reply(200)]), seed=1)
+    run = Simulation(Script([ScriptedReply(200)]), seed=1)
     call = run.call(compose([Twice()]))
     assert_type(call.outcome, Outcome | None)
     polvo.Session(clock=VirtualClock())

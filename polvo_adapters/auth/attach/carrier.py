@@ -9,14 +9,14 @@ if TYPE_CHECKING:
     from requests import PreparedRequest
 
     from polvo_adapters.core.report import Entry
-    from polvo_adapters.refresh.lifecycle import Known
+    from polvo_adapters.refresh.lifecycle import KnownToken
 
 
 UNHEARD = "polvo_token"
 """Attribute of a request: what was done for its token, and is not in a report yet."""
 
 
-class Held(Protocol):
+class HeldCredential(Protocol):
     """What a request carries."""
 
     @property
@@ -28,7 +28,7 @@ class Held(Protocol):
         """What is sent of it."""
 
     @property
-    def known(self) -> Known:
+    def known(self) -> KnownToken:
         """Which generation it is."""
 
 
@@ -54,7 +54,7 @@ class HTTPXCarrier(Protocol):
         """Remember that it was refused."""
 
 
-class Auth(Protocol):
+class CredentialCarrier(Protocol):
     """Who puts a token, or a secret, on requests."""
 
     _held: dict[str, Any]

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 _PORT = re.compile(r":[0-9]+\Z")
 
 
-class Credential(str):
+class OwnedHeaderValue(str):
     """The value of a header that is a secret, and the name of its owner.
 
     It is not pickled: in its place is a text that says so.
@@ -48,7 +48,7 @@ class Credential(str):
     owner: str
 
     @classmethod
-    def of(cls, owner: str, value: str) -> Credential:
+    def of(cls, owner: str, value: str) -> OwnedHeaderValue:
         """Return the value as a credential of that owner."""
         made = cls(value)
         made.owner = owner
@@ -57,10 +57,10 @@ class Credential(str):
     def __repr__(self) -> str:
         return "'(a credential)'"  # for headers that are printed, and for tracebacks that show locals
 
-    def __copy__(self) -> Credential:
+    def __copy__(self) -> OwnedHeaderValue:
         return self
 
-    def __deepcopy__(self, memo: object) -> Credential:
+    def __deepcopy__(self, memo: object) -> OwnedHeaderValue:
         return self
 
     def __reduce_ex__(self, protocol: object) -> tuple[type[str], tuple[str]]:
@@ -133,7 +133,7 @@ class HeaderAuth(AuthBase):
                 f"{type(self).__name__}: the credential cannot be sent in a header; look for a line break, a space at "
                 "its end, or a character that is not ASCII"
             )
-        self._value: Credential | None = Credential.of("", value)
+        self._value: OwnedHeaderValue | None = OwnedHeaderValue.of("", value)
 
     def __call__(self, request: PreparedRequest) -> PreparedRequest:
         """Put the header on a request."""
@@ -141,7 +141,7 @@ class HeaderAuth(AuthBase):
         request.register_hook("response", self._answered)
         return request
 
-    def _known(self) -> Credential:
+    def _known(self) -> OwnedHeaderValue:
         if self._value is None:
             raise ConfigurationError(
                 f"{type(self).__name__}: the credential stayed behind when this was pickled; make a new one where it "

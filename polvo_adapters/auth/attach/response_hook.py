@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from polvo_adapters.auth.attach.carrier import UNHEARD, Auth, Held
+from polvo_adapters.auth.attach.carrier import UNHEARD, CredentialCarrier, HeldCredential
 from polvo_adapters.auth.attach.credential import take_off
 from polvo_adapters.auth.attach.replay import replay, replayable
 from polvo_adapters.core.report import Attempt, Wait
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from polvo_adapters.core.report import Entry
 
 
-class Answered:
+class ReauthenticateHook:
     """The response hook of a request that carries a token.
 
     Args:
@@ -30,7 +30,7 @@ class Answered:
 
     __slots__ = ("_auth", "_held")
 
-    def __init__(self, auth: Auth, held: Held) -> None:
+    def __init__(self, auth: CredentialCarrier, held: HeldCredential) -> None:
         self._auth = auth
         self._held = held
 
@@ -58,14 +58,14 @@ class Answered:
         if not replayable(response.request):
             auth._refused(held)
             return None
-        asked = renewed = False
+        asked = refreshed = False
         while response.status_code == 401:
             if not asked and auth.challenged(held, last.request.url or "", response.headers):
                 asked = True
-            elif renewed:
+            elif refreshed:
                 break
             else:
-                renewed = True
+                refreshed = True
                 later = self._after(response, held, vars(last.request).setdefault(UNHEARD, []))
                 if later is None:
                     break
@@ -82,17 +82,17 @@ class Answered:
             _lead(last.request, response.request, auth._headers)
         return response
 
-    def _after(self, response: Response, held: Held, entries: list[Entry]) -> Any:
+    def _after(self, response: Response, held: HeldCredential, entries: list[Entry]) -> Any:
         try:
             return self._auth.after(held, entries)
         except BaseException:
             response.close()  # nobody else will
             raise
 
-    def _hand_on(self, request: PreparedRequest, held: Held) -> None:
+    def _hand_on(self, request: PreparedRequest, held: HeldCredential) -> None:
         """Put a token on a request that was copied, and have its redirects watched for that one."""
-        hooks = [hook for hook in request.hooks["response"] if not isinstance(hook, Answered)]
-        request.hooks = {**request.hooks, "response": [Answered(self._auth, held), *hooks]}
+        hooks = [hook for hook in request.hooks["response"] if not isinstance(hook, ReauthenticateHook)]
+        request.hooks = {**request.hooks, "response": [ReauthenticateHook(self._auth, held), *hooks]}
         self._auth._attach(request, held)
 
     def _merge(self, first: Response, last: Response) -> None:
@@ -105,7 +105,7 @@ class Answered:
         held = self._auth._held.get(self._held.tenant, self._held)
         report.token = held.known.generation
 
-    def __deepcopy__(self, memo: object) -> Answered:
+    def __deepcopy__(self, memo: object) -> ReauthenticateHook:
         return self
 
     def __reduce__(self) -> tuple[Callable[[], _Unattended], tuple[()]]:

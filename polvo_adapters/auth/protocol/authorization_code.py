@@ -54,7 +54,7 @@ class AuthorizationRequest:
         raise TypeError("an AuthorizationRequest holds a secret and is not pickled; keep its fields sealed")
 
 
-def begun(
+def start_authorization(
     url: str, client_id: str, redirect_uri: str, scope: str | None, state: str | None, extra: Mapping[str, str]
 ) -> AuthorizationRequest:
     """Return a new request to an authorization endpoint.
@@ -90,7 +90,7 @@ def begun(
     return AuthorizationRequest(scheme + prepared.removeprefix("https"), state, verifier, redirect_uri)
 
 
-def code_of(redirected_url: str, request: AuthorizationRequest, issuer: str | None, *, wants_iss: bool) -> str:
+def extract_code(redirected_url: str, request: AuthorizationRequest, issuer: str | None, *, wants_iss: bool) -> str:
     """Return the code of the URL that the browser was sent back to.
 
     Args:

@@ -112,7 +112,7 @@ class ClientAuthentication:
             return Credentials(fields, {}, (fields["client_assertion"],))
         return Credentials(fields, {}, ())
 
-    def renewed(self, refused: Credentials) -> bool:
+    def refreshed(self, refused: Credentials) -> bool:
         """Tell whether there is another secret now than the one that was refused: it may have been rotated.
 
         Args:

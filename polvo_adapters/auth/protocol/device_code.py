@@ -16,11 +16,11 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from polvo_adapters.auth.protocol.server_response import ServerResponse, document, seconds
+from polvo_adapters.auth.protocol.server_response import ServerResponse, require_fields, seconds
 from polvo_adapters.core import validate
 from polvo_adapters.core.calls import Call
 from polvo_adapters.core.effects import Flow, Proceed, Sleep
-from polvo_adapters.core.outcomes import REFUSED, Outcome
+from polvo_adapters.core.outcomes import UNCLASSIFIED, Outcome
 from polvo_adapters.errors import TokenRefreshError
 from polvo_adapters.policies.outcomes import exceeded
 
@@ -66,7 +66,7 @@ def authorization_of(answer: ServerResponse) -> DeviceAuthorization:
 
     Source: RFC 8628 section 3.2.
     """
-    fields = document(answer)
+    fields = require_fields(answer)
     device_code = _printable(fields.get("device_code"))
     user_code = _printable(fields.get("user_code"))
     place = _url(fields.get("verification_uri") or fields.get("verification_url"))
@@ -162,4 +162,4 @@ def _expired(call: Call, outcome: Outcome) -> Outcome:
         reason="expired_token",
         final=True,
     )
-    return outcome._replace(error=error, failure=REFUSED)
+    return outcome._replace(error=error, failure=UNCLASSIFIED)

@@ -17,7 +17,7 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import urlsplit
 
-from polvo_adapters.auth.protocol.server_response import document, failure, request_once
+from polvo_adapters.auth.protocol.server_response import failure, request_once, require_fields
 from polvo_adapters.core.calls import origin
 from polvo_adapters.errors import TokenRefreshError
 from polvo_adapters.shells.requests.one_shot import Channel
@@ -41,7 +41,7 @@ def discover(issuer: str, channel: Channel) -> dict[str, Any]:
     problem: TokenRefreshError | None = None
     for url in well_known(issuer):
         try:
-            found = document(request_once(channel, "GET", url, _WHAT))
+            found = require_fields(request_once(channel, "GET", url, _WHAT))
             if found.get("issuer") != issuer:
                 raise failure(origin(issuer).partition("://")[2], _WHAT, "issuer mismatch")
         except TokenRefreshError as error:

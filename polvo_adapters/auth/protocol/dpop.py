@@ -201,8 +201,8 @@ class Proofs:
         Source: RFC 9449 sections 7.1 and 9.
         """
         new = self._nonces.learn(url, headers)
-        why = headers.get("WWW-Authenticate", "")
-        return (new and "use_dpop_nonce" in why) or "invalid_dpop_proof" in why
+        reason = headers.get("WWW-Authenticate", "")
+        return (new and "use_dpop_nonce" in reason) or "invalid_dpop_proof" in reason
 
 
 @lru_cache(maxsize=256)

@@ -49,7 +49,7 @@ _MOST = 1000  # tenants
 _UNATTENDED = frozenset({"client_credentials", "password", "jwt_bearer", "token_exchange"})
 
 
-class Asking:
+class GrantFlow:
     """One flow with what it needs; arguments as for `polvo_adapters.auth.OAuth2`.
 
     Raises:

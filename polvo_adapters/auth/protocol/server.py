@@ -206,7 +206,7 @@ class AuthorizationServer:
         channel = self._within(deadline_timeout)
         fields = {"token": token, "token_type_hint": hint}
         answer = self._post(channel, self.endpoint("introspection", channel), fields, "introspection")
-        found = server_response.document(answer)
+        found = server_response.require_fields(answer)
         if not isinstance(found.get("active"), bool):
             raise answer.failure("invalid introspection")
         return found
@@ -257,10 +257,10 @@ class AuthorizationServer:
 
         Source: RFC 6749 section 4.1.1, RFC 7636.
         """
-        from polvo_adapters.auth.protocol.authorization_code import begun
+        from polvo_adapters.auth.protocol.authorization_code import start_authorization
 
         url = self.endpoint("authorization")
-        return begun(url, self.client_id, redirect_uri, scope_text(scope), state, extra)
+        return start_authorization(url, self.client_id, redirect_uri, scope_text(scope), state, extra)
 
     def code_from(self, redirected_url: str, request: AuthorizationRequest) -> str:
         """Return the code that the user's browser brought back.
@@ -275,10 +275,10 @@ class AuthorizationServer:
 
         Source: RFC 6749 section 4.1.2, RFC 9207.
         """
-        from polvo_adapters.auth.protocol.authorization_code import code_of
+        from polvo_adapters.auth.protocol.authorization_code import extract_code
 
         promised = (self._document or {}).get("authorization_response_iss_parameter_supported") is True
-        return code_of(redirected_url, request, self.issuer, wants_iss=promised)
+        return extract_code(redirected_url, request, self.issuer, wants_iss=promised)
 
     def new_key(self) -> DPoPKey:
         """Return a new key that tokens can be bound to."""
@@ -322,7 +322,7 @@ class AuthorizationServer:
         self, channel: Channel, url: str, fields: Fields, what: str, key: DPoPKey | None = None
     ) -> ServerResponse:
         """Send a form as this client; once more where the secret was rotated, or the proof needs a nonce."""
-        renewed = False
+        refreshed = False
         while True:
             nonce = self._nonces.get(url)
             credentials = self._authentication.credentials(self.issuer or url)
@@ -339,8 +339,8 @@ class AuthorizationServer:
                 secrets=(*form_encoding.secrets(fields), *credentials.secrets),
             )
             self._nonces.learn(url, answer.headers)
-            if not renewed and server_response.refuses_client(answer) and self._authentication.renewed(credentials):
-                renewed = True
+            if not refreshed and server_response.refuses_client(answer) and self._authentication.refreshed(credentials):
+                refreshed = True
                 continue
             if key is None or not server_response.wants_nonce(answer) or self._nonces.get(url) == nonce:
                 return answer

@@ -221,7 +221,7 @@ def accepted(answer: ServerResponse) -> dict[str, Any] | None:
     return fields
 
 
-def document(answer: ServerResponse) -> dict[str, Any]:
+def require_fields(answer: ServerResponse) -> dict[str, Any]:
     """Return the fields of an answer.
 
     Raises:
@@ -245,7 +245,7 @@ def token(answer: ServerResponse, key: str | None = None) -> Token:
 
     Source: RFC 6749 section 5.
     """
-    fields = document(answer)
+    fields = require_fields(answer)
     access_token = fields.get("access_token")
     if access_token in (None, ""):
         raise answer.failure("no access_token")

@@ -33,7 +33,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, NoReturn, TypeAlias, Union
 
-from polvo_adapters.core.report import Change
+from polvo_adapters.core.report import StateChange
 from polvo_adapters.errors import ConfigurationError
 from polvo_adapters.stores import private_files
 
@@ -54,7 +54,7 @@ _HOW = (
 _log = logging.getLogger("polvo_adapters")
 
 
-class Unsealable(ValueError):
+class DecryptionError(ValueError):
     """A text cannot be opened: another key, another record, another kind, or damaged. The message shows none of it."""
 
 
@@ -76,7 +76,7 @@ class Sealer:
         ConfigurationError: There is no key, or one cannot be a key.
     """
 
-    def __init__(self, keys: Sequence[str | bytes], changes: Sequence[Change] = ()) -> None:
+    def __init__(self, keys: Sequence[str | bytes], changes: Sequence[StateChange] = ()) -> None:
         from cryptography.fernet import Fernet, MultiFernet
 
         self._fernet = MultiFernet([Fernet(key) for key in _checked(list(keys), "Sealer(keys=...)")])
@@ -107,7 +107,7 @@ class Sealer:
         with suppress(InvalidToken, ValueError):  # not passed on: such an error may hold what was read
             data = self._fernet.decrypt(token.encode("ascii"))
         if data is None:
-            raise Unsealable("no key opens it: it was sealed by another one, or it is damaged")
+            raise DecryptionError("no key opens it: it was sealed by another one, or it is damaged")
         return _released(name, data)
 
     def __repr__(self) -> str:
@@ -117,10 +117,10 @@ class Sealer:
         raise TypeError("a Sealer holds keys and is not pickled; let the other process call key_source()")
 
 
-class Open:
+class NoEncryption:
     """Leaves texts as they are, for who has asked for no encryption; the methods are those of a `Sealer`."""
 
-    changes: tuple[Change, ...] = ()
+    changes: tuple[StateChange, ...] = ()
 
     def seal(self, name: str, text: str) -> str:
         """Return the text, marked as one that is not sealed."""
@@ -190,7 +190,7 @@ def _from_file(beside: str) -> Sealer:
     """Read the key beside a cache, or make it; of processes that start together, one makes it."""
     path = f"{beside}.key"
     where = f"encryption_key: the key file {path}"
-    changes: list[Change] = []
+    changes: list[StateChange] = []
     try:
         found = private_files.read(path) if os.path.isdir(os.path.dirname(path)) else None
         if found is None:
@@ -198,7 +198,7 @@ def _from_file(beside: str) -> Sealer:
             found = private_files.read(path)
     except private_files.Unfit as error:
         raise ConfigurationError(f"{where}: {error}") from None
-    except private_files.Busy:
+    except private_files.FileInUse:
         raise ConfigurationError(f"{where} could not be made: another process holds {beside}.lock") from None
     except OSError as error:
         raise NoKeyFile(
@@ -210,7 +210,7 @@ def _from_file(beside: str) -> Sealer:
     return Sealer(_checked((data or b"").decode("latin-1").split(), where), changes)
 
 
-def _made(path: str, beside: str) -> list[Change]:
+def _made(path: str, beside: str) -> list[StateChange]:
     """Make the key file, unless another process was faster."""
     directory = os.path.dirname(path)
     if private_files.make_directory(directory):
@@ -219,9 +219,9 @@ def _made(path: str, beside: str) -> list[Change]:
         if os.path.lexists(path):
             return []
         private_files.write(path, _generated() + b"\n")
-    why = f"made the encryption key {path}; whoever can read it can read the tokens"
-    _log.info("%s", why)
-    return [Change(f"encryption key {path}", "none", "created", why)]
+    reason = f"made the encryption key {path}; whoever can read it can read the tokens"
+    _log.info("%s", reason)
+    return [StateChange(f"encryption key {path}", "none", "created", reason)]
 
 
 def _from_keyring(beside: str | None) -> Sealer:
@@ -235,13 +235,13 @@ def _from_keyring(beside: str | None) -> Sealer:
         raise ConfigurationError(
             'encryption_key="keyring": the package keyring is not installed; install polvo_adapters[keyring]'
         ) from None
-    user, changes = _absolute(beside), list[Change]()
+    user, changes = _absolute(beside), list[StateChange]()
     try:
         key = keyring.get_password(_SERVICE, user)
         if key is None:
             changes += _kept(keyring, user)
             key = keyring.get_password(_SERVICE, user)
-    except (errors.KeyringError, private_files.Busy, private_files.Unfit, OSError) as error:
+    except (errors.KeyringError, private_files.FileInUse, private_files.Unfit, OSError) as error:
         what = type(error).__name__
     else:
         return Sealer(_checked((key or "").split(), 'encryption_key="keyring"'), changes)
@@ -251,16 +251,16 @@ def _from_keyring(beside: str | None) -> Sealer:
     )
 
 
-def _kept(keyring: Any, user: str) -> list[Change]:
+def _kept(keyring: Any, user: str) -> list[StateChange]:
     """Make a key in the keyring, unless another process was faster."""
     private_files.make_directory(os.path.dirname(user))
     with private_files.locked(f"{user}.lock"):
         if keyring.get_password(_SERVICE, user) is not None:
             return []
         keyring.set_password(_SERVICE, user, _generated().decode("ascii"))
-    why = f"made the encryption key for {user} in the keyring"
-    _log.info("%s", why)
-    return [Change(f"encryption key for {user}", "none", "created", why)]
+    reason = f"made the encryption key for {user} in the keyring"
+    _log.info("%s", reason)
+    return [StateChange(f"encryption key for {user}", "none", "created", reason)]
 
 
 def _generated() -> bytes:
@@ -280,7 +280,7 @@ def _bound(name: str, text: str) -> bytes:
 def _without(prefix: str, sealed: Any) -> str:
     if not isinstance(sealed, str) or not sealed.startswith(prefix):
         kinds = {_SEALED: "it is not sealed", _OPEN: "it is sealed, or damaged"}
-        raise Unsealable(kinds[prefix])
+        raise DecryptionError(kinds[prefix])
     return sealed[len(prefix) :]
 
 
@@ -290,5 +290,5 @@ def _released(name: str, data: bytes) -> str:
     with suppress(ValueError, RecursionError):  # not passed on: such an error holds what was read
         record = json.loads(data)
     if not isinstance(record, list) or len(record) != 2 or record[0] != name or not isinstance(record[1], str):
-        raise Unsealable("it belongs to another record, or it is damaged")
+        raise DecryptionError("it belongs to another record, or it is damaged")
     return record[1]

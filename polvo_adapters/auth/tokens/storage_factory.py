@@ -18,23 +18,23 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from polvo_adapters.auth.tokens.sealing import Open, Sealer, key_source
-from polvo_adapters.auth.tokens.token_storage import Storage
+from polvo_adapters.auth.tokens.sealing import NoEncryption, Sealer, key_source
+from polvo_adapters.auth.tokens.token_storage import TokenStorage
 from polvo_adapters.errors import ConfigurationError
 from polvo_adapters.runtime.clock import Clock
-from polvo_adapters.runtime.listeners import tell
+from polvo_adapters.runtime.listeners import notify
 from polvo_adapters.stores.memory import MemoryStore
 
 if TYPE_CHECKING:
     from polvo_adapters.auth.tokens.sealing import Key
-    from polvo_adapters.core.report import Change
+    from polvo_adapters.core.report import StateChange
     from polvo_adapters.stores.base import Store
 
 _MARK = "{tenant}"
 _LONGEST = 160  # characters; file systems take 255, and endings come to it
 
 
-class Places:
+class TokenStorageFactory:
     """Makes the Storage of each tenant.
 
     Args:
@@ -54,7 +54,7 @@ class Places:
         encrypted: bool,
         encryption_key: Key | Callable[[], Key] | None,
         clock: Clock,
-        listeners: Sequence[Callable[[Change], object]],
+        listeners: Sequence[Callable[[StateChange], object]],
     ) -> None:
         if token_cache is not None and not isinstance(token_cache, (str, os.PathLike)):
             if not hasattr(token_cache, "decide"):
@@ -72,14 +72,14 @@ class Places:
         """Whether others may use the same store."""
         return self._cache is not None
 
-    def storage(self, tenant: str) -> Storage:
+    def storage(self, tenant: str) -> TokenStorage:
         """Return where the token of a tenant lives.
 
         Raises:
             ConfigurationError: The path has a place for a tenant, and there is none.
         """
         store = self._store(tenant)
-        return Storage(store, lambda: self._sealer(store), self._clock, self._listeners)
+        return TokenStorage(store, lambda: self._sealer(store), self._clock, self._listeners)
 
     def _store(self, tenant: str) -> Store | None:
         if not isinstance(self._cache, str):
@@ -102,12 +102,12 @@ class Places:
         if isinstance(heard, list):
             heard.extend(listener for listener in self._listeners if listener not in heard)
 
-    def _sealer(self, store: Store | None) -> Sealer | Open:
+    def _sealer(self, store: Store | None) -> Sealer | NoEncryption:
         if not self._encrypted or store is None or isinstance(store, MemoryStore):
-            return Open()
+            return NoEncryption()
         sealer = key_source(self._encryption_key, getattr(store, "path", None))
         for change in sealer.changes:
-            tell(self._listeners, change)
+            notify(self._listeners, change)
         return sealer
 
     def __getstate__(self) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
     what                                          what is done
     --------------------------------------------  --------------------------------------------------------------------
-    the store raises                              memory decides until the next renewal, which tries the store again
+    the store raises                              memory decides until the next refresh, which tries the store again
     what it holds cannot be unsealed, once        the file is set aside, or the record cleared; tokens are begun anew
     again, in the same process                    tokens live in memory: somebody else uses another key
     no key file can be made (full disk)           tokens live in memory
@@ -19,22 +19,22 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from polvo_adapters.auth.protocol.token import Token
-from polvo_adapters.auth.tokens.sealing import NoKeyFile, Open, Sealer, Unsealable
+from polvo_adapters.auth.tokens.sealing import DecryptionError, NoEncryption, NoKeyFile, Sealer
 from polvo_adapters.core.machines import Event
-from polvo_adapters.core.report import Change
+from polvo_adapters.core.report import StateChange
 from polvo_adapters.errors import ConfigurationError, PolvoError
-from polvo_adapters.refresh.lifecycle import Clear, Look, TokenLife
+from polvo_adapters.refresh.lifecycle import ClearToken, Lifecycle, LookAtToken
 from polvo_adapters.runtime.clock import Clock
-from polvo_adapters.runtime.listeners import tell
+from polvo_adapters.runtime.listeners import notify
 from polvo_adapters.stores.base import Store
 from polvo_adapters.stores.memory import MemoryStore
 
 _log = logging.getLogger("polvo_adapters")
 
-Listener = Callable[[Change], object]
+Listener = Callable[[StateChange], object]
 
 
-class Storage:
+class TokenStorage:
     """The store of a tenant's tokens, and the key that they are sealed with.
 
     Args:
@@ -45,12 +45,16 @@ class Storage:
     """
 
     def __init__(
-        self, store: Store | None, sealer: Callable[[], Sealer | Open], clock: Clock, listeners: Sequence[Listener]
+        self,
+        store: Store | None,
+        sealer: Callable[[], Sealer | NoEncryption],
+        clock: Clock,
+        listeners: Sequence[Listener],
     ) -> None:
         self.store: Store = MemoryStore(now=clock.now) if store is None else store
         self.spare = MemoryStore(now=clock.now)
         self._make_sealer = sealer
-        self._sealer: Sealer | Open | None = None
+        self._sealer: Sealer | NoEncryption | None = None
         self._listeners = listeners
         self._failed = False
         self._given_up: set[str] = set()
@@ -68,23 +72,23 @@ class Storage:
         """
         try:
             return Token.from_json(self._key().unseal(key, sealed))
-        except Unsealable:
+        except DecryptionError:
             raise
         except ValueError:
-            raise Unsealable("what was sealed is no token") from None
+            raise DecryptionError("what was sealed is no token") from None
 
-    def _key(self) -> Sealer | Open:
+    def _key(self) -> Sealer | NoEncryption:
         if self._sealer is None:
             try:
                 self._sealer = self._make_sealer()
             except NoKeyFile as error:  # where no key can be kept, no token can
-                self._sealer, self.store = Open(), self.spare
+                self._sealer, self.store = NoEncryption(), self.spare
                 self.tell("the store", "memory", str(error))
         return self._sealer
 
-    def resort(self) -> Resort:
+    def resort(self) -> FallbackStore:
         """Return the store for one flow: once it has failed, memory decides to the end."""
-        return Resort(self)
+        return FallbackStore(self)
 
     def prepare(self) -> None:
         """Get the key now: a token that was obtained and cannot be sealed would be lost.
@@ -94,7 +98,7 @@ class Storage:
         """
         self._key()
 
-    def give_up(self, life: TokenLife, key: str, sealed: str) -> None:
+    def give_up(self, life: Lifecycle, key: str, sealed: str) -> None:
         """Begin anew, because what the store holds cannot be unsealed.
 
         Args:
@@ -118,16 +122,16 @@ class Storage:
             except Exception as error:  # noqa: BLE001 - a store that somebody else wrote may raise anything
                 self.fails(error)
 
-    def _begin_anew(self, life: TokenLife, key: str, sealed: str) -> None:
+    def _begin_anew(self, life: Lifecycle, key: str, sealed: str) -> None:
         set_aside = getattr(self.store, "set_aside", None)
         if set_aside is None:
-            (change,) = self.store.decide((Event(life, key, Clear(sealed)),))
+            (change,) = self.store.decide((Event(life, key, ClearToken(sealed)),))
             if change is not None:
                 self.tell("the store", "cleared", "the token could not be decrypted with this key")
             return
         for _ in range(100):
-            (state,) = self.store.decide((Event(life, key, Look()),))
-            # Another process may have been faster. Or a right to renew was granted meanwhile, which moves the state.
+            (state,) = self.store.decide((Event(life, key, LookAtToken()),))
+            # Another process may have been faster. Or a right to refresh was granted meanwhile, which moves the state.
             if state.token != sealed or set_aside("what it holds cannot be decrypted with this key", key, state):
                 return
 
@@ -148,20 +152,20 @@ class Storage:
             # The text of an unknown exception may hold the credentials of the store.
             self.tell("the store", "memory", str(error) if isinstance(error, PolvoError) else type(error).__name__)
 
-    def tell(self, before: str, after: str, why: str) -> None:
+    def tell(self, before: str, after: str, reason: str) -> None:
         """Tell of a change in where tokens live."""
-        change = Change("token storage", before, after, why)
+        change = StateChange("token storage", before, after, reason)
         _log.warning("%s", change)
-        tell(self._listeners, change)
+        notify(self._listeners, change)
 
 
-class Resort:
+class FallbackStore:
     """A store that is memory from when the real one fails on; see `Storage.resort`."""
 
-    def __init__(self, storage: Storage) -> None:
+    def __init__(self, storage: TokenStorage) -> None:
         self._storage = storage
         self._store = storage.store
-        self.later = self._store.later
+        self.defer = self._store.defer
         self.park = self._store.park
         self.unpark = self._store.unpark
 

@@ -39,7 +39,7 @@ from polvo_adapters import headers
 from polvo_adapters.core import validate
 from polvo_adapters.core.calls import Call
 from polvo_adapters.core.machines import Changed, Refused
-from polvo_adapters.core.outcomes import BARRED, EXPIRED, Outcome, is_any
+from polvo_adapters.core.outcomes import EXPIRED, NOT_SENT, Outcome, is_any
 from polvo_adapters.errors import CircuitOpenError
 from polvo_adapters.policies.breaker.state import (
     CLOSED,
@@ -49,24 +49,24 @@ from polvo_adapters.policies.breaker.state import (
     LOOK,
     OBSERVED,
     OPEN,
-    Ask,
-    Command,
+    AcquirePermit,
+    CallResult,
+    CircuitState,
+    CircuitStatus,
+    ManualControl,
     Permit,
     Result,
-    State,
-    Status,
-    Told,
     new_permit,
 )
 from polvo_adapters.policies.breaker.windows import Consecutive, LastCalls, LastSeconds, Tally, Window
 from polvo_adapters.policies.gates import Gate, Key
 
 if TYPE_CHECKING:
-    from polvo_adapters.core.report import Change
+    from polvo_adapters.core.report import StateChange
 
-__all__ = ["CircuitBreaker", "Status"]
+__all__ = ["CircuitBreaker", "CircuitStatus"]
 
-_ASK = Ask()
+_ASK = AcquirePermit()
 _BY_HAND = Refused("isolated by hand")
 
 
@@ -121,7 +121,7 @@ class CircuitBreaker(Gate):
     exceptions: Collection[type[BaseException] | str] | None = None
     counts: Literal["calls", "attempts"] = "calls"
     key: Key = "origin"
-    listeners: tuple[Callable[[Change], object], ...] = ()
+    listeners: tuple[Callable[[StateChange], object], ...] = ()
     memory: Window = field(init=False, repr=False, compare=False)
 
     by_tenant = True
@@ -138,11 +138,11 @@ class CircuitBreaker(Gate):
         object.__setattr__(self, "kind", kind)
 
     @property
-    def initial(self) -> State:
+    def initial(self) -> CircuitState:
         """A closed circuit, and nothing counted."""
-        return State(CLOSED, new_permit(0), self.memory.initial)
+        return CircuitState(CLOSED, new_permit(0), self.memory.initial)
 
-    def question(self, call: Call, place: str) -> Ask:  # noqa: ARG002 - as every gate
+    def ask_event(self, call: Call, place: str) -> AcquirePermit:  # noqa: ARG002 - as every gate
         """Ask whether a call may pass."""
         return _ASK
 
@@ -151,18 +151,18 @@ class CircuitBreaker(Gate):
         delay = refused.retry_after
         advice = "call again later" if delay is None else f"call again after {delay:.3g} s"
         error = CircuitOpenError(
-            f"{call.method} {call.host}: Circuit breaker is OPEN, {name}: {refused.why}; not sent, {advice}",
+            f"{call.method} {call.host}: Circuit breaker is OPEN, {name}: {refused.reason}; not sent, {advice}",
             host=call.host,
             retry_after=delay,
         )
         error.circuit = name
         return error
 
-    def abandoned(self, permit: Permit) -> Told:
+    def release_event(self, permit: Permit) -> CallResult:
         """Tell of a call that was broken off."""
-        return Told(permit.era, permit.probe, "nothing")
+        return CallResult(permit.era, permit.probe, "nothing")
 
-    def over(self, call: Call, permit: Permit, outcome: Outcome) -> Told:
+    def result_event(self, call: Call, permit: Permit, outcome: Outcome) -> CallResult:
         """Tell what came of a call."""
         status = outcome.status
         if outcome.failure is None and status < 400 and status not in self.failure_on and self.slow_call is None:
@@ -171,13 +171,13 @@ class CircuitBreaker(Gate):
         result = self._result(call, outcome, seconds)
         repeat = self.counts == "calls" and call.attempt > 1
         if result != "failure":
-            return Told(permit.era, permit.probe, result, seconds, repeat)
+            return CallResult(permit.era, permit.probe, result, seconds, repeat)
         delay = headers.retry_after(outcome.headers, outcome.wall) if outcome.status else None
-        return Told(permit.era, permit.probe, result, seconds, repeat, delay)
+        return CallResult(permit.era, permit.probe, result, seconds, repeat, delay)
 
     def _result(self, call: Call, outcome: Outcome, seconds: float) -> Result:
         failure = outcome.failure
-        if failure is BARRED:
+        if failure is NOT_SENT:
             return "nothing"
         if outcome.status in self.failure_on:  # whatever a policy further inside has made of it
             return "failure"
@@ -191,19 +191,19 @@ class CircuitBreaker(Gate):
             return "failure" if fair else "nothing"
         return "failure" if failure.transient else "nothing"
 
-    def transition(self, state: State, event: Any, now: float) -> tuple[State, Any]:
+    def transition(self, state: CircuitState, event: Any, now: float) -> tuple[CircuitState, Any]:
         """Let a call pass or not, or note what came of one."""
-        if type(event) is Ask:
+        if type(event) is AcquirePermit:
             if state.state == CLOSED and not state.hand:
                 return state, state.permit
             return self._asked(state, now)
-        if type(event) is Told:
+        if type(event) is CallResult:
             if event.result == "success" and state.recent == 0 and state.state == CLOSED and self.slow_call is None:
                 return state, None  # nearly always
             return self._told(state, event, now)
         return self._commanded(state, event, now)
 
-    def _asked(self, state: State, now: float) -> tuple[State, Any]:
+    def _asked(self, state: CircuitState, now: float) -> tuple[CircuitState, Any]:
         if state.hand == ISOLATED:
             return state, _BY_HAND
         if state.hand == DISABLED or state.state == CLOSED:
@@ -213,14 +213,14 @@ class CircuitBreaker(Gate):
             return state, state.permit
         return after, verdict
 
-    def _probed(self, state: State, now: float) -> tuple[State, Any]:
+    def _probed(self, state: CircuitState, now: float) -> tuple[CircuitState, Any]:
         """Let a call pass as a probe, if there is one left."""
         if now < state.until:
-            return state, Refused(state.why, state.until - now)
+            return state, Refused(state.reason, state.until - now)
         probes = tuple([probe for probe in state.probes if probe[1] > now])
         if len(probes) + state.succeeded >= self.half_open_calls:
             soonest = min([ends for _, ends in probes], default=now)
-            return state, Refused(f"{state.why}, and probes are under way", soonest - now)
+            return state, Refused(f"{state.reason}, and probes are under way", soonest - now)
         number, era = state.issued + 1, state.permit.era
         if state.state == OPEN:
             era += 1
@@ -231,7 +231,7 @@ class CircuitBreaker(Gate):
             return after, Changed(OPEN, HALF_OPEN, "time for a probe", permit)
         return after, permit
 
-    def _told(self, state: State, event: Told, now: float) -> tuple[State, Any]:
+    def _told(self, state: CircuitState, event: CallResult, now: float) -> tuple[CircuitState, Any]:
         result = event.result
         if event.era != state.permit.era or state.hand in (ISOLATED, DISABLED):
             return state, None
@@ -244,16 +244,16 @@ class CircuitBreaker(Gate):
             return self._probe_over(state, event, slow, now)
         return state, None
 
-    def _counted(self, state: State, event: Told, slow: bool, now: float) -> tuple[State, Any]:
+    def _counted(self, state: CircuitState, event: CallResult, slow: bool, now: float) -> tuple[CircuitState, Any]:
         bad = event.result == "failure" or (slow and self.slow_call_rate is None)
         if bad and event.repeat:
             return state, None
         if not bad and not state.recent:
             return state, None
         recent = self.memory.add(state.recent, bad, slow, now)
-        why = self._too_many(self.memory.tally(recent, now))
-        if why:
-            return self._opened(state, why, event.retry_after, now)
+        reason = self._too_many(self.memory.tally(recent, now))
+        if reason:
+            return self._opened(state, reason, event.retry_after, now)
         return state._replace(recent=recent), None
 
     def _too_many(self, tally: Tally) -> str:
@@ -269,7 +269,7 @@ class CircuitBreaker(Gate):
             return f"{slow} of {calls} calls were slow"
         return ""
 
-    def _probe_over(self, state: State, event: Told, slow: bool, now: float) -> tuple[State, Any]:
+    def _probe_over(self, state: CircuitState, event: CallResult, slow: bool, now: float) -> tuple[CircuitState, Any]:
         probes = tuple([probe for probe in state.probes if probe[0] != event.probe])
         if len(probes) == len(state.probes):
             return state, None  # it came too late, and another took its place
@@ -283,18 +283,20 @@ class CircuitBreaker(Gate):
         after = self._fresh(state)._replace(hand=state.hand)
         return after, Changed(state.state, CLOSED, "probes did well" if succeeded > 1 else "a probe did well")
 
-    def _opened(self, state: State, why: str, retry_after: float | None, now: float) -> tuple[State, Any]:
+    def _opened(
+        self, state: CircuitState, reason: str, retry_after: float | None, now: float
+    ) -> tuple[CircuitState, Any]:
         seconds = self._open_time(state.opened, now)
         if retry_after is not None:
             seconds = max(seconds, min(retry_after, self.longest))
         after = self._fresh(state)._replace(
-            state=OPEN, until=now + seconds, opened=state.opened + 1, why=why, hand=state.hand
+            state=OPEN, until=now + seconds, opened=state.opened + 1, reason=reason, hand=state.hand
         )
-        return after, Changed(state.state, OPEN, why)
+        return after, Changed(state.state, OPEN, reason)
 
-    def _fresh(self, state: State) -> State:
+    def _fresh(self, state: CircuitState) -> CircuitState:
         """Begin a new era with a closed circuit."""
-        return State(CLOSED, new_permit(state.permit.era + 1), self.memory.initial, issued=state.issued)
+        return CircuitState(CLOSED, new_permit(state.permit.era + 1), self.memory.initial, issued=state.issued)
 
     @property
     def longest(self) -> float:
@@ -313,21 +315,21 @@ class CircuitBreaker(Gate):
         chance = now * 1e6 * 0.6180339887498949 % 1.0
         return grown - (grown - shortest) * chance / 2
 
-    def _commanded(self, state: State, event: Command, now: float) -> tuple[State, Any]:
+    def _commanded(self, state: CircuitState, event: ManualControl, now: float) -> tuple[CircuitState, Any]:
         before = self._status(state, now)
         if event.state == LOOK:
             return state, before
         after = self._fresh(state)
         if event.state != CLOSED:
-            after = after._replace(hand=event.state, why="by hand")
+            after = after._replace(hand=event.state, reason="by hand")
         told = self._status(after, now)
         was, became = before.hand or before.state, told.hand or told.state
         return after, Changed(was, became, "by hand", told) if was != became else told
 
-    def _status(self, state: State, now: float) -> Status:
+    def _status(self, state: CircuitState, now: float) -> CircuitStatus:
         calls, failures, slow = self.memory.tally(state.recent, now)
         delay = max(0.0, state.until - now) if state.state == OPEN and state.hand == "" else None
-        return Status(state.state, state.hand, calls, failures, slow, delay, state.why)
+        return CircuitStatus(state.state, state.hand, calls, failures, slow, delay, state.reason)
 
 
 def _counted_in_words(failures: int, calls: int) -> str:
@@ -361,7 +363,7 @@ def _validate(policy: CircuitBreaker) -> None:
     _contradictions(policy)
 
 
-def _listeners(policy: CircuitBreaker) -> tuple[Callable[[Change], object], ...]:
+def _listeners(policy: CircuitBreaker) -> tuple[Callable[[StateChange], object], ...]:
     """Return the listeners as a tuple, or raise ValueError."""
     given: Any = policy.listeners
     listeners = tuple(given) if isinstance(given, Iterable) else (None,)

@@ -14,12 +14,12 @@ Result: TypeAlias = Literal["success", "failure", "answer", "nothing"]
 """What came of a call; "answer" is one that says only that the host is there."""
 
 
-class Ask(NamedTuple):
+class AcquirePermit(NamedTuple):
     """A call wants to pass."""
 
 
 @stored_as("circuit-result.1")
-class Told(NamedTuple):
+class CallResult(NamedTuple):
     """A call is over.
 
     Attributes:
@@ -51,16 +51,16 @@ class Permit(NamedTuple):
 
     era: int
     probe: int
-    success: Told
+    success: CallResult
 
 
-class Command(NamedTuple):
+class ManualControl(NamedTuple):
     """Somebody looks at the circuit (LOOK), or sets it to CLOSED, ISOLATED, DISABLED or OBSERVED."""
 
     state: str
 
 
-class Status(NamedTuple):
+class CircuitStatus(NamedTuple):
     """How a circuit stands.
 
     Attributes:
@@ -70,7 +70,7 @@ class Status(NamedTuple):
         failures: How many of them failed.
         slow: How many were slow.
         retry_after: Seconds until a probe may pass, or None where calls pass.
-        why: Why it opened last.
+        reason: Why it opened last.
     """
 
     state: str
@@ -79,11 +79,11 @@ class Status(NamedTuple):
     failures: int
     slow: int
     retry_after: float | None
-    why: str
+    reason: str
 
 
 @stored_as("circuit.1")
-class State(NamedTuple):
+class CircuitState(NamedTuple):
     """State of a circuit.
 
     Attributes:
@@ -95,7 +95,7 @@ class State(NamedTuple):
         probes: Numbers of the probes under way, and when their leases end.
         succeeded: Probes that did well.
         issued: Probes there ever were.
-        why: Why it opened.
+        reason: Why it opened.
         hand: What it was set to by hand, or an empty string.
     """
 
@@ -107,14 +107,14 @@ class State(NamedTuple):
     probes: tuple[tuple[int, float], ...] = ()
     succeeded: int = 0
     issued: int = 0
-    why: str = ""
+    reason: str = ""
     hand: str = ""
 
-    def after_fork(self) -> State:
+    def after_fork(self) -> CircuitState:
         """Return what it is in a child: the probes under way are its parent's."""
         return self._replace(probes=())
 
 
 def new_permit(era: int, probe: int = 0) -> Permit:
     """Return a permit, and with it what to tell if all goes well."""
-    return Permit(era, probe, Told(era, probe, "success"))
+    return Permit(era, probe, CallResult(era, probe, "success"))

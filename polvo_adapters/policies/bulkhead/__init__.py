@@ -4,6 +4,6 @@ policy               Bulkhead, and the adaptive one
 concurrency_limit    how many calls at a time a host can do with, found out from latencies
 """
 
-from polvo_adapters.policies.bulkhead.policy import Adaptive, Bulkhead
+from polvo_adapters.policies.bulkhead.policy import Adaptive, AdaptiveBulkhead, Bulkhead
 
-__all__ = ["Adaptive", "Bulkhead"]
+__all__ = ["Adaptive", "AdaptiveBulkhead", "Bulkhead"]

@@ -70,7 +70,7 @@ class Sample(NamedTuple):
 
 
 @stored_as("concurrency-limit.1")
-class State(NamedTuple):
+class ConcurrencyState(NamedTuple):
     """What is known.
 
     Attributes:
@@ -133,11 +133,11 @@ class Concurrency:
         validate.choice(self, "strategy", ("gradient", "aimd"))
 
     @property
-    def initial(self) -> State:
+    def initial(self) -> ConcurrencyState:
         """Nothing seen."""
-        return State(self._within(self.initial_limit))
+        return ConcurrencyState(self._within(self.initial_limit))
 
-    def after(self, state: State, sample: Sample, now: float) -> State:
+    def after(self, state: ConcurrencyState, sample: Sample, now: float) -> ConcurrencyState:
         """Return the state after a request is over."""
         if now < state.since:  # another clock, or one that stepped back
             state = state._replace(since=now, cut=now)
@@ -154,14 +154,14 @@ class Concurrency:
     def _within(self, limit: float) -> float:
         return float(min(self.max_limit, max(self.min_limit, limit)))
 
-    def _dropped(self, state: State, sample: Sample, now: float) -> State:
+    def _dropped(self, state: ConcurrencyState, sample: Sample, now: float) -> ConcurrencyState:
         if now - sample.seconds < state.cut or now < state.cut + state.latency:
             return state  # it was sent before the limit was lowered, or before that could help
         limit = self._within(int(state.limit) * _CUT)
         empty = state._replace(since=now, samples=0, seconds=0.0, used=0)
         return empty._replace(limit=limit, cut=now, held=0.0, climbing=False)
 
-    def _over(self, state: State, now: float) -> State:
+    def _over(self, state: ConcurrencyState, now: float) -> ConcurrencyState:
         slots, used = int(state.limit), state.used
         latency = state.seconds / state.samples
         state = state._replace(latency=latency, since=now, samples=0, seconds=0.0, used=0, windows=state.windows + 1)
@@ -176,7 +176,7 @@ class Concurrency:
             return self._look(state._replace(base=latency))
         return self._followed(state, slots, used >= slots)
 
-    def _followed(self, state: State, slots: int, all_used: bool) -> State:
+    def _followed(self, state: ConcurrencyState, slots: int, all_used: bool) -> ConcurrencyState:
         latency = state.latency
         climbing = state.climbing and latency < _CALM * state.base
         if climbing or slots == 1:
@@ -192,10 +192,10 @@ class Concurrency:
         due = state.windows >= (_SOON if doubtful else _EVERY)
         return self._look(state) if due and all_used else state
 
-    def _look(self, state: State) -> State:
+    def _look(self, state: ConcurrencyState) -> ConcurrencyState:
         return state._replace(held=state.limit, limit=self._within(state.limit * _LOOK), windows=0)
 
-    def _looked(self, state: State) -> State:
+    def _looked(self, state: ConcurrencyState) -> ConcurrencyState:
         base, latency = state.base, state.latency
         faster = _FASTER if state.looks >= _FIRST else _UNSURE
         if latency < faster * base:
@@ -213,7 +213,7 @@ def _grown(slots: int) -> float:
     return max(slots + 1, slots * _GROWTH)
 
 
-def _learnt(state: State) -> State:
+def _learnt(state: ConcurrencyState) -> ConcurrencyState:
     base, latency, looks = state.base, state.latency, state.looks
     if latency > _SLOWER * base:
         looks = min(looks, 1)

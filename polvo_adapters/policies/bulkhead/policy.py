@@ -27,15 +27,15 @@ from typing import Any, Literal, NamedTuple
 
 from polvo_adapters.core import validate
 from polvo_adapters.core.calls import Call
-from polvo_adapters.core.machines import Called, Refused
-from polvo_adapters.core.outcomes import BARRED, EXPIRED, Outcome
+from polvo_adapters.core.machines import Refused, Wake
+from polvo_adapters.core.outcomes import EXPIRED, NOT_SENT, Outcome
 from polvo_adapters.core.report import BULKHEAD
 from polvo_adapters.core.stored_types import stored_as
 from polvo_adapters.errors import PoolTimeoutError
 from polvo_adapters.policies.bulkhead.concurrency_limit import Concurrency, Sample
-from polvo_adapters.policies.gates import Gate, Key, Place
+from polvo_adapters.policies.gates import Gate, Key, QueuePlace
 
-__all__ = ["Adaptive", "Bulkhead"]
+__all__ = ["AdaptiveBulkhead", "Bulkhead"]
 
 _LEASE = 600.0
 _DROPPED = frozenset({429, 502, 503, 504})  # statuses by which a host says that it has too much to do
@@ -44,13 +44,13 @@ _DROPPED = frozenset({429, 502, 503, 504})  # statuses by which a host says that
 _tuple = tuple.__new__  # makes a NamedTuple in half the time that its own class takes
 
 
-class Take(NamedTuple):
+class AcquireSlot(NamedTuple):
     """A call wants a slot; `place` is its place in the queue, or an empty string."""
 
     place: str
 
 
-class Join(NamedTuple):
+class JoinQueue(NamedTuple):
     """A call wants to wait.
 
     Attributes:
@@ -63,12 +63,12 @@ class Join(NamedTuple):
     patience: float
     deadline: float | None
 
-    def shifted(self, seconds: float) -> Join:
+    def shifted(self, seconds: float) -> JoinQueue:
         """Return the event with its deadline on a clock that is ahead by so many seconds."""
         return self if self.deadline is None else self._replace(deadline=self.deadline + seconds)
 
 
-class Leave(NamedTuple):
+class LeaveQueue(NamedTuple):
     """A call waits no longer."""
 
     place: str
@@ -86,7 +86,7 @@ class Slot(NamedTuple):
     inflight: int
 
 
-class Release(NamedTuple):
+class ReleaseSlot(NamedTuple):
     """A slot is given back; `sample` is what the call came to, where that tells something."""
 
     slot: Slot
@@ -94,7 +94,7 @@ class Release(NamedTuple):
 
 
 @stored_as("bulkhead.1")
-class Slots(NamedTuple):
+class BulkheadState(NamedTuple):
     """State of a bulkhead.
 
     Attributes:
@@ -113,7 +113,7 @@ class Slots(NamedTuple):
     issued: int = 0
     limit: Any = None
 
-    def after_fork(self) -> Slots:
+    def after_fork(self) -> BulkheadState:
         """Return what it is in a child: the calls that hold slots are its parent's."""
         return self._replace(new=0, old=0, queue=())
 
@@ -128,60 +128,60 @@ class _Bulkhead(Gate):
         """Return a kind of its own for other leases: periods of different length cannot share a state."""
         return kind if self.lease == _LEASE else f"{kind} for {self.lease} s"
 
-    def question(self, call: Call, place: str) -> Take:  # noqa: ARG002 - as every gate
+    def ask_event(self, call: Call, place: str) -> AcquireSlot:  # noqa: ARG002 - as every gate
         """Ask for a slot."""
-        return Take(place) if place else _TAKE
+        return AcquireSlot(place) if place else _TAKE
 
-    def join(self, call: Call, name: str) -> Join | None:
+    def queue_event(self, call: Call, name: str) -> JoinQueue | None:
         """Ask for a place in the queue, unless no call waits at all."""
-        return Join(name, self.acquisition_timeout, call.deadline) if self.acquisition_timeout else None
+        return JoinQueue(name, self.acquisition_timeout, call.deadline) if self.acquisition_timeout else None
 
     def error(self, call: Call, name: str, refused: Refused) -> PoolTimeoutError:
         """Return the error for a call that got no slot."""
         return PoolTimeoutError(
-            f"{call.method} {call.host}: not sent, {refused.why} and none became free within "
+            f"{call.method} {call.host}: not sent, {refused.reason} and none became free within "
             f"{self.acquisition_timeout:g} s or before the deadline; call again later, send fewer calls at a time, or "
             "allow more of them",
             host=call.host,
             reason=name,
         )
 
-    def abandoned(self, permit: Slot | Place) -> Release | Leave:
+    def release_event(self, permit: Slot | QueuePlace) -> ReleaseSlot | LeaveQueue:
         """Give a slot back that nothing is known of, or a place in the queue."""
-        return Leave(permit.name) if isinstance(permit, Place) else Release(permit)
+        return LeaveQueue(permit.name) if isinstance(permit, QueuePlace) else ReleaseSlot(permit)
 
-    def over(self, call: Call, permit: Slot, outcome: Outcome) -> Release:  # noqa: ARG002 - as every gate
+    def result_event(self, call: Call, permit: Slot, outcome: Outcome) -> ReleaseSlot:  # noqa: ARG002 - as every gate
         """Give a slot back."""
-        return _tuple(Release, (permit, None))
+        return _tuple(ReleaseSlot, (permit, None))
 
     def limit(self, limit: Any) -> int:
         """Return how many slots there are."""
         raise NotImplementedError
 
     @property
-    def initial(self) -> Slots:
+    def initial(self) -> BulkheadState:
         """All slots free."""
-        return Slots()
+        return BulkheadState()
 
-    def transition(self, state: Slots, event: Any, now: float) -> tuple[Slots, Any]:
+    def transition(self, state: BulkheadState, event: Any, now: float) -> tuple[BulkheadState, Any]:
         """Take a slot or give it back, join the queue or leave it."""
         period = int(now / self.lease)
         if period != state.period:
             state = _forgotten(state, period)
-        if type(event) is Take:
+        if type(event) is AcquireSlot:
             _, new, old, queue, issued, limit = state
             if not queue and new + old < self.limit(limit):
-                state = _tuple(Slots, (period, new + 1, old, queue, issued, limit))
+                state = _tuple(BulkheadState, (period, new + 1, old, queue, issued, limit))
                 return state, _tuple(Slot, (period, new + old + 1))
             return self._taken(state, event.place, now)
-        if type(event) is Release:
+        if type(event) is ReleaseSlot:
             return self._released(state, event, now)
-        if type(event) is Join:
+        if type(event) is JoinQueue:
             return self._joined(state, event, now)
         queue = tuple([place for place in state.queue if place[0] != event.place])
         return self._called(state._replace(queue=queue), now)
 
-    def _taken(self, state: Slots, place: str, now: float) -> tuple[Slots, Any]:
+    def _taken(self, state: BulkheadState, place: str, now: float) -> tuple[BulkheadState, Any]:
         period, new, old, queue, issued, limit = state
         ahead = 0
         if queue:
@@ -194,9 +194,9 @@ class _Bulkhead(Gate):
             return state, Refused(f"all {slots} slots of the bulkhead are in use")
         if queue and ahead < len(queue):
             queue = queue[:ahead] + queue[ahead + 1 :]
-        return Slots(period, new + 1, old, queue, issued, limit), Slot(period, inflight)
+        return BulkheadState(period, new + 1, old, queue, issued, limit), Slot(period, inflight)
 
-    def _released(self, state: Slots, event: Release, now: float) -> tuple[Slots, Any]:
+    def _released(self, state: BulkheadState, event: ReleaseSlot, now: float) -> tuple[BulkheadState, Any]:
         period, new, old, queue, issued, limit = state
         if event.slot.period == period:
             new = max(0, new - 1)
@@ -204,37 +204,37 @@ class _Bulkhead(Gate):
             old = max(0, old - 1)
         if event.sample is not None:
             limit = self.learned(limit, event.sample, now)
-        state = _tuple(Slots, (period, new, old, queue, issued, limit))
+        state = _tuple(BulkheadState, (period, new, old, queue, issued, limit))
         return self._called(state, now) if queue else (state, None)
 
     def learned(self, limit: Any, sample: Sample, now: float) -> Any:  # noqa: ARG002 - for those that learn
         """Return the state of the limit after a call."""
         return limit
 
-    def _joined(self, state: Slots, event: Join, now: float) -> tuple[Slots, Any]:
+    def _joined(self, state: BulkheadState, event: JoinQueue, now: float) -> tuple[BulkheadState, Any]:
         patience = event.patience
         if event.deadline is not None:
             patience = max(0.0, min(patience, event.deadline - now))
         name = f"{event.key} {state.issued}"
         ends = now + (patience if patience < math.inf else self.lease)  # who waits for ever may have died long ago
         queue = (*state.queue, (name, ends))
-        place = Place(name, patience, f"{BULKHEAD}, all {self.limit(state.limit)} slots are in use")
+        place = QueuePlace(name, patience, f"{BULKHEAD}, all {self.limit(state.limit)} slots are in use")
         return state._replace(queue=queue, issued=state.issued + 1), place
 
-    def _called(self, state: Slots, now: float) -> tuple[Slots, Any]:
+    def _called(self, state: BulkheadState, now: float) -> tuple[BulkheadState, Any]:
         """Call as many of those who still wait as there are free slots."""
         free = self.limit(state.limit) - state.new - state.old
         names = [name for name, ends in state.queue if ends >= now][: max(0, free)]
-        return state, Called(names) if names else None
+        return state, Wake(names) if names else None
 
 
-def _forgotten(state: Slots, period: int) -> Slots:
+def _forgotten(state: BulkheadState, period: int) -> BulkheadState:
     """Begin a new period of leases."""
     old = state.new if period == state.period + 1 else 0
     return state._replace(period=period, new=0, old=old)
 
 
-_TAKE = Take("")
+_TAKE = AcquireSlot("")
 
 
 @dataclass(frozen=True)
@@ -272,7 +272,7 @@ class Bulkhead(_Bulkhead):
 
 
 @dataclass(frozen=True)
-class Adaptive(_Bulkhead):
+class AdaptiveBulkhead(_Bulkhead):
     """Find out how many calls at a time a host can serve well, and keep to that.
 
     Args:
@@ -315,9 +315,9 @@ class Adaptive(_Bulkhead):
         object.__setattr__(self, "kind", self.named(kind))
 
     @property
-    def initial(self) -> Slots:
+    def initial(self) -> BulkheadState:
         """All slots free, and nothing learned."""
-        return Slots(limit=self.concurrency.initial)
+        return BulkheadState(limit=self.concurrency.initial)
 
     def limit(self, limit: Any) -> int:
         """Return how many slots there are now."""
@@ -327,12 +327,18 @@ class Adaptive(_Bulkhead):
         """Return the state of the limit after a call."""
         return self.concurrency.after(limit, sample, now)
 
-    def over(self, call: Call, permit: Slot, outcome: Outcome) -> Release:  # noqa: ARG002 - as every gate
+    def result_event(self, call: Call, permit: Slot, outcome: Outcome) -> ReleaseSlot:  # noqa: ARG002 - as every gate
         """Give a slot back, and tell how long the call took and whether the host had too much to do."""
         failure = outcome.failure
-        if failure is BARRED or (failure is not None and not failure.transient and failure is not EXPIRED):
-            return Release(permit)
+        if failure is NOT_SENT or (failure is not None and not failure.transient and failure is not EXPIRED):
+            return ReleaseSlot(permit)
         dropped = failure is not None or outcome.status in _DROPPED
         if outcome.status >= 400 and not dropped:
-            return Release(permit)  # an error is often quicker than an answer, and says nothing of how long these take
-        return Release(permit, Sample(outcome.now - outcome.started, permit.inflight, dropped))
+            return ReleaseSlot(
+                permit
+            )  # an error is often quicker than an answer, and says nothing of how long these take
+        return ReleaseSlot(permit, Sample(outcome.now - outcome.started, permit.inflight, dropped))
+
+
+Adaptive = AdaptiveBulkhead
+"""The name of before."""

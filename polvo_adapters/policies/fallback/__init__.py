@@ -7,6 +7,6 @@ stale_cache     the last good response
 
 from polvo_adapters.policies.fallback.alternatives import Another, Fixed
 from polvo_adapters.policies.fallback.policy import Alternative, Fallback
-from polvo_adapters.policies.fallback.stale_cache import LastGood
+from polvo_adapters.policies.fallback.stale_cache import StaleCache
 
-__all__ = ["Alternative", "Another", "Fallback", "Fixed", "LastGood"]
+__all__ = ["Alternative", "Another", "Fallback", "Fixed", "StaleCache"]

@@ -161,7 +161,7 @@ class Ended(NamedTuple):
     Attributes:
         method: Its method.
         url: Its URL, without query, fragment and user name.
-        why: Why it needs a fallback, such as "503", "read timeout" or "open circuit".
+        reason: Why it needs a fallback, such as "503", "read timeout" or "open circuit".
         status: Status of the last answer, or 0.
         failure: Name of the failure, or an empty string.
         error: The exception that would be raised, or None.
@@ -170,14 +170,14 @@ class Ended(NamedTuple):
 
     method: str
     url: str
-    why: str
+    reason: str
     status: int
     failure: str
     error: BaseException | None
     response: Any
 
     def __repr__(self) -> str:
-        return f"<Ended {self.method} {self.url}: {self.why}>"
+        return f"<Ended {self.method} {self.url}: {self.reason}>"
 
 
 def ask(function: Callable[[Ended], Any], ended: Ended) -> tuple[Any, Exception | None]:

@@ -33,7 +33,7 @@ from polvo_adapters.core import validate
 from polvo_adapters.core.calls import Call
 from polvo_adapters.core.effects import Decide, Effect, Flow, Proceed
 from polvo_adapters.core.http import Headers
-from polvo_adapters.core.outcomes import BARRED, EXPIRED, REFUSED, Outcome, is_any
+from polvo_adapters.core.outcomes import EXPIRED, NOT_SENT, UNCLASSIFIED, Outcome, is_any
 from polvo_adapters.errors import (
     CircuitOpenError,
     DeadlineExceeded,
@@ -42,13 +42,13 @@ from polvo_adapters.errors import (
     ReplayError,
 )
 from polvo_adapters.policies.fallback.alternatives import Another, Ended, Fixed, ask, is_async, stripped, wrong
-from polvo_adapters.policies.fallback.stale_cache import LastGood
+from polvo_adapters.policies.fallback.stale_cache import StaleCache
 from polvo_adapters.policies.outcomes import noted
 
-__all__ = ["Another", "Ended", "Fallback", "Fixed", "LastGood"]
+__all__ = ["Another", "Ended", "Fallback", "Fixed", "StaleCache"]
 
 Function: TypeAlias = Callable[[Ended], Any]
-_Known: TypeAlias = Union[LastGood, Another, Fixed, Function]  # noqa: UP007 - evaluated at import
+_Known: TypeAlias = Union[StaleCache, Another, Fixed, Function]  # noqa: UP007 - evaluated at import
 Alternative: TypeAlias = Union[_Known, str]  # noqa: UP007 - evaluated at import
 
 _STALE = "stale"
@@ -69,18 +69,18 @@ class _Case:
     Attributes:
         call: The call.
         outcome: How it ends if nothing turns up.
-        why: What was bad, for people.
+        reason: What was bad, for people.
         read: Whether its body was read from, if there is one.
         processed: Whether a server may have processed it.
         skipped: Why alternatives were not good.
     """
 
-    __slots__ = ("call", "outcome", "processed", "read", "skipped", "why")
+    __slots__ = ("call", "outcome", "processed", "read", "reason", "skipped")
 
-    def __init__(self, call: Call, outcome: Outcome, why: str) -> None:
+    def __init__(self, call: Call, outcome: Outcome, reason: str) -> None:
         self.call = call
         self.outcome = outcome
-        self.why = why
+        self.reason = reason
         self.read = not _unsent(outcome)
         self.processed = not _unprocessed(outcome)
         self.skipped: list[str] = []
@@ -90,7 +90,7 @@ class _Case:
         call, outcome = self.call, self.outcome
         failure = "" if outcome.failure is None else outcome.failure.name
         url = stripped(call.url)
-        return Ended(call.method, url, self.why, outcome.status, failure, outcome.error, outcome.response)
+        return Ended(call.method, url, self.reason, outcome.status, failure, outcome.error, outcome.response)
 
     def made(self, status: int, named: tuple[tuple[str, str], ...], body: bytes, what: str) -> Outcome:
         """Return the outcome that the shell makes a response of."""
@@ -102,11 +102,13 @@ class _Case:
     def raised(self, error: Exception, name: str) -> Outcome:
         """Return the outcome with what a function raised, and let go of the first one."""
         first, self.outcome = self.outcome, _NOTHING
-        return noted(first._replace(response=None, error=error, failure=REFUSED), self.because(f"{name} raised this"))
+        return noted(
+            first._replace(response=None, error=error, failure=UNCLASSIFIED), self.because(f"{name} raised this")
+        )
 
     def because(self, what: str) -> str:
         """Return the note for what is served."""
-        return f"{what}, after {self.why}"
+        return f"{what}, after {self.reason}"
 
 
 @dataclass(frozen=True, init=False)
@@ -162,16 +164,16 @@ class Fallback:
     @property
     def keeps_answers(self) -> bool:
         """Whether shells have to tell apart all that answers depend on."""
-        return any(isinstance(each, LastGood) for each in self.alternatives)
+        return any(isinstance(each, StaleCache) for each in self.alternatives)
 
     def flow(self, call: Call, proceed: Proceed) -> Flow:
         """Run the call, and serve the first good alternative where it ends badly."""
         outcome = yield from proceed(call)
-        why = self._why(outcome)
-        if not why:
+        reason = self._why(outcome)
+        if not reason:
             yield from self._remember(call, outcome)
             return outcome
-        case = _Case(call, outcome, why)
+        case = _Case(call, outcome, reason)
         for alternative in self.alternatives:
             served = yield from self._serve(alternative, case, proceed)
             if served is not None:
@@ -184,23 +186,23 @@ class Fallback:
         if failure is None:
             return str(outcome.status) if outcome.status in self.on else ""
         if self.exceptions is None:
-            bad = failure.transient or failure in (EXPIRED, BARRED) or isinstance(error, _OURS)
+            bad = failure.transient or failure in (EXPIRED, NOT_SENT) or isinstance(error, _OURS)
         else:
             bad = is_any(self.exceptions, failure, error)
         if bad or outcome.status in self.on:
             named = str(outcome.status) if outcome.status else failure.name
-            return next((why for kind, why in _REASONS if isinstance(error, kind)), named)
+            return next((reason for kind, reason in _REASONS if isinstance(error, kind)), named)
         return ""
 
     def _remember(self, call: Call, outcome: Outcome) -> Generator[Effect, Any, None]:
         for alternative in self.alternatives:
-            event = alternative.learned(call, outcome) if isinstance(alternative, LastGood) else None
+            event = alternative.learned(call, outcome) if isinstance(alternative, StaleCache) else None
             if event is not None:
                 yield Decide((event,))
 
     def _serve(self, alternative: _Known, case: _Case, proceed: Proceed) -> Generator[Effect, Any, Outcome | None]:
         """Return what an alternative has, or None and have the case say why."""
-        if isinstance(alternative, LastGood):
+        if isinstance(alternative, StaleCache):
             return (yield from _last_good(alternative, case))
         if isinstance(alternative, Another):
             return (yield from self._sent(alternative, case, proceed))
@@ -210,9 +212,9 @@ class Fallback:
 
     def _sent(self, another: Another, case: _Case, proceed: Proceed) -> Generator[Effect, Any, Outcome | None]:
         place, there = another.place, another.instead(case.call)
-        why = _unsendable(another, case)
-        if why or isinstance(there, str):
-            case.skipped.append(f"not sent to {place}: {why or there}")
+        reason = _unsendable(another, case)
+        if reason or isinstance(there, str):
+            case.skipped.append(f"not sent to {place}: {reason or there}")
             return None
         outcome = yield from proceed(there)
         failure, status = outcome.failure, outcome.status
@@ -227,7 +229,7 @@ class Fallback:
         return None
 
 
-def _last_good(alternative: LastGood, case: _Case) -> Generator[Effect, Any, Outcome | None]:
+def _last_good(alternative: StaleCache, case: _Case) -> Generator[Effect, Any, Outcome | None]:
     question = alternative.wanted(case.call)
     if question is None:
         case.skipped.append(f"no response to such a {case.call.method} is kept")
@@ -290,10 +292,10 @@ def _unprocessed(outcome: Outcome) -> bool:
 def _alternative(value: Any, max_age: float | None) -> _Known:
     """Return what a value stands for, or raise ValueError."""
     if value == _STALE and isinstance(value, str):
-        return LastGood() if max_age is None else LastGood(max_age=max_age)
+        return StaleCache() if max_age is None else StaleCache(max_age=max_age)
     if isinstance(value, str):
         return Another(value)
-    if isinstance(value, (LastGood, Another, Fixed)):
+    if isinstance(value, (StaleCache, Another, Fixed)):
         return value
     if callable(value) and not isinstance(value, type) and not is_async(value):
         return value  # type: ignore[no-any-return]
@@ -304,7 +306,7 @@ def _alternative(value: Any, max_age: float | None) -> _Known:
 
 
 def _check_order(known: tuple[_Known, ...]) -> None:
-    kinds = [LastGood if isinstance(each, LastGood) else each for each in known]
+    kinds = [StaleCache if isinstance(each, StaleCache) else each for each in known]
     for index, each in enumerate(kinds):
         if isinstance(each, Fixed) and index < len(kinds) - 1:
             raise ValueError(f"Fallback(..., {each!r}, {kinds[index + 1]!r}): nothing after a Fixed is ever served")

@@ -53,7 +53,7 @@ _PART = 8  # of max_bytes: what a single response may take
 _SECONDS = re.compile(r"[0-9]{1,64}")
 
 
-class Keep(NamedTuple):
+class StoreResponse(NamedTuple):
     """A good response.
 
     Attributes:
@@ -71,19 +71,19 @@ class Keep(NamedTuple):
     body: bytes
 
 
-class Find(NamedTuple):
+class LookUpResponse(NamedTuple):
     """A request is in need of one."""
 
     key: str
 
 
-class Forget(NamedTuple):
+class DropResponse(NamedTuple):
     """What is kept under keys that begin like this is no longer good."""
 
     key: str
 
 
-class Found(NamedTuple):
+class StaleResponse(NamedTuple):
     """The last good response.
 
     Attributes:
@@ -98,7 +98,7 @@ class Found(NamedTuple):
 
 
 @stored_as("stale-response.1")
-class Kept(NamedTuple):
+class StoredResponse(NamedTuple):
     """A response in the state: it was `age` seconds old at `at`, and takes `size` bytes."""
 
     at: float
@@ -110,15 +110,15 @@ class Kept(NamedTuple):
 
 
 @stored_as("stale-cache.1")
-class State(NamedTuple):
+class StaleCacheState(NamedTuple):
     """Responses by key, the one unused for longest first, and their bytes in all."""
 
-    kept: dict[str, Kept]
+    kept: dict[str, StoredResponse]
     size: int
 
 
 @dataclass(frozen=True)
-class LastGood:
+class StaleCache:
     """Serve the last good response to the same request, as long as it is not too old.
 
     Args:
@@ -146,22 +146,24 @@ class LastGood:
         if call.method not in _METHODS:
             if call.method in _SAFE or outcome.failure is not None or not 200 <= outcome.status < 400:
                 return None
-            return Event(self, self._place, Forget(_url_key(call)))
+            return Event(self, self._place, DropResponse(_url_key(call)))
         if not told_apart(call) or outcome.failure is not None:
             return None
         key, told = _key(call), outcome.headers
         control = _directives(told.get("cache-control"))
         if _is_good(outcome, control):
             until = min(self.max_age, _longest(control))
-            return Event(self, self._place, Keep(key, _age(told.get("age")), until, lasting(told), outcome.body or b""))
+            return Event(
+                self, self._place, StoreResponse(key, _age(told.get("age")), until, lasting(told), outcome.body or b"")
+            )
         if outcome.status < 500 and outcome.status not in _UNTOLD:
-            return Event(self, self._place, Forget(key))
+            return Event(self, self._place, DropResponse(key))
         return None
 
     def wanted(self, call: Call) -> Event | None:
         """Return how to ask the store for the last good response, or None where there cannot be one."""
         if call.method in _METHODS and told_apart(call):
-            return Event(self, self._place, Find(_key(call)))
+            return Event(self, self._place, LookUpResponse(_key(call)))
         return None
 
     @property
@@ -170,15 +172,17 @@ class LastGood:
         return f"last good responses, {self.max_entries} in {self.max_bytes} bytes"
 
     @property
-    def initial(self) -> State:
+    def initial(self) -> StaleCacheState:
         """Nothing kept."""
-        return State({}, 0)
+        return StaleCacheState({}, 0)
 
-    def transition(self, state: State, event: Keep | Find | Forget, now: float) -> tuple[State, Any]:
+    def transition(
+        self, state: StaleCacheState, event: StoreResponse | LookUpResponse | DropResponse, now: float
+    ) -> tuple[StaleCacheState, Any]:
         """Keep, find or forget; see the table of this module."""
-        if type(event) is Keep:
+        if type(event) is StoreResponse:
             return self._keep(state, event, now), True
-        if type(event) is Forget:
+        if type(event) is DropResponse:
             return _without(state, [key for key in state.kept if key.startswith(event.key)]), True
         found = state.kept.get(event.key)
         if found is None:
@@ -188,9 +192,9 @@ class LastGood:
             return _without(state, [event.key]), None
         kept = dict(state.kept)
         kept[event.key] = kept.pop(event.key)  # inserted last: the order of a dict is the order of use
-        return State(kept, state.size), Found(age, found.headers, found.body)
+        return StaleCacheState(kept, state.size), StaleResponse(age, found.headers, found.body)
 
-    def _keep(self, state: State, event: Keep, now: float) -> State:
+    def _keep(self, state: StaleCacheState, event: StoreResponse, now: float) -> StaleCacheState:
         key, age, until, told, body = event
         size = len(key) + len(body) + sum([len(name) + len(value) for name, value in told])
         kept, total = dict(state.kept), state.size
@@ -198,7 +202,7 @@ class LastGood:
         if before is not None:
             total -= before.size
         if age <= until and size <= self.max_bytes // _PART:
-            kept[key] = Kept(now, age, until, size, told, body)
+            kept[key] = StoredResponse(now, age, until, size, told, body)
             total += size
         while kept:
             first = next(iter(kept))
@@ -209,7 +213,7 @@ class LastGood:
             ):
                 break
             total -= kept.pop(first).size
-        return State(kept, total)
+        return StaleCacheState(kept, total)
 
 
 def told_apart(call: Call) -> bool:
@@ -217,16 +221,16 @@ def told_apart(call: Call) -> bool:
     return call.body == "none" and call.identity != ""
 
 
-def _without(state: State, keys: list[str]) -> State:
+def _without(state: StaleCacheState, keys: list[str]) -> StaleCacheState:
     if not keys:
         return state
     kept, total = dict(state.kept), state.size
     for key in keys:
         total -= kept.pop(key).size
-    return State(kept, total)
+    return StaleCacheState(kept, total)
 
 
-def _aged(kept: Kept, now: float) -> float:
+def _aged(kept: StoredResponse, now: float) -> float:
     return kept.age + max(0.0, now - kept.at)
 
 

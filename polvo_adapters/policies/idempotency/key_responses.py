@@ -52,7 +52,7 @@ _KEY = re.compile(rb"\bkey\b", re.IGNORECASE)
 _TIME = re.compile(r"\s*[0-9A-Za-z]")
 
 
-def judged(header: str, status: int, headers: Mapping[str, str], body: bytes | None) -> Verdict:
+def interpret_key_response(header: str, status: int, headers: Mapping[str, str], body: bytes | None) -> Verdict:
     """Return what an answer to a request with a key says about the key.
 
     Args:

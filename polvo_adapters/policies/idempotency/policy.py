@@ -40,24 +40,24 @@ from typing import Any, Literal, TypeAlias, Union
 from polvo_adapters import headers
 from polvo_adapters.core import validate
 from polvo_adapters.core.calls import Call
-from polvo_adapters.core.effects import Admit, Decide, Effect, Flow, Inform, Proceed, Race, Send, Settle, Sleep
+from polvo_adapters.core.effects import Acquire, Decide, Effect, Flow, Proceed, Race, Release, Send, Sleep, TryDecide
 from polvo_adapters.core.http import Headers, lasting
 from polvo_adapters.core.machines import Event
-from polvo_adapters.core.outcomes import BARRED, REFUSED, Outcome
+from polvo_adapters.core.outcomes import NOT_SENT, UNCLASSIFIED, Outcome
 from polvo_adapters.core.state_keys import of_tenant, without_parameters
 from polvo_adapters.errors import IdempotencyConflictError, IdempotencyError, InDoubtError
 from polvo_adapters.policies.idempotency import key_responses
 from polvo_adapters.policies.idempotency.key_responses import AT_WORK, REPLAYED_HEADERS, Judge
 from polvo_adapters.policies.idempotency.record import (
-    Answer,
     Begin,
-    Busy,
     Different,
     Done,
     Doubt,
     Doubtful,
+    KeyInUse,
     Moved,
     Record,
+    RecordedResponse,
     Run,
     Sending,
     Stored,
@@ -193,7 +193,7 @@ class IdempotencyKeys:
             pause = min(2 * pause, _CAP)
 
     def _judged(self, outcome: Outcome) -> str | None:
-        judge = self.judge or partial(key_responses.judged, self.header)
+        judge = self.judge or partial(key_responses.interpret_key_response, self.header)
         return judge(outcome.status, outcome.headers, outcome.body)
 
     # The record.
@@ -208,8 +208,8 @@ class IdempotencyKeys:
         seen = _Seen()
         watched = partial(_watched, record, place, verdict.lease, seen, proceed)
         outcome = yield from self._asked(call, watched)
-        written = yield Inform((Event(record, place, self._over(record, call, url, verdict.lease, seen, outcome)),))
-        yield Settle((), ())  # of the lease, which has ended with what was just told, or ends by itself
+        written = yield TryDecide((Event(record, place, self._over(record, call, url, verdict.lease, seen, outcome)),))
+        yield Release((), ())  # of the lease, which has ended with what was just told, or ends by itself
         return outcome if written else _unwritten(call, seen, outcome)
 
     def _begun(self, record: Record, call: Call, place: str, begin: Begin) -> Generator[Effect, Any, Run | Outcome]:
@@ -217,11 +217,11 @@ class IdempotencyKeys:
         waited, look = 0.0, _FIRST_LOOK
         patience = self.max_wait if call.deadline is None else min(self.max_wait, call.deadline - call.started)
         while True:
-            (verdict,) = yield Admit((Event(record, place, begin),))
+            (verdict,) = yield Acquire((Event(record, place, begin),))
             if type(verdict) is Run:
                 return verdict
-            yield Settle((), ())
-            if type(verdict) is not Busy:
+            yield Release((), ())
+            if type(verdict) is not KeyInUse:
                 return self._ended(call, verdict, waited)
             if waited + look > patience:
                 return _barred(
@@ -293,12 +293,12 @@ def _watched(record: Record, place: str, lease: int, seen: _Seen, proceed: Proce
         flow.close()
 
 
-def _answer(outcome: Outcome, longest: int) -> Answer:
+def _answer(outcome: Outcome, longest: int) -> RecordedResponse:
     """Return what is kept of an answer; of a redirect nobody wants the body."""
     body = b"" if outcome.status == 204 or outcome.status >= 300 else outcome.body
     if body is not None and len(body) > longest:
         body = None
-    return Answer(outcome.status, lasting(outcome.headers), body)
+    return RecordedResponse(outcome.status, lasting(outcome.headers), body)
 
 
 def _race_doubtful(outcome: Outcome) -> bool:
@@ -349,11 +349,11 @@ def _refused(call: Call, outcome: Outcome) -> Outcome:
         host=call.host,
         reason="refused",
     )
-    return outcome._replace(error=error, failure=REFUSED)
+    return outcome._replace(error=error, failure=UNCLASSIFIED)
 
 
 def _barred(error: Exception) -> Outcome:
-    return Outcome(error=error, failure=BARRED)
+    return Outcome(error=error, failure=NOT_SENT)
 
 
 def _without_secrets(call: Call, proceed: Proceed) -> tuple[Call, Proceed]:

@@ -45,7 +45,7 @@ _DUPLICATES = ("replay", "raise", "run")
 
 
 @stored_as("recorded-response.1")
-class Answer(NamedTuple):
+class RecordedResponse(NamedTuple):
     """A response that was kept.
 
     Attributes:
@@ -60,7 +60,7 @@ class Answer(NamedTuple):
 
 
 @stored_as("record.1")
-class State(NamedTuple):
+class RecordState(NamedTuple):
     """What is known of one operation.
 
     Attributes:
@@ -82,7 +82,7 @@ class State(NamedTuple):
     until: float = math.inf
     lease: int = 0
     doubt: float | None = None
-    answer: Answer | None = None
+    answer: RecordedResponse | None = None
     moved: bool = False
 
     def pinned(self, now: float) -> bool:
@@ -112,7 +112,7 @@ class Done(NamedTuple):
     lease: int
     content: str
     url: str
-    answer: Answer
+    answer: RecordedResponse
 
 
 class Doubt(NamedTuple):
@@ -140,7 +140,7 @@ class Resolve(NamedTuple):
     done: bool
 
 
-class Forget(NamedTuple):
+class ForgetKey(NamedTuple):
     """A person wants it forgotten, also where it cannot be read."""
 
     @property
@@ -149,7 +149,7 @@ class Forget(NamedTuple):
         return True
 
 
-class Look(NamedTuple):
+class LookAtKey(NamedTuple):
     """Somebody wants to know how it stands."""
 
 
@@ -160,7 +160,7 @@ class Run(NamedTuple):
     again: bool
 
 
-class Busy(NamedTuple):
+class KeyInUse(NamedTuple):
     """Verdict: somebody else is at it, who has so many seconds left."""
 
     seconds: float
@@ -175,7 +175,7 @@ class Doubtful(NamedTuple):
 class Stored(NamedTuple):
     """Verdict: it was done, and this was the answer."""
 
-    answer: Answer
+    answer: RecordedResponse
 
 
 class Duplicate(NamedTuple):
@@ -186,7 +186,7 @@ class Different(NamedTuple):
     """Verdict: the key belongs to another request."""
 
 
-RecordEvent: TypeAlias = "Begin | Sending | Done | Doubt | Unsent | Moved | Resolve | Forget | Look"
+RecordEvent: TypeAlias = "Begin | Sending | Done | Doubt | Unsent | Moved | Resolve | ForgetKey | LookAtKey"
 
 
 @dataclass(frozen=True)
@@ -220,23 +220,23 @@ class Record:
         validate.count(self, "max_body", 0)
 
     @property
-    def initial(self) -> State:
+    def initial(self) -> RecordState:
         """Nothing known."""
-        return State()
+        return RecordState()
 
-    def abandoned(self, verdict: Any) -> Doubt | Unsent | Look:
+    def release_event(self, verdict: Any) -> Doubt | Unsent | LookAtKey:
         """Return the event for a run that was broken off: what was marked as sent is then in doubt."""
-        return Doubt(verdict.lease) if type(verdict) is Run else Look()
+        return Doubt(verdict.lease) if type(verdict) is Run else LookAtKey()
 
-    def transition(self, state: State, event: RecordEvent, now: float) -> tuple[State, Any]:
+    def transition(self, state: RecordState, event: RecordEvent, now: float) -> tuple[RecordState, Any]:
         """Begin, go on, or end; see the tables of this module."""
         state = _aged(state, now)
         if type(event) is Begin:
             return self._begin(state, event, now)
-        if type(event) is Look:
+        if type(event) is LookAtKey:
             return state, state
-        if type(event) is Forget:
-            return State(lease=state.lease), True
+        if type(event) is ForgetKey:
+            return RecordState(lease=state.lease), True
         if type(event) is Resolve:
             return self._resolve(state, event, now)
         if type(event) is Done:
@@ -247,7 +247,7 @@ class Record:
             return self._sending(state, event, now), True
         return self._over(state, event, now), True
 
-    def _begin(self, state: State, event: Begin, now: float) -> tuple[State, Any]:
+    def _begin(self, state: RecordState, event: Begin, now: float) -> tuple[RecordState, Any]:
         phase = state.phase
         if phase == NEW:
             return self._run(state, event, (event.url,), now)
@@ -258,31 +258,31 @@ class Record:
         if phase == DOUBT:
             return self._run(state, event, state.urls, now) if event.ask else (state, Doubtful(now - state.since))
         if phase != DONE:
-            return state, Busy(state.until - now)
+            return state, KeyInUse(state.until - now)
         if self.on_duplicate == "run":
             return self._run(state, event, state.urls, now)
         if self.on_duplicate == "raise" or state.answer is None or state.answer.body is None:
             return state, Duplicate()
         return state, Stored(state.answer)
 
-    def _run(self, state: State, event: Begin, urls: tuple[str, ...], now: float) -> tuple[State, Run]:
+    def _run(self, state: RecordState, event: Begin, urls: tuple[str, ...], now: float) -> tuple[RecordState, Run]:
         number, doubt = state.lease + 1, state.since if state.phase == DOUBT else None
-        begun = State(BEGUN, event.content, urls, now, now + self.lease, number, doubt)
+        begun = RecordState(BEGUN, event.content, urls, now, now + self.lease, number, doubt)
         return begun, Run(number, doubt is not None)
 
-    def _done(self, state: State, event: Done, now: float) -> State:
+    def _done(self, state: RecordState, event: Done, now: float) -> RecordState:
         if state.phase == DONE or (state.content and state.content != event.content):
             return state
         urls = state.urls or (event.url,)
-        return State(DONE, event.content, urls, now, now + self.ttl, state.lease, None, event.answer)
+        return RecordState(DONE, event.content, urls, now, now + self.ttl, state.lease, None, event.answer)
 
-    def _sending(self, state: State, event: Sending, now: float) -> State:
+    def _sending(self, state: RecordState, event: Sending, now: float) -> RecordState:
         """Return the state before a request leaves; where its time was up, nobody has taken over meanwhile."""
         since = now if state.phase in (NEW, BEGUN) else state.since
         urls = state.urls or (event.url,)
-        return State(SENDING, event.content, urls, since, now + self.lease, state.lease, state.doubt)
+        return RecordState(SENDING, event.content, urls, since, now + self.lease, state.lease, state.doubt)
 
-    def _over(self, state: State, event: Any, now: float) -> State:
+    def _over(self, state: RecordState, event: Any, now: float) -> RecordState:
         """Return the state after a run that did not finish the operation."""
         if state.phase == NEW:
             return state
@@ -292,25 +292,25 @@ class Record:
             return _in_doubt(state)._replace(moved=True)
         if type(event) is Moved:
             return state._replace(phase=MOVED, since=now, until=now + self.ttl)
-        return State(lease=state.lease)
+        return RecordState(lease=state.lease)
 
-    def _resolve(self, state: State, event: Resolve, now: float) -> tuple[State, bool]:
+    def _resolve(self, state: RecordState, event: Resolve, now: float) -> tuple[RecordState, bool]:
         if state.phase != DOUBT:
             return state, False
         if not event.done:
-            return State(lease=state.lease), True
+            return RecordState(lease=state.lease), True
         return state._replace(phase=DONE, since=now, until=now + self.ttl), True
 
 
-def _in_doubt(state: State) -> State:
+def _in_doubt(state: RecordState) -> RecordState:
     since = state.since if state.doubt is None else state.doubt
     return state._replace(phase=DOUBT, since=since, until=math.inf)
 
 
-def _aged(state: State, now: float) -> State:
+def _aged(state: RecordState, now: float) -> RecordState:
     """Return the state as time alone has left it."""
     if now < state.until:
         return state
     if state.phase == SENDING or (state.phase == BEGUN and state.doubt is not None):
         return _in_doubt(state)
-    return State(lease=state.lease)
+    return RecordState(lease=state.lease)

@@ -7,6 +7,6 @@ turns       what a call asks of a limit, and tells it
 pacing/     how one quota is spread over its window
 """
 
-from polvo_adapters.policies.ratelimit.policy import Adaptive, RateLimit, SlidingWindow, TokenBucket
+from polvo_adapters.policies.ratelimit.policy import Adaptive, AdaptiveRateLimit, RateLimit, SlidingWindow, TokenBucket
 
-__all__ = ["Adaptive", "RateLimit", "SlidingWindow", "TokenBucket"]
+__all__ = ["Adaptive", "AdaptiveRateLimit", "RateLimit", "SlidingWindow", "TokenBucket"]

@@ -10,7 +10,7 @@ import math
 from typing import TypeAlias, TypedDict
 
 from polvo_adapters.policies.ratelimit.pacing import Pace
-from polvo_adapters.policies.ratelimit.turns import Tell
+from polvo_adapters.policies.ratelimit.turns import TurnResult
 
 _ERA = 60.0  # seconds
 _MOST_GROUPS = 32
@@ -20,7 +20,7 @@ Key: TypeAlias = tuple[str, str, str, "float | None"]
 """Name, scope, unit and window of a quota, as announced."""
 
 
-class Group(TypedDict):
+class QuotaBucket(TypedDict):
     """What is known of one bucket or resource of the server.
 
     Attributes:
@@ -92,7 +92,7 @@ class Account(TypedDict):
     """
 
     routes: dict[str, str]
-    groups: dict[str, Group]
+    groups: dict[str, QuotaBucket]
     last: str
 
 
@@ -101,9 +101,9 @@ def new_account() -> Account:
     return Account(routes={}, groups={}, last="")
 
 
-def new_group(now: float) -> Group:
+def new_group(now: float) -> QuotaBucket:
     """Return a group that nothing is known of."""
-    return Group(
+    return QuotaBucket(
         paces={}, windows={}, costs={}, known=False, paused=0.0,
         running=0, stale=0, era=0, era_began=now, head=0, tail=0, latency=0.0, slots=math.inf, most=math.inf,
         rate=math.inf, peak=0.0, grown=0.0, due=0.0, plateau=0.0, pressed=False,
@@ -111,7 +111,7 @@ def new_group(now: float) -> Group:
     )  # fmt: skip
 
 
-def with_group(account: Account, name: str, group: Group) -> Account:
+def with_group(account: Account, name: str, group: QuotaBucket) -> Account:
     """Return the account with one group replaced, and the one unused for longest gone where there are too many."""
     groups = account["groups"].copy()
     if len(groups) > 1:
@@ -122,7 +122,7 @@ def with_group(account: Account, name: str, group: Group) -> Account:
     return {"routes": account["routes"], "groups": groups, "last": account["last"]}
 
 
-def give_back(group: Group, event: Tell, now: float) -> None:
+def give_back(group: QuotaBucket, event: TurnResult, now: float) -> None:
     """Take back the lease of the request."""
     turn_era(group, now)
     if event.era == group["era"]:
@@ -131,7 +131,7 @@ def give_back(group: Group, event: Tell, now: float) -> None:
         group["stale"] = max(0, group["stale"] - 1)
 
 
-def turn_era(group: Group, now: float) -> None:
+def turn_era(group: QuotaBucket, now: float) -> None:
     """Begin a new era, if it is time."""
     if now - group["era_began"] < _ERA:
         return

@@ -30,9 +30,17 @@ from functools import lru_cache
 
 from polvo_adapters.headers import Quota, Throttled
 from polvo_adapters.policies.ratelimit import pacing
-from polvo_adapters.policies.ratelimit.account import Account, Group, Key, give_back, new_group, turn_era, with_group
+from polvo_adapters.policies.ratelimit.account import (
+    Account,
+    Key,
+    QuotaBucket,
+    give_back,
+    new_group,
+    turn_era,
+    with_group,
+)
 from polvo_adapters.policies.ratelimit.pacing import Pace, Seen
-from polvo_adapters.policies.ratelimit.turns import Admission, Ask, Tell
+from polvo_adapters.policies.ratelimit.turns import Turn, TurnRequest, TurnResult
 
 _SCOUTS = 8  # requests at once to a group of which nothing is known: few enough not to break a small quota much
 _LOOK = 1.0  # seconds without looking, at most
@@ -46,14 +54,14 @@ _PLATEAU = 10.0  # seconds of traffic until the rate is back where it was refuse
 _OFTEN = 20.0  # times the length of the refusals, within which they have to come again
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 60.0  # seconds, doubling, where a server refuses and says nothing
 _SHORTEST_WINDOW = 0.1
-_NOTED = Admission()
+_NOTED = Turn()
 _STALE = 10.0  # windows without a word about a quota, until it is forgotten
 
 
 # --- asking -----------------------------------------------------------------------------------------------------------
 
 
-def ask(account: Account, event: Ask, now: float) -> tuple[Account, Admission]:
+def ask(account: Account, event: TurnRequest, now: float) -> tuple[Account, Turn]:
     """Give a request its turn, or tell it how long to wait; see `Adaptive.transition`."""
     name = account["routes"].get(event.route, account["last"])
     known = account["groups"].get(name)
@@ -69,9 +77,9 @@ def ask(account: Account, event: Ask, now: float) -> tuple[Account, Admission]:
     if ahead or ticketed or now < group["paused"] or not _plenty(group, paces):
         for pace in paces.values():
             pacing.earn(pace, now)
-        at, why = _ready_at(group, now, ahead, event.chance)
+        at, reason = _ready_at(group, now, ahead, event.chance)
         if at > now or ahead:
-            return _wait(account, name, group, event, now, at, why)
+            return _wait(account, name, group, event, now, at, reason)
     if ticketed and event.ticket == group["head"]:
         group["head"] += 1
     for pace in paces.values():
@@ -84,11 +92,11 @@ def ask(account: Account, event: Ask, now: float) -> tuple[Account, Admission]:
 
 
 @lru_cache(maxsize=256)
-def _granted(group: str, era: int) -> Admission:
-    return Admission(group=group, era=era)
+def _granted(group: str, era: int) -> Turn:
+    return Turn(group=group, era=era)
 
 
-def _leave(account: Account, event: Ask) -> Account:
+def _leave(account: Account, event: TurnRequest) -> Account:
     """Give up a place in the queue of a group: the server counts the route in another."""
     known = account["groups"].get(event.group)
     if known is None:
@@ -98,7 +106,7 @@ def _leave(account: Account, event: Ask) -> Account:
     return with_group(account, event.group, group)
 
 
-def _plenty(group: Group, paces: dict[Key, Pace]) -> bool:
+def _plenty(group: QuotaBucket, paces: dict[Key, Pace]) -> bool:
     """Tell, without looking closer, that a request may go: the usual case while nobody is short of anything."""
     if not paces or group["rate"] != math.inf or group["slots"] != math.inf:
         return False
@@ -110,8 +118,8 @@ def _plenty(group: Group, paces: dict[Key, Pace]) -> bool:
 
 
 def _wait(
-    account: Account, name: str, group: Group, event: Ask, now: float, at: float, why: str
-) -> tuple[Account, Admission]:
+    account: Account, name: str, group: QuotaBucket, event: TurnRequest, now: float, at: float, reason: str
+) -> tuple[Account, Turn]:
     tries = event.tries + 1 if event.ticket >= 0 and _ready_at(group, now, 0, event.chance)[0] <= now else 0
     if at == math.inf:  # an answer decides; who waits for it looks less and less often
         wait = max(_GLANCE, min(_LOOK, max(group["latency"] / 2, event.waited / 4)))
@@ -123,8 +131,8 @@ def _wait(
     if refused:
         if ticket == group["head"] and ticket >= 0:
             group["head"] += 1
-        return with_group(account, name, group), Admission(
-            wait=wait, ticket=ticket, group=name, why=why, refused=refused
+        return with_group(account, name, group), Turn(
+            wait=wait, ticket=ticket, group=name, reason=reason, refused=refused
         )
     if ticket < 0:
         ticket = group["tail"]
@@ -134,39 +142,39 @@ def _wait(
         wait = max(_LOOK, wait / 2)
     if event.chance is None and any(pacing.shared(pace) for pace in group["paces"].values()):
         wait = spread = wait / 2
-    return with_group(account, name, group), Admission(wait, spread, ticket, tries, name, group["era"], why)
+    return with_group(account, name, group), Turn(wait, spread, ticket, tries, name, group["era"], reason)
 
 
-def _ready_at(group: Group, now: float, ahead: int, chance: float | None) -> tuple[float, str]:
+def _ready_at(group: QuotaBucket, now: float, ahead: int, chance: float | None) -> tuple[float, str]:
     """Return when the next request may go behind those ahead, and what it waits for.
 
     Clients that share a quota wait for up to half a request's credit more, as chance has it, so that they do not
     march in step; those who have just come for up to a whole one, since every reset would bring them together again.
     """
     running = group["running"] + group["stale"]
-    at, why = group["paused"], "rate limit, paused by the server"
+    at, reason = group["paused"], "rate limit, paused by the server"
     if running + ahead + 1 > group["slots"]:
-        at, why = math.inf, f"rate limit, {running} of {group['slots']:.0f} requests at once"
+        at, reason = math.inf, f"rate limit, {running} of {group['slots']:.0f} requests at once"
     for pace in group["paces"].values():
         more = (0.5 if pace["seen"] > pacing.NEWCOMER else 1.0) * chance if chance and pacing.shared(pace) else 0.0
         ready = pacing.ready_at(pace, now, ahead + more, running)
         if ready > at:
-            at, why = ready, f"rate limit, {pace['remaining']:g} of {pace['limit']:g} left"
+            at, reason = ready, f"rate limit, {pace['remaining']:g} of {pace['limit']:g} left"
     if group["rate"] != math.inf:
         ready = group["due"] + ahead / group["rate"]
         if ready > at:
-            at, why = ready, f"rate limit, found to be {group['rate']:.3g} per second"
+            at, reason = ready, f"rate limit, found to be {group['rate']:.3g} per second"
     if group["refusals"] and running + ahead and now >= group["paused"]:
-        at, why = math.inf, "rate limit, one request asks whether it is over"
+        at, reason = math.inf, "rate limit, one request asks whether it is over"
     elif not group["known"] and running + ahead >= _SCOUTS and now < group["began"] + _LOOK:
-        at, why = math.inf, "rate limit, not known before the first answer"
-    return at, why
+        at, reason = math.inf, "rate limit, not known before the first answer"
+    return at, reason
 
 
 # --- telling ----------------------------------------------------------------------------------------------------------
 
 
-def tell(account: Account, event: Tell, now: float, *, free: float) -> tuple[Account, Admission]:
+def tell(account: Account, event: TurnResult, now: float, *, free: float) -> tuple[Account, Turn]:
     """Learn from an answer; see `Adaptive.transition`."""
     account, name, group = _group_of(account, event, now)
     if event.status:
@@ -188,7 +196,7 @@ def tell(account: Account, event: Tell, now: float, *, free: float) -> tuple[Acc
     return account, _NOTED
 
 
-def _group_of(account: Account, event: Tell, now: float) -> tuple[Account, str, Group]:
+def _group_of(account: Account, event: TurnResult, now: float) -> tuple[Account, str, QuotaBucket]:
     """Return the group that the server counted the request in, with the lease taken back where it was given."""
     name, given = event.group, event.group
     for quota in event.quotas:
@@ -206,7 +214,7 @@ def _group_of(account: Account, event: Tell, now: float) -> tuple[Account, str, 
     return account, name, group
 
 
-def _learn_all(group: Group, event: Tell, now: float, free: float) -> None:
+def _learn_all(group: QuotaBucket, event: TurnResult, now: float, free: float) -> None:
     paces = group["paces"] = group["paces"].copy()
     for quota in event.quotas if len(event.quotas) <= _MOST_QUOTAS else event.quotas[:_MOST_QUOTAS]:
         _learn(group, quota, event, now, free)
@@ -220,7 +228,7 @@ def _learn_all(group: Group, event: Tell, now: float, free: float) -> None:
             del paces[key]
 
 
-def _learn(group: Group, quota: Quota, event: Tell, now: float, free: float) -> None:
+def _learn(group: QuotaBucket, quota: Quota, event: TurnResult, now: float, free: float) -> None:
     """Move the pace of one quota, where there is anything to learn."""
     name, limit, remaining, reset, announced, unit, scope, _, resolution, _, _ = quota
     if unit == "concurrent-requests":
@@ -241,7 +249,7 @@ def _learn(group: Group, quota: Quota, event: Tell, now: float, free: float) -> 
     if known is None or known["limit"] != limit / cost or known["window"] != window:
         seen = Seen(asked, limit / cost, window, left, reset, resolution, announced is not None)
         running = group["running"] + group["stale"]
-        paces[key] = pacing.first(seen, now, running) if known is None else pacing.renewed(known, seen, now, running)
+        paces[key] = pacing.first(seen, now, running) if known is None else pacing.refreshed(known, seen, now, running)
         return
     pace = paces[key] = known.copy()
     if accepted and pacing.noted(pace, left, asked, now):
@@ -253,7 +261,7 @@ def _learn(group: Group, quota: Quota, event: Tell, now: float, free: float) -> 
     pacing.learn(pace, seen, now, accepted=accepted, free=free, in_flight=running)
 
 
-def _window(group: Group, key: Key, quota: Quota, now: float) -> float:
+def _window(group: QuotaBucket, key: Key, quota: Quota, now: float) -> float:
     """Return the length of a window that is not announced, or absurdly short.
 
     It is the longest time to a reset seen so far, until the reset is seen to jump by about as much: a moment that is
@@ -274,7 +282,7 @@ def _window(group: Group, key: Key, quota: Quota, now: float) -> float:
     return longest
 
 
-def _cost(group: Group, key: Key, remaining: float) -> float:
+def _cost(group: QuotaBucket, key: Key, remaining: float) -> float:
     """Return what one request takes of a quota that does not count requests, in steps; 1 until it is known."""
     cost, left = group["costs"].get(key, (0.0, remaining))
     taken = left - remaining
@@ -284,7 +292,7 @@ def _cost(group: Group, key: Key, remaining: float) -> float:
     return 2.0 ** round(math.log2(cost)) if cost >= 1 else 1.0  # each step starts the quota anew
 
 
-def _refused(group: Group, refused: Throttled, asked: float) -> float:
+def _refused(group: QuotaBucket, refused: Throttled, asked: float) -> float:
     """Note a refusal of a request that was sent at `asked`, and return for how long everybody pauses."""
     if refused.kind == "concurrency":
         running = group["running"] + group["stale"]
@@ -300,7 +308,7 @@ def _refused(group: Group, refused: Throttled, asked: float) -> float:
     return min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** min(20, group["refusals"] - 1)) if pause is None else pause
 
 
-def _accepted(group: Group, event: Tell, now: float) -> None:
+def _accepted(group: QuotaBucket, event: TurnResult, now: float) -> None:
     if group["paces"] and group["slots"] == math.inf and not group["refusals"]:
         return
     if group["refusals"]:
@@ -322,7 +330,7 @@ def _accepted(group: Group, event: Tell, now: float) -> None:
     group["rate"] = max(rate, group["peak"] * (1 + (1 - _FEWER) * progress**3))
 
 
-def _find_rate(group: Group, now: float) -> None:
+def _find_rate(group: QuotaBucket, now: float) -> None:
     """Take what was accepted from one end of refusals to the next for the rate, if they come in a rhythm.
 
     A refusal that comes alone, or once in a long while, says nothing of a rate: it is waited out.

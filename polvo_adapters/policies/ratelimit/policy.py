@@ -34,16 +34,16 @@ from polvo_adapters.core import validate
 from polvo_adapters.core.calls import Call
 from polvo_adapters.core.effects import Decide, Effect, Flow, Proceed, Sleep
 from polvo_adapters.core.machines import Event
-from polvo_adapters.core.outcomes import BARRED, Outcome
+from polvo_adapters.core.outcomes import NOT_SENT, Outcome
 from polvo_adapters.core.state_keys import of_tenant
 from polvo_adapters.core.stored_types import stored_as
 from polvo_adapters.errors import PolvoError, RateLimitDeadlineExceeded, RateLimitError
 from polvo_adapters.headers import Quota, Throttled
 from polvo_adapters.policies.ratelimit.account import Account, new_account
 from polvo_adapters.policies.ratelimit.adaptive import ask, tell
-from polvo_adapters.policies.ratelimit.turns import Admission, Ask, Tell
+from polvo_adapters.policies.ratelimit.turns import Turn, TurnRequest, TurnResult
 
-__all__ = ["Adaptive", "SlidingWindow", "TokenBucket"]
+__all__ = ["AdaptiveRateLimit", "SlidingWindow", "TokenBucket"]
 
 Judge: TypeAlias = Callable[[Mapping[str, str], int, "bytes | None", float], "Throttled | None"]
 """Tells whether an answer is a refusal, from its headers, status, body and the Unix time."""
@@ -79,18 +79,18 @@ class RateLimit:
         quotas, refused = self._read(outcome)
         if self.reads or refused is not None:
             seconds = outcome.now - outcome.started
-            told = Tell(route, admission.group, admission.era, seconds, outcome.status, quotas, refused)
+            told = TurnResult(route, admission.group, admission.era, seconds, outcome.status, quotas, refused)
             yield Decide((Event(self, key, told),))
         return outcome.with_quotas(quotas) if quotas else outcome
 
-    def _admitted(self, call: Call, key: str, route: str) -> Generator[Effect, Any, Admission]:
+    def _admitted(self, call: Call, key: str, route: str) -> Generator[Effect, Any, Turn]:
         ticket, tries, chance, waited, group = -1, 0, None, 0.0, ""
         while True:
-            asked = Ask(route, ticket, tries, self.max_wait, call.deadline, chance, waited, group)
-            admission: Admission = (yield Decide((Event(self, key, asked),)))[0]
+            asked = TurnRequest(route, ticket, tries, self.max_wait, call.deadline, chance, waited, group)
+            admission: Turn = (yield Decide((Event(self, key, asked),)))[0]
             if admission.wait <= 0 or admission.refused:
                 return admission
-            slept: float = yield Sleep(admission.wait, admission.wait + admission.spread, admission.why)
+            slept: float = yield Sleep(admission.wait, admission.wait + admission.spread, admission.reason)
             if admission.spread:
                 chance = (slept - admission.wait) / admission.spread
             waited += slept
@@ -106,18 +106,18 @@ class RateLimit:
             quotas += headers.parse_body(outcome.body, outcome.status)
         return quotas, refused
 
-    def _refusal(self, call: Call, admission: Admission) -> Outcome:
+    def _refusal(self, call: Call, admission: Turn) -> Outcome:
         wait = admission.wait
         late = admission.refused == "deadline"
         kind: type[PolvoError] = RateLimitDeadlineExceeded if late else RateLimitError
         limit = "the deadline" if late else f"max_wait, {self.max_wait:g} s"
         error = kind(
-            f"{call.method} {call.host}: not sent, {admission.why}; its turn comes in {wait:.3g} s, which is beyond "
+            f"{call.method} {call.host}: not sent, {admission.reason}; its turn comes in {wait:.3g} s, which is beyond "
             f"{limit}; call again after that, or allow a longer wait",
             host=call.host,
             retry_after=wait,
         )
-        return Outcome(error=error, failure=BARRED)
+        return Outcome(error=error, failure=NOT_SENT)
 
     @property
     def initial(self) -> Any:
@@ -177,17 +177,17 @@ class TokenBucket(RateLimit):
         """A full bucket."""
         return _Bucket(self.capacity or 1.0, 0.0)
 
-    def transition(self, state: _Bucket, event: Ask | Tell, now: float) -> tuple[_Bucket, Admission]:
+    def transition(self, state: _Bucket, event: TurnRequest | TurnResult, now: float) -> tuple[_Bucket, Turn]:
         """Take a token, or note a refusal."""
         grown = min(self.capacity or 1.0, state.tokens + max(0.0, now - state.at) * self.rate)
-        if isinstance(event, Tell):
-            return self._paused(state, grown, now + _pause(event)), Admission()
-        why = f"rate limit of {self.rate:g} per second"
+        if isinstance(event, TurnResult):
+            return self._paused(state, grown, now + _pause(event)), Turn()
+        reason = f"rate limit of {self.rate:g} per second"
         if event.ticket >= 0:
             after = max(0, event.ticket - state.paused_from) / self.rate
-            return state, _turn(state.paused + after if state.paused > 0 else now, event, now, why, event.ticket)
+            return state, _turn(state.paused + after if state.paused > 0 else now, event, now, reason, event.ticket)
         ready = max(now, state.at) + max(0.0, (1 - grown) / self.rate)
-        admission = _turn(ready, event, now, why, state.issued)
+        admission = _turn(ready, event, now, reason, state.issued)
         if admission.refused:
             return state, admission
         taken = _Bucket(grown - 1, max(now, state.at), state.issued + 1, state.paused, state.paused_from)
@@ -240,20 +240,20 @@ class SlidingWindow(RateLimit):
         """Nothing sent yet."""
         return _Log((), 0, 0.0)
 
-    def transition(self, state: _Log, event: Ask | Tell, now: float) -> tuple[_Log, Admission]:
+    def transition(self, state: _Log, event: TurnRequest | TurnResult, now: float) -> tuple[_Log, Turn]:
         """Take the first moment at which there is room, or note a refusal."""
         times, issued, paused = state
-        if isinstance(event, Tell):
-            return self._postponed(state, now, max(paused, now + _pause(event))), Admission()
-        why = f"rate limit of {self.limit} in {self.window:g} s"
+        if isinstance(event, TurnResult):
+            return self._postponed(state, now, max(paused, now + _pause(event))), Turn()
+        reason = f"rate limit of {self.limit} in {self.window:g} s"
         if event.ticket >= 0:
             back = issued - event.ticket
             own = times[-back] if 0 < back <= len(times) else paused
-            return state, _turn(own, event, now, why, event.ticket)
+            return state, _turn(own, event, now, reason, event.ticket)
         ready = max(now, paused)
         if len(times) >= self.limit:
             ready = max(ready, times[-self.limit] + self.window)
-        admission = _turn(ready, event, now, why, issued)
+        admission = _turn(ready, event, now, reason, issued)
         if admission.refused:
             return state, admission
         times = (*times, ready)
@@ -272,7 +272,7 @@ class SlidingWindow(RateLimit):
 
 
 @dataclass(frozen=True)
-class Adaptive(RateLimit):
+class AdaptiveRateLimit(RateLimit):
     """Get all of the quota that an API allows, and practically no 429, without knowing the quota.
 
     It reads what the API says about its quotas in any of the dialects of `polvo_adapters.headers`, paces requests
@@ -307,19 +307,23 @@ class Adaptive(RateLimit):
         """Nothing known."""
         return new_account()
 
-    def transition(self, state: Account, event: Ask | Tell, now: float) -> tuple[Account, Admission]:
+    def transition(self, state: Account, event: TurnRequest | TurnResult, now: float) -> tuple[Account, Turn]:
         """Give a turn, or learn from an answer."""
-        if isinstance(event, Ask):
+        if isinstance(event, TurnRequest):
             return ask(state, event, now)
         return tell(state, event, now, free=0.5 if self.pace == "spread" else 0.0)
 
 
-def _turn(ready: float, event: Ask, now: float, why: str, ticket: int) -> Admission:
+Adaptive = AdaptiveRateLimit
+"""The name of before."""
+
+
+def _turn(ready: float, event: TurnRequest, now: float, reason: str, ticket: int) -> Turn:
     wait = max(0.0, ready - now)
-    return Admission(wait=wait, ticket=ticket, why=why, refused=event.too_long(wait, now))
+    return Turn(wait=wait, ticket=ticket, reason=reason, refused=event.too_long(wait, now))
 
 
-def _pause(event: Tell) -> float:
+def _pause(event: TurnResult) -> float:
     refused = event.refused
     if refused is None:
         return 0.0

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 from polvo_adapters.headers import Quota, Throttled
 
 
-class Ask(NamedTuple):
+class TurnRequest(NamedTuple):
     """A request wants its turn.
 
     Attributes:
@@ -31,7 +31,7 @@ class Ask(NamedTuple):
     waited: float = 0.0
     group: str = ""
 
-    def shifted(self, seconds: float) -> Ask:
+    def shifted(self, seconds: float) -> TurnRequest:
         """Return the question with its deadline on a clock that is ahead by so many seconds."""
         return self if self.deadline is None else self._replace(deadline=self.deadline + seconds)
 
@@ -42,7 +42,7 @@ class Ask(NamedTuple):
         return "max_wait" if wait > self.max_wait else ""
 
 
-class Tell(NamedTuple):
+class TurnResult(NamedTuple):
     """An answer came, or none.
 
     Attributes:
@@ -64,7 +64,7 @@ class Tell(NamedTuple):
     refused: Throttled | None
 
 
-class Admission(NamedTuple):
+class Turn(NamedTuple):
     """The answer to Ask.
 
     Attributes:
@@ -74,7 +74,7 @@ class Admission(NamedTuple):
         tries: To be handed back when asking again.
         group: Group that the request counts in.
         era: Lease of the request; one that does not report back is forgotten with its era.
-        why: The reason for the wait, for a person.
+        reason: The reason for the wait, for a person.
         refused: What the wait would overrun; then the request does not go at all.
     """
 
@@ -84,5 +84,5 @@ class Admission(NamedTuple):
     tries: int = 0
     group: str = ""
     era: int = 0
-    why: str = ""
+    reason: str = ""
     refused: Literal["", "max_wait", "deadline"] = ""

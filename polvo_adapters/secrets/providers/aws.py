@@ -21,7 +21,7 @@ from contextvars import ContextVar
 from typing import Any
 
 from polvo_adapters.errors import ConfigurationError
-from polvo_adapters.secrets.provider import Fetched, guarded, library, selected
+from polvo_adapters.secrets.provider import Fetched, call_without_leak, extract_field, library
 from polvo_adapters.secrets.providers.base import BaseProvider
 from polvo_adapters.shells.requests.urls import positive
 
@@ -59,7 +59,7 @@ class _AWS(BaseProvider):
             with _unlogged():
                 return question(client)
 
-        return guarded(ask, lambda error: self._failure(name, error))
+        return call_without_leak(ask, lambda error: self._failure(name, error))
 
     def _client(self, name: str) -> Any:
         if self._given is not None:
@@ -76,7 +76,7 @@ class _AWS(BaseProvider):
             read_timeout=self._timeout,
             retries={"mode": "standard", "total_max_attempts": 3},
         )
-        return guarded(
+        return call_without_leak(
             lambda: boto3.session.Session().client(
                 self._service, region_name=self._region, endpoint_url=self._endpoint, config=settings
             ),
@@ -135,7 +135,7 @@ class SecretsManager(_AWS):
         value = answer.get("SecretString")
         if value is None:
             value = _decoded(answer.get("SecretBinary"))
-        return Fetched(selected(self.scheme, name, value, field))
+        return Fetched(extract_field(self.scheme, name, value, field))
 
 
 class ParameterStore(_AWS):
@@ -157,7 +157,7 @@ class ParameterStore(_AWS):
     def fetch(self, name: str, field: str | None) -> Fetched:
         """Return a parameter, decrypted, or a field of the JSON in it; see `Provider.fetch`."""
         answer = self._asked(name, lambda client: client.get_parameter(Name=name, WithDecryption=True))
-        return Fetched(selected(self.scheme, name, answer["Parameter"].get("Value"), field))
+        return Fetched(extract_field(self.scheme, name, answer["Parameter"].get("Value"), field))
 
 
 def _meaning(code: str, status: int) -> tuple[str, str]:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from polvo_adapters.errors import ConfigurationError, SecretError
-from polvo_adapters.secrets.provider import Fetched, selected
+from polvo_adapters.secrets.provider import Fetched, extract_field
 from polvo_adapters.secrets.providers.base import BaseProvider
 from polvo_adapters.shells.requests.one_shot import Channel, OneShotError, OneShotResponse, send_one
 from polvo_adapters.shells.requests.urls import positive
@@ -73,7 +73,7 @@ class DoubleO(BaseProvider):
             advice = "check the address, proxies and network"
             problem = self.failure(name, "unreachable", advice, host=error.host, retry_after=error.retry_after)
         else:
-            return Fetched(selected(self.scheme, name, self._read(name, answer), field))
+            return Fetched(extract_field(self.scheme, name, self._read(name, answer), field))
         raise problem
 
     def _read(self, name: str, answer: OneShotResponse) -> Any:

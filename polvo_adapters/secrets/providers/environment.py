@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from polvo_adapters.secrets.provider import Fetched, selected
+from polvo_adapters.secrets.provider import Fetched, extract_field
 from polvo_adapters.secrets.providers.base import BaseProvider
 
 _LOOK_AGAIN = 10.0
@@ -21,4 +21,4 @@ class Environment(BaseProvider):
         value = os.environ.get(name)
         if not value:
             raise self.failure(name, "not found", "set the environment variable")
-        return Fetched(selected(self.scheme, name, value, field), _LOOK_AGAIN)
+        return Fetched(extract_field(self.scheme, name, value, field), _LOOK_AGAIN)

@@ -16,7 +16,7 @@ import stat
 from pathlib import PurePath
 
 from polvo_adapters.errors import ConfigurationError
-from polvo_adapters.secrets.provider import LARGEST, Fetched, library, selected
+from polvo_adapters.secrets.provider import LARGEST, Fetched, extract_field, library
 from polvo_adapters.secrets.providers.base import BaseProvider
 
 _LOOK_AGAIN = 10.0
@@ -42,7 +42,7 @@ class File(BaseProvider):
             if text.endswith(ending):
                 text = text[: -len(ending)]
                 break
-        return Fetched(selected(self.scheme, name, text, field), _LOOK_AGAIN)
+        return Fetched(extract_field(self.scheme, name, text, field), _LOOK_AGAIN)
 
     def _text(self, name: str) -> str:
         """Return the text of a file.
@@ -97,7 +97,9 @@ class DotEnv(File):
         """Return a variable of a file; see `Provider.fetch`."""
         dotenv = library("dotenv", "dotenv")
         variables = dotenv.dotenv_values(stream=io.StringIO(self._text(name)), interpolate=False)
-        return Fetched(selected(self.scheme, name, {key: value or "" for key, value in variables.items()}, field), 10.0)
+        return Fetched(
+            extract_field(self.scheme, name, {key: value or "" for key, value in variables.items()}, field), 10.0
+        )
 
 
 def _content(path: str) -> bytes:

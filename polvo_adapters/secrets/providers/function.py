@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from polvo_adapters.secrets.provider import Fetched, failure, guarded, selected
+from polvo_adapters.secrets.provider import Fetched, call_without_leak, extract_field, failure
 from polvo_adapters.secrets.providers.base import BaseProvider
 
 
@@ -24,9 +24,9 @@ class Function(BaseProvider):
 
     def fetch(self, name: str, field: str | None) -> Fetched:
         """Return what the function returns; see `Provider.fetch`."""
-        given = guarded(self._function, lambda error: self._failure(name, error))
+        given = call_without_leak(self._function, lambda error: self._failure(name, error))
         value, lifetime = given if isinstance(given, Fetched) else (given, None)
-        return Fetched(selected(self.scheme, name, value, field), lifetime)
+        return Fetched(extract_field(self.scheme, name, value, field), lifetime)
 
     def _failure(self, name: str, error: Exception) -> Exception:
         kind = type(error).__name__

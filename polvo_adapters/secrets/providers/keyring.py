@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from polvo_adapters.errors import ConfigurationError
-from polvo_adapters.secrets.provider import Fetched, guarded, library, selected
+from polvo_adapters.secrets.provider import Fetched, call_without_leak, extract_field, library
 from polvo_adapters.secrets.providers.base import BaseProvider
 
 
@@ -28,10 +28,10 @@ class Keyring(BaseProvider):
             raise ConfigurationError(f"Secret: the name {name!r} must be service/user; only a user may have a / in it")
         keyring = library("keyring", "keyring")
         backend = keyring if self._backend is None else self._backend
-        value = guarded(lambda: backend.get_password(service, user), lambda error: self._failure(name, error))
+        value = call_without_leak(lambda: backend.get_password(service, user), lambda error: self._failure(name, error))
         if value is None:
             raise self.failure(name, "not found", "store it first, such as by `keyring set`")
-        return Fetched(selected(self.scheme, name, value, field))
+        return Fetched(extract_field(self.scheme, name, value, field))
 
     def _failure(self, name: str, error: Exception) -> Exception:
         kind = type(error).__name__

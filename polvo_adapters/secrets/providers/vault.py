@@ -8,7 +8,7 @@ the whole obeys the deadline of the call.
 Where the answer comes with a lease, its duration bounds the time of the secret; it is fetched again ahead of that. Two
 fields of such a secret belong together: ask for "*", or each would come from a lease of its own.
 
-**Logins.** The token of an AppRole is itself a Secret: one login for all threads, renewed ahead of its end, and
+**Logins.** The token of an AppRole is itself a Secret: one login for all threads, refreshed ahead of its end, and
 once where the server refuses it.
 
 Source: https://openbao.org/api-docs/
@@ -24,7 +24,7 @@ from urllib.parse import quote
 
 from polvo_adapters.errors import ConfigurationError, SecretError
 from polvo_adapters.runtime.clock import SYSTEM, Clock
-from polvo_adapters.secrets.provider import Fetched, copied, guarded, library, selected, text
+from polvo_adapters.secrets.provider import Fetched, call_without_leak, copied, extract_field, library, text
 from polvo_adapters.secrets.providers.base import BaseProvider
 from polvo_adapters.secrets.providers.function import Function
 from polvo_adapters.secrets.secret import Secret
@@ -118,7 +118,7 @@ class Vault(BaseProvider):
     def _read(self, name: str, path: str, token: str) -> Any:
         parameters = {} if self._version is None else {"params": {"version": str(self._version)}}
         client = self._client(token)
-        return guarded(
+        return call_without_leak(
             lambda: client.adapter.get(f"/v1/{path}", **parameters), lambda error: self._failure(name, error)
         )
 
@@ -133,7 +133,7 @@ class Vault(BaseProvider):
             raise self.failure(name, "not found", "this version of it was deleted")
         duration = answer.get("lease_duration")
         leased = isinstance(duration, (int, float)) and duration > 0
-        return Fetched(selected(self.scheme, name, data, field), float(duration) if leased else None)
+        return Fetched(extract_field(self.scheme, name, data, field), float(duration) if leased else None)
 
     def _logged_in(self) -> Fetched:
         name = f"auth/{self._mount}/login"
@@ -147,7 +147,7 @@ class Vault(BaseProvider):
                 raise TypeError("client_token")
             return token, duration
 
-        token, duration = guarded(login, lambda error: self._login_failure(name, error))
+        token, duration = call_without_leak(login, lambda error: self._login_failure(name, error))
         return Fetched(text(self.scheme, name, token), duration if duration > 0 else None)
 
     def _given_token(self) -> str:

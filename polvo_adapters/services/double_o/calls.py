@@ -23,7 +23,7 @@ from http.client import responses
 from typing import Any
 
 from polvo_adapters.services.double_o import checks, env_files
-from polvo_adapters.services.double_o.effects import NO_JSON, Answer, Ask, Once, Operation
+from polvo_adapters.services.double_o.effects import NO_JSON, CachedFetch, Operation, ServiceRequest, ServiceResponse
 from polvo_adapters.services.double_o.errors import (
     ArgumentError,
     AuthenticationError,
@@ -95,8 +95,8 @@ def proxy(
     told = {} if headers is None else dict(headers)
     if not any(name.lower() == "content-type" for name in told):
         told["Content-Type"] = "application/json"
-    ask = Ask(method.upper(), f"{_PROXY}/{below}", token, told, params or {}, _body(payload))
-    answer: Answer = yield ask
+    ask = ServiceRequest(method.upper(), f"{_PROXY}/{below}", token, told, params or {}, _body(payload))
+    answer: ServiceResponse = yield ask
     if not answer.succeeded:
         raise _failed(ProxyError, ask, answer)
     if not answer.body:
@@ -127,8 +127,8 @@ def image(token: str, prompt: str, model: str, n: int, size: str, others: Mappin
 
 def health() -> Operation[bool]:
     """Return True if the server is well."""
-    ask = Ask("GET", "/health")
-    answer: Answer = yield ask
+    ask = ServiceRequest("GET", "/health")
+    answer: ServiceResponse = yield ask
     if not answer.succeeded:
         raise _failed(ProxyError, ask, answer, open_to_all=True)
     return True
@@ -141,15 +141,15 @@ def _kept(kind: str, token: str, ttl: float | None, error: type[DoubleOError]) -
         return (yield from _fetch(kind, token, error))
     if isinstance(ttl, bool) or not isinstance(ttl, (int, float)) or math.isnan(ttl):
         raise ArgumentError(f"cache_ttl={ttl!r}: cache_ttl must be a number of seconds, or None; nothing was sent")
-    value = yield Once(kind, token, ttl, lambda: _fetch(kind, token, error))
-    if isinstance(value, Answer):
-        raise _failed(error, Ask("GET", f"/api/{kind}"), value)
+    value = yield CachedFetch(kind, token, ttl, lambda: _fetch(kind, token, error))
+    if isinstance(value, ServiceResponse):
+        raise _failed(error, ServiceRequest("GET", f"/api/{kind}"), value)
     return value
 
 
 def _fetch(kind: str, token: str, error: type[DoubleOError]) -> Operation[Any]:
-    ask = Ask("GET", f"/api/{kind}", token)
-    answer: Answer = yield ask
+    ask = ServiceRequest("GET", f"/api/{kind}", token)
+    answer: ServiceResponse = yield ask
     if not answer.succeeded:
         raise _failed(error, ask, answer)
     body = answer.json()
@@ -164,7 +164,9 @@ def _fetch(kind: str, token: str, error: type[DoubleOError]) -> Operation[Any]:
     raise _unusable(error, ask, answer, f"the answer is {what}; look whether base_url is that of Double-O")
 
 
-def _failed(error: type[DoubleOError], ask: Ask, answer: Answer, *, open_to_all: bool = False) -> DoubleOError:
+def _failed(
+    error: type[DoubleOError], ask: ServiceRequest, answer: ServiceResponse, *, open_to_all: bool = False
+) -> DoubleOError:
     """Return the error for a call that was not answered, or with another status than 200 to 299."""
     if answer.problem:
         return _error(error, answer, f"{ask.method} {answer.host}: {answer.problem}", answer.reason)
@@ -180,7 +182,7 @@ def _failed(error: type[DoubleOError], ask: Ask, answer: Answer, *, open_to_all:
     return _error(error, answer, text + tries + advice, f"status {status}")
 
 
-def _refused(error: type[DoubleOError], ask: Ask, answer: Answer, told: object) -> DoubleOError:
+def _refused(error: type[DoubleOError], ask: ServiceRequest, answer: ServiceResponse, told: object) -> DoubleOError:
     """Return the error for an answer with status 200 that says that it is one."""
     if isinstance(told, dict):
         told = next((told[key] for key in ("message", "detail", "code") if isinstance(told.get(key), str)), None)
@@ -189,11 +191,11 @@ def _refused(error: type[DoubleOError], ask: Ask, answer: Answer, told: object) 
     return _error(kind, answer, f"{answer.host}: {text}", "refused")
 
 
-def _unusable(error: type[DoubleOError], ask: Ask, answer: Answer, why: str) -> DoubleOError:
-    return _error(error, answer, f"{ask.method} {answer.host}{_place_of(ask)}: {why}", "not as promised")
+def _unusable(error: type[DoubleOError], ask: ServiceRequest, answer: ServiceResponse, reason: str) -> DoubleOError:
+    return _error(error, answer, f"{ask.method} {answer.host}{_place_of(ask)}: {reason}", "not as promised")
 
 
-def _error(kind: type[DoubleOError], answer: Answer, text: str, reason: str) -> DoubleOError:
+def _error(kind: type[DoubleOError], answer: ServiceResponse, text: str, reason: str) -> DoubleOError:
     return kind(
         text,
         response=answer.response,
@@ -204,7 +206,7 @@ def _error(kind: type[DoubleOError], answer: Answer, text: str, reason: str) -> 
     )
 
 
-def _place_of(ask: Ask) -> str:
+def _place_of(ask: ServiceRequest) -> str:
     """Return the path as far as it is Double-O's: what is proxied may hold a key of the service behind."""
     return _PROXY if ask.path.startswith(_PROXY) else ask.path
 
@@ -229,12 +231,12 @@ def _argument(name: str, problem: str) -> None:
 def _body(payload: Any) -> bytes | None:
     if not payload:
         return None
-    why = ""
+    reason = ""
     try:
         return json.dumps(payload, allow_nan=False).encode()
     except (TypeError, ValueError, RecursionError) as error:
-        why = type(error).__name__  # its text may show what is in the payload
-    raise ArgumentError(f"payload: it cannot be written as JSON ({why}); nothing was sent", reason="payload")
+        reason = type(error).__name__  # its text may show what is in the payload
+    raise ArgumentError(f"payload: it cannot be written as JSON ({reason}); nothing was sent", reason="payload")
 
 
 def _file(path: str) -> None:

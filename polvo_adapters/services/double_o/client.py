@@ -12,7 +12,7 @@ from polvo_adapters.policies.retry import ExponentialBackoff
 from polvo_adapters.runtime.clock import SYSTEM, Clock
 from polvo_adapters.services.double_o import calls, checks
 from polvo_adapters.services.double_o.cache import OverdueError, SecretCache
-from polvo_adapters.services.double_o.effects import Answer, Ask, Effect, Operation, drive
+from polvo_adapters.services.double_o.effects import Effect, Operation, ServiceRequest, ServiceResponse, drive
 from polvo_adapters.services.double_o.errors import ArgumentError
 from polvo_adapters.services.double_o.sending import send
 from polvo_adapters.shells.requests.session import Session
@@ -260,7 +260,7 @@ class Client:
         return drive(operation, self._perform)
 
     def _perform(self, effect: Effect) -> Any:
-        if isinstance(effect, Ask):
+        if isinstance(effect, ServiceRequest):
             return send(self._session, self.base_url, effect)
         try:
             return self._cache.get(
@@ -273,7 +273,7 @@ class Client:
             )
         except OverdueError:
             text = f"another thread's call did not end within {self.deadline:g} s; allow a longer timeout"
-            return Answer(host=self.base_url.partition("://")[2], problem=text, reason="deadline")
+            return ServiceResponse(host=self.base_url.partition("://")[2], problem=text, reason="deadline")
 
 
 _SETTINGS = ("base_url", "timeout", "retries", "backoff_factor", "deadline", "clock")

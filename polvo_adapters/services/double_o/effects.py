@@ -25,7 +25,7 @@ T = TypeVar("T")
 _NOTHING: Mapping[str, str] = {}
 
 
-class Ask(NamedTuple):
+class ServiceRequest(NamedTuple):
     """Effect: make one logical call. Answer: an Answer.
 
     Attributes:
@@ -48,7 +48,7 @@ class Ask(NamedTuple):
         return f"<Ask {self.method}>"  # a path may hold a key of the service behind a proxy
 
 
-class Once(NamedTuple):
+class CachedFetch(NamedTuple):
     """Effect: a value of the cache, or of one operation for all who want it now. Answer: the value or an Answer.
 
     Attributes:
@@ -67,7 +67,7 @@ class Once(NamedTuple):
         return f"<Once {self.kind}>"
 
 
-class Answer(NamedTuple):
+class ServiceResponse(NamedTuple):
     """What came of a call.
 
     Attributes:
@@ -112,7 +112,7 @@ class Answer(NamedTuple):
 NO_JSON: Any = object()
 """What `Answer.json` returns where the body is no JSON."""
 
-Effect: TypeAlias = Union[Ask, Once]  # noqa: UP007 - evaluated at import by Python 3.10 tools
+Effect: TypeAlias = Union[ServiceRequest, CachedFetch]  # noqa: UP007 - evaluated at import by Python 3.10 tools
 Operation: TypeAlias = Generator[Effect, Any, T]
 
 

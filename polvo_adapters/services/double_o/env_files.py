@@ -27,9 +27,9 @@ def problem(variables: Mapping[Any, Any], *, file: bool = False) -> str:
         file: Whether they are to be written to a file.
     """
     for name, value in variables.items():
-        why = _bad_name(name, file=file) or (_unwritable(value) if file else _unsettable(value))
-        if why:
-            return f"{ascii(name)[:80]}: {why}; nothing was changed"
+        reason = _bad_name(name, file=file) or (_unwritable(value) if file else _unsettable(value))
+        if reason:
+            return f"{ascii(name)[:80]}: {reason}; nothing was changed"
     return ""
 
 

@@ -15,7 +15,7 @@ from polvo_adapters import headers
 from polvo_adapters.auth.static import Bearer
 from polvo_adapters.core.calls import origin
 from polvo_adapters.errors import DeadlineExceeded, PolvoError, StatusError
-from polvo_adapters.services.double_o.effects import Answer, Ask
+from polvo_adapters.services.double_o.effects import ServiceRequest, ServiceResponse
 from polvo_adapters.shells.requests.failures import classify
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ _FOLLOWED = ("GET", "HEAD")
 _HIDDEN = "[token]"
 
 
-def send(session: Session, base_url: str, ask: Ask) -> Answer:
+def send(session: Session, base_url: str, ask: ServiceRequest) -> ServiceResponse:
     """Make one logical call, and return what came of it, whatever that is.
 
     Args:
@@ -59,8 +59,8 @@ def _nobody(request: PreparedRequest) -> PreparedRequest:
     return request
 
 
-def _answered(response: Response, host: str, token: str, now: float) -> Answer:
-    return Answer(
+def _answered(response: Response, host: str, token: str, now: float) -> ServiceResponse:
+    return ServiceResponse(
         status=response.status_code,
         body=_body(response),
         kind=_hidden(response.headers.get("Content-Type", ""), token),
@@ -71,11 +71,11 @@ def _answered(response: Response, host: str, token: str, now: float) -> Answer:
     )
 
 
-def _unanswered(error: Exception, host: str, token: str) -> Answer:
+def _unanswered(error: Exception, host: str, token: str) -> ServiceResponse:
     response = getattr(error, "response", None)
     failure = classify(error)
     ours = isinstance(error, PolvoError)
-    return Answer(
+    return ServiceResponse(
         host=host,
         retry_after=getattr(error, "retry_after", None),
         attempts=getattr(error, "attempts", 0) or _attempts(error),

@@ -24,15 +24,15 @@ from polvo_adapters.core.outcomes import (
     DISCONNECTED,
     EXPIRED,
     READ_TIMEOUT,
-    REFUSED,
     TRUNCATED,
+    UNCLASSIFIED,
     Failure,
     Outcome,
     at_deadline,
 )
 from polvo_adapters.drivers.exchange import Cancelled
 from polvo_adapters.errors import DeadlineExceeded
-from polvo_adapters.shells.body_closing import Closing
+from polvo_adapters.shells.body_closing import BodyCloseActions
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -59,8 +59,8 @@ def classify(error: BaseException, *, reading: bool) -> Failure:
         reading: Whether it came while the body was being read.
     """
     if isinstance(error, httpx.ConnectError):
-        return REFUSED if "CERTIFICATE_VERIFY_FAILED" in str(error) else CONNECT
-    failure = next((failure for kind, failure in _MEANINGS if isinstance(error, kind)), REFUSED)
+        return UNCLASSIFIED if "CERTIFICATE_VERIFY_FAILED" in str(error) else CONNECT
+    failure = next((failure for kind, failure in _MEANINGS if isinstance(error, kind)), UNCLASSIFIED)
     return TRUNCATED if reading and failure is DISCONNECTED else failure
 
 
@@ -106,14 +106,14 @@ class _Exchange:
             request.extensions = {**request.extensions, "timeout": cut}
         return request, left
 
-    def closing(self, action: Callable[[bool, bool], None]) -> bool:
+    def on_body_closed(self, action: Callable[[bool, bool], None]) -> bool:
         """Run an action when the body of the last response is closed, or return False where none is open."""
         response = self.response
         if response is None or not self.stream:
             return False
         if not isinstance(response.stream, _Observed):
             response.stream = _Observed(response.stream)
-        response.stream.closing.add(action)
+        response.stream.on_body_closed.add(action)
         return True
 
     def fork(self) -> Self:
@@ -122,7 +122,7 @@ class _Exchange:
         fork.forked = True
         return fork
 
-    def holds(self, outcome: Outcome) -> bool:
+    def owns(self, outcome: Outcome) -> bool:
         """Tell whether the response of an outcome is the one that was received last."""
         return outcome.response is not None and outcome.response is self.response
 
@@ -136,7 +136,7 @@ class _Observed(httpx.SyncByteStream, httpx.AsyncByteStream):
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
-        self.closing = Closing()
+        self.on_body_closed = BodyCloseActions()
 
     def __iter__(self) -> Iterator[bytes]:
         with self._watched():
@@ -152,23 +152,22 @@ class _Observed(httpx.SyncByteStream, httpx.AsyncByteStream):
         try:
             yield
         except Exception:
-            self.closing.run(broken=True)
+            self.on_body_closed.run(broken=True)
             raise
 
     def close(self) -> None:
         self._stream.close()
-        self.closing.run()
+        self.on_body_closed.run()
 
     async def aclose(self) -> None:
         await self._stream.aclose()
-        self.closing.run()
+        self.on_body_closed.run()
 
 
 class SyncExchange(_Exchange):
     """Sends one request, each time it is asked to.
 
-    In a race it is in the hands of two threads, as `polvo_adapters.shells.requests.exchange.Fork`, but nothing ends an
-    attempt.
+    In a race it is in the hands of two threads, as the RacingExchange of `requests`, but nothing ends an attempt.
     """
 
     def __init__(self, *args: Any, **keywords: Any) -> None:
@@ -353,7 +352,7 @@ def elsewhere(request: httpx.Request, call: Call) -> httpx.Request:
     return httpx.Request(request.method, url, headers=headers, stream=stream, extensions=extensions)
 
 
-def made(outcome: Outcome, request: httpx.Request) -> httpx.Response:
+def synthesize_response(outcome: Outcome, request: httpx.Request) -> httpx.Response:
     """Return a response that no server has sent, of an outcome that a policy made."""
     told = headers_of(outcome, request.method)
     headers = [(name.encode(), value.encode("utf-8", "replace")) for name, value in told.items()]  # text must be ASCII

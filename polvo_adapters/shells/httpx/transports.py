@@ -25,8 +25,8 @@ from polvo_adapters.core.report import Entry, Report
 from polvo_adapters.drivers import aio, sync
 from polvo_adapters.runtime.clock import SYSTEM, Clock
 from polvo_adapters.shells import credential_digest, request_identity
-from polvo_adapters.shells.error_notes import explained
-from polvo_adapters.shells.httpx.exchange import AsyncExchange, SyncExchange, body_of, given_up, made
+from polvo_adapters.shells.error_notes import attach_report
+from polvo_adapters.shells.httpx.exchange import AsyncExchange, SyncExchange, body_of, given_up, synthesize_response
 from polvo_adapters.stores.base import Store
 from polvo_adapters.stores.memory import MemoryStore
 
@@ -65,9 +65,9 @@ class _Policies:
 
     def _call(self, request: httpx.Request) -> Call:
         tenant = current_tenant()
-        key, content = request_identity.named(self._keys, request, tenant)
+        key, content = request_identity.assign_key(self._keys, request, tenant)
         if self._ids is not None:
-            request_identity.identified(self._ids, request)
+            request_identity.assign_request_id(self._ids, request)
         headers = request.headers.items()
         return Call(
             request.method,
@@ -88,15 +88,15 @@ class _Policies:
             report.request_id = request.headers[self._ids.header]
         if outcome.error is not None:
             try:
-                raise explained(outcome.error, report)
+                raise attach_report(outcome.error, report)
             finally:
                 del outcome
         response: httpx.Response | None = outcome.response
         if response is None or given_up(response):
-            response = made(outcome, request)
+            response = synthesize_response(outcome, request)
         if self._keys is not None or self._ids is not None:
             report.replayed = self._keys is not None and call.key != "" and self._keys.replayed(outcome.headers)
-            request_identity.answered(request, outcome.status)
+            request_identity.mark_complete(request, outcome.status)
         response.extensions["polvo"] = report
         return response
 
@@ -134,7 +134,7 @@ class PolicyTransport(_Policies, httpx.BaseTransport):
         call, entries = self._call(request), list[Entry]()
         exchange = SyncExchange(self.inner, request, self.clock, stream=self.stream)
         outcome = sync.drive(self._flow(call), exchange, self.store, self.clock, entries)
-        if outcome.error is not None or not exchange.holds(outcome):
+        if outcome.error is not None or not exchange.owns(outcome):
             exchange.close()
         try:
             return self._end(call, request, outcome, entries)
@@ -166,7 +166,7 @@ class AsyncPolicyTransport(_Policies, httpx.AsyncBaseTransport):
         call, entries = self._call(request), list[Entry]()
         exchange = AsyncExchange(self.inner, request, self.clock, stream=self.stream)
         outcome = await aio.drive(self._flow(call), exchange, self.store, self.clock, entries)
-        if outcome.error is not None or not exchange.holds(outcome):
+        if outcome.error is not None or not exchange.owns(outcome):
             await exchange.discard()
         try:
             return self._end(call, request, outcome, entries)

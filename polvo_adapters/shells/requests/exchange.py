@@ -26,17 +26,17 @@ from polvo_adapters.core.outcomes import Outcome, at_deadline
 from polvo_adapters.drivers.exchange import Cancelled
 from polvo_adapters.errors import DeadlineExceeded, ReplayError
 from polvo_adapters.runtime.clock import Clock
-from polvo_adapters.shells.body_closing import Closing
+from polvo_adapters.shells.body_closing import BodyCloseActions
 from polvo_adapters.shells.requests import watched_pools
 from polvo_adapters.shells.requests.failures import classify
-from polvo_adapters.shells.requests.rerouting import disown, elsewhere
-from polvo_adapters.shells.requests.response import Response, made
+from polvo_adapters.shells.requests.rerouting import drop_foreign_cookies, reroute
+from polvo_adapters.shells.requests.response import Response, synthesize_response
 
 _NO_BODY: tuple[Body, int | None] = ("none", None)
 _AS_IT_IS = (bytes, str, bytearray, memoryview, list, tuple)
 
 
-class Exchange:
+class RequestsExchange:
     """Sends one prepared request, each time it is asked to.
 
     Args:
@@ -94,7 +94,7 @@ class Exchange:
                 response = self._send_until(request, keywords, deadline, deadline - started)
             self._response = response
             if request is not self._request:
-                disown(response, self._request)
+                drop_foreign_cookies(response, self._request)
             whole = self._take(response, started, deadline)
         except Exception as error:  # noqa: BLE001 - whatever it is, the flow is told and the caller gets it
             self.close()
@@ -140,7 +140,7 @@ class Exchange:
         if response is not None:
             response.close()
 
-    def closing(self, action: Callable[[bool, bool], None]) -> bool:
+    def on_body_closed(self, action: Callable[[bool, bool], None]) -> bool:
         """Run an action when the body of the last response is closed, or return False where none is open."""
         response = self._response
         if response is None or not self._open or getattr(response.raw, "closed", False):
@@ -148,20 +148,22 @@ class Exchange:
         if isinstance(response, Response):
             response._when_closed(action)
         else:  # it is run when nobody has the response any more
-            kept = response.__dict__.setdefault("_closing", Closing())
+            kept = response.__dict__.setdefault("_closing", BodyCloseActions())
             kept.add(action)
         return True
 
-    def fork(self) -> Fork:
+    def fork(self) -> RacingExchange:
         """Return one that sends the same request on another thread."""
         self._sent = True  # so that whoever sends next, this one or a fork, rewinds the body
-        return Fork(self._send, self._request.copy(), self._keywords, self._clock, (self.body, self._position))
+        return RacingExchange(
+            self._send, self._request.copy(), self._keywords, self._clock, (self.body, self._position)
+        )
 
-    def holds(self, outcome: Outcome) -> bool:
+    def owns(self, outcome: Outcome) -> bool:
         """Tell whether the response of an outcome is the one that was received last."""
         return outcome.response is not None and outcome.response is self._response
 
-    def adopt(self, fork: Exchange) -> None:
+    def adopt(self, fork: RequestsExchange) -> None:
         """Take over the response that a fork received last."""
         self._response, self._open, fork._response = fork._response, fork._open, None
 
@@ -176,7 +178,7 @@ class Exchange:
     def made(self, outcome: Outcome) -> requests.Response:
         """Return a response that no server has sent, for an outcome that has none."""
         self.close()
-        return made(outcome, self._request)
+        return synthesize_response(outcome, self._request)
 
     def _again(self) -> None:
         self.discard()
@@ -191,18 +193,18 @@ class Exchange:
     def _elsewhere(self, call: Call) -> tuple[requests.PreparedRequest, dict[str, Any]]:
         """Return the request as it may go where the call says, and the keywords."""
         keywords = {**self._keywords, "cert": None} if call.anonymous else self._keywords
-        return elsewhere(self._request, call), keywords
+        return reroute(self._request, call), keywords
 
     def _send_until(
         self, request: requests.PreparedRequest, keywords: dict[str, Any], deadline: float, left: float
     ) -> requests.Response:
         if left <= 0:
             raise DeadlineExceeded("the deadline is over before the attempt began", request=request)
-        with watched_pools.Within(deadline, self._clock):
+        with watched_pools.DeadlineScope(deadline, self._clock):
             return self._send(request, **{**keywords, "timeout": _cut(keywords["timeout"], left)})
 
 
-class Fork(Exchange):
+class RacingExchange(RequestsExchange):
     """An exchange that takes part in a race, and can be cancelled from another thread.
 
     While it sends, its response belongs to the thread that sends: two threads in one response would give its
@@ -242,7 +244,7 @@ class Fork(Exchange):
             self._sending = True
         try:
             self._check()
-            with watched_pools.Noting(self._sockets):
+            with watched_pools.SocketTracker(self._sockets):
                 outcome = super().send(effect)
         finally:
             self._sockets.clear()
@@ -266,7 +268,7 @@ class Fork(Exchange):
         if response is not None:
             response.close()
 
-    def adopt(self, fork: Exchange) -> None:
+    def adopt(self, fork: RequestsExchange) -> None:
         """Take over the response that a fork received last, unless the race is over."""
         with self._lock:
             super().adopt(fork)

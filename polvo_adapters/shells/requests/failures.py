@@ -20,8 +20,8 @@ from polvo_adapters.core.outcomes import (
     DISCONNECTED,
     EXPIRED,
     READ_TIMEOUT,
-    REFUSED,
     TRUNCATED,
+    UNCLASSIFIED,
     Failure,
 )
 from polvo_adapters.errors import DeadlineExceeded
@@ -33,10 +33,10 @@ def classify(error: BaseException) -> Failure:
         if isinstance(error, kind):
             return failure
     if isinstance(error, errors.SSLError):
-        return DISCONNECTED if isinstance(_root(error), ssl.SSLEOFError) else REFUSED
+        return DISCONNECTED if isinstance(_root(error), ssl.SSLEOFError) else UNCLASSIFIED
     if isinstance(error, errors.ConnectionError):
         return _meaning_of_connection_error(_root(error))
-    return REFUSED
+    return UNCLASSIFIED
 
 
 _MEANINGS: tuple[tuple[type[BaseException], Failure], ...] = (

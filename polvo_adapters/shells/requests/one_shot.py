@@ -33,9 +33,9 @@ import urllib3.exceptions
 from requests.adapters import BaseAdapter
 
 from polvo_adapters import headers as header_values
-from polvo_adapters.context.call import CallStart, call_started
+from polvo_adapters.context.call import LogicalCall, call_started
 from polvo_adapters.core.calls import origin
-from polvo_adapters.core.outcomes import REFUSED
+from polvo_adapters.core.outcomes import UNCLASSIFIED
 from polvo_adapters.errors import ConfigurationError
 from polvo_adapters.policies.retry import ExponentialBackoff
 from polvo_adapters.runtime.clock import Clock
@@ -141,7 +141,7 @@ def send_one(
 def _until(clock: Clock, seconds: float) -> Iterator[float]:
     """Keep the sends within a deadline."""
     now = clock.now()
-    started = call_started.set(CallStart(None, now, now + seconds))
+    started = call_started.set(LogicalCall(None, now, now + seconds))
     try:
         yield now + seconds
     finally:
@@ -175,7 +175,7 @@ def _reason(error: Exception) -> str:
     if isinstance(error, requests.exceptions.ContentDecodingError):
         return "not json"
     meaning = classify(error)
-    if meaning is REFUSED and isinstance(error, requests.exceptions.SSLError):
+    if meaning is UNCLASSIFIED and isinstance(error, requests.exceptions.SSLError):
         return "tls"
     return "timeout" if meaning.timeout or isinstance(error, requests.Timeout) else "connection"
 

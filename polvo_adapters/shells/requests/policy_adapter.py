@@ -31,9 +31,9 @@ from polvo_adapters.drivers.sync import drive
 from polvo_adapters.policies.retry import ExponentialBackoff
 from polvo_adapters.runtime.clock import SYSTEM, Clock
 from polvo_adapters.shells import credential_digest, request_identity
-from polvo_adapters.shells.error_notes import explained
+from polvo_adapters.shells.error_notes import attach_report
 from polvo_adapters.shells.requests import watched_pools
-from polvo_adapters.shells.requests.exchange import Exchange
+from polvo_adapters.shells.requests.exchange import RequestsExchange
 from polvo_adapters.stores.base import Store
 from polvo_adapters.stores.memory import MemoryStore
 
@@ -93,9 +93,9 @@ class PolicyAdapter(HTTPAdapter):
         elif http_adapter_keywords:
             names = ", ".join(http_adapter_keywords)
             raise TypeError(f"{type(self).__name__}: {names} belong to the adapter given as inner")
-        self._arrange()
+        self._bind()
 
-    def _arrange(self) -> None:
+    def _bind(self) -> None:
         """Do once what need not be done per call."""
         self._flow = compose(self.policies)
         retries = not any(isinstance(policy, ExponentialBackoff) for policy in self.policies)
@@ -128,8 +128,8 @@ class PolicyAdapter(HTTPAdapter):
                 PolvoError that a policy put in its place.
         """
         below, keys = self._below, self._keys
-        named = request_identity.named(keys, request, current_tenant())
-        request_id = "" if self._ids is None else request_identity.identified(self._ids, request)
+        named = request_identity.assign_key(keys, request, current_tenant())
+        request_id = "" if self._ids is None else request_identity.assign_request_id(self._ids, request)
         keywords = {
             "stream": stream,
             "timeout": self.timeout if timeout is None else timeout,
@@ -138,7 +138,7 @@ class PolicyAdapter(HTTPAdapter):
             "proxies": proxies,
         }
         # super().send is looked up at every call: mock libraries patch it.
-        exchange = Exchange(super().send if below is None else below.send, request, keywords, self.clock)
+        exchange = RequestsExchange(super().send if below is None else below.send, request, keywords, self.clock)
         entries: list[Entry] = []
         call, began = self._call(request, exchange, cert, named), self.clock.now()
         outcome = drive(self._flow(call), exchange, self.store, self.clock, entries)
@@ -147,21 +147,21 @@ class PolicyAdapter(HTTPAdapter):
         if outcome.error is not None:
             exchange.close()
             try:
-                raise explained(outcome.error, report, request)
+                raise attach_report(outcome.error, report, request)
             finally:
                 del outcome  # or the error, its traceback and this frame would keep each other alive
-        if not exchange.holds(outcome):
+        if not exchange.owns(outcome):
             exchange.close()  # a later attempt has come to less than the one whose answer this is
         if keys is not None or request_id:
             report.replayed = named.key != "" and keys.replayed(outcome.headers)  # type: ignore[union-attr]  # as below
-            request_identity.answered(request, outcome.status)
+            request_identity.mark_complete(request, outcome.status)
         response: requests.Response = exchange.made(outcome) if outcome.response is None else outcome.response
         response.polvo = report  # type: ignore[attr-defined]
         response.connection = self  # a replay after 401 must pass the policies as well
         return response
 
     def _call(
-        self, request: requests.PreparedRequest, exchange: Exchange, cert: Any, named: request_identity.Named
+        self, request: requests.PreparedRequest, exchange: RequestsExchange, cert: Any, named: request_identity.Named
     ) -> Call:
         """Return the call that a request is, as the policies see it."""
         started, (key, content) = call_started.get(), named
@@ -251,7 +251,7 @@ class PolicyAdapter(HTTPAdapter):
             super().__setstate__(state)
         else:
             self.__dict__.update(state)
-        self._arrange()
+        self._bind()
 
 
 def _having(policies: Iterable[Policy], attribute: str) -> Any:
@@ -280,13 +280,13 @@ def nested_retry(adapter: BaseAdapter | None) -> ExponentialBackoff | Retry | No
 def _below(adapter: BaseAdapter, *, retries: bool) -> BaseAdapter:
     """Return a view on the wrapped adapter: its pools are watched, and it retries only if it may."""
     if not isinstance(adapter, PolicyAdapter):
-        return watched_pools.watching(adapter, retries=retries) if isinstance(adapter, HTTPAdapter) else adapter
+        return watched_pools.watched_view(adapter, retries=retries) if isinstance(adapter, HTTPAdapter) else adapter
     if retries or nested_retry(adapter) is None:
         return adapter
     twin = object.__new__(type(adapter))
     twin.__dict__.update(adapter.__dict__)
     twin.policies = tuple(policy for policy in twin.policies if not isinstance(policy, ExponentialBackoff))
-    twin._arrange()
+    twin._bind()
     if twin.inner is None:
         twin.max_retries = watched_pools.NO_RETRY
     else:

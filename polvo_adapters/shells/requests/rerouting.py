@@ -13,7 +13,7 @@ from polvo_adapters.core.calls import Call, origin
 from polvo_adapters.core.http import withheld
 
 
-def elsewhere(request: requests.PreparedRequest, call: Call) -> requests.PreparedRequest:
+def reroute(request: requests.PreparedRequest, call: Call) -> requests.PreparedRequest:
     """Return a copy of the request that goes where the call says."""
     copy = request.copy()
     if origin(call.url) != origin(request.url or ""):
@@ -26,7 +26,7 @@ def elsewhere(request: requests.PreparedRequest, call: Call) -> requests.Prepare
     return copy
 
 
-def disown(response: requests.Response, request: requests.PreparedRequest) -> None:
+def drop_foreign_cookies(response: requests.Response, request: requests.PreparedRequest) -> None:
     """Have a session not store the cookies of a response from another origin: it would take them for the first one's.
 
     They stay in the headers and in `response.cookies`.

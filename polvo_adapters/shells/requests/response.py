@@ -17,7 +17,7 @@ from polvo_adapters.core.outcomes import Outcome
 from polvo_adapters.core.report import Report
 from polvo_adapters.errors import DeadlineExceeded
 from polvo_adapters.runtime.clock import Clock
-from polvo_adapters.shells.body_closing import Closing
+from polvo_adapters.shells.body_closing import BodyCloseActions
 
 _PIECE = 65_536
 
@@ -36,7 +36,7 @@ class Response(requests.Response):
     polvo: Report | None = None
     _session_to_overwrite = False
     _deadline: tuple[float, Clock] | None = None
-    _closing: Closing | None = None
+    _closing: BodyCloseActions | None = None
 
     @property
     def elapsed(self) -> timedelta:
@@ -67,7 +67,7 @@ class Response(requests.Response):
     def _when_closed(self, action: Callable[[bool, bool], None]) -> None:
         """Run an action when the body is closed; see `Closing`."""
         if self._closing is None:
-            self._closing = Closing()
+            self._closing = BodyCloseActions()
         self._closing.add(action)
 
     def close(self) -> None:
@@ -105,7 +105,7 @@ class Response(requests.Response):
             raise DeadlineExceeded(message, request=self.request, response=self, host=host) from error
 
 
-def _observed(chunks: Iterator[Any], closing: Closing) -> Iterator[Any]:
+def _observed(chunks: Iterator[Any], closing: BodyCloseActions) -> Iterator[Any]:
     try:
         yield from chunks
     except Exception:
@@ -114,7 +114,7 @@ def _observed(chunks: Iterator[Any], closing: Closing) -> Iterator[Any]:
     closing.run()
 
 
-def made(outcome: Outcome, request: requests.PreparedRequest) -> Response:
+def synthesize_response(outcome: Outcome, request: requests.PreparedRequest) -> Response:
     """Return a response that no server has sent, of an outcome that a policy made.
 
     Args:

@@ -18,14 +18,14 @@ from requests._internal_utils import to_native_string
 from requests.auth import AuthBase
 
 from polvo_adapters import headers
-from polvo_adapters.context.call import CallStart, call_started
-from polvo_adapters.context.tenant import Block, checked, on_behalf
+from polvo_adapters.context.call import LogicalCall, call_started
+from polvo_adapters.context.tenant import TenantScope, tenant_scope_for, validate_tenant
 from polvo_adapters.core.calls import origin
 from polvo_adapters.errors import ConfigurationError, error_for_status
 from polvo_adapters.policies.deadline import Deadline
 from polvo_adapters.policies.stack import RetryLike
 from polvo_adapters.runtime.clock import SYSTEM, Clock
-from polvo_adapters.shells.request_identity import written
+from polvo_adapters.shells.request_identity import format_key
 from polvo_adapters.shells.requests.policy_adapter import DEFAULT_TIMEOUT, PolicyAdapter
 from polvo_adapters.shells.requests.resilient_adapter import ResilientAdapter
 from polvo_adapters.shells.requests.tenancy import Tenancy
@@ -218,7 +218,7 @@ class Session(requests.Session):
         if outer is not None and outer.session is self:
             start = outer._replace(sent=sent)
         else:  # within a call of another session's, this one is over when that one is
-            start = CallStart(self, now, _earlier(outer, self._seconds, now), sent)
+            start = LogicalCall(self, now, _earlier(outer, self._seconds, now), sent)
         token = call_started.set(start)
         try:
             yield
@@ -237,9 +237,9 @@ class Session(requests.Session):
         Raises:
             ConfigurationError: It cannot be the name of a tenant.
         """
-        self._tenant = "" if identifier is None else checked(identifier)
+        self._tenant = "" if identifier is None else validate_tenant(identifier)
 
-    def tenant(self, identifier: str | int) -> Block:
+    def tenant(self, identifier: str | int) -> TenantScope:
         """Make the calls of this session, and of no other, within a `with` block on behalf of a tenant.
 
         Args:
@@ -248,11 +248,11 @@ class Session(requests.Session):
         Raises:
             ConfigurationError: It cannot be the name of a tenant.
         """
-        return Block(checked(identifier), self)
+        return TenantScope(validate_tenant(identifier), self)
 
     def _on_behalf(self) -> AbstractContextManager[str]:
         """Return the block of a call for the tenant of this moment."""
-        return on_behalf(self, self._tenant, required=self.tenancy is not None and self.tenancy.required)
+        return tenant_scope_for(self, self._tenant, required=self.tenancy is not None and self.tenancy.required)
 
     def circuit(self, url: str = "") -> Circuit:
         """Return the circuit that a URL belongs to, to look at it or to take it in hand.
@@ -295,7 +295,7 @@ class Session(requests.Session):
             raise ConfigurationError("idempotency_key: this session knows no keys; make it with idempotency=True")
         if keys.header.lower() in (to_native_string(name).lower() for name in headers):
             raise ConfigurationError(f"idempotency_key: {keys.header} is among the headers as well; give one of them")
-        return {**headers, keys.header: written(keys, key)}
+        return {**headers, keys.header: format_key(keys, key)}
 
     def _circuit(self, url: str) -> Circuit:
         adapter = self.get_adapter(url)
@@ -323,7 +323,7 @@ class Session(requests.Session):
         return origin_as_sent(url) == origin_as_sent(self.base_url)
 
 
-def _earlier(outer: CallStart | None, seconds: float | None, now: float) -> float | None:
+def _earlier(outer: LogicalCall | None, seconds: float | None, now: float) -> float | None:
     """Return the deadline of a call that has so many seconds, and may be part of another."""
     ends = [] if outer is None or outer.deadline is None else [outer.deadline]
     if seconds is not None:

@@ -63,9 +63,11 @@ class RateLimitAdapter(PolicyAdapter):
         store: Store | None = None,
         **keywords: Any,
     ) -> None:
-        from polvo_adapters.policies.ratelimit.policy import Adaptive
+        from polvo_adapters.policies.ratelimit.policy import AdaptiveRateLimit
 
-        made = stack.rate_limit_policy(_given(self, None if policy == "adaptive" else policy, Adaptive, keywords))
+        made = stack.rate_limit_policy(
+            _given(self, None if policy == "adaptive" else policy, AdaptiveRateLimit, keywords)
+        )
         super().__init__(_made(self, policy, made), inner=inner, store=store, **keywords)
 
 
@@ -112,10 +114,10 @@ class BulkheadAdapter(PolicyAdapter):
         store: Store | None = None,
         **keywords: Any,
     ) -> None:
-        from polvo_adapters.policies.bulkhead.policy import Adaptive, Bulkhead
+        from polvo_adapters.policies.bulkhead.policy import AdaptiveBulkhead, Bulkhead
 
         if policy == "adaptive":
-            policy = Adaptive(**_own(Adaptive, keywords))
+            policy = AdaptiveBulkhead(**_own(AdaptiveBulkhead, keywords))
         made = _made(self, policy, stack.bulkhead_policy(_given(self, policy, Bulkhead, keywords, "max_concurrency")))
         if inner is None:
             keywords.setdefault("pool_maxsize", stack.slots((made,)))

@@ -34,7 +34,7 @@ from urllib3.util import Url
 from polvo_adapters.context.tenant import unfit_tenant
 from polvo_adapters.core.calls import origin
 from polvo_adapters.errors import ConfigurationError
-from polvo_adapters.shells.requests.urls import as_sent, origin_as_sent
+from polvo_adapters.shells.requests.urls import origin_as_sent, parse_as_requests
 
 _SLOT = "{tenant}"
 _VISIBLE = re.compile(r"[\x21-\x7e]+")
@@ -117,7 +117,7 @@ class Tenancy:
             return True
         if not self.subdomain or not _LABEL.fullmatch(name):
             return False
-        return here == origin(self._below(as_sent(base_url), name).url)
+        return here == origin(self._below(parse_as_requests(base_url), name).url)
 
     def address(self, url: str, name: str, base_url: str | None, *, relative: bool = False) -> str:
         """Return where a request goes that is made on behalf of a tenant.
@@ -131,7 +131,7 @@ class Tenancy:
         """
         if not name or not (self.subdomain or self.path) or not self.is_home(url, name, base_url):
             return url
-        parts = as_sent(url)
+        parts = parse_as_requests(url)
         if self.subdomain and (base_url is None or origin(parts.url) == _base_origin(base_url)):
             parts = self._below(parts, name)
         if self.path:

@@ -19,7 +19,7 @@ from polvo_adapters.core.calls import origin
 from polvo_adapters.errors import ConfigurationError
 
 
-def as_sent(url: str) -> Url:
+def parse_as_requests(url: str) -> Url:
     """Return the parts of a URL as `requests` comes to send it, but without dot segments.
 
     `requests` takes out plain ones, decodes "%2e", and leaves it to the server to take out what that makes.
@@ -37,7 +37,7 @@ def as_sent(url: str) -> Url:
 
 def origin_as_sent(url: str) -> str:
     """Return the origin that a request to a URL goes to, where other readings of the URL differ."""
-    return origin(as_sent(url).url)
+    return origin(parse_as_requests(url).url)
 
 
 def is_secure(url: str, *, loopback: bool = True) -> bool:

@@ -47,7 +47,7 @@ class _Current(threading.local):
 _current = _Current()
 
 
-class Within:
+class DeadlineScope:
     """Keeps what is sent through watched pools on this thread within a deadline, reading the body included.
 
     Args:
@@ -107,7 +107,7 @@ class Sockets:
                 shut(sock)
 
 
-class Noting:
+class SocketTracker:
     """Notes the sockets on which what is sent on this thread waits for its answer.
 
     Args:
@@ -143,7 +143,7 @@ def shut(sock: Any) -> None:
             sock.shutdown(socket.SHUT_RDWR)
 
 
-def watching(adapter: HTTPAdapter, *, retries: bool = True) -> HTTPAdapter:
+def watched_view(adapter: HTTPAdapter, *, retries: bool = True) -> HTTPAdapter:
     """Return a view on an adapter that watches its pools.
 
     The view has a class of its own, below that of the adapter, and the very same attributes, so that whatever

@@ -25,7 +25,7 @@ from polvo_adapters.testing.server.http_messages import MalformedRequestError
 from polvo_adapters.testing.server.journal import Counters, KeyCounters, RequestRecord
 from polvo_adapters.testing.server.message_endpoints import Contract
 from polvo_adapters.testing.server.routes import handle, refuse_malformed
-from polvo_adapters.testing.server.state import Exchange, State
+from polvo_adapters.testing.server.state import RequestContext, ServerState
 
 if TYPE_CHECKING:
     import ssl
@@ -170,7 +170,7 @@ class FailureServer:
 
         Requests still at work finish as they would have, but are not counted any more.
         """
-        self._state = State.create(self._cache_max_size, self._cache_ttl_seconds)
+        self._state = ServerState.create(self._cache_max_size, self._cache_ttl_seconds)
 
     # Inside the thread.
 
@@ -221,7 +221,7 @@ class FailureServer:
         try:
             while not connection.is_closing:
                 request = await connection.read_head()
-                await handle(Exchange(connection, request, self._state), self._contract)
+                await handle(RequestContext(connection, request, self._state), self._contract)
                 if not request.keep_alive:
                     break
         except MalformedRequestError as malformed:

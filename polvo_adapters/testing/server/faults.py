@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from polvo_adapters.testing.server.connection import Connection
-    from polvo_adapters.testing.server.state import Exchange
+    from polvo_adapters.testing.server.state import RequestContext
 
 _NORMAL_BODY = b'{"status": "ok"}'
 _JSON = ("Content-Type", "application/json")
@@ -60,7 +60,7 @@ class Seconds:
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class FaultSpec:
     """One kind of fault.
 
     Attributes:
@@ -95,7 +95,7 @@ def _sized_headers(length: int) -> Headers:
     return [_PLAIN_TEXT, ("Content-Length", str(length))]
 
 
-async def _status(exchange: Exchange, *, code: int) -> None:
+async def _status(exchange: RequestContext, *, code: int) -> None:
     request = exchange.request
     body = request.text("body", "").encode("utf-8", "surrogateescape")
     headers = _sized_headers(len(body)) if code != 204 else []
@@ -109,12 +109,12 @@ async def _status(exchange: Exchange, *, code: int) -> None:
     exchange.connection.write(encode_head(code, headers, custom_lines) + (b"" if bodiless else body))
 
 
-async def _hang(exchange: Exchange) -> None:
+async def _hang(exchange: RequestContext) -> None:
     await exchange.connection.hang()
     exchange.connection.close()
 
 
-async def _slow_headers(exchange: Exchange, *, interval: float) -> None:
+async def _slow_headers(exchange: RequestContext, *, interval: float) -> None:
     headers = _normal_headers() + connection_headers(exchange.request)
     await _drip_bytes(exchange.connection, encode_head(200, headers), interval)
     if exchange.request.method != "HEAD":
@@ -127,7 +127,7 @@ async def _drip_bytes(connection: Connection, data: bytes, interval: float) -> N
         await connection.pause(interval)
 
 
-async def _drip(exchange: Exchange, *, size: int, interval: float) -> None:
+async def _drip(exchange: RequestContext, *, size: int, interval: float) -> None:
     connection = exchange.connection
     connection.write(encode_head(200, _sized_headers(size) + connection_headers(exchange.request)))
     if exchange.request.method != "HEAD":
@@ -136,13 +136,13 @@ async def _drip(exchange: Exchange, *, size: int, interval: float) -> None:
             connection.write(b"x")
 
 
-async def _wrong_length(exchange: Exchange, *, length: int, size: int) -> None:
+async def _wrong_length(exchange: RequestContext, *, length: int, size: int) -> None:
     exchange.connection.write(encode_head(200, _sized_headers(length)) + b"x" * size)
     exchange.connection.close()
 
 
 def _then_close(data: bytes) -> _Injector:
-    async def inject(exchange: Exchange) -> None:
+    async def inject(exchange: RequestContext) -> None:
         exchange.connection.write(data)
         exchange.connection.close()
 
@@ -150,35 +150,35 @@ def _then_close(data: bytes) -> _Injector:
 
 
 def _then_reset(data: bytes) -> _Injector:
-    async def inject(exchange: Exchange) -> None:
+    async def inject(exchange: RequestContext) -> None:
         exchange.connection.write(data)
         exchange.connection.reset()
 
     return inject
 
 
-async def _broken_gzip(exchange: Exchange) -> None:
+async def _broken_gzip(exchange: RequestContext) -> None:
     exchange.connection.send(
         Reply(200, [_PLAIN_TEXT, ("Content-Encoding", "gzip")], b"this was never compressed"),
         exchange.request,
     )
 
 
-async def _early_hints(exchange: Exchange) -> None:
+async def _early_hints(exchange: RequestContext) -> None:
     hints = encode_head(103, [("Link", "</style.css>; rel=preload; as=style")])
     exchange.connection.write(hints + _normal_reply(exchange.request))
 
 
-async def _stale(exchange: Exchange) -> None:
+async def _stale(exchange: RequestContext) -> None:
     exchange.connection.write(_normal_reply(exchange.request))
     exchange.connection.close()
 
 
-async def _redirect(exchange: Exchange, *, code: int) -> None:
+async def _redirect(exchange: RequestContext, *, code: int) -> None:
     exchange.reply(Reply(code, [_PLAIN_TEXT, ("Location", exchange.request.text("to", "/echo"))]))
 
 
-async def _huge_header(exchange: Exchange, *, size: int) -> None:
+async def _huge_header(exchange: RequestContext, *, size: int) -> None:
     name, _, _ = _HUGE_HEADER_START.partition(":")
     huge = (name, "x" * max(0, size - len(_HUGE_HEADER_START)))
     exchange.reply(Reply(200, [_JSON, huge], _NORMAL_BODY))
@@ -191,24 +191,24 @@ _ONE_CHUNK = encode_head(200, [_PLAIN_TEXT, ("Transfer-Encoding", "chunked")]) +
 _NOT_HTTP = b"\x00\x01\x02 this is not HTTP at all \xff\xfe\r\n\r\n"
 
 FAULTS = {
-    "status": Fault(_status, {"code": Whole(503, 200, 999)}),
-    "hang": Fault(_hang),
-    "slow-headers": Fault(_slow_headers, {"interval": Seconds(0.05)}),
-    "drip": Fault(_drip, {"size": Whole(12), "interval": Seconds(0.25)}),
-    "truncated": Fault(_wrong_length, {"length": Whole(100), "size": Whole(10, 0, 2**24)}),
-    "overlong": Fault(_wrong_length, {"length": Whole(10), "size": Whole(100, 0, 2**24)}),
-    "reset-early": Fault(_then_reset(b""), before_body=True),
-    "reset": Fault(_then_reset(b"")),
-    "reset-headers": Fault(_then_reset(_HALF_HEAD)),
-    "reset-body": Fault(_then_reset(_HALF_REPLY)),
-    "eof": Fault(_then_close(b"")),
-    "cut-headers": Fault(_then_close(_HALF_HEAD)),
-    "broken-chunk": Fault(_then_close(_ONE_CHUNK + b"not-a-size\r\nxxxxxxxxxx\r\n")),
-    "cut-chunk": Fault(_then_close(_ONE_CHUNK)),
-    "broken-gzip": Fault(_broken_gzip),
-    "garbage": Fault(_then_close(_NOT_HTTP)),
-    "early-hints": Fault(_early_hints),
-    "stale": Fault(_stale),
-    "redirect": Fault(_redirect, {"code": Whole(302, 300, 399)}),
-    "huge-header": Fault(_huge_header, {"size": Whole(200_000, 0, 2**24)}),
+    "status": FaultSpec(_status, {"code": Whole(503, 200, 999)}),
+    "hang": FaultSpec(_hang),
+    "slow-headers": FaultSpec(_slow_headers, {"interval": Seconds(0.05)}),
+    "drip": FaultSpec(_drip, {"size": Whole(12), "interval": Seconds(0.25)}),
+    "truncated": FaultSpec(_wrong_length, {"length": Whole(100), "size": Whole(10, 0, 2**24)}),
+    "overlong": FaultSpec(_wrong_length, {"length": Whole(10), "size": Whole(100, 0, 2**24)}),
+    "reset-early": FaultSpec(_then_reset(b""), before_body=True),
+    "reset": FaultSpec(_then_reset(b"")),
+    "reset-headers": FaultSpec(_then_reset(_HALF_HEAD)),
+    "reset-body": FaultSpec(_then_reset(_HALF_REPLY)),
+    "eof": FaultSpec(_then_close(b"")),
+    "cut-headers": FaultSpec(_then_close(_HALF_HEAD)),
+    "broken-chunk": FaultSpec(_then_close(_ONE_CHUNK + b"not-a-size\r\nxxxxxxxxxx\r\n")),
+    "cut-chunk": FaultSpec(_then_close(_ONE_CHUNK)),
+    "broken-gzip": FaultSpec(_broken_gzip),
+    "garbage": FaultSpec(_then_close(_NOT_HTTP)),
+    "early-hints": FaultSpec(_early_hints),
+    "stale": FaultSpec(_stale),
+    "redirect": FaultSpec(_redirect, {"code": Whole(302, 300, 399)}),
+    "huge-header": FaultSpec(_huge_header, {"size": Whole(200_000, 0, 2**24)}),
 }

@@ -28,7 +28,7 @@ class Tokens:
                 del kept[next(iter(kept))]
         return answer
 
-    def renew(self, refresh: str, seconds: float) -> dict[str, object] | None:
+    def refresh(self, refresh: str, seconds: float) -> dict[str, object] | None:
         """Return a token response for a refresh token, or None where it is not valid."""
         family, used = self._refresh.get(refresh, ("", True))
         if used:

@@ -24,7 +24,7 @@ from polvo_adapters.testing.server.http_messages import (
 )
 
 if TYPE_CHECKING:
-    from polvo_adapters.testing.server.state import Exchange, State
+    from polvo_adapters.testing.server.state import RequestContext, ServerState
 
 _MAX_DELAY_MILLISECONDS = 30_000
 _MAX_FAIL_COUNT = 1000
@@ -45,7 +45,7 @@ class Contract:
         self._request_timeout = request_timeout
         self._started = time.monotonic()
 
-    async def answer(self, exchange: Exchange) -> Reply:
+    async def answer(self, exchange: RequestContext) -> Reply:
         """Return the reply to a request whose body was read."""
         try:
             if exchange.request.path == "/health":
@@ -63,7 +63,7 @@ class Contract:
         _require_method(request, "GET")
         return json_reply(200, {"status": "ok", "uptime_seconds": time.monotonic() - self._started})
 
-    async def _route(self, exchange: Exchange, deadline: float) -> Reply:
+    async def _route(self, exchange: RequestContext, deadline: float) -> Reply:
         request = exchange.request
         if request.path == "/msg":
             _require_method(request, "GET")
@@ -86,12 +86,12 @@ def _require_method(request: Request, method: str) -> None:
         raise method_not_allowed(method)
 
 
-def _failure_status(state: State) -> Reply:
+def _failure_status(state: ServerState) -> Reply:
     status = state.failures.status()
     return json_reply(200, {"failure_status": status, "currently_failing": status["currently_failing"]})
 
 
-def _set_failures(state: State, kind: str, amount: str) -> Reply:
+def _set_failures(state: ServerState, kind: str, amount: str) -> Reply:
     if kind == "count":
         count = whole_number(amount, "n", 0, _MAX_FAIL_COUNT, "path")
         state.failures.count = count
@@ -102,7 +102,7 @@ def _set_failures(state: State, kind: str, amount: str) -> Reply:
     return json_reply(200, {"message": message, "duration_seconds": seconds})
 
 
-async def _message(exchange: Exchange, deadline: float) -> Reply:
+async def _message(exchange: RequestContext, deadline: float) -> Reply:
     delay = exchange.request.integer("delay", 0, 0, _MAX_DELAY_MILLISECONDS) / 1000
     if exchange.state.failures.consume():
         _count_failed_message(exchange)
@@ -115,7 +115,7 @@ async def _message(exchange: Exchange, deadline: float) -> Reply:
     return json_reply(200, {"message_id": message_id})
 
 
-def _count_failed_message(exchange: Exchange) -> None:
+def _count_failed_message(exchange: RequestContext) -> None:
     # A failure may hide work that was done, so it counts; but work under one X-Request-ID counts once, and a
     # failure that stands before an answer already given did not do it again.
     identity = exchange.request.identity
@@ -127,7 +127,7 @@ def _count_failed_message(exchange: Exchange) -> None:
     exchange.count_processed()
 
 
-async def _message_for(identity: str, exchange: Exchange, delay: float, deadline: float) -> str:
+async def _message_for(identity: str, exchange: RequestContext, delay: float, deadline: float) -> str:
     state = exchange.state
     while True:
         if known := state.messages.get(identity):
@@ -143,7 +143,7 @@ async def _message_for(identity: str, exchange: Exchange, delay: float, deadline
     return await _first_message(identity, exchange, delay, deadline)
 
 
-async def _first_message(identity: str, exchange: Exchange, delay: float, deadline: float) -> str:
+async def _first_message(identity: str, exchange: RequestContext, delay: float, deadline: float) -> str:
     state = exchange.state
     unfinished: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
     state.unfinished_messages[identity] = unfinished
@@ -157,7 +157,7 @@ async def _first_message(identity: str, exchange: Exchange, delay: float, deadli
     return message_id
 
 
-async def _new_message(exchange: Exchange, delay: float, deadline: float) -> str:
+async def _new_message(exchange: RequestContext, delay: float, deadline: float) -> str:
     left = deadline - time.monotonic()
     if delay > left:
         await asyncio.sleep(max(0.0, left))
@@ -169,7 +169,7 @@ async def _new_message(exchange: Exchange, delay: float, deadline: float) -> str
     return str(uuid.uuid4())
 
 
-def _count_new_message(exchange: Exchange) -> None:
+def _count_new_message(exchange: RequestContext) -> None:
     identity = exchange.request.identity
     failed_messages = exchange.state.failed_messages
     if identity is None or not failed_messages.get(identity):

@@ -21,11 +21,11 @@ from polvo_adapters.testing.server.http_messages import (
 )
 
 if TYPE_CHECKING:
-    from polvo_adapters.testing.server.state import Exchange
+    from polvo_adapters.testing.server.state import RequestContext
 _NO_STORE = [("Cache-Control", "no-store")]
 
 
-def answer(exchange: Exchange) -> Reply:
+def answer(exchange: RequestContext) -> Reply:
     """Answer a request to an endpoint below /oauth/."""
     request, tokens = exchange.request, exchange.state.tokens
     if request.path == "/oauth/protected":
@@ -44,21 +44,21 @@ def answer(exchange: Exchange) -> Reply:
     return _token(exchange, fields)
 
 
-def _token(exchange: Exchange, fields: dict[str, str]) -> Reply:
+def _token(exchange: RequestContext, fields: dict[str, str]) -> Reply:
     seconds = exchange.request.seconds("expires_in", 60.0)
     tokens, grant = exchange.state.tokens, fields.get("grant_type", "")
     if grant == "refresh_token":
-        renewed = tokens.renew(fields.get("refresh_token", ""), seconds)
-        if renewed is None:
+        refreshed = tokens.refresh(fields.get("refresh_token", ""), seconds)
+        if refreshed is None:
             return json_reply(400, {"error": "invalid_grant"}, _NO_STORE)
-        return json_reply(200, renewed, _NO_STORE)
+        return json_reply(200, refreshed, _NO_STORE)
     if grant not in ("client_credentials", "password"):
         return json_reply(400, {"error": "unsupported_grant_type"}, _NO_STORE)
     issued = tokens.issue(secrets.token_hex(8), seconds, refreshable=grant == "password")
     return json_reply(200, issued, _NO_STORE)
 
 
-def _protected(exchange: Exchange) -> Reply:
+def _protected(exchange: RequestContext) -> Reply:
     scheme, _, token = exchange.request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not exchange.state.tokens.holds(token):
         refusal = [("WWW-Authenticate", 'Bearer error="invalid_token"')]
@@ -67,7 +67,7 @@ def _protected(exchange: Exchange) -> Reply:
     return json_reply(200, {"detail": "authorized"})
 
 
-def _fields(exchange: Exchange) -> dict[str, str]:
+def _fields(exchange: RequestContext) -> dict[str, str]:
     body = exchange.request.body
     given = parse_qs((body.kept if body else b"").decode("utf-8", "replace"))
     return {name: values[-1] for name, values in given.items()}

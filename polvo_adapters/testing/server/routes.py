@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from polvo_adapters.testing.limiters import DIALECTS, announced
 from polvo_adapters.testing.server import oauth_endpoints
-from polvo_adapters.testing.server.faults import FAULTS, Fault
+from polvo_adapters.testing.server.faults import FAULTS, FaultSpec
 from polvo_adapters.testing.server.http_messages import (
     Body,
     MalformedRequestError,
@@ -29,14 +29,14 @@ from polvo_adapters.testing.server.http_messages import (
 if TYPE_CHECKING:
     from polvo_adapters.testing.server.connection import Connection
     from polvo_adapters.testing.server.message_endpoints import Contract
-    from polvo_adapters.testing.server.state import Exchange, State
+    from polvo_adapters.testing.server.state import RequestContext, ServerState
 
 _FAULT_PREFIX = "/fault/"
 _PIECE = b"x" * (64 * 1024)
 _LAST_CHUNK = b"0\r\n\r\n"
 
 
-async def handle(exchange: Exchange, contract: Contract) -> None:
+async def handle(exchange: RequestContext, contract: Contract) -> None:
     """Serve one request to its end, be it a reply or a fault."""
     request = exchange.request
     try:
@@ -62,12 +62,12 @@ async def refuse_malformed(connection: Connection, malformed: MalformedRequestEr
     await connection.close_unread()
 
 
-def _refuse_tunnel(exchange: Exchange) -> None:
+def _refuse_tunnel(exchange: RequestContext) -> None:
     exchange.request.keep_alive = False
     exchange.reply(method_not_allowed("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS").reply)
 
 
-async def _answer(exchange: Exchange, contract: Contract) -> None:
+async def _answer(exchange: RequestContext, contract: Contract) -> None:
     path = exchange.request.path
     if path == "/echo":
         await _echo(exchange, sized=True)
@@ -81,7 +81,7 @@ async def _answer(exchange: Exchange, contract: Contract) -> None:
         exchange.reply(await contract.answer(exchange))
 
 
-async def _echo(exchange: Exchange, *, sized: bool) -> None:
+async def _echo(exchange: RequestContext, *, sized: bool) -> None:
     request = exchange.request
     size = request.integer("size", -1) if sized else -1
     exchange.perform()
@@ -116,7 +116,7 @@ async def _send_sized(connection: Connection, request: Request, size: int) -> No
         connection.write(_LAST_CHUNK)
 
 
-async def _fault(exchange: Exchange) -> None:
+async def _fault(exchange: RequestContext) -> None:
     request = exchange.request
     fault = FAULTS.get(request.path.removeprefix(_FAULT_PREFIX))
     if fault is None:
@@ -130,7 +130,7 @@ async def _fault(exchange: Exchange) -> None:
     await _inject(exchange, fault, parameters)
 
 
-def _is_due(state: State, request: Request) -> bool:
+def _is_due(state: ServerState, request: Request) -> bool:
     times = request.integer("times", -1)
     after = request.integer("after", 0)
     key = request.text("key", request.path.removeprefix(_FAULT_PREFIX))
@@ -139,7 +139,7 @@ def _is_due(state: State, request: Request) -> bool:
     return turn >= after and (times < 0 or turn < after + times)
 
 
-async def _inject(exchange: Exchange, fault: Fault, parameters: dict[str, Any]) -> None:
+async def _inject(exchange: RequestContext, fault: FaultSpec, parameters: dict[str, Any]) -> None:
     if fault.before_body:
         exchange.count_received()
     else:
@@ -149,7 +149,7 @@ async def _inject(exchange: Exchange, fault: Fault, parameters: dict[str, Any]) 
     await fault.inject(exchange, **parameters)
 
 
-def _quota(exchange: Exchange) -> Reply:
+def _quota(exchange: RequestContext) -> Reply:
     request = exchange.request
     limit = request.integer("limit", 5)
     window = request.seconds("window", 2.0, minimum=0.001)
@@ -164,7 +164,7 @@ def _quota(exchange: Exchange) -> Reply:
     return json_reply(200, {"limit": standing.limit, "remaining": standing.remaining}, headers)
 
 
-def _counters(exchange: Exchange) -> Reply:
+def _counters(exchange: RequestContext) -> Reply:
     if exchange.request.method == "GET":
         return json_reply(200, exchange.state.journal.counters())
     if exchange.request.method == "DELETE":

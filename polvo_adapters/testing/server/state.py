@@ -13,7 +13,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from polvo_adapters.testing.limiters import FixedWindow
+from polvo_adapters.testing.limiters import FixedWindowLimiter
 from polvo_adapters.testing.server.issued_tokens import Tokens
 from polvo_adapters.testing.server.journal import Entry, Journal
 
@@ -33,11 +33,11 @@ class Quotas:
     """The quota of each key, in fixed windows that open with the first request."""
 
     def __init__(self) -> None:
-        self._windows: dict[str, FixedWindow] = {}
+        self._windows: dict[str, FixedWindowLimiter] = {}
 
     def take(self, key: str, limit: int, window: float) -> Standing:
         """Let one request of a key through, or not, and return where the key stands."""
-        counter = self._windows.setdefault(key, FixedWindow(limit, window))
+        counter = self._windows.setdefault(key, FixedWindowLimiter(limit, window))
         counter.limit, counter.window = limit, window  # each request says what its quota is
         return counter.take(time.monotonic())
 
@@ -123,7 +123,7 @@ class FailureSwitch:
 
 
 @dataclass(slots=True, eq=False)
-class State:
+class ServerState:
     """What one life of the server, from a reset to the next, has seen.
 
     Attributes:
@@ -146,7 +146,7 @@ class State:
     journal: Journal = field(default_factory=Journal)
 
     @classmethod
-    def create(cls, cache_max_size: int, cache_ttl_seconds: float) -> State:
+    def create(cls, cache_max_size: int, cache_ttl_seconds: float) -> ServerState:
         """Return an empty state whose caches have the given bounds."""
         return cls(
             messages=ExpiringCache(cache_max_size, cache_ttl_seconds),
@@ -159,7 +159,7 @@ class State:
         self.journal = Journal()
 
 
-class Exchange:
+class RequestContext:
     """One request on its way to a reply.
 
     Args:
@@ -170,7 +170,7 @@ class Exchange:
 
     __slots__ = ("_entry", "_journal", "connection", "request", "state")
 
-    def __init__(self, connection: Connection, request: Request, state: State) -> None:
+    def __init__(self, connection: Connection, request: Request, state: ServerState) -> None:
         self.connection = connection
         self.request = request
         self.state = state

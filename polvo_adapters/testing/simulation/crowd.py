@@ -34,15 +34,15 @@ from polvo_adapters.core.outcomes import Outcome
 from polvo_adapters.drivers.virtual import drive
 from polvo_adapters.stores.base import Store
 from polvo_adapters.stores.memory import MemoryStore
-from polvo_adapters.testing.limiters import FixedWindow, Limiter, announced
-from polvo_adapters.testing.simulation.simulation import Reply, Timeline
+from polvo_adapters.testing.limiters import FixedWindowLimiter, Limiter, announced
+from polvo_adapters.testing.simulation.simulation import ScriptedReply, Timeline
 from polvo_adapters.testing.virtual_clock import EPOCH
 
 _ORIGIN = "http://api.example"
 _AFTER_REFUSAL = 0.1  # seconds; a policy that refuses to send must not keep time from passing
 
 
-class Limited:
+class QuotaServer:
     """A server that has one quota for all of its clients, or one for each of several resources.
 
     A resource is a path, and the number of the limiter that counts it: `/0`, `/1` and so on. Where there are several,
@@ -75,14 +75,14 @@ class Limited:
         """Draw how long a message takes from one end to the other, in seconds."""
         return self._shortest + self._span * self._random()
 
-    def reply(self, call: Call, now: float) -> Reply:
+    def reply(self, call: Call, now: float) -> ScriptedReply:
         """Count a request that arrives now; `seconds` of the reply is the way back. See `simulate.Server`."""
         number = int(call.url.rpartition("/")[2] or 0)
         standing = self.limiters[number].take(now)
         headers = {name.lower(): value for name, value in announced(standing, self._dialect, EPOCH + now)}
         if len(self.limiters) > 1:
             _name(headers, f"r{number}")
-        return Reply(200 if standing.allowed else 429, headers, self.way())
+        return ScriptedReply(200 if standing.allowed else 429, headers, self.way())
 
 
 def _name(headers: dict[str, str], resource: str) -> None:
@@ -93,7 +93,7 @@ def _name(headers: dict[str, str], resource: str) -> None:
             headers[field] = headers[field].replace('"default"', f'"{resource}"')
 
 
-class Client(NamedTuple):
+class CrowdClient(NamedTuple):
     """What one client wants.
 
     Attributes:
@@ -111,7 +111,7 @@ class Client(NamedTuple):
     doubles: float = math.inf
 
 
-class Window(NamedTuple):
+class CrowdWindow(NamedTuple):
     """What happened at the server in one window, or in several of them together.
 
     Attributes:
@@ -170,14 +170,14 @@ class Window(NamedTuple):
         return max(self.shares, default=1.0)
 
 
-class Grain(NamedTuple):
+class CrowdSample(NamedTuple):
     """Requests that came within one grain of time."""
 
     accepted: int
     rejected: int
 
 
-class Result(NamedTuple):
+class CrowdResult(NamedTuple):
     """What a run came to.
 
     Attributes:
@@ -186,15 +186,15 @@ class Result(NamedTuple):
         grain: Seconds of each of these.
     """
 
-    windows: Sequence[Window]
-    grains: Sequence[Grain]
+    windows: Sequence[CrowdWindow]
+    grains: Sequence[CrowdSample]
     grain: float
 
-    def over(self, first: int, last: int | None = None) -> Window:
+    def over(self, first: int, last: int | None = None) -> CrowdWindow:
         """Put windows together, from one number up to but not including another, as slices count."""
         chosen = self.windows[first:last]
         there = set(chosen[0].there).intersection(*(window.there for window in chosen))
-        return Window(
+        return CrowdWindow(
             chosen[0].begin,
             sum(window.seconds for window in chosen),
             sum(window.quota for window in chosen),
@@ -206,13 +206,13 @@ class Result(NamedTuple):
 
 
 def run(
-    server: Limited,
-    clients: Sequence[Client],
+    server: QuotaServer,
+    clients: Sequence[CrowdClient],
     policies: Sequence[Policy],
     windows: int,
     seed: int = 0,
     grain: float = 0.1,
-) -> Result:
+) -> CrowdResult:
     """Let clients share a server for some windows.
 
     Args:
@@ -226,20 +226,20 @@ def run(
     timeline, stack = Timeline(seed), compose(policies)
     book = _Book(server, len(clients), grain)
     for number, client in enumerate(clients):
-        _Member(number, client, stack, server, timeline, book).start()
+        _ClientWorld(number, client, stack, server, timeline, book).start()
     end = windows * server.window
     timeline.run(end)
     while book.late and book.closed < windows and end < 2 * windows * server.window:
         end += server.window
         timeline.run(end)
-    return Result(book.windows(clients, end)[:windows], book.grains(), grain)
+    return CrowdResult(book.windows(clients, end)[:windows], book.grains(), grain)
 
 
 class _Book:
     """Counts what arrives at the server."""
 
-    def __init__(self, server: Limited, clients: int, grain: float) -> None:
-        self.late = len(server.limiters) == 1 and isinstance(server.limiters[0], FixedWindow)
+    def __init__(self, server: QuotaServer, clients: int, grain: float) -> None:
+        self.late = len(server.limiters) == 1 and isinstance(server.limiters[0], FixedWindowLimiter)
         self._limit, self._window, self._grain = server.limit, server.window, grain
         self._clients = clients
         self._begins: list[float] = []
@@ -272,11 +272,11 @@ class _Book:
         self._rejected.append(0)
         self._ends = now + self._window
 
-    def grains(self) -> list[Grain]:
+    def grains(self) -> list[CrowdSample]:
         """Return what came, grain by grain."""
-        return [Grain(accepted, rejected) for rejected, accepted in self._arrived]
+        return [CrowdSample(accepted, rejected) for rejected, accepted in self._arrived]
 
-    def windows(self, clients: Sequence[Client], end: float) -> list[Window]:
+    def windows(self, clients: Sequence[CrowdClient], end: float) -> list[CrowdWindow]:
         """Sum up, as far as windows are over."""
         while not self.late and self._ends < end:
             self._open(self._ends)
@@ -287,20 +287,22 @@ class _Book:
             if stop >= begin + self._window * (1 - 1e-9)
         ]
 
-    def _window_of(self, number: int, clients: Sequence[Client], begin: float, stop: float) -> Window:
+    def _window_of(self, number: int, clients: Sequence[CrowdClient], begin: float, stop: float) -> CrowdWindow:
         there = [i for i, client in enumerate(clients) if client.joins <= begin and client.leaves >= stop]
         first, last = int(begin / self._grain), math.ceil(stop / self._grain)
         busiest = max((sum(grain) for grain in self._arrived[first:last]), default=0)
         even = self._limit * self._grain / self._window
         quota = self._limit * (stop - begin) / self._window
-        return Window(begin, stop - begin, quota, self._served[number], self._rejected[number], there, busiest / even)
+        return CrowdWindow(
+            begin, stop - begin, quota, self._served[number], self._rejected[number], there, busiest / even
+        )
 
 
-class _Member:
+class _ClientWorld:
     """A client at work: the world of its flows, with a store of its own."""
 
     def __init__(
-        self, number: int, client: Client, stack: Proceed, server: Limited, timeline: Timeline, book: _Book
+        self, number: int, client: CrowdClient, stack: Proceed, server: QuotaServer, timeline: Timeline, book: _Book
     ) -> None:
         self.store: Store = MemoryStore(now=timeline.clock.now)
         self.now = timeline.now
@@ -383,7 +385,7 @@ class _Member:
             self._book.count(now, self._number, reply.status == 200)
             self.after(reply.seconds, partial(come_back, reply))
 
-        def come_back(reply: Reply) -> None:
+        def come_back(reply: ScriptedReply) -> None:
             now, wall = clock.now(), clock.wall()
             then(Outcome(status=reply.status, headers=reply.headers, started=started, now=now, wall=wall))
 

@@ -149,7 +149,7 @@ class Overloaded:
 
 
 @dataclass(slots=True)
-class Grain:
+class OverloadSample:
     """What happened in a grain of time, or in several of them together.
 
     Attributes:
@@ -193,10 +193,10 @@ class Grain:
         return self.failed_seconds / max(1, self.failed)
 
 
-_COUNTS = tuple(field.name for field in fields(Grain))
+_COUNTS = tuple(field.name for field in fields(OverloadSample))
 
 
-class Result(NamedTuple):
+class OverloadResult(NamedTuple):
     """What a run came to.
 
     Attributes:
@@ -204,13 +204,13 @@ class Result(NamedTuple):
         grain: Seconds of each.
     """
 
-    grains: Sequence[Grain]
+    grains: Sequence[OverloadSample]
     grain: float
 
-    def over(self, begin: float, end: float) -> Grain:
+    def over(self, begin: float, end: float) -> OverloadSample:
         """Put together what happened from one moment up to another, both at the edges of grains."""
         chosen = self.grains[self._edge(begin) : self._edge(end)]
-        return Grain(*(sum(getattr(grain, name) for grain in chosen) for name in _COUNTS))
+        return OverloadSample(*(sum(getattr(grain, name) for grain in chosen) for name in _COUNTS))
 
     def recovery(self, begin: float, back: float, enough: float = 0.95, width: float = 1.0) -> float:
         """Return how long after an outage all was well again, for good.
@@ -272,7 +272,7 @@ def run(
     latency: float = 0.01,
     patience: float = 20.0,
     grain: float = 0.1,
-) -> Result:
+) -> OverloadResult:
     """Let clients call a server.
 
     Args:
@@ -289,10 +289,10 @@ def run(
         What happened, up to `seconds`.
     """
     end = seconds + patience
-    grains = [Grain() for _ in range(math.ceil(end / grain) + 1)]
+    grains = [OverloadSample() for _ in range(math.ceil(end / grain) + 1)]
     _Crowd(server, iter(calls), compose(policies), timeout, latency, grains, grain).begin_next()
     server.timeline.run(end)
-    return Result(grains[: round(seconds / grain)], grain)
+    return OverloadResult(grains[: round(seconds / grain)], grain)
 
 
 class _Crowd:
@@ -305,7 +305,7 @@ class _Crowd:
         stack: Proceed,
         timeout: float,
         latency: float,
-        grains: Sequence[Grain],
+        grains: Sequence[OverloadSample],
         grain: float,
     ) -> None:
         self.server, self.timeline = server, server.timeline
@@ -314,7 +314,7 @@ class _Crowd:
         self._grains, self._grain = grains, grain
         self._clients: dict[int, _Client] = {}
 
-    def counts(self) -> Grain:
+    def counts(self) -> OverloadSample:
         """Return the counts of this moment."""
         return self._grains[int(self.timeline.now() / self._grain + _MARGIN)]
 
@@ -334,7 +334,7 @@ class _Crowd:
         drive(flow, self._clients[number], entries, partial(self._over, now, counts, entries))
         self.begin_next()
 
-    def _over(self, began: float, grain: Grain, entries: Sequence[Entry], outcome: Outcome) -> None:
+    def _over(self, began: float, grain: OverloadSample, entries: Sequence[Entry], outcome: Outcome) -> None:
         if outcome.status == 200:
             grain.served += 1
             return

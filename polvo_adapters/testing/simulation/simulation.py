@@ -25,7 +25,7 @@ from polvo_adapters.stores.memory import MemoryStore
 from polvo_adapters.testing.virtual_clock import VirtualClock
 
 
-class Reply(NamedTuple):
+class ScriptedReply(NamedTuple):
     """A scripted answer: status, headers, and how long the server takes."""
 
     status: int
@@ -33,14 +33,14 @@ class Reply(NamedTuple):
     seconds: float = 0.0
 
 
-class Fault(NamedTuple):
+class ScriptedFailure(NamedTuple):
     """A scripted failure, and how long it takes to show."""
 
     failure: Failure
     seconds: float = 0.0
 
 
-Turn: TypeAlias = Union[Reply, Fault]  # noqa: UP007 - evaluated at import by Python 3.10 tools
+Turn: TypeAlias = Union[ScriptedReply, ScriptedFailure]  # noqa: UP007 - evaluated at import by Python 3.10 tools
 
 
 class Server(Protocol):
@@ -156,15 +156,15 @@ class Simulation(Timeline):
         started = self.clock.now()
         deadline = effect.call.deadline
         late = deadline is not None and started >= deadline
-        turn = Fault(EXPIRED) if late else self._server.reply(effect.call, started)
+        turn = ScriptedFailure(EXPIRED) if late else self._server.reply(effect.call, started)
         seconds = turn.seconds
         if deadline is not None and started + seconds > deadline:
-            turn, seconds = Fault(EXPIRED), max(0.0, deadline - started)
+            turn, seconds = ScriptedFailure(EXPIRED), max(0.0, deadline - started)
         self.after(seconds, lambda: then(self._outcome(turn, started, deadline)))
 
     def _outcome(self, turn: Turn, started: float, deadline: float | None) -> Outcome:
         now, wall = self.clock.now(), self.clock.wall()
-        if isinstance(turn, Fault):
+        if isinstance(turn, ScriptedFailure):
             error = SimulatedError(turn.failure.name)
             failure = at_deadline(turn.failure, now, deadline)
             return Outcome(error=error, failure=failure, started=started, now=now, wall=wall)

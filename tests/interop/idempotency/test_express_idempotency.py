@@ -11,7 +11,7 @@ import pytest
 import requests
 
 import polvo_adapters as polvo
-from tests.node import install_packages
+from tests.support.node_packages import install_packages
 
 HERE = Path(__file__).parent
 
@@ -76,7 +76,7 @@ def test_while_it_is_at_work_a_second_call_waits(api, name):
     for call in calls:
         call.join(20)
     assert [answer.json()["number"] for answer in answers] == [1] * 4
-    assert {wait.why for answer in answers for wait in answer.polvo.waits} == {"409, idempotency key at work"}
+    assert {wait.reason for answer in answers for wait in answer.polvo.waits} == {"409, idempotency key at work"}
     assert done(api, name) == 1
 
 

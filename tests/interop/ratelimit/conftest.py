@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.node import install_packages, unavailable
+from tests.support.node_packages import install_packages, unavailable
 
 HERE = Path(__file__).parent
 

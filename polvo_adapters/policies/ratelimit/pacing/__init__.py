@@ -44,7 +44,7 @@ from __future__ import annotations
 
 from polvo_adapters.policies.ratelimit.pacing.credit import earn, ready_at
 from polvo_adapters.policies.ratelimit.pacing.learning import learn, noted, refuse
-from polvo_adapters.policies.ratelimit.pacing.state import NEWCOMER, Pace, Seen, first, renewed, shared
+from polvo_adapters.policies.ratelimit.pacing.state import NEWCOMER, Pace, Seen, first, refreshed, shared
 
 __all__ = [
     "NEWCOMER",
@@ -55,7 +55,7 @@ __all__ = [
     "learn",
     "noted",
     "ready_at",
+    "refreshed",
     "refuse",
-    "renewed",
     "shared",
 ]

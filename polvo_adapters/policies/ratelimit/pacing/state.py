@@ -166,7 +166,7 @@ def _unclaimed(seen: Seen, used: float, reset: float) -> float:
     return 1 - used / elapsed * reset / seen.remaining
 
 
-def renewed(pace: Pace, seen: Seen, now: float, in_flight: int = 0) -> Pace:
+def refreshed(pace: Pace, seen: Seen, now: float, in_flight: int = 0) -> Pace:
     """Return a pace for a quota whose size or window turned out to be another; the share stays."""
     fresh = first(seen, now, in_flight)
     if pace["seen"]:
