@@ -3,7 +3,7 @@
 What: GETs of a small JSON over one kept-alive connection per variant: a bare session, the same with the standard
 stack mounted, other ways to get retries, and httpx with and without the library. Bar: 3 % over bare `requests`.
 
-How: `polvo_adapters.testing.server.failure_server` runs in a process of its own, so that it shares no interpreter lock
+How: `polvo_adapters.testing.server` runs in a process of its own, so that it shares no interpreter lock
 with the client. Small batches in random order, ratios within a round; see `measure`. One variant is a second bare
 session: how far its ratio is from 1 tells how far the other ratios can be trusted.
 

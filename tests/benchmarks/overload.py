@@ -96,7 +96,7 @@ class Overload(NamedTuple):
     held: float
     seconds_to_fail: float
     recovery: float
-    defer: float
+    later: float
     bar: str = ""
 
 

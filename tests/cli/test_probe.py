@@ -163,7 +163,7 @@ class TestJson:
         assert main(["probe", answering(server, 429, retry_after="7"), "--json"]) == 0
 
         found = json.loads(capsys.readouterr().out)
-        assert found["refused"] == {"kind": "rate", "retry_after": 7.0, "quotas": [], "why": "429"}
+        assert found["refused"] == {"kind": "rate", "retry_after": 7.0, "quotas": [], "reason": "429"}
         assert found["forecast"]["wait"] == 7.0
         assert found["forecast"]["used_up"] is None
 

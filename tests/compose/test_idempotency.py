@@ -40,7 +40,7 @@ def test_a_lost_answer_is_asked_for_again() -> None:
 def test_a_server_at_work_is_waited_for() -> None:
     tale = tell([IdempotencyKeys()], lambda: in_turn(AT_WORK, AT_WORK, ScriptedReply(201)), post())
     assert ended(tale) == ["201"]
-    assert [wait.reason for wait in tale.stories[0].entries if hasattr(wait, "why")] == [
+    assert [wait.reason for wait in tale.stories[0].entries if hasattr(wait, "reason")] == [
         "409, idempotency key at work"
     ] * 2
 

@@ -152,7 +152,7 @@ def crowd(count: int, at: float, between: float = 1 / 64) -> list[Calling]:
 
 def told(tale: Tale) -> list[Sequence[str]]:
     """Return what each call waited for."""
-    return [[entry.reason for entry in story.entries if hasattr(entry, "why")] for story in tale.stories]
+    return [[entry.reason for entry in story.entries if hasattr(entry, "reason")] for story in tale.stories]
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -163,7 +163,7 @@ def test_of_eight_callers_at_expiry_one_refreshes_and_the_others_wait(seed: int)
     assert asked(tale) == ["", "1"]
     assert used(tale) == ["1"] + ["2"] * 8
     assert told(tale)[1] == ["expires in 40 s"]
-    assert all({*whys} == {"token: somebody else refreshes it"} for whys in told(tale)[2:])
+    assert all({*reasons} == {"token: somebody else refreshes it"} for reasons in told(tale)[2:])
     assert all(story.clock < 50 + 9 / 64 + 0.31 + 0.25 + 0.073 for story in tale.stories)
 
 
@@ -182,7 +182,7 @@ def test_a_token_server_that_fails_and_recovers() -> None:
     calls = [Calling(ORDERS), Calling(ORDERS, at=0.5), Calling(ORDERS, at=2.25), Calling(ORDERS, at=30)]
     tale = tell([Authorized()], server, *calls)
     assert ended(tale) == ["TokenRefreshError"] * 3 + ["200"]
-    assert [whys[-1:] for whys in told(tale)] == [
+    assert [reasons[-1:] for reasons in told(tale)] == [
         ["disconnected"],
         ["token: somebody else refreshes it"],
         [],  # so soon after the failure nobody tries again

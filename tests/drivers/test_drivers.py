@@ -461,7 +461,7 @@ def test_a_drive_that_is_dropped_gives_back_what_it_holds_and_takes_no_lock(effe
         async def discard(self) -> None:
             """Nothing to discard."""
 
-        def closing(self, action: Any) -> bool:
+        def on_body_closed(self, action: Any) -> bool:
             return False
 
     async def run() -> Any:

@@ -144,7 +144,7 @@ def test_a_class_that_only_says_it_is_a_policy_s_is_not_written() -> None:
 
 
 def test_a_tag_stands_for_one_class() -> None:
-    with pytest.raises(ValueError, match="stands for State already"):
+    with pytest.raises(ValueError, match="stands for CircuitState already"):
         stored_as("circuit.1")(Foreign)
     assert stored_as("circuit.1")(state.CircuitState) is state.CircuitState
 

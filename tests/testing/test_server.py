@@ -1208,7 +1208,7 @@ class TestCommandLine:
     def run(self, *arguments):
         root = Path(next(iter(polvo_adapters.__path__))).parent
         return subprocess.Popen(
-            [sys.executable, "-W", "error", "-m", "polvo_adapters.testing.server.failure_server", *arguments],
+            [sys.executable, "-W", "error", "-m", "polvo_adapters.testing.server", *arguments],
             cwd=root,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

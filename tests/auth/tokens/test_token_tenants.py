@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 import polvo_adapters as polvo
 from polvo_adapters.auth import OAuth2, Token
 from polvo_adapters.auth.tokens.storage_factory import TokenStorageFactory
+from polvo_adapters.context.tenant import validate_tenant
 from polvo_adapters.errors import ConfigurationError
 from polvo_adapters.runtime.clock import SYSTEM
 from polvo_adapters.stores.sqlite import SQLiteStore
@@ -217,7 +218,7 @@ def path_of(template: str, tenant: str) -> str:
 @given(st.lists(NAMES, min_size=2, max_size=2, unique=True))
 def test_two_tenants_never_share_a_file(tenants: list[str]) -> None:
     try:
-        names = [polvo.tenancy.checked(tenant) for tenant in tenants]
+        names = [validate_tenant(tenant) for tenant in tenants]
     except ConfigurationError:
         return
     paths = [path_of("/folder/{tenant}.json", name) for name in names]

@@ -508,8 +508,14 @@ def arrived(pauses: list[float]) -> list[float]:
         (lambda: SlidingWindow(1.5, 1), r"^SlidingWindow\(limit=1.5\): limit must be a whole number of at least 1$"),
         (lambda: SlidingWindow(1, 0), r"^SlidingWindow\(window=0\): window must be a number above 0$"),
         (lambda: SlidingWindow(1, 1, max_wait="1"), r"^SlidingWindow\(max_wait='1'\): max_wait must be a number"),
-        (lambda: AdaptiveRateLimit("fast"), r"^Adaptive\(pace='fast'\): pace must be one of 'spread', 'burst'$"),
-        (lambda: AdaptiveRateLimit(max_wait=float("nan")), r"^Adaptive\(max_wait=nan\): max_wait must be a number of"),
+        (
+            lambda: AdaptiveRateLimit("fast"),
+            r"^AdaptiveRateLimit\(pace='fast'\): pace must be one of 'spread', 'burst'$",
+        ),
+        (
+            lambda: AdaptiveRateLimit(max_wait=float("nan")),
+            r"^AdaptiveRateLimit\(max_wait=nan\): max_wait must be a number of",
+        ),
     ],
 )
 def test_wrong_values_name_field_and_value(make: Any, message: str) -> None:
