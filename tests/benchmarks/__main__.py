@@ -196,7 +196,7 @@ def _overload_table(title: str, results: Sequence[Overload]) -> Table:
             f"{result.held:.1%}",
             f"{result.seconds_to_fail:.2f} s",
             f"{result.recovery:.1f} s",
-            f"{result.defer:.1f} s",
+            f"{result.later:.1f} s",
             result.bar,
         )
     return table
