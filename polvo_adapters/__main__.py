@@ -17,7 +17,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from polvo_adapters.cli.arguments import parser
+from polvo_adapters.cli.arguments import make_parser
 
 _INTERRUPTED = 130
 _PIPE_CLOSED = 141  # what a shell reports of a program that SIGPIPE ended
@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Raises:
         SystemExit: Wrong usage, `--help` or `--version`, as argparse does.
     """
-    top = parser()
+    top = make_parser()
     options = top.parse_args(arguments)
     if options.module is None:
         top.print_help()

@@ -34,6 +34,11 @@ kin) are not wrapped: they are raised as they were, with a note that tells how o
 
 An error says what happened, to which host, after how many attempts and what to do; the data are attributes.
 Pickling drops the request, and with it every header, credential and body that it carried.
+
+**Errors and frames.** An exception holds its traceback, the traceback holds the frames that it went through, and a
+frame holds its local variables. A frame with a variable that still holds the exception, or the outcome that has it in
+`error`, is a cycle: the exception, the connection pool and its sockets would live until the next garbage collection.
+Every function that raises an exception that it holds in a variable therefore deletes the variable in a `finally`.
 """
 
 from __future__ import annotations
@@ -56,7 +61,7 @@ class PolvoError(base.RequestException):
         response: The last response, where there was one.
         host: Host that the call went to.
         attempts: How often the request was sent.
-        retry_after: Seconds after which the call may succeed, as far as anybody knows.
+        retry_after: Seconds after which the call may succeed, where the server or a policy has said so.
         reason: Machine-readable cause, such as an OAuth2 error code.
     """
 

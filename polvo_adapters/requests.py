@@ -1,8 +1,8 @@
 """`import polvo_adapters.requests as requests`: every name of `requests`, resilient underneath.
 
-Names, signatures, return values and exceptions are those of `requests`; only `Session`, `session` and the verbs
-are ours, and only in what they mount. The submodules are the very modules of `requests`, except that `sessions`
-and `api` show our `Session` and verbs.
+Names, signatures, return values and exceptions are those of `requests`; only `Session`, `session` and the verbs are
+defined here, and differ only in the adapters that they mount. The submodules are the very modules of `requests`, except
+that `sessions` and `api` have the `Session` and the verbs of this module.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Session(_requests.Session):
 
 
 def session() -> Session:
-    """Return a Session."""
+    """Return a new Session."""
     return Session()
 
 
@@ -93,34 +93,34 @@ def delete(url: str, **kwargs: Any) -> Response:
     return request("delete", url, **kwargs)
 
 
-class _Shown(ModuleType):
-    """A submodule of `requests` in which some names are ours; what is set in it is set in `requests` too."""
+class _Overlay(ModuleType):
+    """A submodule of `requests` with some names replaced; to set any other name sets it in the original too."""
 
-    def __init__(self, module: ModuleType, ours: dict[str, Any]) -> None:
+    def __init__(self, module: ModuleType, replaced: dict[str, Any]) -> None:
         super().__init__(module.__name__, module.__doc__)
-        self.__dict__.update(vars(module), **ours)
-        self.__dict__.update(_theirs=module, _ours=frozenset(ours))
+        self.__dict__.update(vars(module), **replaced)
+        self.__dict__.update(_original=module, _replaced=frozenset(replaced))
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
-        if name not in self._ours:
-            setattr(self._theirs, name, value)
+        if name not in self._replaced:
+            setattr(self._original, name, value)
 
 
-def _show_submodules() -> None:
-    ours = globals()
+def _add_submodules() -> None:
+    own = globals()
     verbs = ("request", "get", "options", "head", "post", "put", "patch", "delete")
     overlays = {"sessions": ("Session", "session"), "api": verbs}
     for found in pkgutil.iter_modules(_requests.__path__):
         module = importlib.import_module(f"requests.{found.name}")
         names = overlays.get(found.name)
         if names is not None:
-            module = _Shown(module, {name: ours[name] for name in names})
+            module = _Overlay(module, {name: own[name] for name in names})
         sys.modules[f"{__name__}.{found.name}"] = module
-        ours[found.name] = module
+        own[found.name] = module
 
 
-_show_submodules()
+_add_submodules()
 for _name, _value in vars(_requests).items():
     globals().setdefault(_name, _value)
 

@@ -1,20 +1,77 @@
-"""Fixtures that every test may use."""
+"""Fixtures that every test may use, and which tests are slow."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-from polvo_adapters.testing import FailureServer
-from polvo_adapters.testing.virtual_clock import VirtualClock
+from polvo_adapters.testing import FailureServer, VirtualClock
 
-pytest_plugins = ["tests.support.oauth.fixtures"]
+pytest_plugins = ["tests.support.oauth.fixtures", "tests.support.secret_fixtures"]
 
 # A slow machine is no defect of the code.
 settings.register_profile("polvo", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("polvo")
+
+HERE = Path(__file__).parent
+SLOW = (
+    "auth/attach/test_redirects.py",
+    "auth/protocol/test_hostile.py",
+    "auth/test_jwt_login.py::test_whatever_a_login_answers",
+    "auth/test_leaks.py",
+    "auth/test_oauth.py",
+    "auth/tokens/test_processes.py",
+    "auth/tokens/test_sharing.py",
+    "auth/tokens/test_token_tenants.py",
+    "benchmarks/",
+    "cli/test_demo.py",
+    "compose/test_worlds.py::test_any_scene_is_the_same_everywhere",
+    "headers/test_structured.py",
+    "interop/",
+    "policies/breaker/test_breaker.py::Test",
+    "policies/bulkhead/test_bulkhead.py::TestSlots",
+    "policies/ratelimit/test_pacing.py",
+    "policies/test_gates.py::test_whatever_happens_nothing_stays_taken",
+    "policies/test_hedge.py::test_the_99th_percentile",
+    "refresh/test_lifecycle_properties.py",
+    "secrets/providers/test_aws.py",
+    "secrets/providers/test_vault.py",
+    "services/double_o/test_recorded.py",
+    "shells/requests/test_breaker_threads.py",
+    "shells/requests/test_bulkhead_threads.py",
+    "shells/requests/test_idempotency_killed.py",
+    "shells/requests/test_ratelimit_threads.py",
+    "shells/requests/test_replay_matrix.py",
+    "shells/requests/test_tenancy.py::TestPrecedence",
+    "stores/test_token_cache.py::test_every_write_is_seen",
+    "stores/test_token_cache.py::test_no_damage",
+    "stores/test_token_cache_processes.py",
+    "test_docs.py",
+    "testing/test_crowd.py",
+    "testing/test_overload.py",
+    "testing/test_simulation.py::test_a_thousand_overlapping_calls",
+)
+"""Folders, modules and tests that take long: many cases, processes of their own, simulations, searches for a case."""
+SLOW_FIXTURES = frozenset({"aws", "bao_process", "oidc_process", "oidc_tls_process"})
+"""Servers that are processes of their own, and need what only the extra `test` or npm brings."""
+NEEDED = {"boto3": "secrets/providers/test_aws.py", "oo": "services/double_o/test_recorded.py"}
+"""Libraries of the extra `test` without which a module cannot be imported."""
+
+# The build has all of them, or fails.
+collect_ignore = [path for library, path in NEEDED.items() if not os.environ.get("CI") and find_spec(library) is None]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the slow tests."""
+    for item in items:
+        name = item.nodeid.removeprefix(f"{HERE.name}/")
+        if name.startswith(SLOW) or SLOW_FIXTURES.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture

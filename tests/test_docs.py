@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import re
 from configparser import ConfigParser
 from pathlib import Path
@@ -15,18 +16,67 @@ from polvo_adapters.testing import FailureServer
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
+SERVED = ("https://api.example.com", "https://id.example.com", "https://us.example.com", "http://127.0.0.1:8000")
+"""Origins in snippets that the failure server stands in for."""
+DOWN = ("https://eu.example.com",)
+"""Origins in snippets at which no server listens."""
+
+PATHS = {
+    "account": "oauth/protected",
+    "exports": "fault/drip?size=1000&interval=0.1&key=exports",
+    "feed": "fault/status?code=420&times=1&key=feed",
+    "history": "quota?limit=1&window=30&dialect=draft-8&key=history",
+    "invoices": "fault/status?code=503&times=3&key=invoices",
+    "items": "quota?limit=20&window=2&dialect=draft-8&key=items",
+    "jobs": "fault/status?code=500&times=1&key=jobs",
+    "news": "fault/status?code=503&after=1&key=news",
+    "orders": "echo",
+    "orders?page=2": "echo?page=2",
+    "payments": "fault/reset?times=1&key=payments",
+    "plans": "fault/status?code=429&retry_after=3600&key=plans",
+    "prices": "fault/status?code=503&retry_after=0.1&times=2&key=prices",
+    "recommendations": "fault/status?code=502&key=recommendations",
+    "search": "fault/hang?times=1&key=search",
+    "transfers": "fault/reset?key=transfers",
+    "users": "fault/reset?times=1&key=users",
+}
+"""What the failure server does at a path of a snippet, in a whole URL or in a relative one."""
+
 
 def blocks(page: Path, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
+
+
+def on_failure_server(code: str, url: str) -> str:
+    """Return a snippet that calls the failure server where it calls the API of an example."""
+
+    def replaced(match: re.Match[str]) -> str:
+        return f'"{match[1]}{PATHS.get(match[2], match[2])}"'
+
+    code = re.sub(r'"(https://\w+\.example\.com/|)([^"\s]*)"', replaced, code)
+    for origin in SERVED:
+        code = code.replace(origin, url)
+    for origin in DOWN:
+        code = code.replace(origin, "http://127.0.0.1:1")
+    return code
+
+
+def run(code: str, namespace: dict[str, Any], page: Path) -> None:
+    """Run a block, or step through the session with the interpreter that it shows."""
+    if not code.startswith(">>> "):
+        exec(compile(code, str(page), "exec"), namespace)
+        return
+    session = doctest.DocTestParser().get_doctest(code, namespace, page.name, str(page), 0)
+    doctest.DebugRunner(optionflags=doctest.ELLIPSIS).run(session, clear_globs=False)
+    namespace.update(session.globs)
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.stem)
 def test_python_blocks_run(page: Path, server: FailureServer, capsys: pytest.CaptureFixture[str]) -> None:
     """Run the blocks of a page one after the other, as a reader would, in one namespace."""
     namespace: dict[str, Any] = {"__name__": "__main__"}
-    for block in blocks(page, "python"):
-        code = block.replace("http://127.0.0.1:8000", server.url)
-        exec(compile(code, str(page), "exec"), namespace)
+    for block in blocks(page, "(?:python|pycon)"):
+        run(on_failure_server(block, server.url), namespace, page)
 
 
 def test_every_link_between_pages_leads_somewhere() -> None:
@@ -36,9 +86,12 @@ def test_every_link_between_pages_leads_somewhere() -> None:
 
 
 def test_every_page_is_in_the_table_of_contents() -> None:
+    """Each page once, in a group that has a caption."""
     index = (ROOT / "docs/index.md").read_text()
-    listed = set(re.search(r"```{toctree}\n:hidden:\n\n(.*?)```", index, re.DOTALL)[1].split())
-    assert listed == {page.stem for page in PAGES} - {"README", "index"}
+    groups = re.findall(r"```{toctree}\n:hidden:\n:caption: \w+\n\n(.*?)```", index, re.DOTALL)
+    assert len(groups) == index.count("{toctree}")
+    listed = [page for group in groups for page in group.split()]
+    assert sorted(listed) == sorted({page.stem for page in PAGES} - {"README", "index"})
 
 
 def test_the_build_runs_the_test_command_of_the_readme() -> None:
@@ -50,9 +103,21 @@ def test_the_build_runs_the_test_command_of_the_readme() -> None:
 
 def test_every_public_name_is_documented() -> None:
     pages = "".join(page.read_text() for page in PAGES)
-    errors = {name for name in polvo_adapters.__all__ if name in vars(polvo_adapters.errors)}
-    missing = {name for name in polvo_adapters.__all__ if name not in pages} - errors - {"__version__"}
+    missing = {name for name in polvo_adapters.__all__ if name not in pages} - {"__version__"}
     assert missing == set()
+
+
+def test_the_page_on_errors_has_every_error() -> None:
+    """In a table, not only in the reference."""
+    tables = (ROOT / "docs/errors.md").read_text().partition("```{eval-rst}")[0]
+    errors = {name for name in polvo_adapters.__all__ if name in vars(polvo_adapters.errors)}
+    assert {name for name in errors if f"`{name}`" not in tables} == set()
+
+
+def test_the_glossary_is_in_alphabetical_order() -> None:
+    terms = re.findall(r"^\*\*(.+?)\*\*", (ROOT / "docs/glossary.md").read_text(), re.MULTILINE)
+    assert len(terms) > 40
+    assert terms == sorted(terms, key=str.lower)
 
 
 def test_the_dependencies_are_the_ones_that_the_design_page_defends() -> None:

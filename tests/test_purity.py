@@ -25,6 +25,7 @@ ALLOWED = {
     "email.utils",
     "functools",
     "hashlib",
+    "importlib",  # late imports of our own
     "json",
     "math",
     "re",

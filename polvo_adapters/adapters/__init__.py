@@ -1,11 +1,11 @@
-"""Transport adapters for `requests`, and how to put them into a session that already exists.
+"""Transport adapters for `requests`.
 
-    policy          PolicyAdapter, which all the others are: drives the flow of its policies
-    resilient       ResilientAdapter: the standard stack, from keywords
-    single          RetryAdapter, BreakerAdapter and so on: one policy each
-    installation    install and uninstall
+    PolicyAdapter                       the base of all the others: sends requests as its policies say
+    ResilientAdapter                    the standard stack, from keywords
+    RetryAdapter, BreakerAdapter, ...   one policy each
+    install, uninstall                  the standard stack on a session that exists
 
-The last two are loaded when a name of theirs is first used (PEP 562).
+The last two rows are loaded when a name of theirs is first used (PEP 562).
 """
 
 from __future__ import annotations
@@ -50,19 +50,7 @@ __all__ = [
 
 _HOMES = {
     **dict.fromkeys(("install", "uninstall"), "polvo_adapters.shells.requests.install"),
-    **dict.fromkeys(
-        (
-            "BreakerAdapter",
-            "BulkheadAdapter",
-            "FallbackAdapter",
-            "HedgeAdapter",
-            "IdempotencyAdapter",
-            "RateLimitAdapter",
-            "RegionsAdapter",
-            "RetryAdapter",
-        ),
-        "polvo_adapters.shells.requests.single_policy_adapters",
-    ),
+    **{name: "polvo_adapters.shells.requests.single_policy_adapters" for name in __all__ if name.endswith("Adapter")},
 }
 
 __getattr__, __dir__ = lazy_attributes(__name__, _HOMES)

@@ -1,14 +1,14 @@
-"""Credentials for requests: obtained, refreshed before they expire, kept where you say, and shown to nobody else.
+"""Credentials for requests: obtained, refreshed before they expire, and stored where you choose.
 
-    oauth2, OAuth2               tokens of OAuth2, refreshed by one of all who share them
+    oauth2, OAuth2               tokens of OAuth2, refreshed by one of all callers that share them
     jwt_login, JWTLogin          JSON Web Tokens of a login with username and password
     bearer, api_key,             credentials that do not change
     session_token
     secret, basic                secrets that are fetched when they are sent, and again when they are refused
-    TokenCache                   the file that tokens live in
+    TokenCache                   a file of tokens
 
-All of them go to any session: `session.auth = ...`, or `auth=...` of a single call. Each name is loaded when it is
-first used (PEP 562); no module has the name of a function, or loading the one would hide the other.
+All of them work with any session: `session.auth = ...`, or `auth=...` of a single call. Each name is loaded at its
+first use (PEP 562). No module may have the name of a function here: it would hide the function as soon as it is loaded.
 """
 
 from __future__ import annotations

@@ -1,18 +1,21 @@
-"""The device authorization grant, driven: polls until a person has decided (RFC 8628)."""
+"""The device authorization grant, driven: it polls until the user has decided (RFC 8628)."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from polvo_adapters.auth.protocol import grants
-from polvo_adapters.auth.protocol.device_code import DeviceAuthorization
+from polvo_adapters.auth.protocol.device_code import DeviceAuthorization, DevicePolling
 from polvo_adapters.auth.protocol.token import Token
+from polvo_adapters.auth.tokens.token_fetch import make_outcome
 from polvo_adapters.core.calls import Call
 from polvo_adapters.core.effects import Send, send_once
 from polvo_adapters.core.outcomes import UNCLASSIFIED, Outcome
 from polvo_adapters.drivers.single_shot import SingleShotExchange
+from polvo_adapters.drivers.sync import drive
 from polvo_adapters.errors import TokenRefreshError
 from polvo_adapters.runtime.clock import SYSTEM, Clock
+from polvo_adapters.stores.memory import MemoryStore
 
 if TYPE_CHECKING:
     from polvo_adapters.auth.protocol.dpop import DPoPKey
@@ -30,40 +33,36 @@ def poll(
     """Wait until the user has confirmed, and return the token.
 
     Args:
-        server: The server that the login began at.
+        server: The server where the login began.
         authorization: The login, just begun.
-        deadline: Seconds to wait for the user at most; by default for as long as the code is good.
-        key: The key that the token shall be bound to; by default a new one where the server's `dpop` is set.
-        clock: Time; tests pass a virtual clock.
+        deadline: Seconds to wait for the user at most; by default the lifetime of the code.
+        key: Key that the token shall be bound to; by default a new one where the server's `dpop` is set.
+        clock: Source of time; tests pass a virtual clock.
 
     Raises:
         TokenRefreshError: The user refused ("access_denied"), took too long ("expired_token"), or the server failed.
-        DeadlineExceeded: The deadline would be over before the next question.
+        DeadlineExceeded: The deadline would be over before the next request.
 
     Source: RFC 8628 section 3.4.
     """
-    from polvo_adapters.auth.protocol.device_code import DevicePolling
-    from polvo_adapters.drivers.sync import drive
-    from polvo_adapters.stores.memory import MemoryStore
-
     if key is None and server.dpop:
         key = server.new_key()
     policy = DevicePolling(interval=authorization.interval, expires_in=authorization.expires_in)
     now = clock.now()
     call = Call("POST", server.endpoint("token"), started=now, deadline=None if deadline is None else now + deadline)
-    asking = _Asking(server, authorization.device_code, key, clock)
-    outcome = drive(policy.flow(call, send_once), asking, MemoryStore(now=clock.now), clock, [])
+    exchange = _DeviceTokenExchange(server, authorization.device_code, key, clock)
+    outcome = drive(policy.flow(call, send_once), exchange, MemoryStore(now=clock.now), clock, [])
     if outcome.error is not None:
         try:
             raise outcome.error
         finally:
-            del outcome  # or the error, its traceback and this frame would keep each other alive
+            del outcome  # see errors.py, "Errors and frames"
     token: Token = outcome.response
     return token
 
 
-class _Asking(SingleShotExchange):
-    """Makes the token requests of one login; a transport of `polvo_adapters.drivers.sync`."""
+class _DeviceTokenExchange(SingleShotExchange):
+    """The exchange of one login, whose attempts are token requests."""
 
     def __init__(self, server: AuthorizationServer, device_code: str, key: DPoPKey | None, clock: Clock) -> None:
         self._server = server
@@ -72,17 +71,11 @@ class _Asking(SingleShotExchange):
         self._clock = clock
 
     def send(self, effect: Send) -> Outcome:
-        """Ask once."""
+        """Request the token once."""
         started, deadline = self._clock.now(), effect.call.deadline
-        left = None if deadline is None else max(0.0, deadline - started)
-        token, problem = None, None
+        seconds_left = None if deadline is None else max(0.0, deadline - started)
         try:
-            token = self._server.token(self._fields, deadline_timeout=left, key=self._key)
+            token = self._server.token(self._fields, deadline_timeout=seconds_left, key=self._key)
         except TokenRefreshError as error:
-            problem = error
-        now, wall = self._clock.now(), self._clock.wall()
-        if problem is not None:
-            return Outcome(
-                status=problem.status, error=problem, failure=UNCLASSIFIED, started=started, now=now, wall=wall
-            )
-        return Outcome(token, 200, started=started, now=now, wall=wall)
+            return make_outcome(self._clock, started, status=error.status, error=error, failure=UNCLASSIFIED)
+        return make_outcome(self._clock, started, response=token, status=200)

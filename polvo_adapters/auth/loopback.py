@@ -1,19 +1,19 @@
-"""A login in the browser of this machine, for programs that the user runs: it ends at a port of loopback.
+"""A login in the browser of this machine, for programs that the user runs: the browser comes back to a local port.
 
-Theory of operation. While the login is under way, a small HTTP server listens on 127.0.0.1. The browser brings the
-answer of the authorization server to it; `OAuth2.complete` checks it and redeems the code, and only then the browser is
-told how it ended. Anybody on this machine, and any page that the browser shows, can send requests to that port:
+Theory of operation. During the login a small HTTP server listens on 127.0.0.1. The browser brings the answer of the
+authorization server to it; `OAuth2.complete` checks it and redeems the code, and only then the browser gets the page
+with the result. Any program on this machine, and any page in the browser, can send requests to that port:
 
-    request                                       answer
+    request                                       response
     --------------------------------------------  ----------------------------------------------------------
-    the path of the login, and the right `state`  the login ends; a page says how
+    the path of the login, and the right `state`  the login ends; a page shows the result
     the path of the login, and another `state`    400; the login goes on, or a forged answer could end it
     another path (an icon), another method        404, 405
-    Host is not this machine                      421: a page elsewhere whose name leads here (DNS rebinding)
+    Host is not this machine                      421: a page whose host name leads here (DNS rebinding)
     too long, or no HTTP                          431, 400
     none, on an open connection (a preconnect)    nothing; each connection has a thread, and a few seconds
 
-The port says nothing about who listens there; PKCE makes the code useless to anybody else. (RFC 8252 sections 7.3, 8)
+The responses do not reveal which program listens; PKCE makes the code useless to any other. (RFC 8252 sections 7.3, 8)
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ import socket
 import socketserver
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from polvo_adapters.core.calls import origin
-from polvo_adapters.errors import ConfigurationError, DeadlineExceeded, PolvoError, TokenRefreshError
+from polvo_adapters.errors import ConfigurationError, DeadlineExceeded, TokenRefreshError
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -44,21 +44,29 @@ if TYPE_CHECKING:
     from polvo_adapters.auth.protocol.token import Token
 
 _ADDRESS = "127.0.0.1"
-_PATIENCE = 10.0  # seconds for a browser to send its request, and to take the answer
+_PATIENCE = 10.0  # seconds for a browser to send its request, and to read the response
 _LARGEST = 32_768  # bytes of a request
 _MOST = 64  # connections at a time
 _PATH = re.compile(r"/(?:[A-Za-z0-9._~!$&'()*+,;=:@%-][A-Za-z0-9._~!$&'()*+,;=:@%/-]*)?")
 _STEP = 0.5  # seconds after which an interrupt is noticed where waiting cannot be interrupted
 
-_PAGE = """\
+_TEMPLATE = """\
 <!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title></head>
 <body><h1>{title}</h1><p>{text}</p></body></html>
 """
+_HEADERS = {
+    "Content-Type": "text/html; charset=utf-8",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",  # the URL contains the code
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+    "Connection": "close",
+}
 
 
 class _Page(NamedTuple):
-    """What the browser shows."""
+    """A page for the browser."""
 
     status: int
     title: str
@@ -66,7 +74,7 @@ class _Page(NamedTuple):
 
 
 class _Arrival(NamedTuple):
-    """A browser has come back, and waits for a page."""
+    """A browser that has come back, and waits for its page."""
 
     url: str
     page: Future[_Page]
@@ -87,22 +95,19 @@ def login(
     show: Callable[[str], object] = print,
     **extra: str,
 ) -> Token:
-    """Let the user log in with the browser of this machine, and keep the token.
+    """Let the user log in with the browser of this machine, keep the token in `oauth`, and return it.
 
     Args:
         oauth: An OAuth2(flow="authorization_code", ...), for the current tenant.
-        port: Where to listen; 0 picks a free port, which servers allow for programs like this one.
+        port: Port to listen on; 0 for a free port, which servers permit for programs like this one.
         path: Path of the redirect URI `http://127.0.0.1:PORT/PATH`, as it is registered at the server.
         open_browser: Whether the browser is opened, or a function that opens a URL.
-        timeout: Seconds until the user must have logged in.
-        show: Called with a text that holds the URL to open, as not every machine can open a browser.
+        timeout: Seconds for the user to log in.
+        show: Function that shows the user a text with the URL, as not every machine can open a browser.
         **extra: Further parameters of the URL, such as `prompt` or `audience`.
 
-    Returns:
-        The token. It is in the token cache of `oauth` as well.
-
     Raises:
-        ConfigurationError: The port cannot be had, or a setting cannot work.
+        ConfigurationError: The port is not available, or a setting cannot work.
         TokenRefreshError: The user or the server refused.
         DeadlineExceeded: The browser did not come back in time.
 
@@ -110,23 +115,26 @@ def login(
     """
     if not 0 < timeout < float("inf"):
         raise ConfigurationError(f"loopback.login(timeout={timeout!r}): timeout must be a number of seconds above 0")
-    until = time.monotonic() + timeout
+    ends_at = time.monotonic() + timeout
     with _Listener(port, path) as listener:
         request = oauth.authorization_request(listener.redirect_uri, **extra)
         show(f"open this page to log in: {request.url}")
         if open_browser:
-            _open(open_browser, request.url)
+            _start_browser(open_browser, request.url)
         while True:
-            arrival = listener.arrival(until)
+            arrival = listener.wait_for_arrival(ends_at)
             if arrival is None:
-                raise _late(request, timeout)
-            token = _completed(oauth, arrival, request)
+                host = origin(request.url).partition("://")[2]
+                problem = f"the browser did not come back from the login within {timeout:g} s"
+                message = f"{host}: {problem}; log in again, or allow more time"
+                raise DeadlineExceeded(message, host=host, reason="login timeout")
+            token = _complete(oauth, arrival, request)
             if token is not None:
                 return token
 
 
-def _completed(oauth: OAuth2, arrival: _Arrival, request: AuthorizationRequest) -> Token | None:
-    """Return the token that an arrival leads to, or None where it has nothing to do with this login."""
+def _complete(oauth: OAuth2, arrival: _Arrival, request: AuthorizationRequest) -> Token | None:
+    """Return the token of an arrival, or None if the arrival does not belong to this login."""
     page = _Page(500, "The login failed", "The program that you log in to says why. You can close this window.")
     try:
         token = oauth.complete(arrival.url, request)
@@ -142,33 +150,24 @@ def _completed(oauth: OAuth2, arrival: _Arrival, request: AuthorizationRequest) 
     return token
 
 
-def _late(request: AuthorizationRequest, timeout: float) -> PolvoError:
-    host = origin(request.url).partition("://")[2]
-    return DeadlineExceeded(
-        f"{host}: the browser did not come back from the login within {timeout:g} s; log in again, or allow more time",
-        host=host,
-        reason="login timeout",
-    )
-
-
-def _open(open_browser: bool | Callable[[str], object], url: str) -> None:
-    """Open a browser on another thread: one that runs in the terminal returns only when the user leaves it."""
+def _start_browser(open_browser: bool | Callable[[str], object], url: str) -> None:
+    """Open a browser on another thread: one that runs in the terminal returns only when the user quits it."""
 
     def work() -> None:
         import webbrowser
 
         opener = open_browser if callable(open_browser) else webbrowser.open
-        with suppress(Exception):  # the user has the URL
+        with suppress(Exception):  # the user can open the URL that was shown
             opener(url)
 
     threading.Thread(target=work, name="browser", daemon=True).start()
 
 
 class _Listener(socketserver.ThreadingMixIn, socketserver.TCPServer):
-    """The server of one login; a context manager, at whose end no thread and no connection is left."""
+    """The server of one login; a context manager that leaves no thread and no connection behind."""
 
     daemon_threads = False
-    allow_reuse_address = os.name == "posix"  # elsewhere it would let others take the port
+    allow_reuse_address = os.name == "posix"  # on Windows it would let other programs take the port
     allow_reuse_port = False
     request_queue_size = 16
 
@@ -189,8 +188,8 @@ class _Listener(socketserver.ThreadingMixIn, socketserver.TCPServer):
         self._arrivals: queue.SimpleQueue[_Arrival] = queue.SimpleQueue()
         self._guard = threading.Lock()
         self._reading: set[socket.socket] = set()
-        self._open = 0
-        self._ended = False
+        self._connections = 0
+        self._is_over = False
 
     def __enter__(self) -> Self:
         self._thread = threading.Thread(target=self.serve_forever, args=(0.05,), name="login", daemon=True)
@@ -200,7 +199,7 @@ class _Listener(socketserver.ThreadingMixIn, socketserver.TCPServer):
     def __exit__(self, *_: object) -> None:
         self.shutdown()
         with self._guard:
-            self._ended = True
+            self._is_over = True
             for connection in self._reading:
                 with suppress(OSError):
                     connection.shutdown(socket.SHUT_RDWR)
@@ -209,44 +208,44 @@ class _Listener(socketserver.ThreadingMixIn, socketserver.TCPServer):
         self.server_close()  # waits for the threads, which have nothing left to wait for
         self._thread.join()
 
-    def arrival(self, until: float) -> _Arrival | None:
-        """Return the next browser that has come back, or None where there is none until a time."""
-        while (left := until - time.monotonic()) > 0:
+    def wait_for_arrival(self, ends_at: float) -> _Arrival | None:
+        """Return the next browser that has come back, or None if there is none until a time."""
+        while (seconds_left := ends_at - time.monotonic()) > 0:
             with suppress(queue.Empty):
-                return self._arrivals.get(timeout=min(left, _STEP))
+                return self._arrivals.get(timeout=min(seconds_left, _STEP))
         return None
 
-    def begin_reading(self, connection: socket.socket) -> bool:
-        """Take note of a connection on which a request may come; tell whether it is to be read."""
+    @contextmanager
+    def reading(self, connection: socket.socket) -> Iterator[bool]:
+        """Register a connection while its request is read, and yield whether the login is still under way."""
         with self._guard:
-            if not self._ended:
+            is_over = self._is_over
+            if not is_over:
                 self._reading.add(connection)
-            return not self._ended
+        try:
+            yield not is_over
+        finally:
+            with self._guard:
+                self._reading.discard(connection)
 
-    def end_reading(self, connection: socket.socket) -> None:
-        """Take note that it has come."""
+    def wait_for_page(self, target: str) -> _Page:
+        """Return the page for a browser that has come back with a request target."""
+        arrival = _Arrival(f"http://{self.authority}{target}", Future())
         with self._guard:
-            self._reading.discard(connection)
-
-    def page(self, target: str) -> _Page:
-        """Return what to answer to a browser that has come back with a request target."""
-        url = f"http://{self.authority}{target}"
-        arrival = _Arrival(url, Future())
-        with self._guard:
-            if self._ended:
+            if self._is_over:
                 return _OVER
             self._arrivals.put(arrival)
-        return arrival.page.result()  # whoever takes it from the queue, or ends this, says it
+        return arrival.page.result()  # set by `_complete` or `__exit__`
 
     def verify_request(self, request: Any, client_address: Any) -> bool:  # noqa: ARG002 - as the base has it
-        """Tell whether there is a thread left for a connection."""
+        """Return whether there is a thread left for a connection."""
         with self._guard:
-            return self._open < _MOST
+            return self._connections < _MOST
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Serve a connection on a thread of its own."""
         with self._guard:
-            self._open += 1
+            self._connections += 1
         super().process_request(request, client_address)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
@@ -255,25 +254,21 @@ class _Listener(socketserver.ThreadingMixIn, socketserver.TCPServer):
             super().process_request_thread(request, client_address)
         finally:
             with self._guard:
-                self._open -= 1
+                self._connections -= 1
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing: browsers may go away at any time."""
+        """Ignore the error: browsers may disconnect at any time."""
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """Answers one request."""
+    """The handler of one request."""
 
     server: _Listener
 
     def handle(self) -> None:
-        """Read a request as a whole, in bounded time and size, and answer it."""
-        head = b""
-        if self.server.begin_reading(self.connection):
-            try:
-                head = self._head()
-            finally:
-                self.server.end_reading(self.connection)
+        """Read a whole request, in bounded time and size, and respond to it."""
+        with self.server.reading(self.connection) as is_open:
+            head = self._read_head() if is_open else b""
         self.rfile.close()
         self.rfile = io.BytesIO(head)
         self.connection.settimeout(_PATIENCE)
@@ -283,25 +278,22 @@ class _Handler(BaseHTTPRequestHandler):
         elif head:
             self.handle_one_request()
 
-    def _head(self) -> bytes:
-        """Return what the browser sends up to the empty line, or nothing where it is not complete in time."""
-        head, until = b"", time.monotonic() + _PATIENCE
-        while b"\r\n\r\n" not in head and b"\n\n" not in head and len(head) <= _LARGEST:
-            left = until - time.monotonic()
-            if left <= 0:
-                return b""
-            self.connection.settimeout(left)
-            try:
-                part = self.connection.recv(_LARGEST)
-            except OSError:
-                return b""
-            if not part:
-                return b""
-            head += part
-        return head
+    def _read_head(self) -> bytes:
+        """Return the request up to the empty line, or nothing if it is not complete in time."""
+        head, ends_at = b"", time.monotonic() + _PATIENCE
+        with suppress(OSError):
+            while (seconds_left := ends_at - time.monotonic()) > 0:
+                self.connection.settimeout(seconds_left)
+                part: bytes = self.connection.recv(_LARGEST)
+                head += part
+                if b"\r\n\r\n" in head or b"\n\n" in head or len(head) > _LARGEST:
+                    return head
+                if not part:
+                    break
+        return b""
 
     def do_GET(self) -> None:
-        """Answer a browser."""
+        """Respond to a browser."""
         port = self.server.authority.rpartition(":")[2]
         hosts = self.headers.get_all("Host") or []
         if len(hosts) != 1 or hosts[0].lower() not in {f"{_ADDRESS}:{port}", f"localhost:{port}"}:
@@ -309,7 +301,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif self.path.partition("?")[0] != self.server.path:
             self.send_error(404)
         else:
-            self._answer(self.server.page(self.path))
+            self._send_page(self.server.wait_for_page(self.path))
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("do_"):
@@ -317,31 +309,23 @@ class _Handler(BaseHTTPRequestHandler):
         raise AttributeError(name)
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:  # noqa: ARG002
-        """Answer with an error page that repeats nothing of the request."""
-        self._answer(_Page(int(code), f"Error {int(code)}", "There is nothing here."))
+        """Send an error page that repeats nothing of the request."""
+        self._send_page(_Page(int(code), f"Error {int(code)}", "There is nothing here."))
 
-    def _answer(self, page: _Page) -> None:
+    def _send_page(self, page: _Page) -> None:
         self.close_connection = True
-        self.request_version = "HTTP/1.0"  # or what was no HTTP would be answered without a status
-        body = _PAGE.format(title=html.escape(page.title), text=html.escape(page.text)).encode()
+        self.request_version = "HTTP/1.0"  # the base sends no status to a request that is no HTTP
+        body = _TEMPLATE.format(title=html.escape(page.title), text=html.escape(page.text)).encode()
         self.send_response(page.status)
-        for name, value in {
-            "Content-Type": "text/html; charset=utf-8",
-            "Content-Length": str(len(body)),
-            "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
-            "Referrer-Policy": "no-referrer",  # the address holds the code
-            "Cache-Control": "no-store",
-            "X-Content-Type-Options": "nosniff",
-            "Connection": "close",
-        }.items():
+        for name, value in {**_HEADERS, "Content-Length": str(len(body))}.items():
             self.send_header(name, value)
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(body)
 
     def version_string(self) -> str:
-        """Return who answers, without versions."""
+        """Return the name of the server, without versions."""
         return "polvo_adapters"
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - as the base has it
-        """Write nothing: the address holds the code."""
+        """Log nothing: the URL contains the code."""

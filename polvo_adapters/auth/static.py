@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from polvo_adapters.auth.attach.credential import HeaderAuth
 from polvo_adapters.errors import ConfigurationError
-from polvo_adapters.shells.credential_digest import note_in_query
+from polvo_adapters.shells.credential_digest import add_credential_parameter
 
 if TYPE_CHECKING:
     from requests import PreparedRequest
@@ -18,19 +18,19 @@ __all__ = ["APIKey", "Bearer", "SessionToken"]
 
 
 class Bearer(HeaderAuth):
-    """Send a bearer token: `Authorization: Bearer <token>` (RFC 6750 section 2.1).
+    """Authorization by a bearer token: `Authorization: Bearer <token>` (RFC 6750 section 2.1).
 
     Args:
         token: The token.
     """
 
     def __init__(self, token: str) -> None:
-        _filled(self, token)
+        _require_text(self, token)
         super().__init__("Authorization", f"Bearer {token}")
 
 
 class SessionToken(HeaderAuth):
-    """Send a session token in a header of its own.
+    """Authorization by a session token in a header of its own.
 
     Args:
         token: The token.
@@ -38,23 +38,23 @@ class SessionToken(HeaderAuth):
     """
 
     def __init__(self, token: str, header: str = "X-Session-Token") -> None:
-        _filled(self, token)
+        _require_text(self, token)
         super().__init__(header, token)
 
 
 class APIKey(HeaderAuth):
-    """Send an API key, in a header or in the query.
+    """Authorization by an API key, in a header or in the query.
 
     Args:
         key: The key.
         header: Name of the header.
-        prefix: What stands before the key, such as "Api-Key" for `Authorization: Api-Key <key>`.
-        query: Name of a query parameter to send it in instead. It shows wherever the URL does, such as in exceptions
-            and logs: where the API takes a header, use that.
+        prefix: Text before the key, such as "Api-Key" for `Authorization: Api-Key <key>`.
+        query: Name of a query parameter to send the key in instead. The key is visible wherever the URL is, such as in
+            exceptions and logs: if the API accepts a header, use that.
     """
 
     def __init__(self, key: str, header: str = "X-API-Key", prefix: str = "", query: str | None = None) -> None:
-        _filled(self, key)
+        _require_text(self, key)
         super().__init__(header, f"{prefix} {key}" if prefix else key)
         self._query = query
 
@@ -62,8 +62,8 @@ class APIKey(HeaderAuth):
         """Put the key on a request."""
         if self._query is None:
             return super().__call__(request)
-        request.prepare_url(request.url or "", {self._query: self._known()})
-        note_in_query(request, self._query)
+        request.prepare_url(request.url or "", {self._query: self._require_value()})
+        add_credential_parameter(request, self._query)
         return request
 
     def __repr__(self) -> str:
@@ -77,8 +77,8 @@ def bearer(token: str) -> Bearer: ...
 @overload
 def bearer(token: Secret) -> SecretAuth: ...
 def bearer(token: Any) -> Bearer | SecretAuth:
-    """Send a bearer token, or a Secret that is one; see `Bearer`."""
-    return _secret(token, "Authorization", "Bearer") if _is_secret(token) else Bearer(token)
+    """Return the authorization by a bearer token, or by a Secret that is one; see `Bearer`."""
+    return _secret_auth(token, "Authorization", "Bearer") or Bearer(token)
 
 
 @overload
@@ -86,8 +86,8 @@ def session_token(token: str, header: str = ...) -> SessionToken: ...
 @overload
 def session_token(token: Secret, header: str = ...) -> SecretAuth: ...
 def session_token(token: Any, header: str = "X-Session-Token") -> SessionToken | SecretAuth:
-    """Send a session token, or a Secret that is one; see `SessionToken`."""
-    return _secret(token, header, "") if _is_secret(token) else SessionToken(token, header)
+    """Return the authorization by a session token, or by a Secret that is one; see `SessionToken`."""
+    return _secret_auth(token, header, "") or SessionToken(token, header)
 
 
 @overload
@@ -95,24 +95,20 @@ def api_key(key: str, header: str = ..., *, prefix: str = ..., query: str | None
 @overload
 def api_key(key: Secret, header: str = ..., *, prefix: str = ..., query: str | None = ...) -> SecretAuth: ...
 def api_key(key: Any, header: str = "X-API-Key", *, prefix: str = "", query: str | None = None) -> APIKey | SecretAuth:
-    """Send an API key, or a Secret that is one; see `APIKey`."""
-    return _secret(key, header, prefix, query) if _is_secret(key) else APIKey(key, header, prefix, query)
+    """Return the authorization by an API key, or by a Secret that is one; see `APIKey`."""
+    return _secret_auth(key, header, prefix, query) or APIKey(key, header, prefix, query)
 
 
-def _is_secret(given: object) -> bool:
-    if isinstance(given, str):
-        return False
+def _secret_auth(credential: Any, header: str, prefix: str, query: str | None = None) -> SecretAuth | None:
+    """Return the authorization by a Secret, or None if the credential is none."""
+    if isinstance(credential, str):
+        return None
+    from polvo_adapters.auth.secret_auth import SecretAuth
     from polvo_adapters.secrets.secret import Secret
 
-    return isinstance(given, Secret)
+    return SecretAuth(credential, header, prefix, query=query) if isinstance(credential, Secret) else None
 
 
-def _secret(secret: Secret, header: str, prefix: str, query: str | None = None) -> SecretAuth:
-    from polvo_adapters.auth.secret_auth import SecretAuth
-
-    return SecretAuth(secret, header, prefix, query=query)
-
-
-def _filled(auth: HeaderAuth, value: object) -> None:
-    if not isinstance(value, str) or not value:
+def _require_text(auth: HeaderAuth, credential: object) -> None:
+    if not isinstance(credential, str) or not credential:
         raise ConfigurationError(f"{type(auth).__name__}: the credential must be a string that is not empty")

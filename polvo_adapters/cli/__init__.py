@@ -1,7 +1,7 @@
-"""The commands behind `polvo`: `request` makes one call, `demo` compares three ways to make many, `probe` shows quotas.
+"""The commands of `polvo`: `request` makes one call, `demo` compares three ways to make many, `probe` shows quotas.
 
-`login` puts a token into a token cache, and `tokens` shows and deletes what is in one.
+`login` puts a token into a token cache, and `tokens` lists, shows, revokes and clears the tokens in one.
 
-`arguments` reads the command line and imports nothing heavy. Each command separates what it does, which returns
-plain values, from what it shows: `request` from `render`, and `demo` from `plan` and `trial`.
+`arguments` parses the command line and imports only the standard library. Each command computes plain values first
+(`demo_plan`, `demo_trial`, `probe_forecast`, `token_records`) and then prints them with `render`.
 """

@@ -1,6 +1,6 @@
-"""The command line as argparse sees it.
+"""The parser of the command line.
 
-Every value is checked here, so that a command runs only with values that can work, and a mistake is told with
+Every value is checked here, so that a command runs only with values that can work, and a mistake is reported with
 the usage line and exit code 2. Only the standard library is imported.
 """
 
@@ -11,6 +11,7 @@ import json
 import math
 import re
 import sys
+from functools import partial
 from pathlib import Path
 
 from polvo_adapters.version import __version__
@@ -23,11 +24,11 @@ _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _LINE_BREAK = re.compile(r"[\r\n\0]")
 _OVERVIEW = """\
 commands:
-  get URL      make a real request, with retries and one deadline, and show what was done for it;
+  get URL      make a real request, with retries and one deadline, and show each attempt and wait;
                post, put, patch, delete, head and options likewise
-  probe URL    send one request, and show what quota the answer announces and what a rate limit
+  probe URL    send one request, and show what quota the response announces and what a rate limit
                would do with it
-  demo         send the same calls to a failing server in three ways, and compare what came of them
+  demo         send the same calls to a failing server in three ways, and compare the results
   login        log a user in at an authorization server, and keep the token in a token cache
   tokens PATH  show what is in a token cache, or revoke or clear tokens in it
 
@@ -42,8 +43,8 @@ examples:
 """
 
 
-def parser() -> argparse.ArgumentParser:
-    """Return the parser of the whole command line; `module` of what it parses names the command's module."""
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the whole command line; `module` of the result names the module of the command."""
     prog = "python -m polvo_adapters" if Path(sys.argv[0]).name == "__main__.py" else "polvo"
     top = argparse.ArgumentParser(
         prog=prog,
@@ -55,105 +56,82 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"polvo_adapters {__version__}")
     top.set_defaults(module=None)
-    # Without help of their own the commands are not listed a second time.
+    # The overview lists the commands already.
     commands = top.add_subparsers(metavar="COMMAND", prog=prog, help=argparse.SUPPRESS)
+    add_exact = partial(commands.add_parser, allow_abbrev=False)
     for verb in VERBS:
-        _add_request(commands.add_parser(verb, description=f"Make a {verb.upper()} request.", allow_abbrev=False))
+        _add_request(add_exact(verb, description=f"Make a {verb.upper()} request."))
         commands.choices[verb].set_defaults(module="polvo_adapters.cli.request", method=verb.upper())
-    _add_probe(commands.add_parser("probe", description="Show what quota an API announces.", allow_abbrev=False))
+    _add_probe(add_exact("probe", description="Show what quota an API announces."))
     _add_demo(commands.add_parser("demo", description="Compare three clients at a failing server."))
-    _add_login(commands.add_parser("login", description="Log a user in, and keep the token.", allow_abbrev=False))
-    _add_tokens(
-        commands.add_parser(
-            "tokens", description="Show what is in a token cache; act on some of it.", allow_abbrev=False
-        )
-    )
+    _add_login(add_exact("login", description="Log a user in, and keep the token."))
+    _add_tokens(add_exact("tokens", description="List, show, revoke or clear the tokens of a token cache."))
     return top
 
 
 def _add_target(command: argparse.ArgumentParser) -> None:
-    command.add_argument("url", metavar="URL", type=_url, help="with its scheme, http:// or https://")
-    command.add_argument(
+    add = command.add_argument
+    add("url", metavar="URL", type=_parse_url, help="with its scheme, http:// or https://")
+    add(
         "-H",
         "--header",
         dest="headers",
         metavar="'NAME: VALUE'",
-        type=_header,
+        type=_parse_header,
         action="append",
         default=[],
         help="may be given more than once",
     )
-    command.add_argument(
-        "--timeout", metavar="S", type=_seconds, default=30.0, help="for a connection, and for each next byte (30)"
-    )
+    add("--timeout", metavar="S", type=_parse_seconds, default=30.0, help="for connecting, and for each next byte (30)")
 
 
 def _add_request(command: argparse.ArgumentParser) -> None:
     _add_target(command)
+    add = command.add_argument
     body = command.add_mutually_exclusive_group()
-    body.add_argument(
-        "-d",
-        "--data",
-        metavar="TEXT",
-        type=_data,
-        help="body, sent as a form; @FILE reads a file, @- stdin",
-    )
-    body.add_argument("--json", metavar="TEXT", type=_json, help="body, sent as JSON")
-    command.add_argument("--deadline", metavar="S", type=_seconds, help="for the whole call, waits included (none)")
-    command.add_argument(
-        "--attempts", metavar="N", type=_count, default=3, help="how often it is sent at most, where that is safe (3)"
-    )
-    command.add_argument(
-        "--body", action="store_true", help="only the body to stdout, byte by byte; the rest to stderr"
-    )
+    form = "body, sent as a form; @FILE reads a file, @- stdin"
+    body.add_argument("-d", "--data", metavar="TEXT", type=_parse_data, help=form)
+    body.add_argument("--json", metavar="TEXT", type=_parse_json, help="body, sent as JSON")
+    add("--deadline", metavar="S", type=_parse_seconds, help="for the whole call, waits included (none)")
+    add("--attempts", metavar="N", type=_parse_count, default=3, help="most times to send it, where that is safe (3)")
+    add("--body", action="store_true", help="only the body, as it is, to stdout; the rest to stderr")
 
 
 def _add_probe(command: argparse.ArgumentParser) -> None:
     _add_target(command)
-    command.add_argument(
-        "-X", "--request", dest="method", metavar="METHOD", type=_method, default="GET", help="what to send (GET)"
-    )
-    command.add_argument("--json", action="store_true", help="show it as JSON")
+    add = command.add_argument
+    add("-X", "--request", dest="method", metavar="METHOD", type=_parse_method, default="GET", help="its method (GET)")
+    add("--json", action="store_true", help="show it as JSON")
     command.set_defaults(module="polvo_adapters.cli.probe")
 
 
 def _add_demo(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--calls", metavar="N", type=_calls, default=40, help=f"calls per client, at most {MAX_DEMO_CALLS} (40)"
-    )
-    command.add_argument("--seed", metavar="N", type=int, default=1, help="picks the order of the calls (1)")
-    command.add_argument("--port", metavar="N", type=_port, default=0, help="of the server; 0 picks a free one (0)")
+    add = command.add_argument
+    add("--calls", metavar="N", type=_parse_calls, default=40, help=f"calls per client, at most {MAX_DEMO_CALLS} (40)")
+    add("--seed", metavar="N", type=int, default=1, help="picks the order of the calls (1)")
+    add("--port", metavar="N", type=_parse_port, default=0, help="of the server; 0 picks a free one (0)")
     command.set_defaults(module="polvo_adapters.cli.demo")
 
 
 def _add_login(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--issuer", metavar="URL", type=_url, help="name of the authorization server, a URL")
-    command.add_argument("--token-url", metavar="URL", type=_url, help="its token endpoint, where it has no such name")
-    command.add_argument("--authorization-url", metavar="URL", type=_url, help="its authorization endpoint")
-    command.add_argument(
-        "--device-authorization-url", metavar="URL", type=_url, help="its device authorization endpoint"
-    )
-    command.add_argument("--client-id", metavar="ID", required=True, help="name of the client")
+    add = command.add_argument
+    add("--issuer", metavar="URL", type=_parse_url, help="name of the authorization server, a URL")
+    add("--token-url", metavar="URL", type=_parse_url, help="its token endpoint, where it has no such name")
+    add("--authorization-url", metavar="URL", type=_parse_url, help="its authorization endpoint")
+    add("--device-authorization-url", metavar="URL", type=_parse_url, help="its device authorization endpoint")
+    add("--client-id", metavar="ID", required=True, help="name of the client")
     _add_client_secret(command)
-    command.add_argument("--scope", metavar="NAME", action="append", help="may be given more than once")
-    command.add_argument("--audience", metavar="NAME", help="the API that the token is for")
-    command.add_argument("--tenant", metavar="NAME", help="on whose behalf")
-    command.add_argument("--token-cache", metavar="PATH", required=True, help="where the token is kept, encrypted")
-    command.add_argument(
-        "--flow",
-        choices=("device", "code"),
-        default="device",
-        help="confirm a code on any device, or use the browser of this machine (device)",
-    )
-    command.add_argument("--port", metavar="N", type=_port, default=0, help="for the browser to come back to (any)")
-    command.add_argument(
-        "--path", metavar="PATH", type=_path, default="/callback", help="of the redirect URI on 127.0.0.1 (/callback)"
-    )
-    command.add_argument("--no-browser", action="store_true", help="show the URL only")
-    command.add_argument(
-        "--timeout", metavar="S", type=_seconds, help="for the user (300; with a device as long as the code is good)"
-    )
-    command.add_argument("--dpop", action="store_true", help="bind the token to a key (RFC 9449)")
+    add("--scope", metavar="NAME", action="append", help="may be given more than once")
+    add("--audience", metavar="NAME", help="the API that the token is for")
+    add("--tenant", metavar="NAME", help="the tenant that the token is for")
+    add("--token-cache", metavar="PATH", required=True, help="where the token is kept, encrypted")
+    flows = "confirm a code on any device, or use the browser of this machine (device)"
+    add("--flow", choices=("device", "code"), default="device", help=flows)
+    add("--port", metavar="N", type=_parse_port, default=0, help="for the browser to come back to (any)")
+    add("--path", metavar="PATH", type=_parse_path, default="/callback", help="of the redirect URI (/callback)")
+    add("--no-browser", action="store_true", help="only print the URL")
+    add("--timeout", metavar="S", type=_parse_seconds, help="for the user (300; with a device until the code expires)")
+    add("--dpop", action="store_true", help="bind the token to a key (RFC 9449)")
     command.set_defaults(module="polvo_adapters.cli.login")
 
 
@@ -162,15 +140,15 @@ def _add_client_secret(command: argparse.ArgumentParser) -> None:
     secret.add_argument("--client-secret-env", metavar="NAME", help="environment variable with the client's secret")
     secret.add_argument("--client-secret-file", metavar="PATH", help="file with the client's secret")
     secret.add_argument("--client-secret-prompt", action="store_true", help="ask for the client's secret")
-    secret.add_argument("--client-secret", nargs="?", action=_Refuse, help=argparse.SUPPRESS)
+    secret.add_argument("--client-secret", nargs="?", action=_RefuseSecret, help=argparse.SUPPRESS)
 
 
-class _Refuse(argparse.Action):
-    """Refuses a secret without repeating it."""
+class _RefuseSecret(argparse.Action):
+    """An action that refuses a secret without repeating it."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         parser.error(
-            "a secret on the command line can be read by everybody on this machine: use --client-secret-env, "
+            "every user of this machine can read a secret on the command line: use --client-secret-env, "
             "--client-secret-file or --client-secret-prompt, and change the secret if this was it"
         )
 
@@ -180,33 +158,30 @@ def _add_tokens(command: argparse.ArgumentParser) -> None:
     command.add_argument("--json", action="store_true", help="list as JSON")
     command.set_defaults(module="polvo_adapters.cli.tokens", action="list")
     actions = command.add_subparsers(metavar="ACTION", dest="action", help="list (the default), show, revoke or clear")
-    listing = actions.add_parser("list", description="Show all records.", allow_abbrev=False)
+    add_exact = partial(actions.add_parser, allow_abbrev=False)
+    listing = add_exact("list", description="List all records.")
     listing.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="as JSON")
-    show = actions.add_parser("show", description="Show one record, without its secrets.", allow_abbrev=False)
+    show = add_exact("show", description="Show one record, without its secrets.")
     show.add_argument("record", metavar="N|KEY", help="number in the list, or key")
-    revoke = actions.add_parser(
-        "revoke", description="Have the server forget tokens, and clear them.", allow_abbrev=False
-    )
+    revoke = add_exact("revoke", description="Revoke tokens at their server, and clear them.")
     revoke.add_argument("records", metavar="N|KEY", nargs="+", help="numbers in the list, or keys")
-    revoke.add_argument("--issuer", metavar="URL", type=_url, help="the authorization server, if the key does not tell")
-    revoke.add_argument("--revocation-url", metavar="URL", type=_url, help="its revocation endpoint")
+    revoke.add_argument("--issuer", metavar="URL", type=_parse_url, help="its server, if the key does not name it")
+    revoke.add_argument("--revocation-url", metavar="URL", type=_parse_url, help="its revocation endpoint")
     _add_client_secret(revoke)
-    clear = actions.add_parser(
-        "clear", description="Have nobody who uses the cache use these tokens any more.", allow_abbrev=False
-    )
+    clear = add_exact("clear", description="Remove tokens, so that no program that shares the cache uses them.")
     which = clear.add_mutually_exclusive_group(required=True)
     which.add_argument("records", metavar="N|KEY", nargs="*", default=[], help="numbers in the list, or keys")
     which.add_argument("--all", action="store_true", help="all records")
     clear.add_argument("--yes", action="store_true", help="do not ask")
 
 
-def _path(text: str) -> str:
+def _parse_path(text: str) -> str:
     if not re.fullmatch(r"/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*", text):
         raise argparse.ArgumentTypeError(f"{text!r} is not a path such as /callback")
     return text
 
 
-def _url(text: str) -> str:
+def _parse_url(text: str) -> str:
     if re.match(r"https?://[^/?#]", text, re.IGNORECASE):
         return text
     scheme, separator, rest = text.partition("://")
@@ -214,16 +189,16 @@ def _url(text: str) -> str:
         raise argparse.ArgumentTypeError(f"{text!r} has no scheme: write https://{text} or http://{text}")
     if scheme.lower() in {"http", "https"}:
         raise argparse.ArgumentTypeError(f"{text!r} names no host")
-    raise argparse.ArgumentTypeError(f"{scheme}:// is not spoken here: write https://{rest} or http://{rest}")
+    raise argparse.ArgumentTypeError(f"unsupported scheme {scheme}://: write https://{rest} or http://{rest}")
 
 
-def _method(text: str) -> str:
+def _parse_method(text: str) -> str:
     if not _TOKEN.fullmatch(text):
         raise argparse.ArgumentTypeError(f"{text!r} is not a method")
     return text.upper()
 
 
-def _header(text: str) -> tuple[str, str]:
+def _parse_header(text: str) -> tuple[str, str]:
     name, separator, value = text.partition(":")
     if not separator or not _TOKEN.fullmatch(name):
         raise argparse.ArgumentTypeError(f"{text!r} is not of the form 'Name: value'")
@@ -232,7 +207,7 @@ def _header(text: str) -> tuple[str, str]:
     return name, value.strip()
 
 
-def _data(text: str) -> bytes:
+def _parse_data(text: str) -> bytes:
     if text == "@-":
         return sys.stdin.buffer.read()
     if not text.startswith("@"):
@@ -243,7 +218,7 @@ def _data(text: str) -> bytes:
         raise argparse.ArgumentTypeError(f"{text[1:]} cannot be read: {error.strerror or error}") from None
 
 
-def _json(text: str) -> bytes:
+def _parse_json(text: str) -> bytes:
     try:
         json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -251,7 +226,7 @@ def _json(text: str) -> bytes:
     return text.encode("utf-8", "surrogateescape")
 
 
-def _seconds(text: str) -> float:
+def _parse_seconds(text: str) -> float:
     try:
         value = float(text)
     except ValueError:
@@ -261,19 +236,12 @@ def _seconds(text: str) -> float:
     return value
 
 
-def _whole(text: str, least: int, most: int) -> int:
+def _parse_whole(text: str, least: int, most: int) -> int:
     if not re.fullmatch(r"[0-9]{1,9}", text) or not least <= int(text) <= most:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least} to {most}")
     return int(text)
 
 
-def _count(text: str) -> int:
-    return _whole(text, 1, 100)
-
-
-def _calls(text: str) -> int:
-    return _whole(text, 1, MAX_DEMO_CALLS)
-
-
-def _port(text: str) -> int:
-    return _whole(text, 0, 65535)
+_parse_count = partial(_parse_whole, least=1, most=100)
+_parse_calls = partial(_parse_whole, least=1, most=MAX_DEMO_CALLS)
+_parse_port = partial(_parse_whole, least=0, most=65535)

@@ -1,6 +1,6 @@
-"""The secret of an OAuth2 client, from where the command line says.
+"""The secret of an OAuth2 client, read from the environment, a file or the terminal.
 
-It is never an argument itself, which everybody on the machine could read in the list of processes.
+It is never an argument itself, because every user of the machine can read the list of processes.
 """
 
 from __future__ import annotations
@@ -14,28 +14,28 @@ from pathlib import Path
 from polvo_adapters.errors import ConfigurationError
 
 
-def secret(options: argparse.Namespace) -> str | None:
+def read_secret(options: argparse.Namespace) -> str | None:
     """Return the client's secret, or None for a client without one.
 
     Args:
         options: The command line.
 
     Raises:
-        ConfigurationError: There is none where it is said to be.
+        ConfigurationError: The place that the command line names holds no secret.
     """
     if options.client_secret_env is not None:
         name = options.client_secret_env
-        return _checked(os.environ.get(name, ""), f"--client-secret-env: {name} is not set in the environment")
+        return _require_text(os.environ.get(name, ""), f"--client-secret-env: {name} is not set in the environment")
     if options.client_secret_file is not None:
-        return _from_file(options.client_secret_file)
+        return _read_file(options.client_secret_file)
     if options.client_secret_prompt:
         if not sys.stdin.isatty():
-            raise ConfigurationError("--client-secret-prompt: there is no terminal to ask at; use --client-secret-file")
-        return _checked(getpass.getpass("client secret: "), "--client-secret-prompt: nothing was typed in")
+            raise ConfigurationError("--client-secret-prompt: stdin is no terminal; use --client-secret-file")
+        return _require_text(getpass.getpass("client secret: "), "--client-secret-prompt: nothing was typed in")
     return None
 
 
-def source(options: argparse.Namespace) -> str | None:
+def write_expression(options: argparse.Namespace) -> str | None:
     """Return the Python expression by which a program gets the same secret, or None for a client without one.
 
     Args:
@@ -49,7 +49,7 @@ def source(options: argparse.Namespace) -> str | None:
     return 'getpass.getpass("client secret: ")' if options.client_secret_prompt else None
 
 
-def _from_file(path: str) -> str:
+def _read_file(path: str) -> str:
     try:
         text = Path(path).expanduser().read_text(encoding="utf-8")
     except OSError as error:
@@ -57,11 +57,11 @@ def _from_file(path: str) -> str:
     except ValueError:  # its text would show what was read
         problem = "it is not UTF-8"
     else:
-        return _checked(text, f"--client-secret-file: {path} is empty")
+        return _require_text(text, f"--client-secret-file: {path} is empty")
     raise ConfigurationError(f"--client-secret-file: {path} cannot be read: {problem}")
 
 
-def _checked(text: str, missing: str) -> str:
+def _require_text(text: str, missing: str) -> str:
     if not text.strip():
         raise ConfigurationError(missing)
     return text.strip()

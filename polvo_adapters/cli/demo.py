@@ -1,8 +1,8 @@
 """`polvo demo`: the same calls to a failing server by three clients, side by side.
 
-Theory of operation. `plan` says which calls, `trial` makes them and counts, and this module only shows: live
-bars while stderr is a terminal, then what became of each kind of call, the totals, and what they do not tell by
-themselves. Nothing leaves the machine: the server listens on loopback, in this process.
+Theory of operation. `demo_plan` lists the calls, `demo_trial` makes them and counts, and this module shows: live bars
+while stderr is a terminal, then the results of each kind of call, the totals, and notes. Nothing leaves the machine:
+the server listens on loopback, in this process.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from rich import box
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -30,74 +30,68 @@ _YOUR_CODE = """\
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run the demo that the command line asks for.
+    """Run the demo.
+
+    Args:
+        options: The command line.
 
     Returns:
-        The exit code: 0, or 2 where the port cannot be had.
+        The exit code: 0, or 2 where the port is not available.
     """
-    out, err = render.screens()
+    out, err = render.open_screens()
     plan, limits = make_plan(options.calls, options.seed), Limits()
     server = FailureServer(port=options.port)
     try:
         server.start()
     except OSError as error:
-        err.print(Text(f"port {options.port} cannot be had: {error.strerror or error}"), soft_wrap=True)
+        err.say(f"port {options.port} is not available: {error.strerror or error}")
         return 2
     try:
-        figures = _watched(plan, server, limits, err)
+        figures = _run_with_bars(plan, server, limits, err)
     finally:
         server.stop()
     show(figures, limits, out)
     return 0
 
 
-def _watched(
+def _run_with_bars(
     plan: Sequence[PlannedCall], server: FailureServer, limits: Limits, screen: render.Screen
 ) -> list[Figures]:
     """Run the trial with a live bar for each client, on a terminal only."""
-    progress = Progress(
+    progress = render.make_progress(
+        screen,
         TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.fields[failed]} failed", style="yellow"),
         TimeElapsedColumn(),
-        console=screen,
-        transient=True,
-        disable=not screen.is_interactive,
     )
-    with progress:
-        return demo_trial.run_all(plan, server, limits, _teller(progress, len(plan)))
-
-
-def _teller(progress: Progress, calls: int) -> Callable[[TrialClient, Ending], None]:
-    tasks = {client.name: progress.add_task(client.name, total=calls, failed=0) for client in demo_trial.CLIENTS}
+    tasks = {client.name: progress.add_task(client.name, total=len(plan), failed=0) for client in demo_trial.CLIENTS}
     failed: Counter[str] = Counter()
     lock = threading.Lock()
 
-    def tell(client: TrialClient, ending: Ending) -> None:
+    def show_progress(client: TrialClient, ending: Ending) -> None:
         with lock:
             failed[client.name] += ending != "success"
             progress.update(tasks[client.name], advance=1, failed=failed[client.name])
 
-    return tell
+    with progress:
+        return demo_trial.run_all(plan, server, limits, show_progress)
 
 
 def show(figures: Sequence[Figures], limits: Limits, screen: render.Screen) -> None:
-    """Show what came of a trial.
+    """Show the figures of a trial.
 
     Args:
         figures: One per client, all about the same plan.
-        limits: The times that held.
-        screen: Where to.
+        limits: The times of the trial.
+        screen: The console.
     """
     calls = len(figures[0].results)
     screen.print(Text(f"{calls} calls to a failing server on this machine, by {len(figures)} clients", style="bold"))
-    screen.print()
-    screen.print(_by_scenario(figures))
-    screen.print()
-    screen.print(_totals(figures))
-    screen.print()
-    screen.print(_footnotes(limits))
+    for part in (_by_scenario(figures), _totals(figures), _footnotes(limits)):
+        screen.print()
+        screen.print(part)
     screen.print()
     screen.print(Text("In your own code, after `import polvo_adapters as polvo`:", style="bold"))
     screen.print(Text(_YOUR_CODE), soft_wrap=True, end="")
@@ -122,20 +116,20 @@ def _by_scenario(figures: Sequence[Figures]) -> Table:
 
 
 def _cell(results: Sequence[TrialResult]) -> Text:
-    """Return in words what became of calls of one kind, the worst of it deciding the colour."""
-    verdicts = Counter(verdict(result) for result in results)
+    """Return the results of calls of one kind in words, in the colour of the worst."""
+    verdicts = Counter(describe_result(result) for result in results)
     words = [text if len(verdicts) == 1 else f"{count} {text}" for text, count in verdicts.items()]
-    if any(result.duplicated or result.arrived_empty for result in results):
+    if any(result.is_duplicated or result.arrived_empty for result in results):
         style = "bold red"
     else:
         style = "green" if all(result.ending == "success" for result in results) else "yellow"
     return Text(", ".join(words), style=style)
 
 
-def verdict(result: TrialResult) -> str:
-    """Return how a call ended, and what harm it did, in a few words."""
+def describe_result(result: TrialResult) -> str:
+    """Return the end of a call, and its harm, in a few words."""
     text = "ok" if result.ending == "success" else result.detail
-    if result.duplicated:
+    if result.is_duplicated:
         text += f", done {result.times_processed}x"
     if result.arrived_empty:
         text += ", but empty"
@@ -166,15 +160,15 @@ def _footnotes(limits: Limits) -> Table:
     pasted = ", ".join(f"{name}={value}" for name, value in demo_trial.PASTED.items())
     table = Table.grid(padding=(0, 1))
     notes = {
-        "limits": f"Everybody has a timeout of {limits.timeout:g} s for each silence of the server. Who retries, "
-        f"sends at most {demo_trial.ATTEMPTS} times and waits from {demo_trial.BACKOFF:g} s. ResilientAdapter has a "
-        f"deadline of {limits.deadline:g} s too.",
+        "limits": f"Every client has a timeout of {limits.timeout:g} s for each silence of the server. Those that "
+        f"retry send at most {demo_trial.ATTEMPTS} times and wait from {demo_trial.BACKOFF:g} s. ResilientAdapter has "
+        f"a deadline of {limits.deadline:g} s too.",
         "Retry": f"urllib3's Retry({pasted}).",
-        "POST": "What the server may have done is not safe to send again: ResilientAdapter raises, or returns the "
-        "error status, and that counts as failed. The pasted Retry sends it again, and it is done twice.",
-        "empty": "A generator can be read once. The pasted Retry sends what is left of it, nothing, and the server "
-        "takes that. ResilientAdapter raises ReplayError.",
-        "stuck": f"Not back after {limits.patience:g} s, and left behind by the demo. No timeout ends a body that "
+        "POST": "A POST that the server may have processed is not safe to send again: ResilientAdapter raises, or "
+        "returns the error status, and that counts as failed. The pasted Retry sends it again, and it is done twice.",
+        "empty": "A generator can be read once. The pasted Retry sends the rest of it, which is empty, and the server "
+        "accepts that. ResilientAdapter raises ReplayError.",
+        "stuck": f"Not over after {limits.patience:g} s, and abandoned by the demo. No timeout ends a body that "
         "keeps dripping; a deadline does, with DeadlineExceeded.",
     }
     for name, note in notes.items():

@@ -1,25 +1,21 @@
-"""What the demo asks of every client: a list of calls that depends on the seed and on nothing else.
+"""The calls that every client of the demo makes; they depend on the seed alone.
 
-Half of the calls are healthy, most of them GETs. The other half goes through SCENARIOS in their order, again and
-again where there are more calls, and is then shuffled in. Scenarios that cost time stand last and occur once.
-
-    wanted calls      1 ... N
-    troubled          N // 2, from SCENARIOS
-    healthy           the rest, from HEALTHY
+Half of the calls, rounded up, are healthy, most of them GETs. The others go through SCENARIOS in their order, again and
+again where there are more calls, and are then shuffled in. Scenarios that cost time stand last and occur once.
 """
 
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
-from itertools import cycle, islice
+from dataclasses import dataclass, replace
+from itertools import chain, cycle, islice
 from typing import Literal
 from urllib.parse import urlencode
 
 Upload = Literal["none", "bytes", "generator"]
 
 ENDLESS = 2**40
-"""Bytes of a body that nobody will see the end of."""
+"""Bytes of a body that never ends within a demo."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +23,7 @@ class Scenario:
     """One kind of call.
 
     Attributes:
-        label: What it is, for a person.
+        label: Its name for a person.
         method: HTTP method.
         path: Path at the failure server.
         parameters: Query, except the key.
@@ -49,7 +45,7 @@ class PlannedCall:
 
     Attributes:
         number: Its place in the plan, from 0.
-        scenario: What kind of call it is.
+        scenario: Its kind.
         payload: The bytes that it uploads.
     """
 
@@ -58,7 +54,7 @@ class PlannedCall:
     payload: bytes = b""
 
     def key(self, client: str) -> str:
-        """Return the key that the server counts this call under, when this client makes it."""
+        """Return the key under which the server counts this call of a client."""
         return f"{client}-{self.number}"
 
     def target(self, client: str) -> str:
@@ -66,47 +62,34 @@ class PlannedCall:
         return f"{self.scenario.path}?{urlencode((*self.scenario.parameters, ('key', self.key(client))))}"
 
 
-def _status(label: str, method: str, code: int, retry_after: str = "", times: int = 1) -> Scenario:
-    parameters: list[tuple[str, str | int]] = [("code", code), ("times", times)]
-    if retry_after:
-        parameters.append(("retry_after", retry_after))
+def _fail(kind: str, label: str, method: str, times: int = 1, **parameters: str | int) -> Scenario:
     upload: Upload = "none" if method == "GET" else "bytes"
-    return Scenario(f"{method}, {label}", method, "/fault/status", tuple(parameters), upload)
-
-
-def _broken(kind: str, label: str, method: str) -> Scenario:
-    upload: Upload = "none" if method == "GET" else "bytes"
-    return Scenario(f"{method}, {label}", method, f"/fault/{kind}", (("times", 1),), upload)
+    query = (("times", times), *parameters.items())
+    return Scenario(f"{method}, {label}", method, f"/fault/{kind}", query, upload)
 
 
 HEALTHY = (
-    Scenario("GET, healthy", "GET"),
-    Scenario("GET, healthy", "GET"),
-    Scenario("GET, healthy", "GET"),
+    *(Scenario("GET, healthy", "GET"),) * 3,
     Scenario("PUT, healthy", "PUT", upload="bytes"),
     Scenario("POST, healthy", "POST", upload="bytes"),
 )
 
 SCENARIOS = (
-    _status("503, Retry-After: 0", "GET", 503, "0"),
-    _broken("reset", "connection reset", "GET"),
-    _broken("reset", "reset after the work", "POST"),
-    _status("500 twice", "GET", 500, times=2),
-    _broken("truncated", "body cut off", "GET"),
-    _status("503, Retry-After: 0.2", "GET", 503, "0.2"),
-    Scenario(
-        "POST of a generator, 503",
-        "POST",
-        "/fault/status",
-        (("code", 503), ("times", 1), ("retry_after", "0")),
-        upload="generator",
+    _fail("status", "503, Retry-After: 0", "GET", code=503, retry_after="0"),
+    _fail("reset", "connection reset", "GET"),
+    _fail("reset", "reset after the work", "POST"),
+    _fail("status", "500 twice", "GET", times=2, code=500),
+    _fail("truncated", "body cut off", "GET"),
+    _fail("status", "503, Retry-After: 0.2", "GET", code=503, retry_after="0.2"),
+    replace(
+        _fail("status", "503", "POST", code=503, retry_after="0"), label="POST of a generator, 503", upload="generator"
     ),
-    _status("429, Retry-After: 0", "POST", 429, "0"),
-    _broken("reset", "reset after the work", "PUT"),
-    _status("500 after the work", "POST", 500),
-    _status("503, Retry-After: soon", "GET", 503, "soon"),
-    _broken("eof", "closed without answer", "GET"),
-    _status("503, Retry-After: date", "GET", 503, "Wed, 21 Oct 2015 07:28:00 GMT"),
+    _fail("status", "429, Retry-After: 0", "POST", code=429, retry_after="0"),
+    _fail("reset", "reset after the work", "PUT"),
+    _fail("status", "500 after the work", "POST", code=500),
+    _fail("status", "503, Retry-After: soon", "GET", code=503, retry_after="soon"),
+    _fail("eof", "closed without response", "GET"),
+    _fail("status", "503, Retry-After: date", "GET", code=503, retry_after="Wed, 21 Oct 2015 07:28:00 GMT"),
     Scenario("GET, silence", "GET", "/fault/hang", (("times", 1),), slow=True),
     Scenario("GET, a body without end", "GET", "/fault/drip", (("size", ENDLESS), ("interval", "0.05")), slow=True),
 )
@@ -120,16 +103,12 @@ def make_plan(calls: int, seed: int) -> list[PlannedCall]:
         calls: How many.
         seed: The same seed gives the same plan.
     """
-    # Not the shared generator: a plan must not depend on who else draws numbers.
     chance = random.Random(seed)
-    scenarios = [*_troubles(calls // 2), *islice(cycle(HEALTHY), calls - calls // 2)]
+    again = cycle(scenario for scenario in SCENARIOS if not scenario.slow)
+    troubled = islice(chain(SCENARIOS, again), calls // 2)
+    scenarios = [*troubled, *islice(cycle(HEALTHY), calls - calls // 2)]
     chance.shuffle(scenarios)
     return [
         PlannedCall(number, scenario, b"" if scenario.upload == "none" else chance.randbytes(chance.randint(100, 2000)))
         for number, scenario in enumerate(scenarios)
     ]
-
-
-def _troubles(count: int) -> list[Scenario]:
-    quick = [scenario for scenario in SCENARIOS if not scenario.slow]
-    return list(islice((*SCENARIOS, *(quick * (count // len(quick)))), count))

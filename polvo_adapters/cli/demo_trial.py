@@ -1,22 +1,22 @@
-"""Lets clients carry out a plan at a failure server, and counts what they and the server saw.
+"""The trial of the demo: clients carry out a plan at a failure server, and the results are counted.
 
 Theory of operation. Each client works through the plan on a thread of its own, one call after the other, and all
 of them at the same time. Each call has a key per client, so that the server's journal tells their requests apart.
-A call may never come back: it runs on a thread of its own too, and after `patience` seconds it is left behind and
-counted as stuck. It ends when the server stops.
+A call may never end: it runs on a thread of its own too, and after `patience` seconds it is abandoned and counted as
+stuck. It ends when the server stops.
 
-Every figure comes from one of two sources: what the call returned or raised, or the server's journal, which knows
+Every figure comes from one of two sources: the result or exception of the call, or the server's journal, which has
 how often a request was processed and how much of its body arrived.
 """
 
 from __future__ import annotations
 
-import threading
 import time
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, NamedTuple, TypeVar
 
 import requests
@@ -24,6 +24,7 @@ from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
 from polvo_adapters.cli.demo_plan import PlannedCall
+from polvo_adapters.runtime.workers import WORKERS
 from polvo_adapters.shells.requests.resilient_adapter import ResilientAdapter
 from polvo_adapters.testing.server.failure_server import FailureServer, RequestRecord
 
@@ -40,7 +41,7 @@ PASTED: dict[str, Any] = {
     "status_forcelist": [429, 500, 502, 503, 504],
     "backoff_factor": BACKOFF,
 }
-"""What many code bases give to urllib3's `Retry`."""
+"""The arguments that many code bases pass to urllib3's `Retry`."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,8 @@ class Limits:
 
     Attributes:
         timeout: For each silence of the server; every client has it.
-        deadline: For a whole call; only the adapter knows such a thing.
-        patience: After which the demo leaves a call behind.
+        deadline: For a whole call of the ResilientAdapter; the other clients have none.
+        patience: After which the demo abandons a call.
     """
 
     timeout: float = 0.75
@@ -63,22 +64,22 @@ class TrialClient(NamedTuple):
 
     Attributes:
         name: For the server's keys and for people.
-        session: Makes the session, given the URL of the server.
+        make_adapter: Returns the adapter that it mounts.
     """
 
     name: str
-    session: Callable[[str, Limits], requests.Session]
+    make_adapter: Callable[[Limits], HTTPAdapter]
 
 
 class TrialResult(NamedTuple):
-    """How one call ended.
+    """The end of one call.
 
     Attributes:
         call: The call.
-        ending: In which way.
+        ending: How it ended.
         detail: The status, or the class of the exception.
         times_processed: How often the server did the work, or may have.
-        arrived_empty: Whether the server processed it without the body that the caller gave.
+        arrived_empty: Whether the server processed it without the caller's body.
     """
 
     call: PlannedCall
@@ -88,20 +89,20 @@ class TrialResult(NamedTuple):
     arrived_empty: bool = False
 
     @property
-    def duplicated(self) -> bool:
+    def is_duplicated(self) -> bool:
         """Whether work that must be done once was done more often."""
         return self.call.scenario.method == "POST" and self.times_processed > 1
 
 
 @dataclass(frozen=True)
 class Figures:
-    """What came of a plan in the hands of one client.
+    """The results of a plan for one client.
 
     Attributes:
         client: Name of the client.
-        results: How each call ended, in the order of the plan.
-        requests_received: Requests that the server received, repeats included.
-        seconds: How long it took.
+        results: The end of each call, in the order of the plan.
+        requests_received: Requests that the server received, retries included.
+        seconds: How long the plan took.
     """
 
     client: str
@@ -110,43 +111,28 @@ class Figures:
     seconds: float
 
     def count(self, ending: Ending) -> int:
-        """Return how many calls ended in a way."""
+        """Return how many calls ended in this way."""
         return sum(result.ending == ending for result in self.results)
 
     @property
     def duplicates(self) -> int:
         """POSTs that the server processed more than once."""
-        return sum(result.duplicated for result in self.results)
+        return sum(result.is_duplicated for result in self.results)
 
     @property
     def empty_uploads(self) -> int:
-        """Calls that the server processed without the body that the caller gave."""
+        """Calls that the server processed without the caller's body."""
         return sum(result.arrived_empty for result in self.results)
 
 
-def bare(_url: str, _limits: Limits) -> requests.Session:
-    """Return a plain session."""
-    return requests.Session()
-
-
-def pasted(url: str, _limits: Limits) -> requests.Session:
-    """Return a session with the urllib3 `Retry` that many code bases hold a copy of."""
-    session = requests.Session()
-    session.mount(url, HTTPAdapter(max_retries=Retry(**PASTED)))
-    return session
-
-
-def resilient(url: str, limits: Limits) -> requests.Session:
-    """Return a session with the adapter of this library."""
-    session = requests.Session()
-    session.mount(url, ResilientAdapter({"max_attempts": ATTEMPTS, "base": BACKOFF}, limits.deadline))
-    return session
+def _make_resilient(limits: Limits) -> HTTPAdapter:
+    return ResilientAdapter({"max_attempts": ATTEMPTS, "base": BACKOFF}, limits.deadline)
 
 
 CLIENTS = (
-    TrialClient("requests alone", bare),
-    TrialClient("ResilientAdapter", resilient),
-    TrialClient("pasted Retry", pasted),
+    TrialClient("requests alone", lambda _: HTTPAdapter()),
+    TrialClient("ResilientAdapter", _make_resilient),
+    TrialClient("pasted Retry", lambda _: HTTPAdapter(max_retries=Retry(**PASTED))),
 )
 
 
@@ -156,22 +142,17 @@ def run_all(
     limits: Limits,
     on_ending: Callable[[TrialClient, Ending], None] = lambda _client, _ending: None,
 ) -> list[Figures]:
-    """Let all CLIENTS carry out a plan at the same time.
+    """Let all CLIENTS carry out a plan at the same time, and return their figures in the order of CLIENTS.
 
     Args:
         plan: The calls.
         server: A running server.
         limits: Times.
-        on_ending: Told of each call that ended, on the client's thread.
-
-    Returns:
-        What came of it, in the order of CLIENTS.
+        on_ending: Called for each call that ended, on the client's thread.
     """
-
-    def work(client: TrialClient) -> Callable[[], Figures]:
-        return lambda: run(plan, client, server, limits, lambda ending: on_ending(client, ending))
-
-    futures = [_in_background(work(client)) for client in CLIENTS]
+    futures = [
+        _run_in_background(partial(run, plan, client, server, limits, partial(on_ending, client))) for client in CLIENTS
+    ]
     wait(futures)
     return [future.result() for future in futures]
 
@@ -184,8 +165,9 @@ def run(
     on_ending: Callable[[Ending], None] = lambda _ending: None,
 ) -> Figures:
     """Let one client carry out a plan; see `run_all`."""
-    session = client.session(server.url, limits)
-    session.trust_env = False  # a proxy has no business between two ends of one process
+    session = requests.Session()
+    session.mount(server.url, client.make_adapter(limits))
+    session.trust_env = False  # a proxy must not come between two ends of one process
     started = time.monotonic()
     endings: list[tuple[PlannedCall, Ending, str]] = []
     for call in plan:
@@ -199,10 +181,10 @@ def run(
 
 def _carry_out(call: PlannedCall, session: requests.Session, url: str, limits: Limits) -> tuple[Ending, str]:
     def send() -> int:
-        method, body = call.scenario.method, _body(call)
-        return session.request(method, url, data=body, timeout=limits.timeout).status_code
+        body = iter([call.payload]) if call.scenario.upload == "generator" else call.payload
+        return session.request(call.scenario.method, url, data=body, timeout=limits.timeout).status_code
 
-    future = _in_background(send)
+    future = _run_in_background(send)
     wait([future], timeout=limits.patience)
     if not future.done():
         return "stuck", "stuck"
@@ -213,23 +195,17 @@ def _carry_out(call: PlannedCall, session: requests.Session, url: str, limits: L
     return ("success" if status < 400 else "error status"), str(status)
 
 
-def _body(call: PlannedCall) -> bytes | Iterator[bytes] | None:
-    if call.scenario.upload == "none":
-        return None
-    return iter([call.payload]) if call.scenario.upload == "generator" else call.payload
-
-
-def _in_background(function: Callable[[], _Value]) -> Future[_Value]:
-    """Run a function on a thread that keeps nobody waiting, not even the end of the process."""
+def _run_in_background(function: Callable[[], _Value]) -> Future[_Value]:
+    """Run a function on a thread that does not keep the process from ending."""
     future: Future[_Value] = Future()
 
     def work() -> None:
         try:
             future.set_result(function())
-        except BaseException as error:  # noqa: BLE001 - whoever asks for the result gets it
+        except BaseException as error:  # noqa: BLE001 - `Future.result` raises it
             future.set_exception(error)
 
-    threading.Thread(target=work, name="polvo demo", daemon=True).start()
+    WORKERS.run(work)
     return future
 
 
@@ -239,15 +215,14 @@ def _count(
     records: Sequence[RequestRecord],
     seconds: float,
 ) -> Figures:
-    received: Counter[str] = Counter(record.key for record in records)
-    processed: defaultdict[str, list[int]] = defaultdict(list)
+    requests_received, results = 0, []
+    by_key: defaultdict[str, list[RequestRecord]] = defaultdict(list)
     for record in records:
-        if record.processed:
-            processed[record.key].append(record.body_length)
-    results = []
+        by_key[record.key].append(record)
     for call, ending, detail in endings:
-        lengths = processed[call.key(client.name)]
+        received = by_key[call.key(client.name)]
+        requests_received += len(received)
+        lengths = [record.body_length for record in received if record.processed]
         empty = bool(call.payload) and 0 in lengths
         results.append(TrialResult(call, ending, detail, len(lengths), empty))
-    sent = sum(received[call.key(client.name)] for call, _, _ in endings)
-    return Figures(client.name, tuple(results), sent, seconds)
+    return Figures(client.name, tuple(results), requests_received, seconds)

@@ -1,7 +1,7 @@
-"""What a rate limit would make of a quota: the machine of `Adaptive`, asked for turns in seconds that nobody waits for.
+"""A forecast of the rate limit: the machine of `AdaptiveRateLimit`, asked for turns in virtual time.
 
-The machine is pure, so that its future can be tried out: it is told answers as they would come if nobody else spent the
-quota.
+The machine is pure, so that its future can be tried out: it gets the responses that would come if no other client spent
+the quota.
 """
 
 from __future__ import annotations
@@ -16,26 +16,24 @@ from polvo_adapters.policies.ratelimit.policy import AdaptiveRateLimit
 from polvo_adapters.policies.ratelimit.turns import Turn, TurnRequest, TurnResult
 
 ROUTE = "probe"
-"""What all requests are for."""
-
+"""Route of all requests of a forecast."""
 MOST_AT_ONCE = 10_000
-"""Turns that a forecast asks for; whoever gets that many need not know how many more there would be."""
+"""Turns that a forecast asks for at most."""
 _GAPS = 8  # waits that the distance between two requests is taken from
 _SETTLED = 256  # waits after which that distance changes no more
-_QUICK = 1e-6  # seconds that a request takes, and between an answer and the next question
-_ASK = TurnRequest(
-    ROUTE, -1, 0, max_wait=0.0, deadline=None
-)  # who may not wait is told the whole wait, and leaves no trace
+_QUICK = 1e-6  # seconds that a request takes, and between a response and the next turn
+# A request that may not wait gets the whole wait, and leaves no trace.
+_ASK = TurnRequest(ROUTE, -1, 0, max_wait=0.0, deadline=None)
 
 
 class Forecast(NamedTuple):
-    """What the rate limit would do, if nobody else spent the quota. Times are seconds.
+    """Forecast of the rate limit, if no other client spent the quota. Times are seconds.
 
     Attributes:
         wait: Until the next request may go.
-        reason: What it would wait for, in the words of the rate limit.
+        reason: The reason of that wait, in the words of the rate limit.
         at_once: How many requests may go at once, `MOST_AT_ONCE` standing for that many or more.
-        every: What lies between the requests after those, or None where it was not found out.
+        every: The distance of the requests after those, or None where it is unknown.
         reset: Until the tightest quota comes back, or None.
         used_up: How long a request would wait if nothing were left, or None where no quota is paced.
         most: How many may be under way at once, or None for no limit.
@@ -53,20 +51,20 @@ class Forecast(NamedTuple):
 
 
 class _Trial:
-    """A machine that has heard one answer, and time that passes only here."""
+    """A machine that has got one response, and a time of its own."""
 
-    def __init__(self, told: TurnResult) -> None:
+    def __init__(self, first: TurnResult) -> None:
         self.machine = AdaptiveRateLimit()
         self.state: Account
-        self.state, admission = self.machine.transition(self.machine.initial, _ASK, 0.0)
-        self.told = told
-        self.now = self.heard = told.seconds
+        self.state, turn = self.machine.transition(self.machine.initial, _ASK, 0.0)
+        self.first = first
+        self.now = self.began = first.seconds
         self.requests = 0
-        self.answer(admission, told)
+        self.put(turn, first)
 
     @property
-    def paced(self) -> bool:
-        """Whether there is a quota to keep to."""
+    def is_paced(self) -> bool:
+        """Whether the rate limit paces a quota."""
         return any(group["paces"] for group in self.state["groups"].values())
 
     @property
@@ -76,51 +74,42 @@ class _Trial:
         return None if slots == math.inf else int(slots)
 
     def look(self) -> Turn:
-        """Return what the next request would be told; that it asked leaves no trace."""
+        """Return the turn that the next request would get, and leave no trace."""
         return self.machine.transition(self.state, _ASK, self.now)[1]
 
-    def ask(self) -> Turn | None:
-        """Let a request go, if it may."""
-        state, admission = self.machine.transition(self.state, _ASK, self.now)
-        if admission.wait > 0:
-            return None
-        self.state = state
-        return admission
+    def put(self, turn: Turn, result: TurnResult) -> None:
+        """Pass the result of a turn to the machine."""
+        result = result._replace(group=turn.group, era=turn.era)
+        self.state, _ = self.machine.transition(self.state, result, self.now)
 
-    def answer(self, admission: Turn, told: TurnResult) -> None:
-        """Let an answer come."""
-        told = told._replace(group=admission.group, era=admission.era)
-        self.state, _ = self.machine.transition(self.state, told, self.now)
-
-    def accept(self, admission: Turn) -> None:
-        """Let the answer come that the next request would get if nobody else spent the quota."""
-        self.requests += 1
-        later = self.now - self.heard
-        quotas = [_later(quota, self.requests, later) for quota in self.told.quotas]
-        self.answer(admission, self.told._replace(seconds=_QUICK, status=200, quotas=quotas, refused=None))
-
-    def turn(self) -> float:
-        """Wait for a turn, take it, and return how long the wait was."""
+    def take_turn(self) -> float:
+        """Wait for a turn, take it, pass its result, and return the seconds of the wait."""
         began = self.now = self.now + _QUICK
-        while (admission := self.ask()) is None:
-            self.now += self.look().wait
+        while True:
+            state, turn = self.machine.transition(self.state, _ASK, self.now)
+            if turn.wait <= 0:
+                break
+            self.now += turn.wait
+        self.state = state
         waited = self.now - began
         self.now += _QUICK
-        self.accept(admission)
+        self.requests += 1
+        quotas = [_predict_quota(quota, self.requests, self.now - self.began) for quota in self.first.quotas]
+        self.put(turn, self.first._replace(seconds=_QUICK, status=200, quotas=quotas, refused=None))
         return waited
 
 
-def _refills(quota: Quota) -> bool:
-    """Tell whether a quota comes back evenly: then its reset is when the bucket will be full."""
+def _is_bucket(quota: Quota) -> bool:
+    """Return whether a quota comes back evenly: then its reset is when the bucket will be full."""
     if quota.limit is None or quota.remaining is None or quota.reset is None or quota.window is None:
         return False
     return math.isclose(quota.reset, (quota.limit - quota.remaining) / quota.limit * quota.window)
 
 
-def _later(quota: Quota, spent: float, seconds: float) -> Quota:
-    """Return what a quota will be after some requests and some time."""
+def _predict_quota(quota: Quota, spent: float, seconds: float) -> Quota:
+    """Return a quota as it will be after some requests and some time."""
     limit, remaining, reset = quota.limit, quota.remaining, quota.reset
-    if limit and remaining is not None and quota.window is not None and _refills(quota):
+    if limit and remaining is not None and quota.window is not None and _is_bucket(quota):
         remaining = min(limit, max(0.0, remaining - spent + seconds / quota.window * limit))
         return quota._replace(remaining=remaining, reset=(limit - remaining) / limit * quota.window)
     return quota._replace(
@@ -129,42 +118,45 @@ def _later(quota: Quota, spent: float, seconds: float) -> Quota:
     )
 
 
-def forecast(told: TurnResult) -> Forecast | None:
-    """Try out what the rate limit would do after one answer.
+def forecast(result: TurnResult) -> Forecast | None:
+    """Return what the rate limit would do after one response.
 
     Args:
-        told: The answer.
+        result: The response.
 
     Returns:
-        The forecast, or None where the answer gives the rate limit nothing to go by.
+        The forecast, or None where the response says nothing of a quota.
     """
-    trial = _Trial(told)
-    if not trial.paced and trial.most is None and told.refused is None:
+    trial = _Trial(result)
+    if not trial.is_paced and trial.most is None and result.refused is None:
         return None
-    first, most, reset = trial.look(), trial.most, _reset(told.quotas)
-    used_up = _used_up(told) if trial.paced else None
+    first, most, reset = trial.look(), trial.most, _find_reset(result.quotas)
+    used_up = None
+    if trial.is_paced:
+        empty = [_predict_quota(quota, math.inf, 0.0) for quota in result.quotas]
+        used_up = _Trial(result._replace(quotas=empty)).look().wait
     max_wait = trial.machine.max_wait
-    goes = trial.paced and told.refused is None and first.wait <= max_wait
+    goes = trial.is_paced and result.refused is None and first.wait <= max_wait
     at_once, every = _spend(trial, reset) if goes else (0, None)
     return Forecast(first.wait, first.reason, at_once, every, reset, used_up, most, max_wait)
 
 
-def _reset(quotas: Iterable[Quota]) -> float | None:
-    """Return when the quota comes back that allows the least until then; a bucket does so all the time."""
+def _find_reset(quotas: Iterable[Quota]) -> float | None:
+    """Return the reset of the quota that allows the lowest rate until then, buckets excepted."""
     rates = []
     for quota in quotas:
         reset = quota.window if quota.reset is None else quota.reset
-        if quota.remaining is not None and reset is not None and not _refills(quota):
+        if quota.remaining is not None and reset is not None and not _is_bucket(quota):
             rates.append((quota.remaining / max(reset, _QUICK), reset))
     return min(rates)[1] if rates else None
 
 
 def _spend(trial: _Trial, reset: float | None) -> tuple[int, float | None]:
-    """Return how many may go at once, and what lies between those after them."""
+    """Return how many requests may go at once, and the distance of those after them."""
     free, run, gaps = 0, 0, list[float]()
     while free < MOST_AT_ONCE and len(gaps) < _SETTLED:
-        waited = trial.turn()
-        if reset is not None and trial.now - trial.heard > reset:
+        waited = trial.take_turn()
+        if reset is not None and trial.now - trial.began > reset:
             break
         run = 0 if waited > 0 else run + 1
         if waited > 0:
@@ -174,12 +166,3 @@ def _spend(trial: _Trial, reset: float | None) -> tuple[int, float | None]:
             gaps.clear()
     gaps = gaps[-_GAPS:]
     return free, sum(gaps) / len(gaps) if gaps else None
-
-
-def _used_up(told: TurnResult) -> float:
-    """Return how long a request waits after an answer that leaves nothing."""
-    trial = _Trial(told._replace(quotas=[_later(quota, math.inf, 0.0) for quota in told.quotas]))
-    return trial.look().wait
-
-
-# What is shown.

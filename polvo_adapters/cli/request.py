@@ -1,8 +1,8 @@
 """`polvo get URL` and the other verbs: one request through the standard stack, and an account of it.
 
-Theory of operation. `send` makes the call and returns an Answer, whatever came of it, as a value; `run` shows it
-and turns it into an exit code. A 429 is an answer although the session raises it. Without `--body` everything
-about a response goes to stdout; with it stdout gets the bytes of the body and stderr the rest. What went wrong
+Theory of operation. `send` makes the call and returns a CallOutcome, a value for every way in which a call can end;
+`run` shows it and turns it into an exit code. A 429 is a response although the session raises it. Without `--body`
+everything about a response goes to stdout; with it the bytes of the body go to stdout and the rest to stderr. A failure
 without a response always goes to stderr.
 """
 
@@ -13,7 +13,7 @@ import json
 import re
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import requests
@@ -37,32 +37,34 @@ _SECRET = re.compile(r"authorization|cookie|token(?!s)|secret|password|signature
 _CREDENTIALS_IN_URL = re.compile(r"//[^/?#]*@")
 _FORM, _JSON = b"application/x-www-form-urlencoded", b"application/json"
 
-_WHAT_HAPPENED = {
-    "no connection": "No connection to {host} came about; nothing was sent.",
-    "connect timeout": "{host} did not take the connection in time; nothing was sent.",
-    "read timeout": "{host} took the request and then kept silent for too long.",
-    "disconnected": "{host} broke the connection off before its answer was complete.",
-    "truncated body": "{host} ended the body of its answer early.",
+WHAT_HAPPENED = {
+    "no connection": "No connection to {host}; nothing was sent.",
+    "connect timeout": "{host} did not accept the connection in time; nothing was sent.",
+    "read timeout": "{host} received the request and then sent nothing for too long.",
+    "disconnected": "{host} closed the connection before its response was complete.",
+    "truncated body": "{host} ended the body of its response early.",
     "deadline": "The time for the whole call is up.",
 }
+"""The event behind each failure, for the user."""
+_TRY_LATER = "Try again later; if it stays like this, check the server and the proxies before it."
 _WHAT_TO_DO = {
     "no connection": "Check the host, the port and the proxy settings, and that the server runs.",
     "connect timeout": "Check the host and the network, or allow more with --timeout.",
     "read timeout": "Allow more with --timeout, or bound the whole call with --deadline.",
-    "disconnected": "Try again later; if it stays like this, look at the server and the proxies before it.",
-    "truncated body": "Try again later; if it stays like this, look at the server and the proxies before it.",
+    "disconnected": _TRY_LATER,
+    "truncated body": _TRY_LATER,
     "deadline": "Allow more with --deadline.",
 }
 _IN_DOUBT = "The server may have processed the request: find out before you send it again."
 
 
 class CallOutcome(NamedTuple):
-    """What came of a call: a response, an error, or both where the error is about a response worth showing.
+    """The end of a call: a response, an error, or both where the error has a response.
 
     Attributes:
         response: The final response, or None.
-        error: What was raised, or None.
-        report: What was done for the last hop, or None where nothing was.
+        error: The exception, or None.
+        report: Report of the last hop, or None where there is none.
     """
 
     response: requests.Response | None
@@ -70,58 +72,62 @@ class CallOutcome(NamedTuple):
     report: Report | None
 
     @property
-    def exit_code(self) -> int:
-        """0 for a status below 400, 1 for one above, 3 for no response."""
-        if self.response is None:
-            return 3
-        return int(self.response.status_code >= 400)
+    def failure(self) -> str:
+        """Name of the failure of the last attempt, or an empty string."""
+        attempts = [] if self.report is None else self.report.attempts
+        return attempts[-1].failure if attempts else ""
 
 
 def run(options: argparse.Namespace) -> int:
-    """Make the call that the command line asks for and show what came of it.
+    """Make a call, and show how it ends.
+
+    Args:
+        options: The command line.
 
     Returns:
-        The exit code.
+        The exit code: 0 for a status below 400, 1 for any other, 3 for no response.
     """
-    out, err = render.screens()
-    with render.spinner(err, f"{options.method} {origin(options.url)}"):
-        answer = send(options)
+    out, err = render.open_screens()
+    with render.make_spinner(err, f"{options.method} {origin(options.url)}"):
+        outcome = send(options)
     account = err if options.body else out
-    if answer.response is None:
-        err.print(_panel(answer, options.method, err))
+    response = outcome.response
+    if response is None:
+        err.print(_make_panel(outcome, options.method, err))
+        return 3
+    _show_head(response, account)
+    if options.body:
+        _write_body(response.content)
     else:
-        _show_head(answer.response, account)
-        if options.body:
-            _write_body(answer.response.content)
-        else:
-            _show_body(answer.response, out)
-        _show_account(answer, account)
-    return answer.exit_code
+        _show_body(response, out)
+    _show_account(response, outcome.report, account)
+    return int(response.status_code >= 400)
 
 
 def send(options: argparse.Namespace) -> CallOutcome:
-    """Make the call that the command line asks for; what `requests` raises comes back as a value."""
+    """Make a call, and return how it ends; an exception of `requests` is returned too.
+
+    Args:
+        options: The command line.
+    """
     body = options.data if options.json is None else options.json
-    sent = CaseInsensitiveDict(_headers(options.headers))
+    fields = CaseInsensitiveDict(join_headers(options.headers))
     if body is not None:
-        sent.setdefault("Content-Type", _FORM if options.json is None else _JSON)
+        fields.setdefault("Content-Type", _FORM if options.json is None else _JSON)
+    keywords = {"data": body, "headers": fields, "allow_redirects": options.method != "HEAD"}
     try:
-        with _session(options) as session:
-            response = session.request(
-                options.method, options.url, data=body, headers=sent, allow_redirects=options.method != "HEAD"
-            )
+        with Session(
+            retry={"max_attempts": options.attempts}, timeout=options.timeout, deadline=options.deadline
+        ) as session:
+            response = session.request(options.method, options.url, **keywords)
     except StatusError as error:
-        return CallOutcome(error.response, error, _report(error.response) or _report(error))
-    except OSError as error:  # RequestException is one, and so is a CA bundle that is not there
-        return CallOutcome(None, error, _report(error))
-    return CallOutcome(response, None, _report(response))
+        return CallOutcome(error.response, error, find_report(error.response) or find_report(error))
+    except OSError as error:  # RequestException is one, and so is the error of a missing CA bundle
+        return CallOutcome(None, error, find_report(error))
+    return CallOutcome(response, None, find_report(response))
 
 
-def _session(options: argparse.Namespace) -> Session:
-    return Session(retry={"max_attempts": options.attempts}, timeout=options.timeout, deadline=options.deadline)
-
-
-def _headers(pairs: Sequence[tuple[str, str]]) -> dict[str, bytes]:
+def join_headers(pairs: Sequence[tuple[str, str]]) -> dict[str, bytes]:
     """Join headers of one name, as RFC 9110 section 5.3 allows; bytes, since http.client would refuse UTF-8."""
     joined: CaseInsensitiveDict[str] = CaseInsensitiveDict()
     for name, value in pairs:
@@ -130,25 +136,18 @@ def _headers(pairs: Sequence[tuple[str, str]]) -> dict[str, bytes]:
     return {name: value.encode("utf-8", "surrogateescape") for name, value in joined.items()}
 
 
-def _report(bearer: object) -> Report | None:
+def find_report(bearer: object) -> Report | None:
+    """Return the report of a response or an error, or None where it has none."""
     report = getattr(bearer, "polvo", None)
     return report if isinstance(report, Report) else None
 
 
-# A response.
-
-
 def _show_head(response: requests.Response, screen: render.Screen) -> None:
     request = response.request
-    url = _CREDENTIALS_IN_URL.sub("//", request.url or "")
-    _print(screen, Text(render.visible(f"{request.method} {url}"), style="dim"))
-    _print(screen, render.status_text(response.status_code, response.reason))
-    for name, value in _redacted(response.headers).items():
-        _print(screen, Text(render.visible(f"{name}: {value}"), style="dim"))
-
-
-def _redacted(fields: Mapping[str, str]) -> dict[str, str]:
-    return {name: "«…»" if _SECRET.search(name) else value for name, value in fields.items()}
+    screen.say(f"{request.method} {_CREDENTIALS_IN_URL.sub('//', request.url or '')}", "dim")
+    screen.print(render.format_status(response.status_code, response.reason), soft_wrap=True)
+    for name, value in response.headers.items():
+        screen.say(f"{name}: {'«…»' if _SECRET.search(name) else value}", "dim")
 
 
 def _write_body(content: bytes) -> None:
@@ -164,47 +163,41 @@ def _show_body(response: requests.Response, screen: render.Screen) -> None:
     if not response.content:
         return
     screen.print()
-    text = body_text(response)
+    text = format_body(response)
     if text is None:
         kind = response.headers.get("Content-Type", "no known type")
-        size = f"{len(response.content):,} bytes of {kind}; --body > FILE keeps them"
-        _print(screen, Text(render.visible(size), style="dim"))
+        screen.say(f"{len(response.content):,} bytes of {kind}; --body > FILE saves them", "dim")
         return
-    shown, left_out = cut(text, screen.width) if screen.file.isatty() else (text, "")
+    shown, left_out = shorten(text, screen.width) if screen.file.isatty() else (text, "")
     is_json = text.startswith(("{", "["))
-    _print(screen, JSONHighlighter()(shown) if is_json else Text(shown))
+    screen.print(JSONHighlighter()(shown) if is_json else Text(shown), soft_wrap=True)
     if left_out:
-        _print(screen, Text(f"({left_out} more; --body prints everything)", style="dim"))
+        screen.say(f"({left_out} more; --body prints everything)", "dim")
 
 
-def body_text(response: requests.Response) -> str | None:
-    """Return a body as text to show, JSON set out in lines, or None where it is binary."""
+def format_body(response: requests.Response) -> str | None:
+    """Return a body as text to show, JSON indented, or None where it is binary."""
     try:
-        laid_out = json.dumps(json.loads(response.content), indent=2, ensure_ascii=False)
+        text: str | None = json.dumps(json.loads(response.content), indent=2, ensure_ascii=False)
     except (ValueError, RecursionError):
-        laid_out = ""
-    text = laid_out or _decoded(response)
-    return None if text is None else render.visible(text.rstrip("\n"))
+        text = _decode(response)
+    return None if text is None else render.escape_controls(text.rstrip("\n"))
 
 
-def _decoded(response: requests.Response) -> str | None:
+def _decode(response: requests.Response) -> str | None:
     if b"\0" in response.content:
         return None
     kind = response.headers.get("Content-Type", "").lower()
-    # What `requests` assumes for text without a charset would turn UTF-8 into mojibake.
-    text = _try(response.content, response.encoding if "charset" in kind else "utf-8")
-    return response.content.decode("latin-1") if text is None and kind.startswith("text/") else text
-
-
-def _try(content: bytes, encoding: str | None) -> str | None:
+    # The encoding that `requests` assumes for text without a charset would garble UTF-8.
+    encoding = (response.encoding if "charset" in kind else None) or "utf-8"
     try:
-        return content.decode(encoding or "utf-8")
+        return response.content.decode(encoding)
     except (ValueError, LookupError):
-        return None
+        return response.content.decode("latin-1") if kind.startswith("text/") else None
 
 
-def cut(text: str, width: int) -> tuple[str, str]:
-    """Return as much of a text as MOST_LINES lines of a terminal hold, and how much is left out, in words."""
+def shorten(text: str, width: int) -> tuple[str, str]:
+    """Return as much of a text as MOST_LINES lines of a terminal hold, and the size of the rest, in words."""
     lines = text.split("\n")
     shown = "\n".join(lines[:MOST_LINES])
     most = MOST_LINES * max(width, 1)
@@ -214,80 +207,52 @@ def cut(text: str, width: int) -> tuple[str, str]:
     return shown, f"{hidden:,} line{'' if hidden == 1 else 's'}" if hidden > 0 else ""
 
 
-# The account.
-
-
-def _show_account(answer: CallOutcome, screen: render.Screen) -> None:
-    response = answer.response
-    if response is None:
-        return
+def _show_account(response: requests.Response, report: Report | None, screen: render.Screen) -> None:
     screen.print()
     for hop in response.history:
-        report = _report(hop)
-        if report is not None:
-            screen.print(Text(f"{report.method} {report.host}, redirected", style="dim"))
-            screen.print(render.timeline(report.entries, screen))
-    if answer.report is not None:
+        before = find_report(hop)
+        if before is not None:
+            screen.print(Text(f"{before.method} {before.host}, redirected", style="dim"))
+            screen.print(render.draw_timeline(before.entries, screen))
+    if report is not None:
         if response.history:
-            screen.print(Text(f"{answer.report.method} {answer.report.host}", style="dim"))
-        screen.print(_account(answer.report, screen))
-    for line in _advice_about(response):
-        _print(screen, Text(line, style="yellow"))
-
-
-def _account(report: Report, screen: render.Screen) -> Group:
-    return Group(render.timeline(report.entries, screen), Text(report.summary(), style="bold"))
-
-
-def _advice_about(response: requests.Response) -> list[str]:
-    if response.status_code < 400:
-        return []
+            screen.print(Text(f"{report.method} {report.host}", style="dim"))
+        screen.print(_draw_account(report, screen))
     delay = headers.retry_after(response.headers, time.time())
-    return [] if delay is None else [f"The server asks to be called again after {delay:g} s."]
+    if response.status_code >= 400 and delay is not None:
+        screen.say(f"The server asks to be called again after {delay:g} s.", "yellow")
 
 
-def _panel(answer: CallOutcome, method: str, screen: render.Screen) -> Panel:
-    """Return what happened, what was done about it and what the user can do."""
-    error, report = answer.error, answer.report
-    parts: list[RenderableType] = [Text(line) for line in _explanation(answer)]
+def _draw_account(report: Report, screen: render.Screen) -> Group:
+    return Group(render.draw_timeline(report.entries, screen), Text(report.summary(), style="bold"))
+
+
+def _make_panel(outcome: CallOutcome, method: str, screen: render.Screen) -> Panel:
+    """Return a panel with the error, the attempts and waits, and advice."""
+    report = outcome.report
+    parts: list[RenderableType] = [Text(line) for line in _explain(outcome)]
     if report is not None and report.entries:
-        parts += [Text(), _account(report, screen)]
-    advice = _advice(error, report, method)
+        parts += [Text(), _draw_account(report, screen)]
+    advice = _advise(outcome, method)
     if advice:
         parts += [Text(), *(Text(line, style="bold") for line in advice)]
-    return Panel(Group(*parts), title=Text(type(error).__name__, style="bold red"), border_style="red")
+    return Panel(Group(*parts), title=Text(type(outcome.error).__name__, style="bold red"), border_style="red")
 
 
-def _explanation(answer: CallOutcome) -> list[str]:
-    message = render.visible(str(answer.error)) or "no further message"
-    last = _last_failure(answer.report)
-    if isinstance(answer.error, PolvoError) or last not in _WHAT_HAPPENED:
-        return [message, *_last_answer(answer.error)]
-    host = answer.report.host if answer.report is not None else "the server"
-    return [_WHAT_HAPPENED[last].format(host=host), f"({message})"]
+def _explain(outcome: CallOutcome) -> list[str]:
+    message = render.escape_controls(str(outcome.error)) or "no further message"
+    if outcome.report is not None and not isinstance(outcome.error, PolvoError) and outcome.failure in WHAT_HAPPENED:
+        return [WHAT_HAPPENED[outcome.failure].format(host=outcome.report.host), f"({message})"]
+    last = getattr(outcome.error, "response", None)
+    if last is None:
+        return [message]
+    status = f"{last.status_code} {last.reason or ''}".rstrip()
+    return [message, render.escape_controls(f"The last response was {status}.")]
 
 
-def _last_answer(error: OSError | None) -> list[str]:
-    response = getattr(error, "response", None)
-    if response is None:
-        return []
-    return [render.visible(f"The last answer was {response.status_code} {response.reason or ''}".rstrip() + ".")]
-
-
-def _last_failure(report: Report | None) -> str:
-    attempts = [] if report is None else report.attempts
-    return attempts[-1].failure if attempts else ""
-
-
-def _advice(error: OSError | None, report: Report | None, method: str) -> list[str]:
-    failure = _last_failure(report)
-    shown = "deadline" if isinstance(error, DeadlineExceeded) else failure
+def _advise(outcome: CallOutcome, method: str) -> list[str]:
+    shown = "deadline" if isinstance(outcome.error, DeadlineExceeded) else outcome.failure
     lines = [_WHAT_TO_DO[shown]] if shown in _WHAT_TO_DO else []
-    if method in {"POST", "PATCH"} and failure not in {"", "no connection", "connect timeout"}:
+    if method in {"POST", "PATCH"} and outcome.failure not in {"", "no connection", "connect timeout"}:
         lines.append(_IN_DOUBT)
     return lines
-
-
-def _print(screen: render.Screen, text: Text) -> None:
-    """Print without wrapping: what is copied or piped must not hold line breaks that nobody sent."""
-    screen.print(text, soft_wrap=True)

@@ -1,8 +1,8 @@
-"""What is in a token cache, for commands that look at it: nothing is changed, no key is needed.
+"""The records of a token cache, read without a key and without changing the file.
 
 Theory of operation. A cache is read as it is, and not through `TokenCache` or `SQLiteStore`: these set a corrupt file
-aside and make one that is missing, which is not for who only looks. The key of a record tells whose token it is
-(`OAuth2._owner`); the state in it is a `Life`, whose token is sealed.
+aside and create a missing one. The key of a record names the owner of the token (`OAuth2._owner`); the state in it is
+a `LifecycleState`, whose token is sealed.
 """
 
 from __future__ import annotations
@@ -16,20 +16,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote, unquote
 
-from rich.text import Text
-
 from polvo_adapters.cli import render
 from polvo_adapters.errors import PolvoError
 from polvo_adapters.refresh.lifecycle import LifecycleState
 from polvo_adapters.stores import private_files
 from polvo_adapters.stores import token_cache as cache_file
 from polvo_adapters.stores.codec import Undecodable, decode
-from polvo_adapters.stores.sqlite import SQLiteStore
 from polvo_adapters.stores.sqlite_schema import read_clock
-from polvo_adapters.stores.token_cache import TokenCache
 
 _SQLITE = b"SQLite format 3\0"
-_FIELDS = ("server", "tenant", "flow", "client", "scope", "audience", "resource", "user")
+FIELDS = ("server", "tenant", "flow", "client", "scope", "audience", "resource", "user")
 
 
 class TokenRecord(NamedTuple):
@@ -37,16 +33,36 @@ class TokenRecord(NamedTuple):
 
     Attributes:
         key: Its name.
-        life: What it holds, or None where that cannot be read.
-        owner: Whose token it is: the fields of the key that say something.
+        life: The state in it, or None where that cannot be read.
     """
 
     key: str
     life: LifecycleState | None
-    owner: dict[str, str]
+
+    @property
+    def owner(self) -> dict[str, str]:
+        """The owner of the token: the fields of the key that are not empty."""
+        parts = self.key.split(" ")[1:]
+        if len(parts) == len(FIELDS):
+            named = dict(zip(FIELDS, parts, strict=True))
+        elif len(parts) == 4 and parts[0] == "jwt":
+            named = {"server": parts[1], "tenant": parts[2], "flow": "login", "user": parts[3]}
+        else:
+            named = {"server": " ".join(parts)}
+        return {name: unquote(part) for name, part in named.items() if part != "-"}
+
+    @property
+    def token(self) -> str:
+        """The token, sealed or not; empty where there is none."""
+        return "" if self.life is None else self.life.token
+
+    @property
+    def generation(self) -> int | None:
+        """The number of the token among those before it, or None where the record cannot be read."""
+        return None if self.life is None else self.life.generation
 
     def state(self, now: float) -> tuple[str, str]:
-        """Return in which state the token is, and why, as far as there is a reason.
+        """Return the state of the token, and the reason or an empty string.
 
         Args:
             now: Time of the cache, in seconds.
@@ -54,36 +70,34 @@ class TokenRecord(NamedTuple):
         life = self.life
         if life is None:
             return "unreadable", ""
-        if now < life.until:
+        if now < life.right_ends_at:
             return "refreshing", ""
         if life.failures:
             return "failed", life.reason
         if not life.token:
             return "cleared", ""
-        return ("fresh" if now < life.stale else "stale" if now < life.expires else "expired"), ""
+        return ("fresh" if now < life.stale_at else "stale" if now < life.expires_at else "expired"), ""
 
     def left(self, now: float) -> float | None:
-        """Return in how many seconds the token expires, or None where nobody knows, or there is none."""
+        """Return the seconds until the token expires, or None where that is unknown, or there is no token."""
         life = self.life
-        if life is None or not life.token or math.isinf(life.expires):
+        if life is None or not life.token or math.isinf(life.expires_at):
             return None
-        return life.expires - now
+        return life.expires_at - now
 
     @property
-    def sealed(self) -> bool | None:
+    def is_sealed(self) -> bool | None:
         """Whether the token is encrypted, or None where there is none."""
-        if self.life is None or not self.life.token:
-            return None
-        return self.life.token.startswith("sealed:")
+        return self.token.startswith("sealed:") if self.token else None
 
 
 class Cache(NamedTuple):
-    """What was read.
+    """A token cache as it was read.
 
     Attributes:
-        path: Where.
-        records: Ordered by key.
-        now: The cache's time, in seconds.
+        path: Its file.
+        records: Its records, ordered by key.
+        now: Its time, in seconds.
         sqlite: Whether it is the file of a SQLiteStore.
     """
 
@@ -92,45 +106,45 @@ class Cache(NamedTuple):
     now: float
     sqlite: bool
 
+    def find(self, key: str) -> TokenRecord | None:
+        """Return the record of a key, or None."""
+        return next((record for record in self.records if record.key == key), None)
+
     def record(self, wanted: str) -> TokenRecord:
-        """Return the record of a number in the list, or of a key.
+        """Return a record.
 
         Args:
-            wanted: As the user has written it.
+            wanted: Its number in the list, or its key.
 
         Raises:
-            PolvoError: There is none.
+            PolvoError: There is no such record.
         """
         for number, record in enumerate(self.records, 1):
             if wanted in (record.key, str(number)):
                 return record
         raise PolvoError(f"{self.path}: there is no record {wanted!r}; the list has {len(self.records)}")
 
-    def store(self) -> TokenCache | SQLiteStore:
-        """Return the store that the file belongs to."""
-        return SQLiteStore(self.path) if self.sqlite else TokenCache(self.path)
 
-
-def place(token_cache: str, tenant: str) -> str:
+def resolve_path(token_cache: str, tenant: str) -> str:
     """Return the path of the file that holds the tokens of a tenant; see `auth.tokens.storage_factory`."""
     path = os.path.abspath(os.path.expanduser(token_cache))
     return path.replace("{tenant}", quote(tenant, safe="").replace(".", "%2E"))
 
 
 def read(path: str) -> Cache:
-    """Return what is in a token cache.
+    """Return the records of a token cache.
 
     Args:
         path: The file.
 
     Raises:
-        PolvoError: It is not there, is none, or cannot be read.
+        PolvoError: The file does not exist, is no token cache, or cannot be read.
     """
     path = os.path.abspath(os.path.expanduser(path))
     try:
         with open(path, "rb") as file:
             sqlite = file.read(len(_SQLITE)) == _SQLITE
-        texts, seen, ahead = _rows(path) if sqlite else _states(path)
+        texts, seen, ahead = _read_sqlite(path) if sqlite else _read_json(path)
     except FileNotFoundError:
         problem = "there is no such file"
     except (cache_file.Corrupt, private_files.Unfit, sqlite3.Error) as error:
@@ -138,12 +152,12 @@ def read(path: str) -> Cache:
     except OSError as error:
         problem = f"it cannot be read: {error.strerror or type(error).__name__}"
     else:
-        found = [_record(key, text) for key, text in sorted(texts.items()) if key.startswith("token ")]
+        found = [_parse_record(key, text) for key, text in sorted(texts.items()) if key.startswith("token ")]
         return Cache(path, [each for each in found if each is not None], max(time.time() + ahead, seen), sqlite)
     raise PolvoError(f"{path}: {problem}")
 
 
-def _states(path: str) -> tuple[dict[str, str], float, float]:
+def _read_json(path: str) -> tuple[dict[str, str], float, float]:
     found = private_files.read(path)
     if found is None:
         raise FileNotFoundError(path)
@@ -151,7 +165,7 @@ def _states(path: str) -> tuple[dict[str, str], float, float]:
     return parsed.states, parsed.time, parsed.ahead
 
 
-def _rows(path: str) -> tuple[dict[str, str], float, float]:
+def _read_sqlite(path: str) -> tuple[dict[str, str], float, float]:
     with closing(sqlite3.connect(f"{Path(path).as_uri()}?mode=ro", uri=True)) as connection:
         connection.text_factory = bytes
         clock = read_clock(connection)
@@ -160,38 +174,21 @@ def _rows(path: str) -> tuple[dict[str, str], float, float]:
     return texts, clock.seen, clock.ahead
 
 
-def _record(key: str, text: str) -> TokenRecord | None:
-    """Return a record, or None where it is none of a token."""
+def _parse_record(key: str, text: str) -> TokenRecord | None:
+    """Return a record, or None where its state is not that of a token."""
     try:
         state: Any = decode(text)
     except Undecodable:
-        return TokenRecord(key, None, owner(key))
-    return TokenRecord(key, state, owner(key)) if type(state) is LifecycleState else None
+        return TokenRecord(key, None)
+    return TokenRecord(key, state) if type(state) is LifecycleState else None
 
 
-def owner(key: str) -> dict[str, str]:
-    """Return whose token a record holds, as its key says it.
-
-    Args:
-        key: Name of the record.
-    """
-    parts = key.split(" ")[1:]
-    if len(parts) == len(_FIELDS):
-        named = dict(zip(_FIELDS, parts, strict=True))
-    elif len(parts) == 4 and parts[0] == "jwt":
-        named = {"server": parts[1], "tenant": parts[2], "flow": "login", "user": parts[3]}
-    else:
-        named = {"server": " ".join(parts)}
-    return {name: unquote(part) for name, part in named.items() if part != "-"}
-
-
-def failed(error: OSError, screen: render.Screen) -> int:
-    """Tell what went wrong, in one line, and return the exit code.
+def print_error(error: OSError, screen: render.Screen) -> int:
+    """Print an error in one line, and return the exit code.
 
     Args:
-        error: What was raised.
-        screen: Where to.
+        error: The error.
+        screen: The console.
     """
-    text = " ".join(str(error).split()) or type(error).__name__
-    screen.print(Text(render.visible(text)), soft_wrap=True)
+    screen.say(" ".join(str(error).split()) or type(error).__name__)
     return 1

@@ -1,1 +1,1 @@
-"""What a call inherits from the code around it, in context variables: the outer call, the tenant, the request id."""
+"""What a call inherits from the code around it in context variables: outer call, tenant, correlation id."""

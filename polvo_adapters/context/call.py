@@ -1,4 +1,4 @@
-"""The logical call that the current thread or task is making, so that nested calls keep its deadline."""
+"""The logical call that the current thread or task is making, so that calls within it keep its deadline."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ class LogicalCall(NamedTuple):
     """A logical call that the next sends are part of.
 
     Attributes:
-        session: The session that owns its redirects, or None.
+        session: The session that follows its redirects, or None.
         at: When it began.
         deadline: When it must be over, or None.
-        sent: Whether its first request is on its way, so that the next ones are hops.
+        sent: Whether its first request was sent, so that the next ones are hops.
     """
 
     session: requests.Session | None
@@ -26,4 +26,4 @@ class LogicalCall(NamedTuple):
 
 
 call_started: ContextVar[LogicalCall | None] = ContextVar("call_started", default=None)
-"""The logical call that the next sends are hops of, where a session owns it."""
+"""The logical call that the next sends are part of."""

@@ -1,4 +1,4 @@
-"""The id of whatever the calls of a thread or task are part of, such as the request that is being served."""
+"""The correlation id of the calls of a thread or task, such as that of the request that it serves."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _correlation: ContextVar[str] = ContextVar("polvo_correlation", default="")
 
 @contextmanager
 def correlated(identifier: str) -> Iterator[str]:
-    """Have the calls within a `with` block say what they are part of, in this thread or task.
+    """Send a correlation id with the calls within a `with` block, in this thread or task.
 
     Args:
-        identifier: What `X-Correlation-ID` is to say, where the session has `request_id`.
+        identifier: Value of `X-Correlation-ID`, sent by sessions with `request_id`.
 
     Raises:
         ConfigurationError: It cannot be sent in a header.
@@ -31,5 +31,5 @@ def correlated(identifier: str) -> Iterator[str]:
 
 
 def current_correlation() -> str:
-    """Return what `correlated` has set, or an empty string."""
+    """Return the id of the innermost `correlated` block, or an empty string."""
     return _correlation.get()

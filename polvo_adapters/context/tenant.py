@@ -18,22 +18,20 @@ if TYPE_CHECKING:
 AnyFunction = TypeVar("AnyFunction", bound=Callable[..., Any])
 
 _LONGEST = 255  # characters of a tenant's name
-
-_SHOWN = 60  # characters of a bad one in a message
-
+_LONGEST_IN_MESSAGE = 60
 _UNFIT = frozenset({"Cc", "Cs", "Zl", "Zp"})  # controls, halves of characters, separators of lines and paragraphs
 
 
 class TenantScope:
-    """Calls within it are made on behalf of a tenant; `tenant` and `Session.tenant` make it.
+    """A block of code whose calls are made on behalf of a tenant; `tenant` and `Session.tenant` make it.
 
-    It serves as a context manager, again and again and within itself, in any number of threads and tasks, and as a
+    It is a context manager that may be entered repeatedly, within itself, and in any number of threads and tasks, and a
     decorator of functions and coroutine functions.
 
     Args:
-        name: The tenant, checked; an empty string for none.
+        name: The validated name of the tenant; an empty string for none.
         session: The session that it is for, or None for all.
-        call: Whether it is a call of that session, which `current_tenant` tells of.
+        call: Whether it is one call of that session, so that `current_tenant` returns its tenant.
     """
 
     __slots__ = ("call", "name", "session")
@@ -55,28 +53,28 @@ class TenantScope:
                 return
 
     def __call__(self, function: AnyFunction) -> AnyFunction:
-        """Return a function that is called on behalf of the tenant.
+        """Return a function whose calls are made on behalf of the tenant.
 
         Raises:
-            TypeError: It is a generator function, of which only the caller knows when it runs.
+            TypeError: It is a generator function, which runs when its result is iterated, outside of the block.
         """
         if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
             raise TypeError(f"a generator function cannot be for a tenant; put `with` into {function.__name__}")
         if inspect.iscoroutinefunction(function):
 
             @wraps(function)
-            async def awaited(*args: Any, **keywords: Any) -> Any:
+            async def call_async(*args: Any, **keywords: Any) -> Any:
                 with self:
                     return await function(*args, **keywords)
 
-            return cast("AnyFunction", awaited)
+            return cast("AnyFunction", call_async)
 
         @wraps(function)
-        def called(*args: Any, **keywords: Any) -> Any:
+        def call(*args: Any, **keywords: Any) -> Any:
             with self:
                 return function(*args, **keywords)
 
-        return cast("AnyFunction", called)
+        return cast("AnyFunction", call)
 
     def __repr__(self) -> str:
         return f"<tenant {self.name!r}>"
@@ -86,7 +84,7 @@ _blocks: ContextVar[tuple[TenantScope, ...]] = ContextVar("tenants", default=())
 
 
 def tenant(identifier: str | int) -> TenantScope:
-    """Make all calls within a `with` block, by whatever session, adapter or transport, on behalf of a tenant.
+    """Make all calls within a `with` block, by any session, adapter or transport, on behalf of a tenant.
 
     The block holds in its thread or task only. Tasks that it starts inherit it; threads that it starts do not, unless
     they are given a copy of the context (`contextvars.copy_context().run`, `asyncio.to_thread`).
@@ -95,7 +93,7 @@ def tenant(identifier: str | int) -> TenantScope:
         identifier: Name or number of the tenant, at most 255 characters. It is no secret: reports and messages show it.
 
     Returns:
-        A context manager, which is a decorator as well.
+        A context manager that is also a decorator.
 
     Raises:
         ConfigurationError: It cannot be the name of a tenant.
@@ -107,7 +105,7 @@ def current_tenant() -> str:
     """Return the tenant on whose behalf a call would be made or is being made, or an empty string.
 
     `Session.set_tenant` and `Session.tenant` count while that session makes a call, so that auth objects, hooks and
-    adapters need to ask nobody else.
+    adapters see its tenant.
     """
     for block in reversed(_blocks.get()):
         if block.session is None or block.call:
@@ -118,15 +116,15 @@ def current_tenant() -> str:
 def tenant_scope_for(
     session: requests.Session, otherwise: str, *, required: bool = False
 ) -> AbstractContextManager[str]:
-    """Return the block for a call of a session, or for a part of the call that it is making.
+    """Return the context of a call of a session, or of a part of the call that it is making.
 
     Args:
         session: The session.
-        otherwise: The tenant where there is no block for it.
+        otherwise: The tenant if there is no block for the session.
         required: Whether a call without a tenant is an error.
 
     Raises:
-        ConfigurationError: There is no tenant, and there has to be one.
+        ConfigurationError: There is no tenant, and one is required.
     """
     blocks = _blocks.get()
     if blocks and blocks[-1].call and blocks[-1].session is session:
@@ -151,7 +149,7 @@ def validate_tenant(identifier: str | int) -> str:
         ConfigurationError: It is neither text nor a whole number, empty, too long, or has control characters.
     """
     if isinstance(identifier, int) and not isinstance(identifier, bool):
-        # Without `str`, which names the member of an enumeration.
+        # Not by `str`, which returns the name of a member of an enumeration.
         name = int.__repr__(identifier) if identifier.bit_length() <= 4 * _LONGEST else "9" * (_LONGEST + 1)
     elif isinstance(identifier, str):
         name = str.__str__(identifier)
@@ -160,13 +158,13 @@ def validate_tenant(identifier: str | int) -> str:
     if not name:
         raise ConfigurationError("tenant '': a tenant must have a name; to be without one, use no block")
     if len(name) > _LONGEST:
-        raise unfit_tenant(name, f"a tenant's name may have {_LONGEST} characters at most")
+        raise unfit_tenant_error(name, f"a tenant's name may have {_LONGEST} characters at most")
     if any(unicodedata.category(character) in _UNFIT for character in name):
-        raise unfit_tenant(name, "a tenant's name must not have control characters")
+        raise unfit_tenant_error(name, "a tenant's name must not have control characters")
     return name
 
 
-def unfit_tenant(name: str, reason: str) -> ConfigurationError:
-    """Return the error for a tenant that cannot be written where it is to be written."""
-    shown = repr(name) if len(name) <= _SHOWN else f"{name[:_SHOWN]!r}..."
+def unfit_tenant_error(name: str, reason: str) -> ConfigurationError:
+    """Return the error for a tenant whose name cannot be used."""
+    shown = repr(name) if len(name) <= _LONGEST_IN_MESSAGE else f"{name[:_LONGEST_IN_MESSAGE]!r}..."
     return ConfigurationError(f"tenant {shown}: {reason}; nothing was sent")

@@ -1,4 +1,4 @@
-"""One logical call, and the origin that its state is kept by."""
+"""One logical call, and the origin by which its state is kept."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ class Call(NamedTuple):
     Attributes:
         method: Upper-case HTTP method.
         url: Absolute URL.
-        body: Whether the body can be sent again: "none", "replayable" (several times at once), "rewindable" (one
-            after the other) or "once".
+        body: Whether the body can be sent again: "none", "replayable" (several times at once), "rewindable" (one after
+            the other) or "once".
         started: When the call began, in seconds of the shell's clock.
-        deadline: When it must be over, on the same clock, or None.
-        idempotent: Whether the user declared it safe to send again, whatever the method.
-        credential: A digest of the credential that it carries, or an empty string.
-        identity: A digest of all that its answer may depend on besides the URL, where a policy keeps answers.
-        attempt: 1, and one more for every attempt before this one that failed or was late.
+        deadline: When the call must be over, on the same clock, or None.
+        idempotent: Whether the caller declared it safe to send again, whatever the method.
+        credential: Digest of the credential of the request, or an empty string.
+        identity: Digest of all that the response may depend on besides the URL, where a policy keeps responses.
+        attempt: 1, plus the number of earlier attempts that failed or were late.
         anonymous: Whether the shell leaves out all that could be a credential.
-        stored_token: What a token store holds, where the call is to refresh it.
-        tenant: On whose behalf it is made, or an empty string.
-        key: Its idempotency key, or an empty string.
-        content: A digest of method and body, where a policy keeps a record of keys.
+        stored_token: Content of a token store, where the call is to refresh it.
+        tenant: Name of the tenant that the call is made for, or an empty string.
+        key: The idempotency key, or an empty string.
+        content: Digest of method and body, where a policy keeps a record of keys.
         secret_parameters: Names of the query parameters that hold a credential, where a policy keeps a record of keys.
     """
 
@@ -50,16 +50,16 @@ class Call(NamedTuple):
     secret_parameters: frozenset[str] = frozenset()
 
     def __repr__(self) -> str:
-        shown = (f"{name}={value!r}" for name, value in zip(self._fields, self, strict=True) if name != "stored_token")
-        return f"Call({', '.join(shown)})"
+        fields = (f"{name}={value!r}" for name, value in zip(self._fields, self, strict=True) if name != "stored_token")
+        return f"Call({', '.join(fields)})"
 
     def with_deadline(self, deadline: float) -> Call:
-        """Return the call with another deadline; `_replace` takes several times as long."""
+        """Return the call with another deadline, several times as fast as `_replace`."""
         return tuple.__new__(Call, (*self[:4], deadline, *self[5:]))
 
     @property
     def origin(self) -> str:
-        """Scheme, host and port (RFC 6454), the default port left out: what state is keyed by."""
+        """Scheme, host and port (RFC 6454), without the default port: the key of state."""
         return _origin_and_host(self.url)[0]
 
     @property
@@ -75,11 +75,11 @@ def origin(url: str) -> str:
 
 def _origin_and_host(url: str) -> tuple[str, str]:
     end = url.find("/", url.find("://") + 3)
-    return _parsed(url if end < 0 else url[:end])
+    return _parse_prefix(url if end < 0 else url[:end])
 
 
 @lru_cache(maxsize=1024)
-def _parsed(prefix: str) -> tuple[str, str]:
+def _parse_prefix(prefix: str) -> tuple[str, str]:
     try:
         parts = urlsplit(prefix)
         host, port = parts.hostname or "", parts.port
@@ -87,7 +87,7 @@ def _parsed(prefix: str) -> tuple[str, str]:
         host, port = "", None
     if not host:
         scheme, slashes, rest = prefix.rpartition("://")
-        rest = rest.rpartition("@")[2]  # what cannot be read may hold a credential all the same
+        rest = rest.rpartition("@")[2]  # a URL that cannot be read may still hold a credential
         return scheme + slashes + rest, rest
     if ":" in host:
         host = f"[{host}]"

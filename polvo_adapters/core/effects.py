@@ -1,49 +1,49 @@
 """The contract between policies and shells, whole.
 
-A **policy** says in which order things happen to one logical call, as a generator called a *flow*. A flow
-performs nothing. It yields an *effect*, and the shell that drives it performs the effect and sends the answer in:
+A **policy** says in which order things happen to one logical call, as a generator called a *flow*. A flow performs
+nothing. It yields an *effect*; the shell that drives the flow performs the effect and sends the answer in:
 
-    effect                  the shell performs                              and sends in
-    ----------------------  ----------------------------------------------  ---------------------------------
-    Send(call)              one attempt at the call                         Outcome
-    Sleep(low, high, reason) a wait of a random length in [low, high]        the seconds waited, a float
-    Decide(events)          the events, put to state machines in a store    their verdicts, a tuple
-    Admit(events)           as Decide; what is granted is a lease           their verdicts, a tuple
-    Settle(events, broken)  the events that end the last lease              nothing
-    Inform(events)          as Decide, without failing if the store does    whether they are in the store
-    Park(name, ...)         a wait until the store calls the name           the seconds waited, a float
-    Race(flow)              a flow that runs others at the same time        Outcome
+    effect                     the shell performs                              and sends in
+    -------------------------  ----------------------------------------------  ------------------------------
+    Send(call)                 one attempt at the call                         Outcome
+    Sleep(low, high, reason)   a wait of a random length in [low, high]        the seconds waited, a float
+    Decide(events)             the events, put to state machines in a store    their verdicts, a tuple
+    Acquire(events)            as Decide; what is granted is a lease           their verdicts, a tuple
+    Release(events, broken)    the events that end the last lease              nothing
+    TryDecide(events)          as Decide, but a failing store does not raise   whether they are in the store
+    Park(name, ...)            a wait until the store wakes the name           the seconds waited, a float
+    Race(flow)                 a flow that runs others at the same time        Outcome
 
-and returns an Outcome at its end. A flow never reads a clock, a random source, the environment or a socket:
-that is why the same flow runs under threads, under asyncio and inside a simulation, and why a test can step it
-by hand (`next(flow)`, `flow.send(outcome)`).
+A flow returns an Outcome at its end. It never reads a clock, a random source, the environment or a socket. That is why
+the same flow runs under threads, under asyncio and in a simulation, and why a test can step it by hand
+(`next(flow)`, `flow.send(outcome)`).
 
-**Policies nest.** `policy.flow(call, proceed)` receives the call and `proceed`, which makes the flow of
-everything further inside; `yield from proceed(call)` runs it once, and a policy may run it any number of times,
-or hand it a changed call. The innermost `proceed` is `attempt`, which yields Send. `compose` nests policies.
+**Policies nest.** `policy.flow(call, proceed)` receives the call and `proceed`, which makes the flow of everything
+further inside. `yield from proceed(call)` runs it once; a policy may run it any number of times, or with another call.
+The innermost `proceed` is `send_once`, which yields Send. `compose` nests policies.
 
-**Outcomes are values.** An attempt that raised is an Outcome that holds the exception in `error` and what it
-means in `failure`. Nothing is thrown into a flow. When the flow ends with an error the shell raises the very
-exception that came from below, or the one that a policy put in its place.
+**Outcomes are values.** An attempt that raised is an Outcome that holds the exception in `error` and its meaning in
+`failure`. Nothing is thrown into a flow. When the flow ends with an error, the shell raises the very exception that
+came from below, or the one that a policy put in its place.
 
-**What a shell owes a flow.** All times in `Call` and `Outcome` come from one clock that only moves forward,
-except `wall`, which is Unix time and only serves to read dates in headers. An attempt never lasts beyond
-`call.deadline`. The body of a repeated attempt is rewound; a body that can be read once (`body == "once"`) is
-sent once, and a policy that would need it again says so (ReplayError). A flow that sleeps or sends after an
-attempt has given up the response of that attempt: the shell closes it first. Whatever ends the drive (a return,
-Ctrl-C, a cancelled task), the shell closes the flow; a flow therefore never yields in a `finally`.
+**What a shell owes a flow.** All times in `Call` and `Outcome` come from one clock that only moves forward, except
+`wall`, which is Unix time and serves only to read dates in headers. An attempt never lasts beyond `call.deadline`. The
+body of a repeated attempt is rewound; a body that can be read once (`body == "once"`) is sent once, and a policy that
+would need it again ends with a ReplayError. A flow that sleeps or sends after an attempt has given up the response of
+that attempt: the shell closes it first. Whatever ends the drive (a return, Ctrl-C, a cancelled task), the shell closes
+the flow; so a flow never yields in a `finally`.
 
-**What must be given back** is a lease: a machine grants it until a time, so that it comes back from a process that
-was killed. From a call that was broken off it comes back at once: the shell puts to the store what the machine says
-of a lease that is `abandoned`. Leases nest as policies do, and each ends with a Settle. An answer whose body is still
-to be read is not over, so that Settle waits for its end; where reading it fails, `broken` is put to the store instead.
+**What must be given back** is a lease. A machine grants it until a time, so that it comes back from a process that was
+killed. From a call that was broken off it comes back at once: the shell puts the machine's `release_event` to the
+store. Leases nest as policies do, and each ends with a Release. A response whose body is still to be read is not over,
+so Release waits until the body is closed; where reading it fails, `broken` is put to the store instead.
 
-**Races.** The flow of a Race has three effects, Decide and two of its own. Start(flow) sets off a flow that runs
-beside it, with attempts of its own, and is answered with its number; Next(seconds) waits for any of them to end and is
-answered with the number and the Outcome, or None when the time is up. The Outcome that it returns is that of one of
-them. The others are cancelled: their responses are closed, and what they were granted is given back.
+**Races.** The flow of a Race may yield Decide and two effects of its own. Start(flow) starts a flow beside it, with
+attempts of its own, and is answered with its number. WaitAny(seconds) waits until any of them ends and is answered with
+its number and Outcome, or with None when the time is up. The flow of the Race returns the Outcome of one of them. The
+others are cancelled: their responses are closed, and their leases are released.
 
-**State** that outlives a call lives in a store, as plain numbers moved by pure machines; see
+**State** that outlives a call lives in a store, as plain values moved by pure machines; see
 `polvo_adapters.stores.base`.
 
 Effects are NamedTuples and dispatched by `type(effect) is Send`: this is the hot path of every call.
@@ -52,14 +52,11 @@ Effects are NamedTuples and dispatched by `type(effect) is Send`: this is the ho
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, Union
+from typing import Any, NamedTuple, Protocol, TypeAlias, Union
 
 from polvo_adapters.core.calls import Call
 from polvo_adapters.core.machines import Event
 from polvo_adapters.core.outcomes import Outcome
-
-if TYPE_CHECKING:
-    pass
 
 
 class Send(NamedTuple):
@@ -83,9 +80,9 @@ class Decide(NamedTuple):
 
 
 class Acquire(NamedTuple):
-    """Effect: as Decide, and unless one refuses, what is granted is a lease that ends with Settle.
+    """Effect: as Decide; unless one refuses, what is granted is a lease that ends with Release.
 
-    The machines have a method `abandoned(verdict)` that returns the event for a lease whose call was broken off.
+    The machines have a method `release_event(verdict)`, which returns the event for a lease whose call was broken off.
     """
 
     events: Sequence[Event]
@@ -95,8 +92,8 @@ class Release(NamedTuple):
     """Effect: end the last lease. Answer: None.
 
     Attributes:
-        events: What to put to the store, at once or when the body of the last answer is closed.
-        broken: What to put to it instead where reading that body fails.
+        events: What is put to the store, at once or when the body of the last response is closed.
+        broken: What is put to it instead where reading that body fails.
     """
 
     events: Sequence[Event]
@@ -104,16 +101,16 @@ class Release(NamedTuple):
 
 
 class TryDecide(NamedTuple):
-    """Effect: put to the store what is a fact already, and must not be lost to the caller where the store fails.
+    """Effect: put facts to the store; where the store fails, the call goes on all the same.
 
-    Answer: whether the store could.
+    Answer: whether the store has taken them.
     """
 
     events: Sequence[Event]
 
 
 class Park(NamedTuple):
-    """Effect: wait until the store calls the name, but not longer than `seconds`. Answer: the seconds waited."""
+    """Effect: wait until the store wakes the name, but no longer than `seconds`. Answer: the seconds waited."""
 
     name: str
     seconds: float
@@ -121,13 +118,13 @@ class Park(NamedTuple):
 
 
 class Race(NamedTuple):
-    """Effect: run a flow that may yield Start and Next as well. Answer: its Outcome."""
+    """Effect: run a flow that may yield Start and WaitAny as well. Answer: its Outcome."""
 
     flow: Flow
 
 
 class Start(NamedTuple):
-    """Effect within a race: set off a flow beside this one. Answer: its number, from 0."""
+    """Effect within a race: start a flow beside this one. Answer: its number, from 0."""
 
     flow: Flow
 
@@ -135,7 +132,7 @@ class Start(NamedTuple):
 class WaitAny(NamedTuple):
     """Effect within a race: wait until one of its flows ends, no longer than `seconds` unless that is None.
 
-    Answer: a tuple of its number and its Outcome, or None when the time is up, or nothing is left that could end.
+    Answer: a tuple of its number and its Outcome, or None when the time is up or no flow is left that could end.
     """
 
     seconds: float | None
@@ -147,10 +144,38 @@ Proceed: TypeAlias = Callable[[Call], Flow]
 
 
 class Policy(Protocol):
-    """An immutable value that knows the order of things for one concern."""
+    """An immutable value that knows the order of things for one concern; `PolicyTraits` has what else it may say."""
 
     def flow(self, call: Call, proceed: Proceed) -> Flow:
         """Yield what has to happen, and return how the call ended."""
+
+
+class PolicyTraits(NamedTuple):
+    """What a policy may say of itself by attributes of these names; each has the default that stands here.
+
+    The shell reads them once, when it binds the policy.
+
+    Attributes:
+        counts_credentials: Whether its flow needs `Call.credential`.
+        keeps_answers: Whether its flow needs `Call.identity`, because it keeps responses.
+        makes_keys: Whether it is the policy of idempotency keys, by which the shell makes `Call.key`.
+        makes_request_ids: Whether it is the policy of request ids, by which the shell gives each call one.
+        gates: The gates that it asks side by side, where it is made of several.
+        max_concurrency: How many calls at a time it lets through at most, or 0 where it does not limit them.
+    """
+
+    counts_credentials: bool = False
+    keeps_answers: bool = False
+    makes_keys: bool = False
+    makes_request_ids: bool = False
+    gates: tuple[Policy, ...] = ()
+    max_concurrency: int = 0
+
+    @classmethod
+    def of(cls, policy: object) -> PolicyTraits:
+        """Return the traits of a policy."""
+        traits: list[Any] = [getattr(policy, name, default) for name, default in cls._field_defaults.items()]
+        return cls(*traits)
 
 
 def send_once(call: Call) -> Flow:

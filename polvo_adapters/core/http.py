@@ -8,94 +8,65 @@ from polvo_adapters.core.outcomes import Outcome
 
 _BODILESS = (204, 304)
 
+
+def header_names(*groups: str) -> frozenset[str]:
+    """Return the set of the header names in strings that separate them by spaces."""
+    return frozenset(name for group in groups for name in group.split())
+
+
 _FRAMING = frozenset({"connection", "keep-alive", "trailer", "transfer-encoding"})
 
 ON_THE_WIRE = _FRAMING | {"content-encoding", "content-length"}
-"""Headers that tell how a body was sent, and are wrong about one that was not."""
+"""Headers that describe the transmission of a body, and are wrong for a body that was not transmitted."""
 
 
-def headers_of(outcome: Outcome, method: str | None) -> dict[str, str]:
+def synthesized_headers(outcome: Outcome, method: str | None) -> dict[str, str]:
     """Return the headers of a response that no server has sent: those of the outcome, as they fit its body.
 
     Args:
-        outcome: The outcome that the response is made of.
-        method: Method of the request; an answer to HEAD describes a body that it does not have.
+        outcome: The outcome to make the response of.
+        method: Method of the request; a response to HEAD describes a body that it does not have.
     """
     wrong = _FRAMING if method == "HEAD" else ON_THE_WIRE
-    told = {name: value for name, value in outcome.headers.items() if name.lower() not in wrong}
+    headers = {name: value for name, value in outcome.headers.items() if name.lower() not in wrong}
     if method != "HEAD" and outcome.status not in _BODILESS:
-        told["Content-Length"] = str(len(outcome.body or b""))
-    return told
+        headers["Content-Length"] = str(len(outcome.body or b""))
+    return headers
 
 
-_HARMLESS = frozenset(
-    {
-        "accept",
-        "accept-charset",
-        "accept-encoding",
-        "accept-language",
-        "cache-control",
-        "connection",
-        "content-digest",
-        "content-disposition",
-        "content-encoding",
-        "content-language",
-        "content-length",
-        "content-md5",
-        "content-range",
-        "content-type",
-        "expect",
-        "host",
-        "idempotency-key",
-        "if-match",
-        "if-modified-since",
-        "if-none-match",
-        "if-range",
-        "if-unmodified-since",
-        "pragma",
-        "prefer",
-        "range",
-        "soapaction",
-        "te",
-        "transfer-encoding",
-        "user-agent",
-        "x-http-method",
-        "x-http-method-override",
-        "x-method-override",
-    }
+_HARMLESS = header_names(
+    "accept accept-charset accept-encoding accept-language prefer te user-agent",  # what the client understands
+    "cache-control if-match if-modified-since if-none-match",  # which version of the resource
+    "if-range if-unmodified-since pragma range",
+    "content-digest content-disposition content-encoding content-language",  # what the body is
+    "content-length content-md5 content-range content-type transfer-encoding",
+    "connection expect host",  # how it is sent
+    "idempotency-key soapaction x-http-method x-http-method-override x-method-override",  # which operation it is
 )
 
 
-def withheld(names: Iterable[str]) -> list[str]:
-    """Return the names of headers that an anonymous request leaves out."""
+def withheld_headers(names: Iterable[str]) -> list[str]:
+    """Return the names of the headers that an anonymous request leaves out."""
     return [name for name in names if name.lower() not in _HARMLESS]
 
 
-_DROPPED = frozenset(
-    {
-        "age",
-        "connection",
-        "keep-alive",
-        "proxy-authenticate",
-        "proxy-authentication-info",
-        "proxy-connection",
-        "set-cookie",
-        "set-cookie2",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-    }
+_TRANSIENT = _FRAMING | header_names(
+    "age proxy-authenticate proxy-authentication-info proxy-connection set-cookie set-cookie2 te upgrade"
 )
 
 
-def lasting(told: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
-    """Return the headers of a response that are still true when it is served again; no cookies."""
-    return tuple([(name, value) for name, value in told.items() if name.lower() not in _DROPPED])
+def lasting_headers(headers: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    """Return the headers of a response that are still true when the response is served again; cookies are left out."""
+    return tuple([(name, value) for name, value in headers.items() if name.lower() not in _TRANSIENT])
+
+
+def text_of(value: str | bytes) -> str:
+    """Return the name or the value of a header as text."""
+    return value.decode("latin-1") if isinstance(value, bytes) else value
 
 
 class Headers(Mapping[str, str]):
-    """Names and values of headers; a name is found in any case, and keeps its own."""
+    """Names and values of headers; names are looked up in any case and keep theirs."""
 
     def __init__(self, named: tuple[tuple[str, str], ...]) -> None:
         self._named = {name.lower(): (name, value) for name, value in named}

@@ -7,12 +7,12 @@ from typing import Any, NamedTuple, Protocol
 
 
 class Refused(NamedTuple):
-    """A verdict that refuses, and says why.
+    """A verdict that refuses, with the reason.
 
     Attributes:
         reason: The reason, for a person.
-        retry_after: Seconds after which it may be worth asking again, or None where nobody knows.
-        name: What to park under until then, or an empty string where waiting is of no use.
+        retry_after: Seconds after which it may be worth asking again, or None where that is unknown.
+        name: Name to park under until then, or an empty string where waiting is of no use.
     """
 
     reason: str
@@ -21,19 +21,19 @@ class Refused(NamedTuple):
 
 
 class Wake(NamedTuple):
-    """A verdict that lets those go on who are parked under these names."""
+    """A verdict that wakes the calls parked under these names."""
 
     names: Sequence[str]
 
 
 class Changed(NamedTuple):
-    """A verdict that tells of a change worth telling to people; the shell passes it on to the machine's listeners.
+    """A verdict that reports a change of interest to people; the shell notifies the listeners of the machine.
 
     Attributes:
-        before: What it was.
-        after: What it is.
-        reason: The reason.
-        verdict: The verdict proper.
+        before: State before the change.
+        after: State after the change.
+        reason: The reason, for a person.
+        verdict: The verdict for the flow.
     """
 
     before: str
@@ -46,7 +46,8 @@ class Machine(Protocol):
     """State that outlives a call: a pure, total function over plain values.
 
     `transition` returns the new state and a verdict. The verdicts False and Refused refuse: then none of the events
-    that were put to the store together with it leaves a trace.
+    that were put to the store together with it leaves a trace. What else machines, events and states may have is in
+    `polvo_adapters.core.machine_protocols`.
     """
 
     @property

@@ -1,4 +1,4 @@
-"""What comes of an attempt, and what its failure means."""
+"""The outcome of an attempt or of a call, and what a failure means."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _NO_HEADERS: Mapping[str, str] = {}
 
 
 class Failure(NamedTuple):
-    """What an exception means to a policy.
+    """The meaning of an exception to a policy.
 
     Attributes:
         name: For people and logs, the same in every shell.
         sent: Whether any part of the request may have reached the server.
-        timeout: Whether somebody stopped waiting.
+        timeout: Whether the client stopped waiting.
         transient: Whether sending again may help at all.
     """
 
@@ -29,24 +29,18 @@ class Failure(NamedTuple):
 
 
 CONNECT = Failure("no connection", sent=False)
-
 CONNECT_TIMEOUT = Failure("connect timeout", sent=False, timeout=True)
-
 READ_TIMEOUT = Failure("read timeout", sent=True, timeout=True)
-
 DISCONNECTED = Failure("disconnected", sent=True)
-
 TRUNCATED = Failure("truncated body", sent=True)
-
 EXPIRED = Failure("deadline", sent=True, timeout=True, transient=False)
-
 UNCLASSIFIED = Failure("refused", sent=True, transient=False)
-"""A bad URL, a bad certificate, or an error that nobody here knows: the only one that tells nothing of `sent`."""
+"""A bad URL, a bad certificate, or an unknown error: the only failure whose `sent` is a guess."""
 
 NOT_SENT = Failure("not sent", sent=False, transient=False)
-"""A policy did not let it through."""
+"""A policy did not let the request through."""
 
-# A socket may give up a moment before the time it was given; the clock that says so ticks in milliseconds.
+# A socket may give up a moment before its timeout, as its clock ticks in milliseconds.
 _TICK = 0.01
 
 FAILURES = frozenset(failure.name for failure in (CONNECT, CONNECT_TIMEOUT, READ_TIMEOUT, DISCONNECTED, TRUNCATED))
@@ -54,32 +48,32 @@ FAILURES = frozenset(failure.name for failure in (CONNECT, CONNECT_TIMEOUT, READ
 
 
 def is_any(kinds: Iterable[type[BaseException] | str], failure: Failure, error: BaseException | None) -> bool:
-    """Tell whether a failure is one of those that a setting names, by its name or by the class of its exception."""
+    """Return whether a setting names a failure, by the name of the failure or by the class of its exception."""
     return any(failure.name == kind if isinstance(kind, str) else isinstance(error, kind) for kind in kinds)
 
 
 def at_deadline(failure: Failure, now: float, deadline: float | None) -> Failure:
-    """Return EXPIRED for a time-out that is the deadline's doing, and any other failure as it is."""
+    """Return EXPIRED for a timeout that the deadline has caused, and any other failure as it is."""
     if deadline is not None and failure.timeout and now >= deadline - _TICK:
         return EXPIRED
     return failure
 
 
 class Outcome(NamedTuple):
-    """What came of an attempt, or of the whole call.
+    """How an attempt, or the whole call, ended.
 
     Attributes:
         response: The shell's own response object, or None; where there is no error either, the shell makes one of
             `status`, `headers` and `body`.
-        status: Its status, or 0.
-        headers: Its headers; names are looked up in lower case.
+        status: Status of the response, or 0.
+        headers: Headers of the response; names are looked up in lower case.
         error: The exception, or None.
         failure: What the exception means, or None.
         started: When the attempt began.
-        now: When it was over.
+        now: When the attempt ended.
         wall: Unix time at its end.
-        note: Why the call ended like this, where a policy has something to say.
-        body: Its body, where the shell has read it.
+        note: The reason why the call ended like this, where a policy gives one.
+        body: Body of the response, where the shell has read it.
         quotas: What the server said about its quotas, where a policy has read it.
     """
 
@@ -96,5 +90,5 @@ class Outcome(NamedTuple):
     quotas: Sequence[Quota] = ()
 
     def with_quotas(self, quotas: Sequence[Quota]) -> Outcome:
-        """Return the outcome with its quotas; `_replace` takes four times as long."""
+        """Return the outcome with its quotas, four times as fast as `_replace`."""
         return Outcome(*self[:-1], quotas)

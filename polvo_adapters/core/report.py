@@ -1,8 +1,8 @@
-"""What happened to a call, as values.
+"""The report of a call, as values.
 
-A driver appends an `Attempt`, a `Wait` or a `Change` for everything that it performs, in order; a `Report` reads that
-list only when somebody looks. Values hold no URL, header, body or exception text, so that they can be printed, logged
-and pickled without telling a secret.
+A driver appends an `Attempt`, a `Wait` or a `StateChange` for everything that it performs, in order; a `Report` reads
+that list only when it is looked at. Values hold no URL, header, body or exception text, so that they can be printed,
+logged and pickled without showing a secret.
 """
 
 from __future__ import annotations
@@ -16,11 +16,9 @@ if TYPE_CHECKING:
     from polvo_adapters.headers import Quota
 
 RATE_LIMIT = "rate limit"
-"""How the reason of a wait in the queue of a rate limit begins."""
+"""Beginning of the reason of a wait in the queue of a rate limit."""
 BULKHEAD = "bulkhead"
-"""How the reason of a wait in the queue of a bulkhead begins."""
-
-
+"""Beginning of the reason of a wait in the queue of a bulkhead."""
 CANCELLED = "cancelled"
 """Failure of an attempt that lost its race."""
 
@@ -29,9 +27,9 @@ class Attempt(NamedTuple):
     """One sending of the request.
 
     Attributes:
-        status: Status of the answer, or 0 where there was none.
-        failure: What went wrong instead, such as "read timeout", or an empty string.
-        seconds: How long it took, body included where it was read.
+        status: Status of the response, or 0 where there was none.
+        failure: Name of the failure, such as "read timeout", or an empty string.
+        seconds: Duration, with that of the body where it was read.
     """
 
     status: int
@@ -42,14 +40,14 @@ class Attempt(NamedTuple):
         return f"{self.failure or self.status} after {self.seconds:.3f} s"
 
 
-def attempted(outcome: Outcome) -> Attempt:
-    """Return what is worth keeping of an attempt: no response, no exception."""
+def record_attempt(outcome: Outcome) -> Attempt:
+    """Return the entry of an attempt, which holds neither response nor exception."""
     failure = outcome.failure
     return Attempt(outcome.status, "" if failure is None else failure.name, outcome.now - outcome.started)
 
 
-def cancelled(seconds: float) -> Attempt:
-    """Return what is worth keeping of one that lost its race."""
+def record_cancelled(seconds: float) -> Attempt:
+    """Return the entry of an attempt that lost its race."""
     return Attempt(0, CANCELLED, seconds)
 
 
@@ -57,7 +55,7 @@ class Wait(NamedTuple):
     """A pause that a policy asked for.
 
     Attributes:
-        seconds: How long it really was.
+        seconds: Actual duration.
         reason: The reason, such as "503, Retry-After 2 s".
     """
 
@@ -69,12 +67,12 @@ class Wait(NamedTuple):
 
 
 class StateChange(NamedTuple):
-    """A change that the call brought about in what is shared, such as a circuit that opened.
+    """A change of shared state by the call, such as a circuit that opened.
 
     Attributes:
-        what: What has changed, such as "circuit https://api.example.com".
-        before: What it was, such as "closed".
-        after: What it is, such as "open".
+        what: Name of what has changed, such as "circuit https://api.example.com".
+        before: State before, such as "closed".
+        after: State after, such as "open".
         reason: The reason, such as "5 failures in a row".
     """
 
@@ -96,21 +94,21 @@ Entry: TypeAlias = Union[Attempt, Wait, StateChange]  # noqa: UP007 - evaluated 
 
 
 class Report:
-    """What was done for one call; `response.polvo`, and `polvo` of an exception that came from below.
+    """What was performed for one call; `polvo` of a response, and of an exception that came from below.
 
     Args:
         method: HTTP method.
         host: Host and port, without path or query.
         entries: Everything that was performed, in order.
-        note: Why the call ended as it did, or an empty string.
+        note: The reason of the end of the call, or an empty string.
         quotas: What the server said about its quotas, where a rate limit has read it.
-        elapsed: Seconds of the whole call; where it is not given, those of attempts and pauses, one after the other.
+        elapsed: Seconds of the whole call; by default the sum of attempts and pauses.
 
     Attributes:
         elapsed: Seconds of the whole call.
-        token: Which generation of its token the call carried at last, where an auth object refreshes it; else 0.
-        replayed: Whether the answer was given before, to an earlier request with the same idempotency key.
-        request_id: The id that the call carried, where a policy gives calls one; else an empty string.
+        token: Generation of the token of the last attempt, where an auth object refreshes it, or 0.
+        replayed: Whether the response repeats that to an earlier request with the same idempotency key.
+        request_id: The request id, where a policy gives calls one, or an empty string.
     """
 
     __slots__ = ("elapsed", "entries", "host", "method", "note", "quotas", "replayed", "request_id", "token")
@@ -134,12 +132,12 @@ class Report:
         self.replayed = False
         self.request_id = ""
 
-    def preceded_by(self, entries: Sequence[Entry], seconds: float) -> None:
-        """Have it tell as well of what was done for the call before.
+    def prepend(self, entries: Sequence[Entry], seconds: float) -> None:
+        """Add what was performed before the entries of the report.
 
         Args:
-            entries: What was performed then.
-            seconds: How long that took.
+            entries: What was performed.
+            seconds: Duration of it.
         """
         self.entries = [*entries, *self.entries]
         self.elapsed += seconds
@@ -156,7 +154,7 @@ class Report:
 
     @property
     def changes(self) -> list[StateChange]:
-        """What the call changed for others, such as a circuit that it opened."""
+        """The changes of shared state, such as a circuit that the call opened."""
         return [entry for entry in self.entries if isinstance(entry, StateChange)]
 
     @property
@@ -178,11 +176,11 @@ class Report:
         return f"<Report {self.method} {self.host}: {self.summary()}>"
 
     def summary(self) -> str:
-        """One line: how many attempts, how long, how much of it waiting, and the note."""
+        """Return one line: attempts, duration, the part of it that was waiting, and the note."""
         count = len(self.attempts)
         text = f"{count} attempt{'' if count == 1 else 's'} in {self.elapsed:.3f} s"
         if self.waited:
             text += f", {self.waited:.3f} s of it waiting"
         if self.replayed:
-            text += ", a replayed answer"
+            text += ", a replayed response"
         return f"{text}; {self.note}" if self.note else text

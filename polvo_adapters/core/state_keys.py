@@ -1,7 +1,7 @@
-"""Keys of state: the part of them that is the tenant's, and what of a URL does not belong in them.
+"""Parts of the keys of state: the tenant, and URLs without credentials.
 
-The tenant comes last, percent-encoded, so that it can hold nothing that looks like another key. Without a tenant a key
-is what it would be if there were no tenants.
+The tenant comes last, percent-encoded, so that it cannot look like part of another key. Without a tenant the key has no
+such part.
 """
 
 from __future__ import annotations
@@ -13,13 +13,10 @@ from urllib.parse import quote, unquote_plus
 
 @lru_cache(maxsize=1024)
 def of_tenant(tenant: str) -> str:
-    """Return what the key of a tenant's state ends with.
+    """Return the readable end of the keys of a tenant's state, which differs from that of every other tenant.
 
     Args:
-        tenant: Name of the tenant, or an empty string for none.
-
-    Returns:
-        Something that no other tenant's keys end with, for people to read as well; empty where there is no tenant.
+        tenant: Name of the tenant, or an empty string for none; then the end is empty too.
     """
     return f" of tenant {quote(tenant, safe='', errors='surrogatepass')}" if tenant else ""
 
@@ -29,7 +26,7 @@ def without_parameters(url: str, names: Collection[str]) -> str:
 
     Args:
         url: The URL.
-        names: Names of the parameters; those of credentials, which change while the request is still the same.
+        names: Names of the parameters: those of credentials, which change while the request stays the same.
     """
     if not names:
         return url

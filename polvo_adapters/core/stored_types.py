@@ -1,8 +1,7 @@
 """The classes that a store may write outside of this process, each under a tag of its own.
 
-A tag is written where pickle would write a module path. It says what the value is and in which form ("record.1"), so
-that a class may move or be renamed and files written before stay readable. A class whose fields change gets the next
-number.
+A tag is written where pickle writes a module path. It names the value and its form ("record.1"), so that a class may
+move or be renamed, and older files stay readable. A class whose fields change gets the next number.
 """
 
 from __future__ import annotations
@@ -17,13 +16,10 @@ _tags: dict[type, str] = {}
 
 
 def stored_as(tag: str) -> Callable[[AnyType], AnyType]:
-    """Register a NamedTuple under a tag, as a decorator.
+    """Return a decorator that registers a NamedTuple under a tag and leaves the class as it is.
 
     Args:
-        tag: A word for what it is, a dot, and the number of its form: "record.1".
-
-    Returns:
-        A decorator that returns the class as it is.
+        tag: Name of the value, a dot, and the number of its form: "record.1".
 
     Raises:
         ValueError: The tag stands for another class already.
@@ -48,6 +44,6 @@ def type_of(tag: object) -> type | None:
     return _types.get(tag) if isinstance(tag, str) else None
 
 
-def all_stored() -> dict[str, type]:
+def registered_types() -> dict[str, type]:
     """Return every registered class by its tag."""
     return dict(_types)

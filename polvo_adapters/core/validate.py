@@ -25,29 +25,25 @@ def number(
         high: Largest value allowed.
     """
     value = getattr(policy, field)
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if is_number and low <= value <= high and not (above and value == low) and (infinite or not math.isinf(value)):
+        return
     wanted = f"a number {'above' if above else 'of at least'} {low:g}"
-    if high < math.inf:
-        wanted += f" and at most {high:g}"
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise _wrong(policy, field, wanted)
-    if math.isnan(value) or not low <= value <= high or (above and value == low):
-        raise _wrong(policy, field, wanted)
-    if math.isinf(value) and not infinite:
-        raise _wrong(policy, field, wanted)
+    raise _setting_error(policy, field, wanted if high == math.inf else f"{wanted} and at most {high:g}")
 
 
 def count(policy: object, field: str, low: int) -> None:
     """Raise ValueError unless the field is a whole number of at least `low`."""
     value = getattr(policy, field)
     if isinstance(value, bool) or not isinstance(value, int) or value < low:
-        raise _wrong(policy, field, f"a whole number of at least {low}")
+        raise _setting_error(policy, field, f"a whole number of at least {low}")
 
 
 def choice(policy: object, field: str, allowed: tuple[str, ...]) -> None:
     """Raise ValueError unless the field is one of the allowed words."""
     value = getattr(policy, field)
     if not isinstance(value, str) or value not in allowed:
-        raise _wrong(policy, field, "one of " + ", ".join(repr(word) for word in allowed))
+        raise _setting_error(policy, field, "one of " + ", ".join(repr(word) for word in allowed))
 
 
 def statuses(policy: object, field: str) -> frozenset[int]:
@@ -56,10 +52,10 @@ def statuses(policy: object, field: str) -> frozenset[int]:
     try:
         values: frozenset[Any] = frozenset(getattr(policy, field))
     except TypeError:
-        raise _wrong(policy, field, wanted) from None
+        raise _setting_error(policy, field, wanted) from None
     for value in values:
         if isinstance(value, bool) or not isinstance(value, int) or not 100 <= value <= 599:
-            raise _wrong(policy, field, wanted)
+            raise _setting_error(policy, field, wanted)
     return values
 
 
@@ -67,7 +63,7 @@ def instance(policy: object, field: str, kind: type) -> None:
     """Raise ValueError unless the field is None or an object of the class."""
     value = getattr(policy, field)
     if value is not None and not isinstance(value, kind):
-        raise _wrong(policy, field, f"a {kind.__name__} or None")
+        raise _setting_error(policy, field, f"a {kind.__name__} or None")
 
 
 def methods(policy: object, field: str) -> frozenset[str] | None:
@@ -76,7 +72,7 @@ def methods(policy: object, field: str) -> frozenset[str] | None:
     if value is None:
         return None
     if isinstance(value, str) or not all(isinstance(name, str) for name in value):
-        raise _wrong(policy, field, "a collection of method names, or None for every method")
+        raise _setting_error(policy, field, "a collection of method names, or None for every method")
     return frozenset(name.upper() for name in value)
 
 
@@ -89,7 +85,7 @@ def exceptions(policy: object, field: str) -> tuple[type[BaseException] | str, .
     for kind in kinds:
         if kind not in FAILURES and not (isinstance(kind, type) and issubclass(kind, BaseException)):
             names = ", ".join(repr(name) for name in sorted(FAILURES))
-            raise _wrong(policy, field, f"None, or a collection of exception classes and of {names}")
+            raise _setting_error(policy, field, f"None, or a collection of exception classes and of {names}")
     return kinds
 
 
@@ -101,7 +97,7 @@ def key(policy: object, field: str) -> None:
     wanted = "'origin', a tuple of path prefixes that begin with '/', or a function of the call"
     listed = not isinstance(value, str) and isinstance(value, Iterable)
     if not listed or not all(isinstance(each, str) and each.startswith("/") for each in value):
-        raise _wrong(policy, field, wanted)
+        raise _setting_error(policy, field, wanted)
     object.__setattr__(policy, field, tuple(value))
 
 
@@ -109,19 +105,36 @@ def base_urls(policy: object, field: str) -> tuple[str, ...]:
     """Return the field as a tuple of base URLs without a slash at the end, or raise ValueError."""
     value = getattr(policy, field)
     urls = () if isinstance(value, str) else tuple(value)
-    if not urls or not all(isinstance(url, str) and _is_base(url) for url in urls):
+    if not urls or not all(isinstance(url, str) and _is_base_url(url) for url in urls):
         wanted = "a sequence of URLs such as 'https://eu.example.com/api', without credentials, query and fragment"
-        if "@" in str(value):  # what may be a password is not shown
+        if "@" in str(value):  # it may be a password
             raise ValueError(f"{type(policy).__name__}({field}=...): {field} must be {wanted}")
-        raise _wrong(policy, field, wanted)
+        raise _setting_error(policy, field, wanted)
     urls = tuple(url.rstrip("/") for url in urls)
-    places = {origin(url) + url.partition("://")[2].partition("/")[2] for url in urls}
-    if len(places) < len(urls):
-        raise _wrong(policy, field, "URLs that differ from each other")
+    bases = {origin(url) + url.partition("://")[2].partition("/")[2] for url in urls}
+    if len(bases) < len(urls):
+        raise _setting_error(policy, field, "URLs that differ from each other")
     return urls
 
 
-def _is_base(url: str) -> bool:
+def require_members(owner: str, value: object, kind: str, *names: str) -> None:
+    """Raise TypeError for a value that lacks a member of its protocol.
+
+    Args:
+        owner: Name of the class that was given the value, for the message.
+        value: The value.
+        kind: Name of the protocol, such as "a policy".
+        *names: Names of the members that the value must have.
+
+    Raises:
+        TypeError: A member is missing; the message names it.
+    """
+    for name in names:
+        if not hasattr(value, name):
+            raise TypeError(f"{owner}: {value!r} is not {kind}, it has no `{name}`")
+
+
+def _is_base_url(url: str) -> bool:
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -133,10 +146,10 @@ def _is_base(url: str) -> bool:
 
 
 def contradiction(policy: object, field: str, other: str, reason: str) -> ValueError:
-    """Return the error for two fields that do not go together."""
+    """Return the error for two fields that contradict each other."""
     values = f"{field}={getattr(policy, field)!r}, {other}={getattr(policy, other)!r}"
     return ValueError(f"{type(policy).__name__}({values}): {reason}")
 
 
-def _wrong(policy: object, field: str, wanted: str) -> ValueError:
+def _setting_error(policy: object, field: str, wanted: str) -> ValueError:
     return ValueError(f"{type(policy).__name__}({field}={getattr(policy, field)!r}): {field} must be {wanted}")

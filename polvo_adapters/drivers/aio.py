@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import Callable
 from typing import Any, Protocol, cast
 
 from polvo_adapters.core.effects import (
@@ -24,8 +23,9 @@ from polvo_adapters.core.effects import (
     WaitAny,
 )
 from polvo_adapters.core.outcomes import Outcome
-from polvo_adapters.core.report import Entry, Wait, attempted, cancelled
+from polvo_adapters.core.report import Entry, Wait, record_attempt, record_cancelled
 from polvo_adapters.drivers.decisions import Lease, acquire, decide, defer_release_all, release, release_all, try_decide
+from polvo_adapters.drivers.exchange import BaseExchange
 from polvo_adapters.stores.base import Store
 
 
@@ -42,7 +42,7 @@ class AsyncClock(Protocol):
         """Wait, and let others run."""
 
     async def wait(self, event: asyncio.Event, seconds: float) -> None:
-        """Wait until the event is set, but not longer than that; nobody looks at the event afterwards."""
+        """Wait until the event is set, but not longer than that; the event is not used afterwards."""
 
     def uniform(self, low: float, high: float) -> float:
         """Draw a number evenly from [low, high]."""
@@ -59,7 +59,7 @@ class AsyncSystemClock:
     @staticmethod
     async def wait(event: asyncio.Event, seconds: float) -> None:
         """Wait until the event is set, but not longer than that."""
-        # Without a task of its own, which a cancellation would have to take along, and nothing that swallows one.
+        # Not by a task, which a cancellation would have to cancel as well, and not by code that may swallow one.
         time_up = asyncio.get_running_loop().call_later(seconds, event.set)
         try:
             await event.wait()
@@ -70,31 +70,17 @@ class AsyncSystemClock:
 ASYNC_SYSTEM = AsyncSystemClock()
 
 
-class AsyncTransport(Protocol):
-    """Makes the attempts of one call; as `polvo_adapters.drivers.sync.Transport`."""
+class AsyncExchange(BaseExchange, Protocol):
+    """The attempts of one call; as `polvo_adapters.drivers.exchange.Exchange`."""
 
     async def send(self, effect: Send) -> Outcome:
-        """Make one attempt; what the transport raises comes back inside the outcome."""
+        """Make one attempt; an exception is returned inside the outcome."""
 
     async def discard(self) -> None:
         """Close the response of the last attempt: the flow has given it up."""
 
-    def on_body_closed(self, action: Callable[[bool, bool], None]) -> bool:
-        """Run an action when the body of the last response is closed; see `polvo_adapters.drivers.decisions`."""
 
-    def fork(self) -> AsyncTransport:
-        """Return one for attempts at the same call in another task."""
-
-    def owns(self, outcome: Outcome) -> bool:
-        """Tell whether the response of an outcome is the one that this transport got last."""
-
-    def adopt(self, fork: Any) -> None:
-        """Take over the response that a fork got last."""
-
-
-async def drive(
-    flow: Flow, transport: AsyncTransport, store: Store, clock: AsyncClock, entries: list[Entry]
-) -> Outcome:
+async def drive(flow: Flow, exchange: AsyncExchange, store: Store, clock: AsyncClock, entries: list[Entry]) -> Outcome:
     """Carry out a flow to its end; as `polvo_adapters.drivers.sync.drive`, without blocking the loop."""
     answer: Any = None
     held: list[Lease] = []
@@ -102,25 +88,25 @@ async def drive(
         while True:
             effect = flow.send(answer)
             if type(effect) is Send:
-                answer = await transport.send(effect)
-                entries.append(attempted(answer))
+                answer = await exchange.send(effect)
+                entries.append(record_attempt(answer))
             elif type(effect) is Decide:
                 answer = decide(store, effect.events, entries)
             elif type(effect) is Acquire:
                 answer = acquire(store, effect.events, held, entries)
             elif type(effect) is Release:
                 held.pop()
-                release(store, effect, transport, entries)
+                release(store, effect, exchange, entries)
                 answer = None
             else:
-                answer = await _seldom(effect, transport, store, clock, entries)
+                answer = await _perform_rare(effect, exchange, store, clock, entries)
     except StopIteration as end:
         return cast("Outcome", end.value)
-    except GeneratorExit:  # its loop is gone; it may be the collector that says so
+    except GeneratorExit:  # the loop is gone, and the garbage collector may be what ends the coroutine
         defer_release_all(store, held)
         raise
     except BaseException:
-        await transport.discard()
+        await exchange.discard()
         raise
     finally:
         try:
@@ -128,39 +114,36 @@ async def drive(
         finally:
             if held:
                 release_all(store, held)
-            answer = None  # or this frame, the error in an outcome and its traceback would keep each other alive
+            answer = None  # see errors.py, "Errors and frames"
 
 
-async def _seldom(
-    effect: Effect, transport: AsyncTransport, store: Store, clock: AsyncClock, entries: list[Entry]
+async def _perform_rare(
+    effect: Effect, exchange: AsyncExchange, store: Store, clock: AsyncClock, entries: list[Entry]
 ) -> Any:
-    """Perform what most calls do without."""
-    if type(effect) is Sleep:
-        await transport.discard()
-        seconds = clock.uniform(effect.low, effect.high)
-        await clock.sleep(seconds)
-        entries.append(Wait(seconds, effect.reason))
-        return seconds
-    if type(effect) is Park:
-        await transport.discard()
-        seconds = await _park(effect, store, clock)
-        entries.append(Wait(seconds, effect.reason))
-        return seconds
+    """Perform the effects that most calls do without."""
     if type(effect) is TryDecide:
         return try_decide(store, effect, entries)
+    await exchange.discard()
     if type(effect) is Race:
-        await transport.discard()
-        return await _AsyncRace(transport, store, clock, entries).run(effect.flow)
-    raise TypeError(f"{effect!r} is no effect, or one of races only")
+        return await _AsyncRace(exchange, store, clock, entries).run(effect.flow)
+    if type(effect) is Sleep:
+        seconds = clock.uniform(effect.low, effect.high)
+        await clock.sleep(seconds)
+    elif type(effect) is Park:
+        seconds = await _park(effect, store, clock)
+    else:
+        raise TypeError(f"{effect!r} is no effect, or one of races only")
+    entries.append(Wait(seconds, effect.reason))
+    return seconds
 
 
 async def _park(effect: Park, store: Store, clock: AsyncClock) -> float:
-    began, called = clock.now(), asyncio.Event()
+    began, woken = clock.now(), asyncio.Event()
     loop = asyncio.get_running_loop()
-    if store.park(effect.name, lambda: _call(loop, called)):
+    if store.park(effect.name, lambda: _set_event(loop, woken)):
         try:
-            await clock.wait(called, effect.seconds)
-        except GeneratorExit:  # as in `drive`: nothing may be locked, and whoever calls the name calls nobody
+            await clock.wait(woken, effect.seconds)
+        except GeneratorExit:  # as in `drive`: nothing may be locked, and to wake the name later does no harm
             raise
         except BaseException:
             store.unpark(effect.name)
@@ -169,19 +152,19 @@ async def _park(effect: Park, store: Store, clock: AsyncClock) -> float:
     return clock.now() - began
 
 
-def _call(loop: asyncio.AbstractEventLoop, called: asyncio.Event) -> None:
+def _set_event(loop: asyncio.AbstractEventLoop, event: asyncio.Event) -> None:
     """Set an event of a loop from any thread; a loop that is closed waits for nothing."""
     with contextlib.suppress(RuntimeError):
-        loop.call_soon_threadsafe(called.set)
+        loop.call_soon_threadsafe(event.set)
 
 
 class _AsyncRace:
     """A race: each flow is driven in a task of its own, and the losers are cancelled."""
 
-    def __init__(self, transport: AsyncTransport, store: Store, clock: AsyncClock, entries: list[Entry]) -> None:
-        self._transport, self._store, self._clock, self._entries = transport, store, clock, entries
+    def __init__(self, exchange: AsyncExchange, store: Store, clock: AsyncClock, entries: list[Entry]) -> None:
+        self._exchange, self._store, self._clock, self._entries = exchange, store, clock, entries
         self._tasks: dict[asyncio.Task[Outcome], int] = {}
-        self._forks: list[tuple[AsyncTransport, float, list[Entry]]] = []
+        self._forks: list[tuple[AsyncExchange, float, list[Entry]]] = []
 
     async def run(self, flow: Flow) -> Outcome:
         """Carry out the flow of the race."""
@@ -192,17 +175,17 @@ class _AsyncRace:
                 if type(effect) is Start:
                     answer = self._start(effect.flow)
                 elif type(effect) is WaitAny:
-                    answer = await self._next(effect)
+                    answer = await self._wait_any(effect)
                 elif type(effect) is Decide:
                     answer = decide(self._store, effect.events, self._entries)
                 else:
                     raise TypeError(f"{effect!r} is no effect of a race")
         except StopIteration as end:
             outcome = cast("Outcome", end.value)
-            self._keep(outcome)
+            self._adopt_winner(outcome)
             await self._cancel()
             return outcome
-        except GeneratorExit:  # its loop is gone, and with it all tasks
+        except GeneratorExit:  # the loop is gone, and with it all tasks
             raise
         except BaseException:
             await self._cancel()
@@ -212,14 +195,14 @@ class _AsyncRace:
             answer = None
 
     def _start(self, flow: Flow) -> int:
-        fork, entries = self._transport.fork(), list[Entry]()
+        fork, entries = self._exchange.fork(), list[Entry]()
         number = len(self._forks)
         self._forks.append((fork, self._clock.now(), entries))
         task = asyncio.ensure_future(drive(flow, fork, self._store, self._clock, entries))
         self._tasks[task] = number
         return number
 
-    async def _next(self, effect: WaitAny) -> tuple[int, Outcome] | None:
+    async def _wait_any(self, effect: WaitAny) -> tuple[int, Outcome] | None:
         if not self._tasks:
             return None
         await asyncio.wait(self._tasks, timeout=effect.seconds, return_when=asyncio.FIRST_COMPLETED)
@@ -231,12 +214,12 @@ class _AsyncRace:
         try:
             return number, task.result()
         finally:
-            del task  # or this frame, the error of the task and its traceback would keep each other alive
+            del task  # see errors.py, "Errors and frames"
 
-    def _keep(self, outcome: Outcome) -> None:
+    def _adopt_winner(self, outcome: Outcome) -> None:
         for number, (fork, _, _) in enumerate(self._forks):
             if number not in self._tasks.values() and fork.owns(outcome):
-                self._transport.adopt(fork)
+                self._exchange.adopt(fork)
                 return
 
     async def _cancel(self) -> None:
@@ -244,9 +227,9 @@ class _AsyncRace:
             _, began, entries = self._forks[number]
             self._entries += entries
             if task.cancel():
-                self._entries.append(cancelled(self._clock.now() - began))
+                self._entries.append(record_cancelled(self._clock.now() - began))
         try:
-            # Nobody asks any more how they end; gathered, they do not complain about that.
+            # Gathered, because asyncio logs the exception of a task whose result is never read.
             await asyncio.gather(*self._tasks, return_exceptions=True)
         finally:
             self._tasks.clear()

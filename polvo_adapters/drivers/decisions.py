@@ -1,4 +1,4 @@
-"""What all drivers do with decisions: tell of what they changed, and settle what a call holds."""
+"""What all drivers do with decisions: report the changes, and release the leases that a call holds."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from polvo_adapters.runtime.listeners import notify
 from polvo_adapters.stores.base import Store
 
 Lease: TypeAlias = tuple[Sequence[Event], tuple[Any, ...]]
-"""What was asked, and what was granted."""
+"""The events, and the verdicts that grant the lease."""
 
 _TRIES = 2  # to write what has happened; a store that is busy waits by itself
 
@@ -23,15 +23,12 @@ _log = logging.getLogger("polvo_adapters")
 
 
 def decide(store: Store, events: Sequence[Event], entries: list[Entry]) -> tuple[Any, ...]:
-    """Put events to the store, and pass on what they changed.
+    """Put events to the store, report what they changed, and return the verdicts.
 
     Args:
         store: Where state lives.
         events: The events.
-        entries: A Change is appended for each change.
-
-    Returns:
-        The verdicts.
+        entries: A StateChange is appended for each change.
     """
     verdicts = store.decide(events)
     if Changed in map(type, verdicts):
@@ -40,7 +37,7 @@ def decide(store: Store, events: Sequence[Event], entries: list[Entry]) -> tuple
 
 
 def acquire(store: Store, events: Sequence[Event], held: list[Lease], entries: list[Entry]) -> tuple[Any, ...]:
-    """Put questions to the store, and remember what was granted; arguments and result as for `decide`."""
+    """Put events to the store as `decide` does, and append the lease to `held` unless a verdict refuses."""
     verdicts = store.decide(events)
     kinds = {*map(type, verdicts)}
     if Refused in kinds or (bool in kinds and _is_refused(verdicts)):
@@ -51,11 +48,11 @@ def acquire(store: Store, events: Sequence[Event], held: list[Lease], entries: l
     return verdicts
 
 
-def release(store: Store, effect: Release, transport: BodyCloseNotifier, entries: list[Entry]) -> None:
-    """Put what a call has come to to the store, as soon as the body of its response is closed."""
+def release(store: Store, effect: Release, exchange: BodyCloseNotifier, entries: list[Entry]) -> None:
+    """End a lease, now or when the body of the last response is closed."""
     if not effect.events and not effect.broken:
         return
-    if not transport.on_body_closed(partial(_release_on_close, store, effect, entries)):
+    if not exchange.on_body_closed(partial(_release_on_close, store, effect, entries)):
         decide(store, effect.events, entries)
 
 
@@ -68,25 +65,25 @@ def _release_on_close(store: Store, effect: Release, entries: list[Entry], broke
 
 
 def try_decide(store: Store, effect: TryDecide, entries: list[Entry]) -> bool:
-    """Put to the store what is a fact already, and tell whether it could take it."""
+    """Put facts to the store, and return whether it has taken them."""
     for left in reversed(range(_TRIES)):
         try:
             decide(store, effect.events, entries)
             return True
-        except Exception as error:  # noqa: BLE001, PERF203 - what came of the call is what its caller has to see
+        except Exception as error:  # noqa: BLE001, PERF203 - the outcome of the call matters more to its caller
             if not left:
-                _log.warning("what came of a call could not be written, and its caller is told so: %s", error)
+                _log.warning("the outcome of a call could not be written to the store; the call says so: %s", error)
     return False
 
 
 def release_all(store: Store, held: list[Lease]) -> None:
-    """Give back what a call still holds, the last first."""
+    """Release the leases that a call still holds, the last first."""
     while held:
         _release_lease(store, *held.pop())
 
 
 def defer_release_all(store: Store, held: list[Lease]) -> None:
-    """Give back what a call still holds, where a finalizer does it: the store may be locked by this very thread."""
+    """Release the leases of a call in a finalizer, during which this very thread may hold the lock of the store."""
     while held:
         events = _release_events(*held.pop())
         store.defer(events, partial(_notify_changes, events, []))
@@ -95,8 +92,8 @@ def defer_release_all(store: Store, held: list[Lease]) -> None:
 def _release_lease(store: Store, events: Sequence[Event], verdicts: Sequence[Any]) -> None:
     try:
         decide(store, _release_events(events, verdicts), [])
-    except Exception:  # noqa: BLE001 - what broke the call off is what its caller has to see
-        _log.exception("what a call was granted could not be given back; it comes back when its lease ends")
+    except Exception:  # noqa: BLE001 - what broke the call off matters more to its caller
+        _log.exception("a lease could not be released; it ends when it expires")
 
 
 def _release_events(events: Sequence[Event], verdicts: Sequence[Any]) -> list[Event]:
@@ -113,7 +110,7 @@ def _is_refused(verdicts: Sequence[Any]) -> bool:
 
 def _notify_changes(events: Sequence[Event], entries: list[Entry], verdicts: Sequence[Any]) -> None:
     if _is_refused(verdicts):
-        return  # all or nothing: the store has kept none of it
+        return  # all or nothing: the store has changed nothing
     for (machine, key, _), verdict in zip(events, verdicts, strict=True):
         if type(verdict) is Changed:
             change = StateChange(key, verdict.before, verdict.after, verdict.reason)

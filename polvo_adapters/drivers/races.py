@@ -1,7 +1,7 @@
 """Races of the synchronous world: each flow is driven on a thread of its own, the race on the caller's.
 
-A thread that is blocked in a socket cannot be stopped. The loser of a race is told to end, its connection is shut
-where the transport knows it, and it closes whatever it still comes to; nobody waits for it.
+A thread that is blocked in a socket cannot be stopped. The exchange of a loser is cancelled, which shuts its connection
+where the exchange knows it; the thread closes the response that it still receives. The race does not wait for it.
 
 Threads are kept for the next race, as daemons: a loser that hangs must not keep the process from ending.
 """
@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, cast
 
 from polvo_adapters.core.effects import Decide, Flow, Start, WaitAny
 from polvo_adapters.core.outcomes import Outcome
-from polvo_adapters.core.report import Entry, cancelled
+from polvo_adapters.core.report import Entry, record_cancelled
 from polvo_adapters.drivers.decisions import decide
 from polvo_adapters.drivers.exchange import Cancelled, Drive, Exchange
 from polvo_adapters.runtime.clock import Clock
@@ -33,41 +33,41 @@ class _Ended(NamedTuple):
 class _Branch:
     """A flow that is driven on another thread."""
 
-    def __init__(self, number: int, flow: Flow, transport: Exchange, began: float) -> None:
-        self.number, self.transport, self.began = number, transport, began
+    def __init__(self, number: int, flow: Flow, exchange: Exchange, began: float) -> None:
+        self.number, self.exchange, self.began = number, exchange, began
         self.entries: list[Entry] = []
         self.taken = False
         self._flow: Flow | None = flow
 
     def run(self, drive: Drive, store: Store, clock: Clock, ended: queue.SimpleQueue[_Ended]) -> None:
-        """Drive it, and put how it ended into the queue."""
+        """Drive the flow, and put its end into the queue."""
         flow, self._flow = cast("Flow", self._flow), None
         try:
-            ended.put(_Ended(self.number, drive(flow, self.transport, store, clock, self.entries)))
+            ended.put(_Ended(self.number, drive(flow, self.exchange, store, clock, self.entries)))
         except Cancelled:
             pass
         except BaseException as error:  # noqa: BLE001 - whatever it is, the caller's thread raises it
             ended.put(_Ended(self.number, None, error))
         finally:
-            del ended  # or this frame, an error that nobody takes and its traceback would keep each other alive
+            del ended  # see errors.py, "Errors and frames"
 
 
-def race(flow: Flow, transport: Exchange, store: Store, clock: Clock, entries: list[Entry], drive: Drive) -> Outcome:
+def race(flow: Flow, exchange: Exchange, store: Store, clock: Clock, entries: list[Entry], drive: Drive) -> Outcome:
     """Carry out the flow of a race; arguments and result as for `drive`, by which each of its flows is driven."""
     ended: queue.SimpleQueue[_Ended] = queue.SimpleQueue()
     branches: list[_Branch] = []
     answer: Any = None
     try:
-        transport.on_cancel(partial(ended.put, _Ended(_THIS_RACE, None, Cancelled())))
+        exchange.on_cancel(partial(ended.put, _Ended(_THIS_RACE, None, Cancelled())))
         while True:
             effect = flow.send(answer)
             if type(effect) is Start:
-                branch = _Branch(len(branches), effect.flow, transport.fork(), clock.now())
+                branch = _Branch(len(branches), effect.flow, exchange.fork(), clock.now())
                 branches.append(branch)
                 clock.spawn(partial(copy_context().run, branch.run, drive, store, clock, ended))
                 answer = branch.number
             elif type(effect) is WaitAny:
-                answer = _next(effect, branches, clock, ended, entries)
+                answer = _wait_any(effect, branches, clock, ended, entries)
             elif type(effect) is Decide:
                 answer = decide(store, effect.events, entries)
             else:
@@ -75,9 +75,9 @@ def race(flow: Flow, transport: Exchange, store: Store, clock: Clock, entries: l
     except StopIteration as end:
         outcome = cast("Outcome", end.value)
         for branch in branches:
-            if branch.taken and branch.transport.owns(outcome):
+            if branch.taken and branch.exchange.owns(outcome):
                 branches.remove(branch)
-                transport.adopt(branch.transport)
+                exchange.adopt(branch.exchange)
                 break
         return outcome
     finally:
@@ -86,7 +86,7 @@ def race(flow: Flow, transport: Exchange, store: Store, clock: Clock, entries: l
         finally:
             _cancel(branches, clock, ended, entries)
             answer = None
-            transport.on_cancel(None)
+            exchange.on_cancel(None)
 
 
 def _cancel(branches: list[_Branch], clock: Clock, ended: queue.SimpleQueue[_Ended], entries: list[Entry]) -> None:
@@ -94,14 +94,14 @@ def _cancel(branches: list[_Branch], clock: Clock, ended: queue.SimpleQueue[_End
     while not ended.empty():
         over.add(ended.get_nowait().number)
     for branch in branches:
-        branch.transport.cancel()
+        branch.exchange.cancel()
         if not branch.taken:
             entries += branch.entries
             if branch.number not in over:
-                entries.append(cancelled(clock.now() - branch.began))
+                entries.append(record_cancelled(clock.now() - branch.began))
 
 
-def _next(
+def _wait_any(
     effect: WaitAny, branches: list[_Branch], clock: Clock, ended: queue.SimpleQueue[_Ended], entries: list[Entry]
 ) -> tuple[int, Outcome] | None:
     if all(branch.taken for branch in branches):
@@ -118,4 +118,4 @@ def _next(
             raise error
         return number, cast("Outcome", outcome)
     finally:
-        del outcome, error  # or this frame, the error and its traceback would keep each other alive
+        del outcome, error  # see errors.py, "Errors and frames"

@@ -1,4 +1,4 @@
-"""An exchange for calls that leave no response open and are never raced."""
+"""An exchange for calls that leave no response open and are never raced, such as token refreshes."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ from polvo_adapters.core.outcomes import Outcome
 
 
 class SingleShotExchange:
-    """A transport for the drivers whose attempts leave no response open, and are never raced."""
+    """Base of exchanges that leave no response open and are never raced."""
 
     def discard(self) -> None:
-        """Forget nothing: there is no response to close."""
+        """Do nothing: there is no response to close."""
 
     def on_body_closed(self, action: Callable[[bool, bool], None]) -> bool:  # noqa: ARG002 - nothing is left open
-        """Tell that no body is open."""
+        """Return False: no body is open."""
         return False
 
     def fork(self: Any) -> Any:
-        """Return itself: a refresh is never raced."""
+        """Return the exchange itself."""
         return self
 
     def owns(self, outcome: Outcome) -> bool:  # noqa: ARG002
-        """Tell that it holds no response."""
+        """Return False: it holds no response."""
         return False
 
     def adopt(self, fork: Any) -> None:
-        """Take over nothing."""
+        """Do nothing: a fork holds no response."""
 
     def cancel(self) -> None:
-        """Let it end by itself: what the server answers must not be lost."""
+        """Do nothing: what the server answers must not be lost."""
 
     def on_cancel(self, wake: Callable[[], object] | None) -> bool:  # noqa: ARG002
-        """Tell that nobody cancels it."""
+        """Return False: it cannot be cancelled."""
         return False

@@ -7,19 +7,19 @@ from typing import Any, cast
 
 from polvo_adapters.core.effects import Acquire, Decide, Effect, Flow, Park, Race, Release, Send, Sleep, TryDecide
 from polvo_adapters.core.outcomes import Outcome
-from polvo_adapters.core.report import Entry, Wait, attempted
+from polvo_adapters.core.report import Entry, Wait, record_attempt
 from polvo_adapters.drivers.decisions import Lease, acquire, decide, release, release_all, try_decide
 from polvo_adapters.drivers.exchange import Exchange
 from polvo_adapters.runtime.clock import Clock
 from polvo_adapters.stores.base import Store
 
 
-def drive(flow: Flow, transport: Exchange, store: Store, clock: Clock, entries: list[Entry]) -> Outcome:
+def drive(flow: Flow, exchange: Exchange, store: Store, clock: Clock, entries: list[Entry]) -> Outcome:
     """Carry out a flow to its end.
 
     Args:
         flow: The flow.
-        transport: Makes the attempts.
+        exchange: Makes the attempts.
         store: Where state lives.
         clock: Time and chance.
         entries: Everything performed is appended here.
@@ -33,22 +33,22 @@ def drive(flow: Flow, transport: Exchange, store: Store, clock: Clock, entries: 
         while True:
             effect = flow.send(answer)
             if type(effect) is Send:
-                answer = transport.send(effect)
-                entries.append(attempted(answer))
+                answer = exchange.send(effect)
+                entries.append(record_attempt(answer))
             elif type(effect) is Decide:
                 answer = decide(store, effect.events, entries)
             elif type(effect) is Acquire:
                 answer = acquire(store, effect.events, held, entries)
             elif type(effect) is Release:
                 held.pop()
-                release(store, effect, transport, entries)
+                release(store, effect, exchange, entries)
                 answer = None
             else:
-                answer = _perform_rare(effect, transport, store, clock, entries)
+                answer = _perform_rare(effect, exchange, store, clock, entries)
     except StopIteration as end:
         return cast("Outcome", end.value)
     except BaseException:
-        transport.discard()
+        exchange.discard()
         raise
     finally:
         try:
@@ -56,52 +56,49 @@ def drive(flow: Flow, transport: Exchange, store: Store, clock: Clock, entries: 
         finally:
             if held:
                 release_all(store, held)
-            answer = None  # or this frame, the error in an outcome and its traceback would keep each other alive
+            answer = None  # see errors.py, "Errors and frames"
 
 
-def _perform_rare(effect: Effect, transport: Exchange, store: Store, clock: Clock, entries: list[Entry]) -> Any:
-    """Perform what most calls do without."""
-    if type(effect) is Sleep:
-        transport.discard()
-        seconds = clock.uniform(effect.low, effect.high)
-        _sleep(seconds, transport, clock)
-        entries.append(Wait(seconds, effect.reason))
-        return seconds
-    if type(effect) is Park:
-        transport.discard()
-        seconds = _park(effect, transport, store, clock)
-        entries.append(Wait(seconds, effect.reason))
-        return seconds
+def _perform_rare(effect: Effect, exchange: Exchange, store: Store, clock: Clock, entries: list[Entry]) -> Any:
+    """Perform the effects that most calls do without."""
     if type(effect) is TryDecide:
         return try_decide(store, effect, entries)
+    exchange.discard()
     if type(effect) is Race:
         from polvo_adapters.drivers.races import race
 
-        transport.discard()
-        return race(effect.flow, transport, store, clock, entries, drive)
-    raise TypeError(f"{effect!r} is no effect, or one of races only")
+        return race(effect.flow, exchange, store, clock, entries, drive)
+    if type(effect) is Sleep:
+        seconds = clock.uniform(effect.low, effect.high)
+        _sleep(seconds, exchange, clock)
+    elif type(effect) is Park:
+        seconds = _park(effect, exchange, store, clock)
+    else:
+        raise TypeError(f"{effect!r} is no effect, or one of races only")
+    entries.append(Wait(seconds, effect.reason))
+    return seconds
 
 
-def _sleep(seconds: float, transport: Exchange, clock: Clock) -> None:
+def _sleep(seconds: float, exchange: Exchange, clock: Clock) -> None:
     cancelled = threading.Event()
-    if not transport.on_cancel(cancelled.set):
+    if not exchange.on_cancel(cancelled.set):
         clock.sleep(seconds)
         return
     try:
         clock.wait(cancelled, seconds)
     finally:
-        transport.on_cancel(None)
+        exchange.on_cancel(None)
 
 
-def _park(effect: Park, transport: Exchange, store: Store, clock: Clock) -> float:
-    began, called = clock.now(), threading.Event()
-    transport.on_cancel(called.set)
+def _park(effect: Park, exchange: Exchange, store: Store, clock: Clock) -> float:
+    began, woken = clock.now(), threading.Event()
+    exchange.on_cancel(woken.set)
     try:
-        if store.park(effect.name, called.set):
+        if store.park(effect.name, woken.set):
             try:
-                clock.wait(called, effect.seconds)
+                clock.wait(woken, effect.seconds)
             finally:
                 store.unpark(effect.name)
     finally:
-        transport.on_cancel(None)
+        exchange.on_cancel(None)
     return clock.now() - began

@@ -22,18 +22,18 @@ from polvo_adapters.core.effects import (
     WaitAny,
 )
 from polvo_adapters.core.outcomes import Outcome
-from polvo_adapters.core.report import Entry, Wait, attempted, cancelled
+from polvo_adapters.core.report import Entry, Wait, record_attempt, record_cancelled
 from polvo_adapters.drivers.decisions import Lease, acquire, decide, release_all, try_decide
 from polvo_adapters.stores.base import Store
 
 
 class World(Protocol):
-    """What this driver needs of a simulation."""
+    """The simulation, as far as this driver needs it."""
 
     store: Store
 
     def now(self) -> float:
-        """Seconds of virtual time."""
+        """Return the virtual time in seconds."""
 
     def uniform(self, low: float, high: float) -> float:
         """Draw a number evenly from [low, high]."""
@@ -46,14 +46,14 @@ class World(Protocol):
 
 
 def drive(flow: Flow, world: World, entries: list[Entry], done: Callable[[Outcome], None]) -> None:
-    """Start a flow; it goes on as events of the world, and `done` is told how the call ended."""
+    """Start a flow; it continues as events of the world, and `done` is called with the outcome of the call."""
     _Drive(flow, world, entries, done).step(None)
 
 
 class _Drive:
-    """A flow under way. Nothing that it holds leads back to it, so that millions go without a garbage collection."""
+    """A flow in progress. Nothing that it holds leads back to it, so that it is freed without a garbage collection."""
 
-    __slots__ = ("_done", "_failed", "_flow", "_held", "_name", "_over", "_parked", "_race", "_world", "entries")
+    __slots__ = ("_done", "_failed", "_flow", "_held", "_is_over", "_name", "_parked", "_race", "_world", "entries")
 
     def __init__(
         self,
@@ -65,14 +65,14 @@ class _Drive:
     ) -> None:
         self._flow, self._world, self.entries, self._done, self._failed = flow, world, entries, done, failed
         self._held: list[Lease] = []
-        self._over = False
+        self._is_over = False
         self._parked = 0
         self._name: str | None = None
         self._race: _VirtualRace | None = None
 
     def step(self, answer: Any) -> None:
-        """Go on with an answer, up to the next effect that takes time."""
-        if self._over:
+        """Continue with an answer, up to the next effect that takes time."""
+        if self._is_over:
             return
         self._race = None
         flow, store, entries = self._flow, self._world.store, self.entries
@@ -99,13 +99,13 @@ class _Drive:
             self.fail()
             raise
         # Here the exception is gone, and with it the frames that it would keep while the world goes on.
-        self._over = True
+        self._is_over = True
         release_all(store, self._held)
         self._done(outcome)
 
     def cancel(self) -> None:
-        """End it: what the server still answers is heard by nobody."""
-        self._over = True
+        """End the flow, and ignore the outcome of an attempt in progress."""
+        self._is_over = True
         race, self._race = self._race, None
         if race is not None:
             race.cancel()
@@ -115,17 +115,17 @@ class _Drive:
         release_all(self._world.store, self._held)
 
     def fail(self) -> None:
-        """End it, and what it is a part of: something raises, and goes through the world to whoever runs that."""
+        """End the flow and the race that it is part of: an exception is on its way to the code that runs the world."""
         self.cancel()
         if self._failed is not None:
             self._failed()
 
     def _perform(self, effect: Effect) -> None:
         if type(effect) is Send:
-            self._world.send(effect, self._attempt_over)
+            self._world.send(effect, self._end_attempt)
         elif type(effect) is Sleep:
             seconds = self._world.uniform(effect.low, effect.high)
-            self._world.after(seconds, partial(self._wait_over, seconds, effect.reason))
+            self._world.after(seconds, partial(self._end_wait, seconds, effect.reason))
         elif type(effect) is Park:
             self._park(effect)
         elif type(effect) is Race:
@@ -134,14 +134,14 @@ class _Drive:
         else:
             raise TypeError(f"{effect!r} is no effect, or one of races only")
 
-    def _attempt_over(self, outcome: Outcome) -> None:
-        if self._over:
+    def _end_attempt(self, outcome: Outcome) -> None:
+        if self._is_over:
             return
-        self.entries.append(attempted(outcome))
+        self.entries.append(record_attempt(outcome))
         self.step(outcome)
 
-    def _wait_over(self, seconds: float, reason: str) -> None:
-        if self._over:
+    def _end_wait(self, seconds: float, reason: str) -> None:
+        if self._is_over:
             return
         self.entries.append(Wait(seconds, reason))
         self.step(seconds)
@@ -149,24 +149,24 @@ class _Drive:
     def _park(self, effect: Park) -> None:
         self._parked += 1
         self._name = effect.name
-        over = partial(self._park_over, self._parked, effect, self._world.now())
-        # Called or not, it goes on as an event of its own, and not in the middle of the one that called it.
-        if self._world.store.park(effect.name, partial(self._world.after, 0.0, over)):
-            self._world.after(effect.seconds, over)
+        end = partial(self._end_park, self._parked, effect, self._world.now())
+        # As an event of its own, and not in the middle of the event that wakes the name.
+        if self._world.store.park(effect.name, partial(self._world.after, 0.0, end)):
+            self._world.after(effect.seconds, end)
         else:
-            self._world.after(0.0, over)
+            self._world.after(0.0, end)
 
-    def _park_over(self, number: int, effect: Park, began: float) -> None:
-        if number != self._parked or self._over:
+    def _end_park(self, number: int, effect: Park, began: float) -> None:
+        if number != self._parked or self._is_over:
             return
         self._parked += 1
         self._name = None
         self._world.store.unpark(effect.name)
-        self._wait_over(self._world.now() - began, effect.reason)
+        self._end_wait(self._world.now() - began, effect.reason)
 
 
 class _VirtualRace:
-    """A race under way."""
+    """A race in progress."""
 
     def __init__(
         self,
@@ -184,7 +184,7 @@ class _VirtualRace:
         self._waiting = False
 
     def step(self, answer: Any) -> None:
-        """Go on with an answer, up to a Next that has to wait."""
+        """Continue with an answer, up to a WaitAny that has to wait."""
         try:
             while True:
                 effect = self._flow.send(answer)
@@ -212,12 +212,12 @@ class _VirtualRace:
     def _start(self, flow: Flow) -> int:
         number = len(self._branches)
         self._running[number] = self._world.now()
-        branch = _Drive(flow, self._world, [], partial(self._branch_over, number), self._fail)
+        branch = _Drive(flow, self._world, [], partial(self._end_branch, number), self._fail)
         self._branches.append(branch)
         branch.step(None)
         return number
 
-    def _branch_over(self, number: int, outcome: Outcome) -> None:
+    def _end_branch(self, number: int, outcome: Outcome) -> None:
         del self._running[number]
         self._ended.append((number, outcome))
         if self._waiting:
@@ -233,9 +233,9 @@ class _VirtualRace:
         self._waits += 1
         self._waiting = True
         if effect.seconds is not None:
-            self._world.after(effect.seconds, partial(self._time_up, self._waits))
+            self._world.after(effect.seconds, partial(self._stop_waiting, self._waits))
 
-    def _time_up(self, wait: int) -> None:
+    def _stop_waiting(self, wait: int) -> None:
         if self._waiting and wait == self._waits:
             self._waiting = False
             self.step(None)
@@ -245,14 +245,14 @@ class _VirtualRace:
         self._failed()
 
     def cancel(self) -> None:
-        """End it: those still running have lost."""
+        """End the race: the flows that still run have lost."""
         self._flow.close()
         self._waiting = False
-        heard = {number for number, _ in self._ended}
+        not_taken = {number for number, _ in self._ended}
         for number, branch in enumerate(self._branches):
             if number in self._running:
-                self._entries += [*branch.entries, cancelled(self._world.now() - self._running[number])]
+                self._entries += [*branch.entries, record_cancelled(self._world.now() - self._running[number])]
                 branch.cancel()
-            elif number in heard:
+            elif number in not_taken:
                 self._entries += branch.entries
         self._branches.clear()  # which lead back to this race

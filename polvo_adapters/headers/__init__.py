@@ -1,28 +1,28 @@
 """What a server says about its quotas, in headers and bodies, as numbers.
 
-Theory of operation. Servers announce quotas in some twenty dialects. What they mean is the same: a name, a size,
-what is left, and when there is more. `parse` turns the headers of one response into a list of `Quota`, one for
-each quota that the response speaks of; `parse_body` does so for the few APIs that put it into the body;
-`throttled` tells whether, and how, a response is a refusal for want of quota, which is not always a 429;
-`retry_after` and `should_retry` read what the server says about coming back.
+Theory of operation. Servers announce quotas in some twenty dialects that mean the same: a name, a size, what is left,
+and when there is more. `parse` returns a `Quota` for each quota in the headers of a response, `parse_body` those of the
+few APIs that announce quotas in the body. `throttled` returns whether, and how, a response refuses for want of quota,
+which is not always a 429. `retry_after` and `should_retry` return what the server says about coming back.
 
-    names        a header name ──▶ which dialect, which dimension, which role; remembered by name
+    names        a header name ──▶ its dialect, dimension and role; remembered by name
     reading      headers ──▶ known fields ──▶ the readers of their dialects ──▶ distinct quotas ──▶ resets from now
     ietf         the four generations of the RateLimit drafts, on top of `structured` (RFC 9651)
-    vendors      everybody else
+    vendors      all other dialects
     resets       a text ──▶ seconds or a moment: magnitude, dates, durations, clock skew
-    times        Retry-After, dates, verdicts
+    times        Retry-After, verdicts, dates
     throttling   status, headers and body ──▶ whether this is a refusal; `body` knows what bodies say
 
-Nothing here raises: what makes no sense is not there. Values longer than 4 KiB are not looked at, and no response
-yields more than 32 quotas, so that the work for one response is bounded, whoever sent it. There is no clock in
-here either; the caller says what time it is.
+Nothing here raises an error: what makes no sense is left out. Values longer than 4 KiB are ignored, and no response
+yields more than 32 quotas, so that the work for one response is bounded. There is no clock here; the caller passes
+the time.
 
-The parts are loaded when they are first used (PEP 562): a program that never meets a quota does not pay for them.
+The modules are loaded when they are first used (PEP 562): a program that never meets a quota does not pay for them.
 """
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from polvo_adapters.headers.times import retry_after, should_retry
@@ -46,21 +46,15 @@ __all__ = [
     "throttled",
 ]
 
+_HOMES = {"parse": "reading", "parse_body": "body", "throttled": "throttling"}
+"""The modules of names; those of all others are in `quota`."""
+
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    home: Any
-    if name == "parse":
-        from polvo_adapters.headers import reading as home
-    elif name == "throttled":
-        from polvo_adapters.headers import throttling as home
-    elif name == "parse_body":
-        from polvo_adapters.headers import body as home
-    else:
-        from polvo_adapters.headers import quota as home
-    value: Any = getattr(home, name)
-    globals()[name] = value
+    home = importlib.import_module(f"{__name__}.{_HOMES.get(name, 'quota')}")
+    value = globals()[name] = getattr(home, name)
     return value
 
 

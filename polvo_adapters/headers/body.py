@@ -1,24 +1,22 @@
-"""What bodies say about quotas: the state of a bucket, and refusals in disguise.
+"""What bodies say about quotas: the state of a bucket, and refusals that no header shows.
 
-Theory of operation. A body is JSON now and then, and speaks of quotas hardly ever; so it is asked for a few marker
-words first, as bytes, and read as JSON only where one is there and the body has at most 64 KiB. At most 1 MiB is
-searched. Successes are the many, and theirs must cost next to nothing: one that is a refusal in disguise carries
-no data, so that a body of more than 4 KiB, or one that does not begin like JSON, is not even searched. Each API
-that refuses in its body has a reader, which answers with a `Complaint` or not at all.
+Theory of operation. Few bodies speak of quotas, so the search has to be cheap:
 
-The GraphQL state of Shopify stands in the last two KiB of bodies of any length, in an object of three numbers; it
-is cut out and read alone.
+    errors      searched for a few marker words, up to 1 MiB; read as JSON where one is found, up to 64 KiB
+    successes   searched up to 4 KiB, if they begin like JSON: one that states a refusal carries no data
+    Shopify     its GraphQL state stands in the last 2 KiB of bodies of any length; that object alone is read as JSON
+
+Each API that refuses in its body has a reader, which returns a `Complaint` or None.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from functools import lru_cache
 from typing import NamedTuple, TypeAlias
 
-from polvo_adapters.headers.announced import MOST_QUOTAS
-from polvo_adapters.headers.ietf import finite
+from polvo_adapters.headers import times
+from polvo_adapters.headers.entries import MOST_QUOTAS, to_amount
 from polvo_adapters.headers.quota import CERTAIN, LIKELY, Kind, Quota
 
 LONGEST_BODY = 1 << 20
@@ -53,15 +51,17 @@ _STATE_LENGTH = 512
 _QUERY = b'"rateLimit'
 
 Json: TypeAlias = "dict[str, object]"
+Reader: TypeAlias = "Callable[[Json, int], Complaint | None]"
+"""Returns the refusal that a JSON object states, from the object and the status of the response."""
 
 
 class Complaint(NamedTuple):
     """A refusal that a body states.
 
     Attributes:
-        kind: As in `Throttled`, like `retry_after` and `quotas`.
-        reason: Short words: "GraphQL THROTTLED", "insufficient_quota".
-        retry_after: Seconds, or None.
+        kind: As in `Throttled`.
+        reason: Short words for a person: "GraphQL THROTTLED", "insufficient_quota".
+        retry_after: Seconds until the server wants the request again, or None.
         quotas: Names of the violated quotas.
         exact: Whether `retry_after` is finer than what the headers say.
         pause: Seconds to wait where nothing else is known, or None.
@@ -76,10 +76,10 @@ class Complaint(NamedTuple):
 
 
 def parse_body(body: bytes | None, status: int = 200) -> list[Quota]:  # noqa: ARG001
-    """Read the quotas that a response announces in its body.
+    """Return the quotas that a response announces in its body.
 
     Args:
-        body: The body as far as it is there, decompressed, or None.
+        body: The body as far as it was read, decompressed, or None.
         status: The status of the response; every dialect known today says the same with all.
 
     Returns:
@@ -87,62 +87,53 @@ def parse_body(body: bytes | None, status: int = 200) -> list[Quota]:  # noqa: A
 
     Source: Shopify "API limits" (`throttleStatus`), GitHub "Rate limits and query limits for the GraphQL API"
     (`rateLimit`), Linear "Rate limiting" (`rateLimitStatus`). The last two are there if the query asked for them;
-    their resets are moments, which a body has no clock for, and stay unknown.
+    their resets are moments and stay unknown, because a body has no clock to count them from.
     """
     if not isinstance(body, (bytes, bytearray)) or not _begins_like_json(body):
         return []
     at = body.rfind(_STATE, -_EDGE)
     if at >= 0:
-        return _bucket(bytes(body[at + len(_STATE) : at + _STATE_LENGTH]))
+        return _read_bucket(bytes(body[at + len(_STATE) : at + _STATE_LENGTH]))
     if len(body) > LONGEST_JSON or (body.rfind(_QUERY, -_EDGE) < 0 and body.rfind(_QUERY, 0, _EDGE) < 0):
         return []
-    data = _object(_object(_document(bytes(body))).get("data"))
-    return _rate_limit(_object(data.get("rateLimit"))) + _rate_limits(_object(data.get("rateLimitStatus")))
+    data = _to_object(_to_object(_load(bytes(body))).get("data"))
+    return _read_github_quota(data.get("rateLimit")) + _read_linear_quotas(data.get("rateLimitStatus"))
 
 
-def complaint(body: bytes | None, status: int) -> Complaint | None:
-    """Tell whether, and how, a body refuses for want of quota.
+def find_complaint(body: bytes | None, status: int) -> Complaint | None:
+    """Return the complaint of a body that refuses for want of quota, or None.
 
     Args:
-        body: The body as far as it is there, or None.
+        body: The body as far as it was read, or None.
         status: The status of the response.
-
-    Returns:
-        The complaint, or None where the body has none.
     """
     if not isinstance(body, (bytes, bytearray)) or not body:
         return None
     if status < 400:
-        # The search goes from the end because bytes.rfind is several times faster than bytes.find here.
+        # bytes.rfind is several times faster than bytes.find here.
         if len(body) > LONGEST_REFUSAL or not _begins_like_json(body) or body.rfind(_ERROR) < 0:
             return None
-        return _first(_QUIET, bytes(body), status)
+        return _find_first(_QUIET, bytes(body), status)
     text = bytes(body[:LONGEST_BODY])
     if not any(marker in text for marker in _MARKERS):
         return None
-    found = _first(_LOUD, text, status) if len(body) <= LONGEST_JSON and _begins_like_json(text) else None
-    return found or _plain(text, status)
+    found = _find_first(_LOUD, text, status) if len(body) <= LONGEST_JSON and _begins_like_json(text) else None
+    return found or _read_plain(text, status)
 
 
 def _begins_like_json(body: bytes | bytearray) -> bool:
     return body[:64].lstrip()[:1] in (b"{", b"[")
 
 
-Reader: TypeAlias = "Callable[[Json, int], Complaint | None]"
+def _find_first(readers: tuple[Reader, ...], text: bytes, status: int) -> Complaint | None:
+    """Return the first complaint; the documents of a GraphQL batch, or of a list of errors, are read in turn."""
+    document = _load(text)
+    documents = _to_objects(document if isinstance(document, list) else [document])
+    found = (read(each, status) for each in documents for read in readers)
+    return next((each for each in found if each is not None), None)
 
 
-def _first(readers: tuple[Reader, ...], text: bytes, status: int) -> Complaint | None:
-    """Return the first complaint; a batch of GraphQL or a list of errors is one document after the other."""
-    document = _document(text)
-    for each in _objects(document if isinstance(document, list) else [document]):
-        for read in readers:
-            found = read(each, status)
-            if found is not None:
-                return found
-    return None
-
-
-def _document(text: bytes) -> object:
+def _load(text: bytes) -> object:
     import json
 
     try:
@@ -151,62 +142,62 @@ def _document(text: bytes) -> object:
         return None
 
 
-def _object(value: object) -> Json:
+def _to_object(value: object) -> Json:
     return value if isinstance(value, dict) else {}
 
 
-def _objects(value: object) -> Iterator[Json]:
+def _to_objects(value: object) -> Iterator[Json]:
     if isinstance(value, list):
         yield from (each for each in value[:MOST_QUOTAS] if isinstance(each, dict))
 
 
-def _word(value: object) -> str:
-    """Return a short, printable text, or nothing: it goes into names and messages."""
+def _to_word(value: object) -> str:
+    """Return a text if it is short and printable, so that it may stand in names and messages, or else ""."""
     return value if isinstance(value, str) and len(value) <= _LONGEST_NAME and value.isprintable() else ""
 
 
-def _graphql(document: Json, _status: int) -> Complaint | None:
-    for error in _objects(document.get("errors")):
-        codes = (error.get("type"), error.get("code"), _object(error.get("extensions")).get("code"))
-        code = next((code for code in map(_word, codes) if code in _GRAPHQL_CODES), None)
+def _read_graphql(document: Json, _status: int) -> Complaint | None:
+    for error in _to_objects(document.get("errors")):
+        codes = (error.get("type"), error.get("code"), _to_object(error.get("extensions")).get("code"))
+        code = next((code for code in map(_to_word, codes) if code in _GRAPHQL_CODES), None)
         if code is not None:
-            wait = _shopify_wait(document) if code == "THROTTLED" else None
+            wait = _compute_shopify_wait(document) if code == "THROTTLED" else None
             return Complaint("rate", f"GraphQL {code}", wait, pause=60.0 if code == "RATE_LIMITED" else None)
     return None
 
 
-def _shopify_wait(document: Json) -> float | None:
-    """Return when the bucket will hold what the refused query costs."""
-    cost = _object(_object(document.get("extensions")).get("cost"))
-    state = _object(cost.get("throttleStatus"))
-    wanted, there = finite(cost.get("requestedQueryCost")), finite(state.get("currentlyAvailable"))
-    rate = finite(state.get("restoreRate"))
+def _compute_shopify_wait(document: Json) -> float | None:
+    """Return the seconds until the bucket holds what the refused query costs."""
+    cost = _to_object(_to_object(document.get("extensions")).get("cost"))
+    state = _to_object(cost.get("throttleStatus"))
+    wanted, there = to_amount(cost.get("requestedQueryCost")), to_amount(state.get("currentlyAvailable"))
+    rate = to_amount(state.get("restoreRate"))
     if wanted is None or there is None or not rate:
         return None
-    return finite(max(0.0, wanted - there) / rate)
+    return to_amount(max(0.0, wanted - there) / rate)
 
 
-def _slack(document: Json, _status: int) -> Complaint | None:
-    limited = document.get("ok") is False and _word(document.get("error")) in ("ratelimited", "rate_limited")
+def _read_slack(document: Json, _status: int) -> Complaint | None:
+    limited = document.get("ok") is False and _to_word(document.get("error")) in ("ratelimited", "rate_limited")
     return Complaint("rate", "Slack ratelimited") if limited else None
 
 
-def _discord(document: Json, status: int) -> Complaint | None:
-    wait = finite(document.get("retry_after"))
+def _read_discord(document: Json, status: int) -> Complaint | None:
+    wait = to_amount(document.get("retry_after"))
     if status != 429 or wait is None or not isinstance(document.get("global"), bool):
         return None
     return Complaint("rate", "Discord", wait, ("global",) if document["global"] else (), exact=True)
 
 
-def _hubspot(document: Json, status: int) -> Complaint | None:
-    policy = _word(document.get("policyName"))
+def _read_hubspot(document: Json, status: int) -> Complaint | None:
+    policy = _to_word(document.get("policyName"))
     if status != 429 or not policy:
         return None
     kind: Kind = "exhausted" if policy == "DAILY" else "rate"
     return Complaint(kind, f"HubSpot {policy}", quotas=(policy.lower(),))
 
 
-def _problem(document: Json, _status: int) -> Complaint | None:
+def _read_problem(document: Json, _status: int) -> Complaint | None:
     kind = document.get("type")
     kind = kind.rpartition("#")[2] if isinstance(kind, str) else ""
     name = next((name for name in _PROBLEMS if kind == name or kind.endswith("/" + name)), None)
@@ -214,59 +205,52 @@ def _problem(document: Json, _status: int) -> Complaint | None:
         return None
     violated = document.get("violated-policies")
     names = violated[:MOST_QUOTAS] if isinstance(violated, list) else []
-    return Complaint("rate", name, quotas=tuple(name for name in map(_word, names) if name))
+    return Complaint("rate", name, quotas=tuple(name for name in map(_to_word, names) if name))
 
 
-def _error_object(document: Json, status: int) -> Complaint | None:
-    """Read `error`, an object in the manner of OpenAI, Stripe and Google."""
-    error = _object(document.get("error"))
-    codes = {_word(error.get("code")), _word(error.get("type"))}
+def _read_error(document: Json, status: int) -> Complaint | None:
+    """Return the complaint in `error`, an object in the manner of OpenAI, Stripe and Google."""
+    error = _to_object(document.get("error"))
+    codes = {_to_word(error.get("code")), _to_word(error.get("type"))}
     if "insufficient_quota" in codes:
         return Complaint("exhausted", "insufficient_quota")
     if status == 429 and "lock_timeout" in codes:
         return Complaint("concurrency", "lock_timeout")
-    reasons = {_word(each.get("reason")) for each in _objects(error.get("errors"))}
+    reasons = {_to_word(each.get("reason")) for each in _to_objects(error.get("errors"))}
     for reason in sorted(reasons & (_GOOGLE_PACE | _GOOGLE_SPENT)):
         return Complaint("rate" if reason in _GOOGLE_PACE else "exhausted", reason)
-    if status == 429 and _word(error.get("status")) == "RESOURCE_EXHAUSTED":
-        return Complaint("rate", "RESOURCE_EXHAUSTED", _retry_info(error))
+    if status == 429 and _to_word(error.get("status")) == "RESOURCE_EXHAUSTED":
+        return Complaint("rate", "RESOURCE_EXHAUSTED", _read_retry_info(error))
     return None
 
 
-def _retry_info(error: Json) -> float | None:
+def _read_retry_info(error: Json) -> float | None:
     """Return the `retryDelay` of google.rpc.RetryInfo, `34s` or `34.07s`."""
-    from polvo_adapters.headers import times
-
-    for detail in _objects(error.get("details")):
-        delay = _word(detail.get("retryDelay"))
+    for detail in _to_objects(error.get("details")):
+        delay = _to_word(detail.get("retryDelay"))
         if delay.endswith("s"):
-            return times.number(delay[:-1])
+            return times.parse_number(delay[:-1])
     return None
 
 
-def _aws(document: Json, _status: int) -> Complaint | None:
+def _read_aws(document: Json, _status: int) -> Complaint | None:
     codes = (document.get("__type"), document.get("code"), document.get("Code"))
-    return next((aws_complaint(_word(code).rpartition("#")[2]) for code in codes if _word(code)), None)
+    return next((read_aws_code(_to_word(code).rpartition("#")[2]) for code in codes if _to_word(code)), None)
 
 
-def aws_complaint(code: str) -> Complaint | None:
-    """Tell whether an error code of AWS means throttling.
+def read_aws_code(code: str) -> Complaint | None:
+    """Return the complaint that an error code of AWS stands for, or None where it does not mean throttling.
 
     Args:
         code: The code, such as "ThrottlingException".
 
     Source: AWS SDKs and Tools Reference Guide, "Retry behavior".
     """
-    return Complaint("rate", code) if _aws_code().fullmatch(code) else None
+    return Complaint("rate", code) if re.fullmatch(_AWS, code) else None
 
 
-@lru_cache(maxsize=1)
-def _aws_code() -> re.Pattern[str]:
-    return re.compile(_AWS)
-
-
-def _plain(text: bytes, status: int) -> Complaint | None:
-    """Read what is not JSON, or longer than is read as JSON: prose of GitHub, XML of AWS."""
+def _read_plain(text: bytes, status: int) -> Complaint | None:
+    """Return the complaint of a text that is not JSON, or too long for it: prose of GitHub, XML of AWS."""
     if status in (403, 429):
         lower = text[:LONGEST_JSON].lower()
         if b"secondary rate limit" in lower or b"abuse detection" in lower:
@@ -274,41 +258,42 @@ def _plain(text: bytes, status: int) -> Complaint | None:
     start = text.find(b"<Code>")
     if start >= 0:
         code = text[start + 6 : start + 6 + _LONGEST_NAME].partition(b"<")[0]
-        return aws_complaint(code.decode("ascii", "replace"))
+        return read_aws_code(code.decode("ascii", "replace"))
     return None
 
 
-_QUIET: tuple[Reader, ...] = (_graphql, _slack)
-"""Who refuses with the status of a success."""
-_LOUD: tuple[Reader, ...] = (_graphql, _slack, _problem, _error_object, _hubspot, _discord, _aws)
+_QUIET: tuple[Reader, ...] = (_read_graphql, _read_slack)
+"""Readers for APIs that refuse with the status of a success."""
+_LOUD: tuple[Reader, ...] = (*_QUIET, _read_problem, _read_error, _read_hubspot, _read_discord, _read_aws)
 
 
-def _bucket(text: bytes) -> list[Quota]:
-    """Read the object behind `throttleStatus`."""
+def _read_bucket(text: bytes) -> list[Quota]:
+    """Return the quota in the object behind `throttleStatus`."""
     start, end = text.find(b"{"), text.find(b"}")
-    state = _object(_document(text[start : end + 1])) if 0 <= start < end else {}
-    limit, remaining = finite(state.get("maximumAvailable")), finite(state.get("currentlyAvailable"))
-    rate = finite(state.get("restoreRate"))
+    state = _to_object(_load(text[start : end + 1])) if 0 <= start < end else {}
+    limit, remaining = to_amount(state.get("maximumAvailable")), to_amount(state.get("currentlyAvailable"))
+    rate = to_amount(state.get("restoreRate"))
     if limit is None or remaining is None:
         return []
-    reset = finite(max(0.0, limit - remaining) / rate) if rate else None
-    window = finite(limit / rate) if rate else None
+    reset = to_amount(max(0.0, limit - remaining) / rate) if rate else None
+    window = to_amount(limit / rate) if rate else None
     return [Quota("graphql", limit, remaining, reset, window or None, "points", "", CERTAIN, 0.0, "shopify")]
 
 
-def _rate_limit(state: Json) -> list[Quota]:
-    limit, remaining = finite(state.get("limit")), finite(state.get("remaining"))
+def _read_github_quota(value: object) -> list[Quota]:
+    state = _to_object(value)
+    limit, remaining = to_amount(state.get("limit")), to_amount(state.get("remaining"))
     if limit is None and remaining is None:
         return []
     return [Quota("graphql", limit, remaining, unit="points", dialect="github", group="graphql")]
 
 
-def _rate_limits(status: Json) -> list[Quota]:
+def _read_linear_quotas(value: object) -> list[Quota]:
     quotas = []
-    for state in _objects(status.get("limits")):
-        name = _word(state.get("type")).lower()
-        limit, remaining = finite(state.get("allowedAmount")), finite(state.get("remainingAmount"))
-        window = (finite(state.get("period")) or 0.0) / 1000 or None
+    for state in _to_objects(_to_object(value).get("limits")):
+        name = _to_word(state.get("type")).lower()
+        limit, remaining = to_amount(state.get("allowedAmount")), to_amount(state.get("remainingAmount"))
+        window = (to_amount(state.get("period")) or 0.0) / 1000 or None
         unit = "points" if "complexity" in name else "requests"
         if limit is not None or remaining is not None:
             quotas.append(Quota(name, limit, remaining, None, window, unit, "", LIKELY, 0.0, "linear"))

@@ -1,13 +1,9 @@
-"""Which header names speak of quotas, and what about.
+"""Which header names speak of quotas, and what they say.
 
-Theory of operation. A response has a dozen headers, and mostly none of them speaks of a quota; looking for the
+Theory of operation. A response has a dozen headers, and usually none of them speaks of a quota; looking for the
 seventy names that might is slower than looking at each header once. `KNOWN` maps a name, as it is spelled, to its
-`Field`, or to None; a name that was not met before is classified and remembered. The memory is bounded in number
-and length of names, and starts afresh when it is full, so that a server that invents names does no harm.
-
-A field has a family, for the reader that understands it; a dimension, for what is between the fixed parts of its
-name, such as "tokens" or "minute"; and a role, such as "limit" or "reset". Some names give away who sent them:
-their mark says so. A field of which only the presence counts has no role.
+`Field`, or to None; a new name is classified and remembered. `KNOWN` is bounded in number and length of names, and
+is emptied when it is full, so that a server that invents names does no harm.
 """
 
 from __future__ import annotations
@@ -27,13 +23,7 @@ PERIODS = {
 _LONGEST_NAME = 96
 _MOST_NAMES = 1024
 _X_ROLES = {
-    "limit": "limit",
-    "remaining": "remaining",
-    "reset": "reset",
-    "used": "used",
-    "reset-after": "reset-after",
-    "scope": "scope",
-    "global": "global",
+    **{role: role for role in ("limit", "remaining", "reset", "used", "reset-after", "scope", "global")},
     "bucket": "group",
     "resource": "group",
     "endpoint-name": "endpoint",
@@ -54,7 +44,14 @@ _TWITTER = re.compile(r"x-(app|user)-limit-(24hour)-(limit|remaining|reset)\Z")
 
 
 class Field:
-    """What a header name stands for; there is one object per name, so that it can be compared by identity."""
+    """What a header name stands for; there is one object per name, so that it can be compared by identity.
+
+    Attributes:
+        family: Names the reader that understands the field.
+        role: What the field tells: "limit", "reset"; "" where only its presence counts.
+        dimension: What stands between the fixed parts of the name: "tokens", "minute".
+        mark: The vendor, if only one sends this name.
+    """
 
     __slots__ = ("dimension", "family", "mark", "role")
 
@@ -105,7 +102,7 @@ _PREFIXES = (
 
 
 class _Known(dict[object, "Field | None"]):
-    """Fields by name in any spelling; unknown names are classified when they are first met."""
+    """Fields by name in any spelling; a name is classified when it is first looked up."""
 
     def __missing__(self, name: object) -> Field | None:
         if not isinstance(name, str) or len(name) > _LONGEST_NAME:
@@ -124,10 +121,9 @@ KNOWN = _Known()
 
 def _classify(name: str) -> Field | None:
     if name in _EXACT:
-        family, role, dimension, mark = _EXACT[name]
-        return Field(family, role, dimension, mark)
+        return Field(*_EXACT[name])
     if match := _X.match(name):
-        return _x_field(match[1])
+        return _classify_x(match[1])
     if match := _ANTHROPIC.match(name):
         return Field("anthropic", match[2], match[1])
     if match := _TWITTER.match(name):
@@ -138,8 +134,8 @@ def _classify(name: str) -> Field | None:
     return None
 
 
-def _x_field(tail: str | None) -> Field | None:
-    """Classify what stands behind `x-ratelimit-`; without any of it, it is the limit of Zendesk."""
+def _classify_x(tail: str | None) -> Field | None:
+    """Return the field for what stands behind `x-ratelimit-`, or for the bare name, which is the limit of Zendesk."""
     if tail is None:
         return Field("x", "limit", mark="zendesk")
     mark = _X_MARKS.get(tail, "")

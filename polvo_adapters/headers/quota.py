@@ -1,11 +1,10 @@
-"""What there is to know about a quota and about a refusal, whatever dialect it was told in.
+"""A quota and a refusal, in the same form for every dialect.
 
-Theory of operation. Absent is None, never a number that might be taken for one: a server that does not say how
-much is left has not said that nothing is. Times are seconds from now, so that nobody downstream needs to know
-whose clock was meant.
+Theory of operation. What is absent is None, never 0: a server that does not say how much is left has not said that
+nothing is. Times are seconds from now, so that the clock of the server does not matter.
 
-Two numbers tell how far to trust a quota. `confidence` says how sure the reading is, `resolution` by how much the
-reset may be off because the server rounded it; a client that waits for `reset + resolution` is on the safe side.
+Two numbers tell how far to trust a quota: `confidence` says how sure the reading is, `resolution` by how much the reset
+may be off because the server rounded it. A client that waits for `reset + resolution` is on the safe side.
 """
 
 from __future__ import annotations
@@ -15,9 +14,9 @@ from typing import Literal, NamedTuple, TypeAlias
 CERTAIN = 1.0
 """The dialect fixes name and unit, or the value says its own unit, as a date does."""
 LIKELY = 0.9
-"""The unit was told from the magnitude, and nothing else would fit: a Unix time, not a delay of fifty years."""
+"""The unit follows from the magnitude, and no other would fit: a Unix time, not a delay of fifty years."""
 GUESSED = 0.6
-"""A number that may have been meant otherwise, or one that was worked out from others."""
+"""The number may have another meaning, or was computed from other numbers."""
 
 
 class Quota(NamedTuple):
@@ -31,7 +30,7 @@ class Quota(NamedTuple):
         reset: Seconds from now until there is quota, or more of it; never negative.
         window: Length of the window in seconds; of a bucket, the time in which it refills from empty.
         unit: "requests", "tokens", "content-bytes", "concurrent-requests", "points", or what the server calls it.
-        scope: For whom it counts: "", "user", "app", "global", "shared", or the partition key (`pk`, as sent) of
+        scope: What it counts for: "", "user", "app", "global", "shared", or the partition key (`pk`, as sent) of
             the IETF drafts from the eighth on.
         confidence: How sure the reading is: `CERTAIN`, `LIKELY` or `GUESSED`.
         resolution: By how many seconds `reset` may be too early or too late because it was announced in whole
@@ -58,12 +57,12 @@ Kind: TypeAlias = Literal["rate", "concurrency", "exhausted"]
 
 
 class Throttled(NamedTuple):
-    """How a server said that it will not do this request now.
+    """A server's refusal to process this request now.
 
     Attributes:
         kind: "rate" asks for a slower pace, "concurrency" for fewer requests at once; "exhausted" means that a
             plan's quota is used up, so that waiting for seconds does not help.
-        retry_after: Seconds until the server wants to be asked again, or None where it did not say.
+        retry_after: Seconds until the server wants the request again, or None where it did not say.
         quotas: Names of the violated quotas where the server names them; they match `Quota.name` where the
             response announced the quota as well.
         reason: Short words for a person: "429", "403, GitHub secondary rate limit", "200, GraphQL THROTTLED".

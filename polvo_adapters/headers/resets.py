@@ -1,15 +1,15 @@
 """When there is quota again: one text, read as a delay or as a moment, and counted from now.
 
-Theory of operation. `X-RateLimit-Reset` alone is met as seconds from now, as Unix time in seconds (with and
-without a fraction) and in milliseconds, as HTTP date, as RFC 3339 with and without seconds, and as a duration in
-the manner of Go. Dates and durations say what they are. Numbers are told apart by magnitude: from 1e12 on a Unix
-time in milliseconds, from 1e9 on one in seconds, below that a delay, since no quota lasts for thirty years. Where
-a dialect fixes the unit, the magnitude has no say.
+Theory of operation. Under the one name `X-RateLimit-Reset`, servers send seconds from now, Unix time in seconds (with
+and without a fraction) and in milliseconds, HTTP dates, RFC 3339 with and without seconds, and durations in the manner
+of Go. Dates and durations show their unit. The magnitude tells numbers apart: from 1e12 on a Unix time in
+milliseconds, from 1e9 on one in seconds, below that a delay, since no quota lasts for thirty years. Where a dialect
+fixes the unit, the magnitude does not matter.
 
-A moment is a moment of the server's clock, so it counts from the server's time. `Date` tells that, but only in
-whole seconds; where the caller's clock agrees with it as far as can be seen, the caller's is the finer one.
-A moment more than a day in the past, or any reset more than 400 days ahead, is not a reset: servers do send dates
-of years ago, and milliseconds under a name that means seconds.
+A moment is a moment of the server's clock, so it counts from the server's time. `Date` tells that time, but only in
+whole seconds; where the caller's clock agrees with it to the second, the caller's is the finer one. A moment more than
+a day in the past, or any reset more than 400 days ahead, is not a reset: servers do send dates of years ago, and
+milliseconds under a name that means seconds.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from polvo_adapters.headers.quota import CERTAIN, GUESSED, LIKELY
 
 LONGEST_RESET = 400 * times.DAY
 _OLDEST = times.DAY
-_AGREEMENT = 1.25  # Date is cut to whole seconds, and the response was a moment on its way
+_AGREEMENT = 1.25  # seconds: Date is cut to whole seconds, and the response takes a moment to arrive
 _ISO = re.compile(
     r"([0-9]{4})-([0-9]{2})-([0-9]{2})[Tt ]([0-9]{2}):([0-9]{2})(?::([0-9]{2})(\.[0-9]{1,9})?)?"
     r"(?:[Zz]|([+-])([0-9]{2}):?([0-9]{2}))?\Z"
@@ -34,11 +34,11 @@ _DURATION_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3,
 
 
 class Reset(NamedTuple):
-    """When there is quota again, before anybody asked what time it is.
+    """When there is quota again, as the server announced it: a delay or a moment.
 
     Attributes:
-        seconds: A delay in seconds, or None.
-        moment: A Unix time in seconds, or None.
+        seconds: The delay in seconds, or None.
+        moment: The Unix time in seconds, or None.
         resolution: By how many seconds it may be off because it was rounded.
         confidence: How sure the unit is.
     """
@@ -50,17 +50,17 @@ class Reset(NamedTuple):
 
 
 UNKNOWN = Reset(resolution=0.0)
-"""The server did not say, or not so that it makes sense."""
+"""The server announced no reset, or none that makes sense."""
 
 
 @lru_cache(maxsize=1024)
 def read(text: str, unit: str = "") -> Reset:
-    """Read a reset.
+    """Return the reset that a text announces.
 
     Args:
-        text: As the server sent it.
-        unit: What the dialect says that a number is: "seconds", "epoch", "epoch-milliseconds", or "" to tell it
-            from the magnitude.
+        text: The text, as the server sent it.
+        unit: Unit of a number in this dialect: "seconds", "epoch", "epoch-milliseconds", or "" to derive it from the
+            magnitude.
 
     Returns:
         The reset, or `UNKNOWN`.
@@ -70,23 +70,21 @@ def read(text: str, unit: str = "") -> Reset:
     text = text.strip()
     if not text or len(text) > times.LONGEST:
         return UNKNOWN
-    value = times.number(text)
+    value = times.parse_number(text)
     if value is not None:
-        return _number(value, unit)
-    return _iso(text) or _duration(text) or _http_date(text)
+        return from_number(value, unit)
+    return _read_iso(text) or _read_duration(text) or _read_http_date(text)
 
 
-def of_number(value: float | None, unit: str = "") -> Reset:
-    """Read a reset that is a number already, as `read` does.
+def from_number(value: float | None, unit: str = "") -> Reset:
+    """Return the reset that a number announces, as `read` does.
 
     Args:
         value: A finite number that is not negative, or None.
         unit: As in `read`.
     """
-    return UNKNOWN if value is None else _number(value, unit)
-
-
-def _number(value: float, unit: str) -> Reset:
+    if value is None:
+        return UNKNOWN
     confidence = CERTAIN if unit else LIKELY
     if unit == "epoch-milliseconds" or (not unit and value >= times.EPOCH_MILLISECONDS):
         return Reset(None, value / 1000, float(value % 1000 == 0), confidence)
@@ -97,12 +95,12 @@ def _number(value: float, unit: str) -> Reset:
     return Reset(value, None, float(value.is_integer()), CERTAIN if unit else GUESSED)
 
 
-def _iso(text: str) -> Reset | None:
+def _read_iso(text: str) -> Reset | None:
     match = _ISO.match(text)
     if match is None:
         return None
     year, month, day, hour, minute, second, fraction, sign, hours, minutes = match.groups()
-    moment = times.timestamp(int(year), int(month), int(day), int(hour), int(minute), int(second or 0))
+    moment = times.to_unix_time(int(year), int(month), int(day), int(hour), int(minute), int(second or 0))
     if moment is None:
         return None
     if sign:
@@ -111,7 +109,7 @@ def _iso(text: str) -> Reset | None:
     return Reset(None, moment, 60.0 if second is None else float(fraction is None))
 
 
-def _duration(text: str) -> Reset | None:
+def _read_duration(text: str) -> Reset | None:
     if not _DURATION.match(text):
         return None
     parts = _DURATION_PART.findall(text)
@@ -121,30 +119,28 @@ def _duration(text: str) -> Reset | None:
     return Reset(seconds, None, 0.0 if "." in text or parts[-1][1] not in ("s", "m", "h", "d") else 1.0)
 
 
-def _http_date(text: str) -> Reset:
-    moment = times.date(text)
+def _read_http_date(text: str) -> Reset:
+    moment = times.parse_date(text)
     return UNKNOWN if moment is None else Reset(None, moment)
 
 
-def server_time(date: float | None, now: float) -> tuple[float | None, float]:
-    """Tell from when moments count.
+def choose_server_time(date: float | None, now: float) -> tuple[float | None, float]:
+    """Return the time from which moments count.
 
     Args:
         date: The `Date` of the response as Unix time, or None.
-        now: The caller's Unix time; 0.0, or what is no time at all, where it is not known.
+        now: The caller's Unix time; 0.0, or what cannot be a time in seconds, where it is not known.
 
     Returns:
-        Unix time in seconds, or None where nobody knows it, and by how many seconds it may be off.
+        Unix time in seconds, or None where neither is known, and by how many seconds it may be off.
     """
-    known = 0.0 < now < times.EPOCH_MILLISECONDS
-    if date is None:
-        return (now, 0.0) if known else (None, 0.0)
-    if known and abs(now - date) <= _AGREEMENT:
+    is_now_known = 0.0 < now < times.EPOCH_MILLISECONDS
+    if is_now_known and (date is None or abs(now - date) <= _AGREEMENT):
         return now, 0.0
-    return date, 1.0
+    return date, 0.0 if date is None else 1.0
 
 
-def until(moment: float, base: float) -> float | None:
+def count_seconds(moment: float, base: float) -> float | None:
     """Return the seconds from a time to a moment, never negative, or None where that makes no sense as a reset.
 
     Args:

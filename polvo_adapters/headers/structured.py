@@ -1,11 +1,10 @@
-r"""Structured fields (RFC 9651), read with good will.
+r"""Structured fields (RFC 9651), read leniently.
 
-Theory of operation. The field is walked from left to right, once, by regular expressions that are matched where
-the walk stands and that cannot backtrack: every alternative begins with a character that no other begins with.
-A member that is malformed is left out and the walk goes on behind the next comma, where the RFC would drop the
-whole field: a quota that can be read is better than none. White space around `;` and `=`, keys in upper case,
-parameters without their value and long decimals are accepted, since servers that print fields by hand send them.
-At most 64 members are read.
+Theory of operation. One walk from left to right reads the field, by regular expressions that are matched where the
+walk stands. They cannot backtrack: every alternative begins with a character that no other begins with. A malformed
+member is left out, and the walk goes on behind the next comma, where the RFC would drop the whole field: a quota that
+can be read is better than none. White space around `;` and `=`, keys in upper case, parameters without their value and
+long decimals are accepted, since servers that print fields by hand send them. At most 64 members are read.
 
 Values come as int, float, str (strings, tokens and display strings), bytes (byte sequences, still in base64),
 bool, and a tuple for an inner list. Dates come as int.
@@ -14,18 +13,19 @@ bool, and a tuple for an inner list. Dates come as int.
 from __future__ import annotations
 
 import re
-from typing import NamedTuple, TypeAlias
+from collections.abc import Callable, Iterator
+from typing import NamedTuple, TypeAlias, TypeVar
 from urllib.parse import unquote
 
 MOST_MEMBERS = 64
 _BARE = re.compile(
-    r"(-?[0-9]{1,15}(?:\.[0-9]{1,15})?)(?![0-9.])"
-    r'|"((?:[^"\\\x00-\x1f\x7f]|\\["\\])*)"'
-    r"|([A-Za-z*][A-Za-z0-9!#$%&'*+.^_`|~:/-]*)"
-    r"|:([A-Za-z0-9+/=]*):"
-    r"|\?([01])"
-    r"|@(-?[0-9]{1,15})(?![0-9.])"
-    r'|%"([^"\\\x00-\x1f\x7f]*)"'
+    r"(?P<number>-?[0-9]{1,15}(?:\.[0-9]{1,15})?)(?![0-9.])"
+    r'|"(?P<string>(?:[^"\\\x00-\x1f\x7f]|\\["\\])*)"'
+    r"|(?P<token>[A-Za-z*][A-Za-z0-9!#$%&'*+.^_`|~:/-]*)"
+    r"|:(?P<bytes>[A-Za-z0-9+/=]*):"
+    r"|\?(?P<boolean>[01])"
+    r"|@(?P<date>-?[0-9]{1,15})(?![0-9.])"
+    r'|%"(?P<display>[^"\\\x00-\x1f\x7f]*)"'
 )
 _PARAMETER = re.compile(r"[ \t]*;[ \t]*([A-Za-z*][A-Za-z0-9_.*-]*)(?:[ \t]*(=)[ \t]*)?")
 _KEY = re.compile(r"([A-Za-z*][A-Za-z0-9_.*-]*)(?:[ \t]*(=)[ \t]*)?")
@@ -34,6 +34,7 @@ _SPACES = re.compile(r"[ \t]*")
 
 Bare: TypeAlias = "int | float | str | bytes | bool | tuple[Item, ...]"
 Parameters: TypeAlias = "dict[str, Bare]"
+Member = TypeVar("Member")
 
 
 class Item(NamedTuple):
@@ -49,7 +50,7 @@ class Item(NamedTuple):
 
 
 def read_list(text: str) -> list[Item]:
-    """Read a List, and with it an Item, which is a List of one member.
+    """Return the members of a List; an Item counts as a List of one member.
 
     Args:
         text: The field value; several field lines joined by commas.
@@ -59,21 +60,11 @@ def read_list(text: str) -> list[Item]:
 
     Source: RFC 9651 sections 3.1 and 3.3.
     """
-    members: list[Item] = []
-    position = _skip(text, 0)
-    for _ in range(MOST_MEMBERS):
-        if position >= len(text):
-            break
-        item, position = _item(text, position)
-        complete = _COMMA.match(text, position)
-        if item is not None and complete:
-            members.append(item)
-        position = complete.end() if complete else _behind_comma(text, position)
-    return members
+    return list(_walk(text, _read_item))
 
 
 def read_dictionary(text: str) -> dict[str, Item]:
-    """Read a Dictionary; of several members with the same key the last counts.
+    """Return the members of a Dictionary; of several members with the same key the last counts.
 
     Args:
         text: The field value; several field lines joined by commas.
@@ -83,59 +74,65 @@ def read_dictionary(text: str) -> dict[str, Item]:
 
     Source: RFC 9651 section 3.2.
     """
-    members: dict[str, Item] = {}
-    position = _skip(text, 0)
+    return dict(_walk(text, _read_pair))
+
+
+def _walk(text: str, read: Callable[[str, int], tuple[Member | None, int]]) -> Iterator[Member]:
+    """Yield each member that `read` finds where the walk stands, and go on behind the next comma."""
+    position = _skip_spaces(text, 0)
     for _ in range(MOST_MEMBERS):
         if position >= len(text):
-            break
-        key = _KEY.match(text, position)
-        item: Item | None = None
-        if key is not None:
-            position = key.end()
-            item, position = _item(text, position) if key[2] else _flag(text, position)
+            return
+        member, position = read(text, position)
         complete = _COMMA.match(text, position)
-        if key is not None and item is not None and complete:
-            members[key[1].lower()] = item
-        position = complete.end() if complete else _behind_comma(text, position)
-    return members
+        if member is not None and complete:
+            yield member
+        position = complete.end() if complete else _skip_to_comma(text, position)
 
 
-def _item(text: str, position: int) -> tuple[Item | None, int]:
-    value, position = _value(text, position)
+def _read_pair(text: str, position: int) -> tuple[tuple[str, Item] | None, int]:
+    key = _KEY.match(text, position)
+    if key is None:
+        return None, position
+    if key[2]:
+        item, position = _read_item(text, key.end())
+    else:
+        parameters, position = _read_parameters(text, key.end())
+        item = Item(True, parameters)
+    return (None if item is None else (key[1].lower(), item)), position
+
+
+def _read_item(text: str, position: int) -> tuple[Item | None, int]:
+    value, position = _read_value(text, position)
     if value is None:
         return None, position
-    parameters, position = _parameters(text, position)
+    parameters, position = _read_parameters(text, position)
     return Item(value, parameters), position
 
 
-def _flag(text: str, position: int) -> tuple[Item, int]:
-    parameters, position = _parameters(text, position)
-    return Item(True, parameters), position
-
-
-def _value(text: str, position: int) -> tuple[Bare | None, int]:
+def _read_value(text: str, position: int) -> tuple[Bare | None, int]:
     if text.startswith("(", position):
-        return _inner_list(text, position)
+        return _read_inner_list(text, position)
     match = _BARE.match(text, position)
-    return (None, position) if match is None else (_converted(match), match.end())
+    return (None, position) if match is None else (_convert(match), match.end())
 
 
-def _inner_list(text: str, position: int) -> tuple[Bare | None, int]:
+def _read_inner_list(text: str, position: int) -> tuple[Bare | None, int]:
     members: list[Item] = []
-    position = _skip(text, position + 1)
+    position = _skip_spaces(text, position + 1)
     for _ in range(MOST_MEMBERS):
         if text.startswith(")", position):
             return tuple(members), position + 1
         match = _BARE.match(text, position)
         if match is None:
             break
-        parameters, position = _parameters(text, match.end())
-        members.append(Item(_converted(match), parameters))
-        position = _skip(text, position)
+        parameters, position = _read_parameters(text, match.end())
+        members.append(Item(_convert(match), parameters))
+        position = _skip_spaces(text, position)
     return None, position
 
 
-def _parameters(text: str, position: int) -> tuple[Parameters, int]:
+def _read_parameters(text: str, position: int) -> tuple[Parameters, int]:
     parameters: Parameters = {}
     while (match := _PARAMETER.match(text, position)) is not None:
         position = match.end()
@@ -145,32 +142,32 @@ def _parameters(text: str, position: int) -> tuple[Parameters, int]:
         value = _BARE.match(text, position)
         if value is None:
             break
-        parameters[match[1].lower()] = _converted(value)
+        parameters[match[1].lower()] = _convert(value)
         position = value.end()
     return parameters, position
 
 
-def _converted(match: re.Match[str]) -> Bare:
-    text: str = match[match.lastindex or 0]
-    kind = match.lastindex
-    if kind == 1:
+def _convert(match: re.Match[str]) -> Bare:
+    kind = match.lastgroup or "token"
+    text: str = match[kind]
+    if kind == "number":
         return float(text) if "." in text else int(text)
-    if kind == 2:
+    if kind == "string":
         return re.sub(r"\\(.)", r"\1", text) if "\\" in text else text
-    if kind == 4:
+    if kind == "bytes":
         return text.encode("ascii")
-    if kind == 5:
+    if kind == "boolean":
         return text == "1"
-    if kind == 6:
+    if kind == "date":
         return int(text)
-    return unquote(text) if kind == 7 else text
+    return unquote(text) if kind == "display" else text
 
 
-def _skip(text: str, position: int) -> int:
+def _skip_spaces(text: str, position: int) -> int:
     match = _SPACES.match(text, position)
     return match.end() if match else position
 
 
-def _behind_comma(text: str, position: int) -> int:
+def _skip_to_comma(text: str, position: int) -> int:
     comma = text.find(",", position)
-    return len(text) if comma < 0 else _skip(text, comma + 1)
+    return len(text) if comma < 0 else _skip_spaces(text, comma + 1)

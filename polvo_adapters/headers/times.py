@@ -1,11 +1,11 @@
 """What a server says about coming back: Retry-After, the verdict headers, and dates.
 
-Theory of operation. A `Retry-After` is met as seconds, with or without a fraction, as one of the three date
-formats of RFC 9110 section 5.6.7, and as a Unix time in seconds or milliseconds; companions carry milliseconds
-under other names. Dates count from the `Date` of the same response, because the two clocks need not agree.
+Theory of operation. Servers send `Retry-After` as seconds, with or without a fraction, as one of the three date
+formats of RFC 9110 section 5.6.7, and as a Unix time in seconds or milliseconds; other names carry milliseconds.
+Dates count from the `Date` of the same response, because the clocks of server and caller may differ.
 
 Header names are looked up in lower case, in any mapping that finds them so: those of `requests` and httpx, or a
-dict with lower-case keys. Values longer than a date can be are not looked at.
+dict with lower-case keys. Values longer than a date can be are ignored.
 """
 
 from __future__ import annotations
@@ -23,25 +23,13 @@ DAY = 86_400.0
 _NUMBER = re.compile(r"[0-9]{1,15}(?:\.[0-9]{1,15})?\Z")
 _MILLISECOND_NAMES = ("retry-after-ms", "x-ms-retry-after-ms", "x-amz-retry-after", "grpc-retry-pushback-ms")
 _VERDICT_NAMES = ("x-should-retry", "stripe-should-retry")
-_MONTHS = {
-    "Jan": 1,
-    "Feb": 2,
-    "Mar": 3,
-    "Apr": 4,
-    "May": 5,
-    "Jun": 6,
-    "Jul": 7,
-    "Aug": 8,
-    "Sep": 9,
-    "Oct": 10,
-    "Nov": 11,
-    "Dec": 12,
-}
+_MONTH_NAMES = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_MONTHS = {name: number for number, name in enumerate(_MONTH_NAMES, 1)}
 _EPOCH_DAY = calendar_date(1970, 1, 1).toordinal()
 
 
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:
-    """Tell after how many seconds the server wants to be asked again.
+    """Return after how many seconds the server wants the request again.
 
     Args:
         headers: Headers of the response.
@@ -54,22 +42,25 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
     AWS (`x-amz-retry-after`), gRPC A6 (`grpc-retry-pushback-ms`).
     """
     for name in _MILLISECOND_NAMES:
-        milliseconds = number(_text(headers, name))
+        milliseconds = parse_number(_get_text(headers, name))
         if milliseconds is not None:
             return milliseconds / 1000
-    text = _text(headers, "retry-after")
-    seconds = number(text)
+    text = _get_text(headers, "retry-after")
+    seconds = parse_number(text)
     if seconds is None:
-        when = date(text)
+        moment = parse_date(text)
     elif seconds < EPOCH_SECONDS:
         return seconds
     else:
-        when = seconds / 1000 if seconds >= EPOCH_MILLISECONDS else seconds
-    return None if when is None else max(0.0, when - _server_time(headers, now))
+        moment = seconds / 1000 if seconds >= EPOCH_MILLISECONDS else seconds
+    if moment is None:
+        return None
+    server_time = parse_date(_get_text(headers, "date"))
+    return max(0.0, moment - (now if server_time is None else server_time))
 
 
 def should_retry(headers: Mapping[str, str]) -> bool | None:
-    """Tell whether the server asks for a repeat (True), forbids it (False) or does not say (None).
+    """Return whether the server asks for a repeat (True), forbids it (False) or does not say (None).
 
     Args:
         headers: Headers of the response.
@@ -78,14 +69,14 @@ def should_retry(headers: Mapping[str, str]) -> bool | None:
     forbids by a value that is not a number of milliseconds.
     """
     for name in _VERDICT_NAMES:
-        verdict = _text(headers, name).lower()
+        verdict = _get_text(headers, name).lower()
         if verdict in ("true", "false"):
             return verdict == "true"
-    pushback = _text(headers, "grpc-retry-pushback-ms")
-    return False if pushback and number(pushback) is None else None
+    pushback = _get_text(headers, "grpc-retry-pushback-ms")
+    return False if pushback and parse_number(pushback) is None else None
 
 
-def number(text: str) -> float | None:
+def parse_number(text: str) -> float | None:
     """Return a plain decimal number, never negative and always finite, or None for everything else.
 
     Args:
@@ -95,18 +86,18 @@ def number(text: str) -> float | None:
 
 
 @lru_cache(maxsize=64)
-def date(text: str) -> float | None:
+def parse_date(text: str) -> float | None:
     """Return the Unix time of a date in one of the three formats of HTTP, in seconds, or None.
 
     Args:
-        text: The date; longer than `LONGEST`, it is none.
+        text: The date, of at most `LONGEST` characters.
 
     Source: RFC 9110 section 5.6.7.
     """
     text = text.strip()
-    when = _fixed_date(text)
-    if when is not None or not text or len(text) > LONGEST or not text.isascii():
-        return when
+    moment = _parse_fixed_date(text)
+    if moment is not None or not text or len(text) > LONGEST or not text.isascii():
+        return moment
     try:
         parsed = parsedate_to_datetime(text)
         return (parsed if parsed.tzinfo else parsed.replace(tzinfo=timezone.utc)).timestamp()
@@ -114,11 +105,11 @@ def date(text: str) -> float | None:
         return None
 
 
-def _fixed_date(text: str) -> float | None:
+def _parse_fixed_date(text: str) -> float | None:
     """Read `Wed, 21 Oct 2026 07:28:00 GMT` by its columns: nearly every date has this form, and this is quick."""
     if len(text) != 29 or text[25:] != " GMT" or not text.isascii():
         return None
-    day, clock = _fixed_day(text[3:17]), text[17:19] + text[20:22] + text[23:25]
+    day, clock = _parse_fixed_day(text[3:17]), text[17:19] + text[20:22] + text[23:25]
     if day is None or not clock.isdigit() or text[19] != ":" or text[22] != ":":
         return None
     hour, minute, second = int(clock[:2]), int(clock[2:4]), int(clock[4:])
@@ -126,15 +117,15 @@ def _fixed_date(text: str) -> float | None:
 
 
 @lru_cache(maxsize=64)
-def _fixed_day(text: str) -> float | None:
+def _parse_fixed_day(text: str) -> float | None:
     """Read `, 21 Oct 2026 `, which stays the same all day."""
     month, digits = _MONTHS.get(text[5:8]), text[2:4] + text[9:13]
     if month is None or not digits.isdigit() or text[:2] + text[4] + text[8] + text[13] != ",    ":
         return None
-    return timestamp(int(digits[2:]), month, int(digits[:2]), 0, 0, 0)
+    return to_unix_time(int(digits[2:]), month, int(digits[:2]), 0, 0, 0)
 
 
-def timestamp(year: int, month: int, day: int, hour: int, minute: int, second: int) -> float | None:
+def to_unix_time(year: int, month: int, day: int, hour: int, minute: int, second: int) -> float | None:
     """Return the Unix time of a moment in UTC, in seconds, or None where there is no such moment.
 
     Args:
@@ -143,7 +134,7 @@ def timestamp(year: int, month: int, day: int, hour: int, minute: int, second: i
         day: From 1.
         hour: From 0.
         minute: From 0.
-        second: From 0; a leap second is not a moment that clocks agree about.
+        second: From 0 to 59; clocks do not agree about leap seconds.
     """
     if year < 1000 or hour > 23 or minute > 59 or second > 59:
         return None
@@ -154,11 +145,6 @@ def timestamp(year: int, month: int, day: int, hour: int, minute: int, second: i
     return days * DAY + hour * 3600 + minute * 60 + second
 
 
-def _text(headers: Mapping[str, str], name: str) -> str:
+def _get_text(headers: Mapping[str, str], name: str) -> str:
     value = headers.get(name)
     return value.strip() if isinstance(value, str) and len(value) <= LONGEST else ""
-
-
-def _server_time(headers: Mapping[str, str], now: float) -> float:
-    when = date(_text(headers, "date"))
-    return now if when is None else when

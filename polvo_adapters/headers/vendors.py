@@ -1,21 +1,36 @@
-"""The dialects of vendors: everything that is not one of the IETF's RateLimit fields.
+"""The dialects of vendors: every header about quotas that is not one of the IETF's RateLimit fields.
 
-Theory of operation. Each family of header names has a reader, and each reader a vendor or two. The names of the
-large X-RateLimit family are shared by many servers that mean different things by them; who it is, is told by the
-marks that come with them, a header that only this vendor sends. Without a mark the reset is told from its
-magnitude.
+Theory of operation. Each family of header names has a reader, and each reader serves a vendor or two. The large
+X-RateLimit family is shared by many servers that mean different things by the same names. Marks tell these servers
+apart: a mark is a header that only one vendor sends. Without a mark, the magnitude of a reset tells its unit.
+
+A reader takes the texts of its family, by dimension and role, and what else is known about the response. It returns
+an entry for each quota.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from typing import TypeAlias
 
 from polvo_adapters.headers import resets
-from polvo_adapters.headers.announced import MOST_QUOTAS, Context, Dimensions, Entry, Parts, amount, entry, tightest
+from polvo_adapters.headers.entries import (
+    MOST_QUOTAS,
+    Context,
+    Dimensions,
+    Entry,
+    Parts,
+    make_entry,
+    parse_amount,
+    pick_tightest,
+)
 from polvo_adapters.headers.names import PERIODS
 from polvo_adapters.headers.quota import CERTAIN, GUESSED, LIKELY
 from polvo_adapters.headers.resets import UNKNOWN, Reset
-from polvo_adapters.headers.times import DAY
+from polvo_adapters.headers.times import DAY, EPOCH_MILLISECONDS
+
+Reader: TypeAlias = Callable[[Dimensions, Context], "list[Entry]"]
 
 _PROFILES: dict[str, tuple[str, float | None]] = {
     "discord": ("epoch", None),
@@ -25,308 +40,232 @@ _PROFILES: dict[str, tuple[str, float | None]] = {
     "twitter": ("epoch", 900.0),
     "okta": ("epoch", None),
 }
-"""What a bare number is as a reset, and the window; in the order in which marks are believed."""
-_SHOPIFY_DRAIN = 20.0  # on every plan the bucket leaks a twentieth of its size per second
+"""Unit of a reset that is a bare number, and length of the window; of several marks, the first in this order counts."""
+_SHOPIFY_DRAIN = 20.0  # seconds: on every plan the bucket leaks a twentieth of its size per second
 _LONGEST_NAME = 64
 
 
-def read_x(dimensions: Dimensions, context: Context) -> list[Entry]:
+def _read_x(dimensions: Dimensions, context: Context) -> list[Entry]:
     """Read `X-RateLimit-Limit`, `-Remaining`, `-Reset` and what belongs to them, in both spellings.
-
-    Args:
-        dimensions: The texts of the fields; there is one dimension.
-        context: What else is known about the response.
 
     Source: GitHub "Rate limits for the REST API", X "Rate limits", Okta "Rate limits", Discord "Rate Limits",
     Zendesk "Rate limits", Atlassian "Rate limiting", Reddit "Data API Wiki", flask-limiter, express-rate-limit.
     """
     parts = dimensions.get("", {})
     if "," in parts.get("remaining", "") or "," in parts.get("limit", ""):
-        parts = tightest(parts)
-    limit = amount(parts["limit"]) if "limit" in parts else None
-    remaining = amount(parts["remaining"]) if "remaining" in parts else None
-    dialect = _dialect(parts, context.marks)
+        parts = pick_tightest(parts)
+    limit, remaining = parse_amount(parts.get("limit", "")), parse_amount(parts.get("remaining", ""))
+    dialect = _find_dialect(parts, context.marks)
     if dialect == "reddit":
-        return _reddit(parts, remaining)
+        return _read_reddit(parts, remaining)
     if context.refused and limit == 0 and remaining == 0 and dialect in ("okta", "x-ratelimit"):
-        # Okta: too many at once. The numbers are not those of the window, and must not be taken for them.
-        return [entry(dialect, None, 0.0, name="concurrency", unit="concurrent-requests", confidence=LIKELY)]
-    reset = _x_reset(parts, dialect, context)
-    group, scope = _group(parts.get("group", "")), parts.get("scope", "")[:_LONGEST_NAME].lower()
+        # Okta refuses too many requests at once like this; the numbers are not those of the window.
+        return [make_entry(dialect, None, 0.0, name="concurrency", unit="concurrent-requests", confidence=LIKELY)]
+    number_unit, window = _PROFILES.get(dialect, ("", None))
+    reset = _read_x_reset(parts, dialect, number_unit, context)
+    group, scope = _strip_name(parts.get("group", "")), parts.get("scope", "")[:_LONGEST_NAME].lower()
     if parts.get("global", "").lower() == "true":
         scope = "global"
     confidence = LIKELY if dialect == "x-ratelimit" else CERTAIN
-    window = _PROFILES[dialect][1] if dialect in _PROFILES else None
-    return [entry(dialect, limit, remaining, reset, group, window, "requests", scope, group, confidence)]
+    return [make_entry(dialect, limit, remaining, reset, group, window, "requests", scope, group, confidence)]
 
 
-def _dialect(parts: Parts, marks: frozenset[str]) -> str:
+def _find_dialect(parts: Parts, marks: frozenset[str]) -> str:
     if not marks:
         return "reddit" if "used" in parts and "limit" not in parts else "x-ratelimit"
     return next((dialect for dialect in _PROFILES if dialect in marks), "x-ratelimit")
 
 
-def _x_reset(parts: Parts, dialect: str, context: Context) -> Reset:
-    if "reset-after" in parts:
-        after = resets.read(parts["reset-after"], "seconds")
-        if after is not UNKNOWN:
-            return after
+def _read_x_reset(parts: Parts, dialect: str, number_unit: str, context: Context) -> Reset:
+    after = resets.read(parts.get("reset-after", ""), "seconds")
+    if after is not UNKNOWN:
+        return after
     text = parts.get("reset", "")
     if not text and dialect == "zendesk":
         text = context.families.get("ietf", {}).get("", {}).get("reset", "")
-    return resets.read(text, _PROFILES[dialect][0] if dialect in _PROFILES else "") if text else UNKNOWN
+    return resets.read(text, number_unit)
 
 
-def _reddit(parts: Parts, remaining: float | None) -> list[Entry]:
-    """Work out the limit from what is used and what remains: Reddit does not say it."""
-    used = amount(parts["used"])
+def _read_reddit(parts: Parts, remaining: float | None) -> list[Entry]:
+    """Add up the limit from what is used and what remains, because Reddit does not announce it."""
+    used = parse_amount(parts["used"])
     limit = None if used is None or remaining is None else used + remaining
     reset = resets.read(parts.get("reset", ""), "seconds")
-    return [entry("reddit", limit, remaining, reset, confidence=CERTAIN if limit is None else GUESSED)]
+    return [make_entry("reddit", limit, remaining, reset, confidence=CERTAIN if limit is None else GUESSED)]
 
 
-def _group(text: str) -> str:
-    return text.strip() if len(text) <= _LONGEST_NAME else ""
-
-
-def read_periods(dimensions: Dimensions, context: Context) -> list[Entry]:
-    """Read `X-RateLimit-Limit-Minute` and its kin, whose names tell the windows.
-
-    Args:
-        dimensions: The texts of the fields by window.
-        context: What else is known about the response.
+def _read_periods(dimensions: Dimensions, context: Context) -> list[Entry]:
+    """Read `X-RateLimit-Limit-Minute` and the like, whose names tell the windows.
 
     Source: Kong "Rate Limiting" plugin, which adds the RateLimit fields for the tightest of the windows.
     """
     dialect = "kong" if "ietf" in context.families else "x-ratelimit"
-    return _each(
-        dimensions,
-        lambda name, parts: entry(dialect, *_counts(parts), resets.read(parts.get("reset", "")), name, PERIODS[name]),
-    )
+    return [_read_parts(dialect, name, parts, window=PERIODS[name]) for name, parts in dimensions.items()]
 
 
-def read_openai(dimensions: Dimensions, _context: Context) -> list[Entry]:
-    """Read `x-ratelimit-limit-tokens` and its kin.
+def _read_named(dimensions: Dimensions, _context: Context, dialect: str) -> list[Entry]:
+    """Read `x-ratelimit-limit-tokens`, or `anthropic-ratelimit-tokens-limit`, and the like.
 
-    Args:
-        dimensions: The texts of the fields by dimension.
-        _context: Not needed.
-
-    Source: OpenAI "Rate limits", Groq "Rate Limits", Azure OpenAI (`x-ratelimit-renewalperiod-*`).
+    Source: OpenAI "Rate limits", Groq "Rate Limits", Azure OpenAI (`x-ratelimit-renewalperiod-*`); Anthropic "Rate
+    limits", whose server rounds what remains of tokens.
     """
-    return _each(
-        dimensions,
-        lambda name, parts: entry(
-            "openai",
-            *_counts(parts),
-            resets.read(parts.get("reset", "")),
-            name,
-            amount(parts.get("renewalperiod", "")) or None,
-            _unit(name),
-        ),
-    )
+    return [
+        _read_parts(dialect, name, parts, window=parse_amount(parts.get("renewalperiod", "")) or None)
+        for name, parts in dimensions.items()
+    ]
 
 
-def read_dimensions(dimensions: Dimensions, context: Context) -> list[Entry]:
-    """Read `X-RateLimit-Requests-Limit` and its kin: Linear, in milliseconds of Unix time; RapidAPI, in seconds.
-
-    Args:
-        dimensions: The texts of the fields by dimension.
-        context: What else is known about the response; without a mark, the magnitude tells the two apart.
+def _read_dimensions(dimensions: Dimensions, context: Context) -> list[Entry]:
+    """Read `X-RateLimit-Requests-Limit` and the like: Linear, in milliseconds of Unix time; RapidAPI, in seconds.
 
     Source: Linear "Rate limiting", RapidAPI "Response headers".
     """
-    endpoint = _group(context.families.get("x", {}).get("", {}).get("endpoint", ""))
-
-    def one(name: str, parts: Parts) -> Entry:
-        reset = resets.read(parts.get("reset", ""))
-        if "rapidapi" in context.marks:
-            dialect, reset = "rapidapi", resets.read(parts.get("reset", ""), "seconds")
-        elif "linear" in context.marks or (reset.moment is not None and _milliseconds(parts)):
-            dialect, reset = "linear", resets.read(parts.get("reset", ""), "epoch-milliseconds")
-        else:
-            dialect = "rapidapi" if reset.seconds is not None else "x-ratelimit"
+    endpoint = _strip_name(context.families.get("x", {}).get("", {}).get("endpoint", ""))
+    entries = []
+    for name, parts in dimensions.items():
+        dialect, number_unit = _find_linear_or_rapidapi(parts.get("reset", ""), context.marks)
         group = endpoint if name.startswith("endpoint") else ""
-        return entry(dialect, *_counts(parts), reset, name, unit=_unit(name), group=group)
-
-    return _each(dimensions, one)
-
-
-def _milliseconds(parts: Parts) -> bool:
-    return (amount(parts["reset"]) or 0) >= 1e12
+        entries.append(_read_parts(dialect, name, parts, number_unit, group=group))
+    return entries
 
 
-def read_anthropic(dimensions: Dimensions, _context: Context) -> list[Entry]:
-    """Read `anthropic-ratelimit-tokens-limit` and its kin; what remains of tokens is rounded by the server.
-
-    Args:
-        dimensions: The texts of the fields by dimension.
-        _context: Not needed.
-
-    Source: Anthropic "Rate limits".
-    """
-    return _each(
-        dimensions,
-        lambda name, parts: entry(
-            "anthropic", *_counts(parts), resets.read(parts.get("reset", "")), name, unit=_unit(name)
-        ),
-    )
+def _find_linear_or_rapidapi(reset: str, marks: frozenset[str]) -> tuple[str, str]:
+    """Return the dialect and the unit of its resets: by a mark, or else by the magnitude of the reset."""
+    seconds, moment, _, _ = resets.read(reset)
+    if "rapidapi" in marks:
+        return "rapidapi", "seconds"
+    if "linear" in marks or (moment is not None and (parse_amount(reset) or 0) >= EPOCH_MILLISECONDS):
+        return "linear", "epoch-milliseconds"
+    return ("x-ratelimit" if seconds is None else "rapidapi"), ""
 
 
-def read_twitter(dimensions: Dimensions, _context: Context) -> list[Entry]:
+def _read_twitter(dimensions: Dimensions, _context: Context) -> list[Entry]:
     """Read the 24-hour quotas of an app and of a user, which bind where the 15-minute window looks full.
-
-    Args:
-        dimensions: The texts of the fields by whom they are for.
-        _context: Not needed.
 
     Source: X "Rate limits" (`x-app-limit-24hour-*`, `x-user-limit-24hour-*`).
     """
-    return _each(
-        dimensions,
-        lambda scope, parts: entry(
-            "twitter",
-            *_counts(parts),
-            resets.read(parts.get("reset", ""), "epoch"),
-            f"{scope}-24hour",
-            DAY,
-            scope=scope,
-        ),
-    )
+    return [
+        _read_parts("twitter", f"{scope}-24hour", parts, "epoch", DAY, scope=scope)
+        for scope, parts in dimensions.items()
+    ]
 
 
-def read_hubspot(dimensions: Dimensions, _context: Context) -> list[Entry]:
-    """Read the quotas per interval, per second and per day, under the names that its error bodies use.
-
-    Args:
-        dimensions: The texts of the fields by window.
-        _context: Not needed.
+def _read_hubspot(dimensions: Dimensions, _context: Context) -> list[Entry]:
+    """Read the quotas per interval, per second and per day, under the names that HubSpot's error bodies use.
 
     Source: HubSpot "API usage guidelines and limits".
     """
-
-    def one(name: str, parts: Parts) -> Entry:
-        window = {"daily": DAY, "secondly": 1.0}.get(name)
-        if name == "interval":
-            window = (amount(parts.get("window", "")) or 0.0) / 1000 or None
+    entries = []
+    for dimension, parts in dimensions.items():
+        name, window = dimension, {"daily": DAY, "secondly": 1.0}.get(dimension)
+        if dimension == "interval":
+            window = (parse_amount(parts.get("window", "")) or 0.0) / 1000 or None
             name = "ten_secondly_rolling" if window == 10.0 else ""
-        return entry("hubspot", *_counts(parts), UNKNOWN, name, window)
+        entries.append(_read_parts("hubspot", name, parts, window=window))
+    return entries
 
-    return _each(dimensions, one)
 
-
-def read_etsy(dimensions: Dimensions, _context: Context) -> list[Entry]:
+def _read_etsy(dimensions: Dimensions, _context: Context) -> list[Entry]:
     """Read the quotas per second and per day.
-
-    Args:
-        dimensions: The texts of the fields by window.
-        _context: Not needed.
 
     Source: Etsy "Rate limits".
     """
-    return _each(dimensions, lambda name, parts: entry("etsy", *_counts(parts), UNKNOWN, name, PERIODS[name]))
+    return [_read_parts("etsy", name, parts, window=PERIODS[name]) for name, parts in dimensions.items()]
 
 
-def read_azure(dimensions: Dimensions, _context: Context) -> list[Entry]:
-    """Read what remains of the quotas of Azure Resource Manager, which does not say more.
-
-    Args:
-        dimensions: The texts of the fields by quota; that of compute is a list of policies and counts.
-        _context: Not needed.
+def _read_azure(dimensions: Dimensions, _context: Context) -> list[Entry]:
+    """Read what remains of the quotas of Azure Resource Manager, which announces nothing else.
 
     Source: Microsoft "Understand how Azure Resource Manager throttles requests".
     """
     entries = []
     for name, parts in dimensions.items():
-        policies = [text.partition(";") for text in parts["remaining"].split(",", MOST_QUOTAS)]
-        for policy, separator, count in policies if ";" in parts["remaining"] else ():
-            if separator and amount(count.strip()) is not None:
-                entries.append(entry("azure", None, amount(count.strip()), UNKNOWN, _group(policy)))
-        if ";" not in parts["remaining"]:
-            entries.append(entry("azure", None, amount(parts["remaining"]), UNKNOWN, name))
-    return [each for each in entries if each[0].remaining is not None]
+        counts = [(name, parts["remaining"])]
+        if ";" in parts["remaining"]:  # compute: a list of policies and counts
+            policies = [text.partition(";") for text in parts["remaining"].split(",", MOST_QUOTAS)]
+            counts = [(_strip_name(policy), count.strip()) for policy, _, count in policies]
+        for policy, count in counts:
+            remaining = parse_amount(count)
+            if remaining is not None:
+                entries.append(make_entry("azure", None, remaining, name=policy))
+    return entries
 
 
-def read_zendesk(dimensions: Dimensions, _context: Context) -> list[Entry]:
+def _read_zendesk(dimensions: Dimensions, _context: Context) -> list[Entry]:
     """Read the quotas of single endpoints: `total=100; remaining=99; resets=41`.
-
-    Args:
-        dimensions: The texts of the fields by endpoint.
-        _context: Not needed.
 
     Source: Zendesk "Rate limits".
     """
+    entries = []
+    for name, parts in dimensions.items():
+        values = _split_assignments(parts["state"])
+        limit, remaining = parse_amount(values.get("total", "")), parse_amount(values.get("remaining", ""))
+        reset = resets.read(values.get("resets", ""), "seconds")
+        entries.append(make_entry("zendesk", limit, remaining, reset, name))
+    return entries
 
-    def one(name: str, parts: Parts) -> Entry:
-        told = _assignments(parts["state"], ";")
-        limit, remaining = amount(told.get("total", "")), amount(told.get("remaining", ""))
-        return entry("zendesk", limit, remaining, resets.read(told.get("resets", ""), "seconds"), name)
 
-    return _each(dimensions, one)
-
-
-def read_salesforce(dimensions: Dimensions, _context: Context) -> list[Entry]:
+def _read_salesforce(dimensions: Dimensions, _context: Context) -> list[Entry]:
     """Read how many requests of the day are used: `api-usage=18/5000`.
-
-    Args:
-        dimensions: The text of the field; there is one dimension.
-        _context: Not needed.
 
     Source: Salesforce "Limit Info Header".
     """
     entries = []
-    for name, text in _assignments(dimensions[""]["used"], ";").items():
-        limit, remaining = _used_of(text.partition("(")[0])
+    for name, text in _split_assignments(dimensions[""]["used"]).items():
+        limit, remaining = _read_used_of_limit(text.partition("(")[0])
         if limit is not None:
-            entries.append(entry("salesforce", limit, remaining, UNKNOWN, name[:_LONGEST_NAME], DAY))
+            entries.append(make_entry("salesforce", limit, remaining, UNKNOWN, name[:_LONGEST_NAME], DAY))
     return entries
 
 
-def read_shopify(dimensions: Dimensions, _context: Context) -> list[Entry]:
+def _read_shopify(dimensions: Dimensions, _context: Context) -> list[Entry]:
     """Read the state of the leaky bucket, `32/40`, which empties in twenty seconds on every plan.
-
-    Args:
-        dimensions: The text of the field; there is one dimension.
-        _context: Not needed.
 
     Source: Shopify "API limits".
     """
-    limit, remaining = _used_of(dimensions[""]["used"])
+    limit, remaining = _read_used_of_limit(dimensions[""]["used"])
     if not limit or remaining is None:
         return []
     reset = Reset((limit - remaining) * _SHOPIFY_DRAIN / limit, None, 0.0)
-    return [entry("shopify", limit, remaining, reset, window=_SHOPIFY_DRAIN)]
+    return [make_entry("shopify", limit, remaining, reset, window=_SHOPIFY_DRAIN)]
 
 
-def _used_of(text: str) -> tuple[float | None, float | None]:
-    """Return limit and rest of `used/limit`."""
+def _read_used_of_limit(text: str) -> tuple[float | None, float | None]:
+    """Return the limit, and what remains of it, from `used/limit`."""
     head, _, tail = text.partition("/")
-    used, limit = amount(head.strip()), amount(tail.strip())
+    used, limit = parse_amount(head.strip()), parse_amount(tail.strip())
     if used is None or limit is None:
         return None, None
     return limit, max(0.0, limit - used)
 
 
-def _assignments(text: str, separator: str) -> Parts:
-    pairs = (part.partition("=") for part in text.split(separator, MOST_QUOTAS))
+def _split_assignments(text: str) -> Parts:
+    pairs = (part.partition("=") for part in text.split(";", MOST_QUOTAS))
     return {name.strip().lower(): value.strip() for name, sign, value in pairs if sign}
 
 
-def _counts(parts: Parts) -> tuple[float | None, float | None]:
+def _strip_name(text: str) -> str:
+    return text.strip() if len(text) <= _LONGEST_NAME else ""
+
+
+def _read_parts(
+    dialect: str,
+    name: str,
+    parts: Parts,
+    number_unit: str = "",
+    window: float | None = None,
+    scope: str = "",
+    group: str = "",
+) -> Entry:
+    """Return the entry of a dimension that has its limit, remaining and reset in fields of their own."""
+    reset = resets.read(parts.get("reset", ""), number_unit)
     if "," in parts.get("remaining", ""):
-        parts = tightest(parts)
-    limit, remaining = parts.get("limit"), parts.get("remaining")
-    return (
-        None if limit is None else amount(limit),
-        None if remaining is None else amount(remaining),
-    )
+        parts = pick_tightest(parts)
+    limit, remaining = parse_amount(parts.get("limit", "")), parse_amount(parts.get("remaining", ""))
+    return make_entry(dialect, limit, remaining, reset, name, window, _find_unit(name), scope, group)
 
 
-def _each(dimensions: Dimensions, one: Callable[[str, Parts], Entry]) -> list[Entry]:
-    return [one(name, parts) for name, parts in dimensions.items()]
-
-
-def _unit(name: str) -> str:
+def _find_unit(name: str) -> str:
     if name.endswith("tokens"):
         return "tokens"
     if "complexity" in name:
@@ -334,18 +273,18 @@ def _unit(name: str) -> str:
     return "concurrent-requests" if "concurrent" in name else "requests"
 
 
-READERS: dict[str, Callable[[Dimensions, Context], list[Entry]]] = {
-    "x": read_x,
-    "periods": read_periods,
-    "openai": read_openai,
-    "dimensions": read_dimensions,
-    "anthropic": read_anthropic,
-    "twitter": read_twitter,
-    "hubspot": read_hubspot,
-    "etsy": read_etsy,
-    "azure": read_azure,
-    "zendesk": read_zendesk,
-    "salesforce": read_salesforce,
-    "shopify": read_shopify,
+READERS: dict[str, Reader] = {
+    "x": _read_x,
+    "periods": _read_periods,
+    "openai": partial(_read_named, dialect="openai"),
+    "dimensions": _read_dimensions,
+    "anthropic": partial(_read_named, dialect="anthropic"),
+    "twitter": _read_twitter,
+    "hubspot": _read_hubspot,
+    "etsy": _read_etsy,
+    "azure": _read_azure,
+    "zendesk": _read_zendesk,
+    "salesforce": _read_salesforce,
+    "shopify": _read_shopify,
 }
 """The reader of each family of header names."""

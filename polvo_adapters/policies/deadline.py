@@ -1,7 +1,7 @@
 """One limit on the time of the whole call.
 
-The policy only sets `Call.deadline`; whoever would wait looks at it first, and every shell keeps an attempt
-within it, body included, and says EXPIRED where it cut one. What is left to do here is to say so to the caller.
+The policy only sets `Call.deadline`. Policies look at it before they wait, and every shell keeps an attempt within it,
+body included, and ends one that would exceed it with EXPIRED. The policy turns that into the error for the caller.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from polvo_adapters.core import validate
 from polvo_adapters.core.calls import Call
 from polvo_adapters.core.effects import Flow, Proceed
 from polvo_adapters.core.outcomes import EXPIRED
-from polvo_adapters.policies.outcomes import exceeded
+from polvo_adapters.policies.outcomes import expire_call
 
 
 @dataclass(frozen=True)
 class Deadline:
-    """Bound the whole logical call: attempts, waits, and reading the body of a server that drips it.
+    """A bound on the whole logical call: attempts, waits, and reading the body of a server that drips it.
 
-    `timeout=` of `requests` bounds each silence of the server, so a byte a second keeps a call alive for ever;
-    this bounds the sum.
+    `timeout=` of `requests` bounds each silence of the server, so a byte a second keeps a call alive for ever; the
+    deadline bounds the sum.
 
     Args:
         seconds: Time for the whole call.
@@ -35,11 +35,11 @@ class Deadline:
         validate.number(self, "seconds", 0, above=True)
 
     def flow(self, call: Call, proceed: Proceed) -> Flow:
-        """Run the call within the deadline; a deadline that it already has is only ever shortened."""
+        """Run the call within the deadline, or within the one that it has if that is earlier."""
         deadline = call.started + self.seconds
         if call.deadline is not None and call.deadline < deadline:
             deadline = call.deadline
         outcome = yield from proceed(call.with_deadline(deadline))
         if outcome.failure is not EXPIRED:
             return outcome
-        return exceeded(call, outcome, f"the deadline of {deadline - call.started:g} s is over")
+        return expire_call(call, outcome, f"the deadline of {deadline - call.started:g} s is over")

@@ -1,49 +1,47 @@
-"""Gates: what lets a call through or bars it, and is told what came of it.
+"""Gates: policies that let a call through or refuse it, and learn from its outcome.
 
-Theory of operation. Circuit breaker and bulkhead are gates. The machine of each is asked before and told after:
+Theory of operation. Circuit breaker and bulkhead are gates. The machine of each gets an event before the call and one
+after it:
 
-    ask ──▶ granted ──▶ proceed ──▶ settle: tell what came of it, once the body is closed
-     ▲  └─▶ refused ──▶ error, or a place in the queue ──▶ park ─┐
-     └───────────────────────────────────────────────────────────┘
+    acquire ──▶ permit ──▶ proceed ──▶ release with the outcome, once the body is closed
+     ▲     └──▶ Refused ──▶ error, or a place in the queue ──▶ park ─┐
+     └───────────────────────────────────────────────────────────────┘
 
-Gates side by side are asked in one decision, all or nothing: a call that finds no slot has not used up the probe of
-a circuit. A call that is broken off (Ctrl-C, a cancelled task) gives back at once what it was granted. From a process
-that was killed it comes back when its lease ends.
+Gates side by side decide together, all or nothing: a call that finds no slot does not use up the probe of a circuit. A
+call that is broken off (Ctrl-C, a cancelled task) gives its permits back at once. A process that was killed cannot, so
+that its permits come back when their lease ends.
 
-State is kept per origin, unless the policy names path prefixes or a function of the call. A gate that judges how calls
-end keeps it per tenant as well; one that protects the host, or this process, does not.
+State is kept per origin, unless the policy names path prefixes or a function of the call. A gate that learns from the
+outcomes of calls keeps it per tenant as well; one that protects the host, or this process, does not.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 from functools import cached_property
-from typing import Any, NamedTuple, TypeAlias, Union
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, Union
 
-from polvo_adapters.core import validate
 from polvo_adapters.core.calls import Call
 from polvo_adapters.core.effects import Acquire, Effect, Flow, Park, Proceed, Release
 from polvo_adapters.core.machines import Changed, Event, Refused
-from polvo_adapters.core.outcomes import NOT_SENT, TRUNCATED, Outcome
+from polvo_adapters.core.outcomes import TRUNCATED, Outcome
 from polvo_adapters.core.state_keys import of_tenant
+from polvo_adapters.policies.outcomes import refuse_to_send
+
+if TYPE_CHECKING:
+    from polvo_adapters.core.report import StateChange
 
 Key: TypeAlias = Union[str, Sequence[str], Callable[[Call], str]]  # noqa: UP007 - evaluated at import
 """What state is kept for: "origin", path prefixes, or a function that names it."""
 
-_tuple = tuple.__new__  # makes a NamedTuple in half the time that its own class takes
+new_tuple = tuple.__new__  # makes a NamedTuple in half the time that its own class takes
 _MOST_KNOWN = 1024
-_LOOK = 1.0  # seconds until somebody in a queue looks by himself, where nobody can call him
-_GRAIN = 1e-6  # seconds; what is left of a float may be too little to move a clock, and would be waited for for ever
+_LOOK = 1.0  # seconds until a call in the queue asks again by itself, as some stores cannot wake it
+_GRAIN = 1e-6  # seconds; a shorter rest of a wait may be too little to move a clock, and the wait would never end
 
 
 class QueuePlace(NamedTuple):
-    """A place in the queue of a gate.
-
-    Attributes:
-        name: What its call is parked under.
-        patience: Seconds that it may wait.
-        reason: The reason for the wait, for a person.
-    """
+    """A place in a queue: the name under which its call parks, for how many seconds at most, and the reason."""
 
     name: str
     patience: float
@@ -51,16 +49,31 @@ class QueuePlace(NamedTuple):
 
 
 class Gate:
-    """What all gates share."""
+    """The base of all gates: a policy and its machine. What else a policy may say of itself is in `PolicyTraits`."""
 
     kind: str
-    """Beginning of the keys of its state."""
+    """The beginning of the keys of its state."""
     key: Key
+    """What its state is kept for."""
     by_tenant = False
     """Whether each tenant has a state of its own."""
+    durable = False
+    """Whether a store that cannot keep its state must raise, and not begin anew."""
+    listeners: tuple[Callable[[StateChange], object], ...] = ()
+    """Functions that the shell calls with every `StateChange`."""
+
+    @property
+    def gates(self) -> tuple[Gate, ...]:
+        """The gates that it is made of: itself alone."""
+        return (self,)
+
+    @property
+    def max_concurrency(self) -> int:
+        """How many calls at a time it lets through at most, or 0 where it does not limit them."""
+        return 0
 
     def flow(self, call: Call, proceed: Proceed) -> Flow:
-        """Run the call if it may go."""
+        """Run the call if the gate lets it through."""
         return self._alone.flow(call, proceed)
 
     @cached_property
@@ -71,48 +84,44 @@ class Gate:
         # Unpickled before this gate is, `_alone` would find none of its settings.
         return {name: value for name, value in self.__dict__.items() if name != "_alone"}
 
-    def check_key(self) -> None:
-        """Raise ValueError unless `key` is one of the things that it may be."""
-        validate.key(self, "key")
-
     def name(self, call: Call) -> str:
-        """Return what the state for a call is kept under."""
+        """Return the key of the state for a call."""
         key = self.key
         if key == "origin":
             name = f"{self.kind} {call.origin}"
         elif callable(key):
             name = f"{self.kind} {key(call)}"
         else:
-            name = f"{self.kind} {call.origin}{_longest(key, call.url)}"
+            name = f"{self.kind} {call.origin}{_longest_prefix(key, call.url)}"
         return name + of_tenant(call.tenant) if self.by_tenant and call.tenant else name
 
     def ask_event(self, call: Call, place: str) -> Any:
-        """Return the event that asks whether a call may go, from its place in the queue where it has one."""
+        """Return the event that asks for a permit, from a place in the queue unless that is an empty string."""
         raise NotImplementedError
 
     def queue_event(self, call: Call, name: str) -> Any:  # noqa: ARG002 - for those that have a queue
-        """Return the event that asks for a Place in the queue, or None where waiting is of no use."""
+        """Return the event that asks for a QueuePlace, or None where waiting is of no use."""
         return None
 
     def error(self, call: Call, name: str, refused: Refused) -> Exception:
-        """Return the error for a call that may not go."""
+        """Return the error for a call that is refused."""
         raise NotImplementedError
 
     def release_event(self, permit: Any) -> Any:
-        """Return the event that gives back a permit, or a place in the queue, of a call that was broken off."""
+        """Return the event that gives back the permit, or the QueuePlace, of a call that was broken off."""
         raise NotImplementedError
 
     def result_event(self, call: Call, permit: Any, outcome: Outcome) -> Any:
-        """Return the event that tells what came of a call."""
+        """Return the event that gives back the permit of a call with its outcome."""
         raise NotImplementedError
 
     @property
     def initial(self) -> Any:
-        """State of a key that nothing is known of."""
+        """The state of a key that the store has not seen."""
         raise NotImplementedError
 
     def transition(self, state: Any, event: Any, now: float) -> tuple[Any, Any]:
-        """Return the state after an event, and for a question the permit, or Refused."""
+        """Return the state after an event, and the verdict: for `ask_event` a permit, or Refused."""
         raise NotImplementedError
 
 
@@ -134,73 +143,69 @@ class Gates:
     def flow(self, call: Call, proceed: Proceed) -> Flow:
         """Run the call if all gates let it through."""
         place = (call.origin, call.tenant) if call.tenant else call.origin
-        asked = (self._by_origin and self._known.get(place)) or self._asked(call, place)
-        permits: Sequence[Any] = yield asked
+        acquire = (self._by_origin and self._known.get(place)) or self._make_acquire(call, place)
+        permits: Sequence[Any] = yield acquire
         refused = Refused in map(type, permits)
         if refused:
-            permits = yield from self._wait(call, list(asked.events), permits)
-            if Refused in map(type, permits):
-                return self._barred(call, asked.events, permits)
+            permits = yield from self._wait(call, list(acquire.events), permits)
+            number = _find_refusing(permits)
+            if number >= 0:
+                return refuse_to_send(self.gates[number].error(call, acquire.events[number].key, permits[number]))
         if Changed in map(type, permits):
             permits = [verdict.verdict if type(verdict) is Changed else verdict for verdict in permits]
         outcome = yield from proceed(call)
-        events = broken = self._over(call, asked.events, permits, outcome)
+        events = broken = self._result_events(call, acquire.events, permits, outcome)
         if outcome.body is None and outcome.failure is None:  # it may still have to be read, and that may fail
-            broken = self._over(call, asked.events, permits, outcome._replace(failure=TRUNCATED))
+            broken = self._result_events(call, acquire.events, permits, outcome._replace(failure=TRUNCATED))
         yield Release(events, broken)
         if refused:
-            yield Release((), ())  # of the place in the queue, which went with the slot
+            yield Release((), ())  # of the place in the queue, which the machine has removed already
         return outcome
 
-    def _asked(self, call: Call, place: str | tuple[str, str]) -> Acquire:
-        """Return the questions for a call, which are the same for all calls to an origin for a tenant."""
-        asked = Acquire([Event(gate, gate.name(call), gate.ask_event(call, "")) for gate in self.gates])
+    def _make_acquire(self, call: Call, place: str | tuple[str, str]) -> Acquire:
+        """Return the effect for a call; all calls to an origin for a tenant have it in common."""
+        acquire = Acquire([Event(gate, gate.name(call), gate.ask_event(call, "")) for gate in self.gates])
         if self._by_origin:
             if len(self._known) >= _MOST_KNOWN:
                 self._known.clear()
-            self._known[place] = asked
-        return asked
+            self._known[place] = acquire
+        return acquire
 
-    def _over(self, call: Call, asked: Sequence[Event], permits: Sequence[Any], outcome: Outcome) -> list[Event]:
-        """Return what to tell of a call."""
-        over = []
-        for index, gate in enumerate(self.gates):
-            told = gate.result_event(call, permits[index], outcome)
-            over.append(_tuple(Event, (gate, asked[index][1], told)))
-        return over
+    def _result_events(
+        self, call: Call, acquired: Sequence[Event], permits: Sequence[Any], outcome: Outcome
+    ) -> list[Event]:
+        return [
+            new_tuple(Event, (gate, acquired[index][1], gate.result_event(call, permits[index], outcome)))
+            for index, gate in enumerate(self.gates)
+        ]
 
-    def _wait(self, call: Call, asked: list[Event], verdicts: Sequence[Any]) -> Generator[Effect, Any, Sequence[Any]]:
+    def _wait(self, call: Call, events: list[Event], verdicts: Sequence[Any]) -> Generator[Effect, Any, Sequence[Any]]:
         """Wait in the queue of the gate that refuses, if it has one; return the last verdicts."""
-        refusing = _refusing(verdicts)
-        gate, key = self.gates[refusing], asked[refusing].key
+        refusing = _find_refusing(verdicts)
+        gate, key = self.gates[refusing], events[refusing].key
         join = gate.queue_event(call, key)
         if join is None:
             return verdicts
         place: QueuePlace = (yield Acquire([Event(gate, key, join)]))[0]
-        asked[refusing] = Event(gate, key, gate.ask_event(call, place.name))
+        events[refusing] = Event(gate, key, gate.ask_event(call, place.name))
         left = place.patience
-        verdicts = yield Acquire(asked)  # what became free before there was a place in the queue has called nobody
-        while left > _GRAIN and _refusing(verdicts) == refusing:
+        verdicts = yield Acquire(events)  # a permit that was released before there was a place has woken no call
+        while left > _GRAIN and _find_refusing(verdicts) == refusing:
             left -= yield Park(place.name, min(left, _LOOK), place.reason)
-            verdicts = yield Acquire(asked)
-        if _refusing(verdicts) >= 0:
+            verdicts = yield Acquire(events)
+        if _find_refusing(verdicts) >= 0:
             leave = [Event(gate, key, gate.release_event(place))]
             yield Release(leave, leave)
         return verdicts
 
-    def _barred(self, call: Call, asked: Sequence[Event], verdicts: Sequence[Any]) -> Outcome:
-        refusing = _refusing(verdicts)
-        error = self.gates[refusing].error(call, asked[refusing].key, verdicts[refusing])
-        return Outcome(error=error, failure=NOT_SENT)
 
-
-def _refusing(verdicts: Sequence[Any]) -> int:
+def _find_refusing(verdicts: Sequence[Any]) -> int:
     """Return the number of the first gate that refuses, or -1."""
     kinds = [type(verdict) for verdict in verdicts]
     return kinds.index(Refused) if Refused in kinds else -1
 
 
-def _longest(prefixes: Sequence[str], url: str) -> str:
+def _longest_prefix(prefixes: Sequence[str], url: str) -> str:
     """Return the longest of the path prefixes that a URL is under, or an empty string."""
     path = "/" + url.partition("#")[0].partition("?")[0].partition("://")[2].partition("/")[2]
     return max((prefix for prefix in prefixes if path.startswith(prefix)), key=len, default="")

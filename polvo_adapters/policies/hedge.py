@@ -1,37 +1,34 @@
-"""A second attempt where the first takes too long, and the answer of whichever is faster.
+"""A second attempt where the first takes too long, and the response that comes first.
 
-Theory of operation. One answer in a hundred that takes a hundred times as long (a pause of a garbage collector, a
+Theory of operation. One response in a hundred that takes a hundred times as long (a pause of a garbage collector, a
 lost packet, a busy replica) decides what the slowest calls feel like. Such slowness sticks to the attempt and not to
 the request: another attempt is most likely as fast as usual.
 
-    start ──▶ answer within the delay ──────────────────────────▶ it
-       └────▶ no answer ──▶ allowed? ──▶ start another ──▶ the first good answer of both; the other is cancelled
-                               └──no───▶ wait
+    start ──▶ response within the delay ──────────────────────────▶ it
+       └────▶ no response ──▶ allowed? ──▶ start another ──▶ the first good response; the other attempt is cancelled
+                                 └──no───▶ wait
 
-**The delay** is a percentile of the recent latencies of the origin, times a margin: a call that is later than that is
-not merely on the slow side. Until the percentile is known nothing is hedged.
+**The delay** is a percentile of the recent latencies of the origin, times a margin. Until the percentile is known
+nothing is hedged.
 
-**Allowed** means two things, asked in one decision, all or nothing: each call earns a fraction of a hedge, and a hedge
-costs one; and it takes from the retry budget of the origin, as a retry does. Where everything is slow, a hedge is of
-no use and costs strength that the server does not have: there it is the fraction that holds, one in fifty.
+**Allowed** means two things, decided together, all or nothing: each call earns a fraction of a hedge, and a hedge costs
+one; and it takes from the retry budget of the origin, as a retry does. Where everything is slow, a hedge is of no use
+and costs strength that the server does not have: there the fraction is the limit, one in fifty.
 
-    event   state (allowance, latencies)                   verdict
-    ------  ---------------------------------------------  ------------------------------------
-    Ask     allowance + ratio, up to ten                   Plan: the delay or None, and the time
-    Spend   allowance - 1, if there is that much           True, or False and no change
-    Tell    latencies + now - the time of the plan         True
+    event          state (allowance, latencies)                   verdict
+    -------------  ---------------------------------------------  ------------------------------------
+    PlanHedge      allowance + ratio, up to ten                   Plan: the delay or None, and the time
+    SpendHedge     allowance - 1, if there is that much           True, or False and no change
+    RecordLatency  latencies + now - the time of the plan         True
 
-**What is told** is how long the call waited for its first attempt, whether or not that was the one that answered. Of
-one that lost its race nobody knows how long it would have taken; but it was longer than the delay, thus longer than
-the percentile, and that is all that a percentile asks. To leave such calls out, or to take the time of the winner,
-would make the percentile smaller with every hedge, and that would make more hedges. A first attempt that failed tells
-nothing, nor does a call that ends badly. Queues and retries further inside count as time, because the delay covers
-them too: where calls queue at our own limits, a hedge would only lengthen the queue.
+**The latency recorded** is how long the call waited for its first attempt, whether or not that one won. A lost attempt
+would have taken longer than the delay, thus longer than the percentile, and that is all that a percentile needs. To
+leave such calls out, or to take the time of the winner, would make the percentile smaller with every hedge, and that
+would make more hedges. A call is not recorded where its first attempt failed or its end was bad. Queues and retries
+further inside count as time: where calls queue at our own limits, a hedge would only lengthen the queue.
 
-**A bad answer** ends the hedging of the call: it is returned, unless an attempt is still under way that may do better.
-To try again is what retries are for. So a server that asks to be left alone (429, Retry-After) gets no hedge.
-
-(J. Dean, L. A. Barroso, "The Tail at Scale", CACM 56(2), 2013. Pushback as in gRPC, proposal A6.)
+**A bad response** is returned, unless an attempt is still under way that may do better. To try again is the task of
+retries, so that a server that asks for a pause (429, Retry-After) gets no hedge.
 """
 
 from __future__ import annotations
@@ -48,33 +45,40 @@ from polvo_adapters.core.outcomes import Outcome
 from polvo_adapters.core.stored_types import stored_as
 from polvo_adapters.policies import hedge_latency, retry_budget
 from polvo_adapters.policies.hedge_latency import Latencies
-from polvo_adapters.policies.outcomes import SAFE_METHODS, most_informative, noted, safe, sendable_at_once, was_served
+from polvo_adapters.policies.outcomes import (
+    SAFE_METHODS,
+    add_note,
+    can_send_at_once,
+    choose_most_informative,
+    is_safe,
+    was_served,
+)
 from polvo_adapters.policies.retry_budget import RetryBudget
 
 __all__ = ["Hedge"]
 
-_BEGINNING = 1.0  # hedges that a new origin is granted
-_MOST = 10.0  # hedges that can be saved up
+_INITIAL_ALLOWANCE = 1.0  # hedges that a new origin is granted
+_MAX_ALLOWANCE = 10.0  # hedges that can be saved up
 _COST = retry_budget.Spend(1.0)
 _BUDGET = RetryBudget()
 
 
 class PlanHedge(NamedTuple):
-    """A call begins."""
+    """Event: a call begins."""
 
 
 class SpendHedge(NamedTuple):
-    """A hedge is wanted."""
+    """Event: a call needs a hedge."""
 
 
 class RecordLatency(NamedTuple):
-    """A call that began at a time has its answer now."""
+    """Event: a call that began at a time has its response now."""
 
     began: float
 
 
 class Plan(NamedTuple):
-    """After how many seconds to hedge, or None, and what time it is."""
+    """Verdict: seconds after which to hedge, or None, and the time now."""
 
     delay: float | None
     began: float
@@ -82,36 +86,34 @@ class Plan(NamedTuple):
 
 @stored_as("hedge.1")
 class HedgeState(NamedTuple):
-    """How many hedges have been saved up, and what is known of latencies."""
+    """State of an origin: the hedges that have been saved up, and its latencies."""
 
     allowance: float
     latencies: Latencies
 
 
-_ASK, _SPEND = PlanHedge(), SpendHedge()
+_PLAN, _SPEND = PlanHedge(), SpendHedge()
 
 
 @dataclass(frozen=True)
 class Hedge:
-    """Send a request a second time where the answer is late, and take the answer that comes first.
-
-    Cuts the slowest calls to a server that is slow now and then, for at most 2 % more requests.
+    """A second attempt where the response is late, for at most 2 % more requests; the first response is returned.
 
     Args:
-        delay: Seconds before the second attempt; by default, what `percentile` and `margin` say.
-        percentile: Which percentile of the recent latencies of the origin the delay is made of, at most 0.99.
-        margin: What the percentile is multiplied by.
+        delay: Seconds before the second attempt; by default, `margin` times the latency at `percentile`.
+        percentile: Percentile of the recent latencies of the origin, at most 0.99.
+        margin: Factor by which the percentile is multiplied.
         max_hedges: Further attempts of one call, each after the delay; usually one is enough.
         ratio: Hedges per call at most; 0.02 is one in fifty. Up to ten can be saved up; a new origin has one.
-        budget: The budget that retries of the origin are taken from as well, or None for no such bound. Retries pay
-            into it: without a retry policy further inside, give None.
+        budget: The budget that retries of the origin take from as well, or None for no such bound. Retries pay into
+            it: without a retry policy further inside, give None.
         methods: Methods that are safe to send twice at once; None declares every method safe. A call that is declared
-            idempotent is always.
+            idempotent always is.
 
     Raises:
         ValueError: A value is out of range.
 
-    Source: Dean and Barroso, "The Tail at Scale", 2013.
+    Source: J. Dean, L. A. Barroso, "The Tail at Scale", CACM 56(2), 2013. Pushback as in gRPC, proposal A6.
     """
 
     delay: float | None = None
@@ -134,16 +136,16 @@ class Hedge:
 
     def flow(self, call: Call, proceed: Proceed) -> Flow:
         """Run the call, and run it again beside that where it is late."""
-        if not safe(call, self.methods) or not sendable_at_once(call):
+        if not is_safe(call, self.methods) or not can_send_at_once(call):
             return (yield from proceed(call))
         key = f"hedge {call.origin}"
-        plan: Plan = (yield Decide((Event(self, key, _ASK),)))[0]
+        plan: Plan = (yield Decide((Event(self, key, _PLAN),)))[0]
         if plan.delay is not None:
             outcome: Outcome = yield Race(self._race(call, proceed, key, plan.delay, plan.began))
             return outcome
         outcome = yield from proceed(call)
         if was_served(outcome):
-            yield self._told(key, plan.began)
+            yield Decide((Event(self, key, RecordLatency(plan.began)),))
         return outcome
 
     def _race(self, call: Call, proceed: Proceed, key: str, delay: float, began: float) -> Flow:
@@ -153,43 +155,40 @@ class Hedge:
         while len(bad) < started:
             ended = yield WaitAny(delay if hedging and started <= self.max_hedges else None)
             if ended is None:
-                hedging = yield from self._allowed(call, key)
+                hedging = yield from self._spend(call, key)
                 if hedging:
                     yield Start(proceed(call._replace(attempt=call.attempt + started)))
                     started += 1
                 continue
             number, outcome = ended
-            # 409 says of a call with a key that the other attempt is at work.
+            # 409 says of a call with a key that the server works on the other attempt.
             if was_served(outcome) and not (call.key and outcome.status == 409):
                 if self.delay is None and 0 not in bad:
-                    yield self._told(key, began)
-                return noted(outcome, f"hedged: attempt {number + 1} answered first") if number else outcome
+                    yield Decide((Event(self, key, RecordLatency(began)),))
+                return add_note(outcome, f"hedged: attempt {number + 1} answered first") if number else outcome
             bad[number], hedging = outcome, False
-        return most_informative(bad[number] for number in sorted(bad))
+        return choose_most_informative(bad[number] for number in sorted(bad))
 
-    def _allowed(self, call: Call, key: str) -> Generator[Effect, Any, bool]:
+    def _spend(self, call: Call, key: str) -> Generator[Effect, Any, bool]:
+        """Take a hedge from the allowance and from the budget; return whether both had one."""
         events = [Event(self, key, _SPEND)]
         if self.budget is not None:
             events.append(Event(self.budget, retry_budget.key(call), _COST))
-        verdicts = yield Decide(events)
-        return all(verdicts)
-
-    def _told(self, key: str, began: float) -> Decide:
-        return Decide((Event(self, key, RecordLatency(began)),))
+        return all((yield Decide(events)))
 
     @property
     def initial(self) -> HedgeState:
-        """One hedge, and no latency known."""
-        return HedgeState(_BEGINNING, Latencies())
+        """An allowance of one hedge, and no latencies."""
+        return HedgeState(_INITIAL_ALLOWANCE, Latencies())
 
     def transition(
         self, state: HedgeState, event: PlanHedge | SpendHedge | RecordLatency, now: float
     ) -> tuple[HedgeState, Plan | bool]:
-        """Earn, spend, or learn; see the table of this module."""
+        """Plan, spend or record; see the table of this module."""
         allowance, latencies = state
         if type(event) is PlanHedge:
-            earned = HedgeState(min(allowance + self.ratio, max(_MOST, self.ratio)), latencies)
-            return earned, Plan(self._delay(latencies, now), now)
+            earned = HedgeState(min(allowance + self.ratio, max(_MAX_ALLOWANCE, self.ratio)), latencies)
+            return earned, Plan(self._hedge_delay(latencies, now), now)
         if type(event) is RecordLatency:
             seconds = now - event.began
             return HedgeState(allowance, hedge_latency.add(latencies, seconds, self.percentile, now)), True
@@ -197,8 +196,8 @@ class Hedge:
             return state, False
         return HedgeState(allowance - 1, latencies), True
 
-    def _delay(self, latencies: Latencies, now: float) -> float | None:
+    def _hedge_delay(self, latencies: Latencies, now: float) -> float | None:
         if self.delay is not None:
             return self.delay
-        percentile = hedge_latency.recent(latencies, now)
+        percentile = hedge_latency.recent_percentile(latencies, now)
         return None if percentile is None else percentile * self.margin

@@ -1,23 +1,24 @@
 """A percentile of recent latencies, of plain numbers, for a microsecond per call.
 
 Theory of operation. Latencies are counted in buckets that grow by a constant factor, so that the middle of a bucket is
-within 5 % of everything in it, from microseconds to days, and some forty buckets hold what a server does. (The buckets
-are those of DDSketch: Masson, Rim, Lee, PVLDB 12(12), 2019.)
+within 5 % of everything in it, from microseconds to days, and some forty buckets hold the latencies of a server. (The
+buckets are those of DDSketch: Masson, Rim, Lee, PVLDB 12(12), 2019.)
 
-Sixteen latencies at a time are folded in: what was counted before fades, and the percentile is found, which until the
-next time is one number to look up. It fades with every call, so that no more than a thousand count, and with time, to
-about a third in five minutes.
+Sixteen latencies at a time are folded in: earlier counts fade, and the percentile is computed, so that it is one number
+to look up until the next time. Counts fade with every call, so that no more than a thousand calls count, and with time,
+to about a third in five minutes.
 
-    what happens                state (weights, fresh, at, known)
+    what happens                state (weights, fresh, folded_at, known)
     --------------------------  ------------------------------------------------------------------
     a latency                   fresh + 1
     the sixteenth               weights fade; fresh go into weights; the percentile into known
-    five minutes of silence     known is not believed before latencies are folded in again
+    five minutes of silence     known is not used before latencies are folded in again
 
 A percentile is known once there are enough latencies for one of them to lie above it: twenty for 0.95.
 
-**What is only known to be longer** than some time counts as that time. A percentile asks how many lie above, not how
-far, so that this is exact as long as the time is not shorter than the percentile; see `polvo_adapters.policies.hedge`.
+**A latency that is only known to be longer** than some time counts as that time. A percentile depends on how many lie
+above, not on how far, so that this is exact as long as the time is not shorter than the percentile; see
+`polvo_adapters.policies.hedge`.
 """
 
 from __future__ import annotations
@@ -43,15 +44,15 @@ class Latencies(NamedTuple):
     """Recent latencies.
 
     Attributes:
-        weights: Numbers of buckets in ascending order, and how much is in each.
-        fresh: Buckets of those that came since.
-        at: When they were folded in last.
+        weights: Numbers of buckets in ascending order, and the weight of each.
+        fresh: Buckets of the latencies since then.
+        folded_at: When latencies were folded in last.
         known: The percentile, in seconds, or None.
     """
 
     weights: tuple[tuple[int, float], ...] = ()
     fresh: tuple[int, ...] = ()
-    at: float = 0.0
+    folded_at: float = 0.0
     known: float | None = None
 
 
@@ -59,22 +60,22 @@ def add(latencies: Latencies, seconds: float, percentile: float, now: float) -> 
     """Return the latencies with one more.
 
     Args:
-        latencies: Those before.
-        seconds: The latency; anything below a microsecond counts as one.
-        percentile: Which percentile to find, between 0 and 1.
+        latencies: The latencies so far.
+        seconds: The new one; anything below a microsecond counts as one.
+        percentile: The percentile to compute, between 0 and 1.
         now: The time.
     """
-    weights, fresh, at, known = latencies
+    weights, fresh, folded_at, known = latencies
     fresh = (*fresh, _bucket(seconds))
     if len(fresh) < _BATCH:
-        return Latencies(weights, fresh, at, known)
-    folded = _fold(weights, fresh, max(0.0, now - at))
+        return Latencies(weights, fresh, folded_at, known)
+    folded = _fold(weights, fresh, max(0.0, now - folded_at))
     return Latencies(folded, (), now, _percentile(folded, percentile))
 
 
-def recent(latencies: Latencies, now: float) -> float | None:
-    """Return the percentile, or None where too little is known, or nothing recent."""
-    return latencies.known if now - latencies.at <= _SECONDS else None
+def recent_percentile(latencies: Latencies, now: float) -> float | None:
+    """Return the percentile in seconds, or None where there are too few latencies, or no recent ones."""
+    return latencies.known if now - latencies.folded_at <= _SECONDS else None
 
 
 def _bucket(seconds: float) -> int:
@@ -82,7 +83,7 @@ def _bucket(seconds: float) -> int:
 
 
 def _middle(bucket: int) -> float:
-    """Return the number that is equally far, in parts of itself, from both ends of a bucket."""
+    """Return the number whose relative distance to both ends of a bucket is the same."""
     return _GROWTH**bucket * (1 - _ERROR)
 
 

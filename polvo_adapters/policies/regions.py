@@ -1,26 +1,25 @@
-"""One logical host, several places that serve it: the first that answers, one after the other, a quorum, or all.
+"""One logical host that several regions serve: one after the other, a race, a quorum, or all of them.
 
-Theory of operation. The path and the query of the call are appended to the base URL of each region, and every region is
-a call of its own to all that is further inside: it has its own circuit, rate limit and latency, because those are kept
-by origin. A region whose circuit is open answers at once that it was not sent to (BARRED); it is passed over, and
-comes back by itself when its circuit closes.
+Theory of operation. The path and the query of the call are appended to the base URL of each region. Every region is a
+call of its own to all policies further inside: it has its own circuit, rate limit and latency, because those are kept
+by origin. A region whose circuit is open yields NOT_SENT at once; the flow passes it over, and uses it again when its
+circuit has closed.
 
     mode      sent to                                             returned                      cancelled
     --------  --------------------------------------------------  ----------------------------  ---------
-    fallback  one, and the next where that one cannot serve it    the answer of the last asked  nothing
-    race      all at once, or one after the other by `stagger`    the first good answer         the rest
-    quorum    all at once                                         the first good answer, once   the rest
-                                                                  as many are good
+    fallback  one, and the next where that one cannot serve it    the last response             nothing
+    race      all at once, or one after the other by `stagger`    the first good response       the rest
+    quorum    all at once                                         the first good response, as   the rest
+                                                                  soon as enough are good
     fanout    all at once                                         the first in order that is    nothing
-                                                                  good, once all have answered
+                                                                  good, once all have ended
 
-**Good** is any answer but 429, 500 and above, and those in `reroute_codes`. Where none is good, the most informative
-outcome is returned: an answer rather than an error, and an error after the request may have arrived rather than one
-before.
+**Good** is any response but 429, 500 and above, and those in `reroute_codes`. Where none is good, the flow returns the
+most informative outcome; see `polvo_adapters.policies.outcomes`.
 
-**Safety.** Race, quorum and fanout do the work of a request several times. A request that is not safe, or whose body
-cannot be sent several times at once, is refused before anything is sent. Fallback follows the rules of retries: after
-an attempt that may have been processed, only an idempotent request goes on to another region; and a body that can be
+**Safety.** Race, quorum and fanout do the work of a request several times. They refuse a request that is not safe, or
+whose body cannot be sent several times at once, before anything is sent. Fallback follows the rules of retries: after
+an attempt that may have been processed, only an idempotent request goes on to another region, and a body that can be
 read once goes on only where it was never sent.
 """
 
@@ -39,12 +38,14 @@ from polvo_adapters.core.outcomes import NOT_SENT, UNCLASSIFIED, Outcome
 from polvo_adapters.errors import ConfigurationError, ReplayError, ServiceUnavailableError
 from polvo_adapters.policies.outcomes import (
     SAFE_METHODS,
-    better,
-    most_informative,
-    noted,
-    safe_elsewhere,
-    sendable_at_once,
-    unprocessed,
+    add_note,
+    can_send_at_once,
+    choose_better,
+    choose_most_informative,
+    is_declined,
+    is_safe_elsewhere,
+    refuse_to_send,
+    replace_error,
     was_served,
 )
 from polvo_adapters.policies.retry import ExponentialBackoff
@@ -52,31 +53,31 @@ from polvo_adapters.policies.retry import ExponentialBackoff
 __all__ = ["Regions"]
 
 _MODES = ("race", "fallback", "quorum", "fanout")
-_BELONGING: tuple[tuple[str, str, object], ...] = (
+_MODE_FIELDS: tuple[tuple[str, str, object], ...] = (
     ("quorum", "quorum", None),
     ("stagger", "race", 0),
     ("max_reroutes", "fallback", None),
     ("region_policy", "fallback", "fallback"),
 )
-"""Fields that belong to one mode, and what they are where they are not set."""
+"""Fields that belong to one mode: their names, the mode, and their defaults."""
 
 
 @dataclass(frozen=True)
 class Regions:
-    """Let several regions serve one host.
+    """Several regions that serve one host.
 
     Args:
         urls: Base URLs in order of preference, such as "https://eu.api.example.com"; the path of a call is appended.
-        mode: "fallback" asks one region, and the next where it fails; "race" takes the first good answer; "quorum"
-            wants good answers of several; "fanout" sends to all and waits for all.
-        quorum: In mode "quorum", how many good answers are wanted; by default more than half.
-        stagger: In mode "race", seconds between one start and the next; a bad answer starts the next at once.
-        retry_codes: Statuses that are tried again in the same region, with the waits of ExponentialBackoff.
-        reroute_codes: Statuses that send the call to the next region. Time-outs and broken connections do as well.
-        max_reroutes: In mode "fallback", how many other regions are asked at most; by default all. A region whose
+        mode: "fallback" sends to one region, and to the next where it fails; "race" takes the first good response;
+            "quorum" needs several good responses; "fanout" sends to all and waits for all.
+        quorum: In mode "quorum", how many good responses are needed; by default more than half.
+        stagger: In mode "race", seconds between one start and the next; a bad response starts the next at once.
+        retry_codes: Statuses that are retried in the same region, with the waits of ExponentialBackoff.
+        reroute_codes: Statuses that send the call to the next region. Timeouts and broken connections do as well.
+        max_reroutes: In mode "fallback", how many other regions are tried at most; by default all. A region whose
             circuit is open does not count.
-        region_policy: In mode "fallback", "strict" means that a region that is down is not replaced by another: where
-            it gives no answer the call fails, and only `reroute_codes` send it on.
+        region_policy: In mode "fallback", "strict" lets the call fail where a region does not respond, so that only
+            `reroute_codes` send it on; "fallback" sends it on in both cases.
         methods: Methods that are safe to send to several regions at once; None declares every method safe. In mode
             "fallback" the idempotent ones (PUT, DELETE) go on to another region as well.
 
@@ -105,20 +106,19 @@ class Regions:
         for name in ("retry_codes", "reroute_codes"):
             object.__setattr__(self, name, validate.statuses(self, name))
         object.__setattr__(self, "methods", validate.methods(self, "methods"))
-        if self.quorum is not None:
-            validate.count(self, "quorum", 1)
-        if self.max_reroutes is not None:
-            validate.count(self, "max_reroutes", 0)
+        for name, low in (("quorum", 1), ("max_reroutes", 0)):
+            if getattr(self, name) is not None:
+                validate.count(self, name, low)
         self._check_together()
         if self.retry_codes:
-            again = ExponentialBackoff(
+            retry = ExponentialBackoff(
                 retry_on=self.retry_codes, retry_after_on=(), exceptions=(), methods=self._repeatable
             )
-            object.__setattr__(self, "_retry", again)
+            object.__setattr__(self, "_retry", retry)
 
     def _check_together(self) -> None:
-        for name, mode, unset in _BELONGING:
-            if getattr(self, name) != unset and self.mode != mode:
+        for name, mode, default in _MODE_FIELDS:
+            if getattr(self, name) != default and self.mode != mode:
                 raise validate.contradiction(self, name, "mode", f"{name} belongs to mode={mode!r}")
         if self.quorum is not None and self.quorum > len(self.urls):
             raise validate.contradiction(self, "quorum", "urls", f"there are only {len(self.urls)} regions")
@@ -132,118 +132,92 @@ class Regions:
         """Methods that may be sent again, one after the other."""
         return None if self.methods is None else IDEMPOTENT_METHODS | frozenset(self.methods)
 
-    @property
-    def _wanted(self) -> int:
-        """How many good answers make a quorum."""
-        return self.quorum or len(self.urls) // 2 + 1
-
     def flow(self, call: Call, proceed: Proceed) -> Flow:
         """Run the call in the regions."""
         if self.mode == "fallback":
             return (yield from self._fallback(call, proceed))
-        if not safe_elsewhere(call, self.methods) or not sendable_at_once(call):
-            return self._refusal(call)
-        run = {"race": self._race, "quorum": self._quorum, "fanout": self._fanout}[self.mode]
-        outcome: Outcome = yield Race(run(call, proceed))
+        if not is_safe_elsewhere(call, self.methods) or not can_send_at_once(call):
+            return self._refuse(call)
+        outcome: Outcome = yield Race(self._run_at_once(call, proceed))
         return outcome
 
     def _branch(self, number: int, call: Call, proceed: Proceed) -> Flow:
         """Return the flow of the call in one region."""
-        there = call._replace(url=_moved(call.url, self.urls[number]))
+        there = call._replace(url=_rebase(call.url, self.urls[number]))
         return proceed(there) if self._retry is None else self._retry.flow(there, proceed)
 
-    def _good(self, outcome: Outcome) -> bool:
+    def _is_good(self, outcome: Outcome) -> bool:
         return was_served(outcome) and outcome.status not in self.reroute_codes
-
-    # One after the other.
 
     def _fallback(self, call: Call, proceed: Proceed) -> Flow:
         sent = 0
         best: Outcome | None = None
-        for number, url in enumerate(self.urls):
+        for number in range(len(self.urls)):
             outcome = yield from self._branch(number, call, proceed)
             sent += outcome.failure is not NOT_SENT
-            if not self._goes_on(outcome):
-                return noted(outcome, f"rerouted to {_host(url)}") if number else outcome
+            if not self._may_improve(outcome):
+                return add_note(outcome, f"rerouted to {self._host(number)}") if number else outcome
             last = number + 1 == len(self.urls) or (self.max_reroutes is not None and sent > self.max_reroutes)
-            stopped = self._stopped(call, outcome, last)
-            if stopped is not None:
-                return stopped
-            best = outcome if best is None else better(outcome, best)
+            final = self._find_final(call, outcome, last)
+            if final is not None:
+                return final
+            best = outcome if best is None else choose_better(outcome, best)
             if last or (call.deadline is not None and outcome.now >= call.deadline):
                 break
         return best or Outcome()
 
-    def _goes_on(self, outcome: Outcome) -> bool:
-        """Tell whether another region may do better."""
+    def _may_improve(self, outcome: Outcome) -> bool:
+        """Return whether another region may do better."""
         failure = outcome.failure
         if failure is None:
             return outcome.status in self.reroute_codes
         return (failure is NOT_SENT or failure.transient) and self.region_policy != "strict"
 
-    def _stopped(self, call: Call, outcome: Outcome, last: bool) -> Outcome | None:
-        """Return how the call ends where it must not go on to another region, or None."""
+    def _find_final(self, call: Call, outcome: Outcome, last: bool) -> Outcome | None:
+        """Return the outcome of the call where it must not go on to another region, or None."""
         failure = outcome.failure
         if failure is not None and not failure.sent:
             return None
-        if not unprocessed(outcome) and not safe_elsewhere(call, self._repeatable):
+        declined = failure is None and is_declined(outcome)
+        if not declined and not is_safe_elsewhere(call, self._repeatable):
             # Whatever other regions said: to hide that this one may have acted would invite a duplicate.
             reason = f"{call.method} is not sent to another region: this one may have processed it"
-            return outcome if last else noted(outcome, reason)
-        return _unreplayable(call, outcome) if call.body == "once" and not last else None
+            return outcome if last else add_note(outcome, reason)
+        return _report_once_only(call, outcome) if call.body == "once" and not last else None
 
-    # Several at once.
-
-    def _race(self, call: Call, proceed: Proceed) -> Flow:
+    def _run_at_once(self, call: Call, proceed: Proceed) -> Flow:
+        """Start the call in all regions, and wait until enough are good, or until too many are bad."""
+        count = len(self.urls)
+        enough = {"race": 1, "quorum": self.quorum or count // 2 + 1, "fanout": count}[self.mode]
+        good: dict[int, Outcome] = {}
         bad: dict[int, Outcome] = {}
         started, due = 0, True
-        while len(bad) < len(self.urls):
-            while started < len(self.urls) and due:
+        while len(good) < enough and len(good) + len(bad) < count:
+            if self.mode != "fanout" and count - len(bad) < enough:
+                break
+            while started < count and due:
                 yield Start(self._branch(started, call, proceed))
                 started += 1
                 due = self.stagger == 0
-            ended = yield WaitAny(self.stagger if started < len(self.urls) else None)
+            ended = yield WaitAny(self.stagger if started < count else None)
             due = True
-            if ended is None:
-                continue
-            number, outcome = ended
-            if self._good(outcome):
-                return noted(outcome, f"{self._host(number)} answered first")
-            bad[number] = outcome
-        return noted(_in_order(bad), f"none of {len(bad)} regions succeeded")
+            if ended is not None:
+                number, outcome = ended
+                (good if self._is_good(outcome) else bad)[number] = outcome
+        if self.mode == "fanout":
+            note = f"{len(good)} of {count} regions succeeded"
+            return add_note(good[min(good)] if good else _choose_in_order(bad), note)
+        if self.mode == "quorum" and len(good) < enough:
+            return self._report_no_quorum(call, enough, bad, len(good))
+        if not good:
+            return add_note(_choose_in_order(bad), f"none of {count} regions succeeded")
+        first = next(iter(good))
+        if self.mode == "race":
+            return add_note(good[first], f"{self._host(first)} answered first")
+        return add_note(good[first], f"{enough} of {count} regions succeeded, as wanted")
 
-    def _quorum(self, call: Call, proceed: Proceed) -> Flow:
-        wanted = self._wanted
-        for number in range(len(self.urls)):
-            yield Start(self._branch(number, call, proceed))
-        first: Outcome | None = None
-        succeeded, bad = 0, dict[int, Outcome]()
-        while len(self.urls) - len(bad) >= wanted:
-            number, outcome = yield WaitAny(None)
-            if not self._good(outcome):
-                bad[number] = outcome
-                continue
-            succeeded += 1
-            first = first or outcome
-            if succeeded == wanted:
-                return noted(first, f"{succeeded} of {len(self.urls)} regions succeeded, as wanted")
-        return self._missed(call, bad, succeeded)
-
-    def _fanout(self, call: Call, proceed: Proceed) -> Flow:
-        for number in range(len(self.urls)):
-            yield Start(self._branch(number, call, proceed))
-        outcomes: dict[int, Outcome] = {}
-        while len(outcomes) < len(self.urls):
-            number, outcome = yield WaitAny(None)
-            outcomes[number] = outcome
-        succeeded = {number: outcome for number, outcome in outcomes.items() if self._good(outcome)}
-        note = f"{len(succeeded)} of {len(outcomes)} regions succeeded"
-        return noted(succeeded[min(succeeded)] if succeeded else _in_order(outcomes), note)
-
-    # Errors.
-
-    def _refusal(self, call: Call) -> Outcome:
-        if safe_elsewhere(call, self.methods):
+    def _refuse(self, call: Call) -> Outcome:
+        if is_safe_elsewhere(call, self.methods):
             reason = "its body cannot be sent several times at once; pass bytes, or use mode='fallback'"
         else:
             reason = (
@@ -254,26 +228,25 @@ class Regions:
             f"once, and {reason}",
             host=call.host,
         )
-        return Outcome(error=error, failure=NOT_SENT)
+        return refuse_to_send(error)
 
-    def _missed(self, call: Call, bad: dict[int, Outcome], succeeded: int) -> Outcome:
-        best = _in_order(bad)
-        told = ", ".join(f"{self._host(number)} {_what(bad[number])}" for number in sorted(bad))
+    def _report_no_quorum(self, call: Call, needed: int, bad: dict[int, Outcome], succeeded: int) -> Outcome:
+        best = _choose_in_order(bad)
+        failures = ", ".join(f"{self._host(number)} {_describe(bad[number])}" for number in sorted(bad))
         error = ServiceUnavailableError(
-            f"{call.method} {call.host}: the quorum of {self._wanted} cannot be reached, {len(bad)} of "
-            f"{len(self.urls)} regions failed ({told}) and {succeeded} succeeded; call again later, or lower quorum",
+            f"{call.method} {call.host}: the quorum of {needed} cannot be reached, {len(bad)} of {len(self.urls)} "
+            f"regions failed ({failures}) and {succeeded} succeeded; call again later, or lower quorum",
             response=best.response,
             host=call.host,
             retry_after=None if best.failure else headers.retry_after(best.headers, best.wall),
         )
-        error.__cause__ = best.error
-        return best._replace(error=error, failure=best.failure or UNCLASSIFIED)
+        return replace_error(best, error, best.failure or UNCLASSIFIED)
 
     def _host(self, number: int) -> str:
-        return _host(self.urls[number])
+        return origin(self.urls[number]).partition("://")[2]
 
 
-def _moved(url: str, base: str) -> str:
+def _rebase(url: str, base: str) -> str:
     """Return the URL with its path and query appended to another base."""
     rest = url.partition("://")[2]
     ends = [end for end in map(rest.find, "/?#") if end >= 0]
@@ -281,25 +254,20 @@ def _moved(url: str, base: str) -> str:
     return base + (rest if rest.startswith("/") else "/" + rest)
 
 
-def _host(url: str) -> str:
-    return origin(url).partition("://")[2]
-
-
-def _what(outcome: Outcome) -> str:
+def _describe(outcome: Outcome) -> str:
     return str(outcome.status) if outcome.failure is None else outcome.failure.name
 
 
-def _in_order(outcomes: dict[int, Outcome]) -> Outcome:
+def _choose_in_order(outcomes: dict[int, Outcome]) -> Outcome:
     """Return the most informative outcome; of equals, that of the region preferred."""
-    return most_informative(outcomes[number] for number in sorted(outcomes))
+    return choose_most_informative(outcomes[number] for number in sorted(outcomes))
 
 
-def _unreplayable(call: Call, outcome: Outcome) -> Outcome:
+def _report_once_only(call: Call, outcome: Outcome) -> Outcome:
     error = ReplayError(
-        f"{call.method} {call.host}: {_what(outcome)}, and the body can be read only once, so that the request was not "
-        "sent to another region; pass bytes or a seekable file",
+        f"{call.method} {call.host}: {_describe(outcome)}, and the body can be read only once, so that the request was "
+        "not sent to another region; pass bytes or a seekable file",
         response=outcome.response,
         host=call.host,
     )
-    error.__cause__ = outcome.error
-    return outcome._replace(error=error, failure=UNCLASSIFIED)
+    return replace_error(outcome, error)

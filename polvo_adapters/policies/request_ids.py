@@ -1,8 +1,8 @@
-"""A name for each logical call, by which it is found again in the logs of both sides.
+"""An id for each logical call, by which the logs of both sides can be searched.
 
-Theory of operation. The shell gives each call its id before the flow begins (`polvo_adapters.shells.request_identity`),
-so that all attempts, hedges and redirects carry the same one; nothing is left for the flow to do. It is no idempotency
-key: it makes no repeat safe.
+The shell gives each call its id before the flow begins (`polvo_adapters.shells.request_identity`), so that all
+attempts, hedges and redirects carry the same one, and the flow has nothing to do. The id is not an idempotency key and
+makes no repeat safe.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from polvo_adapters.core.effects import Flow, Proceed
 
 @dataclass(frozen=True)
 class RequestIDs:
-    """Give each call an id: a random UUID, unless the caller has set one.
+    """The id of each call: a random UUID, unless the caller has set one.
 
     Args:
         header: Name of the header.
-        correlation_header: Name of the header for the id of whatever the calls are part of, as `correlated` sets it.
+        correlation_header: Name of the header for the id of the job that calls are part of, which `correlated` sets.
 
     Raises:
-        ValueError: A name is none.
+        ValueError: A header cannot have such a name.
     """
 
     header: str = "X-Request-ID"
@@ -37,5 +37,5 @@ class RequestIDs:
                 raise ValueError(f"RequestIDs({field}={value!r}): {field} must be the name of a header")
 
     def flow(self, call: Call, proceed: Proceed) -> Flow:
-        """Run the call."""
+        """Return the flow of the call, unchanged."""
         return proceed(call)

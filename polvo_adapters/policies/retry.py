@@ -1,22 +1,22 @@
-"""When a call is made again, and after how long.
+"""When a call is sent again, and after how long.
 
-Theory of operation. After every attempt the flow asks four questions, and the first answer that is no ends the
-call with the outcome at hand:
+Theory of operation. After every attempt the flow asks four questions. The first no ends the call with the outcome of
+that attempt:
 
     1. Did it fail in a way that a repeat may cure?     statuses, exceptions, the server's own verdict headers
     2. Is a repeat safe?                                 see below
     3. Is there time?                                    `max_attempts`, the deadline, `retry_after_cap`
     4. Can the destination take it?                      the retry budget of its origin
 
-A repeat is safe if the method is idempotent (RFC 9110 section 9.2.2) or was declared so; or the request was
-certainly never sent; or the server said that it did not process it (429, or 503 with Retry-After). A body that
-can be read once is not sent twice: where everything else calls for a repeat, ReplayError says why there is none.
-A request that was never sent has not touched its body, so that even a one-shot body may go out then.
+A repeat is safe if the method is idempotent (RFC 9110 section 9.2.2) or was declared so; or the request was certainly
+never sent; or the server said that it did not process it (429, or 503 with Retry-After). A body that can be read once
+is not sent twice: where everything else calls for a repeat, the call ends with a ReplayError. A request that was never
+sent has not touched its body, so that even a one-shot body is sent then.
 
-The wait is the server's Retry-After, plus jitter and never less; else exponential backoff, with jitter before
-the first retry too. Jitter: "full" draws from [0, c], "equal" from [c/2, c], "decorrelated" from [base, 3 times
-the last wait], where c = min(cap, base * multiplier ** (retry - 1)). (M. Brooker, "Exponential Backoff And
-Jitter", AWS Architecture Blog, 2015.)
+The wait is the server's Retry-After plus jitter, and never less; otherwise exponential backoff, with jitter before the
+first retry too. Jitter: "full" draws from [0, c], "equal" from [c/2, c], "decorrelated" from [base, 3 times the last
+wait], where c = min(cap, base * multiplier ** (retry - 1)). (M. Brooker, "Exponential Backoff And Jitter", AWS
+Architecture Blog, 2015.)
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from polvo_adapters.core.outcomes import (
     is_any,
 )
 from polvo_adapters.errors import ReplayError, RetriesExhaustedError
-from polvo_adapters.policies.outcomes import exceeded, was_served
+from polvo_adapters.policies.outcomes import expire_call, is_safe, was_served
 from polvo_adapters.policies.retry_budget import Deposit, Refusal, RetryBudget, Spend
 from polvo_adapters.policies.retry_budget import key as budget_key
 
@@ -59,11 +59,11 @@ _DEPOSIT, _REFUSAL = Deposit(), Refusal()
 _BUDGET = RetryBudget()
 _CONNECTING = (CONNECT.name, CONNECT_TIMEOUT.name)
 _READING = (READ_TIMEOUT.name, DISCONNECTED.name, TRUNCATED.name)
-_RETRY_AFTER_MAX = 6 * 3600.0  # urllib3's own, of the releases before it became an attribute
+_RETRY_AFTER_MAX = 6 * 3600.0  # of the releases of urllib3 in which it is not an attribute
 
 
 class _Cause(NamedTuple):
-    """Why a repeat would make sense."""
+    """The reason for a repeat."""
 
     reason: str
     processed: bool
@@ -74,27 +74,25 @@ class _Cause(NamedTuple):
 
 @dataclass(frozen=True)
 class ExponentialBackoff:
-    """Send a call again when that is safe and may help, with growing, random waits.
+    """Retries where they are safe and may help, after growing, random waits.
 
     Args:
-        max_attempts: How often the request is sent at most, the first time included.
+        max_attempts: Largest number of attempts, the first included.
         retry_on: Statuses to retry.
         base: Upper bound of the first wait, in seconds.
         cap: Upper bound of every wait, in seconds, where the server does not name one.
         multiplier: Growth of that bound from retry to retry.
         jitter: "full", "equal", "decorrelated" or "none".
         budget: Bound on retries per origin, or None for no bound.
-        methods: Methods that are safe to repeat although the server may have processed the request; None
-            declares every method safe. Other methods are repeated only when the request was certainly not
-            processed.
-        exceptions: What to retry where there was no answer: exception classes, or the names that all shells
-            share: "no connection", "connect timeout", "read timeout", "disconnected", "truncated body". None
-            means these five.
+        methods: Methods that are safe to repeat although the server may have processed the request; None declares every
+            method safe. Other methods are repeated only when the request was certainly not processed.
+        exceptions: What to retry where there is no response: exception classes, or the names that all shells share:
+            "no connection", "connect timeout", "read timeout", "disconnected", "truncated body". None means these five.
         retry_after_on: Statuses to retry only where the server names a Retry-After.
-        retry_after_cap: Longest Retry-After to obey, in seconds; a longer one ends the call at once with the
-            response, never with an early retry.
-        raise_on_status: Raise RetriesExhaustedError, a `requests.RetryError`, where the attempts are used up by
-            statuses, as urllib3's `Retry` does; by default the last response is returned.
+        retry_after_cap: Longest Retry-After to obey, in seconds; a longer one ends the call at once with the response,
+            never with an early retry.
+        raise_on_status: Whether to raise RetriesExhaustedError, a `requests.RetryError`, where the attempts are used up
+            by statuses, as urllib3's `Retry` does; by default the last response is returned.
 
     Raises:
         ValueError: A value is out of range; the message names it.
@@ -127,7 +125,7 @@ class ExponentialBackoff:
         object.__setattr__(self, "exceptions", validate.exceptions(self, "exceptions"))
 
     def flow(self, call: Call, proceed: Proceed) -> Flow:
-        """Run the call, and run it again while the four questions of this module are answered by yes."""
+        """Run the call, and run it again while the answer to the four questions of this module is yes."""
         attempts, waited = 1, 0.0
         reached: Outcome | None = None
         while True:
@@ -136,7 +134,7 @@ class ExponentialBackoff:
                 reached = outcome
             if outcome.failure is None and outcome.status < 400 and outcome.status not in self.retry_on:
                 break
-            step = yield from self._next(call, outcome, attempts, waited)
+            step = yield from self._next_step(call, outcome, attempts, waited)
             if type(step) is Outcome:
                 outcome = step
                 break
@@ -147,20 +145,20 @@ class ExponentialBackoff:
         if self.budget is not None and was_served(outcome):
             yield Decide((Event(self.budget, budget_key(call), _DEPOSIT),))
         if reached is not None and outcome.failure is not None and not outcome.failure.sent:
-            # "No connection" at the end would deny that an earlier attempt may have reached the server.
+            # "No connection" would hide that an earlier attempt may have reached the server.
             return reached._replace(note=outcome.note)
         return outcome
 
-    def _next(
+    def _next_step(
         self, call: Call, outcome: Outcome, attempts: int, waited: float
     ) -> Generator[Effect, Any, Sleep | Outcome]:
-        """Return the wait before another attempt, or how the call ends."""
-        cause = self._cause(outcome)
+        """Return the wait before another attempt, or the outcome that the call ends with."""
+        cause = self._find_cause(outcome)
         if cause is None:
             return outcome
-        if cause.processed and not self._safe(call):
+        if cause.processed and not is_safe(call, self.methods):
             return outcome._replace(note=f"{call.method} is not repeated: the server may have processed it")
-        ending = self._ending(call, outcome, cause, attempts)
+        ending = self._find_obstacle(call, outcome, cause, attempts)
         if ending is not None:
             return ending
         if self.budget is not None:
@@ -170,11 +168,11 @@ class ExponentialBackoff:
                 return outcome._replace(note="the retry budget is used up")
         return self._sleep(call, outcome, cause, attempts, waited)
 
-    def _cause(self, outcome: Outcome) -> _Cause | None:
+    def _find_cause(self, outcome: Outcome) -> _Cause | None:
         failure = outcome.failure
         if failure is not None:
-            wanted = self._wanted(outcome.error, failure)
-            return _Cause(failure.name, failure.sent, None, failure.timeout) if wanted else None
+            is_retried = self._is_retried(outcome.error, failure)
+            return _Cause(failure.name, failure.sent, None, failure.timeout) if is_retried else None
         delay = headers.retry_after(outcome.headers, outcome.wall)
         verdict = headers.should_retry(outcome.headers) if outcome.status >= 400 else None
         if verdict is None:
@@ -185,26 +183,23 @@ class ExponentialBackoff:
         reason = str(outcome.status) if delay is None else f"{outcome.status}, Retry-After {delay:g} s"
         return _Cause(reason, not unprocessed, delay, throttled=outcome.status == 429 or delay is not None)
 
-    def _wanted(self, error: BaseException | None, failure: Failure) -> bool:
+    def _is_retried(self, error: BaseException | None, failure: Failure) -> bool:
         if self.exceptions is None or failure in (EXPIRED, NOT_SENT):
             return failure.transient
         return is_any(self.exceptions, failure, error)
 
-    def _safe(self, call: Call) -> bool:
-        return call.idempotent or self.methods is None or call.method in self.methods
-
-    def _ending(self, call: Call, outcome: Outcome, cause: _Cause, attempts: int) -> Outcome | None:
-        """Return how the call ends for want of attempts, body or time, or None where nothing is wanting."""
+    def _find_obstacle(self, call: Call, outcome: Outcome, cause: _Cause, attempts: int) -> Outcome | None:
+        """Return the outcome of a call that lacks attempts, a body or time for a repeat, or None."""
         if attempts >= self.max_attempts:
-            return self._exhausted(call, outcome, attempts)
+            return self._give_up(call, outcome, attempts)
         if call.body == "once" and (outcome.failure is None or outcome.failure.sent):
-            return _unreplayable(call, outcome, cause, attempts)
+            return _refuse_replay(call, outcome, cause, attempts)
         delay = cause.retry_after
         if call.deadline is not None:
             left = call.deadline - outcome.now
             if delay is not None and delay >= left:
                 reason = f"{cause.reason}, but only {max(left, 0):.3g} s are left before the deadline"
-                return exceeded(call, outcome, reason, delay)
+                return expire_call(call, outcome, reason, delay)
             if left <= 0:
                 return outcome._replace(note="the deadline leaves no time for another attempt")
         if delay is not None and delay > self.retry_after_cap:
@@ -212,12 +207,12 @@ class ExponentialBackoff:
             return outcome._replace(note=note)
         return None
 
-    def _exhausted(self, call: Call, outcome: Outcome, attempts: int) -> Outcome:
+    def _give_up(self, call: Call, outcome: Outcome, attempts: int) -> Outcome:
         note = f"gave up after {attempts} attempts" if attempts > 1 else ""
         if outcome.failure is None and self.raise_on_status:
             error = RetriesExhaustedError(
                 f"{call.method} {call.host}: still {outcome.status} after {attempts} attempts; "
-                "the last answer is in `response`",
+                "the last response is in `response`",
                 response=outcome.response,
                 host=call.host,
                 attempts=attempts,
@@ -232,14 +227,14 @@ class ExponentialBackoff:
             low, high = cause.retry_after, cause.retry_after + jitter
         if call.deadline is None:
             return Sleep(low, high, cause.reason)
-        # The wait is for the sake of the attempt after it: that gets at least half of the time left.
+        # At least half of the time left is for the attempt after the wait.
         half = (call.deadline - outcome.now) / 2
         if cause.retry_after is None:
             low = min(low, half)
         return Sleep(low, min(high, max(low, half)), cause.reason)
 
     def _backoff(self, retry: int, waited: float) -> tuple[float, float]:
-        """Bounds of the wait before a retry, counted from 1, after the wait before it."""
+        """Return the bounds of the wait before a retry, given its number from 1 and the wait before it."""
         if self.jitter == "decorrelated":
             return min(self.base, self.cap), min(self.cap, 3 * max(self.base, waited))
         try:
@@ -251,18 +246,15 @@ class ExponentialBackoff:
 
     @classmethod
     def from_urllib3(cls, retry: Retry) -> ExponentialBackoff:
-        """Translate a urllib3 `Retry`: same attempts, statuses and methods, and the same waits but for the first.
+        """Return the policy for a urllib3 `Retry`: same attempts, statuses, methods, and waits except the first.
 
-        urllib3 makes its first repeat at once; here it waits for `backoff_factor` seconds. It differs besides where
-        urllib3 does harm: an empty `allowed_methods` means no method instead of every method,
-        one-shot bodies are not sent again, malformed Retry-After headers are ignored, and there is a budget.
+        urllib3 makes its first repeat at once; here it waits for up to `backoff_factor` seconds. It also differs where
+        urllib3 does harm: an empty `allowed_methods` means no method instead of every method, one-shot bodies are not
+        sent again, malformed Retry-After headers are ignored, and there is a budget.
 
         Args:
-            retry: The object, as given to `HTTPAdapter(max_retries=...)`. A count of 0 or False for `connect`,
-                `read` or `status` switches that kind off; other counts of its own kind are not kept, `total` is.
-
-        Returns:
-            The policy.
+            retry: The object, as given to `HTTPAdapter(max_retries=...)`. A count of 0 or False for `connect`, `read`
+                or `status` switches that kind off; other counts per kind are not kept, `total` is.
         """
         kinds = (retry.connect, retry.read, retry.status)
         total = retry.total if retry.total is not None else max((kind or 0 for kind in kinds), default=0)
@@ -288,7 +280,7 @@ def _cost(budget: RetryBudget, cause: _Cause) -> float:
     return budget.throttle_cost if cause.throttled else 1.0
 
 
-def _unreplayable(call: Call, outcome: Outcome, cause: _Cause, attempts: int) -> Outcome:
+def _refuse_replay(call: Call, outcome: Outcome, cause: _Cause, attempts: int) -> Outcome:
     error = ReplayError(
         f"{call.method} {call.host}: {cause.reason}, and the body can be read only once, so that the request was not "
         "sent again; pass bytes or a seekable file, or set max_attempts=1 for this call",

@@ -1,8 +1,8 @@
-"""How many retries a destination can take: a share of what it has served lately, and a small reserve.
+"""A bound on the retries to one origin: a share of the calls that it served recently, and a small reserve.
 
-Retries of single calls multiply when everything fails at once; a budget shared by all calls to one origin bounds
-that. It is a bucket of tokens. Every call that was *served* adds `ratio` of a token, and a retry takes its cost. The
-bucket holds at most
+Theory of operation. Retries of single calls multiply when everything fails at once; a budget that all calls to one
+origin share bounds that. It is a bucket of tokens. Every call that was *served* adds `ratio` of a token, and a retry
+takes its cost. The bucket holds at most
 
     reserve + ratio * calls served in the recent past + trust
 
@@ -14,18 +14,17 @@ where the recent past fades by half every `window * ln 2` seconds, which is one 
     Spend      tokens - cost, if there is a token                  True, or False and no change
     Refusal    only the time                                       True
 
-**Calls that fail add nothing.** Else an outage would pay for retries as long as it lasts: a server that serves nobody
-would get as many of them as a busy one. What was saved up when it began is all there is, so that the whole outage
-costs `1 + (reserve + share) / calls` requests per call.
+**Calls that fail add nothing.** Otherwise an outage would pay for retries as long as it lasts. The tokens at its
+beginning are all there is, so that the whole outage costs `1 + (reserve + share) / calls` requests per call.
 
-**The reserve** lets a client that calls once a minute retry all the same: it is back when nobody wanted anything of
-the budget for twice the length of the window. It is small, because ten thousand clients have ten thousand reserves.
+**The reserve** allows retries to a client that calls once a minute: it is full again when no retry was wanted for twice
+the length of the window. It is small, because ten thousand clients have ten thousand reserves.
 
-**Trust.** Who has just started has earned nothing yet, and cold caches and first connections fail together without
-an outage. So there are a hundred retries to begin with; those that are not used are gone when the window is over.
+**Trust.** A new process has earned no retries, although cold caches and first connections cause failures without an
+outage. So it starts with a hundred retries; the unused ones expire within the first window.
 
-**Costs** differ as in botocore's standard mode: a server that throttles is well and says so, one that lets us time
-out costs both sides most. A retry that costs more than there is goes into debt.
+**Costs** differ as in botocore's standard mode: a server that throttles works, and a timeout costs both sides most. A
+retry that costs more than there is takes the bucket below zero.
 
 (Finagle, RetryBudget; gRPC, proposal A6. That deposits of failed calls keep an outage going was found in simulation:
 `python -m tests.benchmarks --only overload`.)
@@ -41,7 +40,7 @@ from polvo_adapters.core import validate
 from polvo_adapters.core.calls import Call
 from polvo_adapters.core.stored_types import stored_as
 
-_IDLE = 2.0  # windows; who calls every few seconds seldom pauses for so long by chance
+_IDLE = 2.0  # windows; a client that calls every few seconds seldom pauses for so long by chance
 
 
 class Deposit(NamedTuple):
@@ -55,18 +54,18 @@ class Spend(NamedTuple):
 
 
 class Refusal(NamedTuple):
-    """A retry was wanted, and refused: the budget was not left alone."""
+    """A retry was wanted and refused, so the budget was not idle."""
 
 
 @stored_as("retry-budget.1")
 class RetryBudgetState(NamedTuple):
-    """What the bucket holds.
+    """State of the bucket.
 
     Attributes:
-        tokens: What is in it.
-        served: Calls served in the recent past.
-        at: When that was.
-        began: When the first event came, or None before it.
+        tokens: Tokens in the bucket.
+        served: Calls served in the recent past, at the time `at`.
+        at: Time of the last event.
+        began: Time of the first event, or None before it.
     """
 
     tokens: float
@@ -77,19 +76,17 @@ class RetryBudgetState(NamedTuple):
 
 @dataclass(frozen=True)
 class RetryBudget:
-    """Keep retries to a share of the calls that are served, so that they cannot keep a failing server down.
+    """A limit of retries to a share of the calls that are served, so that they cannot keep a failing server down.
 
-    Share it by giving the same store to several adapters: the state is kept per origin.
+    The state is kept per origin; adapters with the same store share it.
 
     Args:
         ratio: Retries allowed per call that was served in the recent past; 0.2 is one in five.
-        reserve: Retries that are allowed besides; what was taken of them comes back when none was wanted for twice
-            `window` seconds.
-        trust: Retries that are allowed besides to one that has just started; what is left of them fades with the first
-            `window` seconds.
+        reserve: Further retries; they are available again when no retry was wanted for twice `window` seconds.
+        trust: Further retries of a new process; the unused ones expire within the first `window` seconds.
         window: Length of the recent past, in seconds.
-        throttle_cost: What a retry costs after 429, or after any answer with a Retry-After.
-        timeout_cost: What a retry costs after a time-out.
+        throttle_cost: Cost of a retry after 429, or after any response with a Retry-After.
+        timeout_cost: Cost of a retry after a timeout.
 
     Raises:
         ValueError: A value is out of range.
@@ -111,7 +108,7 @@ class RetryBudget:
 
     @property
     def initial(self) -> RetryBudgetState:
-        """What one is trusted with that has just started."""
+        """State before the first event."""
         return RetryBudgetState(self.reserve + self.trust, 0.0, 0.0, None)
 
     def transition(
@@ -137,5 +134,5 @@ class RetryBudget:
 
 
 def key(call: Call) -> str:
-    """Return what the budget of the destination of a call is kept under; one for all that repeats calls."""
+    """Return the key of the budget for the origin of a call, which all policies that repeat calls share."""
     return "retry budget " + call.origin

@@ -1,1 +1,1 @@
-"""Tokens and secrets live the same life: fetched once for all who want them, and refreshed before they expire."""
+"""The lifecycle of tokens and secrets: fetched once for all calls that need them, and refreshed before they expire."""

@@ -1,6 +1,6 @@
-"""Tasks that are carried to their end on a thread of their own, whoever waits for them and for how long.
+"""Tasks that run to their end on a thread of their own, however long their caller waits.
 
-The threads are no daemons: the process must not end between a server's answer and the moment at which it is kept.
+The threads are no daemons: the process must not end between a server's response and the moment at which it is stored.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 def start(task: Callable[[], object], name: str = "token refresh") -> bool:
-    """Run a task on a thread of that name, and return False where there is none to be had: the process is ending."""
+    """Run a task on a thread of that name; return False if none can be started, as when the process is ending."""
     try:
         threading.Thread(target=task, name=name, daemon=False).start()
     except RuntimeError:
@@ -27,7 +27,7 @@ def start(task: Callable[[], object], name: str = "token refresh") -> bool:
 
 
 class BackgroundCall(Generic[T]):
-    """Runs a task in the context of the caller, but without the deadline of the caller's call.
+    """A task that runs in the context of the caller, but without the deadline of the caller's call.
 
     Args:
         task: The task.
@@ -42,7 +42,7 @@ class BackgroundCall(Generic[T]):
 
         Args:
             seconds: How long to wait; the task goes on after that.
-            clock: Time.
+            clock: The clock to wait by.
 
         Raises:
             queue.Empty: The time is up, or the process is ending.
@@ -56,11 +56,11 @@ class BackgroundCall(Generic[T]):
         try:
             raise error
         finally:
-            del error  # or the error, its traceback and this frame would keep each other alive
+            del error  # see errors.py, "Errors and frames"
 
     def _run(self) -> None:
         call_started.set(None)
         try:
             self._ended.put((self._task(), None))
-        except BaseException as error:  # noqa: BLE001 - whatever it is, it is raised where somebody waits
+        except BaseException as error:  # noqa: BLE001 - `result` raises it
             self._ended.put((None, error))

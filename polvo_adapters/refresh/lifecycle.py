@@ -1,29 +1,29 @@
-"""One refresh of a token at a time, whoever needs it: threads, tasks, or processes that share a store.
+"""One refresh of a token at a time, whichever thread, task or process of those that share a store needs it.
 
-Theory of operation. A store keeps the life of each token, and everybody who wants the token asks it:
+Theory of operation. A store keeps the state of each token, and every call that needs the token asks the store:
 
-    life         asked                          asked ahead of time        refused by the API
-    -----------  -----------------------------  -------------------------  ------------------------------
-    none         refresh (one), wait (the rest)   as asked                   as asked
-    fresh        use                            use                        expired, unless it is a later one
-    stale        use                            refresh (one), use (rest)    expired, unless it is a later one
-    expired      refresh (one), wait (the rest)   as asked                   as asked
-    failed       use while it lasts, then no token until the pause is over
+    state        asked                          asked ahead of time          refused by the API
+    -----------  -----------------------------  ---------------------------  ------------------------------
+    none         one refreshes, others wait     as asked                     as asked
+    fresh        use                            use                          expired, unless it is a later one
+    stale        use                            one refreshes, others use    expired, unless it is a later one
+    expired      one refreshes, others wait     as asked                     as asked
+    failed       use until it expires, then no token until the pause is over
     overdue      use (expired, refresh failed and is not hopeless, and the machine's grace is not over)
 
-The right to refresh is a lease. It ends when its holder says what came of it, or is broken off; when somebody logs in
-or out; and by itself, should the holder have died. A token that comes after the end of its lease is not lost, unless
-there is a later one. Who waits asks again, as the store may be a file that can call nobody.
+The right to refresh is a lease. It ends when its holder reports the result or releases it; at a login or logout; and by
+itself, should the holder have died. A token that comes after the end of its lease is stored, unless there is a later
+one. Calls that wait ask again, as the store may be a file, which cannot wake them.
 
-**Generations** count the tokens there were. A request remembers the one that it carried, so that a token refused by the
-API is refreshed once, and not once by each request that it was refused for. Whoever refuses again and again is not
-believed each time: a third refresh in a row has to wait, longer each time.
+**Generations** count the tokens there were. A request remembers the generation that it carried, so that a token refused
+by the API is refreshed once, and not once by each request that it was refused for. Refusals again and again do not each
+cause a refresh: a third refresh in a row has to wait, longer each time.
 
-**The store may forget** (a file was deleted, a disk is gone, a state cannot be read). Whoever asks therefore says what
-they know themselves, and what was issued last counts: a refresh token that was replaced by its successor is not shown
-to the server again while anybody remembers the successor.
+**The store may forget** (a file was deleted, a disk is gone, a state cannot be read). Each question therefore carries
+the token that the caller knows, and the one issued last counts: a refresh token that has a successor is not sent to the
+server again while any caller remembers the successor.
 
-What the store keeps is sealed: the machine moves it about, and cannot read it.
+Tokens in the store are sealed: the machine moves them, and cannot read them.
 """
 
 from __future__ import annotations
@@ -35,62 +35,69 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 from polvo_adapters.core import validate
 from polvo_adapters.core.machines import Changed
-from polvo_adapters.core.stored_types import stored_as
+from polvo_adapters.core.stored_types import AnyType, stored_as
 
 if TYPE_CHECKING:
     from polvo_adapters.core.report import StateChange
 
 NOT_REFRESHED = "not refreshed"
-"""What a Change says of a token that could not be refreshed."""
+"""`StateChange.after` of a token that could not be refreshed."""
 OVERDUE = "in use past its time"
-"""What it says where the token is used all the same."""
+"""`StateChange.after` of a token that could not be refreshed and is used although it has expired."""
 
-_BELIEVED = 2  # refreshes in a row that a refusal is reason enough for
-_TRUSTED = 60.0  # seconds after which a token was good, whatever is said of it now
+_UNPAUSED_REFUSALS = 2  # refreshes in a row that a refusal causes at once
+_TRUSTED_SECONDS = 60.0  # a token that was in use for so long was good, whatever is refused now
 _LONGEST_PAUSE = 30.0
 _LONGEST_RETRY_AFTER = 300.0
-_ASK_AGAIN = 1.0  # seconds for which a stale token is used before asking whether somebody has refreshed it
+_ASK_AGAIN_SECONDS = 1.0  # for which a stale token is used before asking whether it was refreshed
 
 
-def shown(value: Any) -> str:
-    """Return what a value looks like to people: all but the token, which a store in memory need not have sealed."""
-    fields = zip(value._fields, value, strict=True)
-    return f"{type(value).__name__}({', '.join(f'{name}={each!r}' for name, each in fields if name != 'token')})"
+def hide_token(kind: AnyType) -> AnyType:
+    """Leave the token out of the repr of a NamedTuple, as a decorator: a store in memory need not have sealed it."""
+
+    def describe(self: Any) -> str:
+        fields = zip(self._fields, self, strict=True)
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in fields if name != 'token')})"
+
+    kind.__repr__ = describe  # type: ignore[assignment]
+    return kind
 
 
+@hide_token
 class KnownToken(NamedTuple):
-    """A token that somebody has, whatever the store says.
+    """A token that a caller has, whatever the store says.
 
     Attributes:
         token: Sealed.
-        generation: Which one it is.
+        generation: Its number among the tokens there were.
         age: Seconds since it was issued.
-        fresh: Seconds until it is to be refreshed.
-        left: Seconds until it expires.
+        seconds_fresh: Seconds until it is to be refreshed.
+        seconds_left: Seconds until it expires.
     """
 
     token: str
     generation: int
     age: float
-    fresh: float
-    left: float
-
-    def __repr__(self) -> str:
-        return shown(self)
+    seconds_fresh: float
+    seconds_left: float
 
     def after(self, seconds: float) -> KnownToken:
-        """Return what it is when so many seconds have passed."""
-        return self._replace(age=self.age + seconds, fresh=self.fresh - seconds, left=self.left - seconds)
+        """Return the token as it is that many seconds later."""
+        return self._replace(
+            age=self.age + seconds,
+            seconds_fresh=self.seconds_fresh - seconds,
+            seconds_left=self.seconds_left - seconds,
+        )
 
 
 class WantToken(NamedTuple):
-    """Somebody wants a token.
+    """Event: a caller needs a token.
 
     Attributes:
-        known: What they have, or None.
+        known: The token that the caller has, or None.
         refused: Generation that the API has refused, or 0.
-        refresh: What they are ready to refresh: a token that has "expired", one that is "stale", or "nothing".
-        anew: Whether they do not mind that the last refresh failed a moment ago: they may have other credentials.
+        refresh: When the caller is ready to refresh: if the token has "expired", if it is "stale", or for "nothing".
+        anew: Whether to try although the last refresh failed a moment ago: the caller may have other credentials.
     """
 
     known: KnownToken | None = None
@@ -99,14 +106,15 @@ class WantToken(NamedTuple):
     anew: bool = False
 
 
+@hide_token
 class TokenRefreshed(NamedTuple):
-    """There is a new token.
+    """Event: there is a new token.
 
     Attributes:
         token: Sealed.
-        lifetime: Seconds for which it was valid when it was issued, or None where nobody knows.
-        age: Seconds that have passed since it was asked for.
-        lease: The right that it was asked for under, or 0 for a token that comes from elsewhere, such as a login.
+        lifetime: Seconds for which it was valid when it was issued, or None if the server did not say.
+        age: Seconds since it was requested.
+        lease: Number of the right that it was requested under, or 0 for a token of another source, such as a login.
     """
 
     token: str
@@ -114,18 +122,15 @@ class TokenRefreshed(NamedTuple):
     age: float = 0.0
     lease: int = 0
 
-    def __repr__(self) -> str:
-        return shown(self)
-
 
 class RefreshFailed(NamedTuple):
-    """There is none.
+    """Event: a refresh gave no token.
 
     Attributes:
-        lease: The right that it was asked for under.
+        lease: Number of the right that it was requested under.
         reason: The reason.
         retry_after: Seconds that the server asked to wait, or None.
-        final: Whether asking again in the same way is of no use.
+        final: Whether trying again in the same way is of no use.
     """
 
     lease: int
@@ -135,54 +140,50 @@ class RefreshFailed(NamedTuple):
 
 
 class ReleaseRight(NamedTuple):
-    """Somebody no longer refreshes it."""
+    """Event: the holder of a right no longer refreshes the token."""
 
     lease: int
 
 
+@hide_token
 class ClearToken(NamedTuple):
-    """Nobody is to use it any more, nor what comes of a refresh that is under way.
+    """Event: discard the token, and ignore the result of a refresh in progress.
 
     Attributes:
-        token: Only if it is this one, sealed; None for whatever there is.
+        token: Only if it is this one, sealed; None for any.
     """
 
     token: str | None = None
 
-    def __repr__(self) -> str:
-        return shown(self)
-
 
 class LookAtToken(NamedTuple):
-    """Somebody only looks; answered with the life."""
+    """Event: change nothing; the verdict is the state."""
 
 
+@hide_token
 class RefreshRight(NamedTuple):
-    """Verdict: refresh it.
+    """Verdict: refresh the token.
 
     Attributes:
-        token: What there is, sealed, or an empty string.
+        token: The token there is, sealed, or an empty string.
         lease: Number of the right to do so.
     """
 
     token: str
     lease: int
 
-    def __repr__(self) -> str:
-        return shown(self)
-
 
 class WaitForRefresh(NamedTuple):
-    """Verdict: somebody else is refreshing it."""
+    """Verdict: another caller is refreshing the token."""
 
 
 class NoToken(NamedTuple):
-    """Verdict: there is none.
+    """Verdict: there is no token.
 
     Attributes:
         reason: The reason.
-        retry_after: Seconds after which it is tried again.
-        final: Whether that is of no use without a new login.
+        retry_after: Seconds after which a refresh is tried again.
+        final: Whether trying again is of no use without a new login.
     """
 
     reason: str
@@ -191,60 +192,59 @@ class NoToken(NamedTuple):
 
 
 @stored_as("token.1")
+@hide_token
 class LifecycleState(NamedTuple):
     """State of a token.
 
     Attributes:
         token: Sealed, or an empty string.
-        generation: How many there were.
-        issued: When it was asked for.
-        stale: When it is to be refreshed.
-        expires: When it must not be used any more.
+        generation: Number of tokens there were.
+        issued_at: When it was requested.
+        stale_at: When it is to be refreshed.
+        expires_at: When it must not be used any more.
         lease: Number of the last right to refresh.
-        until: When that right ends, unless it has ended.
-        failures: Refreshes that failed, one after the other.
-        pause: When it may be tried again.
+        right_ends_at: When that right ends, or minus infinity if it has ended.
+        failures: Refreshes that failed in a row.
+        retry_at: When a refresh may be tried again.
         reason: The reason of the last failure.
-        final: Whether nobody believes in trying again.
-        refusals: Refreshes in a row that the API was the reason for.
-        under: Number of the right that the token was obtained under; what comes of it or an earlier one is too late.
+        final: Whether trying again is of no use.
+        refusals: Refreshes in a row that the API's refusals caused.
+        issued_under: Number of the right that the token was obtained under; a result of it or of an earlier right is
+            too late.
     """
 
     token: str = ""
     generation: int = 0
-    issued: float = -math.inf
-    stale: float = -math.inf
-    expires: float = -math.inf
+    issued_at: float = -math.inf
+    stale_at: float = -math.inf
+    expires_at: float = -math.inf
     lease: int = 0
-    until: float = -math.inf
+    right_ends_at: float = -math.inf
     failures: int = 0
-    pause: float = -math.inf
+    retry_at: float = -math.inf
     reason: str = ""
     final: bool = False
     refusals: int = 0
-    under: int = 0
-
-    def __repr__(self) -> str:
-        return shown(self)
+    issued_under: int = 0
 
     def after_fork(self) -> LifecycleState:
-        """Return what it is in a child: it is the parent who refreshes."""
-        return self._replace(until=-math.inf)
+        """Return the state in a forked child: the right to refresh is the parent's."""
+        return self._replace(right_ends_at=-math.inf)
 
 
-Question: TypeAlias = "WantToken | TokenRefreshed | RefreshFailed | ReleaseRight | ClearToken | LookAtToken"
+TokenEvent: TypeAlias = "WantToken | TokenRefreshed | RefreshFailed | ReleaseRight | ClearToken | LookAtToken"
 
 
 @dataclass(frozen=True)
 class Lifecycle:
-    """The machine of a token's life.
+    """The machine of a token's lifecycle.
 
     Args:
         refresh_before: Seconds before its end at which a token is stale; never more than a quarter of its lifetime.
         lease: Seconds for which the right to refresh is granted.
-        listeners: Called with each Change.
-        grace: Seconds after its end for which a token is used where refresh has failed, and may succeed later. A
-            token that the server has set an end to gets none; a secret that is merely due for another look may.
+        listeners: Called with each StateChange.
+        grace: Seconds after its end for which a token is used while a refresh fails and may succeed later: for secrets
+            with an end that the client has set, not for tokens that the server lets expire.
 
     Raises:
         ValueError: A value is out of range.
@@ -258,7 +258,7 @@ class Lifecycle:
     initial = LifecycleState()
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        before = state.pop("renew_before", None)  # its name in pickles of before
+        before = state.pop("renew_before", None)  # the field's name in older pickles
         vars(self).update(state if before is None else {**state, "refresh_before": before})
 
     def __post_init__(self) -> None:
@@ -266,154 +266,154 @@ class Lifecycle:
         validate.number(self, "lease", 0, above=True)
         validate.number(self, "grace", 0)
 
-    def transition(self, state: LifecycleState, event: Question, now: float) -> tuple[LifecycleState, Any]:
-        """Return the life after `event` at `now`, and the verdict."""
+    def transition(self, state: LifecycleState, event: TokenEvent, now: float) -> tuple[LifecycleState, Any]:
+        """Return the state after `event` at `now`, and the verdict."""
         return _MOVES[type(event)](self, state, event, now)
 
     def release_event(self, verdict: Any) -> ReleaseRight | LookAtToken:
-        """Return what to put to the store for a call that was broken off."""
+        """Return the event for a call that was interrupted after a verdict."""
         return ReleaseRight(verdict.lease) if type(verdict) is RefreshRight else LookAtToken()
 
 
-def _want(life: Lifecycle, state: LifecycleState, event: WantToken, now: float) -> tuple[LifecycleState, Any]:
+def _want_token(life: Lifecycle, state: LifecycleState, event: WantToken, now: float) -> tuple[LifecycleState, Any]:
     known = event.known
-    if known is not None and _forgotten(state, known, now):
-        state = _reminded(state, known, now)
-    if event.refused and event.refused == state.generation and state.expires > now:
-        state = _refused(state, now)
-    ends = _ends(life, state)
-    usable = now < ends
-    if usable and not (event.refresh == "stale" and now >= state.stale):
-        return state, _known(state, ends, now)
-    if event.refresh == "nothing" or (now < state.pause and not event.anew):
-        failed = NoToken(state.reason or "expired", state.pause - now, state.final)
-        return state, _known(state, ends, now) if usable else failed
-    if now < state.until:
-        return state, _known(state, ends, now) if usable else WaitForRefresh()
-    state = state._replace(lease=state.lease + 1, until=now + life.lease)
+    if known is not None and _has_forgotten(state, known, now):
+        state = _restore(state, known, now)
+    if event.refused and event.refused == state.generation and state.expires_at > now:
+        state = _expire_refused(state, now)
+    usable_until = _usable_until(life, state)
+    is_usable = now < usable_until
+    if is_usable and not (event.refresh == "stale" and now >= state.stale_at):
+        return state, _grant_token(state, usable_until, now)
+    if event.refresh == "nothing" or (now < state.retry_at and not event.anew):
+        no_token = NoToken(state.reason or "expired", state.retry_at - now, state.final)
+        return state, _grant_token(state, usable_until, now) if is_usable else no_token
+    if now < state.right_ends_at:
+        return state, _grant_token(state, usable_until, now) if is_usable else WaitForRefresh()
+    state = state._replace(lease=state.lease + 1, right_ends_at=now + life.lease)
     return state, RefreshRight(state.token, state.lease)
 
 
-def _forgotten(state: LifecycleState, known: KnownToken, now: float) -> bool:
-    """Tell whether the store has forgotten what somebody knows."""
-    # Times alone do not tell: who was stopped for an hour, or a clock that was put forward, makes old tokens look new.
-    return known.token != state.token and known.generation >= state.generation and now - known.age > state.issued
+def _has_forgotten(state: LifecycleState, known: KnownToken, now: float) -> bool:
+    """Return whether the store has forgotten the token that a caller knows."""
+    # Times alone do not prove it: a process stopped for an hour, or a clock put forward, makes old tokens look new.
+    return known.token != state.token and known.generation >= state.generation and now - known.age > state.issued_at
 
 
-def _reminded(state: LifecycleState, known: KnownToken, now: float) -> LifecycleState:
-    """Return the life with what somebody else remembers of it."""
-    token, generation, age, fresh, left = known
+def _restore(state: LifecycleState, known: KnownToken, now: float) -> LifecycleState:
+    """Return the state with the token that a caller remembers."""
     return state._replace(
-        token=token,
-        generation=generation,
-        issued=now - age,
-        stale=now + fresh,
-        expires=now + left,
+        token=known.token,
+        generation=known.generation,
+        issued_at=now - known.age,
+        stale_at=now + known.seconds_fresh,
+        expires_at=now + known.seconds_left,
     )
 
 
-def _refused(state: LifecycleState, now: float) -> LifecycleState:
-    """Return the life after the API has refused the token, as far as that is to be believed."""
-    refusals = 0 if now - state.issued > _TRUSTED else state.refusals
-    if refusals >= _BELIEVED and now - state.issued < pause(refusals - _BELIEVED):
+def _expire_refused(state: LifecycleState, now: float) -> LifecycleState:
+    """Return the state after the API has refused the token, unless that happens too often to be believed."""
+    age = now - state.issued_at
+    refusals = 0 if age > _TRUSTED_SECONDS else state.refusals
+    if refusals >= _UNPAUSED_REFUSALS and age < pause_after(refusals - _UNPAUSED_REFUSALS):
         return state
-    return state._replace(stale=now, expires=now, refusals=refusals + 1)
+    return state._replace(stale_at=now, expires_at=now, refusals=refusals + 1)
 
 
-def _ends(life: Lifecycle, state: LifecycleState) -> float:
+def _usable_until(life: Lifecycle, state: LifecycleState) -> float:
     """Return when a token must not be used any more."""
-    overdue = state.failures > 0 and not state.final and state.token
-    return state.expires + life.grace if overdue else state.expires
+    has_grace = state.failures > 0 and not state.final and state.token
+    return state.expires_at + life.grace if has_grace else state.expires_at
 
 
-def _known(state: LifecycleState, ends: float, now: float) -> KnownToken:
-    fresh = state.stale - now
-    if fresh <= 0:  # somebody refreshes it, or is about to, or has failed to
-        fresh = min(_ASK_AGAIN, ends - now)
-    return KnownToken(state.token, state.generation, now - state.issued, fresh, ends - now)
+def _grant_token(state: LifecycleState, usable_until: float, now: float) -> KnownToken:
+    fresh = state.stale_at - now
+    if fresh <= 0:  # another caller refreshes it, or is about to, or has failed to
+        fresh = min(_ASK_AGAIN_SECONDS, usable_until - now)
+    return KnownToken(state.token, state.generation, now - state.issued_at, fresh, usable_until - now)
 
 
-def _refreshed(
+def _store_token(
     life: Lifecycle, state: LifecycleState, event: TokenRefreshed, now: float
 ) -> tuple[LifecycleState, Changed | None]:
+    if 0 < event.lease <= state.issued_under:
+        return state, None  # since it was requested there was another token, or the token was cleared
     lifetime = math.inf if event.lifetime is None else event.lifetime
-    issued = now - event.age
-    if 0 < event.lease <= state.under:
-        return state, None  # since it was asked for there was another one, or it was cleared
-    # Who is still refreshing what there was before a login has no say any more.
+    issued_at = now - event.age
+    expires_at = issued_at + usable_seconds(lifetime)
+    # After a login the result of a refresh that is still in progress is ignored.
     lease = state.lease + 1 if event.lease == 0 else state.lease
-    expires = issued + usable_for(lifetime)
     after = LifecycleState(
         event.token,
         state.generation + 1,
-        issued,
-        expires - min(life.refresh_before, lifetime / 4) if lifetime < math.inf else math.inf,
-        expires,
+        issued_at,
+        expires_at - min(life.refresh_before, lifetime / 4) if lifetime < math.inf else math.inf,
+        expires_at,
         lease,
-        -math.inf if event.lease in (state.lease, 0) else state.until,
+        -math.inf if event.lease in (state.lease, 0) else state.right_ends_at,
         refusals=state.refusals,
-        under=(event.lease or lease) if event.lease <= state.lease else state.under,
+        issued_under=(event.lease or lease) if event.lease <= state.lease else state.issued_under,
     )
     length = "no expiry known" if event.lifetime is None else f"expires in {lifetime - event.age:.0f} s"
     return after, Changed(_generation(state), _generation(after), length)
 
 
-def _failing(
+def _record_failure(
     life: Lifecycle, state: LifecycleState, event: RefreshFailed, now: float
 ) -> tuple[LifecycleState, Changed | None]:
     if event.lease != state.lease:
-        return state, None  # somebody else has taken over
-    seconds = _LONGEST_PAUSE if event.final else pause(state.failures)
+        return state, None  # another caller has the right now
+    seconds = _LONGEST_PAUSE if event.final else pause_after(state.failures)
     if event.retry_after is not None:
         seconds = max(seconds, min(event.retry_after, _LONGEST_RETRY_AFTER))
     after = state._replace(
-        until=-math.inf, failures=state.failures + 1, pause=now + seconds, reason=event.reason, final=event.final
+        right_ends_at=-math.inf,
+        failures=state.failures + 1,
+        retry_at=now + seconds,
+        reason=event.reason,
+        final=event.final,
     )
-    left = _ends(life, after) - now
-    if life.grace and now >= state.expires and left > 0:
+    left = _usable_until(life, after) - now
+    if life.grace and now >= state.expires_at and left > 0:
         return after, Changed(_generation(state), OVERDUE, f"{event.reason}; for another {left:.0f} s at most")
     return after, Changed(_generation(state), NOT_REFRESHED, event.reason)
 
 
-def usable_for(lifetime: float) -> float:
+def usable_seconds(lifetime: float) -> float:
     """Return for how many seconds a token is used: a request that carries it has to arrive before it expires."""
     return lifetime - min(5.0, lifetime / 20)
 
 
-def pause(times: int) -> float:
-    """Return how long to leave the server alone after so many failures, in seconds."""
-    return min(float(2 ** min(times, 10)), _LONGEST_PAUSE)
+def pause_after(failures: int) -> float:
+    """Return the pause in seconds before the server is asked again after so many failures."""
+    return min(float(2 ** min(failures, 10)), _LONGEST_PAUSE)
 
 
 def _generation(state: LifecycleState) -> str:
     return f"generation {state.generation}" if state.token else "none"
 
 
-def _release(life: Lifecycle, state: LifecycleState, event: ReleaseRight, now: float) -> tuple[LifecycleState, None]:
-    return (state._replace(until=-math.inf) if event.lease == state.lease else state), None
+def _release_right(
+    life: Lifecycle, state: LifecycleState, event: ReleaseRight, now: float
+) -> tuple[LifecycleState, None]:
+    return (state._replace(right_ends_at=-math.inf) if event.lease == state.lease else state), None
 
 
-def _clear(
+def _clear_token(
     life: Lifecycle, state: LifecycleState, event: ClearToken, now: float
 ) -> tuple[LifecycleState, Changed | None]:
     if event.token not in (None, state.token):
-        return state, None  # somebody was faster, and there is another one
+        return state, None  # another caller was faster, and there is a later token
     lease = state.lease + 1
-    after = LifecycleState(generation=state.generation + 1, issued=now, lease=lease, under=lease)
+    after = LifecycleState(generation=state.generation + 1, issued_at=now, lease=lease, issued_under=lease)
     return after, Changed(_generation(state), "none", "cleared")
 
 
-def _look(
-    life: Lifecycle, state: LifecycleState, event: LookAtToken, now: float
-) -> tuple[LifecycleState, LifecycleState]:
-    return state, state
-
-
 _MOVES: dict[type, Callable[[Lifecycle, LifecycleState, Any, float], tuple[LifecycleState, Any]]] = {
-    WantToken: _want,
-    TokenRefreshed: _refreshed,
-    RefreshFailed: _failing,
-    ReleaseRight: _release,
-    ClearToken: _clear,
-    LookAtToken: _look,
+    WantToken: _want_token,
+    TokenRefreshed: _store_token,
+    RefreshFailed: _record_failure,
+    ReleaseRight: _release_right,
+    ClearToken: _clear_token,
+    LookAtToken: lambda _life, state, _event, _now: (state, state),
 }

@@ -1,9 +1,10 @@
-"""How a token is obtained: the flow of one refresh, and of waiting for somebody else's.
+"""The flow of one refresh of a token, and of waiting for the refresh of another caller.
 
-Theory of operation. Whoever is given the right to refresh asks the server, a few times where it does not answer, and
-tells the store what came of it; whoever is not, asks the store again after a moment. Each Send carries in
-`call.stored_token` what the store has, and comes back with a Fetched, or with a TokenRefreshError. One that the call's
-own deadline has cut (EXPIRED) says nothing of the server: the right is given back, and the next one tries.
+Theory of operation. A caller with the right to refresh asks the server, a few times if it does not respond, and reports
+the result to the store. A caller without the right asks the store again after a moment. Each Send carries in
+`call.stored_token` the token in the store; its outcome has a FetchedToken, or a TokenRefreshError. An attempt that was
+cut by the call's own deadline (EXPIRED) proves nothing against the server: the right is released, and the next caller
+tries.
 """
 
 from __future__ import annotations
@@ -27,40 +28,38 @@ from polvo_adapters.refresh.lifecycle import (
     ReleaseRight,
     TokenRefreshed,
     WantToken,
-    pause,
-    shown,
+    hide_token,
+    pause_after,
 )
 
-_FIRST_LOOK, _LAST_LOOK = 0.02, 0.25  # seconds between questions of those who wait
+_FIRST_LOOK, _LAST_LOOK = 0.02, 0.25  # seconds between the questions of a caller that waits
 _TIME_IS_UP = NoToken("timeout", 0.0, final=False)
 
 
+@hide_token
 class FetchedToken(NamedTuple):
-    """What an attempt to refresh came to; the response of its outcome.
+    """The response in the outcome of an attempt to refresh.
 
     Attributes:
         token: Sealed.
-        lifetime: Seconds for which it is valid from when it was asked for, or None where nobody knows.
+        lifetime: Seconds for which it is valid from when it was requested, or None if the server did not say.
     """
 
     token: str
     lifetime: float | None
 
-    def __repr__(self) -> str:
-        return shown(self)
-
 
 @dataclass(frozen=True)
 class RefreshFlow:
-    """How to obtain a token: as a flow that any shell can drive.
+    """The settings of a flow that obtains a token, and that any shell can drive.
 
     Args:
-        life: Its machine.
+        life: The machine of the token.
         key: Its key in the store.
         max_attempts: Attempts at one refresh, all counted.
-        advice: What a person is to do who has to log in again.
-        what: What it is to people.
-        kind: The class of the error for those who were told that there is none.
+        advice: What the user has to do where a new login is needed.
+        what: What it is called in messages.
+        kind: The class of the error when there is no token.
     """
 
     life: Lifecycle
@@ -71,17 +70,14 @@ class RefreshFlow:
     kind: type[TokenRefreshError | SecretError] = TokenRefreshError
 
     def flow(self, call: Call, want: WantToken) -> Flow:
-        """Obtain a token that can be used.
-
-        Each Send carries in `stored_token` what the store holds; the response of its outcome is a Fetched, and its
-        error a TokenRefreshError.
+        """Obtain a token that can be used; see the top of this module for its Sends.
 
         Args:
             call: The call of the token endpoint, which starts now; it is given up at its deadline.
-            want: What is wanted; what is known is told as of now.
+            want: The event to put to the store; the known token in it is as of now.
 
         Returns:
-            An outcome whose response is a Known as of its `now`, or whose error is one of its kind.
+            An outcome whose response is a KnownToken as of its `now`, or whose error is of the class `kind`.
         """
         now, look = call.started, _FIRST_LOOK
         while True:
@@ -97,42 +93,42 @@ class RefreshFlow:
             if type(verdict) is KnownToken:
                 return Outcome(verdict, now=now)
             if type(verdict) is NoToken:
-                return self._failed(call, verdict)
+                return self._fail(call, verdict)
             if call.deadline is not None and now + look > call.deadline:
-                return self._failed(call, _TIME_IS_UP)
-            seconds = yield Sleep(look / 2, look, f"{self.what}: somebody else refreshes it")
+                return self._fail(call, _TIME_IS_UP)
+            seconds = yield Sleep(look / 2, look, f"{self.what}: another caller refreshes it")
             known = None if want.known is None else want.known.after(seconds)
             now, look, want = now + seconds, min(look * 1.5, _LAST_LOOK), want._replace(known=known, anew=False)
 
     def _refresh(self, call: Call, right: RefreshRight) -> Generator[Effect, Any, Outcome]:
-        """Ask the server for a token, and tell the store what came of it."""
-        number, ends = 1, math.inf
+        """Ask the server for a token, and report the result to the store."""
+        number, give_up_at = 1, math.inf
         while True:
             outcome: Outcome = yield Send(call._replace(stored_token=right.token, attempt=number))
             error = cast("TokenRefreshError | SecretError | None", outcome.error)
             if error is None or error.final or number == self.max_attempts:
                 break
             if number == 1:
-                ends = outcome.started + self.life.lease  # from then on others may refresh what was sent here
-                ends = ends if call.deadline is None else min(ends, call.deadline)
-            seconds = error.retry_after or pause(number - 1) / 2
-            if outcome.now + seconds >= ends:
+                give_up_at = outcome.started + self.life.lease  # from then on others may use the token sent here
+                give_up_at = give_up_at if call.deadline is None else min(give_up_at, call.deadline)
+            seconds = error.retry_after or pause_after(number - 1) / 2
+            if outcome.now + seconds >= give_up_at:
                 break
             number += 1
             yield Sleep(seconds if error.retry_after else seconds / 2, seconds, f"{self.what}: {error.reason}")
         if error is None:
             fetched: FetchedToken = outcome.response
-            news: Any = TokenRefreshed(fetched.token, fetched.lifetime, outcome.now - outcome.started, right.lease)
-        elif outcome.failure is EXPIRED:  # which is this call's own deadline, and nothing against the server
-            error.attempts, news = number, ReleaseRight(right.lease)
+            result: Any = TokenRefreshed(fetched.token, fetched.lifetime, outcome.now - outcome.started, right.lease)
+        elif outcome.failure is EXPIRED:  # by this call's own deadline
+            error.attempts, result = number, ReleaseRight(right.lease)
         else:
             error.attempts = number
-            news = RefreshFailed(right.lease, error.reason or "unknown", error.retry_after, error.final)
-        told = (Event(self.life, self.key, news),)
-        yield Release(told, told)
+            result = RefreshFailed(right.lease, error.reason or "unknown", error.retry_after, error.final)
+        events = (Event(self.life, self.key, result),)
+        yield Release(events, events)
         return outcome
 
-    def _failed(self, call: Call, verdict: NoToken) -> Outcome:
+    def _fail(self, call: Call, verdict: NoToken) -> Outcome:
         reason, retry_after, final = verdict
         again = f"it is tried again in {retry_after:.0f} s" if retry_after > 0 else "try again"
         error = self.kind(

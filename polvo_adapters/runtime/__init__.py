@@ -1,1 +1,1 @@
-"""Impure ground: the clock, threads, forks, what is loaded late."""
+"""The clock, threads, forks, listeners, and names that are loaded when they are first used: all that is impure."""

@@ -1,6 +1,6 @@
-"""Time and chance, as the shells see them: the only place where the synchronous shells read either.
+"""Time and chance: the only place where the synchronous shells read either.
 
-What waits for other threads is here as well, so that a test can put virtual time in the place of it all.
+Waiting for other threads is here as well, so that a test can replace all of it by virtual time.
 """
 
 from __future__ import annotations
@@ -18,32 +18,32 @@ T = TypeVar("T")
 
 
 class Clock(Protocol):
-    """What a driver needs of time and chance."""
+    """The time and chance that a driver needs."""
 
     def now(self) -> float:
-        """Seconds on a clock that only moves forward."""
+        """Return the seconds on a clock that only moves forward."""
 
     def wall(self) -> float:
-        """Unix time in seconds, for dates in headers."""
+        """Return the Unix time in seconds, for dates in headers."""
 
     def sleep(self, seconds: float) -> None:
-        """Wait."""
+        """Wait that many seconds."""
 
     def wait(self, event: threading.Event, seconds: float) -> None:
-        """Wait until another thread sets the event, but not longer than that."""
+        """Wait until another thread sets the event, at most that many seconds."""
 
     def spawn(self, task: Callable[[], object]) -> None:
         """Run a task on another thread."""
 
     def take(self, source: queue.SimpleQueue[T], seconds: float | None) -> T:
-        """Take what other threads put into a queue; raise `queue.Empty` when the time is up."""
+        """Return what another thread puts into a queue; raise `queue.Empty` after that many seconds."""
 
     def uniform(self, low: float, high: float) -> float:
-        """Draw a number evenly from [low, high]."""
+        """Return a random number, evenly distributed in [low, high]."""
 
 
 class SystemClock:
-    """The machine's own clock, and chance."""
+    """The clock and the random numbers of this machine."""
 
     now = staticmethod(time.monotonic)
     wall = staticmethod(time.time)
@@ -52,7 +52,7 @@ class SystemClock:
 
     @staticmethod
     def wait(event: threading.Event, seconds: float) -> None:
-        """Wait until another thread sets the event, but not longer than that."""
+        """Wait until another thread sets the event, at most that many seconds."""
         event.wait(seconds)
 
     @staticmethod
@@ -62,7 +62,7 @@ class SystemClock:
 
     @staticmethod
     def take(source: queue.SimpleQueue[T], seconds: float | None) -> T:
-        """Take what other threads put into a queue; raise `queue.Empty` when the time is up."""
+        """Return what another thread puts into a queue; raise `queue.Empty` after that many seconds."""
         return source.get(timeout=None if seconds is None else max(0.0, seconds))
 
 

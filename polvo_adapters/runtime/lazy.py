@@ -13,10 +13,10 @@ def lazy_attributes(package: str, homes: Mapping[str, str]) -> tuple[Callable[[s
 
     Args:
         package: Name of the package.
-        homes: The module of each name; where the module itself is what the name stands for, it ends with a colon.
+        homes: The module of each name. If the name stands for the module itself, it ends with a colon.
 
     Returns:
-        The two functions. An attribute that was loaded stays in the package, so that it is looked up once.
+        The two functions. An attribute that was loaded is set on the package, so that it is loaded once.
     """
 
     def load(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""How listeners are notified of a change."""
+"""Notification of listeners."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ _log = logging.getLogger("polvo_adapters")
 
 
 def notify(listeners: Iterable[Callable[[StateChange], object]], change: StateChange) -> None:
-    """Call listeners with a change; one that raises must not break the call that brought the change about."""
+    """Call listeners with a change, and log their exceptions: they must not break the call that caused the change."""
     for listener in listeners:
         try:
             listener(change)
-        except Exception:  # noqa: BLE001, PERF203 - whatever it is
+        except Exception:  # noqa: BLE001, PERF203 - listeners may raise anything
             _log.exception("a listener of %s failed", change.what)

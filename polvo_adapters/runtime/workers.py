@@ -1,21 +1,23 @@
-"""Threads that are kept for the next task, as daemons: one that hangs must not keep the process from ending."""
+"""Threads that wait for the next task. They are daemons: one that hangs must not keep the process from ending."""
 
 from __future__ import annotations
 
-import os
 import queue
 import threading
 from collections import deque
 from collections.abc import Callable
 
+from polvo_adapters.runtime import forks
+
 _IDLE_SECONDS = 10.0
 
 
 class Workers:
-    """Threads that run what they are given, and are kept for a while."""
+    """Threads that run tasks, and wait for more for a while."""
 
     def __init__(self) -> None:
         self._idle: deque[queue.SimpleQueue[Callable[[], object]]] = deque()
+        forks.register(self)
 
     def run(self, task: Callable[[], object]) -> None:
         """Run a task on a thread of its own."""
@@ -26,8 +28,8 @@ class Workers:
             tasks.put(task)
             threading.Thread(target=self._work, args=(tasks,), name="polvo-race", daemon=True).start()
 
-    def forget(self) -> None:
-        """Forget all threads: after a fork there are none."""
+    def after_fork_in_child(self) -> None:
+        """Forget all threads: a child has none of them."""
         self._idle.clear()
 
     def _work(self, tasks: queue.SimpleQueue[Callable[[], object]]) -> None:
@@ -45,6 +47,3 @@ class Workers:
 
 WORKERS = Workers()
 """The threads of all races of this process."""
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=WORKERS.forget)

@@ -1,14 +1,14 @@
-"""Secrets that live where secrets belong, and are fetched when they are used.
+"""Secrets that are fetched from where they are kept, when they are used.
 
-    Secret                                 a value that is fetched, kept for a while, and refreshed
+    Secret                                 a value that is fetched, held for a while, and refreshed
     Vault, SecretsManager, ParameterStore  providers: OpenBao and Vault, AWS
     DoubleO, Keyring                       a Double-O service, the keyring of the operating system
     Environment, File, DotEnv, Function    this process, files, a function of your own
-    first_of, FirstOf                      several sources, the first that has it wins
+    first_of, FirstOf                      several sources, of which the first that has the secret is used
     fetch_all                              several secrets at a time
-    Fetched, Provider                      what a provider of your own returns, and is
+    Fetched, Provider                      the result and the protocol of a provider of your own
 
-Each name is loaded when it is first used (PEP 562), and the library of a provider when it is first asked.
+Each name is loaded when it is first used (PEP 562), and the library of a provider at its first fetch.
 """
 
 from __future__ import annotations

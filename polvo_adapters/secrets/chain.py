@@ -1,8 +1,8 @@
-"""Secrets that are looked for in several places: the first that has it wins.
+"""Secrets that several sources may have: the first that has the secret is used.
 
 Theory of operation. An app has settings of its own and inherits those of its site. So a source that answers that it has
-no such secret, or no such field, is passed over. One that cannot be asked is not: that the app's own secret is
-out of reach must not put the site's in its place.
+no such secret, or no such field, is passed over. A source that cannot be asked is an error: while the app's own secret
+is out of reach, the site's must not take its place.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from polvo_adapters.errors import ConfigurationError, SecretError
-from polvo_adapters.secrets.provider import Fetched, Provider
+from polvo_adapters.secrets.provider import Fetched, Provider, is_local
 from polvo_adapters.secrets.providers.base import BaseProvider
 from polvo_adapters.secrets.secret import Secret, resolve_source
 
@@ -19,11 +19,14 @@ _HAS_NOT = ("not found", "no such field")
 
 
 class FirstOf(BaseProvider):
-    """Ask several sources; `first_of` makes it.
+    """Several sources that are asked in order; see `first_of`.
 
     Args:
         *sources: URIs, providers, functions or Secrets, in the order in which they are asked. A provider is asked for
             the name that this one is asked for.
+
+    Raises:
+        ConfigurationError: There is no source, or one of them is not a source.
     """
 
     scheme = "first-of"
@@ -32,23 +35,23 @@ class FirstOf(BaseProvider):
         if not sources:
             raise ConfigurationError("first_of: name at least one source")
         self._sources = tuple(resolve_source(source) for source in sources)
-        self.local = all(getattr(source.provider, "local", False) for source in self._sources)
+        self.local = all(is_local(source.provider) for source in self._sources)
 
     def fetch(self, name: str, field: str | None) -> Fetched:
-        """Return what the first source has that has it; see `Provider.fetch`."""
+        """Return the secret from the first source that has it; see `Provider.fetch`."""
         for provider, own_name, own_field in self._sources:
-            found = _found(provider, own_name or name, own_field or field)
+            found = _fetch_if_there(provider, own_name or name, own_field or field)
             if found is not None:
                 return found
         asked = ", ".join(str(source._replace(name=source.name or name)) for source in self._sources)
-        raise self.failure(name, "not found", f"none of these has it: {asked}")
+        raise self.fetch_error(name, "not found", f"none of these has it: {asked}")
 
     def __repr__(self) -> str:
         return f"<FirstOf {', '.join(map(str, self._sources))}>"
 
 
-def _found(provider: Provider, name: str, field: str | None) -> Fetched | None:
-    """Return what a provider has, or None where it has nothing."""
+def _fetch_if_there(provider: Provider, name: str, field: str | None) -> Fetched | None:
+    """Return a secret, or None if the provider has none of that name."""
     try:
         return provider.fetch(name, field)
     except SecretError as error:

@@ -1,8 +1,7 @@
-"""What a provider of secrets is, and what all of them share: the choice of a field, and errors that tell nothing.
+"""What a provider of secrets is, and what all of them share: the choice of a field, and errors that contain no secret.
 
-Theory of operation. A provider is asked for a name and a field, and returns a text and for how long it is good. It
-keeps nothing of what it fetched: that is for `polvo_adapters.secrets.secret`. What it cannot do it says by a
-SecretError:
+Theory of operation. A provider is asked for a name and a field, and returns a text and its lifetime. It keeps nothing
+of what it fetched: `polvo_adapters.secrets.secret` does. If it cannot return a secret, it raises a SecretError:
 
     reason          what happened                                                      final
     --------------  -----------------------------------------------------------------  -----
@@ -13,12 +12,12 @@ SecretError:
     "denied"        the provider does not accept our credentials, or not for this
     "sealed"        a vault that is sealed, or not initialized
     "unavailable"   the provider answered that it cannot answer (429, 5xx)
-    "unreachable"   no answer
-    "malformed"     an answer that is not what the provider's documentation promises
+    "unreachable"   no response
+    "malformed"     a response that is not what the provider's documentation promises
     others          the name of the exception that was raised on the way
 
-Nothing that an exception from below says is repeated, and none is kept as a cause: their texts, requests and responses
-may hold the secret, or the credentials that it was asked for with.
+The text of an exception from below is not repeated, and the exception is not kept as a cause: its text, request and
+response may contain the secret, or the credentials of the provider.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ LARGEST = 1 << 20
 """Characters of the longest text that is taken for a secret."""
 
 _FINAL = ("not found", "no such field", "empty", "no text")
-_SHOWN = 20
+_MOST_NAMES = 20  # that a message shows
 
 
 class Fetched(NamedTuple):
@@ -45,7 +44,7 @@ class Fetched(NamedTuple):
 
     Attributes:
         value: The secret.
-        lifetime: Seconds for which it is good, or None where the provider does not say.
+        lifetime: Seconds for which it may be used, or None if the provider does not say.
     """
 
     value: str
@@ -56,7 +55,10 @@ class Fetched(NamedTuple):
 
 
 class Provider(Protocol):
-    """Where secrets come from; any object with these two will do."""
+    """A source of secrets: any object with these two members, and optionally `local`.
+
+    If it has a true attribute `local`, a fetch is so fast that it is not made ahead of time on another thread.
+    """
 
     @property
     def scheme(self) -> str:
@@ -67,20 +69,41 @@ class Provider(Protocol):
 
         Args:
             name: Its name.
-            field: Which of its fields, or None where it is the whole.
+            field: Which of its fields, or None for the whole.
 
         Raises:
-            SecretError: There is none, or it cannot be had; see `polvo_adapters.secrets.provider`.
+            SecretError: It cannot be fetched; see `polvo_adapters.secrets.provider`.
         """
 
 
-def failure(scheme: str, name: str, reason: str, advice: str, **keywords: Any) -> SecretError:
+def is_provider(value: object) -> bool:
+    """Return whether a value has the members of `Provider`."""
+    return isinstance(getattr(value, "scheme", None), str) and callable(getattr(value, "fetch", None))
+
+
+def require_provider(value: object) -> None:
+    """Raise an error unless a value has the members of `Provider`; it does not show the value, which may be a secret.
+
+    Raises:
+        TypeError: A member is missing, or is not what it should be; the message names it.
+    """
+    if not is_provider(value):
+        member = "text `scheme`" if callable(getattr(value, "fetch", None)) else "method `fetch(name, field)`"
+        raise TypeError(f"Secret: {type(value).__name__} is not a provider, it has no {member}")
+
+
+def is_local(provider: Provider) -> bool:
+    """Return whether a fetch is too fast to be worth making ahead of time; see `Provider`."""
+    return bool(getattr(provider, "local", False))
+
+
+def fetch_error(scheme: str, name: str, reason: str, advice: str, **keywords: Any) -> SecretError:
     """Return the error for a secret that could not be fetched.
 
     Args:
         scheme: Name of the provider.
         name: Name of the secret.
-        reason: One word of the list above.
+        reason: One of the reasons listed above.
         advice: What to do.
         **keywords: As for SecretError.
     """
@@ -103,39 +126,39 @@ def call_without_leak(ask: Callable[[], T], translate: Callable[[Exception], Exc
         translate: Returns the error for an exception from below.
 
     Raises:
-        PolvoError: One that `ask` has made itself, without its request.
-        Exception: What `translate` has made.
+        PolvoError: A SecretError or ConfigurationError of `ask`, without its request.
+        Exception: The result of `translate`.
     """
-    made: Exception
+    bare: Exception
     try:
         return ask()
     except (SecretError, ConfigurationError) as error:
-        made = error
+        bare = error
         if not _is_bare(error):
-            made = copied(error)
+            bare = copy_without_request(error)
     except Exception as error:  # noqa: BLE001 - libraries raise what they like
-        made = translate(error)
-    # Raised here, where none is being handled: Python would keep the other one as the context of this one.
-    raise made
+        bare = translate(error)
+    # Raised here, where no exception is being handled: Python would keep the other one as the context of this one.
+    raise bare
 
 
 def _is_bare(error: PolvoError) -> bool:
     return error.__cause__ is None and error.__context__ is None and error.request is None and error.response is None
 
 
-def copied(error: PolvoError) -> PolvoError:
-    """Return an error with the same words and data, without request, response, cause and context."""
-    made = type(error)(*error.args)
-    vars(made).update(vars(error), request=None, response=None)
-    return made
+def copy_without_request(error: PolvoError) -> PolvoError:
+    """Return an error with the same text and data, without request, response, cause and context."""
+    copy = type(error)(*error.args)
+    vars(copy).update(vars(error), request=None, response=None)
+    return copy
 
 
-def library(name: str, extra: str) -> Any:
-    """Return a module of a library that not everybody has.
+def import_library(name: str, extra: str) -> Any:
+    """Return a module of an optional library.
 
     Args:
         name: Name of the module.
-        extra: The extra of this package that brings it.
+        extra: The extra of this package that installs it.
 
     Raises:
         ConfigurationError: It is not installed.
@@ -157,45 +180,50 @@ def extract_field(scheme: str, name: str, value: object, field: str | None) -> s
     Args:
         scheme: Name of the provider.
         name: Name of the secret.
-        value: What the provider has: a text, which is read as JSON where a field is wanted, or a mapping.
+        value: What the provider has: a text, which is parsed as JSON if a field is wanted, or a mapping.
         field: The field; None for the whole, or the only one there is; "*" for all of them as JSON.
 
     Raises:
         SecretError: There is no such field, or no text.
     """
     if field is None and not isinstance(value, dict):
-        return text(scheme, name, value)
-    fields = _fields(scheme, name, value)
+        return to_text(scheme, name, value)
+    fields = _parse_fields(scheme, name, value)
     if field == EVERYTHING:
-        return text(scheme, name, json.dumps(fields))
+        return to_text(scheme, name, json.dumps(fields))
     if field is None:
         if len(fields) != 1:
-            raise failure(scheme, name, "no such field", f"name one of its fields: {_names(fields)}")
-        (value,) = fields.values()
-        return text(scheme, name, value)
-    if field not in fields:
-        raise failure(scheme, name, "no such field", f"{field!r} is not among its fields: {_names(fields)}")
-    return text(scheme, name, fields[field])
+            raise fetch_error(scheme, name, "no such field", f"name one of its fields: {_list_names(fields)}")
+        (field,) = fields
+    elif field not in fields:
+        advice = f"{field!r} is not among its fields: {_list_names(fields)}"
+        raise fetch_error(scheme, name, "no such field", advice)
+    return to_text(scheme, name, fields[field])
 
 
-def text(scheme: str, name: str, value: object) -> str:
+def to_text(scheme: str, name: str, value: object) -> str:
     """Return a value as the text that it is sent as.
 
+    Args:
+        scheme: Name of the provider.
+        name: Name of the secret.
+        value: The value.
+
     Raises:
-        SecretError: It has none.
+        SecretError: It is empty, too long, or neither a text nor a number.
     """
     if isinstance(value, (bool, int, float, dict, list)):
         value = json.dumps(value)
     if value == "":
-        raise failure(scheme, name, "empty", "there is no value under that name; look at what is stored")
+        raise fetch_error(scheme, name, "empty", "there is no value under that name; look at what is stored")
     if not isinstance(value, str):
-        raise failure(scheme, name, "no text", "it is neither a text nor a number; look at what is stored")
+        raise fetch_error(scheme, name, "no text", "it is neither a text nor a number; look at what is stored")
     if len(value) > LARGEST:
-        raise failure(scheme, name, "no text", f"it is longer than {LARGEST} characters; look at what is stored")
+        raise fetch_error(scheme, name, "no text", f"it is longer than {LARGEST} characters; look at what is stored")
     return value
 
 
-def _fields(scheme: str, name: str, value: object) -> dict[str, Any]:
+def _parse_fields(scheme: str, name: str, value: object) -> dict[str, Any]:
     if isinstance(value, str):
         try:
             value = json.loads(value)
@@ -203,21 +231,21 @@ def _fields(scheme: str, name: str, value: object) -> dict[str, Any]:
             value = None
     if isinstance(value, dict):
         return value
-    raise failure(scheme, name, "no such field", "it is no JSON object, and has no fields; ask for it as a whole")
+    raise fetch_error(scheme, name, "no such field", "it is no JSON object, and has no fields; ask for it as a whole")
 
 
-def _names(fields: dict[str, Any]) -> str:
+def _list_names(fields: dict[str, Any]) -> str:
     names = sorted(map(str, fields))
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return (", ".join(repr(name[:64]) for name in names[:_SHOWN]) or "none") + more
+    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+    return (", ".join(repr(name[:64]) for name in names[:_MOST_NAMES]) or "none") + more
 
 
 class Source(NamedTuple):
     """Where a secret comes from.
 
     Attributes:
-        provider: Whom to ask.
-        name: Its name there.
+        provider: The provider.
+        name: Name of the secret there.
         field: Which of its fields, or None.
     """
 

@@ -2,5 +2,5 @@
 
     double_o      secrets, environments and proxied calls of Double-O
 
-What a service's calls do is written once, as generators (`operations`); a client drives them.
+The calls of a service are written once, as generators (`double_o.calls`); a client drives them.
 """

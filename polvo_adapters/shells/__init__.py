@@ -1,4 +1,1 @@
-"""Shells: they make attempts, know a transport and what its exceptions mean.
-
-What lies here is what all shells share; `requests` and `httpx` are a shell each.
-"""
+"""What all shells share; `requests` and `httpx` are a shell each, which makes the attempts of one HTTP library."""

@@ -1,4 +1,4 @@
-"""What is run when the body of a response is closed, once."""
+"""Actions that are run once, when the body of a response is closed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 
 class BodyCloseActions:
-    """What is to be done once a body is closed, breaks off, or is dropped by everybody."""
+    """The actions for when a body is closed, breaks off, or is freed."""
 
     __slots__ = ("_actions",)
 
@@ -14,16 +14,16 @@ class BodyCloseActions:
         self._actions: list[Callable[[bool, bool], None]] = []
 
     def add(self, action: Callable[[bool, bool], None]) -> None:
-        """Have it done as well; it is told whether reading failed, and whether a finalizer does it."""
+        """Add an action; its arguments are whether reading failed, and whether a finalizer runs it."""
         self._actions.append(action)
 
     def run(self, broken: bool = False, finalizing: bool = False) -> None:
-        """Do everything, once."""
+        """Run every action once."""
         while self._actions:
             try:
                 action = self._actions.pop(0)
             except IndexError:
-                return  # another thread closes it as well
+                return  # another thread runs them as well
             action(broken, finalizing)
 
     def __del__(self) -> None:

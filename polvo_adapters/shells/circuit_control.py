@@ -1,16 +1,11 @@
-"""A circuit in hand: how it stands, and how to open, close, disable or only observe it."""
+"""The state of a circuit, and its manual control: open, close, disable or only observe it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import cast
 
-from polvo_adapters.context.tenant import current_tenant
-from polvo_adapters.core.calls import Call
-from polvo_adapters.core.effects import Policy
 from polvo_adapters.core.machines import Event
 from polvo_adapters.drivers.decisions import decide
-from polvo_adapters.errors import ConfigurationError
 from polvo_adapters.policies.breaker.policy import CircuitBreaker
 from polvo_adapters.policies.breaker.state import (
     CLOSED,
@@ -27,12 +22,12 @@ from polvo_adapters.stores.base import Store
 class Circuit:
     """The circuit that a URL belongs to; `adapter.circuit(url)` and `session.circuit(url)` find it.
 
-    What is done by hand holds for everybody who shares the store, until `close`.
+    Manual control holds for all clients that share the store, until `close`.
 
     Args:
-        store: Where it lives.
+        store: Where the state of the circuit lives.
         breaker: The policy.
-        name: Which circuit.
+        name: Name of the circuit.
     """
 
     def __init__(self, store: Store, breaker: CircuitBreaker, name: str) -> None:
@@ -41,12 +36,12 @@ class Circuit:
 
     @property
     def status(self) -> CircuitStatus:
-        """How it stands."""
+        """Status of the circuit."""
         return self._command(LOOK)
 
     @property
     def state(self) -> str:
-        """State: "closed", "open" or "half-open"; by hand "isolated", "disabled" or "observed"."""
+        """State: "closed", "open" or "half-open"; under manual control "isolated", "disabled" or "observed"."""
         status = self.status
         return status.hand or status.state
 
@@ -55,7 +50,7 @@ class Circuit:
         self._command(ISOLATED)
 
     def close(self) -> None:
-        """Let it work by itself, closed to begin with, and forget what was counted."""
+        """End manual control: close the circuit and forget what was counted."""
         self._command(CLOSED)
 
     def disable(self) -> None:
@@ -63,7 +58,7 @@ class Circuit:
         self._command(DISABLED)
 
     def observe(self) -> None:
-        """Count, and tell of changes, but let all calls pass: to find settings without harm."""
+        """Count and report changes, but let all calls pass: to find settings without harm."""
         self._command(OBSERVED)
 
     def _command(self, state: str) -> CircuitStatus:
@@ -72,23 +67,3 @@ class Circuit:
 
     def __repr__(self) -> str:
         return f"<Circuit {self.name}: {self.state}>"
-
-
-def find(policies: Iterable[Policy], store: Store, url: str) -> Circuit:
-    """Return the circuit for a URL.
-
-    Args:
-        policies: The policies of an adapter or a transport.
-        store: Their store.
-        url: An absolute URL; the circuit of its origin, unless the policy has another key, and of the current tenant.
-
-    Raises:
-        ConfigurationError: None of the policies is a circuit breaker.
-    """
-    for policy in policies:
-        for gate in getattr(policy, "gates", (policy,)):
-            if isinstance(gate, CircuitBreaker):
-                return Circuit(store, gate, gate.name(Call("GET", url, tenant=current_tenant())))
-    raise ConfigurationError(
-        f"there is no circuit breaker for {url.partition('?')[0]}; mount one, or ask for another URL"
-    )

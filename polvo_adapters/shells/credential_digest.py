@@ -1,11 +1,11 @@
-"""Tells the credentials of requests apart without keeping them: quotas are counted for each of them.
+"""Digests that identify the credential of a request without keeping it: quotas are counted per credential.
 
-A digest of 64 bits names a credential in keys of state, which may be printed or stored. A signature differs from
-request to request; of signed requests, the name of the key counts. A token that is refreshed differs from hour to hour;
-the auth objects of this package say whose it is.
+A digest of 64 bits names a credential in keys of state, which may be printed or stored. Signatures differ from request
+to request, so the digest of a signed request is made of the name of its key. Tokens differ from hour to hour, so the
+auth objects of this package name the owner of a token that they refresh.
 
-A credential in the query is part of the URL. Who puts one there notes the name of the parameter on the request, so that
-what is told apart by URL is still the same when the credential has changed.
+A credential in the query is part of the URL. An auth object that puts one there marks the name of the parameter on the
+request, so that state that is kept by URL stays the same when the credential changes.
 """
 
 from __future__ import annotations
@@ -16,38 +16,24 @@ from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
 
-_HEADERS = frozenset(
-    {
-        "authorization",
-        "x-api-key",
-        "api-key",
-        "x-auth-token",
-        "private-token",
-        "x-shopify-access-token",
-        "x-access-token",
-    }
+from polvo_adapters.core.http import header_names, text_of
+from polvo_adapters.shells.request_marks import marks_of, read_marks
+
+_HEADERS = header_names(
+    "authorization x-api-key api-key x-auth-token private-token x-shopify-access-token x-access-token"
 )
-_PASSING = frozenset(
-    {
-        "accept-encoding",
-        "connection",
-        "content-length",
-        "date",
-        "idempotency-key",
-        "traceparent",
-        "tracestate",
-        "x-correlation-id",
-        "x-request-id",
-    }
+_CHANGING = header_names(
+    "accept-encoding connection content-length",  # set by the transport
+    "date idempotency-key traceparent tracestate x-correlation-id x-request-id",
 )
-_IN_QUERY = "_polvo_credentials_in_query"
-_NONE: frozenset[str] = frozenset()
 _SIGNED = ("oauth ", "aws4-", "digest ", "hawk ", "signature ")
-_WHO = re.compile(r'\b(credential|oauth_token|oauth_consumer_key|username|id|keyid)="?([^",/\s]{1,256})', re.IGNORECASE)
+_KEY_NAME = re.compile(
+    r'\b(credential|oauth_token|oauth_consumer_key|username|id|keyid)="?([^",/\s]{1,256})', re.IGNORECASE
+)
 
 
 def digest(headers: Iterable[tuple[str, str | bytes]]) -> str:
-    """Return a short name for the credential that a request carries.
+    """Return a digest of the credential that a request carries.
 
     Args:
         headers: Names and values of its headers.
@@ -55,61 +41,58 @@ def digest(headers: Iterable[tuple[str, str | bytes]]) -> str:
     Returns:
         Sixteen hexadecimal digits, or an empty string where there is no credential.
     """
-    found = [_lasting(value) for name, value in headers if name.lower() in _HEADERS]
+    found = [_stable_value(value) for name, value in headers if name.lower() in _HEADERS]
     return _digest(*found) if found else ""
 
 
 def identity(headers: Iterable[tuple[str, str | bytes]], certificate: object = None) -> str:
-    """Return a short name for everything in a request, besides its URL, that its answer may depend on.
+    """Return a digest of everything in a request, besides its URL, that its response may depend on.
 
-    Which header holds a credential is not known for sure, so that all count but those that cannot, and those that
-    differ from one request to the next.
+    Any unknown header may hold a credential, so all headers count but those that cannot hold one, and those that differ
+    from one request to the next.
 
     Args:
         headers: Names and values of its headers.
         certificate: The client certificate, as `requests` takes it.
 
     Returns:
-        32 hexadecimal digits: whoever can choose headers must not be able to find some that have the same name.
+        32 hexadecimal digits, so that an attacker cannot choose headers that have the same digest.
     """
-    found = sorted((name.lower(), _text(_lasting(value))) for name, value in headers if name.lower() not in _PASSING)
-    # As literals, because with any separator two headers could be made to look like one.
+    found = sorted(
+        (name.lower(), str(text_of(_stable_value(value)))) for name, value in headers if name.lower() not in _CHANGING
+    )
+    # As literals: with a separator, one header could look like two.
     return blake2b(ascii((found, certificate)).encode(), digest_size=16).hexdigest()
 
 
-def note_in_query(request: Any, name: str) -> None:
-    """Note that a query parameter of a prepared request holds a credential.
+def add_credential_parameter(request: Any, name: str) -> None:
+    """Mark a query parameter of a prepared request as a credential.
 
     Args:
         request: The request.
         name: Name of the parameter, not encoded.
     """
-    vars(request)[_IN_QUERY] = in_query(request) | {name}
+    marks_of(request).credentials_in_query |= {name}
 
 
-def in_query(request: Any) -> frozenset[str]:
-    """Return the names of the query parameters of a request that hold credentials, as far as they were noted."""
-    noted: frozenset[str] = getattr(request, _IN_QUERY, _NONE)
-    return noted
+def credential_parameters(request: Any) -> frozenset[str]:
+    """Return the names of the query parameters of a request that are marked as credentials."""
+    return read_marks(request).credentials_in_query
 
 
-def _lasting(value: str | bytes) -> str | bytes:
+def _stable_value(value: str | bytes) -> str | bytes:
     """Return the name of the owner of a token that is refreshed, and any other value as it is."""
     return getattr(value, "owner", "") or value
 
 
 @lru_cache(maxsize=1024)
 def _digest(*values: str | bytes) -> str:
-    text = b"\0".join(map(_whose, values))
+    text = b"\0".join(map(_owner_part, values))
     return blake2b(text, digest_size=8).hexdigest()
 
 
-def _text(value: object) -> str:
-    return value.decode("latin-1") if isinstance(value, bytes) else str(value)
-
-
-def _whose(value: str | bytes) -> bytes:
-    text = value.decode("latin-1") if isinstance(value, bytes) else value
+def _owner_part(value: str | bytes) -> bytes:
+    text = text_of(value)
     if text[:16].lower().startswith(_SIGNED):
-        text = " ".join(name for _, name in _WHO.findall(text[:4096])) or text
+        text = " ".join(name for _, name in _KEY_NAME.findall(text[:4096])) or text
     return text.encode("utf-8", "replace")

@@ -1,4 +1,4 @@
-"""Lets an exception that came from below tell what was done before it was raised."""
+"""The report of a call on the exception that it ends with."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from polvo_adapters.errors import PolvoError
 def attach_report(
     error: BaseException, report: Report, request: requests.PreparedRequest | None = None
 ) -> BaseException:
-    """Return the exception, with the report, and a note where there is something to tell.
+    """Return the exception with the report attached, and with a note where there were retries or a reason is known.
 
     Args:
-        error: What is about to be raised.
-        report: What was done.
-        request: The request, for an error that does not know it yet.
+        error: The exception that is about to be raised.
+        report: The report of the call.
+        request: The request, for an error that has none yet.
     """
     count = len(report.attempts)
     if isinstance(error, PolvoError):
@@ -39,4 +39,4 @@ def _add_note(error: BaseException, note: str) -> None:
         error.add_note(note)
     else:
         notes = [*getattr(error, "__notes__", ()), note]
-        setattr(error, "__notes__", notes)  # noqa: B010 - tools that know PEP 678 show it here too
+        setattr(error, "__notes__", notes)  # noqa: B010 - tools that know PEP 678 show it

@@ -1,9 +1,9 @@
-"""Where state lives that outlives a call.
+"""Stores of the state that outlives a call.
 
-    MemoryStore     this process
+    MemoryStore     the memory of this process
     SQLiteStore     a file, for all processes of this machine that name the same one
 
-A store is shared by giving the same one to several adapters.
+Adapters that are given the same store share its state.
 """
 
 from __future__ import annotations

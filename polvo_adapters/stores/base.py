@@ -1,27 +1,29 @@
-"""The contract of a store.
+"""What a store promises, and what the stores of this package share.
 
-A store keeps one plain state per key and moves it by the machine that comes with each event. It decides a batch
-of events atomically: no other decision sees a part of it, and where one verdict is False none of the batch leaves
-a trace. The store supplies `now`, so that everybody who shares it shares a clock. It forgets the keys that were
-not used for longest, so that it stays bounded. An event that names a time of the caller's has a method `shifted`; a
-store with another clock than its callers puts the event onto its own by that.
+A store keeps one plain state per key and moves it by the machine that comes with each event. It decides a batch of
+events atomically: no other decision sees a part of it, and if a verdict is False or Refused, no state has changed. The
+store supplies `now`, so that all callers of a store share a clock. It is bounded: where there are too many keys, it
+forgets those that were unused for longest.
 
-Who waits for something that others give back parks under a name, and is called when a verdict says so. A store that
-cannot call anybody who uses it from elsewhere lets them find out by themselves: nobody parks for longer than a second
+Machines, events and states may have optional members that a store looks for, such as `durable`, `shift`, `forgets`,
+`is_pinned` and `after_fork`: see the protocols of `polvo_adapters.core.machines`, which say what it does without them.
+
+**Parking.** A call that waits for a permit parks under a name, and is woken when a verdict is a Wake with that name.
+Stores that processes share wake only the calls of their own process, so that no call parks for longer than a second
 without asking again.
-
-A machine with a true attribute `durable` has a state that must not be lost: where a store that outlives the process
-cannot write it, cannot read it, or has lost its file, `decide` raises, and never begins anew. An event with a true
-attribute `forgets` may do so for a state that cannot be read. A state with a method `pinned(now)` that returns True is
-not forgotten to make room: a new key finds none then, and is not kept, or refused where its machine is durable.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple, Protocol
 
-from polvo_adapters.core.machines import Event
+from polvo_adapters.core.machines import Event, Refused
+from polvo_adapters.errors import PolvoError
+
+_MOST_CALLED = 1024  # names that were called while no call was parked; a call that has not parked by then has given up
 
 
 class Store(Protocol):
@@ -31,23 +33,129 @@ class Store(Protocol):
         """Put events to their machines.
 
         Args:
-            events: Events of any machines and keys; a key may occur twice, and the second event then sees what
-                the first one did.
+            events: Events of any machines and keys. A key may occur twice: the second event sees the state after the
+                first one.
 
         Returns:
-            The verdicts, in the order of the events. If any is False, no state has changed.
+            The verdicts, in the order of the events. If any is False or Refused, no state has changed.
         """
 
     def defer(self, events: Sequence[Event], then: Callable[[tuple[Any, ...]], object] | None = None) -> None:
-        """Put events to their machines at some time before the next decision, and take no lock: for finalizers.
+        """Put events to their machines at some time before the next decision, without a lock: for finalizers.
 
         Args:
             events: The events.
-            then: What to do with the verdicts.
+            then: Called with the verdicts.
         """
 
     def park(self, name: str, wake: Callable[[], None]) -> bool:
-        """Run `wake`, from any thread, when the name is called; return False where it was called already."""
+        """Run `wake`, from any thread, when the name is called; return False if it was called already."""
 
     def unpark(self, name: str) -> None:
-        """Forget who is parked under a name."""
+        """Forget the call that is parked under a name."""
+
+
+class _Deferred(NamedTuple):
+    events: Sequence[Event]
+    then: Callable[[tuple[Any, ...]], object] | None
+
+
+class BaseStore:
+    """The part of a store that is in this process: parked calls, and decisions that finalizers have deferred."""
+
+    _retries_deferred = False
+    """Whether a deferred decision that failed is made again before the next decision."""
+
+    def __init__(self) -> None:
+        self._deferred: deque[_Deferred] = deque()
+        self._parked: dict[str, Callable[[], None]] = {}
+        self._called: dict[str, None] = {}
+        self._parking = threading.Lock()
+
+    def _decide(self, events: Sequence[Event]) -> tuple[Any, ...]:
+        raise NotImplementedError
+
+    def _decide_deferred(self) -> None:
+        """Put the deferred events to their machines."""
+        while self._deferred:
+            try:
+                deferred = self._deferred.popleft()
+            except IndexError:
+                return  # another thread was faster
+            try:
+                verdicts = self._decide(deferred.events)
+            except PolvoError:
+                if self._retries_deferred:
+                    self._deferred.appendleft(deferred)
+                raise
+            if deferred.then is not None:
+                deferred.then(verdicts)
+
+    def defer(self, events: Sequence[Event], then: Callable[[tuple[Any, ...]], object] | None = None) -> None:
+        """Put events to their machines before the next decision; see `Store.defer`."""
+        self._deferred.append(_Deferred(events, then))
+
+    def park(self, name: str, wake: Callable[[], None]) -> bool:
+        """Run `wake` when the name is called in this process; see `Store.park`."""
+        with self._parking:
+            if name in self._called:
+                del self._called[name]
+                return False
+            self._parked[name] = wake
+            return True
+
+    def unpark(self, name: str) -> None:
+        """Forget the call that is parked under a name; see `Store.unpark`."""
+        with self._parking:
+            self._parked.pop(name, None)
+            self._called.pop(name, None)
+
+    def _wake(self, names: Iterable[str]) -> None:
+        """Wake the calls that are parked under these names, and remember the other names for calls about to park."""
+        woken = []
+        with self._parking:
+            for name in names:
+                wake = self._parked.pop(name, None)
+                if wake is not None:
+                    woken.append(wake)
+                    continue
+                self._called[name] = None
+                if len(self._called) > _MOST_CALLED:
+                    del self._called[next(iter(self._called))]
+        for wake in woken:
+            wake()
+
+    def after_fork_in_child(self) -> None:
+        """Leave the parked calls to the parent: their threads are not here."""
+        self._parking = threading.Lock()
+        self._parked.clear()
+
+
+def is_refusal(verdicts: Iterable[Any]) -> bool:
+    """Return whether a decision was refused, so that no state has changed."""
+    return any(verdict is False or type(verdict) is Refused for verdict in verdicts)
+
+
+def is_pinned(state: Any, now: float) -> bool:
+    """Return whether a state must not be forgotten to make room for others; see `PinnedState`."""
+    ask = getattr(state, "is_pinned", None)
+    return ask is not None and ask(now)
+
+
+def is_durable(events: Sequence[Event]) -> bool:
+    """Return whether a decision is about a state that must not be lost; see `DurableMachine`."""
+    return any(getattr(machine, "durable", False) for machine, _, _ in events)
+
+
+def store_full_error(store: str, max_keys: int) -> PolvoError:
+    """Return the error for a store that is full of states which must not be forgotten.
+
+    Args:
+        store: Where the store is, for the message.
+        max_keys: How many keys it keeps.
+    """
+    return PolvoError(
+        f"the store {store} is full (max_keys={max_keys}) of operations that are in progress or in doubt, and has no "
+        "room for the record of another; resolve those in doubt, or allow more max_keys",
+        reason="store full",
+    )

@@ -1,12 +1,12 @@
 """States as text that a store may keep outside of this process, and that is safe to read back.
 
-Not pickle: a file that somebody else can write must not run code here. What is written is JSON, in which an object is
-always a tag with one name, and everything that JSON has no form for is tagged:
+Not pickle: a file that another user can write must not run code here. The text is JSON, in which an object is always a
+tag with one name, and values that JSON has no form for are tagged:
 
     value                          text
     -----------------------------  ---------------------------------------------
     None, bool, str, list          as JSON has them
-    int, float                     as JSON has them, as far as it does
+    int, float                     as JSON has them, except for:
     int of more than 63 bits       {"i": "-0x1f..."}
     inf, -inf, nan                 {"f": "inf"}
     bytes                          {"b": "base64"}
@@ -15,9 +15,9 @@ always a tag with one name, and everything that JSON has no form for is tagged:
     any other dict                 {"d": [key, value, key, value, ...]}
     a registered NamedTuple        {"n": ["circuit.1", items]}
 
-Of classes only NamedTuples that are registered with `stored_as` are known, by their tags. Reading never imports and
-never calls anything: a caller that has a machine has imported the classes of its states. A NamedTuple is made of its
-items without calling its class. What cannot be read is `Undecodable`, whatever is wrong with it.
+The only classes are NamedTuples that are registered with `stored_as`, by their tags. Reading imports nothing: a caller
+that has a machine has imported the classes of its states. A NamedTuple is made of its items without calling its class.
+Whatever is wrong with a text, reading it raises `Undecodable`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from typing import Any
 
 from polvo_adapters.core.stored_types import tag_of, type_of
 
-_BEYOND = 1 << 63
+_TOO_LARGE = 1 << 63
 _BEFORE_TAGS = {
     ("circuits.State", 2741470950): "circuit.1",
     ("circuits.Permit", 617401817): "circuit-permit.1",
@@ -54,7 +54,7 @@ _FLOATS = {"inf": math.inf, "-inf": -math.inf, "nan": math.nan}
 
 
 class Undecodable(ValueError):
-    """A text is not what `encode` makes, or of another version."""
+    """A text that `encode` has not made, or of another version."""
 
 
 def encode(state: Any) -> str:
@@ -64,9 +64,9 @@ def encode(state: Any) -> str:
         state: Plain values, in tuples, lists, dicts and registered NamedTuples.
 
     Raises:
-        TypeError: There is something else in it.
+        TypeError: It contains something else.
     """
-    return json.dumps(_tagged(state), allow_nan=False, separators=(",", ":"))
+    return json.dumps(_encode(state), allow_nan=False, separators=(",", ":"))
 
 
 def decode(text: str) -> Any:
@@ -76,42 +76,42 @@ def decode(text: str) -> Any:
         text: What `encode` returned, or anything.
 
     Raises:
-        Undecodable: It is something else.
+        Undecodable: It is not the text of a state.
     """
     try:
-        return _plain(json.loads(text))
+        return _decode(json.loads(text))
     except Undecodable:
         raise
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise Undecodable(f"no state: {type(error).__name__}") from error
 
 
-def _tagged(value: Any) -> Any:
+def _encode(value: Any) -> Any:
     kind: Any = type(value)
     if kind is str or kind is bool or value is None:
         return value
     if kind is int:
-        return value if -_BEYOND <= value < _BEYOND else {"i": hex(value)}
+        return value if -_TOO_LARGE <= value < _TOO_LARGE else {"i": hex(value)}
     if kind is float:
         return value if math.isfinite(value) else {"f": str(value)}
     if kind is tuple:
-        return {"t": [_tagged(item) for item in value]}
+        return {"t": [_encode(item) for item in value]}
     if kind is list:
-        return [_tagged(item) for item in value]
+        return [_encode(item) for item in value]
     if kind is dict:
-        return _tagged_dict(value)
+        return _encode_dict(value)
     if kind is bytes:
         return {"b": b64encode(value).decode("ascii")}
-    return {"n": [_tag(kind), [_tagged(item) for item in value]]}
+    return {"n": [_require_tag(kind), [_encode(item) for item in value]]}
 
 
-def _tagged_dict(value: dict[Any, Any]) -> dict[str, Any]:
+def _encode_dict(value: dict[Any, Any]) -> dict[str, Any]:
     if all(type(key) is str for key in value):
-        return {"o": {key: _tagged(item) for key, item in value.items()}}
-    return {"d": [_tagged(part) for pair in value.items() for part in pair]}
+        return {"o": {key: _encode(item) for key, item in value.items()}}
+    return {"d": [_encode(part) for pair in value.items() for part in pair]}
 
 
-def _tag(kind: Any) -> str:
+def _require_tag(kind: Any) -> str:
     tag = tag_of(kind)
     if tag is None:
         raise TypeError(
@@ -121,10 +121,10 @@ def _tag(kind: Any) -> str:
     return tag
 
 
-def _plain(value: Any) -> Any:
+def _decode(value: Any) -> Any:
     kind = type(value)
     if kind is list:
-        return [_plain(item) for item in value]
+        return [_decode(item) for item in value]
     if kind is not dict:
         return value
     (tag, content), *more = value.items()
@@ -133,21 +133,21 @@ def _plain(value: Any) -> Any:
     return _READERS[tag](content)
 
 
-def _named_tuple(content: list[Any]) -> Any:
-    tag, items = content if len(content) == 2 else _without_checksum(*content)
+def _decode_named_tuple(content: list[Any]) -> Any:
+    tag, items = content if len(content) == 2 else _drop_checksum(*content)
     kind: Any = type_of(tag)
     if kind is None or len(items) != len(kind._fields):
         raise Undecodable("no state: a class is unknown, or of another version")
-    return tuple.__new__(kind, [_plain(item) for item in items])
+    return tuple.__new__(kind, [_decode(item) for item in items])
 
 
-def _without_checksum(name: str, checksum: int, items: list[Any]) -> tuple[str | None, list[Any]]:
+def _drop_checksum(name: str, checksum: int, items: list[Any]) -> tuple[str | None, list[Any]]:
     """Return tag and items of a NamedTuple in the form before tags: a path, a checksum of its fields, the items."""
     return _BEFORE_TAGS.get((name, checksum)), items
 
 
-def _pairs(content: list[Any]) -> dict[Any, Any]:
-    parts = [_plain(part) for part in content]
+def _decode_pairs(content: list[Any]) -> dict[Any, Any]:
+    parts = [_decode(part) for part in content]
     if len(parts) % 2:
         raise Undecodable("no state: a key has no value")
     return dict(zip(parts[::2], parts[1::2], strict=True))
@@ -157,8 +157,8 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "i": lambda content: int(content, 16),
     "f": lambda content: _FLOATS[content],
     "b": lambda content: b64decode(content, validate=True),
-    "t": lambda content: tuple([_plain(item) for item in content]),
-    "o": lambda content: {key: _plain(item) for key, item in content.items()},
-    "d": _pairs,
-    "n": _named_tuple,
+    "t": lambda content: tuple([_decode(item) for item in content]),
+    "o": lambda content: {key: _decode(item) for key, item in content.items()},
+    "d": _decode_pairs,
+    "n": _decode_named_tuple,
 }

@@ -1,81 +1,234 @@
-"""What stores have in common whose state is outside of this process.
+"""What the stores have in common whose state is in a file: the path, the clock, and what happens without the file.
 
-Theory of operation. Those who are parked are in this process all the same: a `MemoryStore` knows them, and a machine
-without state hands it the calls of a decision that was made outside. What finalizers leave for later is put to the
-store before the next decision; where that cannot be made, it stays for the one after.
+Theory of operation. One thread at a time decides by the file. While the file cannot be used, the memory of this process
+decides, and the file is tried again every second. Each change between the two is logged once, after the lock has been
+released: a handler or listener may use the store.
+
+**The clock** is one for all processes that share the file: wall time, with the largest time seen kept in the file.
+Where the wall clock is set back, time goes on from the largest time seen, at the pace of the wall clock.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Sequence
-from typing import Any
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
 
-from polvo_adapters.core.machines import Event, Refused, Wake
-from polvo_adapters.errors import PolvoError
-from polvo_adapters.stores.memory import MemoryStore
+from polvo_adapters.core.machines import Event, Machine, Wake
+from polvo_adapters.core.report import StateChange
+from polvo_adapters.errors import ConfigurationError, PolvoError
+from polvo_adapters.stores.base import BaseStore, is_refusal
+from polvo_adapters.stores.private_files import PATIENCE
+
+RETRY_SECONDS = 1.0
+"""Seconds until a file that failed is tried again."""
+
+_log = logging.getLogger("polvo_adapters")
 
 
-class PersistentStore:
-    """A store that decides by `_decide`, and does the rest here."""
+class SharedClock:
+    """The clock of all processes that share a file: wall time that never goes back.
 
-    def __init__(self) -> None:
-        self._local = MemoryStore()  # knows who is parked
-        self._later: deque[tuple[Sequence[Event], Callable[[tuple[Any, ...]], object] | None]] = deque()
+    Args:
+        wall: Clock in seconds that all processes share; it may go back.
+        local: Clock in seconds of the events of this process.
 
-    def _decide(self, events: Sequence[Event]) -> tuple[Any, ...]:
-        raise NotImplementedError
+    Attributes:
+        seen: Largest time seen.
+        ahead: Seconds by which the time is ahead of the wall clock, because that was set back.
+    """
+
+    def __init__(self, wall: Callable[[], float], local: Callable[[], float] = time.monotonic) -> None:
+        self.wall, self.local = wall, local
+        self.seen, self.ahead = float("-inf"), 0.0
+
+    def follow(self, seen: float, ahead: float) -> None:
+        """Continue from what the file says."""
+        self.seen, self.ahead = max(self.seen, seen), ahead
+
+    def now(self) -> float:
+        """Return the time, never before one that was seen."""
+        now = self.wall() + self.ahead
+        if now < self.seen:
+            self.ahead, now = self.ahead + self.seen - now, self.seen
+        self.seen = now
+        return now
+
+    def shift(self, events: Sequence[Event], now: float) -> list[Event]:
+        """Return events whose times are on this clock.
+
+        Args:
+            events: Events with times of the local clock; see `TimedEvent`.
+            now: The time on this clock.
+        """
+        ahead = now - self.local()
+        return [
+            Event(machine, key, event.shift(ahead)) if hasattr(event, "shift") else Event(machine, key, event)
+            for machine, key, event in events
+        ]
+
+
+class _News(NamedTuple):
+    """A text to log, and a change to notify listeners of, when no lock is held."""
+
+    level: int
+    text: str
+    change: StateChange | None = None
+
+
+class Transition(NamedTuple):
+    """The result of a batch of events.
+
+    Attributes:
+        now: Time of the decision.
+        verdicts: The verdicts, in the order of the events.
+        before: The state of each key before.
+        after: The state of each key after; empty if the batch was refused.
+    """
+
+    now: float
+    verdicts: tuple[Any, ...]
+    before: dict[str, Any]
+    after: dict[str, Any]
+
+
+class PersistentStore(BaseStore):
+    """The base of stores in a file; a subclass decides by the file and by memory, and registers itself for forks.
+
+    Args:
+        path: The file; `~` is expanded.
+        max_keys: How many keys are kept.
+        clock: The clock of all processes that share the file.
+
+    Attributes:
+        path: The file.
+        lock: Held by the thread that decides, and by the thread that forks.
+
+    Raises:
+        ConfigurationError: `max_keys` is not positive.
+    """
+
+    kind = "store"
+    """What it is called in messages."""
+    _retries_deferred = True
+    _busy_advice = ""
+
+    def __init__(self, path: str, max_keys: int, clock: SharedClock) -> None:
+        if max_keys < 1:
+            owner = f"{type(self).__name__}(max_keys={max_keys!r})"
+            raise ConfigurationError(f"{owner}: max_keys must be a whole number of at least 1")
+        super().__init__()
+        self.path = os.path.abspath(os.path.expanduser(path))
+        self.lock = threading.Lock()
+        self._max_keys = max_keys
+        self._clock = clock
+        self._failed = False
+        self._retry_at = 0.0
+        self._news: list[_News] = []
 
     def decide(self, events: Sequence[Event]) -> tuple[Any, ...]:
         """Put events to their machines, all or nothing; see `Store.decide`.
 
         Raises:
             ConfigurationError: What is at the path can never be used.
-            PolvoError: Others did not let go of it in time.
+            PolvoError: Other threads or processes did not release the file in time.
         """
-        while self._later:
-            try:
-                late = self._later.popleft()
-            except IndexError:
-                break  # another thread was faster
-            try:
-                verdicts = self._decide(late[0])
-            except PolvoError:
-                self._later.appendleft(late)
-                raise
-            if late[1] is not None:
-                late[1](verdicts)
+        self._decide_deferred()
         return self._decide(events) if events else ()
 
-    def defer(self, events: Sequence[Event], then: Callable[[tuple[Any, ...]], object] | None = None) -> None:
-        """Put events to their machines before the next decision; see `Store.later`."""
-        self._later.append((events, then))
+    def _decide(self, events: Sequence[Event]) -> tuple[Any, ...]:
+        with self._exclusive():
+            verdicts = None
+            if not self._failed or time.monotonic() >= self._retry_at:
+                verdicts = self._decide_by_file(events)
+            if verdicts is None:
+                verdicts = self._decide_by_memory(events)
+            elif self._failed:
+                self._failed = False
+                self._report(logging.INFO, "can be used again", "memory", "file", "the file can be used again")
+        if not is_refusal(verdicts):
+            self._wake([name for verdict in verdicts if type(verdict) is Wake for name in verdict.names])
+        return verdicts
 
-    def park(self, name: str, wake: Callable[[], None]) -> bool:
-        """Run `wake` when the name is called in this process; see `Store.park`."""
-        return self._local.park(name, wake)
+    def _decide_by_file(self, events: Sequence[Event]) -> tuple[Any, ...] | None:
+        """Return the verdicts, or None where the file cannot be used."""
+        raise NotImplementedError
 
-    def unpark(self, name: str) -> None:
-        """Forget who is parked under a name; see `Store.unpark`."""
-        self._local.unpark(name)
+    def _decide_by_memory(self, events: Sequence[Event]) -> tuple[Any, ...]:
+        """Return the verdicts while the file cannot be used."""
+        raise NotImplementedError
 
-    def _pass_on(self, verdicts: Sequence[Any]) -> None:
-        """Wake those whom a decision calls, unless it was refused."""
-        if any(verdict is False or type(verdict) is Refused for verdict in verdicts):
-            return
-        for verdict in verdicts:
-            if type(verdict) is Wake:
-                self._local.decide((Event(_CALLER, "", verdict),))
+    @contextmanager
+    def _exclusive(self) -> Iterator[None]:
+        """Let one thread at a time use the file, and log the news afterwards."""
+        lock = self.lock
+        if not lock.acquire(timeout=PATIENCE):
+            raise self._busy_error()
+        try:
+            yield
+        finally:
+            news, self._news = self._news, []
+            lock.release()
+            for each in news:
+                _log.log(each.level, "%s", each.text)
+                if each.change is not None:
+                    self._notify(each.change)
 
+    def _transition(self, events: Sequence[Event], read: Callable[[Machine, str, Any], Any]) -> Transition:
+        """Put events to their machines.
 
-class _Caller:
-    """A machine that calls whom it is told to."""
+        Args:
+            events: The events, with times of the local clock.
+            read: Returns the state of a machine and key before an event.
+        """
+        now = self._clock.now()
+        before: dict[str, Any] = {}
+        after: dict[str, Any] = {}
+        verdicts = []
+        for machine, key, event in self._clock.shift(events, now):
+            if key not in after:
+                before[key] = after[key] = read(machine, key, event)
+            after[key], verdict = machine.transition(after[key], event, now)
+            verdicts.append(verdict)
+        return Transition(now, tuple(verdicts), before, {} if is_refusal(verdicts) else after)
 
-    initial = None
+    def _fail(self, reason: str) -> None:
+        """Decide by memory until the file is tried again."""
+        self._retry_at = time.monotonic() + RETRY_SECONDS
+        if not self._failed:
+            self._failed = True
+            text = f"cannot be used ({reason}); until it can, this process decides by itself"
+            self._report(logging.WARNING, text, "file", "memory", reason)
 
-    def transition(self, state: None, event: Wake, now: float) -> tuple[None, Wake]:  # noqa: ARG002 - no state
-        """Say what it is told."""
-        return state, event
+    def _log_later(self, level: int, text: str) -> None:
+        """Log a text when the lock is released."""
+        self._news.append(_News(level, text))
 
+    def _report(self, level: int, text: str, before: str, after: str, reason: str) -> None:
+        """Log a change, and notify the listeners of it, when the lock is released."""
+        name = f"{self.kind} {self.path}"
+        self._news.append(_News(level, f"the {name} {text}", StateChange(name, before, after, reason)))
 
-_CALLER = _Caller()
+    def _notify(self, change: StateChange) -> None:
+        """Notify the listeners of the store, if it has any."""
+
+    def _busy_error(self) -> PolvoError:
+        return PolvoError(
+            f"the {self.kind} {self.path} was in use by others for more than {PATIENCE:g} s; look for a process that "
+            f"is stopped {self._busy_advice}, or for a disk that is slow",
+            reason="store busy",
+        )
+
+    def before_fork(self) -> None:
+        """Do nothing: a subclass closes what a child must not inherit."""
+
+    def after_fork_in_child(self) -> None:
+        """Replace the locks, and leave deferred decisions and news to the parent."""
+        super().after_fork_in_child()
+        self.lock = threading.Lock()
+        self._deferred.clear()
+        self._news.clear()

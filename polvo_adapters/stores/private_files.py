@@ -2,12 +2,10 @@
 
 Theory of operation. A file is written beside its place and renamed into it, so that a reader finds the old or the new
 one and never a half, whenever the writer is killed. Writers take turns by a lock on a file of its own (`flock`, which
-dies with its process); readers need none. What a killed writer left beside the file is removed by the next one: who
-has the lock knows that nobody is writing.
+ends with its process); readers need none. The holder of the lock removes what a killed writer left beside the file.
 
-A file is told from the one that was there before by device, inode, time and size. As a file system gives a new file
-the inode of one that is gone, and its clock ticks every few milliseconds only, a writer dates its file later than the
-one that it replaces.
+A file differs from the one before in device, inode, time and size. As a file system gives a new file the inode of one
+that is gone, and its clock ticks only every few milliseconds, a writer dates its file later than the one it replaces.
 """
 
 from __future__ import annotations
@@ -24,10 +22,10 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 PATIENCE = 5.0
-"""Seconds to wait for others who use the file."""
+"""Seconds to wait for other threads and processes that use a file."""
 LARGEST = 64 << 20
 """Bytes; a file of more is not read."""
 
@@ -38,15 +36,15 @@ _numbers = itertools.count()
 
 
 class Unfit(Exception):
-    """What is at the path can never be used; the message says why and what to do."""
+    """What is at the path can never be used; the message says the reason and what to do."""
 
 
 class FileInUse(Exception):
-    """Others did not let go of the lock in time."""
+    """Other threads or processes did not release the lock in time."""
 
 
 class Identity(NamedTuple):
-    """Tells a file from any other that was or will be at its path."""
+    """What distinguishes a file from any other that was or will be at its path."""
 
     device: int
     inode: int
@@ -58,64 +56,64 @@ class FileContent(NamedTuple):
     """What was read.
 
     Attributes:
-        data: The bytes, or None where they are too many.
-        identity: Of which file.
-        widely: Whether others than the owner could read it until now.
+        data: The bytes, or None if there are more than `LARGEST`.
+        identity: The file.
+        was_exposed: Whether others than the owner could read it until now.
     """
 
     data: bytes | None
     identity: Identity
-    widely: bool
+    was_exposed: bool
 
 
 def identity(path: str) -> Identity | None:
     """Return which file is at a path, or None where there is none.
 
     Raises:
-        OSError: Nobody can tell.
+        OSError: The system refuses to say.
     """
     try:
-        return _identity(os.lstat(path))
+        return _identity_of(os.lstat(path))
     except FileNotFoundError:
         return None
 
 
 def read(path: str) -> FileContent | None:
-    """Return what is in a file, or None where there is none; its owner alone can read it from then on.
+    """Return what is in a file, or None if there is none; only its owner can read it from then on.
 
     Raises:
         Unfit: It is a symlink or no regular file.
         OSError: It cannot be read.
     """
     try:
-        descriptor = _opened(path, os.O_RDONLY)
+        descriptor = _open(path, os.O_RDONLY)
     except FileNotFoundError:
         os.stat(os.path.dirname(path))  # a directory that is gone is no file that was deleted
         return None
     try:
         found = os.fstat(descriptor)
-        widely = os.name == "posix" and bool(stat.S_IMODE(found.st_mode) & 0o077)
-        if widely:
-            with suppress(OSError):  # it may belong to somebody else
+        was_exposed = os.name == "posix" and bool(stat.S_IMODE(found.st_mode) & 0o077)
+        if was_exposed:
+            with suppress(OSError):  # it may belong to another user
                 os.fchmod(descriptor, 0o600)
-        return FileContent(_data(descriptor), _identity(found), widely)
+        return FileContent(_read_all(descriptor), _identity_of(found), was_exposed)
     finally:
         os.close(descriptor)
 
 
 def write(path: str, data: bytes, before: Identity | None = None) -> Identity:
-    """Put a file into its place as a whole; the caller has the lock.
+    """Replace a file as a whole; the caller has the lock.
 
     Args:
-        path: Its place.
-        data: What is to be in it.
+        path: The file.
+        data: The new content.
         before: The file that is there now.
 
     Returns:
-        Which file it is.
+        The new file.
 
     Raises:
-        OSError: It cannot be written; what was there is there still.
+        OSError: It cannot be written; the old file is unchanged.
     """
     directory, name = os.path.split(path)
     _remove_orphans(directory, name)
@@ -131,7 +129,7 @@ def write(path: str, data: bytes, before: Identity | None = None) -> Identity:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-        written = _dated(temporary, before)
+        written = _date_later(temporary, before)
         os.replace(temporary, path)
     except BaseException:
         with suppress(OSError):
@@ -142,33 +140,36 @@ def write(path: str, data: bytes, before: Identity | None = None) -> Identity:
 
 
 def set_aside(path: str, seen: Identity) -> str | None:
-    """Rename a file to `<path>.corrupt-<n>`, unless another one has come to its place; the caller has the lock.
+    """Rename a file to `<path>.corrupt-<n>`, unless another file is at its path; the caller has the lock.
 
     Returns:
-        Its new path, or None where it is gone already.
+        Its new path, or None if it is gone already.
 
     Raises:
         OSError: It cannot be renamed.
     """
     if identity(path) != seen:
         return None
-    number = 1
-    while os.path.lexists(f"{path}.corrupt-{number}"):
-        number += 1
-    aside = f"{path}.corrupt-{number}"
+    aside = unused_name(path)
     os.rename(path, aside)
     _sync(os.path.dirname(path))
     return aside
 
 
+def unused_name(path: str, ends: Sequence[str] = ("",)) -> str:
+    """Return the first `<path>.corrupt-<n>` that names no file, with none of the ends."""
+    names = (f"{path}.corrupt-{number}" for number in itertools.count(1))
+    return next(name for name in names if not any(os.path.lexists(name + end) for end in ends))
+
+
 def make_directory(directory: str) -> bool:
-    """Make a directory for its owner alone, where only the last one is missing.
+    """Make a directory for its owner alone, if its parent exists.
 
     Returns:
         Whether it was missing.
 
     Raises:
-        Unfit: More than the last one is missing, or something else has its name.
+        Unfit: Its parent is missing, or something else has its name.
         OSError: It cannot be made.
     """
     if os.path.isdir(directory):
@@ -186,24 +187,24 @@ def make_directory(directory: str) -> bool:
 
 
 @contextmanager
-def locked(path: str, wait: Callable[[float], object] = time.sleep) -> Iterator[None]:
-    """Be the only process that holds a lock.
+def hold_lock(path: str, wait: Callable[[float], object] = time.sleep) -> Iterator[None]:
+    """Hold a lock that one process at a time can hold.
 
     Args:
         path: The file to lock; it is made, and stays.
-        wait: Lets seconds pass.
+        wait: Sleeps for that many seconds.
 
     Raises:
-        Busy: Others did not let go of it within `PATIENCE`.
+        FileInUse: Others did not release it within `PATIENCE`.
         Unfit: It is a symlink or no regular file.
         OSError: It cannot be locked.
     """
-    ends = time.monotonic() + PATIENCE
+    give_up_at = time.monotonic() + PATIENCE
     pause = _PAUSE
-    while (descriptor := _locked(path)) is None:
-        if time.monotonic() > ends:
+    while (descriptor := _try_to_lock(path)) is None:
+        if time.monotonic() > give_up_at:
             raise FileInUse
-        wait(random.uniform(0.2, 1.0) * pause)  # or two would always come at the same time
+        wait(random.uniform(0.2, 1.0) * pause)  # or two processes would always try at the same time
         pause = min(2 * pause, 16 * _PAUSE)
     try:
         yield
@@ -213,14 +214,14 @@ def locked(path: str, wait: Callable[[float], object] = time.sleep) -> Iterator[
         os.close(descriptor)
 
 
-def _locked(path: str) -> int | None:
-    """Return the open lock, or None where another has it."""
-    descriptor = _opened(path, os.O_CREAT | os.O_RDWR)
+def _try_to_lock(path: str) -> int | None:
+    """Return the descriptor of the lock, or None if another process has it."""
+    descriptor = _open(path, os.O_CREAT | os.O_RDWR)
     try:
         if hasattr(os, "fchmod") and stat.S_IMODE(os.fstat(descriptor).st_mode) != 0o600:
-            with suppress(OSError):  # it may belong to somebody else
+            with suppress(OSError):  # it may belong to another user
                 os.fchmod(descriptor, 0o600)
-        # Somebody may have deleted it since, and then others lock another one.
+        # If it was deleted since, others lock another file.
         if _lock(descriptor) and os.path.samestat(os.fstat(descriptor), os.lstat(path)):
             return descriptor
     except FileNotFoundError:
@@ -260,13 +261,13 @@ else:
         fcntl.flock(descriptor, fcntl.LOCK_UN)
 
 
-def _opened(path: str, flags: int) -> int:
-    """Open a regular file, and nothing else, without waiting for anybody."""
-    _check(path)
+def _open(path: str, flags: int) -> int:
+    """Open a regular file, and nothing else, without waiting for a writer of a pipe."""
+    _refuse_unfit(path)
     try:
         descriptor = os.open(path, flags | _SAFE, 0o600)
     except OSError:
-        _check(path)
+        _refuse_unfit(path)
         raise
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
@@ -274,7 +275,7 @@ def _opened(path: str, flags: int) -> int:
     return descriptor
 
 
-def _check(path: str) -> None:
+def _refuse_unfit(path: str) -> None:
     try:
         mode = os.lstat(path).st_mode
     except OSError:
@@ -285,11 +286,11 @@ def _check(path: str) -> None:
         raise Unfit(f"{path} is not a regular file; name a file")
 
 
-def _identity(found: os.stat_result) -> Identity:
+def _identity_of(found: os.stat_result) -> Identity:
     return Identity(found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size)
 
 
-def _data(descriptor: int) -> bytes | None:
+def _read_all(descriptor: int) -> bytes | None:
     data = bytearray()
     while len(data) <= LARGEST:
         part = os.read(descriptor, 1 << 20)
@@ -299,14 +300,14 @@ def _data(descriptor: int) -> bytes | None:
     return None
 
 
-def _dated(path: str, before: Identity | None) -> Identity:
-    """Date a file later than the one that it is to replace."""
-    written = _identity(os.lstat(path))
+def _date_later(path: str, before: Identity | None) -> Identity:
+    """Date a file later than the one that it is to replace, and return which file it is."""
+    written = _identity_of(os.lstat(path))
     for step in _STEPS:
         if before is None or written.time > before.time:
             break
         os.utime(path, ns=(before.time + step, before.time + step))
-        written = _identity(os.lstat(path))
+        written = _identity_of(os.lstat(path))
     return written
 
 
@@ -319,7 +320,7 @@ def _remove_orphans(directory: str, name: str) -> None:
 
 
 def _sync(directory: str) -> None:
-    """Let the disk know the names in a directory, where the system can do that."""
+    """Write the names in a directory to the disk, where the system can."""
     with suppress(OSError):
         descriptor = os.open(directory, os.O_RDONLY)
         try:
@@ -328,6 +329,6 @@ def _sync(directory: str) -> None:
             os.close(descriptor)
 
 
-def too_large(size: int) -> OSError:
-    """Return the error of a file that could be written and not be read again."""
+def too_large_error(size: int) -> OSError:
+    """Return the error for a file that could be written and not be read again."""
     return OSError(errno.EFBIG, f"it would take {size} bytes, and no more than {LARGEST} are read; lower max_keys")

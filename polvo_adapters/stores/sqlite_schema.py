@@ -1,11 +1,10 @@
-"""What `SQLiteStore` writes into its file: a row per key, and a row for the clock.
+"""The tables of a `SQLiteStore`: a row per key, and a row for the clock.
 
-The order of rows in `states_1` is the order of use, as far as it matters: a state that is used while the store is
-more than half full is written anew, as the last row. How many there are is counted in the row of the clock, which
-every decision writes, since SQLite would count them one by one.
+The order of rows in `states_1` is the order of use: a state that is used while the store is more than half full is
+written anew, as the last row. The row of the clock, which every decision writes, has the number of states, since SQLite
+would count them one by one.
 
-A version of this library that writes something else takes tables of another number and lets these be, so that both
-can use one file side by side.
+A version of this library that writes something else uses tables of another number, so that both can share a file.
 """
 
 from __future__ import annotations
@@ -15,8 +14,9 @@ import sqlite3
 from typing import Any, NamedTuple
 
 from polvo_adapters.core.machines import Machine
+from polvo_adapters.stores.base import is_pinned
 from polvo_adapters.stores.codec import Undecodable, decode
-from polvo_adapters.stores.memory import CANDIDATES, is_pinned
+from polvo_adapters.stores.memory import CANDIDATES
 
 SCHEMA = """
     CREATE TABLE IF NOT EXISTS states_1 (turn INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, state TEXT NOT NULL);
@@ -29,9 +29,9 @@ class ClockRow(NamedTuple):
     """The row of the clock.
 
     Attributes:
-        seen: The largest time seen, or minus infinity.
-        ahead: How far the store's time is ahead of the wall clock, because that was set back.
-        keys: How many states there are.
+        seen: Largest time seen, or minus infinity.
+        ahead: Seconds by which the store's time is ahead of the wall clock, because that was set back.
+        keys: Number of states.
     """
 
     seen: float
@@ -43,7 +43,7 @@ def read_clock(connection: sqlite3.Connection) -> ClockRow:
     """Return the clock.
 
     Raises:
-        sqlite3.DatabaseError: There is none, or it is no clock.
+        sqlite3.DatabaseError: There is none, or it has values that no clock has.
     """
     row = connection.execute("SELECT seen, ahead, keys FROM clock_1").fetchone()
     if row is not None:
@@ -61,25 +61,25 @@ def write_clock(connection: sqlite3.Connection, clock: ClockRow) -> None:
 
 
 def read_state(connection: sqlite3.Connection, key: bytes, machine: Machine) -> Any:
-    """Return the state of a key: the initial one where there is none, or none that could be of the machine.
+    """Return the state of a key, or the initial one if there is none or it cannot be read.
 
     Raises:
-        Undecodable: There is none that could be of the machine, and that is durable.
+        Undecodable: It cannot be read, or is no state of the machine, and the machine is durable.
     """
     initial = machine.initial
     row = connection.execute("SELECT state FROM states_1 WHERE key = ?", (key,)).fetchone()
     if row is None:
         return initial
     try:
-        return _of(initial, decode(row[0]))
+        return _validate_kind(initial, decode(row[0]))
     except Undecodable:
         if getattr(machine, "durable", False):
             raise
         return initial
 
 
-def _of(initial: Any, state: Any) -> Any:
-    """Return a state that could be of the machine that begins like this."""
+def _validate_kind(initial: Any, state: Any) -> Any:
+    """Return a state if it has the form of the initial state of its machine."""
     if isinstance(initial, (tuple, dict)) and type(state) is not type(initial):
         raise Undecodable("a state of another kind")
     if isinstance(initial, dict) and not initial.keys() <= state.keys():
@@ -90,12 +90,20 @@ def _of(initial: Any, state: Any) -> Any:
 def write_state(
     connection: sqlite3.Connection, key: bytes, state: str, keys: int, max_keys: int, now: float
 ) -> tuple[int, bool]:
-    """Write a state, and forget the ones unused for longest where there are too many.
+    """Write a state, and forget those unused for longest if there are too many.
+
+    Args:
+        connection: A connection in a transaction.
+        key: The key.
+        state: Text of the state.
+        keys: Number of states before.
+        max_keys: How many are kept.
+        now: The store's time in seconds.
 
     Returns:
-        How many there are, and whether there was room for this one.
+        The number of states, and whether there was room for this one.
     """
-    if 2 * keys > max_keys:  # before that, the order of use matters to nobody
+    if 2 * keys > max_keys:  # the order of use matters only to a store that is nearly full
         known = connection.execute("DELETE FROM states_1 WHERE key = ?", (key,)).rowcount
         keys -= known
         if keys >= max_keys:
@@ -109,31 +117,27 @@ def write_state(
 
 
 def _forget(connection: sqlite3.Connection, number: int, now: float) -> int:
-    """Forget so many states, those unused for longest first, and return how many could go."""
-    from polvo_adapters.policies.idempotency import record  # noqa: F401 - or a process without records could not read those of others
+    """Forget this many states, those unused for longest first; return how many were forgotten."""
+    from polvo_adapters.policies.idempotency import record  # noqa: F401 - registers the class of records
 
-    gone: list[tuple[int]] = []
-    stay: list[tuple[int]] = []
+    forgotten: list[tuple[int]] = []
+    kept: list[tuple[int]] = []
     for turn, state in connection.execute(
         "SELECT turn, state FROM states_1 ORDER BY turn LIMIT ?", (number + CANDIDATES,)
     ):
-        (stay if _stays(state, now) else gone).append((turn,))
-        if len(gone) == number:
+        (kept if _must_stay(state, now) else forgotten).append((turn,))
+        if len(forgotten) == number:
             break
-    connection.executemany("DELETE FROM states_1 WHERE turn = ?", gone)
+    connection.executemany("DELETE FROM states_1 WHERE turn = ?", forgotten)
     # As the last ones, so that the next search begins behind them.
     last = "UPDATE states_1 SET turn = (SELECT max(turn) FROM states_1) + 1 WHERE turn = ?"
-    connection.executemany(last, stay)
-    return len(gone)
+    connection.executemany(last, kept)
+    return len(forgotten)
 
 
-def _stays(text: Any, now: float) -> bool:
+def _must_stay(text: Any, now: float) -> bool:
     try:
         return is_pinned(decode(text), now)
     except Undecodable:
-        return _looks_like_record(text)  # of another version, and it may be in doubt
-
-
-def _looks_like_record(text: Any) -> bool:
-    data = text if isinstance(text, bytes) else str(text).encode()
-    return b'"record.' in data or b'"records.State"' in data
+        data = text if isinstance(text, bytes) else str(text).encode()
+        return b'"record.' in data or b'"records.State"' in data  # a record of another version may be in doubt

@@ -1,7 +1,7 @@
 """Helpers for testing code that talks HTTP, shipped with the library.
 
-`FailureServer` is a small web server on loopback that fails on request and keeps count of the work it did, so
-that a test can tell whether a retry was safe. `VirtualClock` is a clock that no test has to wait for.
+`FailureServer` is a small web server on loopback that fails on request and counts the work it did, so that a test
+sees whether a retry was safe. `VirtualClock` is a clock that no test has to wait for.
 
 Each name is loaded when it is first used (PEP 562).
 """

@@ -1,4 +1,4 @@
-"""A clock that moves only when it is told to."""
+"""A clock for tests: it moves only when it is slept on."""
 
 from __future__ import annotations
 
@@ -15,9 +15,7 @@ EPOCH = 1_700_000_000.0
 
 
 class VirtualClock:
-    """A clock that moves only when somebody sleeps on it, and chance that repeats itself.
-
-    It serves wherever a `polvo_adapters.runtime.clock.Clock` does, so that no test sleeps for real.
+    """A `polvo_adapters.runtime.clock.Clock` that moves only when it is slept on, with chance that repeats itself.
 
     Args:
         seed: Seed of the jitter.
@@ -30,11 +28,11 @@ class VirtualClock:
         self._random = random.Random(seed)
 
     def now(self) -> float:
-        """Seconds since the beginning."""
+        """Return the seconds since the beginning."""
         return self._now
 
     def wall(self) -> float:
-        """Virtual Unix time in seconds."""
+        """Return the virtual Unix time in seconds."""
         return self._wall + self._now
 
     def sleep(self, seconds: float) -> None:
@@ -46,7 +44,7 @@ class VirtualClock:
         self._now += seconds
 
     def wait(self, event: threading.Event, seconds: float) -> None:
-        """Move on by that much, unless the event is set: nobody else would set it."""
+        """Move on by that much, unless the event is set: no other thread would set it."""
         if not event.is_set():
             self.advance(seconds)
 
@@ -55,7 +53,7 @@ class VirtualClock:
         task()
 
     def take(self, source: queue.SimpleQueue[T], seconds: float | None) -> T:
-        """Take what is there, or move on by that much; nobody else would put anything in."""
+        """Take what is there, or move on by that much: no other thread would put anything in."""
         if source.empty() and seconds is not None:
             self.advance(seconds)
         return source.get_nowait()

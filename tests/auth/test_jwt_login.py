@@ -15,7 +15,7 @@ import requests
 
 import polvo_adapters as polvo
 from polvo_adapters.auth import JWTLogin, jwt_login
-from polvo_adapters.auth.jwt_login_auth import lifetime
+from polvo_adapters.auth.jwt_login_auth import read_lifetime
 from polvo_adapters.errors import ConfigurationError, TokenRefreshError
 from polvo_adapters.runtime.clock import SYSTEM
 from polvo_adapters.testing.virtual_clock import VirtualClock
@@ -179,21 +179,21 @@ def token_of(**claims: Any) -> str:
 
 @pytest.mark.parametrize("exp", [None, "soon", "1", True, [1], {"a": 1}, float("inf"), float("nan"), 1e400])
 def test_a_life_that_is_none_is_not_known(exp: Any) -> None:
-    assert lifetime(token_of(exp=exp)) is None
+    assert read_lifetime(token_of(exp=exp)) is None
 
 
 @pytest.mark.parametrize("text", ["", "a", "a.b.c", "....", "\x00", "é.é.é", "e30.e30.", "e30.W10.", "e30.bnVsbA."])
 def test_what_is_no_token_has_no_known_life(text: str) -> None:
-    assert lifetime(text) is None
+    assert read_lifetime(text) is None
 
 
 def test_the_life_of_a_token() -> None:
-    assert 3590 < (lifetime(token_of(exp=time.time() + 3600)) or 0) <= 3600
-    assert lifetime(token_of(exp=1)) == 1.0
-    assert lifetime(token_of(sub="alice")) is None
-    assert [lifetime(token_of(exp=exp)) for exp in (10**300, 10**400, -(10**400), 1e300)] == [None] * 4
+    assert 3590 < (read_lifetime(token_of(exp=time.time() + 3600)) or 0) <= 3600
+    assert read_lifetime(token_of(exp=1)) == 1.0
+    assert read_lifetime(token_of(sub="alice")) is None
+    assert [read_lifetime(token_of(exp=exp)) for exp in (10**300, 10**400, -(10**400), 1e300)] == [None] * 4
     deep = base64.urlsafe_b64encode(b"[" * 100_000 + b"]" * 100_000).rstrip(b"=").decode()
-    assert lifetime(f"{token_of().partition('.')[0]}.{deep}.") is None
+    assert read_lifetime(f"{token_of().partition('.')[0]}.{deep}.") is None
 
 
 @pytest.fixture(scope="module")

@@ -728,16 +728,16 @@ _SAME = {"client_id": "app", "token_url": "http://127.0.0.1:9/token"}
     ],
 )
 def test_what_differs_has_a_token_of_its_own(one: dict[str, Any], other: dict[str, Any]) -> None:
-    keys = [OAuth2(**{**_SAME, **settings})._owner("")[0] for settings in (one, one, other)]
+    keys = [OAuth2(**{**_SAME, **settings})._identify("")[0] for settings in (one, one, other)]
     assert keys[0] == keys[1] != keys[2]
     assert not any("alice" in key or "bob" in key for key in keys)
 
 
 def test_a_tenant_named_like_none_has_a_token_of_its_own() -> None:
     oauth = OAuth2(**_SAME)
-    assert oauth._owner("-") != oauth._owner("")
+    assert oauth._identify("-") != oauth._identify("")
     login = polvo.auth.jwt_login("http://127.0.0.1:9/login", "ada", "secret")
-    assert login._owner("-") != login._owner("")
+    assert login._identify("-") != login._identify("")
 
 
 def test_assertions_that_a_function_makes_need_a_name_in_a_shared_cache(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
-"""What a turn costs: asking a rate limit for one, and telling it what came of the request, without any network.
+"""What a turn costs: a request for it and the report of its result, without any network.
 
-What: `Ask` and `Tell` put to a MemoryStore for a request that need not wait, minus the same two events for a machine
-that does nothing. Bar: 6 µs, with one quota announced in every answer.
+What: `TurnRequest` and `TurnResult` put to a MemoryStore for a request that need not wait, minus the same two events
+for a machine that does nothing. Bar: 6 µs, with one quota announced in every answer.
 
 How: the answers are made before the clock starts, each with one request less remaining than the one before, as a
 server would announce them to a client that is alone. A batch runs against a new store, warmed up by a few answers,

@@ -139,7 +139,7 @@ class FixedLimit(NamedTuple):
     def initial(self) -> FixedLimit:
         return self
 
-    def after(self, state: FixedLimit, sample: Sample, now: float) -> FixedLimit:
+    def learn(self, state: FixedLimit, sample: Sample, now: float) -> FixedLimit:
         return state
 
 
@@ -201,7 +201,7 @@ class World(Timeline):
             self._inflight[client] -= 1
             self.served.append(Served(now, client, now - sent, dropped))
             before = self._states[client]
-            state = self._machines[client].after(before, Sample(now - sent, inflight, dropped), now)
+            state = self._machines[client].learn(before, Sample(now - sent, inflight, dropped), now)
             self._states[client] = state
             if state.limit != before.limit:
                 self.limits.append((now, client, state.limit))

@@ -40,7 +40,14 @@ from urllib3 import HTTPResponse, Retry
 from polvo_adapters.core.calls import Call
 from polvo_adapters.core.effects import Flow, Policy, Proceed, Sleep
 from polvo_adapters.policies.stack import standard
-from polvo_adapters.testing.simulation.overload import Overloaded, OverloadResult, Phase, outage, poisson, run
+from polvo_adapters.testing.simulation.overload import (
+    OverloadedServer,
+    OverloadResult,
+    Phase,
+    draw_calls,
+    plan_outage,
+    run,
+)
 from polvo_adapters.testing.simulation.simulation import Timeline
 
 LOAD = 0.7
@@ -109,10 +116,10 @@ POPULATIONS = {
 _QUICK = {"4": Setting(clients=4, rate=70.0, begin=3.0, back=6.0, end=12.0)}
 
 KINDS: dict[str, Callable[[Setting], Sequence[Phase]]] = {
-    "down": lambda setting: outage("down", setting.begin, setting.back),
-    "hang": lambda setting: outage("hang", setting.begin, setting.back),
-    "slow": lambda setting: outage("slow", setting.begin, setting.back),
-    "metastable": lambda setting: outage("slow", setting.begin, setting.back),
+    "down": lambda setting: plan_outage("down", setting.begin, setting.back),
+    "hang": lambda setting: plan_outage("hang", setting.begin, setting.back),
+    "slow": lambda setting: plan_outage("slow", setting.begin, setting.back),
+    "metastable": lambda setting: plan_outage("slow", setting.begin, setting.back),
 }
 
 
@@ -163,18 +170,18 @@ STRATEGIES: dict[str, Callable[[], Sequence[Policy]]] = {
 _FORGETFUL = ("none", "urllib3", "tenacity")
 
 
-def server(setting: Setting) -> Overloaded:
+def server(setting: Setting) -> OverloadedServer:
     """Make the server of a setting."""
     capacity = setting.rate / LOAD
     queue = capacity * (_LONG_QUEUE if setting.kind == "metastable" else _SHORT_QUEUE)
     workers = round(capacity * _SERVICE)
-    return Overloaded(Timeline(setting.seed), workers, _SERVICE, round(queue), plan=KINDS[setting.kind](setting))
+    return OverloadedServer(Timeline(setting.seed), workers, _SERVICE, round(queue), plan=KINDS[setting.kind](setting))
 
 
 def simulate(setting: Setting, strategy: str) -> OverloadResult:
     """Let the clients of a setting follow a strategy."""
     policies = STRATEGIES[strategy]()
-    calls = poisson(setting.rate, setting.clients, setting.seed)
+    calls = draw_calls(setting.rate, setting.clients, setting.seed)
     return run(server(setting), calls, policies, setting.end)
 
 

@@ -32,7 +32,7 @@ from polvo_adapters.testing.limiters import (
     Limiter,
     SlidingWindowLimiter,
     TokenBucketLimiter,
-    announced,
+    format_headers,
 )
 
 _HEAD_LIMIT = 65_536
@@ -93,7 +93,7 @@ class Quota:
         now = time.monotonic()
         standing = self._limiter.take(now)
         self._requests.setdefault(client, []).append((now, standing.allowed))
-        headers = announced(standing, self._dialect, time.time())
+        headers = format_headers(standing, self._dialect, time.time())
         return _answer("200 OK", headers) if standing.allowed else _answer("429 Too Many Requests", headers)
 
     def record(self) -> bytes:

@@ -17,7 +17,7 @@ from polvo_adapters.testing.limiters import (
     SlidingWindowLimiter,
     Standing,
     TokenBucketLimiter,
-    announced,
+    format_headers,
 )
 from tests.benchmarks.quota_server import KINDS, parse_arguments, serving
 
@@ -177,11 +177,11 @@ class TestDialects:
         ],
     )
     def test_headers(self, dialect: str, headers: dict[str, str]) -> None:
-        assert dict(announced(self.STANDING, dialect, 1_700_000_000.5)) == headers
+        assert dict(format_headers(self.STANDING, dialect, 1_700_000_000.5)) == headers
 
     @pytest.mark.parametrize("dialect", DIALECTS)
     def test_who_is_refused_is_told_to_wait(self, dialect: str) -> None:
-        told = dict(announced(self.REFUSED, dialect, 1_700_000_000.5)).get("Retry-After")
+        told = dict(format_headers(self.REFUSED, dialect, 1_700_000_000.5)).get("Retry-After")
         assert told == (None if dialect == "none" else "1")
 
 

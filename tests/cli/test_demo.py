@@ -37,10 +37,10 @@ EXPECTED = {
     "PUT, reset after the work": ("ConnectionError", "ok", "ok"),
     "POST, 500 after the work": ("500", "500", "ok, done 2x"),
     "GET, 503, Retry-After: soon": ("503", "ok", "InvalidHeader"),
-    "GET, closed without answer": ("ConnectionError", "ok", "ok"),
+    "GET, closed without response": ("ConnectionError", "ok", "ok"),
     "GET, 503, Retry-After: date": ("503", "ok", "ok"),
 }
-"""What becomes of each trouble that costs no time: alone, with the adapter, with the pasted Retry."""
+"""The result of each trouble that costs no time: requests alone, with the adapter, with the pasted Retry."""
 
 
 @pytest.fixture
@@ -99,7 +99,7 @@ class TestFigures:
     def test_what_becomes_of_each_trouble(self, server, no_waits, position):
         figures = demo_trial.run(calls(*QUICK), demo_trial.CLIENTS[position], server, PATIENT)
 
-        seen = {result.call.scenario.label: demo.verdict(result) for result in figures.results}
+        seen = {result.call.scenario.label: demo.describe_result(result) for result in figures.results}
         assert seen == {label: expected[position] for label, expected in EXPECTED.items()}
 
     def test_harm_is_counted(self, server, no_waits):
@@ -129,7 +129,7 @@ class TestFigures:
         (result,) = demo_trial.run(calls(put), RESILIENT, server, PATIENT).results
 
         assert result.times_processed == 2
-        assert not result.duplicated
+        assert not result.is_duplicated
 
     def test_silence_is_survived_by_those_that_retry(self, server, no_waits):
         limits = Limits(timeout=0.3, deadline=60.0, patience=60.0)
@@ -244,7 +244,7 @@ class TestCommand:
             port = taken.getsockname()[1]
             assert main(["demo", "--port", str(port)]) == 2
 
-        assert f"port {port} cannot be had" in capsys.readouterr().err
+        assert f"port {port} is not available" in capsys.readouterr().err
 
     @pytest.mark.parametrize("arguments", [["--calls", "0"], ["--calls", "201"], ["--port", "65536"], ["--seed", "x"]])
     def test_mistakes(self, arguments, capsys):

@@ -22,7 +22,7 @@ import polvo_adapters
 from polvo_adapters.__main__ import main
 from polvo_adapters.auth import OAuth2
 from polvo_adapters.cli import client_secret, token_records
-from polvo_adapters.cli.arguments import parser
+from polvo_adapters.cli.arguments import make_parser
 from polvo_adapters.runtime.clock import SystemClock
 from tests.support.oauth.servers import OIDCProvider
 
@@ -144,10 +144,10 @@ def no_secrets(path: str, *texts: str) -> None:
 
 def program_of(record: token_records.TokenRecord, path: str) -> Any:
     from polvo_adapters.auth.protocol.token import Token
-    from polvo_adapters.auth.tokens.sealing import key_source
+    from polvo_adapters.auth.tokens.sealing import make_sealer
 
     assert record.life is not None
-    return Token.from_json(key_source(None, path).unseal(record.key, record.life.token))
+    return Token.from_json(make_sealer(None, path).unseal(record.key, record.life.token))
 
 
 def read_until(descriptor: int, end: bytes) -> bytes:
@@ -195,7 +195,7 @@ class TestDevice:
         assert main(by_device(oidc, path, "--timeout", "1")) == 1  # before the first question
 
         line = capsys.readouterr().err.splitlines()[-1]
-        assert "nobody has confirmed the login within 1 s" in line
+        assert "the login was not confirmed within 1 s" in line
         assert "--timeout" in line
 
     def test_tenant(self, oidc: OIDCProvider, tmp_path: Path, user: User, capsys: Any, no_waits: None) -> None:
@@ -280,22 +280,24 @@ def records_of(path: str) -> list[token_records.TokenRecord]:
 
 class TestClientSecret:
     def options(self, path: str, *more: str) -> Any:
-        return parser().parse_args(["login", "--issuer", "https://h", "--client-id", "c", "--token-cache", path, *more])
+        return make_parser().parse_args(
+            ["login", "--issuer", "https://h", "--client-id", "c", "--token-cache", path, *more]
+        )
 
     def test_from_the_environment(self, path: str, monkeypatch: Any) -> None:
         monkeypatch.setenv("APP_SECRET", "web-secret\n")
         options = self.options(path, "--client-secret-env", "APP_SECRET")
 
-        assert client_secret.secret(options) == "web-secret"
-        assert client_secret.source(options) == "os.environ['APP_SECRET']"
+        assert client_secret.read_secret(options) == "web-secret"
+        assert client_secret.write_expression(options) == "os.environ['APP_SECRET']"
 
     def test_from_a_file(self, path: str, tmp_path: Path) -> None:
         file = tmp_path / "secret"
         file.write_text("web-secret\n")
         options = self.options(path, "--client-secret-file", str(file))
 
-        assert client_secret.secret(options) == "web-secret"
-        assert client_secret.source(options) == f"pathlib.Path({str(file)!r}).read_text().strip()"
+        assert client_secret.read_secret(options) == "web-secret"
+        assert client_secret.write_expression(options) == f"pathlib.Path({str(file)!r}).read_text().strip()"
 
     def test_is_asked_for_without_an_echo(self, oidc: OIDCProvider, path: str) -> None:
         import pty

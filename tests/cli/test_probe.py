@@ -40,23 +40,23 @@ def environment(monkeypatch):
     monkeypatch.setenv("PYTHONUTF8", "1")
 
 
-def limited(server, limit=50, window=60, dialect="draft-8", key="k"):
+def quota_url(server, limit=50, window=60, dialect="draft-8", key="k"):
     return f"{server.url}/quota?limit={limit}&window={window}&dialect={dialect}&key={key}"
 
 
-def answering(server, code=200, **query):
+def fault_url(server, code=200, **query):
     query = "".join(f"&{name}={quote(value)}" for name, value in query.items())
     return f"{server.url}/fault/status?code={code}{query}"
 
 
-def told(*quotas, refused=None):
+def make_result(*quotas, refused=None):
     return TurnResult("probe", "", 0, 0.05, 429 if refused else 200, quotas, refused)
 
 
 class TestAccount:
     @pytest.mark.parametrize(("dialect", "name"), DIALECTS.items())
     def test_a_quota_in_any_dialect(self, server, capsys, dialect, name):
-        assert main(["probe", limited(server, dialect=dialect)]) == 0
+        assert main(["probe", quota_url(server, dialect=dialect)]) == 0
 
         out, err = capsys.readouterr()
         lines = out.splitlines()
@@ -73,7 +73,7 @@ class TestAccount:
         assert err == ""
 
     def test_one_request_without_policies(self, server):
-        assert main(["probe", answering(server, 503, retry_after="0", key="k")]) == 0
+        assert main(["probe", fault_url(server, 503, retry_after="0", key="k")]) == 0
 
         assert server.counters_for("k")["received"] == 1
 
@@ -85,36 +85,36 @@ class TestAccount:
         assert "sends freely, and finds the rate if it is refused" in out
 
     def test_refusal_with_a_quota(self, server, capsys):
-        url = limited(server, limit=1, window=900)
+        url = quota_url(server, limit=1, window=900)
         assert main(["probe", url]) == 0
         assert main(["probe", url]) == 0
 
         out = capsys.readouterr().out.partition("429 Too")[2]
         assert "refused: 429, kind rate, come back in 900 s" in out
-        assert "next request: RateLimitError with retry_after 900 s, which is beyond max_wait, 60 s" in out
+        assert "next request: RateLimitError with retry_after 900 s, beyond max_wait, 60 s" in out
         assert "alone" not in out
 
     def test_refusal_without_a_quota(self, server, capsys):
-        assert main(["probe", answering(server, 429, retry_after="7")]) == 0
+        assert main(["probe", fault_url(server, 429, retry_after="7")]) == 0
 
         out = capsys.readouterr().out
         assert "refused: 429, kind rate, come back in 7 s" in out
         assert "next request: waits 7 s" in out
-        assert "then: one request asks whether it is over" in out
+        assert "then: one request finds out whether it is over" in out
 
     def test_refusal_of_concurrency(self, server, capsys):
-        assert main(["probe", answering(server, 429, header="Stripe-Rate-Limited-Reason: endpoint-concurrency")]) == 0
+        assert main(["probe", fault_url(server, 429, header="Stripe-Rate-Limited-Reason: endpoint-concurrency")]) == 0
 
         out = capsys.readouterr().out
         assert "kind concurrency" in out
         assert "under way: at most 1 at once" in out
 
     def test_quota_in_the_body(self, server, capsys):
-        assert main(["probe", answering(server, body=json.dumps(SHOPIFY))]) == 0
+        assert main(["probe", fault_url(server, body=json.dumps(SHOPIFY))]) == 0
 
         out = capsys.readouterr().out
         assert re.search(r"graphql +2,000 +1,990 +points +20 s +0.1 s +certain +shopify", out)
-        assert "learned from the answers" in out
+        assert "learned from the responses" in out
         assert "reset in 0.1" not in out.partition("next request")[2]
 
     def test_redirect_is_not_followed(self, server, capsys):
@@ -128,7 +128,7 @@ class TestAccount:
         quotas = [Quota(evil, 5, 4, 9.0, unit=evil, scope=evil, group=evil, dialect=evil)]
         found = probe.Finding("GET", "http://h/", 429, evil, 0.1, quotas, Throttled("rate", reason=evil), None)
 
-        probe.show(found, render.screens()[0])
+        probe.show(found, render.open_screens()[0])
 
         out = capsys.readouterr().out
         assert "\x1b" not in out
@@ -137,7 +137,7 @@ class TestAccount:
 
 class TestJson:
     def test_the_same_as_json(self, server, capsys):
-        assert main(["probe", limited(server), "--json"]) == 0
+        assert main(["probe", quota_url(server), "--json"]) == 0
 
         out, err = capsys.readouterr()
         found = json.loads(out)
@@ -160,7 +160,7 @@ class TestJson:
         assert err == ""
 
     def test_refusal(self, server, capsys):
-        assert main(["probe", answering(server, 429, retry_after="7"), "--json"]) == 0
+        assert main(["probe", fault_url(server, 429, retry_after="7"), "--json"]) == 0
 
         found = json.loads(capsys.readouterr().out)
         assert found["refused"] == {"kind": "rate", "retry_after": 7.0, "quotas": [], "reason": "429"}
@@ -197,7 +197,7 @@ class TestSecrets:
     def test_an_error_that_names_the_url_shows_none(self, capsys):
         error = OSError("no good: http://u:s3cret@h/x (url: /x?token=s3cret&a=s3cret (Caused by 'that'))")
 
-        render.screens()[0].print(probe._failed(CallOutcome(None, error, None)))
+        render.open_screens()[0].print(probe._make_error_panel(CallOutcome(None, error, None)))
 
         out = capsys.readouterr().out
         assert "http://…@h/x (url: /x?… (Caused by 'that'))" in out
@@ -231,10 +231,10 @@ class TestNoAnswer:
     def test_timeout(self, server, capsys):
         assert main(["probe", f"{server.url}/fault/hang", "--timeout", "0.1"]) == 3
 
-        assert "kept silent for too long" in capsys.readouterr().err
+        assert "sent nothing for too long" in capsys.readouterr().err
 
     def test_in_a_process_of_its_own(self, server):
-        ended = polvo("probe", limited(server))
+        ended = polvo("probe", quota_url(server))
 
         assert (ended.returncode, ended.stderr) == (0, b"")
         assert b"next request: at once" in ended.stdout
@@ -256,11 +256,11 @@ class TestNoAnswer:
 
 class TestForecast:
     def test_nothing_to_go_by(self):
-        assert probe.forecast(told()) is None
-        assert probe.forecast(told(Quota("minute", limit=60, window=60.0))) is None
+        assert probe.forecast(make_result()) is None
+        assert probe.forecast(make_result(Quota("minute", limit=60, window=60.0))) is None
 
     def test_half_at_once_and_the_rest_until_the_reset(self):
-        expected = probe.forecast(told(Quota("core", 5000, 4999, 3600.0, group="core", resolution=1.0)))
+        expected = probe.forecast(make_result(Quota("core", 5000, 4999, 3600.0, group="core", resolution=1.0)))
 
         assert expected.wait == 0
         assert 2400 <= expected.at_once <= 2500
@@ -269,28 +269,28 @@ class TestForecast:
         assert expected.used_up > expected.max_wait == 60
 
     def test_large_quotas_are_not_counted_to_the_end(self):
-        expected = probe.forecast(told(Quota("", 1e9, 1e9 - 1, 60.0, 60.0)))
+        expected = probe.forecast(make_result(Quota("", 1e9, 1e9 - 1, 60.0, 60.0)))
 
         assert (expected.at_once, expected.every) == (probe.MOST_AT_ONCE, None)
 
     def test_the_tightest_quota_names_the_reset(self):
         day, second = Quota("day", 1000, 999, 86_400.0, 86_400.0), Quota("second", 10, 9, 1.0, 1.0)
 
-        assert probe.forecast(told(second, day)).reset == 86_400
+        assert probe.forecast(make_result(second, day)).reset == 86_400
 
     def test_a_bucket_refills_and_has_no_reset(self):
-        expected = probe.forecast(told(Quota("", 40, 39, 0.5, 20.0, dialect="shopify")))
+        expected = probe.forecast(make_result(Quota("", 40, 39, 0.5, 20.0, dialect="shopify")))
 
         assert expected.reset is None
         assert 15 <= expected.at_once <= 40
         assert expected.every == pytest.approx(20 / 40, rel=0.5)
 
     def test_concurrency(self):
-        expected = probe.forecast(told(Quota("", 7, 6, unit="concurrent-requests")))
+        expected = probe.forecast(make_result(Quota("", 7, 6, unit="concurrent-requests")))
 
         assert (expected.most, expected.used_up, expected.wait) == (7, None, 0)
 
     def test_refused(self):
-        expected = probe.forecast(told(refused=Throttled("rate", 90.0)))
+        expected = probe.forecast(make_result(refused=Throttled("rate", 90.0)))
 
         assert (expected.wait, expected.at_once, expected.every, expected.most) == (90.0, 0, None, None)

@@ -49,12 +49,12 @@ def start(*arguments, before="pass", **keywords):
     return subprocess.Popen([sys.executable, "-c", code, *arguments], **keywords)
 
 
-def answering(server, code=200, **query):
+def fault_url(server, code=200, **query):
     query = "".join(f"&{name}={quote(value)}" for name, value in query.items())
     return f"{server.url}/fault/status?code={code}{query}"
 
 
-def made(content, **headers):
+def make_response(content, **headers):
     response = requests.Response()
     response._content = content
     response.headers.update({name.replace("_", "-"): value for name, value in headers.items()})
@@ -86,7 +86,7 @@ class TestAnswer:
 
     @pytest.mark.parametrize(("code", "expected"), [(204, 0), (304, 0), (404, 1), (500, 1)])
     def test_exit_code_follows_the_status(self, server, code, expected):
-        ended = polvo("get", answering(server, code), "--attempts", "1")
+        ended = polvo("get", fault_url(server, code), "--attempts", "1")
 
         assert ended.returncode == expected
         assert f"\n{code} ".encode() in ended.stdout
@@ -94,7 +94,7 @@ class TestAnswer:
 
     @pytest.mark.parametrize("more", [("--attempts", "1"), ("--deadline", "2")])
     def test_429_is_shown_although_the_session_raises(self, server, capsys, more):
-        assert main(["get", answering(server, 429, retry_after="77", body="slow down"), *more]) == 1
+        assert main(["get", fault_url(server, 429, retry_after="77", body="slow down"), *more]) == 1
 
         out, err = capsys.readouterr()
         assert "429 Too Many Requests" in out
@@ -104,12 +104,12 @@ class TestAnswer:
         assert err == ""
 
     def test_note_says_why_there_was_no_further_attempt(self, server, capsys):
-        assert main(["post", answering(server, 500)]) == 1
+        assert main(["post", fault_url(server, 500)]) == 1
 
         assert "POST is not repeated: the server may have processed it" in capsys.readouterr().out
 
     def test_attempts_bounds_them(self, server, capsys, no_waits):
-        assert main(["get", answering(server, 503, key="k"), "--attempts", "2"]) == 1
+        assert main(["get", fault_url(server, 503, key="k"), "--attempts", "2"]) == 1
 
         assert "gave up after 2 attempts" in capsys.readouterr().out
         assert server.counters_for("k")["received"] == 2
@@ -123,7 +123,7 @@ class TestAnswer:
         assert out.startswith(f"GET {server.url}/echo\n200 OK\n")
 
     def test_secrets_are_not_shown(self, server, capsys):
-        url = answering(server, header="Set-Cookie: sid=s3cret").replace("//", "//user:s3cret@", 1)
+        url = fault_url(server, header="Set-Cookie: sid=s3cret").replace("//", "//user:s3cret@", 1)
 
         assert main(["get", url]) == 0
 
@@ -132,7 +132,7 @@ class TestAnswer:
         assert "s3cret" not in out.replace(quote("sid=s3cret"), "")
 
     def test_control_codes_of_the_server_are_spelled_out(self, server, capsys):
-        assert main(["get", answering(server, body="\x1b[31mred", header="X-Evil: \x1b[2J")]) == 0
+        assert main(["get", fault_url(server, body="\x1b[31mred", header="X-Evil: \x1b[2J")]) == 0
 
         out = capsys.readouterr().out
         assert "\\x1b[31mred" in out
@@ -140,7 +140,7 @@ class TestAnswer:
         assert "\x1b" not in out
 
     def test_binary_body_is_told_by_its_size(self, server, capsys):
-        assert main(["get", answering(server, body="\0\1\2")]) == 0
+        assert main(["get", fault_url(server, body="\0\1\2")]) == 0
 
         assert "3 bytes of text/plain" in capsys.readouterr().out
 
@@ -160,7 +160,7 @@ class TestBodyOnly:
         assert b"1 attempt in" in ended.stderr
 
     def test_error_status_keeps_its_body_and_its_exit_code(self, server):
-        ended = polvo("get", answering(server, 404, body="gone"), "--body")
+        ended = polvo("get", fault_url(server, 404, body="gone"), "--body")
 
         assert (ended.returncode, ended.stdout) == (1, b"gone")
 
@@ -181,11 +181,11 @@ class TestNoResponse:
         assert b"Traceback" not in ended.stderr
 
     def test_503_that_outlasts_the_deadline_is_named(self, server, capsys):
-        assert main(["get", answering(server, 503, retry_after="60"), "--deadline", "5"]) == 3
+        assert main(["get", fault_url(server, 503, retry_after="60"), "--deadline", "5"]) == 3
 
         out, err = capsys.readouterr()
         assert out == ""
-        assert "The last answer was 503 Service Unavailable." in err
+        assert "The last response was 503 Service Unavailable." in err
         assert "call again after 60 s" in " ".join(err.replace("│", "").split())
 
     def test_lost_post_is_in_doubt(self, server, capsys):
@@ -193,7 +193,7 @@ class TestNoResponse:
 
         err = capsys.readouterr().err
         assert "ConnectionError" in err
-        assert "broke the connection off" in err
+        assert "closed the connection before" in err
         assert "find out before you send it again" in err
         assert server.counters_for("k") == {"received": 1, "processed": 1}
 
@@ -211,7 +211,7 @@ class TestNoResponse:
         assert main(["get", f"{server.url}/fault/hang", "--timeout", "0.1", "--attempts", "1"]) == 3
 
         err = capsys.readouterr().err
-        assert "kept silent for too long" in err
+        assert "sent nothing for too long" in err
         assert re.search(r"1 attempt in \d\.", err)  # not the 30 s that hold without the option
 
     def test_error_before_the_first_attempt(self, capsys):
@@ -281,7 +281,7 @@ class TestUsage:
             (["get"], "URL"),
             (["get", "example.com/x"], "'example.com/x' has no scheme: write https://example.com/x"),
             (["get", "localhost:8000"], "has no scheme"),
-            (["get", "ftp://example.com"], "ftp:// is not spoken here"),
+            (["get", "ftp://example.com"], "unsupported scheme ftp://"),
             (["get", "http://"], "names no host"),
             (["get", "http://h", "-H", "no colon"], "'Name: value'"),
             (["get", "http://h", "-H", "X: a\r\nY: b"], "line break"),
@@ -369,7 +369,7 @@ class TestProcess:
     def test_ascii_output_does_not_fail(self, server):
         env = {**os.environ, "PYTHONIOENCODING": "ascii"}
 
-        ended = polvo("get", answering(server, body="ü « 漢"), env=env)
+        ended = polvo("get", fault_url(server, body="ü « 漢"), env=env)
 
         assert ended.returncode == 0
         assert b"? ? ?" in ended.stdout
@@ -377,7 +377,7 @@ class TestProcess:
 
     @pytest.mark.parametrize(("code", "colour"), [(200, b"32"), (404, b"33"), (500, b"31")])
     def test_status_is_coloured_by_class_unless_no_color(self, server, code, colour):
-        arguments = ("get", answering(server, code), "--attempts", "1")
+        arguments = ("get", fault_url(server, code), "--attempts", "1")
 
         coloured = polvo(*arguments, env={**os.environ, "FORCE_COLOR": "1", "TERM": "xterm"})
         plain = polvo(*arguments, env={**os.environ, "FORCE_COLOR": "1", "TERM": "xterm", "NO_COLOR": "1"})
@@ -392,7 +392,7 @@ class TestProcess:
         env = {**os.environ, "TERM": "xterm"}
         env.pop("COLUMNS")
         main_end, terminal = os.openpty()
-        process = start("get", answering(server, body=text), stdout=terminal, stderr=terminal, env=env)
+        process = start("get", fault_url(server, body=text), stdout=terminal, stderr=terminal, env=env)
         os.close(terminal)
         shown = b""
         try:
@@ -428,21 +428,21 @@ class TestBodyText:
         ],
     )
     def test_text(self, content, kind, expected):
-        assert request.body_text(made(content, Content_Type=kind)) == expected
+        assert request.format_body(make_response(content, Content_Type=kind)) == expected
 
 
 class TestCut:
     def test_what_fits_stays(self):
         text = "\n".join("x" * request.MOST_LINES)
 
-        assert request.cut(text, 80) == (text, "")
+        assert request.shorten(text, 80) == (text, "")
 
     def test_lines(self):
         text = "x\n" * request.MOST_LINES + "y"
 
-        assert request.cut(text, 80) == (("x\n" * request.MOST_LINES).rstrip(), "1 line")
+        assert request.shorten(text, 80) == (("x\n" * request.MOST_LINES).rstrip(), "1 line")
 
     def test_one_long_line(self):
         most = request.MOST_LINES * 80
 
-        assert request.cut("x" * (most + 1234), 80) == ("x" * most, "1,234 characters")
+        assert request.shorten("x" * (most + 1234), 80) == ("x" * most, "1,234 characters")

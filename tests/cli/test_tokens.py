@@ -45,7 +45,7 @@ def path(tmp_path: Path) -> str:
     return str(tmp_path / "tokens.json")
 
 
-def kept(cache: Any, client: str = "app", **keywords: Any) -> OAuth2:
+def store_token(cache: Any, client: str = "app", **keywords: Any) -> OAuth2:
     """Keep a token, and return whose it is."""
     settings = {"flow": "authorization_code", "client_id": client, "issuer": ISSUER, "scope": "read write", **keywords}
     auth = OAuth2(**settings, token_cache=cache)
@@ -63,7 +63,7 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> t
     return out, err
 
 
-def listed(capsys: pytest.CaptureFixture[str], path: str) -> list[dict[str, Any]]:
+def list_tokens(capsys: pytest.CaptureFixture[str], path: str) -> list[dict[str, Any]]:
     values: list[dict[str, Any]] = json.loads(run(capsys, path, "--json")[0])
     return values
 
@@ -74,8 +74,8 @@ def put(path: str, *events: Any, key: str = "token https://h - client_credential
 
 class TestList:
     def test_table(self, path: str, capsys: Any) -> None:
-        kept(path)
-        kept(path, "other", audience="https://api.example.com/", cache_encryption=False)
+        store_token(path)
+        store_token(path, "other", audience="https://api.example.com/", cache_encryption=False)
 
         head, _, first, second = run(capsys, path)[0].splitlines()
 
@@ -89,10 +89,10 @@ class TestList:
 
     def test_json(self, path: str, capsys: Any) -> None:
         with polvo_adapters.tenant("a b-ü"):
-            auth = kept(path)
-            key = auth._owner("a b-ü")[0]
+            auth = store_token(path)
+            key = auth._identify("a b-ü")[0]
 
-        (record,) = listed(capsys, path)
+        (record,) = list_tokens(capsys, path)
 
         assert 3590 < record.pop("expires_in") < 3600
         assert record == {
@@ -112,7 +112,7 @@ class TestList:
         assert json.loads(run(capsys, path, "list", "--json")[0])[0]["key"] == key
 
     def test_needs_no_key_and_makes_none(self, path: str, capsys: Any) -> None:
-        kept(path)
+        store_token(path)
         os.unlink(f"{path}.key")
 
         assert "fresh" in run(capsys, path)[0]
@@ -132,19 +132,19 @@ class TestList:
         put(path, *events)
 
         assert state in run(capsys, path)[0]
-        assert listed(capsys, path)[0]["state"] == state.partition(":")[0]
+        assert list_tokens(capsys, path)[0]["state"] == state.partition(":")[0]
 
     def test_token_without_an_end(self, path: str, capsys: Any) -> None:
         put(path, TokenRefreshed("open:1:x", None))
 
-        (record,) = listed(capsys, path)
+        (record,) = list_tokens(capsys, path)
         assert (record["expires_in"], record["state"], record["sealed"]) == (None, "fresh", False)
 
     def test_login_with_name_and_password(self, path: str, capsys: Any) -> None:
         auth = JWTLogin("https://h/login", "alice", "pw", token_cache=path)
         auth.keep(Token(ACCESS))
 
-        (record,) = listed(capsys, path)
+        (record,) = list_tokens(capsys, path)
         assert record["owner"]["server"] == "https://h/login"
         assert record["owner"]["flow"] == "login"
         assert "alice" not in str(record)
@@ -155,18 +155,18 @@ class TestList:
 
         store = SQLiteStore(tmp_path / "state.db")
         store.decide([Event(CircuitBreaker(), "circuit h", AcquirePermit())])
-        kept(store)
+        store_token(store)
         store.close()
 
-        assert len(listed(capsys, str(tmp_path / "state.db"))) == 1
+        assert len(list_tokens(capsys, str(tmp_path / "state.db"))) == 1
 
     def test_state_that_cannot_be_read(self, path: str, capsys: Any) -> None:
-        kept(path)
+        store_token(path)
         content = json.loads(Path(path).read_text())
         content["states"]["token https://h"] = "{nonsense"
         Path(path).write_text(json.dumps(content))
 
-        assert [record["state"] for record in listed(capsys, path)] == ["unreadable", "fresh"]
+        assert [record["state"] for record in list_tokens(capsys, path)] == ["unreadable", "fresh"]
         assert "unreadable" in run(capsys, path)[0]
 
     def test_control_codes_in_a_key_are_spelled_out(self, path: str, capsys: Any) -> None:
@@ -178,10 +178,10 @@ class TestList:
         TokenCache(path).decide([Event(Lifecycle(), "other", WantToken())])
 
         assert run(capsys, path) == ("", f"no tokens in {path}\n")
-        assert listed(capsys, path) == []
+        assert list_tokens(capsys, path) == []
 
     def test_as_a_process(self, path: str) -> None:
-        kept(path)
+        store_token(path)
 
         command = [sys.executable, "-m", "polvo_adapters", "tokens", path]
         done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
@@ -218,17 +218,17 @@ class TestFiles:
 
     @pytest.mark.parametrize("wanted", ["0", "2", "-", "token", "é"])
     def test_record_that_is_not_there(self, path: str, capsys: Any, wanted: str) -> None:
-        kept(path)
+        store_token(path)
 
         for action in ("show", "clear", "revoke"):
             assert "there is no record" in run(capsys, path, action, "--", wanted, code=1)[1]
-        assert listed(capsys, path)[0]["state"] == "fresh"
+        assert list_tokens(capsys, path)[0]["state"] == "fresh"
 
 
 class TestShow:
     @pytest.mark.parametrize("encrypted", [True, False])
     def test_what_is_no_secret(self, path: str, capsys: Any, encrypted: bool) -> None:
-        auth = kept(path, cache_encryption=encrypted)
+        auth = store_token(path, cache_encryption=encrypted)
 
         out = run(capsys, path, "show", "1")[0]
         lines = dict(line.split("  ", 1) for line in out.splitlines())
@@ -240,20 +240,20 @@ class TestShow:
         assert shown["refresh token"] == "yes"
         assert shown["bound to a key"] == "no"
         assert shown["came with"] == "id_token"
-        assert run(capsys, path, "show", auth._owner("")[0])[0].splitlines()[0] == out.splitlines()[0]
+        assert run(capsys, path, "show", auth._identify("")[0])[0].splitlines()[0] == out.splitlines()[0]
 
     def test_key_of_the_environment(self, path: str, capsys: Any, monkeypatch: Any) -> None:
         from cryptography.fernet import Fernet
 
         monkeypatch.setenv("POLVO_ENCRYPTION_KEY", Fernet.generate_key().decode())
-        kept(path)
+        store_token(path)
         assert "Bearer" in run(capsys, path, "show", "1")[0]
 
         monkeypatch.setenv("POLVO_ENCRYPTION_KEY", Fernet.generate_key().decode())
         assert "no key opens it" in run(capsys, path, "show", "1", code=1)[1]
 
     def test_without_the_key(self, path: str, capsys: Any) -> None:
-        kept(path)
+        store_token(path)
         os.unlink(f"{path}.key")
 
         assert "POLVO_ENCRYPTION_KEY" in run(capsys, path, "show", "1", code=1)[1]
@@ -270,13 +270,13 @@ class TestClear:
     def test_nobody_uses_it_any_more(self, tmp_path: Path, capsys: Any, sqlite: bool) -> None:
         path = str(tmp_path / "cache")
         stores = [SQLiteStore(path) if sqlite else TokenCache(path) for _ in range(2)]
-        auth = kept(stores[0])
+        auth = store_token(stores[0])
 
         out, err = run(capsys, path, "clear", "1")
 
-        assert out == f"cleared: {auth._owner('')[0]}\n"
+        assert out == f"cleared: {auth._identify('')[0]}\n"
         assert err == ""
-        assert listed(capsys, path)[0]["state"] == "cleared"
+        assert list_tokens(capsys, path)[0]["state"] == "cleared"
         again = OAuth2("authorization_code", "app", issuer=ISSUER, scope="read write", token_cache=stores[1])
         with pytest.raises(TokenRefreshError, match="there is no token yet"):
             again.token()
@@ -285,31 +285,31 @@ class TestClear:
                 store.close()
 
     def test_running_process_does_not_bring_it_back(self, path: str, capsys: Any) -> None:
-        auth = kept(path)
-        held = auth.held()
+        auth = store_token(path)
+        held = auth.get_held()
 
         run(capsys, path, "clear", "1")
 
         with pytest.raises(TokenRefreshError):
             auth.after(held)
-        assert listed(capsys, path)[0]["generation"] == 2
-        assert listed(capsys, path)[0]["sealed"] is None
+        assert list_tokens(capsys, path)[0]["generation"] == 2
+        assert list_tokens(capsys, path)[0]["sealed"] is None
 
     def test_some_and_all(self, path: str, capsys: Any) -> None:
         for name in ("a", "b", "c"):
-            kept(path, name)
+            store_token(path, name)
 
         run(capsys, path, "clear", "1", "3")
-        assert [record["state"] for record in listed(capsys, path)] == ["cleared", "fresh", "cleared"]
+        assert [record["state"] for record in list_tokens(capsys, path)] == ["cleared", "fresh", "cleared"]
         run(capsys, path, "clear", "--all")
-        assert {record["state"] for record in listed(capsys, path)} == {"cleared"}
+        assert {record["state"] for record in list_tokens(capsys, path)} == {"cleared"}
 
     def test_one_that_is_not_there_among_others_clears_none(self, path: str, capsys: Any) -> None:
-        kept(path)
+        store_token(path)
 
         run(capsys, path, "clear", "1", "2", code=1)
 
-        assert listed(capsys, path)[0]["state"] == "fresh"
+        assert list_tokens(capsys, path)[0]["state"] == "fresh"
 
     @pytest.mark.parametrize(("answer", "code"), [("y\n", 0), ("yes\n", 0), ("n\n", 1), ("\n", 1), ("", 1)])
     def test_asks_on_a_terminal(self, path: str, capsys: Any, monkeypatch: Any, answer: str, code: int) -> None:
@@ -317,12 +317,12 @@ class TestClear:
             def isatty(self) -> bool:
                 return True
 
-        kept(path)
+        store_token(path)
         monkeypatch.setattr(sys, "stdin", Terminal(answer))
 
         assert main(["tokens", path, "clear", "--all"]) == code
         assert "clear this token? [y/N]" in capsys.readouterr().err
-        assert listed(capsys, path)[0]["state"] == ("fresh" if code else "cleared")
+        assert list_tokens(capsys, path)[0]["state"] == ("fresh" if code else "cleared")
 
         monkeypatch.setattr(sys, "stdin", Terminal(""))
         assert main(["tokens", path, "clear", "1", "--yes"]) == 0
@@ -333,7 +333,7 @@ class TestClear:
         assert ended.value.code == 2
 
     def test_full_disk(self, path: str, capsys: Any) -> None:
-        kept(path)
+        store_token(path)
         code = (
             "import resource, signal, sys; from polvo_adapters.__main__ import main\n"
             "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
@@ -346,7 +346,7 @@ class TestClear:
 
         assert (done.returncode, done.stdout) == (1, "")
         assert "nothing was cleared" in done.stderr.splitlines()[-1]
-        assert listed(capsys, path)[0]["state"] == "fresh"
+        assert list_tokens(capsys, path)[0]["state"] == "fresh"
 
 
 class TestRevoke:
@@ -363,10 +363,10 @@ class TestRevoke:
         out, _ = run(capsys, path, "revoke", "1")
 
         assert out.startswith("revoked at 127.0.0.1:")
-        assert listed(capsys, path)[0]["state"] == "cleared"
+        assert list_tokens(capsys, path)[0]["state"] == "cleared"
         assert token.access_token[:8] not in out
         assert str(token.refresh_token)[:8] not in out
-        server = auth._server("")
+        server = auth._server_for("")
         with pytest.raises(TokenRefreshError, match="invalid_grant"):
             server.token({"grant_type": "refresh_token", "refresh_token": str(token.refresh_token)})
 
@@ -379,13 +379,13 @@ class TestRevoke:
 
         err = run(capsys, path, "revoke", "1", *given, code=1)[1]
         assert "--issuer or --revocation-url" in err
-        assert listed(capsys, path)[0]["state"] == "fresh"
+        assert list_tokens(capsys, path)[0]["state"] == "fresh"
         assert "revoked" in run(capsys, path, "revoke", "1", "--revocation-url", oidc.revocation_url, *given)[0]
         auth = OAuth2(None, "cc", "cc-secret", oidc.token_url, token_cache=path)
         token = auth.token()
         assert "revoked" in run(capsys, path, "revoke", "1", "--issuer", oidc.issuer, *given)[0]
-        assert auth._server("")
-        assert OAuth2(None, "cc", "cc-secret", issuer=oidc.issuer)._server("").introspect(token.access_token) == {
+        assert auth._server_for("")
+        assert OAuth2(None, "cc", "cc-secret", issuer=oidc.issuer)._server_for("").introspect(token.access_token) == {
             "active": False
         }
 
@@ -399,7 +399,7 @@ class TestRevoke:
 
         assert "invalid_client" in err
         assert "wr0ng" not in err
-        assert listed(capsys, path)[0]["state"] == "fresh"
+        assert list_tokens(capsys, path)[0]["state"] == "fresh"
 
     def test_token_that_is_refreshed_meanwhile_is_revoked_too(
         self, oidc: OIDCProvider, path: str, capsys: Any, monkeypatch: Any
@@ -407,7 +407,7 @@ class TestRevoke:
         auth = OAuth2(None, "cc", "cc-secret", issuer=oidc.issuer, token_cache=path)
         auth.token()
         monkeypatch.setenv("SECRET", "cc-secret")
-        revoke, later = tokens._have_revoked, []
+        revoke, later = tokens._revoke_at_server, []
 
         def refreshed_meanwhile(server: Any, token: Token) -> None:
             if not later:
@@ -415,11 +415,11 @@ class TestRevoke:
                 auth.keep(later[0])
             revoke(server, token)
 
-        monkeypatch.setattr(tokens, "_have_revoked", refreshed_meanwhile)
+        monkeypatch.setattr(tokens, "_revoke_at_server", refreshed_meanwhile)
         run(capsys, path, "revoke", "1", "--client-secret-env", "SECRET")
 
-        assert auth._server("").introspect(later[0].access_token) == {"active": False}
-        assert listed(capsys, path)[0]["state"] == "cleared"
+        assert auth._server_for("").introspect(later[0].access_token) == {"active": False}
+        assert list_tokens(capsys, path)[0]["state"] == "cleared"
 
     def test_record_of_no_oauth2_client(self, path: str, capsys: Any) -> None:
         JWTLogin("https://h/login", "alice", "pw", token_cache=path).keep(Token(ACCESS))
@@ -427,14 +427,14 @@ class TestRevoke:
         assert "clear it" in run(capsys, path, "revoke", "1", code=1)[1]
 
     def test_server_that_cannot_be_reached(self, path: str, capsys: Any) -> None:
-        kept(path, issuer="http://127.0.0.1:9")
+        store_token(path, issuer="http://127.0.0.1:9")
 
         assert "127.0.0.1:9" in run(capsys, path, "revoke", "1", code=1)[1]
-        assert listed(capsys, path)[0]["state"] == "fresh"
+        assert list_tokens(capsys, path)[0]["state"] == "fresh"
 
 
 def test_life_has_the_fields_that_are_shown() -> None:
-    record = token_records.TokenRecord("token x", LifecycleState(), {})
+    record = token_records.TokenRecord("token x", LifecycleState())
 
     assert record.state(0.0) == ("cleared", "")
     assert record.left(0.0) is None

@@ -1,7 +1,7 @@
 """Files that an earlier version wrote are read: a store's states, and pickles.
 
-`states.sqlite` and `pickles.json` were written by commit 9c7c6da, before modules moved into layers. They are never
-written anew.
+`states.sqlite`, `pickles.json` and `more_pickles.json` were written by commit 9c7c6da, before the modules moved into
+layers. They are never written anew.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import requests
 import polvo_adapters as polvo
 import polvo_adapters.policies
 import polvo_adapters.refresh
+from polvo_adapters.moved import read_moves
 from polvo_adapters.stores import SQLiteStore
 from polvo_adapters.stores.codec import decode, encode
 
@@ -57,7 +58,11 @@ def test_an_operation_that_was_done_is_done(store: SQLiteStore) -> None:
     assert adapter.operation("http://127.0.0.1:18765", '"order-1"').state == "done"
 
 
-PICKLES = {name: base64.b64decode(text) for name, text in json.loads((HERE / "pickles.json").read_text()).items()}
+PICKLES = {
+    name: base64.b64decode(text)
+    for file in ("pickles.json", "more_pickles.json")
+    for name, text in json.loads((HERE / file).read_text()).items()
+}
 
 
 @pytest.mark.parametrize("name", PICKLES)
@@ -83,6 +88,14 @@ def test_errors_that_were_pickled_say_what_they_said() -> None:
     assert isinstance(opened, polvo.CircuitOpenError)
 
 
+@pytest.mark.parametrize("name", ["vault with a token", "double-o with a token"])
+def test_a_credential_that_stayed_behind_is_missed_and_not_replaced(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VAULT_TOKEN", "the token of another")
+    monkeypatch.setenv("DOUBLE_O_TOKEN", "the token of another")
+    with pytest.raises(polvo.ConfigurationError, match="stayed behind when this was pickled"):
+        pickle.loads(PICKLES[name]).fetch("secret/data/app", None)
+
+
 def test_paths_that_documentation_named_lead_to_the_same_objects() -> None:
     for path, name in [
         ("flow", "Call"),
@@ -101,3 +114,20 @@ def test_paths_that_documentation_named_lead_to_the_same_objects() -> None:
             _ = module.not_there
     with pytest.raises(ModuleNotFoundError):
         importlib.import_module("polvo_adapters.never_there")
+
+
+def test_every_old_path_leads_to_modules_that_are_there_and_to_the_names_of_today() -> None:
+    modules, names = read_moves()
+    for old, new in modules.items():
+        for each in (old, *new.split()):
+            importlib.import_module(f"polvo_adapters.{each}")
+    for old, new in names.items():
+        path, _, name = old.rpartition(".")
+        homes = [importlib.import_module(f"polvo_adapters.{home}") for home in modules[path].split()]
+        (home,) = [home for home in homes if hasattr(home, new)]
+        assert getattr(importlib.import_module(f"polvo_adapters.{path}"), name) is getattr(home, new)
+
+
+def test_a_look_at_every_module_imports_nothing() -> None:
+    module = importlib.import_module("polvo_adapters.simulate")
+    assert not hasattr(module, "__wrapped__")

@@ -1,4 +1,4 @@
-"""The same flow tells the same story in every world, and hypothesis looks for one where it does not."""
+"""The same flow behaves alike in every world, and hypothesis looks for one where it does not."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from polvo_adapters.policies.deadline import Deadline
 from polvo_adapters.policies.ratelimit import AdaptiveRateLimit, SlidingWindow, TokenBucket
 from polvo_adapters.policies.retry import ExponentialBackoff
 from polvo_adapters.policies.retry_budget import RetryBudget
-from polvo_adapters.testing.simulation.simulation import ScriptedFailure, ScriptedReply, Turn
+from polvo_adapters.testing.simulation.simulation import ScriptedFailure, ScriptedReply, ScriptedTurn
 from tests.support import worlds as harness
 from tests.support.worlds import Calling, Story, in_turn
 
@@ -24,14 +24,14 @@ NO_JITTER = ExponentialBackoff(max_attempts=4, base=0.1, jitter="none")
 USED_UP = {"ratelimit-policy": "1;w=20", "ratelimit-limit": "1", "ratelimit-remaining": "0", "ratelimit-reset": "20"}
 
 
-def tell(policies: Any, turns: list[Turn], method: str = "GET", body: str = "none", seed: int = 0) -> Story:
+def tell(policies: Any, turns: list[ScriptedTurn], method: str = "GET", body: str = "none", seed: int = 0) -> Story:
     """Return the story, after having heard it three times."""
     calling = Calling(method=method, body=BODIES[body])
     return harness.tell(policies, lambda: in_turn(*turns), calling, seed=seed).stories[0]
 
 
 GET_200 = ("GET", "none", "200")
-SCENARIOS: dict[str, tuple[Any, list[Turn], str, str, str, int]] = {
+SCENARIOS: dict[str, tuple[Any, list[ScriptedTurn], str, str, str, int]] = {
     "success": ((RETRY,), [ScriptedReply(200, seconds=0.1)], "GET", "none", "200", 1),
     "two failures and success": (
         (RETRY,),

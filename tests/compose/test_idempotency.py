@@ -1,4 +1,4 @@
-"""Idempotency keys and their record tell the same story in every world, alone and with other policies."""
+"""Idempotency keys and their record behave alike in every world, alone and with other policies."""
 
 from __future__ import annotations
 
@@ -60,14 +60,14 @@ def test_another_body_is_refused_meanwhile() -> None:
     assert ended(tale) == ["201", "IdempotencyConflictError"]
 
 
-def test_doubt_is_told_or_resolved_by_asking() -> None:
+def test_doubt_is_reported_or_resolved_by_asking() -> None:
     server = lambda: in_turn(ScriptedFailure(READ_TIMEOUT, seconds=1.3), ScriptedReply(201))  # noqa: E731
     calls = [post(), post(at=2.1), post(at=3.1)]
     assert ended(tell([keys(supported=False)], server, *calls)) == ["error from below", "InDoubtError", "InDoubtError"]
     assert ended(tell([keys()], server, *calls)) == ["error from below", "201", "201"]
 
 
-def test_who_takes_longer_than_the_lease_is_in_doubt_and_then_done() -> None:
+def test_a_call_longer_than_the_lease_is_in_doubt_and_then_done() -> None:
     calls = [post(), post(at=11.1), post(at=20.1)]
     tale = tell([keys(supported=False)], lambda: in_turn(ScriptedReply(201, seconds=15.3)), *calls)
     assert ended(tale) == ["201", "InDoubtError", "201"]

@@ -1,4 +1,4 @@
-"""The patterns of `docs/`, alone and together, tell the same story in every world."""
+"""The patterns of `docs/`, alone and together, behave alike in every world."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from polvo_adapters.policies.regions import Regions
 from polvo_adapters.policies.retry import ExponentialBackoff
 from polvo_adapters.policies.stack import standard
 from polvo_adapters.testing.simulation.simulation import ScriptedFailure, ScriptedReply
-from tests.support.worlds import Calling, Tale, by_time, by_url, in_turn, tell
+from tests.support.worlds import Calling, Tale, apart, by_time, by_url, in_turn, tell
 
 ORDERS = "http://server.example/orders"
 RETRY = ExponentialBackoff(max_attempts=2, base=0.125, jitter="none")
@@ -71,7 +71,7 @@ def test_a_call_that_waits_too_long_for_a_slot_is_not_sent() -> None:
     assert len(tale.requests) == 1
 
 
-def test_a_circuit_that_opens_refuses_those_who_wait_for_a_slot() -> None:
+def test_a_circuit_that_opens_refuses_calls_that_wait_for_a_slot() -> None:
     policies = standard(retry=None, circuit_breaker=CircuitBreaker(1), bulkhead=1)
     tale = tell(policies, lambda: in_turn(ScriptedReply(500, seconds=3.3)), Calling(), Calling(at=1))
     assert ended(tale) == ["500", "CircuitOpenError"]
@@ -151,6 +151,11 @@ STACKS = st.sampled_from(
 @settings(max_examples=120)
 @given(policies=STACKS, turns=TURNS, starts=st.lists(SECONDS, min_size=1, max_size=4, unique=True))
 def test_any_scene_is_the_same_everywhere(policies: Any, turns: Any, starts: Any) -> None:
-    # All times are multiples of 2**-16 and something of their own, so that nothing coincides.
+    # All times are multiples of 2**-16 and something of their own, so that nothing coincides; see `apart`. Attempts
+    # that wait for the end of one race begin at one moment, so that each host answers in turns of its own.
     calls = [Calling(f"{ORDERS}/{number}", at=at + 2**-23 / (number + 1)) for number, at in enumerate(starts)]
-    tell(policies, lambda: in_turn(*turns), *calls)
+    hosts = ("http://server.example", *REGIONS)
+    scripts = [apart(turns, 1 + 64 * number) for number in range(len(hosts))]
+    tell(
+        policies, lambda: by_url({host: in_turn(*script) for host, script in zip(hosts, scripts, strict=True)}), *calls
+    )

@@ -19,7 +19,7 @@ from polvo_adapters.core.outcomes import DISCONNECTED, UNCLASSIFIED, Outcome
 from polvo_adapters.errors import TokenRefreshError
 from polvo_adapters.refresh.lifecycle import Lifecycle, WantToken
 from polvo_adapters.refresh.refresh_flow import FetchedToken, RefreshFlow
-from polvo_adapters.testing.simulation.simulation import ScriptedFailure, ScriptedReply, Server, Turn
+from polvo_adapters.testing.simulation.simulation import ScriptedFailure, ScriptedReply, ScriptedTurn, Server
 from tests.support.worlds import Calling, Tale, by_time, by_url, in_turn, tell
 
 TOKEN = "http://login.example/token"
@@ -65,7 +65,7 @@ def obtain(call: Call, want: WantToken) -> Flow:
 
 
 def fetched(outcome: Outcome) -> Outcome:
-    """Return what a refresh is told of what the token server has answered."""
+    """Return the result of a refresh for a response of the token server."""
     if outcome.status == 200:
         return outcome._replace(response=FetchedToken(outcome.headers["x-token"], float(outcome.headers["x-lifetime"])))
     reason = str(outcome.status) if outcome.failure is None else outcome.failure.name
@@ -105,7 +105,7 @@ class Rotating:
         self.issued = 0
         self.revoked = False
 
-    def reply(self, call: Call, now: float) -> Turn:
+    def reply(self, call: Call, now: float) -> ScriptedTurn:
         held = call.url.partition("?held=")[2]
         if held != (str(self.issued) if self.issued else "") or self.revoked:
             self.revoked = True
@@ -115,12 +115,12 @@ class Rotating:
 
 
 class Api:
-    """An API that takes the tokens that it is told to."""
+    """An API that takes the tokens that the test names."""
 
     def __init__(self, *refused: str) -> None:
         self.refused = refused
 
-    def reply(self, call: Call, now: float) -> Turn:
+    def reply(self, call: Call, now: float) -> ScriptedTurn:
         return ScriptedReply(401 if call.url.partition("?token=")[2] in self.refused else 200, seconds=0.073)
 
 
@@ -163,7 +163,7 @@ def test_of_eight_callers_at_expiry_one_refreshes_and_the_others_wait(seed: int)
     assert asked(tale) == ["", "1"]
     assert used(tale) == ["1"] + ["2"] * 8
     assert told(tale)[1] == ["expires in 40 s"]
-    assert all({*reasons} == {"token: somebody else refreshes it"} for reasons in told(tale)[2:])
+    assert all({*reasons} == {"token: another caller refreshes it"} for reasons in told(tale)[2:])
     assert all(story.clock < 50 + 9 / 64 + 0.31 + 0.25 + 0.073 for story in tale.stories)
 
 
@@ -184,28 +184,28 @@ def test_a_token_server_that_fails_and_recovers() -> None:
     assert ended(tale) == ["TokenRefreshError"] * 3 + ["200"]
     assert [reasons[-1:] for reasons in told(tale)] == [
         ["disconnected"],
-        ["token: somebody else refreshes it"],
-        [],  # so soon after the failure nobody tries again
+        ["token: another caller refreshes it"],
+        [],  # so soon after the failure no call tries again
         ["expires in 40 s"],
     ]
     assert (len(asked(tale)), used(tale)) == (4, ["1"])
 
 
-def test_one_blip_of_the_token_server_is_seen_by_nobody() -> None:
+def test_one_blip_of_the_token_server_is_seen_by_no_caller() -> None:
     token = lambda: in_turn(ScriptedFailure(DISCONNECTED, 0.11), ScriptedReply(503, seconds=0.07), issued("1"))  # noqa: E731
     server = lambda: by_url({TOKEN: token(), ORDERS: Api()})  # noqa: E731
     tale = tell([Authorized()], server, *crowd(4, at=0.0))
     assert (ended(tale), used(tale), len(asked(tale))) == (["200"] * 4, ["1"] * 4, 3)
 
 
-def test_a_token_server_that_fails_while_there_is_a_token_harms_nobody() -> None:
+def test_a_token_server_that_fails_while_there_is_a_token_harms_no_call() -> None:
     token = lambda: in_turn(issued("1"), ScriptedReply(400, seconds=0.2), issued("2"))  # noqa: E731
     server = lambda: by_url({TOKEN: token(), ORDERS: Api()})  # noqa: E731
     tale = tell([Authorized("stale")], server, Calling(ORDERS), *crowd(3, at=30.0), Calling(ORDERS, at=37.5))
     assert (ended(tale), used(tale), len(asked(tale))) == (["200"] * 5, ["1"] * 5, 2)
 
 
-def test_a_holder_whose_deadline_comes_is_replaced_by_one_who_waits() -> None:
+def test_a_holder_whose_deadline_comes_is_replaced_by_a_waiting_call() -> None:
     token = lambda: in_turn(issued("lost", seconds=60), issued("1"))  # noqa: E731
     server = lambda: by_url({TOKEN: token(), ORDERS: Api()})  # noqa: E731
     tale = tell([Impatient(), Authorized()], server, Calling(f"{ORDERS}/within/1.5"), *crowd(3, at=0.125))
@@ -215,7 +215,7 @@ def test_a_holder_whose_deadline_comes_is_replaced_by_one_who_waits() -> None:
     assert all(story.clock < 1.5 + 0.25 + 0.31 + 0.25 + 0.073 for story in tale.stories)
 
 
-def test_a_holder_who_lost_a_race_is_replaced_by_one_who_waits() -> None:
+def test_a_holder_that_lost_a_race_is_replaced_by_a_waiting_call() -> None:
     token = lambda: in_turn(issued("lost", seconds=60), issued("1"))  # noqa: E731
     server = lambda: by_url({TOKEN: token(), ORDERS: Api()})  # noqa: E731
     tale = tell([Fickle(), Authorized()], server, Calling(f"{ORDERS}/lost/1.5"), *crowd(3, at=0.125))
@@ -223,7 +223,7 @@ def test_a_holder_who_lost_a_race_is_replaced_by_one_who_waits() -> None:
     assert (len(asked(tale)), used(tale)) == (2, ["1"] * 3)
 
 
-def test_one_who_waits_gives_up_at_its_deadline_and_the_holder_goes_on() -> None:
+def test_a_waiting_call_gives_up_at_its_deadline_and_the_holder_goes_on() -> None:
     server = lambda: by_url({TOKEN: in_turn(issued("1", seconds=3.3)), ORDERS: Api()})  # noqa: E731
     tale = tell([Impatient(), Authorized()], server, Calling(ORDERS), Calling(f"{ORDERS}/within/1.5", at=0.5))
     assert ended(tale) == ["200", "TokenRefreshError"]
@@ -280,8 +280,8 @@ def test_an_api_that_refuses_everything_does_not_keep_the_token_server_busy() ->
     ),
     seed=st.integers(0, 3),
 )
-def test_any_scene_is_told_alike(
-    gaps: list[float], refused: tuple[str, ...], refresh: str, turns: list[Turn], seed: int
+def test_any_scene_runs_alike(
+    gaps: list[float], refused: tuple[str, ...], refresh: str, turns: list[ScriptedTurn], seed: int
 ) -> None:
     def server() -> Server:
         token = in_turn(*turns, issued("last")) if turns else Rotating()

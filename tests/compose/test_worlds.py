@@ -18,7 +18,7 @@ from polvo_adapters.core.report import CANCELLED, Attempt, StateChange, Wait
 from polvo_adapters.policies.deadline import Deadline
 from polvo_adapters.policies.retry import ExponentialBackoff
 from polvo_adapters.testing.simulation.simulation import ScriptedFailure, ScriptedReply
-from tests.support.worlds import Calling, Story, Tale, by_time, by_url, in_turn, tell
+from tests.support.worlds import Calling, Story, Tale, apart, by_time, by_url, in_turn, tell
 
 ORDERS = "http://server.example/orders"
 RETRY = ExponentialBackoff(max_attempts=2, base=0.125, jitter="none")
@@ -290,6 +290,5 @@ STACKS = st.sampled_from(
 def test_any_scene_is_the_same_everywhere(count: int, stack: Any, after: float, turns: Any, starts: Any) -> None:
     # All times are multiples of 2**-16 and something of their own, so that nothing coincides.
     calls = [Calling(f"{ORDERS}/{number}", at=at + 2**-23 / (number + 1)) for number, at in enumerate(starts[:count])]
-    turns = [turn._replace(seconds=turn.seconds + 2.0 ** -(24 + number)) for number, turn in enumerate(turns)]
-    tale = tell(stack(after + 2**-20), lambda: in_turn(*turns), *calls)
+    tale = tell(stack(after + 2**-20), lambda: in_turn(*apart(turns)), *calls)
     assert len(tale.stories) == count

@@ -37,12 +37,12 @@ def test_origin(url: str, expected: str) -> None:
     assert Call("GET", url).origin == expected
 
 
-def test_host_tells_no_path_and_no_credentials() -> None:
+def test_host_has_no_path_and_no_credentials() -> None:
     assert Call("GET", "https://user:secret@api.example.com:8443/bot-token/x?key=1").host == "api.example.com:8443"
 
 
 @pytest.mark.parametrize("url", ["http://user:s3cret@[bad/x", "http://user:s3cret@h:99999999/x", "user:s3cret@host/x"])
-def test_a_url_that_cannot_be_read_tells_no_credentials_either(url: str) -> None:
+def test_a_url_that_cannot_be_read_shows_no_credentials_either(url: str) -> None:
     assert "s3cret" not in origin(url) + Call("GET", url).host
 
 

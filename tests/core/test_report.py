@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 
 from polvo_adapters.core.outcomes import READ_TIMEOUT, Outcome
-from polvo_adapters.core.report import Attempt, Report, Wait, attempted
+from polvo_adapters.core.report import Attempt, Report, Wait, record_attempt
 from polvo_adapters.headers import Quota
 
 ENTRIES = [Attempt(0, "read timeout", 2.0), Wait(0.5, "read timeout"), Attempt(200, "", 0.25)]
@@ -46,6 +46,6 @@ def test_a_report_pickles() -> None:
 
 
 def test_an_attempt_keeps_no_response_and_no_exception() -> None:
-    assert attempted(Outcome(status=503, response=object(), started=1.0, now=3.0)) == Attempt(503, "", 2.0)
+    assert record_attempt(Outcome(status=503, response=object(), started=1.0, now=3.0)) == Attempt(503, "", 2.0)
     lost = Outcome(error=OSError("secret"), failure=READ_TIMEOUT, started=1.0, now=3.0)
-    assert attempted(lost) == Attempt(0, "read timeout", 2.0)
+    assert record_attempt(lost) == Attempt(0, "read timeout", 2.0)

@@ -242,7 +242,7 @@ def test_a_flow_that_ends_without_settling_gives_back_what_it_holds(world: Calla
 
 
 @everywhere
-def test_what_is_settled_is_not_given_back(world: Callable[..., World]) -> None:
+def test_a_lease_that_has_ended_is_not_released_again(world: Callable[..., World]) -> None:
     def flow() -> Flow:
         yield Acquire(book("a"))
         yield Release(book("settled"), book("broken"))
@@ -287,7 +287,7 @@ def test_a_lease_that_cannot_be_given_back_hides_nothing_and_keeps_no_other(
 
 
 class Turning(Counter):
-    """A machine that changes each time, and tells a list."""
+    """A machine that changes each time, and notifies a list."""
 
     def __init__(self) -> None:
         super().__init__(9)
@@ -307,9 +307,7 @@ class Turning(Counter):
 
 @everywhere
 @pytest.mark.parametrize("effect", [Decide, Acquire])
-def test_a_change_is_told_and_written_down_unless_something_else_refuses(
-    world: Callable[..., World], effect: Any
-) -> None:
+def test_a_change_is_reported_unless_another_event_is_refused(world: Callable[..., World], effect: Any) -> None:
     machine = Turning()
 
     def flow() -> Flow:
@@ -351,7 +349,7 @@ def test_a_name_that_was_called_already_is_not_waited_for(world: Callable[..., W
 
 
 @everywhere
-def test_who_was_parked_is_forgotten(world: Callable[..., World]) -> None:
+def test_a_parked_call_is_forgotten(world: Callable[..., World]) -> None:
     def flow() -> Flow:
         yield Park("me", 5, "not called")
         return Outcome()
@@ -494,7 +492,7 @@ def test_a_call_from_another_thread_finds_the_loop_even_if_it_is_closed() -> Non
     world.store.park = lambda name, wake: wakes.append(wake) or True
     world.drive(flow())
     for wake in wakes:
-        wake()  # late, and to nobody
+        wake()  # late, when no call waits
 
 
 def test_the_simulation_says_that_it_is_over_only_once() -> None:

@@ -117,7 +117,7 @@ def test_the_response_of_the_winner_is_given_up_as_any_other(world: Callable[...
 
 
 @on_machines
-def test_an_outcome_of_nobody_closes_the_responses_of_all(world: Callable[..., World]) -> None:
+def test_an_outcome_of_no_branch_closes_the_responses_of_all(world: Callable[..., World]) -> None:
     def nobody() -> Flow:
         yield from first_of(sending("fast"))
         return Outcome(status=503, body=b"")
@@ -325,7 +325,7 @@ def test_a_branch_whose_flow_raises_reaches_the_caller(world: Callable[..., Worl
 
 
 @on_machines
-def test_a_loser_that_raises_disturbs_nobody(world: Callable[..., World], caplog: pytest.LogCaptureFixture) -> None:
+def test_a_loser_that_raises_disturbs_no_other(world: Callable[..., World], caplog: pytest.LogCaptureFixture) -> None:
     def broken() -> Flow:
         try:
             yield Sleep(1000, 1000, "why not")

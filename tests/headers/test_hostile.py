@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from requests.structures import CaseInsensitiveDict
 
 from polvo_adapters.headers import Quota, names, parse, reading, throttled
-from polvo_adapters.headers.announced import MOST_QUOTAS
+from polvo_adapters.headers.entries import MOST_QUOTAS
 from polvo_adapters.headers.resets import LONGEST_RESET
 from tests.support.header_samples import ALL, NASTY, NOW, rest
 
@@ -67,7 +67,7 @@ def test_mutations_of_real_samples(sample: Any, data: st.DataObject) -> None:
 @given(st.dictionaries(st.sampled_from([name for name in NAMES if name.isascii() and name]), VALUES, max_size=6))
 def test_what_is_remembered_is_what_would_be_read(headers: dict[str, str]) -> None:
     remembered = parse(headers, 200, NOW)
-    reading._remembered.cache_clear()
+    reading._read_cached.cache_clear()
     names.KNOWN.clear()
     assert parse(headers, 200, NOW) == remembered
 
@@ -155,14 +155,14 @@ def test_what_is_remembered_is_bounded() -> None:
         parse({f"x-ratelimit-limit-{index}": str(index), "x" * 5000 + str(index): "5"}, 200, NOW)
     assert len(names.KNOWN) <= 1024
     assert all(len(str(name)) <= 96 for name in names.KNOWN)
-    assert reading._remembered.cache_info().currsize <= 256
+    assert reading._read_cached.cache_info().currsize <= 256
 
 
 def test_long_header_sets_are_read_and_not_remembered() -> None:
-    before = reading._remembered.cache_info().currsize
+    before = reading._read_cached.cache_info().currsize
     policies = ", ".join(f"{size};w=60" for size in range(300))
     assert len(parse({"RateLimit-Policy": policies}, 200, NOW)) == MOST_QUOTAS
-    assert reading._remembered.cache_info().currsize == before
+    assert reading._read_cached.cache_info().currsize == before
 
 
 def test_all_texts_together_are_bounded() -> None:

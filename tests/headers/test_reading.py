@@ -55,9 +55,9 @@ def test_what_is_remembered_counts_from_now() -> None:
 
 def test_request_ids_do_not_keep_a_header_set_from_being_remembered() -> None:
     parse({**rest("10", "5", SOON), "X-Okta-Request-Id": "1"}, 200, NOW)
-    before = reading._remembered.cache_info()
+    before = reading._read_cached.cache_info()
     parse({**rest("10", "5", SOON), "X-Okta-Request-Id": "2", "Date": DATE}, 200, NOW)
-    after = reading._remembered.cache_info()
+    after = reading._read_cached.cache_info()
     assert (after.hits - before.hits, after.misses - before.misses) == (1, 0)
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from polvo_adapters.headers import GUESSED, LIKELY, parse
-from polvo_adapters.headers.resets import LONGEST_RESET, UNKNOWN, Reset, read, until
+from polvo_adapters.headers.resets import LONGEST_RESET, UNKNOWN, Reset, count_seconds, read
 from tests.support.header_samples import NOW, rest
 
 DATE = "Wed, 21 Oct 2026 07:28:00 GMT"
@@ -62,7 +62,7 @@ def test_units(text: str, unit: str, reset: Reset) -> None:
     assert read(text, unit) == pytest.approx(reset)
 
 
-def first(reset: str, now: float, **headers: str) -> tuple[float | None, float]:
+def read_first(reset: str, now: float, **headers: str) -> tuple[float | None, float]:
     quota = parse({**rest("10", "5", reset), **headers}, 200, now)[0]
     return quota.reset, quota.resolution
 
@@ -91,16 +91,16 @@ SOON = str(int(NOW) + 60)
 def test_moments_count_from_the_time_of_the_server(
     now: float, headers: dict[str, str], expected: tuple[float | None, float]
 ) -> None:
-    assert first(SOON, now, **headers) == pytest.approx(expected)
+    assert read_first(SOON, now, **headers) == pytest.approx(expected)
 
 
 def test_a_date_in_whole_seconds_makes_an_exact_moment_inexact() -> None:
-    assert first(SOON + ".5", NOW - 100, Date=DATE) == (60.5, 1.0)
-    assert first(SOON + ".5", NOW, Date=DATE) == (60.5, 0.0)
+    assert read_first(SOON + ".5", NOW - 100, Date=DATE) == (60.5, 1.0)
+    assert read_first(SOON + ".5", NOW, Date=DATE) == (60.5, 0.0)
 
 
 def test_delays_need_no_clock() -> None:
-    assert first("60", 0.0) == (60.0, 1.0)
+    assert read_first("60", 0.0) == (60.0, 1.0)
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_delays_need_no_clock() -> None:
     [(5, 5), (0, 0), (-86_400, 0), (-86_401, None), (LONGEST_RESET, LONGEST_RESET), (LONGEST_RESET + 1, None)],
 )
 def test_moments_far_away_are_no_resets(moment: float, seconds: float | None) -> None:
-    assert until(NOW + moment, NOW) == seconds
+    assert count_seconds(NOW + moment, NOW) == seconds
 
 
 @given(st.text("0123456789.-+:TZhmsµ dnu", max_size=30))

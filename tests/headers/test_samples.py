@@ -23,7 +23,7 @@ MAPPINGS: list[Callable[[dict[str, str]], Mapping[str, str]]] = [
 @pytest.mark.parametrize("sample", ALL, ids=lambda sample: sample.name)
 def test_samples(sample: Sample) -> None:
     got = parse(sample.headers, sample.status, NOW)
-    assert [_rounded(quota) for quota in got] == [_rounded(quota) for quota in sample.quotas]
+    assert [_round(quota) for quota in got] == [_round(quota) for quota in sample.quotas]
 
 
 @pytest.mark.parametrize("mapping", MAPPINGS, ids=["requests", "httpx", "dict", "lower", "upper"])
@@ -39,5 +39,5 @@ def test_ordinary_headers_around_them_change_nothing(sample: Sample) -> None:
     assert parse(around, sample.status, NOW) == parse(sample.headers, sample.status, NOW)
 
 
-def _rounded(quota: tuple[object, ...]) -> list[object]:
+def _round(quota: tuple[object, ...]) -> list[object]:
     return [round(value, 3) if isinstance(value, float) else value for value in quota]

@@ -30,46 +30,46 @@ ITEMS = st.tuples(BARE, PARAMETERS)
 MEMBERS = st.one_of(ITEMS, st.tuples(st.lists(ITEMS, max_size=3), PARAMETERS))
 
 
-def plain(value: Any) -> Any:
-    """Bring a value of the other implementation into our form."""
+def to_plain(value: Any) -> Any:
+    """Return a value of the other implementation in our form."""
     if isinstance(value, Decimal):
         return float(value)
     if isinstance(value, (http_sf.Token, http_sf.DisplayString)):
         return str(value)
     if isinstance(value, list):
-        return tuple(item(each) for each in value)
+        return tuple(convert_item(each) for each in value)
     return value
 
 
-def item(pair: Any) -> Any:
+def convert_item(pair: Any) -> Any:
     value, parameters = pair
-    return plain(value), {key: plain(each) for key, each in parameters.items()}
+    return to_plain(value), {key: to_plain(each) for key, each in parameters.items()}
 
 
-def ours(read: Item) -> Any:
-    """Decode byte sequences, which we leave as they are."""
+def decode_ours(read: Item) -> Any:
+    """Return an item with its byte sequences decoded, which our reader does not do."""
 
-    def decoded(value: Any) -> Any:
+    def decode(value: Any) -> Any:
         if isinstance(value, bytes):
             return base64.b64decode(value)
-        return tuple(ours(each) for each in value) if isinstance(value, tuple) else value
+        return tuple(decode_ours(each) for each in value) if isinstance(value, tuple) else value
 
-    return decoded(read.value), {key: decoded(value) for key, value in read.parameters.items()}
+    return decode(read.value), {key: decode(value) for key, value in read.parameters.items()}
 
 
 @given(st.lists(MEMBERS, min_size=1, max_size=6))
 def test_lists_are_read_as_another_implementation_reads_them(members: list[Any]) -> None:
     text = http_sf.ser(members)
     expected = http_sf.parse(text.encode(), tltype="list")
-    assert [ours(each) for each in read_list(text)] == [item(each) for each in expected]
+    assert [decode_ours(each) for each in read_list(text)] == [convert_item(each) for each in expected]
 
 
 @given(st.dictionaries(KEYS, MEMBERS, min_size=1, max_size=6))
 def test_dictionaries_are_read_as_another_implementation_reads_them(members: dict[str, Any]) -> None:
     text = http_sf.ser(members)
     expected = http_sf.parse(text.encode(), tltype="dictionary")
-    assert {key: ours(each) for key, each in read_dictionary(text).items()} == {
-        key: item(each) for key, each in expected.items()
+    assert {key: decode_ours(each) for key, each in read_dictionary(text).items()} == {
+        key: convert_item(each) for key, each in expected.items()
     }
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from polvo_adapters.headers import retry_after, should_retry
-from polvo_adapters.headers.times import date
+from polvo_adapters.headers.times import parse_date
 
 NOW = 1_792_567_680.0  # Wed, 21 Oct 2026 07:28:00 GMT
 
@@ -155,18 +155,18 @@ def test_the_quick_way_to_read_a_date_reads_what_the_library_reads(text: str) ->
         expected = parsedate_to_datetime(text).replace(tzinfo=timezone.utc).timestamp()
     except ValueError:
         expected = None
-    assert date(text) == expected
+    assert parse_date(text) == expected
 
 
 @pytest.mark.parametrize("text", ["Wed, \u0662\u0661 Oct 2026 07:28:00 GMT", "Wed, 21 Oct 2026 \u0660\u0667:28:00 GMT"])
 def test_digits_of_other_scripts_are_no_date(text: str) -> None:
-    assert date(text) is None
+    assert parse_date(text) is None
 
 
 @pytest.mark.parametrize("clock", ["24:00:00", "23:60:00", "23:59:60", "24:60:60"])
 def test_a_clock_has_24_hours_of_60_minutes(clock: str) -> None:
-    assert date(f"Wed, 21 Oct 2026 {clock} GMT") is None
+    assert parse_date(f"Wed, 21 Oct 2026 {clock} GMT") is None
 
 
 def test_columns_alone_do_not_make_a_date() -> None:
-    assert date("Wed, 21 Oct 2026 07-28-00 GMT") is None
+    assert parse_date("Wed, 21 Oct 2026 07-28-00 GMT") is None

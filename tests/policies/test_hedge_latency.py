@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from polvo_adapters.policies.hedge_latency import Latencies, add, recent
+from polvo_adapters.policies.hedge_latency import Latencies, add, recent_percentile
 
 
 def learned(samples: Iterable[float], percentile: float = 0.95, every: float = 0.0, start: float = 0.0) -> Latencies:
@@ -84,12 +84,12 @@ def test_it_follows_with_time_where_calls_are_few() -> None:
 
 def test_after_five_minutes_of_silence_it_is_not_believed_until_sixteen_more_have_come() -> None:
     latencies = learned([3.0] * 1008)
-    assert recent(latencies, 300.0) is not None
-    assert recent(latencies, 301.0) is None
+    assert recent_percentile(latencies, 300.0) is not None
+    assert recent_percentile(latencies, 301.0) is None
     for _ in range(15):
         latencies = add(latencies, 1.0, 0.95, 400.0)
-    assert recent(latencies, 400.0) is None
-    assert recent(add(latencies, 1.0, 0.95, 400.0), 400.0) is not None
+    assert recent_percentile(latencies, 400.0) is None
+    assert recent_percentile(add(latencies, 1.0, 0.95, 400.0), 400.0) is not None
 
 
 def test_a_clock_that_goes_back_does_no_harm() -> None:

@@ -29,7 +29,13 @@ from polvo_adapters.policies.breaker import CircuitBreaker
 from polvo_adapters.policies.deadline import Deadline
 from polvo_adapters.policies.hedge import Hedge
 from polvo_adapters.policies.regions import Regions
-from polvo_adapters.testing.simulation.simulation import ScriptedFailure, ScriptedReply, Simulated, Simulation, Turn
+from polvo_adapters.testing.simulation.simulation import (
+    ScriptedFailure,
+    ScriptedReply,
+    ScriptedTurn,
+    SimulatedCall,
+    Simulation,
+)
 from tests.support.flow_stepper import URL, answered, failed
 
 EU, US, AP = URLS = ("https://eu.example.com", "https://us.example.com/v2/", "http://ap.example.com:8080")
@@ -268,7 +274,7 @@ class Scripted:
         self.sent: list[str] = []
         self.at: list[float] = []
 
-    def reply(self, call: Call, now: float) -> Turn:
+    def reply(self, call: Call, now: float) -> ScriptedTurn:
         self.sent.append(call.host)
         self.at.append(now)
         turns = self.turns[call.host]
@@ -284,7 +290,7 @@ def simulated(*turns: list[Any]) -> tuple[Simulation, Scripted]:
     return Simulation(server), server
 
 
-def ended(policy: Regions, *turns: Any, call: Call = GET) -> tuple[Any, Scripted, Simulated]:
+def ended(policy: Regions, *turns: Any, call: Call = GET) -> tuple[Any, Scripted, SimulatedCall]:
     simulation, server = simulated(*([turn] for turn in turns))
     story = simulation.call(compose([policy]), call)
     simulation.run()
@@ -426,7 +432,7 @@ def test_a_race_within_a_hedge_ends_with_it() -> None:
     class Server:
         sent = 0
 
-        def reply(self, call: Call, now: float) -> Turn:
+        def reply(self, call: Call, now: float) -> ScriptedTurn:
             self.sent += 1
             return ScriptedReply(200, {}, 60.0 if call.attempt == 1 else 0.5)
 
@@ -446,7 +452,7 @@ class Down_for_a_while:
         self.until = until
         self.sent: list[tuple[float, str]] = []
 
-    def reply(self, call: Call, now: float) -> Turn:
+    def reply(self, call: Call, now: float) -> ScriptedTurn:
         self.sent.append((now, call.host))
         return ScriptedReply(500 if call.host == HOSTS[0] and now < self.until else 200)
 

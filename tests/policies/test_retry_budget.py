@@ -29,7 +29,7 @@ def served(budget: RetryBudget, calls: int, state: RetryBudgetState = EMPTY, now
     return state
 
 
-def test_who_has_just_started_is_trusted_for_the_length_of_the_window() -> None:
+def test_a_new_process_is_trusted_for_the_length_of_the_window() -> None:
     budget = RetryBudget(reserve=2, window=10)
     state, _ = budget.transition(budget.initial, Spend(0.0), 1e6)
     assert [granted(budget, state, 1e6 + passed) for passed in (0, 5, 9.5, 10, 1000)] == [102, 52, 7, 2, 2]

@@ -22,7 +22,7 @@ from polvo_adapters.refresh.lifecycle import (
     TokenRefreshed,
     WaitForRefresh,
     WantToken,
-    pause,
+    pause_after,
 )
 from polvo_adapters.stores.codec import decode, encode
 
@@ -203,7 +203,7 @@ def test_a_token_is_refreshed_before_its_end_and_not_used_up_to_it(
 def test_how_long_before_its_end_is_a_setting() -> None:
     token = Token(refresh_before=300)
     token.refresh("one")
-    assert token.want().fresh == EXPIRED - 300
+    assert token.want().seconds_fresh == EXPIRED - 300
 
 
 @pytest.mark.parametrize("lifetime", [0.0, -10.0, math.nan, 8.0])
@@ -328,7 +328,9 @@ def test_a_new_token_ends_the_right_and_all_failures() -> None:
     token = failed_and_expired()
     token.now += 1
     token.refresh("two")
-    assert token.state == LifecycleState("two", 2, token.now, token.now + STALE, token.now + EXPIRED, lease=3, under=3)
+    assert token.state == LifecycleState(
+        "two", 2, token.now, token.now + STALE, token.now + EXPIRED, lease=3, issued_under=3
+    )
     token.now += EXPIRED
     assert type(token.want()) is RefreshRight
 
@@ -341,8 +343,8 @@ def test_it_is_the_parent_who_refreshes() -> None:
 
 
 def test_a_fork_changes_nothing_else() -> None:
-    state = failed_and_expired().state._replace(until=5.0)
-    assert state.after_fork() == state._replace(until=-math.inf)
+    state = failed_and_expired().state._replace(right_ends_at=5.0)
+    assert state.after_fork() == state._replace(right_ends_at=-math.inf)
 
 
 # Failures -------------------------------------------------------------------------------------------------------------
@@ -361,7 +363,7 @@ def test_the_pause_after_failures_grows_to_half_a_minute() -> None:
 
 
 def test_the_longest_pause_is_the_same_after_any_number_of_failures() -> None:
-    assert [pause(times) for times in (0, 1, 4, 5, 10, 10**9)] == [1, 2, 16, 30, 30, 30]
+    assert [pause_after(times) for times in (0, 1, 4, 5, 10, 10**9)] == [1, 2, 16, 30, 30, 30]
 
 
 @pytest.mark.parametrize(
@@ -611,7 +613,7 @@ def test_a_clear_forgets_failures_and_refusals() -> None:
     token = failed_and_expired()
     token.now += 1
     token.put(ClearToken())
-    assert token.state == LifecycleState(generation=2, issued=token.now, lease=3, under=3)
+    assert token.state == LifecycleState(generation=2, issued_at=token.now, lease=3, issued_under=3)
     token.put(ClearToken())
     assert token.changes[-1] == ("none", "none", "cleared")
 
@@ -662,14 +664,14 @@ def test_a_new_token_is_told_about_without_a_secret(lifetime: float | None, reas
     ],
 )
 def test_a_setting_that_cannot_work_is_named(field: str, value: Any) -> None:
-    with pytest.raises(ValueError, match=rf"TokenLife\({field}=.*{field} must be a number"):
+    with pytest.raises(ValueError, match=rf"Lifecycle\({field}=.*{field} must be a number"):
         Lifecycle(**{field: value})
 
 
 def test_zero_seconds_before_the_end_are_allowed() -> None:
     token = Token(refresh_before=0)
     token.refresh("one")
-    assert token.want().fresh == token.want().left == EXPIRED
+    assert token.want().seconds_fresh == token.want().seconds_left == EXPIRED
 
 
 def test_who_listens_makes_no_other_machine() -> None:

@@ -17,11 +17,11 @@ from polvo_adapters.refresh.lifecycle import (
     RefreshRight,
     TokenRefreshed,
     WantToken,
-    usable_for,
+    usable_seconds,
 )
 
 LIFE = Lifecycle(refresh_before=10, lease=30, grace=100)
-USED = usable_for(60.0)
+USED = usable_seconds(60.0)
 
 
 def after(*events: tuple[float, Any], life: Lifecycle = LIFE) -> tuple[LifecycleState, Any]:
@@ -64,7 +64,7 @@ def test_whoever_is_ready_to_refreshes_while_others_go_on() -> None:
 def test_a_failure_ahead_of_the_end_counts_as_well() -> None:
     early = (*FETCHED, (48.0, WantToken(refresh="stale")), (48.0, failing(2)))
     assert after(*early)[1] == Changed("generation 1", "not refreshed", "sealed")
-    assert after(*early, (USED + 10, WantToken(refresh="nothing")))[1].left == pytest.approx(90)
+    assert after(*early, (USED + 10, WantToken(refresh="nothing")))[1].seconds_left == pytest.approx(90)
 
 
 @pytest.mark.parametrize("life", [LIFE, Lifecycle(refresh_before=10, lease=30)])
@@ -77,8 +77,8 @@ def test_a_final_failure_and_a_life_without_grace_end_it(life: Lifecycle) -> Non
 
 def test_a_refused_one_has_its_grace_from_then_on() -> None:
     refused = (*FETCHED, (20.0, WantToken(refused=1)), (20.0, failing(2)))
-    assert after(*refused, (21.0, WantToken(refresh="nothing")))[1].left == pytest.approx(99)
-    assert after(*refused, (30.0, WantToken(refused=1, refresh="nothing")))[1].left == pytest.approx(90)
+    assert after(*refused, (21.0, WantToken(refresh="nothing")))[1].seconds_left == pytest.approx(99)
+    assert after(*refused, (30.0, WantToken(refused=1, refresh="nothing")))[1].seconds_left == pytest.approx(90)
 
 
 def test_a_refresh_ends_it() -> None:

@@ -101,11 +101,13 @@ class Tokens(RuleBasedStateMachine):
             assert not self.live or not self.calm, "two refresh at the same time"
             self.live[verdict.lease] = self.now
         if type(verdict) is KnownToken:
-            assert verdict.left > 0
-            assert verdict.fresh <= verdict.left or verdict.fresh > 0
-            assert self.now + verdict.left <= self.server.expires[verdict.token], "an expired token is handed out"
+            assert verdict.seconds_left > 0
+            assert verdict.seconds_fresh <= verdict.seconds_left or verdict.seconds_fresh > 0
+            assert self.now + verdict.seconds_left <= self.server.expires[verdict.token], (
+                "an expired token is handed out"
+            )
         if type(verdict) is NoToken:
-            assert self.state.expires <= self.store_time
+            assert self.state.expires_at <= self.store_time
         return verdict
 
     def pass_time(self, seconds: float) -> None:
@@ -228,7 +230,7 @@ class Tokens(RuleBasedStateMachine):
     def obtain(self, caller: int, refused: bool) -> None:
         """Run the whole flow; all others stand still meanwhile."""
         known = self.told(caller)
-        paused = self.store_time < self.state.pause
+        paused = self.store_time < self.state.retry_at
         well = self.calm and self.server.up and not self.live and not paused
         began = self.now
         outcome = self.driven(WantToken(known, known.generation if known and refused else 0))
@@ -279,7 +281,7 @@ class Tokens(RuleBasedStateMachine):
 
     @invariant()
     def nothing_expires_before_it_is_stale(self) -> None:
-        assert self.state.stale <= self.state.expires
+        assert self.state.stale_at <= self.state.expires_at
 
     @invariant()
     def generations_only_grow(self) -> None:

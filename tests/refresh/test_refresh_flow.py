@@ -197,7 +197,7 @@ def test_who_waits_looks_often_at_first(world: World) -> None:
     highs = [round(sleep.high, 4) for sleep in waiting.sleeps]
     assert highs == [0.02, 0.03, 0.045, 0.0675, 0.1013, 0.1519, 0.2278, 0.25, 0.25, 0.25]
     assert all(sleep.low == sleep.high / 2 for sleep in waiting.sleeps)
-    assert {sleep.reason for sleep in waiting.sleeps} == {"token: somebody else refreshes it"}
+    assert {sleep.reason for sleep in waiting.sleeps} == {"token: another caller refreshes it"}
 
 
 def test_who_has_waited_tells_when_it_got_the_token(world: World) -> None:

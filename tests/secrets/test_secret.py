@@ -20,7 +20,7 @@ from polvo_adapters.context.call import LogicalCall, call_started
 from polvo_adapters.context.tenant import current_tenant, tenant
 from polvo_adapters.core.report import StateChange
 from polvo_adapters.errors import ConfigurationError, SecretError
-from polvo_adapters.refresh import refresh_ahead
+from polvo_adapters.runtime import forks
 from polvo_adapters.secrets import Fetched, Function, Secret
 from polvo_adapters.testing.virtual_clock import VirtualClock
 
@@ -496,4 +496,36 @@ def test_a_child_refreshes_ahead_though_the_parent_was_at_it(store: Store, clock
         os._exit(0 if not made._refreshing else 1)
     _, status = os.waitpid(child, 0)
     assert os.waitstatus_to_exitcode(status) == 0
-    assert made in refresh_ahead._keepers
+    assert made in forks._aware
+
+
+class Schemeless:
+    """A provider without the text `scheme`."""
+
+    password = "hunter2"
+
+    def fetch(self, name: str, field: str | None) -> Fetched:
+        return Fetched("value")
+
+    def __repr__(self) -> str:
+        return f"<Schemeless {self.password}>"
+
+
+class Fetchless:
+    """A provider without the method `fetch`."""
+
+    scheme = "mine"
+
+
+@pytest.mark.parametrize(
+    ("provider", "missing"),
+    [
+        (Schemeless(), "Schemeless is not a provider, it has no text `scheme`"),
+        (Fetchless(), "Fetchless is not a provider, it has no method `fetch(name, field)`"),
+    ],
+)
+def test_a_provider_that_lacks_a_member_is_named_at_once_and_not_shown(provider: Any, missing: str) -> None:
+    for construct in (lambda: Secret(provider, "name"), lambda: Secret("env://NAME", provider=provider)):
+        with pytest.raises(TypeError) as caught:
+            construct()
+        assert str(caught.value) == f"Secret: {missing}"

@@ -9,7 +9,7 @@ import pytest
 
 from polvo_adapters.errors import ConfigurationError, SecretError
 from polvo_adapters.secrets import Environment, File, Secret, fetch_all, first_of
-from polvo_adapters.secrets.provider import failure
+from polvo_adapters.secrets.provider import fetch_error
 
 
 def place(tmp_path: Path, name: str, **secrets: str) -> File:
@@ -45,7 +45,7 @@ def test_sources_may_have_names_of_their_own(tmp_path: Path, monkeypatch: pytest
 
 def test_one_that_fails_is_not_passed_over() -> None:
     def broken() -> str:
-        raise failure("app", "x", "sealed", "unseal it")
+        raise fetch_error("app", "x", "sealed", "unseal it")
 
     with pytest.raises(SecretError) as caught:
         Secret(first_of(broken, lambda: "from the site")).get()

@@ -35,7 +35,7 @@ RETRY = ExponentialBackoff(base=0.001)
 
 
 class Journal:
-    """A machine that writes down what it is told."""
+    """A machine that records its events."""
 
     initial: tuple[str, ...] = ()
 
@@ -255,7 +255,7 @@ def test_all_leases_of_a_call_end_with_its_body(store: MemoryStore, server: Fail
 
 
 class Custom(requests.Response):
-    """A response class that somebody else chose."""
+    """A response class of another library."""
 
 
 class Choosing(HTTPAdapter):

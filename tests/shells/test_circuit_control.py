@@ -50,7 +50,7 @@ class Scripted(BaseAdapter):
 
 
 class World:
-    """A session whose server does as it is told, in virtual time, behind a circuit breaker."""
+    """A session whose server follows a script, in virtual time, behind a circuit breaker."""
 
     def __init__(self, *statuses: int, **keywords: Any) -> None:
         self.clock, self.inner = VirtualClock(), Scripted(statuses or [200])
@@ -75,7 +75,7 @@ def mounted(adapter: requests.adapters.BaseAdapter) -> requests.Session:
 # In hand --------------------------------------------------------------------------------------------------------------
 
 
-def test_a_circuit_tells_how_it_stands() -> None:
+def test_a_circuit_shows_its_state() -> None:
     world = World(200, DOWN, failure_threshold=2)
     assert (world.circuit.name, world.circuit.state) == (CIRCUIT, "closed")
     assert [world.get() for _ in range(4)] == [200, 503, 503, None]
@@ -120,7 +120,7 @@ def test_disable_lets_all_pass() -> None:
     assert [world.get(), world.get()] == [503, None]
 
 
-def test_observe_tells_and_lets_all_pass() -> None:
+def test_observe_reports_and_lets_all_pass() -> None:
     told: list[StateChange] = []
     world = World(DOWN, failure_threshold=2, listeners=[told.append])
     world.circuit.observe()
@@ -133,7 +133,7 @@ def test_observe_tells_and_lets_all_pass() -> None:
     ]
 
 
-def test_what_is_done_by_hand_holds_for_all_who_share_the_store() -> None:
+def test_manual_control_holds_for_all_that_share_the_store() -> None:
     store = MemoryStore()
     first, second = BreakerAdapter(store=store), ResilientAdapter(circuit_breaker=True, bulkhead=3, store=store)
     first.circuit(URL).open()
@@ -176,7 +176,7 @@ def test_a_session_says_where_there_is_no_circuit() -> None:
 # Listeners ------------------------------------------------------------------------------------------------------------
 
 
-def test_listeners_are_told_of_every_change_once() -> None:
+def test_listeners_are_notified_of_every_change_once() -> None:
     told: list[StateChange] = []
     also: list[StateChange] = []
     world = World(DOWN, DOWN, DOWN, 200, failure_threshold=2, listeners=(told.append, also.append))
@@ -246,7 +246,7 @@ def test_a_listener_may_use_what_it_listens_to() -> None:
     assert seen == ["open", None]
 
 
-def test_a_command_is_told_of_once() -> None:
+def test_a_command_is_reported_once() -> None:
     told: list[StateChange] = []
     world = World(listeners=[told.append])
     world.circuit.open()

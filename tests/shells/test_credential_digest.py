@@ -1,4 +1,4 @@
-"""Credentials told apart, and not kept."""
+"""Credentials are told apart and not kept."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_the_identity_counts_the_client_certificate() -> None:
     assert len({identity([], certificate) for certificate in certificates}) == 5
 
 
-def test_an_identity_is_a_short_name_that_tells_nothing() -> None:
+def test_an_identity_is_a_digest_that_shows_nothing() -> None:
     name = identity([("Authorization", b"Bearer s3cret"), ("X", "\udc80\0"), ("Y", 5)], "s3cret.pem")
     assert len(name) == 32
     assert set(name) <= set("0123456789abcdef")

@@ -323,7 +323,7 @@ class Broken(io.BytesIO):
 )
 @pytest.mark.parametrize("keys", [HASH, RECORDED])
 def test_bodies_that_cannot_be_read_without_consuming_them_are_refused(keys: IdempotencyKeys, request_: Any) -> None:
-    with pytest.raises(IdempotencyKeyError, match="the body cannot be read without consuming it") as caught:
+    with pytest.raises(IdempotencyKeyError, match="which cannot be read without consuming it") as caught:
         key(keys, request_)
     assert caught.value.reason == "body"
     assert key(UNIQUE, request_) != ""

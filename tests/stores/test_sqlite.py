@@ -30,7 +30,7 @@ from polvo_adapters.policies.bulkhead.policy import JoinQueue
 from polvo_adapters.policies.deadline import Deadline
 from polvo_adapters.policies.ratelimit import TokenBucket
 from polvo_adapters.policies.ratelimit import turns as admission_module
-from polvo_adapters.stores import sqlite, sqlite_file
+from polvo_adapters.stores import persistent, sqlite_file
 from polvo_adapters.stores.sqlite import SQLiteStore
 from polvo_adapters.testing import FailureServer
 from polvo_adapters.testing.virtual_clock import VirtualClock
@@ -152,7 +152,7 @@ def test_what_a_killed_process_was_told_is_there_and_nothing_is_stuck(path: Path
         (count,) = store.decide(LOOK)
         assert count in (told[-1], told[-1] + 1)
         assert store.decide(ONE) == (count + 1,)
-        assert store._spare is None
+        assert not store._failed
     assert list(path.parent.glob("*.corrupt*")) == []
 
 
@@ -352,7 +352,7 @@ def test_without_a_file_it_decides_in_memory_says_so_once_and_comes_back(
 ) -> None:
     caplog.set_level(logging.INFO, "polvo_adapters")
     path.mkdir()  # root can read whatever it is forbidden, but not this
-    monkeypatch.setattr(sqlite, "_AGAIN", 0.0)
+    monkeypatch.setattr(persistent, "RETRY_SECONDS", 0.0)
     store, woken = SQLiteStore(path), list[str]()
     assert [store.decide(ONE) for _ in range(3)] == [(1,), (2,), (3,)]
     assert store.park("a", lambda: woken.append("a"))
@@ -372,13 +372,13 @@ def test_a_full_disk_fails_no_decision(store: SQLiteStore) -> None:
     connection.execute(f"PRAGMA max_page_count = {pages}")
     big = [saying(True, f"{number} " * 2000) for number in range(20)]
     assert store.decide(big) == (True,) * 20
-    assert store._spare is not None
+    assert store._failed
     assert store.decide(LOOK) == (0,)
 
 
 def test_a_spare_memory_is_not_asked_for_the_file_each_time(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path.mkdir()
-    monkeypatch.setattr(sqlite, "_AGAIN", 1e6)
+    monkeypatch.setattr(persistent, "RETRY_SECONDS", 1e6)
     store = SQLiteStore(path)
     path.rmdir()
     assert store.decide(ONE) == (1,)

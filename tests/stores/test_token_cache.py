@@ -23,8 +23,7 @@ from polvo_adapters.errors import ConfigurationError, PolvoError
 from polvo_adapters.policies.breaker import CircuitBreaker
 from polvo_adapters.policies.breaker.state import AcquirePermit
 from polvo_adapters.policies.ratelimit import turns
-from polvo_adapters.stores import private_files
-from polvo_adapters.stores import token_cache as module
+from polvo_adapters.stores import persistent, private_files
 from polvo_adapters.stores.codec import encode
 from polvo_adapters.stores.token_cache import CacheContent, Corrupt, TokenCache, parse, render
 from polvo_adapters.testing.virtual_clock import VirtualClock
@@ -54,7 +53,7 @@ def umask() -> Iterator[Callable[[int], int]]:
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Try a file that failed again at the next decision."""
-    monkeypatch.setattr(module, "_AGAIN", 0.0)
+    monkeypatch.setattr(persistent, "RETRY_SECONDS", 0.0)
 
 
 def one(key: str) -> list[Event]:
@@ -235,7 +234,7 @@ def test_a_lock_that_others_keep_is_a_clear_error(
 ) -> None:
     monkeypatch.setattr(private_files, "PATIENCE", 0.05)
     cache.defer(ONE)
-    with private_files.locked(f"{path}.lock"):
+    with private_files.hold_lock(f"{path}.lock"):
         with pytest.raises(PolvoError, match="was in use by others for more than") as caught:
             cache.decide(ONE)
         assert caught.value.reason == "store busy"
@@ -251,8 +250,8 @@ def test_a_lock_that_was_deleted_by_hand_is_no_lock_any_more(path: Path, cache: 
         waits.append(seconds)
         os.unlink(f"{path}.lock")
 
-    cache._wait = let_go
-    with private_files.locked(f"{path}.lock"):
+    cache._sleep = let_go
+    with private_files.hold_lock(f"{path}.lock"):
         assert cache.decide(ONE) == (1,)
     assert len(waits) == 1
 
@@ -528,7 +527,7 @@ def test_a_file_that_can_be_read_and_not_written_is_followed(home: Path, at_once
 
 
 def test_a_file_that_failed_is_let_be_for_a_while(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_AGAIN", 1e6)
+    monkeypatch.setattr(persistent, "RETRY_SECONDS", 1e6)
     cache = TokenCache(home)
     cache.decide(ONE)
     away = lose(home)

@@ -45,11 +45,11 @@ for thread in threads:
 FULL = """
 import logging, os, resource, sys
 from pathlib import Path
-from polvo_adapters.stores import token_cache as module
+from polvo_adapters.stores import persistent
 from polvo_adapters.stores.token_cache import TokenCache
 from tests.support.killed_caches import LOOK, ONE
 
-module._AGAIN = 0.0
+persistent.RETRY_SECONDS = 0.0
 path = Path(sys.argv[1])
 cache, changes, messages = TokenCache(path), [], []
 cache.listeners.append(changes.append)
@@ -170,7 +170,7 @@ def test_a_fork_in_the_middle_of_decisions_leaves_nothing_locked(path: Path) -> 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork.*:DeprecationWarning")
 def test_a_child_that_lives_on_keeps_no_lock_of_its_parent(path: Path) -> None:
     reading, writing = os.pipe()
-    with private_files.locked(f"{path}.lock"):
+    with private_files.hold_lock(f"{path}.lock"):
         child = os.fork()
         if child == 0:
             os.close(writing)

@@ -1,4 +1,4 @@
-"""A stand-in for Double-O on loopback: it answers as the recorder did that the published client was recorded with.
+"""A stand-in for Double-O on loopback: it sends the responses that the published client was recorded with.
 
 `tests/services/double_o/test_recorded.py` shows that the published client works against it, request for request.
 """
@@ -36,12 +36,12 @@ class Received(NamedTuple):
     body: Any
 
     def recorded(self) -> dict[str, Any]:
-        """Return it in the form of the recording."""
+        """Return the request in the form of the recording."""
         return self._asdict()
 
 
 class Reply(NamedTuple):
-    """What to answer instead; with `drop` the connection is closed, with `hang` nothing comes, with `drip` no end."""
+    """A scripted response; `drop` closes the connection instead, `hang` sends nothing, `drip` never ends the body."""
 
     status: int = 200
     body: Any = b""
@@ -87,7 +87,7 @@ class DoubleOServer:
         self._http.server_close()
 
     def answer(self, request: Received) -> Reply:
-        """Return the next scripted answer, or what Double-O would say."""
+        """Return the next scripted response, or that of Double-O."""
         if self.script:
             return self.script.popleft()
         if self.always is not None:

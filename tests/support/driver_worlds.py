@@ -15,10 +15,10 @@ from polvo_adapters.core.machines import Event, Refused
 from polvo_adapters.core.outcomes import Outcome
 from polvo_adapters.core.report import Entry
 from polvo_adapters.drivers import aio, sync, virtual
-from polvo_adapters.shells.httpx.exchange import AsyncExchange
+from polvo_adapters.shells.httpx.exchange import AsyncHTTPXExchange
 from polvo_adapters.shells.requests.exchange import RequestsExchange
 from polvo_adapters.stores import MemoryStore
-from polvo_adapters.testing.simulation.simulation import ScriptedReply, Simulation, Turn
+from polvo_adapters.testing.simulation.simulation import ScriptedReply, ScriptedTurn, Simulation
 from polvo_adapters.testing.virtual_clock import VirtualClock
 from tests.support.virtual_worlds import LoopClock, ThreadedVirtualClock
 from tests.support.worlds import ScriptedAdapter, ScriptedTransport
@@ -73,7 +73,7 @@ class World:
 
     clock: VirtualClock
 
-    def __init__(self, reply: Callable[[Call, float], Turn | Raises] | None = None) -> None:
+    def __init__(self, reply: Callable[[Call, float], ScriptedTurn | Raises] | None = None) -> None:
         self.log: list[str] = []
         self.entries: list[Entry] = []
         self.outcome: Outcome | None = None
@@ -172,7 +172,7 @@ class Loop(World):
 
     async def run(self, flow: Flow) -> Outcome:
         """Drive a flow on the loop that runs."""
-        exchange = AsyncExchange(Transport(self), httpx.Request("GET", CALL.url), self.clock, stream=True)
+        exchange = AsyncHTTPXExchange(Transport(self), httpx.Request("GET", CALL.url), self.clock, stream=True)
         self.outcome = await aio.drive(flow, exchange, self.store, self.clock, self.entries)
         return self.outcome
 

@@ -55,9 +55,9 @@ from polvo_adapters.testing.simulation.simulation import (
     Script,
     ScriptedFailure,
     ScriptedReply,
+    ScriptedTurn,
     Server,
     Simulation,
-    Turn,
 )
 from polvo_adapters.transports import AsyncPolicyTransport
 from tests.support.virtual_worlds import LoopClock, ThreadedVirtualClock
@@ -126,19 +126,28 @@ class Tale(NamedTuple):
 class _Served:
     """A server that does what a function says."""
 
-    def __init__(self, reply: Callable[[Call, float], Turn]) -> None:
+    def __init__(self, reply: Callable[[Call, float], ScriptedTurn]) -> None:
         self.reply = reply
 
 
-def in_turn(*turns: Turn) -> Server:
+def in_turn(*turns: ScriptedTurn) -> Server:
     """Return a server that answers in turn, and with the last turn for ever."""
     return Script(turns)
+
+
+def apart(turns: Sequence[ScriptedTurn], first: int = 1, requests: int = 64) -> list[ScriptedTurn]:
+    """Return turns of which no two take equally long, the last one for so many requests that none is repeated.
+
+    Where two attempts begin together and end together, each world may put their ends in an order of its own.
+    """
+    longer = [*turns, *[turns[-1]] * (requests - len(turns))]
+    return [turn._replace(seconds=turn.seconds + number * 2.0**-30) for number, turn in enumerate(longer, first)]
 
 
 def by_url(servers: Mapping[str, Server]) -> Server:
     """Return a server that asks the one with the longest prefix of the URL."""
 
-    def reply(call: Call, now: float) -> Turn:
+    def reply(call: Call, now: float) -> ScriptedTurn:
         prefix = max((prefix for prefix in servers if call.url.startswith(prefix)), key=len)
         return servers[prefix].reply(call, now)
 
@@ -148,7 +157,7 @@ def by_url(servers: Mapping[str, Server]) -> Server:
 def by_time(*servers: tuple[float, Server]) -> Server:
     """Return a server that asks the last of those whose time has come; the first has to begin at 0."""
 
-    def reply(call: Call, now: float) -> Turn:
+    def reply(call: Call, now: float) -> ScriptedTurn:
         return [server for begin, server in servers if begin <= now][-1].reply(call, now)
 
     return _Served(reply)
@@ -161,7 +170,7 @@ class Recording:
         self.server = server
         self.requests: list[Request] = []
 
-    def reply(self, call: Call, now: float) -> Turn:
+    def reply(self, call: Call, now: float) -> ScriptedTurn:
         self.requests.append(Request(now, call.method, call.url))
         return self.server.reply(call, now)
 
@@ -253,7 +262,7 @@ class ScriptedAdapter(BaseAdapter):
     def wait(self, seconds: float) -> None:
         """Take that long, unless the race is lost meanwhile."""
         line = Line()
-        watched_pools.note(line)
+        watched_pools.track_socket(line)
         self.clock.pause(line.cut, seconds)
         if line.cut.is_set():
             raise requests.ConnectionError("cut")

@@ -1,4 +1,4 @@
-"""A crowd in virtual time, counted by hand: one call of one client takes a tenth of a second, unless told."""
+"""A crowd in virtual time, counted by hand: a call takes a tenth of a second, unless a test says otherwise."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ from tests.benchmarks.crowd import EVENTS, KINDS, STRATEGIES, Setting, clients, 
 PLENTY = 1000
 
 
-def steady(limit: int = PLENTY, window: float = 2.0, latency: float = 0.1) -> QuotaServer:
+def make_steady_server(limit: int = PLENTY, window: float = 2.0, latency: float = 0.1) -> QuotaServer:
     return QuotaServer([AlignedWindowLimiter(limit, window)], latency=latency, spread=0.0)
 
 
-def served(result: CrowdResult, client: int = 0) -> list[int]:
+def count_served(result: CrowdResult, client: int = 0) -> list[int]:
     return [window.served[client] for window in result.windows]
 
 
@@ -94,7 +94,7 @@ def test_it_serves_a_simulation_too() -> None:
 
 
 def test_who_asks_on_gets_exactly_the_quota() -> None:
-    result = run(steady(limit=5), [CrowdClient()], [], windows=3)
+    result = run(make_steady_server(limit=5), [CrowdClient()], [], windows=3)
     assert [(window.begin, window.accepted, window.rejected) for window in result.windows] == [
         (0.0, 5, 15),
         (2.0, 5, 15),
@@ -119,17 +119,17 @@ def test_windows_that_open_with_a_request_last_until_the_next_one_opens() -> Non
     result = run(server, [CrowdClient(demand=0.4, joins=1.0)], [], windows=3)
     assert [window.seconds for window in result.windows] == pytest.approx([2.5] * 3)
     assert [window.quota for window in result.windows] == pytest.approx([5.0] * 3)
-    assert served(result) == [1, 1, 1]
+    assert count_served(result) == [1, 1, 1]
 
 
 def test_a_run_ends_where_nobody_asks() -> None:
     server = QuotaServer([FixedWindowLimiter(limit=4, window=2.0)])
     assert run(server, [CrowdClient(joins=1000.0)], [], windows=3).windows == []
-    assert [window.accepted for window in run(steady(), [], [], windows=3).windows] == [0, 0, 0]
+    assert [window.accepted for window in run(make_steady_server(), [], [], windows=3).windows] == [0, 0, 0]
 
 
 def test_the_peak_of_a_window_is_its_own() -> None:
-    result = run(steady(limit=20), [CrowdClient(slots=3, leaves=1.0), CrowdClient()], [], windows=2)
+    result = run(make_steady_server(limit=20), [CrowdClient(slots=3, leaves=1.0), CrowdClient()], [], windows=2)
     # In an even pace one would come in each tenth of a second.
     assert [window.peak for window in result.windows] == pytest.approx([4.0, 1.0])
 
@@ -143,12 +143,12 @@ def test_what_happens_at_one_moment_happens_in_the_order_in_which_it_was_put_dow
 
 
 def test_slots_are_calls_at_once() -> None:
-    assert served(run(steady(), [CrowdClient(slots=3)], [], windows=2)) == [60, 60]
+    assert count_served(run(make_steady_server(), [CrowdClient(slots=3)], [], windows=2)) == [60, 60]
 
 
 def test_demand_is_calls_per_second_as_far_as_there_are_slots() -> None:
-    result = run(steady(), [CrowdClient(demand=4.0), CrowdClient(slots=2, demand=100.0)], [], windows=3)
-    assert (served(result, 0)[1:], served(result, 1)[1:]) == ([8, 8], [40, 40])
+    result = run(make_steady_server(), [CrowdClient(demand=4.0), CrowdClient(slots=2, demand=100.0)], [], windows=3)
+    assert (count_served(result, 0)[1:], count_served(result, 1)[1:]) == ([8, 8], [40, 40])
 
 
 class Once:
@@ -176,9 +176,9 @@ def test_clients_join_leave_and_double() -> None:
         CrowdClient(doubles=3.98),
         CrowdClient(demand=4.0, doubles=3.98),
     ]
-    result = run(steady(), crowd, [], windows=4)
-    assert (served(result, 0), served(result, 1)) == ([0, 20, 20, 0], [20, 20, 40, 40])
-    assert (served(result, 2)[1], served(result, 2)[3]) == (8, 16)
+    result = run(make_steady_server(), crowd, [], windows=4)
+    assert (count_served(result, 0), count_served(result, 1)) == ([0, 20, 20, 0], [20, 20, 40, 40])
+    assert (count_served(result, 2)[1], count_served(result, 2)[3]) == (8, 16)
     assert [window.there for window in result.windows] == [[1, 2], [0, 1, 2], [1, 2], [1, 2]]
 
 
@@ -200,7 +200,7 @@ class Count:
 
 def test_clients_share_no_store_and_the_calls_of_one_client_do() -> None:
     counts = Count()
-    run(steady(), [CrowdClient(slots=2), CrowdClient()], [counts], windows=1)
+    run(make_steady_server(), [CrowdClient(slots=2), CrowdClient()], [counts], windows=1)
     assert sorted(counts.seen)[:6] == [1, 1, 2, 2, 3, 3]
     assert max(counts.seen) > 30
 
@@ -215,22 +215,22 @@ class Refuse:
 
 
 def test_a_policy_that_sends_nothing_does_not_stop_time() -> None:
-    assert served(run(steady(), [CrowdClient()], [Refuse()], windows=2)) == [0, 0]
+    assert count_served(run(make_steady_server(), [CrowdClient()], [Refuse()], windows=2)) == [0, 0]
 
 
-def seeded(seed: int, kind: str, strategy: str) -> CrowdResult:
+def simulate_seeded(seed: int, kind: str, strategy: str) -> CrowdResult:
     return simulate(Setting(kind, limit=20, windows=5, seed=seed), strategy)
 
 
 @pytest.mark.parametrize("kind", ["fixed", "gcra"])
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_equal_seeds_give_equal_runs(kind: str, strategy: str) -> None:
-    assert seeded(1, kind, strategy) == seeded(1, kind, strategy)
+    assert simulate_seeded(1, kind, strategy) == simulate_seeded(1, kind, strategy)
 
 
 @pytest.mark.parametrize("strategy", ["greedy", "backoff"])
 def test_other_seeds_give_other_runs(strategy: str) -> None:
-    assert seeded(1, "gcra", strategy) != seeded(2, "gcra", strategy)
+    assert simulate_seeded(1, "gcra", strategy) != simulate_seeded(2, "gcra", strategy)
 
 
 def test_the_seed_of_the_run_is_what_clients_draw() -> None:

@@ -1,4 +1,4 @@
-"""A server that falls short, counted by hand: one worker that takes a second per request, unless told."""
+"""An overloaded server, counted by hand: one worker, a second per request, unless a test says otherwise."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from polvo_adapters.core.outcomes import Outcome
 from polvo_adapters.policies.deadline import Deadline
 from polvo_adapters.policies.retry import ExponentialBackoff, RetryBudget
 from polvo_adapters.testing.simulation.overload import (
-    Caller,
-    Overloaded,
+    OverloadedServer,
     OverloadResult,
     OverloadSample,
     Phase,
-    outage,
-    poisson,
+    ScheduledCall,
+    draw_calls,
+    plan_outage,
     run,
 )
 from polvo_adapters.testing.simulation.simulation import Timeline
@@ -49,7 +49,7 @@ class Asked:
     def __init__(self, moments: Sequence[float], seconds: float = math.inf, **keywords: Any) -> None:
         self.answers: dict[int, tuple[float, int]] = {}
         timeline = Timeline()
-        self.server = Overloaded(timeline, **{"workers": 1, "service": 1.0, **keywords})
+        self.server = OverloadedServer(timeline, **{"workers": 1, "service": 1.0, **keywords})
         for number, moment in enumerate(moments):
             timeline.after(moment, partial(self.server.receive, partial(self._answer, number)))
         timeline.run(seconds)
@@ -88,17 +88,17 @@ def test_work_takes_longer_where_more_is_waiting() -> None:
 
 
 def test_a_server_that_is_down_refuses_what_comes_and_what_waits() -> None:
-    asked = Asked([0.0, 0.25, 3.0, 4.0], plan=outage("down", 0.5, 4.0))
+    asked = Asked([0.0, 0.25, 3.0, 4.0], plan=plan_outage("down", 0.5, 4.0))
     assert asked.told == [(1, 200), (0.5, 503), (3, 503), (5, 200)]
 
 
 def test_a_server_that_hangs_loses_what_comes_and_keeps_what_waits() -> None:
-    asked = Asked([0.0, 0.25, 3.0, 4.0], plan=outage("hang", 0.5, 4.0))
+    asked = Asked([0.0, 0.25, 3.0, 4.0], plan=plan_outage("hang", 0.5, 4.0))
     assert asked.told == [(1, 200), (5, 200), None, (6, 200)]
 
 
 def test_a_slow_server_has_fewer_workers_and_lets_those_at_work_finish() -> None:
-    asked = Asked([0.0] * 4 + [0.5] * 2, workers=4, plan=outage("slow", 0.25, 2.5, capacity=0.25))
+    asked = Asked([0.0] * 4 + [0.5] * 2, workers=4, plan=plan_outage("slow", 0.25, 2.5, capacity=0.25))
     assert asked.told == [(1, 200)] * 4 + [(2, 200), (3, 200)]
 
 
@@ -116,27 +116,27 @@ class Never:
         yield from proceed(call)
 
 
-def tried(
-    server: Overloaded, *policies: Policy, moments: Sequence[float] = (1.0,), **keywords: float
+def try_calls(
+    server: OverloadedServer, *policies: Policy, moments: Sequence[float] = (1.0,), **keywords: float
 ) -> OverloadResult:
     """Let one client call at these moments; it waits for three quarters of a second."""
     keywords = {"seconds": 10.0, "timeout": 0.75, "latency": 0.0, "patience": 10.0, "grain": 0.5, **keywords}
-    return run(server, [Caller(moment, 0) for moment in moments], policies, **keywords)
+    return run(server, [ScheduledCall(moment, 0) for moment in moments], policies, **keywords)
 
 
-def worker(service: float = 0.5, **keywords: Any) -> Overloaded:
-    return Overloaded(Timeline(), workers=1, service=service, **keywords)
+def make_server(service: float = 0.5, **keywords: Any) -> OverloadedServer:
+    return OverloadedServer(Timeline(), workers=1, service=service, **keywords)
 
 
 def test_work_for_one_who_waits_is_useful() -> None:
-    result = tried(worker())
+    result = try_calls(make_server())
     assert result.over(0.0, 10.0) == OverloadSample(calls=1, served=1, requests=1, useful=1)
     assert result.over(1.0, 1.5) == OverloadSample(calls=1, served=1, requests=1)
     assert result.over(1.5, 2.0) == OverloadSample(useful=1)
 
 
 def test_work_for_one_who_has_given_up_is_done_and_wasted() -> None:
-    result = tried(worker(service=1.0))
+    result = try_calls(make_server(service=1.0))
     assert result.over(0.0, 10.0) == OverloadSample(calls=1, failed=1, failed_seconds=0.75, requests=1, wasted=1)
 
 
@@ -144,7 +144,10 @@ def test_retries_keep_a_queue_full_of_what_was_given_up() -> None:
     # Four calls at once, half a second each. The first is served at 1.5. The others give up at 1.75 and come again;
     # by then the second is being worked on, so that they wait until 3.0 for the work that nobody wants any more.
     moments = [1.0] * 4
-    once, twice = tried(worker(), moments=moments), tried(worker(), Again([(0.0, 0.0)]), moments=moments)
+    once, twice = (
+        try_calls(make_server(), moments=moments),
+        try_calls(make_server(), Again([(0.0, 0.0)]), moments=moments),
+    )
     assert once.over(0.0, 10.0) == OverloadSample(
         calls=4, served=1, failed=3, failed_seconds=2.25, requests=4, useful=1, wasted=3
     )
@@ -154,38 +157,38 @@ def test_retries_keep_a_queue_full_of_what_was_given_up() -> None:
 
 
 def test_requests_reach_the_server_after_the_latency() -> None:
-    soon, late = (tried(worker(), latency=latency) for latency in (0.2, 0.5))
+    soon, late = (try_calls(make_server(), latency=latency) for latency in (0.2, 0.5))
     assert soon.over(0.0, 10.0) == OverloadSample(calls=1, served=1, requests=1, useful=1)
     assert late.over(0.0, 10.0) == OverloadSample(calls=1, failed=1, failed_seconds=0.75, requests=1, wasted=1)
     assert (late.over(1.0, 1.5).requests, late.over(1.5, 2.0).requests) == (0, 1)
 
 
 def test_attempts_end_at_the_deadline_of_the_call() -> None:
-    result = tried(worker(service=1.0), Deadline(0.25), Again([(0.0, 0.0)] * 9))
+    result = try_calls(make_server(service=1.0), Deadline(0.25), Again([(0.0, 0.0)] * 9))
     assert result.over(0.0, 10.0).failed_seconds == 0.25
 
 
 def test_a_call_that_sent_nothing_was_held() -> None:
-    assert tried(worker(), Never()).over(0.0, 10.0) == OverloadSample(calls=1, held=1, failed=1)
+    assert try_calls(make_server(), Never()).over(0.0, 10.0) == OverloadSample(calls=1, held=1, failed=1)
 
 
 def test_each_client_has_a_store_of_its_own() -> None:
     # The budget of one client has no room for the second retry; that of another client has.
     policy = ExponentialBackoff(2, jitter="none", budget=RetryBudget(ratio=0.0, reserve=1, trust=0))
-    server = partial(worker, plan=outage("down", 0.0, 10.0))
-    one = run(server(), [Caller(1.0, 0), Caller(1.0, 0)], [policy], 10.0)
-    two = run(server(), [Caller(1.0, 0), Caller(1.0, 1)], [policy], 10.0)
+    server = partial(make_server, plan=plan_outage("down", 0.0, 10.0))
+    one = run(server(), [ScheduledCall(1.0, 0), ScheduledCall(1.0, 0)], [policy], 10.0)
+    two = run(server(), [ScheduledCall(1.0, 0), ScheduledCall(1.0, 1)], [policy], 10.0)
     assert (one.over(0.0, 10.0).requests, two.over(0.0, 10.0).requests) == (3, 4)
 
 
 def test_calls_beyond_what_is_judged_are_made_and_not_counted() -> None:
-    server = worker(service=10.0)
-    result = tried(server, moments=[1.0, 2.0, 3.0, 4.0], seconds=2.0, patience=1.5)
+    server = make_server(service=10.0)
+    result = try_calls(server, moments=[1.0, 2.0, 3.0, 4.0], seconds=2.0, patience=1.5)
     assert (len(result.grains), result.over(0.0, 2.0).calls, server.waiting) == (4, 1, 2)
 
 
 def test_a_call_that_is_not_over_at_the_end_was_not_served() -> None:
-    result = tried(worker(), moments=[1.0, 1.25], seconds=1.5, patience=0.25)
+    result = try_calls(make_server(), moments=[1.0, 1.25], seconds=1.5, patience=0.25)
     assert result.over(0.0, 1.5) == OverloadSample(calls=2, served=1, requests=2)
     assert result.over(0.0, 1.5).served_part == 0.5
 
@@ -201,7 +204,7 @@ def test_parts_and_means() -> None:
     assert (grain.amplification, grain.served_part, grain.held_part, grain.seconds_to_fail) == (1.5, 0.25, 0.5, 0.5)
 
 
-def history(*served: int, grain: float = 0.5) -> OverloadResult:
+def make_history(*served: int, grain: float = 0.5) -> OverloadResult:
     return OverloadResult([OverloadSample(calls=20, served=number) for number in served], grain)
 
 
@@ -217,21 +220,21 @@ def history(*served: int, grain: float = 0.5) -> OverloadResult:
     ],
 )
 def test_recovery_is_when_every_second_is_as_before(served: list[int], seconds: float) -> None:
-    assert history(20, 20, *served).recovery(1.0, 3.0) == seconds
+    assert make_history(20, 20, *served).recovery(1.0, 3.0) == seconds
 
 
 def test_recovery_is_measured_against_what_was_usual() -> None:
-    assert history(10, 10, 0, 0, 9, 10, 10).recovery(1.0, 2.0) == 0.0
-    assert history(10, 10, 0, 0, 9, 9, 10).recovery(1.0, 2.0) == 0.5
+    assert make_history(10, 10, 0, 0, 9, 10, 10).recovery(1.0, 2.0) == 0.0
+    assert make_history(10, 10, 0, 0, 9, 9, 10).recovery(1.0, 2.0) == 0.5
 
 
 def test_calls_of_many_people() -> None:
-    calls = list(islice(poisson(rate=100.0, clients=4, seed=1), 10_000))
+    calls = list(islice(draw_calls(rate=100.0, clients=4, seed=1), 10_000))
     assert calls[-1].moment == pytest.approx(100.0, rel=0.03)
     assert [sum(call.client == client for call in calls) for client in range(4)] == pytest.approx([2500] * 4, rel=0.05)
     gaps = [after.moment - before.moment for before, after in pairwise(calls)]
     assert sum(gap > 0.01 for gap in gaps) / len(gaps) == pytest.approx(math.exp(-1), rel=0.05)
-    assert calls[:10] == list(islice(poisson(rate=100.0, clients=4, seed=1), 10))
+    assert calls[:10] == list(islice(draw_calls(rate=100.0, clients=4, seed=1), 10))
 
 
 def test_the_waits_of_urllib3_are_those_of_its_documentation() -> None:
@@ -279,7 +282,7 @@ def test_the_benchmark_measures_and_compares() -> None:
     assert len(rows) == len(STRATEGIES) * len(KINDS)
     assert rows["4, down: none"].amplification == pytest.approx(1.0, abs=0.02)
     assert rows["4, down: urllib3"].amplification > 2.5
-    assert rows["4, metastable: none"].defer == 0.0
+    assert rows["4, metastable: none"].later == 0.0
     assert all(row.bar for name, row in rows.items() if name.endswith("ours"))
 
 

@@ -11,7 +11,13 @@ from polvo_adapters.core.report import Attempt, Wait
 from polvo_adapters.errors import DeadlineExceeded
 from polvo_adapters.policies.deadline import Deadline
 from polvo_adapters.policies.retry import ExponentialBackoff
-from polvo_adapters.testing.simulation.simulation import Script, ScriptedFailure, ScriptedReply, Simulation, Turn
+from polvo_adapters.testing.simulation.simulation import (
+    Script,
+    ScriptedFailure,
+    ScriptedReply,
+    ScriptedTurn,
+    Simulation,
+)
 from polvo_adapters.testing.virtual_clock import VirtualClock
 
 RETRY = compose([ExponentialBackoff(base=1, jitter="none")])
@@ -33,7 +39,7 @@ def test_equal_seeds_draw_equal_numbers() -> None:
 def test_a_script_repeats_its_last_turn() -> None:
     script = Script([ScriptedReply(503), ScriptedReply(200)])
     call = Call("GET", "http://server.example/")
-    turns: list[Turn] = [script.reply(call, 0.0) for _ in range(3)]
+    turns: list[ScriptedTurn] = [script.reply(call, 0.0) for _ in range(3)]
     assert turns == [ScriptedReply(503), ScriptedReply(200), ScriptedReply(200)]
     assert script.received == 3
 

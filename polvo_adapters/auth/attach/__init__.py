@@ -1,1 +1,1 @@
-"""How a credential gets onto a request, stays on its origin, and is replaced when it was refused."""
+"""The way of a credential: onto a request, away from other origins, and replaced when the server refuses it."""

@@ -1,4 +1,4 @@
-"""What an auth object must offer so that a refused credential can be replaced."""
+"""The members of an auth object that the replacement of a refused credential needs."""
 
 from __future__ import annotations
 
@@ -12,68 +12,59 @@ if TYPE_CHECKING:
     from polvo_adapters.refresh.lifecycle import KnownToken
 
 
-UNHEARD = "polvo_token"
-"""Attribute of a request: what was done for its token, and is not in a report yet."""
-
-
 class HeldCredential(Protocol):
-    """What a request carries."""
+    """A credential as requests carry it."""
 
     @property
     def tenant(self) -> str:
-        """Whose it is."""
+        """Name of the tenant that it belongs to."""
 
     @property
     def header(self) -> str:
-        """What is sent of it."""
+        """The text that is sent."""
 
     @property
     def known(self) -> KnownToken:
-        """Which generation it is."""
+        """The generation of the credential, and its times."""
 
 
-class HTTPXCarrier(Protocol):
-    """An auth object whose credential requests of `httpx` can carry as well."""
-
-    def ready(self) -> Any:
-        """Return what requests are given as long as it takes no time, else None."""
-
-    def held(self) -> Any:
-        """Return what requests are given, refreshed if need be."""
-
-    def headers_for(self, held: Any, method: str, url: str) -> dict[str, str]:
-        """Return the headers that put it on a request."""
+class ReplaceableCredential(Protocol):
+    """An auth object that can replace a refused credential."""
 
     def after(self, held: Any, entries: list[Entry] | None = None) -> Any:
-        """Return a later one than one that was refused, or None."""
+        """Return a later credential than a refused one, or None if there is none."""
 
-    def challenged(self, held: Any, url: str, headers: Mapping[str, str]) -> bool:
-        """Tell whether it is to be sent once more as it is."""
+    def is_proof_refused(self, held: Any, url: str, headers: Mapping[str, str]) -> bool:
+        """Return whether a refused request is to be sent once more with the same credential."""
 
-    def _refused(self, held: Any) -> None:
-        """Remember that it was refused."""
+    def _mark_refused(self, held: Any) -> None:
+        """Remember that a credential was refused."""
 
 
-class CredentialCarrier(Protocol):
-    """Who puts a token, or a secret, on requests."""
+class HTTPXCarrier(ReplaceableCredential, Protocol):
+    """An auth object whose credential requests of `httpx` can carry as well."""
+
+    def peek_held(self) -> Any:
+        """Return the credential, or None if the caller would have to wait for it."""
+
+    def get_held(self) -> Any:
+        """Return the credential, refreshed if need be."""
+
+    def make_headers(self, held: Any, method: str, url: str) -> dict[str, str]:
+        """Return the headers that put the credential on a request."""
+
+
+class CredentialCarrier(ReplaceableCredential, Protocol):
+    """An auth object that puts a token, or a secret, on requests of `requests`."""
 
     _held: dict[str, Any]
 
     @property
     def _headers(self) -> tuple[str, ...]:
-        """The headers that must not go to another origin."""
+        """The headers that must not be sent to another origin."""
 
     def _attach(self, request: PreparedRequest, held: Any) -> None:
-        """Put it on a request, in the place of an earlier one."""
+        """Put the credential on a request, in the place of an earlier one."""
 
     def _carries(self, request: PreparedRequest, held: Any) -> bool:
-        """Tell whether it is on a request."""
-
-    def _refused(self, held: Any) -> None:
-        """Remember that it was refused."""
-
-    def after(self, held: Any, entries: list[Entry] | None = None) -> Any:
-        """Return a later one, or None."""
-
-    def challenged(self, held: Any, url: str, headers: Mapping[str, str]) -> bool:
-        """Tell whether it is to be sent once more as it is."""
+        """Return whether a request carries the credential."""

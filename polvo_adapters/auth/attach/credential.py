@@ -1,20 +1,21 @@
-"""What an auth object puts on a request, and takes off again before a redirect leads it elsewhere.
+"""Values of headers that are secrets, and their removal before a redirect leads to another origin.
 
-Theory of operation. `requests` drops `Authorization` where a redirect leads to another host, and no other header. So
-every auth object here looks at each answer in a response hook, which runs before the redirect is followed, and takes
-off what it has put on unless the next URL has the same origin (RFC 6454). As `requests` does, it lets a credential go
-from http to https of the same host, both on their own ports. What the next URL is has to be found out step by step as
-`requests` does (`////other.test` is a path to some, and to `requests` a host); and two parsers have to agree on its
-origin, the one that compares and the one that connects.
+Theory of operation. `requests` drops `Authorization` when a redirect leads to another host, and no other header. So
+every auth object here examines each response in a response hook, which runs before the redirect is followed, and
+removes its headers unless the next URL has the same origin (RFC 6454). Like `requests`, it lets a credential go from
+http to https of the same host, both on their default ports. The next URL is computed step by step as `requests` does
+(`////other.test` is a path to some parsers, and a host to `requests`), and two parsers have to agree on its origin:
+the one that compares and the one that connects.
 
-**A Credential** is the value of a header, and knows whose it is. Tokens change; the quota, the circuit and the answers
-that belong to their owner do not, and are found under that name.
+**The owner** of a header value stays the same when the value changes. Tokens change; the quota, the circuit and the
+stored responses that belong to their owner do not, and are found under its name.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from hashlib import blake2b
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlparse
 
@@ -28,19 +29,31 @@ from polvo_adapters.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from requests import PreparedRequest, Response
-
+    from typing_extensions import Self
 
 _PORT = re.compile(r":[0-9]+\Z")
 
 
-class OwnedHeaderValue(str):
-    """The value of a header that is a secret, and the name of its owner.
+class SharedByCopies:
+    """A base of objects that copies share: a copied session goes on with the same credential."""
 
-    It is not pickled: in its place is a text that says so.
+    __slots__ = ()
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
+
+
+class OwnedHeaderValue(SharedByCopies, str):
+    """The secret value of a header, and the name of its owner.
+
+    It is not pickled: the pickle contains a text that says so.
 
     Attributes:
-        owner: A name that stays when the value changes, and tells nothing of it; or an empty string where the value
-            does not change.
+        owner: Name that stays when the value changes, and reveals nothing of it; an empty string if the value never
+            changes.
     """
 
     __slots__ = ("owner",)
@@ -49,30 +62,34 @@ class OwnedHeaderValue(str):
 
     @classmethod
     def of(cls, owner: str, value: str) -> OwnedHeaderValue:
-        """Return the value as a credential of that owner."""
-        made = cls(value)
-        made.owner = owner
-        return made
+        """Return a value that belongs to an owner."""
+        owned = cls(value)
+        owned.owner = owner
+        return owned
 
     def __repr__(self) -> str:
         return "'(a credential)'"  # for headers that are printed, and for tracebacks that show locals
-
-    def __copy__(self) -> OwnedHeaderValue:
-        return self
-
-    def __deepcopy__(self, memo: object) -> OwnedHeaderValue:
-        return self
 
     def __reduce_ex__(self, protocol: object) -> tuple[type[str], tuple[str]]:
         return str, ("(a credential that was not pickled)",)
 
 
+def digest_owner(description: str) -> str:
+    """Return the name of an owner, which reveals nothing of its description."""
+    return blake2b(description.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+
+def can_be_header(value: str) -> bool:
+    """Return whether a text can be sent as the value of a header."""
+    return value.isascii() and value.isprintable() and value == value.strip()
+
+
 def same_origin(before: str, after: str) -> bool:
-    """Tell whether a credential for one URL may go to another: the same origin, or the same host by https.
+    """Return whether a credential for one URL may go to another: to the same origin, or to the same host by https.
 
     Args:
-        before: The URL that it was for.
-        after: The other one.
+        before: The URL that the credential was for.
+        after: The other URL.
     """
     old, new = origin(before), origin(after)
     if old.startswith("http://") and new == "https://" + old[7:] and not _PORT.search(old):
@@ -84,26 +101,21 @@ def same_origin(before: str, after: str) -> bool:
     return old == new == origin(f"{connects.scheme}://{connects.netloc}")
 
 
-def take_off(response: Response, headers: Iterable[str]) -> bool:
-    """Take headers off the request of a redirect to another origin, from which `requests` makes the next one.
+def take_off(response: Response, headers: Iterable[str]) -> None:
+    """Remove headers from the request of a redirect to another origin, from which `requests` makes the next request.
 
     Args:
-        response: An answer, before redirects are followed.
+        response: A response, before redirects are followed.
         headers: Names of the headers.
-
-    Returns:
-        Whether it is such a redirect.
     """
     request = response.request
-    if not response.is_redirect or same_origin(request.url or "", _target(response)):
-        return False
-    for name in headers:
-        request.headers.pop(name, None)
-    return True
+    if response.is_redirect and not same_origin(request.url or "", _redirect_target(response)):
+        for name in headers:
+            request.headers.pop(name, None)
 
 
-def _target(response: Response) -> str:
-    """Return the next URL, as `requests.Session.resolve_redirects` makes it."""
+def _redirect_target(response: Response) -> str:
+    """Return the next URL, computed like `requests.Session.resolve_redirects`."""
     location = response.headers["location"].encode("latin1", "replace").decode("utf-8", "replace")
     if location.startswith("//"):
         location = f"{urlparse(response.url).scheme}:{location}"
@@ -112,15 +124,15 @@ def _target(response: Response) -> str:
         target = requote_uri(parsed.geturl())
         return target if parsed.netloc else urljoin(response.url, target)
     except ValueError:
-        return ""  # nor can `requests` follow it
+        return ""  # `requests` cannot follow it either
 
 
-class HeaderAuth(AuthBase):
-    """Send one header with every request, to the origin that it was meant for and to no other.
+class HeaderAuth(SharedByCopies, AuthBase):
+    """Authorization by one header that never changes, sent to the origin of the request and to no other.
 
     Args:
         header: Name of the header.
-        value: Its value.
+        value: Value of the header.
 
     Raises:
         ConfigurationError: The value cannot be sent in a header.
@@ -128,7 +140,7 @@ class HeaderAuth(AuthBase):
 
     def __init__(self, header: str, value: str) -> None:
         self._header = header
-        if not value.isascii() or not value.isprintable() or value != value.strip():
+        if not can_be_header(value):
             raise ConfigurationError(
                 f"{type(self).__name__}: the credential cannot be sent in a header; look for a line break, a space at "
                 "its end, or a character that is not ASCII"
@@ -137,11 +149,11 @@ class HeaderAuth(AuthBase):
 
     def __call__(self, request: PreparedRequest) -> PreparedRequest:
         """Put the header on a request."""
-        request.headers[self._header] = self._known()
-        request.register_hook("response", self._answered)
+        request.headers[self._header] = self._require_value()
+        request.register_hook("response", self._protect_redirect)
         return request
 
-    def _known(self) -> OwnedHeaderValue:
+    def _require_value(self) -> OwnedHeaderValue:
         if self._value is None:
             raise ConfigurationError(
                 f"{type(self).__name__}: the credential stayed behind when this was pickled; make a new one where it "
@@ -149,9 +161,8 @@ class HeaderAuth(AuthBase):
             )
         return self._value
 
-    def _answered(self, response: Response, **_: object) -> None:
-        if response.is_redirect:
-            take_off(response, (self._header,))
+    def _protect_redirect(self, response: Response, **_: object) -> None:
+        take_off(response, (self._header,))
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._header}>"
@@ -161,12 +172,6 @@ class HeaderAuth(AuthBase):
 
     def __hash__(self) -> int:
         return hash((type(self), self._header, self._value))
-
-    def __copy__(self) -> HeaderAuth:
-        return self  # it never changes; and what is not pickled need not be missing from a copied session
-
-    def __deepcopy__(self, memo: object) -> HeaderAuth:
-        return self
 
     def __getstate__(self) -> dict[str, object]:
         return {**vars(self), "_value": None}

@@ -1,4 +1,4 @@
-"""Sending a request a second time, with another credential, because the first was refused."""
+"""The repetition of a refused request with another credential."""
 
 from __future__ import annotations
 
@@ -8,41 +8,38 @@ from typing import TYPE_CHECKING, Any
 from requests.cookies import extract_cookies_to_jar
 from requests.utils import rewind_body
 
-from polvo_adapters.shells.request_identity import same_call
+from polvo_adapters.shells.request_identity import share_assigned_headers
 
 if TYPE_CHECKING:
     from requests import PreparedRequest, Response
 
-_AS_IT_IS = (bytes, str, bytearray, memoryview)
-
 
 def replayable(request: PreparedRequest) -> bool:
-    """Tell whether the body of a request can be sent again."""
+    """Return whether the body of a request can be sent again."""
     body = request.body
-    if body is None or isinstance(body, _AS_IT_IS):
+    if body is None or isinstance(body, (bytes, str, bytearray, memoryview)):
         return True
-    # Where the body began when the request was prepared; an object that is no number where nobody could tell.
+    # `requests` stores where the body began, or an object that is no number if the body could not say.
     return isinstance(getattr(request, "_body_position", None), int)
 
 
 def replay(
     response: Response, keywords: dict[str, Any], attach: Callable[[PreparedRequest], object]
 ) -> Response | None:
-    """Send the request of a response again, through the adapter that it came by.
+    """Send the request of a response again, through its adapter, and return the new response.
+
+    If the request cannot be sent again, the response is left as it is, and None is returned.
 
     Args:
-        response: The answer that refuses it; it is closed, and becomes part of the history.
-        keywords: What the request was sent with, as a response hook is given it.
+        response: The response that refuses the request; it is closed, and becomes part of the history.
+        keywords: Keywords that the request was sent with, as a response hook receives them.
         attach: Puts the credential on the new request.
-
-    Returns:
-        The new answer, or None where the request cannot be sent again; the old one is as it was then.
     """
     connection = getattr(response, "connection", None)
     if connection is None or not replayable(response.request):
         return None
     request = response.request.copy()
-    same_call(response.request, request)
+    share_assigned_headers(response.request, request)
     if isinstance(getattr(request, "_body_position", None), int):
         try:
             rewind_body(request)

@@ -1,7 +1,7 @@
-"""What happens when the answer to a request with a token comes in.
+"""The response hook of requests that carry a token or a secret.
 
-A refused token (401) is replaced, and the request sent again; a redirect to another origin gets no token; the report
-is told which token it was. See `polvo_adapters.auth.tokens.token_auth`.
+It replaces a refused credential (401) and sends the request again, keeps the credential from other origins, and reports
+its generation. See `polvo_adapters.auth.tokens.token_auth`.
 """
 
 from __future__ import annotations
@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from polvo_adapters.auth.attach.carrier import UNHEARD, CredentialCarrier, HeldCredential
-from polvo_adapters.auth.attach.credential import take_off
+from polvo_adapters.auth.attach.carrier import CredentialCarrier, HeldCredential
+from polvo_adapters.auth.attach.credential import SharedByCopies, take_off
 from polvo_adapters.auth.attach.replay import replay, replayable
 from polvo_adapters.core.report import Attempt, Wait
+from polvo_adapters.shells.request_marks import marks_of
 
 if TYPE_CHECKING:
     from requests import PreparedRequest, Response
@@ -20,12 +21,12 @@ if TYPE_CHECKING:
     from polvo_adapters.core.report import Entry
 
 
-class ReauthenticateHook:
-    """The response hook of a request that carries a token.
+class ReauthenticateHook(SharedByCopies):
+    """The response hook of one request.
 
     Args:
-        auth: Who put it on.
-        held: What was put on.
+        auth: The auth object of the request.
+        held: The credential that the request carries.
     """
 
     __slots__ = ("_auth", "_held")
@@ -35,85 +36,82 @@ class ReauthenticateHook:
         self._held = held
 
     def __call__(self, response: Response, **keywords: Any) -> Response | None:
-        """Have a refused token replaced, and keep the token from other origins."""
+        """Replace a refused credential, and keep the credential from other origins."""
         report = getattr(response, "polvo", None)
         if report is not None:
             self._report(response, report)
         if response.status_code == 401:
-            return self._refused(response, keywords)
-        if response.is_redirect:
-            take_off(response, self._auth._headers)
+            return self._handle_refusal(response, keywords)
+        take_off(response, self._auth._headers)
         return None
 
     def _report(self, response: Response, report: Any) -> None:
         report.token = self._held.known.generation
-        before = _waited(vars(response.request).pop(UNHEARD, None) or ())
+        before = _as_waits(marks_of(response.request).take_unreported())
         if before:
-            report.preceded_by(before, sum(entry.seconds for entry in before))
+            report.prepend(before, sum(entry.seconds for entry in before))
 
-    def _refused(self, response: Response, keywords: dict[str, Any]) -> Response | None:
-        auth, held, last = self._auth, self._held, response
+    def _handle_refusal(self, response: Response, keywords: dict[str, Any]) -> Response | None:
+        """Return the response to the request with another credential or proof, or None if it is not sent again."""
+        auth, held, first = self._auth, self._held, response
         if not auth._carries(response.request, held):
             return None
         if not replayable(response.request):
-            auth._refused(held)
+            auth._mark_refused(held)
             return None
-        asked = refreshed = False
+        proved = refreshed = False
         while response.status_code == 401:
-            if not asked and auth.challenged(held, last.request.url or "", response.headers):
-                asked = True
+            if not proved and auth.is_proof_refused(held, first.request.url or "", response.headers):
+                proved = True
             elif refreshed:
                 break
             else:
                 refreshed = True
-                later = self._after(response, held, vars(last.request).setdefault(UNHEARD, []))
+                later = self._replace_credential(response, held, marks_of(first.request).unreported)
                 if later is None:
                     break
                 held = later
-            again = replay(response, keywords, lambda request: self._hand_on(request, held))  # noqa: B023 - called now
+            again = replay(response, keywords, lambda request: self._attach(request, held))  # noqa: B023 - called now
             if again is None:
                 break
             response = again
-        if response is last:
+        if response is first:
             return None
-        self._merge(last, response)
+        self._merge_reports(first, response)
         if response.is_redirect:
             take_off(response, auth._headers)
-            _lead(last.request, response.request, auth._headers)
+            _follow_with(first.request, response.request, auth._headers)
         return response
 
-    def _after(self, response: Response, held: HeldCredential, entries: list[Entry]) -> Any:
+    def _replace_credential(self, response: Response, held: HeldCredential, entries: list[Entry]) -> Any:
         try:
             return self._auth.after(held, entries)
         except BaseException:
-            response.close()  # nobody else will
+            response.close()  # the caller gets the exception only
             raise
 
-    def _hand_on(self, request: PreparedRequest, held: HeldCredential) -> None:
-        """Put a token on a request that was copied, and have its redirects watched for that one."""
+    def _attach(self, request: PreparedRequest, held: HeldCredential) -> None:
+        """Put a credential on a copied request, with a hook for that credential."""
         hooks = [hook for hook in request.hooks["response"] if not isinstance(hook, ReauthenticateHook)]
         request.hooks = {**request.hooks, "response": [ReauthenticateHook(self._auth, held), *hooks]}
         self._auth._attach(request, held)
 
-    def _merge(self, first: Response, last: Response) -> None:
-        """Have the report of the last answer tell of the whole."""
+    def _merge_reports(self, first: Response, last: Response) -> None:
+        """Make the report of the last response describe the whole call."""
         before, report = getattr(first, "polvo", None), getattr(last, "polvo", None)
         if before is None or report is None:
             return
-        waited = _waited(vars(first.request).pop(UNHEARD, ()))
-        report.preceded_by([*before.entries, *waited], before.elapsed + sum(entry.seconds for entry in waited))
+        waits = _as_waits(marks_of(first.request).take_unreported())
+        report.prepend([*before.entries, *waits], before.elapsed + sum(entry.seconds for entry in waits))
         held = self._auth._held.get(self._held.tenant, self._held)
         report.token = held.known.generation
 
-    def __deepcopy__(self, memo: object) -> ReauthenticateHook:
-        return self
-
-    def __reduce__(self) -> tuple[Callable[[], _Unattended], tuple[()]]:
-        return _Unattended, ()  # a response that was pickled is answered for good
+    def __reduce__(self) -> tuple[Callable[[], InertHook], tuple[()]]:
+        return InertHook, ()  # the response was processed before it was pickled
 
 
-def _lead(first: PreparedRequest, last: PreparedRequest, headers: Sequence[str]) -> None:
-    """Have a redirect go on with what was sent last: `requests` makes the next request of the one it sent itself."""
+def _follow_with(first: PreparedRequest, last: PreparedRequest, headers: Sequence[str]) -> None:
+    """Copy hooks and credential to the first request, of which `requests` makes the request that follows a redirect."""
     first.hooks = last.hooks
     for name in headers:
         first.headers.pop(name, None)
@@ -121,8 +119,8 @@ def _lead(first: PreparedRequest, last: PreparedRequest, headers: Sequence[str])
             first.headers[name] = last.headers[name]
 
 
-def _waited(entries: Sequence[Entry]) -> list[Entry]:
-    """Return what was done for a token, as the report of the call it was done for tells it: its attempts are others."""
+def _as_waits(entries: Sequence[Entry]) -> list[Entry]:
+    """Return the entries of a refresh for the report of the call that waited: attempts of the refresh become waits."""
     return [
         Wait(entry.seconds, f"token: asked for, {entry.failure or entry.status}")
         if isinstance(entry, Attempt)
@@ -131,8 +129,8 @@ def _waited(entries: Sequence[Entry]) -> list[Entry]:
     ]
 
 
-class _Unattended:
-    """In the place of a hook that was not pickled."""
+class InertHook:
+    """The hook of a response that was pickled."""
 
     def __call__(self, response: Response, **keywords: Any) -> None:
         """Do nothing."""

@@ -1,1 +1,1 @@
-"""What is said to an authorization server, and what it answers (RFC 6749 and its relatives)."""
+"""The messages of authorization servers: requests, and how responses are read (RFC 6749 and its relatives)."""

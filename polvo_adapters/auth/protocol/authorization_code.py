@@ -1,14 +1,14 @@
 """A login in the user's browser: the URL to open, and the code that comes back.
 
 Theory of operation. The browser carries the request there and the answer back, so that neither can be trusted. `state`
-ties the answer to the request (a code of somebody else's is refused); PKCE ties the code to whoever asked (a stolen
-code is of no use without the verifier); `iss` ties the answer to the server (RFC 9207).
+ties the answer to the request (the code of another login is refused); PKCE ties the code to this program (a stolen code
+is useless without the verifier); `iss` ties the answer to the server (RFC 9207).
 
     reason                   what the browser brought back
     -----------------------  ----------------------------------------------------
     the server's error code  an error, such as "access_denied"
     "state mismatch"         an answer to another request, or a forged one
-    "issuer mismatch"        an answer of another server
+    "issuer mismatch"        the answer of another server
     "no code"                neither a code nor an error, or several
 """
 
@@ -22,24 +22,22 @@ from dataclasses import dataclass
 from typing import NoReturn
 from urllib.parse import parse_qsl, urlsplit
 
-from polvo_adapters.auth.protocol.server_response import ServerResponse, described, error_code, failure
+from polvo_adapters.auth.protocol.server_response import ServerResponse, redact_code, redact_description
 from polvo_adapters.core.calls import origin
-from polvo_adapters.errors import TokenRefreshError
 
-_WHAT = "the login"
 _VERIFIER_LENGTH = 64
 _CODE = re.compile(r"[\x20-\x7E]{1,65536}\Z")
 
 
 @dataclass(frozen=True, repr=False)
 class AuthorizationRequest:
-    """A login that has begun: keep it until the browser comes back, where nobody else can read it.
+    """A login that has begun; keep it secret until the browser comes back.
 
     Attributes:
         url: The URL to open in the user's browser.
-        state: What the answer must repeat.
-        code_verifier: What the code is to be redeemed with; a secret.
-        redirect_uri: Where the browser will be sent back to.
+        state: Text that the answer must repeat.
+        code_verifier: Text that the token request needs besides the code; a secret.
+        redirect_uri: URL that the browser is sent back to.
     """
 
     url: str
@@ -57,15 +55,7 @@ class AuthorizationRequest:
 def start_authorization(
     url: str, client_id: str, redirect_uri: str, scope: str | None, state: str | None, extra: Mapping[str, str]
 ) -> AuthorizationRequest:
-    """Return a new request to an authorization endpoint.
-
-    Args:
-        url: The endpoint.
-        client_id: The client.
-        redirect_uri: Where the browser shall be sent back to.
-        scope: What the token shall be good for.
-        state: What the answer must repeat; by default drawn at random.
-        extra: Further parameters.
+    """Return a new request to an authorization endpoint; arguments as for `AuthorizationServer.authorization_request`.
 
     Source: RFC 6749 section 4.1.1, RFC 7636 section 4.
     """
@@ -77,7 +67,7 @@ def start_authorization(
     state = secrets.token_urlsafe(32) if state is None else state
     scheme, _, rest = url.partition("://")
     prepared = prepare_grant_uri(
-        f"https://{rest}",  # whether the scheme will do was decided before, on this machine http does
+        f"https://{rest}",  # oauthlib accepts no http, which is allowed on this machine; the scheme was checked before
         client_id,
         "code",
         redirect_uri=redirect_uri,
@@ -91,40 +81,36 @@ def start_authorization(
 
 
 def extract_code(redirected_url: str, request: AuthorizationRequest, issuer: str | None, *, wants_iss: bool) -> str:
-    """Return the code of the URL that the browser was sent back to.
+    """Return the code of the URL that the browser was sent back to, for `AuthorizationServer.code_from`.
 
     Args:
-        redirected_url: That URL, whole.
+        redirected_url: The whole URL.
         request: The request that it answers.
-        issuer: Name of the server, where it is known.
-        wants_iss: Whether the server has promised to say its name in the answer.
+        issuer: Name of the server, if it is known.
+        wants_iss: Whether the server has announced that it repeats its name in the answer.
 
     Raises:
         TokenRefreshError: There is no code, or it must not be used.
 
     Source: RFC 6749 section 4.1.2, RFC 9207 section 2.4.
     """
-    pairs = _pairs(redirected_url)
+    pairs = _parse_query(redirected_url)
     fields = dict(pairs)
-    hidden = (request.state, request.code_verifier, fields.get("code", ""))
-    host = origin(request.url).partition("://")[2]
+    answer = ServerResponse(origin(request.url).partition("://")[2], "the login")
     if not hmac.compare_digest(fields.get("state", "").encode("utf-8", "replace"), request.state.encode()):
-        raise failure(host, _WHAT, "state mismatch", final=True)
+        raise answer.make_error("state mismatch", final=True)
     if issuer is not None and fields.get("iss", "" if wants_iss else issuer) != issuer:
-        raise failure(host, _WHAT, "issuer mismatch", final=True)
+        raise answer.make_error("issuer mismatch", final=True)
     if "error" in fields:
-        raise _refused(host, fields, hidden)
+        sent_secrets = (request.state, request.code_verifier, fields.get("code", ""))
+        description = redact_description(fields.get("error_description"), sent_secrets)
+        raise answer.make_error(redact_code(fields["error"], sent_secrets), description)
     if len(fields) < len(pairs) or not _CODE.match(fields.get("code", "")):
-        raise failure(host, _WHAT, "no code", final=True)
+        raise answer.make_error("no code", final=True)
     return fields["code"]
 
 
-def _refused(host: str, fields: Mapping[str, str], hidden: tuple[str, ...]) -> TokenRefreshError:
-    code = error_code(fields["error"], hidden)
-    return ServerResponse(host, _WHAT, 0, {}, b"").failure(code, described(fields.get("error_description"), hidden))
-
-
-def _pairs(url: str) -> list[tuple[str, str]]:
+def _parse_query(url: str) -> list[tuple[str, str]]:
     try:
         return parse_qsl(urlsplit(url).query, keep_blank_values=True, max_num_fields=100)
     except ValueError:

@@ -1,4 +1,4 @@
-"""How a client tells an authorization server who it is.
+"""How a client authenticates at an authorization server.
 
     method            what is sent                                              source
     ----------------  --------------------------------------------------------  -----------------------
@@ -8,16 +8,17 @@
     mtls              client_id; the TLS certificate proves it                  RFC 8705 section 2
     none              client_id: a public client has nothing to prove           RFC 6749 section 3.2.1
 
-Secrets given as functions are asked at every use, so that a replaced one is found without a restart.
+Secrets given as functions are fetched at each use, so that a rotated secret is found without a restart.
 """
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
 from typing import Any, NamedTuple
 from urllib.parse import quote_plus
 
+from polvo_adapters.auth.options import SecretSource
+from polvo_adapters.auth.protocol.jwt_signing import make_assertion
 from polvo_adapters.errors import ConfigurationError
 
 METHODS = ("basic", "post", "private_key_jwt", "mtls", "none")
@@ -26,12 +27,12 @@ _ASSERTION_LIFETIME = 120.0
 
 
 class Credentials(NamedTuple):
-    """What one request carries to say who asks.
+    """The part of one request that authenticates the client.
 
     Attributes:
         fields: Further fields of the form.
         headers: Further headers.
-        secrets: What of these must never be shown.
+        secrets: Values of these that must not be shown.
     """
 
     fields: dict[str, str]
@@ -43,15 +44,15 @@ class Credentials(NamedTuple):
 
 
 class ClientAuthentication:
-    """Makes the credentials of each request.
+    """The maker of the credentials of each request.
 
     Args:
-        client_id: The client.
-        method: One of METHODS, or None for what fits the rest.
+        client_id: The client's name at the server.
+        method: One of METHODS, or None for the one that fits the other arguments.
         client_secret: The secret, or a function that returns it.
-        private_key: The key to sign with; see `polvo_adapters.auth.protocol.jwt_signing`.
-        key_id: Its name.
-        algorithm: How to sign.
+        private_key: The key of signatures.
+        key_id: Name of the key.
+        algorithm: Algorithm of signatures.
         has_cert: Whether there is a client certificate.
 
     Raises:
@@ -62,14 +63,14 @@ class ClientAuthentication:
         self,
         client_id: str,
         method: str | None,
-        client_secret: str | Callable[[], str] | None,
+        client_secret: SecretSource,
         private_key: Any,
         key_id: str | None,
         algorithm: str | None,
         has_cert: bool,
     ) -> None:
         self.client_id = client_id
-        self.method = _fitting(client_secret, private_key, has_cert) if method is None else method
+        self.method = _choose_method(client_secret, private_key, has_cert) if method is None else method
         self._secret = client_secret
         self._key = private_key
         self._key_id = key_id
@@ -85,62 +86,51 @@ class ClientAuthentication:
 
     @property
     def holds_secrets(self) -> bool:
-        """Whether a secret is held here, and not fetched from elsewhere at each use."""
+        """Whether the object itself holds a secret, and does not fetch it at each use."""
         return any(value is not None and not callable(value) for value in (self._secret, self._key))
 
-    def credentials(self, audience: str) -> Credentials:
+    def make_credentials(self, audience: str) -> Credentials:
         """Return the credentials of one request.
 
         Args:
-            audience: Whom an assertion is for: the server's issuer, or the URL of the endpoint.
+            audience: Audience of an assertion: the server's issuer, or the URL of the endpoint.
 
         Raises:
             ConfigurationError: The secret or the key cannot be used.
         """
         if self.method == "basic":
-            secret = self._resolved_secret()
+            secret = self._resolve_secret()
             pair = f"{quote_plus(self.client_id)}:{quote_plus(secret)}"
             encoded = base64.b64encode(pair.encode()).decode()
             return Credentials({}, {"Authorization": f"Basic {encoded}"}, (secret, encoded))
         fields = {"client_id": self.client_id}
         if self.method == "post":
-            fields["client_secret"] = self._resolved_secret()
+            fields["client_secret"] = self._resolve_secret()
             return Credentials(fields, {}, (fields["client_secret"],))
         if self.method == "private_key_jwt":
             fields["client_assertion_type"] = _ASSERTION_TYPE
-            fields["client_assertion"] = self._assertion(audience)
+            signing: Any = {"private_key": self._key, "key_id": self._key_id, "algorithm": self._algorithm}
+            claims: Any = {"issuer": self.client_id, "subject": self.client_id, "audience": audience}
+            fields["client_assertion"] = make_assertion(**claims, **signing, lifetime=_ASSERTION_LIFETIME)
             return Credentials(fields, {}, (fields["client_assertion"],))
         return Credentials(fields, {}, ())
 
-    def refreshed(self, refused: Credentials) -> bool:
-        """Tell whether there is another secret now than the one that was refused: it may have been rotated.
+    def refetch_secret(self, refused: Credentials) -> bool:
+        """Fetch the secret again, which may have been rotated, and return whether it differs from the refused one.
 
         Args:
-            refused: What the request carried.
+            refused: The credentials of the refused request.
 
         Raises:
-            SecretError: It could not be fetched again.
+            SecretError: The secret could not be fetched.
         """
         invalidate = getattr(self._secret, "invalidate", None)
         if invalidate is None or self.method not in ("basic", "post"):
             return False
         invalidate()
-        return self._resolved_secret() not in refused.secrets
+        return self._resolve_secret() not in refused.secrets
 
-    def _assertion(self, audience: str) -> str:
-        from polvo_adapters.auth.protocol.jwt_signing import made_assertion
-
-        return made_assertion(
-            issuer=self.client_id,
-            subject=self.client_id,
-            audience=audience,
-            lifetime=_ASSERTION_LIFETIME,
-            private_key=self._key,
-            key_id=self._key_id,
-            algorithm=self._algorithm,
-        )
-
-    def _resolved_secret(self) -> str:
+    def _resolve_secret(self) -> str:
         secret: Any = self._secret() if callable(self._secret) else self._secret
         if not isinstance(secret, str):
             raise ConfigurationError("client_secret must be a text, or a function that returns one")
@@ -150,7 +140,7 @@ class ClientAuthentication:
         return f"<ClientAuthentication {self.client_id} by {self.method}>"
 
 
-def _fitting(secret: Any, private_key: Any, has_cert: bool) -> str:
+def _choose_method(secret: Any, private_key: Any, has_cert: bool) -> str:
     if secret is not None:
         return "basic"
     if private_key is not None:

@@ -1,15 +1,15 @@
-"""Where the endpoints of an authorization server are, by its issuer's name alone.
+"""Discovery of the endpoints of an authorization server from its issuer's name.
 
-Theory of operation. The server publishes a document at a place that follows from its name: RFC 8414 puts
+Theory of operation. The server publishes a document at a URL that follows from its name: RFC 8414 puts
 `/.well-known/oauth-authorization-server` before the path, OpenID Connect puts `/.well-known/openid-configuration`
-behind it. The first that is there counts. It must name the very issuer that was asked for, or anybody who may place a
-file on a host could pass for the server; and its endpoints must be reached by https.
+behind it. The first document found counts. It must name the requested issuer, otherwise any user who may place a file
+on a host could impersonate the server; and its endpoints must be https URLs.
 
     reason                  what is wrong
     ----------------------  ---------------------------------------------------
     "issuer mismatch"       the document is another issuer's
     "insecure endpoint"     an endpoint is not https, and not on this machine
-    as `answers`            there is no document
+    as `server_response`    there is no document
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import urlsplit
 
-from polvo_adapters.auth.protocol.server_response import failure, request_once, require_fields
+from polvo_adapters.auth.protocol.server_response import ServerResponse, request_once, require_fields
 from polvo_adapters.core.calls import origin
 from polvo_adapters.errors import TokenRefreshError
 from polvo_adapters.shells.requests.one_shot import Channel
@@ -30,44 +30,44 @@ def discover(issuer: str, channel: Channel) -> dict[str, Any]:
     """Return the document of an issuer.
 
     Args:
-        issuer: Its name, a URL.
-        channel: How to get there.
+        issuer: Name of the issuer, a URL.
+        channel: The way to the issuer.
 
     Raises:
-        TokenRefreshError: There is none, or it is another issuer's.
+        TokenRefreshError: There is no document, or it is another issuer's.
 
     Source: RFC 8414 section 3, OpenID Connect Discovery 1.0 section 4.
     """
     problem: TokenRefreshError | None = None
-    for url in well_known(issuer):
+    for url in well_known_urls(issuer):
         try:
-            found = require_fields(request_once(channel, "GET", url, _WHAT))
-            if found.get("issuer") != issuer:
-                raise failure(origin(issuer).partition("://")[2], _WHAT, "issuer mismatch")
-        except TokenRefreshError as error:
+            response = request_once(channel, "GET", url, _WHAT)
+            document = require_fields(response)
+            if document.get("issuer") == issuer:
+                return document
+            raise ServerResponse(response.host, _WHAT).make_error("issuer mismatch")
+        except TokenRefreshError as error:  # noqa: PERF203 - there are two URLs
             if error.reason in _UNREACHABLE:
                 raise
-            # A document of somebody else's tells more than that there is none at the other place.
+            # A document of another issuer says more than its absence at the other URL.
             problem = error if problem is None or problem.reason != "issuer mismatch" else problem
-            continue
-        return found
-    assert problem is not None  # noqa: S101 - there are always two places
+    assert problem is not None  # noqa: S101 - there are always two URLs
     raise problem
 
 
-def well_known(issuer: str) -> tuple[str, str]:
-    """Return the places where the document of an issuer may be."""
+def well_known_urls(issuer: str) -> tuple[str, str]:
+    """Return the URLs where the document of an issuer may be."""
     base, path = origin(issuer), urlsplit(issuer).path.rstrip("/")
     return f"{base}/.well-known/oauth-authorization-server{path}", f"{base}{path}/.well-known/openid-configuration"
 
 
-def endpoint(found: dict[str, Any], name: str, *, mtls: bool) -> str | None:
+def find_endpoint(found: dict[str, Any], name: str, *, mtls: bool) -> str | None:
     """Return the URL of an endpoint that the document names, or None.
 
     Args:
         found: The document.
         name: Name of the endpoint, such as "token_endpoint".
-        mtls: Whether the client presents a certificate, for which there may be another URL (RFC 8705 section 5).
+        mtls: Whether the client presents a certificate; for such clients there may be another URL (RFC 8705 section 5).
     """
     aliases = found.get("mtls_endpoint_aliases")
     url = aliases.get(name) if mtls and isinstance(aliases, dict) else None

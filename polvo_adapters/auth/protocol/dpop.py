@@ -1,36 +1,33 @@
 """Tokens that only the holder of a key can use (RFC 9449).
 
-Theory of operation. Every request carries a proof: a JWT made for its method and URL, signed by a key that the token
-is bound to. A server may want a nonce of its own in the proof; it says so once, with the nonce, and from then on each
-answer may bring the next one. Nonces are remembered per origin.
+Theory of operation. Every request carries a proof: a JWT for its method and URL, signed with the key that the token is
+bound to. A server may require a nonce of its own in the proof; it says so once, with the nonce, and from then on each
+response may bring the next one. Nonces are remembered per origin.
 """
 
 from __future__ import annotations
 
-from functools import lru_cache
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from polvo_adapters.auth.protocol.token import Token
-
-
 import contextlib
 import hashlib
 import json
+import re
 import secrets
 import time
 from base64 import urlsafe_b64encode
 from collections import OrderedDict
 from collections.abc import Mapping
-from typing import Any, NoReturn
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlsplit, urlunsplit
 
+from polvo_adapters.auth.protocol.jwt_signing import load_key
 from polvo_adapters.core.calls import origin
 from polvo_adapters.errors import ConfigurationError
 
-_LONGEST_NONCE = 1024
+if TYPE_CHECKING:
+    from polvo_adapters.auth.protocol.token import Token
+
+_NONCE = re.compile(r"[!-~]{1,1024}")
 
 
 class DPoPKey:
@@ -65,22 +62,16 @@ class DPoPKey:
         """
         from cryptography.hazmat.primitives.asymmetric import ec
 
-        from polvo_adapters.auth.protocol.jwt_signing import load_key
-
         key = load_key(pem)
         if not isinstance(key, ec.EllipticCurvePrivateKey) or key.curve.name != "secp256r1":
             raise ConfigurationError("key: tokens are bound to keys on the curve P-256, and this is another")
         return cls(key)
 
     def to_pem(self) -> str:
-        """Return the private key as text: a secret, to be sealed wherever it is kept."""
-        from cryptography.hazmat.primitives import serialization
+        """Return the private key as text, a secret that must be sealed wherever it is stored."""
+        from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-        text: bytes = self._key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
+        text: bytes = self._key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         return text.decode("ascii")
 
     @property
@@ -89,7 +80,7 @@ class DPoPKey:
         text = json.dumps(self._jwk, sort_keys=True, separators=(",", ":"))
         return _base64(hashlib.sha256(text.encode()).digest())
 
-    def proof(
+    def make_proof(
         self,
         method: str,
         url: str,
@@ -102,12 +93,12 @@ class DPoPKey:
         """Return the proof for one request, the value of its `DPoP` header.
 
         Args:
-            method: Its method.
-            url: Its URL; query and fragment are left out.
-            nonce: What the server wants to see in it.
+            method: Method of the request.
+            url: URL of the request; query and fragment are left out.
+            nonce: The nonce that the server requires.
             access_token: The token that the request carries, if any.
             now: Unix time in seconds; by default the machine's.
-            jti: What no other proof has; by default drawn at random.
+            jti: Unique name of the proof; by default a random one.
 
         Source: RFC 9449 section 4.2.
         """
@@ -129,14 +120,14 @@ class DPoPKey:
         return f"<DPoPKey {self.thumbprint}>"
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("a DPoPKey is a secret and is not pickled; keep what to_pem returns, sealed")
+        raise TypeError("a DPoPKey is a secret and is not pickled; keep the text of to_pem, sealed")
 
 
 class Nonces:
-    """The nonces that servers want to see in proofs, the last one of each origin.
+    """The last nonce that the server of each origin requires in proofs.
 
     Args:
-        limit: How many origins are remembered; the one unheard of for longest goes first.
+        limit: Largest number of origins; the one without a nonce for longest is forgotten first.
     """
 
     def __init__(self, limit: int = 1024) -> None:
@@ -144,23 +135,21 @@ class Nonces:
         self._known: OrderedDict[str, str] = OrderedDict()
 
     def get(self, url: str) -> str | None:
-        """Return the nonce for requests to a URL, or None where its server wants none."""
+        """Return the nonce for requests to a URL, or None if its server requires none."""
         return self._known.get(origin(url))
 
     def learn(self, url: str, headers: Mapping[str, str]) -> bool:
-        """Remember the nonce of an answer, and return whether it brought one.
+        """Remember the nonce of a response, and return whether it brought one.
 
         Args:
-            url: Where the answer came from.
-            headers: Its headers; one that no nonce can have the form of is ignored.
+            url: URL of the request.
+            headers: Headers of the response; a malformed nonce is ignored.
         """
         nonce = headers.get("dpop-nonce")
-        if not isinstance(nonce, str) or not 0 < len(nonce) <= _LONGEST_NONCE:
-            return False
-        if not all("!" <= character <= "~" for character in nonce):
+        if not isinstance(nonce, str) or not _NONCE.fullmatch(nonce):
             return False
         self._known[origin(url)] = nonce
-        with contextlib.suppress(KeyError):  # other threads learn as well
+        with contextlib.suppress(KeyError):  # other threads remove entries as well
             self._known.move_to_end(origin(url))
             while len(self._known) > self._limit:
                 self._known.popitem(last=False)
@@ -170,41 +159,41 @@ class Nonces:
         return f"<Nonces of {len(self._known)} origins>"
 
 
+class Proofs:
+    """The maker of the proofs of requests, which remembers the nonces that the APIs require."""
+
+    def __init__(self) -> None:
+        self._nonces = Nonces()
+
+    def make_proof(self, token: Token, method: str, url: str) -> str:
+        """Return the proof for a request; it is valid once, for this method, URL and token.
+
+        Source: RFC 9449 sections 4.2 and 7.1.
+        """
+        key = _load_key(token.key or "")
+        return key.make_proof(method, url, nonce=self._nonces.get(url), access_token=token.access_token)
+
+    def is_proof_refused(self, url: str, headers: Mapping[str, str]) -> bool:
+        """Return whether a server refused only the proof of a request, and remember the nonce that it requires.
+
+        A proof is made for one request: one that was sent again, or followed a redirect, may be refused for that.
+
+        Source: RFC 9449 sections 7.1 and 9.
+        """
+        is_new = self._nonces.learn(url, headers)
+        reason = headers.get("WWW-Authenticate", "")
+        return (is_new and "use_dpop_nonce" in reason) or "invalid_dpop_proof" in reason
+
+
 def _target(url: str) -> str:
-    parts = urlsplit(url)
-    place = urlsplit(origin(url))
-    return urlunsplit((place.scheme, place.netloc, parts.path or "/", "", ""))
+    parts, base = urlsplit(url), urlsplit(origin(url))
+    return urlunsplit((base.scheme, base.netloc, parts.path or "/", "", ""))
 
 
 def _base64(data: bytes) -> str:
     return urlsafe_b64encode(data).rstrip(b"=").decode("ascii")
 
 
-class Proofs:
-    """Makes the proofs of requests, and knows which nonces the APIs want in them."""
-
-    def __init__(self) -> None:
-        self._nonces = Nonces()
-
-    def proof(self, token: Token, method: str, url: str) -> str:
-        """Return the proof for a request; it holds for this method, URL and token, and once.
-
-        Source: RFC 9449 sections 4.2 and 7.1.
-        """
-        return _key(token.key or "").proof(method, url, nonce=self._nonces.get(url), access_token=token.access_token)
-
-    def challenged(self, url: str, headers: Mapping[str, str]) -> bool:
-        """Tell whether a request is refused only because of its proof, and remember the nonce that it lacks.
-
-        A proof is made for one request. One that was sent again, or followed a redirect, may be refused for that.
-
-        Source: RFC 9449 sections 7.1 and 9.
-        """
-        new = self._nonces.learn(url, headers)
-        reason = headers.get("WWW-Authenticate", "")
-        return (new and "use_dpop_nonce" in reason) or "invalid_dpop_proof" in reason
-
-
 @lru_cache(maxsize=256)
-def _key(pem: str) -> DPoPKey:
+def _load_key(pem: str) -> DPoPKey:
     return DPoPKey.from_pem(pem)

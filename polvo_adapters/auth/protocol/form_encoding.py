@@ -1,13 +1,14 @@
-"""The form that a request to an authorization server consists of, and what of it must not be shown."""
+"""The form in the body of a request to an authorization server, and the values in it that must not be shown."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from polvo_adapters.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from polvo_adapters.auth.protocol.grants import Fields
+    from polvo_adapters.auth.protocol.grants import FormFields
 
 HEADERS = {"Content-Type": "application/x-www-form-urlencoded"}
 _HARMLESS = frozenset(
@@ -25,43 +26,42 @@ _HARMLESS = frozenset(
         "token_type_hint",
     }
 )
-"""Fields that are no secrets. A list of those that are would never be complete."""
+"""Fields that are no secrets. A list of those that are secrets would never be complete."""
 
 
-def encoded(fields: Fields) -> str:
+def encode(fields: FormFields) -> str:
     """Return the body of a request.
 
     Args:
-        fields: What it consists of. Those that are None are left out, a sequence is sent once per value.
+        fields: Fields of the form. Those that are None are left out, a sequence is sent once per value.
 
     Source: RFC 6749 appendix B.
     """
     from oauthlib.common import add_params_to_qs  # type: ignore[import-untyped]
     from oauthlib.oauth2.rfc6749.parameters import prepare_token_request  # type: ignore[import-untyped]
 
-    pairs: list[tuple[str, str]] = []
-    for name, value in fields.items():
-        if value is not None and name != "grant_type":
-            pairs += [(name, each) for each in ([value] if isinstance(value, str) else value)]
-    body = add_params_to_qs("", pairs)
-    # As keywords, names of its own arguments could not be fields, and empty ones would be left out.
+    body = add_params_to_qs("", [(name, value) for name, value in _flatten(fields) if name != "grant_type"])
+    # oauthlib leaves out empty keywords, and takes some names for its own arguments; in a body it takes any field.
     return str(prepare_token_request(fields["grant_type"], body=body) if "grant_type" in fields else body)
 
 
-def secrets(fields: Fields) -> tuple[str, ...]:
+def list_secrets(fields: FormFields) -> tuple[str, ...]:
     """Return the values that must not be shown."""
-    hidden: list[str] = []
+    return tuple(value for name, value in _flatten(fields) if name not in _HARMLESS)
+
+
+def _flatten(fields: FormFields) -> Iterator[tuple[str, str]]:
+    """Yield each name with each of its values."""
     for name, value in fields.items():
-        if value is not None and name not in _HARMLESS:
-            hidden += [value] if isinstance(value, str) else value
-    return tuple(hidden)
+        for each in [value] if isinstance(value, str) else value or ():
+            yield name, each
 
 
-def named(fields: Fields) -> str:
-    """Return what a token request asks for, for messages.
+def describe_grant(fields: FormFields) -> str:
+    """Return the name of the grant of a token request, for messages.
 
     Raises:
-        ConfigurationError: It is no token request.
+        ConfigurationError: The fields are not those of a token request.
     """
     grant = fields.get("grant_type")
     if not isinstance(grant, str) or not grant:

@@ -1,12 +1,12 @@
-"""What a client may ask a token for: the form fields of each grant.
+"""The form fields of each grant: what a client can request a token with.
 
-Theory of operation. A grant is a plain mapping of the fields that make a token request what it is. It names no client
-and no server: `AuthorizationServer.token` adds who is asking, and sends it. Fields that are None are left out, a
+Theory of operation. A grant is a mapping of form fields. It names neither client nor server:
+`AuthorizationServer.token` adds the client's credentials and sends it. Fields that are None are left out, and a
 sequence is sent once per value.
 
     builder              grant                                        source
     -------------------  -------------------------------------------  ---------------------------
-    client_credentials   the client asks for itself                   RFC 6749 section 4.4
+    client_credentials   the client's own credentials                 RFC 6749 section 4.4
     password             a user's name and password                   RFC 6749 section 4.3
     refresh              a refresh token                              RFC 6749 section 6
     code                 what the user's browser brought back         RFC 6749 section 4.1.3, 7636
@@ -14,7 +14,7 @@ sequence is sent once per value.
     jwt_bearer           a signed assertion                           RFC 7523 section 2.1
     token_exchange       another token                                RFC 8693 section 2.1
 
-All but the first hold secrets: these mappings are made to be sent, and not to be kept or printed.
+The fields of all grants but the first contain secrets: they are made to be sent, and not to be stored or printed.
 """
 
 from __future__ import annotations
@@ -22,8 +22,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
-Value: TypeAlias = "str | Sequence[str] | None"
-Fields: TypeAlias = "Mapping[str, Value]"
+from polvo_adapters.auth.protocol.jwt_signing import make_assertion
+
+FieldValue: TypeAlias = "str | Sequence[str] | None"
+FormFields: TypeAlias = "Mapping[str, FieldValue]"
 
 ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"
 DEVICE_CODE = "urn:ietf:params:oauth:grant-type:device_code"
@@ -31,68 +33,53 @@ JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 TOKEN_EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
 
 
-def client_credentials(scope: Value = None, audience: Value = None, resource: Value = None) -> dict[str, Value]:
-    """Ask for a token in the client's own name.
+def client_credentials(
+    scope: FieldValue = None, audience: FieldValue = None, resource: FieldValue = None
+) -> dict[str, FieldValue]:
+    """Return the fields of a grant by the client's own credentials.
 
     Args:
-        scope: What it shall be good for: names separated by spaces, or a sequence of them.
-        audience: The API that it is meant for, as some servers want to know it.
-        resource: The same as a URL (RFC 8707).
-
-    Returns:
-        The fields of the request.
+        scope: What the token shall permit: names separated by spaces, or a sequence of them.
+        audience: The API that the token is meant for, where the server expects its name.
+        resource: The API that the token is meant for, as a URL (RFC 8707).
 
     Source: RFC 6749 section 4.4.
     """
-    return {
-        "grant_type": "client_credentials",
-        "scope": scope_text(scope),
-        "audience": audience,
-        "resource": resource,
-    }
+    return {"grant_type": "client_credentials", "scope": join_scope(scope), "audience": audience, "resource": resource}
 
 
-def password(username: str, password: str, scope: Value = None) -> dict[str, Value]:
-    """Ask for a token by a user's name and password: for servers that know nothing better.
+def password(username: str, password: str, scope: FieldValue = None) -> dict[str, FieldValue]:
+    """Return the fields of a grant by a user's name and password, for servers that support nothing better.
 
     Args:
-        username: The user.
-        password: The password.
-        scope: What it shall be good for.
-
-    Returns:
-        The fields of the request.
+        username: Name of the user.
+        password: Password of the user.
+        scope: What the token shall permit.
 
     Source: RFC 6749 section 4.3.
     """
-    return {"grant_type": "password", "username": username, "password": password, "scope": scope_text(scope)}
+    return {"grant_type": "password", "username": username, "password": password, "scope": join_scope(scope)}
 
 
-def refresh(refresh_token: str, scope: Value = None) -> dict[str, Value]:
-    """Ask for a new token by a refresh token.
+def refresh(refresh_token: str, scope: FieldValue = None) -> dict[str, FieldValue]:
+    """Return the fields of a grant by a refresh token.
 
     Args:
-        refresh_token: The refresh token; the answer may bring another, which then takes its place.
-        scope: What the new token shall be good for, where that is less than the old one was.
-
-    Returns:
-        The fields of the request.
+        refresh_token: The refresh token; the response may bring another one, which then replaces it.
+        scope: What the new token shall permit, where that is less than the old one did.
 
     Source: RFC 6749 section 6.
     """
-    return {"grant_type": "refresh_token", "refresh_token": refresh_token, "scope": scope_text(scope)}
+    return {"grant_type": "refresh_token", "refresh_token": refresh_token, "scope": join_scope(scope)}
 
 
-def code(code: str, redirect_uri: str | None = None, code_verifier: str | None = None) -> dict[str, Value]:
-    """Ask for a token by the code that the user's browser brought back.
+def code(code: str, redirect_uri: str | None = None, code_verifier: str | None = None) -> dict[str, FieldValue]:
+    """Return the fields of a grant by the code that the user's browser brought back.
 
     Args:
-        code: The code; it is good once.
-        redirect_uri: Where the browser was sent back to, just as it stood in the authorization request.
+        code: The code; it can be used once.
+        redirect_uri: The redirect URI of the authorization request, unchanged.
         code_verifier: The secret of that request (RFC 7636).
-
-    Returns:
-        The fields of the request.
 
     Source: RFC 6749 section 4.1.3, RFC 7636 section 4.5.
     """
@@ -104,14 +91,11 @@ def code(code: str, redirect_uri: str | None = None, code_verifier: str | None =
     }
 
 
-def device(device_code: str) -> dict[str, Value]:
-    """Ask for a token that the user confirms on another device.
+def device(device_code: str) -> dict[str, FieldValue]:
+    """Return the fields of a grant that the user confirms on another device.
 
     Args:
-        device_code: What `AuthorizationServer.device_authorization` returned.
-
-    Returns:
-        The fields of the request.
+        device_code: The `device_code` of `AuthorizationServer.device_authorization`.
 
     Source: RFC 8628 section 3.4.
     """
@@ -129,34 +113,31 @@ def jwt_bearer(
     key_id: str | None = None,
     algorithm: str | None = None,
     claims: Mapping[str, Any] | None = None,
-    scope: Value = None,
-) -> dict[str, Value]:
-    """Ask for a token by a signed assertion: a service account, or somebody that another server vouches for.
+    scope: FieldValue = None,
+) -> dict[str, FieldValue]:
+    """Return the fields of a grant by a signed assertion, about a service account or the user of another server.
+
+    Without an assertion, one is made now of the other arguments; send it soon.
 
     Args:
-        assertion: The assertion, where somebody else signed it. Otherwise one is made of what follows.
-        issuer: Who signs.
-        subject: In whose name; by default the issuer's own.
-        audience: Who shall accept it: the URL of the token endpoint or the issuer's name of the server.
+        assertion: The assertion, if another party signed it.
+        issuer: The party that signs the assertion.
+        subject: The party that the assertion is about; by default the issuer.
+        audience: The server that shall accept the assertion: URL of its token endpoint, or its issuer's name.
         lifetime: Seconds for which the assertion is valid.
-        private_key: The key to sign with, as for `AuthorizationServer`.
-        key_id: Its name (`kid`).
+        private_key: Key of the signature, as for `AuthorizationServer`.
+        key_id: Name of the key (`kid`).
         algorithm: As for `AuthorizationServer`.
         claims: Further claims of the assertion.
-        scope: What the token shall be good for.
-
-    Returns:
-        The fields of the request. An assertion is made now, so that they are to be sent soon.
+        scope: What the token shall permit.
 
     Raises:
-        ConfigurationError: There is neither an assertion nor what is needed to make one, or the key is none.
+        ConfigurationError: There is neither an assertion nor what is needed to make one, or the key cannot be used.
 
     Source: RFC 7523 sections 2.1 and 3.
     """
     if assertion is None:
-        from polvo_adapters.auth.protocol.jwt_signing import made_assertion
-
-        assertion = made_assertion(
+        assertion = make_assertion(
             issuer=issuer,
             subject=subject,
             audience=audience,
@@ -166,7 +147,7 @@ def jwt_bearer(
             algorithm=algorithm,
             claims=claims,
         )
-    return {"grant_type": JWT_BEARER, "assertion": assertion, "scope": scope_text(scope)}
+    return {"grant_type": JWT_BEARER, "assertion": assertion, "scope": join_scope(scope)}
 
 
 def token_exchange(
@@ -176,24 +157,21 @@ def token_exchange(
     actor_token: str | None = None,
     actor_token_type: str | None = None,
     requested_token_type: str | None = None,
-    audience: Value = None,
-    resource: Value = None,
-    scope: Value = None,
-) -> dict[str, Value]:
-    """Ask for a token in exchange for another one.
+    audience: FieldValue = None,
+    resource: FieldValue = None,
+    scope: FieldValue = None,
+) -> dict[str, FieldValue]:
+    """Return the fields of a grant that exchanges another token.
 
     Args:
-        subject_token: The token of the party in whose name the new one shall be.
-        subject_token_type: What kind of token that is, as a URI.
+        subject_token: The token of the party that the new token shall represent.
+        subject_token_type: Type of that token, a URI.
         actor_token: The token of the party that acts for the subject.
-        actor_token_type: What kind of token that is; with an actor token an access token by default.
-        requested_token_type: What kind of token is wanted.
-        audience: Whom the new token is meant for, by name.
-        resource: Whom it is meant for, by URL.
-        scope: What it shall be good for.
-
-    Returns:
-        The fields of the request.
+        actor_token_type: Type of that token, a URI; with an actor token an access token by default.
+        requested_token_type: Type of the new token, a URI.
+        audience: The API that the new token is meant for, by name.
+        resource: The API that the new token is meant for, by URL.
+        scope: What the new token shall permit.
 
     Source: RFC 8693 section 2.1.
     """
@@ -206,12 +184,12 @@ def token_exchange(
         "requested_token_type": requested_token_type,
         "audience": audience,
         "resource": resource,
-        "scope": scope_text(scope),
+        "scope": join_scope(scope),
     }
 
 
-def scope_text(scope: Value) -> str | None:
-    """Return a scope as one text, or None where there is none.
+def join_scope(scope: FieldValue) -> str | None:
+    """Return a scope as one text, or None if there is none.
 
     Args:
         scope: Names separated by spaces, or a sequence of them.

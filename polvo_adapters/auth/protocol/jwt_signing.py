@@ -1,8 +1,8 @@
-"""Signed assertions: how a client proves by a private key who it is (RFC 7521, RFC 7523).
+"""Signed assertions, by which a client authenticates with a private key (RFC 7521, RFC 7523).
 
 Theory of operation. PyJWT writes and signs, cryptography reads keys. A key is given as PEM, as an object of
-cryptography, or as a function that returns one of these, asked anew at every use so that a key can be replaced. What
-cannot work is said without showing a byte of the key.
+cryptography, or as a function that returns one of these and is called at each use, so that the key can be replaced. No
+error shows a byte of the key.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from polvo_adapters.errors import ConfigurationError
 _ES = {"secp256r1": "ES256", "secp384r1": "ES384", "secp521r1": "ES512", "secp256k1": "ES256K"}
 
 
-def made_assertion(
+def make_assertion(
     *,
     issuer: str | None,
     subject: str | None,
@@ -29,20 +29,10 @@ def made_assertion(
     algorithm: str | None = None,
     claims: Mapping[str, Any] | None = None,
 ) -> str:
-    """Return an assertion that is valid from now on.
-
-    Args:
-        issuer: Who signs.
-        subject: In whose name; by default the issuer's own.
-        audience: Who shall accept it.
-        lifetime: Seconds for which it is valid.
-        private_key: The key to sign with.
-        key_id: Its name.
-        algorithm: How to sign; by default what fits the key.
-        claims: Further claims.
+    """Return an assertion that is valid from now on; arguments as for `polvo_adapters.auth.protocol.grants.jwt_bearer`.
 
     Raises:
-        ConfigurationError: Something is missing, or the key is none.
+        ConfigurationError: An argument is missing, or the key cannot be used.
 
     Source: RFC 7523 section 3.
     """
@@ -59,33 +49,20 @@ def made_assertion(
         "exp": issued + max(1, round(lifetime)),
         "jti": secrets.token_urlsafe(16),
     }
-    return sign({**standard, **(claims or {})}, private_key, key_id, algorithm)
+    return _sign({**standard, **(claims or {})}, private_key, key_id, algorithm)
 
 
-def sign(claims: Mapping[str, Any], private_key: Any, key_id: str | None, algorithm: str | None) -> str:
-    """Return a signed JWT.
-
-    Args:
-        claims: What it says.
-        private_key: The key, in any of the forms named above.
-        key_id: Its name, for the header.
-        algorithm: How to sign; by default what fits the key.
-
-    Raises:
-        ConfigurationError: The key is none, or the algorithm does not fit it.
-    """
+def _sign(claims: Mapping[str, Any], private_key: Any, key_id: str | None, algorithm: str | None) -> str:
+    """Return a signed JWT."""
     import jwt
 
     key = load_key(private_key)
-    name = algorithm or _fitting(key)
-    signed = None
-    # Raised below, where no traceback of the library's holds the key.
+    name = algorithm or _choose_algorithm(key)
+    # The error is raised below, so that it does not refer to the traceback of PyJWT, whose frames hold the key.
     with contextlib.suppress(jwt.PyJWTError, NotImplementedError, TypeError, ValueError):
-        # With a key of this kind, PyJWT refuses "none" and shared secrets.
-        signed = jwt.encode(dict(claims), key, name, headers=None if key_id is None else {"kid": key_id})
-    if signed is None:
-        raise ConfigurationError(f"algorithm={name!r} does not fit the private_key; leave it out to use what fits")
-    return signed
+        # PyJWT refuses the algorithm "none" and those of shared secrets for a key of this kind.
+        return jwt.encode(dict(claims), key, name, headers=None if key_id is None else {"kid": key_id})
+    raise ConfigurationError(f"algorithm={name!r} does not fit the private_key; leave it out to use what fits")
 
 
 def load_key(private_key: Any) -> Any:
@@ -95,7 +72,7 @@ def load_key(private_key: Any) -> Any:
         private_key: PEM as str or bytes, an object of cryptography, or a function that returns one of these.
 
     Raises:
-        ConfigurationError: It is nothing of the kind.
+        ConfigurationError: It is none of these.
     """
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
@@ -115,7 +92,7 @@ def load_key(private_key: Any) -> Any:
     return given
 
 
-def _fitting(key: Any) -> str:
+def _choose_algorithm(key: Any) -> str:
     from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
     if isinstance(key, rsa.RSAPrivateKey):

@@ -1,7 +1,6 @@
-"""A token as the authorization server gave it, and the text in which it is kept.
+"""A token as the authorization server issued it, and its text form.
 
-The text is JSON. It holds secrets: whoever keeps it outside of this process seals it first
-(`polvo_adapters.auth.tokens.sealing`).
+The text is JSON and contains secrets: it is sealed before it leaves the process (`polvo_adapters.auth.tokens.sealing`).
 """
 
 from __future__ import annotations
@@ -17,13 +16,13 @@ class Token:
     """An access token, and what came with it (RFC 6749 section 5.1).
 
     Attributes:
-        access_token: What a request is authorized by.
+        access_token: The text that authorizes requests.
         token_type: "Bearer" or "DPoP".
-        expires_in: Seconds for which it was valid when it was issued, or None where the server did not say.
-        refresh_token: What a new one is obtained by, or None.
-        scope: What it is good for, names separated by spaces, or None where the server did not say.
-        key: The private key that it is bound to (RFC 9449), in PEM, or None.
-        extra: What else the server sent, such as `id_token`.
+        expires_in: Lifetime in seconds from when the token was issued, or None if the server did not say.
+        refresh_token: The text that a new token is requested with, or None.
+        scope: What the token permits, names separated by spaces, or None if the server did not say.
+        key: The private key, in PEM, that the token is bound to (RFC 9449), or None.
+        extra: Further fields of the response, such as `id_token`.
     """
 
     access_token: str
@@ -35,7 +34,7 @@ class Token:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> str:
-        """Return the text in which it is kept; it holds secrets."""
+        """Return the token as text, which contains secrets."""
         return json.dumps({name: value for name, value in vars(self).items() if value not in (None, {})})
 
     @classmethod
@@ -43,7 +42,7 @@ class Token:
         """Return the token of a text.
 
         Raises:
-            ValueError: It is no such text.
+            ValueError: The text is not that of a token.
         """
         try:
             return cls(**json.loads(text))

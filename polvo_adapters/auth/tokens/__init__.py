@@ -1,1 +1,1 @@
-"""Tokens at rest and in use: where they are kept, how they are encrypted, who fetches the next one."""
+"""Tokens at rest and in use: their storage, their encryption, and their refresh."""

@@ -1,74 +1,82 @@
-"""The auth object that puts a token on requests, has it refreshed in time, and replaces it when it is refused.
+"""The auth object that puts a token on requests, refreshes it in time, and replaces it when the API refuses it.
 
-Theory of operation. What is known of a token is held in memory, per tenant, and a request gets it from there: nothing
-else happens on most calls. When it is stale, the first request that finds out has it refreshed on another thread, and
-goes on with what there is. Only where there is none, or it has expired, the request itself drives the flow of
-`polvo_adapters.refresh.refresh_flow`, and is the one who refreshes or one of those who wait.
+Theory of operation. The tokens of all tenants are held in memory, and most calls take theirs from there at the price of
+a look at the clock (`polvo_adapters.refresh.refresh_ahead`). Only if there is no token, or it has expired, the request
+itself drives the flow of `polvo_adapters.refresh.refresh_flow`: it refreshes, or waits for the caller that does.
 
     part         keeps
-    -----------  ------------------------------------------------------------------------
-    this object  Held, per tenant: the header, when to ask again, the response hook
-    the store    the life of the token, sealed: in memory, a token cache, a database
+    -----------  ----------------------------------------------------------------------------
+    this object  a HeldToken per tenant: the header, and when to ask the store again
+    the store    the lifecycle of the token, sealed: in memory, in a token cache, in a database
 
-**A refused token** (401) is refreshed once, or the one that somebody else has obtained meanwhile is taken, and the
-request is sent again through `response.connection`, the outermost adapter: every policy applies again. It happens once
-per request, if the body can be sent twice, and never to another origin: where a redirect has led elsewhere the header
-is no longer there, and what is not there has not been refused.
+**A refused token** (401) is refreshed once, or replaced by one that another caller has obtained meanwhile, and the
+request is sent again through `response.connection`, the outermost adapter: every policy applies again. That happens
+once per request, if the body can be sent twice, and never to another origin: a redirect to one has lost the header, and
+a token that was not sent was not refused.
 
-**A refresh is carried to its end**, past the deadline of the call that waits for it and past the end of the program:
-the answer may hold the only refresh token that the server still accepts.
+**A refresh is completed**, after the deadline of the call that waits for it and during the exit of the program: the
+response may have the only refresh token that the server still accepts.
 """
 
 from __future__ import annotations
 
 import queue
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Mapping
 from functools import partial
-from hashlib import blake2b
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from requests.auth import AuthBase
 
-from polvo_adapters.auth.attach.carrier import UNHEARD
-from polvo_adapters.auth.attach.credential import OwnedHeaderValue
+from polvo_adapters.auth.attach.credential import OwnedHeaderValue, SharedByCopies, digest_owner
 from polvo_adapters.auth.attach.response_hook import ReauthenticateHook
+from polvo_adapters.auth.capacity import make_room
 from polvo_adapters.auth.protocol.dpop import Proofs
 from polvo_adapters.auth.protocol.token import Token
 from polvo_adapters.auth.tokens.sealing import DecryptionError
-from polvo_adapters.auth.tokens.token_fetch import TokenFetch, overdue, undecryptable
+from polvo_adapters.auth.tokens.storage_factory import TokenStorageFactory
+from polvo_adapters.auth.tokens.token_fetch import TokenFetch, overdue_error, undecryptable_error
 from polvo_adapters.auth.tokens.token_storage import TokenStorage
 from polvo_adapters.context.call import call_started
 from polvo_adapters.context.tenant import TenantScope, current_tenant
 from polvo_adapters.core.calls import Call
 from polvo_adapters.core.machines import Event
-from polvo_adapters.core.report import Entry, StateChange
+from polvo_adapters.core.report import Entry
 from polvo_adapters.drivers.sync import drive
 from polvo_adapters.errors import ConfigurationError
 from polvo_adapters.refresh import background
 from polvo_adapters.refresh.lifecycle import ClearToken, KnownToken, Lifecycle, TokenRefreshed, WantToken
 from polvo_adapters.refresh.refresh_ahead import RefreshAhead
 from polvo_adapters.refresh.refresh_flow import RefreshFlow
-from polvo_adapters.runtime.clock import Clock
+from polvo_adapters.runtime.clock import SYSTEM
+from polvo_adapters.shells.request_marks import marks_of
 
 if TYPE_CHECKING:
     from requests import PreparedRequest
+    from typing_extensions import Unpack
 
     from polvo_adapters.auth.httpx_auth import HTTPXAuth
+    from polvo_adapters.auth.options import TokenAuthOptions
 
-T = TypeVar("T")
+_FORMER_ATTRIBUTES = {
+    "_asking": "_grant_flow",
+    "_lost": "_lost_secrets",
+    "_meant_for": "_target",
+    "_places": "_storage_factory",
+    "_server_keywords": "_server_options",
+}
+"""New names of attributes in pickles that earlier versions wrote."""
 
 
 class HeldToken(NamedTuple):
-    """What requests of one tenant are given.
+    """The token of one tenant, as requests carry it.
 
     Attributes:
-        tenant: The tenant.
+        tenant: Name of the tenant.
         token: The token.
         header: Value of the Authorization header.
         known: What the store said of it.
-        at: When that was.
-        stale: When to ask again.
+        known_at: When the store said it.
+        stale_at: When to ask the store again.
         refused: Whether the API has refused it.
     """
 
@@ -76,43 +84,38 @@ class HeldToken(NamedTuple):
     token: Token
     header: OwnedHeaderValue
     known: KnownToken
-    at: float
-    stale: float
+    known_at: float
+    stale_at: float
     refused: bool = False
 
 
-class TokenAuth(RefreshAhead[HeldToken], AuthBase):
-    """Authorize requests by a token that is refreshed; the base of OAuth2 and JWTLogin.
+class TokenAuth(SharedByCopies, RefreshAhead[HeldToken], AuthBase):
+    """Authorization of requests by a token that is refreshed; the base of OAuth2 and JWTLogin.
 
     Args:
-        refresh_before: Seconds before its end from which on a token is refreshed.
-        deadline: Seconds after which a refresh is given up, waiting for others included.
-        background: Whether stale tokens are refreshed on another thread. Otherwise the request that finds out waits.
-        max_tenants: For how many tenants tokens are held in memory.
-        listeners: Called with a Change whenever a token was refreshed or could not be, and when its storage changed.
-        clock: Time and chance; tests pass a virtual clock.
+        **options: See `polvo_adapters.auth.options.TokenAuthOptions`.
 
     Raises:
         ValueError: A value is out of range.
     """
 
-    def __init__(
-        self,
-        *,
-        refresh_before: float,
-        deadline: float,
-        background: bool,
-        max_tenants: int,
-        listeners: Sequence[Callable[[StateChange], object]],
-        clock: Clock,
-    ) -> None:
+    _advice = "check the credentials"
+    _headers = ("Authorization", "DPoP")
+
+    def __init__(self, **options: Unpack[TokenAuthOptions]) -> None:
+        deadline, max_tenants = options.get("deadline", 30.0), options.get("max_tenants", 1000)
         if not 0 < deadline < float("inf"):
             raise ConfigurationError(f"{type(self).__name__}(deadline={deadline!r}): expected a number of seconds")
         if max_tenants < 1:
             raise ConfigurationError(f"{type(self).__name__}(max_tenants={max_tenants!r}): expected at least 1")
-        self._life = Lifecycle(refresh_before, deadline + 1.0, tuple(listeners))
+        clock, listeners = options.get("clock", SYSTEM), options.get("listeners", ())
+        self._life = Lifecycle(options.get("refresh_before", 60.0), deadline + 1.0, tuple(listeners))
         self._max_tenants = max_tenants
-        super().__init__(deadline=deadline, background=background, clock=clock)
+        encrypted, encryption_key = options.get("cache_encryption", True), options.get("encryption_key")
+        self._storage_factory = TokenStorageFactory(
+            options.get("token_cache"), encrypted, encryption_key, clock, listeners
+        )
+        super().__init__(deadline=deadline, background=options.get("background", True), clock=clock)
 
     def _begin(self) -> None:
         self._storages: dict[str, TokenStorage] = {}
@@ -120,22 +123,13 @@ class TokenAuth(RefreshAhead[HeldToken], AuthBase):
         self._proofs = Proofs()
         super()._begin()
 
-    # What a kind of token differs in ---------------------------------------------------------------------------------
-
-    def _owner(self, tenant: str) -> tuple[str, str]:
+    def _identify(self, tenant: str) -> tuple[str, str]:
         """Return the key of a tenant's token in the store, and the host that issues it."""
         raise NotImplementedError
 
-    def _ask(self, tenant: str, held: Token | None, seconds: float) -> Token:
-        """Return a new token from the server, in the place of what is held; raise TokenRefreshError."""
+    def _fetch_token(self, tenant: str, held: Token | None, seconds: float) -> Token:
+        """Return a new token from the server, which replaces the held one, or raise TokenRefreshError."""
         raise NotImplementedError
-
-    def _storage(self, tenant: str) -> TokenStorage:
-        """Return a new Storage for a tenant."""
-        raise NotImplementedError
-
-    _advice = "check the credentials"
-    _headers = ("Authorization", "DPoP")
 
     # On every call ----------------------------------------------------------------------------------------------------
 
@@ -143,62 +137,60 @@ class TokenAuth(RefreshAhead[HeldToken], AuthBase):
         """Put the token on a request.
 
         Raises:
-            TokenRefreshError: There is none, and none can be had.
+            TokenRefreshError: There is no token, and none can be obtained.
         """
         held = self._held.get(current_tenant())
-        if held is None or self._clock.now() >= held.stale:
-            held = self._current(current_tenant(), vars(request).setdefault(UNHEARD, []))
+        if held is None or self._clock.now() >= held.stale_at:
+            held = self._get(current_tenant(), marks_of(request).unreported)
         self._attach(request, held)
         request.register_hook("response", ReauthenticateHook(self, held))
         return request
 
     def _attach(self, request: PreparedRequest, held: HeldToken) -> None:
-        request.headers["Authorization"] = held.header
-        if held.token.key is not None:
-            request.headers["DPoP"] = self._proofs.proof(held.token, request.method or "", request.url or "")
+        request.headers.update(self.make_headers(held, request.method or "", request.url or ""))
 
     def _carries(self, request: PreparedRequest, held: HeldToken) -> bool:
         return request.headers.get("Authorization") == held.header
 
-    def ready(self) -> HeldToken | None:
-        """Return what the current tenant is given as long as nobody has to wait for it, else None."""
-        return self._ready(current_tenant())
+    def peek_held(self) -> HeldToken | None:
+        """Return the token of the current tenant, or None if the caller would have to wait for it."""
+        return self._peek(current_tenant())
 
-    # When there is something to do ------------------------------------------------------------------------------------
+    # Obtaining, replacing and removing tokens -------------------------------------------------------------------------
 
-    def held(self) -> HeldToken:
-        """Return what the current tenant is given, refreshed if need be.
+    def get_held(self) -> HeldToken:
+        """Return the token of the current tenant, refreshed if need be.
 
         Raises:
-            TokenRefreshError: There is none, and none can be had.
+            TokenRefreshError: There is no token, and none can be obtained.
         """
-        return self.ready() or self._current(current_tenant(), None)
+        return self.peek_held() or self._get(current_tenant(), None)
 
     def token(self) -> Token:
-        """Return a token that is valid now, refreshed if need be: for what is not sent by `requests`.
+        """Return a token that is valid now, refreshed if need be, for a client other than `requests`.
 
         Raises:
-            TokenRefreshError: There is none, and none can be had.
+            TokenRefreshError: There is no token, and none can be obtained.
         """
-        return self.held().token
+        return self.get_held().token
 
-    def headers_for(self, held: HeldToken, method: str, url: str) -> dict[str, str]:
+    def make_headers(self, held: HeldToken, method: str, url: str) -> dict[str, str]:
         """Return the headers that put a token on a request."""
         headers: dict[str, str] = {"Authorization": held.header}
         if held.token.key is not None:
-            headers["DPoP"] = self._proofs.proof(held.token, method, url)
+            headers["DPoP"] = self._proofs.make_proof(held.token, method, url)
         return headers
 
-    def challenged(self, held: HeldToken, url: str, headers: Mapping[str, str]) -> bool:
-        """Tell whether a refused request is to be sent again with the same token, because its proof lacks a nonce."""
-        return held.token.key is not None and self._proofs.challenged(url, headers)
+    def is_proof_refused(self, held: HeldToken, url: str, headers: Mapping[str, str]) -> bool:
+        """Return whether a refused request is to be sent again with the same token, because only its proof is wrong."""
+        return held.token.key is not None and self._proofs.is_proof_refused(url, headers)
 
     def after(self, held: HeldToken, entries: list[Entry] | None = None) -> HeldToken | None:
-        """Return a later token than one that was refused, or None where there is none to be had.
+        """Return a later token than a refused one, or None if there is none.
 
         Args:
-            held: What the request carried.
-            entries: What is done for it is appended here.
+            held: The refused token.
+            entries: List that the entries of the report are appended to.
 
         Raises:
             TokenRefreshError: The token could not be refreshed.
@@ -210,7 +202,7 @@ class TokenAuth(RefreshAhead[HeldToken], AuthBase):
         return None if current.header == held.header else current
 
     def httpx(self) -> HTTPXAuth:
-        """Return the same for `httpx`: `httpx.AsyncClient(auth=oauth.httpx())`."""
+        """Return the auth object for `httpx` that uses the same tokens: `httpx.AsyncClient(auth=oauth.httpx())`."""
         from polvo_adapters.auth.httpx_auth import HTTPXAuth
 
         return HTTPXAuth(self)
@@ -219,56 +211,55 @@ class TokenAuth(RefreshAhead[HeldToken], AuthBase):
         """Delete the token of the current tenant, here and in the token cache."""
         tenant = current_tenant()
         self._held.pop(tenant, None)
-        self._kept(tenant).resort().decide((Event(self._life, self._owner(tenant)[0], ClearToken()),))
+        self._storage_for(tenant).with_fallback().decide((Event(self._life, self._identify(tenant)[0], ClearToken()),))
 
     def keep(self, token: Token) -> None:
-        """Use a token that comes from elsewhere, such as a login, for the current tenant; put it into the token cache.
+        """Use a token that was obtained otherwise, such as by a login, for the current tenant; put it into the cache.
 
         Args:
             token: The token; its lifetime counts from now.
         """
         tenant = current_tenant()
-        key, _ = self._owner(tenant)
-        storage = self._kept(tenant)
-        store = storage.resort()
+        key, _ = self._identify(tenant)
+        storage = self._storage_for(tenant)
+        store = storage.with_fallback()
         store.decide((Event(self._life, key, TokenRefreshed(storage.seal(key, token), token.expires_in)),))
         (known,) = store.decide((Event(self._life, key, WantToken(refresh="nothing")),))
         if type(known) is KnownToken:
             self._hold(tenant, token, known, self._clock.now())
 
     def _obtain(self, tenant: str, want: WantToken, entries: list[Entry] | None = None) -> HeldToken:
-        """Obtain a token, within the time of the call that needs it."""
-        now, begun = self._clock.now(), call_started.get()
-        if begun is None or begun.deadline is None or begun.deadline >= now + self._deadline:
-            return self._driven(tenant, want, entries)
-        # A refresh is not cut short with the call: the answer may hold the only refresh token that is still accepted.
-        refresh = background.BackgroundCall(partial(self._driven, tenant, want, entries))
+        """Obtain a token, within the deadline of the call that needs it."""
+        now, call = self._clock.now(), call_started.get()
+        if call is None or call.deadline is None or call.deadline >= now + self._deadline:
+            return self._refresh(tenant, want, entries)
+        # On another thread: the refresh must not end with the call, see "A refresh is completed" above.
+        refresh = background.BackgroundCall(partial(self._refresh, tenant, want, entries))
         try:
-            return refresh.result(begun.deadline - now, self._clock)
+            return refresh.result(call.deadline - now, self._clock)
         except queue.Empty:
-            raise overdue(self._owner(tenant)[1]) from None
+            raise overdue_error(self._identify(tenant)[1]) from None
 
-    def _driven(self, tenant: str, want: WantToken, entries: list[Entry] | None = None) -> HeldToken:
+    def _refresh(self, tenant: str, want: WantToken, entries: list[Entry] | None = None) -> HeldToken:
         """Drive the flow of a refresh to its end."""
-        key, host = self._owner(tenant)
-        storage = self._kept(tenant)
-        storage.prepare()
+        key, host = self._identify(tenant)
+        storage = self._storage_for(tenant)
+        storage.load_sealer()
         started = self._clock.now()
         call = Call("POST", f"https://{host}/", "replayable", started, started + self._deadline)
         if self._starting:
             self._starting.clear()
             want = want._replace(anew=True)
         for _ in range(3):
-            refreshing = TokenFetch(partial(self._ask, tenant), key, storage, self._clock, self._deadline)
-            flow = RefreshFlow(self._life, key, advice=self._advice).flow(
-                call, want._replace(known=self._known(tenant))
-            )
-            outcome = drive(flow, refreshing, storage.resort(), self._clock, [] if entries is None else entries)
-            sealed = refreshing.unsealable
+            fetch = TokenFetch(partial(self._fetch_token, tenant), key, storage, self._clock, self._deadline)
+            want = want._replace(known=self._known_token(tenant))
+            flow = RefreshFlow(self._life, key, advice=self._advice).flow(call, want)
+            outcome = drive(flow, fetch, storage.with_fallback(), self._clock, [] if entries is None else entries)
+            sealed = fetch.undecryptable
             if outcome.error is None:
                 known: KnownToken = outcome.response
                 try:
-                    token = refreshing.tokens.get(known.token) or storage.unseal(key, known.token)
+                    token = fetch.tokens.get(known.token) or storage.unseal(key, known.token)
                 except DecryptionError:
                     sealed = known.token
                 else:
@@ -277,63 +268,49 @@ class TokenAuth(RefreshAhead[HeldToken], AuthBase):
                 try:
                     raise outcome.error
                 finally:
-                    del outcome  # or the error, its traceback and this frame would keep each other alive
-            storage.give_up(self._life, key, sealed)
-        raise undecryptable(host)
+                    del outcome  # see errors.py, "Errors and frames"
+            storage.discard_undecryptable(self._life, key, sealed)
+        raise undecryptable_error(host)
 
-    def _known(self, tenant: str) -> KnownToken | None:
-        """Return what this object has to say to a store that may have forgotten."""
+    def _known_token(self, tenant: str) -> KnownToken | None:
+        """Return what this object knows of the token, for a store that may have lost it."""
         held = self._held.get(tenant)
         if held is None:
             return None
-        known = held.known.after(self._clock.now() - held.at)
-        return known._replace(left=0.0) if held.refused else known
+        known = held.known.after(self._clock.now() - held.known_at)
+        return known._replace(seconds_left=0.0) if held.refused else known
 
     def _hold(self, tenant: str, token: Token, known: KnownToken, now: float) -> HeldToken:
-        owner = blake2b(self._owner(tenant)[0].encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+        owner = digest_owner(self._identify(tenant)[0])
         header = OwnedHeaderValue.of(owner, f"{token.token_type} {token.access_token}")
-        held = HeldToken(tenant, token, header, known, now, now + known.fresh)
+        held = HeldToken(tenant, token, header, known, now, now + known.seconds_fresh)
         self._held.pop(tenant, None)
-        bounded(self._held, self._max_tenants)[tenant] = held
+        make_room(self._held, self._max_tenants)[tenant] = held
         return held
 
-    def _kept(self, tenant: str) -> TokenStorage:
+    def _storage_for(self, tenant: str) -> TokenStorage:
         storage = self._storages.get(tenant)
         if storage is None:
-            storage = bounded(self._storages, self._max_tenants).setdefault(tenant, self._storage(tenant))
+            storage = self._storage_factory.make_storage(tenant)
+            storage = make_room(self._storages, self._max_tenants).setdefault(tenant, storage)
         return storage
 
-    def _refused(self, held: HeldToken) -> None:
-        """Remember that a token was refused, where the request cannot be sent again."""
+    def _mark_refused(self, held: HeldToken) -> None:
+        """Remember that the API refused a token, for a request that cannot be sent again."""
         current = self._held.get(held.tenant)
         if current is not None and current.header == held.header:
-            self._held[held.tenant] = current._replace(refused=True, stale=float("-inf"))
+            self._held[held.tenant] = current._replace(refused=True, stale_at=float("-inf"))
 
-    def _on_behalf_of(self, who: str) -> AbstractContextManager[object]:
-        return TenantScope(who)
-
-    def _after_fork(self) -> None:
-        super()._after_fork()
+    def after_fork_in_child(self) -> None:
+        """Forget the refreshes in progress, and replace the locks: both are the parent's."""
+        super().after_fork_in_child()
         for storage in self._storages.values():
             storage.after_fork()
-
-    def __copy__(self) -> TokenAuth:
-        return self  # whoever copies a session goes on with the same token, and has it refreshed by one of all
-
-    def __deepcopy__(self, memo: object) -> TokenAuth:
-        return self
 
     def __getstate__(self) -> dict[str, Any]:
         left_out = ("_held", "_storages", "_refreshing", "_starting", "_proofs")
         return {name: value for name, value in vars(self).items() if name not in left_out}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
+        vars(self).update({_FORMER_ATTRIBUTES.get(name, name): value for name, value in state.items()})
         self._begin()
-
-
-def bounded(kept: dict[str, T], most: int) -> dict[str, T]:
-    """Make room for one more: what was put in first goes."""
-    while len(kept) >= most:
-        kept.pop(next(iter(list(kept)), ""), None)  # a copy: other threads may put something in at the same time
-    return kept

@@ -1,9 +1,10 @@
-"""One refresh of a token, as the drivers see it: a transport whose attempts ask for a token."""
+"""One refresh of a token, as an exchange whose attempts request a token from the server."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from polvo_adapters.auth.protocol.token import Token
 from polvo_adapters.auth.tokens.sealing import DecryptionError
@@ -18,62 +19,57 @@ from polvo_adapters.runtime.clock import Clock
 
 
 class TokenFetch(SingleShotExchange):
-    """Makes the attempts of a refresh: a transport for the drivers.
+    """The exchange of one refresh, for the drivers.
 
     Args:
-        ask: Returns a new token in the place of what is held, within so many seconds, or raises TokenRefreshError.
+        fetch: Returns a new token that replaces the held one, within a number of seconds, or raises TokenRefreshError.
         key: Key of the token in the store.
-        storage: Seals it.
-        clock: Time.
-        deadline: Seconds for an attempt, where its call names no deadline.
+        storage: Storage that seals the token.
+        clock: Source of time.
+        deadline: Seconds for an attempt whose call has no deadline.
 
     Attributes:
-        tokens: What was obtained, by its sealed text.
-        unsealable: What the store holds, if it cannot be unsealed; then nobody was asked.
+        tokens: The tokens that were obtained, by their sealed texts.
+        undecryptable: Sealed text in the store that cannot be unsealed, or an empty string; the server was not asked.
     """
 
     def __init__(
         self,
-        ask: Callable[[Token | None, float], Token],
+        fetch: Callable[[Token | None, float], Token],
         key: str,
         storage: TokenStorage,
         clock: Clock,
         deadline: float,
     ) -> None:
-        self._ask, self._key, self._storage = ask, key, storage
+        self._fetch, self._key, self._storage = fetch, key, storage
         self._clock, self._deadline = clock, deadline
         self.tokens: dict[str, Token] = {}
-        self.unsealable = ""
+        self.undecryptable = ""
 
     def send(self, effect: Send) -> Outcome:
-        """Ask for a token, once."""
+        """Request a token once."""
         call, clock = effect.call, self._clock
         started = clock.now()
         try:
-            fetched = self._fetch(call, started)
+            return make_outcome(clock, started, response=self._fetch_and_seal(call, started), status=200)
         except DecryptionError:
-            # The server must not be asked: what is held here is no right any more as soon as the store begins anew.
-            self.unsealable = call.stored_token
-            error = undecryptable(call.host)
-            return Outcome(error=error, failure=EXPIRED, started=started, now=clock.now(), wall=clock.wall())
+            # Without a request: this process loses the right to refresh as soon as the record is cleared.
+            self.undecryptable = call.stored_token
+            return make_outcome(clock, started, error=undecryptable_error(call.host), failure=EXPIRED)
         except TokenRefreshError as error:
-            return Outcome(error=error, failure=UNCLASSIFIED, started=started, now=clock.now(), wall=clock.wall())
-        return Outcome(fetched, 200, started=started, now=clock.now(), wall=clock.wall())
+            return make_outcome(clock, started, error=error, failure=UNCLASSIFIED)
 
-    def _fetch(self, call: Call, now: float) -> FetchedToken:
+    def _fetch_and_seal(self, call: Call, now: float) -> FetchedToken:
         held = self._storage.unseal(self._key, call.stored_token) if call.stored_token else None
-        left = self._deadline if call.deadline is None else call.deadline - now
+        seconds_left = self._deadline if call.deadline is None else call.deadline - now
         try:
-            token = self._ask(held, left)
+            token = self._fetch(held, seconds_left)
         except (TokenRefreshError, ConfigurationError):
             raise
         except Exception as error:
-            raise TokenRefreshError(
-                f"{call.host}: no token could be obtained, because {type(error).__name__} was raised on the way; see "
-                "the exception before this one",
-                host=call.host,
-                reason=type(error).__name__,
-            ) from error
+            name = type(error).__name__
+            message = f"{call.host}: {name} was raised while a token was requested; see the exception before this one"
+            raise TokenRefreshError(message, host=call.host, reason=name) from error
         if held is not None:
             token = replace(token, refresh_token=token.refresh_token or held.refresh_token, key=token.key or held.key)
         sealed = self._storage.seal(self._key, token)
@@ -81,20 +77,18 @@ class TokenFetch(SingleShotExchange):
         return FetchedToken(sealed, token.expires_in)
 
 
-def overdue(host: str) -> TokenRefreshError:
+def make_outcome(clock: Clock, started: float, **fields: Any) -> Outcome:
+    """Return the outcome of an attempt that began at a time and ends now."""
+    return Outcome(started=started, now=clock.now(), wall=clock.wall(), **fields)
+
+
+def overdue_error(host: str) -> TokenRefreshError:
     """Return the error for a call whose deadline is over before it has a token."""
-    return TokenRefreshError(
-        f"{host}: there was no token before the deadline of the call; the refresh goes on, and a later call finds it",
-        host=host,
-        reason="timeout",
-    )
+    message = f"{host}: there was no token before the deadline of the call; the refresh goes on for later calls"
+    return TokenRefreshError(message, host=host, reason="timeout")
 
 
-def undecryptable(host: str) -> TokenRefreshError:
+def undecryptable_error(host: str) -> TokenRefreshError:
     """Return the error for a store whose tokens are sealed with another key."""
-    return TokenRefreshError(
-        f"{host}: what the token store holds cannot be decrypted; see that all who use it have the same key",
-        host=host,
-        reason="undecryptable",
-        final=True,
-    )
+    message = f"{host}: what the token store holds cannot be decrypted; make sure that all its users have the same key"
+    return TokenRefreshError(message, host=host, reason="undecryptable", final=True)

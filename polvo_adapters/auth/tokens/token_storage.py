@@ -1,14 +1,14 @@
-"""Where the tokens of one tenant live, and what is done when that fails.
+"""The storage of one tenant's tokens, and its behaviour when the store fails.
 
-    what                                          what is done
+    failure                                       behaviour
     --------------------------------------------  --------------------------------------------------------------------
     the store raises                              memory decides until the next refresh, which tries the store again
-    what it holds cannot be unsealed, once        the file is set aside, or the record cleared; tokens are begun anew
-    again, in the same process                    tokens live in memory: somebody else uses another key
+    its content cannot be unsealed, once          the file is set aside, or the record cleared; the store starts empty
+    again, in the same process                    tokens live in memory: another process uses another key
     no key file can be made (full disk)           tokens live in memory
     a setting is wrong (ConfigurationError)       it is raised
 
-Each is logged and told to the listeners. What memory knows goes to the store with the first question after it is back.
+Each is logged, and listeners are notified. The first event for a store that works again brings what memory knows.
 """
 
 from __future__ import annotations
@@ -31,136 +31,133 @@ from polvo_adapters.stores.memory import MemoryStore
 
 _log = logging.getLogger("polvo_adapters")
 
-Listener = Callable[[StateChange], object]
-
 
 class TokenStorage:
-    """The store of a tenant's tokens, and the key that they are sealed with.
+    """The store of a tenant's tokens, and the sealer of its records.
 
     Args:
         store: The store, or None for the memory of this process.
-        sealer: Makes the sealer when it is first needed: that may create a key file.
-        clock: Time, for the store in memory.
-        listeners: Called with each Change.
+        make_sealer: Returns the sealer when it is first needed; that may create a key file.
+        clock: Source of time, for the store in memory.
+        listeners: Functions that are called with each StateChange.
     """
 
     def __init__(
         self,
         store: Store | None,
-        sealer: Callable[[], Sealer | NoEncryption],
+        make_sealer: Callable[[], Sealer | NoEncryption],
         clock: Clock,
-        listeners: Sequence[Listener],
+        listeners: Sequence[Callable[[StateChange], object]],
     ) -> None:
         self.store: Store = MemoryStore(now=clock.now) if store is None else store
-        self.spare = MemoryStore(now=clock.now)
-        self._make_sealer = sealer
+        self.memory = MemoryStore(now=clock.now)
+        self._make_sealer = make_sealer
         self._sealer: Sealer | NoEncryption | None = None
         self._listeners = listeners
         self._failed = False
-        self._given_up: set[str] = set()
-        self._giving_up = threading.Lock()
+        self._discarded: set[str] = set()
+        self._discarding = threading.Lock()
 
     def seal(self, key: str, token: Token) -> str:
-        """Return the text of a token as the store may keep it."""
-        return self._key().seal(key, token.to_json())
+        """Return the text of a token for the store."""
+        return self.load_sealer().seal(key, token.to_json())
 
     def unseal(self, key: str, sealed: str) -> Token:
         """Return the token of a text that `seal` has made.
 
         Raises:
-            Unsealable: It was sealed with another key, or for another owner, or is no token.
+            DecryptionError: The text was sealed with another key, or for another record, or is no token.
         """
         try:
-            return Token.from_json(self._key().unseal(key, sealed))
+            return Token.from_json(self.load_sealer().unseal(key, sealed))
         except DecryptionError:
             raise
         except ValueError:
             raise DecryptionError("what was sealed is no token") from None
 
-    def _key(self) -> Sealer | NoEncryption:
+    def load_sealer(self) -> Sealer | NoEncryption:
+        """Return the sealer. Load it before a refresh: a token that cannot be sealed would be lost.
+
+        Raises:
+            ConfigurationError: There is no key.
+        """
         if self._sealer is None:
             try:
                 self._sealer = self._make_sealer()
-            except NoKeyFile as error:  # where no key can be kept, no token can
-                self._sealer, self.store = NoEncryption(), self.spare
-                self.tell("the store", "memory", str(error))
+            except NoKeyFile as error:  # where no key can be stored, no token can be stored either
+                self._sealer, self.store = NoEncryption(), self.memory
+                self._report_change("the store", "memory", str(error))
         return self._sealer
 
-    def resort(self) -> FallbackStore:
-        """Return the store for one flow: once it has failed, memory decides to the end."""
+    def with_fallback(self) -> FallbackStore:
+        """Return the store for one flow: once it has failed, memory decides to the end of the flow."""
         return FallbackStore(self)
 
-    def prepare(self) -> None:
-        """Get the key now: a token that was obtained and cannot be sealed would be lost.
-
-        Raises:
-            ConfigurationError: There is none.
-        """
-        self._key()
-
-    def give_up(self, life: Lifecycle, key: str, sealed: str) -> None:
-        """Begin anew, because what the store holds cannot be unsealed.
+    def discard_undecryptable(self, life: Lifecycle, key: str, sealed: str) -> None:
+        """Discard what the store holds, because it cannot be unsealed.
 
         Args:
-            life: The machine.
-            key: Key in the store.
-            sealed: What cannot be unsealed; of the threads that find out, one begins anew, and the others wait for it.
+            life: The machine of the token.
+            key: Key of the token in the store.
+            sealed: Text that cannot be unsealed; one of the threads that find it discards it, the others wait.
         """
-        with self._giving_up:
-            if sealed in self._given_up:
+        with self._discarding:
+            if sealed in self._discarded:
                 return
-            again = bool(self._given_up)
-            self._given_up.add(sealed)
-            if again:
-                self.store = self.spare
-                self.tell("the store", "memory", "tokens of another key were found again; this process keeps its own")
+            is_repeated = bool(self._discarded)
+            self._discarded.add(sealed)
+            if is_repeated:
+                self.store = self.memory
+                reason = "tokens of another key were found again; this process keeps its own"
+                self._report_change("the store", "memory", reason)
                 return
             try:
-                self._begin_anew(life, key, sealed)
+                self._discard(life, key, sealed)
             except ConfigurationError:
                 raise
-            except Exception as error:  # noqa: BLE001 - a store that somebody else wrote may raise anything
-                self.fails(error)
+            except Exception as error:  # noqa: BLE001 - a store of the user's may raise anything
+                self.mark_failed(error)
 
-    def _begin_anew(self, life: Lifecycle, key: str, sealed: str) -> None:
+    def _discard(self, life: Lifecycle, key: str, sealed: str) -> None:
         set_aside = getattr(self.store, "set_aside", None)
         if set_aside is None:
             (change,) = self.store.decide((Event(life, key, ClearToken(sealed)),))
             if change is not None:
-                self.tell("the store", "cleared", "the token could not be decrypted with this key")
+                self._report_change("the store", "cleared", "the token could not be decrypted with this key")
             return
         for _ in range(100):
             (state,) = self.store.decide((Event(life, key, LookAtToken()),))
-            # Another process may have been faster. Or a right to refresh was granted meanwhile, which moves the state.
+            # Again if the state has changed: another process discarded the token, or got the right to refresh it.
             if state.token != sealed or set_aside("what it holds cannot be decrypted with this key", key, state):
                 return
 
     def after_fork(self) -> None:
-        """Have a lock of its own in the child: a thread of the parent may have held the old one."""
-        self._giving_up = threading.Lock()
+        """Replace the lock in the child: a thread of the parent may have held it."""
+        self._discarding = threading.Lock()
 
-    def works(self) -> None:
-        """Take note that the store has decided."""
+    def mark_working(self) -> None:
+        """Remember that the store has decided."""
         if self._failed:
             self._failed = False
-            self.tell("memory", "the store", "it can be used again")
+            self._report_change("memory", "the store", "it can be used again")
 
-    def fails(self, error: Exception) -> None:
-        """Take note that it has not."""
+    def mark_failed(self, error: Exception) -> None:
+        """Remember that the store has failed."""
         if not self._failed:
             self._failed = True
-            # The text of an unknown exception may hold the credentials of the store.
-            self.tell("the store", "memory", str(error) if isinstance(error, PolvoError) else type(error).__name__)
+            # The text of an unknown exception may contain the credentials of the store.
+            reason = str(error) if isinstance(error, PolvoError) else type(error).__name__
+            self._report_change("the store", "memory", reason)
 
-    def tell(self, before: str, after: str, reason: str) -> None:
-        """Tell of a change in where tokens live."""
+    def _report_change(self, before: str, after: str, reason: str) -> None:
+        """Log a change of the place of tokens, and notify listeners."""
         change = StateChange("token storage", before, after, reason)
         _log.warning("%s", change)
         notify(self._listeners, change)
 
 
 class FallbackStore:
-    """A store that is memory from when the real one fails on; see `Storage.resort`."""
+    """A store that is replaced by memory when it fails; see `TokenStorage.with_fallback`."""
 
     def __init__(self, storage: TokenStorage) -> None:
         self._storage = storage
@@ -172,15 +169,15 @@ class FallbackStore:
     def decide(self, events: Sequence[Event]) -> tuple[Any, ...]:
         """Put events to their machines; see `Store.decide`."""
         storage = self._storage
-        if self._store is storage.spare:
+        if self._store is storage.memory:
             return self._store.decide(events)
         try:
             verdicts = self._store.decide(events)
         except ConfigurationError:
             raise
-        except Exception as error:  # noqa: BLE001 - a store that somebody else wrote may raise anything
-            storage.fails(error)
-            self._store = storage.spare
+        except Exception as error:  # noqa: BLE001 - a store of the user's may raise anything
+            storage.mark_failed(error)
+            self._store = storage.memory
             return self._store.decide(events)
-        storage.works()
+        storage.mark_working()
         return verdicts

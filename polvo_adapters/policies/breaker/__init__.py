@@ -6,5 +6,6 @@ windows    which recent calls count: failures in a row, the last calls, the last
 """
 
 from polvo_adapters.policies.breaker.policy import CircuitBreaker
+from polvo_adapters.policies.breaker.state import CircuitStatus
 
-__all__ = ["CircuitBreaker"]
+__all__ = ["CircuitBreaker", "CircuitStatus"]

@@ -1,10 +1,10 @@
-"""No calls to a host that keeps failing: they would cost it the strength to recover, and us the time to wait.
+"""No calls to a host that keeps failing: they would cost it the strength to recover, and the caller time.
 
 Theory of operation. Each origin has a circuit. While it is closed, calls pass and failures are counted; when there are
 too many it opens, and calls are refused at once. After a while it is half-open: a few calls, the probes, find out
 whether the host is back.
 
-    state      asked                            told of a failure           told of a success
+    state      a call begins                    a call failed               a call succeeded
     ---------  -------------------------------  --------------------------  ------------------------------------
     closed     pass                             count; too many: open       count
     open       refuse; when its time is up,     (calls of before: ignore)   (calls of before: ignore)
@@ -12,20 +12,18 @@ whether the host is back.
     half-open  pass as a probe while there are  open, for longer            count; as many as probes: closed
                any left, else refuse
 
-Every change of state begins a new era, and what calls of an earlier era come to is ignored: an answer that was on its
-way while the circuit opened says nothing about now. Probes are leases; one that is never heard of again is replaced
-when its lease ends.
+Every change of state begins a new era, and results of calls of an earlier era are ignored: a response that was on its
+way while the circuit opened says nothing about now. A probe is a lease; it is replaced if that ends without a result.
 
-**A failure** is an attempt that got one of the statuses `failure_on`, or no answer. It counts once per logical call:
-repeats of a call that failed before are the same bad news. 4xx are the caller's doing and count for nothing; of a
-probe they show that the host is there.
+**A failure** is an attempt that got one of the statuses `failure_on`, or no response. Repeats of a call that failed
+before do not count. Other 4xx blame the caller and count for nothing; of a probe they show that the host is there.
 
 **The open time** doubles from one failed probe to the next, up to a limit, and is never shorter than the Retry-After
-of the answer that opened the circuit. What it has grown by varies from one circuit to another, so that many clients
-do not come back in one moment.
+of the response that opened the circuit. It varies from one circuit to another, so that many clients do not come back
+in one moment.
 
-By hand, a circuit is "isolated" (refuses), "disabled" (passes, and counts nothing) or "observed" (counts and tells,
-and refuses nobody).
+The user may set a circuit to "isolated" (refuses), "disabled" (passes, and counts nothing) or "observed" (counts,
+notifies listeners, and refuses no call).
 """
 
 from __future__ import annotations
@@ -64,40 +62,39 @@ from polvo_adapters.policies.gates import Gate, Key
 if TYPE_CHECKING:
     from polvo_adapters.core.report import StateChange
 
-__all__ = ["CircuitBreaker", "CircuitStatus"]
-
-_ASK = AcquirePermit()
-_BY_HAND = Refused("isolated by hand")
+_ACQUIRE = AcquirePermit()
+_ISOLATED = Refused("isolated by hand")
+_OPTIONAL = ("window_calls", "slow_call", "window", "failure_rate", "slow_call_rate", "max_recovery_timeout")
 
 
 @dataclass(frozen=True)
 class CircuitBreaker(Gate):
-    """Refuse calls to a host that keeps failing, and find out with few of them when it is back.
+    """Circuits that refuse calls to a host that keeps failing, and find out with few calls when it is back.
 
     Args:
         failure_threshold: Failures in a row that open the circuit; with a window, failures in it.
         recovery_timeout: Seconds for which it opens the first time.
         failure_rate: Part of the calls in the window, above 0 and at most 1, that opens it in place of
             `failure_threshold`.
-        slow_call: Seconds from which on an answer is slow. Slow answers count as failures, unless there is a
+        slow_call: Seconds from which on a call is slow. Slow calls count as failures, unless there is a
             `slow_call_rate`.
-        slow_call_rate: Part of the calls in the window that opens the circuit when they are slow; failures open it all
-            the same.
+        slow_call_rate: Part of the calls in the window that opens the circuit when they are slow; failures open it as
+            well.
         minimum_throughput: Calls in the window below which no rate opens it.
         window: Length of the window, in seconds.
         window_calls: Length of the window, in calls, in place of `window`.
-        half_open_calls: Probes that are let through, and have to do well, before the circuit closes.
-        probe_timeout: Seconds after which a probe that nothing was heard of is replaced.
+        half_open_calls: Probes that pass, and have to succeed, before the circuit closes.
+        probe_timeout: Seconds after which a probe without a result is replaced.
         multiplier: Growth of the open time from one failed probe to the next.
         max_recovery_timeout: Longest open time, in seconds; a longer Retry-After is cut to it. By default ten times
             `recovery_timeout`.
         failure_on: Statuses that are failures.
-        exceptions: Which failures without an answer count: exception classes, or the names that all shells share, as
+        exceptions: Failures without a response that count: exception classes, or the names that all shells share, as
             in ExponentialBackoff. None means all that a repeat may cure, and a deadline that the host let pass.
         counts: "calls" counts one failure per logical call, "attempts" each attempt.
         key: "origin" for one circuit per scheme, host and port; a tuple of path prefixes for one per prefix; or a
             function of the `Call` that names the circuit.
-        listeners: Functions that are told of every `Change`, on the thread that brought it about.
+        listeners: Functions that are called with every `StateChange`, on the thread that caused it.
 
     Raises:
         ValueError: A value is out of range, two contradict each other, or the circuit could never open.
@@ -139,15 +136,15 @@ class CircuitBreaker(Gate):
 
     @property
     def initial(self) -> CircuitState:
-        """A closed circuit, and nothing counted."""
+        """A closed circuit that has counted nothing."""
         return CircuitState(CLOSED, new_permit(0), self.memory.initial)
 
     def ask_event(self, call: Call, place: str) -> AcquirePermit:  # noqa: ARG002 - as every gate
-        """Ask whether a call may pass."""
-        return _ASK
+        """Return the event that asks for a permit."""
+        return _ACQUIRE
 
     def error(self, call: Call, name: str, refused: Refused) -> CircuitOpenError:
-        """Return the error for a call that may not pass."""
+        """Return the error for a call that is refused."""
         delay = refused.retry_after
         advice = "call again later" if delay is None else f"call again after {delay:.3g} s"
         error = CircuitOpenError(
@@ -159,30 +156,30 @@ class CircuitBreaker(Gate):
         return error
 
     def release_event(self, permit: Permit) -> CallResult:
-        """Tell of a call that was broken off."""
+        """Return the event of a call that was broken off."""
         return CallResult(permit.era, permit.probe, "nothing")
 
     def result_event(self, call: Call, permit: Permit, outcome: Outcome) -> CallResult:
-        """Tell what came of a call."""
+        """Return the event with the result of a call."""
         status = outcome.status
         if outcome.failure is None and status < 400 and status not in self.failure_on and self.slow_call is None:
             return permit.success
         seconds = outcome.now - outcome.started
-        result = self._result(call, outcome, seconds)
+        result = self._classify(call, outcome, seconds)
         repeat = self.counts == "calls" and call.attempt > 1
-        if result != "failure":
-            return CallResult(permit.era, permit.probe, result, seconds, repeat)
-        delay = headers.retry_after(outcome.headers, outcome.wall) if outcome.status else None
+        delay = None
+        if result == "failure" and status:
+            delay = headers.retry_after(outcome.headers, outcome.wall)
         return CallResult(permit.era, permit.probe, result, seconds, repeat, delay)
 
-    def _result(self, call: Call, outcome: Outcome, seconds: float) -> Result:
+    def _classify(self, call: Call, outcome: Outcome, seconds: float) -> Result:
         failure = outcome.failure
         if failure is NOT_SENT:
             return "nothing"
-        if outcome.status in self.failure_on:  # whatever a policy further inside has made of it
+        if outcome.status in self.failure_on:  # even where a policy further inside has made an error of it
             return "failure"
         if failure is None:
-            return "success" if outcome.status < 400 else "answer"
+            return "success" if outcome.status < 400 else "reachable"
         if self.exceptions is not None:
             return "failure" if is_any(self.exceptions, failure, outcome.error) else "nothing"
         if failure is EXPIRED:
@@ -192,31 +189,31 @@ class CircuitBreaker(Gate):
         return "failure" if failure.transient else "nothing"
 
     def transition(self, state: CircuitState, event: Any, now: float) -> tuple[CircuitState, Any]:
-        """Let a call pass or not, or note what came of one."""
+        """Let a call pass or refuse it, or count its result; see the table of this module."""
         if type(event) is AcquirePermit:
             if state.state == CLOSED and not state.hand:
                 return state, state.permit
-            return self._asked(state, now)
+            return self._acquire(state, now)
         if type(event) is CallResult:
             if event.result == "success" and state.recent == 0 and state.state == CLOSED and self.slow_call is None:
                 return state, None  # nearly always
-            return self._told(state, event, now)
-        return self._commanded(state, event, now)
+            return self._release(state, event, now)
+        return self._control(state, event, now)
 
-    def _asked(self, state: CircuitState, now: float) -> tuple[CircuitState, Any]:
+    def _acquire(self, state: CircuitState, now: float) -> tuple[CircuitState, Any]:
         if state.hand == ISOLATED:
-            return state, _BY_HAND
+            return state, _ISOLATED
         if state.hand == DISABLED or state.state == CLOSED:
             return state, state.permit
-        after, verdict = self._probed(state, now)
+        after, verdict = self._begin_probe(state, now)
         if state.hand == OBSERVED and type(verdict) is Refused:
             return state, state.permit
         return after, verdict
 
-    def _probed(self, state: CircuitState, now: float) -> tuple[CircuitState, Any]:
+    def _begin_probe(self, state: CircuitState, now: float) -> tuple[CircuitState, Any]:
         """Let a call pass as a probe, if there is one left."""
-        if now < state.until:
-            return state, Refused(state.reason, state.until - now)
+        if now < state.open_until:
+            return state, Refused(state.reason, state.open_until - now)
         probes = tuple([probe for probe in state.probes if probe[1] > now])
         if len(probes) + state.succeeded >= self.half_open_calls:
             soonest = min([ends for _, ends in probes], default=now)
@@ -231,71 +228,66 @@ class CircuitBreaker(Gate):
             return after, Changed(OPEN, HALF_OPEN, "time for a probe", permit)
         return after, permit
 
-    def _told(self, state: CircuitState, event: CallResult, now: float) -> tuple[CircuitState, Any]:
-        result = event.result
+    def _release(self, state: CircuitState, event: CallResult, now: float) -> tuple[CircuitState, Any]:
         if event.era != state.permit.era or state.hand in (ISOLATED, DISABLED):
             return state, None
-        slow = self.slow_call is not None and event.seconds >= self.slow_call and result != "nothing"
-        if state.state == CLOSED:
-            if result in ("success", "failure"):
-                return self._counted(state, event, slow, now)
-            return state, None
+        slow = self.slow_call is not None and event.seconds >= self.slow_call and event.result != "nothing"
+        if state.state == CLOSED and event.result in ("success", "failure"):
+            return self._count(state, event, slow, now)
         if state.state == HALF_OPEN and event.probe:
-            return self._probe_over(state, event, slow, now)
+            return self._end_probe(state, event, slow, now)
         return state, None
 
-    def _counted(self, state: CircuitState, event: CallResult, slow: bool, now: float) -> tuple[CircuitState, Any]:
+    def _count(self, state: CircuitState, event: CallResult, slow: bool, now: float) -> tuple[CircuitState, Any]:
         bad = event.result == "failure" or (slow and self.slow_call_rate is None)
-        if bad and event.repeat:
-            return state, None
-        if not bad and not state.recent:
+        if (bad and event.repeat) or not (bad or state.recent):
             return state, None
         recent = self.memory.add(state.recent, bad, slow, now)
-        reason = self._too_many(self.memory.tally(recent, now))
+        reason = self._find_reason(self.memory.tally(recent, now))
         if reason:
-            return self._opened(state, reason, event.retry_after, now)
+            return self._open(state, reason, event, now)
         return state._replace(recent=recent), None
 
-    def _too_many(self, tally: Tally) -> str:
-        """Say why the circuit has to open, or return an empty string."""
+    def _find_reason(self, tally: Tally) -> str:
+        """Return the reason why the circuit has to open, or an empty string."""
         calls, failures, slow = tally
         enough = calls >= self.minimum_throughput
         if self.failure_rate is not None:
             if enough and failures / calls >= self.failure_rate:  # exact, as a product is not: 0.55 * 100 > 55
                 return f"{failures} of {calls} calls failed"
         elif failures >= self.failure_threshold:
-            return _counted_in_words(failures, calls)
+            if failures == 1:
+                return "a failure"
+            return f"{failures} failures " + ("in a row" if calls == failures else f"in {calls} calls")
         if self.slow_call_rate is not None and enough and slow / calls >= self.slow_call_rate:
             return f"{slow} of {calls} calls were slow"
         return ""
 
-    def _probe_over(self, state: CircuitState, event: CallResult, slow: bool, now: float) -> tuple[CircuitState, Any]:
+    def _end_probe(self, state: CircuitState, event: CallResult, slow: bool, now: float) -> tuple[CircuitState, Any]:
         probes = tuple([probe for probe in state.probes if probe[0] != event.probe])
         if len(probes) == len(state.probes):
             return state, None  # it came too late, and another took its place
         if event.result == "nothing":
             return state._replace(probes=probes), None
         if event.result == "failure" or slow:
-            return self._opened(state, "a probe was slow" if slow else "a probe failed", event.retry_after, now)
+            return self._open(state, "a probe was slow" if slow else "a probe failed", event, now)
         succeeded = state.succeeded + 1
         if succeeded < self.half_open_calls:
             return state._replace(probes=probes, succeeded=succeeded), None
-        after = self._fresh(state)._replace(hand=state.hand)
+        after = self._begin_era(state)._replace(hand=state.hand)
         return after, Changed(state.state, CLOSED, "probes did well" if succeeded > 1 else "a probe did well")
 
-    def _opened(
-        self, state: CircuitState, reason: str, retry_after: float | None, now: float
-    ) -> tuple[CircuitState, Any]:
+    def _open(self, state: CircuitState, reason: str, event: CallResult, now: float) -> tuple[CircuitState, Any]:
         seconds = self._open_time(state.opened, now)
-        if retry_after is not None:
-            seconds = max(seconds, min(retry_after, self.longest))
-        after = self._fresh(state)._replace(
-            state=OPEN, until=now + seconds, opened=state.opened + 1, reason=reason, hand=state.hand
+        if event.retry_after is not None:
+            seconds = max(seconds, min(event.retry_after, self.longest))
+        after = self._begin_era(state)._replace(
+            state=OPEN, open_until=now + seconds, opened=state.opened + 1, reason=reason, hand=state.hand
         )
         return after, Changed(state.state, OPEN, reason)
 
-    def _fresh(self, state: CircuitState) -> CircuitState:
-        """Begin a new era with a closed circuit."""
+    def _begin_era(self, state: CircuitState) -> CircuitState:
+        """Return a closed circuit of the next era."""
         return CircuitState(CLOSED, new_permit(state.permit.era + 1), self.memory.initial, issued=state.issued)
 
     @property
@@ -311,59 +303,47 @@ class CircuitBreaker(Gate):
             grown = self.longest
         if grown == math.inf:
             return grown
-        # The low digits of a clock are as good as chance for telling many clients apart, and a machine has no other.
+        # A machine has no source of chance; the low digits of a clock spread many clients as well.
         chance = now * 1e6 * 0.6180339887498949 % 1.0
         return grown - (grown - shortest) * chance / 2
 
-    def _commanded(self, state: CircuitState, event: ManualControl, now: float) -> tuple[CircuitState, Any]:
+    def _control(self, state: CircuitState, event: ManualControl, now: float) -> tuple[CircuitState, Any]:
         before = self._status(state, now)
         if event.state == LOOK:
             return state, before
-        after = self._fresh(state)
+        changed = self._begin_era(state)
         if event.state != CLOSED:
-            after = after._replace(hand=event.state, reason="by hand")
-        told = self._status(after, now)
-        was, became = before.hand or before.state, told.hand or told.state
-        return after, Changed(was, became, "by hand", told) if was != became else told
+            changed = changed._replace(hand=event.state, reason="by hand")
+        after = self._status(changed, now)
+        was, became = before.hand or before.state, after.hand or after.state
+        return changed, Changed(was, became, "by hand", after) if was != became else after
 
     def _status(self, state: CircuitState, now: float) -> CircuitStatus:
         calls, failures, slow = self.memory.tally(state.recent, now)
-        delay = max(0.0, state.until - now) if state.state == OPEN and state.hand == "" else None
+        delay = max(0.0, state.open_until - now) if state.state == OPEN and state.hand == "" else None
         return CircuitStatus(state.state, state.hand, calls, failures, slow, delay, state.reason)
 
 
-def _counted_in_words(failures: int, calls: int) -> str:
-    if failures == 1:
-        return "a failure"
-    return f"{failures} failures " + ("in a row" if calls == failures else f"in {calls} calls")
-
-
 def _validate(policy: CircuitBreaker) -> None:
-    validate.count(policy, "failure_threshold", 1)
-    validate.count(policy, "half_open_calls", 1)
-    validate.count(policy, "minimum_throughput", 1)
-    for name in ("recovery_timeout", "probe_timeout"):
-        validate.number(policy, name, 0, above=True)
+    unset = {name for name in _OPTIONAL if getattr(policy, name) is None}
+    for name in ("failure_threshold", "half_open_calls", "minimum_throughput", "window_calls"):
+        if name not in unset:
+            validate.count(policy, name, 1)
+    for name in ("recovery_timeout", "probe_timeout", "slow_call", "window", "failure_rate", "slow_call_rate"):
+        if name not in unset:
+            validate.number(policy, name, 0, above=True, high=1 if name.endswith("_rate") else math.inf)
     validate.number(policy, "multiplier", 1)
-    for name in ("failure_rate", "slow_call_rate"):
-        if getattr(policy, name) is not None:
-            validate.number(policy, name, 0, above=True, high=1)
-    for name in ("slow_call", "window"):
-        if getattr(policy, name) is not None:
-            validate.number(policy, name, 0, above=True)
-    if policy.max_recovery_timeout is not None:
+    if "max_recovery_timeout" not in unset:
         validate.number(policy, "max_recovery_timeout", policy.recovery_timeout, infinite=True)
-    if policy.window_calls is not None:
-        validate.count(policy, "window_calls", 1)
     object.__setattr__(policy, "failure_on", validate.statuses(policy, "failure_on"))
     object.__setattr__(policy, "exceptions", validate.exceptions(policy, "exceptions"))
-    object.__setattr__(policy, "listeners", _listeners(policy))
+    object.__setattr__(policy, "listeners", _validate_listeners(policy))
     validate.choice(policy, "counts", ("calls", "attempts"))
-    policy.check_key()
-    _contradictions(policy)
+    validate.key(policy, "key")
+    _check_contradictions(policy)
 
 
-def _listeners(policy: CircuitBreaker) -> tuple[Callable[[StateChange], object], ...]:
+def _validate_listeners(policy: CircuitBreaker) -> tuple[Callable[[StateChange], object], ...]:
     """Return the listeners as a tuple, or raise ValueError."""
     given: Any = policy.listeners
     listeners = tuple(given) if isinstance(given, Iterable) else (None,)
@@ -372,16 +352,15 @@ def _listeners(policy: CircuitBreaker) -> tuple[Callable[[StateChange], object],
     return listeners
 
 
-def _contradictions(policy: CircuitBreaker) -> None:
-    """Raise ValueError for settings that go against each other, and for a circuit that could never open."""
-    rates = policy.failure_rate is not None or policy.slow_call_rate is not None
+def _check_contradictions(policy: CircuitBreaker) -> None:
+    """Raise ValueError for settings that contradict each other, and for a circuit that could never open."""
+    rates = [name for name in ("failure_rate", "slow_call_rate") if getattr(policy, name) is not None]
     if policy.window is not None and policy.window_calls is not None:
         raise validate.contradiction(policy, "window", "window_calls", "give one of them")
     if policy.slow_call_rate is not None and policy.slow_call is None:
         raise validate.contradiction(policy, "slow_call_rate", "slow_call", "say from when on a call is slow")
     if rates and policy.window is None and policy.window_calls is None:
-        name = "failure_rate" if policy.failure_rate is not None else "slow_call_rate"
-        raise validate.contradiction(policy, name, "window", "a rate needs a window, or window_calls")
+        raise validate.contradiction(policy, rates[0], "window", "a rate needs a window, or window_calls")
     if policy.window_calls is not None:
         names = ["minimum_throughput"] if rates else []
         if policy.failure_rate is None:

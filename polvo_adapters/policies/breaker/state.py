@@ -1,4 +1,4 @@
-"""What is asked of a circuit, what is told to it, and what it keeps."""
+"""The events, permits and states of a circuit."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ CLOSED, OPEN, HALF_OPEN = "closed", "open", "half-open"
 ISOLATED, DISABLED, OBSERVED = "isolated", "disabled", "observed"
 LOOK = ""
 
-Result: TypeAlias = Literal["success", "failure", "answer", "nothing"]
-"""What came of a call; "answer" is one that says only that the host is there."""
+Result: TypeAlias = Literal["success", "failure", "reachable", "nothing"]
+"""What a call says of the host; "reachable" is an error status that is no failure."""
 
 
 class AcquirePermit(NamedTuple):
-    """A call wants to pass."""
+    """Event: a call begins."""
 
 
 @stored_as("circuit-result.1")
 class CallResult(NamedTuple):
-    """A call is over.
+    """Event: a call is over.
 
     Attributes:
-        era: Era in which it was let through.
+        era: Era of its permit.
         probe: Number of the probe, or 0.
-        result: What came of it.
+        result: What it says of the host.
         seconds: How long it took.
-        repeat: Whether it was tried before.
+        repeat: Whether it is not the first attempt of its call.
         retry_after: Seconds that the server asked to wait, or None.
     """
 
@@ -41,13 +41,7 @@ class CallResult(NamedTuple):
 
 @stored_as("circuit-permit.1")
 class Permit(NamedTuple):
-    """What a call was let through by.
-
-    Attributes:
-        era: How often the circuit had changed.
-        probe: Number of the probe, or 0.
-        success: What to tell if all goes well: made once for all calls of an era.
-    """
+    """Permission for a call: its era, the number of the probe or 0, and the event if all goes well."""
 
     era: int
     probe: int
@@ -55,18 +49,18 @@ class Permit(NamedTuple):
 
 
 class ManualControl(NamedTuple):
-    """Somebody looks at the circuit (LOOK), or sets it to CLOSED, ISOLATED, DISABLED or OBSERVED."""
+    """Event: the user looks at the circuit (LOOK), or sets it to CLOSED, ISOLATED, DISABLED or OBSERVED."""
 
     state: str
 
 
 class CircuitStatus(NamedTuple):
-    """How a circuit stands.
+    """The state of a circuit, for the user.
 
     Attributes:
         state: "closed", "open" or "half-open".
-        hand: "isolated", "disabled" or "observed" where somebody has set it to that, or an empty string.
-        calls: Calls that it remembers, as far as its window goes; of failures in a row, these alone.
+        hand: "isolated", "disabled" or "observed" where the user has set it to that, or an empty string.
+        calls: Calls in the window; without a window, failures in a row.
         failures: How many of them failed.
         slow: How many were slow.
         retry_after: Seconds until a probe may pass, or None where calls pass.
@@ -88,21 +82,21 @@ class CircuitState(NamedTuple):
 
     Attributes:
         state: "closed", "open" or "half-open".
-        permit: What calls pass by while it is closed.
+        permit: The permit of calls while it is closed.
         recent: State of the window.
-        until: When it becomes half-open.
+        open_until: When it becomes half-open.
         opened: How often it opened since it was closed.
         probes: Numbers of the probes under way, and when their leases end.
-        succeeded: Probes that did well.
-        issued: Probes there ever were.
+        succeeded: How many probes succeeded.
+        issued: How many probes there ever were.
         reason: Why it opened.
-        hand: What it was set to by hand, or an empty string.
+        hand: What the user set it to, or an empty string.
     """
 
     state: str
     permit: Permit
     recent: Any
-    until: float = 0.0
+    open_until: float = 0.0
     opened: int = 0
     probes: tuple[tuple[int, float], ...] = ()
     succeeded: int = 0
@@ -111,10 +105,10 @@ class CircuitState(NamedTuple):
     hand: str = ""
 
     def after_fork(self) -> CircuitState:
-        """Return what it is in a child: the probes under way are its parent's."""
+        """Return the state for a child process: the probes under way belong to its parent."""
         return self._replace(probes=())
 
 
 def new_permit(era: int, probe: int = 0) -> Permit:
-    """Return a permit, and with it what to tell if all goes well."""
+    """Return a permit; its event for success is made once for all calls of an era."""
     return Permit(era, probe, CallResult(era, probe, "success"))

@@ -1,7 +1,7 @@
-"""Bulkhead: so many calls at a time.
+"""Bulkhead: a limit of calls at a time.
 
 policy               Bulkhead, and the adaptive one
-concurrency_limit    how many calls at a time a host can do with, found out from latencies
+concurrency_limit    how many calls at a time a host can serve, found out from latencies
 """
 
 from polvo_adapters.policies.bulkhead.policy import Adaptive, AdaptiveBulkhead, Bulkhead

@@ -1,8 +1,8 @@
-"""Idempotency keys: one key for everything that is done for a call.
+"""Idempotency keys: one key for all attempts of a call.
 
 policy           IdempotencyKeys
-record           what became of each key, remembered in the store
-key_responses    what the server's answer says about the key
+record           the state of each key, kept in the store
+key_responses    what the server's response says about the key
 """
 
 from polvo_adapters.policies.idempotency.policy import IdempotencyKeys, Strategy

@@ -1,4 +1,4 @@
-"""What a server's answer says about an idempotency key, if it says anything about it.
+"""What a server's response says about an idempotency key, if anything.
 
 Theory of operation. The statuses that the draft and vendors use for keys (400, 409, 417, 422) have other meanings too.
 So the body decides, in its first 8 KiB, whatever its format: JSON, problem details or HTML. It counts when it names the
@@ -12,10 +12,10 @@ key, by the name of the header or by the word "idempotent" in any form; vendors'
     409            names the key, and says used, reused, different    the key is refused
     409            names the key                                      the first one is at work
     400, 422       names the key; or a key that was used, different   the key is refused
-    417            whatever                                           the key is refused
+    417            anything                                           the key is refused
 
 A wrong guess at 409 costs a wait, as asking again with the same key does no harm. A wrong guess at the others would
-hide an answer from its caller, hence the words. Any other status, and a body that was not read, says nothing.
+hide a response from its caller, hence the words. Any other status, and a body that was not read, says nothing.
 
 Source: draft-ietf-httpapi-idempotency-key-header-07, section 2.7.
 """
@@ -27,18 +27,12 @@ from collections.abc import Callable, Mapping
 from typing import Literal, TypeAlias, Union
 
 Verdict: TypeAlias = Union[Literal["at work", "refused"], None]  # noqa: UP007 - evaluated at import
-Judge: TypeAlias = Callable[[int, Mapping[str, str], Union[bytes, None]], Union[str, None]]  # noqa: UP007 - as above
+KeyJudge: TypeAlias = Callable[[int, Mapping[str, str], Union[bytes, None]], Union[str, None]]  # noqa: UP007 - as above
 
-AT_WORK, REFUSED = "at work", "refused"
-REPLAYED_HEADERS = (
-    "Idempotency-Replayed",
-    "Idempotent-Replayed",
-    "Idempotent-Replay",
-    "X-Idempotency-Replayed",
-    "X-Idempotent-Replayed",
-    "X-Idempotent-Replay",
-)
-"""Headers by which servers say that an answer was given before; the first one is what the record says itself."""
+AT_WORK = "at work"
+_REPLAYED = ("Idempotency-Replayed", "Idempotent-Replayed", "Idempotent-Replay")
+REPLAYED_HEADERS = (*_REPLAYED, *(f"X-{name}" for name in _REPLAYED))
+"""Headers by which servers say that they replay a response; the record itself uses the first one."""
 
 _LOOKED_AT = 8192  # bytes
 _NAMED = re.compile(rb"idempot", re.IGNORECASE)
@@ -53,29 +47,29 @@ _TIME = re.compile(r"\s*[0-9A-Za-z]")
 
 
 def interpret_key_response(header: str, status: int, headers: Mapping[str, str], body: bytes | None) -> Verdict:
-    """Return what an answer to a request with a key says about the key.
+    """Return what a response to a request with a key says about the key.
 
     Args:
-        header: Name of the header that the key went in.
-        status: Status of the answer.
+        header: Name of the header that held the key.
+        status: Status of the response.
         headers: Its headers.
         body: Its body, or None where it was not read.
 
     Returns:
-        "at work" where an earlier request with the key is, "refused" where the key is, else None.
+        "at work" where the server works on an earlier request, "refused" where it refuses the key, else None.
     """
     if status not in (400, 409, 417, 422):
         return None
     text = (body or b"")[:_LOOKED_AT]
     named = _NAMED.search(text) is not None or header.encode("latin-1").lower() in text.lower()
     if status == 409:
-        return _conflict(text, headers, named=named)
+        return _interpret_conflict(text, headers, named=named)
     if status == 417 or named or (_KEY.search(text) and _USED.search(text)):
         return "refused"
     return None
 
 
-def _conflict(text: bytes, headers: Mapping[str, str], *, named: bool) -> Verdict:
+def _interpret_conflict(text: bytes, headers: Mapping[str, str], *, named: bool) -> Verdict:
     if _AT_WORK.search(text) or _TIME.match(headers.get("retry-after") or ""):
         return "at work"
     if not named:

@@ -1,9 +1,9 @@
-"""Rate limit: no request before its time.
+"""Rate limits: no request is sent before its turn.
 
 policy      TokenBucket and SlidingWindow for a rate that is known, and the adaptive limit
-adaptive    the machine that reads the quota from what the server says
-account     what is known of the quotas of one key
-turns       what a call asks of a limit, and tells it
+adaptive    the machine that learns the quotas from the responses
+account     what is known of the quotas of one origin and credential
+turns       the events and the verdict of a rate limit
 pacing/     how one quota is spread over its window
 """
 

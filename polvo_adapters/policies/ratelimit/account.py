@@ -1,7 +1,7 @@
-"""What the adaptive rate limit knows of an account, and the leases of the requests that are under way.
+"""What the adaptive rate limit knows of an account, which is one origin and one credential.
 
-**Leases**: requests under way are counted in the current or the last era, an era being a minute. Those that never
-report back (a killed process) are forgotten with their era.
+Requests under way are counted by *era*, a minute each: in the current one or the last. A request without a result (of
+a killed process) is forgotten with its era.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import TypeAlias, TypedDict
 
-from polvo_adapters.policies.ratelimit.pacing import Pace
+from polvo_adapters.policies.ratelimit.pacing.state import Pace
 from polvo_adapters.policies.ratelimit.turns import TurnResult
 
 _ERA = 60.0  # seconds
@@ -21,34 +21,34 @@ Key: TypeAlias = tuple[str, str, str, "float | None"]
 
 
 class QuotaBucket(TypedDict):
-    """What is known of one bucket or resource of the server.
+    """What is known of one group: a bucket or resource of the server.
 
     Attributes:
-        paces: One for each quota.
-        windows: For windows that are not announced: the longest time to a reset, the next one, the shortest jump.
-        costs: For quotas that do not count requests: what one takes, and what was left last.
-        known: Whether there was an answer.
-        paused: Until when nobody may go.
-        running: Requests under way in this era,
-        stale: and in the last.
+        paces: A Pace for each quota.
+        windows: For windows that are not announced: the longest time to a reset, the next reset, the shortest jump.
+        costs: For quotas that do not count requests: what one request takes, and what was left last.
+        known: Whether there was a response.
+        paused: Time until which no request may go.
+        running: Requests under way since this era began.
+        stale: Requests under way since the last era.
         era: Number of the era.
         era_began: When it began.
         head: Ticket whose turn it is.
         tail: Next ticket.
-        latency: Seconds that an answer takes.
-        slots: Requests that may be under way at once,
-        most: and as the server announced it.
+        latency: Seconds that a response takes.
+        slots: Requests that may be under way at once.
+        most: The same, as the server announced it.
         rate: Requests per second that were found, or infinity.
-        peak: Rate that it is to grow back to.
+        peak: Rate that it grows back to.
         grown: Seconds of use since the last refusals.
         due: When the next request may go at that rate.
         plateau: Seconds of use until the rate is back at `peak`.
         pressed: Whether the last request had to keep to the rate.
         refusals: Refusals since the last request that was accepted.
-        refused_at: When the first of them was sent.
+        refused_at: When the first of these requests was sent.
         cycled: Whether there were refusals before.
-        counted: Requests accepted since refusals ended,
-        busy: and the seconds that they took.
+        counted: Requests accepted since refusals ended.
+        busy: Seconds that they took together.
         heard: When the last of them was accepted.
         began: When the group was new.
     """
@@ -86,9 +86,9 @@ class Account(TypedDict):
     """What is known of one origin and credential.
 
     Attributes:
-        routes: Group of each route.
-        groups: The groups; the one used last is last.
-        last: Group of the last answer.
+        routes: Name of the group of each route.
+        groups: The groups by name; the one used last is last.
+        last: Name of the group of the last response.
     """
 
     routes: dict[str, str]
@@ -96,13 +96,13 @@ class Account(TypedDict):
     last: str
 
 
-def new_account() -> Account:
-    """Return an account that nothing is known of."""
+def make_account() -> Account:
+    """Return an account of which nothing is known."""
     return Account(routes={}, groups={}, last="")
 
 
-def new_group(now: float) -> QuotaBucket:
-    """Return a group that nothing is known of."""
+def make_group(now: float) -> QuotaBucket:
+    """Return a group of which nothing is known."""
     return QuotaBucket(
         paces={}, windows={}, costs={}, known=False, paused=0.0,
         running=0, stale=0, era=0, era_began=now, head=0, tail=0, latency=0.0, slots=math.inf, most=math.inf,
@@ -111,27 +111,27 @@ def new_group(now: float) -> QuotaBucket:
     )  # fmt: skip
 
 
-def with_group(account: Account, name: str, group: QuotaBucket) -> Account:
-    """Return the account with one group replaced, and the one unused for longest gone where there are too many."""
+def replace_group(account: Account, name: str, group: QuotaBucket) -> Account:
+    """Return the account with one group replaced; where there are too many, the one unused for longest is dropped."""
     groups = account["groups"].copy()
     if len(groups) > 1:
-        groups.pop(name, None)  # comes back last: the order of a dict is the order of use
+        groups.pop(name, None)  # so that it comes last: the order of the dict is the order of use
     groups[name] = group
     if len(groups) > _MOST_GROUPS:
         del groups[next(iter(groups))]
     return {"routes": account["routes"], "groups": groups, "last": account["last"]}
 
 
-def give_back(group: QuotaBucket, event: TurnResult, now: float) -> None:
-    """Take back the lease of the request."""
-    turn_era(group, now)
+def release_request(group: QuotaBucket, event: TurnResult, now: float) -> None:
+    """Count the request as under way no longer."""
+    advance_era(group, now)
     if event.era == group["era"]:
         group["running"] = max(0, group["running"] - 1)
     elif event.era == group["era"] - 1:
         group["stale"] = max(0, group["stale"] - 1)
 
 
-def turn_era(group: QuotaBucket, now: float) -> None:
+def advance_era(group: QuotaBucket, now: float) -> None:
     """Begin a new era, if it is time."""
     if now - group["era_began"] < _ERA:
         return

@@ -1,26 +1,26 @@
-"""All quotas of one account: which of them a request falls under, who goes next, and what refusals mean.
+"""All quotas of one account: which of them a request counts in, which request goes next, and what refusals mean.
 
-An *account* is an origin and a credential. Its requests fall into *groups*, the buckets or resources that the server
-names (search and core at GitHub, the buckets of Discord); a route that is not known yet counts in the group that
-answered last. Each group has any number of quotas at once (per second and per day, requests and tokens), a `Pace`
-each, and the one that makes a request wait longest governs.
+An *account* is an origin and a credential. Its requests count in *groups*, the buckets or resources that the server
+names (search and core at GitHub, the buckets of Discord); a route that is not known yet counts in the group of the
+last response. Each group has any number of quotas at once (per second and per day, requests and tokens), with a `Pace`
+each; the one that makes a request wait longest governs.
 
-**The queue** is two numbers. Who has to wait takes the ticket `tail`, and goes when `head` has come to it. It sleeps
-until its place in the queue should have been reached, but not much longer than a second without looking, since
-answers in between may change everything. A ticket whose thread has died would block the queue: who would go but for
-those ahead, twice, goes past them.
+**The queue** is two numbers. A request that has to wait takes the ticket `tail`, and goes when `head` has come to it.
+It sleeps until its turn should have come, but not much longer than a second at a time, since responses in between may
+change everything. A ticket whose thread has died would block the queue: a request that could go but for those ahead of
+it, twice in a row, goes past them.
 
 **Refusals** pause the group until the time that the server names. Beyond that:
 
     kind          quotas known            nothing known
     ------------  ----------------------  -----------------------------------------------------------------------
-    rate          see `pacing.refuse`     one request at a time asks whether it is over, after pauses that double; what
-                                          was accepted from one end of refusals to the next is the rate, which then
-                                          grows: slower near the old one, then faster (Ha, Rhee, Xu: CUBIC, 2008)
+    rate          see `learning.refuse`   one request at a time tries whether it is over, after pauses that double; the
+                                          rate is what was accepted from one end of refusals to the next; it then grows,
+                                          slower near the old rate, then faster (Ha, Rhee, Xu: CUBIC, 2008)
     concurrency   fewer at once, by three tenths; one more after as many successes as there are slots; the rate stays
     exhausted     as rate, paused until then
 
-All is pure: dicts of numbers and strings, copied before they are moved.
+All is pure: dicts of numbers and strings, copied before they are changed.
 """
 
 from __future__ import annotations
@@ -29,23 +29,22 @@ import math
 from functools import lru_cache
 
 from polvo_adapters.headers import Quota, Throttled
-from polvo_adapters.policies.ratelimit import pacing
 from polvo_adapters.policies.ratelimit.account import (
     Account,
     Key,
     QuotaBucket,
-    give_back,
-    new_group,
-    turn_era,
-    with_group,
+    advance_era,
+    make_group,
+    release_request,
+    replace_group,
 )
-from polvo_adapters.policies.ratelimit.pacing import Pace, Seen
+from polvo_adapters.policies.ratelimit.pacing import credit, learning, state
+from polvo_adapters.policies.ratelimit.pacing.state import Pace, Seen
 from polvo_adapters.policies.ratelimit.turns import Turn, TurnRequest, TurnResult
 
 _SCOUTS = 8  # requests at once to a group of which nothing is known: few enough not to break a small quota much
-_LOOK = 1.0  # seconds without looking, at most
-_GLANCE = 0.005  # seconds without looking, at least
-_IDLE = 5.0  # seconds between two answers that count; more is a pause that nobody asked for
+_LONGEST_SLEEP, _SHORTEST_SLEEP = 1.0, 0.005  # seconds in the queue until the turn is requested again
+_IDLE = 5.0  # seconds between two responses that count as use; a longer pause is the caller's own
 _MOST_ROUTES, _MOST_QUOTAS = 256, 16
 _FEWER = 0.7  # of the slots, after a refusal; CUBIC and the AWS SDKs use the same
 _LESS = 0.9  # of the rate that had grown until it was refused
@@ -53,33 +52,31 @@ _A_LITTLE_LESS = 0.95  # of the rate that was accepted
 _PLATEAU = 10.0  # seconds of traffic until the rate is back where it was refused, at least
 _OFTEN = 20.0  # times the length of the refusals, within which they have to come again
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 60.0  # seconds, doubling, where a server refuses and says nothing
+_PAUSE = 1.0  # seconds, where a server that announces quotas refuses and does not say for how long
 _SHORTEST_WINDOW = 0.1
-_NOTED = Turn()
-_STALE = 10.0  # windows without a word about a quota, until it is forgotten
+_NO_TURN = Turn()
+_STALE = 10.0  # windows after which a quota that is not announced any more is forgotten
 
 
-# --- asking -----------------------------------------------------------------------------------------------------------
-
-
-def ask(account: Account, event: TurnRequest, now: float) -> tuple[Account, Turn]:
-    """Give a request its turn, or tell it how long to wait; see `Adaptive.transition`."""
+def acquire_turn(account: Account, event: TurnRequest, now: float) -> tuple[Account, Turn]:
+    """Return the account after a request has taken its turn or its place in the queue, and the turn."""
     name = account["routes"].get(event.route, account["last"])
     known = account["groups"].get(name)
-    group = new_group(now) if known is None else known.copy()
-    turn_era(group, now)
+    group = make_group(now) if known is None else known.copy()
+    advance_era(group, now)
     ticketed = event.ticket >= 0 and event.group == name
     if event.ticket >= 0 and not ticketed:
-        account, event = _leave(account, event), event._replace(ticket=-1, tries=0)
+        account, event = _leave_queue(account, event), event._replace(ticket=-1, tries=0)
     ahead = max(0, event.ticket - group["head"]) if ticketed else group["tail"] - group["head"]
     if ahead and event.tries >= 2:
         group["head"], ahead = event.ticket, 0
     group["paces"] = paces = {key: pace.copy() for key, pace in group["paces"].items()}
-    if ahead or ticketed or now < group["paused"] or not _plenty(group, paces):
+    if ahead or ticketed or now < group["paused"] or not _has_plenty(group, paces):
         for pace in paces.values():
-            pacing.earn(pace, now)
-        at, reason = _ready_at(group, now, ahead, event.chance)
+            credit.earn(pace, now)
+        at, reason = _find_ready_time(group, now, ahead, event.chance)
         if at > now or ahead:
-            return _wait(account, name, group, event, now, at, reason)
+            return _queue(account, name, group, event, now, at, reason)
     if ticketed and event.ticket == group["head"]:
         group["head"] += 1
     for pace in paces.values():
@@ -88,26 +85,26 @@ def ask(account: Account, event: TurnRequest, now: float) -> tuple[Account, Turn
     if group["rate"] != math.inf:
         group["pressed"] = now < group["due"] + 1 / group["rate"]
         group["due"] = max(group["due"], now) + 1 / group["rate"]
-    return with_group(account, name, group), _granted(name, group["era"])
+    return replace_group(account, name, group), _make_turn(name, group["era"])
 
 
 @lru_cache(maxsize=256)
-def _granted(group: str, era: int) -> Turn:
+def _make_turn(group: str, era: int) -> Turn:
     return Turn(group=group, era=era)
 
 
-def _leave(account: Account, event: TurnRequest) -> Account:
-    """Give up a place in the queue of a group: the server counts the route in another."""
+def _leave_queue(account: Account, event: TurnRequest) -> Account:
+    """Return the account without the place in the queue of a group, because the route counts in another now."""
     known = account["groups"].get(event.group)
     if known is None:
         return account
     group = known.copy()
     group["head"] = min(group["tail"], max(group["head"], event.ticket + 1))
-    return with_group(account, event.group, group)
+    return replace_group(account, event.group, group)
 
 
-def _plenty(group: QuotaBucket, paces: dict[Key, Pace]) -> bool:
-    """Tell, without looking closer, that a request may go: the usual case while nobody is short of anything."""
+def _has_plenty(group: QuotaBucket, paces: dict[Key, Pace]) -> bool:
+    """Return whether a request may go without a closer look: the usual case while quota is plentiful."""
     if not paces or group["rate"] != math.inf or group["slots"] != math.inf:
         return False
     running = group["running"] + group["stale"]
@@ -117,47 +114,48 @@ def _plenty(group: QuotaBucket, paces: dict[Key, Pace]) -> bool:
     return True
 
 
-def _wait(
+def _queue(
     account: Account, name: str, group: QuotaBucket, event: TurnRequest, now: float, at: float, reason: str
 ) -> tuple[Account, Turn]:
-    tries = event.tries + 1 if event.ticket >= 0 and _ready_at(group, now, 0, event.chance)[0] <= now else 0
-    if at == math.inf:  # an answer decides; who waits for it looks less and less often
-        wait = max(_GLANCE, min(_LOOK, max(group["latency"] / 2, event.waited / 4)))
-        refused = event.too_long(max(wait, event.waited), now)
-    else:
-        wait = max(at - now, _GLANCE)
-        refused = event.too_long(wait, now)
+    """Return the account with a request in the queue, and the time that it sleeps, or the wait that is too long."""
     ticket = event.ticket
+    ready_alone = ticket >= 0 and _find_ready_time(group, now, 0, event.chance)[0] <= now
+    tries = event.tries + 1 if ready_alone else 0
+    if at == math.inf:  # a response decides; the longer the wait was, the less often the turn is requested
+        wait = max(_SHORTEST_SLEEP, min(_LONGEST_SLEEP, max(group["latency"] / 2, event.waited / 4)))
+        refused = event.find_overrun(max(wait, event.waited), now)
+    else:
+        wait = max(at - now, _SHORTEST_SLEEP)
+        refused = event.find_overrun(wait, now)
     if refused:
         if ticket == group["head"] and ticket >= 0:
             group["head"] += 1
-        return with_group(account, name, group), Turn(
-            wait=wait, ticket=ticket, group=name, reason=reason, refused=refused
-        )
+        turn = Turn(wait=wait, ticket=ticket, group=name, reason=reason, refused=refused)
+        return replace_group(account, name, group), turn
     if ticket < 0:
         ticket = group["tail"]
         group["tail"] += 1
     spread = 0.0
-    if wait > _LOOK:
-        wait = max(_LOOK, wait / 2)
-    if event.chance is None and any(pacing.shared(pace) for pace in group["paces"].values()):
+    if wait > _LONGEST_SLEEP:
+        wait = max(_LONGEST_SLEEP, wait / 2)
+    if event.chance is None and any(state.is_shared(pace) for pace in group["paces"].values()):
         wait = spread = wait / 2
-    return with_group(account, name, group), Turn(wait, spread, ticket, tries, name, group["era"], reason)
+    return replace_group(account, name, group), Turn(wait, spread, ticket, tries, name, group["era"], reason)
 
 
-def _ready_at(group: QuotaBucket, now: float, ahead: int, chance: float | None) -> tuple[float, str]:
+def _find_ready_time(group: QuotaBucket, now: float, ahead: int, chance: float | None) -> tuple[float, str]:
     """Return when the next request may go behind those ahead, and what it waits for.
 
     Clients that share a quota wait for up to half a request's credit more, as chance has it, so that they do not
-    march in step; those who have just come for up to a whole one, since every reset would bring them together again.
+    march in step; newcomers for up to a whole one, since every reset would bring them together again.
     """
     running = group["running"] + group["stale"]
     at, reason = group["paused"], "rate limit, paused by the server"
     if running + ahead + 1 > group["slots"]:
         at, reason = math.inf, f"rate limit, {running} of {group['slots']:.0f} requests at once"
     for pace in group["paces"].values():
-        more = (0.5 if pace["seen"] > pacing.NEWCOMER else 1.0) * chance if chance and pacing.shared(pace) else 0.0
-        ready = pacing.ready_at(pace, now, ahead + more, running)
+        more = (0.5 if pace["seen"] > state.NEWCOMER else 1.0) * chance if chance and state.is_shared(pace) else 0.0
+        ready = credit.find_ready_time(pace, now, ahead + more, running)
         if ready > at:
             at, reason = ready, f"rate limit, {pace['remaining']:g} of {pace['limit']:g} left"
     if group["rate"] != math.inf:
@@ -166,58 +164,62 @@ def _ready_at(group: QuotaBucket, now: float, ahead: int, chance: float | None) 
             at, reason = ready, f"rate limit, found to be {group['rate']:.3g} per second"
     if group["refusals"] and running + ahead and now >= group["paused"]:
         at, reason = math.inf, "rate limit, one request asks whether it is over"
-    elif not group["known"] and running + ahead >= _SCOUTS and now < group["began"] + _LOOK:
-        at, reason = math.inf, "rate limit, not known before the first answer"
+    elif not group["known"] and running + ahead >= _SCOUTS and now < group["began"] + _LONGEST_SLEEP:
+        at, reason = math.inf, "rate limit, not known before the first response"
     return at, reason
 
 
-# --- telling ----------------------------------------------------------------------------------------------------------
+def learn_result(account: Account, event: TurnResult, now: float, *, free: float) -> tuple[Account, Turn]:
+    """Return the account after the result of a request.
 
-
-def tell(account: Account, event: TurnResult, now: float, *, free: float) -> tuple[Account, Turn]:
-    """Learn from an answer; see `Adaptive.transition`."""
-    account, name, group = _group_of(account, event, now)
+    Args:
+        account: The account.
+        event: The result.
+        now: When it came, in seconds.
+        free: Part of a quota above which a client that is alone does not wait.
+    """
+    account, name, group = _find_group(account, event, now)
     if event.status:
         group["known"] = True
         group["latency"] += 0.2 * (event.seconds - group["latency"])
     if event.quotas:
-        _learn_all(group, event, now, free)
+        _learn_quotas(group, event, now, free)
     if event.refused is not None:
-        group["paused"] = max(group["paused"], now + _refused(group, event.refused, now - event.seconds))
+        group["paused"] = max(group["paused"], now + _learn_refusal(group, event.refused, now - event.seconds))
     elif event.status:
-        _accepted(group, event, now)
-    account = with_group(account, name, group)
+        _learn_success(group, event, now)
+    account = replace_group(account, name, group)
     account["last"] = name
     if account["routes"].get(event.route) != name:
         routes = account["routes"] = account["routes"].copy()
         routes[event.route] = name
         if len(routes) > _MOST_ROUTES:
             del routes[next(iter(routes))]
-    return account, _NOTED
+    return account, _NO_TURN
 
 
-def _group_of(account: Account, event: TurnResult, now: float) -> tuple[Account, str, QuotaBucket]:
-    """Return the group that the server counted the request in, with the lease taken back where it was given."""
-    name, given = event.group, event.group
+def _find_group(account: Account, event: TurnResult, now: float) -> tuple[Account, str, QuotaBucket]:
+    """Return the group that the server counted the request in, with the request released where it was under way."""
+    name = event.group
     for quota in event.quotas:
         if quota.group:
             name = quota.group
             break
     groups = account["groups"]
-    group = groups[name].copy() if name in groups else new_group(now)
-    if name == given:
-        give_back(group, event, now)
-    elif given in groups:
-        giver = groups[given].copy()
-        give_back(giver, event, now)
-        account = with_group(account, given, giver)
+    group = groups[name].copy() if name in groups else make_group(now)
+    if name == event.group:
+        release_request(group, event, now)
+    elif event.group in groups:
+        other = groups[event.group].copy()
+        release_request(other, event, now)
+        account = replace_group(account, event.group, other)
     return account, name, group
 
 
-def _learn_all(group: QuotaBucket, event: TurnResult, now: float, free: float) -> None:
+def _learn_quotas(group: QuotaBucket, event: TurnResult, now: float, free: float) -> None:
     paces = group["paces"] = group["paces"].copy()
     for quota in event.quotas if len(event.quotas) <= _MOST_QUOTAS else event.quotas[:_MOST_QUOTAS]:
-        _learn(group, quota, event, now, free)
+        _learn_quota(group, quota, event, now, free)
     if len(paces) > _MOST_QUOTAS:
         for key in list(paces)[: len(paces) - _MOST_QUOTAS]:
             del paces[key]
@@ -228,7 +230,7 @@ def _learn_all(group: QuotaBucket, event: TurnResult, now: float, free: float) -
             del paces[key]
 
 
-def _learn(group: QuotaBucket, quota: Quota, event: TurnResult, now: float, free: float) -> None:
+def _learn_quota(group: QuotaBucket, quota: Quota, event: TurnResult, now: float, free: float) -> None:
     """Move the pace of one quota, where there is anything to learn."""
     name, limit, remaining, reset, announced, unit, scope, _, resolution, _, _ = quota
     if unit == "concurrent-requests":
@@ -238,30 +240,30 @@ def _learn(group: QuotaBucket, quota: Quota, event: TurnResult, now: float, free
         return
     if limit is None or remaining is None or limit <= 0 or (reset is None and announced is None):
         return
-    key = (name, scope, unit, announced)
-    paces = group["paces"]
+    key, paces = (name, scope, unit, announced), group["paces"]
     known = paces.get(key)
-    window = announced if announced and announced > _SHORTEST_WINDOW else _window(group, key, quota, now)
-    cost = 1.0 if unit == "requests" else _cost(group, key, remaining)
+    window = announced if announced and announced > _SHORTEST_WINDOW else _estimate_window(group, key, quota, now)
+    cost = 1.0 if unit == "requests" else _estimate_cost(group, key, remaining)
     accepted, asked = event.refused is None, now - event.seconds
-    reset = max(0.0, reset) if reset else reset
-    left = min(limit, remaining) / cost
-    if known is None or known["limit"] != limit / cost or known["window"] != window:
-        seen = Seen(asked, limit / cost, window, left, reset, resolution, announced is not None)
-        running = group["running"] + group["stale"]
-        paces[key] = pacing.first(seen, now, running) if known is None else pacing.refreshed(known, seen, now, running)
-        return
-    pace = paces[key] = known.copy()
-    if accepted and pacing.noted(pace, left, asked, now):
-        return
-    if not accepted and remaining < cost:
-        pacing.refuse(pace)
-    seen = Seen(asked, limit / cost, window, left, reset, resolution, announced is not None)
+    size, left = limit / cost, min(limit, remaining) / cost
+    pace = None
+    if known is not None and known["limit"] == size and known["window"] == window:
+        pace = paces[key] = known.copy()
+        if accepted and learning.absorb_repeat(pace, left, asked, now):
+            return
+    seen = Seen(asked, size, window, left, max(0.0, reset) if reset else reset, resolution, announced is not None)
     running = group["running"] + group["stale"]
-    pacing.learn(pace, seen, now, accepted=accepted, free=free, in_flight=running)
+    if pace is not None:
+        if not accepted and remaining < cost:
+            learning.refuse(pace)
+        learning.learn(pace, seen, now, accepted=accepted, free=free, in_flight=running)
+    elif known is not None:
+        paces[key] = state.restart_pace(known, seen, now, running)
+    else:
+        paces[key] = state.start_pace(seen, now, running)
 
 
-def _window(group: QuotaBucket, key: Key, quota: Quota, now: float) -> float:
+def _estimate_window(group: QuotaBucket, key: Key, quota: Quota, now: float) -> float:
     """Return the length of a window that is not announced, or absurdly short.
 
     It is the longest time to a reset seen so far, until the reset is seen to jump by about as much: a moment that is
@@ -282,25 +284,25 @@ def _window(group: QuotaBucket, key: Key, quota: Quota, now: float) -> float:
     return longest
 
 
-def _cost(group: QuotaBucket, key: Key, remaining: float) -> float:
+def _estimate_cost(group: QuotaBucket, key: Key, remaining: float) -> float:
     """Return what one request takes of a quota that does not count requests, in steps; 1 until it is known."""
     cost, left = group["costs"].get(key, (0.0, remaining))
     taken = left - remaining
     if taken > 0:
         cost += (taken - cost) * (0.2 if cost else 1.0)
     group["costs"] = {**group["costs"], key: (cost, remaining)}
-    return 2.0 ** round(math.log2(cost)) if cost >= 1 else 1.0  # each step starts the quota anew
+    return 2.0 ** round(math.log2(cost)) if cost >= 1 else 1.0  # in steps, because each change restarts the pace
 
 
-def _refused(group: QuotaBucket, refused: Throttled, asked: float) -> float:
-    """Note a refusal of a request that was sent at `asked`, and return for how long everybody pauses."""
+def _learn_refusal(group: QuotaBucket, refused: Throttled, asked: float) -> float:
+    """Count a refusal of a request that was sent at `asked`, and return the seconds for which the group pauses."""
+    pause = refused.retry_after
     if refused.kind == "concurrency":
         running = group["running"] + group["stale"]
         group["slots"] = max(1.0, math.floor(_FEWER * min(group["slots"], running + 1)))
-        return refused.retry_after or 0.0
-    pause = refused.retry_after
+        return pause or 0.0
     if group["paces"]:
-        return _LOOK if pause is None else pause
+        return _PAUSE if pause is None else pause
     if not group["refusals"]:
         group["refused_at"] = group["heard"] = asked
     if asked >= group["paused"] or not group["refusals"]:
@@ -308,7 +310,7 @@ def _refused(group: QuotaBucket, refused: Throttled, asked: float) -> float:
     return min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** min(20, group["refusals"] - 1)) if pause is None else pause
 
 
-def _accepted(group: QuotaBucket, event: TurnResult, now: float) -> None:
+def _learn_success(group: QuotaBucket, event: TurnResult, now: float) -> None:
     if group["paces"] and group["slots"] == math.inf and not group["refusals"]:
         return
     if group["refusals"]:
@@ -331,7 +333,7 @@ def _accepted(group: QuotaBucket, event: TurnResult, now: float) -> None:
 
 
 def _find_rate(group: QuotaBucket, now: float) -> None:
-    """Take what was accepted from one end of refusals to the next for the rate, if they come in a rhythm.
+    """Take what was accepted from one end of refusals to the next for the rate, if refusals come in a rhythm.
 
     A refusal that comes alone, or once in a long while, says nothing of a rate: it is waited out.
     """

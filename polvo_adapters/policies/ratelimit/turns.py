@@ -1,25 +1,27 @@
-"""What is asked of a rate limit, what is told to it, and what it answers."""
+"""The events of a rate limit, a request for a turn and the result of an attempt, and its verdict, a turn."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 from polvo_adapters.headers import Quota, Throttled
 
+Overrun: TypeAlias = Literal["", "max_wait", "deadline"]
+
 
 class TurnRequest(NamedTuple):
-    """A request wants its turn.
+    """Event: a call requests its turn.
 
     Attributes:
-        route: Which resource of the API it is for.
-        ticket: Its place in the queue from an earlier question, or -1.
-        tries: How often only those ahead of it kept it waiting.
+        route: Resource of the API that it is for.
+        ticket: Its place in the queue from an earlier Turn, or -1.
+        tries: How often only the calls ahead of it kept it waiting.
         max_wait: Seconds that it may wait.
-        deadline: When its call must be over, or None.
-        chance: A number drawn evenly from [0, 1] in the wait before, or None where none was drawn yet.
+        deadline: Time at which its call must be over, or None.
+        chance: A number drawn evenly from [0, 1] in an earlier wait, or None where none was drawn yet.
         waited: Seconds that it has waited already.
-        group: Group that the ticket is of.
+        group: Group of the ticket.
     """
 
     route: str
@@ -31,27 +33,27 @@ class TurnRequest(NamedTuple):
     waited: float = 0.0
     group: str = ""
 
-    def shifted(self, seconds: float) -> TurnRequest:
-        """Return the question with its deadline on a clock that is ahead by so many seconds."""
+    def shift(self, seconds: float) -> TurnRequest:
+        """Return the request with its deadline on a clock that is ahead by so many seconds."""
         return self if self.deadline is None else self._replace(deadline=self.deadline + seconds)
 
-    def too_long(self, wait: float, now: float) -> Literal["", "max_wait", "deadline"]:
-        """Tell what a wait would overrun, or an empty string."""
+    def find_overrun(self, wait: float, now: float) -> Overrun:
+        """Return what a wait would overrun, or an empty string."""
         if self.deadline is not None and now + wait >= self.deadline and wait > 0:
             return "deadline"
         return "max_wait" if wait > self.max_wait else ""
 
 
 class TurnResult(NamedTuple):
-    """An answer came, or none.
+    """Event: an attempt is over.
 
     Attributes:
-        route: As in Ask.
-        group: Group that admitted the request.
-        era: Lease under which it was admitted.
+        route: As in TurnRequest.
+        group: Group that the request counts in, from its Turn.
+        era: Era in which it began, from its Turn.
         seconds: How long the attempt took.
-        status: Status of the answer, or 0.
-        quotas: What the answer announced.
+        status: Status of the response, or 0 without one.
+        quotas: What the response announced.
         refused: How the server refused, or None.
     """
 
@@ -65,17 +67,17 @@ class TurnResult(NamedTuple):
 
 
 class Turn(NamedTuple):
-    """The answer to Ask.
+    """Verdict on a TurnRequest.
 
     Attributes:
-        wait: Seconds to wait, and then to ask again; 0 to go.
-        spread: Seconds that the wait may be longer; where in between it ends is the chance to ask again with.
-        ticket: The place in the queue, to be shown when asking again.
-        tries: To be handed back when asking again.
+        wait: Seconds to wait before the next TurnRequest; 0 to go now.
+        spread: Seconds that the wait may be longer; the next `chance` is where in between it ended.
+        ticket: The place in the queue, for the next TurnRequest.
+        tries: For the next TurnRequest.
         group: Group that the request counts in.
-        era: Lease of the request; one that does not report back is forgotten with its era.
+        era: Era in which the request counts as under way; without a result it is forgotten with its era.
         reason: The reason for the wait, for a person.
-        refused: What the wait would overrun; then the request does not go at all.
+        refused: What the wait would overrun; then the request is not sent at all.
     """
 
     wait: float = 0.0
@@ -85,4 +87,4 @@ class Turn(NamedTuple):
     group: str = ""
     era: int = 0
     reason: str = ""
-    refused: Literal["", "max_wait", "deadline"] = ""
+    refused: Overrun = ""

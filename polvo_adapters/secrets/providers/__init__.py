@@ -1,1 +1,1 @@
-"""The places that secrets are fetched from, a module each."""
+"""The providers of secrets, a module each."""

@@ -1,11 +1,10 @@
 """Secrets in AWS: Secrets Manager, and the Parameter Store of Systems Manager, through the library boto3.
 
-Theory of operation. Credentials and region come from where boto3 finds them. It asks again by itself, in its "standard"
-mode; the limits here keep that within the time of one fetch. A client is made once per process, of a session of its
-own: boto3's common one is not safe to be used by several threads.
+Theory of operation. Credentials and region come from where boto3 finds them. It retries by itself, in its "standard"
+mode; the limits here keep that within the time of one fetch. A client is made once per process, from a session of its
+own: boto3's default session is not safe for several threads.
 
-boto3 writes what it receives to its log at level DEBUG, secrets included. While it works for us those lines are
-dropped.
+boto3 logs what it receives at level DEBUG, secrets included. During a fetch those lines are dropped.
 
 Sources: https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_GetSecretValue.html,
 https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_GetParameter.html
@@ -21,22 +20,15 @@ from contextvars import ContextVar
 from typing import Any
 
 from polvo_adapters.errors import ConfigurationError
-from polvo_adapters.secrets.provider import Fetched, call_without_leak, extract_field, library
+from polvo_adapters.secrets.provider import Fetched, extract_field, import_library
 from polvo_adapters.secrets.providers.base import BaseProvider
-from polvo_adapters.shells.requests.urls import positive
+from polvo_adapters.shells.requests.urls import validate_seconds
 
 _asking: ContextVar[bool] = ContextVar("asking", default=False)
 
 
 class _AWS(BaseProvider):
-    """What both services share.
-
-    Args:
-        region: The region; None for the one that boto3 finds.
-        endpoint_url: Where the service is; None for AWS.
-        client: A client of boto3, in the place of one made here.
-        timeout: Seconds for a connection, and for one answer.
-    """
+    """What both services share; see them for the arguments."""
 
     _service = ""
 
@@ -49,55 +41,56 @@ class _AWS(BaseProvider):
         timeout: float = 5.0,
     ) -> None:
         self._region, self._endpoint, self._given = region, endpoint_url, client
-        self._timeout = positive("timeout", timeout)
+        self._timeout = validate_seconds("timeout", timeout)
         self._made: tuple[int, Any] | None = None
 
-    def _asked(self, name: str, question: Callable[[Any], Any]) -> Any:
+    def _ask_service(self, name: str, question: Callable[[Any], Any]) -> Any:
         client = self._client(name)
 
         def ask() -> Any:
-            with _unlogged():
+            with _drop_debug_logs():
                 return question(client)
 
-        return call_without_leak(ask, lambda error: self._failure(name, error))
+        return self._ask(name, ask)
 
     def _client(self, name: str) -> Any:
         if self._given is not None:
             return self._given
-        made = self._made
-        if made is None or made[0] != os.getpid():
-            made = self._made = (os.getpid(), self._new(name))  # a second one, made at the same time, does no harm
-        return made[1]
+        own = self._made
+        if own is None or own[0] != os.getpid():
+            # A second client that another thread makes at the same time does no harm.
+            own = self._made = (os.getpid(), self._make_client(name))
+        return own[1]
 
-    def _new(self, name: str) -> Any:
-        boto3, config = library("boto3", "aws"), library("botocore.config", "aws")
+    def _make_client(self, name: str) -> Any:
+        boto3, config = import_library("boto3", "aws"), import_library("botocore.config", "aws")
         settings = config.Config(
             connect_timeout=self._timeout,
             read_timeout=self._timeout,
             retries={"mode": "standard", "total_max_attempts": 3},
         )
-        return call_without_leak(
+        return self._ask(
+            name,
             lambda: boto3.session.Session().client(
                 self._service, region_name=self._region, endpoint_url=self._endpoint, config=settings
             ),
-            lambda error: self._failure(name, error),
         )
 
-    def _failure(self, name: str, error: Exception) -> Exception:
+    def _translate(self, name: str, error: Exception) -> Exception:
         kind = type(error).__name__
         if kind == "NoRegionError":
             return ConfigurationError("Secret: no AWS region is configured; set AWS_REGION, or region=")
         if kind in ("NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError"):
-            return self.failure(name, "denied", "boto3 finds no credentials; see that the role or profile is there")
-        answer = getattr(error, "response", None)
-        if isinstance(answer, dict):
-            code = str(answer.get("Error", {}).get("Code", ""))[:64]
-            status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-            reason, advice = _meaning(code, status)
-            return self.failure(name, reason, f"{advice} ({code})" if code.isalnum() else advice)
+            return self.fetch_error(name, "denied", "boto3 finds no credentials; see that the role or profile is there")
+        response = getattr(error, "response", None)
+        if isinstance(response, dict):
+            code = str(response.get("Error", {}).get("Code", ""))[:64]
+            status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+            reason, advice = _classify(code, status)
+            return self.fetch_error(name, reason, f"{advice} ({code})" if code.isalnum() else advice)
         if kind.endswith(("ConnectionError", "TimeoutError", "ConnectError", "ProxyConnectionError", "SSLError")):
-            return self.failure(name, "unreachable", f"{kind}: check the region, endpoint, proxies and network")
-        return self.failure(name, kind, f"{kind} was raised by boto3")
+            return self.fetch_error(name, "unreachable", f"{kind}: check the region, endpoint, proxies and network")
+        return super()._translate(name, error)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_made": None}
@@ -107,15 +100,15 @@ class _AWS(BaseProvider):
 
 
 class SecretsManager(_AWS):
-    """Ask AWS Secrets Manager: `aws-secretsmanager://prod/db#password`.
+    """AWS Secrets Manager: `aws-secretsmanager://prod/db#password`.
 
     Args:
         version_id: Which version of the secret.
-        version_stage: Which stage of it; "AWSCURRENT" where neither is given.
+        version_stage: Which stage of it; "AWSCURRENT" if neither is given.
         region: The region; None for the one that boto3 finds.
-        endpoint_url: Where the service is; None for AWS.
+        endpoint_url: URL of the service; None for AWS.
         client: A client of boto3, in the place of one made here.
-        timeout: Seconds for a connection, and for one answer.
+        timeout: Seconds for a connection, and for one response.
 
     Raises:
         ConfigurationError: A setting cannot work.
@@ -131,21 +124,21 @@ class SecretsManager(_AWS):
 
     def fetch(self, name: str, field: str | None) -> Fetched:
         """Return a secret, or a field of the JSON in it; see `Provider.fetch`."""
-        answer = self._asked(name, lambda client: client.get_secret_value(SecretId=name, **self._which))
-        value = answer.get("SecretString")
+        response = self._ask_service(name, lambda client: client.get_secret_value(SecretId=name, **self._which))
+        value = response.get("SecretString")
         if value is None:
-            value = _decoded(answer.get("SecretBinary"))
+            value = _decode_binary(response.get("SecretBinary"))
         return Fetched(extract_field(self.scheme, name, value, field))
 
 
 class ParameterStore(_AWS):
-    """Ask the Parameter Store of AWS Systems Manager: `aws-ssm:///prod/db/password`.
+    """The Parameter Store of AWS Systems Manager: `aws-ssm:///prod/db/password`.
 
     Args:
         region: The region; None for the one that boto3 finds.
-        endpoint_url: Where the service is; None for AWS.
+        endpoint_url: URL of the service; None for AWS.
         client: A client of boto3, in the place of one made here.
-        timeout: Seconds for a connection, and for one answer.
+        timeout: Seconds for a connection, and for one response.
 
     Raises:
         ConfigurationError: A setting cannot work.
@@ -156,11 +149,12 @@ class ParameterStore(_AWS):
 
     def fetch(self, name: str, field: str | None) -> Fetched:
         """Return a parameter, decrypted, or a field of the JSON in it; see `Provider.fetch`."""
-        answer = self._asked(name, lambda client: client.get_parameter(Name=name, WithDecryption=True))
-        return Fetched(extract_field(self.scheme, name, answer["Parameter"].get("Value"), field))
+        response = self._ask_service(name, lambda client: client.get_parameter(Name=name, WithDecryption=True))
+        return Fetched(extract_field(self.scheme, name, response["Parameter"].get("Value"), field))
 
 
-def _meaning(code: str, status: int) -> tuple[str, str]:
+def _classify(code: str, status: int) -> tuple[str, str]:
+    """Return the reason for an error code of AWS, and what to do."""
     if code in ("ResourceNotFoundException", "ParameterNotFound", "ParameterVersionNotFound"):
         return "not found", "check name, version, region and account"
     if "Throttl" in code or "TooManyRequests" in code or code.startswith("RequestLimit") or status == 429:
@@ -172,31 +166,25 @@ def _meaning(code: str, status: int) -> tuple[str, str]:
     return "denied", "check the credentials and what they may read and decrypt"
 
 
-def _decoded(value: object) -> str | None:
+def _decode_binary(value: object) -> str | None:
     try:
         return value.decode() if isinstance(value, bytes) else None
     except UnicodeDecodeError:
         return None
 
 
-class _Unlogged(logging.Filter):
-    """Drops what is logged while we ask."""
-
-    def filter(self, record: logging.LogRecord) -> bool:  # noqa: ARG002
-        return not _asking.get()
-
-
-_UNLOGGED = _Unlogged()
+def _is_logged(_: logging.LogRecord) -> bool:
+    return not _asking.get()
 
 
 @contextmanager
-def _unlogged() -> Iterator[None]:
-    """Drop what boto3 logs below a warning's importance; its lines hold answers and signatures."""
+def _drop_debug_logs() -> Iterator[None]:
+    """Drop what boto3 logs meanwhile: its lines contain responses and signatures."""
     for name in list(logging.Logger.manager.loggerDict):
         if name.partition(".")[0] in ("boto3", "botocore") and isinstance(
             logger := logging.Logger.manager.loggerDict.get(name), logging.Logger
         ):
-            logger.addFilter(_UNLOGGED)  # which does nothing where it is there already
+            logger.addFilter(_is_logged)  # does nothing if it is there already
     token = _asking.set(True)
     try:
         yield

@@ -1,40 +1,43 @@
 """Secrets of a Double-O service: one token, one secret.
 
-Theory of operation. `GET /api/secret` with the token in the Authorization header answers with `{"value": ...}`, or with
-`{"error": "..."}`. The exchange is the one by which tokens are asked for (`polvo_adapters.shells.requests.one_shot`):
-bounded in time and size, repeated where that is safe, redirects not followed. What the server says is not repeated to
-people.
+Theory of operation. The response to `GET /api/secret` with the token in the Authorization header is `{"value": ...}` or
+`{"error": "..."}`. `polvo_adapters.shells.requests.one_shot` makes the request, as it makes those for tokens: bounded
+in time and size, repeated where that is safe, redirects not followed. The server's text is not shown in messages.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from polvo_adapters.errors import ConfigurationError, SecretError
+from polvo_adapters.errors import SecretError
 from polvo_adapters.secrets.provider import Fetched, extract_field
-from polvo_adapters.secrets.providers.base import BaseProvider
+from polvo_adapters.secrets.providers.base import (
+    BaseProvider,
+    Credential,
+    LeftBehind,
+    leave_text_behind,
+    resolve_credential,
+)
 from polvo_adapters.shells.requests.one_shot import Channel, OneShotError, OneShotResponse, send_one
-from polvo_adapters.shells.requests.urls import positive
-from polvo_adapters.shells.requests.urls import url as checked_url
+from polvo_adapters.shells.requests.urls import validate_seconds, validate_url
 
 if TYPE_CHECKING:
     import requests
 
 SERVICE = "https://double-o-539191849800.europe-west1.run.app"
-"""Where the hosted service is."""
+"""URL of the hosted service."""
 
 _MISSING = object()
 
 
 class DoubleO(BaseProvider):
-    """Ask a Double-O service: `Secret(DoubleO(token))`, or `double-o://`.
+    """A Double-O service: `Secret(DoubleO(token))`, or `double-o://`.
 
     Args:
         token: The token, or a function that returns it; None for the environment variable DOUBLE_O_TOKEN.
-        base_url: Where the service is.
+        base_url: URL of the service.
         session: The `requests.Session` whose adapters are used.
         timeout: Seconds for a whole fetch.
         allow_http: Whether secrets may go over plain http to other hosts than this one.
@@ -47,23 +50,24 @@ class DoubleO(BaseProvider):
 
     def __init__(
         self,
-        token: str | Callable[[], str] | None = None,
+        token: Credential | None = None,
         *,
         base_url: str = SERVICE,
         session: requests.Session | None = None,
         timeout: float = 20.0,
         allow_http: bool = False,
     ) -> None:
-        self._base = checked_url("base_url", base_url, "", allow_http).rstrip("/")
-        self._token, self._left = token, False
-        self._session, self._seconds = session, positive("timeout", timeout)
+        self._base = validate_url("base_url", base_url, "", allow_http).rstrip("/")
+        self._token = token
+        self._session, self._seconds = session, validate_seconds("timeout", timeout)
 
     def fetch(self, name: str, field: str | None) -> Fetched:
         """Return the secret of the token; see `Provider.fetch`."""
-        token = self._value()
-        problem: SecretError
+        given = os.environ.get("DOUBLE_O_TOKEN") if self._token is None else self._token
+        token = resolve_credential(given, "DoubleO", "token, or DOUBLE_O_TOKEN,")
+        failure: SecretError
         try:
-            answer = send_one(
+            response = send_one(
                 Channel(self._session, None, None, self._seconds),
                 "GET",
                 f"{self._base}/api/secret",
@@ -71,49 +75,41 @@ class DoubleO(BaseProvider):
             )
         except OneShotError as error:
             advice = "check the address, proxies and network"
-            problem = self.failure(name, "unreachable", advice, host=error.host, retry_after=error.retry_after)
+            failure = self.fetch_error(name, "unreachable", advice, host=error.host, retry_after=error.retry_after)
         else:
-            return Fetched(extract_field(self.scheme, name, self._read(name, answer), field))
-        raise problem
+            return Fetched(extract_field(self.scheme, name, self._read(name, response), field))
+        raise failure
 
-    def _read(self, name: str, answer: OneShotResponse) -> Any:
-        """Return the value of an answer.
+    def _read(self, name: str, response: OneShotResponse) -> Any:
+        """Return the value in a response.
 
         Raises:
             SecretError: It has none.
         """
         try:
-            document = json.loads(answer.body)
+            document = json.loads(response.body)
         except (ValueError, RecursionError):
             document = None
         fields = document if isinstance(document, dict) else {}
         value = fields.get("value", _MISSING)
-        reason, advice = _judged(answer.status, fields, value)
+        reason, advice = _classify(response.status, fields, value)
         if reason:
-            raise self.failure(name, reason, advice, host=answer.host, retry_after=answer.retry_after)
+            raise self.fetch_error(name, reason, advice, host=response.host, retry_after=response.retry_after)
         return value
 
-    def _value(self) -> str:
-        if self._left:
-            raise ConfigurationError(
-                "DoubleO: the token stayed behind when this was pickled; give it as a function that fetches it"
-            )
-        given = os.environ.get("DOUBLE_O_TOKEN") if self._token is None else self._token
-        token = given() if callable(given) else given
-        if not isinstance(token, str) or not token or not token.isprintable() or not token.isascii():
-            raise ConfigurationError("DoubleO: token, or DOUBLE_O_TOKEN, must be a text that a header can carry")
-        return token
-
     def __getstate__(self) -> dict[str, Any]:
-        left = self._token is not None and not callable(self._token)
-        return {**vars(self), "_token": None if left else self._token, "_left": left or self._left}
+        return {**vars(self), "_token": leave_text_behind(self._token, "DoubleO", "the token")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        left_behind = state.pop("_left", False)  # how pickles of before say it
+        vars(self).update(state, **({"_token": LeftBehind("DoubleO", "the token")} if left_behind else {}))
 
     def __repr__(self) -> str:
         return f"<DoubleO at {self._base}>"
 
 
-def _judged(status: int, fields: dict[str, Any], value: object) -> tuple[str, str]:
-    """Return why an answer is no secret, and what to do; twice nothing where it is one."""
+def _classify(status: int, fields: dict[str, Any], value: object) -> tuple[str, str]:
+    """Return the reason why a response has no secret, and what to do; two empty texts if it has one."""
     if status in (401, 403):
         return "denied", "the token is not accepted; get another one"
     if status == 404:
@@ -128,4 +124,4 @@ def _judged(status: int, fields: dict[str, Any], value: object) -> tuple[str, st
         return "", ""
     if fields.get("error") not in (None, "", False):
         return "denied", "the service refuses; see that the token is valid"
-    return "malformed", "the answer has no value; check base_url"
+    return "malformed", "the response has no value; check base_url"

@@ -7,11 +7,11 @@ import os
 from polvo_adapters.secrets.provider import Fetched, extract_field
 from polvo_adapters.secrets.providers.base import BaseProvider
 
-_LOOK_AGAIN = 10.0
+_LIFETIME = 10.0  # seconds
 
 
 class Environment(BaseProvider):
-    """Ask the environment of this process: `env://NAME`. A variable that is empty is one that is not there."""
+    """The environment of this process: `env://NAME`. An empty variable counts as missing."""
 
     scheme = "env"
     local = True
@@ -20,5 +20,5 @@ class Environment(BaseProvider):
         """Return a variable, or a field of the JSON in it; see `Provider.fetch`."""
         value = os.environ.get(name)
         if not value:
-            raise self.failure(name, "not found", "set the environment variable")
-        return Fetched(extract_field(self.scheme, name, value, field), _LOOK_AGAIN)
+            raise self.fetch_error(name, "not found", "set the environment variable")
+        return Fetched(extract_field(self.scheme, name, value, field), _LIFETIME)

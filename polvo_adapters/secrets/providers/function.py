@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from polvo_adapters.secrets.provider import Fetched, call_without_leak, extract_field, failure
+from polvo_adapters.secrets.provider import Fetched, extract_field
 from polvo_adapters.secrets.providers.base import BaseProvider
 
 
 class Function(BaseProvider):
-    """Ask a function.
+    """A function as a provider.
 
     Args:
-        function: Returns the secret, or a Fetched with its lifetime, or a mapping of fields. What it raises becomes a
-            SecretError without its text.
+        function: Returns the secret, or a Fetched with its lifetime, or a mapping of fields. An exception that it
+            raises becomes a SecretError without its text.
     """
 
     scheme = "function"
@@ -23,13 +23,7 @@ class Function(BaseProvider):
         self._function = function
 
     def fetch(self, name: str, field: str | None) -> Fetched:
-        """Return what the function returns; see `Provider.fetch`."""
-        given = call_without_leak(self._function, lambda error: self._failure(name, error))
-        value, lifetime = given if isinstance(given, Fetched) else (given, None)
+        """Return the secret that the function returns; see `Provider.fetch`."""
+        returned = self._ask(name, self._function)
+        value, lifetime = returned if isinstance(returned, Fetched) else (returned, None)
         return Fetched(extract_field(self.scheme, name, value, field), lifetime)
-
-    def _failure(self, name: str, error: Exception) -> Exception:
-        kind = type(error).__name__
-        return failure(
-            self.scheme, name, kind, f"the function raised {kind}; its text may hold the secret and is not shown"
-        )

@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from polvo_adapters.errors import ConfigurationError
-from polvo_adapters.secrets.provider import Fetched, call_without_leak, extract_field, library
+from polvo_adapters.secrets.provider import Fetched, extract_field, import_library
 from polvo_adapters.secrets.providers.base import BaseProvider
 
 
 class Keyring(BaseProvider):
-    """Ask the keyring: `keyring://service/user`.
+    """The keyring of the operating system: `keyring://service/user`.
 
     Args:
-        backend: A backend of the library, or None for the one that it chooses.
+        backend: A backend of the library keyring, or None for the one that it chooses.
     """
 
     scheme = "keyring"
@@ -26,17 +26,17 @@ class Keyring(BaseProvider):
         service, slash, user = name.partition("/")
         if not (service and slash and user):
             raise ConfigurationError(f"Secret: the name {name!r} must be service/user; only a user may have a / in it")
-        keyring = library("keyring", "keyring")
+        keyring = import_library("keyring", "keyring")
         backend = keyring if self._backend is None else self._backend
-        value = call_without_leak(lambda: backend.get_password(service, user), lambda error: self._failure(name, error))
+        value = self._ask(name, lambda: backend.get_password(service, user))
         if value is None:
-            raise self.failure(name, "not found", "store it first, such as by `keyring set`")
+            raise self.fetch_error(name, "not found", "store it first, such as by `keyring set`")
         return Fetched(extract_field(self.scheme, name, value, field))
 
-    def _failure(self, name: str, error: Exception) -> Exception:
+    def _translate(self, name: str, error: Exception) -> Exception:
         kind = type(error).__name__
         if kind == "NoKeyringError":
-            return self.failure(name, "unavailable", "this machine has no keyring; install a backend", final=True)
+            return self.fetch_error(name, "unavailable", "this machine has no keyring; install a backend", final=True)
         if kind in ("KeyringLocked", "InitError"):
-            return self.failure(name, "sealed", "unlock the keyring")
-        return self.failure(name, kind, f"the keyring raised {kind}")
+            return self.fetch_error(name, "sealed", "unlock the keyring")
+        return super()._translate(name, error)

@@ -2,10 +2,10 @@
 
     import polvo_adapters.services.double_o as oo
 
-The functions and `Client` have the names, arguments and results of `double-o` 0.2. What is different is listed on
-the page "Double-O" of the documentation; all of it is where that client did harm.
+The functions and `Client` have the names, arguments and results of `double-o` 0.2. The page "Double-O" of the
+documentation lists the differences; in each of them that client did harm.
 
-Each server that the functions are told has one client of its own, with the settings of `Client()`.
+The functions use one client per `base_url`, with the settings of `Client()`.
 """
 
 from __future__ import annotations
@@ -55,13 +55,12 @@ __all__ = [
 _MOST_CLIENTS = 16
 
 
-def _of(base_url: str | None) -> Client:
-    """Return the client of a server."""
-    return _made(_client.BASE_URL if base_url is None else base_url)
+def _find_client(base_url: str | None) -> Client:
+    return _make_client(_client.BASE_URL if base_url is None else base_url)
 
 
 @lru_cache(maxsize=_MOST_CLIENTS)
-def _made(base_url: str) -> Client:
+def _make_client(base_url: str) -> Client:
     return Client(base_url)  # the connections of one that drops out are closed with it
 
 
@@ -71,9 +70,9 @@ def get_secret(token: str, base_url: str | None = None, cache_ttl: float | None 
     Args:
         token: The token of the secret.
         base_url: Address of the server; None for `BASE_URL`.
-        cache_ttl: Seconds for which a value that was fetched may be used again; None to ask, and keep nothing.
+        cache_ttl: Seconds for which a fetched value may be used again; None to fetch it, and keep nothing.
     """
-    return _of(base_url).get_secret(token, cache_ttl)
+    return _find_client(base_url).get_secret(token, cache_ttl)
 
 
 def proxy(
@@ -86,19 +85,15 @@ def proxy(
     *,
     params: Mapping[str, Any] | None = None,
 ) -> Any:
-    """Call an API through the proxy; see `Client.proxy`."""
-    return _of(base_url).proxy(path, token, method, payload, headers, params=params)
+    """Return the response of an API behind the proxy; see `Client.proxy`."""
+    return _find_client(base_url).proxy(path, token, method, payload, headers, params=params)
 
 
 def chat(
-    token: str,
-    messages: Sequence[Any],
-    model: str = "gpt-4o-mini",
-    base_url: str | None = None,
-    **keywords: Any,
+    token: str, messages: Sequence[Any], model: str = "gpt-4o-mini", base_url: str | None = None, **keywords: Any
 ) -> Any:
-    """Have a conversation continued; see `Client.chat_completion`."""
-    return _of(base_url).chat_completion(token, messages, model, **keywords)
+    """Return the next message of a conversation; see `Client.chat_completion`."""
+    return _find_client(base_url).chat_completion(token, messages, model, **keywords)
 
 
 chat_completion = chat
@@ -112,7 +107,7 @@ def embed(
     **keywords: Any,
 ) -> Any:
     """Return embeddings of texts; see `Client.embed`."""
-    return _of(base_url).embed(token, texts, model, **keywords)
+    return _find_client(base_url).embed(token, texts, model, **keywords)
 
 
 def image(
@@ -124,18 +119,18 @@ def image(
     base_url: str | None = None,
     **keywords: Any,
 ) -> Any:
-    """Have images made of a description; see `Client.image`."""
-    return _of(base_url).image(token, prompt, model, n, size, **keywords)
+    """Return images generated from a description; see `Client.image`."""
+    return _find_client(base_url).image(token, prompt, model, n, size, **keywords)
 
 
 def get_env(token: str, base_url: str | None = None, cache_ttl: float | None = None) -> dict[str, Any]:
     """Return the variables of an environment; see `Client.get_env`."""
-    return _of(base_url).get_env(token, cache_ttl)
+    return _find_client(base_url).get_env(token, cache_ttl)
 
 
 def load_env(token: str, base_url: str | None = None, cache_ttl: float | None = None) -> dict[str, str]:
     """Set the variables of an environment in `os.environ`, all of them or none; see `Client.load_env`."""
-    return _of(base_url).load_env(token, cache_ttl)
+    return _find_client(base_url).load_env(token, cache_ttl)
 
 
 def export_env(
@@ -146,18 +141,18 @@ def export_env(
     cache_ttl: float | None = None,
 ) -> dict[str, str]:
     """Write the variables of an environment to a file; see `Client.export_env`."""
-    return _of(base_url).export_env(token, path, overwrite, cache_ttl)
+    return _find_client(base_url).export_env(token, path, overwrite, cache_ttl)
 
 
 def health(base_url: str | None = None) -> bool:
     """Return True if the server is well; see `Client.health`."""
-    return _of(base_url).health()
+    return _find_client(base_url).health()
 
 
 def invalidate_cache(token: str | None = None) -> None:
-    """Forget values that were kept, from whatever server.
+    """Remove values of all servers from the cache.
 
     Args:
-        token: Those of this token only, secret and environment; None for all.
+        token: Only the secret and the environment of this token; None for all.
     """
     _client.CACHE.invalidate(token=token or None)

@@ -1,33 +1,33 @@
-"""Secrets in memory for a while, and one fetch for all who want one at the same time.
+"""Secrets in memory for a while, and one fetch for all callers that want the same secret at the same time.
 
 Theory of operation. A value is found by server, digest of the token, and kind. It may be used while it is younger than
-both the caller who kept it and the caller who wants it allow, on a clock that only moves forward. Who finds none takes
-the flight, and those who come meanwhile wait for it; an error is theirs too. If the thread of the flight is
-interrupted, one of those who wait takes another. A value that was invalidated while it was on its way is not kept.
+both the `ttl` that it was stored with and the `ttl` of the caller, on a clock that only moves forward. A caller that
+finds no value starts a flight (one fetch), and later callers wait for it and share its value or its error. If the
+thread of the flight is interrupted, one of the waiting callers starts another. A value that was invalidated during its
+flight is not stored.
 
-Tokens are not in here, only digests with a key of this process. Values are; they leave with the next value that is kept
-after their time, or when the cache is full.
+The cache holds digests of tokens, with a key of this process, never tokens. Values that are too old leave when the next
+one is stored, and the oldest when the cache is full.
 """
 
 from __future__ import annotations
 
 import copy
-import os
 import secrets
 import threading
-import weakref
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
+from polvo_adapters.runtime import forks
 from polvo_adapters.runtime.clock import SYSTEM
 
 _KEY = secrets.token_bytes(32)
-_caches: weakref.WeakSet[SecretCache] = weakref.WeakSet()
 
 
 class OverdueError(Exception):
-    """The fetch of another thread did not end in the time that the caller has."""
+    """The fetch of another thread did not end within the caller's patience."""
 
 
 class _Place(NamedTuple):
@@ -42,23 +42,21 @@ class _Entry(NamedTuple):
     ttl: float
 
 
+@dataclass(slots=True, eq=False)
 class _Flight:
-    """A fetch that is under way; the thread that has it sets `value` or `error`, or neither if it was interrupted."""
+    """A fetch under way; its thread sets `value` or `error`, or neither if it was interrupted."""
 
-    __slots__ = ("done", "error", "landed", "value")
-
-    def __init__(self) -> None:
-        self.done = threading.Event()
-        self.landed = False
-        self.value: Any = None
-        self.error: Exception | None = None
+    done: threading.Event = field(default_factory=threading.Event)
+    landed: bool = False
+    value: Any = None
+    error: Exception | None = None
 
 
 class SecretCache:
     """Values of the calls with a `cache_ttl`, for all threads.
 
     Args:
-        max_entries: How many are kept; beyond that the oldest goes.
+        max_entries: The most values that it holds; beyond that the oldest leaves.
         now: Clock in seconds that only moves forward.
 
     Raises:
@@ -73,24 +71,24 @@ class SecretCache:
         self._entries: dict[_Place, _Entry] = {}
         self._flights: dict[_Place, _Flight] = {}
         self._lock = threading.Lock()
-        _caches.add(self)
+        forks.register(self)
 
     def get(
         self, server: str, token: str, kind: str, ttl: float, fetch: Callable[[], Any], patience: float | None = None
     ) -> Any:
-        """Return a value that is younger than `ttl`, from the cache or from one fetch for all who wait.
+        """Return a value that is younger than `ttl`, from the cache or from one fetch for all waiting callers.
 
         Args:
             server: Base URL of the server that it comes from.
             token: The token that it is fetched with.
             kind: What it is.
-            ttl: Seconds for which it may be used; 0 or less fetches it, and keeps nothing.
+            ttl: Seconds for which it may be used; 0 or less fetches it, and stores nothing.
             fetch: Fetches it.
             patience: Seconds to wait for another thread's fetch, or None for as long as it takes.
 
         Raises:
-            OverdueError: The patience is over.
-            Exception: What `fetch` raises; a copy of it for those who waited.
+            OverdueError: Another thread's fetch took longer than `patience`.
+            Exception: What `fetch` raises; waiting callers get a copy.
         """
         if ttl <= 0:
             return fetch()
@@ -113,9 +111,9 @@ class SecretCache:
                 raise copy.copy(flight.error)  # or the threads would write into one traceback
             if flight.landed:
                 return copy.deepcopy(flight.value)
-        return self._fly(place, mine, _Entry(None, now, ttl), fetch)
+        return self._fetch_and_store(place, mine, _Entry(None, now, ttl), fetch)
 
-    def _fly(self, place: _Place, flight: _Flight, entry: _Entry, fetch: Callable[[], Any]) -> Any:
+    def _fetch_and_store(self, place: _Place, flight: _Flight, entry: _Entry, fetch: Callable[[], Any]) -> Any:
         try:
             value = fetch()
             flight.value, flight.landed = copy.deepcopy(value), True
@@ -128,10 +126,10 @@ class SecretCache:
                 if self._flights.get(place) is flight:
                     del self._flights[place]
                     if flight.landed:
-                        self._keep(place, entry._replace(value=flight.value))
+                        self._store(place, entry._replace(value=flight.value))
             flight.done.set()
 
-    def _keep(self, place: _Place, entry: _Entry) -> None:
+    def _store(self, place: _Place, entry: _Entry) -> None:
         now, entries = self._now(), self._entries
         entries.pop(place, None)
         for each in [each for each, old in entries.items() if now - old.since >= old.ttl]:
@@ -141,7 +139,7 @@ class SecretCache:
         entries[place] = entry
 
     def invalidate(self, server: str | None = None, token: str | None = None) -> None:
-        """Forget values, those on their way included.
+        """Remove values, and do not store those of flights under way.
 
         Args:
             server: Of this server only, or of all.
@@ -153,6 +151,11 @@ class SecretCache:
                 for place in list(places):
                     if server in (None, place.server) and digest in (None, place.token):
                         del places[place]
+
+    def after_fork_in_child(self) -> None:
+        """Leave the fetches in progress to the parent's threads: they do not end here."""
+        self._lock = threading.Lock()
+        self._flights.clear()
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -166,14 +169,3 @@ class SecretCache:
 
 def _digest(token: str) -> str:
     return blake2b(token.encode("utf-8", "surrogatepass"), digest_size=16, key=_KEY).hexdigest()
-
-
-def _after_fork_in_child() -> None:
-    """Leave the flights to the parent's threads: they do not land here."""
-    for cache in _caches:
-        cache._lock = threading.Lock()
-        cache._flights.clear()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,9 +1,9 @@
-"""What may be sent: tokens, paths below a prefix, headers, base URLs. Each check returns what is wrong, or nothing.
+"""Checks of tokens, paths below a prefix, headers and base URLs: each returns what is wrong, or an empty string.
 
-A path is looked at as it is and percent-decoded again and again, because nobody knows how often the servers on its way
-decode it. What could leave the prefix in any reading is refused: `.` and `..` (`;` and what follows it left aside, as
-some servers do), empty segments, backslashes, `?` and `#`, and encodings that are not UTF-8 (`%c0%ae` was a dot once).
-(RFC 3986 sections 2.4 and 5.2.4; RFC 6750 section 2.1 for tokens; RFC 9110 section 5.1 for header names.)
+A path is checked as it is and percent-decoded again and again, because the servers on its way may decode it any number
+of times. Whatever could leave the prefix in any reading is refused: `.` and `..` (`;` and what follows it left aside,
+as some servers do), empty segments, backslashes, `?` and `#`, and encodings that are not UTF-8 (`%c0%ae` was a dot
+once). (RFC 3986 sections 2.4 and 5.2.4; RFC 6750 section 2.1 for tokens; RFC 9110 section 5.1 for header names.)
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 _RESERVED = frozenset({"authorization", "content-length", "host", "proxy-authorization", "transfer-encoding"})
 
 
-def token(value: object) -> str:
-    """Say why a bearer token cannot be sent, without showing it, or return an empty string."""
+def check_token(value: object) -> str:
+    """Return the reason that a bearer token cannot be sent, without the token."""
     if not isinstance(value, str) or not value:
         return "it must be a string that is not empty"
     if not value.isascii() or not value.isprintable() or " " in value:
@@ -28,8 +28,8 @@ def token(value: object) -> str:
     return ""
 
 
-def path(value: object) -> str:
-    """Say why a path cannot be appended to a prefix, or return an empty string.
+def check_path(value: object) -> str:
+    """Return the reason that a path cannot be appended to a prefix.
 
     Args:
         value: The path, without a slash at its beginning.
@@ -40,7 +40,7 @@ def path(value: object) -> str:
         return "it has a percent sign that begins no escape; write %25"
     text = value
     for _ in range(_DECODINGS):
-        problem = _reading(text)
+        problem = _check_reading(text)
         if problem:
             return problem
         try:
@@ -53,8 +53,7 @@ def path(value: object) -> str:
     return "it is encoded too many times"
 
 
-def _reading(text: str) -> str:
-    """Say what is wrong with one reading of a path."""
+def _check_reading(text: str) -> str:
     if not text.isprintable():
         return "it has a character that cannot be printed"
     for character in "?#\\":
@@ -68,22 +67,22 @@ def _reading(text: str) -> str:
     return ""
 
 
-def headers(values: object) -> str:
-    """Say why headers of the caller's cannot be sent, without showing a value, or return an empty string."""
+def check_headers(values: object) -> str:
+    """Return the reason that headers of the caller cannot be sent, without their values."""
     if not isinstance(values, Mapping):
         return "it must be a mapping of strings"
     for name, value in values.items():
         if not isinstance(name, str) or not _NAME.fullmatch(name):
             return "a name is no header name"
         if name.lower() in _RESERVED:
-            return f"{name} cannot be set here; it is the client's"
+            return f"{name} cannot be set here; the client sets it"
         if not isinstance(value, str) or not _VALUE.fullmatch(value):
             return f"the value of {name} must be a string without line breaks"
     return ""
 
 
-def base_url(value: object) -> str:
-    """Say why a URL cannot be the base of others, without showing it, or return an empty string."""
+def check_base_url(value: object) -> str:
+    """Return the reason that a URL cannot be the base of others, without the URL."""
     if not isinstance(value, str) or not value.isprintable() or " " in value:
         return "it must be a string without spaces"
     try:

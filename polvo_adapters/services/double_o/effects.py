@@ -1,12 +1,13 @@
-"""What a client of a hosted service does, apart from how it is done.
+"""Calls of a hosted service as generators, apart from the client that performs them.
 
-Theory of operation. An operation is a generator. It yields what it needs, gets it sent in, and returns the result or
-raises the error of its service:
+Theory of operation. An operation is a generator. It yields effects, and returns the result or raises the error of its
+service:
 
-    effect        the client performs                                       and sends in
-    ------------  --------------------------------------------------------  -----------------------------------------
-    Ask(...)      one logical call, repeated as the client's policies say   Answer, also where there was none
-    Once(...)     a look into the cache, or one operation for all who wait  the value, or the Answer that it did not get
+    effect          the client performs                                    and sends in
+    --------------  -----------------------------------------------------  ----------------------------------------
+    ServiceRequest  one logical call, with the client's policies           a ServiceResponse, also for a failure
+    CachedFetch     a look-up in the cache, or one operation for all       the value, or the ServiceResponse of a
+                    callers that wait for the value                        fetch that took too long
 
 It reads no clock and opens no socket, so that the same operation serves a client on threads and one on an event loop.
 Failures are sent in as values and not thrown: an error that is raised here has no cause that could hold a header.
@@ -26,12 +27,12 @@ _NOTHING: Mapping[str, str] = {}
 
 
 class ServiceRequest(NamedTuple):
-    """Effect: make one logical call. Answer: an Answer.
+    """Effect: make one logical call. The client sends in a ServiceResponse.
 
     Attributes:
         method: Upper-case HTTP method.
         path: What is appended to the base URL, with a slash at its beginning.
-        token: The bearer token, or an empty string where none is to be sent.
+        token: The bearer token; empty to send none.
         headers: Headers besides those that the transport sets.
         params: Query parameters.
         body: The body, or None.
@@ -45,15 +46,15 @@ class ServiceRequest(NamedTuple):
     body: bytes | None = None
 
     def __repr__(self) -> str:
-        return f"<Ask {self.method}>"  # a path may hold a key of the service behind a proxy
+        return f"<ServiceRequest {self.method}>"  # a path may hold a key of the service behind a proxy
 
 
 class CachedFetch(NamedTuple):
-    """Effect: a value of the cache, or of one operation for all who want it now. Answer: the value or an Answer.
+    """Effect: get a value from the cache, or from one operation for all callers that wait for it.
 
     Attributes:
-        kind: What is asked for.
-        token: Whose it is.
+        kind: What the value is.
+        token: The token that it is fetched with.
         ttl: Seconds for which it may be used.
         make: Returns a new operation that fetches it.
     """
@@ -61,26 +62,25 @@ class CachedFetch(NamedTuple):
     kind: str
     token: str
     ttl: float
-    make: Callable[[], Operation[Any]]
+    make: Callable[[], ServiceOperation[Any]]
 
     def __repr__(self) -> str:
-        return f"<Once {self.kind}>"
+        return f"<CachedFetch {self.kind}>"
 
 
 class ServiceResponse(NamedTuple):
-    """What came of a call.
+    """The response to a call, or its failure.
 
     Attributes:
-        status: Status of the answer, or 0 where there was none.
+        status: Status of the response, or 0 where there was none.
         body: Its body.
         kind: Its Content-Type.
         host: Host that the call went to.
-        retry_after: Seconds after which to come back, as the server says.
+        retry_after: Seconds that the server asks to wait, or None.
         attempts: How often the request was sent.
-        problem: Why there is no answer, for a person, or an empty string; nothing secret.
+        problem: The reason that there is no response, for a person, or an empty string; nothing secret.
         reason: The same for a program.
-        response: The answer as an error may carry it: without request, and without the token should it be repeated in
-            it; with its body only where it is an error.
+        response: The response as an error may carry it: without request and token, its body only where it is an error.
     """
 
     status: int = 0
@@ -94,15 +94,15 @@ class ServiceResponse(NamedTuple):
     response: requests.Response | None = None
 
     def __repr__(self) -> str:
-        return f"<Answer {self.status} {self.reason}>"
+        return f"<ServiceResponse {self.status} {self.reason}>"
 
     @property
-    def succeeded(self) -> bool:
-        """Whether it is an answer with a status of 200 to 299."""
+    def is_success(self) -> bool:
+        """Whether there is a response with a status of 200 to 299."""
         return not self.problem and 200 <= self.status < 300
 
     def json(self) -> Any:
-        """Return what its body says, or NO_JSON; the body is in no exception."""
+        """Return the JSON value of the body, or NO_JSON; no exception holds the body."""
         try:
             return json.loads(self.body)
         except (ValueError, RecursionError):
@@ -110,21 +110,18 @@ class ServiceResponse(NamedTuple):
 
 
 NO_JSON: Any = object()
-"""What `Answer.json` returns where the body is no JSON."""
+"""What `ServiceResponse.json` returns where the body is no JSON."""
 
-Effect: TypeAlias = Union[ServiceRequest, CachedFetch]  # noqa: UP007 - evaluated at import by Python 3.10 tools
-Operation: TypeAlias = Generator[Effect, Any, T]
+ServiceEffect: TypeAlias = Union[ServiceRequest, CachedFetch]  # noqa: UP007 - evaluated at import by Python 3.10 tools
+ServiceOperation: TypeAlias = Generator[ServiceEffect, Any, T]
 
 
-def drive(operation: Operation[T], perform: Callable[[Effect], Any]) -> T:
-    """Run an operation to its end on the calling thread.
+def drive(operation: ServiceOperation[T], perform: Callable[[ServiceEffect], Any]) -> T:
+    """Run an operation to its end on the calling thread, and return its result.
 
     Args:
         operation: The operation.
         perform: Carries out an effect, and returns what is to be sent in.
-
-    Returns:
-        What the operation returns.
     """
     result: Any = None
     while True:

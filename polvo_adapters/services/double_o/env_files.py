@@ -1,4 +1,4 @@
-r"""Variables of the environment from elsewhere: into this process, or into a file, all of them or none.
+r"""Fetched environment variables: into this process, or into a file, all of them or none.
 
 A file has one line `NAME="value"` each, with `\` and `"` escaped. Shells and the readers of such files agree on
 that, and not on more: where a value has `$` or a backtick, which a shell would run, it stands in single quotes; where
@@ -12,6 +12,7 @@ import os
 import re
 import tempfile
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -19,29 +20,29 @@ _UNWRITABLE = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]
 _RUN_BY_SHELLS = re.compile(r"[$`]")
 
 
-def problem(variables: Mapping[Any, Any], *, file: bool = False) -> str:
-    """Say which variable cannot be one, without showing a value, or return an empty string.
+def find_problem(variables: Mapping[Any, Any], *, file: bool = False) -> str:
+    """Return which variable cannot be used and why, without its value, or an empty string.
 
     Args:
         variables: Names and values.
         file: Whether they are to be written to a file.
     """
     for name, value in variables.items():
-        reason = _bad_name(name, file=file) or (_unwritable(value) if file else _unsettable(value))
+        reason = _check_name(name, file=file) or (_check_writable(value) if file else _check_settable(value))
         if reason:
             return f"{ascii(name)[:80]}: {reason}; nothing was changed"
     return ""
 
 
-def _bad_name(name: Any, *, file: bool) -> str:
+def _check_name(name: Any, *, file: bool) -> str:
     if not isinstance(name, str) or not name:
         return "the name of a variable must be a string that is not empty"
     if file and not _NAME.fullmatch(name):
         return "in a file, a name has letters, digits and underscores only"
-    return "the name cannot be that of a variable" if "=" in name or _unsettable(name) else ""
+    return "the name cannot be that of a variable" if "=" in name or _check_settable(name) else ""
 
 
-def _unsettable(value: Any) -> str:
+def _check_settable(value: Any) -> str:
     if not isinstance(value, str):
         return f"the value must be a string, and is of the type {type(value).__name__}"
     try:
@@ -51,7 +52,7 @@ def _unsettable(value: Any) -> str:
     return "the value has a NUL character" if b"\0" in encoded else ""
 
 
-def _unwritable(value: Any) -> str:
+def _check_writable(value: Any) -> str:
     if not isinstance(value, str):
         return f"the value must be a string, and is of the type {type(value).__name__}"
     if _UNWRITABLE.search(value):
@@ -61,14 +62,14 @@ def _unwritable(value: Any) -> str:
     return ""
 
 
-def load(variables: Mapping[str, str]) -> None:
-    """Set variables of this process; if the system refuses one, none is set."""
+def set_variables(variables: Mapping[str, str]) -> None:
+    """Set variables of this process, or none where the system refuses one."""
     before = {name: os.environ.get(name) for name in variables}
     try:
         os.environ.update(variables)
     except BaseException:
         for name, value in before.items():
-            with contextlib.suppress(OSError, ValueError):  # the one that was refused is refused again
+            with contextlib.suppress(OSError, ValueError):  # the system refuses the same one again
                 if value is None:
                     os.environ.pop(name, None)
                 else:
@@ -76,31 +77,34 @@ def load(variables: Mapping[str, str]) -> None:
         raise
 
 
-def lines(variables: Mapping[str, str]) -> str:
-    """Return variables as lines of a file; `problem` has nothing against them."""
-    return "".join(f"{name}={_quoted(value)}\n" for name, value in variables.items())
+def format_lines(variables: Mapping[str, str]) -> str:
+    """Return variables as lines of a file; `find_problem` has found none."""
+    return "".join(f"{name}={_quote(value)}\n" for name, value in variables.items())
 
 
-def _quoted(value: str) -> str:
+def _quote(value: str) -> str:
     if _RUN_BY_SHELLS.search(value):
         return f"'{value}'"
     return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-def write(path: str, text: str, *, append: bool = False) -> None:
+def write_file(path: str, text: str, *, append: bool = False) -> None:
     """Replace a file as a whole, or add to its end; from then on its owner alone can read it.
 
     Args:
         path: The file; it is no symbolic link.
-        text: What it is to hold.
-        append: Keep what is there, and add an empty line before the text.
+        text: What to write.
+        append: Whether to keep the old content, and add an empty line and the text.
 
     Raises:
-        OSError: It cannot be written; what was there is there still.
+        OSError: It cannot be written; the old content is still there.
     """
     data = text.encode()
     if append:
-        data = _present(path) + b"\n" + data
+        before = b""
+        with contextlib.suppress(FileNotFoundError):
+            before = Path(path).read_bytes()
+        data = before + b"\n" + data
     directory, name = os.path.split(path)
     descriptor, temporary = tempfile.mkstemp(".tmp", f"{name}.", directory or ".")  # made with mode 0600
     try:
@@ -115,11 +119,3 @@ def write(path: str, text: str, *, append: bool = False) -> None:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise
-
-
-def _present(path: str) -> bytes:
-    try:
-        with open(path, "rb") as file:
-            return file.read()
-    except FileNotFoundError:
-        return b""

@@ -8,7 +8,7 @@
     │   └── TokenError                  + ConfigurationError, ValueError; the token cannot be sent, and nothing was
     └── ArgumentError                   + ConfigurationError, ValueError; nothing was sent
 
-They carry no request and no cause; `response` is a copy of the answer without the token in it.
+They carry no request and no cause; `response` is a copy without the token.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class DoubleOError(errors.PolvoError):
 
     @property
     def status_code(self) -> int | None:
-        """The status of the answer, or None where there was none."""
+        """The status of the response, or None where there was none."""
         return None if self.response is None else self.response.status_code
 
 
@@ -38,7 +38,7 @@ class ProxyError(DoubleOError):
 
 
 class AuthenticationError(DoubleOError, errors.AuthenticationError):
-    """The token is not accepted."""
+    """The server does not accept the token."""
 
 
 class TokenError(AuthenticationError, errors.ConfigurationError):
@@ -46,4 +46,4 @@ class TokenError(AuthenticationError, errors.ConfigurationError):
 
 
 class ArgumentError(DoubleOError, errors.ConfigurationError):
-    """A call or a client cannot work as it was written; nothing was sent."""
+    """An argument of a call or a client is wrong; nothing was sent."""

@@ -1,14 +1,12 @@
 """One attempt through an httpx transport: what `Send` means there, synchronously and in a task.
 
-As `polvo_adapters.shells.requests.exchange`, with what is different in httpx: a transport knows no redirects and no
-certificates of single requests, gets a time-out of its own for each request, and hands over bodies as they came over
-the wire.
+As `polvo_adapters.shells.requests.exchange`, except that a transport of httpx knows no redirects and no certificates of
+single requests, takes the timeout from each request, and returns bodies as they came over the wire.
 """
 
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -17,7 +15,7 @@ import httpx
 
 from polvo_adapters.core.calls import Body, Call, origin
 from polvo_adapters.core.effects import Send
-from polvo_adapters.core.http import headers_of, withheld
+from polvo_adapters.core.http import synthesized_headers, withheld_headers
 from polvo_adapters.core.outcomes import (
     CONNECT,
     CONNECT_TIMEOUT,
@@ -30,9 +28,9 @@ from polvo_adapters.core.outcomes import (
     Outcome,
     at_deadline,
 )
-from polvo_adapters.drivers.exchange import Cancelled
 from polvo_adapters.errors import DeadlineExceeded
 from polvo_adapters.shells.body_closing import BodyCloseActions
+from polvo_adapters.shells.cancellation import CancellableExchange
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -47,16 +45,15 @@ _MEANINGS: tuple[tuple[type[BaseException], Failure], ...] = (
     (httpx.RemoteProtocolError, DISCONNECTED),
 )
 
-
-_LARGEST_DECODED = 1 << 20  # bytes, for policies that look into bodies; a client decodes once more
+_LARGEST_DECODED = 1 << 20  # bytes that are decoded for policies; the client decodes the body once more
 
 
 def classify(error: BaseException, *, reading: bool) -> Failure:
-    """Tell what an exception of an httpx transport means.
+    """Return the meaning of an exception of an httpx transport.
 
     Args:
         error: The exception.
-        reading: Whether it came while the body was being read.
+        reading: Whether the body was being read when it was raised.
     """
     if isinstance(error, httpx.ConnectError):
         return UNCLASSIFIED if "CERTIFICATE_VERIFY_FAILED" in str(error) else CONNECT
@@ -64,8 +61,8 @@ def classify(error: BaseException, *, reading: bool) -> Failure:
     return TRUNCATED if reading and failure is DISCONNECTED else failure
 
 
-class _Exchange:
-    """What both kinds of attempt share."""
+class _BaseHTTPXExchange:
+    """What synchronous and asynchronous exchanges have in common."""
 
     def __init__(self, inner: Any, request: httpx.Request, clock: Any, *, stream: bool) -> None:
         self.inner = inner
@@ -73,11 +70,10 @@ class _Exchange:
         self.clock = clock
         self.stream = stream
         self.reading = False
-        self.forked = False
         self.response: httpx.Response | None = None
 
     def outcome(self, started: float, error: BaseException | None = None, deadline: float | None = None) -> Outcome:
-        """Put the end of an attempt into words."""
+        """Return the outcome of the attempt that has just ended."""
         now, wall, response = self.clock.now(), self.clock.wall(), self.response
         if error is not None:
             failure = at_deadline(classify(error, reading=self.reading), now, deadline)
@@ -87,15 +83,15 @@ class _Exchange:
         sent = response.request
         if sent is not self.request and origin(str(sent.url)) != origin(str(self.request.url)):
             response.headers.pop("set-cookie", None)  # the client would take them for cookies of the first origin
-        body = _decoded(response) if not self.stream and _is_read(response) else None
+        body = _decode_body(response) if not self.stream and _is_read(response) else None
         return Outcome(response, response.status_code, response.headers, None, None, started, now, wall, "", body)
 
-    def prepared(self, call: Call) -> tuple[httpx.Request, float | None]:
-        """Return the request as the call wants it, within its deadline, and what is left of that."""
+    def prepare(self, call: Call) -> tuple[httpx.Request, float | None]:
+        """Return the request for the URL and the deadline of the call, and the seconds left."""
         self.reading = False
         request, left = self.request, None
         if call.url != str(request.url):
-            request = elsewhere(request, call)
+            request = reroute(request, call)
         if call.deadline is not None:
             left = call.deadline - self.clock.now()
             if left <= 0:
@@ -111,44 +107,47 @@ class _Exchange:
         response = self.response
         if response is None or not self.stream:
             return False
-        if not isinstance(response.stream, _Observed):
-            response.stream = _Observed(response.stream)
+        if not isinstance(response.stream, _ObservedStream):
+            response.stream = _ObservedStream(response.stream)
         response.stream.on_body_closed.add(action)
         return True
 
     def fork(self) -> Self:
-        """Return one that sends the same request at the same time."""
-        fork = type(self)(self.inner, self.request, self.clock, stream=self.stream)
-        fork.forked = True
-        return fork
+        """Return an exchange that sends the same request at the same time."""
+        return type(self)(self.inner, self.request, self.clock, stream=self.stream)
 
     def owns(self, outcome: Outcome) -> bool:
-        """Tell whether the response of an outcome is the one that was received last."""
+        """Return whether the response of an outcome is the one that was received last."""
         return outcome.response is not None and outcome.response is self.response
 
-    def adopt(self, fork: _Exchange) -> None:
+    def adopt(self, fork: _BaseHTTPXExchange) -> None:
         """Take over the response that a fork received last."""
         self.response, fork.response = fork.response, None
 
+    def _take_response(self) -> httpx.Response | None:
+        """Return the response of the last attempt where it has to be closed, and forget it."""
+        response, self.response = self.response, None
+        return None if response is None or _is_read(response) else response
 
-class _Observed(httpx.SyncByteStream, httpx.AsyncByteStream):
-    """A body that tells when it is closed, breaks off, or is dropped by everybody."""
+
+class _ObservedStream(httpx.SyncByteStream, httpx.AsyncByteStream):
+    """A body that runs actions when it is closed, breaks off, or is freed."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
         self.on_body_closed = BodyCloseActions()
 
     def __iter__(self) -> Iterator[bytes]:
-        with self._watched():
+        with self._watch():
             yield from self._stream
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        with self._watched():
+        with self._watch():
             async for chunk in self._stream:
                 yield chunk
 
     @contextmanager
-    def _watched(self) -> Iterator[None]:
+    def _watch(self) -> Iterator[None]:
         try:
             yield
         except Exception:
@@ -164,44 +163,20 @@ class _Observed(httpx.SyncByteStream, httpx.AsyncByteStream):
         self.on_body_closed.run()
 
 
-class SyncExchange(_Exchange):
-    """Sends one request, each time it is asked to.
-
-    In a race it is in the hands of two threads, as the RacingExchange of `requests`, but nothing ends an attempt.
-    """
-
-    def __init__(self, *args: Any, **keywords: Any) -> None:
-        super().__init__(*args, **keywords)
-        self.cancelled = False
-        self.sending = False
-        self.wake: Callable[[], object] | None = None
-        self.lock = threading.Lock()
+class HTTPXExchange(_BaseHTTPXExchange):
+    """The attempts at one request, on the calling thread."""
 
     def send(self, effect: Send) -> Outcome:
-        """Make one attempt and return what came of it."""
+        """Make one attempt, and return its outcome."""
         self.discard()
-        with self.lock:
-            self.sending = True
-        try:
-            outcome = self._send(effect)
-        finally:
-            with self.lock:
-                self.sending = False
-        try:
-            self.check()
-            return outcome
-        finally:
-            del outcome  # or the error in it, its traceback and this frame would keep each other alive
-
-    def _send(self, effect: Send) -> Outcome:
         started, deadline = self.clock.now(), effect.call.deadline
         try:
-            request, _ = self.prepared(effect.call)
+            request, _ = self.prepare(effect.call)
             self.response = response = self.inner.handle_request(request)
-            response.request = request  # which httpx would set above; an error may want it
+            response.request = request  # httpx sets it above the transport, too late for errors
             if not self.stream:
                 self._read(response, deadline)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the flow is told and the caller gets it
+        except Exception as error:  # noqa: BLE001 - every exception becomes an outcome
             self.close()
             return self.outcome(started, error, deadline)
         return self.outcome(started)
@@ -217,89 +192,74 @@ class SyncExchange(_Exchange):
         response.stream = httpx.ByteStream(b"".join(chunks))
 
     def discard(self) -> None:
-        """Close the response of the last attempt, and go no further where the race is over."""
+        """Close the response of the last attempt."""
         self.close()
-        self.check()
 
     def close(self) -> None:
         """Close the response of the last attempt."""
-        with self.lock:
-            response, self.response = self.response, None
-        if response is not None and not _is_read(response):
+        response = self._take_response()
+        if response is not None:
             response.close()
 
-    def adopt(self, fork: _Exchange) -> None:
-        """Take over the response that a fork received last."""
-        with self.lock:
-            super().adopt(fork)
-        self.check()
+    def fork(self) -> RacingHTTPXExchange:
+        """Return an exchange that sends the same request on another thread."""
+        return RacingHTTPXExchange(self.inner, self.request, self.clock, stream=self.stream)
 
     def cancel(self) -> None:
-        """From any thread: let the flow go no further, and close what there is."""
-        with self.lock:
-            self.cancelled = True
-            sending, wake = self.sending, self.wake
-        if wake is not None:
-            wake()
-        if not sending:
-            self.close()
+        """Close the response of the last attempt."""
+        self.close()
 
-    def on_cancel(self, wake: Callable[[], object] | None) -> bool:
-        """Have `wake` run when it is cancelled, and go no further where it is already."""
-        with self.lock:
-            self.wake = wake
-        self.check()
-        return self.forked
-
-    def check(self) -> None:
-        """Raise Cancelled where the race is over."""
-        if self.cancelled:
-            self.close()
-            raise Cancelled
+    def on_cancel(self, wake: Callable[[], object] | None) -> bool:  # noqa: ARG002
+        """Return False: outside of races it is not cancelled while it waits."""
+        return False
 
 
-class AsyncExchange(_Exchange):
-    """Sends one request in a task, each time it is asked to."""
+class RacingHTTPXExchange(CancellableExchange, HTTPXExchange):
+    """An exchange that takes part in a race; a transport cannot interrupt an attempt, so that runs to its end."""
+
+
+class AsyncHTTPXExchange(_BaseHTTPXExchange):
+    """The attempts at one request, in a task."""
 
     async def send(self, effect: Send) -> Outcome:
-        """Make one attempt and return what came of it."""
+        """Make one attempt, and return its outcome."""
         await self.discard()
         started, deadline = self.clock.now(), effect.call.deadline
         try:
-            request, left = self.prepared(effect.call)
-            await self._within(left, request)
+            request, left = self.prepare(effect.call)
+            await self._send_within(left, request)
         except asyncio.CancelledError:
             await self.discard()
             raise
-        except Exception as error:  # noqa: BLE001 - whatever it is, the flow is told and the caller gets it
+        except Exception as error:  # noqa: BLE001 - every exception becomes an outcome
             await self.discard()
             return self.outcome(started, error, deadline)
         return self.outcome(started)
 
-    async def _within(self, seconds: float | None, request: httpx.Request) -> None:
-        """Make the attempt, no longer than that.
+    async def _send_within(self, seconds: float | None, request: httpx.Request) -> None:
+        """Make the attempt within so many seconds.
 
-        Not by `asyncio.wait_for`, which until Python 3.11 loses a cancellation that comes together with the answer.
+        Not by `asyncio.wait_for`, which until Python 3.11 loses a cancellation that comes together with the response.
         """
         if seconds is None:
-            return await self._attempt(request)
-        task = asyncio.ensure_future(self._attempt(request))
+            return await self._send(request)
+        task = asyncio.ensure_future(self._send(request))
         try:
             await asyncio.wait([task], timeout=seconds)
         except asyncio.CancelledError:
-            await _end(task)
+            await _cancel_and_wait(task)
             raise
         if not task.done():
-            await _end(task)
-            raise DeadlineExceeded("the deadline is over and the answer is not complete")
+            await _cancel_and_wait(task)
+            raise DeadlineExceeded("the deadline is over and the response is not complete")
         try:
             return task.result()
         finally:
-            del task  # or this frame, the error of the task and its traceback would keep each other alive
+            del task  # see errors.py, "Errors and frames"
 
-    async def _attempt(self, request: httpx.Request) -> None:
+    async def _send(self, request: httpx.Request) -> None:
         self.response = response = await self.inner.handle_async_request(request)
-        response.request = request  # which httpx would set above; an error may want it
+        response.request = request  # as above
         if self.stream:
             return
         self.reading = True
@@ -309,24 +269,24 @@ class AsyncExchange(_Exchange):
 
     async def discard(self) -> None:
         """Close the response of the last attempt."""
-        response, self.response = self.response, None
-        if response is not None and not _is_read(response):
+        response = self._take_response()
+        if response is not None:
             await response.aclose()
 
 
-async def _end(task: asyncio.Task[None]) -> None:
+async def _cancel_and_wait(task: asyncio.Task[None]) -> None:
     """Cancel a task and wait for its end, however it ends."""
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
 
 
 def _is_read(response: httpx.Response) -> bool:
-    """Tell whether the body is in memory; then there is nothing to release, and closing would make it unreadable."""
+    """Return whether the body is in memory; then nothing is left to release, and closing would make it unreadable."""
     return type(response.stream) is httpx.ByteStream
 
 
-def _decoded(response: httpx.Response) -> bytes | None:
-    """Return a body that was read as it came over the wire, or None where it takes too much to look into it."""
+def _decode_body(response: httpx.Response) -> bytes | None:
+    """Return the decoded body of a response that was read, or None where it is too large or cannot be decoded."""
     raw: bytes = response.stream._stream  # type: ignore[union-attr]
     encoding = response.headers.get("content-encoding")
     if encoding is None:
@@ -339,30 +299,30 @@ def _decoded(response: httpx.Response) -> bytes | None:
         return None
 
 
-def elsewhere(request: httpx.Request, call: Call) -> httpx.Request:
-    """Return a request that goes where the call says; see `polvo_adapters.shells.requests.rerouting`."""
+def reroute(request: httpx.Request, call: Call) -> httpx.Request:
+    """Return a copy of the request for the URL of the call; see `polvo_adapters.shells.requests.rerouting`."""
     headers, extensions, url = request.headers.copy(), dict(request.extensions), httpx.URL(call.url)
     if call.anonymous:
-        for name in withheld(headers.keys()):
+        for name in withheld_headers(headers.keys()):
             del headers[name]
     if origin(call.url) != origin(str(request.url)):
-        headers["host"] = url.netloc.decode("ascii")  # httpx puts it in only where it makes the body as well
+        headers["host"] = url.netloc.decode("ascii")  # httpx sets it only where it makes the body as well
         extensions.pop("sni_hostname", None)
     stream: Any = request.stream
     return httpx.Request(request.method, url, headers=headers, stream=stream, extensions=extensions)
 
 
 def synthesize_response(outcome: Outcome, request: httpx.Request) -> httpx.Response:
-    """Return a response that no server has sent, of an outcome that a policy made."""
-    told = headers_of(outcome, request.method)
-    headers = [(name.encode(), value.encode("utf-8", "replace")) for name, value in told.items()]  # text must be ASCII
-    # As a stream, because it is the reading of the body that tells a client what `elapsed` is.
+    """Return the response for an outcome that a policy made and no server has sent."""
+    named = synthesized_headers(outcome, request.method)
+    headers = [(name.encode(), value.encode("utf-8", "replace")) for name, value in named.items()]  # text must be ASCII
+    # As a stream, because a client sets `elapsed` when it has read the body.
     stream = httpx.ByteStream(outcome.body or b"")
     return httpx.Response(outcome.status, headers=headers, stream=stream, request=request)
 
 
-def given_up(response: httpx.Response) -> bool:
-    """Tell whether a response was closed before its body was read."""
+def is_given_up(response: httpx.Response) -> bool:
+    """Return whether a response was closed before its body was read."""
     if not response.is_closed:
         return False
     try:
@@ -372,7 +332,7 @@ def given_up(response: httpx.Response) -> bool:
 
 
 def body_of(request: httpx.Request) -> Body:
-    """Tell whether the body of a request can be sent again."""
+    """Return whether the body of a request can be sent again."""
     if not isinstance(request.stream, httpx.ByteStream):
         return "once"
     return "replayable" if request.headers.get("content-length", "0") != "0" else "none"

@@ -1,7 +1,7 @@
 """One-call functions that share connections.
 
-`requests.get` opens a connection and throws it away, every time. Here each call has a session of its own, so that
-no cookie, header or credential outlives it, and all of them send through one adapter, so that connections do.
+`requests.get` opens a connection for each call and throws it away. Here each call has a session of its own, so that no
+cookie, header or credential outlives it, and all sessions send through one adapter, so that connections are kept.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ AnySession = TypeVar("AnySession", bound=requests.Session)
 
 
 class SharedConnections:
-    """One adapter that many short-lived sessions send through, made when first needed.
+    """One adapter that many short-lived sessions send through, made on first use.
 
     Args:
         timeout: Timeout of an attempt where the session names none, in seconds; None for no limit.
@@ -30,7 +30,7 @@ class SharedConnections:
         self._adapter: ResilientAdapter | None = None
 
     def lend(self, session: AnySession) -> AnySession:
-        """Let a session send through the shared adapter; the borrower must not close it."""
+        """Mount the shared adapter on a session, which must not be closed, and return the session."""
         if self._adapter is None:
             with self._lock:
                 self._adapter = self._adapter or ResilientAdapter(
@@ -58,7 +58,7 @@ def request(method: str, url: str, **keywords: Any) -> requests.Response:
         **keywords: Those of `requests.request`. `timeout` is 30 seconds where it is not given.
 
     Returns:
-        The response; `polvo` tells what was done for it.
+        The response; its `polvo` is the report of the call.
 
     Raises:
         requests.RequestException: As `requests` does.

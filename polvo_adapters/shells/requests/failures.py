@@ -1,8 +1,8 @@
 """What the exceptions of `requests` and urllib3 mean to a policy.
 
-The question that matters most is whether the server may have seen the request. Only three things prove that it
-has not: no connection came about, connecting took too long, or the proxy could not be reached. Everything else,
-a reset while the request was being written included, counts as seen.
+The question that matters most is whether the server may have seen the request. Only three things prove that it has
+not: no connection came about, connecting took too long, or the proxy could not be reached. After every other failure,
+a reset while the request was being written included, the server may have seen it.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from polvo_adapters.errors import DeadlineExceeded
 
 
 def classify(error: BaseException) -> Failure:
-    """Tell what an exception from a `requests` adapter means; what nobody knows is REFUSED, and not retried."""
+    """Return the meaning of an exception of a `requests` adapter; an unknown one is UNCLASSIFIED and not retried."""
     for kind, failure in _MEANINGS:
         if isinstance(error, kind):
             return failure
     if isinstance(error, errors.SSLError):
-        return DISCONNECTED if isinstance(_root(error), ssl.SSLEOFError) else UNCLASSIFIED
+        return DISCONNECTED if isinstance(_find_root(error), ssl.SSLEOFError) else UNCLASSIFIED
     if isinstance(error, errors.ConnectionError):
-        return _meaning_of_connection_error(_root(error))
+        return _classify_connection_error(_find_root(error))
     return UNCLASSIFIED
 
 
@@ -45,7 +45,7 @@ _MEANINGS: tuple[tuple[type[BaseException], Failure], ...] = (
     (errors.ProxyError, CONNECT),
     (errors.Timeout, READ_TIMEOUT),
     (errors.ChunkedEncodingError, TRUNCATED),
-    # Adapters that are not built on urllib3, or let its errors through.
+    # Of adapters that are not built on urllib3, or let its errors through.
     (PoolTimeout, READ_TIMEOUT),
     (ProtocolError, DISCONNECTED),
     (builtins.TimeoutError, READ_TIMEOUT),
@@ -53,15 +53,15 @@ _MEANINGS: tuple[tuple[type[BaseException], Failure], ...] = (
 )
 
 
-def _meaning_of_connection_error(root: BaseException | None) -> Failure:
+def _classify_connection_error(root: BaseException | None) -> Failure:
     if isinstance(root, (NewConnectionError, ConnectionRefusedError, FileNotFoundError)):
-        return CONNECT  # a file: the UNIX socket is not there
+        return CONNECT  # FileNotFoundError: there is no such UNIX socket
     if isinstance(root, ReadTimeoutError):
         return READ_TIMEOUT
     return DISCONNECTED
 
 
-def _root(error: BaseException) -> BaseException | None:
+def _find_root(error: BaseException) -> BaseException | None:
     """Return the innermost cause; urllib3 keeps it in `reason` or among the arguments, `requests` in the first."""
     root: BaseException | None = None
     for _ in range(8):

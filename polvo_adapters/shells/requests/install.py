@@ -1,4 +1,4 @@
-"""Makes a session that exists resilient, and undoes it."""
+"""How to make an existing session resilient, and how to undo it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from requests.adapters import BaseAdapter
 from polvo_adapters.core.effects import Policy
 from polvo_adapters.runtime.clock import SYSTEM
 from polvo_adapters.shells.requests import watched_pools
-from polvo_adapters.shells.requests.policy_adapter import PolicyAdapter, managers
+from polvo_adapters.shells.requests.policy_adapter import PolicyAdapter, pool_managers
 from polvo_adapters.shells.requests.resilient_adapter import ResilientAdapter
 from polvo_adapters.stores.base import Store
 from polvo_adapters.stores.memory import MemoryStore
@@ -21,14 +21,14 @@ AnySession = TypeVar("AnySession", bound=requests.Session)
 def install(
     session: AnySession, *policies: Policy, prefix: str | None = None, store: Store | None = None, **keywords: Any
 ) -> AnySession:
-    """Make a session resilient by wrapping the adapters that it has, whatever they are.
+    """Make a session resilient by wrapping its adapters, of any kind, and return it.
 
     Args:
         session: Any `requests.Session`, in use or new.
         *policies: Policies, outermost first; by default the standard stack.
-        prefix: Where to wrap, such as "https://api.example.com/"; by default everything that is mounted. A
-            prefix that is not mounted is mounted over the adapter that serves it now.
-        store: Where state lives; by default one memory store for all that is wrapped.
+        prefix: Where to wrap, such as "https://api.example.com/"; by default everything that is mounted. A prefix that
+            is not mounted is mounted over the adapter that serves it now.
+        store: Where state lives; by default one memory store for all wrapped adapters.
         **keywords: Those of ResilientAdapter, or of PolicyAdapter where policies are given.
 
     Returns:
@@ -59,10 +59,10 @@ def install(
 
 
 def uninstall(session: AnySession) -> AnySession:
-    """Undo `install`: every adapter that was wrapped is back in its place, the very same object.
+    """Undo `install`: put every wrapped adapter, the very same object, back in its place.
 
     Args:
-        session: The session; one that nothing was installed on is left as it is.
+        session: The session; without an installation it is left as it is.
 
     Returns:
         The same session.
@@ -79,6 +79,6 @@ def uninstall(session: AnySession) -> AnySession:
 
 
 def _release_pools(adapter: BaseAdapter) -> None:
-    for manager in managers(adapter):
+    for manager in pool_managers(adapter):
         for key in manager.pools.keys():  # noqa: SIM118 - not a mapping that can be iterated
-            watched_pools.release(manager.pools[key])
+            watched_pools.unwatch(manager.pools[key])

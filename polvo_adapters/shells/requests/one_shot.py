@@ -1,22 +1,23 @@
 """One request to an authorization server or a vault, in bounded time and space.
 
-Theory of operation. Requests go through the adapter of a session, and not through the session: its cookies, headers,
-hooks, `auth` and the netrc file are meant for other hosts. Proxies and TLS settings are the session's, and those of the
-environment. Every adapter is driven by policies of ours, so that the whole request obeys one deadline, drip by
-drip, and is repeated only where the server has certainly not acted on it: a refresh token sent twice may end a login.
+Theory of operation. Requests go through the adapter of a session and not through the session, whose cookies, headers,
+hooks, `auth` and netrc file are meant for other hosts. Proxies and TLS settings are those of the session and of the
+environment. Every adapter is driven by policies of this package, so that one deadline bounds the whole request, however
+slowly bytes arrive, and the request is repeated only where the server has certainly not acted on it: a refresh token
+that is sent twice may end a login.
 
-Without a session of the caller's there is one per process, and it keeps no connection. Such requests are far apart; a
-connection that was idle for an hour may be gone without a sign, or be closed by the server just as it is used again,
-which leaves open whether the server has acted. To ask for `Connection: close` is no way out: where the answer does not
-say so as well, the connection is used again all the same.
+Without a session of the caller, one session per process is used, and it keeps no connection. Such requests are far
+apart, and a connection that was idle for an hour may be lost without a sign, or closed by the server just as it is used
+again, which leaves open whether the server has acted. A header `Connection: close` does not help: where the response
+does not have it as well, the connection is used again.
 
     reason         what happened
     -------------  --------------------------------------------------
-    "timeout"      the time is up
+    "timeout"      the time is over
     "connection"   no connection, or one that broke off
-    "tls"          the server's certificate, or ours, is not accepted
-    "too large"    an answer of more than 1 MiB
-    "status <n>"   a refusal that names a time after ours; `retry_after`
+    "tls"          the certificate of the server or of the client is not accepted
+    "too large"    a response of more than 1 MiB
+    "status <n>"   an error whose Retry-After is beyond the deadline; `retry_after`
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from requests.adapters import BaseAdapter
 from polvo_adapters import headers as header_values
 from polvo_adapters.context.call import LogicalCall, call_started
 from polvo_adapters.core.calls import origin
+from polvo_adapters.core.http import text_of
 from polvo_adapters.core.outcomes import UNCLASSIFIED
 from polvo_adapters.errors import ConfigurationError
 from polvo_adapters.policies.retry import ExponentialBackoff
@@ -42,19 +44,20 @@ from polvo_adapters.runtime.clock import Clock
 from polvo_adapters.shells.requests.failures import classify
 from polvo_adapters.shells.requests.policy_adapter import PolicyAdapter
 from polvo_adapters.shells.requests.resilient_adapter import ResilientAdapter
+from polvo_adapters.shells.requests.watched_pools import extend_pools
 
 _LARGEST = 1 << 20
 _PIECE = 1 << 14
-_ENDS = (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError)
+_FAILURES = (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError)
 
 
 class Channel(NamedTuple):
-    """How requests get to a server.
+    """The way of requests to a server.
 
     Attributes:
-        session: Whose adapters, proxies and TLS settings are used; None for one of this process.
-        verify: As for `requests`; None for what the session says.
-        cert: As for `requests`; None for what the session says.
+        session: Session whose adapters, proxies and TLS settings are used; None for that of the process.
+        verify: As for `requests`; None for that of the session.
+        cert: As for `requests`; None for that of the session.
         seconds: Time for a whole exchange.
     """
 
@@ -65,14 +68,14 @@ class Channel(NamedTuple):
 
 
 class OneShotResponse(NamedTuple):
-    """A response, read whole.
+    """A response that was read completely.
 
     Attributes:
-        host: The server.
-        status: Its status.
-        headers: Its headers.
-        body: Its body; that of a redirect is left out.
-        retry_after: Seconds after which the server wants to be asked again, or None.
+        host: Host of the server.
+        status: Status of the response.
+        headers: Headers of the response.
+        body: Body of the response; that of a redirect is left out.
+        retry_after: Seconds that the server asks to wait, or None.
     """
 
     host: str
@@ -83,13 +86,13 @@ class OneShotResponse(NamedTuple):
 
 
 class OneShotError(Exception):
-    """There is no response that could be used. It holds nothing of the request, which may hold secrets.
+    """A request without a usable response. The error holds nothing of the request, which may hold secrets.
 
     Attributes:
-        host: The server.
-        reason: Why, in one of the words of this module.
+        host: Host of the server.
+        reason: The reason, one of the table of this module.
         status: Status of the response, or 0.
-        retry_after: Seconds after which the server wants to be asked again, or None.
+        retry_after: Seconds that the server asks to wait, or None.
     """
 
     def __init__(self, host: str, reason: str, *, status: int = 0, retry_after: float | None = None) -> None:
@@ -101,26 +104,26 @@ class OneShotError(Exception):
 def send_one(
     channel: Channel, method: str, url: str, *, headers: dict[str, str] | None = None, body: str | None = None
 ) -> OneShotResponse:
-    """Send one request, and return the response whatever it says.
+    """Send one request, and return the response, of any status.
 
     Args:
-        channel: How to get there.
-        method: Its method.
-        url: Its URL.
-        headers: Its headers.
-        body: Its body, encoded.
+        channel: The way to the server.
+        method: Method of the request.
+        url: URL of the request.
+        headers: Headers of the request.
+        body: Encoded body of the request.
 
     Raises:
-        OneShotError: There is no response; the reasons are those of this module.
+        OneShotError: There is no usable response; the table of this module has the reasons.
     """
     host = origin(url).partition("://")[2]
-    session = channel.session or _session_of(os.getpid())
+    session = channel.session or _session_of_process(os.getpid())
     problem: OneShotError
     try:
         request = requests.Request(method, url, headers=_headers(session, headers), data=body).prepare()
         adapter = _adapter(session, url)
         clock: Clock = adapter.clock
-        with _until(clock, channel.seconds) as deadline:
+        with _deadline_scope(clock, channel.seconds) as deadline:
             settings = session.merge_environment_settings(url, {}, True, channel.verify, channel.cert)
             with closing(adapter.send(request, timeout=channel.seconds, **settings)) as response:
                 content = _read(response, deadline, clock)
@@ -131,15 +134,15 @@ def send_one(
     except ConfigurationError as error:
         error.request = None
         raise
-    except _ENDS as error:
-        problem = _problem(host, error)
-    # Raised here, where no exception is being handled: those from below hold the request, and with it the secrets.
+    except _FAILURES as error:
+        problem = _translate_error(host, error)
+    # Raised outside of `except`, because an exception from below holds the request, and with it the secrets.
     raise problem
 
 
 @contextmanager
-def _until(clock: Clock, seconds: float) -> Iterator[float]:
-    """Keep the sends within a deadline."""
+def _deadline_scope(clock: Clock, seconds: float) -> Iterator[float]:
+    """Keep what the block sends within a deadline, and yield that."""
     now = clock.now()
     started = call_started.set(LogicalCall(None, now, now + seconds))
     try:
@@ -149,7 +152,7 @@ def _until(clock: Clock, seconds: float) -> Iterator[float]:
 
 
 def _read(response: requests.Response, deadline: float, clock: Clock) -> bytes | None:
-    """Return the body, or None where it is too large; that of a redirect says nothing that is needed."""
+    """Return the body, or None where it is too large; the body of a redirect is not needed."""
     if 300 <= response.status_code < 400:
         return b""
     content = bytearray()
@@ -158,12 +161,12 @@ def _read(response: requests.Response, deadline: float, clock: Clock) -> bytes |
         if len(content) > _LARGEST:
             return None
         if clock.now() >= deadline:
-            raise TimeoutError("the answer is not complete")
+            raise TimeoutError("the response is not complete")
     return bytes(content)
 
 
-def _problem(host: str, error: Exception) -> OneShotError:
-    """Translate what a send raised; nothing of it is kept."""
+def _translate_error(host: str, error: Exception) -> OneShotError:
+    """Return the error for an exception of a send, without keeping the exception."""
     response = getattr(error, "response", None)
     delay = getattr(error, "retry_after", None)
     if response is not None and response.status_code >= 400 and delay is not None:
@@ -181,54 +184,37 @@ def _reason(error: Exception) -> str:
 
 
 def _headers(session: requests.Session, headers: dict[str, str] | None) -> dict[str, str]:
-    agent: Any = session.headers.get("User-Agent") or requests.utils.default_user_agent()
-    shown = agent.decode("latin-1") if isinstance(agent, bytes) else str(agent)
-    own = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": shown}
-    return {**own, **(headers or {})}
+    agent = text_of(session.headers.get("User-Agent") or requests.utils.default_user_agent())
+    return {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": agent, **(headers or {})}
 
 
 def _adapter(session: requests.Session, url: str) -> PolicyAdapter:
-    """Return the session's adapter for a URL, driven by policies of ours."""
+    """Return the session's adapter for a URL, driven by policies of this package."""
     adapter: BaseAdapter = session.get_adapter(url)
     if isinstance(adapter, PolicyAdapter):
         return adapter
-    # Its own retries may repeat what is not safe to repeat; ours take their place.
+    # The adapter's own retries may repeat what is not safe to repeat; the policy takes their place.
     return ResilientAdapter(ExponentialBackoff(), inner=adapter, timeout=None)
 
 
 @lru_cache(maxsize=1)
-def _session_of(process: int) -> requests.Session:  # noqa: ARG001 - a forked process makes its own
+def _session_of_process(process: int) -> requests.Session:  # noqa: ARG001 - a forked process makes its own
     session = requests.Session()
     for prefix in ("https://", "http://"):
-        session.mount(prefix, _Closing(ExponentialBackoff(), timeout=None))
+        session.mount(prefix, _UnpooledAdapter(ExponentialBackoff(), timeout=None))
     return session
 
 
-class _Closing(ResilientAdapter):
-    """Closes every connection after its answer."""
+class _UnpooledAdapter(ResilientAdapter):
+    """An adapter that closes every connection after its response."""
 
-    def init_poolmanager(self, *args: Any, **keywords: Any) -> None:
-        super().init_poolmanager(*args, **keywords)
-        _close_after_use(self.poolmanager)
-
-    def proxy_manager_for(self, proxy: str, **keywords: Any) -> Any:
-        manager = super().proxy_manager_for(proxy, **keywords)
-        _close_after_use(manager)
-        return manager
-
-
-def _close_after_use(manager: Any) -> None:
-    kinds = manager.pool_classes_by_scheme
-    manager.pool_classes_by_scheme = {scheme: _closing_pool(kind) for scheme, kind in kinds.items()}
-
-
-@lru_cache(maxsize=16)
-def _closing_pool(kind: type) -> type:
-    return kind if issubclass(kind, _ClosingPool) else type(kind.__name__, (_ClosingPool, kind), {})
+    def _prepare_manager(self, manager: Any) -> None:
+        super()._prepare_manager(manager)
+        extend_pools(manager, _ClosingPool)
 
 
 class _ClosingPool:
     def _put_conn(self, connection: Any) -> None:
         if connection is not None:
-            connection.close()  # while it is still ours; it opens again when it is needed
+            connection.close()  # before the pool lends it again; it opens itself when it is used
         super()._put_conn(connection)  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""A `requests.Response` that tells what was done to get it."""
+"""A `requests.Response` with the report of its call."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import requests
 from requests.utils import get_encoding_from_headers
 from urllib3 import HTTPResponse
 
-from polvo_adapters.core.http import headers_of
+from polvo_adapters.core.http import synthesized_headers
 from polvo_adapters.core.outcomes import Outcome
 from polvo_adapters.core.report import Report
 from polvo_adapters.errors import DeadlineExceeded
@@ -23,12 +23,12 @@ _PIECE = 65_536
 
 
 class Response(requests.Response):
-    """What a mounted adapter returns: a `requests.Response` in everything, and two things more.
+    """The response of a mounted adapter: a `requests.Response` with a report.
 
     Attributes:
-        polvo: The Report of the call: attempts, waits and why. It survives pickling.
-        elapsed: As `requests` documents it, the time from sending to headers, of the last attempt alone. Waits
-            between attempts are not hidden in it; `polvo.elapsed` has the whole.
+        polvo: The Report of the call: attempts, waits and their reasons. It survives pickling.
+        elapsed: As `requests` documents it, the time from sending to headers, of the last attempt alone; the time of
+            the whole call is in `polvo.elapsed`.
     """
 
     __attrs__ = [*requests.Response.__attrs__, "polvo"]
@@ -41,7 +41,7 @@ class Response(requests.Response):
     @property
     def elapsed(self) -> timedelta:
         """Time from sending the last attempt to the arrival of its headers."""
-        # Kept where `requests` keeps it, so that it is still there when somebody changes the class again.
+        # Kept where `requests` keeps it, so that it is still there when other code changes the class again.
         elapsed: timedelta = self.__dict__["elapsed"]
         return elapsed
 
@@ -52,20 +52,20 @@ class Response(requests.Response):
             self.__dict__["elapsed"] = value
         self._session_to_overwrite = False
 
-    def _keep(self, elapsed: timedelta, deadline: float | None, clock: Clock) -> None:
-        """Keep what only the exchange knows.
+    def _note_attempt(self, elapsed: timedelta, deadline: float | None, clock: Clock) -> None:
+        """Note what only the exchange knows.
 
         Args:
-            elapsed: Time from sending to headers, not to be replaced by the session's own measurement.
-            deadline: When reading the body past it is to raise DeadlineExceeded instead of a time-out, or None.
+            elapsed: Time from sending to headers, which the measurement of the session must not replace.
+            deadline: When reading the body raises DeadlineExceeded instead of a timeout, or None.
             clock: The clock of the deadline.
         """
         self.__dict__["elapsed"], self._session_to_overwrite = elapsed, True
         if deadline is not None:
             self._deadline = (deadline, clock)
 
-    def _when_closed(self, action: Callable[[bool, bool], None]) -> None:
-        """Run an action when the body is closed; see `Closing`."""
+    def _on_body_closed(self, action: Callable[[bool, bool], None]) -> None:
+        """Run an action when the body is closed; see `BodyCloseActions`."""
         if self._closing is None:
             self._closing = BodyCloseActions()
         self._closing.add(action)
@@ -79,7 +79,7 @@ class Response(requests.Response):
     def _read_body(self) -> None:
         """Read the whole body, in larger pieces than `requests` does, but never as large as a header may claim."""
         if self._content is False and not self._content_consumed and isinstance(self.raw, HTTPResponse):
-            self._content = b"".join(self.iter_content(_PIECE))  # which also notes that it was read
+            self._content = b"".join(self.iter_content(_PIECE))  # which also marks it as read
         else:
             self.content  # noqa: B018 - reads what there is to read
 
@@ -87,12 +87,12 @@ class Response(requests.Response):
         """Iterate over the body, as `requests.Response.iter_content` does, within the deadline of the call.
 
         Raises:
-            DeadlineExceeded: The time of the call is up.
+            DeadlineExceeded: The deadline is over.
         """
         chunks = super().iter_content(*args, **keywords)
         if self._deadline is not None:
             chunks = self._until_deadline(chunks, *self._deadline)
-        return chunks if self._closing is None else _observed(chunks, self._closing)
+        return chunks if self._closing is None else _report_end(chunks, self._closing)
 
     def _until_deadline(self, chunks: Iterator[Any], deadline: float, clock: Clock) -> Iterator[Any]:
         try:
@@ -100,12 +100,12 @@ class Response(requests.Response):
         except requests.ConnectionError as error:
             if clock.now() < deadline:
                 raise
-            host = None if self.polvo is None else self.polvo.host  # without a report, the policy will tell
+            host = None if self.polvo is None else self.polvo.host  # without a report, the policy adds it
             message = "the deadline is over and the body is not complete; allow a longer deadline, or ask for less"
             raise DeadlineExceeded(message, request=self.request, response=self, host=host) from error
 
 
-def _observed(chunks: Iterator[Any], closing: BodyCloseActions) -> Iterator[Any]:
+def _report_end(chunks: Iterator[Any], closing: BodyCloseActions) -> Iterator[Any]:
     try:
         yield from chunks
     except Exception:
@@ -115,19 +115,19 @@ def _observed(chunks: Iterator[Any], closing: BodyCloseActions) -> Iterator[Any]
 
 
 def synthesize_response(outcome: Outcome, request: requests.PreparedRequest) -> Response:
-    """Return a response that no server has sent, of an outcome that a policy made.
+    """Return the response for an outcome that a policy made and no server has sent.
 
     Args:
-        outcome: Its status, headers and body; there is no response in it.
-        request: The request that it answers.
+        outcome: The outcome, with status, headers and body.
+        request: The request of the response.
     """
     response, body = Response(), outcome.body or b""
     response.status_code, response.url, response.request = outcome.status, request.url or "", request
-    response.headers.update(headers_of(outcome, request.method))
+    response.headers.update(synthesized_headers(outcome, request.method))
     response.reason = responses.get(outcome.status, "")
     response.encoding = get_encoding_from_headers(response.headers)
     response._content, response._content_consumed = body, True
-    # Nothing is left to be read by `content`; but code that streams may prefer `raw`.
+    # `content` is complete, but code that streams may read `raw`.
     response.raw = HTTPResponse(
         io.BytesIO(body),
         headers=response.headers,

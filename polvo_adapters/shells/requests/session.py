@@ -1,6 +1,6 @@
-"""A session for new code: base URL, time-outs and resilience by keyword, and errors that say what to do.
+"""A session for new code: base URL, timeouts and resilience by keyword, and errors that say what to do.
 
-It owns its redirects, so that a deadline here covers the whole logical call: every hop starts from the moment the
+It follows redirects itself, so its deadline bounds the whole logical call: every hop counts from the moment when the
 call began. A 429 that outlives the retries raises RateLimitError here, where a mounted adapter returns it.
 
 A call is made on behalf of one tenant from its preparation to its last hop, whatever is set meanwhile.
@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 import requests
 from requests._internal_utils import to_native_string
-from requests.auth import AuthBase
 
 from polvo_adapters import headers
 from polvo_adapters.context.call import LogicalCall, call_started
@@ -23,27 +22,19 @@ from polvo_adapters.context.tenant import TenantScope, tenant_scope_for, validat
 from polvo_adapters.core.calls import origin
 from polvo_adapters.errors import ConfigurationError, error_for_status
 from polvo_adapters.policies.deadline import Deadline
-from polvo_adapters.policies.stack import RetryLike
 from polvo_adapters.runtime.clock import SYSTEM, Clock
 from polvo_adapters.shells.request_identity import format_key
 from polvo_adapters.shells.requests.policy_adapter import DEFAULT_TIMEOUT, PolicyAdapter
 from polvo_adapters.shells.requests.resilient_adapter import ResilientAdapter
 from polvo_adapters.shells.requests.tenancy import Tenancy
-from polvo_adapters.shells.requests.urls import origin_as_sent
+from polvo_adapters.shells.requests.urls import resolve
 from polvo_adapters.stores.base import Store
 from polvo_adapters.stores.memory import MemoryStore
 
 if TYPE_CHECKING:
-    from polvo_adapters.policies.stack import (
-        BulkheadLike,
-        CircuitBreakerLike,
-        FallbackLike,
-        HedgeLike,
-        IdempotencyLike,
-        RateLimitLike,
-        RegionsLike,
-        RequestIDLike,
-    )
+    from typing_extensions import Unpack
+
+    from polvo_adapters.policies.options import StackOptions
     from polvo_adapters.shells.circuit_control import Circuit
     from polvo_adapters.shells.operation_control import Operation
 
@@ -54,29 +45,17 @@ class Session(requests.Session):
     """A `requests.Session` that is resilient from the start.
 
     Args:
-        base_url: What relative URLs are appended to. With one, `auth` and an `Authorization` header of the
-            session go to its origin only, not to other hosts given as absolute URLs.
+        base_url: URL that relative URLs are appended to. With one, `auth` and an `Authorization` header of the session
+            go to its origin only, not to other hosts given as absolute URLs.
         auth: As for `requests`: a (user, password) tuple or an auth object.
-        retry: True for the defaults, False for none, an ExponentialBackoff, a mapping of its keywords, or a
-            urllib3 `Retry`.
-        timeout: Seconds that an attempt may wait for a connection, and for each next byte, where the call
-            names no timeout of its own; None for no limit.
-        deadline: Seconds for a whole call: attempts, waits, redirects and body.
-        rate_limit: "adaptive" to read the quota from the answers, a TokenBucket or SlidingWindow to keep to one that
-            you know, an Adaptive or a mapping of its keywords, or None.
-        circuit_breaker: True for the defaults, a CircuitBreaker, a mapping of its keywords, or None.
-        bulkhead: How many calls at a time, "adaptive" to find out, a Bulkhead or a mapping of its keywords, or None.
-        hedge: True to send a late call a second time, after how many seconds, a Hedge or a mapping of its keywords,
-            or None.
-        fallback: "stale" for the last good response, what else to use in place of a failure, a Fallback, or None.
-        regions: Base URLs of the same service, a Regions or a mapping of its keywords, or None.
-        idempotency: True for a key per call by which the server tells a repeat from a second order, "hash", an
-            IdempotencyKeys or a mapping of its keywords, or None. Then POST and PATCH are retried as well.
-        request_id: True for an `X-Request-ID` per call, the name of another header, a RequestIDs, or None.
-        tenancy: Where requests say on whose behalf they are sent, or None where the tenant only selects state.
-        store: Where state lives that outlives a call; share it between sessions to share it.
+        timeout: Seconds that an attempt may wait for a connection, and for each next byte, where the call names no
+            timeout of its own; None for no limit.
+        tenancy: Where requests name their tenant, or None where the tenant only selects state.
+        store: Where state lives that outlives a call; share it between sessions to share the state.
         raise_for_status: Raise a StatusError for every status of 400 or above.
         clock: Time and chance; tests pass a virtual clock.
+        **options: Retries, deadline, rate limit and all other policies; see
+            `polvo_adapters.policies.options.StackOptions`.
 
     Raises:
         ValueError: A value is out of range.
@@ -103,43 +82,23 @@ class Session(requests.Session):
         base_url: str | None = None,
         auth: Any = None,
         *,
-        retry: RetryLike = True,
-        rate_limit: RateLimitLike = None,
-        circuit_breaker: CircuitBreakerLike = None,
-        bulkhead: BulkheadLike = None,
-        hedge: HedgeLike = None,
-        fallback: FallbackLike = None,
-        regions: RegionsLike = None,
-        idempotency: IdempotencyLike = None,
-        request_id: RequestIDLike = None,
         timeout: Any = DEFAULT_TIMEOUT,
-        deadline: float | Deadline | None = None,
         tenancy: Tenancy | None = None,
         store: Store | None = None,
         raise_for_status: bool = False,
         clock: Clock = SYSTEM,
+        **options: Unpack[StackOptions],
     ) -> None:
         super().__init__()
         self.base_url = base_url
         self.auth = auth
         self.timeout = timeout
-        self.tenancy = _usable(tenancy, regions)
+        self.tenancy = _validate_tenancy(tenancy, options.get("regions"))
         self.raise_for_status = raise_for_status
         self.clock = clock
+        deadline = options.get("deadline")
         self._seconds = deadline.seconds if isinstance(deadline, Deadline) else deadline
-        self._mount(
-            retry=retry,
-            deadline=deadline,
-            rate_limit=rate_limit,
-            circuit_breaker=circuit_breaker,
-            bulkhead=bulkhead,
-            hedge=hedge,
-            fallback=fallback,
-            regions=regions,
-            idempotency=idempotency,
-            request_id=request_id,
-            store=MemoryStore(now=clock.now) if store is None else store,
-        )
+        self._mount(store=MemoryStore(now=clock.now) if store is None else store, **options)
 
     def _mount(self, **keywords: Any) -> None:
         for prefix in self.adapters:
@@ -164,37 +123,37 @@ class Session(requests.Session):
         There is one more keyword, `idempotency_key`, for the key of the operation where the session has `idempotency`.
 
         Returns:
-            The response; `polvo` tells what was done for it.
+            The response; its `polvo` is the report of the call.
 
         Raises:
             requests.RequestException: As `requests` does.
             RateLimitError: 429, after all retries.
             DeadlineExceeded: The deadline is over.
-            StatusError: Any status of 400 or above, where the session was told to raise.
-            ConfigurationError: The tenant does not fit where it is to be written, or there has to be one; or the
-                session has no `idempotency`, or the key cannot be sent.
+            StatusError: Any status of 400 or above, with `raise_for_status`.
+            ConfigurationError: The tenant is missing or does not fit into the request; or the session has no
+                `idempotency`, or the key cannot be sent.
         """
         key = keywords.pop("idempotency_key", None)
         if timeout is _UNSET:
             timeout = self.timeout
-        with self._on_behalf() as tenant, self._begun():
-            url = self._absolute(url, tenant)
-            if not self._is_home(url, tenant):
+        with self._tenant_scope() as tenant, self._call_scope():
+            url, is_home = resolve(url, self.base_url, tenant, self.tenancy)
+            if not is_home:
                 auth = _no_auth if auth is None and self.auth is not None else auth
                 headers = {"Authorization": None, **(headers or {})}
             if key is not None:
-                headers = self._keyed(url, key, headers or {})
+                headers = self._add_key(url, key, headers or {})
             return super().request(method, url, params, data, headers, cookies, files, auth, timeout, *args, **keywords)
 
     def prepare_request(self, request: requests.Request) -> requests.PreparedRequest:
-        """Prepare a request, for its tenant where there is one; see `requests.Session.prepare_request`."""
-        with self._on_behalf() as tenant:
+        """Prepare a request on behalf of its tenant; see `requests.Session.prepare_request`."""
+        with self._tenant_scope() as tenant:
             if self.tenancy is not None:
-                request = self.tenancy.applied(request, tenant, self.base_url)
+                request = self.tenancy.apply(request, tenant, self.base_url)
             return super().prepare_request(request)
 
     def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
-        """Keep credentials, and the tenant, from another origin that a redirect leads to."""
+        """Keep credentials and the tenant from another origin that a redirect leads to."""
         super().rebuild_auth(prepared_request, response)
         before, after = response.request.url or "", prepared_request.url or ""
         if self.tenancy is not None and self.should_strip_auth(before, after):
@@ -204,21 +163,21 @@ class Session(requests.Session):
         """Send a prepared request; arguments as for `requests.Session.send`."""
         current = call_started.get()
         if current is not None and current.session is self and current.sent:
-            return super().send(request, **keywords)  # a hop of the call that is under way
-        with self._on_behalf(), self._begun(sent=True):
+            return super().send(request, **keywords)  # a hop of the call in progress
+        with self._tenant_scope(), self._call_scope(sent=True):
             response = super().send(request, **keywords)
         if response.status_code == 429 or (self.raise_for_status and response.status_code >= 400):
             raise _status_error(response)
         return response
 
     @contextmanager
-    def _begun(self, *, sent: bool = False) -> Iterator[None]:
-        """Note when the call began: before its token is obtained, where it needs one, and not only when it is sent."""
+    def _call_scope(self, *, sent: bool = False) -> Iterator[None]:
+        """Note when the call began, which is before the token that it needs is obtained."""
         outer, now = call_started.get(), self.clock.now()
         if outer is not None and outer.session is self:
             start = outer._replace(sent=sent)
-        else:  # within a call of another session's, this one is over when that one is
-            start = LogicalCall(self, now, _earlier(outer, self._seconds, now), sent)
+        else:  # a call within a call of another session ends with that
+            start = LogicalCall(self, now, _earliest_deadline(outer, self._seconds, now), sent)
         token = call_started.set(start)
         try:
             yield
@@ -228,8 +187,7 @@ class Session(requests.Session):
     def set_tenant(self, identifier: str | int | None) -> None:
         """Make the calls of this session on behalf of a tenant, where no `with` block says otherwise.
 
-        All threads that use the session see it. Where several do, use `with session.tenant(...)`, which holds in one
-        thread or task only.
+        It holds for all threads that use the session; `with session.tenant(...)` holds in one thread or task only.
 
         Args:
             identifier: Name or number of the tenant; None for none.
@@ -250,14 +208,12 @@ class Session(requests.Session):
         """
         return TenantScope(validate_tenant(identifier), self)
 
-    def _on_behalf(self) -> AbstractContextManager[str]:
-        """Return the block of a call for the tenant of this moment."""
+    def _tenant_scope(self) -> AbstractContextManager[str]:
+        """Return the block of a call for the current tenant."""
         return tenant_scope_for(self, self._tenant, required=self.tenancy is not None and self.tenancy.required)
 
     def circuit(self, url: str = "") -> Circuit:
-        """Return the circuit that a URL belongs to, to look at it or to take it in hand.
-
-        Each tenant has circuits of its own; this is that of the tenant for whom a call would be made now.
+        """Return the circuit that a URL belongs to, for the current tenant; see `PolicyAdapter.circuit`.
 
         Args:
             url: A URL, relative to `base_url` where there is one.
@@ -265,74 +221,56 @@ class Session(requests.Session):
         Raises:
             ConfigurationError: There is no circuit breaker for it.
         """
-        with self._on_behalf() as tenant:
-            url = self._absolute(url, tenant)
+        with self._tenant_scope() as tenant:
+            url = resolve(url, self.base_url, tenant, self.tenancy).url
             if self.tenancy is not None:
                 url = self.tenancy.address(url, tenant, self.base_url)
-            return self._circuit(url)
+            return self._get_policy_adapter(url, "circuit breaker").circuit(url)
 
     def operation(self, url: str, key: str) -> Operation:
-        """Return what is known of an idempotency key, to look at it or to resolve a doubt.
+        """Return the operation of an idempotency key, for the current tenant; see `PolicyAdapter.operation`.
 
         Args:
             url: A URL of the server that the key was sent to, relative to `base_url` where there is one.
-            key: The key; it is that of the tenant for whom a call would be made now.
+            key: The key.
 
         Raises:
             ConfigurationError: There is no record of keys.
         """
-        with self._on_behalf() as tenant:
-            url = self._absolute(url, tenant)
-            adapter = self.get_adapter(url)
-            if not isinstance(adapter, PolicyAdapter):
-                raise ConfigurationError(f"there is no record of idempotency keys for {origin(url)}; mount one")
-            return adapter.operation(url, key)
+        with self._tenant_scope() as tenant:
+            url = resolve(url, self.base_url, tenant, self.tenancy).url
+            return self._get_policy_adapter(url, "record of idempotency keys").operation(url, key)
 
-    def _keyed(self, url: str, key: str, headers: Mapping[str, Any]) -> dict[str, Any]:
+    def _get_policy_adapter(self, url: str, wanted: str) -> PolicyAdapter:
+        """Return the adapter for a URL, or raise ConfigurationError where it is not a PolicyAdapter."""
+        adapter = self.get_adapter(url)
+        if not isinstance(adapter, PolicyAdapter):
+            raise ConfigurationError(f"there is no {wanted} for {origin(url)}; mount one, or ask for another URL")
+        return adapter
+
+    def _add_key(self, url: str, key: str, headers: Mapping[str, Any]) -> dict[str, Any]:
         """Return the headers with an idempotency key."""
-        keys = getattr(self.get_adapter(url), "_keys", None)
+        bound = getattr(self.get_adapter(url), "_bound", None)
+        keys = None if bound is None else bound.keys
         if keys is None:
-            raise ConfigurationError("idempotency_key: this session knows no keys; make it with idempotency=True")
+            raise ConfigurationError(
+                "idempotency_key: idempotency is not enabled on this session; make it with idempotency=True"
+            )
         if keys.header.lower() in (to_native_string(name).lower() for name in headers):
             raise ConfigurationError(f"idempotency_key: {keys.header} is among the headers as well; give one of them")
         return {**headers, keys.header: format_key(keys, key)}
 
-    def _circuit(self, url: str) -> Circuit:
-        adapter = self.get_adapter(url)
-        if not isinstance(adapter, PolicyAdapter):
-            raise ConfigurationError(
-                f"there is no circuit breaker for {origin(url)}; mount one, or ask for another URL"
-            )
-        return adapter.circuit(url)
 
-    def _absolute(self, url: str, tenant: str) -> str:
-        if self.base_url is None or not isinstance(url, str) or "://" in url.partition("?")[0]:
-            return url
-        if url.startswith("?") or not url:
-            url = self.base_url + url
-        else:
-            url = f"{self.base_url.rstrip('/')}/{url.lstrip('/')}"
-        return url if self.tenancy is None else self.tenancy.address(url, tenant, self.base_url, relative=True)
-
-    def _is_home(self, url: str, tenant: str) -> bool:
-        """Tell whether a URL is one that the session's credentials are for."""
-        if self.base_url is None or (isinstance(url, str) and url.startswith(self.base_url.rstrip("/") + "/")):
-            return True
-        if self.tenancy is not None:
-            return self.tenancy.is_home(url, tenant, self.base_url)
-        return origin_as_sent(url) == origin_as_sent(self.base_url)
-
-
-def _earlier(outer: LogicalCall | None, seconds: float | None, now: float) -> float | None:
-    """Return the deadline of a call that has so many seconds, and may be part of another."""
+def _earliest_deadline(outer: LogicalCall | None, seconds: float | None, now: float) -> float | None:
+    """Return the deadline of a call of so many seconds that may be part of another call."""
     ends = [] if outer is None or outer.deadline is None else [outer.deadline]
     if seconds is not None:
         ends.append(now + seconds)
     return min(ends, default=None)
 
 
-def _usable(tenancy: Any, regions: object) -> Tenancy | None:
-    """Return the tenancy, or raise an error where it cannot work."""
+def _validate_tenancy(tenancy: Any, regions: object) -> Tenancy | None:
+    """Return the tenancy, or raise an error where it is none or contradicts the regions."""
     if tenancy is None:
         return None
     if not isinstance(tenancy, Tenancy):
@@ -344,14 +282,9 @@ def _usable(tenancy: Any, regions: object) -> Tenancy | None:
     return tenancy
 
 
-class _NoAuth(AuthBase):
-    """Keeps the session's credentials, and a netrc file's, from a host that they are not for."""
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        return request
-
-
-_no_auth = _NoAuth()
+def _no_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """Return the request as it is: an `auth` that keeps those of the session and of a netrc file from the host."""
+    return request
 
 
 def _status_error(response: requests.Response) -> Exception:

@@ -1,244 +1,143 @@
-"""Adapters of one policy each, made of the policy or of its keywords."""
+"""Adapters of one policy each, made of the policy or of its keywords.
+
+The subclasses of SinglePolicyAdapter are the rows of a table: the keyword of the standard stack, the class of the
+policy, and the keyword of the policy that a plain value stands for.
+"""
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any
+from typing import Any, ClassVar, Generic, TypeVar
 
 from requests.adapters import BaseAdapter
 
-from polvo_adapters.policies import stack
+from polvo_adapters.policies.options import (
+    BulkheadLike,
+    CircuitBreakerLike,
+    FallbackLike,
+    HedgeLike,
+    IdempotencyLike,
+    RateLimitLike,
+    RegionsLike,
+    RetryLike,
+)
+from polvo_adapters.policies.stack import make_policy, pool_size
 from polvo_adapters.shells.requests.policy_adapter import PolicyAdapter
 from polvo_adapters.stores.base import Store
 
-if TYPE_CHECKING:
-    from polvo_adapters.policies.stack import (
-        BulkheadLike,
-        CircuitBreakerLike,
-        FallbackLike,
-        HedgeLike,
-        IdempotencyLike,
-        RateLimitLike,
-        RegionsLike,
-        RetryLike,
-    )
+PolicyLike = TypeVar("PolicyLike")
 
 
-class RetryAdapter(PolicyAdapter):
-    """Retries alone.
+class SinglePolicyAdapter(PolicyAdapter, Generic[PolicyLike]):
+    """An adapter of one policy.
 
     Args:
-        policy: An ExponentialBackoff or a urllib3 `Retry`; by default one made of the keywords.
-        inner: The adapter to send through.
-        store: Where the retry budget lives.
-        **keywords: Those of ExponentialBackoff, of PolicyAdapter and of `requests.adapters.HTTPAdapter`.
-    """
-
-    def __init__(
-        self, policy: RetryLike = None, *, inner: BaseAdapter | None = None, store: Store | None = None, **keywords: Any
-    ) -> None:
-        from polvo_adapters.policies.retry import ExponentialBackoff
-
-        made = stack.retry_policy(_given(self, policy, ExponentialBackoff, keywords))
-        super().__init__(_made(self, policy, made), inner=inner, store=store, **keywords)
-
-
-class RateLimitAdapter(PolicyAdapter):
-    """A rate limit alone: no request before its time.
-
-    Args:
-        policy: "adaptive" to read the quota from the answers, or a policy; by default an Adaptive made of the
+        policy: The policy, or what stands for it in `polvo_adapters.policies.options`; by default one made of the
             keywords.
-        inner: The adapter to send through.
-        store: Where the state lives; share it to share the quota between adapters.
-        **keywords: Those of Adaptive, of PolicyAdapter and of `requests.adapters.HTTPAdapter`.
+        inner: The adapter to send through; without one this adapter has connection pools of its own.
+        store: Where the state of the policy lives; share it to share the state between adapters.
+        **keywords: Those of the policy, of PolicyAdapter and of `requests.adapters.HTTPAdapter`.
+
+    Raises:
+        TypeError: The policy is of another kind, keywords of the policy stand beside a policy, or one is unknown.
     """
+
+    _option: ClassVar[str]
+    """Keyword of the standard stack."""
+    _kinds: ClassVar[dict[Any, str]]
+    """Module and class of the policy, below `polvo_adapters.policies`, by the word that chooses it."""
+    _plain: ClassVar[str] = ""
+    """Keyword of the policy that a plain value stands for; with one, further keywords may be given beside the value."""
+    _defaults: ClassVar[dict[str, Any]] = {}
+    """Defaults that differ from those of the policy."""
 
     def __init__(
         self,
-        policy: RateLimitLike = None,
+        policy: PolicyLike | None = None,
         *,
         inner: BaseAdapter | None = None,
         store: Store | None = None,
         **keywords: Any,
     ) -> None:
-        from polvo_adapters.policies.ratelimit.policy import AdaptiveRateLimit
+        only = self._make_policy(policy, keywords)
+        if inner is None and pool_size((only,)):
+            keywords.setdefault("pool_maxsize", pool_size((only,)))
+        super().__init__(only, inner=inner, store=store, **keywords)
 
-        made = stack.rate_limit_policy(
-            _given(self, None if policy == "adaptive" else policy, AdaptiveRateLimit, keywords)
-        )
-        super().__init__(_made(self, policy, made), inner=inner, store=store, **keywords)
-
-
-class BreakerAdapter(PolicyAdapter):
-    """A circuit breaker alone: no calls to a host that keeps failing.
-
-    Args:
-        policy: A CircuitBreaker; by default one made of the keywords.
-        inner: The adapter to send through.
-        store: Where the circuits live; share it to share them between adapters.
-        **keywords: Those of CircuitBreaker, of PolicyAdapter and of `requests.adapters.HTTPAdapter`.
-    """
-
-    def __init__(
-        self,
-        policy: CircuitBreakerLike = None,
-        *,
-        inner: BaseAdapter | None = None,
-        store: Store | None = None,
-        **keywords: Any,
-    ) -> None:
-        from polvo_adapters.policies.breaker.policy import CircuitBreaker
-
-        made = stack.circuit_breaker_policy(_given(self, policy, CircuitBreaker, keywords))
-        super().__init__(_made(self, policy, made), inner=inner, store=store, **keywords)
-
-
-class BulkheadAdapter(PolicyAdapter):
-    """A bulkhead alone: so many calls at a time, and no more.
-
-    Args:
-        policy: How many, "adaptive" to find out, or a policy; by default a Bulkhead made of the keywords.
-        inner: The adapter to send through; without one the connection pool is made large enough.
-        store: Where the slots live; share it to share them between adapters.
-        **keywords: Those of Bulkhead, or of Adaptive where the policy is "adaptive", of PolicyAdapter and of
-            `requests.adapters.HTTPAdapter`.
-    """
-
-    def __init__(
-        self,
-        policy: BulkheadLike = None,
-        *,
-        inner: BaseAdapter | None = None,
-        store: Store | None = None,
-        **keywords: Any,
-    ) -> None:
-        from polvo_adapters.policies.bulkhead.policy import AdaptiveBulkhead, Bulkhead
-
-        if policy == "adaptive":
-            policy = AdaptiveBulkhead(**_own(AdaptiveBulkhead, keywords))
-        made = _made(self, policy, stack.bulkhead_policy(_given(self, policy, Bulkhead, keywords, "max_concurrency")))
-        if inner is None:
-            keywords.setdefault("pool_maxsize", stack.slots((made,)))
-        super().__init__(made, inner=inner, store=store, **keywords)
-
-
-class HedgeAdapter(PolicyAdapter):
-    """A hedge alone: a call that is late is sent a second time, and the first answer wins.
-
-    Args:
-        policy: After how many seconds, or a Hedge; by default one made of the keywords.
-        inner: The adapter to send through.
-        store: Where the latencies live, and the budget.
-        **keywords: Those of Hedge, of PolicyAdapter and of `requests.adapters.HTTPAdapter`.
-    """
-
-    def __init__(
-        self, policy: HedgeLike = None, *, inner: BaseAdapter | None = None, store: Store | None = None, **keywords: Any
-    ) -> None:
-        from polvo_adapters.policies.hedge import Hedge
-
-        made = stack.hedge_policy(_given(self, policy, Hedge, keywords, "delay"), alone=True)
-        super().__init__(_made(self, policy, made), inner=inner, store=store, **keywords)
-
-
-class RegionsAdapter(PolicyAdapter):
-    """Regions alone: one service at several base URLs.
-
-    Args:
-        policy: The base URLs, or a Regions; by default one made of the keywords.
-        inner: The adapter to send through.
-        store: Where state lives.
-        **keywords: Those of Regions, of PolicyAdapter and of `requests.adapters.HTTPAdapter`.
-    """
-
-    def __init__(
-        self,
-        policy: RegionsLike = None,
-        *,
-        inner: BaseAdapter | None = None,
-        store: Store | None = None,
-        **keywords: Any,
-    ) -> None:
-        from polvo_adapters.policies.regions import Regions
-
-        made = stack.regions_policy(_given(self, policy, Regions, keywords, "urls"))
-        super().__init__(_made(self, policy, made), inner=inner, store=store, **keywords)
-
-
-class FallbackAdapter(PolicyAdapter):
-    """A fallback alone: something else in place of a failure.
-
-    Args:
-        policy: What else, or a Fallback; by default one made of the keywords.
-        inner: The adapter to send through.
-        store: Where the last good responses live.
-        **keywords: Those of Fallback, of PolicyAdapter and of `requests.adapters.HTTPAdapter`.
-    """
-
-    def __init__(
-        self,
-        policy: FallbackLike = None,
-        *,
-        inner: BaseAdapter | None = None,
-        store: Store | None = None,
-        **keywords: Any,
-    ) -> None:
-        from polvo_adapters.policies.fallback.policy import Fallback
-
-        own = _own(Fallback, keywords)
-        if not isinstance(policy, Fallback):
-            policy = stack.fallback_policy(policy, **own) or Fallback(**own)
-        elif own:
+    def _make_policy(self, given: Any, keywords: dict[str, Any]) -> Any:
+        """Take the keywords of the policy out of all keywords, and make it of them and of the given value."""
+        by_name = isinstance(given, str) and given in self._kinds
+        module, _, name = self._kinds[given if by_name else None].partition(":")
+        kind = getattr(importlib.import_module(f"polvo_adapters.policies.{module}"), name)
+        known = {field.name for field in fields(kind) if field.init}
+        own = {name: keywords.pop(name) for name in list(keywords) if name in known}
+        if by_name or given is None:
+            return kind(**{**self._defaults, **own})
+        if own and (self._plain in ("", *own) or hasattr(given, "flow") or isinstance(given, Mapping)):
             raise TypeError(f"{type(self).__name__}: {', '.join(own)} beside a policy; give one or the other")
-        super().__init__(policy, inner=inner, store=store, **keywords)
+        made = make_policy(self._option, given, **{**self._defaults, **own})
+        if made is None:
+            raise TypeError(f"{type(self).__name__}: {given!r} is no policy of its kind")
+        return made
 
 
-class IdempotencyAdapter(PolicyAdapter):
-    """Idempotency keys alone: one per call, on all that is sent for it.
+class RetryAdapter(SinglePolicyAdapter[RetryLike]):
+    """Retries alone; the policy is an ExponentialBackoff or a urllib3 `Retry`."""
 
-    Args:
-        policy: True, "unique", "hash", or an IdempotencyKeys; by default one made of the keywords.
-        inner: The adapter to send through.
-        store: Where the record lives, if there is one; a `SQLiteStore` outlives the process.
-        **keywords: Those of IdempotencyKeys, of PolicyAdapter and of `requests.adapters.HTTPAdapter`.
+    _option, _kinds = "retry", {None: "retry:ExponentialBackoff"}
+
+
+class RateLimitAdapter(SinglePolicyAdapter[RateLimitLike]):
+    """A rate limit alone: no request before its time. By default an AdaptiveRateLimit, made of its keywords."""
+
+    _option = "rate_limit"
+    _kinds = dict.fromkeys((None, "adaptive"), "ratelimit:AdaptiveRateLimit")
+
+
+class BreakerAdapter(SinglePolicyAdapter[CircuitBreakerLike]):
+    """A circuit breaker alone: no calls to a host that keeps failing."""
+
+    _option, _kinds = "circuit_breaker", {None: "breaker:CircuitBreaker"}
+
+
+class BulkheadAdapter(SinglePolicyAdapter[BulkheadLike]):
+    """A bulkhead alone: at most so many calls at a time; "adaptive" finds out how many.
+
+    Without `inner` the connection pool is made large enough.
     """
 
-    def __init__(
-        self,
-        policy: IdempotencyLike = None,
-        *,
-        inner: BaseAdapter | None = None,
-        store: Store | None = None,
-        **keywords: Any,
-    ) -> None:
-        from polvo_adapters.policies.idempotency.policy import IdempotencyKeys
-
-        given = None if policy is True else policy
-        made = stack.idempotency_policy(_given(self, given, IdempotencyKeys, keywords, "strategy"))
-        super().__init__(_made(self, policy, made), inner=inner, store=store, **keywords)
+    _option, _plain = "bulkhead", "max_concurrency"
+    _kinds = {None: "bulkhead:Bulkhead", "adaptive": "bulkhead:AdaptiveBulkhead"}
 
 
-def _own(kind: type, keywords: dict[str, Any]) -> dict[str, Any]:
-    """Take those of the keywords that belong to a kind of policy."""
-    known = {field.name for field in fields(kind) if field.init}
-    return {name: keywords.pop(name) for name in list(keywords) if name in known}
+class HedgeAdapter(SinglePolicyAdapter[HedgeLike]):
+    """A hedge alone: a late call is sent a second time, and the first response wins.
+
+    The policy may be the seconds after which a call is late.
+    """
+
+    _option, _kinds, _plain = "hedge", {None: "hedge:Hedge"}, "delay"
+    _defaults = {"budget": None}  # no retries pay into it
 
 
-def _given(adapter: PolicyAdapter, policy: Any, kind: type, keywords: dict[str, Any], first: str = "") -> Any:
-    """Return the policy, or the keywords that one is to be made of; `first` is the one that may stand alone."""
-    own = _own(kind, keywords)
-    if policy is None:
-        return own
-    if not own:
-        return policy
-    if first in ("", *own) or hasattr(policy, "flow") or isinstance(policy, Mapping):
-        raise TypeError(f"{type(adapter).__name__}: {', '.join(own)} beside a policy; give one or the other")
-    return {first: policy, **own}
+class RegionsAdapter(SinglePolicyAdapter[RegionsLike]):
+    """Regions alone: one service at several base URLs; the policy may be those URLs."""
+
+    _option, _kinds, _plain = "regions", {None: "regions:Regions"}, "urls"
 
 
-def _made(adapter: PolicyAdapter, policy: object, made: Any) -> Any:
-    if made is None:
-        raise TypeError(f"{type(adapter).__name__}: {policy!r} is no policy of its kind")
-    return made
+class FallbackAdapter(SinglePolicyAdapter[FallbackLike]):
+    """A fallback alone: an alternative takes the place of a failure; the policy may be that alternative."""
+
+    _option, _kinds, _plain = "fallback", {None: "fallback:Fallback"}, "alternatives"
+
+
+class IdempotencyAdapter(SinglePolicyAdapter[IdempotencyLike]):
+    """Idempotency keys alone: one per call, on every attempt at it; the policy may be "unique" or "hash".
+
+    A record of keys outlives the process in a `SQLiteStore`.
+    """
+
+    _option, _kinds, _plain = "idempotency", {None: "idempotency:IdempotencyKeys"}, "strategy"

@@ -1,7 +1,7 @@
-r"""A URL as `requests` reads it.
+r"""URLs as `requests` reads them.
 
-Two readers of one URL may find two hosts in it: that of "http://a\@b/" is `a` to urllib3, and `b` to `urllib.parse`.
-What decides who may get a credential has to read it as that one does which opens the connection.
+Two parsers may find two hosts in one URL: that of "http://a\@b/" is `a` to urllib3, and `b` to `urllib.parse`. Code
+that decides where a credential may go has to use the parser of the library that opens the connection.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import math
 import re
+from typing import NamedTuple, Protocol
 from urllib.parse import quote, urlsplit
 
 import requests
@@ -18,30 +19,84 @@ from urllib3.util import Url, parse_url
 from polvo_adapters.core.calls import origin
 from polvo_adapters.errors import ConfigurationError
 
+TENANT_SLOT = "{tenant}"
+"""The place of the tenant in a setting."""
+DNS_LABEL = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
+"""One label of a host name (RFC 1123 section 2.1)."""
+
 
 def parse_as_requests(url: str) -> Url:
-    """Return the parts of a URL as `requests` comes to send it, but without dot segments.
+    """Return the parts of a URL as `requests` sends it, but without dot segments.
 
-    `requests` takes out plain ones, decodes "%2e", and leaves it to the server to take out what that makes.
+    `requests` removes plain ones, decodes "%2e", and leaves the dot segments that this makes to the server.
 
     Raises:
-        requests.RequestException: It is no URL.
+        requests.RequestException: The URL cannot be read.
     """
     prepared = requests.PreparedRequest()
     prepared.prepare_url(url, None)
     try:
         return parse_url(prepared.url or "")
-    except LocationParseError:  # of a scheme that requests leaves alone
+    except LocationParseError:  # a scheme that requests leaves alone
         raise requests.exceptions.InvalidURL("the host of the URL cannot be read; nothing was sent") from None
 
 
 def origin_as_sent(url: str) -> str:
-    """Return the origin that a request to a URL goes to, where other readings of the URL differ."""
+    """Return the origin that `requests` sends to, which other parsers may read differently."""
     return origin(parse_as_requests(url).url)
 
 
+class ResolvedURL(NamedTuple):
+    """The URL of a request of a session.
+
+    Attributes:
+        url: The absolute URL, with the tenant where the URL names it.
+        is_home: Whether the credentials of the session may go there.
+    """
+
+    url: str
+    is_home: bool
+
+
+class TenantURLs(Protocol):
+    """The place of tenants in URLs; `polvo_adapters.Tenancy`."""
+
+    def address(self, url: str, name: str, base_url: str | None, *, relative: bool = False) -> str:
+        """Return the URL of a request that is made on behalf of a tenant."""
+
+    def is_home(self, url: str, name: str, base_url: str | None) -> bool:
+        """Return whether a URL has the origin of the base URL, or of the tenant's subdomain of it."""
+
+
+def resolve(url: str, base_url: str | None, tenant: str, tenancy: TenantURLs | None) -> ResolvedURL:
+    """Return the absolute URL of a request, and whether the credentials of the session may go there.
+
+    The tenant is written into a relative URL here, and into an absolute one when the request is prepared.
+
+    Args:
+        url: The URL that the caller gave: relative to the base URL, or absolute.
+        base_url: URL that relative URLs are appended to. With one, credentials go to its origin only.
+        tenant: Name of the tenant, or an empty string.
+        tenancy: The place of the tenant in the URL, or None.
+
+    Raises:
+        ConfigurationError: The tenant does not fit into the URL.
+        requests.RequestException: An absolute URL cannot be read.
+    """
+    if base_url is None or not isinstance(url, str):
+        return ResolvedURL(url, is_home=True)
+    if "://" not in url.partition("?")[0]:
+        url = base_url + url if url[:1] in ("", "?") else f"{base_url.rstrip('/')}/{url.lstrip('/')}"
+        url = url if tenancy is None else tenancy.address(url, tenant, base_url, relative=True)
+    if url.startswith(base_url.rstrip("/") + "/"):
+        return ResolvedURL(url, is_home=True)
+    if tenancy is not None:
+        return ResolvedURL(url, tenancy.is_home(url, tenant, base_url))
+    return ResolvedURL(url, origin_as_sent(url) == origin_as_sent(base_url))
+
+
 def is_secure(url: str, *, loopback: bool = True) -> bool:
-    """Tell whether secrets may be sent to a URL: by https, or on this very machine.
+    """Return whether secrets may be sent to a URL: by https, or on this machine.
 
     Args:
         url: The URL.
@@ -58,7 +113,7 @@ def is_secure(url: str, *, loopback: bool = True) -> bool:
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether a host name or address is this very machine."""
+    """Return whether a host name or address is this machine."""
     if host == "localhost":
         return True
     try:
@@ -67,18 +122,13 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-_MARK = "{tenant}"
-
-_LABEL = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\Z")
-
-
-def url(field: str, given: str, tenant: str, allow_http: bool) -> str:
-    """Return a URL with the tenant in its place.
+def validate_url(field: str, given: str, tenant: str, allow_http: bool) -> str:
+    """Return the URL of a setting with the tenant filled in.
 
     Args:
         field: Name of the setting, for messages.
-        given: Its value.
-        tenant: The tenant.
+        given: Value of the setting.
+        tenant: Name of the tenant, or an empty string.
         allow_http: Whether plain http is good enough for every host.
 
     Raises:
@@ -87,11 +137,11 @@ def url(field: str, given: str, tenant: str, allow_http: bool) -> str:
     if not isinstance(given, str):
         raise ConfigurationError(f"{field} must be a URL")
     host = given.partition("://")[2].partition("/")[0]
-    if _MARK in given:
-        _check(field, tenant)
-        if _MARK in host and not _LABEL.match(tenant):
+    if TENANT_SLOT in given:
+        _require_tenant(field, tenant)
+        if TENANT_SLOT in host and not DNS_LABEL.fullmatch(tenant):
             raise ConfigurationError(f"{field}: the tenant {tenant!r} cannot be part of a host name")
-    text = given.replace(_MARK, quote(tenant, safe=""))
+    text = given.replace(TENANT_SLOT, quote(tenant, safe=""))
     if is_secure(text) or (allow_http and text.startswith("http://") and is_secure("https" + text[4:])):
         return text
     shown = "..." if "@" in host else repr(given)  # what may be a password is not shown
@@ -101,36 +151,36 @@ def url(field: str, given: str, tenant: str, allow_http: bool) -> str:
     )
 
 
-def client_id(given: str, tenant: str) -> str:
-    """Return the client's name with the tenant in its place.
+def fill_client_id(given: str, tenant: str) -> str:
+    """Return the client id with the tenant filled in.
 
     Args:
-        given: The setting.
-        tenant: The tenant.
+        given: Value of the setting.
+        tenant: Name of the tenant, or an empty string.
 
     Raises:
-        ConfigurationError: It is empty, or there is no tenant.
+        ConfigurationError: The id is empty, or it needs a tenant and there is none.
     """
     if not isinstance(given, str) or not given:
-        raise ConfigurationError("client_id must be a text that is not empty")
-    if _MARK in given:
-        _check("client_id", tenant)
-    return given.replace(_MARK, tenant)
+        raise ConfigurationError("client_id must be a string that is not empty")
+    if TENANT_SLOT in given:
+        _require_tenant("client_id", tenant)
+    return given.replace(TENANT_SLOT, tenant)
 
 
-def positive(field: str, value: float) -> float:
-    """Return a number of seconds.
+def validate_seconds(field: str, value: float) -> float:
+    """Return a number of seconds as a float.
 
     Raises:
-        ConfigurationError: It is no positive, finite number.
+        ConfigurationError: The value is not a positive, finite number.
     """
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
         raise ConfigurationError(f"{field}={value!r}: it must be a number of seconds above 0")
     return float(value)
 
 
-def _check(field: str, tenant: str) -> None:
+def _require_tenant(field: str, tenant: str) -> None:
     if not tenant:
-        raise ConfigurationError(f"{field}: it has a place for a tenant, and there is none; choose one first")
+        raise ConfigurationError(f"{field}: it has {{tenant}} in it, and there is no tenant; set one first")
     if tenant in (".", ".."):
         raise ConfigurationError(f"{field}: the tenant {tenant!r} cannot be part of a URL")

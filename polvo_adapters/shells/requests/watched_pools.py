@@ -1,17 +1,17 @@
-"""What is watched below urllib3: the deadline at every wait for bytes, and heads that break off.
+"""Connection pools whose responses obey the deadline at every wait for bytes, and have complete headers.
 
-A read timeout bounds one silence of the server. A server that sends a byte a second, in head or body, is never
-silent for long, so that no read timeout ends it. Below urllib3, each wait for bytes is one `readinto` of the raw
-file that a response reads from. `WatchedResponse` puts a reader around that file which gives every single wait
-what is left of the deadline, and no more. The deadline reaches it through a thread-local, because urllib3 makes the
-response on the thread that sends the request. Without a deadline nothing is put in between.
+Theory of operation. A read timeout bounds one silence of the server. A server that sends a byte a second, in head or
+body, is never silent for long, so no read timeout ends it. Below urllib3, each wait for bytes is one `readinto` of the
+raw file that a response reads from. `WatchedResponse` puts a reader around that file, which limits every single wait to
+the rest of the deadline. The deadline reaches it through a thread-local, because urllib3 makes the response on the
+thread that sends the request. Without a deadline there is no such reader.
 
 A connection that closes in the middle of the response headers looks like the end of the headers to the standard
 library: the caller gets a 200 with an empty body. `WatchedResponse` raises instead.
 
-Connections make such responses when their pool is watched. The pools of an adapter of ours are made that way. The
-pools of a wrapped adapter are watched when it asks for them: `watching` returns a second view on an adapter, sharing
-all its state, that does so.
+Connections make such responses when their pool is watched. The pools of a PolicyAdapter are made that way. The pools of
+a wrapped adapter are watched when it asks for them: `watched_view` returns a second view on an adapter, sharing all its
+state, that does so.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from polvo_adapters.core.calls import origin
 from polvo_adapters.runtime.clock import Clock
 
 NO_RETRY = Retry(0, read=False)
-"""How an adapter does not retry. One for all: a Retry never changes, and takes longer to make than all else here."""
+"""The `max_retries` of an adapter that does not retry; one for all, because a Retry is slow to make."""
 
 _MOST_KNOWN = 256
 
@@ -48,7 +48,7 @@ _current = _Current()
 
 
 class DeadlineScope:
-    """Keeps what is sent through watched pools on this thread within a deadline, reading the body included.
+    """A block that keeps what this thread sends through watched pools within a deadline, reading the body included.
 
     Args:
         at: The deadline, on the clock's `now`.
@@ -68,39 +68,39 @@ class DeadlineScope:
 
 
 class Sockets:
-    """The sockets on which one thread waits for answers, so that another thread can put an end to that.
+    """The sockets on which one thread waits for responses, so that another thread can end the wait.
 
-    A socket is among them from the sending of a request to the end of its answer, and no longer: from then on its
-    connection may serve somebody else. That is why a socket is shut, and taken out, under one lock.
+    A socket is among them from the sending of a request to the end of its response, and no longer, because its
+    connection may then serve another request. That is why a socket is shut, and removed, under one lock.
     """
 
     __slots__ = ("_ended", "_lock", "_sockets")
 
     def __init__(self) -> None:
         self._ended = False
-        # A response takes its socket out when it is closed, and the collector may close one at any moment.
+        # A response removes its socket when it is closed, and the garbage collector may close one at any moment.
         self._lock = threading.RLock()
         self._sockets: list[Any] = []
 
     def add(self, sock: Any) -> None:
-        """Note a socket; it is shut where the end was called for already."""
+        """Add a socket; it is shut at once after `shut`."""
         with self._lock:
             self._sockets.append(sock)
             if self._ended:
                 shut(sock)
 
     def remove(self, sock: Any) -> None:
-        """Take a socket out, if it is there."""
+        """Remove a socket, if it is there."""
         with self._lock:
             self._sockets = [each for each in self._sockets if each is not sock]
 
     def clear(self) -> None:
-        """Take all of them out."""
+        """Remove all sockets."""
         with self._lock:
             self._sockets = []
 
     def shut(self) -> None:
-        """End what is waited for on them, and on those that come."""
+        """Shut all sockets, and those that are added later."""
         with self._lock:
             self._ended = True
             for sock in self._sockets:
@@ -108,10 +108,10 @@ class Sockets:
 
 
 class SocketTracker:
-    """Notes the sockets on which what is sent on this thread waits for its answer.
+    """A block that records the sockets on which this thread waits for responses.
 
     Args:
-        sockets: Where they are noted.
+        sockets: Where the sockets are added.
     """
 
     __slots__ = ("_before", "_sockets")
@@ -126,18 +126,18 @@ class SocketTracker:
         _current.sockets = self._before
 
 
-def note(sock: Any) -> None:
-    """Note the socket on which this thread is going to wait for an answer, where somebody may want to end that."""
+def track_socket(sock: Any) -> None:
+    """Add the socket on which this thread is going to wait for a response, within a SocketTracker."""
     if _current.sockets is not None:
         _current.sockets.add(sock)
 
 
 def shut(sock: Any) -> None:
-    """End what another thread waits for on a socket; the thread sees the connection close."""
-    sock = getattr(sock, "socket", sock)  # of TLS within TLS, and of pyOpenSSL
+    """Shut a socket on which another thread waits; that thread sees the connection close."""
+    sock = getattr(sock, "socket", sock)  # TLS within TLS, and pyOpenSSL
     with contextlib.suppress(OSError):
         if isinstance(sock, socket.socket):
-            # Not by the method of a TLS socket, which forgets its state under the hands of the other thread.
+            # Not by the method of a TLS socket, which discards the state that the other thread uses.
             socket.socket.shutdown(sock, socket.SHUT_RDWR)
         elif hasattr(sock, "shutdown"):
             sock.shutdown(socket.SHUT_RDWR)
@@ -146,64 +146,68 @@ def shut(sock: Any) -> None:
 def watched_view(adapter: HTTPAdapter, *, retries: bool = True) -> HTTPAdapter:
     """Return a view on an adapter that watches its pools.
 
-    The view has a class of its own, below that of the adapter, and the very same attributes, so that whatever
-    happens to one of them happens to both; the adapter itself stays as it is.
+    The view has a subclass of the adapter's class and the very same attributes, so that a change of one changes both;
+    the adapter itself stays as it is.
 
     Args:
         adapter: Any `HTTPAdapter`.
         retries: Whether the view retries as the adapter does; otherwise its `max_retries` reads as none.
 
     Returns:
-        The view, or the adapter itself where it is of a kind that no view can be had of.
+        The view, or the adapter itself where its class allows no view.
     """
     kind = type(adapter)
     if not issubclass(kind, HTTPAdapter) or any(vars(base).get("__slots__") for base in kind.__mro__):
         return adapter  # a mock, or state that cannot be shared
     try:
-        view: HTTPAdapter = object.__new__(_view(kind, retries))  # type: ignore[arg-type]  # a class is hashable
-    except TypeError:  # a class that wants to know more of its subclasses
+        view: HTTPAdapter = object.__new__(_extended_class(kind, _View if retries else _ViewWithoutRetries))  # type: ignore[arg-type]  # hashable
+    except TypeError:  # a class that expects keywords of its subclasses
         return adapter
     view.__dict__ = adapter.__dict__
     view._known_pools = KnownPools()  # type: ignore[attr-defined]
     return view
 
 
-def watch_manager(manager: Any) -> None:
-    """Let a urllib3 pool manager that has made no pool yet make watched ones."""
+def extend_pools(manager: Any, mixin: type) -> None:
+    """Let a urllib3 pool manager that has made no pool yet make pools of classes that a mixin extends."""
     kinds = manager.pool_classes_by_scheme
-    manager.pool_classes_by_scheme = {scheme: _watched_pool(kind) for scheme, kind in kinds.items()}
+    manager.pool_classes_by_scheme = {scheme: _extended_class(kind, mixin) for scheme, kind in kinds.items()}
+
+
+@lru_cache(maxsize=64)
+def _extended_class(kind: type, mixin: type) -> type:
+    return kind if issubclass(kind, mixin) else type(kind.__name__, (mixin, kind), {})
 
 
 def watch(pool: Any) -> None:
-    """Let every connection that a urllib3 pool hands out, old or new, make responses that are watched.
+    """Let every connection that a urllib3 pool lends, old or new, make watched responses.
 
-    This is done where connections are handed out and not by another connection class, so that pools with a
-    connection class of their own (UNIX sockets, recorded cassettes) keep it.
+    Not by another connection class, so that pools with one of their own (UNIX sockets, recorded cassettes) keep it.
     """
     if "_get_conn" in vars(pool):
         return
     # Weak, because a pool that refers to itself would keep its connections open until the next garbage collection.
     reference = weakref.ref(pool)
 
-    def watched(*args: Any, **keywords: Any) -> Any:
+    def get_connection(*args: Any, **keywords: Any) -> Any:
         pool: Any = reference()
         connection = type(pool)._get_conn(pool, *args, **keywords)
         connection.response_class = WatchedResponse
         return connection
 
-    pool._get_conn = watched
+    pool._get_conn = get_connection
 
 
-def release(pool: Any) -> None:
-    """Give a pool back as it was."""
+def unwatch(pool: Any) -> None:
+    """Undo `watch`."""
     vars(pool).pop("_get_conn", None)
 
 
 class KnownPools:
-    """Remembers which pool of an adapter serves which requests.
+    """A memory of which pool of an adapter serves which requests.
 
-    `requests` and urllib3 work that out anew for every request, which takes longer than all policies together. What
-    is remembered is the key, never the pool: the pool manager still says whether there is one, and counts its use.
+    `requests` and urllib3 work that out anew for every request, which takes longer than all policies together. Only the
+    key is kept, never the pool: the pool manager still decides whether there is one, and counts its use.
     """
 
     def __init__(self) -> None:
@@ -214,10 +218,10 @@ class KnownPools:
         """Return the pool for a request.
 
         Args:
-            adapter: The adapter; one that has a way of its own to tell pools apart is always asked.
+            adapter: The adapter; one with pool keys of its own is always asked.
             ask: Its `get_connection_with_tls_context`.
             request: The request.
-            **keywords: verify, proxies and cert, as for `HTTPAdapter.send`; where there are proxies, it is asked.
+            **keywords: verify, proxies and cert, as for `HTTPAdapter.send`; with proxies the adapter is asked.
         """
         attributes = type(adapter).build_connection_pool_key_attributes
         if keywords["proxies"] or attributes is not HTTPAdapter.build_connection_pool_key_attributes:
@@ -231,7 +235,7 @@ class KnownPools:
         return pool
 
     def _find(self, manager: Any, what: Hashable) -> Any:
-        """Return the pool, or None where it is not known, is gone, or the manager was told to make others."""
+        """Return the pool, or None where it is unknown or gone, or the settings of the manager have changed."""
         if manager.connection_pool_kw != self._settings:
             self._keys.clear()
             return None
@@ -243,25 +247,22 @@ class KnownPools:
             self._keys.clear()
             self._settings = dict(manager.connection_pool_kw)
         with manager.pools.lock:
-            # Not by the mapping itself, which would count a look as a use and so change which pool goes next.
+            # Not by the mapping itself, which counts a look as a use and so changes which pool is dropped next.
             keys = [key for key, each in manager.pools._container.items() if each is pool]
         self._keys.update((what, key) for key in keys)
 
 
-class _WatchedPool:
+class WatchedPool:
+    """Mixin of pools whose new connections make watched responses."""
+
     def _new_conn(self) -> Any:
         connection = super()._new_conn()  # type: ignore[misc]
         connection.response_class = WatchedResponse
         return connection
 
 
-@lru_cache(maxsize=64)
-def _watched_pool(kind: type) -> type:
-    return kind if issubclass(kind, _WatchedPool) else type(kind.__name__, (_WatchedPool, kind), {})
-
-
 class _View(HTTPAdapter):
-    __slots__ = ("_known_pools",)  # not among the attributes, which are the adapter's
+    __slots__ = ("_known_pools",)  # its other attributes are those of the adapter
     _known_pools: KnownPools
 
     def get_connection_with_tls_context(
@@ -279,36 +280,31 @@ class _View(HTTPAdapter):
 class _ViewWithoutRetries(_View):
     @property
     def max_retries(self) -> Retry:
-        """No retries: a property of the class is found before an attribute of the object."""
+        """No retries: a property of the class takes precedence over an attribute of the object."""
         return NO_RETRY
 
     @max_retries.setter
     def max_retries(self, value: Any) -> None:
-        """Whatever the adapter sets for itself, it does not retry here."""
-
-
-@lru_cache(maxsize=64)
-def _view(kind: type[HTTPAdapter], retries: bool) -> type[HTTPAdapter]:
-    return type(kind.__name__, (_View if retries else _ViewWithoutRetries, kind), {})
+        """Ignore what the adapter sets for itself."""
 
 
 class WatchedResponse(HTTPResponse):
-    """A response that obeys the deadline in force when it was made, and whose head must be whole."""
+    """A response that obeys the deadline in force when it was made, and whose head must be complete."""
 
-    _noted: tuple[Sockets, Any] | None = None
+    _tracked: tuple[Sockets, Any] | None = None
 
     def __init__(self, sock: Any, *args: Any, **keywords: Any) -> None:
         super().__init__(sock, *args, **keywords)
         if _current.sockets is not None:
-            self._noted = (_current.sockets, sock)
-            note(sock)
+            self._tracked = (_current.sockets, sock)
+            track_socket(sock)
         if _current.deadline is not None:
             self.fp = io.BufferedReader(_DeadlineReader(self.fp, sock, *_current.deadline))
 
     def begin(self) -> None:
         """Read status and headers; raise where the connection closes before they are complete."""
         file: Any = self.fp
-        if hasattr(file, "peek") and b"\r\n\r\n" in file.peek(1):  # the whole head, as it nearly always is
+        if hasattr(file, "peek") and b"\r\n\r\n" in file.peek(1):  # the complete head, as nearly always
             return super().begin()
         head: Any = _Head(file)
         self.fp = head
@@ -317,15 +313,15 @@ class WatchedResponse(HTTPResponse):
         finally:
             if self.fp is head:  # else it was closed
                 self.fp = file
-        if head.cut and not self.chunked and not self.length:  # else the body will be found missing
+        if head.cut and not self.chunked and not self.length:  # else the body will prove to be incomplete
             raise IncompleteRead(b"")
         return None
 
     def _close_conn(self) -> None:
-        """Close the file that it reads from, before urllib3 gives the connection to the next who wants it."""
-        noted, self._noted = self._noted, None
-        if noted is not None:
-            noted[0].remove(noted[1])
+        """Close the file of the response, before urllib3 lends the connection again."""
+        tracked, self._tracked = self._tracked, None
+        if tracked is not None:
+            tracked[0].remove(tracked[1])
         super()._close_conn()  # type: ignore[misc]  # not in the stubs
 
 
@@ -351,7 +347,7 @@ class _DeadlineReader(io.RawIOBase):
         return True
 
     def fileno(self) -> int:
-        descriptor: int = self._sock.fileno()  # for code that takes the socket over, such as docker's
+        descriptor: int = self._sock.fileno()  # for code that takes over the socket, such as docker's
         return descriptor
 
     def readinto(self, buffer: Any) -> int | None:

@@ -1,11 +1,11 @@
 """The failure server: a web server on loopback that fails on request; `python -m polvo_adapters.testing.server`.
 
-failure_server       FailureServer: accepts connections, and answers on threads of its own
-connection           one connection: requests in, responses out, bytes as they are told
-http_messages        reading and writing HTTP/1.1
-routes               which path is answered by what
-message_endpoints    echo, status, redirect, quota and the like
-oauth_endpoints      an authorization server in small, and the tokens that it issued
+failure_server       FailureServer: accepts connections, and serves them on a thread of its own
+connection           one connection: requests in, replies out, and every way to close it
+http_messages        reading and writing HTTP/1.x
+routes               which endpoint serves which path; /echo, /quota and /counters
+message_endpoints    /msg, /fail/* and /health
+oauth_endpoints      a small authorization server; issued_tokens has the tokens that it issued
 faults               resets, drips, truncated bodies and other things that go wrong
-journal, state       what was asked, and what the server remembers
+journal, state       the requests that were received, and what the server remembers
 """

@@ -16,11 +16,10 @@ import struct
 from typing import cast
 
 from polvo_adapters.testing.server.http_messages import (
-    Body,
-    BodyCollector,
     MalformedRequestError,
     Reply,
     Request,
+    RequestBody,
     encode_reply,
     parse_head,
 )
@@ -35,7 +34,7 @@ _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(;.*)?")
 
 
 class ClientGoneError(Exception):
-    """The client went away, so there is nobody left to serve."""
+    """The client has closed the connection, or lost it."""
 
 
 class Connection(asyncio.Protocol):
@@ -57,8 +56,6 @@ class Connection(asyncio.Protocol):
         self._writable.set()
         self._reading_paused = False
         self._discarding = False
-
-    # What the event loop calls.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Remember the transport and count as open."""
@@ -105,8 +102,6 @@ class Connection(asyncio.Protocol):
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    # Reading.
-
     @property
     def transport(self) -> asyncio.Transport:
         """The transport, once the connection was made."""
@@ -134,7 +129,7 @@ class Connection(asyncio.Protocol):
             searched = max(0, len(self._buffer) - 3)
             await self._more()
 
-    async def read_body(self, request: Request) -> Body:
+    async def read_body(self, request: Request) -> RequestBody:
         """Read the body that belongs to a request to its end, asking the client for it if it waits for that.
 
         Raises:
@@ -142,33 +137,31 @@ class Connection(asyncio.Protocol):
             MalformedRequestError: A chunk is malformed (400).
         """
         if request.body is None:
+            body = RequestBody()
             if request.chunked or request.content_length:
                 if request.expects_continue:
                     self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-                request.body = await self._read_framed_body(request)
-            else:
-                request.body = Body()
+                await self._read_framed_body(request, body)
+            request.body = body
         return request.body
 
-    async def _read_framed_body(self, request: Request) -> Body:
-        collector = BodyCollector()
+    async def _read_framed_body(self, request: Request, body: RequestBody) -> None:
         if not request.chunked:
-            await self._read_exactly(request.content_length, collector)
-            return collector.finish()
+            await self._read_exactly(request.content_length, body)
+            return
         while size := await self._read_chunk_size():
-            await self._read_exactly(size, collector)
+            await self._read_exactly(size, body)
             if await self._read_line() != b"":
                 raise MalformedRequestError(400, "Malformed chunk")
         while await self._read_line() != b"":
             pass
-        return collector.finish()
 
-    async def _read_exactly(self, length: int, collector: BodyCollector) -> None:
+    async def _read_exactly(self, length: int, body: RequestBody) -> None:
         while length:
             if not self._buffer:
                 await self._more()
             piece = self._take(length)
-            collector.add(piece)
+            body.add(piece)
             length -= len(piece)
 
     async def _read_chunk_size(self) -> int:
@@ -201,8 +194,6 @@ class Connection(asyncio.Protocol):
         finally:
             self._waiter = None
 
-    # Writing.
-
     def write(self, data: bytes) -> None:
         """Send bytes as they are; a client that is gone is no error."""
         if not self.transport.is_closing():
@@ -228,8 +219,6 @@ class Connection(asyncio.Protocol):
         if self.transport.is_closing():
             raise ClientGoneError
 
-    # Ending.
-
     @property
     def is_closing(self) -> bool:
         """Whether this side has closed the connection, or lost it."""
@@ -252,7 +241,7 @@ class Connection(asyncio.Protocol):
 
     async def close_unread(self) -> None:
         """Close although the client may still be sending, without destroying the reply on its way."""
-        # The kernel answers data that nobody read with a reset, which would overtake the reply.
+        # The kernel answers unread data with a reset, which would overtake the reply.
         self._discarding = True
         self._buffer.clear()
         if self.transport.can_write_eof() and not self.is_closing:

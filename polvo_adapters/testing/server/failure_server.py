@@ -2,8 +2,8 @@
 
 `FailureServer` listens on a loopback address and serves from a daemon thread with an event loop of its own,
 so a test may block as it likes. One task accepts connections and starts one task for each; to stop is to
-cancel the first, which cancels the others and waits until every socket is closed. What the endpoints do is
-told in `routes`, `contract`, `faults` and `quota`; this module only runs them.
+cancel the first, which cancels the others and waits until every socket is closed. `routes` and the modules that it
+names have the endpoints; this module only runs them.
 
 It also runs by itself: `python -m polvo_adapters.testing.server --port 8000`.
 """
@@ -30,7 +30,6 @@ from polvo_adapters.testing.server.state import RequestContext, ServerState
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Sequence
-    from types import TracebackType
 
     from typing_extensions import Self
 
@@ -43,7 +42,7 @@ _CLOSING_TURNS = 100
 
 
 class FailureServer:
-    """Serves failures on loopback, and an exact account of the work done, to tests.
+    """A web server on loopback for tests: it fails on request, and keeps an exact account of the work done.
 
     Use it as a context manager, or call `start` and `stop`. After a `stop` it can be started again; it then
     listens on the same port and remembers what it knew, like a server that was down for a while.
@@ -77,10 +76,8 @@ class FailureServer:
             raise ValueError("request_timeout, cache_max_size and cache_ttl_seconds must not be negative")
         self._address = _loopback_address(host)
         self._port = port
-        self._max_concurrency = max_concurrency
-        self._request_timeout = request_timeout
-        self._cache_max_size = cache_max_size
-        self._cache_ttl_seconds = cache_ttl_seconds
+        self._message_limits = (max_concurrency, request_timeout)
+        self._cache_bounds = (cache_max_size, cache_ttl_seconds)
         self._ssl_context = ssl_context
         self._open_connections: set[Connection] = set()
         self._thread: threading.Thread | None = None
@@ -90,27 +87,20 @@ class FailureServer:
         self.start()
         return self
 
-    def __exit__(
-        self,
-        exception_type: type[BaseException] | None,
-        exception: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
-
-    # Running.
 
     def start(self) -> None:
         """Listen and serve until `stop`; when this returns, clients can connect.
 
         Raises:
             RuntimeError: The server is running already.
-            OSError: The port cannot be had.
+            OSError: The port is not available.
         """
         if self._thread is not None:
             raise RuntimeError("The server is running already")
         listener = self._listen()
-        self._contract = Contract(self._max_concurrency, self._request_timeout)
+        self._contract = Contract(*self._message_limits)
         self._loop = asyncio.new_event_loop()
         self._acceptor = self._loop.create_task(self._accept_until_cancelled(listener))
         self._thread = threading.Thread(target=self._run, name="FailureServer", daemon=True)
@@ -144,11 +134,9 @@ class FailureServer:
         host = f"[{self._address}]" if self._address.version == 6 else str(self._address)
         return f"{scheme}://{host}:{self._port}"
 
-    # Looking on.
-
     @property
     def counters(self) -> Counters:
-        """How many requests were received and processed, in all and by key, at this moment."""
+        """Requests received and processed so far, in all and by key."""
         return self._state.journal.counters()
 
     def counters_for(self, key: str) -> KeyCounters:
@@ -162,7 +150,7 @@ class FailureServer:
 
     @property
     def open_connections(self) -> int:
-        """How many connections are open that their clients have not closed."""
+        """How many connections are open and not closed by their clients."""
         return len(self._open_connections)
 
     def reset(self) -> None:
@@ -170,9 +158,7 @@ class FailureServer:
 
         Requests still at work finish as they would have, but are not counted any more.
         """
-        self._state = ServerState.create(self._cache_max_size, self._cache_ttl_seconds)
-
-    # Inside the thread.
+        self._state = ServerState.create(*self._cache_bounds)
 
     def _listen(self) -> socket.socket:
         family = socket.AF_INET6 if self._address.version == 6 else socket.AF_INET
@@ -244,7 +230,7 @@ def _accept_client(listener: socket.socket) -> socket.socket | None:
     try:
         client, _ = listener.accept()
     except OSError:
-        # Nobody is left in the queue, or whoever was gave up; the loop calls again when there is someone.
+        # The queue is empty, or its client gave up; the loop calls again for the next one.
         return None
     client.setblocking(False)
     # Without this a second small write waits for the client's acknowledgement, and a reset would swallow it.
@@ -258,7 +244,7 @@ async def _close_all(conversations: _Conversations) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-    # Transports close their sockets some turns of the loop after they were told to.
+    # Transports close their sockets some turns of the loop later.
     for _ in range(_CLOSING_TURNS):
         await asyncio.sleep(0)
         if all(client.fileno() < 0 for client in clients):

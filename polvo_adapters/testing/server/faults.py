@@ -2,13 +2,14 @@
 
 Each kind is a function that gets the exchange and its own parameters and writes raw bytes as it pleases.
 `FAULTS` lists them with the parameters they read from the query, which are checked before the fault counts as
-used. What a fault says about the server's work is the worst case: the work may be done although the answer
-is lost, except where the kind says plainly that it is not.
+used. A fault counts the server's work for the worst case: the work may be done although the reply is lost, except
+where the kind says plainly that it is not.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from polvo_adapters.testing.server.http_messages import (
@@ -23,7 +24,6 @@ from polvo_adapters.testing.server.http_messages import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from polvo_adapters.testing.server.connection import Connection
     from polvo_adapters.testing.server.state import RequestContext
 
 _NORMAL_BODY = b'{"status": "ok"}'
@@ -31,32 +31,18 @@ _JSON = ("Content-Type", "application/json")
 _PLAIN_TEXT = ("Content-Type", "text/plain; charset=utf-8")
 _HUGE_HEADER_START = "X-Huge: "
 _Injector: TypeAlias = "Callable[..., Coroutine[Any, Any, None]]"
+_Reader: TypeAlias = "Callable[[Request, str], float]"
+"""Returns a parameter of a request by its name, and refuses the request (422) when it is wrong."""
 
 _REFUSALS = frozenset({429, 503})
 
 
-@dataclass(frozen=True, slots=True)
-class Whole:
-    """A whole-number parameter of a fault."""
-
-    default: int
-    minimum: int = 0
-    maximum: int = 2**40
-
-    def read(self, request: Request, name: str) -> int:
-        """Return the parameter of a request; refuse the request (422) when it is wrong."""
-        return request.integer(name, self.default, self.minimum, self.maximum)
+def _whole(default: int, minimum: int = 0, maximum: int = 2**40) -> _Reader:
+    return lambda request, name: request.integer(name, default, minimum, maximum)
 
 
-@dataclass(frozen=True, slots=True)
-class Seconds:
-    """A duration parameter of a fault."""
-
-    default: float
-
-    def read(self, request: Request, name: str) -> float:
-        """Return the parameter of a request; refuse the request (422) when it is wrong."""
-        return request.seconds(name, self.default)
+def _seconds(default: float) -> _Reader:
+    return lambda request, name: request.seconds(name, default)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,20 +51,16 @@ class FaultSpec:
 
     Attributes:
         inject: Carries the fault out.
-        parameters: The parameters `inject` takes, by name.
+        parameters: A reader of each parameter that `inject` takes, by name.
         before_body: Whether it strikes before the body of the request is read.
     """
 
     inject: _Injector
-    parameters: dict[str, Whole | Seconds] = field(default_factory=dict)
+    parameters: dict[str, _Reader] = field(default_factory=dict)
     before_body: bool = False
 
-    def read_parameters(self, request: Request) -> dict[str, Any]:
-        """Return the parameters of a request; refuse the request (422) when one is wrong."""
-        return {name: kind.read(request, name) for name, kind in self.parameters.items()}
-
     def does_work(self, parameters: dict[str, Any]) -> bool:
-        """Tell whether the server did the work, or may have, when this fault strikes."""
+        """Return whether the server did the work, or may have, when this fault strikes."""
         code: int = parameters.get("code", 200)
         return not (self.before_body or 300 <= code < 500 or code in _REFUSALS)
 
@@ -101,7 +83,7 @@ async def _status(exchange: RequestContext, *, code: int) -> None:
     headers = _sized_headers(len(body)) if code != 204 else []
     headers += connection_headers(request)
     custom_lines = request.texts("header")
-    # A header asked for stands in for the usual one; sending both would be a fault nobody asked for.
+    # A header asked for stands in for the usual one; sending both would be another fault.
     replaced = {line.partition(":")[0].strip().lower() for line in custom_lines}
     headers = [header for header in headers if header[0].lower() not in replaced]
     headers += [("Retry-After", value) for value in request.texts("retry_after")]
@@ -116,15 +98,12 @@ async def _hang(exchange: RequestContext) -> None:
 
 async def _slow_headers(exchange: RequestContext, *, interval: float) -> None:
     headers = _normal_headers() + connection_headers(exchange.request)
-    await _drip_bytes(exchange.connection, encode_head(200, headers), interval)
+    head = encode_head(200, headers)
+    for position in range(len(head)):
+        exchange.connection.write(head[position : position + 1])
+        await exchange.connection.pause(interval)
     if exchange.request.method != "HEAD":
         exchange.connection.write(_NORMAL_BODY)
-
-
-async def _drip_bytes(connection: Connection, data: bytes, interval: float) -> None:
-    for position in range(len(data)):
-        connection.write(data[position : position + 1])
-        await connection.pause(interval)
 
 
 async def _drip(exchange: RequestContext, *, size: int, interval: float) -> None:
@@ -141,27 +120,22 @@ async def _wrong_length(exchange: RequestContext, *, length: int, size: int) -> 
     exchange.connection.close()
 
 
-def _then_close(data: bytes) -> _Injector:
+def _then_close(data: bytes, *, reset: bool = False) -> _Injector:
     async def inject(exchange: RequestContext) -> None:
         exchange.connection.write(data)
-        exchange.connection.close()
+        if reset:
+            exchange.connection.reset()
+        else:
+            exchange.connection.close()
 
     return inject
 
 
-def _then_reset(data: bytes) -> _Injector:
-    async def inject(exchange: RequestContext) -> None:
-        exchange.connection.write(data)
-        exchange.connection.reset()
-
-    return inject
+_then_reset = partial(_then_close, reset=True)
 
 
 async def _broken_gzip(exchange: RequestContext) -> None:
-    exchange.connection.send(
-        Reply(200, [_PLAIN_TEXT, ("Content-Encoding", "gzip")], b"this was never compressed"),
-        exchange.request,
-    )
+    exchange.reply(Reply(200, [_PLAIN_TEXT, ("Content-Encoding", "gzip")], b"this was never compressed"))
 
 
 async def _early_hints(exchange: RequestContext) -> None:
@@ -191,12 +165,12 @@ _ONE_CHUNK = encode_head(200, [_PLAIN_TEXT, ("Transfer-Encoding", "chunked")]) +
 _NOT_HTTP = b"\x00\x01\x02 this is not HTTP at all \xff\xfe\r\n\r\n"
 
 FAULTS = {
-    "status": FaultSpec(_status, {"code": Whole(503, 200, 999)}),
+    "status": FaultSpec(_status, {"code": _whole(503, 200, 999)}),
     "hang": FaultSpec(_hang),
-    "slow-headers": FaultSpec(_slow_headers, {"interval": Seconds(0.05)}),
-    "drip": FaultSpec(_drip, {"size": Whole(12), "interval": Seconds(0.25)}),
-    "truncated": FaultSpec(_wrong_length, {"length": Whole(100), "size": Whole(10, 0, 2**24)}),
-    "overlong": FaultSpec(_wrong_length, {"length": Whole(10), "size": Whole(100, 0, 2**24)}),
+    "slow-headers": FaultSpec(_slow_headers, {"interval": _seconds(0.05)}),
+    "drip": FaultSpec(_drip, {"size": _whole(12), "interval": _seconds(0.25)}),
+    "truncated": FaultSpec(_wrong_length, {"length": _whole(100), "size": _whole(10, 0, 2**24)}),
+    "overlong": FaultSpec(_wrong_length, {"length": _whole(10), "size": _whole(100, 0, 2**24)}),
     "reset-early": FaultSpec(_then_reset(b""), before_body=True),
     "reset": FaultSpec(_then_reset(b"")),
     "reset-headers": FaultSpec(_then_reset(_HALF_HEAD)),
@@ -209,6 +183,6 @@ FAULTS = {
     "garbage": FaultSpec(_then_close(_NOT_HTTP)),
     "early-hints": FaultSpec(_early_hints),
     "stale": FaultSpec(_stale),
-    "redirect": FaultSpec(_redirect, {"code": Whole(302, 300, 399)}),
-    "huge-header": FaultSpec(_huge_header, {"size": Whole(200_000, 0, 2**24)}),
+    "redirect": FaultSpec(_redirect, {"code": _whole(302, 300, 399)}),
+    "huge-header": FaultSpec(_huge_header, {"size": _whole(200_000, 0, 2**24)}),
 }

@@ -23,7 +23,6 @@ MAX_KEPT_BODY_BYTES = 64 * 1024
 
 Headers = list[tuple[str, str]]
 
-_EMPTY_SHA256 = hashlib.sha256().hexdigest()
 _NAME = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _REQUEST_LINE = re.compile(rf"({_NAME}) ([\x21-\x7e\x80-\xff]+) HTTP/1\.([01])")
 _HEADER_LINE = re.compile(rf"({_NAME}):[ \t]*([^\x00\r\n]*)")
@@ -36,7 +35,7 @@ _BODILESS_STATUSES = frozenset({204, 304})
 
 @dataclass(slots=True)
 class Reply:
-    """A whole, well-formed reply: what every endpoint answers when it is not breaking the protocol."""
+    """A whole, well-formed reply, as every endpoint sends it unless it breaks the protocol."""
 
     status: int
     headers: Headers = field(default_factory=list)
@@ -44,7 +43,7 @@ class Reply:
 
 
 class RefusedError(Exception):
-    """Ends the handling of a request with the given reply.
+    """An error that ends the handling of a request with a reply.
 
     Args:
         status: Status of the reply.
@@ -58,40 +57,32 @@ class RefusedError(Exception):
 
 
 class MalformedRequestError(RefusedError):
-    """The bytes are not a request, so nobody knows where the next one would begin."""
+    """The bytes are not a request, so it is unknown where the next one would begin."""
 
 
-@dataclass(slots=True)
-class Body:
-    """What is remembered of a request body: its true length and digest, and its first 64 KiB."""
-
-    kept: bytes = b""
-    length: int = 0
-    sha256: str = _EMPTY_SHA256
-
-
-class BodyCollector:
-    """Builds a `Body` from pieces without holding on to more than is kept of it."""
+class RequestBody:
+    """The memory of a request body: its true `length` and digest, and its first 64 KiB as `kept`."""
 
     def __init__(self) -> None:
-        self._kept = bytearray()
-        self._length = 0
+        self.kept = bytearray()
+        self.length = 0
         self._digest = hashlib.sha256()
+
+    @property
+    def sha256(self) -> str:
+        """The hexadecimal SHA-256 digest of the whole body."""
+        return self._digest.hexdigest()
 
     def add(self, piece: bytes) -> None:
         """Take the next piece of the body."""
-        self._length += len(piece)
+        self.length += len(piece)
         self._digest.update(piece)
-        self._kept += piece[: MAX_KEPT_BODY_BYTES - len(self._kept)]
-
-    def finish(self) -> Body:
-        """Return what is remembered of the body."""
-        return Body(bytes(self._kept), self._length, self._digest.hexdigest())
+        self.kept += piece[: MAX_KEPT_BODY_BYTES - len(self.kept)]
 
 
 @dataclass(slots=True, eq=False)
 class Request:
-    """A request whose head was read; its body follows with `Connection.read_body`."""
+    """A request whose head was read; `Connection.read_body` reads its body."""
 
     method: str
     target: str
@@ -102,7 +93,7 @@ class Request:
     is_http_1_0: bool
     content_length: int = 0
     chunked: bool = False
-    body: Body | None = None
+    body: RequestBody | None = None
     _parameters: dict[str, list[str]] | None = None
 
     @property
@@ -129,7 +120,7 @@ class Request:
     def integer(self, name: str, default: int, minimum: int = 0, maximum: int = 2**40) -> int:
         """Return a query parameter as a whole number within bounds; refuse the request (422) otherwise."""
         values = self.texts(name) if self.query else []
-        return whole_number(values[-1], name, minimum, maximum, "query") if values else default
+        return parse_whole_number(values[-1], name, minimum, maximum, "query") if values else default
 
     def seconds(self, name: str, default: float, minimum: float = 0.0) -> float:
         """Return a query parameter as a finite number of seconds; refuse the request (422) otherwise."""
@@ -145,7 +136,7 @@ class Request:
         return value
 
 
-def whole_number(text: str, name: str, minimum: int, maximum: int, place: str) -> int:
+def parse_whole_number(text: str, name: str, minimum: int, maximum: int, place: str) -> int:
     """Read a whole number within bounds, or refuse the request with 422.
 
     Args:
@@ -177,8 +168,14 @@ def json_reply(status: int, content: Any, headers: Headers | None = None) -> Rep
 
 
 def method_not_allowed(*allowed: str) -> RefusedError:
-    """Return the 405 refusal that lists the methods an endpoint does know."""
+    """Return the 405 refusal that lists the methods of an endpoint."""
     return RefusedError(405, "Method Not Allowed", [("Allow", ", ".join(allowed))])
+
+
+def require_method(request: Request, *allowed: str) -> None:
+    """Refuse a request with any other method (405)."""
+    if request.method not in allowed:
+        raise method_not_allowed(*allowed)
 
 
 def parse_head(head: bytes) -> Request:

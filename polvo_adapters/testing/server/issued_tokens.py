@@ -9,7 +9,7 @@ _MOST = 10_000
 
 
 class Tokens:
-    """The tokens that were issued, by family: what grew out of one grant."""
+    """The tokens that were issued; those that one grant has led to are a family."""
 
     def __init__(self) -> None:
         self._access: dict[str, tuple[str, float]] = {}
@@ -19,14 +19,14 @@ class Tokens:
         """Return a token response (RFC 6749 section 5.1)."""
         access = secrets.token_urlsafe(24)
         self._access[access] = (family, time.monotonic() + seconds)
-        answer: dict[str, object] = {"access_token": access, "token_type": "Bearer", "expires_in": seconds}
+        response: dict[str, object] = {"access_token": access, "token_type": "Bearer", "expires_in": seconds}
         if refreshable:
-            refresh = answer["refresh_token"] = secrets.token_urlsafe(24)
+            refresh = response["refresh_token"] = secrets.token_urlsafe(24)
             self._refresh[str(refresh)] = (family, False)
         for kept in (self._access, self._refresh):
             while len(kept) > _MOST:
                 del kept[next(iter(kept))]
-        return answer
+        return response
 
     def refresh(self, refresh: str, seconds: float) -> dict[str, object] | None:
         """Return a token response for a refresh token, or None where it is not valid."""
@@ -37,12 +37,12 @@ class Tokens:
         self._refresh[refresh] = (family, True)
         return self.issue(family, seconds, refreshable=True)
 
-    def holds(self, access: str) -> bool:
-        """Tell whether an access token is valid."""
+    def is_valid(self, access: str) -> bool:
+        """Return whether an access token is valid."""
         return time.monotonic() < self._access.get(access, ("", 0.0))[1]
 
     def revoke(self, token: str) -> None:
-        """Make a token invalid, with a refresh token all of its family; without one, everything."""
+        """Revoke an access token, the whole family of a refresh token, or every token where `token` is empty."""
         if not token:
             self._access.clear()
             self._refresh.clear()

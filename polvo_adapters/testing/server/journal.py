@@ -1,8 +1,8 @@
-"""What the server received and what it worked on: the oracle that tells a harmless retry from a duplicate.
+"""The requests that the server received and worked on: they distinguish a harmless retry from a duplicate.
 
 Every counted request becomes an entry when it has arrived and may be marked as processed later. The event
-loop writes and any thread reads, so one lock guards it all; snapshots are copies. An entry knows its journal,
-so a request that was still running when the journal was replaced leaves no trace in the new one.
+loop writes and any thread reads, so one lock guards it all; snapshots are copies. A request keeps the journal that it
+was received in, so that one still running when the journal is replaced leaves no trace in the new one.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TypedDict
 
-from polvo_adapters.testing.server.http_messages import Body, Request
+from polvo_adapters.testing.server.http_messages import Request, RequestBody
 
 MAX_RECORDS = 10_000
 
 
 class KeyCounters(TypedDict):
-    """How many requests arrived, and for how many the server did the work or may have done it."""
+    """Requests that arrived, and those for which the server did the work or may have done it."""
 
     received: int
     processed: int
@@ -55,30 +55,23 @@ class RequestRecord:
     processed: bool
 
 
-class Entry:
+@dataclass(slots=True, eq=False)
+class JournalEntry:
     """A request in a journal."""
 
-    __slots__ = ("_journal", "key", "processed", "request")
-
-    def __init__(self, journal: Journal, request: Request, key: str) -> None:
-        self._journal = journal
-        self.request = request
-        self.key = key
-        self.processed = False
-
-    def mark_processed(self) -> None:
-        """Note, once, that this request made the server do its work."""
-        self._journal.mark_processed(self)
+    request: Request
+    key: str
+    processed: bool = False
 
     def to_record(self) -> RequestRecord:
         """Return an immutable copy."""
         request = self.request
-        body = request.body or Body()
+        body = request.body or RequestBody()
         return RequestRecord(
             method=request.method,
             path=request.target,
             headers=dict(request.headers),
-            body=body.kept,
+            body=bytes(body.kept),
             body_length=body.length,
             body_sha256=body.sha256,
             key=self.key,
@@ -87,24 +80,24 @@ class Entry:
 
 
 class Journal:
-    """Counts all requests and remembers the last 10,000 of them."""
+    """The counters of all requests, and a record of the last 10,000."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._entries: deque[Entry] = deque(maxlen=MAX_RECORDS)
+        self._entries: deque[JournalEntry] = deque(maxlen=MAX_RECORDS)
         self._total = KeyCounters(received=0, processed=0)
         self._keys: dict[str, KeyCounters] = {}
 
-    def receive(self, request: Request) -> Entry:
+    def receive(self, request: Request) -> JournalEntry:
         """Count a request as received and return its entry."""
-        entry = Entry(self, request, request.text("key", request.path))
+        entry = JournalEntry(request, request.text("key", request.path))
         with self._lock:
             self._entries.append(entry)
             self._total["received"] += 1
             self._keys.setdefault(entry.key, KeyCounters(received=0, processed=0))["received"] += 1
         return entry
 
-    def mark_processed(self, entry: Entry) -> None:
+    def mark_processed(self, entry: JournalEntry) -> None:
         """Count an entry as processed unless it already is."""
         with self._lock:
             if not entry.processed:

@@ -1,4 +1,4 @@
-"""The contract endpoints: /msg, /fail/* and /health, and the 404 for every path nobody knows.
+"""The contract endpoints: /msg, /fail/* and /health, and the 404 for every unknown path.
 
 All but /health share a limited number of slots; a request gets its slot first and only then starts the clock
 of its timeout. Everything that can take long, the asked-for delay and the wait for a request with the same
@@ -17,14 +17,13 @@ from typing import TYPE_CHECKING
 from polvo_adapters.testing.server.http_messages import (
     RefusedError,
     Reply,
-    Request,
     json_reply,
-    method_not_allowed,
-    whole_number,
+    parse_whole_number,
+    require_method,
 )
 
 if TYPE_CHECKING:
-    from polvo_adapters.testing.server.state import RequestContext, ServerState
+    from polvo_adapters.testing.server.state import FailureSwitch, RequestContext
 
 _MAX_DELAY_MILLISECONDS = 30_000
 _MAX_FAIL_COUNT = 1000
@@ -33,7 +32,7 @@ _FAIL_WITH_AMOUNT = re.compile(r"/fail/(count|duration)/([^/]+)")
 
 
 class Contract:
-    """Answers the contract endpoints.
+    """The contract endpoints.
 
     Args:
         max_concurrency: How many requests are worked on at a time; the others wait.
@@ -49,7 +48,8 @@ class Contract:
         """Return the reply to a request whose body was read."""
         try:
             if exchange.request.path == "/health":
-                reply = self._health(exchange.request)
+                require_method(exchange.request, "GET")
+                reply = json_reply(200, {"status": "ok", "uptime_seconds": time.monotonic() - self._started})
             else:
                 async with self._slots:
                     reply = await self._route(exchange, time.monotonic() + self._request_timeout)
@@ -59,50 +59,37 @@ class Contract:
             reply.headers.append(("X-Correlation-ID", str(uuid.uuid4())))
         return reply
 
-    def _health(self, request: Request) -> Reply:
-        _require_method(request, "GET")
-        return json_reply(200, {"status": "ok", "uptime_seconds": time.monotonic() - self._started})
-
     async def _route(self, exchange: RequestContext, deadline: float) -> Reply:
-        request = exchange.request
+        request, failures = exchange.request, exchange.state.failures
         if request.path == "/msg":
-            _require_method(request, "GET")
-            return await _message(exchange, deadline)
+            require_method(request, "GET")
+            return await _handle_message(exchange, deadline)
         if request.path == "/fail/status":
-            _require_method(request, "GET")
-            return _failure_status(exchange.state)
+            require_method(request, "GET")
+            status = failures.status()
+            return json_reply(200, {"failure_status": status, "currently_failing": status["currently_failing"]})
         if request.path == "/fail/reset":
-            _require_method(request, "POST")
-            exchange.state.failures.clear()
+            require_method(request, "POST")
+            failures.clear()
             return json_reply(200, {"message": "Failures cleared", "status": "normal_operation"})
         if match := _FAIL_WITH_AMOUNT.fullmatch(request.path):
-            _require_method(request, "POST")
-            return _set_failures(exchange.state, *match.groups())
+            require_method(request, "POST")
+            return _set_failures(failures, *match.groups())
         raise RefusedError(404, "Not Found")
 
 
-def _require_method(request: Request, method: str) -> None:
-    if request.method != method:
-        raise method_not_allowed(method)
-
-
-def _failure_status(state: ServerState) -> Reply:
-    status = state.failures.status()
-    return json_reply(200, {"failure_status": status, "currently_failing": status["currently_failing"]})
-
-
-def _set_failures(state: ServerState, kind: str, amount: str) -> Reply:
+def _set_failures(failures: FailureSwitch, kind: str, amount: str) -> Reply:
     if kind == "count":
-        count = whole_number(amount, "n", 0, _MAX_FAIL_COUNT, "path")
-        state.failures.count = count
+        count = parse_whole_number(amount, "n", 0, _MAX_FAIL_COUNT, "path")
+        failures.count = count
         return json_reply(200, {"message": f"The next {count} requests fail", "fail_requests_count": count})
-    seconds = whole_number(amount, "s", 0, _MAX_FAIL_SECONDS, "path")
-    state.failures.fail_for(seconds)
+    seconds = parse_whole_number(amount, "s", 0, _MAX_FAIL_SECONDS, "path")
+    failures.fail_for(seconds)
     message = f"All requests fail for {seconds} seconds"
     return json_reply(200, {"message": message, "duration_seconds": seconds})
 
 
-async def _message(exchange: RequestContext, deadline: float) -> Reply:
+async def _handle_message(exchange: RequestContext, deadline: float) -> Reply:
     delay = exchange.request.integer("delay", 0, 0, _MAX_DELAY_MILLISECONDS) / 1000
     if exchange.state.failures.consume():
         _count_failed_message(exchange)
@@ -117,7 +104,7 @@ async def _message(exchange: RequestContext, deadline: float) -> Reply:
 
 def _count_failed_message(exchange: RequestContext) -> None:
     # A failure may hide work that was done, so it counts; but work under one X-Request-ID counts once, and a
-    # failure that stands before an answer already given did not do it again.
+    # failure under an identity that had a successful reply did not do it again.
     identity = exchange.request.identity
     state = exchange.state
     if identity is not None:
@@ -134,13 +121,12 @@ async def _message_for(identity: str, exchange: RequestContext, delay: float, de
             return known
         unfinished = state.unfinished_messages.get(identity)
         if unfinished is None:
-            break
+            return await _first_message(identity, exchange, delay, deadline)
         await asyncio.wait({unfinished}, timeout=max(0.0, deadline - time.monotonic()))
         if not unfinished.done():
             raise _request_timeout()
         if shared := unfinished.result():
             return shared
-    return await _first_message(identity, exchange, delay, deadline)
 
 
 async def _first_message(identity: str, exchange: RequestContext, delay: float, deadline: float) -> str:

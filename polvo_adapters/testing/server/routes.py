@@ -1,4 +1,4 @@
-"""From request to endpoint: the extensions /echo, /fault/*, /quota, /oauth/* and /counters; the contract has the rest.
+"""From request to endpoint: /echo, /fault/*, /quota, /oauth/* and /counters; `Contract` has the rest.
 
 The order of events is the point here. A fault is planned as soon as the request head is read, since one kind
 strikes before the body; everything else happens after the body was read and the request was counted. A
@@ -10,15 +10,15 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from polvo_adapters.testing.limiters import DIALECTS, announced
+from polvo_adapters.testing.limiters import DIALECTS, format_headers
 from polvo_adapters.testing.server import oauth_endpoints
 from polvo_adapters.testing.server.faults import FAULTS, FaultSpec
 from polvo_adapters.testing.server.http_messages import (
-    Body,
     MalformedRequestError,
     RefusedError,
     Reply,
     Request,
+    RequestBody,
     connection_headers,
     encode_head,
     invalid_value,
@@ -41,9 +41,10 @@ async def handle(exchange: RequestContext, contract: Contract) -> None:
     request = exchange.request
     try:
         if request.method == "CONNECT":
-            _refuse_tunnel(exchange)
+            request.keep_alive = False
+            exchange.reply(method_not_allowed("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS").reply)
         elif request.path.startswith(_FAULT_PREFIX):
-            await _fault(exchange)
+            await _handle_fault(exchange)
         else:
             await exchange.receive()
             await _answer(exchange, contract)
@@ -55,16 +56,11 @@ async def handle(exchange: RequestContext, contract: Contract) -> None:
 
 
 async def refuse_malformed(connection: Connection, malformed: MalformedRequestError) -> None:
-    """Answer a request that could not be understood, and close: where the next one begins nobody knows."""
+    """Answer a malformed request, and close: where the next one begins is unknown."""
     reply = malformed.reply
     headers = [*reply.headers, ("Content-Length", str(len(reply.body))), ("Connection", "close")]
     connection.write(encode_head(reply.status, headers) + reply.body)
     await connection.close_unread()
-
-
-def _refuse_tunnel(exchange: RequestContext) -> None:
-    exchange.request.keep_alive = False
-    exchange.reply(method_not_allowed("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS").reply)
 
 
 async def _answer(exchange: RequestContext, contract: Contract) -> None:
@@ -72,11 +68,11 @@ async def _answer(exchange: RequestContext, contract: Contract) -> None:
     if path == "/echo":
         await _echo(exchange, sized=True)
     elif path == "/quota":
-        exchange.reply(_quota(exchange))
+        exchange.reply(_take_quota(exchange))
     elif path == "/counters":
-        exchange.reply(_counters(exchange))
+        exchange.reply(_handle_counters(exchange))
     elif path.startswith("/oauth/"):
-        exchange.reply(oauth_endpoints.answer(exchange))
+        exchange.reply(oauth_endpoints.make_reply(exchange))
     else:
         exchange.reply(await contract.answer(exchange))
 
@@ -88,7 +84,7 @@ async def _echo(exchange: RequestContext, *, sized: bool) -> None:
     if size >= 0:
         await _send_sized(exchange.connection, request, size)
         return
-    body = request.body or Body()
+    body = request.body or RequestBody()
     content = {
         "method": request.method,
         "path": request.target,
@@ -100,7 +96,7 @@ async def _echo(exchange: RequestContext, *, sized: bool) -> None:
 
 
 async def _send_sized(connection: Connection, request: Request, size: int) -> None:
-    # HTTP/1.0 does not know chunks.
+    # HTTP/1.0 has no chunks.
     chunked = request.text("chunked", "0") == "1" and not request.is_http_1_0
     framing = ("Transfer-Encoding", "chunked") if chunked else ("Content-Length", str(size))
     headers = [("Content-Type", "application/octet-stream"), framing, *connection_headers(request)]
@@ -116,18 +112,18 @@ async def _send_sized(connection: Connection, request: Request, size: int) -> No
         connection.write(_LAST_CHUNK)
 
 
-async def _fault(exchange: RequestContext) -> None:
+async def _handle_fault(exchange: RequestContext) -> None:
     request = exchange.request
     fault = FAULTS.get(request.path.removeprefix(_FAULT_PREFIX))
     if fault is None:
         raise RefusedError(404, "Not Found")
-    parameters = fault.read_parameters(request)
-    if not _is_due(exchange.state, request):
+    parameters = {name: read(request, name) for name, read in fault.parameters.items()}
+    if _is_due(exchange.state, request):
+        await _inject(exchange, fault, parameters)
+    else:
         await exchange.receive()
         # A fault's own `size` says nothing about the healthy reply.
         await _echo(exchange, sized="size" not in parameters)
-        return
-    await _inject(exchange, fault, parameters)
 
 
 def _is_due(state: ServerState, request: Request) -> bool:
@@ -149,7 +145,7 @@ async def _inject(exchange: RequestContext, fault: FaultSpec, parameters: dict[s
     await fault.inject(exchange, **parameters)
 
 
-def _quota(exchange: RequestContext) -> Reply:
+def _take_quota(exchange: RequestContext) -> Reply:
     request = exchange.request
     limit = request.integer("limit", 5)
     window = request.seconds("window", 2.0, minimum=0.001)
@@ -157,14 +153,14 @@ def _quota(exchange: RequestContext) -> Reply:
     if dialect not in DIALECTS:
         raise invalid_value("query", "dialect", "one of " + ", ".join(DIALECTS))
     standing = exchange.state.quotas.take(request.text("key", request.path), limit, window)
-    headers = announced(standing, dialect, time.time())
+    headers = format_headers(standing, dialect, time.time())
     if not standing.allowed:
         return json_reply(429, {"detail": "Rate limit exceeded"}, headers)
     exchange.perform()
     return json_reply(200, {"limit": standing.limit, "remaining": standing.remaining}, headers)
 
 
-def _counters(exchange: RequestContext) -> Reply:
+def _handle_counters(exchange: RequestContext) -> Reply:
     if exchange.request.method == "GET":
         return json_reply(200, exchange.state.journal.counters())
     if exchange.request.method == "DELETE":

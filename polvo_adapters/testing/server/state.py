@@ -1,13 +1,14 @@
 """Everything the server remembers between requests, gathered so that it can be forgotten in one step.
 
 The event loop alone changes this state, save for the journal, which has its own lock; so there is no lock
-here and every step between two awaits is atomic. A reset puts a fresh `State` in place of the old one: a
-request still running keeps the old one to its end and cannot disturb what comes after. `Exchange` is one
+here and every step between two awaits is atomic. A reset puts a fresh `ServerState` in place of the old one: a
+request still running keeps the old one to its end and cannot disturb what comes after. `RequestContext` is one
 request on its way through the server, together with the state it started with.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from polvo_adapters.testing.limiters import FixedWindowLimiter
 from polvo_adapters.testing.server.issued_tokens import Tokens
-from polvo_adapters.testing.server.journal import Entry, Journal
+from polvo_adapters.testing.server.journal import Journal, JournalEntry
 
 if TYPE_CHECKING:
     import asyncio
@@ -43,7 +44,7 @@ class Quotas:
 
 
 class ExpiringCache(Generic[_Value]):
-    """Keeps the most recently used values, each no longer than a set time after it was stored.
+    """A cache of the most recently used values, each for a set time after it was stored.
 
     Args:
         max_size: How many values are kept; 0 keeps none.
@@ -57,12 +58,9 @@ class ExpiringCache(Generic[_Value]):
 
     def get(self, name: str) -> _Value | None:
         """Return a value that still lasts and make it the most recently used; else None."""
-        found = self._values.get(name)
-        if found is None:
-            return None
-        created, value = found
+        created, value = self._values.get(name, (-math.inf, None))
         if time.monotonic() - created >= self._ttl_seconds:
-            del self._values[name]
+            self.discard(name)
             return None
         self._values.move_to_end(name)
         return value
@@ -80,7 +78,7 @@ class ExpiringCache(Generic[_Value]):
 
 
 class FailureSwitch:
-    """Says whether the next /msg fails: by a number of failures left or a moment not yet reached."""
+    """The switch that makes /msg fail: a number of failures left, or a moment not yet reached."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -103,7 +101,7 @@ class FailureSwitch:
         return self.count > 0 or self._seconds_left() > 0
 
     def consume(self) -> bool:
-        """Tell whether this /msg fails, and use up one failure of the count if so."""
+        """Return whether this /msg fails, and use up one failure of the count if so."""
         failing = self.currently_failing
         if self.count > 0:
             self.count -= 1
@@ -124,7 +122,7 @@ class FailureSwitch:
 
 @dataclass(slots=True, eq=False)
 class ServerState:
-    """What one life of the server, from a reset to the next, has seen.
+    """The memory of the server from one reset to the next.
 
     Attributes:
         messages: The message id of each successful /msg that may be repeated.
@@ -148,11 +146,8 @@ class ServerState:
     @classmethod
     def create(cls, cache_max_size: int, cache_ttl_seconds: float) -> ServerState:
         """Return an empty state whose caches have the given bounds."""
-        return cls(
-            messages=ExpiringCache(cache_max_size, cache_ttl_seconds),
-            failed_messages=ExpiringCache(cache_max_size, cache_ttl_seconds),
-            performed=ExpiringCache(cache_max_size, cache_ttl_seconds),
-        )
+        bounds = (cache_max_size, cache_ttl_seconds)
+        return cls(ExpiringCache(*bounds), ExpiringCache(*bounds), ExpiringCache(*bounds))
 
     def forget_requests(self) -> None:
         """Start counting and recording afresh; everything else stays."""
@@ -175,7 +170,7 @@ class RequestContext:
         self.request = request
         self.state = state
         self._journal = state.journal
-        self._entry: Entry | None = None
+        self._entry: JournalEntry | None = None
 
     async def receive(self) -> None:
         """Read the body and count the request as received; a second call does nothing."""
@@ -192,10 +187,10 @@ class RequestContext:
     def count_processed(self) -> None:
         """Count the request as one the server did the work for."""
         if self._entry is not None:
-            self._entry.mark_processed()
+            self._journal.mark_processed(self._entry)
 
     def perform(self) -> None:
-        """Do the work of an extension endpoint, which is to be counted: once only for each X-Request-ID."""
+        """Count the work of an extension endpoint as done, once only for each X-Request-ID."""
         identity = self.request.identity
         if identity is not None:
             if self.state.performed.get(identity):

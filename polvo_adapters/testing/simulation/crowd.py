@@ -1,23 +1,23 @@
-"""Many clients that share a quota and nothing else, in virtual time: what a way of holding back comes to.
+"""Many clients that share a quota and nothing else, in virtual time: a measure for ways of holding back.
 
-    server = Limited([TokenBucket(limit=200, window=4)], dialect="draft-6")
-    result = run(server, [Client(slots=4)] * 8, [ExponentialBackoff()], windows=12, seed=1)
+    server = QuotaServer([TokenBucketLimiter(limit=200, window=4)], dialect="draft-6")
+    result = run(server, [CrowdClient(slots=4)] * 8, [ExponentialBackoff()], windows=12, seed=1)
     settled = result.over(4)
     print(settled.goodput, settled.rejected_part, settled.least_share)
 
 Theory of operation. Each client is a world of its own for the flows that ship: it has its own store, as a process or
-a machine has, and shares with the others the time, the chance and the server. It has some slots, which are calls
-that it can have under way at once. One that always wants more starts the next call in a slot as soon as the last one
-is over; one with a demand starts a call when somebody wants it, or later, as soon as a slot is free. What was not
-served is wanted again, so that policies which give up and policies which try again are measured alike.
+a machine has, and shares with the others the time, the chance and the server. It has some slots; each holds one call
+at a time. A client that always wants more starts the next call in a slot as soon as the last one is over; a client with
+a demand starts a call when its demand asks for one, or later, as soon as a slot is free. A call that was not served is
+wanted again, so that policies which give up and policies which try again are measured alike.
 
 A request takes time to the server and time back, each drawn anew, and is counted when it arrives. Its sender
-therefore learns of a quota as it was, and overtakes and is overtaken, as in life. A client that leaves takes with it
+therefore learns of a quota as it was, and requests overtake each other, as in life. A client that leaves takes with it
 what it has not sent; deadlines are not kept.
 
-Everything is judged at the server, in windows of the length of the quota's. Where windows open with a request, as
-those of one FixedWindow do, so do these, and last until the next one opens: what nobody asks for while a new window
-could be had is lost, and counts as such. All others follow one another from the beginning of time.
+Everything is counted at the server, in windows as long as the quota's. Where windows open with a request, as those of
+one FixedWindowLimiter do, so do these, and last until the next one opens: time without a request in which a new window
+could have opened is lost, and counts as such. All others follow one another from the beginning of time.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
@@ -32,10 +33,8 @@ from polvo_adapters.core.calls import Call
 from polvo_adapters.core.effects import Policy, Proceed, Send, compose
 from polvo_adapters.core.outcomes import Outcome
 from polvo_adapters.drivers.virtual import drive
-from polvo_adapters.stores.base import Store
-from polvo_adapters.stores.memory import MemoryStore
-from polvo_adapters.testing.limiters import FixedWindowLimiter, Limiter, announced
-from polvo_adapters.testing.simulation.simulation import ScriptedReply, Timeline
+from polvo_adapters.testing.limiters import FixedWindowLimiter, Limiter, format_headers
+from polvo_adapters.testing.simulation.simulation import ScriptedReply, SimulatedClient, Timeline
 from polvo_adapters.testing.virtual_clock import EPOCH
 
 _ORIGIN = "http://api.example"
@@ -50,8 +49,8 @@ class QuotaServer:
 
     Args:
         limiters: One for each resource, all with the same window.
-        dialect: How it tells where a client stands, one of `polvo_adapters.testing.limiters.DIALECTS`.
-        latency: Seconds from sending a request to having the answer, on average.
+        dialect: How it announces where a client stands, one of `polvo_adapters.testing.limiters.DIALECTS`.
+        latency: Seconds from sending a request to having the response, on average.
         spread: How much of that varies: each way is drawn evenly from (1 - spread) to (1 + spread) times half of it.
         seed: Seed of these draws.
     """
@@ -76,29 +75,21 @@ class QuotaServer:
         return self._shortest + self._span * self._random()
 
     def reply(self, call: Call, now: float) -> ScriptedReply:
-        """Count a request that arrives now; `seconds` of the reply is the way back. See `simulate.Server`."""
+        """Count a request that arrives now; `seconds` of the reply is the way back. See `simulation.Server`."""
         number = int(call.url.rpartition("/")[2] or 0)
         standing = self.limiters[number].take(now)
-        headers = {name.lower(): value for name, value in announced(standing, self._dialect, EPOCH + now)}
-        if len(self.limiters) > 1:
-            _name(headers, f"r{number}")
+        resource = f"r{number}" if len(self.limiters) > 1 else ""
+        fields = format_headers(standing, self._dialect, EPOCH + now, resource)
+        headers = {name.lower(): value for name, value in fields}
         return ScriptedReply(200 if standing.allowed else 429, headers, self.way())
 
 
-def _name(headers: dict[str, str], resource: str) -> None:
-    if "x-ratelimit-resource" in headers:
-        headers["x-ratelimit-resource"] = resource
-    for field in ("ratelimit", "ratelimit-policy"):
-        if field in headers:
-            headers[field] = headers[field].replace('"default"', f'"{resource}"')
-
-
 class CrowdClient(NamedTuple):
-    """What one client wants.
+    """The demand of one client.
 
     Attributes:
         slots: Calls that it can have under way at once.
-        demand: Calls per second that it wants; infinitely many unless told.
+        demand: Calls per second that it wants; infinitely many by default.
         joins: When it begins, in seconds.
         leaves: When it ends.
         doubles: When its demand doubles; where that is infinite, its slots do.
@@ -112,7 +103,7 @@ class CrowdClient(NamedTuple):
 
 
 class CrowdWindow(NamedTuple):
-    """What happened at the server in one window, or in several of them together.
+    """Counts of the server in one window, or in several of them together.
 
     Attributes:
         begin: When it began, in seconds.
@@ -139,7 +130,7 @@ class CrowdWindow(NamedTuple):
 
     @property
     def goodput(self) -> float:
-        """What was served, as a part of the quota."""
+        """Requests that were served, as a part of the quota."""
         return self.accepted / self.quota
 
     @property
@@ -149,7 +140,7 @@ class CrowdWindow(NamedTuple):
 
     @property
     def shares(self) -> list[float]:
-        """What each client got that was there all the time, as a multiple of an even share."""
+        """Requests served per client that was there all the time, as a multiple of an even share."""
         even = sum(self.served[number] for number in self.there) / max(1, len(self.there))
         return [self.served[number] / even if even else 1.0 for number in self.there]
 
@@ -178,7 +169,7 @@ class CrowdSample(NamedTuple):
 
 
 class CrowdResult(NamedTuple):
-    """What a run came to.
+    """The result of a run.
 
     Attributes:
         windows: Window by window, from the beginning.
@@ -213,13 +204,13 @@ def run(
     seed: int = 0,
     grain: float = 0.1,
 ) -> CrowdResult:
-    """Let clients share a server for some windows.
+    """Let clients share a server for some windows, and return what the server counted.
 
     Args:
         server: A new server; it is used up by this.
-        clients: Who asks.
+        clients: The clients.
         policies: What every client mounts, outermost first, as `compose` takes them.
-        windows: How many windows are wanted. There may be fewer where windows open with a request and nobody asks.
+        windows: How many windows are wanted. There may be fewer where windows open with a request and none comes.
         seed: Seed of what the clients draw. Equal seeds, here and in the server, give equal runs.
         grain: Seconds of the finest times that are told apart in the result.
     """
@@ -235,81 +226,80 @@ def run(
     return CrowdResult(book.windows(clients, end)[:windows], book.grains(), grain)
 
 
+@dataclass(slots=True)
+class _OpenWindow:
+    begin: float
+    served: list[int]
+    rejected: int = 0
+
+
 class _Book:
-    """Counts what arrives at the server."""
+    """Counts of what arrives at the server."""
 
     def __init__(self, server: QuotaServer, clients: int, grain: float) -> None:
         self.late = len(server.limiters) == 1 and isinstance(server.limiters[0], FixedWindowLimiter)
         self._limit, self._window, self._grain = server.limit, server.window, grain
         self._clients = clients
-        self._begins: list[float] = []
-        self._served: list[list[int]] = []
-        self._rejected: list[int] = []
+        self._opened: list[_OpenWindow] = []
         self._arrived: list[list[int]] = []
         self._ends = -math.inf if self.late else 0.0
 
     @property
     def closed(self) -> int:
         """How many windows are over."""
-        return len(self._begins) - 1
+        return len(self._opened) - 1
 
     def count(self, now: float, client: int, accepted: bool) -> None:
-        """Note one request."""
+        """Count one request."""
         while now >= self._ends:
             self._open(now if self.late else self._ends)
         if accepted:
-            self._served[-1][client] += 1
+            self._opened[-1].served[client] += 1
         else:
-            self._rejected[-1] += 1
+            self._opened[-1].rejected += 1
         grain = int(now / self._grain)
         while grain >= len(self._arrived):
             self._arrived.append([0, 0])
         self._arrived[grain][accepted] += 1
 
     def _open(self, now: float) -> None:
-        self._begins.append(now)
-        self._served.append([0] * self._clients)
-        self._rejected.append(0)
+        self._opened.append(_OpenWindow(now, [0] * self._clients))
         self._ends = now + self._window
 
     def grains(self) -> list[CrowdSample]:
-        """Return what came, grain by grain."""
+        """Return the requests that came, grain by grain."""
         return [CrowdSample(accepted, rejected) for rejected, accepted in self._arrived]
 
     def windows(self, clients: Sequence[CrowdClient], end: float) -> list[CrowdWindow]:
-        """Sum up, as far as windows are over."""
+        """Return the windows that are over."""
         while not self.late and self._ends < end:
             self._open(self._ends)
-        ends = [*self._begins[1:], end]
+        ends = [*(window.begin for window in self._opened[1:]), end]
         return [
-            self._window_of(number, clients, begin, stop)
-            for number, (begin, stop) in enumerate(zip(self._begins, ends, strict=False))
-            if stop >= begin + self._window * (1 - 1e-9)
+            self._close(window, stop, clients)
+            for window, stop in zip(self._opened, ends, strict=False)
+            if stop >= window.begin + self._window * (1 - 1e-9)
         ]
 
-    def _window_of(self, number: int, clients: Sequence[CrowdClient], begin: float, stop: float) -> CrowdWindow:
+    def _close(self, window: _OpenWindow, stop: float, clients: Sequence[CrowdClient]) -> CrowdWindow:
+        begin = window.begin
         there = [i for i, client in enumerate(clients) if client.joins <= begin and client.leaves >= stop]
         first, last = int(begin / self._grain), math.ceil(stop / self._grain)
         busiest = max((sum(grain) for grain in self._arrived[first:last]), default=0)
         even = self._limit * self._grain / self._window
         quota = self._limit * (stop - begin) / self._window
-        return CrowdWindow(
-            begin, stop - begin, quota, self._served[number], self._rejected[number], there, busiest / even
-        )
+        return CrowdWindow(begin, stop - begin, quota, window.served, window.rejected, there, busiest / even)
 
 
-class _ClientWorld:
-    """A client at work: the world of its flows, with a store of its own."""
+class _ClientWorld(SimulatedClient):
+    """A client at work."""
 
     def __init__(
         self, number: int, client: CrowdClient, stack: Proceed, server: QuotaServer, timeline: Timeline, book: _Book
     ) -> None:
-        self.store: Store = MemoryStore(now=timeline.clock.now)
-        self.now = timeline.now
-        self.after = timeline.after
-        self.uniform = timeline.uniform
+        super().__init__(timeline)
         self._number, self._client = number, client
-        self._stack, self._server, self._clock, self._book = stack, server, timeline.clock, book
+        self._stack, self._server, self._timeline, self._book = stack, server, timeline, book
         self._gone = False
         self._slots = 0
         self._idle: list[int] = []
@@ -317,24 +307,21 @@ class _ClientWorld:
         self._wanted = math.inf if math.isinf(client.demand) else 0.0
 
     def start(self) -> None:
-        """Put down when it comes, goes, and wants more."""
-        client = self._client
-        self.after(client.joins, self._join)
-        if client.leaves < math.inf:
-            self.after(client.leaves, self._leave)
-        if client.doubles < math.inf:
-            self.after(client.doubles, self._double)
+        """Schedule when the client comes, goes, and wants more."""
+        self.after(self._client.joins, self._join)
+        self.after(self._client.leaves, self._leave)
+        self.after(self._client.doubles, self._double)
 
     def _join(self) -> None:
         if self._per_second < math.inf:
-            # Who began within one second would otherwise ask at the same moments for ever.
+            # Clients that begin within one second would otherwise send at the same moments for ever.
             self.after(self.uniform(0, 1 / self._per_second), self._want)
         self._add_slots()
 
     def _add_slots(self) -> None:
         for _ in range(self._client.slots):
             self._slots += 1
-            self._ask(self._slots - 1)
+            self._call(self._slots - 1)
 
     def _leave(self) -> None:
         self._gone = True
@@ -350,10 +337,10 @@ class _ClientWorld:
             return
         self._wanted += 1
         if self._idle:
-            self._ask(self._idle.pop())
+            self._call(self._idle.pop())
         self.after(1 / self._per_second, self._want)
 
-    def _ask(self, slot: int) -> None:
+    def _call(self, slot: int) -> None:
         if self._gone:
             return
         if self._wanted < 1:
@@ -362,31 +349,27 @@ class _ClientWorld:
         self._wanted -= 1
         # Neighbours begin at different resources, so that each has its part of the crowd.
         resource = (self._number + slot) % len(self._server.limiters)
-        call = Call("GET", f"{_ORIGIN}/{resource}", "none", self._clock.now())
-        drive(self._stack(call), self, [], partial(self._over, slot))
+        call = Call("GET", f"{_ORIGIN}/{resource}", "none", self.now())
+        drive(self._stack(call), self, [], partial(self._finish, slot))
 
-    def _over(self, slot: int, outcome: Outcome) -> None:
+    def _finish(self, slot: int, outcome: Outcome) -> None:
         if outcome.status != 200:
             self._wanted += 1
         if outcome.status:
-            self._ask(slot)
+            self._call(slot)
         else:
-            self.after(_AFTER_REFUSAL, partial(self._ask, slot))
+            self.after(_AFTER_REFUSAL, partial(self._call, slot))
 
     def send(self, effect: Send, then: Callable[[Outcome], None]) -> None:
-        """Let a request travel to the server, and the answer back."""
+        """Let a request travel to the server, and the response back."""
         if self._gone:
             return
-        clock, started = self._clock, self._clock.now()
+        started = self.now()
 
         def arrive() -> None:
-            now = clock.now()
+            now = self.now()
             reply = self._server.reply(effect.call, now)
             self._book.count(now, self._number, reply.status == 200)
-            self.after(reply.seconds, partial(come_back, reply))
-
-        def come_back(reply: ScriptedReply) -> None:
-            now, wall = clock.now(), clock.wall()
-            then(Outcome(status=reply.status, headers=reply.headers, started=started, now=now, wall=wall))
+            self.after(reply.seconds, lambda: then(self._timeline.make_outcome(reply, started)))
 
         self.after(self._server.way(), arrive)

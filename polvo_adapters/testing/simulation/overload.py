@@ -1,32 +1,31 @@
-"""A server that falls short for a while, and the clients who make it worse or do not, in virtual time.
+"""A server that falls short for a while, and clients that make it worse or do not, in virtual time.
 
-    server = Overloaded(Timeline(seed=1), plan=outage("slow", begin=30, back=60))
-    result = run(server, poisson(rate=700, clients=1000), [ExponentialBackoff()], seconds=150)
+    server = OverloadedServer(Timeline(seed=1), plan=plan_outage("slow", begin=30, back=60))
+    result = run(server, draw_calls(rate=700, clients=1000), [ExponentialBackoff()], seconds=150)
     print(result.over(30, 60).amplification, result.recovery(30, 60))
 
 Theory of operation. The server has some workers, each busy with one request for `service` seconds, and one queue,
 first come, first served. A request that finds it full is answered 503 at once. A plan says from when on how many of
 the workers take work, or that the server refuses everything (a proxy in front of it does), or never answers:
 
-    state      a request that arrives        those that wait in the queue
+    state      a request that arrives        requests in the queue
     ---------  ----------------------------  ------------------------------------------
     "up"       waits for a worker, or 503    go to the workers, as many as there are
     "down"     503 at once                   503 at once
     "hang"     is lost                       stay
 
-Nobody tells a server that a client has stopped waiting, and so it does the work all the same. That is what can keep
-a server down that has long been up: once its queue is longer than clients are patient, it works on nothing but what
-was given up, and if each of these is sent again, the queue never becomes shorter. Nothing is broken, nothing is
-served, and it lasts until the load falls below what it was before (N. Bronson et al., "Metastable Failures in
-Distributed Systems", HotOS 2021; L. Huang et al., "Metastable Failures in the Wild", OSDI 2022). `overhead` makes
-it worse, as in life: work takes longer where more is waiting.
+A server does not learn that a client has stopped waiting, and so it does the work all the same. That can keep a server
+down that has long been up: once its queue is longer than clients are patient, it works only on requests that were given
+up, and if each of these is sent again, the queue never becomes shorter. Nothing is broken, nothing is served, and it
+lasts until the load falls below what it was before (N. Bronson et al., "Metastable Failures in Distributed Systems",
+HotOS 2021; L. Huang et al., "Metastable Failures in the Wild", OSDI 2022). `overhead` makes it worse, as in life: work
+takes longer where more is waiting.
 
 Each client has a store of its own, as a process has, and shares with the others the time, the chance and the server.
-Calls come when they come, whatever becomes of the others, and whatever the policies are: of many people who do not
-know of one another, who make a Poisson process. A client stops waiting for an answer after `timeout` seconds, or at
-the deadline of the call.
+Calls come whatever becomes of the others and whatever the policies are, as those of many independent users do (a
+Poisson process). A client stops waiting for a response after `timeout` seconds, or at the deadline of the call.
 
-What is counted: calls when they begin, with what became of them in the end, and requests when they reach the server.
+Calls are counted when they begin, with how they end, and requests when they reach the server.
 """
 
 from __future__ import annotations
@@ -35,29 +34,33 @@ import math
 import random
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import partial
 from typing import Literal, NamedTuple, TypeAlias
 
 from polvo_adapters.core.calls import Call
 from polvo_adapters.core.effects import Policy, Proceed, Send, compose
-from polvo_adapters.core.outcomes import READ_TIMEOUT, Failure, Outcome, at_deadline
+from polvo_adapters.core.outcomes import READ_TIMEOUT, Outcome
 from polvo_adapters.core.report import Attempt, Entry
 from polvo_adapters.drivers.virtual import drive
-from polvo_adapters.stores.base import Store
-from polvo_adapters.stores.memory import MemoryStore
-from polvo_adapters.testing.simulation.simulation import SimulatedError, Timeline
+from polvo_adapters.testing.simulation.simulation import (
+    ScriptedFailure,
+    ScriptedReply,
+    ScriptedTurn,
+    SimulatedClient,
+    Timeline,
+)
 
-State: TypeAlias = Literal["up", "down", "hang"]
-Answer: TypeAlias = Callable[[int], None]
-"""Takes a status to who waited for it, if anybody still does."""
+Availability: TypeAlias = Literal["up", "down", "hang"]
+ResponseHandler: TypeAlias = Callable[[int], None]
+"""Takes a status to the client, which may have stopped waiting."""
 
 _URL = "http://api.example/"
 _MARGIN = 1e-9  # of a grain: times are sums of floats
 
 
 class Phase(NamedTuple):
-    """What a server is like from some moment on.
+    """The state of a server from some moment on.
 
     Attributes:
         begin: That moment, in seconds.
@@ -66,31 +69,31 @@ class Phase(NamedTuple):
     """
 
     begin: float
-    state: State = "up"
+    state: Availability = "up"
     capacity: float = 1.0
 
 
-def outage(kind: Literal["down", "hang", "slow"], begin: float, back: float, capacity: float = 0.1) -> list[Phase]:
-    """Plan one outage.
+def plan_outage(kind: Literal["down", "hang", "slow"], begin: float, back: float, capacity: float = 0.1) -> list[Phase]:
+    """Return the plan of one outage.
 
     Args:
         kind: "down" refuses everything, "hang" answers nothing, "slow" leaves a part of the capacity.
         begin: When it begins, in seconds.
-        back: When the server is as before.
-        capacity: The part that is left of a slow one.
+        back: When the server is as before, in seconds.
+        capacity: The part of the capacity that "slow" leaves.
     """
     trouble = Phase(begin, "up", capacity) if kind == "slow" else Phase(begin, kind)
     return [trouble, Phase(back)]
 
 
-class Overloaded:
-    """A server that has workers, a queue, and a bad time.
+class OverloadedServer:
+    """A server that has workers, a queue, and outages.
 
     Args:
-        timeline: The time that it lives in.
+        timeline: Its time.
         workers: Requests that it can work on at once.
         service: Seconds of work in a request.
-        queue: Requests that can wait; infinitely many unless told.
+        queue: Requests that can wait; infinitely many by default.
         overhead: How much longer the work takes per request that waits, as a part of it.
         plan: Its states, in order; "up" before the first.
     """
@@ -108,7 +111,7 @@ class Overloaded:
         self._workers, self._service, self._bound, self._overhead = workers, service, queue, overhead
         self._phase = Phase(0.0)
         self._busy = 0
-        self._waiting: deque[Answer] = deque()
+        self._waiting: deque[ResponseHandler] = deque()
         for phase in plan:
             timeline.after(phase.begin - timeline.now(), partial(self._enter, phase))
 
@@ -117,8 +120,8 @@ class Overloaded:
         """Requests in the queue."""
         return len(self._waiting)
 
-    def receive(self, answer: Answer) -> None:
-        """Take a request that arrives now; `answer` is run with 200 when it is done, with 503 where it is refused."""
+    def receive(self, answer: ResponseHandler) -> None:
+        """Take a request that arrives now; call `answer` with 200 when it is done, or with 503 to refuse it."""
         if self._phase.state == "hang":
             return
         self._waiting.append(answer)
@@ -142,7 +145,7 @@ class Overloaded:
             seconds = self._service * (1 + self._overhead * len(self._waiting))
             self.timeline.after(seconds, partial(self._finish, answer))
 
-    def _finish(self, answer: Answer) -> None:
+    def _finish(self, answer: ResponseHandler) -> None:
         self._busy -= 1
         answer(200)
         self._work()
@@ -150,7 +153,7 @@ class Overloaded:
 
 @dataclass(slots=True)
 class OverloadSample:
-    """What happened in a grain of time, or in several of them together.
+    """Counts of one grain of time, or of several of them together.
 
     Attributes:
         calls: Calls that began.
@@ -159,8 +162,8 @@ class OverloadSample:
         failed: Of these, the ones that ended otherwise than served, held ones included.
         failed_seconds: How long these took, together.
         requests: Requests that reached the server.
-        useful: Work that was done for somebody who still waited.
-        wasted: Work that was done for nobody.
+        useful: Requests that the server finished while the client still waited.
+        wasted: Requests that it finished after the client had stopped waiting.
     """
 
     calls: int = 0
@@ -184,12 +187,12 @@ class OverloadSample:
 
     @property
     def held_part(self) -> float:
-        """Calls of which nothing was sent, as a part of those that began."""
+        """Calls that sent nothing, as a part of those that began."""
         return self.held / max(1, self.calls)
 
     @property
     def seconds_to_fail(self) -> float:
-        """How long a call took that failed, on average."""
+        """Mean duration of a call that failed, in seconds."""
         return self.failed_seconds / max(1, self.failed)
 
 
@@ -197,7 +200,7 @@ _COUNTS = tuple(field.name for field in fields(OverloadSample))
 
 
 class OverloadResult(NamedTuple):
-    """What a run came to.
+    """The result of a run.
 
     Attributes:
         grains: Grain by grain, from the beginning.
@@ -208,15 +211,15 @@ class OverloadResult(NamedTuple):
     grain: float
 
     def over(self, begin: float, end: float) -> OverloadSample:
-        """Put together what happened from one moment up to another, both at the edges of grains."""
+        """Return the counts from one moment up to another, both at the edges of grains."""
         chosen = self.grains[self._edge(begin) : self._edge(end)]
         return OverloadSample(*(sum(getattr(grain, name) for grain in chosen) for name in _COUNTS))
 
     def recovery(self, begin: float, back: float, enough: float = 0.95, width: float = 1.0) -> float:
-        """Return how long after an outage all was well again, for good.
+        """Return how long after an outage calls were served as before, for good.
 
-        That is the first moment from which on in every `width` of time, wherever it begins, the part of the calls
-        that is served is at least `enough` of what it was before the outage. A call counts when it begins.
+        From that moment on, the part of the calls that is served within any `width` seconds is at least `enough` times
+        what it was before the outage. A call counts when it begins.
 
         Args:
             begin: When the outage began.
@@ -225,7 +228,7 @@ class OverloadResult(NamedTuple):
             width: Seconds over which calls are counted together.
 
         Returns:
-            Seconds after `back`; infinity where it was not so by the end of the run.
+            Seconds after `back`; infinity where the run ended before that.
         """
         bar = enough * self.over(0.0, begin).served_part
         first, wide = self._edge(back), self._edge(width)
@@ -242,30 +245,30 @@ class OverloadResult(NamedTuple):
         return round(moment / self.grain)
 
 
-class Caller(NamedTuple):
-    """A call that somebody wants to make: when, and the number of the client whose it is."""
+class ScheduledCall(NamedTuple):
+    """A call that is to be made: when, and by which client."""
 
     moment: float
     client: int
 
 
-def poisson(rate: float, clients: int, seed: int = 0) -> Iterator[Caller]:
-    """Draw the calls of many people who do not know of one another, without end.
+def draw_calls(rate: float, clients: int, seed: int = 0) -> Iterator[ScheduledCall]:
+    """Draw the calls of many independent users (a Poisson process), without end.
 
     Args:
         rate: Calls per second, of all of them together.
-        clients: How many clients there are; a call is anybody's.
+        clients: How many clients there are; each call is drawn one of them.
         seed: Seed of the draws.
     """
     chance, moment = random.Random(seed), 0.0
     while True:
         moment += chance.expovariate(rate)
-        yield Caller(moment, int(chance.random() * clients))
+        yield ScheduledCall(moment, int(chance.random() * clients))
 
 
 def run(
-    server: Overloaded,
-    calls: Iterable[Caller],
+    server: OverloadedServer,
+    calls: Iterable[ScheduledCall],
     policies: Sequence[Policy],
     seconds: float,
     timeout: float = 1.0,
@@ -273,20 +276,17 @@ def run(
     patience: float = 20.0,
     grain: float = 0.1,
 ) -> OverloadResult:
-    """Let clients call a server.
+    """Let clients call a server, and return the counts of the first `seconds`.
 
     Args:
         server: A new server; it is used up by this.
-        calls: When calls begin and whose they are, in order.
+        calls: The calls, ordered by moment.
         policies: What every client mounts, outermost first, as `compose` takes them.
-        seconds: How long the run is judged.
-        timeout: How long a client waits for an answer.
-        latency: What a request takes to the server; the answer comes at once.
-        patience: How much longer calls keep coming. A call that is not over then was not served.
+        seconds: How long calls are counted.
+        timeout: How long a client waits for a response, in seconds.
+        latency: Seconds from the client to the server; the response comes back at once.
+        patience: Seconds for which calls keep coming after that. A call that is not over then was not served.
         grain: Seconds of the finest times that are told apart in the result.
-
-    Returns:
-        What happened, up to `seconds`.
     """
     end = seconds + patience
     grains = [OverloadSample() for _ in range(math.ceil(end / grain) + 1)]
@@ -295,78 +295,70 @@ def run(
     return OverloadResult(grains[: round(seconds / grain)], grain)
 
 
+@dataclass(slots=True)
 class _Crowd:
-    """All clients at work: lets calls begin, and counts how they end."""
+    """All clients at work: starts their calls, and counts how they end."""
 
-    def __init__(
-        self,
-        server: Overloaded,
-        calls: Iterator[Caller],
-        stack: Proceed,
-        timeout: float,
-        latency: float,
-        grains: Sequence[OverloadSample],
-        grain: float,
-    ) -> None:
-        self.server, self.timeline = server, server.timeline
-        self.timeout, self.latency = timeout, latency
-        self._calls, self._stack = calls, stack
-        self._grains, self._grain = grains, grain
-        self._clients: dict[int, _Client] = {}
+    server: OverloadedServer
+    calls: Iterator[ScheduledCall]
+    stack: Proceed
+    timeout: float
+    latency: float
+    grains: Sequence[OverloadSample]
+    grain: float
+    clients: dict[int, _Client] = field(default_factory=dict)
 
     def counts(self) -> OverloadSample:
-        """Return the counts of this moment."""
-        return self._grains[int(self.timeline.now() / self._grain + _MARGIN)]
+        """Return the counts of this moment, to be added to."""
+        return self.grains[int(self.server.timeline.now() / self.grain + _MARGIN)]
 
     def begin_next(self) -> None:
-        """Put down when the next call begins."""
-        caller = next(self._calls, None)
-        if caller is not None:
-            self.timeline.after(caller.moment - self.timeline.now(), partial(self._begin, caller.client))
+        """Schedule the next call."""
+        call = next(self.calls, None)
+        if call is not None:
+            timeline = self.server.timeline
+            timeline.after(call.moment - timeline.now(), partial(self._begin, call.client))
 
     def _begin(self, number: int) -> None:
-        if number not in self._clients:
-            self._clients[number] = _Client(self)
+        if number not in self.clients:
+            self.clients[number] = _Client(self)
         entries: list[Entry] = []
-        now, counts = self.timeline.now(), self.counts()
+        now, counts = self.server.timeline.now(), self.counts()
         counts.calls += 1
-        flow = self._stack(Call("GET", _URL, "none", now))
-        drive(flow, self._clients[number], entries, partial(self._over, now, counts, entries))
+        flow = self.stack(Call("GET", _URL, "none", now))
+        drive(flow, self.clients[number], entries, partial(self._finish, now, counts, entries))
         self.begin_next()
 
-    def _over(self, began: float, grain: OverloadSample, entries: Sequence[Entry], outcome: Outcome) -> None:
+    def _finish(self, began: float, counts: OverloadSample, entries: Sequence[Entry], outcome: Outcome) -> None:
         if outcome.status == 200:
-            grain.served += 1
+            counts.served += 1
             return
-        grain.failed += 1
-        grain.failed_seconds += self.timeline.now() - began
-        grain.held += not any(type(entry) is Attempt for entry in entries)
+        counts.failed += 1
+        counts.failed_seconds += self.server.timeline.now() - began
+        counts.held += not any(type(entry) is Attempt for entry in entries)
 
 
-class _Client:
-    """The world of the flows of one client, with a store of its own."""
+class _Client(SimulatedClient):
+    """A client at work."""
 
     def __init__(self, crowd: _Crowd) -> None:
-        self.store: Store = MemoryStore(now=crowd.timeline.now)
-        self.now = crowd.timeline.now
-        self.after = crowd.timeline.after
-        self.uniform = crowd.timeline.uniform
+        super().__init__(crowd.server.timeline)
         self._crowd = crowd
 
     def send(self, effect: Send, then: Callable[[Outcome], None]) -> None:
-        """Send a request on its way, and wait for the answer."""
+        """Send a request on its way, and wait for the response."""
         request = _Request(self._crowd, effect.call.deadline, then)
         self.after(self._crowd.latency, request.arrive)
         self.after(request.patience, request.expire)
 
 
 class _Request:
-    """A request under way, and who waits for its answer, as long as somebody does."""
+    """A request under way, with what its client does next, until it stops waiting."""
 
     __slots__ = ("_crowd", "_deadline", "_started", "_then", "patience")
 
     def __init__(self, crowd: _Crowd, deadline: float | None, then: Callable[[Outcome], None]) -> None:
-        now = crowd.timeline.now()
+        now = crowd.server.timeline.now()
         self.patience = crowd.timeout if deadline is None else max(0.0, min(crowd.timeout, deadline - now))
         self._crowd, self._deadline, self._started = crowd, deadline, now
         self._then: Callable[[Outcome], None] | None = then
@@ -378,23 +370,16 @@ class _Request:
 
     def expire(self) -> None:
         """Stop waiting."""
-        self._end(0, READ_TIMEOUT)
+        self._end(ScriptedFailure(READ_TIMEOUT))
 
     def _answer(self, status: int) -> None:
         if status == 200 and self._then is None:
             self._crowd.counts().wasted += 1
         elif status == 200:
             self._crowd.counts().useful += 1
-        self._end(status)
+        self._end(ScriptedReply(status))
 
-    def _end(self, status: int, failure: Failure | None = None) -> None:
+    def _end(self, turn: ScriptedTurn) -> None:
         then, self._then = self._then, None
-        if then is None:
-            return
-        clock, started = self._crowd.timeline.clock, self._started
-        now, wall = clock.now(), clock.wall()
-        if failure is None:
-            then(Outcome(status=status, started=started, now=now, wall=wall, body=b""))
-        else:
-            error, failure = SimulatedError(failure.name), at_deadline(failure, now, self._deadline)
-            then(Outcome(error=error, failure=failure, started=started, now=now, wall=wall))
+        if then is not None:
+            then(self._crowd.server.timeline.make_outcome(turn, self._started, self._deadline))

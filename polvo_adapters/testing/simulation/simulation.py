@@ -1,18 +1,19 @@
-"""Virtual time: a clock for tests, scripted servers, and a simulation that runs the very flows that ship.
+"""A simulation in virtual time of the very flows that ship, and scripted servers for it.
 
-    server = Script([Reply(503, {"retry-after": "2"}, seconds=0.1), Reply(200)])
+    server = Script([ScriptedReply(503, {"retry-after": "2"}, seconds=0.1), ScriptedReply(200)])
     simulation = Simulation(server, seed=1)
     calls = [simulation.call(compose([ExponentialBackoff()])) for _ in range(1000)]
     simulation.run()
 
 Nothing sleeps. Events lie in a heap ordered by time and then by age, so that equal seeds give equal runs. A `Timeline`
-is that heap alone, for worlds of another shape: `polvo_adapters.testing.simulation.crowd` has a store per client.
+is that heap alone, for worlds of another shape: `crowd` and `overload` have a `SimulatedClient` per client.
 """
 
 from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol, TypeAlias, Union
 
 from polvo_adapters.core.calls import Call
@@ -26,7 +27,7 @@ from polvo_adapters.testing.virtual_clock import VirtualClock
 
 
 class ScriptedReply(NamedTuple):
-    """A scripted answer: status, headers, and how long the server takes."""
+    """A response: status, headers, and the seconds that it takes."""
 
     status: int
     headers: Mapping[str, str] = {}
@@ -34,50 +35,50 @@ class ScriptedReply(NamedTuple):
 
 
 class ScriptedFailure(NamedTuple):
-    """A scripted failure, and how long it takes to show."""
+    """A failure, and the seconds until it shows."""
 
     failure: Failure
     seconds: float = 0.0
 
 
-Turn: TypeAlias = Union[ScriptedReply, ScriptedFailure]  # noqa: UP007 - evaluated at import by Python 3.10 tools
+ScriptedTurn: TypeAlias = Union[ScriptedReply, ScriptedFailure]  # noqa: UP007 - evaluated at import by Python 3.10 tools
 
 
 class Server(Protocol):
-    """Answers the attempts of a simulation."""
+    """The server of a simulation."""
 
-    def reply(self, call: Call, now: float) -> Turn:
-        """Say what the server does with an attempt that begins now."""
+    def reply(self, call: Call, now: float) -> ScriptedTurn:
+        """Return what the server does with an attempt that begins now."""
 
 
 class Script:
-    """A server that does as it is told, turn by turn, and repeats the last turn for ever.
+    """A server that follows a script turn by turn and repeats the last turn for ever.
 
     Args:
         turns: What it does with the first attempt, the second, and so on.
     """
 
-    def __init__(self, turns: Sequence[Turn]) -> None:
+    def __init__(self, turns: Sequence[ScriptedTurn]) -> None:
         self._turns = list(turns)
         self.received = 0
 
-    def reply(self, call: Call, now: float) -> Turn:  # noqa: ARG002 - a script does not look
+    def reply(self, call: Call, now: float) -> ScriptedTurn:  # noqa: ARG002 - a script does not look
         """Return the next turn."""
         turn = self._turns[min(self.received, len(self._turns) - 1)]
         self.received += 1
         return turn
 
 
-class Simulated:
+@dataclass
+class SimulatedCall:
     """A call in a simulation: `entries` fill up as it goes on, `outcome` is set when it is over."""
 
-    def __init__(self) -> None:
-        self.entries: list[Entry] = []
-        self.outcome: Outcome | None = None
+    entries: list[Entry] = field(default_factory=list)
+    outcome: Outcome | None = None
 
 
 class Timeline:
-    """Virtual time, and what is to happen in it.
+    """Virtual time, and the events that lie ahead.
 
     Args:
         seed: Seed of all jitter.
@@ -89,14 +90,14 @@ class Timeline:
         self._scheduled = 0
 
     def run(self, until: float = float("inf")) -> None:
-        """Let virtual time pass until nothing is left to happen, or it is `until`."""
+        """Let virtual time pass until no event is left, or it is `until`."""
         while self._events and self._events[0][0] <= until:
             when, _, action = heapq.heappop(self._events)
             self.clock.advance(when - self.clock.now())
             action()
 
     def now(self) -> float:
-        """Seconds since the beginning."""
+        """Return the seconds since the beginning."""
         return self.clock.now()
 
     def after(self, seconds: float, action: Callable[[], None]) -> None:
@@ -108,12 +109,27 @@ class Timeline:
         """Draw a number evenly from [low, high]."""
         return self.clock.uniform(low, high)
 
+    def make_outcome(self, turn: ScriptedTurn, started: float, deadline: float | None = None) -> Outcome:
+        """Return the outcome of an attempt that ends now.
+
+        Args:
+            turn: How it ends; its `seconds` are not looked at.
+            started: When it began.
+            deadline: Deadline of the call: a timeout at that moment is the deadline's doing.
+        """
+        now, wall = self.clock.now(), self.clock.wall()
+        if isinstance(turn, ScriptedFailure):
+            error = SimulatedError(turn.failure.name)
+            failure = at_deadline(turn.failure, now, deadline)
+            return Outcome(error=error, failure=failure, started=started, now=now, wall=wall)
+        return Outcome(status=turn.status, headers=turn.headers, started=started, now=now, wall=wall, body=b"")
+
 
 class Simulation(Timeline):
-    """Runs any number of overlapping calls against a server in virtual time.
+    """Any number of overlapping calls to a server in virtual time.
 
     Args:
-        server: What answers.
+        server: Answers the attempts.
         seed: Seed of all jitter.
         store: Where state lives; by default in memory, on the virtual clock.
     """
@@ -128,7 +144,7 @@ class Simulation(Timeline):
         stack: Proceed,
         call: Call = Call("GET", "http://server.example/"),  # noqa: B008 - immutable
         at: float = 0.0,
-    ) -> Simulated:
+    ) -> SimulatedCall:
         """Schedule a call.
 
         Args:
@@ -137,15 +153,15 @@ class Simulation(Timeline):
             at: When it begins, in seconds from now.
 
         Returns:
-            Where its story can be read after `run`.
+            The call, to be read after `run`.
         """
-        simulated = Simulated()
+        simulated = SimulatedCall()
 
         def begin() -> None:
             flow = stack(call._replace(started=self.clock.now()))
-            drive(flow, self, simulated.entries, over)
+            drive(flow, self, simulated.entries, finish)
 
-        def over(outcome: Outcome) -> None:
+        def finish(outcome: Outcome) -> None:
             simulated.outcome = outcome
 
         self.after(at, begin)
@@ -160,16 +176,20 @@ class Simulation(Timeline):
         seconds = turn.seconds
         if deadline is not None and started + seconds > deadline:
             turn, seconds = ScriptedFailure(EXPIRED), max(0.0, deadline - started)
-        self.after(seconds, lambda: then(self._outcome(turn, started, deadline)))
+        self.after(seconds, lambda: then(self.make_outcome(turn, started, deadline)))
 
-    def _outcome(self, turn: Turn, started: float, deadline: float | None) -> Outcome:
-        now, wall = self.clock.now(), self.clock.wall()
-        if isinstance(turn, ScriptedFailure):
-            error = SimulatedError(turn.failure.name)
-            failure = at_deadline(turn.failure, now, deadline)
-            return Outcome(error=error, failure=failure, started=started, now=now, wall=wall)
-        return Outcome(status=turn.status, headers=turn.headers, started=started, now=now, wall=wall, body=b"")
+
+class SimulatedClient:
+    """One of several clients on a timeline: the world of its flows, with a store of its own, as a process has.
+
+    Args:
+        timeline: The time and the chance that it shares with the others.
+    """
+
+    def __init__(self, timeline: Timeline) -> None:
+        self.store: Store = MemoryStore(now=timeline.now)
+        self.now, self.after, self.uniform = timeline.now, timeline.after, timeline.uniform
 
 
 class SimulatedError(Exception):
-    """What a simulated transport raises."""
+    """The exception of a simulated transport."""

@@ -9,7 +9,7 @@ import pytest
 import requests
 
 from polvo_adapters.auth.protocol import grants
-from polvo_adapters.auth.protocol.discovery import endpoint, well_known
+from polvo_adapters.auth.protocol.discovery import find_endpoint, well_known_urls
 from polvo_adapters.auth.protocol.server import AuthorizationServer
 from polvo_adapters.errors import ConfigurationError, TokenRefreshError
 from polvo_adapters.shells.requests.urls import is_secure
@@ -55,7 +55,7 @@ def paths(server: Listening) -> list[str]:
     ],
 )
 def test_where_the_document_is(issuer: str, places: tuple[str, str]) -> None:
-    assert well_known(issuer) == places
+    assert well_known_urls(issuer) == places
 
 
 @pytest.mark.parametrize("path", ["", "/tenants/one"])
@@ -164,10 +164,10 @@ def test_other_endpoints_for_clients_with_a_certificate() -> None:
         "mtls_endpoint_aliases": {"token_endpoint": "mtls"},
         "revocation_endpoint": "r",
     }
-    assert endpoint(document, "token_endpoint", mtls=True) == "mtls"
-    assert endpoint(document, "token_endpoint", mtls=False) == "plain"
-    assert endpoint(document, "revocation_endpoint", mtls=True) == "r"
-    assert endpoint({"mtls_endpoint_aliases": [1]}, "token_endpoint", mtls=True) is None
+    assert find_endpoint(document, "token_endpoint", mtls=True) == "mtls"
+    assert find_endpoint(document, "token_endpoint", mtls=False) == "plain"
+    assert find_endpoint(document, "revocation_endpoint", mtls=True) == "r"
+    assert find_endpoint({"mtls_endpoint_aliases": [1]}, "token_endpoint", mtls=True) is None
 
 
 def test_a_certificate_leads_to_them(listening: Listening) -> None:

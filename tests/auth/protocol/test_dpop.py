@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from polvo_adapters.auth.protocol.dpop import DPoPKey, Nonces, Proofs
-from polvo_adapters.auth.protocol.jwt_signing import made_assertion
+from polvo_adapters.auth.protocol.jwt_signing import make_assertion
 from polvo_adapters.errors import ConfigurationError
 
 URL = "https://api.example.com/v1/orders"
@@ -30,7 +30,7 @@ def opened(proof: str) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def test_a_proof() -> None:
-    header, claims = opened(KEY.proof("post", URL, nonce="n", access_token="token", now=1000.9, jti="j"))
+    header, claims = opened(KEY.make_proof("post", URL, nonce="n", access_token="token", now=1000.9, jti="j"))
     ath = base64.urlsafe_b64encode(hashlib.sha256(b"token").digest()).rstrip(b"=").decode()
     assert claims == {"htm": "POST", "htu": URL, "iat": 1000, "jti": "j", "nonce": "n", "ath": ath}
     assert (header["typ"], header["alg"]) == ("dpop+jwt", "ES256")
@@ -38,7 +38,7 @@ def test_a_proof() -> None:
 
 
 def test_no_two_proofs_are_the_same() -> None:
-    assert opened(KEY.proof("GET", URL))[1]["jti"] != opened(KEY.proof("GET", URL))[1]["jti"]
+    assert opened(KEY.make_proof("GET", URL))[1]["jti"] != opened(KEY.make_proof("GET", URL))[1]["jti"]
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_no_two_proofs_are_the_same() -> None:
     ],
 )
 def test_the_target_is_the_url_without_query_and_fragment(url: str, target: str) -> None:
-    assert opened(KEY.proof("GET", url))[1]["htu"] == target
+    assert opened(KEY.make_proof("GET", url))[1]["htu"] == target
 
 
 def test_the_thumbprint_is_that_of_the_rfc() -> None:
@@ -76,7 +76,7 @@ def test_the_thumbprint_is_that_of_the_rfc() -> None:
 def test_a_key_is_kept_as_pem() -> None:
     again = DPoPKey.from_pem(KEY.to_pem())
     assert again.thumbprint == KEY.thumbprint
-    assert opened(again.proof("GET", URL))[1]["htu"] == URL
+    assert opened(again.make_proof("GET", URL))[1]["htu"] == URL
 
 
 @pytest.mark.parametrize("key", [ec.generate_private_key(ec.SECP384R1()), ed25519.Ed25519PrivateKey.generate()])
@@ -143,7 +143,7 @@ KEYS = {
 def test_the_algorithm_fits_the_key(algorithm: str) -> None:
     key: Any = KEYS[algorithm]
     for given_key in (key, lambda: key):
-        made = made_assertion(
+        made = make_assertion(
             issuer="i", subject=None, audience="a", lifetime=60, private_key=given_key, key_id="k", claims={"x": 1}
         )
         assert jwt.get_unverified_header(made) == {"alg": algorithm, "kid": "k", "typ": "JWT"}
@@ -154,7 +154,7 @@ def test_the_algorithm_fits_the_key(algorithm: str) -> None:
 @pytest.mark.parametrize("algorithm", ["none", "HS256", "RS256", "ES384", "nonsense", "Ed25519"])
 def test_an_algorithm_that_does_not_fit(algorithm: str) -> None:
     with pytest.raises(ConfigurationError, match="does not fit") as caught:
-        made_assertion(
+        make_assertion(
             issuer="i", subject=None, audience="a", lifetime=60, private_key=KEY.to_pem(), algorithm=algorithm
         )
     assert (caught.value.__cause__, caught.value.__context__) == (None, None)
@@ -162,11 +162,11 @@ def test_an_algorithm_that_does_not_fit(algorithm: str) -> None:
 
 def test_what_an_assertion_needs() -> None:
     with pytest.raises(ConfigurationError, match="audience and private_key"):
-        made_assertion(issuer="i", subject=None, audience=None, lifetime=60, private_key=None)
+        make_assertion(issuer="i", subject=None, audience=None, lifetime=60, private_key=None)
 
 
 def test_json_of_the_thumbprint_is_canonical() -> None:
-    jwk = opened(KEY.proof("GET", URL))[0]["jwk"]
+    jwk = opened(KEY.make_proof("GET", URL))[0]["jwk"]
     text = json.dumps({name: jwk[name] for name in ("crv", "kty", "x", "y")}, separators=(",", ":"))
     digest = hashlib.sha256(text.encode()).digest()
     assert KEY.thumbprint == base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
@@ -174,6 +174,6 @@ def test_json_of_the_thumbprint_is_canonical() -> None:
 
 def test_a_refused_proof_is_no_refused_token() -> None:
     proofs = Proofs()
-    assert proofs.challenged("http://api.test/", {"WWW-Authenticate": 'DPoP error="invalid_dpop_proof"'})
-    assert not proofs.challenged("http://api.test/", {"WWW-Authenticate": 'DPoP error="invalid_token"'})
-    assert not proofs.challenged("http://api.test/", {})
+    assert proofs.is_proof_refused("http://api.test/", {"WWW-Authenticate": 'DPoP error="invalid_dpop_proof"'})
+    assert not proofs.is_proof_refused("http://api.test/", {"WWW-Authenticate": 'DPoP error="invalid_token"'})
+    assert not proofs.is_proof_refused("http://api.test/", {})

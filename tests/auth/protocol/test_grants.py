@@ -275,7 +275,7 @@ def test_dpop(oidc: OIDCProvider, nonce: bool) -> None:
     assert oidc.counts()["token"] == 2 + nonce  # the nonce was remembered
     oidc.set(nonce=False)
     key = DPoPKey.from_pem(token.key or "")
-    proof = key.proof("GET", oidc.api_url, access_token=token.access_token)
+    proof = key.make_proof("GET", oidc.api_url, access_token=token.access_token)
     assert call(oidc, token, headers={"DPoP": proof}).json()["client"] == "dpop"
 
 

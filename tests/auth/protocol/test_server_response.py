@@ -13,16 +13,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from polvo_adapters.auth.protocol.device_code import DeviceAuthorization, authorization_of
+from polvo_adapters.auth.protocol.device_code import DeviceAuthorization, parse_device_authorization
 from polvo_adapters.auth.protocol.server_response import (
     FINAL,
     ServerResponse,
-    accepted,
-    described,
-    error_code,
+    credential_error,
+    parse_success,
+    parse_token,
+    redact_code,
+    redact_description,
     require_fields,
-    token,
-    wants_nonce,
 )
 from polvo_adapters.auth.protocol.token import Token
 from polvo_adapters.errors import TokenRefreshError
@@ -64,14 +64,14 @@ def good(**changed: Any) -> dict[str, Any]:
 
 def reason(body: Any, status: int = 200, key: str | None = None) -> str | None:
     with pytest.raises(TokenRefreshError) as caught:
-        token(answer(body, status), key)
+        parse_token(answer(body, status), key)
     return caught.value.reason
 
 
 @given(bodies, statuses, st.sampled_from([None, "the PEM"]))
 def test_any_answer_is_a_token_or_an_error(body: bytes, status: int, key: str | None) -> None:
     try:
-        got = token(answer(body, status), key)
+        got = parse_token(answer(body, status), key)
     except TokenRefreshError as error:
         check(error, status)
     else:
@@ -86,8 +86,8 @@ def test_any_answer_is_a_token_or_an_error(body: bytes, status: int, key: str | 
 
 @given(bodies, statuses)
 def test_so_is_any_other_answer(body: bytes, status: int) -> None:
-    wants_nonce(answer(body, status))
-    for read in (accepted, require_fields, authorization_of):
+    credential_error(answer(body, status))
+    for read in (parse_success, require_fields, parse_device_authorization):
         check_other(read, answer(body, status))
 
 
@@ -131,7 +131,7 @@ def check(error: TokenRefreshError, status: int) -> None:
     ],
 )
 def test_lifetimes(given_life: Any, life: float | None) -> None:
-    assert token(answer(good(expires_in=given_life))).expires_in == life
+    assert parse_token(answer(good(expires_in=given_life))).expires_in == life
 
 
 @pytest.mark.parametrize(
@@ -143,12 +143,12 @@ def test_lifetimes_that_are_none(life: Any) -> None:
 
 @pytest.mark.parametrize("kind", ["Bearer", "bearer", "BEARER", ..., None, ""])
 def test_a_bearer_token(kind: Any) -> None:
-    assert token(answer(good(token_type=kind))).token_type == "Bearer"
+    assert parse_token(answer(good(token_type=kind))).token_type == "Bearer"
     assert reason(good(token_type=kind), key="the PEM") == "unsupported token_type"
 
 
 def test_a_token_that_is_bound_to_a_key() -> None:
-    got = token(answer(good(token_type="dpop")), "the PEM")
+    got = parse_token(answer(good(token_type="dpop")), "the PEM")
     assert (got.token_type, got.key) == ("DPoP", "the PEM")
     assert reason(good(token_type="dpop")) == "unsupported token_type"
 
@@ -161,7 +161,7 @@ def test_access_tokens_that_no_header_could_carry(access_token: Any) -> None:
 
 
 def test_what_else_came_is_kept() -> None:
-    got = token(answer(good(refresh_token="next", scope=["a", "b"], id_token="jwt", n=1)))
+    got = parse_token(answer(good(refresh_token="next", scope=["a", "b"], id_token="jwt", n=1)))
     assert (got.refresh_token, got.scope, dict(got.extra)) == ("next", "a b", {"id_token": "jwt", "n": 1})
 
 
@@ -171,7 +171,7 @@ def test_what_else_came_is_kept() -> None:
 )
 def test_codes_after_which_asking_again_is_of_no_use(code: str, status: int, final: bool) -> None:
     with pytest.raises(TokenRefreshError) as caught:
-        token(answer({"error": code}, status))
+        parse_token(answer({"error": code}, status))
     assert (caught.value.reason, caught.value.final) == (code, final)
 
 
@@ -180,7 +180,7 @@ def test_codes_after_which_asking_again_is_of_no_use(code: str, status: int, fin
 )
 def test_codes_after_which_it_may_be(code: str) -> None:
     with pytest.raises(TokenRefreshError) as caught:
-        token(answer({"error": code}, 400))
+        parse_token(answer({"error": code}, 400))
     assert (caught.value.reason, caught.value.final) == (code, False)
 
 
@@ -201,24 +201,25 @@ ECHOES = {
 def test_what_the_server_repeats_is_not_shown(secret: str, echo: str) -> None:
     told = ECHOES[echo](secret)
     for text in (told, f"unknown token {told} of client", f"{'x' * 195}{told}"):
-        assert described(text, (secret,)) == ""
-    assert error_code(told, (secret,)) == "error"
+        assert redact_description(text, (secret,)) == ""
+    assert redact_code(told, (secret,)) == "error"
 
 
 def test_a_description_is_short_and_printable() -> None:
-    assert described("AADSTS70008: expired\r\n\x1b[2J Trace: 1", SECRETS) == "AADSTS70008: expired [2J Trace: 1"
-    assert len(described("d" * 10_000, ())) == 200
-    assert described({"message": "no text"}, ()) == ""
+    shown = redact_description("AADSTS70008: expired\r\n\x1b[2J Trace: 1", SECRETS)
+    assert shown == "AADSTS70008: expired [2J Trace: 1"
+    assert len(redact_description("d" * 10_000, ())) == 200
+    assert redact_description({"message": "no text"}, ()) == ""
 
 
 @pytest.mark.parametrize("secret", ["x", "1234", "tok"])
 def test_short_secrets_are_secrets(secret: str) -> None:
-    assert described(f"the code {secret} is wrong", (secret,)) == ""
+    assert redact_description(f"the code {secret} is wrong", (secret,)) == ""
 
 
 def test_an_encoded_header_is_a_secret() -> None:
     encoded = base64.b64encode(b"client:secret").decode()
-    assert described(f"bad header Basic {encoded}", (encoded,)) == ""
+    assert redact_description(f"bad header Basic {encoded}", (encoded,)) == ""
 
 
 def test_an_answer_does_not_show_itself() -> None:
@@ -229,7 +230,7 @@ def test_an_answer_does_not_show_itself() -> None:
 def test_device_answers_without_codes(fields: dict[str, Any]) -> None:
     fields = {name: value for name, value in fields.items() if name not in ("error", "device_code")}
     with pytest.raises(TokenRefreshError) as caught:
-        authorization_of(answer(fields))
+        parse_device_authorization(answer(fields))
     assert caught.value.reason == "no device_code"
 
 
@@ -247,4 +248,4 @@ def test_the_interval_of_a_device_answer() -> None:
         (0.5, 0.5),
     ):
         more = {} if given_interval is ... else {"interval": given_interval}
-        assert authorization_of(answer({**fields, **more})).interval == interval
+        assert parse_device_authorization(answer({**fields, **more})).interval == interval

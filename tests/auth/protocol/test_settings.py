@@ -136,7 +136,7 @@ def test_what_is_shown() -> None:
     given = server(client_secret=SECRET, private_key=PEM)
     assert repr(given) == "<AuthorizationServer auth.example.com for the-client>"
     assert SECRET not in repr(given._authentication)
-    assert SECRET not in repr(given._authentication.credentials(URL))
+    assert SECRET not in repr(given._authentication.make_credentials(URL))
 
 
 @pytest.mark.parametrize("keywords", [{"client_secret": SECRET}, {"private_key": PEM}, {"private_key": PEM.encode()}])
@@ -153,15 +153,15 @@ def test_without_secrets_it_pickles() -> None:
     again = pickle.loads(dumped)
     assert SECRET.encode() not in dumped
     assert again.endpoint("token") == URL
-    assert again._authentication.credentials(URL) == given._authentication.credentials(URL)
+    assert again._authentication.make_credentials(URL) == given._authentication.make_credentials(URL)
     assert again._nonces.get(URL) is None
 
 
 def test_credentials_of_both_kinds() -> None:
-    basic = ClientAuthentication("a:b c", None, "s:%+ä", None, None, None, False).credentials(URL)
+    basic = ClientAuthentication("a:b c", None, "s:%+ä", None, None, None, False).make_credentials(URL)
     assert basic.headers == {"Authorization": "Basic YSUzQWIrYzpzJTNBJTI1JTJCJUMzJUE0"}
     assert basic.fields == {}
-    post = ClientAuthentication("a", "post", "s", None, None, None, False).credentials(URL)
+    post = ClientAuthentication("a", "post", "s", None, None, None, False).make_credentials(URL)
     assert (post.fields, post.headers) == ({"client_id": "a", "client_secret": "s"}, {})
 
 

@@ -20,7 +20,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from polvo_adapters.auth.tokens.sealing import VARIABLE, DecryptionError, NoEncryption, Sealer, key_source
+from polvo_adapters.auth.tokens.sealing import VARIABLE, DecryptionError, NoEncryption, Sealer, make_sealer
 from polvo_adapters.core.report import StateChange
 from polvo_adapters.errors import ConfigurationError, SecretError
 from polvo_adapters.stores import private_files
@@ -31,11 +31,11 @@ links = pytest.mark.skipif(os.name != "posix", reason="this system has no such l
 
 STARTER = """
 import sys
-from polvo_adapters.auth.tokens.sealing import key_source
+from polvo_adapters.auth.tokens.sealing import make_sealer
 
 print("ready", flush=True)
 sys.stdin.readline()
-print(key_source(None, sys.argv[1]).seal("name", "text"))
+print(make_sealer(None, sys.argv[1]).seal("name", "text"))
 """
 
 
@@ -143,7 +143,7 @@ def test_the_first_key_seals_and_all_of_them_open() -> None:
 
 
 def test_a_sealer_shows_nothing_and_is_not_pickled() -> None:
-    assert (repr(SEALER), repr(OPEN)) == ("<Sealer>", "<Open>")
+    assert (repr(SEALER), repr(OPEN)) == ("<Sealer>", "<NoEncryption>")
     assert KEYS[0].decode() not in repr(vars(SEALER))
     for attempt in (pickle.dumps, copy.copy, copy.deepcopy):
         with pytest.raises(TypeError, match="a Sealer holds keys and is not pickled"):
@@ -170,7 +170,7 @@ def test_a_sealer_shows_nothing_and_is_not_pickled() -> None:
 )
 def test_a_key_may_have_any_of_these_forms(given_key: Any, beside: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, KEYS[2].decode())
-    assert opens(key_source(given_key, beside), KEYS[1])
+    assert opens(make_sealer(given_key, beside), KEYS[1])
     assert not os.path.exists(f"{beside}.key")
 
 
@@ -184,7 +184,7 @@ def test_anything_else_is_refused_and_not_shown(bad: Any, beside: str) -> None:
     with pytest.raises(
         ConfigurationError, match=r"^encryption_key: .*; a key is .* make one with: python -c "
     ) as caught:
-        key_source(bad, beside)
+        make_sealer(bad, beside)
     assert "hunter2" not in shown(caught.value)
     assert KEYS[0].decode()[:20] not in shown(caught.value)
 
@@ -194,7 +194,7 @@ def test_what_a_callable_raises_is_raised() -> None:
         raise SecretError("the vault is sealed")
 
     with pytest.raises(SecretError, match="the vault is sealed"):
-        key_source(fetch, None)
+        make_sealer(fetch, None)
 
 
 # The environment.
@@ -203,7 +203,7 @@ def test_what_a_callable_raises_is_raised() -> None:
 @pytest.mark.parametrize("between", [",", " ", "\n", " , "])
 def test_the_environment_comes_second(beside: str, between: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, f" {KEYS[2].decode()}{between}{KEYS[1].decode()} ")
-    sealer = key_source(None, beside)
+    sealer = make_sealer(None, beside)
     assert opens(sealer, KEYS[2])
     assert sealer.unseal("name", Sealer([KEYS[1]]).seal("name", "text")) == "text"
     assert not os.path.exists(f"{beside}.key")
@@ -212,13 +212,13 @@ def test_the_environment_comes_second(beside: str, between: str, monkeypatch: py
 def test_a_variable_that_is_no_key_is_refused_and_not_shown(beside: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, "hunter2")
     with pytest.raises(ConfigurationError, match=rf"^the environment variable {VARIABLE}: ") as caught:
-        key_source(None, beside)
+        make_sealer(None, beside)
     assert "hunter2" not in shown(caught.value)
 
 
 def test_an_empty_variable_is_none(beside: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, " ")
-    key_source(None, beside)
+    make_sealer(None, beside)
     assert os.path.exists(f"{beside}.key")
 
 
@@ -226,7 +226,7 @@ def test_without_any_source_it_says_what_to_do() -> None:
     with pytest.raises(
         ConfigurationError, match=rf"pass encryption_key=, or set {VARIABLE}, or pass cache_encryption=F"
     ):
-        key_source(None, None)
+        make_sealer(None, None)
 
 
 # The key file.
@@ -247,15 +247,15 @@ def test_a_key_file_is_made_for_its_owner_alone(
     caplog.set_level(logging.INFO, "polvo_adapters")
     umask(mask)
     path = tmp_path / "app" / "tokens.json.key"
-    sealer = key_source(None, str(tmp_path / "app" / "tokens.json"))
+    sealer = make_sealer(None, str(tmp_path / "app" / "tokens.json"))
     key = path.read_text()
     assert opens(sealer, key)
     assert (stat.S_IMODE(path.stat().st_mode), stat.S_IMODE(path.parent.stat().st_mode)) == (0o600, 0o700)
-    reason = f"made the encryption key {path}; whoever can read it can read the tokens"
+    reason = f"made the encryption key {path}; a program that can read it can read the tokens"
     assert sealer.changes == (StateChange(f"encryption key {path}", "none", "created", reason),)
     assert (caplog.records[-1].levelname, caplog.records[-1].getMessage()) == ("INFO", reason)
     assert key.strip() not in caplog.text
-    again = key_source(None, str(tmp_path / "app" / "tokens.json"))
+    again = make_sealer(None, str(tmp_path / "app" / "tokens.json"))
     assert (again.unseal("name", sealer.seal("name", "text")), again.changes) == ("text", ())
     assert sorted(file.name for file in path.parent.iterdir()) == ["tokens.json.key", "tokens.json.lock"]
 
@@ -276,7 +276,7 @@ def test_processes_that_start_together_have_the_same_key(beside: str) -> None:
         process.stdin.flush()
     outputs = [process.communicate(timeout=60)[0].strip() for process in processes]
     assert [process.returncode for process in processes] == [0] * 6
-    sealer = key_source(None, beside)
+    sealer = make_sealer(None, beside)
     assert [sealer.unseal("name", output) for output in outputs] == ["text"] * 6
 
 
@@ -284,7 +284,7 @@ def test_a_key_file_may_hold_several(beside: str) -> None:
     path = Path(f"{beside}.key")
     path.write_bytes(KEYS[1] + b"\n" + KEYS[0] + b"\n")
     path.chmod(0o600)
-    sealer = key_source(None, beside)
+    sealer = make_sealer(None, beside)
     assert opens(sealer, KEYS[1])
     assert sealer.unseal("name", SEALER.seal("name", "text")) == "text"
 
@@ -296,9 +296,9 @@ def test_a_key_file_that_others_could_read_is_closed_to_them_and_said(
     path = Path(f"{beside}.key")
     path.write_bytes(KEYS[1])
     path.chmod(0o640)
-    key_source(None, beside)
+    make_sealer(None, beside)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert f"the key file {path} could be read by others" in caplog.text
+    assert f"the key file {path} could be read by other users" in caplog.text
 
 
 @pytest.mark.parametrize("content", [b"", b"hunter2", b"\xff" * 32, b"x" * 32, KEYS[0] + b" hunter2", KEYS[0][:40]])
@@ -306,7 +306,7 @@ def test_a_key_file_with_something_else_is_refused_and_let_be(beside: str, conte
     path = Path(f"{beside}.key")
     path.write_bytes(content)
     with pytest.raises(ConfigurationError, match=r"^encryption_key: the key file .*tokens\.json\.key: ") as caught:
-        key_source(None, beside)
+        make_sealer(None, beside)
     assert path.read_bytes() == content
     assert "hunter2" not in shown(caught.value)
 
@@ -318,24 +318,24 @@ def test_a_key_file_with_something_else_is_refused_and_let_be(beside: str, conte
 def test_a_key_file_that_is_no_file_is_refused(beside: str, make: Callable[[str], None]) -> None:
     make(f"{beside}.key")
     with pytest.raises(ConfigurationError, match=r"^encryption_key: the key file .*: .* (symbolic link|regular file)"):
-        key_source(None, beside)
+        make_sealer(None, beside)
     assert not Path(beside).with_name("elsewhere").exists()
 
 
 def test_a_key_file_that_cannot_be_made_is_a_clear_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"^encryption_key: the key file .*: its directory .* make it first"):
-        key_source(None, str(tmp_path / "no" / "app" / "tokens.json"))
+        make_sealer(None, str(tmp_path / "no" / "app" / "tokens.json"))
     with pytest.raises(ConfigurationError, match=rf"can be neither read nor made \(.*\); pass .* or set {VARIABLE}"):
-        key_source(None, str(tmp_path / ("n" * 252)))
+        make_sealer(None, str(tmp_path / ("n" * 252)))
 
 
 def test_a_lock_that_others_keep_is_a_clear_error(beside: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(private_files, "PATIENCE", 0.05)
     with (
-        private_files.locked(f"{beside}.lock"),
+        private_files.hold_lock(f"{beside}.lock"),
         pytest.raises(ConfigurationError, match="could not be made: another process holds"),
     ):
-        key_source(None, beside)
+        make_sealer(None, beside)
 
 
 # The keyring.
@@ -372,11 +372,11 @@ def keyring(monkeypatch: pytest.MonkeyPatch) -> Keyring:
 
 
 def test_a_key_in_the_keyring_is_made_once(beside: str, keyring: Keyring) -> None:
-    sealer = key_source("keyring", beside)
+    sealer = make_sealer("keyring", beside)
     assert [*keyring.kept] == [("polvo_adapters", beside)]
     assert opens(sealer, keyring.kept["polvo_adapters", beside])
     assert [change[:3] for change in sealer.changes] == [(f"encryption key for {beside}", "none", "created")]
-    again = key_source(lambda: "keyring", beside)
+    again = make_sealer(lambda: "keyring", beside)
     assert (again.unseal("name", sealer.seal("name", "text")), again.changes) == ("text", ())
 
 
@@ -384,16 +384,16 @@ def test_a_keyring_that_cannot_be_used_is_a_clear_error(
     beside: str, keyring: Keyring, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(ConfigurationError, match="this needs a token cache with a path"):
-        key_source("keyring", None)
+        make_sealer("keyring", None)
     keyring.locked = True
     with pytest.raises(ConfigurationError, match=r"cannot be used \(KeyringError\); unlock it, or") as caught:
-        key_source("keyring", beside)
+        make_sealer("keyring", beside)
     assert "hunter2" not in shown(caught.value)
     keyring.locked = False
     keyring.kept["polvo_adapters", beside] = "hunter2"
     with pytest.raises(ConfigurationError, match=r"cannot be an encryption key") as caught:
-        key_source("keyring", beside)
+        make_sealer("keyring", beside)
     assert "hunter2" not in shown(caught.value)
     monkeypatch.setitem(sys.modules, "keyring", None)
     with pytest.raises(ConfigurationError, match=r"install polvo_adapters\[keyring\]"):
-        key_source("keyring", beside)
+        make_sealer("keyring", beside)

@@ -21,8 +21,7 @@ from cryptography.fernet import Fernet
 from polvo_adapters.auth import OAuth2, TokenCache
 from polvo_adapters.core.report import StateChange
 from polvo_adapters.errors import ConfigurationError
-from polvo_adapters.stores import sqlite, sqlite_file
-from polvo_adapters.stores import token_cache as cache_module
+from polvo_adapters.stores import persistent, sqlite_file
 from polvo_adapters.stores.memory import MemoryStore
 from polvo_adapters.stores.sqlite import SQLiteStore
 from tests.auth.tokens.test_sharing import refreshes
@@ -42,8 +41,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def _no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cache_module, "_AGAIN", 0.0)
-    monkeypatch.setattr(sqlite, "_AGAIN", 0.0)
+    monkeypatch.setattr(persistent, "RETRY_SECONDS", 0.0)
 
 
 class Program:
@@ -110,10 +108,10 @@ def test_the_directory_goes_and_comes_back(
 FULL = """
 import json, resource, sys
 from polvo_adapters.auth import OAuth2, TokenCache
-from polvo_adapters.stores import token_cache
+from polvo_adapters.stores import persistent
 from tests.support.token_sharing import Shifted, plain_session
 
-token_cache._AGAIN = 0.0
+persistent.RETRY_SECONDS = 0.0
 given, changes, clock = json.loads(sys.argv[1]), [], Shifted()
 oauth = OAuth2(
     token_cache=TokenCache(given["path"], now=clock.wall), clock=clock, listeners=[changes.append], **given["settings"]

@@ -137,7 +137,7 @@ def test_a_refused_token_is_replaced_for_its_tenant_also_when_another_is_current
 
     oauth = OAuth2(fetch=fetch, client_id="c")
     with polvo.tenant("a"):
-        held = oauth.held()
+        held = oauth.get_held()
     with polvo.tenant("b"):
         oauth.token()
         later = oauth.after(held)
@@ -211,7 +211,7 @@ NAMES = st.text(min_size=1, max_size=30) | st.text("aü", min_size=160, max_size
 
 
 def path_of(template: str, tenant: str) -> str:
-    path: str = TokenStorageFactory(template, True, None, SYSTEM, ()).storage(tenant).store.path  # type: ignore[attr-defined]
+    path: str = TokenStorageFactory(template, True, None, SYSTEM, ()).make_storage(tenant).store.path  # type: ignore[attr-defined]
     return path
 
 

@@ -310,11 +310,11 @@ def test_a_rate_of_slow_calls_does_not_make_it_blind_to_failures() -> None:
     [
         (answered(200), "success"),
         (answered(301), "success"),
-        (answered(400), "answer"),
-        (answered(404), "answer"),
-        (answered(429), "answer"),
+        (answered(400), "reachable"),
+        (answered(404), "reachable"),
+        (answered(429), "reachable"),
         (answered(500), "failure"),
-        (answered(501), "answer"),
+        (answered(501), "reachable"),
         (answered(503), "failure"),
         (failed(CONNECT), "failure"),
         (failed(CONNECT_TIMEOUT), "failure"),
@@ -458,9 +458,9 @@ def reopened(machine: Machine, times: int) -> list[float]:
     machine.call(503)
     seconds = [machine.status.retry_after]
     for _ in range(times):
-        machine.now = machine.state.until
+        machine.now = machine.state.open_until
         machine.call(503)
-        seconds.append(machine.state.until - machine.now)
+        seconds.append(machine.state.open_until - machine.now)
     return seconds
 
 
@@ -485,8 +485,8 @@ def test_no_growth_is_too_much(multiplier: float) -> None:
     machine = Machine(failure_threshold=1, multiplier=multiplier, max_recovery_timeout=float("inf"))
     machine.call(503)
     for _ in range(40):
-        machine.now = machine.state.until if machine.state.until < float("inf") else 1e300
-        assert machine.state.until > machine.now or machine.passes
+        machine.now = machine.state.open_until if machine.state.open_until < float("inf") else 1e300
+        assert machine.state.open_until > machine.now or machine.passes
         machine.call(503)
         assert not machine.passes
 
@@ -503,7 +503,7 @@ def test_open_times_that_have_grown_differ_from_circuit_to_circuit() -> None:
 def test_a_circuit_that_was_closed_begins_again_with_the_shortest_open_time() -> None:
     machine = Machine(failure_threshold=1, recovery_timeout=10)
     reopened(machine, 3)
-    machine.now = machine.state.until
+    machine.now = machine.state.open_until
     machine.call(200)
     machine.call(503)
     assert machine.status.retry_after == pytest.approx(10, abs=1e-9)
@@ -879,8 +879,8 @@ class Under(NamedTuple):
 RESULTS: dict[str, tuple[int, Failure | None, str]] = {
     "200": (200, None, "success"),
     "302": (302, None, "success"),
-    "404": (404, None, "answer"),
-    "429": (429, None, "answer"),
+    "404": (404, None, "reachable"),
+    "429": (429, None, "reachable"),
     "503": (503, None, "failure"),
     "read timeout": (0, READ_TIMEOUT, "failure"),
     "no connection": (0, CONNECT, "failure"),
@@ -1085,10 +1085,10 @@ class Circuits(RuleBasedStateMachine):
     def wait(self, seconds: float) -> None:
         self.now += seconds
 
-    @precondition(lambda self: self.state.state == "open" and self.state.until > self.now)
+    @precondition(lambda self: self.state.state == "open" and self.state.open_until > self.now)
     @rule()
     def wait_for_the_probe(self) -> None:
-        self.now = self.state.until
+        self.now = self.state.open_until
 
     @rule(command=st.sampled_from(["closed", "isolated", "disabled", "observed"]), often=st.integers(0, 5))
     def take_in_hand(self, command: str, often: int) -> None:
@@ -1102,8 +1102,8 @@ class Circuits(RuleBasedStateMachine):
     def learn_until(self) -> None:
         if isinstance(self.model.until, tuple):
             earliest, latest = self.model.until
-            assert earliest - 1e-9 <= self.state.until <= latest + 1e-9
-            self.model.until = self.state.until
+            assert earliest - 1e-9 <= self.state.open_until <= latest + 1e-9
+            self.model.until = self.state.open_until
 
     @invariant()
     def it_is_as_the_model_says(self) -> None:

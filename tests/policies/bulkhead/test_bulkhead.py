@@ -25,7 +25,13 @@ from polvo_adapters.policies.bulkhead.policy import AcquireSlot, JoinQueue, Leav
 from polvo_adapters.policies.deadline import Deadline
 from polvo_adapters.policies.gates import QueuePlace
 from polvo_adapters.policies.retry import ExponentialBackoff
-from polvo_adapters.testing.simulation.simulation import Script, ScriptedFailure, ScriptedReply, Simulation, Turn
+from polvo_adapters.testing.simulation.simulation import (
+    Script,
+    ScriptedFailure,
+    ScriptedReply,
+    ScriptedTurn,
+    Simulation,
+)
 from tests.policies.test_gates import GET, Run
 from tests.support.flow_stepper import answered, failed
 
@@ -262,7 +268,7 @@ def test_a_host_that_drops_a_request_gets_fewer_at_a_time() -> None:
     slots = [machine.take() for _ in range(10)]
     machine.join()
     assert machine.put(ReleaseSlot(slots[0], Sample(1.0, 10, True))) is None
-    assert machine.policy.limit(machine.state.limit) == 9
+    assert machine.policy.count_slots(machine.state.limit) == 9
     assert machine.put(ReleaseSlot(slots[1])) is not None
 
 
@@ -325,7 +331,7 @@ class Slots(RuleBasedStateMachine):
 
     @property
     def limit(self) -> int:
-        return int(self.policy.limit(self.state.limit))
+        return int(self.policy.count_slots(self.state.limit))
 
     @property
     def in_use(self) -> int:
@@ -442,7 +448,7 @@ def waited(call: Any) -> float:
     return sum(entry.seconds for entry in call.entries if isinstance(entry, Wait))
 
 
-def simulated(policy: Any, count: int, turns: list[Turn], every: float = 0.0) -> tuple[Simulation, list[Any]]:
+def simulated(policy: Any, count: int, turns: list[ScriptedTurn], every: float = 0.0) -> tuple[Simulation, list[Any]]:
     simulation = Simulation(Script(turns))
     calls = [simulation.call(compose([policy]), at=number * every) for number in range(count)]
     simulation.run()
@@ -471,7 +477,7 @@ def test_who_gets_no_slot_in_time_is_told_so_just_in_time() -> None:
 
 
 @pytest.mark.parametrize("turn", [ScriptedFailure(READ_TIMEOUT, 1.0), ScriptedReply(503, seconds=1.0)])
-def test_a_call_that_fails_gives_its_slot_back_too(turn: Turn) -> None:
+def test_a_call_that_fails_gives_its_slot_back_too(turn: ScriptedTurn) -> None:
     simulation, calls = simulated(Bulkhead(3), 30, [turn])
     assert max(waited(call) for call in calls) == 9.0
     (slots,) = simulation.store._states.values()

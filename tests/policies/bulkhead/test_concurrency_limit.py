@@ -59,7 +59,7 @@ class Pool:
         over = min(self._under_way)
         self._under_way.remove(over)
         self.now, sent, inflight = over
-        self.state = self.machine.after(self.state, Sample(self.now - sent, inflight, dropped=False), self.now)
+        self.state = self.machine.learn(self.state, Sample(self.now - sent, inflight, dropped=False), self.now)
         self.limits.append(self.state.limit)
         return self.now - sent
 
@@ -76,7 +76,7 @@ def fed(
     """Let so many requests end, one after the other, far enough apart for each to count."""
     for _ in range(count):
         now += seconds
-        state = machine.after(state, Sample(seconds, int(state.limit) if used is None else used, False), now)
+        state = machine.learn(state, Sample(seconds, int(state.limit) if used is None else used, False), now)
     return state, now
 
 
@@ -96,7 +96,7 @@ def test_whatever_comes_the_limit_stays_within_its_bounds(
     machine = Concurrency(initial_limit=10, min_limit=least, max_limit=least + 5, strategy=strategy)
     state = machine.initial
     for sample, now in samples:
-        state = machine.after(state, sample, now)
+        state = machine.learn(state, sample, now)
         assert least <= state.limit <= least + 5
         assert int(state.limit) >= 1
 
@@ -115,7 +115,7 @@ def test_no_measurement_stays_for_ever(
     for _ in range(times):
         for sample, pause in samples:
             now += pause
-            state = machine.after(state, sample, now)
+            state = machine.learn(state, sample, now)
             assert all(math.isfinite(number) for number in state)
             assert state.base >= 0
             assert 0 <= state.samples < FEWEST + machine.max_limit
@@ -129,7 +129,7 @@ def test_it_never_grows_when_it_is_not_used(
     state, now, most = machine.initial, 0.0, 10.0
     for sample, pause in samples * 5:
         now += pause
-        state = machine.after(state, sample._replace(inflight=min(sample.inflight, int(state.limit) - 1)), now)
+        state = machine.learn(state, sample._replace(inflight=min(sample.inflight, int(state.limit) - 1)), now)
         assert state.limit <= most
 
 
@@ -138,7 +138,7 @@ def test_it_does_not_grow_when_one_slot_is_always_free(strategy: Any) -> None:
     state, now = machine.initial, 0.0
     for _ in range(1000):
         now += 0.1
-        state = machine.after(state, Sample(0.1, int(state.limit) - 1, False), now)
+        state = machine.learn(state, Sample(0.1, int(state.limit) - 1, False), now)
         assert state.limit <= 10
 
 
@@ -148,7 +148,7 @@ def test_the_state_is_plain(samples: list[tuple[Sample, float]]) -> None:
     state = machine.initial
     for sample, pause in samples:
         now += pause
-        state = machine.after(state, sample, now)
+        state = machine.learn(state, sample, now)
     assert all(type(value) in (int, float, bool) for value in state)
     assert pickle.loads(pickle.dumps(state)) == state
 
@@ -160,14 +160,14 @@ def test_it_begins_within_its_bounds() -> None:
 
 def test_a_drop_lowers_it_by_a_tenth(strategy: Any) -> None:
     machine = Concurrency(initial_limit=100, strategy=strategy)
-    assert machine.after(machine.initial, Sample(0.1, 100, True), 1.0).limit == 90
+    assert machine.learn(machine.initial, Sample(0.1, 100, True), 1.0).limit == 90
 
 
 def test_the_smallest_limit_is_lowered_by_one(strategy: Any) -> None:
     machine = Concurrency(initial_limit=2, strategy=strategy)
-    state = machine.after(machine.initial, Sample(0.1, 2, True), 1.0)
+    state = machine.learn(machine.initial, Sample(0.1, 2, True), 1.0)
     assert int(state.limit) == 1
-    assert int(machine.after(state, Sample(0.1, 1, True), 2.0).limit) == 1
+    assert int(machine.learn(state, Sample(0.1, 1, True), 2.0).limit) == 1
 
 
 def test_drops_lower_it_once_per_round_trip(strategy: Any) -> None:
@@ -177,20 +177,20 @@ def test_drops_lower_it_once_per_round_trip(strategy: Any) -> None:
     limits = []
     for _ in range(100):  # refused at once, a hundred within one round trip
         now += 0.01
-        state = machine.after(state, Sample(0.005, 100, True), now)
+        state = machine.learn(state, Sample(0.005, 100, True), now)
         limits.append(int(state.limit))
     assert limits[0] == 90
     assert set(limits) == {90}
-    assert int(machine.after(state, Sample(0.005, 90, True), now + 0.1).limit) == 81
+    assert int(machine.learn(state, Sample(0.005, 90, True), now + 0.1).limit) == 81
 
 
 def test_what_was_sent_before_the_limit_was_lowered_lowers_it_no_more(strategy: Any) -> None:
     machine = Concurrency(initial_limit=100, strategy=strategy)
-    state = machine.after(machine.initial, Sample(30.0, 100, True), 100.0)
+    state = machine.learn(machine.initial, Sample(30.0, 100, True), 100.0)
     for now in (101.0, 110.0, 129.0):  # they time out one after the other, and all were sent before
-        state = machine.after(state, Sample(30.0, 100, True), now)
+        state = machine.learn(state, Sample(30.0, 100, True), now)
     assert state.limit == 90
-    assert machine.after(state, Sample(30.0, 90, True), 131.0).limit == 81
+    assert machine.learn(state, Sample(30.0, 90, True), 131.0).limit == 81
 
 
 def test_a_server_that_refuses_everything_is_left_alone_and_found_again() -> None:
@@ -198,7 +198,7 @@ def test_a_server_that_refuses_everything_is_left_alone_and_found_again() -> Non
     state, now = machine.initial, 0.0
     for _ in range(100):
         now += 0.1
-        state = machine.after(state, Sample(0.05, 1, True), now)
+        state = machine.learn(state, Sample(0.05, 1, True), now)
     assert state.limit == 1
     state, _ = fed(machine, state, 2000, now=now)
     assert state.limit > 20
@@ -207,7 +207,7 @@ def test_a_server_that_refuses_everything_is_left_alone_and_found_again() -> Non
 def test_drops_leave_no_trace_in_latency() -> None:
     machine = Concurrency(initial_limit=10)
     state, now = fed(machine, machine.initial, 5, 1.0, now=0.0)
-    state = machine.after(state, Sample(1e-3, 5, True), now)
+    state = machine.learn(state, Sample(1e-3, 5, True), now)
     state, _ = fed(machine, state, FEWEST, 1.0, now=now)
     assert state.latency == pytest.approx(1.0)
 
@@ -215,7 +215,7 @@ def test_drops_leave_no_trace_in_latency() -> None:
 @pytest.mark.parametrize("seconds", [math.nan, math.inf, -1.0, 4000.0])
 def test_what_is_no_measurement_is_none(seconds: float) -> None:
     machine = Concurrency()
-    assert machine.after(machine.initial, Sample(seconds, 3, False), 1.0) == machine.initial
+    assert machine.learn(machine.initial, Sample(seconds, 3, False), 1.0) == machine.initial
 
 
 def test_a_window_has_as_many_samples_as_slots_and_no_fewer_than_twenty(strategy: Any) -> None:
@@ -230,8 +230,8 @@ def test_a_window_has_as_many_samples_as_slots_and_no_fewer_than_twenty(strategy
 def test_what_ends_right_after_a_change_does_not_count() -> None:
     machine = Concurrency(initial_limit=4)
     state, now = fed(machine, machine.initial, FEWEST, 1.0, now=0.0)
-    assert machine.after(state, Sample(1.0, 4, False), now + 0.99) == state
-    assert machine.after(state, Sample(1.0, 4, False), now + 1.01).samples == 1
+    assert machine.learn(state, Sample(1.0, 4, False), now + 0.99) == state
+    assert machine.learn(state, Sample(1.0, 4, False), now + 1.01).samples == 1
 
 
 def test_it_begins_with_a_look() -> None:
@@ -304,11 +304,11 @@ def test_a_client_that_leaves_half_unused_is_spared_looks_and_keeps_its_limit() 
 def test_a_clock_that_steps_back_does_no_harm(strategy: Any) -> None:
     machine = Concurrency(strategy=strategy, initial_limit=10)
     state, _ = fed(machine, machine.initial, 300, now=1e9)
-    low = machine.after(state, Sample(0.1, 5, True), 1e9 + 100)
+    low = machine.learn(state, Sample(0.1, 5, True), 1e9 + 100)
     state, _ = fed(machine, low, 3000, now=5.0)
     assert state.limit > low.limit
-    again = machine.after(low, Sample(0.1, 5, True), 5.0)
-    assert machine.after(again, Sample(0.1, 5, True), 6.0).limit < low.limit
+    again = machine.learn(low, Sample(0.1, 5, True), 5.0)
+    assert machine.learn(again, Sample(0.1, 5, True), 6.0).limit < low.limit
 
 
 def test_aimd_knows_no_latency() -> None:
@@ -321,7 +321,7 @@ def test_aimd_knows_no_latency() -> None:
 
 def test_aimd_grows_by_one_per_round_trip_once_it_was_refused() -> None:
     machine = Concurrency(strategy="aimd", initial_limit=100)
-    state = machine.after(machine.initial, Sample(0.1, 100, True), 0.1)
+    state = machine.learn(machine.initial, Sample(0.1, 100, True), 0.1)
     state, now = fed(machine, state, 90, now=1.0)
     assert state.limit == 91
     state, _ = fed(machine, state, 92, now=now)

@@ -38,7 +38,7 @@ from polvo_adapters.errors import (
     RetriesExhaustedError,
 )
 from polvo_adapters.policies.fallback import Fallback
-from polvo_adapters.policies.fallback.policy import Another, Ended, Fixed, StaleCache
+from polvo_adapters.policies.fallback.policy import Another, FailedCall, Fixed, StaleCache
 from polvo_adapters.policies.fallback.stale_cache import DropResponse, LookUpResponse, StoreResponse
 from polvo_adapters.stores.memory import MemoryStore
 from tests.support.flow_stepper import URL, answered, failed
@@ -296,7 +296,7 @@ def test_adapters_that_share_a_store_share_it_and_keep_their_own_ages(world: Wor
 
 def test_the_state_holds_no_url_and_no_secret_and_can_be_pickled() -> None:
     policy = StaleCache()
-    event = policy.learned(GET._replace(url="https://me:pw@api.example.com/?token=hidden"), good())
+    event = policy.learn(GET._replace(url="https://me:pw@api.example.com/?token=hidden"), good())
     assert event is not None
     state, verdict = policy.transition(policy.initial, event.event, 0.0)
     assert verdict is True
@@ -611,7 +611,7 @@ def test_the_time_of_a_call_that_never_began_is_when_it_began(world: World) -> N
 
 
 def test_a_function_is_told_what_happened(world: World) -> None:
-    told: list[Ended] = []
+    told: list[FailedCall] = []
     policy = Fallback(lambda ended: told.append(ended))
     error = OSError("read timeout")
     world.run(policy, POST._replace(url="https://me:pw@Api.example.com/a;b?token=hidden#c"), failed(READ_TIMEOUT))
@@ -622,7 +622,7 @@ def test_a_function_is_told_what_happened(world: World) -> None:
     assert (first.status, first.failure, first.response) == (0, "read timeout", None)
     assert (told[1].status, told[1].failure, told[1].error, told[1].response) == (503, "", None, "response 503")
     assert told[2].error is error
-    assert repr(told[2]) == "<Ended GET https://api.example.com/orders: read timeout>"
+    assert repr(told[2]) == "<FailedCall GET https://api.example.com/orders: read timeout>"
 
 
 @pytest.mark.parametrize(
@@ -636,7 +636,7 @@ def test_a_function_is_told_what_happened(world: World) -> None:
     ],
 )
 def test_what_a_function_may_return(world: World, given: Any, status: int, body: bytes) -> None:
-    def instead(ended: Ended) -> Any:
+    def instead(ended: FailedCall) -> Any:
         return given
 
     outcome = world.run(Fallback(instead), GET, answered(503))
@@ -652,7 +652,7 @@ def test_a_function_may_return_a_response(world: World) -> None:
 
 
 def test_what_a_function_raises_goes_to_the_caller(world: World) -> None:
-    def broken(ended: Ended) -> None:
+    def broken(ended: FailedCall) -> None:
         raise KeyError("mine")
 
     outcome = world.run(Fallback(broken, Fixed()), GET, answered(503))
@@ -673,7 +673,7 @@ def test_an_error_that_a_function_raises_again_is_not_kept_alive(world: World) -
     class Mine(Exception):
         pass
 
-    def again(ended: Ended) -> None:
+    def again(ended: FailedCall) -> None:
         error = ended.error
         del ended
         try:
@@ -694,11 +694,11 @@ def test_an_error_that_a_function_raises_again_is_not_kept_alive(world: World) -
 # Settings.
 
 
-async def asynchronous(ended: Ended) -> None: ...
+async def asynchronous(ended: FailedCall) -> None: ...
 
 
 class Asynchronous:
-    async def __call__(self, ended: Ended) -> None: ...
+    async def __call__(self, ended: FailedCall) -> None: ...
 
 
 @pytest.mark.parametrize(

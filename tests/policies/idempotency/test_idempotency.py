@@ -81,7 +81,7 @@ class World:
         keys = next(policy for policy in self.policies if isinstance(policy, IdempotencyKeys))
         if not isinstance(keys.record, Record):
             return RecordState()
-        place = keys.place(CALL.origin, "", "order-1")
+        place = keys.store_key(CALL.origin, "", "order-1")
         state: RecordState = keys.record.transition(
             self.store._states.get(place, RecordState()), LookAtKey(), self.now
         )[0]
@@ -308,8 +308,8 @@ def test_a_later_call_gets_the_stored_answer() -> None:
     assert (outcome.response, outcome.status, outcome.body) == (None, 201, b"made")
     named = {"content-type": "text/plain", "date": "today", "Idempotency-Replayed": "true"}
     assert dict(outcome.headers) == named
-    assert outcome.note == "the stored answer of an earlier call with the same idempotency key"
-    assert IdempotencyKeys().replayed(outcome.headers)
+    assert outcome.note == "the stored response of an earlier call with the same idempotency key"
+    assert IdempotencyKeys().is_replayed(outcome.headers)
     assert len(world.sent) == 1
 
 
@@ -317,7 +317,7 @@ def test_a_later_call_gets_the_stored_answer() -> None:
 def test_bodies_are_kept_within_bounds(status: int, body: bytes | None, kept: bytes | None) -> None:
     world = recorded(max_body=4)
     world.run(answered(status, body))
-    assert world.known.answer == RecordedResponse(status, (), kept)
+    assert world.known.response == RecordedResponse(status, (), kept)
     outcome = world.run(answered(200))
     assert outcome is not None
     assert isinstance(outcome.error, IdempotencyConflictError) is (kept is None)

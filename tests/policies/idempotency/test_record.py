@@ -117,7 +117,7 @@ def test_who_lost_the_lease_is_not_heard(event: object) -> None:
 
 def test_who_finishes_late_has_finished() -> None:
     assert after(BEGIN, SEND, 11, ASK, FINISH)[0].phase == DONE
-    assert after(BEGIN, SEND, FINISH, FINISH._replace(answer=None))[0].answer == ANSWER
+    assert after(BEGIN, SEND, FINISH, FINISH._replace(response=None))[0].response == ANSWER
     assert after(BEGIN, FINISH._replace(content="other"))[0].phase == BEGUN
 
 
@@ -169,7 +169,7 @@ def test_duplicates(how: str, verdict: object) -> None:
 
 @pytest.mark.parametrize("answer", [None, ANSWER._replace(body=None)])
 def test_an_answer_that_was_not_kept_cannot_be_replayed(answer: RecordedResponse | None) -> None:
-    assert after(BEGIN, SEND, FINISH._replace(answer=answer), BEGIN)[1] == Duplicate()
+    assert after(BEGIN, SEND, FINISH._replace(response=answer), BEGIN)[1] == Duplicate()
 
 
 def test_resolving() -> None:

@@ -1,4 +1,4 @@
-"""The adaptive machine: asked and told by hand, and by hypothesis, in virtual time."""
+"""The adaptive machine: events put to it by hand, and by hypothesis, in virtual time."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from polvo_adapters.testing.limiters import (
     FixedWindowLimiter,
     SlidingWindowLimiter,
     TokenBucketLimiter,
-    announced,
+    format_headers,
 )
 from polvo_adapters.testing.simulation.crowd import CrowdClient, QuotaServer, run
 
@@ -38,7 +38,7 @@ def quota(remaining: float = 99.0, limit: float = 100.0, reset: float | None = 1
 
 
 class Desk:
-    """Asks and tells one account, and sees to it that no state is changed after it was handed out."""
+    """Puts events to one account, and checks that no state is changed after it was returned."""
 
     def __init__(self, **settings: Any) -> None:
         self.policy = AdaptiveRateLimit(**settings)
@@ -56,7 +56,7 @@ class Desk:
         chance = 1.0 if again is not None and again.spread else None
         return self.put(TurnRequest(route, ticket, tries, self.policy.max_wait, None, chance)._replace(**wanted))
 
-    def tell(
+    def report(
         self,
         admission: Turn,
         *quotas: Quota,
@@ -69,13 +69,13 @@ class Desk:
         self.put(TurnResult(route, admission.group, admission.era, seconds, status, quotas, refused))
 
     def serve(self, *quotas: Quota, refused: Throttled | None = None, route: str = "r") -> None:
-        """Ask, go in one's turn, and be answered after a moment."""
+        """Wait for a turn, take it, and report the result after a moment."""
         admission = self.turn(self.ask(route), route=route)
         self.now += 0.05
-        self.tell(admission, *quotas, refused=refused, route=route)
+        self.report(admission, *quotas, refused=refused, route=route)
 
     def turn(self, admission: Turn, **wanted: Any) -> Turn:
-        """Wait until it is one's turn, asking as often as one is told to."""
+        """Wait for the turn, and request it as often as the machine asks for."""
         for _ in range(10_000):
             if admission.wait == 0 or admission.refused:
                 return admission
@@ -83,14 +83,14 @@ class Desk:
             admission = self.ask(again=admission, **wanted)
         raise AssertionError("its turn never comes")
 
-    def waited(self) -> float:
-        """Return how long one that comes now waits for its turn."""
+    def measure_wait(self) -> float:
+        """Return how long a request that comes now waits for its turn."""
         before = self.now
         assert self.turn(self.ask(max_wait=math.inf), max_wait=math.inf).wait == 0
         return self.now - before
 
-    def at_once(self, most: int = 50) -> int:
-        """Return how many that come now go at once."""
+    def count_at_once(self, most: int = 50) -> int:
+        """Return how many requests that come now go at once."""
         return sum(self.ask().wait == 0 for _ in range(most))
 
     @property
@@ -109,60 +109,60 @@ def desk() -> Desk:
 def test_eight_at_once_find_out_what_is_not_known(desk: Desk) -> None:
     admissions = [desk.ask() for _ in range(9)]
     assert [admission.wait == 0 for admission in admissions] == [True] * 8 + [False]
-    assert admissions[8].reason == "rate limit, not known before the first answer"
+    assert admissions[8].reason == "rate limit, not known before the first response"
 
 
-def test_the_first_answer_lets_the_others_go(desk: Desk) -> None:
+def test_the_first_response_lets_the_others_go(desk: Desk) -> None:
     scouts = [desk.ask() for _ in range(8)]
     waiting = desk.ask()
-    desk.tell(scouts[0])
+    desk.report(scouts[0])
     assert desk.ask(again=waiting).wait == 0
 
 
-def test_an_answer_that_does_not_come_holds_nobody_up(desk: Desk) -> None:
+def test_a_response_that_does_not_come_holds_up_no_request(desk: Desk) -> None:
     for _ in range(8):
         desk.ask()
-    assert desk.waited() <= 1.01
+    assert desk.measure_wait() <= 1.01
 
 
-def test_a_request_without_an_answer_teaches_nothing(desk: Desk) -> None:
+def test_a_request_without_a_response_teaches_nothing(desk: Desk) -> None:
     scouts = [desk.ask() for _ in range(8)]
-    desk.tell(scouts[0], status=0)
+    desk.report(scouts[0], status=0)
     assert [desk.ask().wait == 0 for _ in range(2)] == [True, False]
 
 
 # The queue ------------------------------------------------------------------------------------------------------------
 
 
-def spent(desk: Desk) -> None:
+def use_up(desk: Desk) -> None:
     """Let the account know that its quota is used up for five seconds."""
     desk.serve(quota(0, 1, 5.0, window=5.0))
 
 
-def paused(desk: Desk) -> None:
-    """Let an account of which nothing is known have to pause for five seconds."""
+def pause(desk: Desk) -> None:
+    """Let an account of which nothing is known pause for five seconds."""
     desk.serve(refused=RATE)
 
 
-def test_who_waits_is_given_the_next_place(desk: Desk) -> None:
-    spent(desk)
+def test_a_request_that_waits_gets_the_next_place(desk: Desk) -> None:
+    use_up(desk)
     assert [desk.ask().ticket for _ in range(3)] == [0, 1, 2]
 
 
 def test_the_place_in_the_queue_is_kept(desk: Desk) -> None:
-    spent(desk)
+    use_up(desk)
     first, second = desk.ask(), desk.ask()
     desk.now += 1.0
     assert (desk.ask(again=second).ticket, desk.ask(again=first).ticket) == (1, 0)
 
 
-def test_who_came_first_goes_first(desk: Desk) -> None:
-    paused(desk)
+def test_the_request_that_came_first_goes_first(desk: Desk) -> None:
+    pause(desk)
     waiting = [desk.ask() for _ in range(3)]
     desk.now += 5.0
     third, second = desk.ask(again=waiting[2]), desk.ask(again=waiting[1])
     assert (third.wait > 0, second.wait > 0) == (True, True)
-    desk.tell(desk.turn(waiting[0]))
+    desk.report(desk.turn(waiting[0]))
     order: list[int] = []
     for _ in range(1000):
         desk.now += 0.05
@@ -172,23 +172,23 @@ def test_who_came_first_goes_first(desk: Desk) -> None:
     assert order == [2, 3]
 
 
-def test_who_comes_later_does_not_overtake_who_waits(desk: Desk) -> None:
-    paused(desk)
+def test_a_later_request_does_not_overtake_one_that_waits(desk: Desk) -> None:
+    pause(desk)
     desk.ask()
     desk.now += 5.0
     assert desk.ask().wait > 0
 
 
-def test_a_place_whose_holder_is_gone_blocks_nobody(desk: Desk) -> None:
-    paused(desk)
+def test_a_place_whose_holder_is_gone_blocks_no_request(desk: Desk) -> None:
+    pause(desk)
     desk.ask()
     behind, last = desk.ask(), desk.ask()
-    desk.tell(desk.turn(behind))
+    desk.report(desk.turn(behind))
     assert desk.turn(last).wait == 0
 
 
-def test_who_gives_up_at_the_head_makes_room(desk: Desk) -> None:
-    paused(desk)
+def test_a_request_that_gives_up_at_the_head_makes_room(desk: Desk) -> None:
+    pause(desk)
     first, second = desk.ask(), desk.ask()
     assert desk.ask(again=first, max_wait=0.1).refused == "max_wait"
     desk.now += 5.0
@@ -208,13 +208,13 @@ def test_a_wait_beyond_the_deadline_is_refused(desk: Desk) -> None:
     assert desk.ask(deadline=desk.now + 30.1).refused == ""
 
 
-def test_who_is_refused_takes_no_place(desk: Desk) -> None:
-    spent(desk)
+def test_a_request_with_too_long_a_wait_takes_no_place(desk: Desk) -> None:
+    use_up(desk)
     desk.ask(max_wait=0.1)
     assert desk.ask().ticket == 0
 
 
-def test_who_waits_long_looks_again_half_way(desk: Desk) -> None:
+def test_a_request_that_waits_long_looks_again_half_way(desk: Desk) -> None:
     desk.serve(refused=Throttled("rate", 40.0))
     waits = []
     admission = desk.ask()
@@ -229,7 +229,7 @@ def test_who_waits_long_looks_again_half_way(desk: Desk) -> None:
 # Leases ---------------------------------------------------------------------------------------------------------------
 
 
-def concurrent(limit: float) -> Quota:
+def make_concurrent(limit: float) -> Quota:
     return Quota("concurrent", limit, None, None, None, "concurrent-requests")
 
 
@@ -254,7 +254,7 @@ def test_a_lease_of_the_last_era_is_given_back(desk: Desk) -> None:
     desk.now += 60.0
     waiting = desk.ask()
     assert waiting.wait > 0
-    desk.tell(running, status=0)
+    desk.report(running, status=0)
     assert desk.ask(again=waiting).wait == 0
 
 
@@ -263,7 +263,7 @@ def test_a_lease_that_was_forgotten_is_not_given_back(desk: Desk) -> None:
     lost = desk.ask()
     desk.now += 200.0
     assert desk.ask().wait == 0
-    desk.tell(lost, status=0)
+    desk.report(lost, status=0)
     assert desk.ask().wait > 0
 
 
@@ -284,7 +284,7 @@ def test_a_refusal_pauses_its_own_resource_only(desk: Desk) -> None:
     assert (desk.ask("repos").group, desk.ask("repos").wait) == ("core", 0)
 
 
-def test_a_route_that_is_not_known_counts_where_the_last_answer_came_from(desk: Desk) -> None:
+def test_a_route_that_is_not_known_counts_where_the_last_response_came_from(desk: Desk) -> None:
     desk.serve(quota(4999, 5000, group="core"), route="repos")
     desk.serve(quota(0, 30, group="search"), route="search")
     assert desk.ask("users").group == "search"
@@ -298,7 +298,7 @@ def test_a_route_that_moves_is_learned_again(desk: Desk) -> None:
 
 def test_a_lease_is_given_back_to_the_group_that_gave_it(desk: Desk) -> None:
     desk.serve(quota(group="a"))
-    desk.tell(desk.ask(), quota(group="b"))
+    desk.report(desk.ask(), quota(group="b"))
     assert [desk.state["groups"][name]["running"] for name in "ab"] == [0, 0]
 
 
@@ -321,7 +321,7 @@ def test_the_group_that_goes_is_the_one_unused_for_longest(desk: Desk) -> None:
 # Quotas ---------------------------------------------------------------------------------------------------------------
 
 
-def test_nobody_waits_while_quota_is_plentiful(desk: Desk) -> None:
+def test_no_request_waits_while_quota_is_plentiful(desk: Desk) -> None:
     for left in range(99, 60, -1):
         desk.serve(quota(float(left)))
     assert desk.now <= 102.1
@@ -331,21 +331,21 @@ def test_spread_keeps_half_for_the_rest_of_the_window() -> None:
     desk = Desk()
     for left in (99, 98, 97):
         desk.serve(quota(float(left)))
-    assert 40 <= desk.at_once(100) <= 55
+    assert 40 <= desk.count_at_once(100) <= 55
 
 
 def test_burst_spends_all_at_once() -> None:
     desk = Desk(pace="burst")
     for left in (99, 98, 97):
         desk.serve(quota(float(left)))
-    assert 95 <= desk.at_once(200) <= 97
+    assert 95 <= desk.count_at_once(200) <= 97
 
 
 @pytest.mark.parametrize("pace", ["spread", "burst"])
 def test_a_quota_that_is_used_up_is_waited_for_until_its_reset(pace: str) -> None:
     desk = Desk(pace=pace)
-    spent(desk)
-    assert 5.0 <= desk.waited() <= 5.2
+    use_up(desk)
+    assert 5.0 <= desk.measure_wait() <= 5.2
 
 
 def test_one_goes_ahead_where_quota_should_be_back() -> None:
@@ -354,7 +354,7 @@ def test_one_goes_ahead_where_quota_should_be_back() -> None:
         desk.serve(quota(left, 10, 5.0))
     first, second = desk.turn(desk.ask()), desk.ask()
     assert second.wait > 0
-    desk.tell(first, quota(9, 10))
+    desk.report(first, quota(9, 10))
     desk.turn(second)
     assert desk.now <= 106.5
 
@@ -362,7 +362,7 @@ def test_one_goes_ahead_where_quota_should_be_back() -> None:
 def test_of_two_quotas_the_tighter_governs(desk: Desk) -> None:
     second, day = quota(0, 1, 1.0, name="second", window=1.0), quota(99_999, 1e5, 8.64e4, name="day", window=8.64e4)
     desk.serve(second, day)
-    assert 1.0 <= desk.waited() <= 1.2
+    assert 1.0 <= desk.measure_wait() <= 1.2
 
 
 def test_the_reason_names_the_tighter_quota(desk: Desk) -> None:
@@ -398,7 +398,7 @@ def test_a_long_quota_that_is_used_up_governs_too() -> None:
         quota(0, limit=-5),
     ],
 )
-def test_a_quota_that_tells_too_little_paces_nobody(desk: Desk, nothing: Quota) -> None:
+def test_a_quota_that_says_too_little_paces_no_request(desk: Desk, nothing: Quota) -> None:
     for _ in range(20):
         desk.serve(nothing)
     assert desk.now == pytest.approx(101.0)
@@ -406,17 +406,17 @@ def test_a_quota_that_tells_too_little_paces_nobody(desk: Desk, nothing: Quota) 
 
 def test_a_window_without_a_reset_is_enough(desk: Desk) -> None:
     desk.serve(quota(0, 1, reset=None, window=4.0))
-    assert 4.0 <= desk.waited() <= 4.3
+    assert 4.0 <= desk.measure_wait() <= 4.3
 
 
 def test_a_reset_without_a_window_is_enough(desk: Desk) -> None:
     desk.serve(quota(0, 1, reset=4.0, window=None))
-    assert 4.0 <= desk.waited() <= 4.3
+    assert 4.0 <= desk.measure_wait() <= 4.3
 
 
 def test_the_window_is_the_longest_time_to_a_reset_seen(desk: Desk) -> None:
     for reset in (7.0, 30.0, 29.0, 12.0):
-        desk.tell(desk.turn(desk.ask()), quota(99, reset=reset, window=None))
+        desk.report(desk.turn(desk.ask()), quota(99, reset=reset, window=None))
     (pace,) = desk.group["paces"].values()
     assert pace["window"] == 30.0
 
@@ -432,7 +432,7 @@ def test_a_limit_that_grows_is_made_use_of(desk: Desk) -> None:
     desk.serve(quota(1, 100))
     for left in range(990, 930, -1):
         desk.serve(quota(left, 1000))
-    assert desk.at_once(1000) >= 400
+    assert desk.count_at_once(1000) >= 400
 
 
 def test_a_limit_that_shrinks_is_kept_to(desk: Desk) -> None:
@@ -440,7 +440,7 @@ def test_a_limit_that_shrinks_is_kept_to(desk: Desk) -> None:
         desk.serve(quota(float(left), 1000))
     for left in (9, 8):
         desk.serve(quota(float(left), 10))
-    assert desk.at_once(1000) <= 8
+    assert desk.count_at_once(1000) <= 8
 
 
 def test_tokens_are_counted_in_requests(desk: Desk) -> None:
@@ -449,7 +449,7 @@ def test_tokens_are_counted_in_requests(desk: Desk) -> None:
         desk.now += 0.02
     (pace,) = desk.group["paces"].values()
     assert 70 <= pace["limit"] <= 140
-    assert desk.at_once(200) <= 140
+    assert desk.count_at_once(200) <= 140
 
 
 def test_costs_that_change_are_followed(desk: Desk) -> None:
@@ -464,7 +464,7 @@ def test_costs_that_change_are_followed(desk: Desk) -> None:
 
 def test_requests_are_never_counted_by_cost(desk: Desk) -> None:
     for left in (99.0, 60.0, 10.0):
-        desk.tell(desk.turn(desk.ask()), quota(left))
+        desk.report(desk.turn(desk.ask()), quota(left))
     (pace,) = desk.group["paces"].values()
     assert (pace["limit"], pace["remaining"]) == (100, 10)
 
@@ -473,54 +473,54 @@ def test_requests_are_never_counted_by_cost(desk: Desk) -> None:
 
 
 def test_a_slot_that_becomes_free_is_used(desk: Desk) -> None:
-    desk.serve(concurrent(1))
+    desk.serve(make_concurrent(1))
     running, waiting = desk.ask(), desk.ask()
-    desk.tell(running, concurrent(1))
+    desk.report(running, make_concurrent(1))
     assert desk.ask(again=waiting).wait == 0
 
 
 def test_a_refusal_for_concurrency_lowers_slots_and_no_rate(desk: Desk) -> None:
     desk.serve()
     running = [desk.ask() for _ in range(10)]
-    desk.tell(running[0], refused=Throttled("concurrency"))
+    desk.report(running[0], refused=Throttled("concurrency"))
     assert (desk.group["rate"], desk.group["refusals"], desk.group["slots"]) == (math.inf, 0, 7)
     for admission in running[1:]:
-        desk.tell(admission, status=0)
-    assert desk.at_once() == 7
+        desk.report(admission, status=0)
+    assert desk.count_at_once() == 7
 
 
 def test_a_refusal_for_concurrency_pauses_as_long_as_it_says(desk: Desk) -> None:
     desk.serve(refused=Throttled("concurrency", 2.0))
-    assert desk.waited() == pytest.approx(2.0)
+    assert desk.measure_wait() == pytest.approx(2.0)
 
 
 @pytest.mark.parametrize(("running", "left"), [(2, 1), (4, 2), (10, 7)])
 def test_a_refusal_for_concurrency_takes_three_tenths_of_what_ran(desk: Desk, running: int, left: int) -> None:
     desk.serve()
     admissions = [desk.ask() for _ in range(running)]
-    desk.tell(admissions[0], refused=Throttled("concurrency"))
+    desk.report(admissions[0], refused=Throttled("concurrency"))
     assert desk.group["slots"] == left
 
 
 def test_there_is_always_one_slot(desk: Desk) -> None:
     for _ in range(5):
         narrow(desk)
-    assert desk.at_once() == 1
+    assert desk.count_at_once() == 1
 
 
 def test_slots_grow_again_by_one_for_as_many_successes_as_there_are(desk: Desk) -> None:
     desk.serve()
     running = [desk.ask() for _ in range(10)]
-    desk.tell(running[0], refused=Throttled("concurrency"))
+    desk.report(running[0], refused=Throttled("concurrency"))
     assert desk.group["slots"] == 7
     for admission in running[1:8]:
-        desk.tell(admission)
+        desk.report(admission)
     assert desk.group["slots"] == pytest.approx(8, abs=0.1)
 
 
 def test_an_announced_concurrency_does_not_undo_a_refusal(desk: Desk) -> None:
     narrow(desk)
-    desk.tell(desk.ask(), concurrent(10))
+    desk.report(desk.ask(), make_concurrent(10))
     assert desk.group["slots"] == 2
 
 
@@ -530,22 +530,22 @@ def test_an_announced_concurrency_does_not_undo_a_refusal(desk: Desk) -> None:
 def test_a_429_pauses_everybody_until_the_time_named(desk: Desk) -> None:
     desk.serve(quota(99))
     desk.serve(quota(0), refused=Throttled("rate", 3.0))
-    assert desk.at_once() == 0
+    assert desk.count_at_once() == 0
     desk.now += 2.99
-    assert desk.at_once() == 0
+    assert desk.count_at_once() == 0
 
 
-def test_after_a_429_one_or_two_go_ahead_and_the_others_follow_its_answer() -> None:
+def test_after_a_429_one_or_two_go_ahead_and_the_others_follow_its_response() -> None:
     desk = Desk(pace="burst")
     for left in range(9, -1, -1):
         desk.serve(quota(left, 10))
     desk.now += 6.0
-    desk.tell(desk.turn(desk.ask(), max_wait=99), quota(0, 10, 3.0), refused=Throttled("rate", 3.0))
+    desk.report(desk.turn(desk.ask(), max_wait=99), quota(0, 10, 3.0), refused=Throttled("rate", 3.0))
     before, waiting = desk.now, [desk.ask() for _ in range(5)]
     first = desk.turn(waiting[0])
     assert 3.0 <= desk.now - before <= 3.2
     assert sum(desk.ask(again=each).wait == 0 for each in waiting[1:]) <= 1
-    desk.tell(first, quota(9, 10))
+    desk.report(first, quota(9, 10))
     desk.turn(waiting[4])
     assert desk.now - before < 13
 
@@ -560,7 +560,7 @@ def test_a_429_of_an_unknown_quota_without_a_time_pauses_longer_each_time(desk: 
             desk.now += admission.wait
             admission = desk.ask(again=admission)
         pauses.append(round(desk.now - before, 3))
-        desk.tell(admission, status=0)
+        desk.report(admission, status=0)
     assert pauses == [0.1, 0.2, 0.4, 0.8, 1.6]
 
 
@@ -568,44 +568,44 @@ def test_refusals_of_requests_under_way_count_as_one(desk: Desk) -> None:
     running = [desk.ask() for _ in range(5)]
     desk.now += 0.05
     for admission in running:
-        desk.tell(admission, refused=Throttled("rate"))
-    assert desk.waited() == pytest.approx(0.1)
+        desk.report(admission, refused=Throttled("rate"))
+    assert desk.measure_wait() == pytest.approx(0.1)
 
 
 def test_no_pause_that_the_server_did_not_name_is_longer_than_a_minute(desk: Desk) -> None:
     for _ in range(20):
         admission = desk.turn(desk.ask(max_wait=1e9), max_wait=1e9)
         desk.now += 0.05
-        desk.tell(admission, refused=Throttled("rate"))
+        desk.report(admission, refused=Throttled("rate"))
     assert 59 <= desk.ask(max_wait=1e9).wait * 2 <= 60
 
 
 def test_a_429_of_a_known_quota_without_a_time_pauses_for_a_second(desk: Desk) -> None:
     desk.serve(quota(99, reset=0.5))
     desk.serve(quota(0, reset=0.5), refused=Throttled("rate"))
-    assert 1.0 <= desk.waited() <= 1.1
+    assert 1.0 <= desk.measure_wait() <= 1.1
 
 
 def test_of_an_unknown_quota_one_at_a_time_asks_whether_refusals_are_over(desk: Desk) -> None:
     desk.serve(refused=Throttled("rate", 2.0))
     desk.now += 2.0
-    assert desk.at_once() == 1
+    assert desk.count_at_once() == 1
     assert desk.ask().reason == "rate limit, one request asks whether it is over"
 
 
-def test_answers_to_requests_from_before_a_refusal_do_not_end_it(desk: Desk) -> None:
+def test_responses_to_requests_from_before_a_refusal_do_not_end_it(desk: Desk) -> None:
     first, second = desk.ask(), desk.ask()
     desk.now += 0.05
-    desk.tell(first, refused=Throttled("rate", 2.0))
-    desk.tell(second)
+    desk.report(first, refused=Throttled("rate", 2.0))
+    desk.report(second)
     assert desk.group["refusals"] == 1
 
 
 def test_a_shorter_pause_does_not_end_a_longer_one(desk: Desk) -> None:
     running = [desk.ask() for _ in range(2)]
     for admission, pause in zip(running, (30.0, 1.0), strict=True):
-        desk.tell(admission, refused=Throttled("rate", pause))
-    assert desk.waited() == pytest.approx(30.0)
+        desk.report(admission, refused=Throttled("rate", pause))
+    assert desk.measure_wait() == pytest.approx(30.0)
 
 
 def test_an_exhausted_plan_pauses_as_the_server_says(desk: Desk) -> None:
@@ -615,7 +615,7 @@ def test_an_exhausted_plan_pauses_as_the_server_says(desk: Desk) -> None:
 
 
 def cycle(desk: Desk) -> None:
-    """Accept fifty requests, refuse one, and be over it two seconds later."""
+    """Accept fifty requests, refuse one, and accept again two seconds later."""
     for _ in range(50):
         desk.serve()
     desk.serve(refused=Throttled("rate", 2.0))
@@ -623,7 +623,7 @@ def cycle(desk: Desk) -> None:
     desk.serve()
 
 
-def found(desk: Desk) -> None:
+def find_rate(desk: Desk) -> None:
     """Let the account find a rate."""
     cycle(desk)
     cycle(desk)
@@ -644,23 +644,23 @@ def test_the_rate_of_a_silent_server_is_what_it_accepted(desk: Desk) -> None:
 
 
 def test_a_rate_that_was_found_is_kept_to(desk: Desk) -> None:
-    found(desk)
+    find_rate(desk)
     rate, begun = desk.group["rate"], desk.now
     for _ in range(20):
-        desk.tell(desk.turn(desk.ask()))
+        desk.report(desk.turn(desk.ask()))
     assert desk.now - begun == pytest.approx(19 / rate, rel=0.05)
 
 
 def test_a_rate_that_was_found_grows_while_it_is_made_use_of(desk: Desk) -> None:
-    found(desk)
+    find_rate(desk)
     first = desk.group["rate"]
     for _ in range(1000):
-        desk.tell(desk.turn(desk.ask()))
+        desk.report(desk.turn(desk.ask()))
     assert desk.group["rate"] > 1.5 * first
 
 
 def test_silence_does_not_make_a_rate_grow(desk: Desk) -> None:
-    found(desk)
+    find_rate(desk)
     first = desk.group["rate"]
     desk.now += 1e6
     desk.serve()
@@ -668,9 +668,9 @@ def test_silence_does_not_make_a_rate_grow(desk: Desk) -> None:
 
 
 def test_silence_saves_up_no_burst(desk: Desk) -> None:
-    found(desk)
+    find_rate(desk)
     desk.now += 100.0
-    assert desk.at_once() == 1
+    assert desk.count_at_once() == 1
 
 
 # A silent server, driven ----------------------------------------------------------------------------------------------
@@ -712,20 +712,20 @@ LIMITERS = (FixedWindowLimiter, AlignedWindowLimiter, SlidingWindowLimiter, Esti
 MAY_BE_INFINITE = {"most", "slots", "rate"}
 
 
-def numbers(name: str, value: Any) -> Any:
+def walk_numbers(name: str, value: Any) -> Any:
     """Yield all numbers of a state with the names that they have."""
     if isinstance(value, dict):
         for key, each in value.items():
-            yield from numbers(key, each)
+            yield from walk_numbers(key, each)
     elif isinstance(value, list):
         for each in value:
-            yield from numbers(name, each)
+            yield from walk_numbers(name, each)
     elif isinstance(value, float):
         yield name, value
 
 
 class AnyStory(RuleBasedStateMachine):
-    """Calls that come, wait, give up, are answered by a limiter or by nonsense, or never."""
+    """Calls that come, wait, give up, get a response from a limiter, nonsense, or none."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -744,13 +744,13 @@ class AnyStory(RuleBasedStateMachine):
         self.desk.now += seconds
 
     @rule(route=st.sampled_from("abc"), max_wait=st.sampled_from([0.0, 1.0, 60.0, math.inf]), count=st.integers(1, 5))
-    def somebody_comes(self, route: str, max_wait: float, count: int) -> None:
+    def a_call_comes(self, route: str, max_wait: float, count: int) -> None:
         for _ in range(count):
             self.take(route, self.desk.ask(route, max_wait=max_wait))
 
     @precondition(lambda self: self.waiting)
     @rule(patient=st.booleans(), deadline=st.one_of(st.none(), st.floats(0, 5)))
-    def somebody_asks_again(self, patient: bool, deadline: float | None) -> None:
+    def a_call_asks_again(self, patient: bool, deadline: float | None) -> None:
         route, admission = self.waiting.pop(self.random.randrange(len(self.waiting)))
         self.desk.now += admission.wait if patient else 0.0
         until = None if deadline is None else self.desk.now + deadline
@@ -758,25 +758,25 @@ class AnyStory(RuleBasedStateMachine):
 
     @precondition(lambda self: self.running and self.limiter)
     @rule(dialect=st.sampled_from(sorted(DIALECTS)), seconds=st.floats(0, 0.5))
-    def the_server_answers(self, dialect: str, seconds: float) -> None:
+    def the_server_responds(self, dialect: str, seconds: float) -> None:
         route, admission = self.running.pop(self.random.randrange(len(self.running)))
         standing = self.limiter.take(self.desk.now)
         self.desk.now += seconds
         wall = 1.7e9 + self.desk.now
-        told = {name.lower(): value for name, value in announced(standing, dialect, wall)}
+        told = {name.lower(): value for name, value in format_headers(standing, dialect, wall)}
         status = 200 if standing.allowed else 429
         refused = headers.throttled(told, status, None, wall)
-        self.desk.tell(admission, *headers.parse(told, status, wall), refused=refused, route=route, seconds=seconds)
+        self.desk.report(admission, *headers.parse(told, status, wall), refused=refused, route=route, seconds=seconds)
 
     @precondition(lambda self: self.running)
     @rule(told=st.lists(GARBAGE, max_size=2), refused=st.one_of(st.none(), REFUSALS), status=st.sampled_from([0, 200]))
     def nonsense_comes_back(self, told: list[Quota], refused: Throttled | None, status: int) -> None:
         route, admission = self.running.pop(self.random.randrange(len(self.running)))
-        self.desk.tell(admission, *told, refused=refused, status=status, route=route)
+        self.desk.report(admission, *told, refused=refused, status=status, route=route)
 
     @precondition(lambda self: self.running)
     @rule()
-    def an_answer_never_comes(self) -> None:
+    def a_response_never_comes(self) -> None:
         self.running.pop()
 
     def take(self, route: str, admission: Turn) -> None:
@@ -787,7 +787,7 @@ class AnyStory(RuleBasedStateMachine):
 
     @invariant()
     def all_numbers_are_finite(self) -> None:
-        odd = {name for name, value in numbers("", self.desk.state) if not math.isfinite(value)}
+        odd = {name for name, value in walk_numbers("", self.desk.state) if not math.isfinite(value)}
         assert odd <= MAY_BE_INFINITE
 
     @invariant()

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from polvo_adapters.policies.ratelimit import AdaptiveRateLimit, pacing
-from polvo_adapters.policies.ratelimit.pacing import Pace, Seen
-from polvo_adapters.policies.ratelimit.pacing.credit import earned_by
+from polvo_adapters.policies.ratelimit import AdaptiveRateLimit
+from polvo_adapters.policies.ratelimit.pacing import credit, learning, state
+from polvo_adapters.policies.ratelimit.pacing.state import Pace, Seen
 from polvo_adapters.testing.limiters import (
     AlignedWindowLimiter,
     FixedWindowLimiter,
@@ -30,52 +30,52 @@ KINDS: dict[str, Any] = {
 }
 
 
-def crowd(limiter: Limiter, clients: int, slots: int, windows: int, **policy: Any) -> CrowdResult:
+def run_crowd(limiter: Limiter, clients: int, slots: int, windows: int, **policy: Any) -> CrowdResult:
     """Let greedy clients share one limiter, each with some calls at once that take a fiftieth of a second."""
     server = QuotaServer([limiter], dialect="draft-6", latency=0.02, spread=0.2)
     return run(server, [CrowdClient(slots)] * clients, [AdaptiveRateLimit(max_wait=1e9, **policy)], windows)
 
 
-def greedy(limiter: Limiter, windows: int) -> int:
-    """Return what one gets served from the second window on who asks all the time."""
+def count_greedy(limiter: Limiter, windows: int) -> int:
+    """Return how many requests a client that sends all the time gets accepted from the second window on."""
     return run(QuotaServer([limiter], latency=0.02, spread=0.2), [CrowdClient(8)], [], windows).over(1).accepted
 
 
 @pytest.mark.parametrize("kind", ["fixed", "aligned", "gcra"])
-def test_who_is_alone_gets_the_quota_and_no_refusal_after_the_first_window(kind: str) -> None:
-    settled = crowd(KINDS[kind](50, 2.0), clients=1, slots=8, windows=20).over(1)
-    assert settled.accepted >= 0.98 * greedy(KINDS[kind](50, 2.0), windows=20)
+def test_a_client_alone_gets_the_quota_and_no_refusal_after_the_first_window(kind: str) -> None:
+    settled = run_crowd(KINDS[kind](50, 2.0), clients=1, slots=8, windows=20).over(1)
+    assert settled.accepted >= 0.98 * count_greedy(KINDS[kind](50, 2.0), windows=20)
     assert settled.rejected == 0
 
 
-def test_who_is_alone_on_a_sliding_window_is_not_refused_and_gets_nearly_all() -> None:
-    settled = crowd(SlidingWindowLimiter(50, 2.0), clients=1, slots=8, windows=20).over(1)
-    assert settled.accepted >= 0.97 * greedy(SlidingWindowLimiter(50, 2.0), windows=20)
+def test_a_client_alone_on_a_sliding_window_is_not_refused_and_gets_nearly_all() -> None:
+    settled = run_crowd(SlidingWindowLimiter(50, 2.0), clients=1, slots=8, windows=20).over(1)
+    assert settled.accepted >= 0.97 * count_greedy(SlidingWindowLimiter(50, 2.0), windows=20)
     assert settled.rejected == 0
 
 
 @pytest.mark.parametrize("kind", ["fixed", "aligned"])
-def test_who_is_alone_and_bursts_gets_the_quota_too(kind: str) -> None:
-    settled = crowd(KINDS[kind](50, 2.0), clients=1, slots=8, windows=20, pace="burst").over(1)
-    assert settled.accepted >= 0.98 * greedy(KINDS[kind](50, 2.0), windows=20)
+def test_a_client_alone_that_bursts_gets_the_quota_too(kind: str) -> None:
+    settled = run_crowd(KINDS[kind](50, 2.0), clients=1, slots=8, windows=20, pace="burst").over(1)
+    assert settled.accepted >= 0.98 * count_greedy(KINDS[kind](50, 2.0), windows=20)
     assert settled.rejected_part <= 0.01
 
 
 def test_the_burst_of_a_bucket_is_made_use_of() -> None:
-    result = crowd(TokenBucketLimiter(50, 2.0), clients=1, slots=8, windows=5)
+    result = run_crowd(TokenBucketLimiter(50, 2.0), clients=1, slots=8, windows=5)
     assert result.windows[0].accepted >= 90
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_eight_clients_share_a_quota_with_hardly_a_refusal(kind: str) -> None:
-    settled = crowd(KINDS[kind](200, 4.0), clients=8, slots=4, windows=16).over(5)
+    settled = run_crowd(KINDS[kind](200, 4.0), clients=8, slots=4, windows=16).over(5)
     assert settled.goodput >= 0.95
     assert settled.rejected_part <= 0.01
 
 
 @pytest.mark.parametrize("kind", ["fixed", "aligned"])
 def test_eight_clients_get_shares_within_a_factor_of_three(kind: str) -> None:
-    settled = crowd(KINDS[kind](200, 4.0), clients=8, slots=4, windows=16).over(5)
+    settled = run_crowd(KINDS[kind](200, 4.0), clients=8, slots=4, windows=16).over(5)
     assert settled.most_share <= 3 * settled.least_share
 
 
@@ -101,7 +101,7 @@ class Taken:
 
 @pytest.mark.parametrize("kind", ["aligned", "sliding", "gcra"])
 def test_what_a_stranger_leaves_is_taken_with_few_refusals(kind: str) -> None:
-    settled = crowd(Taken(KINDS[kind](200, 4.0), 0.5), clients=1, slots=4, windows=20).over(8)
+    settled = run_crowd(Taken(KINDS[kind](200, 4.0), 0.5), clients=1, slots=4, windows=20).over(8)
     assert 0.4 <= settled.goodput <= 0.55
     assert settled.rejected_part <= 0.03
 
@@ -133,9 +133,9 @@ class Account:
 
     Args:
         limiter: What counts.
-        latency: Seconds from asking to being answered.
+        latency: Seconds from a request to its response.
         now: When it begins.
-        free: As `pacing.learn` takes it.
+        free: As `learning.learn` takes it.
     """
 
     def __init__(self, limiter: Limiter, latency: float = 0.02, now: float = 0.0, free: float = 0.5) -> None:
@@ -156,19 +156,19 @@ class Account:
         limit, window = standing.limit, standing.window
         seen = Seen(asked, limit, window, standing.remaining, float(standing.reset), 1.0)
         if self.pace is None:
-            self.pace = pacing.first(seen, self.now)
+            self.pace = state.start_pace(seen, self.now)
             return
         if not standing.allowed:
-            pacing.refuse(self.pace)
-        pacing.learn(self.pace, seen, self.now, accepted=standing.allowed, free=self.free, in_flight=in_flight)
+            learning.refuse(self.pace)
+        learning.learn(self.pace, seen, self.now, accepted=standing.allowed, free=self.free, in_flight=in_flight)
 
     def step(self) -> None:
         asked, standing = self.ask()
         self.now += self.latency
         self.hear(asked, standing)
-        pacing.earn(self.pace, self.now)
-        self.now = pacing.ready_at(self.pace, self.now, 0, 0)
-        pacing.earn(self.pace, self.now)
+        credit.earn(self.pace, self.now)
+        self.now = credit.find_ready_time(self.pace, self.now, 0, 0)
+        credit.earn(self.pace, self.now)
 
     def until(self, end: float) -> Account:
         while self.now < end:
@@ -176,79 +176,79 @@ class Account:
         return self
 
 
-def overlapping(account: Account, end: float) -> Account:
-    """Send two requests at once again and again, of which the first is answered last."""
+def overlap(account: Account, end: float) -> Account:
+    """Send two requests at once again and again, and let the response to the first come last."""
     account.step()
     while account.now < end:
         first, second = account.ask(), account.ask()
         account.now += account.latency
         account.hear(*second, in_flight=1)
         account.hear(*first)
-        pacing.earn(account.pace, account.now)
-        account.now = pacing.ready_at(account.pace, account.now, 1, 0)
-        pacing.earn(account.pace, account.now)
+        credit.earn(account.pace, account.now)
+        account.now = credit.find_ready_time(account.pace, account.now, 1, 0)
+        credit.earn(account.pace, account.now)
     return account
 
 
 @pytest.mark.parametrize("kind", ["fixed", "aligned"])
-@pytest.mark.parametrize("drive", [Account.until, overlapping])
+@pytest.mark.parametrize("drive", [Account.until, overlap])
 def test_windows_are_taken_for_windows(kind: str, drive: Any) -> None:
     account = drive(Account(KINDS[kind](50, 4.0)), 80.0)
     assert account.pace["refills"] == "windows"
 
 
 @pytest.mark.parametrize("kind", ["sliding", "gcra"])
-@pytest.mark.parametrize("drive", [Account.until, overlapping])
+@pytest.mark.parametrize("drive", [Account.until, overlap])
 def test_what_refills_piece_by_piece_is_not_taken_for_windows(kind: str, drive: Any) -> None:
     account = drive(Account(KINDS[kind](50, 4.0)), 80.0)
     assert account.pace["refills"] != "windows"
 
 
 @pytest.mark.parametrize(("free", "least", "most"), [(0.5, 45, 58), (0.0, 95, 100)])
-def test_who_is_alone_spends_the_upper_part_at_once(free: float, least: int, most: int) -> None:
+def test_a_client_alone_spends_the_upper_part_at_once(free: float, least: int, most: int) -> None:
     account = Account(AlignedWindowLimiter(100, 100.0), latency=0.001, free=free).until(2.5)
     assert least <= account.taken <= most
 
 
-def test_who_is_alone_knows_it() -> None:
+def test_a_client_alone_is_known_to_be_alone() -> None:
     assert Account(AlignedWindowLimiter(100, 10.0)).until(50.0).pace["share"] == 1.0
-    assert not pacing.shared(Account(AlignedWindowLimiter(100, 10.0)).until(50.0).pace)
+    assert not state.is_shared(Account(AlignedWindowLimiter(100, 10.0)).until(50.0).pace)
 
 
-def test_who_is_not_alone_knows_how_much_is_its_own() -> None:
+def test_a_client_that_is_not_alone_knows_its_own_part() -> None:
     pace = Account(Taken(AlignedWindowLimiter(100, 10.0), 0.5)).until(100.0).pace
     assert 0.35 <= pace["share"] <= 0.65
-    assert pacing.shared(pace)
+    assert state.is_shared(pace)
 
 
-def test_who_shares_gives_way_after_a_refusal() -> None:
+def test_a_client_that_shares_gives_way_after_a_refusal() -> None:
     pace = Account(Taken(AlignedWindowLimiter(100, 10.0), 0.5)).until(100.0).pace
     before = pace["own"]
-    pacing.refuse(pace)
+    learning.refuse(pace)
     assert pace["own"] == pytest.approx(0.8 * before)
 
 
-def test_who_is_alone_does_not() -> None:
+def test_a_client_alone_does_not_give_way() -> None:
     pace = Account(AlignedWindowLimiter(100, 10.0)).until(50.0).pace
     before = pace["own"]
-    pacing.refuse(pace)
+    learning.refuse(pace)
     assert pace["own"] == before
 
 
 def test_a_quota_of_another_size_keeps_the_share() -> None:
     pace = Account(Taken(AlignedWindowLimiter(100, 10.0), 0.5)).until(95.0).pace
-    fresh = pacing.refreshed(pace, Seen(95.0, 500.0, 10.0, 250.0, 5.0, 1.0), 95.0)
+    fresh = state.restart_pace(pace, Seen(95.0, 500.0, 10.0, 250.0, 5.0, 1.0), 95.0)
     assert (fresh["share"], fresh["limit"], fresh["remaining"]) == (pace["share"], 500.0, 250.0)
 
 
 def test_with_requests_under_way_the_rest_waits_for_what_they_learn() -> None:
-    pace = pacing.first(Seen(0.0, 1.0, 10.0, 0.0, 10.0, 0.0), 0.0)
-    assert pacing.ready_at(pace, 0.0, 0, 0) == pytest.approx(10.0)
-    assert pacing.ready_at(pace, 0.0, 0, 1) == float("inf")
+    pace = state.start_pace(Seen(0.0, 1.0, 10.0, 0.0, 10.0, 0.0), 0.0)
+    assert credit.find_ready_time(pace, 0.0, 0, 0) == pytest.approx(10.0)
+    assert credit.find_ready_time(pace, 0.0, 0, 1) == float("inf")
 
 
 def test_a_request_costs_one_and_debts_are_not_made() -> None:
-    pace = pacing.first(Seen(0.0, 10.0, 10.0, 9.0, 10.0, 0.0), 0.0)
+    pace = state.start_pace(Seen(0.0, 10.0, 10.0, 9.0, 10.0, 0.0), 0.0)
     pace["credit"] = 1.5
     spent = []
     for _ in range(2):
@@ -258,9 +258,9 @@ def test_a_request_costs_one_and_debts_are_not_made() -> None:
 
 
 def test_what_is_left_is_not_promised_twice() -> None:
-    pace = pacing.first(Seen(0.0, 10.0, 10.0, 9.0, 10.0, 0.0), 0.0)
+    pace = state.start_pace(Seen(0.0, 10.0, 10.0, 9.0, 10.0, 0.0), 0.0)
     pace["remaining"], pace["credit"] = 1.0, 5.0
-    assert [pacing.ready_at(pace, 0.0, 0, in_flight) for in_flight in (0, 1)] == [0.0, float("inf")]
+    assert [credit.find_ready_time(pace, 0.0, 0, in_flight) for in_flight in (0, 1)] == [0.0, float("inf")]
 
 
 # What always holds ----------------------------------------------------------------------------------------------------
@@ -276,15 +276,15 @@ PACES = st.tuples(
 )
 
 
-def lived(story: Any) -> tuple[Pace, float]:
-    """Return a pace with a past: requests now and then, some of them before their time, and a stranger's."""
+def live(story: Any) -> tuple[Pace, float]:
+    """Return a pace with a past, and its time: own requests now and then, some before their time, and a stranger's."""
     limiter, part, turns, free = story
     account = Account(Taken(limiter, part), free=free)
     account.step()
     for pause, hasty in turns:
         if hasty:
             account.now += pause * limiter.window
-            pacing.earn(account.pace, account.now)
+            credit.earn(account.pace, account.now)
             asked, standing = account.ask()
             account.now += account.latency
             account.hear(asked, standing)
@@ -293,35 +293,35 @@ def lived(story: Any) -> tuple[Pace, float]:
             account.step()
         assert account.pace["credit"] >= 0
         assert 0 < account.pace["share"] <= 1
-    pacing.earn(account.pace, account.now)
+    credit.earn(account.pace, account.now)
     return account.pace, account.now
 
 
 @given(PACES, st.floats(0, 5), st.integers(0, 3))
 def test_nothing_is_ready_before_now_or_earlier_behind_more(story: Any, ahead: float, in_flight: int) -> None:
-    pace, now = lived(story)
-    first = pacing.ready_at(pace, now, ahead, in_flight)
+    pace, now = live(story)
+    first = credit.find_ready_time(pace, now, ahead, in_flight)
     assert first >= now
-    assert pacing.ready_at(pace, now, ahead + 1, in_flight) >= first
+    assert credit.find_ready_time(pace, now, ahead + 1, in_flight) >= first
 
 
 @given(PACES, st.lists(st.floats(0, 4), min_size=2, max_size=10))
 def test_what_is_earned_never_falls(story: Any, times: list[float]) -> None:
-    pace, now = lived(story)
-    earned = [earned_by(pace, now + time * pace["window"]) for time in sorted(times)]
+    pace, now = live(story)
+    earned = [credit.compute_allowance(pace, now + time * pace["window"]) for time in sorted(times)]
     assert all(later >= earlier - 1e-9 for earlier, later in pairwise(earned))
 
 
 @given(PACES, st.floats(0, 3))
 def test_a_request_may_go_when_it_was_said_that_it_may(story: Any, ahead: float) -> None:
-    pace, now = lived(story)
-    at = pacing.ready_at(pace, now, ahead, 0)
-    assert pacing.ready_at(pace, at, ahead, 0) <= at + 1e-6 * max(1.0, at)
+    pace, now = live(story)
+    at = credit.find_ready_time(pace, now, ahead, 0)
+    assert credit.find_ready_time(pace, at, ahead, 0) <= at + 1e-6 * max(1.0, at)
 
 
 @given(PACES, st.floats(0, 3))
 def test_credit_never_falls_by_waiting(story: Any, wait: float) -> None:
-    pace, now = lived(story)
+    pace, now = live(story)
     before = pace["credit"]
-    pacing.earn(pace, now + wait * pace["window"])
+    credit.earn(pace, now + wait * pace["window"])
     assert pace["credit"] >= before

@@ -1,4 +1,4 @@
-"""The flow of a rate limit, and the rates that are told, stepped by hand."""
+"""The flow of a rate limit, and the configured rates, stepped by hand."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ DRAFT = {"RateLimit-Policy": '"default";q=50;w=10', "RateLimit": '"default";r=49
 
 
 class Run:
-    """Steps flows on a real store and a virtual clock, and keeps what they asked for."""
+    """Steps flows on a real store and a virtual clock, and records their effects."""
 
     def __init__(self, *policies: Policy) -> None:
         self.proceed = compose(policies)
@@ -47,10 +47,10 @@ class Run:
                 outcome: Outcome = end.value
                 return outcome
             self.effects.append(effect)
-            answer = self.answer(effect, turns)
+            answer = self.perform(effect, turns)
         raise AssertionError("the flow does not end")
 
-    def answer(self, effect: Effect, turns: list[Outcome]) -> Any:
+    def perform(self, effect: Effect, turns: list[Outcome]) -> Any:
         if type(effect) is Decide:
             verdicts = self.store.decide(effect.events)
             self.admissions += verdicts
@@ -96,7 +96,7 @@ def test_a_call_whose_turn_it_is_not_waits_and_asks_again() -> None:
     assert run.sleeps == [Sleep(2.0, 2.0, "rate limit of 0.5 per second")]
 
 
-def test_asking_again_shows_ticket_and_tries_of_the_answer_and_how_much_of_the_spread_was_waited() -> None:
+def test_asking_again_shows_ticket_and_tries_of_the_turn_and_how_much_of_the_spread_was_waited() -> None:
     flow = SLOW.flow(GET, compose([]))
     first: Any = next(flow)
     sleep: Any = flow.send((Turn(wait=1.0, spread=0.5, ticket=7, tries=1, reason="because"),))
@@ -106,7 +106,7 @@ def test_asking_again_shows_ticket_and_tries_of_the_answer_and_how_much_of_the_s
     assert second.events[0].event == TurnRequest("orders", 7, 1, 60.0, None, 0.5, 1.25, "")
 
 
-def test_who_waited_waits_on_when_a_refusal_came_in_between() -> None:
+def test_a_call_that_waited_waits_on_when_a_refusal_came_in_between() -> None:
     run = Run(SLOW)
     run.call()
     flow = run.proceed(GET)
@@ -216,7 +216,7 @@ def test_a_shorter_pause_does_not_end_a_longer_one() -> None:
     assert ask(policy, state, 0.0)[1].wait == 30.0
 
 
-def test_told_rates_are_told_refusals_only() -> None:
+def test_configured_rates_receive_refusals_only() -> None:
     run = Run(TokenBucket(rate=100))
     run.call(answered(200, **DRAFT))
     run.call(failed(DISCONNECTED))
@@ -246,7 +246,7 @@ def test_an_outcome_without_quotas_is_the_very_same() -> None:
     assert end.value.value is outcome
 
 
-def test_adaptive_is_told_what_came_of_a_request() -> None:
+def test_adaptive_receives_the_result_of_a_request() -> None:
     flow = AdaptiveRateLimit().flow(GET, compose([]))
     next(flow)
     flow.send((Turn(group="core", era=3),))
@@ -255,7 +255,7 @@ def test_adaptive_is_told_what_came_of_a_request() -> None:
     assert event == TurnResult("orders", "core", 3, 2.5, 429, event.quotas, Throttled("rate", 5.0, (), "429"))
 
 
-def test_adaptive_is_told_of_requests_without_an_answer() -> None:
+def test_adaptive_receives_requests_without_a_response() -> None:
     flow = AdaptiveRateLimit().flow(GET, compose([]))
     next(flow)
     flow.send((Turn(group="core", era=3),))
@@ -320,7 +320,7 @@ def test_every_tenant_is_counted_for_itself(policy: RateLimit) -> None:
     assert len(run.sleeps) == 1
 
 
-def test_what_is_told_is_told_of_the_tenant_that_asked() -> None:
+def test_a_result_counts_for_the_tenant_of_the_request() -> None:
     run = Run(AdaptiveRateLimit())
     run.call(answered(429, retry_after="5"), call=Call("GET", URL, tenant="a"))
     assert {event.key for event in run.events} == {"rate limit https://api.example.com  of tenant a"}
@@ -346,7 +346,7 @@ def test_a_route_is_the_beginning_of_a_path_without_ids(url: str, route: str) ->
     assert run.events[0].event.route == route
 
 
-# Rates that are told --------------------------------------------------------------------------------------------------
+# Configured rates ----------------------------------------------------------------------------------------------------
 
 
 def ask(policy: Any, state: Any, now: float, **wanted: Any) -> tuple[Any, Turn]:
@@ -370,7 +370,7 @@ def test_a_bucket_lets_its_capacity_go_and_then_its_rate() -> None:
 
 
 @pytest.mark.parametrize(("rate", "capacity"), [(5, 5), (0.2, 1), (2.5, 2.5)])
-def test_a_bucket_holds_one_second_s_worth_unless_told(rate: float, capacity: float) -> None:
+def test_a_bucket_holds_one_second_s_worth_by_default(rate: float, capacity: float) -> None:
     assert TokenBucket(rate).capacity == capacity
 
 
@@ -411,7 +411,7 @@ TOLD: list[Any] = [TokenBucket(rate=0.5, capacity=2), SlidingWindow(2, 10)]
 
 @pytest.mark.parametrize("policy", TOLD)
 @pytest.mark.parametrize("wanted", [{"max_wait": 0.1}, {"deadline": 0.1}])
-def test_who_is_refused_leaves_no_trace(policy: Any, wanted: Any) -> None:
+def test_a_refused_request_leaves_no_trace(policy: Any, wanted: Any) -> None:
     state: Any = policy.initial
     for _ in range(4):
         state, _ = ask(policy, state, 0.0)
@@ -420,7 +420,7 @@ def test_who_is_refused_leaves_no_trace(policy: Any, wanted: Any) -> None:
 
 
 @pytest.mark.parametrize("policy", TOLD)
-def test_who_comes_back_in_time_goes(policy: Any) -> None:
+def test_a_request_that_comes_back_in_time_goes(policy: Any) -> None:
     state: Any = policy.initial
     for _ in range(3):
         state, admission = ask(policy, state, 0.0)
@@ -454,8 +454,8 @@ def test_turns_are_handed_out_in_order(policy: Any, pauses: list[float], refused
 ARRIVALS = st.lists(st.tuples(st.floats(0, 3), st.floats(0, 10)), min_size=1, max_size=60)
 
 
-def let_go(policy: Any, arrivals: list[tuple[float, float]]) -> list[float]:
-    """Return when requests go that come after these pauses and wait no longer than that."""
+def collect_turns(policy: Any, arrivals: list[tuple[float, float]]) -> list[float]:
+    """Return when the requests go that come after these pauses, each with its longest wait."""
     state, now, went = policy.initial, 0.0, []
     for pause, max_wait in arrivals:
         now += pause
@@ -469,7 +469,7 @@ def let_go(policy: Any, arrivals: list[tuple[float, float]]) -> list[float]:
 def test_a_bucket_lets_go_no_more_than_capacity_and_rate_in_any_time(
     arrivals: list[tuple[float, float]], rate: float, capacity: float
 ) -> None:
-    went = let_go(TokenBucket(rate, capacity), arrivals)
+    went = collect_turns(TokenBucket(rate, capacity), arrivals)
     for first in range(len(went)):
         for last in range(first, len(went)):
             assert last - first + 1 <= capacity + rate * (went[last] - went[first]) + 1e-6
@@ -479,21 +479,21 @@ def test_a_bucket_lets_go_no_more_than_capacity_and_rate_in_any_time(
 def test_a_window_lets_go_no_more_than_its_limit_in_any_window(
     arrivals: list[tuple[float, float]], limit: int, window: float
 ) -> None:
-    went = let_go(SlidingWindow(limit, window), arrivals)
+    went = collect_turns(SlidingWindow(limit, window), arrivals)
     for first in range(len(went) - limit):
         assert went[first + limit] - went[first] >= window * (1 - 1e-9)
 
 
 @given(pauses=st.lists(st.floats(0, 1), min_size=30, max_size=60))
 def test_a_bucket_loses_none_of_its_rate(pauses: list[float]) -> None:
-    went = let_go(TokenBucket(rate=10, capacity=1), [(pause / 20, 1e9) for pause in pauses])
+    went = collect_turns(TokenBucket(rate=10, capacity=1), [(pause / 20, 1e9) for pause in pauses])
     due = 0.0
-    for now, turn in zip(arrived(pauses), went, strict=True):
+    for now, turn in zip(add_up(pauses), went, strict=True):
         assert turn == pytest.approx(max(now, due))
         due = turn + 0.1
 
 
-def arrived(pauses: list[float]) -> list[float]:
+def add_up(pauses: list[float]) -> list[float]:
     return [sum(pause / 20 for pause in pauses[: number + 1]) for number in range(len(pauses))]
 
 
@@ -530,7 +530,7 @@ def test_a_wait_without_end_can_be_allowed(make: Any) -> None:
     assert make(float("inf")).max_wait == float("inf")
 
 
-def test_quotas_of_an_answer_are_read_for_adaptive_only() -> None:
+def test_quotas_of_a_response_are_read_for_adaptive_only() -> None:
     assert Run(TokenBucket(rate=100)).call(answered(200, **DRAFT)).quotas == ()
     assert [type(quota) for quota in Run(AdaptiveRateLimit()).call(answered(200, **DRAFT)).quotas] == [Quota]
 
@@ -538,8 +538,8 @@ def test_quotas_of_an_answer_are_read_for_adaptive_only() -> None:
 # Refusals while others wait -------------------------------------------------------------------------------------------
 
 
-def after_a_refusal(policy: Any, waiting: int, coming: list[float], retry_after: float) -> list[float]:
-    """Return when those go who wait when the server refuses at 1 s, and those who come after that."""
+def run_refusal(policy: Any, waiting: int, coming: list[float], retry_after: float) -> list[float]:
+    """Return when the requests go that wait when the server refuses at 1 s, and those that come later."""
     state, tickets, turns = policy.initial, [], []
     for _ in range(waiting):
         state, admission = ask(policy, state, 0.0)
@@ -566,7 +566,7 @@ STORIES = st.fixed_dictionaries(
 
 @given(story=STORIES, rate=st.sampled_from([0.5, 2.0, 7.0]), capacity=st.integers(1, 5))
 def test_a_bucket_that_was_paused_is_no_stampede(story: Any, rate: float, capacity: int) -> None:
-    went = after_a_refusal(TokenBucket(rate, capacity, max_wait=1e9), **story)
+    went = run_refusal(TokenBucket(rate, capacity, max_wait=1e9), **story)
     assert went == sorted(went)
     for first in range(len(went)):
         for last in range(first, len(went)):

@@ -42,7 +42,7 @@ class World:
         self.server.received.clear()
 
 
-def _cached(world: World) -> Any:
+def _get_cached(world: World) -> Any:
     client = world.client()
     client.get_secret(TOKEN, cache_ttl=300)
     world.forget_requests()
@@ -50,23 +50,23 @@ def _cached(world: World) -> Any:
 
 
 def _after_invalidation(world: World) -> Any:
-    client = _cached(world)
+    client = _get_cached(world)
     client.invalidate_cache(TOKEN)
     return client.get_secret(TOKEN, cache_ttl=300)
 
 
-def _elsewhere(world: World) -> Any:
-    _cached(world)
+def _get_from_other_server(world: World) -> Any:
+    _get_cached(world)
     return world.client(NOWHERE).get_secret(TOKEN, cache_ttl=300)
 
 
-def _twice(world: World, name: str, ttl: float) -> Any:
+def _get_twice(world: World, name: str, ttl: float) -> Any:
     client = world.client()
     getattr(client, name)(TOKEN, cache_ttl=ttl)
     return getattr(client, name)(TOKEN, cache_ttl=ttl)
 
 
-def _exported(world: World) -> Any:
+def _export(world: World) -> Any:
     path = world.directory / "exported.env"
     old = os.umask(0o022)
     try:
@@ -102,7 +102,7 @@ def _call(name: str) -> Callable[[Any], Any]:
     return lambda client: getattr(client, name)(TOKEN)
 
 
-def _answered(name: str, reply: Reply, **keywords: Any) -> Callable[[World], Any]:
+def _call_with_reply(name: str, reply: Reply, **keywords: Any) -> Callable[[World], Any]:
     def run(world: World) -> Any:
         world.server.always = reply
         return _call(name)(world.client(**keywords))
@@ -110,12 +110,12 @@ def _answered(name: str, reply: Reply, **keywords: Any) -> Callable[[World], Any
     return run
 
 
-def _redirected(world: World) -> Any:
+def _follow_redirect(world: World) -> Any:
     world.server.script.append(Reply(301, headers={"Location": "/health"}))
     return world.client().get_secret(TOKEN)
 
 
-def _failing(first: Reply, call: Callable[[Any], Any], **keywords: Any) -> Callable[[World], Any]:
+def _fail_once(first: Reply, call: Callable[[Any], Any], **keywords: Any) -> Callable[[World], Any]:
     def run(world: World) -> Any:
         world.server.script.extend([first, first])
         return call(world.client(retries=2, **keywords))
@@ -159,7 +159,7 @@ def _module(name: str, *arguments: Any, **keywords: Any) -> Callable[[World], An
     return lambda world: getattr(world.oo, name)(*arguments, **keywords, base_url=world.server.url)
 
 
-def _module_elsewhere(world: World) -> Any:
+def _call_module_at_other_server(world: World) -> Any:
     world.oo.get_secret(TOKEN, base_url=world.server.url)
     world.forget_requests()
     return world.oo.get_secret(TOKEN, base_url=NOWHERE)
@@ -168,12 +168,12 @@ def _module_elsewhere(world: World) -> Any:
 CASES: dict[str, Callable[[World], Any]] = {
     "sync get_secret": lambda world: world.client().get_secret(TOKEN),
     "sync get_secret cache_ttl=300 first": lambda world: world.client().get_secret(TOKEN, cache_ttl=300),
-    "sync get_secret cache_ttl=300 second (cached)": lambda world: _cached(world).get_secret(TOKEN, cache_ttl=300),
-    "sync get_secret cache_ttl=None after cached": lambda world: _cached(world).get_secret(TOKEN),
-    "sync other client other base_url hits the same global cache": _elsewhere,
+    "sync get_secret cache_ttl=300 second (cached)": lambda world: _get_cached(world).get_secret(TOKEN, cache_ttl=300),
+    "sync get_secret cache_ttl=None after cached": lambda world: _get_cached(world).get_secret(TOKEN),
+    "sync other client other base_url hits the same global cache": _get_from_other_server,
     "sync invalidate_cache(token) then get": _after_invalidation,
     "sync invalidate_cache()": lambda world: world.client().invalidate_cache(),
-    "sync get_secret cache_ttl=0 twice": lambda world: _twice(world, "get_secret", 0),
+    "sync get_secret cache_ttl=0 twice": lambda world: _get_twice(world, "get_secret", 0),
     "sync get_secret cache_ttl=-5": lambda world: world.client().get_secret(TOKEN, cache_ttl=-5),
     "sync proxy POST payload": _proxy("v1/chat/completions", payload={"model": "m"}),
     "sync proxy leading slash": _proxy("/v1/x", payload={"a": 1}),
@@ -193,58 +193,58 @@ CASES: dict[str, Callable[[World], Any]] = {
     "sync embed": lambda world: world.client().embed(TOKEN, ["a", "b"], dimensions=8),
     "sync image": lambda world: world.client().image(TOKEN, "a cat"),
     "sync get_env": lambda world: world.client().get_env(TOKEN),
-    "sync get_env cached twice": lambda world: _twice(world, "get_env", 300),
+    "sync get_env cached twice": lambda world: _get_twice(world, "get_env", 300),
     "sync load_env": lambda world: world.client().load_env(TOKEN),
-    "sync export_env": _exported,
+    "sync export_env": _export,
     "sync export_env newline value": _export_of({"K": "line1\nINJECTED=1"}),
     "sync export_env non-string value": _export_of({"K": 5}),
     "sync load_env non-string value": _load_of({"K": 5}),
     "sync health": lambda world: world.client().health(),
-    "sync get_secret HTTP 204": _answered("get_secret", Reply(204)),
-    "sync get_secret HTTP 301": _redirected,
+    "sync get_secret HTTP 204": _call_with_reply("get_secret", Reply(204)),
+    "sync get_secret HTTP 301": _follow_redirect,
     **{
-        f"sync {name} HTTP {status}": _answered(name, Reply(status, {"error": "x"}))
+        f"sync {name} HTTP {status}": _call_with_reply(name, Reply(status, {"error": "x"}))
         for name in ("get_secret", "proxy", "get_env", "health")
         for status in (400, 401, 403, 404, 409, 422, 429, 500, 502, 503, 504)
         if name == "get_secret" or status in (401, 403, 429, 500, 503)
     },
-    "sync get_secret 200 error 'Invalid token'": _answered("get_secret", Reply(body={"error": "Invalid token"})),
-    "sync get_secret 200 error 'Author not found' (substring auth)": _answered(
+    "sync get_secret 200 error 'Invalid token'": _call_with_reply("get_secret", Reply(body={"error": "Invalid token"})),
+    "sync get_secret 200 error 'Author not found' (substring auth)": _call_with_reply(
         "get_secret", Reply(body={"error": "Author not found"})
     ),
-    "sync get_secret 200 error 'gone'": _answered("get_secret", Reply(body=GONE)),
-    "sync get_secret 200 error is dict": _answered("get_secret", Reply(body={"error": {"code": 1}})),
-    "sync get_secret 200 {}": _answered("get_secret", Reply(body={})),
-    "sync get_secret 200 value None": _answered("get_secret", Reply(body={"value": None})),
-    "sync get_secret 200 list": _answered("get_secret", Reply(body=[1])),
-    "sync get_secret 200 not json": _answered("get_secret", Reply(body=b"hello")),
-    "sync proxy 200 not json": _answered("proxy", Reply(body=b"hello")),
+    "sync get_secret 200 error 'gone'": _call_with_reply("get_secret", Reply(body=GONE)),
+    "sync get_secret 200 error is dict": _call_with_reply("get_secret", Reply(body={"error": {"code": 1}})),
+    "sync get_secret 200 {}": _call_with_reply("get_secret", Reply(body={})),
+    "sync get_secret 200 value None": _call_with_reply("get_secret", Reply(body={"value": None})),
+    "sync get_secret 200 list": _call_with_reply("get_secret", Reply(body=[1])),
+    "sync get_secret 200 not json": _call_with_reply("get_secret", Reply(body=b"hello")),
+    "sync proxy 200 not json": _call_with_reply("proxy", Reply(body=b"hello")),
     "sync proxy 204 empty": lambda world: (
         world.server.script.append(Reply(204)),
         world.client().proxy("v1/x", TOKEN, method="DELETE"),
     )[1],
-    "sync get_env 200 error": _answered("get_env", Reply(body=GONE)),
-    "sync get_env 200 {}": _answered("get_env", Reply(body={})),
+    "sync get_env 200 error": _call_with_reply("get_env", Reply(body=GONE)),
+    "sync get_env 200 {}": _call_with_reply("get_env", Reply(body={})),
     **{
-        f"sync retries=2 get_secret HTTP {status}": _answered(
+        f"sync retries=2 get_secret HTTP {status}": _call_with_reply(
             "get_secret", Reply(status), retries=2, backoff_factor=0.01
         )
         for status in (429, 500, 503)
     },
-    "sync retries=2 get_secret dropped conn": _failing(Reply(drop=True), _call("get_secret"), backoff_factor=0.01),
-    "sync retries=2 proxy POST dropped conn (non-idempotent resend)": _failing(
+    "sync retries=2 get_secret dropped conn": _fail_once(Reply(drop=True), _call("get_secret"), backoff_factor=0.01),
+    "sync retries=2 proxy POST dropped conn (non-idempotent resend)": _fail_once(
         Reply(drop=True), _pay, backoff_factor=0.01
     ),
-    "sync retries=2 proxy POST read timeout (non-idempotent resend)": _failing(
+    "sync retries=2 proxy POST read timeout (non-idempotent resend)": _fail_once(
         Reply(hang=True), _pay, backoff_factor=0.01, timeout=0.3
     ),
     "sync conn refused retries=0": lambda world: world.client(NOWHERE).get_secret(TOKEN),
-    "sync timeout": _answered("get_secret", Reply(hang=True), timeout=0.3),
+    "sync timeout": _call_with_reply("get_secret", Reply(hang=True), timeout=0.3),
     "sync token with newline": lambda world: world.client().get_secret("tok\nX-Evil: 1"),
     "sync token non-latin1": lambda world: world.client().get_secret("tok☃"),
     "8 threads cold cache (stampede)": _stampede,
     "module get_secret base_url=RECORDER": _module("get_secret", TOKEN),
-    "module get_secret base_url=http://127.0.0.1:9 (ignored?)": _module_elsewhere,
+    "module get_secret base_url=http://127.0.0.1:9 (ignored?)": _call_module_at_other_server,
     "module proxy": _module("proxy", "v1/x", TOKEN, payload={"a": 1}),
     "module chat": _module("chat", TOKEN, [{"role": "user", "content": "Hello!"}]),
     "module get_env": _module("get_env", TOKEN),

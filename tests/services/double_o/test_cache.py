@@ -1,4 +1,4 @@
-"""The cache: one fetch for all who wait, times, bounds, forks."""
+"""The cache: one fetch for all waiting callers, times, bounds, forks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SERVER = "http://a.test"
 
 
 class Fetching:
-    """Counts what it fetches; where it is told to, it waits in the middle."""
+    """A fetch that counts its calls, and with `held` waits for `go` in the middle."""
 
     def __init__(self, *, held: bool = False) -> None:
         self.count = 0

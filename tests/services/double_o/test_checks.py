@@ -79,7 +79,7 @@ PIECES = [
     ],
 )
 def test_paths_that_are_refused(path: object) -> None:
-    assert checks.path(path)
+    assert checks.check_path(path)
 
 
 @pytest.mark.parametrize(
@@ -99,12 +99,12 @@ def test_paths_that_are_refused(path: object) -> None:
     ],
 )
 def test_paths_that_are_not(path: str) -> None:
-    assert checks.path(path) == ""
+    assert checks.check_path(path) == ""
 
 
 @given(st.lists(st.sampled_from(PIECES) | st.text(max_size=3), max_size=8).map("".join))
 def test_what_passes_stays_below_its_prefix_however_often_it_is_decoded(path: str) -> None:
-    if checks.path(path):
+    if checks.check_path(path):
         return
     request = requests.Request("GET", f"http://host.test/api/proxy/{path}").prepare()
     parts = urlsplit(request.url)
@@ -119,7 +119,7 @@ def test_what_passes_stays_below_its_prefix_however_often_it_is_decoded(path: st
 
 @given(st.text())
 def test_a_token_that_passes_can_be_sent_as_it_is(token: str) -> None:
-    if not checks.token(token):
+    if not checks.check_token(token):
         request = requests.Request("GET", "http://host.test/", headers={"Authorization": f"Bearer {token}"}).prepare()
         assert str(request.headers["Authorization"]).split() == ["Bearer", token]
 
@@ -128,7 +128,7 @@ def test_a_token_that_passes_can_be_sent_as_it_is(token: str) -> None:
     "token", ["", None, b"tok", 5, "a b", "a\n", " a", "tok\r\nX: 1", "tok☃", "tök", "a\x00", "a\x7f"]
 )
 def test_tokens_that_are_refused(token: object) -> None:
-    problem = checks.token(token)
+    problem = checks.check_token(token)
     assert problem
     assert "tok" not in problem
 
@@ -155,13 +155,13 @@ def test_tokens_that_are_refused(token: object) -> None:
     ],
 )
 def test_headers_that_are_refused(headers: object) -> None:
-    problem = checks.headers(headers)
+    problem = checks.check_headers(headers)
     assert problem
     assert "Bearer" not in problem
 
 
 def test_headers_that_are_not() -> None:
-    assert checks.headers({"X-Trace": "a, b\t;ü", "Content-Type": "application/vnd.x", "Y": ""}) == ""
+    assert checks.check_headers({"X-Trace": "a, b\t;ü", "Content-Type": "application/vnd.x", "Y": ""}) == ""
 
 
 @pytest.mark.parametrize(
@@ -189,7 +189,7 @@ def test_headers_that_are_not() -> None:
     ],
 )
 def test_base_urls_that_are_refused(url: object) -> None:
-    problem = checks.base_url(url)
+    problem = checks.check_base_url(url)
     assert problem
     assert "hidden" not in problem
 
@@ -198,4 +198,4 @@ def test_base_urls_that_are_refused(url: object) -> None:
     "url", ["http://localhost:3001", "https://host.test/prefix/", "http://[::1]:80", "HTTP://HOST.test"]
 )
 def test_base_urls_that_are_not(url: str) -> None:
-    assert checks.base_url(url) == ""
+    assert checks.check_base_url(url) == ""

@@ -185,7 +185,7 @@ def test_an_error_with_status_200(
     with pytest.raises(double_o.DoubleOError) as caught:
         client.get_secret(TOKEN)
     assert type(caught.value) is kind
-    assert str(caught.value) == f"{double_o_server.url[7:]}: {text}"
+    assert str(caught.value) == f"GET {double_o_server.url[7:]}/api/secret: {text}"
 
 
 @pytest.mark.parametrize(
@@ -465,14 +465,14 @@ def test_every_call_goes_to_its_own_server(double_o_server: DoubleOServer, monke
 
 
 def test_the_clients_of_the_functions_are_bounded() -> None:
-    double_o._made.cache_clear()
+    double_o._make_client.cache_clear()
     for number in range(40):
         with pytest.raises(double_o.ProxyError):
             double_o.health(f"http://127.0.0.1:9/{number}")
     gc.collect()
     clients = [each for each in gc.get_objects() if type(each) is Client]
     assert len(clients) <= 17
-    double_o._made.cache_clear()
+    double_o._make_client.cache_clear()
 
 
 # ---- Threads, pickles, leaks
@@ -594,12 +594,16 @@ def test_effects_do_not_show_what_they_hold() -> None:
         CachedFetch("secret", HUSH, 5, dict),
         ServiceResponse(200, HUSH.encode()),
     )
-    assert [repr(effect) for effect in effects] == ["<Ask GET>", "<Once secret>", "<Answer 200 >"]
+    assert [repr(effect) for effect in effects] == [
+        "<ServiceRequest GET>",
+        "<CachedFetch secret>",
+        "<ServiceResponse 200 >",
+    ]
 
 
 def test_an_operation_is_stepped_by_hand() -> None:
     """As an asynchronous client will."""
-    operation = calls.secret(TOKEN, None)
+    operation = calls.get_secret(TOKEN, None)
     assert next(operation) == ServiceRequest("GET", "/api/secret", TOKEN)
     with pytest.raises(StopIteration) as ended:
         operation.send(ServiceResponse(200, b'{"value": 5}'))

@@ -40,7 +40,7 @@ NAMES = st.from_regex(r"POLVO_[A-Z_]{1,8}", fullmatch=True)
 )
 @pytest.mark.parametrize("file", [False, True])
 def test_what_cannot_be_a_variable_is_told_without_its_value(variables: dict[Any, Any], file: bool) -> None:
-    problem = env_files.problem(variables, file=file)
+    problem = env_files.find_problem(variables, file=file)
     assert problem.endswith("nothing was changed")
     assert "hidden" not in problem
     assert "GOOD" not in problem
@@ -51,21 +51,21 @@ def test_what_cannot_be_a_variable_is_told_without_its_value(variables: dict[Any
     ["a\nB=1", "a\rb", "a\x0bb", "a\x1bb", "a\x85b", "a\u2028b", "a\x7fb", "it's $5", "`id`'", "$HOME\\n"],
 )
 def test_what_readers_of_files_do_not_agree_on_is_refused(value: str) -> None:
-    assert env_files.problem({"A": value}) == ""
-    assert env_files.problem({"A": value}, file=True)
+    assert env_files.find_problem({"A": value}) == ""
+    assert env_files.find_problem({"A": value}, file=True)
 
 
 @pytest.mark.parametrize("name", ["A-B", "A B", "1A", "A\nB", "export A", "A;id", "Ä", "A.b", "#A"])
 def test_names_that_do_something_else_in_a_file_are_refused(name: str) -> None:
-    assert env_files.problem({name: "x"}, file=True)
+    assert env_files.find_problem({name: "x"}, file=True)
 
 
 @given(st.dictionaries(NAMES, st.text(max_size=20), max_size=4))
 def test_a_shell_reads_what_was_written(variables: dict[str, str]) -> None:
-    if env_files.problem(variables, file=True):
+    if env_files.find_problem(variables, file=True):
         return
     script = "set -a; . /dev/stdin; env -0"
-    text = env_files.lines(variables)
+    text = env_files.format_lines(variables)
     assert len(text.splitlines()) == len(variables)
     done = subprocess.run(
         ["sh", "-c", script], input=text.encode(), env={}, capture_output=True, check=True, timeout=20
@@ -81,8 +81,8 @@ def test_a_shell_reads_what_was_written(variables: dict[str, str]) -> None:
 def test_a_shell_runs_nothing_of_a_value(value: str, tmp_path: Path) -> None:
     trap = tmp_path / "trap"
     variables = {"A": value.format(trap)}
-    if not env_files.problem(variables, file=True):
-        text = env_files.lines(variables)
+    if not env_files.find_problem(variables, file=True):
+        text = env_files.format_lines(variables)
         subprocess.run(["sh", "-c", ". /dev/stdin"], input=text.encode(), check=True, timeout=20)
     assert not trap.exists()
 
@@ -91,9 +91,9 @@ def test_load_sets_all_or_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("POLVO_OLD", "old")
     monkeypatch.delenv("POLVO_NEW", raising=False)
     with pytest.raises(ValueError, match="null"):  # as where a system refuses what looked good
-        env_files.load({"POLVO_NEW": "1", "POLVO_OLD": "2", "POLVO_BAD": "a\0"})
+        env_files.set_variables({"POLVO_NEW": "1", "POLVO_OLD": "2", "POLVO_BAD": "a\0"})
     assert (os.environ["POLVO_OLD"], "POLVO_NEW" in os.environ) == ("old", False)
-    env_files.load({"POLVO_NEW": "1", "POLVO_OLD": "2"})
+    env_files.set_variables({"POLVO_NEW": "1", "POLVO_OLD": "2"})
     assert (os.environ["POLVO_NEW"], os.environ["POLVO_OLD"]) == ("1", "2")
     del os.environ["POLVO_NEW"]
 
@@ -105,7 +105,7 @@ def test_a_file_is_its_owners_alone(umask: int, tmp_path: Path) -> None:
     path.chmod(0o666)
     before = os.umask(umask)
     try:
-        env_files.write(str(path), "new")
+        env_files.write_file(str(path), "new")
     finally:
         os.umask(before)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -115,8 +115,8 @@ def test_a_file_is_its_owners_alone(umask: int, tmp_path: Path) -> None:
 
 def test_appending_keeps_what_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    env_files.write(".env", "A=1\n", append=True)
-    env_files.write(".env", "B=2\n", append=True)
+    env_files.write_file(".env", "A=1\n", append=True)
+    env_files.write_file(".env", "B=2\n", append=True)
     assert Path(".env").read_text() == "\nA=1\n\nB=2\n"
 
 
@@ -135,21 +135,21 @@ def test_on_a_full_disk_the_old_file_stays(append: bool, tmp_path: Path) -> None
     path = tmp_path / ".env"
     path.write_text("old")
     with disk_of(1000), pytest.raises(OSError, match="too large"):
-        env_files.write(str(path), "x" * 100_000, append=append)
+        env_files.write_file(str(path), "x" * 100_000, append=append)
     assert path.read_text() == "old"
     assert os.listdir(tmp_path) == [".env"]
 
 
 def test_a_missing_directory_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        env_files.write(str(tmp_path / "nowhere" / ".env"), "x")
+        env_files.write_file(str(tmp_path / "nowhere" / ".env"), "x")
 
 
 WRITER = """
 import itertools, sys
 from polvo_adapters.services.double_o import env_files as environment
 for number in itertools.count():
-    environment.write(sys.argv[1], "ab"[number % 2] * 200_000)
+    environment.write_file(sys.argv[1], "ab"[number % 2] * 200_000)
     print(number, flush=True)
 """
 

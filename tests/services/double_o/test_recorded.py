@@ -1,4 +1,4 @@
-"""What the published client was recorded to send and return: by it against the stand-in, and by ours."""
+"""The recording of the published client, repeated by it against the stand-in, and by this library's client."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ IMPROVED: dict[str, tuple[int, str, Any]] = {
 }
 
 
-def made(world: World, case: str) -> tuple[str, Any, str]:
-    """Make the call, and tell what came of it, and its message."""
+def make_call(world: World, case: str) -> tuple[str, Any, str]:
+    """Make the call, and return how it ended, its result, and its message."""
     try:
         with world.closing:
             return "returned", CASES[case](world), ""
@@ -56,7 +56,7 @@ def made(world: World, case: str) -> tuple[str, Any, str]:
         return ERROR, f"{type(error).__module__}.{type(error).__name__}", str(error)
 
 
-def normal(text: str, server: DoubleOServer) -> str:
+def normalize(text: str, server: DoubleOServer) -> str:
     return TIMEOUT.sub("S", PORT.sub("N", text.replace(server.url, "http://RECORDER")))
 
 
@@ -72,7 +72,7 @@ def test_the_published_client_works_against_the_stand_in_as_recorded(
     monkeypatch.setattr(published.client, "_default_client", None)
     published.invalidate_cache()
     try:
-        kind, value, message = made(World(published, double_o_server, tmp_path, asks_once=False), case)
+        kind, value, message = make_call(World(published, double_o_server, tmp_path, asks_once=False), case)
     finally:
         published.invalidate_cache()
         default = published.client._default_client
@@ -82,7 +82,7 @@ def test_the_published_client_works_against_the_stand_in_as_recorded(
     row = RECORDED[case]
     assert [request.recorded() for request in double_o_server.received] == row["requests"]
     assert (kind, value) == ((ERROR, row["raised"]) if ERROR in row else ("returned", row["returned"]))
-    assert normal(message, double_o_server) == normal(row.get("message", ""), double_o_server)
+    assert normalize(message, double_o_server) == normalize(row.get("message", ""), double_o_server)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -91,7 +91,9 @@ def test_ours_sends_and_returns_what_was_recorded_or_better(
 ) -> None:
     double_o.invalidate_cache()
     try:
-        kind, value, _ = made(World(double_o, double_o_server, tmp_path, asks_once=True, clock=VirtualClock()), case)
+        kind, value, _ = make_call(
+            World(double_o, double_o_server, tmp_path, asks_once=True, clock=VirtualClock()), case
+        )
     finally:
         double_o.invalidate_cache()
     row = RECORDED[case]

@@ -51,7 +51,7 @@ def failing(server: FailureServer, kind: str = "status", times: int = 2, **query
     return f"{server.url}/fault/{kind}?times={times}{extra}"
 
 
-def test_a_flaky_server_is_survived_and_the_response_tells_how(
+def test_a_flaky_server_is_survived_and_the_response_shows_how(
     session: requests.Session, server: FailureServer
 ) -> None:
     response = session.get(failing(server))
@@ -161,7 +161,10 @@ def test_pool_settings_are_those_of_http_adapter() -> None:
         (lambda: ResilientAdapter(retry={"attempts": 3}), "attempts"),
         (lambda: RateLimitAdapter(TokenBucket(3), max_wait=3), "max_wait beside a policy; give one or the other"),
         (lambda: RateLimitAdapter(rate=3), "rate"),
-        (lambda: RateLimitAdapter("fast"), r"rate_limit='fast': expected 'adaptive', Adaptive\(\.\.\.\), TokenBucket"),
+        (
+            lambda: RateLimitAdapter("fast"),
+            r"rate_limit='fast': expected 'adaptive', AdaptiveRateLimit\(\.\.\.\), TokenBucket",
+        ),
         (lambda: ResilientAdapter(rate_limit=3), "rate_limit=3: expected"),
         (lambda: ResilientAdapter(rate_limit={"rate": 3}), "rate"),
     ],
@@ -268,7 +271,7 @@ def test_a_timeout_is_supplied_where_there_is_none(given: Any, expected: Any, se
     assert inner.keywords["timeout"] == expected
 
 
-def test_policy_adapters_supply_no_timeout_unless_told(server: FailureServer) -> None:
+def test_policy_adapters_supply_no_timeout_by_default(server: FailureServer) -> None:
     inner = Recording()
     mounted(PolicyAdapter(inner=inner)).get(server.url + "/echo")
     assert inner.keywords["timeout"] is None

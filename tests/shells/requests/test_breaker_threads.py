@@ -32,7 +32,7 @@ DOWN = "/fault/status?code=503&times=1"
 
 
 class Holding(HTTPAdapter):
-    """Sends for real, and then holds what it got, or raises, as it is told."""
+    """An adapter that sends for real, and then holds the response, or raises, as the test says."""
 
     def __init__(self) -> None:
         super().__init__(pool_maxsize=THREADS)
@@ -173,7 +173,7 @@ def test_an_answer_that_was_on_its_way_while_the_circuit_opened_says_nothing(ser
 
 @pytest.mark.parametrize("keywords", [{}, {"window": 60.0, "failure_rate": 0.5}, {"slow_call": 1e6}])
 def test_nothing_is_locked_while_calls_are_under_way(keywords: Any) -> None:
-    # The server answers nobody before all eight are in: one that waited for another would wait for ever.
+    # The server sends no response before all eight are in: one that waited for another would wait for ever.
     with Meeting(8) as server:
         session = mounted(BreakerAdapter(**keywords, pool_maxsize=8))
         statuses: list[int] = []
@@ -199,7 +199,7 @@ def test_threads_that_fail_together_open_the_circuit_once(server: FailureServer)
     assert 5 <= len(server.requests) <= THREADS
 
 
-def test_changes_are_told_of_in_pairs_however_many_threads_there_are(server: FailureServer) -> None:
+def test_changes_are_reported_in_pairs_however_many_threads_there_are(server: FailureServer) -> None:
     told: list[StateChange] = []
     clock = VirtualClock()
     policy = CircuitBreaker(failure_threshold=1, recovery_timeout=1e-6, multiplier=1, listeners=(told.append,))
@@ -227,7 +227,7 @@ def test_changes_are_told_of_in_pairs_however_many_threads_there_are(server: Fai
 # Streams --------------------------------------------------------------------------------------------------------------
 
 
-def test_a_streamed_probe_tells_when_its_body_is_closed(server: FailureServer) -> None:
+def test_a_streamed_probe_reports_when_its_body_is_closed(server: FailureServer) -> None:
     world = World(server)
     world.half_open()
     response = world.session.get(server.url + "/echo", stream=True)
@@ -282,7 +282,7 @@ def test_a_child_keeps_the_circuits_and_changes_only_its_own(server: FailureServ
 
 
 class Hanging(httpx.AsyncHTTPTransport):
-    """Sends for real, and then holds what it got until it is told to go on."""
+    """An adapter that sends for real, and then holds the response until the test releases it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -325,7 +325,7 @@ async def test_of_tasks_that_meet_at_half_open_just_so_many_pass(probes: int, se
         inner.owns = True
         tasks = [asyncio.ensure_future(get()) for _ in range(THREADS)]
         waiting: set[Any] = set(tasks)
-        while len(waiting) > probes:  # those who are refused end, the others are held
+        while len(waiting) > probes:  # refused calls end, the others are held
             _, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         inner.released.set()
         statuses = await asyncio.gather(*tasks)

@@ -54,7 +54,7 @@ def in_threads(count: int, work: Callable[[int], object]) -> None:
 
 
 class Meeting:
-    """A web server that answers nobody before so many are in, and counts how many there are at a time."""
+    """A web server that sends no response before so many requests are in, and counts how many there are at a time."""
 
     def __init__(self, parties: int) -> None:
         self.now = self.most = self.served = 0
@@ -141,7 +141,7 @@ def slots_of(adapter: Any) -> tuple[int, int]:
     ],
 )
 def test_never_more_than_allowed_are_at_the_server_and_never_fewer_than_could_be(make: Any) -> None:
-    # Four at a time or nobody: with three the meeting would not end, and five would be seen.
+    # Exactly four at a time: with three the meeting would not end, and five would be seen.
     with Meeting(4) as server:
         adapter = make()
         session = mounted(adapter)
@@ -193,7 +193,7 @@ def test_sixteen_threads_on_two_slots_all_get_their_turns(server: FailureServer)
         elif type(event) is ReleaseSlot:
             in_use -= 1
         elif type(event) is AcquireSlot and type(verdict) is Slot:
-            # There is a slot for everybody who came before, though a thread may be slow to take it: nobody starves.
+            # There is a slot for every earlier call, though a thread may be slow to take it: no call starves.
             ahead = waiting.index(event.place) if event.place else len(waiting)
             in_use += 1
             assert in_use + ahead <= 2
@@ -243,7 +243,7 @@ def test_a_call_waits_no_longer_than_its_deadline(server: FailureServer) -> None
     body.close()
 
 
-def test_a_call_that_waited_tells_how_long(server: FailureServer) -> None:
+def test_a_call_that_waited_reports_how_long(server: FailureServer) -> None:
     store = Watched()
     session = mounted(BulkheadAdapter(Bulkhead(1, LONGEST), store=store))
     body = session.get(server.url + "/echo", stream=True)
@@ -258,7 +258,7 @@ def test_a_call_that_waited_tells_how_long(server: FailureServer) -> None:
 
 
 class Holding(HTTPAdapter):
-    """Sends for real, and then holds what it got until it is told to go on, or raises."""
+    """An adapter that sends for real, and then holds the response until the test releases it, or raises."""
 
     def __init__(self, error: BaseException | None = None) -> None:
         super().__init__()
@@ -275,7 +275,7 @@ class Holding(HTTPAdapter):
         return response
 
 
-def test_who_waits_for_a_slot_while_the_circuit_opens_is_told_so(server: FailureServer) -> None:
+def test_a_call_that_waits_for_a_slot_while_the_circuit_opens_is_refused(server: FailureServer) -> None:
     store, inner = Watched(), Holding()
     breaker, bulkhead = CircuitBreaker(failure_threshold=1), Bulkhead(1, LONGEST)
     session = mounted(ResilientAdapter(False, circuit_breaker=breaker, bulkhead=bulkhead, inner=inner, store=store))
@@ -488,8 +488,8 @@ def test_a_body_that_is_dropped_while_the_store_is_locked_waits_for_nothing(serv
     assert session.get(server.url + "/echo").status_code == 200
 
 
-def test_a_body_that_is_dropped_while_somebody_waits_makes_room_for_him(server: FailureServer) -> None:
-    # A finalizer calls nobody, for it must not lock anything: who waits looks by himself once a second.
+def test_a_body_that_is_dropped_while_a_call_waits_makes_room_for_it(server: FailureServer) -> None:
+    # A finalizer wakes no call, because it must not lock anything: a waiting call looks once a second.
     store = Watched()
     session = mounted(BulkheadAdapter(Bulkhead(1, LONGEST), store=store))
     bodies = [session.get(server.url + "/echo", stream=True)]
@@ -615,7 +615,7 @@ class Counting(httpx.AsyncHTTPTransport):
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Let the others run until something has come about that nobody tells of."""
+    """Let the other tasks run until a condition holds that no event announces."""
     for _ in range(1_000_000):
         if condition():
             return
@@ -651,7 +651,7 @@ async def test_tasks_that_are_cancelled_give_back_slots_and_places(server: Failu
     async with httpx.AsyncClient(transport=transport, timeout=LONGEST) as client:
         tasks = [asyncio.ensure_future(client.get(server.url + "/echo")) for _ in range(200)]
         await until(lambda: slots_of(transport) == (5, 195))
-        # Two of the five in flight, and many of those who wait, the first of them among these.
+        # Two of the five in flight, and many of the waiting calls, the first among them.
         cancelled = [tasks[0], tasks[3], *tasks[5:200:7]]
         for task in cancelled:
             task.cancel()
@@ -719,7 +719,7 @@ async def test_threads_and_tasks_share_the_slots_of_a_store(server: FailureServe
     async with httpx.AsyncClient(transport=transport, timeout=LONGEST) as client:
         task = asyncio.ensure_future(client.get(server.url + "/echo"))
         await until(lambda: bool(store._parked))
-        # Another thread calls somebody who waits on the loop.
+        # Another thread wakes a call that waits on the loop.
         await asyncio.get_running_loop().run_in_executor(None, body.close)
         response = await asyncio.wait_for(task, LONGEST)
     assert response.status_code == 200

@@ -1,4 +1,4 @@
-"""Races over real connections: losers end, and nobody else's connection is touched."""
+"""Races over real connections: losers end, and the connections of other calls are not touched."""
 
 from __future__ import annotations
 
@@ -145,16 +145,16 @@ def test_a_loser_whose_connection_is_noted_late_ends_all_the_same(workers: Worke
     with ours, theirs:
         sockets.shut()
         with watched_pools.SocketTracker(sockets):
-            watched_pools.note(ours)
+            watched_pools.track_socket(ours)
         assert ours.recv(1) == b""
 
 
-def test_a_socket_that_serves_somebody_else_is_not_shut() -> None:
+def test_a_socket_that_serves_another_call_is_not_shut() -> None:
     sockets = watched_pools.Sockets()
     ours, theirs = socket.socketpair()
     with ours, theirs:
         with watched_pools.SocketTracker(sockets):
-            watched_pools.note(ours)
+            watched_pools.track_socket(ours)
         sockets.remove(ours)
         sockets.shut()
         theirs.sendall(b"x")
@@ -165,9 +165,9 @@ def test_sockets_are_noted_for_the_innermost_only() -> None:
     outer, inner = watched_pools.Sockets(), watched_pools.Sockets()
     with watched_pools.SocketTracker(outer):
         with watched_pools.SocketTracker(inner):
-            watched_pools.note("a")
-        watched_pools.note("b")
-    watched_pools.note("c")
+            watched_pools.track_socket("a")
+        watched_pools.track_socket("b")
+    watched_pools.track_socket("c")
     assert (inner._sockets, outer._sockets) == (["a"], ["b"])
 
 
@@ -196,7 +196,7 @@ def test_whatever_is_in_place_of_a_socket_is_shut_without_an_error(sock: Any) ->
 def test_a_socket_is_let_go_when_the_answer_is_read_and_not_when_the_attempt_is_over(
     path: str, method: str, server: FailureServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In between, its connection may serve somebody else already."""
+    """In between, its connection may serve another call already."""
     noted: list[Any] = []
     left: list[int] = []
 
@@ -255,7 +255,7 @@ def test_a_fork_that_was_cancelled_sends_nothing() -> None:
     assert hand.sent == []
 
 
-def test_who_cancels_a_fork_that_sends_leaves_the_response_to_it() -> None:
+def test_cancelling_a_fork_that_sends_leaves_the_response_to_it() -> None:
     hand, response = Hand(), Closed()
     fork = hand.exchange.fork()
 
@@ -270,7 +270,7 @@ def test_who_cancels_a_fork_that_sends_leaves_the_response_to_it() -> None:
     assert response.closed == 1
 
 
-def test_who_cancels_a_fork_that_has_sent_closes_the_response() -> None:
+def test_cancelling_a_fork_that_has_sent_closes_the_response() -> None:
     hand, response = Hand(), Closed()
     hand.answer = lambda: response
     fork = hand.exchange.fork()
@@ -294,7 +294,7 @@ def test_what_is_adopted_belongs_to_the_adopter() -> None:
     assert response.closed == 1
 
 
-def test_who_has_lost_adopts_nothing() -> None:
+def test_a_loser_adopts_nothing() -> None:
     hand, response = Hand(), Closed()
     hand.answer = lambda: response
     outer = hand.exchange.fork()
@@ -306,7 +306,7 @@ def test_who_has_lost_adopts_nothing() -> None:
     assert response.closed == 1
 
 
-def test_who_waits_is_woken_and_goes_no_further() -> None:
+def test_a_waiting_loser_is_woken_and_goes_no_further() -> None:
     fork = Hand().exchange.fork()
     woken: list[int] = []
     assert fork.on_cancel(lambda: woken.append(1))
@@ -318,7 +318,7 @@ def test_who_waits_is_woken_and_goes_no_further() -> None:
     assert not Hand().exchange.on_cancel(None)
 
 
-def test_a_file_is_rewound_before_every_attempt_whoever_makes_it() -> None:
+def test_a_file_is_rewound_before_every_attempt_of_any_exchange() -> None:
     file = io.BytesIO(b"skipped, sent")
     file.seek(9)
     hand = Hand(file)
@@ -393,7 +393,7 @@ class Hurried:
 
 @pytest.mark.parametrize("inner", [lambda: None, lambda: HTTPAdapter(pool_maxsize=8)])
 def test_after_many_races_every_answer_is_still_that_to_its_request(inner: Any, echoing: str, workers: Workers) -> None:
-    """A connection given back twice, or shut under somebody else, shows as a wrong answer or as a failure."""
+    """A connection released twice, or shut during another call, shows as a wrong response or as a failure."""
     keywords = {} if inner() is not None else {"pool_maxsize": 8}
     adapter = PolicyAdapter(Hurried(), inner=inner(), **keywords)
     wrong: list[object] = []

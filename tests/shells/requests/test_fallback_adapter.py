@@ -18,7 +18,7 @@ import requests
 import polvo_adapters as polvo
 from polvo_adapters.policies.deadline import Deadline
 from polvo_adapters.policies.fallback import Fallback
-from polvo_adapters.policies.fallback.policy import Another, Ended, Fixed, StaleCache
+from polvo_adapters.policies.fallback.policy import Another, FailedCall, Fixed, StaleCache
 from polvo_adapters.policies.retry import ExponentialBackoff
 from polvo_adapters.stores import MemoryStore
 from polvo_adapters.testing import FailureServer
@@ -415,7 +415,7 @@ def test_a_fixed_response(kind: str, server: FailureServer) -> None:
 
 
 def test_a_function(kind: str, server: FailureServer) -> None:
-    def instead(ended: Ended) -> Any:
+    def instead(ended: FailedCall) -> Any:
         assert ended.url == server.url + "/fault/status"
         return {"was": ended.response.status_code, "why": ended.reason}
 
@@ -424,7 +424,7 @@ def test_a_function(kind: str, server: FailureServer) -> None:
 
 
 def test_a_function_may_read_the_answer_and_return_it(kind: str, server: FailureServer) -> None:
-    def instead(ended: Ended) -> Any:
+    def instead(ended: FailedCall) -> Any:
         return ended.response
 
     response = Client(kind, Fallback(instead))(server.url + "/fault/status?body=down")
@@ -432,7 +432,7 @@ def test_a_function_may_read_the_answer_and_return_it(kind: str, server: Failure
 
 
 def test_a_function_may_make_a_response(kind: str, server: FailureServer) -> None:
-    def instead(ended: Ended) -> Any:
+    def instead(ended: FailedCall) -> Any:
         if kind != "requests":
             return httpx.Response(207, text="mine")
         mine = requests.Response()
@@ -448,7 +448,7 @@ def test_what_a_function_raises_is_raised(kind: str, server: FailureServer) -> N
     class Mine(Exception):
         pass
 
-    def broken(ended: Ended) -> None:
+    def broken(ended: FailedCall) -> None:
         raise Mine
 
     with pytest.raises(Mine) as caught:

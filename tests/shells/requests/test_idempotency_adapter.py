@@ -158,7 +158,7 @@ def test_a_mounted_adapter_does_as_a_session(keyed: KeyedServer) -> None:
     for replayed in (False, True):
         response: Any = plain.post(keyed.url + "/work", json={"operation": "a"}, headers=theirs)
         assert (response.status_code, response.polvo.replayed) == (201, replayed)
-        assert ("a replayed answer" in str(response.polvo)) is replayed
+        assert ("a replayed response" in str(response.polvo)) is replayed
     assert (keyed.done, theirs) == ({"a": 1}, {"Accept": "*/*"})
     plain.close()
 
@@ -298,7 +298,7 @@ def test_many_threads_with_one_key_do_the_work_once(kind: str, tmp_path: Path) -
         store.close()
 
 
-def test_doubt_is_told_and_resolved_by_a_person() -> None:
+def test_doubt_is_reported_and_resolved_manually() -> None:
     with KeyedServer(honours=False, dropped=1.0) as keyed:
         url = keyed.url + "/work"
         with session(base_url=keyed.url, idempotency={"record": RECORD, "supported": False}) as api:
@@ -328,7 +328,7 @@ def test_operations_need_a_record(keyed: KeyedServer) -> None:
         api.mount("http://", requests.adapters.HTTPAdapter())
         with pytest.raises(polvo.ConfigurationError, match="there is no record"):
             api.operation(keyed.url, "a")
-        with pytest.raises(polvo.ConfigurationError, match="this session knows no keys"):
+        with pytest.raises(polvo.ConfigurationError, match="idempotency is not enabled on this session"):
             api.post(keyed.url, idempotency_key="a")
 
 

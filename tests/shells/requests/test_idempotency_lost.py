@@ -170,7 +170,7 @@ def test_a_corrupt_file_is_not_set_aside_for_a_record(tmp_path: Path, opened: st
         path.write_bytes(b"not a database" * 100)
         store.close()
     else:
-        store = SQLiteStore(path)  # which sets it aside, as does whoever counts
+        store = SQLiteStore(path)  # which sets it aside, as does the code that counts
     assert count(store, "count") == (1,)
     aside = tmp_path / "state.db.corrupt-1"
     assert aside.exists()
@@ -209,7 +209,7 @@ def test_a_file_that_vanishes_takes_no_record_along_in_silence(tmp_path: Path, h
 
 
 class Failing(MemoryStore):
-    """A store that fails, the first times that it is told what came of a call."""
+    """A store that fails the first times that the outcome of a call is written."""
 
     def __init__(self, times: int) -> None:
         super().__init__()
@@ -272,6 +272,6 @@ def test_without_an_answer_the_error_says_that_it_was_sent() -> None:
 
 def test_what_was_not_sent_ends_as_it_would() -> None:
     with KeyedServer() as server:
-        pass  # and nobody listens there any more
+        pass  # nothing listens there any more
     with session(Failing(9)) as api, pytest.raises(requests.ConnectionError):
         post(api, server)

@@ -167,7 +167,7 @@ def test_the_body_of_a_streamed_winner_can_be_read(server: FailureServer) -> Non
     eventually(lambda: server.open_connections == 1)
 
 
-def test_a_streamed_winner_that_nobody_reads_is_closed(server: FailureServer) -> None:
+def test_a_streamed_winner_that_is_not_read_is_closed(server: FailureServer) -> None:
     with mounted(EAGER) as session:
         response = session.get(hanging_once(server), stream=True)
         response.close()
@@ -213,7 +213,7 @@ def test_context_variables_are_seen_in_every_attempt(server: FailureServer) -> N
 
 
 class Interrupted(SystemClock):
-    """A clock on which who waits for a race is interrupted, once the server has the request."""
+    """A clock that interrupts the wait for a race, once the server has the request."""
 
     def __init__(self, server: FailureServer) -> None:
         self.server = server

@@ -90,7 +90,7 @@ def test_sixteen_threads_are_all_served(policy: Any, server: FailureServer) -> N
     assert statuses == [200] * 96
 
 
-def test_sixteen_threads_get_through_a_quota_that_nobody_told_them(server: FailureServer) -> None:
+def test_sixteen_threads_get_through_an_unknown_quota(server: FailureServer) -> None:
     adapter = ResilientAdapter(retry={"max_attempts": 50, "base": 0.01, "budget": None}, rate_limit="adaptive")
     session = mounted(adapter)
     statuses: list[int] = []
@@ -120,7 +120,7 @@ def test_every_thread_that_waits_has_a_place_of_its_own(server: FailureServer) -
 
 
 class Gate:
-    """A clock on which who sleeps is held until the gate is opened."""
+    """A clock that holds sleeping threads until the gate is opened."""
 
     now, wall, uniform = SYSTEM.now, SYSTEM.wall, SYSTEM.uniform
 

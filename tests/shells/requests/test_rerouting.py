@@ -9,8 +9,8 @@ import pytest
 import requests
 
 from polvo_adapters.core.calls import Call
-from polvo_adapters.core.http import withheld
-from polvo_adapters.shells.httpx.exchange import elsewhere as elsewhere_in_httpx
+from polvo_adapters.core.http import withheld_headers
+from polvo_adapters.shells.httpx.exchange import reroute as elsewhere_in_httpx
 from polvo_adapters.shells.requests.rerouting import drop_foreign_cookies, reroute
 from polvo_adapters.testing import FailureServer
 
@@ -81,7 +81,7 @@ def test_headers_of_httpx(url: str, host: str, anonymous: bool) -> None:
 
 
 def test_names_are_compared_in_any_case() -> None:
-    assert withheld(["ACCEPT", "Accept", "authorization", "AUTHORIZATION", "X-New"]) == [
+    assert withheld_headers(["ACCEPT", "Accept", "authorization", "AUTHORIZATION", "X-New"]) == [
         "authorization",
         "AUTHORIZATION",
         "X-New",

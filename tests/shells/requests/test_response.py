@@ -15,7 +15,7 @@ from requests.cookies import extract_cookies_to_jar
 import polvo_adapters as polvo
 from polvo_adapters.core.calls import Call
 from polvo_adapters.core.effects import Flow, Proceed
-from polvo_adapters.core.http import Headers, headers_of
+from polvo_adapters.core.http import Headers, synthesized_headers
 from polvo_adapters.core.outcomes import Outcome
 from polvo_adapters.shells.requests.response import Response, synthesize_response
 from polvo_adapters.transports import AsyncPolicyTransport, PolicyTransport
@@ -97,7 +97,7 @@ def test_headers_of_an_answer_to_head_describe_a_body_that_it_does_not_have() ->
 
 @pytest.mark.parametrize("status", [204, 304])
 def test_statuses_without_a_body_have_no_length(status: int) -> None:
-    assert "Content-Length" not in headers_of(outcome(status, None), "GET")
+    assert "Content-Length" not in synthesized_headers(outcome(status, None), "GET")
 
 
 def test_the_body_in_all_ways(response: requests.Response) -> None:

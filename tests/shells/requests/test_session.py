@@ -134,8 +134,8 @@ def test_what_is_no_rate_limit_is_a_type_error(value: Any) -> None:
     with pytest.raises(TypeError) as caught:
         polvo.Session(rate_limit=value)
     assert str(caught.value) == (
-        f"rate_limit={value!r}: expected 'adaptive', Adaptive(...), TokenBucket(...), SlidingWindow(...), "
-        "a mapping of the keywords of Adaptive, or None"
+        f"rate_limit={value!r}: expected 'adaptive', AdaptiveRateLimit(...), TokenBucket(...), SlidingWindow(...), "
+        "a mapping of the keywords of AdaptiveRateLimit, or None"
     )
 
 

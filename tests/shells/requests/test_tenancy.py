@@ -1,4 +1,4 @@
-"""Tenants: who a call is for, where its request says so, and what two of them never share."""
+"""Tenants: for which one a call is made, where its request names it, and what two of them never share."""
 
 from __future__ import annotations
 
@@ -319,7 +319,7 @@ def test_tasks_have_their_own() -> None:
     assert asyncio.run(run()) == [[name, name, name, ""] for name in "abc"]
 
 
-def test_the_tenant_of_a_call_is_seen_by_auth_hooks_and_hops_and_by_nobody_after(server: FailureServer) -> None:
+def test_the_tenant_of_a_call_is_seen_by_auth_hooks_and_hops_and_by_no_later_call(server: FailureServer) -> None:
     seen: list[tuple[str, str]] = []
     session = polvo.Session(server.url)
     session.set_tenant("acme")
@@ -537,7 +537,7 @@ def test_a_header_takes_visible_ascii_only(name: str, server: FailureServer) -> 
 @pytest.mark.parametrize("name", [".", ".."])
 def test_a_path_takes_no_dots(name: str, server: FailureServer) -> None:
     session = polvo.Session(server.url, tenancy=Tenancy(path="/t/{tenant}"))
-    with polvo.tenant(name), pytest.raises(polvo.ConfigurationError, match="another place"):
+    with polvo.tenant(name), pytest.raises(polvo.ConfigurationError, match="another directory"):
         session.get("echo")
     assert len(server.requests) == 0
 
@@ -666,7 +666,7 @@ TOLD = Tenancy(header="X-Tenant-ID", host="{tenant}.acme.test")
 
 
 @pytest.mark.parametrize("with_base", [True, False])
-def test_another_origin_is_told_nothing_by_a_redirect(
+def test_a_redirect_keeps_the_tenant_from_another_origin(
     with_base: bool, server: FailureServer, other: FailureServer
 ) -> None:
     session = polvo.Session(server.url if with_base else None, tenancy=TOLD)
@@ -678,7 +678,7 @@ def test_another_origin_is_told_nothing_by_a_redirect(
     assert [record.headers["host"] for record in other.requests] == [other.url[7:]]
 
 
-def test_another_origin_is_told_nothing_by_an_absolute_url(server: FailureServer, other: FailureServer) -> None:
+def test_an_absolute_url_keeps_the_tenant_from_another_origin(server: FailureServer, other: FailureServer) -> None:
     session = polvo.Session(server.url, tenancy=Tenancy(header="X-Tenant-ID", host="{tenant}.test", path="/t/{tenant}"))
     with session.tenant("a/b"):  # would fit nowhere but into the path
         session.get(other.url + "/echo")
@@ -816,7 +816,7 @@ def test_the_last_good_answer_of_a_tenant_is_served_to_no_other(server: FailureS
     for name in ("a", "b"):
         with polvo.tenant(name):
             bodies[name] = session.get(url).text
-    assert bodies["a"] == bodies["b"]  # what the server says does not tell whom it was for
+    assert bodies["a"] == bodies["b"]  # the response does not show the tenant
     for name, status in (("a", 200), ("c", 503), ("b", 200)):
         with polvo.tenant(name):
             assert session.get(url).status_code == status

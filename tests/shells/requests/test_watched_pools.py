@@ -77,7 +77,7 @@ def test_a_pool_that_is_gone_is_made_again(adapter: Any) -> None:
     assert pool(adapter) is second
 
 
-def test_a_manager_told_to_make_other_pools_makes_them(adapter: Any) -> None:
+def test_a_manager_with_new_settings_makes_other_pools(adapter: Any) -> None:
     first = pool(adapter)
     adapter.poolmanager.connection_pool_kw["assert_hostname"] = "other.example.com"
     second = pool(adapter)

@@ -1,39 +1,40 @@
-"""What may be spent now, and when more may be: the law, integrated over time and turned around."""
+"""What may be spent now, and when more may be: the law, integrated over time, and its inverse."""
 
 from __future__ import annotations
 
 import math
 
-from polvo_adapters.policies.ratelimit.pacing.state import ALONE, NEWCOMER, RING, SLOTS, Pace, shared
+from polvo_adapters.policies.ratelimit.pacing.state import ALONE, NEWCOMER, RING, SLOTS, Pace, is_shared
 
-_IDLE_CREDIT = 0.25  # of one's share, saved up while one does not spend
+_IDLE_CREDIT = 0.25  # of the client's share, saved up while it does not spend
 
 
 def earn(pace: Pace, now: float) -> None:
     """Let credit grow to `now`."""
     if now > pace["credited"]:
         credit = pace["credit"]
-        grown = min(max(savings(pace), credit), credit + earned_by(pace, now) - earned_by(pace, pace["credited"]))
+        grown = credit + compute_allowance(pace, now) - compute_allowance(pace, pace["credited"])
+        grown = min(max(compute_savings(pace), credit), grown)
         pace["earned"] += grown - credit
         pace["credit"], pace["credited"] = grown, now
 
 
-def ready_at(pace: Pace, now: float, ahead: float, in_flight: int) -> float:
-    """Return when a request may go: `now`, a later time, or infinity where it depends on an answer on its way.
+def find_ready_time(pace: Pace, now: float, ahead: float, in_flight: int) -> float:
+    """Return when a request may go: `now`, a later time, or infinity where a response in flight decides.
 
     Args:
         pace: The pace, with credit up to `now`.
-        now: The time.
+        now: The time, in seconds.
         ahead: Requests that wait and go first.
-        in_flight: Requests without an answer yet.
+        in_flight: Requests without a response yet.
     """
     missing = 1 + in_flight + ahead - pace["remaining"]
-    if pace["seen"] < NEWCOMER and shared(pace):
+    if pace["seen"] < NEWCOMER and is_shared(pace):
         if in_flight:
             return math.inf
         return now if missing <= 0 else max(now, pace["high"])
     wanted = 1.0 + ahead - pace["credit"]
-    at = now if wanted <= 0 else max(now, _earned_at(pace, earned_by(pace, pace["credited"]) + wanted))
+    at = now if wanted <= 0 else max(now, _find_earning_time(pace, wanted))
     windows = pace["refills"] == "windows"
     before_reset = windows and pace["at"] < pace["high"]
     if before_reset and pace["share"] > ALONE and at > pace["reset"]:
@@ -44,16 +45,16 @@ def ready_at(pace: Pace, now: float, ahead: float, in_flight: int) -> float:
         return at
     if before_reset:
         return max(at, pace["high"]) if not in_flight else math.inf
-    return at if windows else max(at, _refilled_at(pace, missing))
+    return at if windows else max(at, _find_refill_time(pace, missing))
 
 
-def savings(pace: Pace) -> float:
+def compute_savings(pace: Pace) -> float:
     """Return the credit that silence may save up."""
     return max(1.0, _IDLE_CREDIT * pace["share"] * pace["remaining"]) + 1
 
 
-def set_free(pace: Pace, free: float, in_flight: int) -> None:
-    """Turn into credit at once what need not be spread; who is not alone after all gives it back."""
+def free_credit(pace: Pace, free: float, in_flight: int) -> None:
+    """Turn into credit at once what need not be spread; a client that is not alone after all gives it back."""
     alone = pace["share"] > ALONE and pace["seen"] >= 1 and pace["unexplained"] < 1
     if alone or free == 0:
         kept = max(pace["margin"], free * pace["limit"]) + in_flight
@@ -61,13 +62,13 @@ def set_free(pace: Pace, free: float, in_flight: int) -> None:
         if extra > 0:
             pace["credit"] += extra
             pace["earned"] += extra
-    elif pace["credit"] > savings(pace):
-        pace["earned"] -= pace["credit"] - savings(pace)
-        pace["credit"] = savings(pace)
+    elif pace["credit"] > compute_savings(pace):
+        pace["earned"] -= pace["credit"] - compute_savings(pace)
+        pace["credit"] = compute_savings(pace)
 
 
-def earned_by(pace: Pace, t: float) -> float:
-    """Return what the law allows from the last answer until `t`, if nothing else is heard."""
+def compute_allowance(pace: Pace, t: float) -> float:
+    """Return how many requests the law allows from the last response until `t`, without another response."""
     share = pace["share"]
     if pace["refills"] != "windows":
         first_part = min(t, pace["until"]) - pace["at"]
@@ -82,9 +83,9 @@ def earned_by(pace: Pace, t: float) -> float:
     return share * (left + fresh * (windows + 1 - math.pow(1 - into / pace["window"], bend)))
 
 
-def _earned_at(pace: Pace, amount: float) -> float:
-    """Return when `earned_by` reaches an amount."""
-    amount /= pace["share"]
+def _find_earning_time(pace: Pace, credit: float) -> float:
+    """Return when the law will have added so much credit: `compute_allowance`, turned around."""
+    amount = (compute_allowance(pace, pace["credited"]) + credit) / pace["share"]
     if pace["refills"] != "windows":
         first_part = pace["slope"] * (pace["until"] - pace["at"])
         if amount <= first_part:
@@ -99,16 +100,16 @@ def _earned_at(pace: Pace, amount: float) -> float:
     return reset + pace["window"] * (windows + 1 - math.pow(1 - part / fresh, power))
 
 
-def _refilled_at(pace: Pace, missing: float) -> float:
-    """Return when the server will have that much more than it last said."""
+def _find_refill_time(pace: Pace, missing: float) -> float:
+    """Return when the server will have that many requests more than it last said."""
     if pace["refills"] == "bucket":
         return pace["at"] + missing * pace["window"] / pace["limit"]
     log, slot = pace["log"], pace["slot"]
-    # What comes back within half a way to the server and back may be in the last answer already.
-    told = round((pace["at"] - pace["asked"]) / 2 * SLOTS / pace["window"])
+    # What comes back within half a round trip to the server may be in the last response already.
+    in_response = round((pace["at"] - pace["asked"]) / 2 * SLOTS / pace["window"])
     step = 1
     for step in range(1, SLOTS + 1):
-        missing -= log[(slot + step) % RING] if step > told else 0.0
+        missing -= log[(slot + step) % RING] if step > in_response else 0.0
         if missing <= 1e-6:
             break
     return (slot + step) * pace["window"] / SLOTS

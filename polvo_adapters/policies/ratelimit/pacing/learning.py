@@ -1,79 +1,65 @@
-"""What an answer changes: the replica, the belief in windows, the next reset, the share."""
+"""What a response changes: the replica, the belief in windows, the next reset, the share."""
 
 from __future__ import annotations
 
 import math
 
-from polvo_adapters.policies.ratelimit.pacing.credit import earn, set_free
-from polvo_adapters.policies.ratelimit.pacing.state import (
-    ALONE,
-    BEND,
-    NEWCOMER,
-    RING,
-    SLOTS,
-    Pace,
-    Seen,
-    plan,
-    reserve,
-    shared,
-    slot_at,
-)
+from polvo_adapters.policies.ratelimit.pacing import credit, state
+from polvo_adapters.policies.ratelimit.pacing.state import ALONE, RING, SLOTS, Pace, Seen
 
-_FAIRNESS = 0.1  # per window; ten times as much would be answered by the shares of everybody at once
+_FAIRNESS = 0.1  # per window; with ten times as much, the shares of all clients would react at once
 _NEWCOMER = 0.5  # per window, for three windows: a newcomer starts with one request and has far to go
 _INTEGRAL, _INTEGRAL_LEAST, _INTEGRAL_MOST = 1.0, -0.3, 0.2
 _BACK_OFF = 0.8  # of the share, after a rejection that should not have been
-_REMEMBERED = 6.0  # requests of one's own that a share is measured over, at least
-_CLOSE = 1 / 512  # of a window, in which a second answer tells nothing new
+_REMEMBERED = 6.0  # own requests that a share is measured over, at least
+_CLOSE = 1 / 512  # of a window, in which a second response tells nothing new
 _EVEN, _BLUR = 0.06, 4.0  # of the quota, and requests, that came back without a cause: a sign of an even refill
 _FULL = 1.3  # times the quota, which no replica of a sliding server holds
 _LARGE = 0.2  # share from which on all that could be spent is taken for spent
-_SCARCE = 0.1  # requests per window that a share stands for, at least: nobody gives up for good
+_SCARCE = 0.1  # requests per window that a share stands for, at least: no client gives up for good
 
 
 def learn(pace: Pace, seen: Seen, now: float, *, accepted: bool, free: float, in_flight: int) -> None:
-    """Move the pace by an answer; the caller has copied it.
+    """Move the pace by a response; the caller has copied it.
 
     Args:
         pace: The pace.
-        seen: What the answer says.
+        seen: What the response says.
         now: When it came.
-        accepted: Whether the server did the request.
-        free: Part of the quota above which nobody who is alone waits.
-        in_flight: Requests that have no answer yet.
+        accepted: Whether the server processed the request.
+        free: Part of the quota above which a client that is alone does not wait.
+        in_flight: Requests without a response yet.
     """
-    if slot_at(now, pace["window"]) != pace["slot"]:
+    if state.find_slot(now, pace["window"]) != pace["slot"]:
         pace["expired"] += _advance(pace, now)
-    if seen.asked < pace["at"]:  # it overlapped with the last one, so that which of them came first is not known
-        pace["accepted"] += accepted
-        pace["fresh"] += accepted
-        pace["remaining"], pace["noted"] = min(pace["remaining"], seen.remaining), now
-        return
     pace["accepted"] += accepted
     pace["fresh"] += accepted
-    earn(pace, now)
-    paced = shared(pace) and pace["seen"] >= NEWCOMER
+    if seen.asked < pace["at"]:  # it overlapped with the last one, so that which of them came first is not known
+        pace["remaining"], pace["noted"] = min(pace["remaining"], seen.remaining), now
+        return
+    credit.earn(pace, now)
+    paced = state.is_shared(pace) and pace["seen"] >= state.NEWCOMER
     mine = max(0.0, pace["earned"] - pace["rejected"]) if paced else pace["accepted"]
     explained = _replicate(pace, seen, in_flight)
     believed = pace["refills"]
-    rolled = _locate(pace, seen, now, accepted=accepted)
+    rolled = _locate_reset(pace, seen, now, accepted=accepted)
     if believed == "windows" != pace["refills"]:
-        # What came back meanwhile hid what others took, and made one's own share look larger than it is.
+        # What came back meanwhile hid what others took, and made the share look larger than it is.
         windows = pace["span"] / pace["window"]
         pace["total"] = max(pace["total"], windows * (pace["limit"] - seen.remaining))
-    spent = _spent(pace, seen, now, rolled, explained)
-    _measure(pace, seen, now, mine, spent, rolled=rolled > 0)
+    spent = _estimate_spent(pace, seen, now, rolled, explained)
+    _measure_share(pace, seen, now, mine, spent, rolled=rolled > 0)
     if seen.asked >= pace["noted"] or rolled or seen.remaining < pace["remaining"]:
         pace["remaining"] = seen.remaining
     pace["before"], pace["at"], pace["asked"] = seen.remaining, now, seen.asked
     pace["earned"] = pace["accepted"] = pace["rejected"] = 0.0
     pace["seen"] += 1
-    plan(pace)
-    set_free(pace, free, in_flight)
+    state.plan(pace)
+    credit.free_credit(pace, free, in_flight)
 
 
-def noted(pace: Pace, remaining: float, asked: float, now: float) -> bool:
-    """Take down an answer that comes so soon after the last that it tells nothing but what remains, if it does."""
+def absorb_repeat(pace: Pace, remaining: float, asked: float, now: float) -> bool:
+    """Count a response that comes so soon after the last that only what remains is news, and return whether it does."""
     window = pace["window"]
     if asked >= pace["at"] + window * _CLOSE or pace["seen"] < 2 or int(now * SLOTS / window) != pace["slot"]:
         return False
@@ -85,7 +71,7 @@ def noted(pace: Pace, remaining: float, asked: float, now: float) -> bool:
 
 
 def refuse(pace: Pace) -> None:
-    """Take note of a rejection: who shares a quota gives way, and what was earned for it was not spent."""
+    """Count a rejection: a client that shares a quota gives way, and the credit for the request was not spent."""
     pace["rejected"] += 1
     if pace["share"] <= ALONE:
         pace["own"] *= _BACK_OFF
@@ -93,8 +79,8 @@ def refuse(pace: Pace) -> None:
 
 
 def _advance(pace: Pace, now: float) -> float:
-    """Move the replica to now, and return how much has come back since."""
-    slot, log = slot_at(now, pace["window"]), pace["log"].copy()
+    """Move the replica to now, and return how much has come back meanwhile."""
+    slot, log = state.find_slot(now, pace["window"]), pace["log"].copy()
     log[pace["slot"] % RING] += pace["fresh"]
     pace["fresh"] = 0.0
     back = 0.0
@@ -106,23 +92,23 @@ def _advance(pace: Pace, now: float) -> float:
 
 
 def _replicate(pace: Pace, seen: Seen, in_flight: int) -> float:
-    """Write what others took into the replica, and return what all took, if the server is a sliding one."""
+    """Write what others took into the replica, and return what all clients took, if the server is a sliding one."""
     log, slot, limit = pace["log"], pace["slot"], pace["limit"]
     spent = pace["before"] - seen.remaining + pace["expired"]
     pace["expired"] = 0.0
     others = spent - pace["accepted"] + pace["debt"]
-    # Answers that overlap blur the count by as many; who is alone takes less than that for nobody.
-    blur = 0.0 if shared(pace) else 2.0 + in_flight
+    # Responses that overlap blur the count by as many; a client that is alone takes less than that for none.
+    blur = 0.0 if state.is_shared(pace) else 2.0 + in_flight
     if others > blur:
         pace["log"] = log = log.copy()
-        slots = min(SLOTS, slot - slot_at(pace["at"], pace["window"]) + 1)
+        slots = min(SLOTS, slot - state.find_slot(pace["at"], pace["window"]) + 1)
         for back in range(slots):
             log[(slot - back) % RING] += others / slots
         pace["debt"] = 0.0
     else:
         pace["debt"] = max(-_EVEN * limit - _BLUR, others)
     _suspect_bucket(pace)
-    whole = sum(log) + pace["fresh"] if shared(pace) else 0.0
+    whole = sum(log) + pace["fresh"] if state.is_shared(pace) else 0.0
     if whole > 0:
         drift = (max(0.0, limit - seen.remaining) / whole) ** 0.2
         pace["log"] = [amount * drift for amount in log]
@@ -130,11 +116,11 @@ def _replicate(pace: Pace, seen: Seen, in_flight: int) -> float:
 
 
 def _suspect_bucket(pace: Pace) -> None:
-    """Notice that more came back than the replica has, or that it has more than there is: the refill is even."""
+    """Move the belief in an even refill: more came back than the replica holds, or it holds more than there is."""
     if pace["refills"] == "windows":
         return
     most = _EVEN * pace["limit"] + _BLUR
-    if pace["debt"] < 0.5 - most or (not shared(pace) and sum(pace["log"]) > _FULL * pace["limit"] + _BLUR):
+    if pace["debt"] < 0.5 - most or (not state.is_shared(pace) and sum(pace["log"]) > _FULL * pace["limit"] + _BLUR):
         pace["evenness"], pace["debt"] = min(1.0, pace["evenness"] + 0.2), 0.0
     else:
         pace["evenness"] = max(0.0, pace["evenness"] - 0.01)
@@ -142,13 +128,13 @@ def _suspect_bucket(pace: Pace) -> None:
     pace["refills"] = "bucket" if pace["evenness"] >= 0.3 and alone else "sliding"
 
 
-def _locate(pace: Pace, seen: Seen, now: float, *, accepted: bool) -> int:
+def _locate_reset(pace: Pace, seen: Seen, now: float, *, accepted: bool) -> int:
     """Narrow down the next reset, revise the belief in windows, and return how many windows have ended."""
     window, low, high = pace["window"], pace["low"], pace["high"]
     rolled = 0
     if now <= low:
         if accepted and seen.remaining > pace["before"] - 0.5:  # this very request took one
-            _doubt(pace, 0.34)
+            _shift_doubt(pace, 0.34)
     elif seen.asked >= high or seen.remaining > pace["before"]:
         rolled = max(1, math.ceil((seen.asked - high) / window))
         _judge_reset(pace, seen, max(0.0, now - low - (rolled - 1) * window))
@@ -162,28 +148,28 @@ def _locate(pace: Pace, seen: Seen, now: float, *, accepted: bool) -> int:
             low, high = max(low, said_low), min(high, said_high)
             if pace["partial"] < 0.5:
                 width = high - low + 1.0
-                told = math.log(max(1.0, min(50.0, window / width)))
-                _doubt(pace, -0.3 * told * min(1.0, (now - pace["at"]) / width))
+                precision = math.log(max(1.0, min(50.0, window / width)))
+                _shift_doubt(pace, -0.3 * precision * min(1.0, (now - pace["at"]) / width))
         else:
             low, high = said_low, said_high
-            _doubt(pace, 0.5 * min(1.0, gap / (0.1 * window)))
+            _shift_doubt(pace, 0.5 * min(1.0, gap / (0.1 * window)))
     pace["low"], pace["high"] = low, high
     return rolled
 
 
 def _judge_reset(pace: Pace, seen: Seen, ago: float) -> None:
-    """Compare what a reset brought with what a window brings."""
+    """Move the belief in windows by what a reset brought, compared with what a window brings."""
     limit, window = pace["limit"], pace["window"]
     expected = limit - 3 * limit / window * ago - pace["accepted"]
     if ago < 0.15 * window and seen.remaining < 0.6 * expected:
         pace["partial"] = min(1.0, pace["partial"] + 0.5)
-        _doubt(pace, 0.5)
+        _shift_doubt(pace, 0.5)
     elif ago < 0.3 * window and seen.remaining > 0.8 * limit and pace["before"] < 0.6 * limit:
         pace["partial"] = max(0.0, pace["partial"] - 0.5)
-        _doubt(pace, -0.5)
+        _shift_doubt(pace, -0.5)
 
 
-def _doubt(pace: Pace, step: float) -> None:
+def _shift_doubt(pace: Pace, step: float) -> None:
     doubt = min(1.0, max(0.0, pace["doubt"] + step))
     if doubt >= 0.5 and pace["refills"] == "windows":
         pace["refills"], doubt = "sliding", 1.0
@@ -192,8 +178,8 @@ def _doubt(pace: Pace, step: float) -> None:
     pace["doubt"] = doubt
 
 
-def _spent(pace: Pace, seen: Seen, now: float, rolled: int, replicated: float) -> float:
-    """Return what all clients took since the last answer."""
+def _estimate_spent(pace: Pace, seen: Seen, now: float, rolled: int, replicated: float) -> float:
+    """Return what all clients took since the last response."""
     fall = pace["before"] - seen.remaining
     if pace["refills"] == "bucket" or (pace["refills"] == "sliding" and _LARGE < pace["share"] <= ALONE):
         # The replica is short of what comes back evenly, which would make a large share larger still.
@@ -209,7 +195,7 @@ def _spent(pace: Pace, seen: Seen, now: float, rolled: int, replicated: float) -
     return max(pace["limit"] - seen.remaining + in_old + between, pace["accepted"])
 
 
-def _measure(pace: Pace, seen: Seen, now: float, mine: float, spent: float, *, rolled: bool) -> None:
+def _measure_share(pace: Pace, seen: Seen, now: float, mine: float, spent: float, *, rolled: bool) -> None:
     """Measure the share, and move it a little towards equality."""
     window, since = pace["window"], now - pace["at"]
     per_window = max(pace["share"] * pace["limit"], 0.05)
@@ -223,9 +209,9 @@ def _measure(pace: Pace, seen: Seen, now: float, mine: float, spent: float, *, r
     share = measured = min(1.0, max(least, pace["own"] / pace["total"]))
     part = 1 - math.exp(-since / window)
     if pace["refills"] == "windows":
-        share *= math.exp(_towards_equal(pace, seen, now, share) * part)
+        share *= math.exp(_compute_pull(pace, seen, now, share) * part)
     else:
-        above = (seen.remaining - reserve(pace)) / pace["limit"]
+        above = (seen.remaining - state.compute_reserve(pace)) / pace["limit"]
         pace["integral"] = max(-0.05, min(_INTEGRAL_MOST, pace["integral"] + _INTEGRAL * above * part))
         share *= math.exp(3 * max(0.0, above - 0.1) * part)
     share = 1.0 if share > 0.9 and pace["unexplained"] < 1.5 else min(1.0, share)
@@ -233,13 +219,13 @@ def _measure(pace: Pace, seen: Seen, now: float, mine: float, spent: float, *, r
     pace["share"] = share
 
 
-def _towards_equal(pace: Pace, seen: Seen, now: float, share: float) -> float:
-    """Return how fast the share should grow, per window: the shape of the window says what an equal one is."""
+def _compute_pull(pace: Pace, seen: Seen, now: float, share: float) -> float:
+    """Return how fast the share should grow, per window: the shape of the window tells what an equal share is."""
     left = ((pace["low"] + pace["high"]) / 2 - now) / pace["window"]
     if not 0.15 < left < 0.85:
         return 0.0
     exponent = math.log(max(seen.remaining, 0.5) / pace["limit"]) / math.log(left)
-    distance = (1 - exponent) / BEND - math.log(share)
+    distance = (1 - exponent) / state.BEND - math.log(share)
     if distance > 1 and now - pace["born"] < 3 * pace["window"]:
         return min(1.5, distance) * _NEWCOMER
     pull = _FAIRNESS * max(-1.5, min(1.5, distance))

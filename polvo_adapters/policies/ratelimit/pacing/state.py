@@ -1,4 +1,4 @@
-"""What is known of one quota, how it begins, and what the law needs once per answer."""
+"""What is known of one quota, how it begins, and what the law needs once per response."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ SLOTS = 128
 RING = SLOTS + 1  # a slot comes back when its end is one window ago
 
 ALONE = 0.95
-"""From this share on nobody else is taken to spend the quota."""
+"""From this share on a client counts as alone with the quota."""
 
 NEWCOMER = 3
-"""Answers that a newcomer waits for, one request at a time, before it trusts its guess of the share."""
+"""Responses that a newcomer waits for, one request at a time, before it trusts its guess of the share."""
 
 BEND = 1 / 7  # 7 = ln(1000): a thousand clients double the pace at the beginning of a window
 _MARGIN = 0.01  # of a window's quota, left at its end, beside the requests that are under way then
@@ -25,7 +25,7 @@ _YIELD = 0.5  # times its share, by which a client slows down more than others w
 _NOISE = 0.2  # of the root of the quota: what clients that know nothing of one another vary by
 _RESERVE_MOST = 0.04  # together never more than this, because it is quota unused
 _SPREAD = 0.39  # standard deviation of the requests of a client that sends about one in a window
-_PRIOR = 5.0  # requests that the first guess of the share weighs
+_PRIOR = 5.0  # requests: the weight of the first guess of the share
 _USUAL_WINDOWS = (60.0, 900.0, 3600.0, 86400.0)
 
 
@@ -34,38 +34,38 @@ class Pace(TypedDict):
 
     Attributes:
         limit: Requests per window.
-        window: Seconds.
-        remaining: What the last answer left, 0 after a rejection.
-        before: What it said.
-        at: When it came.
+        window: Length of the window in seconds.
+        remaining: What the last response left, 0 after a rejection.
+        before: What the last response said.
+        at: When the last response came.
         asked: When its request was sent.
-        noted: When an answer came last that overlapped with another; what it left may be the later news.
-        low: The next reset is not before this,
-        high: and not after this.
-        refills: Which kind of server this is taken for.
+        noted: When a response last overlapped with another; what it left may be the later news.
+        low: Earliest possible time of the next reset.
+        high: Latest possible time of the next reset.
+        refills: The kind of server that this is taken for.
         doubt: How near that belief is to changing; see `learning`.
         partial: How often a reset that was announced brought little.
         evenness: How much speaks for an even refill.
-        share: One's own part of what all spend.
-        own: What oneself spent of late,
-        total: what all spent,
-        span: and in which time; all three fade.
-        unexplained: What others took of late, where that is certain.
-        seen: Answers that told something new.
-        born: When the first answer came.
+        share: The client's own part of what all clients spend.
+        own: What the client itself spent lately; fades like `total` and `span`.
+        total: What all clients spent lately.
+        span: The seconds in which they spent it.
+        unexplained: What others took lately, where that is certain.
+        seen: Responses that told something new.
+        born: When the first response came.
         credit: Requests that may go now.
         credited: When credit was counted last.
-        earned: Credit that came since the last answer.
-        accepted: Answers to one's own since then that were no rejections,
-        rejected: and those that were.
+        earned: Credit that came since the last response.
+        accepted: Own requests since then that were accepted.
+        rejected: Own requests since then that were rejected.
         integral: What the law adds on sliding servers because too much remains.
         log: The replica, a ring of slots.
         slot: Its newest slot.
-        fresh: One's own requests in that slot, not yet in the replica.
-        expired: What came back since the last answer, by the replica.
-        debt: What of one's own requests the answers have not shown yet.
-        slope: Rate of all clients on servers that refill all the time,
-        until: until then.
+        fresh: Own requests in that slot, not yet in the replica.
+        expired: What came back since the last response, by the replica.
+        debt: Own requests that the responses have not shown yet.
+        slope: Rate of all clients on servers that refill all the time.
+        until: Time until which `slope` holds.
         reset: When what remains should be spent.
         margin: What should remain then.
         bend: The exponent F.
@@ -110,16 +110,16 @@ class Pace(TypedDict):
 
 
 class Seen(NamedTuple):
-    """What one answer says of a quota.
+    """What one response says of a quota.
 
     Attributes:
         asked: When its request was sent.
         limit: Requests per window.
-        window: Seconds.
+        window: Length of the window in seconds.
         remaining: Requests left.
-        reset: Seconds until more, or None.
+        reset: Seconds until there are more, or None.
         coarse: Seconds by which `reset` may be too high, because it was rounded.
-        announced: Whether the server told the window, or it is only the longest time to a reset so far.
+        announced: Whether the server announced the window; otherwise it is the longest time to a reset so far.
     """
 
     asked: float
@@ -131,15 +131,15 @@ class Seen(NamedTuple):
     announced: bool = True
 
 
-def first(seen: Seen, now: float, in_flight: int = 0) -> Pace:
-    """Return the pace after the first answer, while some other requests of one's own may have been counted."""
+def start_pace(seen: Seen, now: float, in_flight: int = 0) -> Pace:
+    """Return the pace after the first response; the server may have counted other own requests, in flight, too."""
     limit, window = seen.limit, seen.window
     used = max(1.0, limit - seen.remaining)
     reset = window if seen.reset is None else seen.reset
-    share = max(1 / used, _unclaimed(seen, used, reset))
+    share = max(1 / used, _estimate_unclaimed(seen, used, reset))
     credit = 1.0 if share > ALONE else 0.0
     prior = min(used, _PRIOR)
-    slot = slot_at(now, window)
+    slot = find_slot(now, window)
     log = [max(0.0, used - 1 - in_flight) / RING] * RING  # others may have used it at any time of the last window
     pace = Pace(
         limit=limit, window=window, remaining=seen.remaining, before=seen.remaining,
@@ -154,10 +154,10 @@ def first(seen: Seen, now: float, in_flight: int = 0) -> Pace:
     return pace
 
 
-def _unclaimed(seen: Seen, used: float, reset: float) -> float:
-    """Return the part of what remains that will be left at the reset if all go on as they did in this window.
+def _estimate_unclaimed(seen: Seen, used: float, reset: float) -> float:
+    """Return the part of what remains that will be left at the reset if all clients go on as in this window so far.
 
-    What was used before may have been used by one's own last run; it is no reason to begin at a crawl.
+    What was used before may have been used by the client's own last run; it is no reason to begin at a crawl.
     """
     window = seen.window if seen.announced else next((each for each in _USUAL_WINDOWS if each > reset), reset)
     elapsed = window - reset
@@ -166,9 +166,9 @@ def _unclaimed(seen: Seen, used: float, reset: float) -> float:
     return 1 - used / elapsed * reset / seen.remaining
 
 
-def refreshed(pace: Pace, seen: Seen, now: float, in_flight: int = 0) -> Pace:
+def restart_pace(pace: Pace, seen: Seen, now: float, in_flight: int = 0) -> Pace:
     """Return a pace for a quota whose size or window turned out to be another; the share stays."""
-    fresh = first(seen, now, in_flight)
+    fresh = start_pace(seen, now, in_flight)
     if pace["seen"]:
         fresh["share"] = pace["share"]
         fresh["own"] = pace["share"] * fresh["total"]
@@ -177,34 +177,34 @@ def refreshed(pace: Pace, seen: Seen, now: float, in_flight: int = 0) -> Pace:
     return fresh
 
 
-def shared(pace: Pace) -> bool:
-    """Tell whether others spend the quota too."""
+def is_shared(pace: Pace) -> bool:
+    """Return whether other clients spend the quota too."""
     return pace["share"] <= ALONE
 
 
-def slot_at(t: float, window: float) -> int:
+def find_slot(t: float, window: float) -> int:
     """Return the number of the slot of the replica that a moment falls into."""
     return int(t * SLOTS / window)
 
 
 def plan(pace: Pace) -> None:
-    """Do once per answer what credit needs."""
+    """Compute what credit needs once per response."""
     share, limit, window = pace["share"], pace["limit"], pace["window"]
     spread = math.sqrt(1 / share) * _SPREAD
     if pace["refills"] == "windows":
-        # The last request should be there before the window ends; alone, one knows how many there will be.
+        # The last request should arrive before the window ends; a client alone knows how many there will be.
         early = 0.0 if share <= ALONE else window / limit
         pace["reset"] = max(pace["high"] - early, min(pace["at"] + early, pace["high"]))
         under_way = limit / window * (pace["at"] - pace["asked"])
         pace["margin"] = min(_MARGIN_MOST * limit, _MARGIN * limit + spread + under_way) * (1 - share)
         pace["bend"] = 1 - BEND * math.log(share)
         return
-    above = pace["remaining"] - reserve(pace)
+    above = pace["remaining"] - compute_reserve(pace)
     rate = limit / window
     if share > ALONE:
         pace["slope"], pace["until"] = max(rate + 10 * above / window, 0.05 * rate), pace["at"] + window / 10
         return
-    # One's own next look bounds how near a dip may be that one reacts to.
+    # The client reacts to no dip before its own next response.
     nearest = max(1, min(SLOTS, math.ceil(SLOTS * max(0.1, 1 / max(share * limit, 0.05)))))
     log, slot = pace["log"], pace["slot"]
     lowest = math.inf
@@ -214,12 +214,12 @@ def plan(pace: Pace) -> None:
         if step >= nearest:
             lowest = min(lowest, (above - back / 2) / step)
     slope = lowest * SLOTS / window * (1 + pace["integral"])
-    if pace["remaining"] < reserve(pace):
+    if pace["remaining"] < compute_reserve(pace):
         slope *= 1 - _YIELD * share
     pace["slope"], pace["until"] = max(slope, 0.05 * rate), pace["at"] + window
 
 
-def reserve(pace: Pace) -> float:
+def compute_reserve(pace: Pace) -> float:
     """Return what should remain on a server that refills all the time."""
     share, limit = pace["share"], pace["limit"]
     if share > ALONE:

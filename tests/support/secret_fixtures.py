@@ -1,4 +1,4 @@
-"""Fixtures with real secret stores; each starts when the first test asks for it."""
+"""Fixtures with real secret stores, for every test; each starts when the first test asks for it."""
 
 from __future__ import annotations
 

@@ -1,0 +1,157 @@
+"""The keywords of OAuth2, JWTLogin and AuthorizationServer, each defined and explained once.
+
+They are taken by `**options: Unpack[...]`, so that editors and type checkers complete and check each of them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, TypeVar, Union, cast
+
+if TYPE_CHECKING:
+    import requests
+
+    from polvo_adapters.core.report import StateChange
+    from polvo_adapters.runtime.clock import Clock
+    from polvo_adapters.stores.base import Store
+
+OptionsType = TypeVar("OptionsType")
+
+SecretSource: TypeAlias = Union[str, Callable[[], str], None]  # noqa: UP007 - evaluated at import by Python 3.10 tools
+"""A secret, or a function that returns it and is called at each use."""
+
+EncryptionKey: TypeAlias = Union[str, bytes, Sequence[Union[str, bytes]]]  # noqa: UP007 - as above
+"""A key for stored tokens, or several; `polvo_adapters.auth.tokens.sealing` lists the forms."""
+
+
+class TokenAuthOptions(TypedDict, total=False):
+    """Keywords of every auth object that refreshes tokens: where tokens are stored, and when they are refreshed.
+
+    Attributes:
+        token_cache: Store of the tokens: a path, a TokenCache, or a store such as SQLiteStore. By default the memory of
+            the auth object.
+        cache_encryption: Whether stored tokens are encrypted; by default they are.
+        encryption_key: Key of the encryption; several keys, of which the first encrypts; a function that returns a key;
+            or "keyring". By default the environment variable POLVO_ENCRYPTION_KEY, else a key file beside the token
+            cache.
+        refresh_before: Seconds before its expiry from which on a token is refreshed; by default 60, and at most a
+            quarter of its lifetime.
+        deadline: Seconds for a whole refresh: attempts, waits, and waiting for another caller's refresh; by default 30.
+        background: Whether stale tokens that are still valid are refreshed on another thread, so that no request
+            waits; by default they are.
+        max_tenants: Largest number of tenants whose tokens are held in memory; by default 1000.
+        listeners: Functions that are called with a StateChange whenever a token was refreshed or could not be, and when
+            its storage changed.
+        clock: Source of time and randomness; tests pass a virtual clock.
+    """
+
+    token_cache: str | os.PathLike[str] | Store | None
+    cache_encryption: bool
+    encryption_key: EncryptionKey | Callable[[], EncryptionKey] | None
+    refresh_before: float
+    deadline: float
+    background: bool
+    max_tenants: int
+    listeners: Sequence[Callable[[StateChange], object]]
+    clock: Clock
+
+
+class ConnectionOptions(TypedDict, total=False):
+    """Keywords of the connection to the server that issues tokens.
+
+    Attributes:
+        session: The `requests.Session` whose adapters, proxies and TLS settings are used. Its cookies, headers, hooks
+            and `auth` are not used: they are meant for other servers.
+        verify: Whether, or by which authorities, the server's certificate is verified, as for `requests`.
+        timeout: Seconds for one exchange with the server, repeats included; by default 10.
+        allow_http: Whether secrets may be sent over plain http to hosts other than this one; by default they may not.
+    """
+
+    session: requests.Session | None
+    verify: bool | str | None
+    timeout: float
+    allow_http: bool
+
+
+class ServerOptions(ConnectionOptions, total=False):
+    """Keywords of one client's view of an authorization server.
+
+    Attributes:
+        issuer: Name of the server, a URL; endpoints that are not given are discovered through it, at the first use
+            (RFC 8414, OpenID Connect Discovery).
+        authorization_url: URL of the authorization endpoint, which the user's browser opens.
+        device_authorization_url: URL of the endpoint where logins on other devices begin.
+        revocation_url: URL of the endpoint that revokes tokens.
+        introspection_url: URL of the endpoint that describes tokens.
+        client_authentication: How the client authenticates: "basic", "post", "private_key_jwt", "mtls" or "none". By
+            default "basic" with a secret, "private_key_jwt" with a private key, "mtls" with a certificate, else "none".
+        private_key: The client's private key, for "private_key_jwt" and for assertions: PEM, an object of cryptography,
+            or a function that returns one of these.
+        key_id: Name of the private key at the server (`kid`).
+        algorithm: Algorithm of signatures; by default RS256, ES256 (ES384, ES512) or EdDSA, as fits the key.
+        cert: The client's TLS certificate for "mtls", as for `requests`. The API needs it as well: set `session.cert`.
+        dpop: Whether tokens are bound to a key (RFC 9449); by default they are not.
+        parameters: Further fields of every token request; the fields of the grant take precedence.
+    """
+
+    issuer: str | None
+    authorization_url: str | None
+    device_authorization_url: str | None
+    revocation_url: str | None
+    introspection_url: str | None
+    client_authentication: str | None
+    private_key: Any
+    key_id: str | None
+    algorithm: str | None
+    cert: str | tuple[str, str] | None
+    dpop: bool
+    parameters: Mapping[str, str | Sequence[str] | None] | None
+
+
+class GrantOptions(TypedDict, total=False):
+    """Keywords of the grants: what the token is for, and what it is requested with.
+
+    Attributes:
+        scope: What the token shall permit: names separated by spaces, or a sequence of them.
+        audience: The API that the token is meant for, where the server expects its name.
+        resource: The API that the token is meant for, as a URL (RFC 8707).
+        refresh_token: The first refresh token, for the flow "refresh_token". Its successors live in the token cache.
+        username: Name of the user, for the flow "password".
+        password: Password of the user, for the flow "password".
+        assertion: A signed assertion, or a function that returns one, for the flow "jwt_bearer". By default one is made
+            from `subject`, `audience` and `private_key`.
+        subject: The party that the assertion is about; by default the client.
+        subject_token: The token to exchange, for the flow "token_exchange".
+        exchange: Further fields of the exchange, as for `polvo_adapters.auth.protocol.grants.token_exchange`.
+    """
+
+    scope: str | Sequence[str] | None
+    audience: str | Sequence[str] | None
+    resource: str | Sequence[str] | None
+    refresh_token: SecretSource
+    username: str | None
+    password: SecretSource
+    assertion: SecretSource
+    subject: str | None
+    subject_token: SecretSource
+    exchange: Mapping[str, Any] | None
+
+
+class OAuth2Options(GrantOptions, ServerOptions, TokenAuthOptions, total=False):
+    """Keywords of OAuth2."""
+
+
+class JWTLoginOptions(ConnectionOptions, TokenAuthOptions, total=False):
+    """Keywords of JWTLogin."""
+
+
+def select_options(options: Mapping[str, Any], kind: type[OptionsType]) -> OptionsType:
+    """Return the options that a TypedDict declares."""
+    return cast("OptionsType", {name: value for name, value in options.items() if name in kind.__annotations__})
+
+
+def require_known_options(owner: str, options: Mapping[str, Any], kind: type) -> None:
+    """Raise TypeError for an option of a class, its owner, that the TypedDict does not declare."""
+    for name in options.keys() - kind.__annotations__.keys():
+        raise TypeError(f"{owner} got an unexpected keyword argument {name!r}")

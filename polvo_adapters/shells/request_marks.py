@@ -1,0 +1,49 @@
+"""The marks that this package puts on a request, in one attribute that copies of the request begin without."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from polvo_adapters.core.report import Entry
+
+_ATTRIBUTE = "_polvo"
+
+
+class RequestMarks:
+    """Marks of one request.
+
+    Attributes:
+        assigned: Headers generated for this very request: by name, the value, and whether its call is complete.
+        credentials_in_query: Names of the query parameters that hold a credential.
+        unreported: What was performed to obtain its credential and is in no report yet.
+    """
+
+    __slots__ = ("assigned", "credentials_in_query", "unreported")
+
+    def __init__(self) -> None:
+        self.assigned: dict[str, tuple[str | bytes, bool]] = {}
+        self.credentials_in_query: frozenset[str] = frozenset()
+        self.unreported: list[Entry] = []
+
+    def take_unreported(self) -> list[Entry]:
+        """Return the entries that are in no report yet, and forget them."""
+        entries, self.unreported = self.unreported, []
+        return entries
+
+
+_NO_MARKS = RequestMarks()
+
+
+def marks_of(request: Any) -> RequestMarks:
+    """Return the marks of a request of `requests` or httpx, to read and to add to."""
+    attributes = vars(request)
+    if _ATTRIBUTE not in attributes:
+        attributes[_ATTRIBUTE] = RequestMarks()
+    marks: RequestMarks = attributes[_ATTRIBUTE]
+    return marks
+
+
+def read_marks(request: Any) -> RequestMarks:
+    """Return the marks of a request, only to read."""
+    marks: RequestMarks = getattr(request, _ATTRIBUTE, _NO_MARKS)
+    return marks

@@ -1,0 +1,69 @@
+"""What lacks a member that its protocol asks for is a TypeError that names it, where it is given and not in a call."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import pytest
+import requests
+
+import polvo_adapters as polvo
+from polvo_adapters.core.effects import PolicyTraits
+from polvo_adapters.shells.bound_policies import BoundPolicies
+from polvo_adapters.testing import VirtualClock
+from polvo_adapters.transports import AsyncPolicyTransport, PolicyTransport
+
+MEMBERS = ("decide", "defer", "park", "unpark")
+
+
+class Nothing:
+    """A value that has no members of its own."""
+
+
+def store_without(missing: str) -> Any:
+    return type("Store", (), {name: lambda *_: None for name in MEMBERS if name != missing})()
+
+
+@pytest.mark.parametrize("missing", MEMBERS)
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda store: polvo.ResilientAdapter(store=store),
+        lambda store: polvo.PolicyAdapter(store=store),
+        lambda store: polvo.RetryAdapter(store=store),
+        lambda store: polvo.Session(store=store),
+        lambda store: polvo.install(polvo.Session(), store=store),
+        lambda store: PolicyTransport(store=store),
+        lambda store: AsyncPolicyTransport(store=store),
+    ],
+    ids=["ResilientAdapter", "PolicyAdapter", "RetryAdapter", "Session", "install", "PolicyTransport", "Async"],
+)
+def test_a_store_that_lacks_a_member_is_refused(make: Any, missing: str) -> None:
+    with pytest.raises(TypeError, match=rf"is not a store, it has no `{missing}`"):
+        make(store_without(missing))
+
+
+@pytest.mark.parametrize("kind", [polvo.PolicyAdapter, PolicyTransport, AsyncPolicyTransport])
+def test_a_policy_without_a_flow_is_refused(kind: Any) -> None:
+    with pytest.raises(TypeError, match=rf"{kind.__name__}: .*Nothing.* is not a policy, it has no `flow`"):
+        kind(Nothing())
+
+
+def test_what_a_policy_does_not_say_of_itself_has_a_default() -> None:
+    assert PolicyTraits.of(Nothing()) == PolicyTraits()
+    assert PolicyTraits.of(polvo.ratelimit.TokenBucket(5)).counts_credentials
+    assert PolicyTraits.of(polvo.fallback.Fallback("stale")).keeps_answers
+    assert not PolicyTraits.of(polvo.fallback.Fallback("https://b.example")).keeps_answers
+    assert PolicyTraits.of(polvo.bulkhead.AdaptiveBulkhead(max_limit=7)).max_concurrency == 7
+
+
+def test_both_shells_see_the_same_call() -> None:
+    clock = VirtualClock()
+    bound = BoundPolicies("test", [polvo.idempotency.IdempotencyKeys("hash", record=True)], None, clock)
+    request = polvo.Session().prepare_request(requests.Request("POST", "https://api.example.com/orders", data=b"x"))
+    other = httpx.Request("POST", "https://api.example.com/orders", content=b"x")
+    calls = [bound.begin(each, "https://api.example.com/orders", "replayable") for each in (request, other)]
+    assert calls[0] == calls[1]
+    assert calls[0].idempotent
+    assert len(calls[0].key) == 64
