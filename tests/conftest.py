@@ -59,11 +59,17 @@ SLOW = (
 """Folders, modules and tests that take long: many cases, processes of their own, simulations, searches for a case."""
 SLOW_FIXTURES = frozenset({"aws", "bao_process", "oidc_process", "oidc_tls_process"})
 """Servers that are processes of their own, and need what only the extra `test` or npm brings."""
-NEEDED = {"boto3": "secrets/providers/test_aws.py", "oo": "services/double_o/test_recorded.py"}
-"""Libraries of the extra `test` without which a module cannot be imported."""
+NEEDED = {
+    "interop/test_mock_libraries.py": "betamax",
+    "interop/test_sdk_auth.py": "docker",
+    "interop/test_sdks.py": "docker",
+    "secrets/providers/test_aws.py": "boto3",
+    "services/double_o/test_recorded.py": "oo",
+}
+"""Modules that cannot be imported without a library of the extra `test`."""
 
 # The build has all of them, or fails.
-collect_ignore = [path for library, path in NEEDED.items() if not os.environ.get("CI") and find_spec(library) is None]
+collect_ignore = [path for path, library in NEEDED.items() if not os.environ.get("CI") and find_spec(library) is None]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

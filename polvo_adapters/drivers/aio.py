@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
-import time
 from typing import Any, Protocol, cast
 
 from polvo_adapters.core.effects import (
@@ -26,35 +24,24 @@ from polvo_adapters.core.outcomes import Outcome
 from polvo_adapters.core.report import Entry, Wait, record_attempt, record_cancelled
 from polvo_adapters.drivers.decisions import Lease, acquire, decide, defer_release_all, release, release_all, try_decide
 from polvo_adapters.drivers.exchange import BaseExchange
+from polvo_adapters.runtime.clock import SystemTime, TimeSource
 from polvo_adapters.stores.base import Store
 
 
-class AsyncClock(Protocol):
-    """What this driver needs of time and chance; as `polvo_adapters.runtime.clock.Clock`, with a sleep to await."""
-
-    def now(self) -> float:
-        """Seconds on a clock that only moves forward."""
-
-    def wall(self) -> float:
-        """Unix time in seconds."""
+class AsyncClock(TimeSource, Protocol):
+    """The time and chance of this driver, which awaits and never blocks."""
 
     async def sleep(self, seconds: float) -> None:
         """Wait, and let others run."""
 
     async def wait(self, event: asyncio.Event, seconds: float) -> None:
-        """Wait until the event is set, but not longer than that; the event is not used afterwards."""
-
-    def uniform(self, low: float, high: float) -> float:
-        """Draw a number evenly from [low, high]."""
+        """Wait until the event is set, at most that many seconds; the event is not used afterwards."""
 
 
-class AsyncSystemClock:
-    """The machine's own clock, chance, and `asyncio.sleep`."""
+class AsyncSystemClock(SystemTime):
+    """The clock and the random numbers of this machine, and `asyncio.sleep`."""
 
-    now = staticmethod(time.monotonic)
-    wall = staticmethod(time.time)
     sleep = staticmethod(asyncio.sleep)
-    uniform = staticmethod(random.uniform)
 
     @staticmethod
     async def wait(event: asyncio.Event, seconds: float) -> None:

@@ -17,14 +17,21 @@ from polvo_adapters.runtime.workers import WORKERS
 T = TypeVar("T")
 
 
-class Clock(Protocol):
-    """The time and chance that a driver needs."""
+class TimeSource(Protocol):
+    """The time and chance that every driver needs."""
 
     def now(self) -> float:
         """Return the seconds on a clock that only moves forward."""
 
     def wall(self) -> float:
         """Return the Unix time in seconds, for dates in headers."""
+
+    def uniform(self, low: float, high: float) -> float:
+        """Return a random number, evenly distributed in [low, high]."""
+
+
+class Clock(TimeSource, Protocol):
+    """The time and chance of the synchronous driver, which blocks its thread."""
 
     def sleep(self, seconds: float) -> None:
         """Wait that many seconds."""
@@ -38,17 +45,19 @@ class Clock(Protocol):
     def take(self, source: queue.SimpleQueue[T], seconds: float | None) -> T:
         """Return what another thread puts into a queue; raise `queue.Empty` after that many seconds."""
 
-    def uniform(self, low: float, high: float) -> float:
-        """Return a random number, evenly distributed in [low, high]."""
 
-
-class SystemClock:
+class SystemTime:
     """The clock and the random numbers of this machine."""
 
     now = staticmethod(time.monotonic)
     wall = staticmethod(time.time)
-    sleep = staticmethod(time.sleep)
     uniform = staticmethod(random.uniform)
+
+
+class SystemClock(SystemTime):
+    """The clock and the random numbers of this machine, and its threads."""
+
+    sleep = staticmethod(time.sleep)
 
     @staticmethod
     def wait(event: threading.Event, seconds: float) -> None:

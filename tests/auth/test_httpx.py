@@ -19,7 +19,7 @@ from polvo_adapters.errors import TokenRefreshError
 from polvo_adapters.policies.deadline import Deadline
 from polvo_adapters.policies.retry import ExponentialBackoff
 from polvo_adapters.transports import AsyncPolicyTransport, PolicyTransport
-from tests.auth.tokens.test_background import STALE, Held, held_back, settled
+from tests.auth.tokens.test_background import STALE, Held, hold_back, wait_for_refresh
 from tests.auth.tokens.test_sharing import refreshes
 from tests.support.oauth.servers import OIDCProvider
 from tests.support.token_sharing import PATIENCE, Shifted, at_once, plain_session, settings_of, until
@@ -125,7 +125,7 @@ async def test_the_loop_goes_on_while_a_token_is_fetched(oidc: OIDCProvider) -> 
     source = Held()
     oauth = OAuth2(fetch=source, client_id="c")
     async with async_client(oauth) as client:
-        with held_back(source):
+        with hold_back(source):
             task = asyncio.create_task(client.get(oidc.api_url))
             await asyncio.to_thread(until, lambda: source.asked)  # never back if the task held up the event loop
             assert not task.done()
@@ -143,7 +143,7 @@ async def test_no_task_waits_for_a_stale_token_not_even_for_a_thread(oidc: OIDCP
     flows = [auth.async_auth_flow(httpx.Request("GET", oidc.api_url)) for _ in range(20)]
     others = [loop.run_in_executor(None, blocked.wait, PATIENCE) for _ in range(40)]  # all threads of the executor
     try:
-        with held_back(source):
+        with hold_back(source):
             sent = [await asyncio.wait_for(flow.__anext__(), 10) for flow in flows]
             assert {one.headers["Authorization"] for one in sent} == {"Bearer token-1"}
             until(lambda: source.asked == 2)
@@ -152,7 +152,7 @@ async def test_no_task_waits_for_a_stale_token_not_even_for_a_thread(oidc: OIDCP
         await asyncio.gather(*others)
         for flow in flows:
             await flow.aclose()
-    settled(oauth)
+    wait_for_refresh(oauth)
     assert (oauth.token().access_token, source.asked) == ("token-2", 2)
 
 

@@ -215,7 +215,7 @@ class Broken(MemoryStore):
         raise OSError(f"cannot reach db://me:{PASSWORD}@db with {events!r}")
 
 
-def spoiled(path: Path, content: bytes) -> Path:
+def spoil(path: Path, content: bytes) -> Path:
     path.write_bytes(content)
     path.chmod(0o600)
     return path
@@ -228,9 +228,9 @@ def directory(path: Path) -> Path:
 
 PLACES: dict[str, Callable[[Path], Any]] = {
     "store fails": lambda folder: Broken(),
-    "no json": lambda folder: spoiled(folder / "tokens.json", f"{ACCESS} {REFRESH}".encode()),
-    "json": lambda folder: spoiled(folder / "tokens.json", b'{"a": "%s"}' % ACCESS.encode()),
-    "not text": lambda folder: spoiled(folder / "tokens.json", b"\xff\xfe" + ACCESS.encode()),
+    "no json": lambda folder: spoil(folder / "tokens.json", f"{ACCESS} {REFRESH}".encode()),
+    "json": lambda folder: spoil(folder / "tokens.json", b'{"a": "%s"}' % ACCESS.encode()),
+    "not text": lambda folder: spoil(folder / "tokens.json", b"\xff\xfe" + ACCESS.encode()),
     "a directory": lambda folder: directory(folder / "tokens.json"),
     "no directory": lambda folder: folder / "nowhere" / "tokens.json",
     "full": lambda folder: Path("/dev/full"),

@@ -91,7 +91,7 @@ def get(url: str, method: str = "GET", **keywords: Any) -> requests.Response:
 
 
 @contextmanager
-def connected(port: int, data: bytes = b"") -> Iterator[socket.socket]:
+def connect(port: int, data: bytes = b"") -> Iterator[socket.socket]:
     with socket.create_connection(("127.0.0.1", port), PATIENCE) as connection:
         connection.sendall(data)
         yield connection
@@ -306,7 +306,7 @@ class TestStrangers:
 
     def test_connections_that_say_nothing(self, login: Begun, oidc: OIDCProvider, monkeypatch: Any) -> None:
         monkeypatch.setattr(loopback, "_PATIENCE", 1000.0)
-        with connected(login.port), connected(login.port, b"GET /cb"), connected(login.port, b"GET /cb HTTP/1.1\r\n"):
+        with connect(login.port), connect(login.port, b"GET /cb"), connect(login.port, b"GET /cb HTTP/1.1\r\n"):
             assert get(oidc.approve(login.url)).status_code == 200
             assert isinstance(login.end(), Token)  # and they do not hold it up
         with pytest.raises(requests.ConnectionError):
@@ -314,13 +314,13 @@ class TestStrangers:
 
     def test_connection_that_takes_too_long(self, login: Begun, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(loopback, "_PATIENCE", 0.05)
-        with connected(login.port, b"GET /cb") as connection:
+        with connect(login.port, b"GET /cb") as connection:
             assert connection.recv(1) == b""
         monkeypatch.undo()
 
     def test_too_many_connections_are_turned_away(self, login: Begun, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(loopback, "_MOST", 0)
-        with connected(login.port) as connection:
+        with connect(login.port) as connection:
             assert connection.recv(1) == b""
         monkeypatch.undo()
 
@@ -328,7 +328,7 @@ class TestStrangers:
 def test_nothing_is_written_about_requests(oidc: OIDCProvider, begin: Any, capfd: pytest.CaptureFixture[str]) -> None:
     login = begin()
     login.send(b"nonsense\r\n\r\n")
-    with connected(login.port, b"GET /cb?code=s3cret HTTP/1.1\r\n"):
+    with connect(login.port, b"GET /cb?code=s3cret HTTP/1.1\r\n"):
         pass
     get(oidc.approve(login.url))
     login.end()

@@ -115,7 +115,7 @@ def test_password(authlib_server: AuthlibServer, session: requests.Session, name
     assert authlib_server.counts()["by_grant"] == {"password": 2, "refresh_token": 2}
 
 
-def logged_in(server: Any, **keywords: Any) -> OAuth2:
+def log_in(server: Any, **keywords: Any) -> OAuth2:
     auth = OAuth2(
         "authorization_code",
         token_url=server.token_url,
@@ -132,7 +132,7 @@ def logged_in(server: Any, **keywords: Any) -> OAuth2:
 
 
 def test_authorization_code(server: Any, session: requests.Session) -> None:
-    auth = logged_in(server)
+    auth = log_in(server)
     assert who(session, server, auth) == "alice"
     server.revoke()
     assert who(session, server, auth) == "alice"
@@ -140,7 +140,7 @@ def test_authorization_code(server: Any, session: requests.Session) -> None:
 
 
 def test_a_public_client_logs_in(server: Any, session: requests.Session) -> None:
-    auth = logged_in(server, client_id="pub", client_secret=None)
+    auth = log_in(server, client_id="pub", client_secret=None)
     assert who(session, server, auth) == "alice"
     server.revoke()
     assert who(session, server, auth) == "alice"
@@ -241,7 +241,7 @@ def test_token_exchange(server: Any, session: requests.Session) -> None:
 
 
 def test_refresh_token(server: Any, session: requests.Session, tmp_path: Path) -> None:
-    refresh_token = logged_in(server).token().refresh_token
+    refresh_token = log_in(server).token().refresh_token
     cache = tmp_path / "tokens.json"
     keywords = {**WEB, "token_url": server.token_url, "refresh_token": refresh_token, "token_cache": cache}
     auth = OAuth2(**keywords)
@@ -287,7 +287,7 @@ def test_dpop(oidc: OIDCProvider, session: requests.Session, nonce: bool) -> Non
 
 
 def test_dpop_of_a_login_keeps_its_key(oidc: OIDCProvider, session: requests.Session) -> None:
-    auth = logged_in(oidc, dpop=True, client_id="pub", client_secret=None)
+    auth = log_in(oidc, dpop=True, client_id="pub", client_secret=None)
     key = auth.token().key
     oidc.revoke()
     assert who(session, oidc, auth) == "alice"
@@ -307,7 +307,7 @@ def test_discovery(server: Any, session: requests.Session) -> None:
 
 
 def test_revocation_ends_the_login_at_the_server(server: Any) -> None:
-    auth = logged_in(server)
+    auth = log_in(server)
     token = auth.token()
     assert auth.introspect()["active"] is True
     auth.revoke()
@@ -521,7 +521,7 @@ def test_reasons_are_what_the_server_said(
 
 def dead(server: Any, **keywords: Any) -> OAuth2:
     """Return the auth of a user whose refresh token is dead, as is the access token."""
-    auth = logged_in(server, **keywords)
+    auth = log_in(server, **keywords)
     server.revoke(refresh=True)
     return auth
 
@@ -541,7 +541,7 @@ def test_a_dead_refresh_token_says_what_to_do(server: Any, session: requests.Ses
 def test_reauthenticate(server: Any, session: requests.Session, kind: str) -> None:
     def again(error: TokenRefreshError) -> Any:
         errors.append(error)
-        fresh = logged_in(server).token()
+        fresh = log_in(server).token()
         return {
             "token": fresh,
             "mapping": {"access_token": fresh.access_token, "refresh_token": fresh.refresh_token, "expires_in": 60},
@@ -571,7 +571,7 @@ def test_reauthenticate_is_asked_where_nobody_has_logged_in(server: Any) -> None
 
 def test_reauthenticate_is_not_asked_about_a_server_that_is_down(authlib_server: AuthlibServer) -> None:
     asked: list[Any] = []
-    auth = logged_in(authlib_server, reauthenticate=asked.append, deadline=2)
+    auth = log_in(authlib_server, reauthenticate=asked.append, deadline=2)
     authlib_server.revoke()
     authlib_server.fail(503, 10)
     with pytest.raises(TokenRefreshError):

@@ -66,18 +66,18 @@ KINDS: dict[str, tuple[Callable[[Secret], Any], Callable[[Asked], str | None]]] 
         lambda asked: (asked.headers.get("authorization") or "").removeprefix("Key "),
     ),
     "any": (lambda value: secret(value, header="X-Any"), lambda asked: asked.headers.get("x-any")),
-    "query": (lambda value: polvo.auth.api_key(value, query="k"), lambda asked: queried(asked.path)),
-    "basic": (lambda value: basic("ada", value), lambda asked: decoded(asked.headers.get("authorization"))),
+    "query": (lambda value: polvo.auth.api_key(value, query="k"), lambda asked: read_query(asked.path)),
+    "basic": (lambda value: basic("ada", value), lambda asked: decode_basic(asked.headers.get("authorization"))),
 }
 
 
-def queried(path: str) -> str | None:
+def read_query(path: str) -> str | None:
     values = [value for name, value in parse_qsl(urlsplit(path).query) if name == "k"]
     assert len(values) <= 1
     return values[0] if values else None
 
 
-def decoded(header: str | None) -> str | None:
+def decode_basic(header: str | None) -> str | None:
     return None if header is None else base64.b64decode(header[6:]).decode().removeprefix("ada:")
 
 
@@ -98,7 +98,7 @@ class Anywhere(dict[str, Any]):
         return self.answer
 
 
-def guarding(api: Listening, store: Rotating, read: Callable[[Asked], str | None]) -> None:
+def guard(api: Listening, store: Rotating, read: Callable[[Asked], str | None]) -> None:
     """Have an API take the value that the store has now, and no other."""
     api._socket.routes = Anywhere(lambda asked: Reply(status=200 if read(asked) == store.value else 401))
 
@@ -124,7 +124,7 @@ def test_a_rotated_secret_is_fetched_and_the_request_sent_again(
     kind: str, store: Rotating, session: requests.Session, api: Listening
 ) -> None:
     make, read = KINDS[kind]
-    guarding(api, store, read)
+    guard(api, store, read)
     made = Secret(store, "app")
     session.auth = make(made)
     assert session.get(f"{api.url}/a?b=1").status_code == 200
@@ -153,7 +153,7 @@ def test_a_secret_that_is_still_the_same_is_not_sent_again(
 def test_a_body_that_can_be_read_once_is_not_sent_again_but_the_next_request_has_the_new_secret(
     store: Rotating, api: Listening
 ) -> None:
-    guarding(api, store, KINDS["bearer"][1])
+    guard(api, store, KINDS["bearer"][1])
     with requests.Session() as session:
         session.auth = polvo.auth.bearer(Secret(store, "app"))
         session.get(api.url)
@@ -167,7 +167,7 @@ def test_a_body_that_can_be_read_once_is_not_sent_again_but_the_next_request_has
 def test_a_provider_that_fails_leaves_the_answer_as_it_is(
     store: Rotating, session: requests.Session, api: Listening, caplog: pytest.LogCaptureFixture
 ) -> None:
-    guarding(api, store, KINDS["bearer"][1])
+    guard(api, store, KINDS["bearer"][1])
     session.auth = polvo.auth.bearer(Secret(store, "app"))
     assert session.get(api.url).status_code == 200
     store.value, store.failing = SECOND, SecretError("sealed", reason="sealed")
@@ -265,7 +265,7 @@ def test_a_refusal_elsewhere_is_no_refusal_of_the_secret(store: Rotating, api: L
 def test_the_report_tells_which_one_and_that_it_is_overdue(
     store: Rotating, api: Listening, clock: VirtualClock
 ) -> None:
-    guarding(api, store, KINDS["bearer"][1])
+    guard(api, store, KINDS["bearer"][1])
     made = Secret(store, "app", clock=clock, background=False)
     with polvo.Session() as session:
         session.auth = polvo.auth.bearer(made)
@@ -289,7 +289,7 @@ def test_it_is_nowhere_to_be_seen(
     kind: str, store: Rotating, session: requests.Session, api: Listening, caplog: pytest.LogCaptureFixture
 ) -> None:
     make, read = KINDS[kind]
-    guarding(api, store, read)
+    guard(api, store, read)
     caplog.set_level(logging.DEBUG)
     told: list[Any] = []
     made = Secret(store, "app", listeners=[told.append])
@@ -351,7 +351,7 @@ def test_its_owner_stays_when_it_is_rotated(store: Rotating) -> None:
 
 
 def test_many_threads_that_are_refused_make_one_fetch(store: Rotating, api: Listening) -> None:
-    guarding(api, store, KINDS["bearer"][1])
+    guard(api, store, KINDS["bearer"][1])
     auth = polvo.auth.bearer(Secret(store, "app"))
     requests.get(api.url, auth=auth)
     store.value = SECOND

@@ -31,13 +31,13 @@ ALL = [*(auth for auth, _, _ in HEADERS), api_key(KEY, query="key")]
 MAKERS = [bearer, session_token, api_key, Bearer, SessionToken, APIKey]
 
 
-def prepared(auth: Any, url: str = "https://api.test/a", **keywords: Any) -> requests.PreparedRequest:
+def prepare(auth: Any, url: str = "https://api.test/a", **keywords: Any) -> requests.PreparedRequest:
     return requests.Request("GET", url, auth=auth, **keywords).prepare()
 
 
 @pytest.mark.parametrize(("auth", "header", "value"), HEADERS)
 def test_the_header_is_exact_and_the_only_one(auth: Any, header: str, value: str) -> None:
-    assert dict(prepared(auth).headers) == {header: value}
+    assert dict(prepare(auth).headers) == {header: value}
 
 
 @pytest.mark.parametrize(("auth", "header", "value"), HEADERS)
@@ -59,12 +59,12 @@ def test_it_arrives(make: Any, auth: Any, header: str, value: str, server: Failu
     ],
 )
 def test_a_key_in_the_query(url: str, expected: str) -> None:
-    request = prepared(api_key("k+&= y", query="key"), url)
+    request = prepare(api_key("k+&= y", query="key"), url)
     assert (request.url, dict(request.headers)) == (expected, {})
 
 
 def test_a_key_in_the_query_stands_beside_other_parameters() -> None:
-    request = prepared(api_key(KEY, query="key"), params={"page": "2"})
+    request = prepare(api_key(KEY, query="key"), params={"page": "2"})
     assert request.url == f"https://api.test/a?page=2&key={KEY}"
 
 
@@ -109,7 +109,7 @@ def test_nothing_shows_it(auth: Any) -> None:
 def test_a_pickled_one_says_what_stayed_behind(auth: Any) -> None:
     other = pickle.loads(pickle.dumps(auth))
     with pytest.raises(ConfigurationError, match=f"{type(auth).__name__}: the credential stayed behind"):
-        prepared(other)
+        prepare(other)
 
 
 @pytest.mark.parametrize("auth", ALL)
@@ -117,7 +117,7 @@ def test_a_pickled_one_says_what_stayed_behind(auth: Any) -> None:
 def test_a_copy_works_like_the_original(make: Any, auth: Any) -> None:
     other = make(auth)
     assert other == auth
-    request, again = prepared(auth), prepared(other)
+    request, again = prepare(auth), prepare(other)
     assert (request.url, dict(request.headers)) == (again.url, dict(again.headers))
 
 

@@ -75,10 +75,10 @@ class TokenStorageFactory:
         Raises:
             ConfigurationError: The path has a place for a tenant, and no tenant is set.
         """
-        store = self._make_store(tenant)
+        store = self._store(tenant)
         return TokenStorage(store, lambda: self._make_sealer(store), self._clock, self._listeners)
 
-    def _make_store(self, tenant: str) -> Store | None:
+    def _store(self, tenant: str) -> Store | None:
         store: Any = self._cache
         if isinstance(store, str):
             from polvo_adapters.stores.token_cache import TokenCache

@@ -6,8 +6,7 @@ service:
     effect          the client performs                                    and sends in
     --------------  -----------------------------------------------------  ----------------------------------------
     ServiceRequest  one logical call, with the client's policies           a ServiceResponse, also for a failure
-    CachedFetch     a look-up in the cache, or one operation for all       the value, or the ServiceResponse of a
-                    callers that wait for the value                        fetch that took too long
+    CachedFetch     a look-up in the cache, or one fetch for all callers   the value, or a ServiceResponse without one
 
 It reads no clock and opens no socket, so that the same operation serves a client on threads and one on an event loop.
 Failures are sent in as values and not thrown: an error that is raised here has no cause that could hold a header.

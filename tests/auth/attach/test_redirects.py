@@ -110,7 +110,7 @@ def auth(request: pytest.FixtureRequest, world: World) -> Any:
 
 
 @contextmanager
-def opened(kind: str, world: World, auth: Any) -> Iterator[requests.Session]:
+def open_session(kind: str, world: World, auth: Any) -> Iterator[requests.Session]:
     world.clear()
     with SESSIONS[kind](world) as session:
         session.auth = auth
@@ -119,7 +119,7 @@ def opened(kind: str, world: World, auth: Any) -> Iterator[requests.Session]:
 
 @pytest.fixture(params=SESSIONS)
 def session(request: pytest.FixtureRequest, world: World, auth: Any) -> Iterator[requests.Session]:
-    with opened(request.param, world, auth) as session:
+    with open_session(request.param, world, auth) as session:
         yield session
 
 
@@ -234,7 +234,7 @@ def test_the_way_back_is_without_a_credential(world: World, session: requests.Se
 def test_at_home_a_redirect_keeps_it(world: World, place: str, status: int) -> None:
     world.redirect(status, place.format(world.netloc))
     for name in ("bearer", "api_key", "session_token", "oauth", "login"):
-        with opened("plain", world, AUTHS[name](world)) as session:
+        with open_session("plain", world, AUTHS[name](world)) as session:
             assert session.get(f"{world.home.url}/away", timeout=5).status_code == 200
             assert SECRET in repr(world.home.asked[1].headers), name
 
@@ -255,7 +255,7 @@ def test_next_of_a_response_that_was_not_followed(world: World, session: request
 def test_a_thief_who_is_called_by_name_gets_what_it_is_given(world: World) -> None:
     """Without a base URL a session sends its credential wherever the caller says; with one, to its origin only."""
     for kind, stolen in (("plain", 1), ("base_url", 0)):
-        with opened(kind, world, bearer(SECRET)) as session:
+        with open_session(kind, world, bearer(SECRET)) as session:
             session.get(f"{world.thief.url}/steal", timeout=5)
             assert len(world.stolen()) == stolen
 
@@ -263,7 +263,7 @@ def test_a_thief_who_is_called_by_name_gets_what_it_is_given(world: World) -> No
 def test_a_401_after_a_redirect_at_home_has_the_token_refreshed_once(world: World) -> None:
     world.redirect(302, "/refuse")
     for name in ("oauth", "login", "dpop"):
-        with opened("plain", world, AUTHS[name](world)) as session:
+        with open_session("plain", world, AUTHS[name](world)) as session:
             response = session.get(f"{world.home.url}/away", timeout=5)
             assert response.status_code == 401
             assert len(world.login.asked) <= 2
@@ -297,7 +297,7 @@ def test_the_answer_to_a_replay_that_redirects(numbered: World, name: str, kind:
         return Reply(status=401) if refused else Reply(status=307, headers=(("Location", target),))
 
     world.home.routes["/away"] = first_refused
-    with opened(kind, world, AUTHS[name](world)) as session:
+    with open_session(kind, world, AUTHS[name](world)) as session:
         session.get(f"{world.home.url}/away", timeout=5)
         assert world.stolen() == []
         tokens = [asked.headers["authorization"][-2:] for asked in world.home.asked]

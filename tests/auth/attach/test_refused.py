@@ -1,4 +1,4 @@
-"""401: a refused token is replaced once, the request sent again where that can be done, and nobody asked for ever."""
+"""401: a refused token is replaced once, the request sent again if possible, and the server not asked for ever."""
 
 from __future__ import annotations
 
@@ -281,7 +281,7 @@ def test_the_server_is_down_while_the_api_says_401(place: Place, session: reques
     with pytest.raises(TokenRefreshError):
         session.get(place.api_url)
     assert place.calls() == calls + 1
-    assert place.calls("/token") == asked, "so soon after a failure nobody asks again"
+    assert place.calls("/token") == asked, "so soon after a failure the server is not asked again"
     place.good = ("1",)
     assert session.get(place.api_url).status_code == 200, "one URL that refuses must not close all others"
     place.listening.routes["/token"] = working

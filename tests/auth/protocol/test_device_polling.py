@@ -18,7 +18,7 @@ URL = "https://auth.example.com/token"
 PENDING, SLOW = "authorization_pending", "slow_down"
 
 
-def refused(reason: str, status: int = 400, retry_after: float | None = None) -> Outcome:
+def refuse(reason: str, status: int = 400, retry_after: float | None = None) -> Outcome:
     error = TokenRefreshError("no token", reason=reason, status=status, retry_after=retry_after)
     return Outcome(status=status, error=error, failure=UNCLASSIFIED)
 
@@ -66,40 +66,40 @@ def reason(asked: Asked) -> str | None:
 
 
 def test_it_waits_before_each_question_until_the_user_has_confirmed() -> None:
-    asked = run(DevicePolling(interval=5), refused(PENDING), refused(PENDING), CONFIRMED)
+    asked = run(DevicePolling(interval=5), refuse(PENDING), refuse(PENDING), CONFIRMED)
     assert asked.waits == [5, 5, 5]
     assert asked.outcome.response == "the token"
 
 
 def test_slow_down_adds_five_seconds_for_good() -> None:
-    asked = run(DevicePolling(interval=5), refused(SLOW), refused(PENDING), refused(SLOW), CONFIRMED)
+    asked = run(DevicePolling(interval=5), refuse(SLOW), refuse(PENDING), refuse(SLOW), CONFIRMED)
     assert asked.waits == [5, 10, 10, 15]
 
 
 @pytest.mark.parametrize(
     "answer",
     [
-        refused("timeout", 0),
-        refused("connection", 0),
-        refused("status 503", 503),
-        refused("server_error", 500),
-        refused("status 429", 429),
+        refuse("timeout", 0),
+        refuse("connection", 0),
+        refuse("status 503", 503),
+        refuse("server_error", 500),
+        refuse("status 429", 429),
     ],
     ids=lambda answer: answer.error.reason,
 )
 def test_a_server_that_is_not_there_is_asked_half_as_often(answer: Outcome) -> None:
-    asked = run(DevicePolling(interval=5), answer, refused(PENDING), answer, CONFIRMED)
+    asked = run(DevicePolling(interval=5), answer, refuse(PENDING), answer, CONFIRMED)
     assert asked.waits == [5, 10, 10, 20]
 
 
 def test_a_retry_after_is_obeyed_once() -> None:
-    asked = run(DevicePolling(interval=5), refused("status 503", 503, 60.0), refused(PENDING), CONFIRMED)
+    asked = run(DevicePolling(interval=5), refuse("status 503", 503, 60.0), refuse(PENDING), CONFIRMED)
     assert asked.waits == [5, 60, 10]
 
 
 @pytest.mark.parametrize("code", ["access_denied", "expired_token", "invalid_grant", "not json", "redirect", "tls"])
 def test_anything_else_is_the_end(code: str) -> None:
-    asked = run(DevicePolling(), refused(code), CONFIRMED)
+    asked = run(DevicePolling(), refuse(code), CONFIRMED)
     assert (len(asked.sent_at), reason(asked)) == (1, code)
 
 
@@ -109,14 +109,14 @@ def test_errors_that_are_not_the_servers_are_the_end() -> None:
 
 
 def test_it_ends_before_a_question_that_would_come_too_late() -> None:
-    asked = run(DevicePolling(interval=5, expires_in=20), refused(PENDING))
+    asked = run(DevicePolling(interval=5, expires_in=20), refuse(PENDING))
     assert (reason(asked), asked.sent_at) == ("expired_token", [105, 111, 117])
     assert asked.outcome.error.final
     assert "auth.example.com" in str(asked.outcome.error)
 
 
 def test_the_deadline_of_the_call_ends_it_as_well() -> None:
-    asked = run(DevicePolling(interval=5), refused(PENDING), deadline=112.0)
+    asked = run(DevicePolling(interval=5), refuse(PENDING), deadline=112.0)
     assert isinstance(asked.outcome.error, DeadlineExceeded)
     assert asked.sent_at == [105, 111]
 
@@ -127,7 +127,7 @@ def test_the_deadline_of_the_call_ends_it_as_well() -> None:
     st.floats(1, 900),
 )
 def test_no_question_comes_too_early_or_too_late(codes: list[str], interval: float, expires_in: float) -> None:
-    asked = run(DevicePolling(interval=interval, expires_in=expires_in), *map(refused, codes))
+    asked = run(DevicePolling(interval=interval, expires_in=expires_in), *map(refuse, codes))
     assert all(before <= after for before, after in zip(asked.waits, asked.waits[1:], strict=False))
     assert all(moment < 100.0 + expires_in for moment in asked.sent_at)
     assert reason(asked) == "expired_token"

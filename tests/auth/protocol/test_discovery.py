@@ -27,7 +27,7 @@ def listening() -> Iterator[Listening]:
         yield server
 
 
-def found(server: Listening, path: str = "", **changed: Any) -> Reply:
+def make_document(server: Listening, path: str = "", **changed: Any) -> Reply:
     return Reply({"issuer": server.url + path, "token_endpoint": f"{server.url}/token", **changed})
 
 
@@ -60,7 +60,7 @@ def test_where_the_document_is(issuer: str, places: tuple[str, str]) -> None:
 
 @pytest.mark.parametrize("path", ["", "/tenants/one"])
 def test_the_first_place_counts_and_is_asked_once(listening: Listening, path: str) -> None:
-    listening.routes[OAUTH + path] = found(listening, path)
+    listening.routes[OAUTH + path] = make_document(listening, path)
     server = client(listening, path)
     assert listening.asked == []
     for _ in range(3):
@@ -81,7 +81,7 @@ def test_the_first_place_counts_and_is_asked_once(listening: Listening, path: st
 )
 def test_the_second_place(listening: Listening, first: Reply) -> None:
     listening.routes[OAUTH + "/x"] = first
-    listening.routes["/x" + OPENID] = found(listening, "/x")
+    listening.routes["/x" + OPENID] = make_document(listening, "/x")
     assert client(listening, "/x").token(READ).access_token == "token"
     # A GET that fails is repeated, as everywhere; the places are asked in this order all the same.
     assert list(dict.fromkeys(paths(listening))) == [f"{OAUTH}/x", f"/x{OPENID}", "/token"]
@@ -90,7 +90,7 @@ def test_the_second_place(listening: Listening, first: Reply) -> None:
 @pytest.mark.parametrize("change", ["/", "/other", None, "upper"])
 def test_the_document_of_another_issuer(listening: Listening, change: str | None) -> None:
     name = {None: None, "upper": listening.url.upper()}.get(change, f"{listening.url}{change}")
-    listening.routes[OAUTH] = found(listening, issuer=name)
+    listening.routes[OAUTH] = make_document(listening, issuer=name)
     assert reason(client(listening)) == "issuer mismatch"
     assert "/token" not in paths(listening)
 
@@ -98,7 +98,7 @@ def test_the_document_of_another_issuer(listening: Listening, change: str | None
 def test_no_document_at_all_is_asked_for_again_the_next_time(listening: Listening) -> None:
     server = client(listening)
     assert reason(server) == "status 404"
-    listening.routes[OPENID] = found(listening)
+    listening.routes[OPENID] = make_document(listening)
     assert server.token(READ).access_token == "token"
 
 
@@ -109,7 +109,7 @@ def test_a_server_that_is_not_there() -> None:
 
 
 def test_an_endpoint_over_plain_http_elsewhere(listening: Listening) -> None:
-    listening.routes[OAUTH] = found(listening, token_endpoint="http://auth.example.com/token")
+    listening.routes[OAUTH] = make_document(listening, token_endpoint="http://auth.example.com/token")
     assert reason(client(listening)) == "insecure endpoint"
 
 
@@ -147,7 +147,7 @@ def test_a_revocation_that_fails(listening: Listening) -> None:
 
 @pytest.mark.parametrize("value", [None, "", 7, ["https://a.test"], {}])
 def test_a_document_without_the_endpoint(listening: Listening, value: Any) -> None:
-    listening.routes[OAUTH] = found(listening, token_endpoint=value)
+    listening.routes[OAUTH] = make_document(listening, token_endpoint=value)
     with pytest.raises(ConfigurationError, match="names no token_endpoint"):
         client(listening).token(READ)
 
@@ -173,7 +173,7 @@ def test_other_endpoints_for_clients_with_a_certificate() -> None:
 def test_a_certificate_leads_to_them(listening: Listening) -> None:
     listening.routes["/mtls"] = GOOD
     aliases = {"token_endpoint": f"{listening.url}/mtls"}
-    listening.routes[OAUTH] = found(listening, mtls_endpoint_aliases=aliases)
+    listening.routes[OAUTH] = make_document(listening, mtls_endpoint_aliases=aliases)
     client(listening, client_authentication="mtls").token(READ)
     assert paths(listening)[-1] == "/mtls"
 

@@ -23,14 +23,14 @@ URL = "https://api.example.com/v1/orders"
 KEY = DPoPKey.generate()
 
 
-def opened(proof: str) -> tuple[dict[str, Any], dict[str, Any]]:
+def decode_proof(proof: str) -> tuple[dict[str, Any], dict[str, Any]]:
     header = jwt.get_unverified_header(proof)
     key = jwt.PyJWK(header["jwk"], "ES256")
     return header, jwt.decode(proof, key, algorithms=["ES256"], options={"verify_iat": False})
 
 
 def test_a_proof() -> None:
-    header, claims = opened(KEY.make_proof("post", URL, nonce="n", access_token="token", now=1000.9, jti="j"))
+    header, claims = decode_proof(KEY.make_proof("post", URL, nonce="n", access_token="token", now=1000.9, jti="j"))
     ath = base64.urlsafe_b64encode(hashlib.sha256(b"token").digest()).rstrip(b"=").decode()
     assert claims == {"htm": "POST", "htu": URL, "iat": 1000, "jti": "j", "nonce": "n", "ath": ath}
     assert (header["typ"], header["alg"]) == ("dpop+jwt", "ES256")
@@ -38,7 +38,7 @@ def test_a_proof() -> None:
 
 
 def test_no_two_proofs_are_the_same() -> None:
-    assert opened(KEY.make_proof("GET", URL))[1]["jti"] != opened(KEY.make_proof("GET", URL))[1]["jti"]
+    assert decode_proof(KEY.make_proof("GET", URL))[1]["jti"] != decode_proof(KEY.make_proof("GET", URL))[1]["jti"]
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_no_two_proofs_are_the_same() -> None:
     ],
 )
 def test_the_target_is_the_url_without_query_and_fragment(url: str, target: str) -> None:
-    assert opened(KEY.make_proof("GET", url))[1]["htu"] == target
+    assert decode_proof(KEY.make_proof("GET", url))[1]["htu"] == target
 
 
 def test_the_thumbprint_is_that_of_the_rfc() -> None:
@@ -76,7 +76,7 @@ def test_the_thumbprint_is_that_of_the_rfc() -> None:
 def test_a_key_is_kept_as_pem() -> None:
     again = DPoPKey.from_pem(KEY.to_pem())
     assert again.thumbprint == KEY.thumbprint
-    assert opened(again.make_proof("GET", URL))[1]["htu"] == URL
+    assert decode_proof(again.make_proof("GET", URL))[1]["htu"] == URL
 
 
 @pytest.mark.parametrize("key", [ec.generate_private_key(ec.SECP384R1()), ed25519.Ed25519PrivateKey.generate()])
@@ -166,7 +166,7 @@ def test_what_an_assertion_needs() -> None:
 
 
 def test_json_of_the_thumbprint_is_canonical() -> None:
-    jwk = opened(KEY.make_proof("GET", URL))[0]["jwk"]
+    jwk = decode_proof(KEY.make_proof("GET", URL))[0]["jwk"]
     text = json.dumps({name: jwk[name] for name in ("crv", "kty", "x", "y")}, separators=(",", ":"))
     digest = hashlib.sha256(text.encode()).digest()
     assert KEY.thumbprint == base64.urlsafe_b64encode(digest).rstrip(b"=").decode()

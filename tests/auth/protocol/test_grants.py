@@ -141,7 +141,7 @@ def test_a_wrong_password(authlib: AuthlibServer) -> None:
     assert "wrong-password" not in str(error)
 
 
-def logged_in(provider: Any, name: str = "web", **keywords: Any) -> Token:
+def log_in(provider: Any, name: str = "web", **keywords: Any) -> Token:
     server = client(provider, name, **keywords)
     asked = server.authorization_request(REDIRECT_URI, ["openid", "offline_access"], prompt="consent")
     code = server.code_from(provider.approve(asked.url), asked)
@@ -150,7 +150,7 @@ def logged_in(provider: Any, name: str = "web", **keywords: Any) -> Token:
 
 @pytest.mark.parametrize("name", ["web", "pub"])
 def test_code_with_pkce_and_refresh(either: Any, name: str) -> None:
-    token = logged_in(either, name)
+    token = log_in(either, name)
     assert call(either, token).json()["subject"] == "alice"
     refreshed = client(either, name).token(grants.refresh(token.refresh_token or ""))
     assert call(either, refreshed).json()["subject"] == "alice"
@@ -280,7 +280,7 @@ def test_dpop(oidc: OIDCProvider, nonce: bool) -> None:
 
 
 def test_a_refresh_token_is_bound_to_the_key_as_well(oidc: OIDCProvider) -> None:
-    token = logged_in(oidc, "pub", dpop=True)
+    token = log_in(oidc, "pub", dpop=True)
     server = client(oidc, "pub", dpop=True)
     assert refusal(lambda: server.token(grants.refresh(token.refresh_token or ""))).final
     refreshed = server.token(grants.refresh(token.refresh_token or ""), key=token.key)
@@ -301,7 +301,7 @@ def test_a_refused_request_is_repeated_where_it_was_certainly_not_processed(oidc
 
 @pytest.mark.parametrize("retry", [False, True])
 def test_a_refresh_is_never_repeated_where_it_may_have_been_processed(oidc: OIDCProvider, retry: bool) -> None:
-    token = logged_in(oidc)
+    token = log_in(oidc)
     oidc.reset()
     oidc.fail(500, processed=True)
     with requests.Session() as session:

@@ -127,7 +127,7 @@ def ask(
         return error
 
 
-def everything_said(error: TokenRefreshError) -> str:
+def collect_texts(error: TokenRefreshError) -> str:
     """Return all that a log, a traceback or an error tracker would show of an error."""
     told = [str(error), repr(error), repr(vars(error)), *traceback.format_exception(error)]
     told.append(pickle.dumps(error).decode("latin-1"))
@@ -155,7 +155,7 @@ def test_whatever_it_does(hostile: HostileServer, behaviour: str, caplog: pytest
         assert (got.request, got.response, got.__cause__, got.__context__) == (None, None, None, None)
         assert len(str(got)) < 500
         assert str(got).isprintable()
-        said += everything_said(got)
+        said += collect_texts(got)
     for secret in (SECRET, PASSWORD, *hostile.requests_seen[0].secrets):
         assert secret in ("password", "alice@example.com") or secret not in said
 

@@ -1,4 +1,4 @@
-"""Tokens that are refreshed before they expire, while nobody waits; and clocks that are set."""
+"""Tokens that are refreshed before they expire, without a call that waits; and clocks that are set."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Held:
 
 
 @contextmanager
-def held_back(source: Held) -> Iterator[None]:
+def hold_back(source: Held) -> Iterator[None]:
     source.open.clear()
     try:
         yield
@@ -51,7 +51,7 @@ def held_back(source: Held) -> Iterator[None]:
         source.open.set()
 
 
-def settled(oauth: OAuth2) -> None:
+def wait_for_refresh(oauth: OAuth2) -> None:
     """Wait until no refresh is under way."""
     until(lambda: not oauth._refreshing)
 
@@ -66,11 +66,11 @@ def test_nobody_waits_for_a_token_that_still_holds(clock: Shifted) -> None:
     oauth = OAuth2(fetch=source, client_id="c", clock=clock)
     assert oauth.token().access_token == "token-1"
     clock.ahead = STALE
-    with held_back(source):  # all of these end while the source is held back
+    with hold_back(source):  # all of these end while the source is held back
         assert at_once(8, lambda _: [oauth.token().access_token for _ in range(20)]) == [["token-1"] * 20] * 8
         until(lambda: source.asked == 2)
         assert oauth.token().access_token == "token-1"
-    settled(oauth)
+    wait_for_refresh(oauth)
     assert (oauth.token().access_token, source.asked) == ("token-2", 2)
 
 
@@ -85,7 +85,7 @@ def test_real_requests_do_not_wait_for_a_slow_server(oidc: OIDCProvider, clock: 
         clock.ahead = STALE
         answers = at_once(8, lambda _: [session.get(oidc.api_url).status_code for _ in range(3)])
         assert (answers, changes) == ([[200] * 3] * 8, [])  # they are all back before there is another token
-        settled(oauth)
+        wait_for_refresh(oauth)
         assert [(change.before, change.after) for change in changes] == [("generation 1", "generation 2")]
         clock.ahead = 90.0  # when the first one is dead
         assert session.get(oidc.api_url).status_code == 200
@@ -97,7 +97,7 @@ def test_those_who_come_when_it_is_dead_wait_for_the_refresh_that_is_under_way(c
     oauth = OAuth2(fetch=source, client_id="c", clock=clock)
     oauth.token()
     clock.ahead = STALE
-    with held_back(source):
+    with hold_back(source):
         assert oauth.token().access_token == "token-1"
         until(lambda: source.asked == 2)
         clock.ahead = 58.0
@@ -117,7 +117,7 @@ def test_without_background_the_one_who_finds_out_waits_and_the_others_do_not(cl
     clock.ahead = STALE
     got: list[str] = []
     thread = threading.Thread(target=lambda: got.append(oauth.token().access_token))
-    with held_back(source):
+    with hold_back(source):
         thread.start()
         until(lambda: source.asked == 2)
         assert oauth.token().access_token == "token-1"
@@ -140,7 +140,7 @@ def test_a_refresh_that_fails_uses_up_the_token_and_only_then_raises(
         for ahead in (STALE, 52.0, 54.0, 56.0):
             clock.ahead = ahead
             assert session.get(oidc.api_url).status_code == 200
-            settled(oauth)
+            wait_for_refresh(oauth)
         assert 1 <= oidc.counts()["token"] <= 2  # it is left alone between, longer each time
         clock.ahead = DEAD
         with pytest.raises(TokenRefreshError) as caught:
@@ -162,7 +162,7 @@ def test_a_failure_in_the_background_is_told_to_listeners_and_to_the_log(
     source.error = RuntimeError("hunter2")
     clock.ahead = STALE
     assert oauth.token().access_token == "token-1"
-    settled(oauth)
+    wait_for_refresh(oauth)
     assert (changes[-1].after, changes[-1].reason) == ("not refreshed", "RuntimeError")
     assert "not refreshed" in caplog.text
     assert "hunter2" not in caplog.text
@@ -187,7 +187,7 @@ def test_many_tenants_that_are_stale_are_refreshed_once_each(clock: Shifted) -> 
     assert at_once(20, use) == [f"{number % 10}-1" for number in range(20)]
     clock.ahead = STALE
     assert {token.partition("-")[0] for token in at_once(20, use)} == {str(number) for number in range(10)}
-    settled(oauth)
+    wait_for_refresh(oauth)
     assert at_once(20, use) == [f"{number % 10}-2" for number in range(20)]
     assert asked == Counter({str(number): 2 for number in range(10)})
 

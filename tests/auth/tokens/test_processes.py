@@ -50,7 +50,7 @@ def get(oauth: OAuth2, url: str) -> int:
 
 
 @contextmanager
-def getting(oauth: OAuth2, url: str, count: int) -> Iterator[list[int]]:
+def get_repeatedly(oauth: OAuth2, url: str, count: int) -> Iterator[list[int]]:
     """Make a call on each of some threads, which are over at the end."""
     statuses: list[int] = []
     threads = [threading.Thread(target=lambda: statuses.append(get(oauth, url))) for _ in range(count)]
@@ -73,7 +73,7 @@ def test_a_child_of_a_fork_waits_for_the_refresh_of_its_parent(oidc: OIDCProvide
     oauth = OAuth2(token_cache=place(kind, str(path), clock), clock=clock, **settings_of(oidc))
     oidc.reset()
     oidc.delay(0.5)
-    with getting(oauth, oidc.api_url, 4) as statuses:
+    with get_repeatedly(oauth, oidc.api_url, 4) as statuses:
         until(lambda: oidc.counts()["token"])
         assert in_child(lambda: get(oauth, oidc.api_url) == 200) == 0
     assert statuses == [200] * 4
@@ -138,7 +138,7 @@ def test_in_memory_a_child_gets_a_token_of_its_own(oidc: OIDCProvider) -> None:
     oauth = OAuth2(**settings)
     oidc.reset()
     oidc.delay(0.3)
-    with getting(oauth, oidc.api_url, 1) as statuses:
+    with get_repeatedly(oauth, oidc.api_url, 1) as statuses:
         until(lambda: oidc.counts()["token"])
         assert in_child(lambda: get(oauth, oidc.api_url) == 200) == 0  # it does not wait for a thread that it lacks
     assert statuses == [200]
@@ -237,7 +237,7 @@ def test_a_process_ends_after_the_refresh_that_it_has_begun(
 def test_others_take_over_when_the_one_who_refreshes_is_killed(oidc: OIDCProvider, path: Path, kind: str) -> None:
     settings = settings_of(oidc, deadline=2.0)
     oidc.reset()
-    oidc.set(rotate=False)  # nobody can know the refresh token that only the killed one was told
+    oidc.set(rotate=False)  # only the killed process knew the refresh token
     oidc.delay(30.0)
     with Crowd(oidc.api_url, kind, path, settings, processes=1, threads=2) as crowd:
         (process,) = crowd.processes
@@ -269,7 +269,7 @@ def test_who_waits_takes_over_by_itself(oidc: OIDCProvider, path: Path, kind: st
         until(lambda: oidc.counts()["token"])
         oauth = OAuth2(token_cache=place(kind, str(path), Shifted()), **settings)
         oidc.delay(0.0)
-        with getting(oauth, oidc.api_url, 4) as statuses:
+        with get_repeatedly(oauth, oidc.api_url, 4) as statuses:
             os.kill(process.pid, signal.SIGKILL)
             process.wait(PATIENCE)
     assert statuses == [200] * 4

@@ -54,7 +54,7 @@ def opens(sealer: Sealer, key: str | bytes) -> bool:
     return Sealer([key]).unseal("name", sealer.seal("name", "text")) == "text"
 
 
-def shown(error: BaseException | None) -> str:
+def format_error(error: BaseException | None) -> str:
     """Return everything that an error shows, and those that it came from."""
     text = ""
     while error is not None:
@@ -130,7 +130,7 @@ def test_no_error_shows_what_was_sealed() -> None:
     for kind, sealed in [*((SEALER, text) for text in texts), (OPEN, "open:1:secret"), (SEALER, "secret")]:
         with pytest.raises(DecryptionError) as caught:
             kind.unseal("name", sealed)
-        assert "secret" not in shown(caught.value)
+        assert "secret" not in format_error(caught.value)
         assert caught.value.__context__ is None
 
 
@@ -185,8 +185,8 @@ def test_anything_else_is_refused_and_not_shown(bad: Any, beside: str) -> None:
         ConfigurationError, match=r"^encryption_key: .*; a key is .* make one with: python -c "
     ) as caught:
         make_sealer(bad, beside)
-    assert "hunter2" not in shown(caught.value)
-    assert KEYS[0].decode()[:20] not in shown(caught.value)
+    assert "hunter2" not in format_error(caught.value)
+    assert KEYS[0].decode()[:20] not in format_error(caught.value)
 
 
 def test_what_a_callable_raises_is_raised() -> None:
@@ -213,7 +213,7 @@ def test_a_variable_that_is_no_key_is_refused_and_not_shown(beside: str, monkeyp
     monkeypatch.setenv(VARIABLE, "hunter2")
     with pytest.raises(ConfigurationError, match=rf"^the environment variable {VARIABLE}: ") as caught:
         make_sealer(None, beside)
-    assert "hunter2" not in shown(caught.value)
+    assert "hunter2" not in format_error(caught.value)
 
 
 def test_an_empty_variable_is_none(beside: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -308,7 +308,7 @@ def test_a_key_file_with_something_else_is_refused_and_let_be(beside: str, conte
     with pytest.raises(ConfigurationError, match=r"^encryption_key: the key file .*tokens\.json\.key: ") as caught:
         make_sealer(None, beside)
     assert path.read_bytes() == content
-    assert "hunter2" not in shown(caught.value)
+    assert "hunter2" not in format_error(caught.value)
 
 
 @links
@@ -388,12 +388,12 @@ def test_a_keyring_that_cannot_be_used_is_a_clear_error(
     keyring.locked = True
     with pytest.raises(ConfigurationError, match=r"cannot be used \(KeyringError\); unlock it, or") as caught:
         make_sealer("keyring", beside)
-    assert "hunter2" not in shown(caught.value)
+    assert "hunter2" not in format_error(caught.value)
     keyring.locked = False
     keyring.kept["polvo_adapters", beside] = "hunter2"
     with pytest.raises(ConfigurationError, match=r"cannot be an encryption key") as caught:
         make_sealer("keyring", beside)
-    assert "hunter2" not in shown(caught.value)
+    assert "hunter2" not in format_error(caught.value)
     monkeypatch.setitem(sys.modules, "keyring", None)
     with pytest.raises(ConfigurationError, match=r"install polvo_adapters\[keyring\]"):
         make_sealer("keyring", beside)

@@ -1,4 +1,4 @@
-"""Token caches that fail, vanish, are damaged, or belong to somebody else: calls go on, and somebody is told."""
+"""Token caches that fail, vanish, are damaged, or belong to another user: calls go on, and listeners are notified."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def test_a_full_disk(oidc: OIDCProvider, path: Path) -> None:
 
 
 class Moody(MemoryStore):
-    """A store of somebody else's, which raises what it likes, and forgets nothing."""
+    """A store of the user's, which raises arbitrary exceptions, and forgets nothing."""
 
     error: BaseException | None = None
 

@@ -1,4 +1,4 @@
-"""Whose token it is: each tenant has its own, in memory, in files and in stores, whoever calls at the same time."""
+"""Owners of tokens: each tenant has its own token, in memory, files and stores, also under concurrent calls."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from polvo_adapters.context.tenant import validate_tenant
 from polvo_adapters.errors import ConfigurationError
 from polvo_adapters.runtime.clock import SYSTEM
 from polvo_adapters.stores.sqlite import SQLiteStore
-from tests.auth.tokens.test_background import STALE, settled
+from tests.auth.tokens.test_background import STALE, wait_for_refresh
 from tests.auth.tokens.test_sharing import refreshes
 from tests.support.oauth.servers import OIDCProvider
 from tests.support.token_sharing import Shifted, at_once, logged_in, plain_session
@@ -121,7 +121,7 @@ def test_a_refresh_in_the_background_is_for_the_tenant_who_was_served(oidc: OIDC
         assert at_once(10, use) == [200] * 10
         clock.ahead = STALE
         assert at_once(10, use) == [200] * 10
-        settled(oauth)
+        wait_for_refresh(oauth)
         for number, tenant in enumerate(TENANTS):
             with polvo.tenant(tenant):
                 assert session.get(oidc.api_url).json()["subject"] == TENANTS[number]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import importlib.metadata
 import io
 import logging
 import os
@@ -608,32 +607,3 @@ def test_an_operation_is_stepped_by_hand() -> None:
     with pytest.raises(StopIteration) as ended:
         operation.send(ServiceResponse(200, b'{"value": 5}'))
     assert ended.value.value == 5
-
-
-# ---- The description of the published client
-
-
-def blocks() -> list[str]:
-    """Return the code of the description; that of the asynchronous client is not served yet."""
-    described = importlib.metadata.metadata("double-o")
-    text = str(described.get_payload() or described["Description"])
-    found = re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-    return [block for block in found if "AsyncClient" not in block]
-
-
-@pytest.mark.parametrize("block", blocks())
-def test_the_code_of_the_description_runs_with_another_module_name(
-    block: str, double_o_server: DoubleOServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr("polvo_adapters.services.double_o.client.BASE_URL", double_o_server.url)
-    code = block.replace("import oo\n", "import polvo_adapters.services.double_o as oo\n")
-    code = code.replace("from oo import", "from polvo_adapters.services.double_o import")
-    for address in ("http://localhost:3001", "http://your-server:8080"):
-        code = code.replace(address, double_o_server.url)
-    exec(compile(code, "description", "exec"), {"__name__": "__main__"})
-    assert double_o_server.received
-    assert all(request.headers.get("Authorization", "").startswith("Bearer ") for request in double_o_server.received)
-
-
-def test_the_description_has_code() -> None:
-    assert len(blocks()) >= 7

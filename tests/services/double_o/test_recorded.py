@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import importlib.metadata
 import json
 import re
 from pathlib import Path
@@ -104,3 +105,32 @@ def test_ours_sends_and_returns_what_was_recorded_or_better(
     assert sent == [*row["requests"], *row["requests"][-1:] * count][:count]
     if case in IMPROVED:
         assert (len(row["requests"]), *recorded) != (count, *expected)
+
+
+# ---- The description of the published client
+
+
+def blocks() -> list[str]:
+    """Return the code of the description; that of the asynchronous client is not served yet."""
+    described = importlib.metadata.metadata("double-o")
+    text = str(described.get_payload() or described["Description"])
+    found = re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    return [block for block in found if "AsyncClient" not in block]
+
+
+@pytest.mark.parametrize("block", blocks())
+def test_the_code_of_the_description_runs_with_another_module_name(
+    block: str, double_o_server: DoubleOServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("polvo_adapters.services.double_o.client.BASE_URL", double_o_server.url)
+    code = block.replace("import oo\n", "import polvo_adapters.services.double_o as oo\n")
+    code = code.replace("from oo import", "from polvo_adapters.services.double_o import")
+    for address in ("http://localhost:3001", "http://your-server:8080"):
+        code = code.replace(address, double_o_server.url)
+    exec(compile(code, "description", "exec"), {"__name__": "__main__"})
+    assert double_o_server.received
+    assert all(request.headers.get("Authorization", "").startswith("Bearer ") for request in double_o_server.received)
+
+
+def test_the_description_has_code() -> None:
+    assert len(blocks()) >= 7

@@ -206,14 +206,14 @@ def hang_in_body(http: Handler) -> None:
 def drip(http: Handler) -> None:
     body = json.dumps(GOOD).encode()
     http.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body))
-    dripping(http, body)
+    drip_body(http, body)
 
 
 def drip_headers(http: Handler) -> None:
-    dripping(http, b"HTTP/1.1 200 OK\r\nX-Filler: " + b"a" * 600)
+    drip_body(http, b"HTTP/1.1 200 OK\r\nX-Filler: " + b"a" * 600)
 
 
-def dripping(http: Handler, content: bytes) -> None:
+def drip_body(http: Handler, content: bytes) -> None:
     http.close_connection = True
     for place in range(len(content)):
         http.wfile.write(content[place : place + 1])
@@ -258,7 +258,7 @@ def gzip_bomb(http: Handler) -> None:
     http.reply(bomb(), headers={"Content-Encoding": "gzip"})
 
 
-def after_date(http: Handler) -> None:
+def send_after_date(http: Handler) -> None:
     http.reply({}, 503, headers={"Retry-After": formatdate(time() + 30, usegmt=True)})
 
 
@@ -341,7 +341,7 @@ BEHAVIOURS: dict[str, Callable[[Handler], None]] = {
     "status-502-html": says(b"<html>Bad Gateway</html>", status=502, kind="text/html"),
     "status-999": says(b"", status=999),
     "retry-after": says({}, status=503, headers={"Retry-After": "30"}),
-    "retry-after-date": after_date,
+    "retry-after-date": send_after_date,
     "retry-after-bad": says({}, status=503, headers={"Retry-After": "in a while"}),
     "retry-after-long": says({}, status=503, headers={"Retry-After": "9" * 400}),
     "too-many": says({"error": "slow_down"}, status=429, headers={"Retry-After": "30"}),

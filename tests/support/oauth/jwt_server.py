@@ -78,7 +78,7 @@ class JWTServer(FlaskServer):
 
     def _login(self) -> Response:
         def work() -> Response:
-            given = sent()
+            given = read_fields()
             user = given.get("username")
             if user not in PASSWORDS or PASSWORDS[user] != given.get("password"):
                 return refuse("No active account found with the given credentials")
@@ -88,7 +88,7 @@ class JWTServer(FlaskServer):
 
     def _refresh(self) -> Response:
         def work() -> Response:
-            claims = self._check(sent().get("refresh"), "refresh")
+            claims = self._check(read_fields().get("refresh"), "refresh")
             if claims is None:
                 return refuse("Token is invalid or expired", code="token_not_valid")
             answer = {"access": self._issue("access", claims["user_id"])}
@@ -110,7 +110,7 @@ class JWTServer(FlaskServer):
         return jsonify(method=request.method, path=request.path, query=query, body=body, subject=claims["user_id"])
 
 
-def sent() -> dict[str, Any]:
+def read_fields() -> dict[str, Any]:
     """Return what came, JSON or a form."""
     found = request.get_json(silent=True) if request.is_json else request.form.to_dict()
     return found if isinstance(found, dict) else {}

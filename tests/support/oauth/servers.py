@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent / "oidc_provider"
 REDIRECT_URI = "http://127.0.0.1:9/cb"
-"""Registered for every client of the authorization code flow; nobody listens there."""
+"""Registered for every client of the authorization code flow; no server listens there."""
 
 
 class OIDCProvider:
