@@ -26,6 +26,7 @@ from polvo_adapters.core.effects import Acquire, Effect, Flow, Park, Proceed, Re
 from polvo_adapters.core.machines import Changed, Event, Refused
 from polvo_adapters.core.outcomes import TRUNCATED, Outcome
 from polvo_adapters.core.state_keys import of_tenant
+from polvo_adapters.core.validate import require_members
 from polvo_adapters.policies.outcomes import refuse_to_send
 
 if TYPE_CHECKING:
@@ -125,14 +126,22 @@ class Gate:
         raise NotImplementedError
 
 
+_GATE_MEMBERS = ("key", "name", "initial", "transition", "ask_event", "result_event", "queue_event", "release_event")
+
+
 class Gates:
     """Several gates side by side.
 
     Args:
         gates: The gates; where more than one refuses, the error is that of the first.
+
+    Raises:
+        TypeError: A gate lacks a member that the class `Gate` has; the message names it.
     """
 
     def __init__(self, gates: tuple[Gate, ...]) -> None:
+        for gate in gates:
+            require_members("Gates", gate, "a gate", *_GATE_MEMBERS)
         self.gates = gates
         self._by_origin = all(gate.key == "origin" for gate in gates)
         self._known: dict[str | tuple[str, str], Acquire] = {}

@@ -10,6 +10,7 @@ import requests
 
 import polvo_adapters as polvo
 from polvo_adapters.core.effects import PolicyTraits
+from polvo_adapters.policies.gates import Gates
 from polvo_adapters.shells.bound_policies import BoundPolicies
 from polvo_adapters.testing import VirtualClock
 from polvo_adapters.transports import AsyncPolicyTransport, PolicyTransport
@@ -48,6 +49,14 @@ def test_a_store_that_lacks_a_member_is_refused(make: Any, missing: str) -> None
 def test_a_policy_without_a_flow_is_refused(kind: Any) -> None:
     with pytest.raises(TypeError, match=rf"{kind.__name__}: .*Nothing.* is not a policy, it has no `flow`"):
         kind(Nothing())
+
+
+@pytest.mark.parametrize("missing", ["key", "transition", "ask_event", "result_event", "release_event"])
+def test_a_gate_that_lacks_a_member_is_refused(missing: str) -> None:
+    names = ("key", "name", "initial", "transition", "ask_event", "result_event", "queue_event", "release_event")
+    gate: Any = type("Gate", (), {name: None for name in names if name != missing})()
+    with pytest.raises(TypeError, match=rf"Gates: .* is not a gate, it has no `{missing}`"):
+        Gates((gate,))
 
 
 def test_what_a_policy_does_not_say_of_itself_has_a_default() -> None:

@@ -1,7 +1,7 @@
 """A token endpoint that answers as no token endpoint should: one way for each path, all of them in `BEHAVIOURS`.
 
-Most are copies of what servers, proxies and captive portals really send; the others are what somebody would send who
-wants the client to hang, to fall over, or to tell a secret. Whatever comes in is kept in `requests_seen`.
+Most are copies of what servers, proxies and captive portals really send; the others are what an attacker would send to
+make the client hang, fail, or reveal a secret. All requests are stored in `requests_seen`.
 """
 
 from __future__ import annotations
