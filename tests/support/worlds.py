@@ -135,13 +135,13 @@ def in_turn(*turns: ScriptedTurn) -> Server:
     return Script(turns)
 
 
-def apart(turns: Sequence[ScriptedTurn], first: int = 1, requests: int = 64) -> list[ScriptedTurn]:
+def apart(turns: Sequence[ScriptedTurn], requests: int = 64) -> list[ScriptedTurn]:
     """Return turns of which no two take equally long, the last one for so many requests that none is repeated.
 
     Where two attempts begin together and end together, each world may put their ends in an order of its own.
     """
     longer = [*turns, *[turns[-1]] * (requests - len(turns))]
-    return [turn._replace(seconds=turn.seconds + number * 2.0**-30) for number, turn in enumerate(longer, first)]
+    return [turn._replace(seconds=turn.seconds + number * 2.0**-30) for number, turn in enumerate(longer, 1)]
 
 
 def by_url(servers: Mapping[str, Server]) -> Server:
