@@ -21,8 +21,9 @@ settings.load_profile("polvo")
 HERE = Path(__file__).parent
 SLOW = (
     "auth/attach/test_redirects.py",
+    "auth/attach/test_refused.py",
     "auth/protocol/test_hostile.py",
-    "auth/test_jwt_login.py::test_whatever_a_login_answers",
+    "auth/test_jwt_login.py",
     "auth/test_leaks.py",
     "auth/test_oauth.py",
     "auth/tokens/test_processes.py",
@@ -44,6 +45,7 @@ SLOW = (
     "services/double_o/test_recorded.py",
     "shells/requests/test_breaker_threads.py",
     "shells/requests/test_bulkhead_threads.py",
+    "shells/requests/test_exchange.py",
     "shells/requests/test_idempotency_killed.py",
     "shells/requests/test_ratelimit_threads.py",
     "shells/requests/test_replay_matrix.py",
@@ -54,6 +56,7 @@ SLOW = (
     "test_docs.py",
     "testing/test_crowd.py",
     "testing/test_overload.py",
+    "testing/test_server.py",
     "testing/test_simulation.py::test_a_thousand_overlapping_calls",
 )
 """Folders, modules and tests that take long: many cases, processes of their own, simulations, searches for a case."""

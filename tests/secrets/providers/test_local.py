@@ -194,6 +194,7 @@ class Locked:
 
 
 def test_a_keyring_that_stays_locked() -> None:
+    needed("keyring")
     assert reason(Keyring(Locked()), "service/user") == ("sealed", False)
 
 
