@@ -24,6 +24,7 @@ ALLOWED = {
     "datetime",
     "email.utils",
     "functools",
+    "itertools",
     "hashlib",
     "importlib",  # late imports of our own
     "json",

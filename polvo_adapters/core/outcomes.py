@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from polvo_adapters.core.trace import Mark
+
 if TYPE_CHECKING:
     from polvo_adapters.headers import Quota
 
@@ -17,27 +19,31 @@ class Failure(NamedTuple):
 
     Attributes:
         name: For people and logs, the same in every shell.
-        sent: Whether any part of the request may have reached the server.
         timeout: Whether the client stopped waiting.
         transient: Whether sending again may help at all.
     """
 
     name: str
-    sent: bool
     timeout: bool = False
     transient: bool = True
 
 
-CONNECT = Failure("no connection", sent=False)
-CONNECT_TIMEOUT = Failure("connect timeout", sent=False, timeout=True)
-READ_TIMEOUT = Failure("read timeout", sent=True, timeout=True)
-DISCONNECTED = Failure("disconnected", sent=True)
-TRUNCATED = Failure("truncated body", sent=True)
-EXPIRED = Failure("deadline", sent=True, timeout=True, transient=False)
-UNCLASSIFIED = Failure("refused", sent=True, transient=False)
-"""A bad URL, a bad certificate, or an unknown error: the only failure whose `sent` is a guess."""
+CONNECT = Failure("no connection")
+CONNECT_TIMEOUT = Failure("connect timeout", timeout=True)
+READ_TIMEOUT = Failure("read timeout", timeout=True)
+DISCONNECTED = Failure("disconnected")
+TRUNCATED = Failure("truncated body")
+EXPIRED = Failure("deadline", timeout=True, transient=False)
+PROXY_REFUSED = Failure("proxy refused", transient=False)
+"""The proxy does not open a tunnel for this client; to ask again may lock its account."""
 
-NOT_SENT = Failure("not sent", sent=False, transient=False)
+INTERRUPTED = Failure("interrupted", transient=False)
+"""The caller's own code raised: the iterator of the body, or the handler of a signal."""
+
+UNCLASSIFIED = Failure("refused", transient=False)
+"""A bad URL, a bad certificate, or an unknown error."""
+
+NOT_SENT = Failure("not sent", transient=False)
 """A policy did not let the request through."""
 
 # A socket may give up a moment before its timeout, as its clock ticks in milliseconds.
@@ -53,10 +59,22 @@ def is_any(kinds: Iterable[type[BaseException] | str], failure: Failure, error: 
 
 
 def at_deadline(failure: Failure, now: float, deadline: float | None) -> Failure:
-    """Return EXPIRED for a timeout that the deadline has caused, and any other failure as it is."""
-    if deadline is not None and failure.timeout and now >= deadline - _TICK:
+    """Return EXPIRED for a transient failure once the deadline is over, and any other failure as it is.
+
+    Where the deadline ends a wait, what comes out depends on the phase: a timeout, or a connection that is closed.
+    """
+    if deadline is not None and failure.transient and now >= deadline - _TICK:
         return EXPIRED
     return failure
+
+
+def name_failure(failure: Failure, *, unsent: bool) -> Failure:
+    """Return a failure of the transport under the name that fits what its trace proves."""
+    return (_BEFORE_SENDING if unsent else _AFTER_SENDING).get(failure, failure)
+
+
+_BEFORE_SENDING = {DISCONNECTED: CONNECT, READ_TIMEOUT: CONNECT_TIMEOUT, TRUNCATED: CONNECT}
+_AFTER_SENDING = {CONNECT: DISCONNECTED, CONNECT_TIMEOUT: READ_TIMEOUT}
 
 
 class Outcome(NamedTuple):
@@ -74,6 +92,8 @@ class Outcome(NamedTuple):
         wall: Unix time at its end.
         note: The reason why the call ended like this, where a policy gives one.
         body: Body of the response, where the shell has read it.
+        unsent: Whether it is proved that no server can have seen the request; an exception never proves it.
+        marks: The trace of the attempt, see `polvo_adapters.core.trace`, where its connection kept one.
         quotas: What the server said about its quotas, where a policy has read it.
     """
 
@@ -87,6 +107,8 @@ class Outcome(NamedTuple):
     wall: float = 0.0
     note: str = ""
     body: bytes | None = None
+    unsent: bool = False
+    marks: Sequence[Mark] = ()
     quotas: Sequence[Quota] = ()
 
     def with_quotas(self, quotas: Sequence[Quota]) -> Outcome:

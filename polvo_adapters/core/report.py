@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias, Union
 
 from polvo_adapters.core.outcomes import Outcome
+from polvo_adapters.core.trace import Mark, Phase, phases_of
 
 if TYPE_CHECKING:
     from polvo_adapters.headers import Quota
@@ -30,20 +31,34 @@ class Attempt(NamedTuple):
         status: Status of the response, or 0 where there was none.
         failure: Name of the failure, such as "read timeout", or an empty string.
         seconds: Duration, with that of the body where it was read.
+        sent: Whether a server may have seen the request; False only where the contrary is proved.
+        marks: The trace of the attempt, where its connection kept one.
     """
 
     status: int
     failure: str
     seconds: float
+    sent: bool = True
+    marks: Sequence[Mark] = ()
+
+    @property
+    def phases(self) -> list[Phase]:
+        """The phases of the attempt and their seconds, where its connection kept a trace."""
+        return phases_of(self.marks)
 
     def __str__(self) -> str:
-        return f"{self.failure or self.status} after {self.seconds:.3f} s"
+        text = f"{self.failure or self.status} after {self.seconds:.3f} s"
+        if self.failure and not self.sent:
+            text += ", nothing was sent"
+        return f"{text} ({', '.join(map(str, self.phases))})" if self.marks else text
 
 
 def record_attempt(outcome: Outcome) -> Attempt:
     """Return the entry of an attempt, which holds neither response nor exception."""
-    failure = outcome.failure
-    return Attempt(outcome.status, "" if failure is None else failure.name, outcome.now - outcome.started)
+    failure, seconds = outcome.failure, outcome.now - outcome.started
+    if failure is None:
+        return Attempt(outcome.status, "", seconds, True, outcome.marks)
+    return Attempt(outcome.status, failure.name, seconds, not outcome.unsent, outcome.marks)
 
 
 def record_cancelled(seconds: float) -> Attempt:
@@ -146,6 +161,11 @@ class Report:
     def attempts(self) -> list[Attempt]:
         """The attempts, first to last."""
         return [entry for entry in self.entries if isinstance(entry, Attempt)]
+
+    @property
+    def sent(self) -> bool:
+        """Whether a server may have seen the request; False only where the contrary is proved."""
+        return any(attempt.sent for attempt in self.attempts)
 
     @property
     def waits(self) -> list[Wait]:

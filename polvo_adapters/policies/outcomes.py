@@ -12,7 +12,7 @@ refusal says least of all.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 
 from polvo_adapters import headers
 from polvo_adapters.core.calls import Call
@@ -39,8 +39,14 @@ def can_send_at_once(call: Call) -> bool:
 
 
 def choose_most_informative(outcomes: Iterable[Outcome]) -> Outcome:
-    """Return the outcome that says most; of equals the first."""
-    return max(outcomes, key=_rank)
+    """Return the outcome that says most, of equals the first; it counts as sent where any of them was."""
+    known = list(outcomes)
+    return _with_evidence(max(known, key=_rank), known)
+
+
+def _with_evidence(chosen: Outcome, outcomes: Sequence[Outcome]) -> Outcome:
+    """Return the outcome, which is proved to be unsent only where all of them are."""
+    return chosen._replace(unsent=False) if chosen.unsent and not all(each.unsent for each in outcomes) else chosen
 
 
 def _rank(outcome: Outcome) -> int:
@@ -49,13 +55,13 @@ def _rank(outcome: Outcome) -> int:
         return 3
     if failure is NOT_SENT:
         return 0
-    return 2 if failure.sent else 1
+    return 1 if outcome.unsent and failure is not EXPIRED else 2
 
 
 def choose_better(last: Outcome, best: Outcome) -> Outcome:
     """Return what says more of the last outcome and the best before it, unless that response was closed unread."""
     if _rank(last) >= _rank(best):
-        return last
+        return _with_evidence(last, (last, best))
     if best.failure is not None or best.response is None:
         return best
     return last if best.body is None else best._replace(response=None)  # the shell makes a new one of the body
@@ -80,7 +86,7 @@ def add_note(outcome: Outcome, note: str) -> Outcome:
 
 def refuse_to_send(error: Exception) -> Outcome:
     """Return the outcome of a call that a policy did not send."""
-    return Outcome(error=error, failure=NOT_SENT)
+    return Outcome(error=error, failure=NOT_SENT, unsent=True)
 
 
 def replace_error(outcome: Outcome, error: Exception, failure: Failure = UNCLASSIFIED) -> Outcome:

@@ -176,7 +176,7 @@ class Regions:
     def _find_final(self, call: Call, outcome: Outcome, last: bool) -> Outcome | None:
         """Return the outcome of the call where it must not go on to another region, or None."""
         failure = outcome.failure
-        if failure is not None and not failure.sent:
+        if failure is not None and outcome.unsent:
             return None
         declined = failure is None and is_declined(outcome)
         if not declined and not is_safe_elsewhere(call, self._repeatable):

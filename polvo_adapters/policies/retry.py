@@ -130,7 +130,7 @@ class ExponentialBackoff:
         reached: Outcome | None = None
         while True:
             outcome = yield from proceed(call)
-            if outcome.failure is not None and outcome.failure.sent:
+            if outcome.failure is not None and not outcome.unsent:
                 reached = outcome
             if outcome.failure is None and outcome.status < 400 and outcome.status not in self.retry_on:
                 break
@@ -144,9 +144,11 @@ class ExponentialBackoff:
                 call = call._replace(attempt=call.attempt + 1)
         if self.budget is not None and was_served(outcome):
             yield Decide((Event(self.budget, budget_key(call), _DEPOSIT),))
-        if reached is not None and outcome.failure is not None and not outcome.failure.sent:
-            # "No connection" would hide that an earlier attempt may have reached the server.
-            return reached._replace(note=outcome.note)
+        if reached is not None and outcome.failure is not None and outcome.unsent:
+            if outcome.failure.transient or outcome.failure is NOT_SENT:
+                # "No connection" would hide that an earlier attempt may have reached the server.
+                return reached._replace(note=outcome.note)
+            return outcome._replace(unsent=False)
         return outcome
 
     def _next_step(
@@ -172,7 +174,7 @@ class ExponentialBackoff:
         failure = outcome.failure
         if failure is not None:
             is_retried = self._is_retried(outcome.error, failure)
-            return _Cause(failure.name, failure.sent, None, failure.timeout) if is_retried else None
+            return _Cause(failure.name, not outcome.unsent, None, failure.timeout) if is_retried else None
         delay = headers.retry_after(outcome.headers, outcome.wall)
         verdict = headers.should_retry(outcome.headers) if outcome.status >= 400 else None
         if verdict is None:
@@ -192,7 +194,7 @@ class ExponentialBackoff:
         """Return the outcome of a call that lacks attempts, a body or time for a repeat, or None."""
         if attempts >= self.max_attempts:
             return self._give_up(call, outcome, attempts)
-        if call.body == "once" and (outcome.failure is None or outcome.failure.sent):
+        if call.body == "once" and not outcome.unsent:
             return _refuse_replay(call, outcome, cause, attempts)
         delay = cause.retry_after
         if call.deadline is not None:

@@ -11,6 +11,7 @@ from polvo_adapters.core.outcomes import (
     DISCONNECTED,
     EXPIRED,
     READ_TIMEOUT,
+    UNCLASSIFIED,
     Failure,
     Outcome,
     at_deadline,
@@ -53,10 +54,12 @@ def test_a_url_that_cannot_be_read_shows_no_credentials_either(url: str) -> None
         (READ_TIMEOUT, 4.995, EXPIRED),
         (CONNECT_TIMEOUT, 6.0, EXPIRED),
         (READ_TIMEOUT, 4.0, READ_TIMEOUT),
-        (DISCONNECTED, 6.0, DISCONNECTED),
+        (DISCONNECTED, 6.0, EXPIRED),
+        (DISCONNECTED, 4.0, DISCONNECTED),
+        (UNCLASSIFIED, 6.0, UNCLASSIFIED),
     ],
 )
-def test_a_timeout_at_the_deadline_is_the_deadline(failure: Failure, now: float, expected: Failure) -> None:
+def test_what_may_be_cured_by_time_ends_with_the_deadline(failure: Failure, now: float, expected: Failure) -> None:
     assert at_deadline(failure, now, 5.0) is expected
     assert at_deadline(failure, now, None) is failure
 

@@ -140,7 +140,7 @@ def test_a_race_may_go_on_after_bad_answers(world: Callable[..., World]) -> None
 
     made = world(reply)
     assert made.drive(race(patient())).note == "[0, 1]"
-    assert made.entries == [Attempt(0, "no connection", 2.0), Attempt(200, "", 4.0)]
+    assert made.entries == [Attempt(0, "no connection", 2.0, sent=False), Attempt(200, "", 4.0)]
 
 
 @everywhere

@@ -36,7 +36,7 @@ from polvo_adapters.testing.simulation.simulation import (
     SimulatedCall,
     Simulation,
 )
-from tests.support.flow_stepper import URL, answered, failed
+from tests.support.flow_stepper import UNSENT, URL, answered, failed
 
 EU, US, AP = URLS = ("https://eu.example.com", "https://us.example.com/v2/", "http://ap.example.com:8080")
 HOSTS = ("eu.example.com", "us.example.com", "ap.example.com:8080")
@@ -481,7 +481,7 @@ def _order(turns: list[Any], seconds: list[int]) -> list[int]:
 
 def _told(turns: list[Any]) -> Any:
     """What tells most of several bad ones: an answer, else what may have arrived, else what was not sent."""
-    ranks = [0 if turn is NOT_SENT else 3 if isinstance(turn, int) else 2 if turn.sent else 1 for turn in turns]
+    ranks = [0 if turn is NOT_SENT else 3 if isinstance(turn, int) else 1 if turn in UNSENT else 2 for turn in turns]
     return turns[ranks.index(max(ranks))]
 
 

@@ -17,6 +17,7 @@ from polvo_adapters.core.report import Entry
 from polvo_adapters.drivers import aio, sync, virtual
 from polvo_adapters.shells.httpx.exchange import AsyncHTTPXExchange
 from polvo_adapters.shells.requests.exchange import RequestsExchange
+from polvo_adapters.shells.requests.wire.route import Route
 from polvo_adapters.stores import MemoryStore
 from polvo_adapters.testing.simulation.simulation import ScriptedReply, ScriptedTurn, Simulation
 from polvo_adapters.testing.virtual_clock import VirtualClock
@@ -128,7 +129,7 @@ class Threads(World):
         self.clock = ThreadedVirtualClock()
         keywords = {"stream": True, "timeout": None, "verify": True, "cert": None, "proxies": None}
         request = requests.Request("GET", CALL.url).prepare()
-        self.exchange = RequestsExchange(Adapter(self).send, request, keywords, self.clock)
+        self.exchange = RequestsExchange(Route(Adapter(self)).bind, request, keywords, self.clock)
 
         def run() -> None:
             self.outcome = sync.drive(flow, self.exchange, self.store, self.clock, self.entries)

@@ -6,8 +6,9 @@ from typing import Any
 
 from polvo_adapters.core.calls import Call
 from polvo_adapters.core.effects import Decide, Effect, Policy, Send, Sleep, send_once
-from polvo_adapters.core.outcomes import Failure, Outcome
+from polvo_adapters.core.outcomes import CONNECT, CONNECT_TIMEOUT, NOT_SENT, Failure, Outcome
 
+UNSENT = (CONNECT, CONNECT_TIMEOUT, NOT_SENT)
 URL = "https://api.example.com/orders?token=hidden"
 
 
@@ -18,8 +19,8 @@ def answered(status: int = 200, now: float = 0.0, **headers: str) -> Outcome:
 
 
 def failed(failure: Failure, now: float = 0.0) -> Outcome:
-    """Return the outcome of an attempt that got none."""
-    return Outcome(error=OSError(failure.name), failure=failure, now=now)
+    """Return the outcome of an attempt that got none; those that fail before sending are proved to be unsent."""
+    return Outcome(error=OSError(failure.name), failure=failure, now=now, unsent=failure in UNSENT)
 
 
 class Stepper:

@@ -34,7 +34,7 @@ from typing import Any, NamedTuple
 
 import httpx
 import requests
-from requests.adapters import BaseAdapter
+from requests.adapters import HTTPAdapter
 
 from polvo_adapters.adapters import PolicyAdapter
 from polvo_adapters.core.calls import Call
@@ -50,7 +50,6 @@ from polvo_adapters.core.outcomes import (
 )
 from polvo_adapters.core.report import Entry
 from polvo_adapters.drivers import virtual
-from polvo_adapters.shells.requests import watched_pools
 from polvo_adapters.testing.simulation.simulation import (
     Script,
     ScriptedFailure,
@@ -63,6 +62,7 @@ from polvo_adapters.transports import AsyncPolicyTransport
 from tests.support.virtual_worlds import LoopClock, ThreadedVirtualClock
 
 URL = "http://server.example/orders"
+UNSENT = (CONNECT, CONNECT_TIMEOUT)
 
 REQUESTS_ERRORS = {
     CONNECT: lambda: requests.exceptions.ProxyError("no proxy"),
@@ -235,10 +235,11 @@ class Line:
         self.cut.set()
 
 
-class ScriptedAdapter(BaseAdapter):
+class ScriptedAdapter(HTTPAdapter):
     """A `requests` adapter whose servers are scripted, in virtual time."""
 
     def __init__(self, server: Server, clock: ThreadedVirtualClock) -> None:
+        super().__init__()
         self.server, self.clock = server, clock
 
     def send(self, request: requests.PreparedRequest, timeout: Any = None, **keywords: Any) -> requests.Response:
@@ -248,7 +249,10 @@ class ScriptedAdapter(BaseAdapter):
             raise requests.ReadTimeout
         self.wait(turn.seconds)
         if isinstance(turn, ScriptedFailure):
-            raise REQUESTS_ERRORS[turn.failure]()
+            error = REQUESTS_ERRORS[turn.failure]()
+            if turn.failure in UNSENT:  # the evidence that a connection would give
+                self._transmission.error = error
+            raise error
         response = self.respond(turn, request)
         response.status_code, response.request, response.url = turn.status, request, request.url or ""
         response.headers.update(turn.headers)
@@ -262,7 +266,8 @@ class ScriptedAdapter(BaseAdapter):
     def wait(self, seconds: float) -> None:
         """Take that long, unless the race is lost meanwhile."""
         line = Line()
-        watched_pools.track_socket(line)
+        if self._transmission.sockets is not None:
+            self._transmission.sockets.add(line)
         self.clock.pause(line.cut, seconds)
         if line.cut.is_set():
             raise requests.ConnectionError("cut")
@@ -316,7 +321,10 @@ class ScriptedTransport(httpx.AsyncBaseTransport):
         if isinstance(turn, ScriptedFailure):
             if turn.failure is TRUNCATED:
                 return httpx.Response(200, stream=BrokenStream())
-            raise HTTPX_ERRORS[turn.failure]()
+            error = HTTPX_ERRORS[turn.failure]()
+            if turn.failure in UNSENT:  # the evidence that httpcore would give
+                await request.extensions["trace"]("connection.connect_tcp.failed", {"exception": error})
+            raise error
         return self.respond(turn, request)
 
     def respond(self, turn: ScriptedReply, request: httpx.Request) -> httpx.Response:

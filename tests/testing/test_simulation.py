@@ -51,7 +51,7 @@ def test_a_call_tells_its_story() -> None:
     call = simulation.call(RETRY, at=10.0)
     simulation.run()
     assert call.entries == [
-        Attempt(0, "no connection", 0.25),
+        Attempt(0, "no connection", 0.25, sent=False),
         Wait(1.0, "no connection"),
         Attempt(503, "", 0.5),
         Wait(4.0, "503, Retry-After 4 s"),

@@ -268,7 +268,7 @@ def _find_obstacle(case: _Case, safe: bool) -> str:
 
 def _is_unsent(outcome: Outcome) -> bool:
     """Return whether no part of the request has reached a server."""
-    return outcome.failure is not None and not outcome.failure.sent
+    return outcome.failure is not None and outcome.unsent
 
 
 def _is_maybe_processed(outcome: Outcome) -> bool:

@@ -298,7 +298,7 @@ def _record_response(outcome: Outcome, longest: int) -> RecordedResponse:
 def _is_doubtful(outcome: Outcome, *, race: bool) -> bool:
     """Return whether a server may have processed a request without saying so."""
     if outcome.failure is not None:
-        return outcome.failure.sent
+        return not outcome.unsent
     if race:
         return True  # its response may hide the ends of other attempts
     return (outcome.status >= 500 or outcome.status in _UNKNOWN) and not is_declined(outcome)

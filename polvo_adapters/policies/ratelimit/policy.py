@@ -112,7 +112,7 @@ class RateLimit(Machine):
             host=call.host,
             retry_after=turn.wait,
         )
-        return Outcome(error=error, failure=NOT_SENT)
+        return Outcome(error=error, failure=NOT_SENT, unsent=True)
 
 
 @stored_as("token-bucket.1")

@@ -7,7 +7,7 @@ single requests, takes the timeout from each request, and returns bodies as they
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -21,16 +21,20 @@ from polvo_adapters.core.outcomes import (
     CONNECT_TIMEOUT,
     DISCONNECTED,
     EXPIRED,
+    PROXY_REFUSED,
     READ_TIMEOUT,
     TRUNCATED,
     UNCLASSIFIED,
     Failure,
     Outcome,
     at_deadline,
+    name_failure,
 )
+from polvo_adapters.core.trace import Mark
 from polvo_adapters.errors import DeadlineExceeded
 from polvo_adapters.shells.body_closing import BodyCloseActions
 from polvo_adapters.shells.cancellation import CancellableExchange
+from polvo_adapters.shells.httpx.trace import HTTPXTrace
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -45,6 +49,7 @@ _MEANINGS: tuple[tuple[type[BaseException], Failure], ...] = (
     (httpx.RemoteProtocolError, DISCONNECTED),
 )
 
+_UNABLE = ("5", "408", "429", "Proxy Server could not connect")  # messages of httpcore: a status, or that of SOCKS
 _LARGEST_DECODED = 1 << 20  # bytes that are decoded for policies; the client decodes the body once more
 
 
@@ -61,8 +66,30 @@ def classify(error: BaseException, *, reading: bool) -> Failure:
     return TRUNCATED if reading and failure is DISCONNECTED else failure
 
 
+def explain(error: BaseException, trace: HTTPXTrace | None, *, reading: bool, unsent: bool) -> Failure:
+    """Return the meaning of an exception of an attempt, under the name that fits what the trace proves.
+
+    Args:
+        error: The exception.
+        trace: The trace of the attempt; None where it did not begin.
+        reading: Whether the body was being read when it was raised.
+        unsent: Whether it is proved that nothing of the request was sent.
+    """
+    failure = classify(error, reading=reading)
+    if isinstance(error, httpx.ProxyError) and unsent:
+        return CONNECT if _is_proxy_unable(str(error)) else PROXY_REFUSED
+    return name_failure(failure, unsent=unsent) if trace is not None and (trace.marks and not reading) else failure
+
+
+def _is_proxy_unable(message: str) -> bool:
+    """Return whether a proxy was not able to connect, rather than unwilling to serve this client."""
+    return message.startswith(_UNABLE) and "not allowed" not in message
+
+
 class _BaseHTTPXExchange:
     """What synchronous and asynchronous exchanges have in common."""
+
+    is_async = False
 
     def __init__(self, inner: Any, request: httpx.Request, clock: Any, *, stream: bool) -> None:
         self.inner = inner
@@ -71,20 +98,32 @@ class _BaseHTTPXExchange:
         self.stream = stream
         self.reading = False
         self.response: httpx.Response | None = None
+        self._listener = request.extensions.get("trace")
+        self._trace: HTTPXTrace | None = None
 
     def outcome(self, started: float, error: BaseException | None = None, deadline: float | None = None) -> Outcome:
         """Return the outcome of the attempt that has just ended."""
         now, wall, response = self.clock.now(), self.clock.wall(), self.response
+        trace, self._trace = self._trace, None
+        marks: Sequence[Mark] = ()
+        if trace is not None:
+            trace.detach(self._traced)
+            marks = trace.end(now)
         if error is not None:
-            failure = at_deadline(classify(error, reading=self.reading), now, deadline)
-            return Outcome(error=error, failure=failure, started=started, now=now, wall=wall)
+            unsent = not self.reading and (trace is None or trace.proves_unsent(self.inner, error))
+            failure = at_deadline(explain(error, trace, reading=self.reading, unsent=unsent), now, deadline)
+            return Outcome(
+                error=error, failure=failure, started=started, now=now, wall=wall, unsent=unsent, marks=marks
+            )
         if response is None:
             raise TypeError("an attempt without response and without error")
         sent = response.request
         if sent is not self.request and origin(str(sent.url)) != origin(str(self.request.url)):
             response.headers.pop("set-cookie", None)  # the client would take them for cookies of the first origin
         body = _decode_body(response) if not self.stream and _is_read(response) else None
-        return Outcome(response, response.status_code, response.headers, None, None, started, now, wall, "", body)
+        return Outcome(
+            response, response.status_code, response.headers, None, None, started, now, wall, "", body, False, marks
+        )
 
     def prepare(self, call: Call) -> tuple[httpx.Request, float | None]:
         """Return the request for the URL and the deadline of the call, and the seconds left."""
@@ -100,6 +139,9 @@ class _BaseHTTPXExchange:
             names = ("connect", "read", "write", "pool")
             cut = {name: min(timeouts.get(name) or left, left) for name in names}
             request.extensions = {**request.extensions, "timeout": cut}
+        self._trace = HTTPXTrace(self.clock.now, self._listener)
+        self._trace.attach(request, asynchronous=self.is_async)
+        self._traced = request
         return request, left
 
     def on_body_closed(self, action: Callable[[bool, bool], None]) -> bool:
@@ -114,7 +156,7 @@ class _BaseHTTPXExchange:
 
     def fork(self) -> Self:
         """Return an exchange that sends the same request at the same time."""
-        return type(self)(self.inner, self.request, self.clock, stream=self.stream)
+        return type(self)(self.inner, copy_request(self.request), self.clock, stream=self.stream)
 
     def owns(self, outcome: Outcome) -> bool:
         """Return whether the response of an outcome is the one that was received last."""
@@ -203,7 +245,7 @@ class HTTPXExchange(_BaseHTTPXExchange):
 
     def fork(self) -> RacingHTTPXExchange:
         """Return an exchange that sends the same request on another thread."""
-        return RacingHTTPXExchange(self.inner, self.request, self.clock, stream=self.stream)
+        return RacingHTTPXExchange(self.inner, copy_request(self.request), self.clock, stream=self.stream)
 
     def cancel(self) -> None:
         """Close the response of the last attempt."""
@@ -220,6 +262,8 @@ class RacingHTTPXExchange(CancellableExchange, HTTPXExchange):
 
 class AsyncHTTPXExchange(_BaseHTTPXExchange):
     """The attempts at one request, in a task."""
+
+    is_async = True
 
     async def send(self, effect: Send) -> Outcome:
         """Make one attempt, and return its outcome."""
@@ -297,6 +341,13 @@ def _decode_body(response: httpx.Response) -> bytes | None:
         return httpx.Response(200, headers={"content-encoding": encoding}, content=raw).content
     except httpx.DecodingError:
         return None
+
+
+def copy_request(request: httpx.Request) -> httpx.Request:
+    """Return a copy of a request, which can be sent at the same time and be traced apart."""
+    stream: Any = request.stream
+    extensions = dict(request.extensions)
+    return httpx.Request(request.method, request.url, headers=request.headers, stream=stream, extensions=extensions)
 
 
 def reroute(request: httpx.Request, call: Call) -> httpx.Request:

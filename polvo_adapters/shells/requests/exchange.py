@@ -5,7 +5,8 @@ shortened to the rest of the deadline, and the wrapped adapter sends. Where the 
 response body is read here and not above the adapter as `requests.Session` does, so that a body that breaks off or drips
 belongs to the attempt. The body of a redirect is left to the session, which forgives errors in it.
 
-An exception becomes an Outcome together with its meaning; see `polvo_adapters.shells.requests.failures`.
+An exception becomes an Outcome together with its meaning; see `polvo_adapters.shells.requests.failures`. Whether the
+request was sent is read off the trace of the transmission, never off the exception.
 """
 
 from __future__ import annotations
@@ -20,15 +21,18 @@ from urllib3.util import Timeout
 
 from polvo_adapters.core.calls import Body
 from polvo_adapters.core.effects import Send
-from polvo_adapters.core.outcomes import Outcome, at_deadline
+from polvo_adapters.core.http import IDEMPOTENT_METHODS
+from polvo_adapters.core.outcomes import INTERRUPTED, Outcome, at_deadline
 from polvo_adapters.errors import DeadlineExceeded, ReplayError
 from polvo_adapters.runtime.clock import Clock
 from polvo_adapters.shells.body_closing import BodyCloseActions
 from polvo_adapters.shells.cancellation import CancellableExchange
-from polvo_adapters.shells.requests import watched_pools
-from polvo_adapters.shells.requests.failures import classify
+from polvo_adapters.shells.requests.failures import explain, holds
 from polvo_adapters.shells.requests.rerouting import drop_foreign_cookies, reroute
 from polvo_adapters.shells.requests.response import Response, synthesize_response
+from polvo_adapters.shells.requests.wire.route import is_unsent
+from polvo_adapters.shells.requests.wire.sockets import Sockets
+from polvo_adapters.shells.requests.wire.transmission import Transmission
 
 _NO_BODY: tuple[Body, int | None] = ("none", None)
 _REPLAYABLE = (bytes, str, bytearray, memoryview, list, tuple)
@@ -38,36 +42,44 @@ class RequestsExchange:
     """The attempts at one prepared request.
 
     Args:
-        send: `send` of the adapter below.
+        bind: Returns `send` of the adapter below for one attempt; see `polvo_adapters.shells.requests.wire.route`.
         request: The prepared request.
         keywords: stream, timeout, verify, cert and proxies, as `Session.send` gives them.
         clock: Time.
+        sockets: Where the sockets of attempts are noted, where another thread may end them; otherwise None.
+        owner: Who may use connections on which the server has authenticated a user; None for everybody.
     """
 
     __slots__ = (
+        "_bind",
         "_clock",
         "_error",
         "_keywords",
         "_open",
+        "_owner",
         "_position",
         "_request",
         "_response",
-        "_send",
         "_sent",
+        "_sockets",
         "body",
     )
 
     def __init__(
         self,
-        send: Callable[..., requests.Response],
+        bind: Callable[[Transmission], Callable[..., requests.Response]],
         request: requests.PreparedRequest,
         keywords: dict[str, Any],
         clock: Clock,
+        sockets: Sockets | None = None,
+        owner: object = None,
     ) -> None:
-        self._send = send
+        self._bind = bind
         self._request = request
         self._keywords = keywords
         self._clock = clock
+        self._owner = owner
+        self._sockets = sockets
         self._sent = False
         self._response: requests.Response | None = None
         self._open = False
@@ -79,6 +91,9 @@ class RequestsExchange:
         """Make one attempt, and return its outcome."""
         call, clock = effect.call, self._clock
         started, deadline = clock.now(), call.deadline
+        once = call.body == "once" or (call.method not in IDEMPOTENT_METHODS and not call.idempotent)
+        transmission = Transmission(clock, deadline, self._sockets, once=once, owner=self._owner)
+        send: Any = None
         try:
             if self._sent:
                 self._prepare_repeat()
@@ -87,24 +102,42 @@ class RequestsExchange:
             if call.anonymous or (call.url is not request.url and call.url != request.url):
                 request = reroute(request, call)
                 keywords = {**keywords, "cert": None} if call.anonymous else keywords
-            if deadline is None:
-                response = self._send(request, **keywords)
-            else:
-                response = self._send_until(request, keywords, deadline, deadline - started)
-            self._response = response
+            if deadline is not None:
+                keywords = _shorten(request, keywords, deadline - started)
+            send = self._bind(transmission)
+            self._response = response = send(request, **keywords)
             if request is not self._request:
                 drop_foreign_cookies(response, self._request)
             whole = self._read_if_due(response, started, deadline)
         except Exception as error:  # noqa: BLE001 - every exception becomes an outcome
-            self.close()
-            self._error = error
-            now = clock.now()
-            failure = at_deadline(classify(error), now, deadline)
-            return Outcome(error=error, failure=failure, started=started, now=now, wall=clock.wall())
+            return self._fail(error, transmission, send, started)
         self._open = not whole
         body = response.content if whole else None
         now, wall = clock.now(), clock.wall()
-        return Outcome(response, response.status_code, response.headers, None, None, started, now, wall, "", body)
+        marks = transmission.trace.end(now)
+        return Outcome(
+            response, response.status_code, response.headers, None, None, started, now, wall, "", body, False, marks
+        )
+
+    def _fail(self, error: Exception, transmission: Transmission, send: Any, started: float) -> Outcome:
+        """Return the outcome of an attempt that raised."""
+        answered = self._response is not None
+        self.close()
+        unsent = not answered and (send is None or is_unsent(transmission, send, error))
+        now, wall = self._clock.now(), self._clock.wall()
+        try:
+            if transmission.callers_error is not None and holds(error, transmission.callers_error):
+                failure, error = INTERRUPTED, transmission.callers_error  # type: ignore[assignment]
+            else:
+                failure = at_deadline(explain(error, transmission, unsent=unsent), now, transmission.deadline)
+            self._error = error
+            marks = transmission.trace.end(now)
+            return Outcome(
+                error=error, failure=failure, started=started, now=now, wall=wall, unsent=unsent, marks=marks
+            )
+        finally:
+            transmission.error = transmission.callers_error = None
+            del error  # see errors.py, "Errors and frames"
 
     def _read_if_due(self, response: requests.Response, started: float, deadline: float | None) -> bool:
         """Read the body unless the caller or the session does so, and return whether it was read."""
@@ -158,7 +191,7 @@ class RequestsExchange:
     def fork(self) -> RacingExchange:
         """Return an exchange that sends the same request on another thread."""
         self._sent = True  # so that the next attempt rewinds the body, here or in a fork
-        fork = RacingExchange(self._send, self._request.copy(), self._keywords, self._clock)
+        fork = RacingExchange(self._bind, self._request.copy(), self._keywords, self._clock, Sockets(), self._owner)
         fork.body, fork._position, fork._sent = self.body, self._position, True
         return fork
 
@@ -193,26 +226,15 @@ class RequestsExchange:
             message = "the body could not be rewound, so that the request was not sent again"
             raise ReplayError(message, request=self._request) from error
 
-    def _send_until(
-        self, request: requests.PreparedRequest, keywords: dict[str, Any], deadline: float, left: float
-    ) -> requests.Response:
-        if left <= 0:
-            raise DeadlineExceeded("the deadline is over before the attempt began", request=request)
-        with watched_pools.DeadlineScope(deadline, self._clock):
-            return self._send(request, **{**keywords, "timeout": _shorten_timeout(keywords["timeout"], left)})
-
 
 class RacingExchange(CancellableExchange, RequestsExchange):
     """An exchange that takes part in a race; cancelling it shuts the socket of an attempt."""
 
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self._sockets = watched_pools.Sockets()
+    _sockets: Sockets
 
     def _attempt(self, effect: Send) -> Outcome:
         try:
-            with watched_pools.SocketTracker(self._sockets):
-                return super()._attempt(effect)
+            return super()._attempt(effect)
         finally:
             self._sockets.clear()
 
@@ -230,6 +252,13 @@ def _classify_body(body: Any) -> tuple[Body, int | None]:
         return "rewindable", body.tell()
     except (AttributeError, OSError, ValueError):
         return "once", None
+
+
+def _shorten(request: requests.PreparedRequest, keywords: dict[str, Any], left: float) -> dict[str, Any]:
+    """Return the keywords of an attempt with its timeout shortened to the time left."""
+    if left <= 0:
+        raise DeadlineExceeded("the deadline is over before the attempt began", request=request)
+    return {**keywords, "timeout": _shorten_timeout(keywords["timeout"], left)}
 
 
 def _shorten_timeout(timeout: Any, left: float) -> Any:

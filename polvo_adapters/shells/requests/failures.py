@@ -1,17 +1,18 @@
 """What the exceptions of `requests` and urllib3 mean to a policy.
 
-The question that matters most is whether the server may have seen the request. Only three things prove that it has
-not: no connection came about, connecting took too long, or the proxy could not be reached. After every other failure,
-a reset while the request was being written included, the server may have seen it.
+The class of an exception gives a failure its name, and no more. Whether the request was sent is not its business: the
+trace of the attempt tells that, see `polvo_adapters.shells.requests.wire`; where there is one, it also decides between
+the names of failures before and after sending.
 """
 
 from __future__ import annotations
 
 import builtins
 import ssl
+from types import TracebackType
 
 from requests import exceptions as errors
-from urllib3.exceptions import NewConnectionError, ProtocolError, ReadTimeoutError
+from urllib3.exceptions import EmptyPoolError, NewConnectionError, ProtocolError, ReadTimeoutError
 from urllib3.exceptions import TimeoutError as PoolTimeout
 
 from polvo_adapters.core.outcomes import (
@@ -19,21 +20,53 @@ from polvo_adapters.core.outcomes import (
     CONNECT_TIMEOUT,
     DISCONNECTED,
     EXPIRED,
+    INTERRUPTED,
+    PROXY_REFUSED,
     READ_TIMEOUT,
     TRUNCATED,
     UNCLASSIFIED,
     Failure,
+    name_failure,
 )
 from polvo_adapters.errors import DeadlineExceeded
+from polvo_adapters.shells.requests.wire.transmission import Transmission
+
+_TRY_AGAIN = (408, 429)  # with these and with statuses from 500 on, a proxy does not refuse the client as such
+_TRANSPORTS = frozenset(
+    {"OpenSSL", "eventlet", "gevent", "http", "polvo_adapters", "requests", "select", "selectors", "socket", "socks"}
+    | {"ssl", "urllib3"}
+)
+_TLS_CLOSED = (ssl.SSLEOFError, ssl.SSLZeroReturnError)
+_DEPTH = 12
+
+
+def explain(error: BaseException, transmission: Transmission, *, unsent: bool) -> Failure:
+    """Return the meaning of an exception of an attempt.
+
+    Args:
+        error: The exception.
+        transmission: The attempt.
+        unsent: Whether it is proved that nothing of the request was sent.
+    """
+    trace = transmission.trace
+    failure = classify(error)
+    if trace.proxy_status and unsent:
+        return CONNECT if trace.proxy_status in _TRY_AGAIN or trace.proxy_status >= 500 else PROXY_REFUSED
+    if failure.transient and trace.lent and _is_of_signal_handler(error):
+        return INTERRUPTED
+    return name_failure(failure, unsent=unsent) if trace.lent else failure
 
 
 def classify(error: BaseException) -> Failure:
-    """Return the meaning of an exception of a `requests` adapter; an unknown one is UNCLASSIFIED and not retried."""
+    """Return the failure that the class of an exception names; an unknown one is UNCLASSIFIED and not retried."""
     for kind, failure in _MEANINGS:
         if isinstance(error, kind):
             return failure
+    if isinstance(error, errors.ProxyError):
+        root = _find_root(error)
+        return CONNECT if root is None else _classify_connection_error(root)
     if isinstance(error, errors.SSLError):
-        return DISCONNECTED if isinstance(_find_root(error), ssl.SSLEOFError) else UNCLASSIFIED
+        return DISCONNECTED if isinstance(_find_root(error), _TLS_CLOSED) else UNCLASSIFIED
     if isinstance(error, errors.ConnectionError):
         return _classify_connection_error(_find_root(error))
     return UNCLASSIFIED
@@ -42,9 +75,9 @@ def classify(error: BaseException) -> Failure:
 _MEANINGS: tuple[tuple[type[BaseException], Failure], ...] = (
     (DeadlineExceeded, EXPIRED),
     (errors.ConnectTimeout, CONNECT_TIMEOUT),
-    (errors.ProxyError, CONNECT),
     (errors.Timeout, READ_TIMEOUT),
     (errors.ChunkedEncodingError, TRUNCATED),
+    (EmptyPoolError, CONNECT_TIMEOUT),
     # Of adapters that are not built on urllib3, or let its errors through.
     (PoolTimeout, READ_TIMEOUT),
     (ProtocolError, DISCONNECTED),
@@ -56,20 +89,52 @@ _MEANINGS: tuple[tuple[type[BaseException], Failure], ...] = (
 def _classify_connection_error(root: BaseException | None) -> Failure:
     if isinstance(root, (NewConnectionError, ConnectionRefusedError, FileNotFoundError)):
         return CONNECT  # FileNotFoundError: there is no such UNIX socket
-    if isinstance(root, ReadTimeoutError):
+    if isinstance(root, (ReadTimeoutError, builtins.TimeoutError)):
         return READ_TIMEOUT
+    if isinstance(root, ssl.SSLError) and not isinstance(root, _TLS_CLOSED):
+        return UNCLASSIFIED
     return DISCONNECTED
 
 
-def _find_root(error: BaseException) -> BaseException | None:
-    """Return the innermost cause; urllib3 keeps it in `reason` or among the arguments, `requests` in the first."""
-    root: BaseException | None = None
-    for _ in range(8):
-        causes = (getattr(error, "reason", None), *error.args)
-        cause = next((cause for cause in causes if isinstance(cause, BaseException)), None)
+def holds(error: BaseException, wanted: BaseException) -> bool:
+    """Return whether an exception is another one, or was made of it."""
+    return any(each is wanted for each in _chain(error))
+
+
+def _chain(error: BaseException) -> list[BaseException]:
+    """Return an exception and those that it was made of, the last the innermost.
+
+    urllib3 keeps them in `reason`, among the arguments or as the cause, `requests` in the first argument.
+    """
+    chain = [error]
+    while len(chain) < _DEPTH:
+        last = chain[-1]
+        causes = (getattr(last, "reason", None), *last.args, last.__cause__)
+        cause = next((cause for cause in causes if isinstance(cause, BaseException) and cause not in chain), None)
         if cause is None:
             break
-        root = error = cause
-        if isinstance(root, (NewConnectionError, ReadTimeoutError)):
-            break
-    return root
+        chain.append(cause)
+    return chain
+
+
+def _find_root(error: BaseException) -> BaseException | None:
+    """Return the innermost cause, or the first whose class says enough."""
+    chain = _chain(error)[1:]
+    telling = (cause for cause in chain if isinstance(cause, (NewConnectionError, ReadTimeoutError)))
+    return next(telling, chain[-1] if chain else None)
+
+
+def _is_of_signal_handler(error: BaseException) -> bool:
+    """Return whether the innermost cause was raised by code that is no part of the transport.
+
+    A signal handler runs in the middle of a wait, and what it raises, such as a TimeoutError, looks like the end of
+    that wait. Only the traceback tells: that of an error of the socket ends in the code that waited.
+    """
+    root = _chain(error)[-1]
+    trace: TracebackType | None = root.__traceback__
+    if trace is None:
+        return False
+    while trace.tb_next is not None:
+        trace = trace.tb_next
+    name: str = trace.tb_frame.f_globals.get("__name__", "")
+    return name.partition(".")[0] not in _TRANSPORTS

@@ -5,12 +5,10 @@ from __future__ import annotations
 from typing import Any, TypeVar
 
 import requests
-from requests.adapters import BaseAdapter
 
 from polvo_adapters.core.effects import Policy
 from polvo_adapters.runtime.clock import SYSTEM
-from polvo_adapters.shells.requests import watched_pools
-from polvo_adapters.shells.requests.policy_adapter import PolicyAdapter, pool_managers
+from polvo_adapters.shells.requests.policy_adapter import PolicyAdapter
 from polvo_adapters.shells.requests.resilient_adapter import ResilientAdapter
 from polvo_adapters.stores.base import Store
 from polvo_adapters.stores.memory import MemoryStore
@@ -70,15 +68,8 @@ def uninstall(session: AnySession) -> AnySession:
     for place, adapter in list(session.adapters.items()):
         if not isinstance(adapter, PolicyAdapter) or adapter.installed is None or adapter.inner is None:
             continue
-        _release_pools(adapter.inner)
         if adapter.installed == "around":
             session.adapters[place] = adapter.inner
         else:
             del session.adapters[place]
     return session
-
-
-def _release_pools(adapter: BaseAdapter) -> None:
-    for manager in pool_managers(adapter):
-        for key in manager.pools.keys():  # noqa: SIM118 - not a mapping that can be iterated
-            watched_pools.unwatch(manager.pools[key])

@@ -44,7 +44,6 @@ from polvo_adapters.runtime.clock import Clock
 from polvo_adapters.shells.requests.failures import classify
 from polvo_adapters.shells.requests.policy_adapter import PolicyAdapter
 from polvo_adapters.shells.requests.resilient_adapter import ResilientAdapter
-from polvo_adapters.shells.requests.watched_pools import extend_pools
 
 _LARGEST = 1 << 20
 _PIECE = 1 << 14
@@ -208,9 +207,25 @@ def _session_of_process(process: int) -> requests.Session:  # noqa: ARG001 - a f
 class _UnpooledAdapter(ResilientAdapter):
     """An adapter that closes every connection after its response."""
 
-    def _prepare_manager(self, manager: Any) -> None:
-        super()._prepare_manager(manager)
-        extend_pools(manager, _ClosingPool)
+    def init_poolmanager(self, *args: Any, **keywords: Any) -> None:
+        super().init_poolmanager(*args, **keywords)
+        _close_after_use(self.poolmanager)
+
+    def proxy_manager_for(self, proxy: str, **keywords: Any) -> Any:
+        manager = super().proxy_manager_for(proxy, **keywords)
+        _close_after_use(manager)
+        return manager
+
+
+def _close_after_use(manager: Any) -> None:
+    """Let a urllib3 pool manager that has made no pool yet make pools that close each connection after its response."""
+    kinds = manager.pool_classes_by_scheme
+    manager.pool_classes_by_scheme = {scheme: _closing_class(kind) for scheme, kind in kinds.items()}
+
+
+@lru_cache(maxsize=16)
+def _closing_class(kind: type) -> type:
+    return kind if issubclass(kind, _ClosingPool) else type(kind.__name__, (_ClosingPool, kind), {})
 
 
 class _ClosingPool:

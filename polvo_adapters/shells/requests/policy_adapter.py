@@ -18,7 +18,7 @@ import requests
 from requests.adapters import BaseAdapter, HTTPAdapter
 from urllib3.util import Retry
 
-from polvo_adapters.context.call import call_started
+from polvo_adapters.context.call import LogicalCall, call_started
 from polvo_adapters.core.effects import Policy
 from polvo_adapters.core.report import Entry
 from polvo_adapters.drivers.sync import drive
@@ -27,8 +27,10 @@ from polvo_adapters.runtime import forks
 from polvo_adapters.runtime.clock import SYSTEM, Clock
 from polvo_adapters.shells.bound_policies import BoundPolicies, PolicyControls
 from polvo_adapters.shells.error_notes import attach_report
-from polvo_adapters.shells.requests import watched_pools
 from polvo_adapters.shells.requests.exchange import RequestsExchange
+from polvo_adapters.shells.requests.wire.pools import NO_RETRY, without_retries
+from polvo_adapters.shells.requests.wire.route import Route
+from polvo_adapters.shells.requests.wire.transmission import Transmission
 from polvo_adapters.stores.base import Store
 
 DEFAULT_TIMEOUT = 30.0
@@ -56,6 +58,7 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
     __attrs__ = [*HTTPAdapter.__attrs__, "policies", "inner", "store", "timeout", "clock", "installed"]
 
     installed: str | None = None
+    _transmission: Transmission | None = None  # the attempt of an adapter outside of this one, in a view on it
 
     def __init__(
         self,
@@ -85,8 +88,8 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
         retries = not any(isinstance(policy, ExponentialBackoff) for policy in self.policies)
         self._below = None if self.inner is None else _view_of(self.inner, retries=retries)
         if self.inner is None and not retries:
-            self.max_retries = watched_pools.NO_RETRY
-        self._known_pools = watched_pools.KnownPools()
+            self.max_retries = NO_RETRY
+        self._route = Route(self, PolicyAdapter) if self._below is None else Route(self._below)
         forks.register(self)
 
     def send(
@@ -107,7 +110,7 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
             requests.RequestException: The exception from below, with a note and the report as `polvo`; or a PolvoError
                 that a policy put in its place.
         """
-        below, bound, clock = self._below, self._bound, self.clock
+        bound, clock, outer = self._bound, self.clock, self._transmission
         keywords = {
             "stream": stream,
             "timeout": self.timeout if timeout is None else timeout,
@@ -115,13 +118,16 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
             "cert": cert,
             "proxies": proxies,
         }
-        # super().send is looked up at every call: mock libraries patch it.
-        exchange = RequestsExchange(super().send if below is None else below.send, request, keywords, clock)
+        sockets = None if outer is None else outer.sockets
+        exchange = RequestsExchange(self._route.bind, request, keywords, clock, sockets)
         entries: list[Entry] = []
-        call = bound.begin(request, request.url or "", exchange.body, cert, call_started.get())
+        call = bound.begin(request, request.url or "", exchange.body, cert, _logical_call(outer, clock))
         began = clock.now()
         outcome = drive(bound.flow(call), exchange, bound.store, clock, entries)
         report = bound.report(call, request, outcome, entries, began)
+        if outer is not None:
+            outer.error = outcome.error
+            outer.trace.adopt(report.attempts)
         if outcome.error is not None:
             exchange.close()
             try:
@@ -148,23 +154,7 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
         """Return the pool for a request; see `HTTPAdapter.get_connection_with_tls_context`."""
         if self.inner is not None:
             return self.inner.get_connection_with_tls_context(request, verify, proxies=proxies, cert=cert)  # type: ignore[attr-defined]
-        ask = super().get_connection_with_tls_context
-        return self._known_pools.pool(self, ask, request, verify=verify, proxies=proxies, cert=cert)
-
-    def init_poolmanager(self, *args: Any, **keywords: Any) -> None:
-        """Make the pools that this adapter sends through; see `HTTPAdapter.init_poolmanager`."""
-        super().init_poolmanager(*args, **keywords)
-        self._prepare_manager(self.poolmanager)
-
-    def proxy_manager_for(self, proxy: str, **keywords: Any) -> Any:
-        """Return the pools for a proxy; see `HTTPAdapter.proxy_manager_for`."""
-        manager = super().proxy_manager_for(proxy, **keywords)
-        self._prepare_manager(manager)
-        return manager
-
-    def _prepare_manager(self, manager: Any) -> None:
-        """Let a urllib3 pool manager that has made no pool yet make watched ones."""
-        watched_pools.extend_pools(manager, watched_pools.WatchedPool)
+        return super().get_connection_with_tls_context(request, verify, proxies=proxies, cert=cert)
 
     def after_fork_in_child(self) -> None:
         """Leave the sockets to the parent: two processes on one connection would read each other's responses.
@@ -195,6 +185,17 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
         self._bind()
 
 
+def _logical_call(outer: Transmission | None, clock: Clock) -> LogicalCall | None:
+    """Return the logical call that a send is part of, within the deadline of the adapter outside of this one."""
+    logical = call_started.get()
+    if outer is None or outer.deadline is None:
+        return logical
+    if logical is None:
+        return LogicalCall(None, clock.now(), outer.deadline)
+    ends = [end for end in (logical.deadline, outer.deadline) if end is not None]
+    return logical._replace(deadline=min(ends))
+
+
 def find_requested_retry(value: Any) -> Retry | None:
     """Return the urllib3 `Retry` that `max_retries` asks for, or None where it asks for no retry."""
     retry = Retry.from_int(value) if isinstance(value, int) else value
@@ -214,9 +215,9 @@ def find_nested_retry(adapter: BaseAdapter | None) -> ExponentialBackoff | Retry
 
 
 def _view_of(adapter: BaseAdapter, *, retries: bool) -> BaseAdapter:
-    """Return a view on the wrapped adapter: its pools are watched, and it retries only if it may."""
+    """Return the wrapped adapter, or a view on it that does not retry."""
     if not isinstance(adapter, PolicyAdapter):
-        return watched_pools.watched_view(adapter, retries=retries) if isinstance(adapter, HTTPAdapter) else adapter
+        return adapter if retries or not isinstance(adapter, HTTPAdapter) else without_retries(adapter)
     if retries or find_nested_retry(adapter) is None:
         return adapter
     twin = object.__new__(type(adapter))
@@ -224,9 +225,10 @@ def _view_of(adapter: BaseAdapter, *, retries: bool) -> BaseAdapter:
     twin.policies = tuple(policy for policy in twin.policies if not isinstance(policy, ExponentialBackoff))
     twin._bind()
     if twin.inner is None:
-        twin.max_retries = watched_pools.NO_RETRY
+        twin.max_retries = NO_RETRY
     else:
         twin._below = _view_of(twin.inner, retries=False)
+        twin._route = Route(twin._below)
     return twin
 
 

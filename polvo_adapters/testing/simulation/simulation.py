@@ -18,7 +18,7 @@ from typing import NamedTuple, Protocol, TypeAlias, Union
 
 from polvo_adapters.core.calls import Call
 from polvo_adapters.core.effects import Proceed, Send
-from polvo_adapters.core.outcomes import EXPIRED, Failure, Outcome, at_deadline
+from polvo_adapters.core.outcomes import CONNECT, CONNECT_TIMEOUT, EXPIRED, Failure, Outcome, at_deadline
 from polvo_adapters.core.report import Entry
 from polvo_adapters.drivers.virtual import drive
 from polvo_adapters.stores.base import Store
@@ -121,7 +121,8 @@ class Timeline:
         if isinstance(turn, ScriptedFailure):
             error = SimulatedError(turn.failure.name)
             failure = at_deadline(turn.failure, now, deadline)
-            return Outcome(error=error, failure=failure, started=started, now=now, wall=wall)
+            unsent = turn.failure in (CONNECT, CONNECT_TIMEOUT)
+            return Outcome(error=error, failure=failure, started=started, now=now, wall=wall, unsent=unsent)
         return Outcome(status=turn.status, headers=turn.headers, started=started, now=now, wall=wall, body=b"")
 
 

@@ -41,7 +41,7 @@ from polvo_adapters.policies.fallback import Fallback
 from polvo_adapters.policies.fallback.policy import Another, FailedCall, Fixed, StaleCache
 from polvo_adapters.policies.fallback.stale_cache import DropResponse, LookUpResponse, StoreResponse
 from polvo_adapters.stores.memory import MemoryStore
-from tests.support.flow_stepper import URL, answered, failed
+from tests.support.flow_stepper import UNSENT, URL, answered, failed
 
 BACKUP = "https://backup.example.com"
 GET = Call("GET", URL, identity="somebody", credential="a key")
@@ -84,7 +84,7 @@ def good(body: bytes = b"good", **headers: str) -> Outcome:
 
 
 def refused(error: Exception, failure: Failure = NOT_SENT, **fields: Any) -> Outcome:
-    return Outcome(error=error, failure=failure, **fields)
+    return Outcome(error=error, failure=failure, unsent=failure in UNSENT, **fields)
 
 
 # What is bad.

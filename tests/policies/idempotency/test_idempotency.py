@@ -18,6 +18,7 @@ from polvo_adapters.policies.request_ids import RequestIDs
 from polvo_adapters.policies.retry import ExponentialBackoff
 from polvo_adapters.policies.stack import standard
 from polvo_adapters.stores.memory import MemoryStore
+from tests.support.flow_stepper import UNSENT
 
 CALL = Call("POST", "https://api.example.com/orders?shop=1", body="replayable", key="order-1", content="content")
 AT_WORK = b'{"title": "A request is outstanding for this Idempotency-Key"}'
@@ -30,7 +31,7 @@ def answered(status: int, body: bytes | None = b"", now: float = 1.0, **headers:
 
 
 def failed(failure: Failure, now: float = 1.0) -> Outcome:
-    return Outcome(error=OSError(failure.name), failure=failure, now=now)
+    return Outcome(error=OSError(failure.name), failure=failure, now=now, unsent=failure in UNSENT)
 
 
 class World:

@@ -30,8 +30,9 @@ from polvo_adapters.drivers.exchange import Cancelled
 from polvo_adapters.policies.deadline import Deadline
 from polvo_adapters.runtime import clock as system_clock
 from polvo_adapters.runtime.workers import Workers
-from polvo_adapters.shells.requests import watched_pools
 from polvo_adapters.shells.requests.exchange import RequestsExchange
+from polvo_adapters.shells.requests.wire.route import Route
+from polvo_adapters.shells.requests.wire.sockets import Sockets, shut
 from polvo_adapters.testing import FailureServer
 from polvo_adapters.testing.virtual_clock import VirtualClock
 from polvo_adapters.transports import AsyncPolicyTransport, PolicyTransport
@@ -140,35 +141,23 @@ def test_a_loser_over_tls_ends_with_the_race(workers: Workers) -> None:
 
 def test_a_loser_whose_connection_is_noted_late_ends_all_the_same(workers: Workers) -> None:
     """It is cancelled while its request is on its way, before anybody waits for an answer."""
-    sockets = watched_pools.Sockets()
+    sockets = Sockets()
     ours, theirs = socket.socketpair()
     with ours, theirs:
         sockets.shut()
-        with watched_pools.SocketTracker(sockets):
-            watched_pools.track_socket(ours)
+        sockets.add(ours)
         assert ours.recv(1) == b""
 
 
 def test_a_socket_that_serves_another_call_is_not_shut() -> None:
-    sockets = watched_pools.Sockets()
+    sockets = Sockets()
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        with watched_pools.SocketTracker(sockets):
-            watched_pools.track_socket(ours)
+        sockets.add(ours)
         sockets.remove(ours)
         sockets.shut()
         theirs.sendall(b"x")
         assert ours.recv(1) == b"x"
-
-
-def test_sockets_are_noted_for_the_innermost_only() -> None:
-    outer, inner = watched_pools.Sockets(), watched_pools.Sockets()
-    with watched_pools.SocketTracker(outer):
-        with watched_pools.SocketTracker(inner):
-            watched_pools.track_socket("a")
-        watched_pools.track_socket("b")
-    watched_pools.track_socket("c")
-    assert (inner._sockets, outer._sockets) == (["a"], ["b"])
 
 
 @pytest.mark.parametrize("sock", [object(), "wrapped", "closed"])
@@ -183,7 +172,7 @@ def test_whatever_is_in_place_of_a_socket_is_shut_without_an_error(sock: Any) ->
     with ours, theirs:
         if sock == "closed":
             ours.close()
-        watched_pools.shut(Wrapping(ours) if sock == "wrapped" else ours if sock == "closed" else sock)
+        shut(Wrapping(ours) if sock == "wrapped" else ours if sock == "closed" else sock)
         if sock != "closed":
             ours.close()
         assert theirs.recv(1) == b""
@@ -208,11 +197,11 @@ def test_a_socket_is_let_go_when_the_answer_is_read_and_not_when_the_attempt_is_
     request = requests.Request(method, server.url + path).prepare()
     keywords = {"stream": False, "timeout": None, "verify": True, "cert": None, "proxies": None}
     adapter = PolicyAdapter()
-    fork = RequestsExchange(adapter.send, request, keywords, Watching()).fork()
-    add = watched_pools.Sockets.add
-    monkeypatch.setattr(watched_pools.Sockets, "add", lambda self, sock: (noted.append(sock), add(self, sock)))
+    fork = RequestsExchange(Route(adapter).bind, request, keywords, Watching()).fork()
+    add = Sockets.add
+    monkeypatch.setattr(Sockets, "add", lambda self, sock: (noted.append(sock), add(self, sock)))
     fork.send(Send(Call(method, server.url + path)))
-    assert len(noted) == 1
+    assert len(noted) == 2  # connecting, and waiting for the response
     assert left[-1] == 0
     adapter.close()
 
@@ -224,7 +213,9 @@ class Hand:
         self.sent: list[Any] = []
         self.answer: Callable[[], requests.Response] = Closed
         request = requests.Request("PUT", "http://server.example/", data=body).prepare()
-        self.exchange = RequestsExchange(self._send, request, {"stream": True, "timeout": None}, VirtualClock())
+        self.exchange = RequestsExchange(
+            lambda _: self._send, request, {"stream": True, "timeout": None}, VirtualClock()
+        )
 
     def _send(self, request: requests.PreparedRequest, **keywords: Any) -> requests.Response:
         self.sent.append(request.body.read() if hasattr(request.body, "read") else request.body)
@@ -365,7 +356,7 @@ class Echo:
 
     def close(self) -> None:
         for sock in (self.listener, *self.taken):
-            watched_pools.shut(sock)
+            shut(sock)
         self.listener.close()
 
 

@@ -10,7 +10,10 @@ import requests
 from requests.adapters import HTTPAdapter
 
 from polvo_adapters.adapters import ResilientAdapter
-from polvo_adapters.shells.requests.watched_pools import _DeadlineReader, watched_view
+from polvo_adapters.runtime.clock import SYSTEM
+from polvo_adapters.shells.requests.wire.pools import AdapterView, KnownPools, view_of
+from polvo_adapters.shells.requests.wire.responses import DeadlineReader
+from polvo_adapters.shells.requests.wire.transmission import Transmission
 from polvo_adapters.testing.virtual_clock import VirtualClock
 
 URL = "https://api.example.com/orders?page=1"
@@ -20,17 +23,18 @@ def prepared(url: str = URL) -> requests.PreparedRequest:
     return requests.Request("GET", url).prepare()
 
 
-def view() -> HTTPAdapter:
-    return watched_view(HTTPAdapter())
+def view(adapter: HTTPAdapter) -> AdapterView:
+    return view_of(adapter, Transmission(SYSTEM), KnownPools())
 
 
-@pytest.fixture(params=[ResilientAdapter, view])
+@pytest.fixture(params=[HTTPAdapter, ResilientAdapter])
 def adapter(request: pytest.FixtureRequest) -> Any:
-    return request.param()
+    return view(request.param())
 
 
 def pool(adapter: Any, url: str = URL, verify: Any = True, proxies: Any = None, cert: Any = None) -> Any:
-    return adapter.get_connection_with_tls_context(prepared(url), verify, proxies=proxies, cert=cert)
+    """Return the pool below the view that serves a request."""
+    return adapter.get_connection_with_tls_context(prepared(url), verify, proxies=proxies, cert=cert)._pool
 
 
 def test_it_is_the_pool_that_requests_would_take(adapter: Any) -> None:
@@ -109,9 +113,8 @@ def test_a_thousand_origins_are_not_all_remembered(adapter: Any) -> None:
     assert len(adapter._known_pools._keys) <= 256
 
 
-@pytest.mark.parametrize("make", [lambda: Telling(), lambda: watched_view(Telling())])
-def test_an_adapter_with_a_way_of_its_own_is_asked_every_time(make: Any) -> None:
-    adapter = make()
+def test_an_adapter_with_a_way_of_its_own_is_asked_every_time() -> None:
+    adapter = view(Telling())
     pools = {id(pool(adapter)) for _ in range(3)}
     assert len(pools) == 1
     Telling.timeout = 7
@@ -159,7 +162,8 @@ class Socket:
 @pytest.mark.parametrize(("patience", "timeouts"), [(30.0, [30.0, 6.0, 30.0]), (None, [None, 6.0, None]), (2.0, [2.0])])
 def test_a_read_waits_no_longer_than_what_is_left(patience: Any, timeouts: Any, clock: VirtualClock) -> None:
     sock = Socket(patience)
-    reader = _DeadlineReader(io.BufferedReader(io.BytesIO(b"abc")), sock, 10.0, clock)
+    file = io.BufferedReader(io.BytesIO(b"abc"))
+    reader = DeadlineReader(file, sock, None, Transmission(clock, 10.0))
     clock.advance(4.0)
     buffer = bytearray(8)
     assert reader.readinto(buffer) == 3
@@ -168,7 +172,7 @@ def test_a_read_waits_no_longer_than_what_is_left(patience: Any, timeouts: Any, 
 
 def test_a_read_past_the_deadline_does_not_begin(clock: VirtualClock) -> None:
     file = io.BufferedReader(io.BytesIO(b"abc"))
-    reader = _DeadlineReader(file, Socket(None), 10.0, clock)
+    reader = DeadlineReader(file, Socket(None), None, Transmission(clock, 10.0))
     clock.advance(10.0)
     with pytest.raises(TimeoutError):
         reader.readinto(bytearray(8))

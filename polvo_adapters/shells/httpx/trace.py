@@ -1,0 +1,109 @@
+"""The trace of an attempt through an httpx transport, from the events that httpcore tells.
+
+httpcore calls the extension `trace` of a request at every step, before it is taken: the same facts as those that the
+connections of `polvo_adapters.shells.requests.wire` note themselves. A transport that is not built on httpcore, or
+sends other requests than the one it was given, tells nothing, and so proves nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+
+from polvo_adapters.core.trace import BODY, CONNECT, PROXY, TLS, WAIT, Trace
+
+_EXTENSION = "trace"
+_PHASES = {
+    "setup_socks5_connection": PROXY,
+    "start_tls": TLS,
+    "receive_response_headers": WAIT,
+    "receive_response_body": BODY,
+}
+_HANDLERS = (httpx.HTTPTransport.handle_request, httpx.AsyncHTTPTransport.handle_async_request)
+_BEFORE_CONNECTING = (httpx.PoolTimeout, httpx.UnsupportedProtocol)
+_DEPTH = 8
+
+
+class HTTPXTrace(Trace):
+    """The trace of one attempt.
+
+    Args:
+        now: Reads the clock.
+        listener: The extension `trace` that the request came with, or None.
+
+    Attributes:
+        error: The last exception of httpcore.
+    """
+
+    __slots__ = ("_listener", "_now", "error")
+
+    def __init__(self, now: Callable[[], float], listener: Any) -> None:
+        super().__init__()
+        self._now = now
+        self._listener = listener
+        self.error: BaseException | None = None
+
+    def attach(self, request: httpx.Request, *, asynchronous: bool) -> None:
+        """Let httpcore tell what happens to a request."""
+        listener = self._take_async if asynchronous else self._take
+        request.extensions = {**request.extensions, _EXTENSION: listener}
+
+    def detach(self, request: httpx.Request) -> None:
+        """Give the request back as it came."""
+        request.extensions = {name: value for name, value in request.extensions.items() if name != _EXTENSION}
+        if self._listener is not None:
+            request.extensions[_EXTENSION] = self._listener
+
+    def proves_unsent(self, transport: Any, error: BaseException) -> bool:
+        """Return whether no byte of the request was handed to a socket, for an attempt that ended with an error.
+
+        Args:
+            transport: The transport.
+            error: The exception; one that httpcore has not raised itself proves nothing.
+        """
+        if self.sent:
+            return False
+        handlers = [vars(type(transport)).get(name) for name in ("handle_request", "handle_async_request")]
+        if any(handler in _HANDLERS for handler in handlers):
+            return bool(self.marks) or isinstance(error, _BEFORE_CONNECTING)
+        return self.error is not None and _holds(error, self.error)
+
+    def _take(self, event: str, info: dict[str, Any]) -> None:
+        self._note(event, info)
+        if self._listener is not None:
+            self._listener(event, info)
+
+    async def _take_async(self, event: str, info: dict[str, Any]) -> None:
+        self._note(event, info)
+        if self._listener is not None:
+            await self._listener(event, info)
+
+    def _note(self, event: str, info: dict[str, Any]) -> None:
+        _, _, step = event.partition(".")
+        name, _, state = step.rpartition(".")
+        if state == "failed":
+            self.error = info.get("exception")
+        elif state == "started":
+            self._begin(name, info)
+
+    def _begin(self, name: str, info: dict[str, Any]) -> None:
+        if name in ("send_request_headers", "send_request_body"):
+            if getattr(info.get("request"), "method", b"") == b"CONNECT":
+                self.mark(PROXY, self._now())
+            elif not self.sent:
+                self.mark_sending(self._now())
+        elif name in ("connect_tcp", "connect_unix_socket"):
+            self.mark(f"{CONNECT} {info.get('host') or info.get('path', '')}", self._now())
+        elif name in _PHASES:
+            self.mark(_PHASES[name], self._now())
+
+
+def _holds(error: BaseException | None, wanted: BaseException) -> bool:
+    """Return whether an exception is another one, or was raised from it."""
+    for _ in range(_DEPTH):
+        if error is None or error is wanted:
+            break
+        error = error.__cause__
+    return error is wanted

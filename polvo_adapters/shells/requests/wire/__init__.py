@@ -1,0 +1,9 @@
+"""What happens below `HTTPAdapter.send`: pools, connections and sockets that serve one attempt, and know it.
+
+transmission  what an attempt takes along: its deadline, its trace, its sockets
+pools         views on adapters and pools that hand the transmission down to the connection
+connections   connections that keep the trace and the deadline at each wait
+responses     responses that do
+addresses     name resolution and connecting, within the deadline
+sockets       the sockets that another thread may shut
+"""

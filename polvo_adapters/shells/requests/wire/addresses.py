@@ -1,0 +1,122 @@
+"""Name resolution and connecting, within the deadline of an attempt.
+
+As urllib3 does it, except that the name is resolved on another thread where there is a deadline, that each address gets
+a fair part of the time left, and that each phase is marked. Whoever replaces functions of urllib3 or of the standard
+library (to pin addresses, or to leave out IPv6) is heard: their functions are the ones that are called.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from typing import Any
+
+from urllib3.exceptions import ConnectTimeoutError, LocationParseError, NameResolutionError, NewConnectionError
+from urllib3.util import connection as urllib3_connection
+
+from polvo_adapters.core.trace import CONNECT, RESOLVE
+from polvo_adapters.runtime.bounded import BOUNDED
+from polvo_adapters.shells.requests.wire.transmission import Transmission
+
+_CREATE_CONNECTION = urllib3_connection.create_connection
+
+
+def open_socket(connection: Any, transmission: Transmission) -> Any:
+    """Return a connected socket for a urllib3 connection; the errors are those of urllib3.
+
+    Args:
+        connection: The connection, whose host, port, timeout and socket options are used.
+        transmission: The attempt.
+    """
+    try:
+        return _connect(connection, transmission)
+    except socket.gaierror as error:
+        raise NameResolutionError(connection.host, connection, error) from error
+    except TimeoutError as error:
+        message = f"Connection to {connection.host} timed out. (connect timeout={connection.timeout})"
+        raise ConnectTimeoutError(connection, message) from error
+    except OSError as error:
+        raise NewConnectionError(connection, f"Failed to establish a new connection: {error}") from error
+
+
+def _connect(connection: Any, transmission: Transmission) -> Any:
+    trace, clock = transmission.trace, transmission.clock
+    host = connection._dns_host
+    if urllib3_connection.create_connection is not _CREATE_CONNECTION:  # somebody's own
+        trace.mark(CONNECT, clock.now())
+        return urllib3_connection.create_connection(
+            (host, connection.port),
+            transmission.limit(connection.timeout),
+            source_address=connection.source_address,
+            socket_options=connection.socket_options,
+        )
+    trace.mark(RESOLVE, clock.now())
+    addresses = _resolve(host.strip("[]"), connection.port, transmission)
+    failure: OSError | None = None
+    for number, (family, kind, protocol, _, address) in enumerate(addresses):
+        trace.mark(f"{CONNECT} {address[0]}", clock.now())
+        try:
+            return _connect_to(connection, transmission, (family, kind, protocol), address, len(addresses) - number)
+        except OSError as error:
+            failure = error
+    try:
+        raise failure or OSError("getaddrinfo returns an empty list")
+    finally:
+        del failure  # see errors.py, "Errors and frames"
+
+
+def _connect_to(
+    connection: Any, transmission: Transmission, kind: tuple[int, int, int], address: Any, candidates: int
+) -> socket.socket:
+    """Return a socket that is connected to one address, of so many that are left to be tried."""
+    sock = socket.socket(*kind)
+    try:
+        for option in connection.socket_options or ():
+            sock.setsockopt(*option)
+        sock.settimeout(_share(transmission, connection.timeout, candidates))
+        if connection.source_address:
+            sock.bind(connection.source_address)
+        if transmission.sockets is not None:
+            transmission.sockets.add(sock)
+        sock.connect(address)
+    except BaseException:
+        sock.close()
+        raise
+    finally:
+        if transmission.sockets is not None:
+            transmission.sockets.remove(sock)
+    return sock
+
+
+def _share(transmission: Transmission, timeout: float | None, candidates: int) -> float | None:
+    """Return the time for one address: a silent one must leave some of the deadline to those after it."""
+    if transmission.deadline is None:
+        return timeout
+    left = transmission.limit(None)
+    part = None if left is None else left / candidates
+    return part if timeout is None or part is None else min(timeout, part)
+
+
+def _resolve(host: str, port: int, transmission: Transmission) -> list[Any]:
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        raise LocationParseError(f"{host!r}, label empty or too long") from None
+    family = urllib3_connection.allowed_gai_family()
+    seconds = transmission.limit(None)
+    if seconds is None or _is_address(host):
+        return socket.getaddrinfo(host, port, family, socket.SOCK_STREAM)
+    return BOUNDED.call(
+        transmission.clock,
+        seconds,
+        lambda: socket.getaddrinfo(host, port, family, socket.SOCK_STREAM),
+        key=(host, port, family, socket.getaddrinfo),
+    )
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,64 @@
+"""The way of attempts through an adapter, and what it proves about an attempt that failed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import requests
+from requests.adapters import BaseAdapter, HTTPAdapter
+
+from polvo_adapters.shells.requests.wire.pools import KnownPools, is_viewable, view_of
+from polvo_adapters.shells.requests.wire.transmission import Transmission
+
+_SEND = HTTPAdapter.send
+_LOOKUP = HTTPAdapter.get_connection_with_tls_context
+
+
+class Route:
+    """The way of attempts through an adapter.
+
+    Args:
+        adapter: The adapter.
+        above: A class of the adapter that drives the attempts itself, so that its `send` is passed over; None where the
+            adapter is another one.
+    """
+
+    __slots__ = ("_above", "_adapter", "_known_pools", "_viewable")
+
+    def __init__(self, adapter: BaseAdapter, above: type | None = None) -> None:
+        self._adapter = adapter
+        self._above = above
+        self._viewable = is_viewable(adapter)
+        lookups = (_LOOKUP, getattr(above, "get_connection_with_tls_context", _LOOKUP))
+        has_own_pools = getattr(type(adapter), "get_connection_with_tls_context", None) not in lookups
+        self._known_pools = None if has_own_pools else KnownPools()
+
+    def bind(self, transmission: Transmission) -> Callable[..., requests.Response]:
+        """Return the `send` of the adapter for one attempt."""
+        if not self._viewable:
+            return self._adapter.send
+        view: Any = view_of(self._adapter, transmission, self._known_pools)  # type: ignore[arg-type]
+        # Looked up at every attempt: mock libraries patch it.
+        bound: Any = view if self._above is None else super(self._above, view)
+        send: Callable[..., requests.Response] = bound.send
+        return send
+
+
+def is_unsent(transmission: Transmission, send: Callable[..., Any], error: BaseException) -> bool:
+    """Return whether it is proved that no byte of the request has left, for an attempt that ended with an error.
+
+    The trace of the connections proves it, where the error is the very one that they ended with: an adapter that caught
+    theirs, and went on in its own way, raises another. Where no connection was asked for, that must be the doing of
+    `requests` itself, which sends in no other way.
+
+    Args:
+        transmission: The attempt.
+        send: What was called to make it.
+        error: What it raised.
+    """
+    if not transmission.trace.is_unsent:
+        return False
+    if transmission.error is not None:
+        return error is transmission.error or (bool(error.args) and error.args[0] is transmission.error)
+    return transmission.trace.lent == 0 and getattr(send, "__func__", None) is _SEND
