@@ -69,6 +69,28 @@ def test_credentials_stay_with_the_base_url(server: FailureServer, other: Failur
     assert sent == [None, "Basic dGhlaXI6b3du", "Bearer theirs"]
 
 
+class ShownAs:
+    """An object that `requests` takes as the URL that it is shown as."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def __str__(self) -> str:
+        return self.url
+
+
+@pytest.mark.parametrize("kind", [str, str.encode, ShownAs])
+@pytest.mark.parametrize("tenancy", [None, polvo.Tenancy(header="X-Tenant")])
+def test_credentials_stay_with_the_base_url_whatever_the_kind_of_url(
+    kind: Any, tenancy: polvo.Tenancy | None, server: FailureServer, other: FailureServer
+) -> None:
+    session = polvo.Session(server.url, auth=("user", "pass"), tenancy=tenancy)
+    session.get(kind(server.url + "/echo"))
+    session.get(kind(other.url + "/echo"))
+    assert server.requests[0].headers["authorization"] == "Basic dXNlcjpwYXNz"
+    assert "authorization" not in other.requests[0].headers
+
+
 def test_a_429_that_outlives_the_retries_is_an_error(server: FailureServer) -> None:
     with pytest.raises(polvo.RateLimitError) as caught:
         polvo.Session(server.url, retry=FAST).get("fault/status?code=429&retry_after=0")
