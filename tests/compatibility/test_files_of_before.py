@@ -1,7 +1,7 @@
-"""Files that an earlier version wrote are read: a store's states, and pickles.
+"""Files that an earlier version wrote are read: a store's states, and pickles. The modules of that version are found.
 
 `states.sqlite`, `pickles.json` and `more_pickles.json` were written by commit 9c7c6da, before the modules moved into
-layers. They are never written anew.
+layers, and `modules.txt` lists its modules. They are never written anew.
 """
 
 from __future__ import annotations
@@ -114,6 +114,11 @@ def test_paths_that_documentation_named_lead_to_the_same_objects() -> None:
             _ = module.not_there
     with pytest.raises(ModuleNotFoundError):
         importlib.import_module("polvo_adapters.never_there")
+
+
+@pytest.mark.parametrize("name", (HERE / "modules.txt").read_text().split())
+def test_every_module_of_before_can_be_imported(name: str) -> None:
+    assert importlib.import_module(name).__name__ == name
 
 
 def test_every_old_path_leads_to_modules_that_are_there_and_to_the_names_of_today() -> None:
