@@ -1,7 +1,8 @@
 """Files that an earlier version wrote are read: a store's states, and pickles. The modules of that version are found.
 
-`states.sqlite`, `pickles.json` and `more_pickles.json` were written by commit 9c7c6da, before the modules moved into
-layers, and `modules.txt` lists its modules. They are never written anew.
+`states.sqlite`, `pickles.json`, `more_pickles.json` and `method_pickles.json` (whose pickles name methods and private
+functions) were written by commit 9c7c6da, before the modules moved into layers, and `modules.txt` lists its modules.
+They are never written anew.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ def test_an_operation_that_was_done_is_done(store: SQLiteStore) -> None:
 
 PICKLES = {
     name: base64.b64decode(text)
-    for file in ("pickles.json", "more_pickles.json")
+    for file in ("pickles.json", "more_pickles.json", "method_pickles.json")
     for name, text in json.loads((HERE / file).read_text()).items()
 }
 
@@ -94,6 +95,19 @@ def test_a_credential_that_stayed_behind_is_missed_and_not_replaced(name: str, m
     monkeypatch.setenv("DOUBLE_O_TOKEN", "the token of another")
     with pytest.raises(polvo.ConfigurationError, match="stayed behind when this was pickled"):
         pickle.loads(PICKLES[name]).fetch("secret/data/app", None)
+
+
+def test_a_request_that_was_pickled_with_its_hook_keeps_its_header_from_another_origin() -> None:
+    response = pickle.loads(PICKLES["redirect with bearer"])
+    (hook,) = response.request.hooks["response"]
+    response.request.headers["Authorization"] = "Bearer of another day"
+    hook(response)
+    assert "Authorization" not in response.request.headers
+
+
+def test_a_token_cache_that_was_pickled_has_its_path_and_its_size() -> None:
+    cache = pickle.loads(PICKLES["token cache"])
+    assert (cache.path, cache._max_keys) == ("/never/made/tokens.json", 7)
 
 
 def test_paths_that_documentation_named_lead_to_the_same_objects() -> None:

@@ -164,6 +164,8 @@ class HeaderAuth(SharedByCopies, AuthBase):
     def _protect_redirect(self, response: Response, **_: object) -> None:
         take_off(response, (self._header,))
 
+    _answered = _protect_redirect  # its name in the pickles of earlier versions
+
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._header}>"
 

@@ -151,6 +151,8 @@ class Vault(BaseProvider):
         token, duration = call_without_leak(login, lambda error: self._translate_login(name, error))
         return Fetched(to_text(self.scheme, name, token), duration if duration > 0 else None)
 
+    _logged_in = _log_in  # its name in the pickles of earlier versions
+
     def _resolve_token(self) -> str:
         token = self._token if self._token is not None else os.environ.get("VAULT_TOKEN")
         advice = ", and the environment has no VAULT_TOKEN" if token is None else ""
