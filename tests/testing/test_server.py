@@ -1233,3 +1233,12 @@ class TestCommandLine:
             _, errors = process.communicate(timeout=PATIENCE)
         assert process.returncode == 2
         assert "not a loopback address" in errors
+
+
+def test_the_package_offers_the_server_and_its_records():
+    from polvo_adapters.testing.server import FailureServer as Server
+    from polvo_adapters.testing.server import RequestRecord, main
+
+    assert Server is FailureServer
+    assert RequestRecord.__module__ == "polvo_adapters.testing.server.journal"
+    assert main.__module__ == "polvo_adapters.testing.server.failure_server"

@@ -8,4 +8,25 @@ message_endpoints    /msg, /fail/* and /health
 oauth_endpoints      a small authorization server; issued_tokens has the tokens that it issued
 faults               resets, drips, truncated bodies and other things that go wrong
 journal, state       the requests that were received, and what the server remembers
+
+Each name is loaded when it is first used (PEP 562).
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from polvo_adapters.runtime.lazy import lazy_attributes
+
+if TYPE_CHECKING:
+    from polvo_adapters.testing.server.failure_server import FailureServer, main
+    from polvo_adapters.testing.server.journal import RequestRecord
+
+__all__ = ["FailureServer", "RequestRecord", "main"]
+
+_HOMES = {
+    **dict.fromkeys(("FailureServer", "main"), "polvo_adapters.testing.server.failure_server"),
+    "RequestRecord": "polvo_adapters.testing.server.journal",
+}
+
+__getattr__, __dir__ = lazy_attributes(__name__, _HOMES)
