@@ -34,6 +34,7 @@ __all__ = [
     "DEFAULT_TIMEOUT",
     "BreakerAdapter",
     "BulkheadAdapter",
+    "CallStart",
     "FallbackAdapter",
     "HedgeAdapter",
     "IdempotencyAdapter",
@@ -52,5 +53,7 @@ _HOMES = {
     **dict.fromkeys(("install", "uninstall"), "polvo_adapters.shells.requests.install"),
     **{name: "polvo_adapters.shells.requests.single_policy_adapters" for name in __all__ if name.endswith("Adapter")},
 }
+
+CallStart = LogicalCall  # the name of before
 
 __getattr__, __dir__ = lazy_attributes(__name__, _HOMES)

@@ -135,6 +135,13 @@ def test_every_module_of_before_can_be_imported(name: str) -> None:
     assert importlib.import_module(name).__name__ == name
 
 
+def test_the_class_of_a_call_in_progress_has_its_name_of_before() -> None:
+    from polvo_adapters.adapters import CallStart, LogicalCall
+
+    assert CallStart is LogicalCall
+    assert importlib.import_module("polvo_adapters.adapters.policy").CallStart is LogicalCall
+
+
 def test_every_old_path_leads_to_modules_that_are_there_and_to_the_names_of_today() -> None:
     modules, names = read_moves()
     for old, new in modules.items():
