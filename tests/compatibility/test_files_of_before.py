@@ -1,8 +1,8 @@
 """Files that an earlier version wrote are read: a store's states, and pickles. The modules of that version are found.
 
 `states.sqlite`, `pickles.json`, `more_pickles.json` and `method_pickles.json` (whose pickles name methods and private
-functions) were written by commit 9c7c6da, before the modules moved into layers, and `modules.txt` lists its modules.
-They are never written anew.
+functions) were written by commit 9c7c6da, before the modules moved into layers. `modules.txt` lists its modules, and
+`names.txt` the names in their `__all__` and in its documentation. They are never written anew.
 """
 
 from __future__ import annotations
@@ -135,6 +135,11 @@ def test_every_module_of_before_can_be_imported(name: str) -> None:
     assert importlib.import_module(name).__name__ == name
 
 
+@pytest.mark.parametrize("name", (HERE / "names.txt").read_text().split())
+def test_every_name_that_modules_listed_or_documentation_used_is_found(name: str) -> None:
+    pkgutil.resolve_name(name)
+
+
 def test_the_class_of_a_call_in_progress_has_its_name_of_before() -> None:
     from polvo_adapters.adapters import CallStart, LogicalCall
 
@@ -150,8 +155,8 @@ def test_every_old_path_leads_to_modules_that_are_there_and_to_the_names_of_toda
     for old, new in names.items():
         path, _, name = old.rpartition(".")
         homes = [importlib.import_module(f"polvo_adapters.{home}") for home in modules[path].split()]
-        (home,) = [home for home in homes if hasattr(home, new)]
-        assert getattr(importlib.import_module(f"polvo_adapters.{path}"), name) is getattr(home, new)
+        found = getattr(importlib.import_module(f"polvo_adapters.{path}"), name)
+        assert [found] == list({getattr(home, new) for home in homes if hasattr(home, new)})
 
 
 def test_a_look_at_every_module_imports_nothing() -> None:

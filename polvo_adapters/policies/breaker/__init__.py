@@ -9,3 +9,5 @@ from polvo_adapters.policies.breaker.policy import CircuitBreaker
 from polvo_adapters.policies.breaker.state import CircuitStatus
 
 __all__ = ["CircuitBreaker", "CircuitStatus"]
+
+Status = CircuitStatus  # the name of before
