@@ -1,4 +1,4 @@
-"""Policies bound to a store and a clock: how a call begins and ends, for every shell.
+"""Policies of an adapter or transport: how a call begins and ends, for every shell.
 
 begin     gives the request its idempotency key and its id, and makes the Call that the policies see
 report    makes the report, once the flow has ended
@@ -32,24 +32,24 @@ STORE_MEMBERS = ("decide", "defer", "park", "unpark")
 
 
 class BoundPolicies:
-    """The policies of one adapter or transport, with their store and their clock.
+    """The policies of one adapter or transport, and what is prepared once for all its calls.
 
     Args:
         owner: Name of the adapter or transport, for messages.
         policies: The policies, outermost first.
         store: Where state lives; None for the memory of the owner.
-        clock: Time; only its `now` is used.
+        clock: Time, for the memory of the owner.
 
     Attributes:
         flow: Function that makes the flow of a call.
-        store: Where state lives.
+        store: Where state lives, until the owner is given another store.
         keys: The policy of idempotency keys, or None.
 
     Raises:
         TypeError: A policy or the store lacks a member that its protocol asks for.
     """
 
-    __slots__ = ("_clock", "_counts", "_ids", "_keeps", "flow", "keys", "store")
+    __slots__ = ("_counts", "_ids", "_keeps", "flow", "keys", "store")
 
     def __init__(self, owner: str, policies: Sequence[Policy], store: Store | None, clock: Any) -> None:
         for policy in policies:
@@ -59,14 +59,19 @@ class BoundPolicies:
         traits: list[tuple[Any, PolicyTraits]] = [(policy, PolicyTraits.of(policy)) for policy in policies]
         self.store: Store = MemoryStore(now=clock.now) if store is None else store
         self.flow = compose(policies)
-        self._clock = clock
         self._counts = any(each.counts_credentials for _, each in traits)
         self._keeps = any(each.keeps_answers for _, each in traits)
         self.keys: IdempotencyKeys | None = next((policy for policy, each in traits if each.makes_keys), None)
         self._ids: RequestIDs | None = next((policy for policy, each in traits if each.makes_request_ids), None)
 
     def begin(
-        self, request: Any, url: str, body: Body, certificate: object = None, outer: LogicalCall | None = None
+        self,
+        request: Any,
+        url: str,
+        body: Body,
+        now: float,
+        certificate: object = None,
+        outer: LogicalCall | None = None,
     ) -> Call:
         """Give a request its key and its id, and return its Call.
 
@@ -74,6 +79,7 @@ class BoundPolicies:
             request: A request of `requests` or httpx, to whose headers the key and the id are added.
             url: Its absolute URL.
             body: Whether its body can be sent again.
+            now: The time on the clock of the owner.
             certificate: The client certificate, as `requests` takes it.
             outer: The logical call that the request is part of, on the same clock, or None.
 
@@ -84,7 +90,7 @@ class BoundPolicies:
         key, content = request_identity.assign_key(self.keys, request, tenant)
         if self._ids is not None:
             request_identity.assign_request_id(self._ids, request)
-        at, deadline = (self._clock.now(), None) if outer is None else outer[1:3]
+        at, deadline = (now, None) if outer is None else outer[1:3]
         return Call(
             request.method or "",
             url,
@@ -100,7 +106,7 @@ class BoundPolicies:
             secret_parameters=credential_digest.credential_parameters(request) if content else frozenset(),
         )
 
-    def report(self, call: Call, request: Any, outcome: Outcome, entries: Sequence[Entry], began: float) -> Report:
+    def report(self, call: Call, request: Any, outcome: Outcome, entries: Sequence[Entry], seconds: float) -> Report:
         """Return the report on a call that has ended, and mark its request as complete.
 
         Args:
@@ -108,9 +114,9 @@ class BoundPolicies:
             request: The request that it was given.
             outcome: How the flow ended.
             entries: Everything that the driver performed.
-            began: When the flow began, on the clock.
+            seconds: How long it took.
         """
-        report = Report(call.method, call.host, entries, outcome.note, outcome.quotas, self._clock.now() - began)
+        report = Report(call.method, call.host, entries, outcome.note, outcome.quotas, seconds)
         keys, ids = self.keys, self._ids
         if ids is not None:
             report.request_id = text_of(request.headers[ids.header])

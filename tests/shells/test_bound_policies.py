@@ -68,11 +68,11 @@ def test_what_a_policy_does_not_say_of_itself_has_a_default() -> None:
 
 
 def test_both_shells_see_the_same_call() -> None:
-    clock = VirtualClock()
-    bound = BoundPolicies("test", [polvo.idempotency.IdempotencyKeys("hash", record=True)], None, clock)
+    bound = BoundPolicies("test", [polvo.idempotency.IdempotencyKeys("hash", record=True)], None, VirtualClock())
     request = polvo.Session().prepare_request(requests.Request("POST", "https://api.example.com/orders", data=b"x"))
     other = httpx.Request("POST", "https://api.example.com/orders", content=b"x")
-    calls = [bound.begin(each, "https://api.example.com/orders", "replayable") for each in (request, other)]
+    calls = [bound.begin(each, "https://api.example.com/orders", "replayable", 7.0) for each in (request, other)]
     assert calls[0] == calls[1]
     assert calls[0].idempotent
+    assert calls[0].started == 7
     assert len(calls[0].key) == 64

@@ -46,10 +46,10 @@ class _BaseTransport(PolicyControls):
         self.stream = stream
 
     def _begin(self, request: httpx.Request) -> Call:
-        return self._bound.begin(request, str(request.url), body_of(request))
+        return self._bound.begin(request, str(request.url), body_of(request), self.clock.now())
 
     def _end(self, call: Call, request: httpx.Request, outcome: Outcome, entries: list[Entry]) -> httpx.Response:
-        report = self._bound.report(call, request, outcome, entries, call.started)
+        report = self._bound.report(call, request, outcome, entries, self.clock.now() - call.started)
         if outcome.error is not None:
             try:
                 raise attach_report(outcome.error, report)

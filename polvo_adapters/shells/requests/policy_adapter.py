@@ -121,10 +121,10 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
         sockets = None if outer is None else outer.sockets
         exchange = RequestsExchange(self._route.bind, request, keywords, clock, sockets)
         entries: list[Entry] = []
-        call = bound.begin(request, request.url or "", exchange.body, cert, _logical_call(outer, clock))
+        call = bound.begin(request, request.url or "", exchange.body, clock.now(), cert, _logical_call(outer, clock))
         began = clock.now()
-        outcome = drive(bound.flow(call), exchange, bound.store, clock, entries)
-        report = bound.report(call, request, outcome, entries, began)
+        outcome = drive(bound.flow(call), exchange, self.store, clock, entries)
+        report = bound.report(call, request, outcome, entries, clock.now() - began)
         if outer is not None:
             outer.error = outcome.error
             outer.trace.adopt(report.attempts)

@@ -16,6 +16,7 @@ import time
 from datetime import timedelta
 from typing import Any
 
+import httpx
 import pytest
 import requests
 import trustme
@@ -31,6 +32,7 @@ from polvo_adapters.policies.retry import ExponentialBackoff
 from polvo_adapters.stores import MemoryStore
 from polvo_adapters.testing import FailureServer
 from polvo_adapters.testing.virtual_clock import VirtualClock
+from polvo_adapters.transports import PolicyTransport
 
 FAST = {"base": 0.001}
 
@@ -194,6 +196,21 @@ def test_a_rate_limit_is_a_policy_or_its_keywords(make: Any, policy: Any) -> Non
 def test_keywords_that_are_not_the_policy_s_are_the_adapter_s() -> None:
     adapter = RateLimitAdapter(max_wait=7, pool_maxsize=3, timeout=5)
     assert (adapter._pool_maxsize, adapter.timeout) == (3, 5)
+
+
+@pytest.mark.parametrize("transport", [False, True])
+def test_a_store_and_a_clock_that_are_set_later_are_used(transport: bool, server: FailureServer) -> None:
+    store, clock = MemoryStore(), VirtualClock()
+    adapter: Any = PolicyTransport(TokenBucket(5)) if transport else PolicyAdapter(TokenBucket(5))
+    adapter.store, adapter.clock = store, clock
+    if transport:
+        with httpx.Client(transport=adapter) as client:
+            response: Any = client.get(server.url + "/echo")
+            report = response.extensions["polvo"]
+    else:
+        report = mounted(adapter).get(server.url + "/echo").polvo
+    assert len(store) == 1
+    assert report.elapsed == 0.0
 
 
 def test_a_rate_limit_lies_inside_retries_and_deadline() -> None:
