@@ -45,8 +45,7 @@ def standard(**options: Unpack[StackOptions]) -> tuple[Policy, ...]:
         TypeError: A keyword is unknown, a value is of no known kind, or a mapping holds an unknown keyword.
         ValueError: A value is out of range.
     """
-    for name in options.keys() - StackOptions.__annotations__.keys():
-        raise TypeError(f"{name} is not a keyword of the standard stack")
+    refuse_unknown_keywords(options)
     given: dict[str, Any] = {"retry": True, **options}
     made = {name: make_policy(name, value) for name, value in given.items() if name not in ("deadline", "hedge")}
     retry, regions = made["retry"], made.get("regions")
@@ -66,6 +65,16 @@ def standard(**options: Unpack[StackOptions]) -> tuple[Policy, ...]:
         made.get("rate_limit"),
     )
     return tuple(policy for policy in policies if policy is not None)
+
+
+def refuse_unknown_keywords(options: Mapping[str, Any]) -> None:
+    """Check that all keywords are those of the standard stack.
+
+    Raises:
+        TypeError: One is not.
+    """
+    for name in options.keys() - StackOptions.__annotations__.keys():
+        raise TypeError(f"{name} is not a keyword of the standard stack")
 
 
 class _Kind(NamedTuple):

@@ -22,6 +22,7 @@ from polvo_adapters.context.tenant import TenantScope, tenant_scope_for, validat
 from polvo_adapters.core.calls import origin
 from polvo_adapters.errors import ConfigurationError, error_for_status
 from polvo_adapters.policies.deadline import Deadline
+from polvo_adapters.policies.stack import refuse_unknown_keywords
 from polvo_adapters.runtime.clock import SYSTEM, Clock
 from polvo_adapters.shells.request_identity import format_key
 from polvo_adapters.shells.requests.policy_adapter import DEFAULT_TIMEOUT, PolicyAdapter
@@ -58,6 +59,7 @@ class Session(requests.Session):
             `polvo_adapters.policies.options.StackOptions`.
 
     Raises:
+        TypeError: A keyword is unknown, or a value is of no known kind.
         ValueError: A value is out of range.
         ConfigurationError: Regions would take the place of a host that names the tenant.
     """
@@ -89,6 +91,7 @@ class Session(requests.Session):
         clock: Clock = SYSTEM,
         **options: Unpack[StackOptions],
     ) -> None:
+        refuse_unknown_keywords(options)
         super().__init__()
         self.base_url = base_url
         self.auth = auth

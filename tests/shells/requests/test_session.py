@@ -176,7 +176,7 @@ def test_a_quota_that_is_used_up_is_an_error_where_the_wait_is_too_long(server: 
     assert len(server.requests) == 1
 
 
-@pytest.mark.parametrize("keyword", ["retries", "rate_limits", "verify"])
+@pytest.mark.parametrize("keyword", ["retries", "rate_limits", "verify", "max_retries", "pool_maxsize", "inner"])
 def test_an_unknown_keyword_is_a_type_error(keyword: str) -> None:
     with pytest.raises(TypeError, match=keyword):
         polvo.Session(**{keyword: 1})
