@@ -47,7 +47,7 @@ class SinglePolicyAdapter(PolicyAdapter, Generic[PolicyLike]):
     _option: ClassVar[str]
     """Keyword of the standard stack."""
     _kinds: ClassVar[dict[Any, str]]
-    """Module and class of the policy, below `polvo_adapters.policies`, by the word that chooses it."""
+    """Module and class of the policy, below `polvo_adapters.policies`, by the word, or the True, that chooses it."""
     _plain: ClassVar[str] = ""
     """Keyword of the policy that a plain value stands for; with one, further keywords may be given beside the value."""
     _defaults: ClassVar[dict[str, Any]] = {}
@@ -68,7 +68,7 @@ class SinglePolicyAdapter(PolicyAdapter, Generic[PolicyLike]):
 
     def _make_policy(self, given: Any, keywords: dict[str, Any]) -> Any:
         """Take the keywords of the policy out of all keywords, and make it of them and of the given value."""
-        by_name = isinstance(given, str) and given in self._kinds
+        by_name = (given is True or isinstance(given, str)) and given in self._kinds
         module, _, name = self._kinds[given if by_name else None].partition(":")
         kind = getattr(importlib.import_module(f"polvo_adapters.policies.{module}"), name)
         known = {field.name for field in fields(kind) if field.init}
@@ -135,9 +135,10 @@ class FallbackAdapter(SinglePolicyAdapter[FallbackLike]):
 
 
 class IdempotencyAdapter(SinglePolicyAdapter[IdempotencyLike]):
-    """Idempotency keys alone: one per call, on every attempt at it; the policy may be "unique" or "hash".
+    """Idempotency keys alone: one per call, on every attempt at it; the policy may be True, "unique" or "hash".
 
     A record of keys outlives the process in a `SQLiteStore`.
     """
 
-    _option, _kinds, _plain = "idempotency", {None: "idempotency:IdempotencyKeys"}, "strategy"
+    _option, _plain = "idempotency", "strategy"
+    _kinds = dict.fromkeys((None, True), "idempotency:IdempotencyKeys")

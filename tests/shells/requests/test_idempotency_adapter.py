@@ -168,6 +168,7 @@ def test_the_adapter_takes_a_policy_in_many_forms(policy: Any) -> None:
     with requests.Session() as plain:
         plain.mount("http://", polvo.IdempotencyAdapter(policy))
     assert polvo.IdempotencyAdapter(style="structured", record=True).policies[0].record == polvo.idempotency.Record()
+    assert polvo.IdempotencyAdapter(True, strategy="hash").policies == (polvo.idempotency.IdempotencyKeys("hash"),)
     with pytest.raises(TypeError):
         polvo.IdempotencyAdapter(polvo.idempotency.IdempotencyKeys(), style="bare")
     with pytest.raises(TypeError):
