@@ -119,7 +119,7 @@ class BoundPolicies:
         report = Report(call.method, call.host, entries, outcome.note, outcome.quotas, seconds)
         keys, ids = self.keys, self._ids
         if ids is not None:
-            report.request_id = text_of(request.headers[ids.header])
+            report.request_id = text_of(request.headers.get(ids.header) or "")  # an inner adapter may have removed it
         if outcome.error is None and (keys is not None or ids is not None):
             report.replayed = keys is not None and call.key != "" and keys.is_replayed(outcome.headers)
             request_identity.mark_complete(request, outcome.status)

@@ -536,6 +536,18 @@ def test_ids_that_cannot_be_sent(bad: Any) -> None:
         pass
 
 
+def test_an_inner_adapter_may_remove_the_id(server: FailureServer) -> None:
+    class Removing(requests.adapters.HTTPAdapter):
+        def send(self, request: requests.PreparedRequest, *args: Any, **keywords: Any) -> requests.Response:
+            del request.headers["X-Request-ID"]
+            return super().send(request, *args, **keywords)
+
+    with requests.Session() as plain:
+        plain.mount("http://", ResilientAdapter(inner=Removing(), request_id=True))
+        response: Any = plain.get(server.url + "/echo")
+    assert (response.status_code, response.polvo.request_id) == (200, "")
+
+
 def test_without_ids_there_are_none(server: FailureServer) -> None:
     with session() as api:
         assert api.get(server.url + "/echo").polvo.request_id == ""
