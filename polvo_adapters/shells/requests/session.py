@@ -28,7 +28,7 @@ from polvo_adapters.shells.request_identity import format_key
 from polvo_adapters.shells.requests.policy_adapter import DEFAULT_TIMEOUT, PolicyAdapter
 from polvo_adapters.shells.requests.resilient_adapter import ResilientAdapter
 from polvo_adapters.shells.requests.tenancy import Tenancy
-from polvo_adapters.shells.requests.urls import resolve
+from polvo_adapters.shells.requests.urls import make_absolute, resolve
 from polvo_adapters.stores.base import Store
 from polvo_adapters.stores.memory import MemoryStore
 
@@ -225,7 +225,7 @@ class Session(requests.Session):
             ConfigurationError: There is no circuit breaker for it.
         """
         with self._tenant_scope() as tenant:
-            url = resolve(url, self.base_url, tenant, self.tenancy).url
+            url = make_absolute(url, self.base_url, tenant, self.tenancy)
             if self.tenancy is not None:
                 url = self.tenancy.address(url, tenant, self.base_url)
             return self._get_policy_adapter(url, "circuit breaker").circuit(url)
@@ -241,7 +241,7 @@ class Session(requests.Session):
             ConfigurationError: There is no record of keys.
         """
         with self._tenant_scope() as tenant:
-            url = resolve(url, self.base_url, tenant, self.tenancy).url
+            url = make_absolute(url, self.base_url, tenant, self.tenancy)
             return self._get_policy_adapter(url, "record of idempotency keys").operation(url, key)
 
     def _get_policy_adapter(self, url: str, wanted: str) -> PolicyAdapter:

@@ -68,14 +68,24 @@ class TenantURLs(Protocol):
         """Return whether a URL has the origin of the base URL, or of the tenant's subdomain of it."""
 
 
+def make_absolute(url: str, base_url: str | None, tenant: str, tenancy: TenantURLs | None) -> str:
+    """Return the absolute URL of a request; arguments and errors as for `resolve`.
+
+    `requests` takes bytes too, and any object with a `__str__`; those are absolute.
+    """
+    if base_url is None or not isinstance(url, str) or "://" in url.partition("?")[0]:
+        return url
+    url = base_url + url if url[:1] in ("", "?") else f"{base_url.rstrip('/')}/{url.lstrip('/')}"
+    return url if tenancy is None else tenancy.address(url, tenant, base_url, relative=True)
+
+
 def resolve(url: str, base_url: str | None, tenant: str, tenancy: TenantURLs | None) -> ResolvedURL:
     """Return the absolute URL of a request, and whether the credentials of the session may go there.
 
     The tenant is written into a relative URL here, and into an absolute one when the request is prepared.
 
     Args:
-        url: The URL that the caller gave: relative to the base URL, or absolute. Like `requests`, it may be bytes or an
-            object with a `__str__`, which are absolute.
+        url: The URL that the caller gave: relative to the base URL, or absolute.
         base_url: URL that relative URLs are appended to. With one, credentials go to its origin only.
         tenant: Name of the tenant, or an empty string.
         tenancy: The place of the tenant in the URL, or None.
@@ -86,12 +96,9 @@ def resolve(url: str, base_url: str | None, tenant: str, tenancy: TenantURLs | N
     """
     if base_url is None:
         return ResolvedURL(url, is_home=True)
-    if isinstance(url, str):  # requests takes bytes too, and whatever has a __str__; those are absolute
-        if "://" not in url.partition("?")[0]:
-            url = base_url + url if url[:1] in ("", "?") else f"{base_url.rstrip('/')}/{url.lstrip('/')}"
-            url = url if tenancy is None else tenancy.address(url, tenant, base_url, relative=True)
-        if url.startswith(base_url.rstrip("/") + "/"):
-            return ResolvedURL(url, is_home=True)
+    url = make_absolute(url, base_url, tenant, tenancy)
+    if isinstance(url, str) and url.startswith(base_url.rstrip("/") + "/"):
+        return ResolvedURL(url, is_home=True)
     if tenancy is not None:
         return ResolvedURL(url, tenancy.is_home(url, tenant, base_url))
     return ResolvedURL(url, origin_as_sent(url) == origin_as_sent(base_url))

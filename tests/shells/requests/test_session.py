@@ -182,6 +182,12 @@ def test_an_unknown_keyword_is_a_type_error(keyword: str) -> None:
         polvo.Session(**{keyword: 1})
 
 
+def test_circuits_and_operations_are_looked_up_without_reading_the_url_as_requests_does() -> None:
+    session = polvo.Session("https://api.example.com", circuit_breaker=True, idempotency={"record": True})
+    assert session.circuit("https:///x").state == "closed"
+    assert session.operation("https:///x", "order-1").state == "not sent"
+
+
 def test_timeouts(server: FailureServer) -> None:
     session = polvo.Session(server.url, retry=False, timeout=0.1)
     with pytest.raises(requests.ReadTimeout):
