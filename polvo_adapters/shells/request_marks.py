@@ -18,7 +18,7 @@ class RequestMarks:
         unreported: What was performed to obtain its credential and is in no report yet.
     """
 
-    __slots__ = ("assigned", "credentials_in_query", "unreported")
+    # Without __slots__, which the pickle protocols 0 and 1 do not know: responses are pickled with their request.
 
     def __init__(self) -> None:
         self.assigned: dict[str, tuple[str | bytes, bool]] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ from polvo_adapters.auth.protocol.authorization_code import AuthorizationRequest
 from polvo_adapters.auth.protocol.device_code import DeviceAuthorization
 from polvo_adapters.errors import ConfigurationError, TokenRefreshError
 from polvo_adapters.runtime.clock import SYSTEM
+from polvo_adapters.testing import FailureServer
 from polvo_adapters.testing.virtual_clock import VirtualClock
 from tests.support.listening_server import Listening, Reply
 from tests.support.oauth.authlib_server import PASSWORDS, AuthlibServer
@@ -765,3 +767,30 @@ def test_a_function_that_fails_is_a_token_refresh_error() -> None:
 def test_an_empty_secret_is_a_missing_one() -> None:
     with pytest.raises(ConfigurationError, match="client_secret"):
         OAuth2(**_SAME, client_secret="")
+
+
+# ------------------------------------------------------------------------------------------ the marks on requests
+
+
+@pytest.fixture
+def server_here() -> Iterator[FailureServer]:
+    with FailureServer() as server:
+        yield server
+
+
+def at_failure_server(server: FailureServer) -> OAuth2:
+    return OAuth2(client_id="cc", client_secret="cc-secret", token_url=server.url + "/oauth/token")
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_every_pickle_protocol_knows_a_response_whose_token_was_asked_for(
+    protocol: int, server_here: FailureServer
+) -> None:
+    response = requests.get(server_here.url + "/echo", auth=at_failure_server(server_here))
+    assert pickle.loads(pickle.dumps(response, protocol)).status_code == 200
+
+
+def test_a_request_whose_token_was_there_gets_no_marks(server_here: FailureServer) -> None:
+    with polvo.Session(server_here.url, auth=at_failure_server(server_here)) as session:
+        marked = ["_polvo" in vars(session.get("echo").request) for _ in range(2)]
+    assert marked == [True, False]

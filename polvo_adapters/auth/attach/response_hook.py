@@ -13,7 +13,7 @@ from polvo_adapters.auth.attach.carrier import CredentialCarrier, HeldCredential
 from polvo_adapters.auth.attach.credential import SharedByCopies, take_off
 from polvo_adapters.auth.attach.replay import replay, replayable
 from polvo_adapters.core.report import Attempt, Wait
-from polvo_adapters.shells.request_marks import marks_of
+from polvo_adapters.shells.request_marks import marks_of, read_marks
 
 if TYPE_CHECKING:
     from requests import PreparedRequest, Response
@@ -47,8 +47,8 @@ class ReauthenticateHook(SharedByCopies):
 
     def _report(self, response: Response, report: Any) -> None:
         report.token = self._held.known.generation
-        before = _as_waits(marks_of(response.request).take_unreported())
-        if before:
+        if read_marks(response.request).unreported:  # most requests have no marks, and are to get none
+            before = _as_waits(marks_of(response.request).take_unreported())
             report.prepend(before, sum(entry.seconds for entry in before))
 
     def _handle_refusal(self, response: Response, keywords: dict[str, Any]) -> Response | None:
