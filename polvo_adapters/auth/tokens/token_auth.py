@@ -147,7 +147,8 @@ class TokenAuth(SharedByCopies, RefreshAhead[HeldToken], AuthBase):
         return request
 
     def _attach(self, request: PreparedRequest, held: HeldToken) -> None:
-        request.headers.update(self.make_headers(held, request.method or "", request.url or ""))
+        for name, value in self.make_headers(held, request.method or "", request.url or "").items():
+            request.headers[name] = value  # faster than their update(), on every call
 
     def _carries(self, request: PreparedRequest, held: HeldToken) -> bool:
         return request.headers.get("Authorization") == held.header
