@@ -12,7 +12,7 @@ from polvo_adapters.core.machines import Changed, Event, Refused
 from polvo_adapters.core.report import Entry, StateChange
 from polvo_adapters.drivers.exchange import BodyCloseNotifier
 from polvo_adapters.runtime.listeners import notify
-from polvo_adapters.stores.base import Store
+from polvo_adapters.stores.base import Store, is_refusal
 
 Lease: TypeAlias = tuple[Sequence[Event], tuple[Any, ...]]
 """The events, and the verdicts that grant the lease."""
@@ -40,7 +40,7 @@ def acquire(store: Store, events: Sequence[Event], held: list[Lease], entries: l
     """Put events to the store as `decide` does, and append the lease to `held` unless a verdict refuses."""
     verdicts = store.decide(events)
     kinds = {*map(type, verdicts)}
-    if Refused in kinds or (bool in kinds and _is_refused(verdicts)):
+    if Refused in kinds or (bool in kinds and is_refusal(verdicts)):
         return verdicts
     held.append((events, verdicts))
     if Changed in kinds:
@@ -104,12 +104,8 @@ def _release_events(events: Sequence[Event], verdicts: Sequence[Any]) -> list[Ev
     ]
 
 
-def _is_refused(verdicts: Sequence[Any]) -> bool:
-    return any(verdict is False or type(verdict) is Refused for verdict in verdicts)
-
-
 def _notify_changes(events: Sequence[Event], entries: list[Entry], verdicts: Sequence[Any]) -> None:
-    if _is_refused(verdicts):
+    if is_refusal(verdicts):
         return  # all or nothing: the store has changed nothing
     for (machine, key, _), verdict in zip(events, verdicts, strict=True):
         if type(verdict) is Changed:
