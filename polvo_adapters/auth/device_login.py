@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 from polvo_adapters.auth.protocol import grants
 from polvo_adapters.auth.protocol.device_code import DeviceAuthorization, DevicePolling
 from polvo_adapters.auth.protocol.token import Token
-from polvo_adapters.auth.tokens.token_fetch import make_outcome
 from polvo_adapters.core.calls import Call
 from polvo_adapters.core.effects import Send, send_once
 from polvo_adapters.core.outcomes import UNCLASSIFIED, Outcome
-from polvo_adapters.drivers.single_shot import SingleShotExchange
+from polvo_adapters.drivers.single_shot import SingleShotExchange, make_outcome
 from polvo_adapters.drivers.sync import drive
 from polvo_adapters.errors import TokenRefreshError
 from polvo_adapters.runtime.clock import SYSTEM, Clock

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from polvo_adapters.core.outcomes import Outcome
+from polvo_adapters.runtime.clock import Clock
 
 
 class SingleShotExchange:
@@ -35,3 +36,8 @@ class SingleShotExchange:
     def on_cancel(self, wake: Callable[[], object] | None) -> bool:  # noqa: ARG002
         """Return False: it cannot be cancelled."""
         return False
+
+
+def make_outcome(clock: Clock, started: float, **fields: Any) -> Outcome:
+    """Return the outcome of an attempt that began at a time and ends now."""
+    return Outcome(started=started, now=clock.now(), wall=clock.wall(), **fields)

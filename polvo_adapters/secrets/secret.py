@@ -27,7 +27,7 @@ from polvo_adapters.core.calls import Call
 from polvo_adapters.core.effects import Send
 from polvo_adapters.core.outcomes import EXPIRED, UNCLASSIFIED, Outcome
 from polvo_adapters.core.report import Entry, StateChange
-from polvo_adapters.drivers.single_shot import SingleShotExchange
+from polvo_adapters.drivers.single_shot import SingleShotExchange, make_outcome
 from polvo_adapters.drivers.sync import drive
 from polvo_adapters.errors import ConfigurationError, SecretError
 from polvo_adapters.refresh.lifecycle import KnownToken, Lifecycle, WantToken, usable_seconds
@@ -310,10 +310,10 @@ class _SecretFetch(SingleShotExchange):
             # A fetch that was cut by the deadline of the outer call proves nothing against the provider.
             is_cut = clock.now() >= deadline and deadline - effect.call.started < secret._deadline
             failure = EXPIRED if is_cut else UNCLASSIFIED
-            return Outcome(error=error, failure=failure, started=started, now=clock.now(), wall=clock.wall())
+            return make_outcome(clock, started, error=error, failure=failure)
         finally:
             call_started.reset(token)
-        return Outcome(fetched, 200, started=started, now=clock.now(), wall=clock.wall())
+        return make_outcome(clock, started, response=fetched, status=200)
 
 
 def resolve_source(

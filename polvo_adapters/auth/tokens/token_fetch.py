@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 from polvo_adapters.auth.protocol.token import Token
 from polvo_adapters.auth.tokens.sealing import DecryptionError
@@ -12,7 +11,7 @@ from polvo_adapters.auth.tokens.token_storage import TokenStorage
 from polvo_adapters.core.calls import Call
 from polvo_adapters.core.effects import Send
 from polvo_adapters.core.outcomes import EXPIRED, UNCLASSIFIED, Outcome
-from polvo_adapters.drivers.single_shot import SingleShotExchange
+from polvo_adapters.drivers.single_shot import SingleShotExchange, make_outcome
 from polvo_adapters.errors import ConfigurationError, TokenRefreshError
 from polvo_adapters.refresh.refresh_flow import FetchedToken
 from polvo_adapters.runtime.clock import Clock
@@ -75,11 +74,6 @@ class TokenFetch(SingleShotExchange):
         sealed = self._storage.seal(self._key, token)
         self.tokens[sealed] = token
         return FetchedToken(sealed, token.expires_in)
-
-
-def make_outcome(clock: Clock, started: float, **fields: Any) -> Outcome:
-    """Return the outcome of an attempt that began at a time and ends now."""
-    return Outcome(started=started, now=clock.now(), wall=clock.wall(), **fields)
 
 
 def overdue_error(host: str) -> TokenRefreshError:
