@@ -20,7 +20,6 @@ from requests.auth import AuthBase
 from polvo_adapters.auth.attach.credential import (
     HeaderAuth,
     OwnedHeaderValue,
-    SharedByCopies,
     can_be_header,
     digest_owner,
 )
@@ -28,6 +27,7 @@ from polvo_adapters.auth.attach.response_hook import ReauthenticateHook
 from polvo_adapters.core.report import Entry, StateChange
 from polvo_adapters.errors import ConfigurationError
 from polvo_adapters.refresh.lifecycle import OVERDUE, KnownToken
+from polvo_adapters.runtime.copies import SharedByCopies
 from polvo_adapters.secrets.provider import fetch_error
 from polvo_adapters.secrets.secret import Secret, Value
 from polvo_adapters.shells.credential_digest import add_credential_parameter

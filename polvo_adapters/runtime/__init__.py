@@ -1,1 +1,1 @@
-"""The clock, threads, forks, listeners, and names that are loaded when they are first used: all that is impure."""
+"""The clock, threads, forks, copies, listeners, and names that are loaded when first used: all that is impure."""

@@ -34,6 +34,7 @@ from polvo_adapters.refresh.lifecycle import KnownToken, Lifecycle, WantToken, u
 from polvo_adapters.refresh.refresh_ahead import RefreshAhead, overdue_changes
 from polvo_adapters.refresh.refresh_flow import FetchedToken, RefreshFlow
 from polvo_adapters.runtime.clock import SYSTEM, Clock
+from polvo_adapters.runtime.copies import SharedByCopies
 from polvo_adapters.secrets.provider import (
     Fetched,
     Provider,
@@ -78,7 +79,7 @@ class Value:
         return f"<Value, generation {self.known.generation}>"
 
 
-class Secret(RefreshAhead[Value]):
+class Secret(SharedByCopies, RefreshAhead[Value]):
     """A secret that is fetched when it is used.
 
     Pass it wherever a credential, or a function that returns one, is taken:
@@ -267,12 +268,6 @@ class Secret(RefreshAhead[Value]):
 
     def __str__(self) -> NoReturn:
         raise TypeError(f"{self!r} is not a text, so that it is not logged by mistake; call its get() where it is sent")
-
-    def __copy__(self) -> Secret:
-        return self  # copies of a session share the secret, and one fetch of it
-
-    def __deepcopy__(self, memo: object) -> Secret:
-        return self
 
     def __getstate__(self) -> dict[str, Any]:
         left_out = ("_held", "_refreshing", "_store", "_fetched", "_numbers")

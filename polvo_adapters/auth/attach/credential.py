@@ -26,24 +26,12 @@ from urllib3.util import parse_url
 
 from polvo_adapters.core.calls import origin
 from polvo_adapters.errors import ConfigurationError
+from polvo_adapters.runtime.copies import SharedByCopies
 
 if TYPE_CHECKING:
     from requests import PreparedRequest, Response
-    from typing_extensions import Self
 
 _PORT = re.compile(r":[0-9]+\Z")
-
-
-class SharedByCopies:
-    """A base of objects that copies share: a copied session goes on with the same credential."""
-
-    __slots__ = ()
-
-    def __copy__(self) -> Self:
-        return self
-
-    def __deepcopy__(self, memo: object) -> Self:
-        return self
 
 
 class OwnedHeaderValue(SharedByCopies, str):

@@ -10,9 +10,10 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from polvo_adapters.auth.attach.carrier import CredentialCarrier, HeldCredential
-from polvo_adapters.auth.attach.credential import SharedByCopies, take_off
+from polvo_adapters.auth.attach.credential import take_off
 from polvo_adapters.auth.attach.replay import replay, replayable
 from polvo_adapters.core.report import Attempt, Wait
+from polvo_adapters.runtime.copies import SharedByCopies
 from polvo_adapters.shells.request_marks import marks_of, read_marks
 
 if TYPE_CHECKING:

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from requests.auth import AuthBase
 
-from polvo_adapters.auth.attach.credential import OwnedHeaderValue, SharedByCopies, digest_owner
+from polvo_adapters.auth.attach.credential import OwnedHeaderValue, digest_owner
 from polvo_adapters.auth.attach.response_hook import ReauthenticateHook
 from polvo_adapters.auth.capacity import make_room
 from polvo_adapters.auth.protocol.dpop import Proofs
@@ -48,6 +48,7 @@ from polvo_adapters.refresh.lifecycle import ClearToken, KnownToken, Lifecycle, 
 from polvo_adapters.refresh.refresh_ahead import RefreshAhead
 from polvo_adapters.refresh.refresh_flow import RefreshFlow
 from polvo_adapters.runtime.clock import SYSTEM
+from polvo_adapters.runtime.copies import SharedByCopies
 from polvo_adapters.shells.request_marks import marks_of
 
 if TYPE_CHECKING:
