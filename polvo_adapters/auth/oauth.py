@@ -14,7 +14,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias, Union, cast
-from urllib.parse import quote
 
 from polvo_adapters.auth.capacity import make_room
 from polvo_adapters.auth.device_login import poll
@@ -221,8 +220,7 @@ class OAuth2(TokenAuth):
 
     def _identify(self, tenant: str) -> tuple[str, str]:
         owner = self._grant_flow.describe_owner(tenant)
-        place = self._place
-        key = f"token {quote(place, safe=':/@.,*{}')} {format_key_part(tenant or None)} {owner}"
+        key = f"token {format_key_part(self._place)} {format_key_part(tenant or None)} {owner}"
         return key, self._host
 
     @property

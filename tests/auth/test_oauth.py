@@ -735,6 +735,13 @@ def test_what_differs_has_a_token_of_its_own(one: dict[str, Any], other: dict[st
     assert not any("alice" in key or "bob" in key for key in keys)
 
 
+def test_the_key_of_a_token_is_that_of_earlier_versions() -> None:
+    oauth = OAuth2("client_credentials", "c 1", token_url="https://h.example/{tenant}/t?a=b c", scope="x y")
+    assert oauth._identify("ten ant")[0] == (
+        "token https://h.example/{tenant}/t%3Fa%3Db%20c ten%20ant client_credentials c%201 x%20y - - -"
+    )
+
+
 def test_a_tenant_named_like_none_has_a_token_of_its_own() -> None:
     oauth = OAuth2(**_SAME)
     assert oauth._identify("-") != oauth._identify("")
