@@ -126,7 +126,7 @@ def _get_cached(kind: str, token: str, ttl: float | None, error: type[DoubleOErr
         raise ArgumentError(f"cache_ttl={ttl!r}: cache_ttl must be a number of seconds, or None; nothing was sent")
     value = yield CachedFetch(kind, token, ttl, lambda: _fetch(kind, token, error))
     if isinstance(value, ServiceResponse):
-        raise _make_status_error(error, ServiceRequest("GET", f"/api/{kind}"), value)
+        raise _make_status_error(error, ServiceRequest("GET", f"/api/{kind}", token), value)
     return value
 
 
@@ -159,7 +159,7 @@ def _make_status_error(error: type[DoubleOError], request: ServiceRequest, respo
     if response.problem:
         return _make_error(error, request, response, response.problem, response.reason)
     status, advice = response.status, ""
-    if status == 401 and request.path != "/health":
+    if status == 401 and request.token:
         error, advice = AuthenticationError, "; the token is not accepted: look whether it is the right one"
     elif response.retry_after is not None:
         advice = f"; call again after {response.retry_after:g} s"
