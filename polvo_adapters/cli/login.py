@@ -14,7 +14,7 @@ import argparse
 import json
 import os
 from contextlib import ExitStack, nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from rich.progress import ProgressColumn, Task
 from rich.text import Text
@@ -29,6 +29,8 @@ from polvo_adapters.stores import private_files
 if TYPE_CHECKING:
     from polvo_adapters.auth.protocol.device_code import DeviceAuthorization
     from polvo_adapters.auth.protocol.token import Token
+    from polvo_adapters.auth.tokens.token_storage import TokenStorage
+    from polvo_adapters.stores.token_cache import TokenCache
 
 _FLOWS = {"device": "device_code", "code": "authorization_code"}
 _PATIENCE = 300.0
@@ -59,8 +61,9 @@ def _log_in(options: argparse.Namespace, screen: render.Screen) -> list[str]:
     settings = collect_settings(options)
     oauth = OAuth2(**settings, client_secret=client_secret.read_secret(options))
     key, host = oauth._identify(current_tenant())
-    path = token_records.resolve_path(options.token_cache, current_tenant())
-    _check_cache(path, oauth)
+    storage = oauth._storage_for(current_tenant())
+    path = cast("TokenCache", storage.store).path  # before a missing key would put memory in its place
+    _check_cache(path, storage)
     token = (_log_in_by_code if options.flow == "code" else _log_in_by_device)(oauth, options, screen)
     _require_stored(path, key, oauth)
     life = "no expiry known" if token.expires_in is None else f"expires in {token.expires_in:.0f} s"
@@ -107,9 +110,8 @@ def _format_literal(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)
 
 
-def _check_cache(path: str, oauth: OAuth2) -> None:
+def _check_cache(path: str, storage: TokenStorage) -> None:
     """Raise ConfigurationError unless the token can be stored after the login."""
-    storage = oauth._storage_for(current_tenant())  # raises where the path wants a tenant
     try:
         private_files.make_directory(os.path.dirname(path))
         private_files.read(path)

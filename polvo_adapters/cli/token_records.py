@@ -1,8 +1,8 @@
 """The records of a token cache, read without a key and without changing the file.
 
 Theory of operation. A cache is read as it is, and not through `TokenCache` or `SQLiteStore`: these set a corrupt file
-aside and create a missing one. The key of a record names the owner of the token (`OAuth2._owner`); the state in it is
-a `LifecycleState`, whose token is sealed.
+aside and create a missing one. The key of a record names the owner of the token (`OAuth2._identify`); the state in it
+is a `LifecycleState`, whose token is sealed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import time
 from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import quote, unquote
+from urllib.parse import unquote
 
 from polvo_adapters.cli import render
 from polvo_adapters.errors import PolvoError
@@ -123,12 +123,6 @@ class Cache(NamedTuple):
             if wanted in (record.key, str(number)):
                 return record
         raise PolvoError(f"{self.path}: there is no record {wanted!r}; the list has {len(self.records)}")
-
-
-def resolve_path(token_cache: str, tenant: str) -> str:
-    """Return the path of the file that holds the tokens of a tenant; see `auth.tokens.storage_factory`."""
-    path = os.path.abspath(os.path.expanduser(token_cache))
-    return path.replace("{tenant}", quote(tenant, safe="").replace(".", "%2E"))
 
 
 def read(path: str) -> Cache:

@@ -198,6 +198,14 @@ class TestDevice:
         assert "the login was not confirmed within 1 s" in line
         assert "--timeout" in line
 
+    def test_a_tenant_with_a_long_name(
+        self, oidc: OIDCProvider, tmp_path: Path, user: User, capsys: Any, no_waits: None
+    ) -> None:
+        template, name = str(tmp_path / "{tenant}.json"), "a" * 250
+        assert user.runs(by_device(oidc, template, "--tenant", name)) == 0
+        (path,) = tmp_path.glob("*.json")
+        assert f"in {path}\n" in capsys.readouterr().out
+
     def test_tenant(self, oidc: OIDCProvider, tmp_path: Path, user: User, capsys: Any, no_waits: None) -> None:
         template = str(tmp_path / "{tenant}.json")
 
