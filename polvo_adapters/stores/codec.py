@@ -69,7 +69,7 @@ def encode(state: Any) -> str:
     return json.dumps(_encode(state), allow_nan=False, separators=(",", ":"))
 
 
-def decode(text: str) -> Any:
+def decode(text: str | bytes) -> Any:
     """Return the state of a text.
 
     Args:

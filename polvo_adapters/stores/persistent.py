@@ -150,7 +150,7 @@ class PersistentStore(BaseStore):
             elif self._failed:
                 self._failed = False
                 self._report(logging.INFO, "can be used again", "memory", "file", "the file can be used again")
-        if not is_refusal(verdicts):
+        if Wake in map(type, verdicts) and not is_refusal(verdicts):
             self._wake([name for verdict in verdicts if type(verdict) is Wake for name in verdict.names])
         return verdicts
 

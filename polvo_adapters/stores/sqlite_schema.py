@@ -135,9 +135,8 @@ def _forget(connection: sqlite3.Connection, number: int, now: float) -> int:
     return len(forgotten)
 
 
-def _must_stay(text: Any, now: float) -> bool:
+def _must_stay(text: bytes, now: float) -> bool:
     try:
         return is_pinned(decode(text), now)
     except Undecodable:
-        data = text if isinstance(text, bytes) else str(text).encode()
-        return b'"record.' in data or b'"records.State"' in data  # a record of another version may be in doubt
+        return b'"record.' in text or b'"records.State"' in text  # a record of another version may be in doubt
