@@ -1,10 +1,14 @@
-"""Facts about HTTP that several policies and shells need: methods, and which headers may be kept or passed on."""
+"""Facts about HTTP that several policies and shells need: methods, header names, which headers to keep or pass on."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 
 from polvo_adapters.core.outcomes import Outcome
+
+HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+"""What may be the name of a header: a token (RFC 9110 section 5.6.2)."""
 
 _BODILESS = (204, 304)
 
@@ -16,7 +20,7 @@ def header_names(*groups: str) -> frozenset[str]:
 
 _FRAMING = frozenset({"connection", "keep-alive", "trailer", "transfer-encoding"})
 
-ON_THE_WIRE = _FRAMING | {"content-encoding", "content-length"}
+_ON_THE_WIRE = _FRAMING | {"content-encoding", "content-length"}
 """Headers that describe the transmission of a body, and are wrong for a body that was not transmitted."""
 
 
@@ -27,7 +31,7 @@ def synthesized_headers(outcome: Outcome, method: str | None) -> dict[str, str]:
         outcome: The outcome to make the response of.
         method: Method of the request; a response to HEAD describes a body that it does not have.
     """
-    wrong = _FRAMING if method == "HEAD" else ON_THE_WIRE
+    wrong = _FRAMING if method == "HEAD" else _ON_THE_WIRE
     headers = {name: value for name, value in outcome.headers.items() if name.lower() not in wrong}
     if method != "HEAD" and outcome.status not in _BODILESS:
         headers["Content-Length"] = str(len(outcome.body or b""))
@@ -84,5 +88,8 @@ class Headers(Mapping[str, str]):
         return f"Headers({list(self._named)})"
 
 
-IDEMPOTENT_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+"""Methods that ask for no change of state (RFC 9110 section 9.2.1)."""
+
+IDEMPOTENT_METHODS = SAFE_METHODS | {"PUT", "DELETE"}
 """Methods that may be repeated although the server may have acted (RFC 9110 section 9.2.2)."""

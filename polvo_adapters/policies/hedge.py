@@ -46,7 +46,7 @@ from polvo_adapters.core.stored_types import stored_as
 from polvo_adapters.policies import hedge_latency, retry_budget
 from polvo_adapters.policies.hedge_latency import Latencies
 from polvo_adapters.policies.outcomes import (
-    SAFE_METHODS,
+    RACED_METHODS,
     add_note,
     can_send_at_once,
     choose_most_informative,
@@ -122,7 +122,7 @@ class Hedge:
     max_hedges: int = 1
     ratio: float = 0.02
     budget: RetryBudget | None = _BUDGET
-    methods: Collection[str] | None = SAFE_METHODS
+    methods: Collection[str] | None = RACED_METHODS
 
     def __post_init__(self) -> None:
         if self.delay is not None:

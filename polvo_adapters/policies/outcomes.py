@@ -16,11 +16,12 @@ from collections.abc import Collection, Iterable, Sequence
 
 from polvo_adapters import headers
 from polvo_adapters.core.calls import Call
+from polvo_adapters.core.http import SAFE_METHODS
 from polvo_adapters.core.outcomes import EXPIRED, NOT_SENT, UNCLASSIFIED, Failure, Outcome
 from polvo_adapters.errors import DeadlineExceeded, RateLimitDeadlineExceeded
 
-SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-"""Methods that ask for no change of state (RFC 9110 section 9.2.1), without TRACE, which gains nothing from a race."""
+RACED_METHODS = SAFE_METHODS - {"TRACE"}
+"""Methods that ask for no change of state, without TRACE, which gains nothing from a race."""
 
 
 def is_safe(call: Call, methods: Collection[str] | None) -> bool:

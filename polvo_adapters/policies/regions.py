@@ -37,7 +37,7 @@ from polvo_adapters.core.http import IDEMPOTENT_METHODS
 from polvo_adapters.core.outcomes import NOT_SENT, UNCLASSIFIED, Outcome
 from polvo_adapters.errors import ConfigurationError, ReplayError, ServiceUnavailableError
 from polvo_adapters.policies.outcomes import (
-    SAFE_METHODS,
+    RACED_METHODS,
     add_note,
     can_send_at_once,
     choose_better,
@@ -95,7 +95,7 @@ class Regions:
     reroute_codes: Collection[int] = frozenset({500, 502, 503, 504})
     max_reroutes: int | None = None
     region_policy: Literal["fallback", "strict"] = "fallback"
-    methods: Collection[str] | None = SAFE_METHODS
+    methods: Collection[str] | None = RACED_METHODS
     _retry: ExponentialBackoff | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

@@ -37,7 +37,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from polvo_adapters.core.calls import origin
-from polvo_adapters.core.http import text_of
+from polvo_adapters.core.http import SAFE_METHODS, text_of
 from polvo_adapters.core.state_keys import without_parameters
 from polvo_adapters.errors import IdempotencyKeyError
 from polvo_adapters.shells.credential_digest import credential_parameters
@@ -49,7 +49,6 @@ if TYPE_CHECKING:
 
 VERSION = b"polvo-idempotency-key-1"
 
-_SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})  # RFC 9110, section 9.2.1
 _INVITES_REPEAT = frozenset({401, 407, 408, 425, 429})
 _VISIBLE = re.compile(r"[!-~]+")
 _QUOTED = re.compile(r'"((?:[^"\\]|\\["\\])*)"')
@@ -99,7 +98,7 @@ def assign_key(keys: IdempotencyKeys | None, request: Any, tenant: str) -> Reque
             return _NO_KEY
         checked = keys.strategy == "unique" and keys.style == "bare" and keys.max_length >= _UUID_LENGTH
         _assign(request, keys.header, key if checked else format_key(keys, key))
-    elif method in _SAFE and method not in keys.methods:
+    elif method in SAFE_METHODS and method not in keys.methods:
         return _NO_KEY  # a redirect has turned a request with a key into this one
     else:
         key = _parse_key(keys, present)

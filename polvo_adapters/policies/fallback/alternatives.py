@@ -11,9 +11,8 @@ from urllib.parse import unquote_plus, urlsplit
 
 from polvo_adapters.core import validate
 from polvo_adapters.core.calls import Call, origin
-from polvo_adapters.core.http import IDEMPOTENT_METHODS
+from polvo_adapters.core.http import HEADER_NAME, IDEMPOTENT_METHODS
 
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 _VISIBLE = re.compile(r"[\x21-\x7e]+")
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -208,7 +207,7 @@ def _validate_fixed(status: Any, headers: Mapping[Any, Any], body: bytes) -> Non
     if isinstance(status, bool) or not isinstance(status, int) or not 200 <= status <= 599:
         raise invalid_setting("Fixed", "status", status, "a whole number from 200 to 599")
     for name, value in headers.items():
-        if not isinstance(name, str) or not _TOKEN.fullmatch(name):
+        if not isinstance(name, str) or not HEADER_NAME.fullmatch(name):
             raise invalid_setting("Fixed", "headers", {name: value}, "a mapping of header names to text")
         if not isinstance(value, str) or not _VALUE.fullmatch(value):
             raise invalid_setting("Fixed", "headers", {name: value}, "a mapping to Latin-1 text without line breaks")

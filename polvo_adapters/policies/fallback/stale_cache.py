@@ -38,15 +38,13 @@ from typing import Any, NamedTuple
 from polvo_adapters import headers
 from polvo_adapters.core import validate
 from polvo_adapters.core.calls import Call
-from polvo_adapters.core.http import lasting_headers
+from polvo_adapters.core.http import SAFE_METHODS, lasting_headers
 from polvo_adapters.core.machines import Event
 from polvo_adapters.core.outcomes import Outcome
 from polvo_adapters.core.state_keys import of_tenant
 from polvo_adapters.core.stored_types import stored_as
-from polvo_adapters.policies.outcomes import SAFE_METHODS
 
 _METHODS = frozenset({"GET", "HEAD"})
-_SAFE = SAFE_METHODS | {"TRACE"}
 _FORBIDDING = frozenset({"no-store", "no-cache", "must-revalidate", "proxy-revalidate"})
 _SILENT = frozenset({304, 408, 425, 429})  # statuses below 500 that say nothing of what the resource is now
 _PART = 8  # the part of max_bytes that a single response may take
@@ -126,7 +124,7 @@ class StaleCache:
     def learn(self, call: Call, outcome: Outcome) -> Event | None:
         """Return the event for a response that was no failure, or None where it says nothing of the cache."""
         if call.method not in _METHODS:
-            if call.method in _SAFE or outcome.failure is not None or not 200 <= outcome.status < 400:
+            if call.method in SAFE_METHODS or outcome.failure is not None or not 200 <= outcome.status < 400:
                 return None
             return self._event(DropResponse(_url_key(call)))
         if not is_identifiable(call) or outcome.failure is not None:

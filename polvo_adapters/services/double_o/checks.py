@@ -12,9 +12,10 @@ import re
 from collections.abc import Mapping
 from urllib.parse import unquote, urlsplit
 
+from polvo_adapters.core.http import HEADER_NAME
+
 _DECODINGS = 8
 _BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
-_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 _RESERVED = frozenset({"authorization", "content-length", "host", "proxy-authorization", "transfer-encoding"})
 
@@ -72,7 +73,7 @@ def check_headers(values: object) -> str:
     if not isinstance(values, Mapping):
         return "it must be a mapping of strings"
     for name, value in values.items():
-        if not isinstance(name, str) or not _NAME.fullmatch(name):
+        if not isinstance(name, str) or not HEADER_NAME.fullmatch(name):
             return "a name is no header name"
         if name.lower() in _RESERVED:
             return f"{name} cannot be set here; the client sets it"

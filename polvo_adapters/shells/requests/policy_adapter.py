@@ -12,6 +12,7 @@ not switched off in that adapter, which other code may use, but in the view thro
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import requests
@@ -23,6 +24,7 @@ from polvo_adapters.core.effects import Policy
 from polvo_adapters.core.report import Entry
 from polvo_adapters.drivers.sync import drive
 from polvo_adapters.policies.retry import ExponentialBackoff
+from polvo_adapters.policies.stack import pool_size
 from polvo_adapters.runtime import forks
 from polvo_adapters.runtime.clock import SYSTEM, Clock
 from polvo_adapters.shells.bound_policies import BoundPolicies, PolicyControls
@@ -194,6 +196,13 @@ def _logical_call(outer: Transmission | None, clock: Clock) -> LogicalCall | Non
         return LogicalCall(None, clock.now(), outer.deadline)
     ends = [end for end in (logical.deadline, outer.deadline) if end is not None]
     return logical._replace(deadline=min(ends))
+
+
+def fit_pool(keywords: dict[str, Any], policies: Sequence[Policy]) -> None:
+    """Add the `pool_maxsize` that the bulkheads among the policies need to keywords of an adapter that has none."""
+    size = pool_size(policies)
+    if size:
+        keywords.setdefault("pool_maxsize", size)
 
 
 def find_requested_retry(value: Any) -> Retry | None:

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 from requests.adapters import BaseAdapter
 
 from polvo_adapters.policies.options import DeadlineLike, OptionalPolicies, RetryLike
-from polvo_adapters.policies.stack import pool_size, standard
+from polvo_adapters.policies.stack import standard
 from polvo_adapters.runtime.clock import SYSTEM, Clock
 from polvo_adapters.shells.requests.policy_adapter import (
     DEFAULT_TIMEOUT,
     PolicyAdapter,
     find_nested_retry,
     find_requested_retry,
+    fit_pool,
 )
 from polvo_adapters.stores.base import Store
 
@@ -66,6 +67,6 @@ class ResilientAdapter(PolicyAdapter):
         own = http_adapter_keywords.keys() & OptionalPolicies.__annotations__.keys()
         chosen: Any = {name: http_adapter_keywords.pop(name) for name in own}
         policies = standard(retry=retry, deadline=deadline, **chosen)
-        if inner is None and pool_size(policies):
-            http_adapter_keywords.setdefault("pool_maxsize", pool_size(policies))
+        if inner is None:
+            fit_pool(http_adapter_keywords, policies)
         super().__init__(*policies, inner=inner, store=store, timeout=timeout, clock=clock, **http_adapter_keywords)

@@ -23,8 +23,8 @@ from polvo_adapters.policies.options import (
     RegionsLike,
     RetryLike,
 )
-from polvo_adapters.policies.stack import make_policy, pool_size
-from polvo_adapters.shells.requests.policy_adapter import PolicyAdapter
+from polvo_adapters.policies.stack import make_policy
+from polvo_adapters.shells.requests.policy_adapter import PolicyAdapter, fit_pool
 from polvo_adapters.stores.base import Store
 
 PolicyLike = TypeVar("PolicyLike")
@@ -62,8 +62,8 @@ class SinglePolicyAdapter(PolicyAdapter, Generic[PolicyLike]):
         **keywords: Any,
     ) -> None:
         only = self._make_policy(policy, keywords)
-        if inner is None and pool_size((only,)):
-            keywords.setdefault("pool_maxsize", pool_size((only,)))
+        if inner is None:
+            fit_pool(keywords, (only,))
         super().__init__(only, inner=inner, store=store, **keywords)
 
     def _make_policy(self, given: Any, keywords: dict[str, Any]) -> Any:

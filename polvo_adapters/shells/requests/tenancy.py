@@ -32,12 +32,11 @@ from urllib3.util import Url
 
 from polvo_adapters.context.tenant import unfit_tenant_error
 from polvo_adapters.core.calls import origin
-from polvo_adapters.core.http import header_names, text_of
+from polvo_adapters.core.http import HEADER_NAME, header_names, text_of
 from polvo_adapters.errors import ConfigurationError
 from polvo_adapters.shells.requests.urls import DNS_LABEL, TENANT_SLOT, origin_as_sent, parse_as_requests
 
 _VISIBLE = re.compile(r"[\x21-\x7e]+")
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _PORT = re.compile(r"(?::[0-9]{1,5})?")
 _PATH = re.compile(r"(?:/[A-Za-z0-9._~!$&'()*+,;=:@-]+)+")
 _ADDRESS = re.compile(r"\[.*|[0-9.]+")
@@ -76,7 +75,7 @@ class Tenancy:
                 raise self._setting_error(field, "True or False")
         if not (self.header or self.subdomain or self.host or self.path or self.required):
             raise ConfigurationError("Tenancy(): name a header, subdomain, host or path, or required=True")
-        if self.header is not None and (not _matches(_TOKEN, self.header) or self.header.lower() in _RESERVED):
+        if self.header is not None and (not _matches(HEADER_NAME, self.header) or self.header.lower() in _RESERVED):
             raise self._setting_error("header", "the name of a header without a meaning of its own")
         if self.host is not None and not (_has_slot(self.host) and _is_host(self.host.replace(TENANT_SLOT, "t"))):
             raise self._setting_error("host", "a host name with {tenant} in it, such as '{tenant}.example.com'")
