@@ -74,7 +74,7 @@ class OAuth2(TokenAuth):
         ValueError: A field that the flow needs is missing, or one cannot be used; the message names it.
         TypeError: A keyword is unknown.
 
-    Source: RFC 6749, and the RFCs named above.
+    Source: RFC 6749, and the RFCs named in `polvo_adapters.auth.options`.
     """
 
     def __init__(

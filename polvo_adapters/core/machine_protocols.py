@@ -1,6 +1,7 @@
 """What machines, their events and their states may have besides what `Machine` asks for.
 
-No module needs these classes while it runs: a store looks each member up, and its absence means what is said here.
+No module needs these classes while it runs. Drivers look up `listeners` and `release_event`, and stores the other
+members; the absence of a member means what is said here.
 """
 
 from __future__ import annotations
@@ -28,6 +29,13 @@ class ObservedMachine(Machine, Protocol):
     @property
     def listeners(self) -> Sequence[Callable[[StateChange], object]]:
         """Called with each change that the machine returns as `Changed`."""
+
+
+class LeasedMachine(Machine, Protocol):
+    """A machine whose verdicts grant leases; each machine of an `Acquire` must be one."""
+
+    def release_event(self, verdict: Any) -> Any:
+        """Return the event that gives back what a verdict has granted to a call that was broken off."""
 
 
 class TimedEvent(Protocol):

@@ -27,6 +27,7 @@ class FirstOf(BaseProvider):
 
     Raises:
         ConfigurationError: There is no source, or one of them is not a source.
+        TypeError: A provider lacks a member of `Provider`.
     """
 
     scheme = "first-of"

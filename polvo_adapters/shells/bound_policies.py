@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from polvo_adapters.shells.circuit_control import Circuit
     from polvo_adapters.shells.operation_control import Operation
 
-STORE_MEMBERS = ("decide", "defer", "park", "unpark")
+_STORE_MEMBERS = ("decide", "defer", "park", "unpark")
 
 
 class BoundPolicies:
@@ -55,7 +55,7 @@ class BoundPolicies:
         for policy in policies:
             require_members(owner, policy, "a policy", "flow")
         if store is not None:
-            require_members(owner, store, "a store", *STORE_MEMBERS)
+            require_members(owner, store, "a store", *_STORE_MEMBERS)
         traits: list[tuple[Any, PolicyTraits]] = [(policy, PolicyTraits.of(policy)) for policy in policies]
         self.store: Store = MemoryStore(now=clock.now) if store is None else store
         self.flow = compose(policies)

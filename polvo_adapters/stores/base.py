@@ -6,7 +6,7 @@ store supplies `now`, so that all callers of a store share a clock. It is bounde
 forgets those that were unused for longest.
 
 Machines, events and states may have optional members that a store looks for, such as `durable`, `shift`, `forgets`,
-`is_pinned` and `after_fork`: see the protocols of `polvo_adapters.core.machines`, which say what it does without them.
+`is_pinned` and `after_fork`: see `polvo_adapters.core.machine_protocols`, which says what it does without them.
 
 **Parking.** A call that waits for a permit parks under a name, and is woken when a verdict is a Wake with that name.
 Stores that processes share wake only the calls of their own process, so that no call parks for longer than a second

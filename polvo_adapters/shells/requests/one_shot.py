@@ -17,6 +17,7 @@ does not have it as well, the connection is used again.
     "connection"   no connection, or one that broke off
     "tls"          the certificate of the server or of the client is not accepted
     "too large"    a response of more than 1 MiB
+    "not json"     a body that cannot be decoded
     "status <n>"   an error whose Retry-After is beyond the deadline; `retry_after`
 """
 
