@@ -49,6 +49,9 @@ class Phase(NamedTuple):
 class Trace:
     """The marks that the connections of one attempt make.
 
+    Args:
+        began: When the attempt began, which is when it begins to wait for a connection.
+
     Attributes:
         marks: Name and beginning of each phase, in order.
         lent: How many connections the attempt was given.
@@ -59,21 +62,12 @@ class Trace:
 
     __slots__ = ("lent", "marks", "proxy_status", "sent", "untraced")
 
-    def __init__(self) -> None:
-        self.marks: list[Mark] = []
+    def __init__(self, began: float) -> None:
+        self.marks: list[Mark] = [(QUEUE, began)]
         self.lent = 0
         self.untraced = 0
         self.sent = False
         self.proxy_status = 0
-
-    def mark(self, phase: str, now: float) -> None:
-        """Note that a phase begins."""
-        self.marks.append((phase, now))
-
-    def mark_sending(self, now: float) -> None:
-        """Note that the first byte of the request is about to be handed to a socket."""
-        self.sent = True
-        self.marks.append((SEND, now))
 
     @property
     def is_unsent(self) -> bool:
@@ -83,12 +77,12 @@ class Trace:
     def adopt(self, attempts: Sequence[Any]) -> None:
         """Take over what the attempts of an adapter further inside have proved, and the marks of the last one."""
         self.sent = self.sent or any(attempt.sent for attempt in attempts)
-        if attempts:
-            self.marks = list(attempts[-1].marks[:-1])
+        if attempts and attempts[-1].marks:
+            self.marks, self.lent = list(attempts[-1].marks[:-1]), 1
 
     def end(self, now: float) -> Sequence[Mark]:
         """Note that the attempt is over, and return its marks."""
-        if not self.marks:
+        if not self.lent:
             return ()
         self.marks.append((_END, now))
         return self.marks

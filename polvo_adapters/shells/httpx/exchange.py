@@ -78,7 +78,7 @@ def explain(error: BaseException, trace: HTTPXTrace | None, *, reading: bool, un
     failure = classify(error, reading=reading)
     if isinstance(error, httpx.ProxyError) and unsent:
         return CONNECT if _is_proxy_unable(str(error)) else PROXY_REFUSED
-    return name_failure(failure, unsent=unsent) if trace is not None and (trace.marks and not reading) else failure
+    return name_failure(failure, unsent=unsent) if trace is not None and trace.lent and not reading else failure
 
 
 def _is_proxy_unable(message: str) -> bool:
@@ -139,7 +139,7 @@ class _BaseHTTPXExchange:
             names = ("connect", "read", "write", "pool")
             cut = {name: min(timeouts.get(name) or left, left) for name in names}
             request.extensions = {**request.extensions, "timeout": cut}
-        self._trace = HTTPXTrace(self.clock.now, self._listener)
+        self._trace = HTTPXTrace(self.clock.now(), self.clock.now, self._listener)
         self._trace.attach(request, asynchronous=self.is_async)
         self._traced = request
         return request, left

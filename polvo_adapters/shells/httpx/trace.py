@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 
-from polvo_adapters.core.trace import BODY, CONNECT, PROXY, TLS, WAIT, Trace
+from polvo_adapters.core.trace import BODY, CONNECT, PROXY, SEND, TLS, WAIT, Trace
 
 _EXTENSION = "trace"
 _PHASES = {
@@ -30,6 +30,7 @@ class HTTPXTrace(Trace):
     """The trace of one attempt.
 
     Args:
+        began: When the attempt began.
         now: Reads the clock.
         listener: The extension `trace` that the request came with, or None.
 
@@ -39,8 +40,8 @@ class HTTPXTrace(Trace):
 
     __slots__ = ("_listener", "_now", "error")
 
-    def __init__(self, now: Callable[[], float], listener: Any) -> None:
-        super().__init__()
+    def __init__(self, began: float, now: Callable[[], float], listener: Any) -> None:
+        super().__init__(began)
         self._now = now
         self._listener = listener
         self.error: BaseException | None = None
@@ -67,7 +68,7 @@ class HTTPXTrace(Trace):
             return False
         handlers = [vars(type(transport)).get(name) for name in ("handle_request", "handle_async_request")]
         if any(handler in _HANDLERS for handler in handlers):
-            return bool(self.marks) or isinstance(error, _BEFORE_CONNECTING)
+            return self.lent > 0 or isinstance(error, _BEFORE_CONNECTING)
         return self.error is not None and _holds(error, self.error)
 
     def _take(self, event: str, info: dict[str, Any]) -> None:
@@ -89,15 +90,17 @@ class HTTPXTrace(Trace):
             self._begin(name, info)
 
     def _begin(self, name: str, info: dict[str, Any]) -> None:
+        self.lent = 1
+        phase = _PHASES.get(name, "")
         if name in ("send_request_headers", "send_request_body"):
             if getattr(info.get("request"), "method", b"") == b"CONNECT":
-                self.mark(PROXY, self._now())
+                phase = PROXY
             elif not self.sent:
-                self.mark_sending(self._now())
+                self.sent, phase = True, SEND
         elif name in ("connect_tcp", "connect_unix_socket"):
-            self.mark(f"{CONNECT} {info.get('host') or info.get('path', '')}", self._now())
-        elif name in _PHASES:
-            self.mark(_PHASES[name], self._now())
+            phase = f"{CONNECT} {info.get('host') or info.get('path', '')}"
+        if phase:
+            self.marks.append((phase, self._now()))
 
 
 def _holds(error: BaseException | None, wanted: BaseException) -> bool:

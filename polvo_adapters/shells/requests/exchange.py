@@ -92,7 +92,7 @@ class RequestsExchange:
         call, clock = effect.call, self._clock
         started, deadline = clock.now(), call.deadline
         once = call.body == "once" or (call.method not in IDEMPOTENT_METHODS and not call.idempotent)
-        transmission = Transmission(clock, deadline, self._sockets, once=once, owner=self._owner)
+        transmission = Transmission(clock, started, deadline, self._sockets, once, self._owner)
         send: Any = None
         try:
             if self._sent:
@@ -106,6 +106,7 @@ class RequestsExchange:
                 keywords = _shorten(request, keywords, deadline - started)
             send = self._bind(transmission)
             self._response = response = send(request, **keywords)
+            transmission.over = True
             if request is not self._request:
                 drop_foreign_cookies(response, self._request)
             whole = self._read_if_due(response, started, deadline)
@@ -114,13 +115,14 @@ class RequestsExchange:
         self._open = not whole
         body = response.content if whole else None
         now, wall = clock.now(), clock.wall()
-        marks = transmission.trace.end(now)
+        marks = transmission.end(now)
         return Outcome(
             response, response.status_code, response.headers, None, None, started, now, wall, "", body, False, marks
         )
 
     def _fail(self, error: Exception, transmission: Transmission, send: Any, started: float) -> Outcome:
         """Return the outcome of an attempt that raised."""
+        transmission.over = True
         answered = self._response is not None
         self.close()
         unsent = not answered and (send is None or is_unsent(transmission, send, error))
@@ -131,7 +133,7 @@ class RequestsExchange:
             else:
                 failure = at_deadline(explain(error, transmission, unsent=unsent), now, transmission.deadline)
             self._error = error
-            marks = transmission.trace.end(now)
+            marks = transmission.end(now)
             return Outcome(
                 error=error, failure=failure, started=started, now=now, wall=wall, unsent=unsent, marks=marks
             )

@@ -48,13 +48,12 @@ def explain(error: BaseException, transmission: Transmission, *, unsent: bool) -
         transmission: The attempt.
         unsent: Whether it is proved that nothing of the request was sent.
     """
-    trace = transmission.trace
     failure = classify(error)
-    if trace.proxy_status and unsent:
-        return CONNECT if trace.proxy_status in _TRY_AGAIN or trace.proxy_status >= 500 else PROXY_REFUSED
-    if failure.transient and trace.lent and _is_of_signal_handler(error):
+    if transmission.proxy_status and unsent:
+        return CONNECT if transmission.proxy_status in _TRY_AGAIN or transmission.proxy_status >= 500 else PROXY_REFUSED
+    if failure.transient and transmission.lent and _is_of_signal_handler(error):
         return INTERRUPTED
-    return name_failure(failure, unsent=unsent) if trace.lent else failure
+    return name_failure(failure, unsent=unsent) if transmission.lent else failure
 
 
 def classify(error: BaseException) -> Failure:

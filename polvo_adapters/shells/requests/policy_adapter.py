@@ -123,13 +123,14 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
         sockets = None if outer is None else outer.sockets
         exchange = RequestsExchange(self._route.bind, request, keywords, clock, sockets)
         entries: list[Entry] = []
-        call = bound.begin(request, request.url or "", exchange.body, clock.now(), cert, _logical_call(outer, clock))
+        logical = call_started.get() if outer is None else _logical_call(outer, clock)
+        call = bound.begin(request, request.url or "", exchange.body, clock.now(), cert, logical)
         began = clock.now()
         outcome = drive(bound.flow(call), exchange, self.store, clock, entries)
         report = bound.report(call, request, outcome, entries, clock.now() - began)
         if outer is not None:
             outer.error = outcome.error
-            outer.trace.adopt(report.attempts)
+            outer.adopt(report.attempts)
         if outcome.error is not None:
             exchange.close()
             try:
@@ -187,10 +188,10 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
         self._bind()
 
 
-def _logical_call(outer: Transmission | None, clock: Clock) -> LogicalCall | None:
+def _logical_call(outer: Transmission, clock: Clock) -> LogicalCall | None:
     """Return the logical call that a send is part of, within the deadline of the adapter outside of this one."""
     logical = call_started.get()
-    if outer is None or outer.deadline is None:
+    if outer.deadline is None:
         return logical
     if logical is None:
         return LogicalCall(None, clock.now(), outer.deadline)

@@ -40,21 +40,20 @@ def open_socket(connection: Any, transmission: Transmission) -> Any:
 
 
 def _connect(connection: Any, transmission: Transmission) -> Any:
-    trace, clock = transmission.trace, transmission.clock
     host = connection._dns_host
     if urllib3_connection.create_connection is not _CREATE_CONNECTION:  # somebody's own
-        trace.mark(CONNECT, clock.now())
+        transmission.mark(CONNECT)
         return urllib3_connection.create_connection(
             (host, connection.port),
             transmission.limit(connection.timeout),
             source_address=connection.source_address,
             socket_options=connection.socket_options,
         )
-    trace.mark(RESOLVE, clock.now())
+    transmission.mark(RESOLVE)
     addresses = _resolve(host.strip("[]"), connection.port, transmission)
     failure: OSError | None = None
     for number, (family, kind, protocol, _, address) in enumerate(addresses):
-        trace.mark(f"{CONNECT} {address[0]}", clock.now())
+        transmission.mark(f"{CONNECT} {address[0]}")
         try:
             return _connect_to(connection, transmission, (family, kind, protocol), address, len(addresses) - number)
         except OSError as error:

@@ -19,15 +19,11 @@ from urllib3.connectionpool import HTTPConnectionPool
 from urllib3.util import Retry
 
 from polvo_adapters.core.calls import origin
-from polvo_adapters.core.trace import QUEUE
-from polvo_adapters.shells.requests.wire.connections import TracedConnection, lend
+from polvo_adapters.shells.requests.wire.connections import lend
 from polvo_adapters.shells.requests.wire.transmission import Transmission
 
 NO_RETRY = Retry(0, read=False)
 """The `max_retries` of an adapter that does not retry; one for all, because a Retry is slow to make."""
-
-STALE_SECONDS = 4.0
-"""Idle time after which a connection may be dead without a sign: servers close theirs from 5 seconds on."""
 
 _MOST_KNOWN = 256
 _URLOPEN, _MAKE_REQUEST = HTTPConnectionPool.urlopen, HTTPConnectionPool._make_request
@@ -115,7 +111,7 @@ def _view_of_pool(pool: Any, transmission: Transmission) -> Any:
     kind: Any = type(pool)
     extended = _extended_class(kind, PoolView) if isinstance(pool, HTTPConnectionPool) else None
     if extended is None:
-        transmission.trace.untraced += 1
+        transmission.untraced += 1
         return pool
     view: PoolView = object.__new__(extended)
     view.__dict__ = pool.__dict__
@@ -131,56 +127,20 @@ class PoolView(HTTPConnectionPool):
     _pool: HTTPConnectionPool
     _transmission: Transmission
 
-    def urlopen(self, *args: Any, **keywords: Any) -> Any:
-        """Send the request, and note what this raises; see `HTTPConnectionPool.urlopen`."""
-        transmission = self._transmission
-        transmission.trace.mark(QUEUE, transmission.clock.now())
-        if not _sends_as_urllib3(type(self)):
-            transmission.trace.untraced += 1
-        try:
-            return super().urlopen(*args, **keywords)
-        except BaseException as error:
-            transmission.error = error
-            raise
-
     def _get_conn(self, timeout: float | None = None) -> Any:
         """Return a connection that serves the attempt; a pool whose connections are busy is waited for in time."""
         transmission = self._transmission
-        connection: Any = super()._get_conn(transmission.limit(timeout))
-        if getattr(connection, "sock", None) is not None and not _is_usable(connection, transmission):
-            connection.close()  # it opens itself again when it is used
+        if transmission.deadline is not None:
+            timeout = transmission.limit(timeout)
+        connection = super()._get_conn(timeout)
         lend(connection, transmission)
         return connection
 
-    def _put_conn(self, connection: Any) -> None:
-        """Take a connection back, which forgets the attempt."""
-        if isinstance(connection, TracedConnection):
-            connection._transmission = None
-            connection.idle_since = self._transmission.clock.now()
-        super()._put_conn(connection)
 
-
-def _is_usable(connection: Any, transmission: Transmission) -> bool:
-    """Return whether an open connection may serve an attempt."""
-    if getattr(connection, "is_bound", False) and connection.owner is not transmission.owner:
-        return False
-    if not transmission.once:
-        return True
-    idle_since = getattr(connection, "idle_since", None)
-    return idle_since is not None and transmission.clock.now() - idle_since < STALE_SECONDS
-
-
-def _sends_as_urllib3(kind: Any) -> bool:
-    """Return whether pools of a class send by the code of urllib3, which a mock or a subclass may have replaced."""
-    below = _class_below(kind)
+def sends_as_urllib3(kind: Any) -> bool:
+    """Return whether views on pools send by the code of urllib3, which a mock or a subclass may have replaced."""
+    below = kind.__bases__[1] if issubclass(kind, PoolView) else kind
     return below.urlopen is _URLOPEN and below._make_request is _MAKE_REQUEST
-
-
-@lru_cache(maxsize=64)
-def _class_below(kind: Any) -> type[HTTPConnectionPool]:
-    """Return the class of pools that a class of views extends."""
-    below: type[HTTPConnectionPool] = kind.__bases__[1]
-    return below
 
 
 _OURS = (AdapterView, _WithoutRetries, PoolView)

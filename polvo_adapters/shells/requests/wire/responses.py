@@ -18,49 +18,52 @@ from typing import Any
 from polvo_adapters.core.trace import BODY, HEAD
 from polvo_adapters.shells.requests.wire.transmission import Transmission
 
+_CHALLENGES = (401, 407)
+_CONNECTION_BOUND = ("ntlm", "negotiate", "kerberos")
 
-class TracedResponse(HTTPResponse):
-    """A response that keeps the deadline and the trace of its transmission, and whose head must be complete.
+
+def make_response(
+    transmission: Transmission, sock: Any, debuglevel: int, method: str | None, patience: float | None, *, tunnel: bool
+) -> TracedResponse:
+    """Return a response to be read from a socket.
 
     Args:
-        sock: The socket that it is read from.
-        *args: As for `http.client.HTTPResponse`.
         transmission: The attempt that it belongs to.
+        sock: The socket.
+        debuglevel: As for `http.client.HTTPResponse`.
+        method: Method of the request.
         patience: Longest silence of the server in seconds, or None.
         tunnel: Whether it is that of a proxy that was asked for a tunnel.
-        **keywords: As for `http.client.HTTPResponse`.
     """
+    kind = _TunnelResponse if tunnel else TracedResponse if transmission.sockets is None else _TrackedResponse
+    response = kind(sock, debuglevel, method)
+    response._transmission = transmission
+    if isinstance(response, _TrackedResponse):
+        response._track(sock)
+    if transmission.deadline is not None:
+        response.fp = io.BufferedReader(DeadlineReader(response.fp, sock, patience, transmission))
+    return response
 
-    _tracked: Any = None
 
-    def __init__(
-        self,
-        sock: Any,
-        *args: Any,
-        transmission: Transmission,
-        patience: float | None = None,
-        tunnel: bool = False,
-        **keywords: Any,
-    ) -> None:
-        super().__init__(sock, *args, **keywords)
-        self._transmission, self._tunnel = transmission, tunnel
-        if transmission.sockets is not None:
-            self._tracked = sock
-            transmission.sockets.add(sock)
-        if transmission.deadline is not None:
-            self.fp = io.BufferedReader(DeadlineReader(self.fp, sock, patience, transmission))
+class TracedResponse(HTTPResponse):
+    """A response that keeps the trace of its attempt, and whose head must be complete."""
+
+    _transmission: Transmission
 
     def begin(self) -> None:
         """Read status and headers; raise where the connection closes before they are complete."""
         file: Any = self.fp
         transmission = self._transmission
         whole = hasattr(file, "peek") and b"\r\n\r\n" in file.peek(1)  # the complete head, as nearly always
-        transmission.trace.mark(HEAD, transmission.clock.now())
+        marks, now = transmission.marks, transmission.now
+        marks.append((HEAD, now()))
         if whole:
             super().begin()
         else:
             self._begin_in_pieces(file)
-        transmission.trace.mark(BODY, transmission.clock.now())
+        marks.append((BODY, now()))
+        if self.status in _CHALLENGES and _offers_connection_bound(self.headers):
+            transmission.is_bound = True
 
     def _begin_in_pieces(self, file: Any) -> None:
         head: Any = _Head(file)
@@ -73,18 +76,32 @@ class TracedResponse(HTTPResponse):
         if head.cut and not self.chunked and not self.length:  # else the body will prove to be incomplete
             raise IncompleteRead(b"")
 
-    def _read_status(self) -> tuple[str, int, str]:
-        version, status, reason = super()._read_status()  # type: ignore[misc]  # not in the stubs
-        if self._tunnel and status != 200:
-            self._transmission.trace.proxy_status = status
-        return version, status, reason
+
+class _TrackedResponse(TracedResponse):
+    """A response whose socket another thread may shut."""
+
+    _tracked: Any = None
+
+    def _track(self, sock: Any) -> None:
+        self._tracked = sock
+        self._transmission.sockets.add(sock)  # type: ignore[union-attr]  # there are some, where it is tracked
 
     def _close_conn(self) -> None:
         """Close the file of the response, before urllib3 lends the connection again."""
         tracked, self._tracked = self._tracked, None
         if tracked is not None:
-            self._transmission.sockets.remove(tracked)  # type: ignore[union-attr]  # where it was added
+            self._transmission.sockets.remove(tracked)  # type: ignore[union-attr]
         super()._close_conn()  # type: ignore[misc]  # not in the stubs
+
+
+class _TunnelResponse(TracedResponse):
+    """The response of a proxy that was asked for a tunnel."""
+
+    def _read_status(self) -> tuple[str, int, str]:
+        version, status, reason = super()._read_status()  # type: ignore[misc]  # not in the stubs
+        if status != 200:
+            self._transmission.proxy_status = status
+        return version, status, reason
 
 
 class _Head:
@@ -143,3 +160,19 @@ class DeadlineReader(io.RawIOBase):
         """Close the file."""
         self._file.close()
         super().close()
+
+
+def authenticates_connection(value: str | bytes | None) -> bool:
+    """Return whether the value of an Authorization header is of a scheme that authenticates the connection.
+
+    NTLM, and Negotiate (RFC 4559 section 6).
+    """
+    if not value:
+        return False
+    text = value.decode("latin-1") if isinstance(value, bytes) else value
+    return text.lower().startswith(_CONNECTION_BOUND)
+
+
+def _offers_connection_bound(headers: Any) -> bool:
+    values = (headers.get("WWW-Authenticate") or "", headers.get("Proxy-Authenticate") or "")
+    return any(scheme in value.lower() for value in values for scheme in _CONNECTION_BOUND)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import TracebackType
 from typing import Any
 
 import requests
 from requests.adapters import BaseAdapter, HTTPAdapter
+from urllib3.connectionpool import HTTPConnectionPool
 
-from polvo_adapters.shells.requests.wire.pools import KnownPools, is_viewable, view_of
+from polvo_adapters.shells.requests.wire.pools import KnownPools, PoolView, is_viewable, sends_as_urllib3, view_of
 from polvo_adapters.shells.requests.wire.transmission import Transmission
 
 _SEND = HTTPAdapter.send
+_URLOPEN = HTTPConnectionPool.urlopen.__code__
 _LOOKUP = HTTPAdapter.get_connection_with_tls_context
 
 
@@ -57,8 +60,25 @@ def is_unsent(transmission: Transmission, send: Callable[..., Any], error: BaseE
         send: What was called to make it.
         error: What it raised.
     """
-    if not transmission.trace.is_unsent:
+    if not transmission.is_unsent:
         return False
     if transmission.error is not None:
-        return error is transmission.error or (bool(error.args) and error.args[0] is transmission.error)
-    return transmission.trace.lent == 0 and getattr(send, "__func__", None) is _SEND
+        return error is transmission.error
+    pool = _find_pool(error, transmission)
+    if pool is not None:
+        return sends_as_urllib3(type(pool))
+    is_plain = getattr(send, "__func__", None) is _SEND and sends_as_urllib3(HTTPConnectionPool)
+    return is_plain and not transmission.lent
+
+
+def _find_pool(error: BaseException, transmission: Transmission) -> PoolView | None:
+    """Return the view on a pool whose `urlopen` an error of an attempt has come out of, or None."""
+    cause = error.args[0] if error.args and isinstance(error.args[0], BaseException) else error
+    trace: TracebackType | None = cause.__traceback__
+    while trace is not None:
+        frame, trace = trace.tb_frame, trace.tb_next
+        if frame.f_code is _URLOPEN:
+            pool = frame.f_locals.get("self")
+            if isinstance(pool, PoolView) and pool._transmission is transmission:
+                return pool
+    return None

@@ -11,41 +11,51 @@ from polvo_adapters.runtime.clock import Clock
 from polvo_adapters.shells.requests.wire.sockets import Sockets
 
 
-class Transmission:
-    """One attempt below the adapter.
+class Transmission(Trace):
+    """One attempt below the adapter, with its trace.
 
     Args:
         clock: Time.
-        deadline: When the call must be over, on that clock, or None.
+        began: When the attempt began, on that clock.
+        deadline: When the call must be over, or None.
         sockets: Where its sockets are noted, in a race, or None.
         once: Whether the request must not be repeated, so that it needs a connection that is surely alive.
         owner: Who may use connections on which the server has authenticated a user, or None for everybody.
 
     Attributes:
-        trace: What the attempt has gone through.
-        error: What the last `urlopen` raised, or None.
+        now: Reads the clock.
+        is_bound: Whether the request or the response authenticates the connection itself.
+        over: Whether the adapter has returned or raised; a connection keeps it until it serves the next attempt.
+        error: What an adapter of ours below this one raised, or None.
         callers_error: What the iterator of the body raised, or None.
     """
 
-    __slots__ = ("callers_error", "clock", "deadline", "error", "once", "owner", "sockets", "trace")
+    __slots__ = ("callers_error", "clock", "deadline", "error", "is_bound", "now", "once", "over", "owner", "sockets")
 
     def __init__(
         self,
         clock: Clock,
+        began: float,
         deadline: float | None = None,
         sockets: Sockets | None = None,
-        *,
         once: bool = False,
         owner: object = None,
     ) -> None:
+        super().__init__(began)
         self.clock = clock
+        self.now = clock.now
         self.deadline = deadline
         self.sockets = sockets
         self.once = once
         self.owner = owner
-        self.trace = Trace()
+        self.is_bound = False
+        self.over = False
         self.error: BaseException | None = None
         self.callers_error: BaseException | None = None
+
+    def mark(self, phase: str) -> None:
+        """Note that a phase begins now."""
+        self.marks.append((phase, self.now()))
 
     def limit(self, seconds: float | None) -> float | None:
         """Return a timeout, shortened to what is left of the deadline.
@@ -55,7 +65,7 @@ class Transmission:
         """
         if self.deadline is None:
             return seconds
-        left = self.deadline - self.clock.now()
+        left = self.deadline - self.now()
         if left <= 0:
             raise TimeoutError("the deadline of the call is over")
         return left if seconds is None or seconds > left else seconds

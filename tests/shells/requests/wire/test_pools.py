@@ -24,7 +24,7 @@ def prepared(url: str = URL) -> requests.PreparedRequest:
 
 
 def view(adapter: HTTPAdapter) -> AdapterView:
-    return view_of(adapter, Transmission(SYSTEM), KnownPools())
+    return view_of(adapter, Transmission(SYSTEM, 0.0), KnownPools())
 
 
 @pytest.fixture(params=[HTTPAdapter, ResilientAdapter])
@@ -163,7 +163,7 @@ class Socket:
 def test_a_read_waits_no_longer_than_what_is_left(patience: Any, timeouts: Any, clock: VirtualClock) -> None:
     sock = Socket(patience)
     file = io.BufferedReader(io.BytesIO(b"abc"))
-    reader = DeadlineReader(file, sock, None, Transmission(clock, 10.0))
+    reader = DeadlineReader(file, sock, None, Transmission(clock, 0.0, 10.0))
     clock.advance(4.0)
     buffer = bytearray(8)
     assert reader.readinto(buffer) == 3
@@ -172,7 +172,7 @@ def test_a_read_waits_no_longer_than_what_is_left(patience: Any, timeouts: Any, 
 
 def test_a_read_past_the_deadline_does_not_begin(clock: VirtualClock) -> None:
     file = io.BufferedReader(io.BytesIO(b"abc"))
-    reader = DeadlineReader(file, Socket(None), None, Transmission(clock, 10.0))
+    reader = DeadlineReader(file, Socket(None), None, Transmission(clock, 0.0, 10.0))
     clock.advance(10.0)
     with pytest.raises(TimeoutError):
         reader.readinto(bytearray(8))
