@@ -3,7 +3,8 @@
 Theory of operation. The request body is rewound to where it stood before the first attempt, the caller's timeout is
 shortened to the rest of the deadline, and the wrapped adapter sends. Where the caller did not ask for a stream, the
 response body is read here and not above the adapter as `requests.Session` does, so that a body that breaks off or drips
-belongs to the attempt. The body of a redirect is left to the session, which forgives errors in it.
+belongs to the attempt. The body of a redirect is left to the session, which forgives errors in it. So is every body
+where response hooks are not all ours: they expect an unread response, with its connection below it.
 
 An exception becomes an Outcome together with its meaning; see `polvo_adapters.shells.requests.failures`. Whether the
 request was sent is read off the trace of the transmission, never off the exception.
@@ -147,7 +148,7 @@ class RequestsExchange:
             response.__class__ = Response
         # The status comes first: to look for a header that is not there costs an exception inside.
         redirects = response.status_code in REDIRECT_STATI and response.is_redirect
-        whole = not redirects and not self._keywords["stream"]
+        whole = not redirects and not self._keywords["stream"] and not _has_foreign_hook(self._request)
         if isinstance(response, Response):
             response._note_attempt(timedelta(0, self._clock.now() - started), deadline, self._clock)
             if whole:
@@ -242,6 +243,17 @@ class RacingExchange(CancellableExchange, RequestsExchange):
 
     def _interrupt(self) -> None:
         self._sockets.shut()
+
+
+def _has_foreign_hook(request: requests.PreparedRequest) -> bool:
+    """Return whether a response hook of the request may look at the unread response."""
+    hooks = request.hooks and request.hooks.get("response")
+    return bool(hooks) and not all(_is_ours(hook) for hook in hooks)
+
+
+def _is_ours(hook: Any) -> bool:
+    module: str = getattr(getattr(hook, "__func__", hook), "__module__", None) or ""
+    return module.partition(".")[0] == "polvo_adapters"
 
 
 def _classify_body(body: Any) -> tuple[Body, int | None]:
