@@ -31,7 +31,7 @@ from polvo_adapters.shells.cancellation import CancellableExchange
 from polvo_adapters.shells.requests.failures import explain, holds
 from polvo_adapters.shells.requests.rerouting import drop_foreign_cookies, reroute
 from polvo_adapters.shells.requests.response import Response, synthesize_response
-from polvo_adapters.shells.requests.wire.route import is_unsent
+from polvo_adapters.shells.requests.wire.route import is_unsent, report_overrun
 from polvo_adapters.shells.requests.wire.sockets import Sockets
 from polvo_adapters.shells.requests.wire.transmission import Transmission
 
@@ -108,6 +108,8 @@ class RequestsExchange:
             send = self._bind(transmission)
             self._response = response = send(request, **keywords)
             transmission.over = True
+            if deadline is not None:
+                report_overrun(transmission, send)
             if request is not self._request:
                 drop_foreign_cookies(response, self._request)
             whole = self._read_if_due(response, started, deadline)
@@ -124,6 +126,8 @@ class RequestsExchange:
     def _fail(self, error: Exception, transmission: Transmission, send: Any, started: float) -> Outcome:
         """Return the outcome of an attempt that raised."""
         transmission.over = True
+        if send is not None:
+            report_overrun(transmission, send)
         answered = self._response is not None
         self.close()
         unsent = not answered and (send is None or is_unsent(transmission, send, error))
@@ -247,8 +251,8 @@ class RacingExchange(CancellableExchange, RequestsExchange):
 
 def _has_foreign_hook(request: requests.PreparedRequest) -> bool:
     """Return whether a response hook of the request may look at the unread response."""
-    hooks = request.hooks and request.hooks.get("response")
-    return bool(hooks) and not all(_is_ours(hook) for hook in hooks)
+    hooks: Any = request.hooks
+    return bool(hooks) and not all(_is_ours(hook) for hook in hooks.get("response") or ())
 
 
 def _is_ours(hook: Any) -> bool:

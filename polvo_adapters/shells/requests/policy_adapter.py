@@ -12,6 +12,7 @@ not switched off in that adapter, which other code may use, but in the view thro
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,6 +24,7 @@ from polvo_adapters.context.call import LogicalCall, call_started
 from polvo_adapters.core.effects import Policy
 from polvo_adapters.core.report import Entry
 from polvo_adapters.drivers.sync import drive
+from polvo_adapters.policies.deadline import Deadline
 from polvo_adapters.policies.retry import ExponentialBackoff
 from polvo_adapters.policies.stack import pool_size
 from polvo_adapters.runtime import forks
@@ -92,6 +94,8 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
         if self.inner is None and not retries:
             self.max_retries = NO_RETRY
         self._route = Route(self, PolicyAdapter) if self._below is None else Route(self._below)
+        if self.inner is not None and not isinstance(self.inner, HTTPAdapter):
+            _warn_of_deadline(self.inner, self.policies)
         forks.register(self)
 
     def send(
@@ -204,6 +208,23 @@ def fit_pool(keywords: dict[str, Any], policies: Sequence[Policy]) -> None:
     size = pool_size(policies)
     if size:
         keywords.setdefault("pool_maxsize", size)
+
+
+_warned: set[type] = set()
+
+
+def _warn_of_deadline(inner: BaseAdapter, policies: Sequence[Policy]) -> None:
+    """Warn once for each class of adapters in which a deadline cannot be kept."""
+    kind = type(inner)
+    if kind in _warned or not any(isinstance(policy, Deadline) for policy in policies):
+        return
+    _warned.add(kind)
+    warnings.warn(
+        f"a deadline is given to {kind.__qualname__} only as its timeout, because it is no HTTPAdapter and opens "
+        "sockets of its own; see docs/deadline.md",
+        RuntimeWarning,
+        stacklevel=4,
+    )
 
 
 def find_requested_retry(value: Any) -> Retry | None:

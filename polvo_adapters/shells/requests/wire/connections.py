@@ -19,6 +19,7 @@ from typing import Any
 
 from requests.structures import CaseInsensitiveDict
 from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.util import ssl_ as urllib3_ssl
 from urllib3.util.request import body_to_chunks
 
 from polvo_adapters.context.call import call_started
@@ -26,6 +27,7 @@ from polvo_adapters.core.trace import CONNECT, PROXY, SEND, TLS, WAIT
 from polvo_adapters.runtime.bounded import BOUNDED
 from polvo_adapters.shells.requests.wire.addresses import open_socket
 from polvo_adapters.shells.requests.wire.responses import authenticates_connection, make_response
+from polvo_adapters.shells.requests.wire.sockets import CutOff
 from polvo_adapters.shells.requests.wire.transmission import Transmission
 
 STALE_SECONDS = 4.0
@@ -84,6 +86,7 @@ class TracedConnection:
     _without_deadline: type[TracedConnection]
     _transmission: Transmission | None = None
     _is_connecting = False
+    _cut_off: CutOff | None = None
     sock: Any
     timeout: Any
 
@@ -97,6 +100,9 @@ class TracedConnection:
             super().connect()  # type: ignore[misc]
         finally:
             self._is_connecting = False
+            if self._cut_off is not None:
+                self._cut_off.cancel()
+                self._cut_off = None
 
     def _new_conn(self) -> Any:
         """Return a connected socket, which has what is left of the deadline for the handshakes after it."""
@@ -106,9 +112,17 @@ class TracedConnection:
         sock = self._open_in_own_way(transmission) if self._has_own_sockets else open_socket(self, transmission)
         if self._is_tls:
             transmission.mark(TLS)
-        if transmission.deadline is not None:
+        seconds = transmission.limit(None)
+        if seconds is not None:
             sock.settimeout(transmission.limit(self.timeout))
+            if self._is_tls and self._has_unlimited_handshake():
+                self._cut_off = CutOff(sock, seconds, transmission.clock)
         return sock
+
+    def _has_unlimited_handshake(self) -> bool:
+        """Return whether each wait of the TLS handshake has the whole timeout: with pyOpenSSL, and for TLS in TLS."""
+        proxy = getattr(self, "proxy", None)
+        return urllib3_ssl.IS_PYOPENSSL or (proxy is not None and proxy.scheme == "https")
 
     def _open_in_own_way(self, transmission: Transmission) -> Any:
         """Return a socket made by the class below, such as that for SOCKS, whose handshake has timeouts of its own."""

@@ -69,7 +69,7 @@ def _extended_class(kind: Any, mixin: type) -> type | None:
     if any(vars(base).get("__slots__") for base in kind.__mro__ if base not in _OURS):
         return None
     try:
-        return type(kind.__name__, (mixin, kind), {})
+        return type(kind.__name__, (mixin, kind), {"__module__": kind.__module__, "__qualname__": kind.__qualname__})
     except TypeError:  # a class that expects keywords of its subclasses
         return None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any
@@ -13,6 +14,8 @@ from urllib3.connectionpool import HTTPConnectionPool
 from polvo_adapters.shells.requests.wire.pools import KnownPools, PoolView, is_viewable, sends_as_urllib3, view_of
 from polvo_adapters.shells.requests.wire.transmission import Transmission
 
+_LATE = 0.1  # seconds; below that, the machine was busy
+_log = logging.getLogger("polvo_adapters")
 _SEND = HTTPAdapter.send
 _URLOPEN = HTTPConnectionPool.urlopen.__code__
 _LOOKUP = HTTPAdapter.get_connection_with_tls_context
@@ -82,3 +85,23 @@ def _find_pool(error: BaseException, transmission: Transmission) -> PoolView | N
             if isinstance(pool, PoolView) and pool._transmission is transmission:
                 return pool
     return None
+
+
+def report_overrun(transmission: Transmission, send: Callable[..., Any]) -> None:
+    """Log, once for each class, that an adapter which opens sockets of its own has not kept the deadline.
+
+    Args:
+        transmission: The attempt, which has just ended.
+        send: What was called to make it.
+    """
+    if transmission.deadline is None or transmission.lent:
+        return
+    late = transmission.now() - transmission.deadline
+    adapter = type(getattr(send, "__self__", send)).__qualname__
+    if late > _LATE and adapter not in _overrun:
+        _overrun.add(adapter)
+        text = "a call took %.3f s longer than its deadline in %s, which opens sockets of its own; see docs/deadline.md"
+        _log.warning(text, late, adapter)
+
+
+_overrun: set[str] = set()

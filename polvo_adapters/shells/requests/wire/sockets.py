@@ -7,6 +7,8 @@ import socket
 import threading
 from typing import Any
 
+from polvo_adapters.runtime.clock import Clock
+
 
 class Sockets:
     """The sockets on which one thread connects or waits for responses, so that another thread can end the wait.
@@ -46,6 +48,34 @@ class Sockets:
             self._ended = True
             for sock in self._sockets:
                 shut(sock)
+
+
+class CutOff:
+    """Shuts a socket when a time is up, for a handshake that has no time limit as a whole.
+
+    Args:
+        sock: The socket.
+        seconds: The time.
+        clock: Time and threads.
+    """
+
+    __slots__ = ("_over",)
+
+    def __init__(self, sock: Any, seconds: float, clock: Clock) -> None:
+        self._over = threading.Event()
+        over = self._over
+
+        def watch() -> None:
+            clock.wait(over, seconds)
+            if not over.is_set():
+                shut(sock)
+
+        with contextlib.suppress(RuntimeError):  # no thread can be had
+            clock.spawn(watch)
+
+    def cancel(self) -> None:
+        """Leave the socket alone from now on."""
+        self._over.set()
 
 
 def shut(sock: Any) -> None:
