@@ -33,7 +33,7 @@ from polvo_adapters.shells.requests.rerouting import drop_foreign_cookies, rerou
 from polvo_adapters.shells.requests.response import Response, synthesize_response
 from polvo_adapters.shells.requests.wire.route import is_unsent, report_overrun
 from polvo_adapters.shells.requests.wire.sockets import Sockets
-from polvo_adapters.shells.requests.wire.transmission import Transmission
+from polvo_adapters.shells.requests.wire.transmission import Transmission, authenticates_connection
 
 _NO_BODY: tuple[Body, int | None] = ("none", None)
 _REPLAYABLE = (bytes, str, bytearray, memoryview, list, tuple)
@@ -93,7 +93,8 @@ class RequestsExchange:
         call, clock = effect.call, self._clock
         started, deadline = clock.now(), call.deadline
         once = call.body == "once" or (call.method not in IDEMPOTENT_METHODS and not call.idempotent)
-        transmission = Transmission(clock, started, deadline, self._sockets, once, self._owner)
+        streamed = call.body == "once" or call.body == "rewindable"
+        transmission = Transmission(clock, started, deadline, self._sockets, once, self._owner, streamed)
         send: Any = None
         try:
             if self._sent:
@@ -105,6 +106,7 @@ class RequestsExchange:
                 keywords = {**keywords, "cert": None} if call.anonymous else keywords
             if deadline is not None:
                 keywords = _shorten(request, keywords, deadline - started)
+            transmission.is_bound = authenticates_connection(request.headers)
             send = self._bind(transmission)
             self._response = response = send(request, **keywords)
             transmission.over = True

@@ -17,7 +17,6 @@ from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import Any
 
-from requests.structures import CaseInsensitiveDict
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.util import ssl_ as urllib3_ssl
 from urllib3.util.request import body_to_chunks
@@ -26,7 +25,7 @@ from polvo_adapters.context.call import call_started
 from polvo_adapters.core.trace import CONNECT, PROXY, SEND, TLS, WAIT
 from polvo_adapters.runtime.bounded import BOUNDED
 from polvo_adapters.shells.requests.wire.addresses import open_socket
-from polvo_adapters.shells.requests.wire.responses import authenticates_connection, make_response
+from polvo_adapters.shells.requests.wire.responses import TracedResponse, make_response
 from polvo_adapters.shells.requests.wire.sockets import CutOff
 from polvo_adapters.shells.requests.wire.transmission import Transmission
 
@@ -48,13 +47,11 @@ def lend(connection: Any, transmission: Transmission) -> None:
     """
     transmission.lent += 1
     kind: Any = type(connection)
-    extended = _extend(kind)
+    extended = traced_class(kind, transmission)
     if extended is None or not extended._is_traced:
         transmission.untraced += 1
     if extended is None:
         return
-    if transmission.deadline is not None:
-        extended = extended._with_deadline
     if kind is not extended:
         try:
             connection.__class__ = extended
@@ -62,8 +59,18 @@ def lend(connection: Any, transmission: Transmission) -> None:
             transmission.untraced += 1
             return
     before, connection._transmission = connection._transmission, transmission
+    if before is not None and not before.is_bound and not transmission.once:
+        return
     if connection.sock is not None and not _is_fit(before, transmission):
         connection.close()
+
+
+def traced_class(kind: Any, transmission: Transmission) -> type[TracedConnection] | None:
+    """Return the class of connections of a kind that keep the trace of an attempt, or None where there is none."""
+    extended = kind._unwatched if issubclass(kind, TracedConnection) else _extend(kind)
+    if extended is None or not transmission.is_watched:
+        return extended
+    return extended._watched
 
 
 def _is_fit(before: Transmission | None, transmission: Transmission) -> bool:
@@ -82,8 +89,8 @@ class TracedConnection:
     _has_own_connect = False
     _has_own_sockets = False
     _is_tls = False
-    _with_deadline: type[TracedConnection]
-    _without_deadline: type[TracedConnection]
+    _watched: type[TracedConnection]
+    _unwatched: type[TracedConnection]
     _transmission: Transmission | None = None
     _is_connecting = False
     _cut_off: CutOff | None = None
@@ -159,26 +166,37 @@ class TracedConnection:
             return super().response_class(sock, debuglevel, method, url)  # type: ignore[misc,no-any-return]
         if transmission.callers_error is not None:
             raise transmission.callers_error  # the body is not whole, whatever urllib3 made of that
+        if not self._is_connecting:
+            transmission.marks.append((WAIT, transmission.now()))
+        if transmission.deadline is None and transmission.sockets is None and not self._is_connecting:
+            response = TracedResponse(sock, debuglevel, method)
+            response._transmission = transmission
+            return response
         return make_response(transmission, sock, debuglevel, method, self.timeout, tunnel=self._is_connecting)
+
+    def endheaders(self, *args: Any, **keywords: Any) -> None:
+        """Hand the head of the request to the socket; see `http.client.HTTPConnection.endheaders`."""
+        transmission = self._transmission
+        if transmission is not None and not transmission.over:
+            if self.sock is None:
+                self.connect()
+            transmission.sent = True
+            transmission.marks.append((SEND, transmission.now()))
+        super().endheaders(*args, **keywords)  # type: ignore[misc]
+
+
+class _WatchedConnection(TracedConnection):
+    """Mixin for attempts that have a deadline, or whose body is read while it is sent."""
 
     def request(self, method: str, url: str, body: Any = None, headers: Any = None, **keywords: Any) -> None:
         """Send a request; see `urllib3.connection.HTTPConnection.request`."""
         transmission = self._transmission
-        if transmission is None or transmission.over:
-            super().request(method, url, body, {} if headers is None else headers, **keywords)  # type: ignore[misc]
-            return
-        if transmission.callers_error is not None:
-            raise transmission.callers_error
-        if self.sock is None:
-            self.connect()
-        if _is_connection_bound(headers):
-            transmission.is_bound = True
-        if body is not None and not isinstance(body, (bytes, str)):
-            body = self._watch_body(body, method, transmission)
-        transmission.sent = True
-        transmission.marks.append((SEND, transmission.now()))
+        if transmission is not None and not transmission.over:
+            if transmission.callers_error is not None:
+                raise transmission.callers_error
+            if body is not None and not isinstance(body, (bytes, str)):
+                body = self._watch_body(body, method, transmission)
         super().request(method, url, body, {} if headers is None else headers, **keywords)  # type: ignore[misc]
-        transmission.marks.append((WAIT, transmission.now()))
 
     def _watch_body(self, body: Any, method: str, transmission: Transmission) -> Any:
         """Return the chunks of a body that is read while it is sent, or the body itself."""
@@ -192,14 +210,10 @@ class TracedConnection:
         chunks = body_to_chunks(body, method, getattr(self, "blocksize", _BLOCK)).chunks
         return None if chunks is None else _watch(chunks, transmission)
 
-
-class _WithDeadline(TracedConnection):
-    """Mixin for attempts that have a deadline."""
-
     def send(self, data: Any) -> None:
         """Hand bytes to the socket, block by block; see `http.client.HTTPConnection.send`."""
         transmission = self._transmission
-        if transmission is None or transmission.over or self._is_connecting:
+        if transmission is None or transmission.over or self._is_connecting or transmission.deadline is None:
             super().send(data)  # type: ignore[misc]
             return
         for block in _blocks(data):
@@ -210,8 +224,6 @@ class _WithDeadline(TracedConnection):
 @lru_cache(maxsize=64)
 def _extend(kind: Any) -> type[TracedConnection] | None:
     """Return the class of traced connections of a kind, or None where it is not one of the standard library."""
-    if issubclass(kind, TracedConnection):
-        return kind._without_deadline  # type: ignore[no-any-return]
     if not issubclass(kind, http.client.HTTPConnection):
         return None
     try:
@@ -222,8 +234,8 @@ def _extend(kind: Any) -> type[TracedConnection] | None:
     extended._has_own_connect = not _is_trusted(_definer(kind, "connect"))
     extended._has_own_sockets = _definer(kind, "_new_conn") is not HTTPConnection
     extended._is_tls = issubclass(kind, HTTPSConnection)
-    extended._without_deadline = extended
-    extended._with_deadline = type(kind.__name__, (_WithDeadline, extended), {})
+    extended._unwatched = extended
+    extended._watched = type(kind.__name__, (_WatchedConnection, extended), {})
     return extended  # type: ignore[no-any-return]
 
 
@@ -262,17 +274,6 @@ def _blocks(data: Any) -> Iterable[Any]:
         return (data,)
     view = memoryview(data).cast("B")
     return (view[start : start + _BLOCK] for start in range(0, len(view), _BLOCK))
-
-
-def _is_connection_bound(headers: Any) -> bool:
-    """Return whether the headers of a request authenticate its connection."""
-    if headers is None:
-        return False
-    # To look for a header that is not there costs an exception inside of `requests`.
-    names = headers._store if isinstance(headers, CaseInsensitiveDict) else headers
-    if "authorization" in names and authenticates_connection(headers["authorization"]):
-        return True
-    return "proxy-authorization" in names and authenticates_connection(headers["proxy-authorization"])
 
 
 def _is_socks_refusal(error: BaseException) -> bool:

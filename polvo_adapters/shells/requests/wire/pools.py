@@ -19,7 +19,7 @@ from urllib3.connectionpool import HTTPConnectionPool
 from urllib3.util import Retry
 
 from polvo_adapters.core.calls import origin
-from polvo_adapters.shells.requests.wire.connections import lend
+from polvo_adapters.shells.requests.wire.connections import lend, traced_class
 from polvo_adapters.shells.requests.wire.transmission import Transmission
 
 NO_RETRY = Retry(0, read=False)
@@ -29,25 +29,10 @@ _MOST_KNOWN = 256
 _URLOPEN, _MAKE_REQUEST = HTTPConnectionPool.urlopen, HTTPConnectionPool._make_request
 
 
-def is_viewable(adapter: BaseAdapter) -> bool:
-    """Return whether an adapter can have a view, which a mock or a class with `__slots__` cannot."""
+def kind_of_view(adapter: BaseAdapter) -> type[AdapterView] | None:
+    """Return the class of views on an adapter, or None for a mock or a class with `__slots__`, which can have none."""
     kind: Any = type(adapter)
-    return isinstance(adapter, HTTPAdapter) and _extended_class(kind, AdapterView) is not None
-
-
-def view_of(adapter: HTTPAdapter, transmission: Transmission, known_pools: KnownPools | None) -> AdapterView:
-    """Return a view on an adapter for one attempt.
-
-    Args:
-        adapter: An adapter that is viewable.
-        transmission: The attempt.
-        known_pools: Which pool of the adapter serves which requests; None for an adapter that says so itself.
-    """
-    kind: Any = type(adapter)
-    view: AdapterView = object.__new__(_extended_class(kind, AdapterView))  # type: ignore[arg-type]  # as it is viewable
-    view.__dict__ = adapter.__dict__
-    view._transmission, view._known_pools = transmission, known_pools
-    return view
+    return _extended_class(kind, AdapterView) if isinstance(adapter, HTTPAdapter) else None
 
 
 def without_retries(adapter: HTTPAdapter) -> HTTPAdapter:
@@ -126,6 +111,12 @@ class PoolView(HTTPConnectionPool):
     __slots__ = ("_pool", "_transmission")
     _pool: HTTPConnectionPool
     _transmission: Transmission
+
+    @property
+    def ConnectionCls(self) -> Any:  # type: ignore[override]  # noqa: N802 - as urllib3 names it
+        """Return the class of new connections: one that keeps a trace, where the pool's own can be extended."""
+        kind: Any = type(self._pool).ConnectionCls if "ConnectionCls" not in self.__dict__ else self._pool.ConnectionCls
+        return traced_class(kind, self._transmission) or kind
 
     def _get_conn(self, timeout: float | None = None) -> Any:
         """Return a connection that serves the attempt; a pool whose connections are busy is waited for in time."""

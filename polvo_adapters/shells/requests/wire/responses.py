@@ -16,10 +16,9 @@ from http.client import HTTPResponse, IncompleteRead
 from typing import Any
 
 from polvo_adapters.core.trace import BODY, HEAD
-from polvo_adapters.shells.requests.wire.transmission import Transmission
+from polvo_adapters.shells.requests.wire.transmission import CONNECTION_BOUND, Transmission
 
 _CHALLENGES = (401, 407)
-_CONNECTION_BOUND = ("ntlm", "negotiate", "kerberos")
 
 
 def make_response(
@@ -58,7 +57,7 @@ class TracedResponse(HTTPResponse):
         marks, now = transmission.marks, transmission.now
         marks.append((HEAD, now()))
         if whole:
-            super().begin()
+            HTTPResponse.begin(self)
         else:
             self._begin_in_pieces(file)
         marks.append((BODY, now()))
@@ -162,17 +161,6 @@ class DeadlineReader(io.RawIOBase):
         super().close()
 
 
-def authenticates_connection(value: str | bytes | None) -> bool:
-    """Return whether the value of an Authorization header is of a scheme that authenticates the connection.
-
-    NTLM, and Negotiate (RFC 4559 section 6).
-    """
-    if not value:
-        return False
-    text = value.decode("latin-1") if isinstance(value, bytes) else value
-    return text.lower().startswith(_CONNECTION_BOUND)
-
-
 def _offers_connection_bound(headers: Any) -> bool:
     values = (headers.get("WWW-Authenticate") or "", headers.get("Proxy-Authenticate") or "")
-    return any(scheme in value.lower() for value in values for scheme in _CONNECTION_BOUND)
+    return any(scheme in value.lower() for value in values for scheme in CONNECTION_BOUND)

@@ -11,7 +11,7 @@ import requests
 from requests.adapters import BaseAdapter, HTTPAdapter
 from urllib3.connectionpool import HTTPConnectionPool
 
-from polvo_adapters.shells.requests.wire.pools import KnownPools, PoolView, is_viewable, sends_as_urllib3, view_of
+from polvo_adapters.shells.requests.wire.pools import KnownPools, PoolView, kind_of_view, sends_as_urllib3
 from polvo_adapters.shells.requests.wire.transmission import Transmission
 
 _LATE = 0.1  # seconds; below that, the machine was busy
@@ -30,21 +30,23 @@ class Route:
             adapter is another one.
     """
 
-    __slots__ = ("_above", "_adapter", "_known_pools", "_viewable")
+    __slots__ = ("_above", "_adapter", "_kind", "_known_pools")
 
     def __init__(self, adapter: BaseAdapter, above: type | None = None) -> None:
         self._adapter = adapter
         self._above = above
-        self._viewable = is_viewable(adapter)
+        self._kind = kind_of_view(adapter)
         lookups = (_LOOKUP, getattr(above, "get_connection_with_tls_context", _LOOKUP))
         has_own_pools = getattr(type(adapter), "get_connection_with_tls_context", None) not in lookups
         self._known_pools = None if has_own_pools else KnownPools()
 
     def bind(self, transmission: Transmission) -> Callable[..., requests.Response]:
         """Return the `send` of the adapter for one attempt."""
-        if not self._viewable:
+        if self._kind is None:
             return self._adapter.send
-        view: Any = view_of(self._adapter, transmission, self._known_pools)  # type: ignore[arg-type]
+        view: Any = object.__new__(self._kind)
+        view.__dict__ = self._adapter.__dict__
+        view._transmission, view._known_pools = transmission, self._known_pools
         # Looked up at every attempt: mock libraries patch it.
         bound: Any = view if self._above is None else super(self._above, view)
         send: Callable[..., requests.Response] = bound.send

@@ -6,9 +6,16 @@ a thread-local, which would reach into calls that the body's iterator makes, and
 
 from __future__ import annotations
 
-from polvo_adapters.core.trace import Trace
+from collections.abc import Mapping
+
+from polvo_adapters.core.trace import QUEUE, Trace
 from polvo_adapters.runtime.clock import Clock
 from polvo_adapters.shells.requests.wire.sockets import Sockets
+
+CONNECTION_BOUND = ("ntlm", "negotiate", "kerberos")
+"""Beginnings of the schemes that authenticate a connection: NTLM, and Negotiate (RFC 4559 section 6)."""
+
+_CREDENTIALS = ("authorization", "proxy-authorization")
 
 
 class Transmission(Trace):
@@ -21,8 +28,10 @@ class Transmission(Trace):
         sockets: Where its sockets are noted, in a race, or None.
         once: Whether the request must not be repeated, so that it needs a connection that is surely alive.
         owner: Who may use connections on which the server has authenticated a user, or None for everybody.
+        streamed: Whether the body of the request is read while it is sent.
 
     Attributes:
+        is_watched: Whether connections have to look at each block that they send.
         now: Reads the clock.
         is_bound: Whether the request or the response authenticates the connection itself.
         over: Whether the adapter has returned or raised; a connection keeps it until it serves the next attempt.
@@ -30,7 +39,19 @@ class Transmission(Trace):
         callers_error: What the iterator of the body raised, or None.
     """
 
-    __slots__ = ("callers_error", "clock", "deadline", "error", "is_bound", "now", "once", "over", "owner", "sockets")
+    __slots__ = (
+        "callers_error",
+        "clock",
+        "deadline",
+        "error",
+        "is_bound",
+        "is_watched",
+        "now",
+        "once",
+        "over",
+        "owner",
+        "sockets",
+    )
 
     def __init__(
         self,
@@ -40,14 +61,18 @@ class Transmission(Trace):
         sockets: Sockets | None = None,
         once: bool = False,
         owner: object = None,
+        streamed: bool = False,
     ) -> None:
-        super().__init__(began)
+        self.marks = [(QUEUE, began)]  # as the trace does it, which would be one call more in every attempt
+        self.lent = self.untraced = self.proxy_status = 0
+        self.sent = False
         self.clock = clock
         self.now = clock.now
         self.deadline = deadline
         self.sockets = sockets
         self.once = once
         self.owner = owner
+        self.is_watched = streamed or deadline is not None
         self.is_bound = False
         self.over = False
         self.error: BaseException | None = None
@@ -69,3 +94,15 @@ class Transmission(Trace):
         if left <= 0:
             raise TimeoutError("the deadline of the call is over")
         return left if seconds is None or seconds > left else seconds
+
+
+def authenticates_connection(headers: Mapping[str, str | bytes]) -> bool:
+    """Return whether the headers of a request authenticate its connection, and not the request alone."""
+    names = getattr(headers, "_store", headers)  # to look for one that is not there costs an exception in `requests`
+    for name in _CREDENTIALS:
+        if name in names:
+            value = headers[name]
+            text = value.decode("latin-1") if isinstance(value, bytes) else value
+            if text.lower().startswith(CONNECTION_BOUND):
+                return True
+    return False
