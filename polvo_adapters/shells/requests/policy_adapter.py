@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import requests
-from requests.adapters import BaseAdapter, HTTPAdapter
+from requests.adapters import DEFAULT_POOLSIZE, BaseAdapter, HTTPAdapter
 from urllib3.util import Retry
 
 from polvo_adapters.context.call import LogicalCall, call_started
@@ -32,6 +32,7 @@ from polvo_adapters.runtime.clock import SYSTEM, Clock
 from polvo_adapters.shells.bound_policies import BoundPolicies, PolicyControls
 from polvo_adapters.shells.error_notes import attach_report
 from polvo_adapters.shells.requests.exchange import RequestsExchange
+from polvo_adapters.shells.requests.pool_limits import PoolLimits
 from polvo_adapters.shells.requests.wire.pools import NO_RETRY, without_retries
 from polvo_adapters.shells.requests.wire.route import Route
 from polvo_adapters.shells.requests.wire.transmission import Transmission
@@ -79,11 +80,16 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
         self.timeout = timeout
         self.clock = clock
         if inner is None:
+            self._set_pool_limits(http_adapter_keywords.get("pool_connections", DEFAULT_POOLSIZE))
             super().__init__(**http_adapter_keywords)
         elif http_adapter_keywords:
             names = ", ".join(http_adapter_keywords)
             raise TypeError(f"{type(self).__name__}: {names} belong to the adapter given as inner")
         self._bind()
+
+    def _set_pool_limits(self, most: int) -> None:
+        # Before the pools are made, which a subclass may do otherwise; a view on this adapter shares them.
+        self._pool_limits = PoolLimits(most)
 
     def _bind(self) -> None:
         """Prepare once what all calls need."""
@@ -150,10 +156,11 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
 
     def close(self) -> None:
         """Close the connections of this adapter, or of the one that it wraps."""
-        if self.inner is None:
-            super().close()
-        else:
+        if self.inner is not None:
             self.inner.close()
+            return
+        for manager in (self.poolmanager, *self.proxy_manager.copy().values()):  # other threads may go on to send
+            manager.clear()
 
     def get_connection_with_tls_context(
         self, request: requests.PreparedRequest, verify: Any, proxies: Any = None, cert: Any = None
@@ -162,6 +169,16 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
         if self.inner is not None:
             return self.inner.get_connection_with_tls_context(request, verify, proxies=proxies, cert=cert)  # type: ignore[attr-defined]
         return super().get_connection_with_tls_context(request, verify, proxies=proxies, cert=cert)
+
+    def proxy_manager_for(self, proxy: str, **keywords: Any) -> Any:
+        """Return the pools for a proxy; see `HTTPAdapter.proxy_manager_for`."""
+        if self.inner is not None:
+            return self.inner.proxy_manager_for(proxy, **keywords)  # type: ignore[attr-defined]
+        self._pool_limits.make_room(self.proxy_manager)
+        try:
+            return super().proxy_manager_for(proxy, **keywords)
+        except KeyError:  # another thread has forgotten it between a look and the next
+            return super().proxy_manager_for(proxy, **keywords)
 
     def after_fork_in_child(self) -> None:
         """Leave the sockets to the parent: two processes on one connection would read each other's responses.
@@ -186,6 +203,7 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         if state.get("inner") is None:
+            self._set_pool_limits(state.get("_pool_connections", DEFAULT_POOLSIZE))
             super().__setstate__(state)
         else:
             self.__dict__.update(state)
@@ -266,7 +284,7 @@ def _view_of(adapter: BaseAdapter, *, retries: bool) -> BaseAdapter:
 def pool_managers(adapter: BaseAdapter) -> list[Any]:
     """Return the urllib3 pool managers of an adapter, those for proxies included."""
     state = vars(adapter)
-    proxies = state.get("proxy_manager") or {}
+    proxies = dict(state.get("proxy_manager") or {})
     # Adapters for UNIX sockets keep their pools themselves.
     return [
         each

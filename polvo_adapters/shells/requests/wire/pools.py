@@ -19,6 +19,7 @@ from urllib3.connectionpool import HTTPConnectionPool
 from urllib3.util import Retry
 
 from polvo_adapters.core.calls import origin
+from polvo_adapters.shells.requests.pool_limits import PoolLimits
 from polvo_adapters.shells.requests.wire.connections import lend, traced_class
 from polvo_adapters.shells.requests.wire.transmission import Transmission
 
@@ -65,6 +66,7 @@ class AdapterView(HTTPAdapter):
     __slots__ = ("_known_pools", "_transmission")
     _known_pools: KnownPools | None
     _transmission: Transmission
+    _pool_limits: PoolLimits | None = None  # the adapter's own, where it has one
 
     def get_connection_with_tls_context(
         self, request: PreparedRequest, verify: Any, proxies: Any = None, cert: Any = None
@@ -75,6 +77,8 @@ class AdapterView(HTTPAdapter):
             pool = ask(request, verify, proxies=proxies, cert=cert)
         else:
             pool = self._known_pools.pool(self, ask, request, verify=verify, proxies=proxies, cert=cert)
+        if self._pool_limits is not None:
+            self._pool_limits.note_use(pool, self.poolmanager, self.proxy_manager, self._transmission.marks[0][1])
         return _view_of_pool(pool, self._transmission)
 
 
