@@ -124,7 +124,11 @@ class Race(NamedTuple):
 
 
 class Start(NamedTuple):
-    """Effect within a race: start a flow beside this one. Answer: its number, from 0."""
+    """Effect within a race: start a flow beside this one.
+
+    Answer: its number, counted from 0; or None where it was not started, because there is no thread for it while others
+    run. Start it once one of them has ended, or do without it.
+    """
 
     flow: Flow
 

@@ -18,7 +18,6 @@ outcomes of calls keeps it per tenant as well; one that protects the host, or th
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, Union
 
 from polvo_adapters.core.calls import Call
@@ -75,11 +74,10 @@ class Gate:
 
     def flow(self, call: Call, proceed: Proceed) -> Flow:
         """Run the call if the gate lets it through."""
-        return self._alone.flow(call, proceed)
-
-    @cached_property
-    def _alone(self) -> Gates:
-        return Gates((self,))
+        alone: Gates | None = self.__dict__.get("_alone")
+        if alone is None:  # no cached_property, which before Python 3.12 has a lock that stays held in a forked child
+            alone = self.__dict__["_alone"] = Gates((self,))
+        return alone.flow(call, proceed)
 
     def __getstate__(self) -> dict[str, Any]:
         # Unpickled before this gate is, `_alone` would find none of its settings.

@@ -157,8 +157,9 @@ class Hedge:
             if ended is None:
                 hedging = yield from self._spend(call, key)
                 if hedging:
-                    yield Start(proceed(call._replace(attempt=call.attempt + started)))
-                    started += 1
+                    # None: there is no thread for it, and the call goes on without.
+                    hedging = (yield Start(proceed(call._replace(attempt=call.attempt + started)))) is not None
+                    started += hedging
                 continue
             number, outcome = ended
             # 409 says of a call with a key that the server works on the other attempt.

@@ -195,11 +195,12 @@ class Regions:
         while len(good) < enough and len(good) + len(bad) < count:
             if self.mode != "fanout" and count - len(bad) < enough:
                 break
-            while started < count and due:
-                yield Start(self._branch(started, call, proceed))
-                started += 1
+            short = False  # of threads: another region is asked once one has answered
+            while started < count and due and not short:
+                short = (yield Start(self._branch(started, call, proceed))) is None
+                started += not short
                 due = self.stagger == 0
-            ended = yield WaitAny(self.stagger if started < count else None)
+            ended = yield WaitAny(self.stagger if started < count and not short else None)
             due = True
             if ended is not None:
                 number, outcome = ended

@@ -2,9 +2,9 @@
 
 Theory of operation. A task runs at once, on a thread that is idle or on a new one, or not at all: there is no queue, in
 which a task could wait behind others that hang, or wait for a task that waits behind it. `run` raises NoThreadError
-where as many threads are busy as there may be, where the system has no more, and where the interpreter is shutting down,
-as no thread can be started then. Its callers go on without: a call is not hedged, a value is refreshed on the thread
-of the call that needs it.
+where as many threads are busy as there may be, where the system has no more, and where the interpreter shuts down, as
+no thread can be started then. Its callers go on without: a call is not hedged, a value is refreshed on the thread of
+the call that needs it.
 
 Threads are daemons, because one that hangs must not keep the process from ending. They need no lock: each step on a
 deque is atomic, so that neither a signal handler nor a fork can meet a lock that is held.
@@ -84,7 +84,7 @@ class Workers:
         while True:
             try:
                 self._idle.pop().put(None)
-            except IndexError:
+            except IndexError:  # noqa: PERF203 - a look before could be out of date
                 return
 
     def after_fork_in_child(self) -> None:
@@ -110,7 +110,7 @@ def _next_task(tasks: _Tasks, idle: deque[_Tasks]) -> _Task | None:
     while True:
         try:
             return tasks.get(timeout=_IDLE_SECONDS)
-        except queue.Empty:
+        except queue.Empty:  # noqa: PERF203 - once per idle time
             try:
                 idle.remove(tasks)
             except ValueError:

@@ -66,8 +66,8 @@ _connections = SharedConnections(timeout=None)
 def close() -> None:
     """Close the connections that the verbs share, and end the worker threads that are idle.
 
-    That holds for the verbs of `polvo_adapters` and of `polvo_adapters.requests`; sessions and adapters of your own have
-    a `close` of their own. Responses that are being read are not affected, nor are calls in progress. The verbs can be
+    That holds for the verbs of `polvo_adapters` and of `polvo_adapters.requests`; your own sessions and adapters have a
+    `close` of their own. Responses that are being read are not affected, nor are calls in progress. The verbs can be
     used afterwards: they open new connections, and what they have learned of servers is kept.
 
     It may be called from any thread, more than once, after a fork, and at exit: `atexit.register(polvo.close)`.

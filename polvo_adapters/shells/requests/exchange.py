@@ -12,6 +12,7 @@ request was sent is read off the trace of the transmission, never off the except
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -249,6 +250,11 @@ class RacingExchange(CancellableExchange, RequestsExchange):
 
     def _interrupt(self) -> None:
         self._sockets.shut()
+
+    def after_fork_in_child(self) -> None:
+        """Replace the locks."""
+        super().after_fork_in_child()
+        self._sockets._lock = threading.RLock()
 
 
 def _has_foreign_hook(request: requests.PreparedRequest) -> bool:

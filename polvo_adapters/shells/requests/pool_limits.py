@@ -107,7 +107,7 @@ def retire(pool: Any) -> None:
     idle: list[Any] = []
     with suppress(queue.Empty):
         for _ in range(connections.qsize()):
-            idle.append(connections.get(block=False))
+            idle.append(connections.get(block=False))  # noqa: PERF401 - the queue may end before that
     for connection in idle:
         with suppress(queue.Full):
             connections.put(None, block=False)
