@@ -108,5 +108,12 @@ class HTTPXAuth(httpx.Auth):
         self._auth._mark_refused(held)
         return False
 
+    def __getstate__(self) -> dict[str, HTTPXCarrier]:
+        return {"_auth": self._auth}
+
+    def __setstate__(self, state: dict[str, HTTPXCarrier]) -> None:
+        self._auth = state["_auth"]
+        self._shared = SharedCalls()
+
     def __repr__(self) -> str:
         return f"<HTTPXAuth of {self._auth!r}>"

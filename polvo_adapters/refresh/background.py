@@ -222,9 +222,7 @@ class SharedCalls:
             self._begin(key, own, work, delays_exit)
         return shared
 
-    def _begin(
-        self, key: Hashable, own: SharedCall[T], work: Callable[[list[Entry]], T], delays_exit: bool
-    ) -> None:
+    def _begin(self, key: Hashable, own: SharedCall[T], work: Callable[[list[Entry]], T], delays_exit: bool) -> None:
         try:
             start(partial(self._run, key, own, work), "token refresh", copy_context(), delays_exit=delays_exit)
         except NoThreadError as error:
@@ -245,6 +243,3 @@ class SharedCalls:
     def after_fork_in_child(self) -> None:
         """Forget them all: their threads are the parent's."""
         self._calls.clear()
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return (SharedCalls, ())

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
@@ -39,6 +39,9 @@ from polvo_adapters.stores.sqlite import SQLiteStore
 from polvo_adapters.stores.token_cache import TokenCache
 from polvo_adapters.testing import FailureServer
 from tests.support.token_sharing import until
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork"),
@@ -165,26 +168,27 @@ def lock_in(value: Any) -> Any:
     return value if isinstance(value, LOCK_TYPES) else None
 
 
-def all_locks() -> dict[str, Any]:
-    """Return the locks of all modules, classes and objects of the package, by where they were found."""
-    holders: list[tuple[str, dict[str, Any]]] = [(each.__name__, dict(vars(each))) for each in modules()]
+def holders() -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the attributes of all modules, classes and objects of the package, with a name for each."""
+    for module in modules():
+        yield module.__name__, dict(vars(module))
     for thing in gc.get_objects():
         if isinstance(thing, type):
             if is_ours(thing):
-                holders.append((thing.__qualname__, dict(vars(thing))))
+                yield thing.__qualname__, dict(vars(thing))
         elif is_ours(type(thing)):
-            holders.append((f"{type(thing).__qualname__} {id(thing)}", attributes_of(thing)))
+            yield f"{type(thing).__qualname__} {id(thing)}", attributes_of(thing)
+
+
+def all_locks() -> dict[str, Any]:
+    """Return the locks that these attributes are, or have inside, by where they were found."""
     locks = {}
-    for where, attributes in holders:
+    for where, attributes in list(holders()):
         for name, value in attributes.items():
             if name.startswith("_BaseServer__"):
                 continue  # of the standard library, and only in use during a login
-            values = [value]
-            if type(value) in (list, tuple, set):
-                values += value
-            elif type(value) is dict:
-                values += value.values()
-            for number, each in enumerate(values):
+            inside = value.values() if type(value) is dict else value if type(value) in (list, tuple, set) else ()
+            for number, each in enumerate([value, *inside]):
                 lock = lock_in(each)
                 if lock is not None:
                     locks[f"{where}.{name} {number}"] = lock
@@ -206,7 +210,7 @@ class Held:
         for lock in held:
             lock.release()
 
-    def __enter__(self) -> Held:
+    def __enter__(self) -> Self:
         self._thread.start()
         assert self._held.wait(60)
         return self

@@ -40,7 +40,7 @@ def refuse(thread: threading.Thread) -> None:
 
 
 @pytest.fixture(params=["limit of the system", "limit of ours"])
-def _no_thread(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _no_thread(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     for workers in (WORKERS, REFRESHERS):
         workers.end_idle()
     if request.param == "limit of the system":
@@ -48,7 +48,6 @@ def _no_thread(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
     else:
         for workers in (WORKERS, REFRESHERS):
             monkeypatch.setattr(workers, "_free", deque())
-    yield
 
 
 class OneThread:
