@@ -200,7 +200,7 @@ class Regions:
                 short = (yield Start(self._branch(started, call, proceed))) is None
                 started += not short
                 due = self.stagger == 0
-            ended = yield WaitAny(self.stagger if started < count and not short else None)
+            ended = yield WaitAny((self.stagger or None) if started < count else None)
             due = True
             if ended is not None:
                 number, outcome = ended

@@ -6,7 +6,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
@@ -21,10 +20,11 @@ from polvo_adapters.context.call import LogicalCall, call_started
 from polvo_adapters.errors import ServiceUnavailableError, TokenRefreshError
 from polvo_adapters.policies.hedge import Hedge
 from polvo_adapters.policies.regions import Regions
-from polvo_adapters.refresh.background import REFRESHERS
+from polvo_adapters.refresh import background
+from polvo_adapters.runtime import clock as clock_module
 from polvo_adapters.runtime.clock import SYSTEM, SystemClock
-from polvo_adapters.runtime.workers import WORKERS, NoThreadError, Workers
-from polvo_adapters.secrets import Secret, fetch_all
+from polvo_adapters.runtime.workers import NoThreadError, Workers
+from polvo_adapters.secrets import Secret, batch, fetch_all
 from polvo_adapters.testing import FailureServer
 from tests.support.token_sharing import Shifted
 
@@ -41,21 +41,20 @@ def refuse(thread: threading.Thread) -> None:
 
 @pytest.fixture(params=["limit of the system", "limit of ours"])
 def _no_thread(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    for workers in (WORKERS, REFRESHERS):
-        workers.end_idle()
+    most = 0
     if request.param == "limit of the system":
         monkeypatch.setattr(threading.Thread, "start", refuse)
-    else:
-        for workers in (WORKERS, REFRESHERS):
-            monkeypatch.setattr(workers, "_free", deque())
+        most = 256
+    allow(monkeypatch, most)
 
 
-class OneThread:
-    """Allows a number of threads, and no more."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, count: int) -> None:
-        WORKERS.end_idle()
-        monkeypatch.setattr(WORKERS, "_free", deque(range(count)))
+def allow(monkeypatch: pytest.MonkeyPatch, most: int) -> Workers:
+    """Let there be so many threads of each kind, none of which is idle now; return those of races."""
+    races = Workers(most=most)
+    monkeypatch.setattr(clock_module, "WORKERS", races)
+    monkeypatch.setattr(batch, "WORKERS", races)
+    monkeypatch.setattr(background, "REFRESHERS", Workers("token refresh", most))
+    return races
 
 
 @pytest.fixture
@@ -143,13 +142,13 @@ class TestRaces:
 def test_a_late_call_without_a_thread_for_its_hedge_is_waited_for(
     server: FailureServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    OneThread(monkeypatch, 1)
+    allow(monkeypatch, 1)
     response: Any = mounted(Hedge(delay=0.01)).get(server.url + "/fault/drip?size=4&interval=0.05")
     assert (response.status_code, len(server.requests), len(response.polvo.attempts)) == (200, 1, 1)
 
 
 def test_regions_with_few_threads_wait_for_one(servers: list[FailureServer], monkeypatch: pytest.MonkeyPatch) -> None:
-    OneThread(monkeypatch, 1)
+    allow(monkeypatch, 1)
     regions = Regions([server.url for server in servers], mode="fanout")
     assert mounted(regions).get(servers[0].url + "/echo").status_code == 200
     assert counts(servers) == [1, 1, 1]
@@ -167,13 +166,16 @@ class Choosy(SystemClock):
         SystemClock.spawn(task)
 
 
-def test_a_call_that_runs_here_can_be_cancelled_by_the_race_that_it_is_part_of(server: FailureServer) -> None:
+def test_a_call_that_runs_here_can_be_cancelled_by_the_race_that_it_is_part_of(
+    server: FailureServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The outer race has threads; the inner one has none, and hangs on the first thread of the outer one."""
+    workers = allow(monkeypatch, 8)
     session = requests.Session()
     hedge = Hedge(delay=0.05, budget=None)
     session.mount("http://", polvo.PolicyAdapter(hedge, hedge, clock=Choosy(1)))
     assert session.get(server.url + "/fault/hang?times=1", timeout=30).status_code == 200
-    until_idle(WORKERS)
+    until_idle(workers)
 
 
 def until_idle(workers: Workers) -> None:
