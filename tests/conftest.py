@@ -27,7 +27,7 @@ SLOW = (
     "auth/test_leaks.py",
     "auth/test_oauth.py",
     "auth/tokens/test_processes.py",
-    "auth/tokens/test_shared_refresh.py::test_a_process",
+    "auth/tokens/test_shared_refresh.py::test_a_",
     "auth/tokens/test_sharing.py",
     "auth/tokens/test_token_tenants.py",
     "benchmarks/",

@@ -10,7 +10,7 @@ within the time of that call.
 
 **The end of the process** does not wait for these threads, with one exception. While a refresh uses something that the
 server accepts only once, such as a refresh token that is replaced at each use, the response must not be lost. The
-process then ends once the refresh does, or two seconds after the refresh began.
+process then ends once the refresh does, or three seconds after it was sent.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ from polvo_adapters.runtime.workers import NoThreadError, Workers
 
 T = TypeVar("T")
 
-LONGEST_EXIT = 2.0
-"""Seconds after its beginning until which a refresh may keep the process from ending."""
+LONGEST_EXIT = 3.0
+"""Seconds after it was begun, and again after it is sent, for which a refresh may keep the process from ending."""
 
 REFRESHERS = Workers("token refresh", 64)
 """The threads of all refreshes of this process."""
@@ -46,9 +46,8 @@ class _Task:
 
     def __init__(self, work: Callable[[], object], context: Context) -> None:
         self._work, self._context = work, context
-        self._began = SYSTEM.now()
         self._is_over = threading.Event()
-        self._delays_exit = False
+        self._exit_at: float | None = None
 
     def __call__(self) -> None:
         """Do the work."""
@@ -64,13 +63,16 @@ class _Task:
 
     def delay_exit(self) -> None:
         """Keep the process from ending, by a thread that is no daemon, until the work is done or has taken too long."""
-        seconds = self._began + LONGEST_EXIT - SYSTEM.now()
-        if self._delays_exit or seconds <= 0:
-            return
-        self._delays_exit = True
-        guard = threading.Thread(target=self._is_over.wait, args=(seconds,), name="end of a refresh", daemon=False)
-        with suppress(RuntimeError):  # the process is ending already
-            guard.start()
+        is_first, self._exit_at = self._exit_at is None, SYSTEM.now() + LONGEST_EXIT
+        if is_first:
+            guard = threading.Thread(target=self._wait, name="end of a refresh", daemon=False)
+            with suppress(RuntimeError):  # the process is ending already
+                guard.start()
+
+    def _wait(self) -> None:
+        while self._exit_at is not None and (seconds := self._exit_at - SYSTEM.now()) > 0:
+            if self._is_over.wait(seconds):
+                return
 
 
 _current: ContextVar[_Task | None] = ContextVar("current_refresh", default=None)

@@ -242,7 +242,7 @@ except polvo.TokenRefreshError:
 """
 
 
-def test_a_refresh_token_that_is_used_keeps_the_process_for_two_seconds(server: FailureServer) -> None:
+def test_a_refresh_token_that_is_used_keeps_the_process_for_a_moment(server: FailureServer) -> None:
     """The response may have the only token that is accepted next; what has not come by then does not come."""
     run = [sys.executable, "-W", "error", "-c", ROTATES, server.url + "/fault/hang"]
     done = subprocess.run(run, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
