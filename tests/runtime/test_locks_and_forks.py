@@ -70,6 +70,8 @@ KNOWN = {
     ("drivers/sync.py", "Event"): LOCAL,
     ("refresh/background.py", "Event"): "SharedCalls forgets them in the child",
     ("refresh/background.py", "Future"): "SharedCalls forgets them in the child",
+    ("runtime/bounded.py", "Lock"): "after_fork_in_child",
+    ("runtime/bounded.py", "SimpleQueue"): LOCAL,
     ("runtime/forks.py", "Lock"): "held by the fork itself, and released in the child",
     ("runtime/workers.py", "SimpleQueue"): "Workers forgets them in the child",
     ("secrets/batch.py", "SimpleQueue"): LOCAL,
@@ -78,8 +80,8 @@ KNOWN = {
     ("shells/cancellation.py", "Lock"): "after_fork_in_child",
     ("shells/requests/api.py", "Lock"): "after_fork_in_child",
     ("shells/requests/exchange.py", "RLock"): "after_fork_in_child",
-    ("shells/requests/watched_pools.py", "RLock"): "after_fork_in_child of RacingExchange",
-    ("shells/requests/watched_pools.py", "local"): "the child goes on with that of the thread that forked",
+    ("shells/requests/wire/sockets.py", "Event"): "the handshake that it belongs to is that of a thread of the parent",
+    ("shells/requests/wire/sockets.py", "RLock"): "after_fork_in_child of RacingExchange",
     ("stores/base.py", "Lock"): "after_fork_in_child",
     ("stores/memory.py", "Lock"): "after_fork_in_child",
     ("stores/persistent.py", "Lock"): "after_fork_in_child",
@@ -258,7 +260,7 @@ def population(tmp_path: Path) -> Iterator[list[Any]]:
             Secret(lambda: "value"),
             SecretCache(),
             SharedCalls(),
-            RacingExchange(None, request, {"stream": False}, SYSTEM),
+            RacingExchange(None, None, request, {"stream": False}, SYSTEM),
             RacingHTTPXExchange(httpx.HTTPTransport(), httpx.Request("GET", "http://x.test/"), SYSTEM, stream=False),
             polvo_adapters.Session(hedge=True, bulkhead=gate, circuit_breaker=True, rate_limit="adaptive"),
             dropin.Session(),
@@ -365,7 +367,7 @@ def test_a_call_in_a_race_may_go_on_in_a_child() -> None:
             return Outcome()
 
     request = requests.Request("GET", "http://127.0.0.1:1/").prepare()
-    exchange = Exchange(None, request, {"stream": False}, SYSTEM)
+    exchange = Exchange(None, None, request, {"stream": False}, SYSTEM)
     with Held([exchange._lock, exchange._sockets._lock]):
         effect: Any = None
         assert report_of_child(lambda: str(exchange.send(effect) == Outcome())) == "True"

@@ -18,6 +18,7 @@ from datetime import timedelta
 from typing import Any
 
 import requests
+from requests.adapters import BaseAdapter
 from requests.models import REDIRECT_STATI
 from urllib3.util import Timeout
 
@@ -32,7 +33,7 @@ from polvo_adapters.shells.cancellation import CancellableExchange
 from polvo_adapters.shells.requests.failures import explain, holds
 from polvo_adapters.shells.requests.rerouting import drop_foreign_cookies, reroute
 from polvo_adapters.shells.requests.response import Response, synthesize_response
-from polvo_adapters.shells.requests.wire.route import is_unsent, report_overrun
+from polvo_adapters.shells.requests.wire.route import Route, is_unsent, report_overrun
 from polvo_adapters.shells.requests.wire.sockets import Sockets
 from polvo_adapters.shells.requests.wire.transmission import Transmission, authenticates_connection
 
@@ -44,7 +45,8 @@ class RequestsExchange:
     """The attempts at one prepared request.
 
     Args:
-        bind: Returns `send` of the adapter below for one attempt; see `polvo_adapters.shells.requests.wire.route`.
+        route: The way of attempts through the adapter below; see `polvo_adapters.shells.requests.wire.route`.
+        adapter: That adapter.
         request: The prepared request.
         keywords: stream, timeout, verify, cert and proxies, as `Session.send` gives them.
         clock: Time.
@@ -53,7 +55,7 @@ class RequestsExchange:
     """
 
     __slots__ = (
-        "_bind",
+        "_adapter",
         "_clock",
         "_error",
         "_keywords",
@@ -62,6 +64,7 @@ class RequestsExchange:
         "_position",
         "_request",
         "_response",
+        "_route",
         "_sent",
         "_sockets",
         "body",
@@ -69,14 +72,16 @@ class RequestsExchange:
 
     def __init__(
         self,
-        bind: Callable[[Transmission], Callable[..., requests.Response]],
+        route: Route,
+        adapter: BaseAdapter,
         request: requests.PreparedRequest,
         keywords: dict[str, Any],
         clock: Clock,
         sockets: Sockets | None = None,
         owner: object = None,
     ) -> None:
-        self._bind = bind
+        self._route = route
+        self._adapter = adapter
         self._request = request
         self._keywords = keywords
         self._clock = clock
@@ -108,7 +113,7 @@ class RequestsExchange:
             if deadline is not None:
                 keywords = _shorten(request, keywords, deadline - started)
             transmission.is_bound = authenticates_connection(request.headers)
-            send = self._bind(transmission)
+            send = self._route.bind(self._adapter, transmission)
             self._response = response = send(request, **keywords)
             transmission.over = True
             if deadline is not None:
@@ -201,7 +206,9 @@ class RequestsExchange:
     def fork(self) -> RacingExchange:
         """Return an exchange that sends the same request on another thread."""
         self._sent = True  # so that the next attempt rewinds the body, here or in a fork
-        fork = RacingExchange(self._bind, self._request.copy(), self._keywords, self._clock, Sockets(), self._owner)
+        fork = RacingExchange(
+            self._route, self._adapter, self._request.copy(), self._keywords, self._clock, None, self._owner
+        )
         fork.body, fork._position, fork._sent = self.body, self._position, True
         return fork
 
@@ -241,6 +248,10 @@ class RacingExchange(CancellableExchange, RequestsExchange):
     """An exchange that takes part in a race; cancelling it shuts the socket of an attempt."""
 
     _sockets: Sockets
+
+    def __init__(self, *args: Any, **keywords: Any) -> None:
+        super().__init__(*args, **keywords)
+        self._sockets = Sockets()
 
     def _attempt(self, effect: Send) -> Outcome:
         try:

@@ -131,7 +131,8 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
             "proxies": proxies,
         }
         sockets = None if outer is None else outer.sockets
-        exchange = RequestsExchange(self._route.bind, request, keywords, clock, sockets)
+        below = self if self._below is None else self._below
+        exchange = RequestsExchange(self._route, below, request, keywords, clock, sockets)
         entries: list[Entry] = []
         logical = call_started.get() if outer is None else _logical_call(outer, clock)
         call = bound.begin(request, request.url or "", exchange.body, clock.now(), cert, logical)

@@ -22,7 +22,7 @@ _LOOKUP = HTTPAdapter.get_connection_with_tls_context
 
 
 class Route:
-    """The way of attempts through an adapter.
+    """The way of attempts through an adapter, which it does not keep: the adapter keeps its route.
 
     Args:
         adapter: The adapter.
@@ -30,22 +30,21 @@ class Route:
             adapter is another one.
     """
 
-    __slots__ = ("_above", "_adapter", "_kind", "_known_pools")
+    __slots__ = ("_above", "_kind", "_known_pools")
 
     def __init__(self, adapter: BaseAdapter, above: type | None = None) -> None:
-        self._adapter = adapter
         self._above = above
         self._kind = kind_of_view(adapter)
         lookups = (_LOOKUP, getattr(above, "get_connection_with_tls_context", _LOOKUP))
         has_own_pools = getattr(type(adapter), "get_connection_with_tls_context", None) not in lookups
         self._known_pools = None if has_own_pools else KnownPools()
 
-    def bind(self, transmission: Transmission) -> Callable[..., requests.Response]:
+    def bind(self, adapter: BaseAdapter, transmission: Transmission) -> Callable[..., requests.Response]:
         """Return the `send` of the adapter for one attempt."""
         if self._kind is None:
-            return self._adapter.send
+            return adapter.send
         view: Any = object.__new__(self._kind)
-        view.__dict__ = self._adapter.__dict__
+        view.__dict__ = adapter.__dict__
         view._transmission, view._known_pools = transmission, self._known_pools
         # Looked up at every attempt: mock libraries patch it.
         bound: Any = view if self._above is None else super(self._above, view)

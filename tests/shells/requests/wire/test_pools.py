@@ -25,11 +25,8 @@ def prepared(url: str = URL) -> requests.PreparedRequest:
 
 
 def view(adapter: HTTPAdapter) -> AdapterView:
-    return (
-        Route(adapter, PolicyAdapter if isinstance(adapter, PolicyAdapter) else None)
-        .bind(Transmission(SYSTEM, 0.0))
-        .__self__
-    )
+    above = PolicyAdapter if isinstance(adapter, PolicyAdapter) else None
+    return Route(adapter, above).bind(adapter, Transmission(SYSTEM, 0.0)).__self__
 
 
 @pytest.fixture(params=[HTTPAdapter, ResilientAdapter])
