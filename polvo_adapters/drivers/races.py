@@ -17,10 +17,10 @@ from contextvars import copy_context
 from functools import partial
 from typing import Any, NamedTuple, cast
 
-from polvo_adapters.core.effects import Decide, Flow, Start, WaitAny
+from polvo_adapters.core.effects import Decide, Flow, Start, TryDecide, WaitAny
 from polvo_adapters.core.outcomes import Outcome
 from polvo_adapters.core.report import Entry, record_cancelled
-from polvo_adapters.drivers.decisions import decide
+from polvo_adapters.drivers.decisions import Decisions, outlast_store
 from polvo_adapters.drivers.exchange import Cancelled, Drive, Exchange
 from polvo_adapters.runtime.clock import Clock
 from polvo_adapters.stores.base import Store
@@ -100,6 +100,8 @@ def race(flow: Flow, exchange: Exchange, store: Store, clock: Clock, entries: li
     """Carry out the flow of a race; arguments and result as for `drive`, by which each of its flows is driven."""
     own = _Race(exchange, store, clock, entries, drive)
     branches, answer = own.branches, cast("Any", None)
+    decisions = Decisions(store, entries)
+    flow = outlast_store(flow)
     try:
         exchange.on_cancel(own.cancel_from_outside)
         while True:
@@ -109,7 +111,9 @@ def race(flow: Flow, exchange: Exchange, store: Store, clock: Clock, entries: li
             elif type(effect) is WaitAny:
                 answer = _wait_any(effect, branches, clock, own.ended, entries)
             elif type(effect) is Decide:
-                answer = decide(store, effect.events, entries)
+                answer = decisions.decide(effect.events)
+            elif type(effect) is TryDecide:
+                answer = decisions.try_decide(effect)
             else:
                 raise TypeError(f"{effect!r} is no effect of a race")
     except StopIteration as end:

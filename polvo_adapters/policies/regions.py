@@ -44,6 +44,7 @@ from polvo_adapters.policies.outcomes import (
     choose_most_informative,
     is_declined,
     is_safe_elsewhere,
+    keep_response,
     refuse_to_send,
     replace_error,
     was_served,
@@ -154,6 +155,9 @@ class Regions:
         best: Outcome | None = None
         for number in range(len(self.urls)):
             outcome = yield from self._branch(number, call, proceed)
+            kept = keep_response(outcome, best)
+            if kept is not None:
+                return kept
             sent += outcome.failure is not NOT_SENT
             if not self._may_improve(outcome):
                 return add_note(outcome, f"rerouted to {self._host(number)}") if number else outcome

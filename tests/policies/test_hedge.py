@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from polvo_adapters.core.calls import Call
-from polvo_adapters.core.effects import Decide, Race, Send, Start, WaitAny, compose, send_once
+from polvo_adapters.core.effects import Decide, Race, Send, Start, TryDecide, WaitAny, compose, send_once
 from polvo_adapters.core.machines import Event
 from polvo_adapters.core.outcomes import CONNECT, DISCONNECTED, NOT_SENT, READ_TIMEOUT, Outcome
 from polvo_adapters.policies import retry_budget
@@ -69,7 +69,7 @@ class Stepped:
         if type(effect) is Send:
             self.started.append(effect.call)
             return left.pop(0)[1]
-        assert type(effect) is Decide
+        assert type(effect) in (Decide, TryDecide)
         self.decided.append(tuple(effect.events))
         return tuple(
             Plan(self.delay, 0.0) if type(event.event) is PlanHedge else self.granted for event in effect.events

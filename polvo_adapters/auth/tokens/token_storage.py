@@ -164,6 +164,7 @@ class FallbackStore:
     def __init__(self, storage: TokenStorage) -> None:
         self._storage = storage
         self._store = storage.store
+        self._has_decided = False
         self.defer = self._store.defer
         self.park = self._store.park
         self.unpark = self._store.unpark
@@ -175,11 +176,12 @@ class FallbackStore:
             return self._store.decide(events)
         try:
             verdicts = self._store.decide(events)
-        except ConfigurationError:
-            raise
-        except Exception as error:  # noqa: BLE001 - a store of the user's may raise anything
+        except Exception as error:
+            if isinstance(error, ConfigurationError) and not self._has_decided:
+                raise  # before the server was asked; what it has sent is not lost for a setting
             storage.mark_failed(error)
             self._store = storage.memory
             return self._store.decide(events)
         storage.mark_working()
+        self._has_decided = True
         return verdicts
