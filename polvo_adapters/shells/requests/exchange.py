@@ -28,9 +28,11 @@ from polvo_adapters.core.http import IDEMPOTENT_METHODS
 from polvo_adapters.core.outcomes import INTERRUPTED, Outcome, at_deadline
 from polvo_adapters.errors import DeadlineExceeded, ReplayError
 from polvo_adapters.runtime.clock import Clock
+from polvo_adapters.shells import encodings
 from polvo_adapters.shells.body_closing import BodyCloseActions
 from polvo_adapters.shells.cancellation import CancellableExchange
 from polvo_adapters.shells.requests.failures import explain, holds
+from polvo_adapters.shells.requests.observed_body import is_cut_off, observe
 from polvo_adapters.shells.requests.rerouting import drop_foreign_cookies, reroute
 from polvo_adapters.shells.requests.response import Response, synthesize_response
 from polvo_adapters.shells.requests.wire.route import Route, is_unsent, report_overrun
@@ -167,6 +169,8 @@ class RequestsExchange:
                 response._read_body()
         elif whole:
             response.content  # noqa: B018 - reads the body, which the response then keeps
+            if is_cut_off(response.raw):
+                raise requests.exceptions.ChunkedEncodingError(encodings.TEXT)
         return whole
 
     def discard(self) -> None:
@@ -201,6 +205,7 @@ class RequestsExchange:
         else:  # the action is run when the response is freed
             actions = response.__dict__.setdefault("_closing", BodyCloseActions())
             actions.add(action)
+            observe(response.raw, actions)
         return True
 
     def fork(self) -> RacingExchange:

@@ -9,6 +9,7 @@ from http.client import responses
 from typing import Any
 
 import requests
+from requests.exceptions import ChunkedEncodingError, ContentDecodingError
 from requests.utils import get_encoding_from_headers
 from urllib3 import HTTPResponse
 
@@ -17,7 +18,9 @@ from polvo_adapters.core.outcomes import Outcome
 from polvo_adapters.core.report import Report
 from polvo_adapters.errors import DeadlineExceeded
 from polvo_adapters.runtime.clock import Clock
+from polvo_adapters.shells import encodings
 from polvo_adapters.shells.body_closing import BodyCloseActions
+from polvo_adapters.shells.requests.observed_body import is_cut_off, observe
 
 _PIECE = 65_536
 
@@ -37,6 +40,7 @@ class Response(requests.Response):
     _session_to_overwrite = False
     _deadline: tuple[float, Clock] | None = None
     _closing: BodyCloseActions | None = None
+    _is_closed = False
 
     @property
     def elapsed(self) -> timedelta:
@@ -68,10 +72,12 @@ class Response(requests.Response):
         """Run an action when the body is closed; see `BodyCloseActions`."""
         if self._closing is None:
             self._closing = BodyCloseActions()
+            observe(self.raw, self._closing)
         self._closing.add(action)
 
     def close(self) -> None:
         """Release the connection; see `requests.Response.close`."""
+        self._is_closed = True
         super().close()
         if self._closing is not None:
             self._closing.run()
@@ -88,11 +94,26 @@ class Response(requests.Response):
 
         Raises:
             DeadlineExceeded: The deadline is over.
+            ChunkedEncodingError: The body is not complete, or ends within its content encoding.
         """
         chunks = super().iter_content(*args, **keywords)
+        if "content-encoding" in self.headers:
+            chunks = self._until_cut_off(chunks)
         if self._deadline is not None:
             chunks = self._until_deadline(chunks, *self._deadline)
         return chunks if self._closing is None else _report_end(chunks, self._closing)
+
+    def _until_cut_off(self, chunks: Iterator[Any]) -> Iterator[Any]:
+        """Iterate to the end, and raise where that is within the encoding."""
+        try:
+            yield from chunks
+        except ContentDecodingError as error:
+            # The decoder of zstd raises an error of its own at such an end.
+            if "incomplete" in str(error) and is_cut_off(self.raw):
+                raise ChunkedEncodingError(encodings.TEXT, request=self.request) from error
+            raise
+        if not self._is_closed and is_cut_off(self.raw):
+            raise ChunkedEncodingError(encodings.TEXT, request=self.request)
 
     def _until_deadline(self, chunks: Iterator[Any], deadline: float, clock: Clock) -> Iterator[Any]:
         try:
