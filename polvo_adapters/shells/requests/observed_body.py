@@ -40,14 +40,20 @@ def observe(raw: Any, closing: BodyCloseActions) -> None:
 def is_cut_off(raw: Any) -> bool:
     """Return whether the body of a response, which has been read to its end, ends within its content encoding."""
     decoder = getattr(raw, "_decoder", None)
-    if decoder is None or getattr(raw, "_has_decoded_content", None) is False:
-        return False  # it was not encoded, or had not a byte
-    return encodings.is_cut_off(decoder)
+    if decoder is None:
+        return False
+    is_begun = getattr(raw, "_has_decoded_content", None)
+    if is_begun is None:  # urllib3 1.26, where only zlib says whether it has got a byte of a chunked body
+        is_begun = raw.tell() > 0 or hasattr(getattr(decoder, "_obj", None), "unconsumed_tail")
+    return bool(is_begun) and encodings.is_cut_off(decoder)
 
 
 @lru_cache(maxsize=64)
 def _observed_class(kind: type) -> type:
-    return kind if issubclass(kind, _ObservedBody) else type(kind.__name__, (_ObservedBody, kind), {})
+    if issubclass(kind, _ObservedBody):
+        return kind
+    mixin = _ObservedBodyWithRead1 if hasattr(kind, "read1") else _ObservedBody  # urllib3 has it since 2.1
+    return type(kind.__name__, (mixin, kind), {})
 
 
 class _ObservedBody:
@@ -62,13 +68,6 @@ class _ObservedBody:
         with self._watch():
             data = super().read(amt, *args, **keywords)  # type: ignore[misc]
             if amt is None or amt < 0 or (amt and not data):
-                self._end()
-        return data
-
-    def read1(self, amt: int | None = None, *args: Any, **keywords: Any) -> Any:
-        with self._watch():
-            data = super().read1(amt, *args, **keywords)  # type: ignore[misc]
-            if amt != 0 and not data:
                 self._end()
         return data
 
@@ -126,3 +125,12 @@ class _ObservedBody:
         self._is_released = True
         if not self._is_read:
             self._closing.run()
+
+
+class _ObservedBodyWithRead1(_ObservedBody):
+    def read1(self, amt: int | None = None, *args: Any, **keywords: Any) -> Any:
+        with self._watch():
+            data = super().read1(amt, *args, **keywords)  # type: ignore[misc]
+            if amt != 0 and not data:
+                self._end()
+        return data
