@@ -82,10 +82,10 @@ KNOWN = {
     ("shells/requests/exchange.py", "RLock"): "after_fork_in_child",
     ("shells/requests/wire/sockets.py", "Event"): "the handshake that it belongs to is that of a thread of the parent",
     ("shells/requests/wire/sockets.py", "RLock"): "after_fork_in_child of RacingExchange",
-    ("stores/base.py", "Lock"): "after_fork_in_child",
-    ("stores/memory.py", "Lock"): "after_fork_in_child",
+    ("stores/base.py", "RLock"): "after_fork_in_child",
+    ("stores/memory.py", "RLock"): "after_fork_in_child",
     ("stores/persistent.py", "Lock"): "after_fork_in_child",
-    ("stores/sqlite_file.py", "Lock"): "after_fork_in_child of SQLiteStore",
+    ("stores/sqlite_file.py", "RLock"): "after_fork_in_child of SQLiteStore",
     ("testing/server/journal.py", "Lock"): "after_fork_in_child",
 }
 """The only places, and why each is safe in a forked child. Whoever adds one says so here, and see forks.py."""
