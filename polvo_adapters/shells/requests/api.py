@@ -8,16 +8,23 @@ from __future__ import annotations
 
 import threading
 import weakref
-from typing import Any, TypeVar
+from typing import Any
 
 import requests
 
 from polvo_adapters.runtime import forks
 from polvo_adapters.runtime.workers import WORKERS
+from polvo_adapters.shells.requests.policy_adapter import PolicyAdapter
 from polvo_adapters.shells.requests.resilient_adapter import ResilientAdapter
 from polvo_adapters.shells.requests.session import Session
+from polvo_adapters.shells.requests.wire.owners import ConnectionOwner
+from polvo_adapters.shells.requests.wire.pools import shared_view
 
-AnySession = TypeVar("AnySession", bound=requests.Session)
+
+class _SharedView(PolicyAdapter):
+    """The shared adapter, as one of the sessions that send through it sees it."""
+
+    __slots__ = ("_owner",)
 
 
 class SharedConnections:
@@ -37,16 +44,22 @@ class SharedConnections:
         _all_shared.add(self)
         forks.register(self)
 
-    def lend(self, session: AnySession) -> AnySession:
-        """Mount the shared adapter on a session, which must not be closed, and return the session."""
+    def lend(self, session: requests.Session) -> ConnectionOwner:
+        """Mount the shared adapter on a session, which must not be closed.
+
+        Returns:
+            The owner of connections that authenticate this session; close it when the call is over.
+        """
         if self.adapter is None:
             with self._lock:
                 self.adapter = self.adapter or ResilientAdapter(
                     timeout=self._timeout, pool_connections=32, pool_maxsize=32
                 )
+        owner = ConnectionOwner()
+        view = shared_view(self.adapter, _SharedView, owner)
         for prefix in session.adapters:
-            session.adapters[prefix] = self.adapter
-        return session
+            session.adapters[prefix] = view
+        return owner
 
     def close(self) -> None:
         """Close the connections, without a lock: a signal handler may call this at any moment."""
@@ -79,7 +92,7 @@ def close() -> None:
 
 class _OneCall(Session):
     def _mount(self, **_: Any) -> None:
-        _connections.lend(self)
+        self.owner = _connections.lend(self)
 
 
 def request(method: str, url: str, **keywords: Any) -> requests.Response:
@@ -97,7 +110,11 @@ def request(method: str, url: str, **keywords: Any) -> requests.Response:
         requests.RequestException: As `requests` does.
         RateLimitError: 429, after all retries.
     """
-    return _OneCall().request(method, url, **keywords)
+    session = _OneCall()
+    try:
+        return session.request(method, url, **keywords)
+    finally:
+        session.owner.close()
 
 
 def get(url: str, params: Any = None, **keywords: Any) -> requests.Response:

@@ -35,6 +35,7 @@ from polvo_adapters.shells.requests.failures import explain, holds
 from polvo_adapters.shells.requests.observed_body import is_cut_off, observe
 from polvo_adapters.shells.requests.rerouting import drop_foreign_cookies, reroute
 from polvo_adapters.shells.requests.response import Response, synthesize_response
+from polvo_adapters.shells.requests.wire.owners import ConnectionOwner
 from polvo_adapters.shells.requests.wire.route import Route, is_unsent, report_overrun
 from polvo_adapters.shells.requests.wire.sockets import Sockets
 from polvo_adapters.shells.requests.wire.transmission import Transmission, authenticates_connection
@@ -53,7 +54,7 @@ class RequestsExchange:
         keywords: stream, timeout, verify, cert and proxies, as `Session.send` gives them.
         clock: Time.
         sockets: Where the sockets of attempts are noted, where another thread may end them; otherwise None.
-        owner: Who may use connections on which the server has authenticated a user; None for everybody.
+        owner: The caller, where several share the connections.
     """
 
     __slots__ = (
@@ -80,7 +81,7 @@ class RequestsExchange:
         keywords: dict[str, Any],
         clock: Clock,
         sockets: Sockets | None = None,
-        owner: object = None,
+        owner: ConnectionOwner | None = None,
     ) -> None:
         self._route = route
         self._adapter = adapter

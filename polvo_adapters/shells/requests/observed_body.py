@@ -15,8 +15,10 @@ from functools import lru_cache
 from typing import Any
 
 from urllib3 import HTTPResponse
-from urllib3.exceptions import ProtocolError
+from urllib3.exceptions import HTTPError, ProtocolError
 
+from polvo_adapters.errors import DeadlineExceeded
+from polvo_adapters.runtime.clock import Clock
 from polvo_adapters.shells import encodings
 from polvo_adapters.shells.body_closing import BodyCloseActions
 
@@ -35,6 +37,47 @@ def observe(raw: Any, closing: BodyCloseActions) -> None:
     except TypeError:  # a class with slots
         return
     raw._closing = closing  # type: ignore[attr-defined]
+
+
+def limit(raw: Any, deadline: float, clock: Clock, host: str) -> None:
+    """Let reading a body after a deadline raise DeadlineExceeded, in place of what urllib3 makes of the time-out.
+
+    Args:
+        raw: The `raw` of a response of `requests`; of an object that is none of urllib3, nothing is known.
+        deadline: The deadline, on the clock.
+        clock: Time.
+        host: Host of the call, for the message.
+    """
+    if not isinstance(raw, HTTPResponse):
+        return
+    try:
+        raw.__class__ = _limited_class(type(raw))
+    except TypeError:  # a class with slots
+        return
+    raw._deadline = (deadline, clock, host)  # type: ignore[attr-defined]
+
+
+@lru_cache(maxsize=64)
+def _limited_class(kind: type) -> type:
+    return kind if issubclass(kind, _LimitedBody) else type(kind.__name__, (_LimitedBody, kind), {})
+
+
+class _LimitedBody:
+    """Mixin of the classes of responses that have a deadline."""
+
+    _deadline: tuple[float, Clock, str]
+
+    @contextmanager
+    def _error_catcher(self) -> Iterator[None]:
+        try:
+            with super()._error_catcher():  # type: ignore[misc]  # which makes errors of urllib3 of all others
+                yield
+        except HTTPError as error:
+            deadline, clock, host = self._deadline
+            if clock.now() < deadline:
+                raise
+            message = "the deadline is over and the body is not complete; allow a longer deadline, or ask for less"
+            raise DeadlineExceeded(message, host=host) from error
 
 
 def is_cut_off(raw: Any) -> bool:

@@ -33,6 +33,7 @@ from polvo_adapters.shells.bound_policies import BoundPolicies, PolicyControls
 from polvo_adapters.shells.error_notes import attach_report
 from polvo_adapters.shells.requests.exchange import RequestsExchange
 from polvo_adapters.shells.requests.pool_limits import PoolLimits
+from polvo_adapters.shells.requests.wire.owners import ConnectionOwner
 from polvo_adapters.shells.requests.wire.pools import NO_RETRY, without_retries
 from polvo_adapters.shells.requests.wire.route import Route
 from polvo_adapters.shells.requests.wire.transmission import Transmission
@@ -64,6 +65,7 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
 
     installed: str | None = None
     _transmission: Transmission | None = None  # the attempt of an adapter outside of this one, in a view on it
+    _owner: ConnectionOwner | None = None  # the caller, in a view for one of several that share the adapter
 
     def __init__(
         self,
@@ -132,7 +134,7 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
         }
         sockets = None if outer is None else outer.sockets
         below = self if self._below is None else self._below
-        exchange = RequestsExchange(self._route, below, request, keywords, clock, sockets)
+        exchange = RequestsExchange(self._route, below, request, keywords, clock, sockets, self._owner)
         entries: list[Entry] = []
         logical = call_started.get() if outer is None else _logical_call(outer, clock)
         call = bound.begin(request, request.url or "", exchange.body, clock.now(), cert, logical)

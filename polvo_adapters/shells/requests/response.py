@@ -13,6 +13,7 @@ from requests.exceptions import ChunkedEncodingError, ContentDecodingError
 from requests.utils import get_encoding_from_headers
 from urllib3 import HTTPResponse
 
+from polvo_adapters.core.calls import origin
 from polvo_adapters.core.http import synthesized_headers
 from polvo_adapters.core.outcomes import Outcome
 from polvo_adapters.core.report import Report
@@ -20,7 +21,7 @@ from polvo_adapters.errors import DeadlineExceeded
 from polvo_adapters.runtime.clock import Clock
 from polvo_adapters.shells import encodings
 from polvo_adapters.shells.body_closing import BodyCloseActions
-from polvo_adapters.shells.requests.observed_body import is_cut_off, observe
+from polvo_adapters.shells.requests.observed_body import is_cut_off, limit, observe
 
 _PIECE = 65_536
 
@@ -67,6 +68,7 @@ class Response(requests.Response):
         self.__dict__["elapsed"], self._session_to_overwrite = elapsed, True
         if deadline is not None:
             self._deadline = (deadline, clock)
+            limit(self.raw, deadline, clock, origin(self.url or "").partition("://")[2])
 
     def _on_body_closed(self, action: Callable[[bool, bool], None]) -> None:
         """Run an action when the body is closed; see `BodyCloseActions`."""
@@ -116,12 +118,15 @@ class Response(requests.Response):
             raise ChunkedEncodingError(encodings.TEXT, request=self.request)
 
     def _until_deadline(self, chunks: Iterator[Any], deadline: float, clock: Clock) -> Iterator[Any]:
+        host = None if self.polvo is None else self.polvo.host  # without a report, the policy adds it
         try:
             yield from chunks
+        except DeadlineExceeded as error:  # by a body that knows its deadline
+            error.request, error.response, error.host = self.request, self, host
+            raise
         except requests.ConnectionError as error:
             if clock.now() < deadline:
                 raise
-            host = None if self.polvo is None else self.polvo.host  # without a report, the policy adds it
             message = "the deadline is over and the body is not complete; allow a longer deadline, or ask for less"
             raise DeadlineExceeded(message, request=self.request, response=self, host=host) from error
 

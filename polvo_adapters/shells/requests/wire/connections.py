@@ -77,8 +77,10 @@ def _is_fit(before: Transmission | None, transmission: Transmission) -> bool:
     """Return whether an open connection that has served one attempt may serve another."""
     if before is None:
         return not transmission.once
-    if before.is_bound and before.owner is not transmission.owner:
-        return False
+    if before.is_bound:
+        if before.owner is not transmission.owner:
+            return False
+        transmission.is_bound = True
     return not transmission.once or transmission.now() - before.marks[-1][1] < STALE_SECONDS
 
 

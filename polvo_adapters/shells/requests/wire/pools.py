@@ -17,10 +17,12 @@ from requests import PreparedRequest
 from requests.adapters import BaseAdapter, HTTPAdapter
 from urllib3.connectionpool import HTTPConnectionPool
 from urllib3.util import Retry
+from urllib3.util.connection import is_connection_dropped
 
 from polvo_adapters.core.calls import origin
 from polvo_adapters.shells.requests.pool_limits import PoolLimits
 from polvo_adapters.shells.requests.wire.connections import lend, traced_class
+from polvo_adapters.shells.requests.wire.owners import ConnectionOwner
 from polvo_adapters.shells.requests.wire.transmission import Transmission
 
 NO_RETRY = Retry(0, read=False)
@@ -34,6 +36,21 @@ def kind_of_view(adapter: BaseAdapter) -> type[AdapterView] | None:
     """Return the class of views on an adapter, or None for a mock or a class with `__slots__`, which can have none."""
     kind: Any = type(adapter)
     return _extended_class(kind, AdapterView) if isinstance(adapter, HTTPAdapter) else None
+
+
+def shared_view(adapter: HTTPAdapter, mixin: type, owner: ConnectionOwner) -> Any:
+    """Return a view on an adapter for one of the callers who share it.
+
+    Args:
+        adapter: The adapter.
+        mixin: A class with the slot `_owner`, which the view has in front of its own.
+        owner: The caller.
+    """
+    kind: Any = type(adapter)
+    view: Any = object.__new__(_extended_class(kind, mixin))  # type: ignore[arg-type]
+    view.__dict__ = adapter.__dict__
+    view._owner = owner
+    return view
 
 
 def without_retries(adapter: HTTPAdapter) -> HTTPAdapter:
@@ -98,7 +115,8 @@ class _WithoutRetries(HTTPAdapter):
 def _view_of_pool(pool: Any, transmission: Transmission) -> Any:
     """Return a view on a pool, or the pool itself where it is none of urllib3."""
     kind: Any = type(pool)
-    extended = _extended_class(kind, PoolView) if isinstance(pool, HTTPConnectionPool) else None
+    mixin = PoolView if transmission.owner is None else _SharedPoolView
+    extended = _extended_class(kind, mixin) if isinstance(pool, HTTPConnectionPool) else None
     if extended is None:
         transmission.untraced += 1
         return pool
@@ -132,13 +150,42 @@ class PoolView(HTTPConnectionPool):
         return connection
 
 
+class _SharedPoolView(PoolView):
+    """A view on a pool that several callers share; see `polvo_adapters.shells.requests.wire.owners`."""
+
+    __slots__ = ("_has_kept",)
+    _has_kept: bool
+    """Whether the connection is one that was kept, which takes no place in the pool."""
+
+    def _get_conn(self, timeout: float | None = None) -> Any:
+        transmission = self._transmission
+        connection = transmission.owner.take(self._pool)  # type: ignore[union-attr]  # a shared pool has owners
+        self._has_kept = connection is not None
+        if connection is None:
+            return super()._get_conn(timeout)
+        if is_connection_dropped(connection):
+            connection.close()
+        lend(connection, transmission)
+        return connection
+
+    def _put_conn(self, connection: Any) -> None:
+        if connection is not None and self._transmission.is_bound:
+            self._transmission.owner.keep(self._pool, connection)  # type: ignore[union-attr]
+            connection = None
+        if self._has_kept:
+            if connection is not None:
+                connection.close()
+            return
+        super()._put_conn(connection)
+
+
 def sends_as_urllib3(kind: Any) -> bool:
     """Return whether views on pools send by the code of urllib3, which a mock or a subclass may have replaced."""
     below = kind.__bases__[1] if issubclass(kind, PoolView) else kind
     return below.urlopen is _URLOPEN and below._make_request is _MAKE_REQUEST
 
 
-_OURS = (AdapterView, _WithoutRetries, PoolView)
+_OURS = (AdapterView, _WithoutRetries, PoolView, _SharedPoolView)
 
 
 class KnownPools:

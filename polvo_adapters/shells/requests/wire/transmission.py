@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from polvo_adapters.core.trace import QUEUE, Trace
 from polvo_adapters.runtime.clock import Clock
+from polvo_adapters.shells.requests.wire.owners import ConnectionOwner
 from polvo_adapters.shells.requests.wire.sockets import Sockets
 
 CONNECTION_BOUND = ("ntlm", "negotiate", "kerberos")
@@ -27,7 +28,7 @@ class Transmission(Trace):
         deadline: When the call must be over, or None.
         sockets: Where its sockets are noted, in a race, or None.
         once: Whether the request must not be repeated, so that it needs a connection that is surely alive.
-        owner: Who may use connections on which the server has authenticated a user, or None for everybody.
+        owner: The caller, where several share the pools; connections that authenticate it are kept for it alone.
         streamed: Whether the body of the request is read while it is sent.
 
     Attributes:
@@ -60,7 +61,7 @@ class Transmission(Trace):
         deadline: float | None = None,
         sockets: Sockets | None = None,
         once: bool = False,
-        owner: object = None,
+        owner: ConnectionOwner | None = None,
         streamed: bool = False,
     ) -> None:
         self.marks = [(QUEUE, began)]  # as the trace does it, which would be one call more in every attempt
