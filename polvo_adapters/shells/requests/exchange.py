@@ -4,7 +4,8 @@ Theory of operation. The request body is rewound to where it stood before the fi
 shortened to the rest of the deadline, and the wrapped adapter sends. Where the caller did not ask for a stream, the
 response body is read here and not above the adapter as `requests.Session` does, so that a body that breaks off or drips
 belongs to the attempt. The body of a redirect is left to the session, which forgives errors in it. So is every body
-where response hooks are not all ours: they expect an unread response, with its connection below it.
+where response hooks are not all ours: they expect an unread response, with its connection below it; see
+`polvo_adapters.shells.requests.hooks`.
 
 An exception becomes an Outcome together with its meaning; see `polvo_adapters.shells.requests.failures`. Whether the
 request was sent is read off the trace of the transmission, never off the exception.
@@ -32,6 +33,7 @@ from polvo_adapters.shells import encodings
 from polvo_adapters.shells.body_closing import BodyCloseActions
 from polvo_adapters.shells.cancellation import CancellableExchange
 from polvo_adapters.shells.requests.failures import explain, holds
+from polvo_adapters.shells.requests.hooks import SessionHooks, find_session_hooks, has_foreign_hook
 from polvo_adapters.shells.requests.observed_body import is_cut_off, observe
 from polvo_adapters.shells.requests.rerouting import drop_foreign_cookies, reroute
 from polvo_adapters.shells.requests.response import Response, synthesize_response
@@ -55,6 +57,10 @@ class RequestsExchange:
         clock: Time.
         sockets: Where the sockets of attempts are noted, where another thread may end them; otherwise None.
         owner: The caller, where several share the connections.
+
+    Attributes:
+        body: Whether the body can be sent again.
+        above: The adapter that hooks may send through, so that their requests pass the policies as well.
     """
 
     __slots__ = (
@@ -70,6 +76,7 @@ class RequestsExchange:
         "_route",
         "_sent",
         "_sockets",
+        "above",
         "body",
     )
 
@@ -90,6 +97,7 @@ class RequestsExchange:
         self._clock = clock
         self._owner = owner
         self._sockets = sockets
+        self.above: BaseAdapter = adapter
         self._sent = False
         self._response: requests.Response | None = None
         self._open = False
@@ -123,7 +131,8 @@ class RequestsExchange:
                 report_overrun(transmission, send)
             if request is not self._request:
                 drop_foreign_cookies(response, self._request)
-            whole = self._read_if_due(response, started, deadline)
+            whole = self._read_if_due(response, transmission, started)
+            response = self._response
         except Exception as error:  # noqa: BLE001 - every exception becomes an outcome
             return self._fail(error, transmission, send, started)
         self._open = not whole
@@ -157,22 +166,45 @@ class RequestsExchange:
             transmission.error = transmission.callers_error = None
             del error  # see errors.py, "Errors and frames"
 
-    def _read_if_due(self, response: requests.Response, started: float, deadline: float | None) -> bool:
+    def _read_if_due(self, response: requests.Response, transmission: Transmission, started: float) -> bool:
         """Read the body unless the caller or the session does so, and return whether it was read."""
-        if type(response) is requests.Response:  # the class of another library stays
-            response.__class__ = Response
+        self._adopt_response(response, transmission, started)
         # The status comes first: to look for a header that is not there costs an exception inside.
         redirects = response.status_code in REDIRECT_STATI and response.is_redirect
-        whole = not redirects and not self._keywords["stream"] and not _has_foreign_hook(self._request)
+        if redirects or self._keywords["stream"]:
+            return False
+        if has_foreign_hook(self._request):
+            hooks = find_session_hooks(self._request) if response.status_code < 400 else None
+            if hooks is None:
+                return False
+            response = self._run_hooks(hooks, response, transmission)
         if isinstance(response, Response):
-            response._note_attempt(timedelta(0, self._clock.now() - started), deadline, self._clock)
-            if whole:
-                response._read_body()
-        elif whole:
+            response._read_body()
+        else:
             response.content  # noqa: B018 - reads the body, which the response then keeps
             if is_cut_off(response.raw):
                 raise requests.exceptions.ChunkedEncodingError(encodings.TEXT)
-        return whole
+        return True
+
+    def _adopt_response(self, response: requests.Response, transmission: Transmission, started: float) -> None:
+        """Make a response one of ours, which obeys the deadline; the class of another library stays."""
+        if type(response) is requests.Response:
+            response.__class__ = Response
+        if isinstance(response, Response):
+            elapsed = timedelta(0, self._clock.now() - started)
+            response._note_attempt(elapsed, transmission.deadline, self._clock)
+
+    def _run_hooks(
+        self, hooks: SessionHooks, response: requests.Response, transmission: Transmission
+    ) -> requests.Response:
+        """Return what the hooks put in the place of an unread response; what they raise is the caller's."""
+        response.connection = self.above  # type: ignore[assignment]  # as for hooks that the session runs
+        try:
+            self._response = response = hooks(response, **self._keywords)
+        except Exception as error:
+            transmission.callers_error = error
+            raise
+        return response
 
     def discard(self) -> None:
         """Close the response of the last attempt, and cut the references of its error."""
@@ -215,7 +247,7 @@ class RequestsExchange:
         fork = RacingExchange(
             self._route, self._adapter, self._request.copy(), self._keywords, self._clock, None, self._owner
         )
-        fork.body, fork._position, fork._sent = self.body, self._position, True
+        fork.body, fork._position, fork._sent, fork.above = self.body, self._position, True, self.above
         return fork
 
     def owns(self, outcome: Outcome) -> bool:
@@ -272,17 +304,6 @@ class RacingExchange(CancellableExchange, RequestsExchange):
         """Replace the locks."""
         super().after_fork_in_child()
         self._sockets._lock = threading.RLock()
-
-
-def _has_foreign_hook(request: requests.PreparedRequest) -> bool:
-    """Return whether a response hook of the request may look at the unread response."""
-    hooks: Any = request.hooks
-    return bool(hooks) and not all(_is_ours(hook) for hook in hooks.get("response") or ())
-
-
-def _is_ours(hook: Any) -> bool:
-    module: str = getattr(getattr(hook, "__func__", hook), "__module__", None) or ""
-    return module.partition(".")[0] == "polvo_adapters"
 
 
 def _classify_body(body: Any) -> tuple[Body, int | None]:

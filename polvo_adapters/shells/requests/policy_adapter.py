@@ -135,6 +135,7 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
         sockets = None if outer is None else outer.sockets
         below = self if self._below is None else self._below
         exchange = RequestsExchange(self._route, below, request, keywords, clock, sockets, self._owner)
+        exchange.above = self
         entries: list[Entry] = []
         logical = call_started.get() if outer is None else _logical_call(outer, clock)
         call = bound.begin(request, request.url or "", exchange.body, clock.now(), cert, logical)
