@@ -33,7 +33,6 @@ from polvo_adapters.stores.base import STORE_BUSY, Store, is_refusal
 Lease: TypeAlias = tuple[Sequence[Event], tuple[Any, ...]]
 """The events, and the verdicts that grant the lease."""
 
-_TRIES = 2  # to write what a policy wants to know of, such as the record of a key
 _SLOW = 1.0  # seconds; a store that took so long to fail is not tried again
 
 _log = logging.getLogger("polvo_adapters")
@@ -48,8 +47,10 @@ def decide(store: Store, events: Sequence[Event], entries: list[Entry]) -> tuple
         entries: A StateChange is appended for each change.
     """
     verdicts = store.decide(events)
-    if Changed in map(type, verdicts):
-        _notify_changes(events, entries, verdicts)
+    for verdict in verdicts:
+        if type(verdict) is Changed:
+            _notify_changes(events, entries, verdicts)
+            break
     return verdicts
 
 
@@ -124,12 +125,11 @@ class Decisions:
 
     def try_decide(self, effect: TryDecide) -> bool:
         """Put facts to the store, twice unless that may take long, and return whether it has taken them."""
-        for _ in range(_TRIES):
-            if self._is_slow:
-                self._defer(effect.events)
-                break
-            if self._try(effect.events):
-                return True
+        events = effect.events
+        if not self._is_slow and (self._try(events) or (not self._is_slow and self._try(events))):
+            return True
+        if self._is_slow:
+            self._defer(events)
         return False
 
     def release_all(self) -> None:
@@ -160,10 +160,12 @@ class Decisions:
     def _try(self, events: Sequence[Event]) -> bool:
         began = time.monotonic()
         try:
-            decide(self._store, events, self._entries)
+            verdicts = self._store.decide(events)
         except Exception as error:  # noqa: BLE001 - the outcome of the call matters more to its caller
             self._note_failure("what has happened could not be written to the store", events, error, began)
             return False
+        if len(verdicts) != 1 or type(verdicts[0]) is Changed:  # a look at one costs less than the call
+            _notify_changes(events, self._entries, verdicts)
         return True
 
     def _defer(self, events: Sequence[Event]) -> None:

@@ -47,6 +47,8 @@ def drive(flow: Flow, exchange: Exchange, store: Store, clock: Clock, entries: l
             if type(effect) is Send:
                 answer = exchange.send(effect)
                 decisions.note_attempt(answer)
+            elif type(effect) is TryDecide:
+                answer = decisions.try_decide(effect)
             elif type(effect) is Decide:
                 answer = decisions.decide(effect.events)
             elif type(effect) is Acquire:
@@ -81,8 +83,6 @@ def _perform_rare(
     effect: Effect, exchange: Exchange, store: Store, clock: Clock, entries: list[Entry], decisions: Decisions
 ) -> Any:
     """Perform the effects that most calls do without."""
-    if type(effect) is TryDecide:
-        return decisions.try_decide(effect)
     exchange.discard()
     if type(effect) is Race:
         from polvo_adapters.drivers.races import race

@@ -123,7 +123,9 @@ class RequestsExchange:
                 keywords = {**keywords, "cert": None} if call.anonymous else keywords
             if deadline is not None:
                 keywords = _shorten(request, keywords, deadline - started)
-            transmission.is_bound = authenticates_connection(request.headers)
+            names = getattr(request.headers, "_store", request.headers)  # a look for one not there costs an exception
+            if "authorization" in names or "proxy-authorization" in names:
+                transmission.bind_if(authenticates_connection(request.headers))
             send = self._route.bind(self._adapter, transmission)
             self._response = response = send(request, **keywords)
             transmission.over = True
@@ -168,12 +170,17 @@ class RequestsExchange:
 
     def _read_if_due(self, response: requests.Response, transmission: Transmission, started: float) -> bool:
         """Read the body unless the caller or the session does so, and return whether it was read."""
-        self._adopt_response(response, transmission, started)
+        if type(response) is requests.Response:  # the class of another library stays
+            response.__class__ = Response
+        if isinstance(response, Response):
+            elapsed = timedelta(0, self._clock.now() - started)
+            response._note_attempt(elapsed, transmission.deadline, self._clock)
         # The status comes first: to look for a header that is not there costs an exception inside.
         redirects = response.status_code in REDIRECT_STATI and response.is_redirect
         if redirects or self._keywords["stream"]:
             return False
-        if has_foreign_hook(self._request):
+        found: Any = self._request.hooks
+        if found and found.get("response") and has_foreign_hook(self._request):
             hooks = find_session_hooks(self._request) if response.status_code < 400 else None
             if hooks is None:
                 return False
@@ -185,14 +192,6 @@ class RequestsExchange:
             if is_cut_off(response.raw):
                 raise requests.exceptions.ChunkedEncodingError(encodings.TEXT)
         return True
-
-    def _adopt_response(self, response: requests.Response, transmission: Transmission, started: float) -> None:
-        """Make a response one of ours, which obeys the deadline; the class of another library stays."""
-        if type(response) is requests.Response:
-            response.__class__ = Response
-        if isinstance(response, Response):
-            elapsed = timedelta(0, self._clock.now() - started)
-            response._note_attempt(elapsed, transmission.deadline, self._clock)
 
     def _run_hooks(
         self, hooks: SessionHooks, response: requests.Response, transmission: Transmission

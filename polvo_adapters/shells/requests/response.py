@@ -99,7 +99,8 @@ class Response(requests.Response):
             ChunkedEncodingError: The body is not complete, or ends within its content encoding.
         """
         chunks = super().iter_content(*args, **keywords)
-        if "content-encoding" in self.headers:
+        # Not in the mapping itself, where a look for a header that is not there costs an exception.
+        if "content-encoding" in getattr(self.headers, "_store", self.headers):
             chunks = self._until_cut_off(chunks)
         if self._deadline is not None:
             chunks = self._until_deadline(chunks, *self._deadline)

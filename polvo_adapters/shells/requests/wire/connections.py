@@ -80,7 +80,7 @@ def _is_fit(before: Transmission | None, transmission: Transmission) -> bool:
     if before.is_bound:
         if before.owner is not transmission.owner:
             return False
-        transmission.is_bound = True
+        transmission.bind_if(True)
     return not transmission.once or transmission.now() - before.marks[-1][1] < STALE_SECONDS
 
 

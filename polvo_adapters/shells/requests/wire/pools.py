@@ -145,8 +145,14 @@ class PoolView(HTTPConnectionPool):
         transmission = self._transmission
         if transmission.deadline is not None:
             timeout = transmission.limit(timeout)
-        connection = super()._get_conn(timeout)
-        lend(connection, transmission)
+        connection: Any = super()._get_conn(timeout)
+        before = getattr(connection, "_transmission", None)
+        if before is None or transmission.is_demanding or before.is_demanding:
+            lend(connection, transmission)
+        else:  # one that has served another attempt like this one, as nearly always
+            transmission.lent += 1
+            transmission.untraced += not connection._is_traced
+            connection._transmission = transmission
         return connection
 
 

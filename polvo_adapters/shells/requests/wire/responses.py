@@ -61,8 +61,8 @@ class TracedResponse(HTTPResponse):
         else:
             self._begin_in_pieces(file)
         marks.append((BODY, now()))
-        if self.status in _CHALLENGES and _offers_connection_bound(self.headers):
-            transmission.is_bound = True
+        if self.status in _CHALLENGES:
+            transmission.bind_if(_offers_connection_bound(self.headers))
 
     def _begin_in_pieces(self, file: Any) -> None:
         head: Any = _Head(file)

@@ -34,6 +34,7 @@ class Transmission(Trace):
     Attributes:
         is_watched: Whether connections have to look at each block that they send.
         now: Reads the clock.
+        is_demanding: Whether a connection must be looked at before it may serve the attempt, or another after it.
         is_bound: Whether the request or the response authenticates the connection itself.
         over: Whether the adapter has returned or raised; a connection keeps it until it serves the next attempt.
         error: What an adapter of ours below this one raised, or None.
@@ -46,6 +47,7 @@ class Transmission(Trace):
         "deadline",
         "error",
         "is_bound",
+        "is_demanding",
         "is_watched",
         "now",
         "once",
@@ -74,6 +76,7 @@ class Transmission(Trace):
         self.once = once
         self.owner = owner
         self.is_watched = streamed or deadline is not None
+        self.is_demanding = once or self.is_watched
         self.is_bound = False
         self.over = False
         self.error: BaseException | None = None
@@ -82,6 +85,11 @@ class Transmission(Trace):
     def mark(self, phase: str) -> None:
         """Note that a phase begins now."""
         self.marks.append((phase, self.now()))
+
+    def bind_if(self, authenticates: bool) -> None:
+        """Note that the request or its response authenticates the connection, if it does."""
+        if authenticates:
+            self.is_bound = self.is_demanding = True
 
     def limit(self, seconds: float | None) -> float | None:
         """Return a timeout, shortened to what is left of the deadline.
@@ -99,11 +107,9 @@ class Transmission(Trace):
 
 def authenticates_connection(headers: Mapping[str, str | bytes]) -> bool:
     """Return whether the headers of a request authenticate its connection, and not the request alone."""
-    names = getattr(headers, "_store", headers)  # to look for one that is not there costs an exception in `requests`
     for name in _CREDENTIALS:
-        if name in names:
-            value = headers[name]
-            text = value.decode("latin-1") if isinstance(value, bytes) else value
-            if text.lower().startswith(CONNECTION_BOUND):
-                return True
+        value = headers.get(name) or ""
+        text = value.decode("latin-1") if isinstance(value, bytes) else value
+        if text.lower().startswith(CONNECTION_BOUND):
+            return True
     return False
