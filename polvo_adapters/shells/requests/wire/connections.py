@@ -34,7 +34,8 @@ STALE_SECONDS = 4.0
 _BLOCK = 65_536
 _SENDING = ("request", "putrequest", "putheader", "endheaders", "_send_output", "send", "getresponse")
 _TRUSTED = ("urllib3.", "http.client", "polvo_adapters.")
-_SOCKS_TRANSIENT = ("0x01", "0x03", "0x04", "0x05", "0x06")  # general failure, unreachable, refused, expired (RFC 1928)
+_SOCKS_TRANSIENT = ("0x01", "0x03", "0x04", "0x05", "0x06", "0x5b")
+"""Codes of a SOCKS proxy that could not connect: failure, unreachable, refused, expired (RFC 1928); that of SOCKS 4."""
 
 
 def lend(connection: Any, transmission: Transmission) -> None:
@@ -113,16 +114,20 @@ class TracedConnection:
     def _open_in_own_way(self, transmission: Transmission) -> Any:
         """Return a socket made by the class below, such as that for SOCKS, whose handshake has timeouts of its own."""
         open_below = super()._new_conn  # type: ignore[misc]
+
+        def open_and_note() -> Any:
+            try:
+                return open_below()
+            except Exception as error:
+                if _is_socks_refusal(error):
+                    transmission.proxy_status = 407
+                raise
+
         transmission.mark(f"{CONNECT} by {type(self).__name__}")
         seconds = transmission.limit(None)
-        try:
-            if seconds is None:
-                return open_below()
-            return BOUNDED.call(transmission.clock, seconds, open_below, discard=lambda sock: sock.close())
-        except Exception as error:
-            if _is_socks_refusal(error):
-                transmission.proxy_status = 407
-            raise
+        if seconds is None:
+            return open_and_note()
+        return BOUNDED.call(transmission.clock, seconds, open_and_note, discard=lambda sock: sock.close())
 
     def _tunnel(self) -> None:
         """Ask a proxy for a tunnel."""
@@ -262,9 +267,16 @@ def _is_connection_bound(headers: Any) -> bool:
 
 
 def _is_socks_refusal(error: BaseException) -> bool:
-    """Return whether a SOCKS proxy has refused this client: its password, or the destination by a rule."""
+    """Return whether a SOCKS proxy has refused this client: its password, or the destination by a rule.
+
+    PySocks puts its own errors into others as if they were those of the socket, and urllib3 names no cause then.
+    """
     socks = sys.modules.get("socks")
-    cause = error.__cause__
-    if socks is None or not isinstance(cause, socks.ProxyError) or cause.socket_err is not None:
+    if socks is None:
         return False
-    return not (isinstance(cause, socks.SOCKS5Error) and str(cause).startswith(_SOCKS_TRANSIENT))
+    reason: Any = error.__cause__ or error.__context__
+    while isinstance(reason, socks.ProxyError) and isinstance(reason.socket_err, socks.ProxyError):
+        reason = reason.socket_err
+    if isinstance(reason, (socks.SOCKS4Error, socks.SOCKS5Error)):
+        return not str(reason).lower().startswith(_SOCKS_TRANSIENT)
+    return isinstance(reason, socks.SOCKS5AuthError)
