@@ -36,6 +36,7 @@ _TRANSPORTS = frozenset(
     {"OpenSSL", "eventlet", "gevent", "http", "polvo_adapters", "requests", "select", "selectors", "socket", "socks"}
     | {"ssl", "urllib3"}
 )
+_NOT_TOLD_BY_CLASS = (INTERRUPTED, PROXY_REFUSED)
 _TLS_CLOSED = (ssl.SSLEOFError, ssl.SSLZeroReturnError)
 _DEPTH = 12
 
@@ -48,6 +49,8 @@ def explain(error: BaseException, transmission: Transmission, *, unsent: bool) -
         transmission: The attempt.
         unsent: Whether it is proved that nothing of the request was sent.
     """
+    if transmission.failure in _NOT_TOLD_BY_CLASS and error is transmission.error:
+        return transmission.failure  # type: ignore[return-value]  # it is one of these
     failure = classify(error)
     if transmission.proxy_status and unsent:
         return CONNECT if transmission.proxy_status in _TRY_AGAIN or transmission.proxy_status >= 500 else PROXY_REFUSED

@@ -6,6 +6,7 @@ a thread-local, which would reach into calls that the body's iterator makes, and
 
 from __future__ import annotations
 
+from polvo_adapters.core.outcomes import Failure
 from polvo_adapters.core.trace import Trace
 from polvo_adapters.runtime.clock import Clock
 from polvo_adapters.shells.requests.wire.sockets import Sockets
@@ -27,10 +28,23 @@ class Transmission(Trace):
         is_bound: Whether the request or the response authenticates the connection itself.
         over: Whether the adapter has returned or raised; a connection keeps it until it serves the next attempt.
         error: What an adapter of ours below this one raised, or None.
+        failure: What that meant there, or None.
         callers_error: What the iterator of the body raised, or None.
     """
 
-    __slots__ = ("callers_error", "clock", "deadline", "error", "is_bound", "now", "once", "over", "owner", "sockets")
+    __slots__ = (
+        "callers_error",
+        "clock",
+        "deadline",
+        "error",
+        "failure",
+        "is_bound",
+        "now",
+        "once",
+        "over",
+        "owner",
+        "sockets",
+    )
 
     def __init__(
         self,
@@ -51,6 +65,7 @@ class Transmission(Trace):
         self.is_bound = False
         self.over = False
         self.error: BaseException | None = None
+        self.failure: Failure | None = None
         self.callers_error: BaseException | None = None
 
     def mark(self, phase: str) -> None:
