@@ -39,7 +39,8 @@ class Fault(NamedTuple):
     "destination" (SOCKS), "tls", "half" (of the TLS handshake), "head" (read, the body not), "request" (read whole),
     "answer" (after the origin has worked).
 
-    Deeds: "reset", "close", "hang", "drip", or bytes to be sent before the connection is closed.
+    Deeds: "reset", "close", "hang", "drip" (a response, or in "half" a handshake), "drip body", or bytes to be sent
+    before the connection is closed.
     """
 
     way: str
@@ -175,6 +176,9 @@ class _Connection:
             self.server._ends.wait(LONGEST)
         elif deed == "drip":
             self.drip(b"HTTP/1.1 200 OK\r\nX-Slow: " + b"y" * 4000)
+        elif deed == "drip body":
+            self.sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 4000\r\n\r\n")
+            self.drip(b"y" * 4000)
         raise Bad
 
     def drip(self, data: bytes) -> None:

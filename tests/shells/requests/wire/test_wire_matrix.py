@@ -17,10 +17,9 @@ import pytest
 import requests
 from requests.adapters import HTTPAdapter
 
-import polvo_adapters as polvo
-from polvo_adapters.adapters import BreakerAdapter, ResilientAdapter
 from polvo_adapters.core.http import IDEMPOTENT_METHODS
 from tests.support.wire_servers import FORWARD, HTTP, HTTPS, SOCKS, TUNNEL, Fault, WireServer, certificates
+from tests.support.wire_sessions import MOUNTINGS, mounted
 
 PAYLOAD = b"payload " * 400
 ALWAYS = 1 << 30
@@ -110,31 +109,6 @@ BODIES: dict[str, Callable[[], Any]] = {
     "bytes": lambda: PAYLOAD,
     "file": lambda: io.BytesIO(PAYLOAD),
     "generator": lambda: (PAYLOAD[start : start + 1000] for start in range(0, len(PAYLOAD), 1000)),
-}
-RETRY: Any = {"base": 0.001, "max_attempts": 2, "budget": None}
-
-
-class Subclass(HTTPAdapter):
-    """An adapter as many projects have one."""
-
-    def send(self, request: Any, *arguments: Any, **keywords: Any) -> requests.Response:
-        request.headers["X-Project"] = "1"
-        return super().send(request, *arguments, **keywords)
-
-
-def mounted(adapter: HTTPAdapter) -> requests.Session:
-    session = requests.Session()
-    session.trust_env = False
-    session.mount("http://", adapter)
-    session.mount("https://", adapter)
-    return session
-
-
-MOUNTINGS: dict[str, Callable[[], requests.Session]] = {
-    "mounted": lambda: mounted(ResilientAdapter(RETRY)),
-    "installed": lambda: polvo.install(mounted(HTTPAdapter()), retry=RETRY),
-    "around a subclass": lambda: mounted(ResilientAdapter(RETRY, inner=Subclass())),
-    "stacked": lambda: mounted(ResilientAdapter(RETRY, inner=BreakerAdapter(inner=ResilientAdapter(RETRY)))),
 }
 
 
