@@ -24,7 +24,7 @@ from urllib3.util.request import body_to_chunks
 from polvo_adapters.context.call import call_started
 from polvo_adapters.core.trace import CONNECT, PROXY, SEND, TLS, WAIT
 from polvo_adapters.runtime.bounded import BOUNDED
-from polvo_adapters.shells.requests.wire.addresses import open_socket
+from polvo_adapters.shells.requests.wire.addresses import explain_connect_error, open_socket
 from polvo_adapters.shells.requests.wire.responses import authenticates_connection, make_response
 from polvo_adapters.shells.requests.wire.transmission import Transmission
 
@@ -80,6 +80,7 @@ class TracedConnection:
     _is_traced = False
     _has_own_connect = False
     _has_own_sockets = False
+    _is_socks = False
     _is_tls = False
     _with_deadline: type[TracedConnection]
     _without_deadline: type[TracedConnection]
@@ -115,19 +116,46 @@ class TracedConnection:
         """Return a socket made by the class below, such as that for SOCKS, whose handshake has timeouts of its own."""
         open_below = super()._new_conn  # type: ignore[misc]
 
+        failures: list[Exception] = []
+
         def open_and_note() -> Any:
             try:
                 return open_below()
             except Exception as error:
-                if _is_socks_refusal(error):
-                    transmission.proxy_status = 407
+                failures.append(error)
                 raise
 
         transmission.mark(f"{CONNECT} by {type(self).__name__}")
         seconds = transmission.limit(None)
-        if seconds is None:
-            return open_and_note()
-        return BOUNDED.call(transmission.clock, seconds, open_and_note, discard=lambda sock: sock.close())
+        try:
+            if seconds is None:
+                return open_and_note()
+            return BOUNDED.call(transmission.clock, seconds, open_and_note, discard=lambda sock: sock.close())
+        except Exception as error:
+            if self._is_socks:
+                self._explain_socks(error, transmission, waiting=not failures)
+            raise
+        finally:
+            failures.clear()  # see errors.py, "Errors and frames"
+
+    def _explain_socks(self, error: Exception, transmission: Transmission, *, waiting: bool) -> None:
+        """Note what an error of the way through a SOCKS proxy means.
+
+        Args:
+            error: The error.
+            transmission: The attempt.
+            waiting: Whether it ended the wait for the thread that connects, and not that thread.
+
+        Raises:
+            ConnectTimeoutError: The wait ended as one for a socket may end.
+            NewConnectionError: The same.
+        """
+        if waiting and isinstance(error, OSError):
+            raise explain_connect_error(self, error) from error
+        if error.__cause__ is None:
+            error.__cause__ = error.__context__  # urllib3 names none
+        if _is_socks_refusal(error):
+            transmission.proxy_status = 407
 
     def _tunnel(self) -> None:
         """Ask a proxy for a tunnel."""
@@ -212,6 +240,7 @@ def _extend(kind: Any) -> type[TracedConnection] | None:
     extended._is_traced = all(_is_trusted(_definer(kind, name)) for name in _SENDING)
     extended._has_own_connect = not _is_trusted(_definer(kind, "connect"))
     extended._has_own_sockets = _definer(kind, "_new_conn") is not HTTPConnection
+    extended._is_socks = _definer(kind, "_new_conn").__module__ == "urllib3.contrib.socks"
     extended._is_tls = issubclass(kind, HTTPSConnection)
     extended._without_deadline = extended
     extended._with_deadline = type(kind.__name__, (_WithDeadline, extended), {})
@@ -269,12 +298,12 @@ def _is_connection_bound(headers: Any) -> bool:
 def _is_socks_refusal(error: BaseException) -> bool:
     """Return whether a SOCKS proxy has refused this client: its password, or the destination by a rule.
 
-    PySocks puts its own errors into others as if they were those of the socket, and urllib3 names no cause then.
+    PySocks puts its own errors into others as if they were those of the socket.
     """
     socks = sys.modules.get("socks")
     if socks is None:
         return False
-    reason: Any = error.__cause__ or error.__context__
+    reason: Any = error.__cause__
     while isinstance(reason, socks.ProxyError) and isinstance(reason.socket_err, socks.ProxyError):
         reason = reason.socket_err
     if isinstance(reason, (socks.SOCKS4Error, socks.SOCKS5Error)):
