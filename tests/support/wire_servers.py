@@ -39,8 +39,8 @@ class Fault(NamedTuple):
     "destination" (SOCKS), "tls", "half" (of the TLS handshake), "head" (read, the body not), "request" (read whole),
     "answer" (after the origin has worked).
 
-    Deeds: "reset", "close", "hang", "drip" (a response, or in "half" a handshake), "drip body", or bytes to be sent
-    before the connection is closed.
+    Deeds: "reset", "close", "hang", "drip" (a response, or in "half" a handshake), "drip body", "drip address" (of
+    SOCKS), "sip" (read slowly), or bytes to be sent before the connection is closed.
     """
 
     way: str
@@ -90,6 +90,8 @@ class WireServer:
 
     def __enter__(self) -> Self:
         self._listening = socket.create_server(("127.0.0.1", 0), backlog=64)
+        if self.fault.deed == "sip":
+            self._listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         self.port = self._listening.getsockname()[1]
         scheme = "https" if self.fault.way in (HTTPS, TUNNEL) else "http"
         host = "wire.test" if self.fault.way in (FORWARD, TUNNEL, SOCKS) else f"127.0.0.1:{self.port}"
@@ -179,6 +181,11 @@ class _Connection:
         elif deed == "drip body":
             self.sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 4000\r\n\r\n")
             self.drip(b"y" * 4000)
+        elif deed == "drip address":
+            self.drip(b"\x05\x00\x00\x03\xff" + b"y" * 257)
+        elif deed == "sip":
+            while self.sock.recv(4096) and not self.server._ends.wait(PAUSE):
+                pass
         raise Bad
 
     def drip(self, data: bytes) -> None:

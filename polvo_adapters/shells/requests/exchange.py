@@ -247,7 +247,7 @@ class RacingExchange(CancellableExchange, RequestsExchange):
 
 def _has_foreign_hook(request: requests.PreparedRequest) -> bool:
     """Return whether a response hook of the request may look at the unread response."""
-    hooks = request.hooks and request.hooks.get("response")
+    hooks: Any = request.hooks and request.hooks.get("response")
     return bool(hooks) and not all(_is_ours(hook) for hook in hooks)
 
 

@@ -46,7 +46,7 @@ def explain(error: BaseException, transmission: Transmission, *, unsent: bool) -
         unsent: Whether it is proved that nothing of the request was sent.
     """
     if transmission.failure in _NOT_TOLD_BY_CLASS and error is transmission.error:
-        return transmission.failure  # type: ignore[return-value]  # it is one of these
+        return transmission.failure
     failure = classify(error)
     if transmission.proxy_status and unsent:
         return CONNECT if transmission.proxy_status in _TRY_AGAIN or transmission.proxy_status >= 500 else PROXY_REFUSED

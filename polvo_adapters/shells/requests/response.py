@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import weakref
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from http.client import responses
 from typing import Any
@@ -11,6 +13,7 @@ from typing import Any
 import requests
 from requests.utils import get_encoding_from_headers
 from urllib3 import HTTPResponse
+from urllib3.exceptions import ProtocolError, ReadTimeoutError
 
 from polvo_adapters.core.http import synthesized_headers
 from polvo_adapters.core.outcomes import Outcome
@@ -63,6 +66,9 @@ class Response(requests.Response):
         self.__dict__["elapsed"], self._session_to_overwrite = elapsed, True
         if deadline is not None:
             self._deadline = (deadline, clock)
+            if type(self.raw) is HTTPResponse:
+                self.raw.__class__ = _RawResponse
+                self.raw._above = weakref.ref(self)  # type: ignore[attr-defined]
 
     def _on_body_closed(self, action: Callable[[bool, bool], None]) -> None:
         """Run an action when the body is closed; see `BodyCloseActions`."""
@@ -100,9 +106,32 @@ class Response(requests.Response):
         except requests.ConnectionError as error:
             if clock.now() < deadline:
                 raise
-            host = None if self.polvo is None else self.polvo.host  # without a report, the policy adds it
-            message = "the deadline is over and the body is not complete; allow a longer deadline, or ask for less"
-            raise DeadlineExceeded(message, request=self.request, response=self, host=host) from error
+            raise self._explain_deadline() from error
+
+    def _explain_deadline(self) -> DeadlineExceeded:
+        host = None if self.polvo is None else self.polvo.host  # without a report, the policy adds it
+        message = "the deadline is over and the body is not complete; allow a longer deadline, or ask for less"
+        return DeadlineExceeded(message, request=self.request, response=self, host=host)
+
+
+class _RawResponse(HTTPResponse):
+    """The response of urllib3, for those who read it themselves: its end by the deadline is that of the call."""
+
+    _above: weakref.ref[Response]
+
+    @contextmanager
+    def _error_catcher(self) -> Iterator[None]:
+        try:
+            with super()._error_catcher():
+                yield
+        except (ReadTimeoutError, ProtocolError) as error:
+            response = self._above()
+            if response is None or response._deadline is None:
+                raise
+            deadline, clock = response._deadline
+            if clock.now() < deadline:
+                raise
+            raise response._explain_deadline() from error
 
 
 def _report_end(chunks: Iterator[Any], closing: BodyCloseActions) -> Iterator[Any]:

@@ -19,6 +19,7 @@ from typing import Any
 
 from requests.structures import CaseInsensitiveDict
 from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.util import ssl_
 from urllib3.util.request import body_to_chunks
 
 from polvo_adapters.context.call import call_started
@@ -26,6 +27,7 @@ from polvo_adapters.core.trace import CONNECT, PROXY, SEND, TLS, WAIT
 from polvo_adapters.runtime.bounded import BOUNDED
 from polvo_adapters.shells.requests.wire.addresses import explain_connect_error, open_socket
 from polvo_adapters.shells.requests.wire.responses import authenticates_connection, make_response
+from polvo_adapters.shells.requests.wire.sockets import LimitedSocket, limit_waits
 from polvo_adapters.shells.requests.wire.transmission import Transmission
 
 STALE_SECONDS = 4.0
@@ -61,7 +63,11 @@ def lend(connection: Any, transmission: Transmission) -> None:
             transmission.untraced += 1
             return
     before, connection._transmission = connection._transmission, transmission
-    if connection.sock is not None and not _is_fit(before, transmission):
+    if connection.sock is None:
+        return
+    if _is_fit(before, transmission):
+        limit_waits(connection.sock, transmission.limit)
+    else:
         connection.close()
 
 
@@ -110,7 +116,7 @@ class TracedConnection:
             transmission.mark(TLS)
         if transmission.deadline is not None:
             sock.settimeout(transmission.limit(self.timeout))
-        return sock
+        return LimitedSocket(sock, transmission.limit) if self._is_tls and _is_pyopenssl(self) else sock
 
     def _open_in_own_way(self, transmission: Transmission) -> Any:
         """Return a socket made by the class below, such as that for SOCKS, whose handshake has timeouts of its own."""
@@ -250,6 +256,12 @@ def _extend(kind: Any) -> type[TracedConnection] | None:
 def _definer(kind: type, name: str) -> type | None:
     """Return the class that defines a method of a class."""
     return next((base for base in kind.__mro__ if name in vars(base)), None)
+
+
+def _is_pyopenssl(connection: Any) -> bool:
+    """Return whether pyOpenSSL encrypts a connection: everywhere, or by the settings of its pool."""
+    context = getattr(connection, "ssl_context", None)
+    return ssl_.IS_PYOPENSSL or type(context).__module__ == "urllib3.contrib.pyopenssl"
 
 
 def _is_trusted(kind: type | None) -> bool:

@@ -16,6 +16,7 @@ from http.client import HTTPResponse, IncompleteRead
 from typing import Any
 
 from polvo_adapters.core.trace import BODY, HEAD
+from polvo_adapters.shells.requests.wire.sockets import limit_waits
 from polvo_adapters.shells.requests.wire.transmission import Transmission
 
 _CHALLENGES = (401, 407)
@@ -159,6 +160,7 @@ class DeadlineReader(io.RawIOBase):
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+        limit_waits(self._sock, None)
         super().close()
 
 

@@ -1,10 +1,11 @@
-"""The sockets of an attempt, which another thread may shut to end it."""
+"""The sockets of an attempt, which another thread may shut to end it, and those below pyOpenSSL."""
 
 from __future__ import annotations
 
 import contextlib
 import socket
 import threading
+from collections.abc import Callable
 from typing import Any
 
 
@@ -57,3 +58,33 @@ def shut(sock: Any) -> None:
             socket.socket.shutdown(sock, socket.SHUT_RDWR)
         elif hasattr(sock, "shutdown"):
             sock.shutdown(socket.SHUT_RDWR)
+
+
+class LimitedSocket:
+    """A socket below pyOpenSSL, which asks for its timeout before every wait; each wait ends with the deadline.
+
+    A handshake, or a record, that comes byte by byte makes many waits, each of which would have the whole timeout.
+
+    Args:
+        sock: The socket.
+        limit: Shortens a timeout to what is left of the deadline; None where no attempt is being made.
+    """
+
+    def __init__(self, sock: Any, limit: Callable[[float | None], float | None] | None) -> None:
+        self._sock = sock
+        self.limit = limit
+
+    def gettimeout(self) -> float | None:
+        """Return the timeout of a wait that begins now."""
+        seconds: float | None = self._sock.gettimeout()
+        return seconds if self.limit is None else self.limit(seconds)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sock, name)
+
+
+def limit_waits(sock: Any, limit: Callable[[float | None], float | None] | None) -> None:
+    """Let the waits of a connection of pyOpenSSL end with the deadline of another attempt, or with none."""
+    below = getattr(sock, "socket", None)
+    if type(below) is LimitedSocket:
+        below.limit = limit
