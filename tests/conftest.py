@@ -43,6 +43,7 @@ SLOW = (
     "secrets/providers/test_aws.py",
     "secrets/providers/test_vault.py",
     "services/double_o/test_recorded.py",
+    "shells/httpx/test_wire.py::test_fault",
     "shells/requests/test_breaker_threads.py",
     "shells/requests/test_bulkhead_threads.py",
     "shells/requests/test_exchange.py",

@@ -1,10 +1,10 @@
 """Measures everything and prints it: `python -m tests.benchmarks [--quick] [--json FILE] [--only SECTION]`.
 
 What is measured, how, and why that way: see the modules `overhead`, `loopback`, `imports`, `admission`, `gates`,
-`headers`, `pacing`, `crowd`, `concurrency`, `deadlines`, `hedging`, `idempotency`, `overload`, `secrets` and `tokens`, and `measure`
-for what they share. A run takes about two minutes; `--quick` takes seconds and shows only that everything works.
-`crowd` takes half an hour, `pacing` a quarter, and some others take minutes; they run only where they are asked for, or
-quickly.
+`headers`, `pacing`, `crowd`, `concurrency`, `deadlines`, `hedging`, `idempotency`, `overload`, `secrets` and `tokens`,
+and `measure` for what they share. A run takes about two minutes; `--quick` takes seconds and shows only that everything
+works. `crowd` takes half an hour, `pacing` a quarter, and some others take minutes; they run only where they are asked
+for, or quickly.
 """
 
 from __future__ import annotations

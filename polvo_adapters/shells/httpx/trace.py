@@ -51,12 +51,6 @@ class HTTPXTrace(Trace):
         listener = self._take_async if asynchronous else self._take
         request.extensions = {**request.extensions, _EXTENSION: listener}
 
-    def detach(self, request: httpx.Request) -> None:
-        """Give the request back as it came."""
-        request.extensions = {name: value for name, value in request.extensions.items() if name != _EXTENSION}
-        if self._listener is not None:
-            request.extensions[_EXTENSION] = self._listener
-
     def proves_unsent(self, transport: Any, error: BaseException) -> bool:
         """Return whether no byte of the request was handed to a socket, for an attempt that ended with an error.
 
