@@ -52,6 +52,7 @@ SLOW = (
     "shells/requests/test_replay_matrix.py",
     "shells/requests/test_tenancy.py::TestPrecedence",
     "shells/requests/wire/test_wire_deadline.py",
+    "shells/requests/wire/test_wire_foreign.py",
     "shells/requests/wire/test_wire_interrupted.py",
     "shells/requests/wire/test_wire_matrix.py",
     "stores/test_token_cache.py::test_every_write_is_seen",
