@@ -51,6 +51,7 @@ SLOW = (
     "shells/requests/test_ratelimit_threads.py",
     "shells/requests/test_replay_matrix.py",
     "shells/requests/test_tenancy.py::TestPrecedence",
+    "shells/requests/wire/test_wire_addresses.py",
     "shells/requests/wire/test_wire_deadline.py",
     "shells/requests/wire/test_wire_foreign.py",
     "shells/requests/wire/test_wire_interrupted.py",
