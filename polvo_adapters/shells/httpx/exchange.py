@@ -79,7 +79,7 @@ def explain(error: BaseException, trace: HTTPXTrace | None, *, reading: bool, un
         unsent: Whether it is proved that nothing of the request was sent.
     """
     failure = classify(error, reading=reading)
-    if (trace is not None and trace.error is error) or comes_from_signal_handler(_find_root(error)):
+    if (trace is not None and trace.body_error is error) or comes_from_signal_handler(_find_root(error)):
         return INTERRUPTED  # what the body raised comes through httpcore as it is
     if isinstance(error, httpx.ProxyError) and unsent:
         return CONNECT if _is_proxy_unable(str(error)) else PROXY_REFUSED
