@@ -68,6 +68,8 @@ def _extended_class(kind: Any, mixin: type) -> type | None:
         return kind  # type: ignore[no-any-return]
     if any(vars(base).get("__slots__") for base in kind.__mro__ if base not in _OURS):
         return None
+    if kind.__setattr__ is not object.__setattr__:  # a mock, or another that keeps its attributes in a way of its own
+        return None
     try:
         return type(kind.__name__, (mixin, kind), {})
     except TypeError:  # a class that expects keywords of its subclasses
