@@ -68,6 +68,7 @@ if TYPE_CHECKING:
     from polvo_adapters.policies import request_ids as request_ids
     from polvo_adapters.policies import retry as retry
     from polvo_adapters.secrets import Secret as Secret
+    from polvo_adapters.shells.requests.api import close as close
     from polvo_adapters.shells.requests.api import delete as delete
     from polvo_adapters.shells.requests.api import get as get
     from polvo_adapters.shells.requests.api import head as head
@@ -103,7 +104,7 @@ _NAMES = {
         "WebhookVerificationError"
     ),
     "polvo_adapters.secrets": "Secret",
-    "polvo_adapters.shells.requests.api": "delete get head options patch post put request",
+    "polvo_adapters.shells.requests.api": "close delete get head options patch post put request",
     "polvo_adapters.shells.requests.install": "install uninstall",
     "polvo_adapters.shells.requests.policy_adapter": "PolicyAdapter",
     "polvo_adapters.shells.requests.resilient_adapter": "ResilientAdapter",

@@ -54,7 +54,12 @@ def session() -> Session:
 
 def request(method: str, url: str, **kwargs: Any) -> Response:
     """Send a request; see `requests.request`."""
-    return _connections.lend(_requests.Session()).request(method, url, **kwargs)
+    session = _requests.Session()
+    owner = _connections.lend(session)
+    try:
+        return session.request(method, url, **kwargs)
+    finally:
+        owner.close()
 
 
 def get(url: str, params: Any = None, **kwargs: Any) -> Response:

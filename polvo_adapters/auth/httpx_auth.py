@@ -1,18 +1,29 @@
 """Tokens for `httpx`, synchronous and asynchronous: `httpx.AsyncClient(auth=oauth.httpx())`.
 
 Theory of operation. As `polvo_adapters.auth.tokens.token_auth` for `requests`. A held token is put on the request at
-once; whatever may take time runs on another thread, so that the event loop goes on. A refresh is completed even if its
-task was cancelled: the server's response must not be lost.
+once; whatever may take time runs on another thread, which all tasks that need the same token share, so that the event
+loop goes on. A refresh is completed even if its tasks were cancelled: the server's response must not be lost.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Callable, Generator, Hashable
+from contextvars import copy_context
+from functools import partial
+from typing import TypeVar
 
 import httpx
 
 from polvo_adapters.auth.attach.carrier import HeldCredential, HTTPXCarrier
+from polvo_adapters.context.tenant import current_tenant
+from polvo_adapters.refresh.background import SharedCalls
+from polvo_adapters.runtime.clock import SYSTEM
+from polvo_adapters.runtime.workers import NoThreadError
+
+_T = TypeVar("_T")
+
+_LONGEST = 60.0  # seconds until a refresh that hangs is left alone, and the next task begins another
 
 
 class HTTPXAuth(httpx.Auth):
@@ -24,6 +35,7 @@ class HTTPXAuth(httpx.Auth):
 
     def __init__(self, auth: HTTPXCarrier) -> None:
         self._auth = auth
+        self._shared = SharedCalls()
 
     def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         """Authorize a request of `httpx.Client`.
@@ -46,7 +58,9 @@ class HTTPXAuth(httpx.Auth):
 
     async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
         """Authorize a request of `httpx.AsyncClient`, as `sync_auth_flow` does."""
-        held: HeldCredential | None = self._auth.peek_held() or await asyncio.to_thread(self._auth.get_held)
+        held: HeldCredential | None = self._auth.peek_held()
+        if held is None:
+            held = await self._run_beside(("get", current_tenant()), self._auth.get_held)
         refreshed = False
         for _ in range(3):
             if held is None:
@@ -57,7 +71,27 @@ class HTTPXAuth(httpx.Auth):
             await response.aread()
             request = response.request
             if not self._auth.is_proof_refused(held, str(request.url), response.headers):
-                held, refreshed = None if refreshed else await asyncio.to_thread(self._auth.after, held), True
+                held, refreshed = None if refreshed else await self._replace(held), True
+
+    async def _replace(self, held: HeldCredential) -> HeldCredential | None:
+        """Return a later token than a refused one, or None if there is none."""
+        key = ("after", current_tenant(), held.tenant, held.header)
+        later: HeldCredential | None = await self._run_beside(key, partial(self._auth.after, held))
+        return later
+
+    async def _run_beside(self, key: Hashable, work: Callable[[], _T]) -> _T:
+        """Return what a function returns that may block, called once for all tasks that need the same now."""
+        try:
+            shared = self._shared.join(key, lambda _: work(), SYSTEM.now(), _LONGEST)
+            await asyncio.wrap_future(shared.over)
+            return shared.take()
+        except NoThreadError:
+            pass  # leave the handler first, so that no error refers to this one
+        try:
+            result = asyncio.get_running_loop().run_in_executor(None, copy_context().run, work)
+        except RuntimeError:  # the interpreter shuts down, and there are no other tasks to wait
+            return work()
+        return await result
 
     def _attach(self, request: httpx.Request, held: HeldCredential) -> httpx.Request:
         for name, value in self._auth.make_headers(held, request.method, str(request.url)).items():
@@ -73,6 +107,13 @@ class HTTPXAuth(httpx.Auth):
             return True
         self._auth._mark_refused(held)
         return False
+
+    def __getstate__(self) -> dict[str, HTTPXCarrier]:
+        return {"_auth": self._auth}
+
+    def __setstate__(self, state: dict[str, HTTPXCarrier]) -> None:
+        self._auth = state["_auth"]
+        self._shared = SharedCalls()
 
     def __repr__(self) -> str:
         return f"<HTTPXAuth of {self._auth!r}>"

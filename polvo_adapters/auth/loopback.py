@@ -35,6 +35,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from polvo_adapters.core.calls import origin
 from polvo_adapters.errors import ConfigurationError, DeadlineExceeded, TokenRefreshError
+from polvo_adapters.runtime import forks
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -160,7 +161,8 @@ def _start_browser(open_browser: bool | Callable[[str], object], url: str) -> No
         with suppress(Exception):  # the user can open the URL that was shown
             opener(url)
 
-    threading.Thread(target=work, name="browser", daemon=True).start()
+    with suppress(RuntimeError):  # no thread: as above
+        threading.Thread(target=work, name="browser", daemon=True).start()
 
 
 class _Listener(socketserver.ThreadingMixIn, socketserver.TCPServer):
@@ -187,6 +189,7 @@ class _Listener(socketserver.ThreadingMixIn, socketserver.TCPServer):
         self.redirect_uri = f"http://{self.authority}{path}"
         self._arrivals: queue.SimpleQueue[_Arrival] = queue.SimpleQueue()
         self._guard = threading.Lock()
+        forks.register(self)
         self._reading: set[socket.socket] = set()
         self._connections = 0
         self._is_over = False
@@ -207,6 +210,10 @@ class _Listener(socketserver.ThreadingMixIn, socketserver.TCPServer):
                 self._arrivals.get().page.set_result(_OVER)
         self.server_close()  # waits for the threads, which have nothing left to wait for
         self._thread.join()
+
+    def after_fork_in_child(self) -> None:
+        """Replace the lock, which a thread of the parent may have held."""
+        self._guard = threading.Lock()
 
     def wait_for_arrival(self, ends_at: float) -> _Arrival | None:
         """Return the next browser that has come back, or None if there is none until a time."""

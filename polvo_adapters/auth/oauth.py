@@ -246,6 +246,9 @@ class OAuth2(TokenAuth):
                 raise
             return _make_token(token)
 
+    def _uses_refresh_token(self, token: Token | None) -> bool:
+        return self.flow == "refresh_token" or super()._uses_refresh_token(token)
+
     def _request_token(self, tenant: str, refresh_token: str | None, key: str | None, seconds: float) -> Token:
         server = self._server_for(tenant)
         if refresh_token is not None:

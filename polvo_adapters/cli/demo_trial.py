@@ -24,7 +24,7 @@ from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
 from polvo_adapters.cli.demo_plan import PlannedCall
-from polvo_adapters.runtime.workers import WORKERS
+from polvo_adapters.runtime.workers import WORKERS, NoThreadError
 from polvo_adapters.shells.requests.resilient_adapter import ResilientAdapter
 from polvo_adapters.testing.server.failure_server import FailureServer, RequestRecord
 
@@ -196,7 +196,7 @@ def _carry_out(call: PlannedCall, session: requests.Session, url: str, limits: L
 
 
 def _run_in_background(function: Callable[[], _Value]) -> Future[_Value]:
-    """Run a function on a thread that does not keep the process from ending."""
+    """Run a function on a thread that does not keep the process from ending, or here where there is none."""
     future: Future[_Value] = Future()
 
     def work() -> None:
@@ -205,7 +205,10 @@ def _run_in_background(function: Callable[[], _Value]) -> Future[_Value]:
         except BaseException as error:  # noqa: BLE001 - `Future.result` raises it
             future.set_exception(error)
 
-    WORKERS.run(work)
+    try:
+        WORKERS.run(work)
+    except NoThreadError:
+        work()
     return future
 
 

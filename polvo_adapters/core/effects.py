@@ -10,7 +10,7 @@ nothing. It yields an *effect*; the shell that drives the flow performs the effe
     Decide(events)             the events, put to state machines in a store    their verdicts, a tuple
     Acquire(events)            as Decide; what is granted is a lease           their verdicts, a tuple
     Release(events, broken)    the events that end the last lease              nothing
-    TryDecide(events)          as Decide, but a failing store does not raise   whether they are in the store
+    TryDecide(events)          facts, put to state machines in a store         whether they are in the store
     Park(name, ...)            a wait until the store wakes the name           the seconds waited, a float
     Race(flow)                 a flow that runs others at the same time        Outcome
 
@@ -23,25 +23,33 @@ further inside. `yield from proceed(call)` runs it once; a policy may run it any
 The innermost `proceed` is `send_once`, which yields Send. `compose` nests policies.
 
 **Outcomes are values.** An attempt that raised is an Outcome that holds the exception in `error` and its meaning in
-`failure`. Nothing is thrown into a flow. When the flow ends with an error, the shell raises the very exception that
-came from below, or the one that a policy put in its place.
+`failure`. When the flow ends with an error, the shell raises the very exception that came from below, or the one that a
+policy put in its place.
+
+**A store that fails** never costs the caller a response. What a flow *tells* the store (TryDecide, Release) cannot
+fail. What it *asks* (Decide, Acquire) may have no answer; then Undecided is thrown into the flow, the only exception
+that ever is. A policy that knows what to do without an answer catches it: one that lets calls through returns
+`refuse_to_send`. Where no policy catches it, the call ends with the best outcome of its attempts, and only where
+there was none with the error of the store. Once a store has failed, the rest of the call asks it nothing and defers
+what it tells, so that a busy store holds a response back once and not at every decision.
 
 **What a shell owes a flow.** All times in `Call` and `Outcome` come from one clock that only moves forward, except
 `wall`, which is Unix time and serves only to read dates in headers. An attempt never lasts beyond `call.deadline`. The
 body of a repeated attempt is rewound; a body that can be read once (`body == "once"`) is sent once, and a policy that
-would need it again ends with a ReplayError. A flow that sleeps or sends after an attempt has given up the response of
-that attempt: the shell closes it first. Whatever ends the drive (a return, Ctrl-C, a cancelled task), the shell closes
-the flow; so a flow never yields in a `finally`.
+would need it again ends with a ReplayError. A flow that sleeps, sends or acquires after an attempt has given up the
+response of that attempt: the shell closes it first, as its slot or connection may be the one that is waited for.
+Whatever ends the drive (a return, Ctrl-C, a cancelled task), the shell closes the flow; so a flow never yields in a
+`finally`.
 
 **What must be given back** is a lease. A machine grants it until a time, so that it comes back from a process that was
 killed. From a call that was broken off it comes back at once: the shell puts the machine's `release_event` to the
 store. Leases nest as policies do, and each ends with a Release. A response whose body is still to be read is not over,
 so Release waits until the body is closed; where reading it fails, `broken` is put to the store instead.
 
-**Races.** The flow of a Race may yield Decide and two effects of its own. Start(flow) starts a flow beside it, with
-attempts of its own, and is answered with its number. WaitAny(seconds) waits until any of them ends and is answered with
-its number and Outcome, or with None when the time is up. The flow of the Race returns the Outcome of one of them. The
-others are cancelled: their responses are closed, and their leases are released.
+**Races.** The flow of a Race may yield Decide, TryDecide and two effects of its own. Start(flow) starts a flow beside
+it, with attempts of its own, and is answered with its number. WaitAny(seconds) waits until any of them ends and is
+answered with its number and Outcome, or with None when the time is up. The flow of the Race returns the Outcome of one
+of them. The others are cancelled: their responses are closed, and their leases are released.
 
 **State** that outlives a call lives in a store, as plain values moved by pure machines; see
 `polvo_adapters.stores.base`.
@@ -74,7 +82,7 @@ class Sleep(NamedTuple):
 
 
 class Decide(NamedTuple):
-    """Effect: put events to their machines, all or nothing. Answer: the verdicts in the same order."""
+    """Effect: put events to their machines, all or nothing. Answer: the verdicts in the same order, or Undecided."""
 
     events: Sequence[Event]
 
@@ -101,12 +109,27 @@ class Release(NamedTuple):
 
 
 class TryDecide(NamedTuple):
-    """Effect: put facts to the store; where the store fails, the call goes on all the same.
+    """Effect: put facts to the store, such as what came of an attempt; where it fails, the call goes on all the same.
 
     Answer: whether the store has taken them.
     """
 
     events: Sequence[Event]
+
+
+class Undecided(Exception):
+    """Thrown into a flow at a Decide or an Acquire where the store has failed; none of its events has left a trace.
+
+    Args:
+        error: The exception of the store.
+
+    Attributes:
+        error: The same.
+    """
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(error)
+        self.error = error
 
 
 class Park(NamedTuple):
@@ -124,7 +147,11 @@ class Race(NamedTuple):
 
 
 class Start(NamedTuple):
-    """Effect within a race: start a flow beside this one. Answer: its number, from 0."""
+    """Effect within a race: start a flow beside this one.
+
+    Answer: its number, counted from 0; or None where it was not started, because there is no thread for it while others
+    run. Start it once one of them has ended, or do without it.
+    """
 
     flow: Flow
 

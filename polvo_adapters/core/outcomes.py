@@ -46,6 +46,9 @@ UNCLASSIFIED = Failure("refused", transient=False)
 NOT_SENT = Failure("not sent", transient=False)
 """A policy did not let the request through."""
 
+NO_STORE = Failure("store failed", transient=False)
+"""A policy could not ask the store whether to let the request through."""
+
 # A socket may give up a moment before its timeout, as its clock ticks in milliseconds.
 _TICK = 0.01
 

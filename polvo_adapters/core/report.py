@@ -1,8 +1,8 @@
 """The report of a call, as values.
 
-A driver appends an `Attempt`, a `Wait` or a `StateChange` for everything that it performs, in order; a `Report` reads
-that list only when it is looked at. Values hold no URL, header, body or exception text, so that they can be printed,
-logged and pickled without showing a secret.
+A driver appends an `Attempt`, a `Wait`, a `StateChange` or a `StoreFailure` for everything that it performs, in order;
+a `Report` reads that list only when it is looked at. Values hold no URL, header, body or exception text, so that they
+can be printed, logged and pickled without showing a secret.
 """
 
 from __future__ import annotations
@@ -105,7 +105,27 @@ class StateChange(NamedTuple):
         return f"{self.what}: {self.before} → {self.after} ({self.reason})"
 
 
-Entry: TypeAlias = Union[Attempt, Wait, StateChange]  # noqa: UP007 - evaluated at import by Python 3.10 tools
+class StoreFailure(NamedTuple):
+    """A failure of the store, without which the call went on, or ended.
+
+    Attributes:
+        what: Name of the state that was to be asked or changed, such as "retry budget https://api.example.com".
+        reason: The class of the error, or the reason that it names, such as "store busy".
+    """
+
+    what: str
+    reason: str
+
+    @property
+    def seconds(self) -> float:
+        """The time is not counted here; it is in `Report.elapsed`."""
+        return 0.0
+
+    def __str__(self) -> str:
+        return f"{self.what}: the store failed ({self.reason})"
+
+
+Entry: TypeAlias = Union[Attempt, Wait, StateChange, StoreFailure]  # noqa: UP007 - evaluated at import by Python 3.10 tools
 
 
 class Report:
@@ -176,6 +196,11 @@ class Report:
     def changes(self) -> list[StateChange]:
         """The changes of shared state, such as a circuit that the call opened."""
         return [entry for entry in self.entries if isinstance(entry, StateChange)]
+
+    @property
+    def store_failures(self) -> list[StoreFailure]:
+        """The failures of the store, which neither hid nor replaced what the server answered."""
+        return [entry for entry in self.entries if isinstance(entry, StoreFailure)]
 
     @property
     def waited(self) -> float:

@@ -18,11 +18,12 @@ from polvo_adapters.core.effects import (
     Sleep,
     Start,
     TryDecide,
+    Undecided,
     WaitAny,
 )
 from polvo_adapters.core.outcomes import Outcome
-from polvo_adapters.core.report import Entry, Wait, record_attempt, record_cancelled
-from polvo_adapters.drivers.decisions import Lease, acquire, decide, defer_release_all, release, release_all, try_decide
+from polvo_adapters.core.report import Entry, Wait, record_cancelled
+from polvo_adapters.drivers.decisions import Decisions, outlast_store
 from polvo_adapters.drivers.exchange import BaseExchange
 from polvo_adapters.runtime.clock import SystemTime, TimeSource
 from polvo_adapters.stores.base import Store
@@ -70,27 +71,28 @@ class AsyncExchange(BaseExchange, Protocol):
 async def drive(flow: Flow, exchange: AsyncExchange, store: Store, clock: AsyncClock, entries: list[Entry]) -> Outcome:
     """Carry out a flow to its end; as `polvo_adapters.drivers.sync.drive`, without blocking the loop."""
     answer: Any = None
-    held: list[Lease] = []
+    decisions = Decisions(store, entries)
     try:
         while True:
-            effect = flow.send(answer)
+            effect = flow.throw(answer) if type(answer) is Undecided else flow.send(answer)
             if type(effect) is Send:
                 answer = await exchange.send(effect)
-                entries.append(record_attempt(answer))
+                decisions.note_attempt(answer)
             elif type(effect) is Decide:
-                answer = decide(store, effect.events, entries)
+                answer = decisions.decide(effect.events)
             elif type(effect) is Acquire:
-                answer = acquire(store, effect.events, held, entries)
+                answer = await _acquire(effect, exchange, decisions)
             elif type(effect) is Release:
-                held.pop()
-                release(store, effect, exchange, entries)
+                decisions.release(effect, exchange)
                 answer = None
             else:
-                answer = await _perform_rare(effect, exchange, store, clock, entries)
+                answer = await _perform_rare(effect, exchange, store, clock, entries, decisions)
     except StopIteration as end:
         return cast("Outcome", end.value)
+    except Undecided as undecided:
+        return decisions.conclude(undecided)
     except GeneratorExit:  # the loop is gone, and the garbage collector may be what ends the coroutine
-        defer_release_all(store, held)
+        decisions.defer_release_all()
         raise
     except BaseException:
         await exchange.discard()
@@ -99,20 +101,32 @@ async def drive(flow: Flow, exchange: AsyncExchange, store: Store, clock: AsyncC
         try:
             flow.close()
         finally:
-            if held:
-                release_all(store, held)
+            decisions.release_all()
             answer = None  # see errors.py, "Errors and frames"
 
 
+async def _acquire(effect: Acquire, exchange: AsyncExchange, decisions: Decisions) -> Any:
+    if decisions.best is not None:  # as in the synchronous driver
+        await exchange.discard()
+    return decisions.acquire(effect.events)
+
+
 async def _perform_rare(
-    effect: Effect, exchange: AsyncExchange, store: Store, clock: AsyncClock, entries: list[Entry]
+    effect: Effect,
+    exchange: AsyncExchange,
+    store: Store,
+    clock: AsyncClock,
+    entries: list[Entry],
+    decisions: Decisions,
 ) -> Any:
     """Perform the effects that most calls do without."""
     if type(effect) is TryDecide:
-        return try_decide(store, effect, entries)
+        return decisions.try_decide(effect)
     await exchange.discard()
     if type(effect) is Race:
-        return await _AsyncRace(exchange, store, clock, entries).run(effect.flow)
+        outcome = await _AsyncRace(exchange, store, clock, entries).run(effect.flow)
+        decisions.note_race(outcome)
+        return outcome
     if type(effect) is Sleep:
         seconds = clock.uniform(effect.low, effect.high)
         await clock.sleep(seconds)
@@ -156,6 +170,8 @@ class _AsyncRace:
     async def run(self, flow: Flow) -> Outcome:
         """Carry out the flow of the race."""
         answer: Any = None
+        decisions = Decisions(self._store, self._entries)
+        flow = outlast_store(flow)
         try:
             while True:
                 effect = flow.send(answer)
@@ -164,7 +180,9 @@ class _AsyncRace:
                 elif type(effect) is WaitAny:
                     answer = await self._wait_any(effect)
                 elif type(effect) is Decide:
-                    answer = decide(self._store, effect.events, self._entries)
+                    answer = decisions.decide(effect.events)
+                elif type(effect) is TryDecide:
+                    answer = decisions.try_decide(effect)
                 else:
                     raise TypeError(f"{effect!r} is no effect of a race")
         except StopIteration as end:

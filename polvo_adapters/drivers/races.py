@@ -4,19 +4,23 @@ A thread that is blocked in a socket cannot be stopped. The exchange of a loser 
 where the exchange knows it; the thread closes the response that it still receives. The race does not wait for it.
 
 Threads are kept for the next race, as daemons: a loser that hangs must not keep the process from ending.
+
+**Where there is no thread**, the first flow runs on the thread of the caller, to its end, so that the call goes on as
+if it were no race. Another flow is not started while one runs: the race is told, and may try again when that has ended.
 """
 
 from __future__ import annotations
 
 import queue
+from collections.abc import Callable
 from contextvars import copy_context
 from functools import partial
 from typing import Any, NamedTuple, cast
 
-from polvo_adapters.core.effects import Decide, Flow, Start, WaitAny
+from polvo_adapters.core.effects import Decide, Flow, Start, TryDecide, WaitAny
 from polvo_adapters.core.outcomes import Outcome
 from polvo_adapters.core.report import Entry, record_cancelled
-from polvo_adapters.drivers.decisions import decide
+from polvo_adapters.drivers.decisions import Decisions, outlast_store
 from polvo_adapters.drivers.exchange import Cancelled, Drive, Exchange
 from polvo_adapters.runtime.clock import Clock
 from polvo_adapters.stores.base import Store
@@ -31,7 +35,7 @@ class _Ended(NamedTuple):
 
 
 class _Branch:
-    """A flow that is driven on another thread."""
+    """A flow that is driven on another thread, or on this one where there is no other."""
 
     def __init__(self, number: int, flow: Flow, exchange: Exchange, began: float) -> None:
         self.number, self.exchange, self.began = number, exchange, began
@@ -52,24 +56,64 @@ class _Branch:
             del ended  # see errors.py, "Errors and frames"
 
 
+class _Race:
+    """The branches of one race, and what it takes to start another."""
+
+    def __init__(self, exchange: Exchange, store: Store, clock: Clock, entries: list[Entry], drive: Drive) -> None:
+        self.exchange, self.store, self.clock, self.entries, self.drive = exchange, store, clock, entries, drive
+        self.ended: queue.SimpleQueue[_Ended] = queue.SimpleQueue()
+        self.branches: list[_Branch] = []
+        self._inline: _Branch | None = None
+
+    def start(self, flow: Flow) -> int | None:
+        """Drive a flow on another thread, or on this one where there is none and no other flow runs."""
+        branch = _Branch(len(self.branches), flow, self.exchange.fork(), self.clock.now())
+        task = partial(copy_context().run, branch.run, self.drive, self.store, self.clock, self.ended)
+        self.branches.append(branch)
+        try:
+            self.clock.spawn(task)
+        except RuntimeError:  # also of a clock of another kind: no exception of the flow comes out of the task
+            if any(not other.taken for other in self.branches[:-1]):
+                self.branches.pop()
+                return None
+        else:
+            return branch.number
+        self._run_here(branch, task)
+        return branch.number
+
+    def _run_here(self, branch: _Branch, task: Callable[[], object]) -> None:
+        self._inline = branch
+        try:
+            task()
+        finally:
+            self._inline = None
+
+    def cancel_from_outside(self) -> None:
+        """From any thread: end the race, which is itself part of a race that is over."""
+        self.ended.put(_Ended(_THIS_RACE, None, Cancelled()))
+        inline = self._inline
+        if inline is not None:
+            inline.exchange.cancel()
+
+
 def race(flow: Flow, exchange: Exchange, store: Store, clock: Clock, entries: list[Entry], drive: Drive) -> Outcome:
     """Carry out the flow of a race; arguments and result as for `drive`, by which each of its flows is driven."""
-    ended: queue.SimpleQueue[_Ended] = queue.SimpleQueue()
-    branches: list[_Branch] = []
-    answer: Any = None
+    own = _Race(exchange, store, clock, entries, drive)
+    branches, answer = own.branches, cast("Any", None)
+    decisions = Decisions(store, entries)
+    flow = outlast_store(flow)
     try:
-        exchange.on_cancel(partial(ended.put, _Ended(_THIS_RACE, None, Cancelled())))
+        exchange.on_cancel(own.cancel_from_outside)
         while True:
             effect = flow.send(answer)
             if type(effect) is Start:
-                branch = _Branch(len(branches), effect.flow, exchange.fork(), clock.now())
-                branches.append(branch)
-                clock.spawn(partial(copy_context().run, branch.run, drive, store, clock, ended))
-                answer = branch.number
+                answer = own.start(effect.flow)
             elif type(effect) is WaitAny:
-                answer = _wait_any(effect, branches, clock, ended, entries)
+                answer = _wait_any(effect, branches, clock, own.ended, entries)
             elif type(effect) is Decide:
-                answer = decide(store, effect.events, entries)
+                answer = decisions.decide(effect.events)
+            elif type(effect) is TryDecide:
+                answer = decisions.try_decide(effect)
             else:
                 raise TypeError(f"{effect!r} is no effect of a race")
     except StopIteration as end:
@@ -84,7 +128,7 @@ def race(flow: Flow, exchange: Exchange, store: Store, clock: Clock, entries: li
         try:
             flow.close()
         finally:
-            _cancel(branches, clock, ended, entries)
+            _cancel(branches, clock, own.ended, entries)
             answer = None
             exchange.on_cancel(None)
 

@@ -5,10 +5,22 @@ from __future__ import annotations
 import threading
 from typing import Any, cast
 
-from polvo_adapters.core.effects import Acquire, Decide, Effect, Flow, Park, Race, Release, Send, Sleep, TryDecide
+from polvo_adapters.core.effects import (
+    Acquire,
+    Decide,
+    Effect,
+    Flow,
+    Park,
+    Race,
+    Release,
+    Send,
+    Sleep,
+    TryDecide,
+    Undecided,
+)
 from polvo_adapters.core.outcomes import Outcome
-from polvo_adapters.core.report import Entry, Wait, record_attempt
-from polvo_adapters.drivers.decisions import Lease, acquire, decide, release, release_all, try_decide
+from polvo_adapters.core.report import Entry, Wait
+from polvo_adapters.drivers.decisions import Decisions
 from polvo_adapters.drivers.exchange import Exchange
 from polvo_adapters.runtime.clock import Clock
 from polvo_adapters.stores.base import Store
@@ -28,25 +40,28 @@ def drive(flow: Flow, exchange: Exchange, store: Store, clock: Clock, entries: l
         How the call ended.
     """
     answer: Any = None
-    held: list[Lease] = []
+    decisions = Decisions(store, entries)
     try:
         while True:
-            effect = flow.send(answer)
+            effect = flow.throw(answer) if type(answer) is Undecided else flow.send(answer)
             if type(effect) is Send:
                 answer = exchange.send(effect)
-                entries.append(record_attempt(answer))
+                decisions.note_attempt(answer)
+            elif type(effect) is TryDecide:
+                answer = decisions.try_decide(effect)
             elif type(effect) is Decide:
-                answer = decide(store, effect.events, entries)
+                answer = decisions.decide(effect.events)
             elif type(effect) is Acquire:
-                answer = acquire(store, effect.events, held, entries)
+                answer = _acquire(effect, exchange, decisions)
             elif type(effect) is Release:
-                held.pop()
-                release(store, effect, exchange, entries)
+                decisions.release(effect, exchange)
                 answer = None
             else:
-                answer = _perform_rare(effect, exchange, store, clock, entries)
+                answer = _perform_rare(effect, exchange, store, clock, entries, decisions)
     except StopIteration as end:
         return cast("Outcome", end.value)
+    except Undecided as undecided:
+        return decisions.conclude(undecided)
     except BaseException:
         exchange.discard()
         raise
@@ -54,20 +69,27 @@ def drive(flow: Flow, exchange: Exchange, store: Store, clock: Clock, entries: l
         try:
             flow.close()
         finally:
-            if held:
-                release_all(store, held)
+            decisions.release_all()
             answer = None  # see errors.py, "Errors and frames"
 
 
-def _perform_rare(effect: Effect, exchange: Exchange, store: Store, clock: Clock, entries: list[Entry]) -> Any:
+def _acquire(effect: Acquire, exchange: Exchange, decisions: Decisions) -> Any:
+    if decisions.best is not None:  # the response in hand may be what holds the slot that is wanted
+        exchange.discard()
+    return decisions.acquire(effect.events)
+
+
+def _perform_rare(
+    effect: Effect, exchange: Exchange, store: Store, clock: Clock, entries: list[Entry], decisions: Decisions
+) -> Any:
     """Perform the effects that most calls do without."""
-    if type(effect) is TryDecide:
-        return try_decide(store, effect, entries)
     exchange.discard()
     if type(effect) is Race:
         from polvo_adapters.drivers.races import race
 
-        return race(effect.flow, exchange, store, clock, entries, drive)
+        outcome = race(effect.flow, exchange, store, clock, entries, drive)
+        decisions.note_race(outcome)
+        return outcome
     if type(effect) is Sleep:
         seconds = clock.uniform(effect.low, effect.high)
         _sleep(seconds, exchange, clock)

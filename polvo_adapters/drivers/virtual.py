@@ -19,11 +19,12 @@ from polvo_adapters.core.effects import (
     Sleep,
     Start,
     TryDecide,
+    Undecided,
     WaitAny,
 )
 from polvo_adapters.core.outcomes import Outcome
-from polvo_adapters.core.report import Entry, Wait, record_attempt, record_cancelled
-from polvo_adapters.drivers.decisions import Lease, acquire, decide, release_all, try_decide
+from polvo_adapters.core.report import Entry, Wait, record_cancelled
+from polvo_adapters.drivers.decisions import Decisions, outlast_store
 from polvo_adapters.stores.base import Store
 
 
@@ -53,7 +54,18 @@ def drive(flow: Flow, world: World, entries: list[Entry], done: Callable[[Outcom
 class _Drive:
     """A flow in progress. Nothing that it holds leads back to it, so that it is freed without a garbage collection."""
 
-    __slots__ = ("_done", "_failed", "_flow", "_held", "_is_over", "_name", "_parked", "_race", "_world", "entries")
+    __slots__ = (
+        "_decisions",
+        "_done",
+        "_failed",
+        "_flow",
+        "_is_over",
+        "_name",
+        "_parked",
+        "_race",
+        "_world",
+        "entries",
+    )
 
     def __init__(
         self,
@@ -64,7 +76,7 @@ class _Drive:
         failed: Callable[[], None] | None = None,
     ) -> None:
         self._flow, self._world, self.entries, self._done, self._failed = flow, world, entries, done, failed
-        self._held: list[Lease] = []
+        self._decisions = Decisions(world.store, entries)
         self._is_over = False
         self._parked = 0
         self._name: str | None = None
@@ -75,32 +87,33 @@ class _Drive:
         if self._is_over:
             return
         self._race = None
-        flow, store, entries = self._flow, self._world.store, self.entries
+        flow, decisions = self._flow, self._decisions
         try:
             while True:
-                effect = flow.send(answer)
+                effect = flow.throw(answer) if type(answer) is Undecided else flow.send(answer)
                 answer = None
                 if type(effect) is Decide:
-                    answer = decide(store, effect.events, entries)
+                    answer = decisions.decide(effect.events)
                 elif type(effect) is Acquire:
-                    answer = acquire(store, effect.events, self._held, entries)
+                    answer = decisions.acquire(effect.events)
                 elif type(effect) is TryDecide:
-                    answer = try_decide(store, effect, entries)
+                    answer = decisions.try_decide(effect)
                 elif type(effect) is Release:
-                    self._held.pop()
-                    decide(store, effect.events, entries)
+                    decisions.release(effect)
                 else:
                     break
             self._perform(effect)
             return
         except StopIteration as end:
             outcome: Outcome = end.value
+        except Undecided as undecided:
+            outcome = decisions.conclude(undecided)
         except BaseException:
             self.fail()
             raise
         # Here the exception is gone, and with it the frames that it would keep while the world goes on.
         self._is_over = True
-        release_all(store, self._held)
+        decisions.release_all()
         self._done(outcome)
 
     def cancel(self) -> None:
@@ -112,7 +125,7 @@ class _Drive:
         self._flow.close()
         if self._name is not None:
             self._world.store.unpark(self._name)
-        release_all(self._world.store, self._held)
+        self._decisions.release_all()
 
     def fail(self) -> None:
         """End the flow and the race that it is part of: an exception is on its way to the code that runs the world."""
@@ -129,7 +142,7 @@ class _Drive:
         elif type(effect) is Park:
             self._park(effect)
         elif type(effect) is Race:
-            self._race = _VirtualRace(effect.flow, self._world, self.entries, self.step, self.fail)
+            self._race = _VirtualRace(effect.flow, self._world, self.entries, self._end_race, self.fail)
             self._race.step(None)
         else:
             raise TypeError(f"{effect!r} is no effect, or one of races only")
@@ -137,7 +150,11 @@ class _Drive:
     def _end_attempt(self, outcome: Outcome) -> None:
         if self._is_over:
             return
-        self.entries.append(record_attempt(outcome))
+        self._decisions.note_attempt(outcome)
+        self.step(outcome)
+
+    def _end_race(self, outcome: Outcome) -> None:
+        self._decisions.note_race(outcome)
         self.step(outcome)
 
     def _end_wait(self, seconds: float, reason: str) -> None:
@@ -176,7 +193,9 @@ class _VirtualRace:
         done: Callable[[Outcome], None],
         failed: Callable[[], None],
     ) -> None:
-        self._flow, self._world, self._entries, self._done, self._failed = flow, world, entries, done, failed
+        self._flow, self._world, self._entries = outlast_store(flow), world, entries
+        self._done, self._failed = done, failed
+        self._decisions = Decisions(world.store, entries)
         self._branches: list[_Drive] = []
         self._running: dict[int, float] = {}
         self._ended: deque[tuple[int, Outcome]] = deque()
@@ -191,7 +210,9 @@ class _VirtualRace:
                 if type(effect) is Start:
                     answer = self._start(effect.flow)
                 elif type(effect) is Decide:
-                    answer = decide(self._world.store, effect.events, self._entries)
+                    answer = self._decisions.decide(effect.events)
+                elif type(effect) is TryDecide:
+                    answer = self._decisions.try_decide(effect)
                 elif type(effect) is WaitAny and self._ended:
                     answer = self._take()
                 elif type(effect) is WaitAny and not self._running:

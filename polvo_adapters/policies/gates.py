@@ -18,16 +18,15 @@ outcomes of calls keeps it per tenant as well; one that protects the host, or th
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, Union
 
 from polvo_adapters.core.calls import Call
-from polvo_adapters.core.effects import Acquire, Effect, Flow, Park, Proceed, Release
+from polvo_adapters.core.effects import Acquire, Effect, Flow, Park, Proceed, Release, Undecided
 from polvo_adapters.core.machines import Changed, Event, Refused
 from polvo_adapters.core.outcomes import TRUNCATED, Outcome
 from polvo_adapters.core.state_keys import of_tenant
 from polvo_adapters.core.validate import require_members
-from polvo_adapters.policies.outcomes import refuse_to_send
+from polvo_adapters.policies.outcomes import refuse_to_send, refuse_undecided
 
 if TYPE_CHECKING:
     from polvo_adapters.core.report import StateChange
@@ -75,11 +74,10 @@ class Gate:
 
     def flow(self, call: Call, proceed: Proceed) -> Flow:
         """Run the call if the gate lets it through."""
-        return self._alone.flow(call, proceed)
-
-    @cached_property
-    def _alone(self) -> Gates:
-        return Gates((self,))
+        alone: Gates | None = self.__dict__.get("_alone")
+        if alone is None:  # no cached_property, which before Python 3.12 has a lock that stays held in a forked child
+            alone = self.__dict__["_alone"] = Gates((self,))
+        return alone.flow(call, proceed)
 
     def __getstate__(self) -> dict[str, Any]:
         # Unpickled before this gate is, `_alone` would find none of its settings.
@@ -153,10 +151,14 @@ class Gates:
         """Run the call if all gates let it through."""
         place = (call.origin, call.tenant) if call.tenant else call.origin
         acquire = (self._by_origin and self._known.get(place)) or self._make_acquire(call, place)
-        permits: Sequence[Any] = yield acquire
-        refused = Refused in map(type, permits)
+        try:
+            permits: Sequence[Any] = yield acquire
+            refused = Refused in map(type, permits)
+            if refused:
+                permits = yield from self._wait(call, list(acquire.events), permits)
+        except Undecided as undecided:
+            return refuse_undecided(undecided)
         if refused:
-            permits = yield from self._wait(call, list(acquire.events), permits)
             number = _find_refusing(permits)
             if number >= 0:
                 return refuse_to_send(self.gates[number].error(call, acquire.events[number].key, permits[number]))
@@ -196,14 +198,18 @@ class Gates:
         if join is None:
             return verdicts
         place: QueuePlace = (yield Acquire([Event(gate, key, join)]))[0]
+        leave = [Event(gate, key, gate.release_event(place))]
         events[refusing] = Event(gate, key, gate.ask_event(call, place.name))
         left = place.patience
-        verdicts = yield Acquire(events)  # a permit that was released before there was a place has woken no call
-        while left > _GRAIN and _find_refusing(verdicts) == refusing:
-            left -= yield Park(place.name, min(left, _LOOK), place.reason)
-            verdicts = yield Acquire(events)
+        try:
+            verdicts = yield Acquire(events)  # a permit that was released before there was a place has woken no call
+            while left > _GRAIN and _find_refusing(verdicts) == refusing:
+                left -= yield Park(place.name, min(left, _LOOK), place.reason)
+                verdicts = yield Acquire(events)
+        except Undecided:
+            yield Release(leave, leave)
+            raise
         if _find_refusing(verdicts) >= 0:
-            leave = [Event(gate, key, gate.release_event(place))]
             yield Release(leave, leave)
         return verdicts
 

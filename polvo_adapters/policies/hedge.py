@@ -39,7 +39,7 @@ from typing import Any, NamedTuple
 
 from polvo_adapters.core import validate
 from polvo_adapters.core.calls import Call
-from polvo_adapters.core.effects import Decide, Effect, Flow, Proceed, Race, Start, WaitAny
+from polvo_adapters.core.effects import Decide, Effect, Flow, Proceed, Race, Start, TryDecide, Undecided, WaitAny
 from polvo_adapters.core.machines import Event
 from polvo_adapters.core.outcomes import Outcome
 from polvo_adapters.core.stored_types import stored_as
@@ -139,13 +139,16 @@ class Hedge:
         if not is_safe(call, self.methods) or not can_send_at_once(call):
             return (yield from proceed(call))
         key = f"hedge {call.origin}"
-        plan: Plan = (yield Decide((Event(self, key, _PLAN),)))[0]
+        try:
+            plan: Plan = (yield Decide((Event(self, key, _PLAN),)))[0]
+        except Undecided:
+            return (yield from proceed(call))  # a hedge is never needed
         if plan.delay is not None:
             outcome: Outcome = yield Race(self._race(call, proceed, key, plan.delay, plan.began))
             return outcome
         outcome = yield from proceed(call)
         if was_served(outcome):
-            yield Decide((Event(self, key, RecordLatency(plan.began)),))
+            yield TryDecide((Event(self, key, RecordLatency(plan.began)),))
         return outcome
 
     def _race(self, call: Call, proceed: Proceed, key: str, delay: float, began: float) -> Flow:
@@ -157,14 +160,15 @@ class Hedge:
             if ended is None:
                 hedging = yield from self._spend(call, key)
                 if hedging:
-                    yield Start(proceed(call._replace(attempt=call.attempt + started)))
-                    started += 1
+                    # None: there is no thread for it, and the call goes on without.
+                    hedging = (yield Start(proceed(call._replace(attempt=call.attempt + started)))) is not None
+                    started += hedging
                 continue
             number, outcome = ended
             # 409 says of a call with a key that the server works on the other attempt.
             if was_served(outcome) and not (call.key and outcome.status == 409):
                 if self.delay is None and 0 not in bad:
-                    yield Decide((Event(self, key, RecordLatency(began)),))
+                    yield TryDecide((Event(self, key, RecordLatency(began)),))
                 return add_note(outcome, f"hedged: attempt {number + 1} answered first") if number else outcome
             bad[number], hedging = outcome, False
         return choose_most_informative(bad[number] for number in sorted(bad))
@@ -174,7 +178,10 @@ class Hedge:
         events = [Event(self, key, _SPEND)]
         if self.budget is not None:
             events.append(Event(self.budget, retry_budget.key(call), _COST))
-        return all((yield Decide(events)))
+        try:
+            return all((yield Decide(events)))
+        except Undecided:
+            return False
 
     @property
     def initial(self) -> HedgeState:

@@ -16,8 +16,9 @@ from collections.abc import Collection, Iterable, Sequence
 
 from polvo_adapters import headers
 from polvo_adapters.core.calls import Call
+from polvo_adapters.core.effects import Undecided
 from polvo_adapters.core.http import SAFE_METHODS
-from polvo_adapters.core.outcomes import EXPIRED, NOT_SENT, UNCLASSIFIED, Failure, Outcome
+from polvo_adapters.core.outcomes import EXPIRED, NO_STORE, NOT_SENT, UNCLASSIFIED, Failure, Outcome
 from polvo_adapters.errors import DeadlineExceeded, RateLimitDeadlineExceeded
 
 RACED_METHODS = SAFE_METHODS - {"TRACE"}
@@ -54,16 +55,19 @@ def _rank(outcome: Outcome) -> int:
     failure = outcome.failure
     if failure is None:
         return 3
-    if failure is NOT_SENT:
+    if failure is NOT_SENT or failure is NO_STORE:
         return 0
     return 1 if outcome.unsent and failure is not EXPIRED else 2
 
 
 def choose_better(last: Outcome, best: Outcome) -> Outcome:
-    """Return what says more of the last outcome and the best before it, unless that response was closed unread."""
+    """Return what says more of the last outcome and the best before it, unless that response was closed unread.
+
+    Such a response still says more than that the store failed before another attempt.
+    """
     if _rank(last) >= _rank(best):
         return _with_evidence(last, (last, best))
-    if best.failure is not None or best.response is None:
+    if best.failure is not None or best.response is None or (best.body is None and last.failure is NO_STORE):
         return best
     return last if best.body is None else best._replace(response=None)  # the shell makes a new one of the body
 
@@ -88,6 +92,23 @@ def add_note(outcome: Outcome, note: str) -> Outcome:
 def refuse_to_send(error: Exception) -> Outcome:
     """Return the outcome of a call that a policy did not send."""
     return Outcome(error=error, failure=NOT_SENT, unsent=True)
+
+
+def refuse_undecided(undecided: Undecided) -> Outcome:
+    """Return the outcome of a call that a policy did not send, as it could not ask the store."""
+    return Outcome(error=undecided.error, failure=NO_STORE, unsent=True)
+
+
+def keep_response(outcome: Outcome, before: Outcome | None) -> Outcome | None:
+    """Return the outcome of the attempt before where the store failed before another one, or None.
+
+    Args:
+        outcome: The outcome of a repeat.
+        before: The outcome of the attempt before it, or None where there was none.
+    """
+    if outcome.failure is not NO_STORE or before is None:
+        return None
+    return add_note(before, "not sent again, as the store failed")
 
 
 def replace_error(outcome: Outcome, error: Exception, failure: Failure = UNCLASSIFIED) -> Outcome:

@@ -44,6 +44,7 @@ from polvo_adapters.policies.outcomes import (
     choose_most_informative,
     is_declined,
     is_safe_elsewhere,
+    keep_response,
     refuse_to_send,
     replace_error,
     was_served,
@@ -154,6 +155,9 @@ class Regions:
         best: Outcome | None = None
         for number in range(len(self.urls)):
             outcome = yield from self._branch(number, call, proceed)
+            kept = keep_response(outcome, best)
+            if kept is not None:
+                return kept
             sent += outcome.failure is not NOT_SENT
             if not self._may_improve(outcome):
                 return add_note(outcome, f"rerouted to {self._host(number)}") if number else outcome
@@ -195,11 +199,12 @@ class Regions:
         while len(good) < enough and len(good) + len(bad) < count:
             if self.mode != "fanout" and count - len(bad) < enough:
                 break
-            while started < count and due:
-                yield Start(self._branch(started, call, proceed))
-                started += 1
+            short = False  # of threads: another region is asked once one has answered
+            while started < count and due and not short:
+                short = (yield Start(self._branch(started, call, proceed))) is None
+                started += not short
                 due = self.stagger == 0
-            ended = yield WaitAny(self.stagger if started < count else None)
+            ended = yield WaitAny((self.stagger or None) if started < count else None)
             due = True
             if ended is not None:
                 number, outcome = ended

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from polvo_adapters import headers
 from polvo_adapters.core import validate
 from polvo_adapters.core.calls import Call
-from polvo_adapters.core.effects import Decide, Effect, Flow, Proceed, Sleep
+from polvo_adapters.core.effects import Decide, Effect, Flow, Proceed, Sleep, TryDecide, Undecided
 from polvo_adapters.core.http import IDEMPOTENT_METHODS
 from polvo_adapters.core.machines import Event
 from polvo_adapters.core.outcomes import (
@@ -36,6 +36,7 @@ from polvo_adapters.core.outcomes import (
     CONNECT_TIMEOUT,
     DISCONNECTED,
     EXPIRED,
+    NO_STORE,
     NOT_SENT,
     PROXY_REFUSED,
     READ_TIMEOUT,
@@ -46,7 +47,7 @@ from polvo_adapters.core.outcomes import (
     is_any,
 )
 from polvo_adapters.errors import ReplayError, RetriesExhaustedError
-from polvo_adapters.policies.outcomes import expire_call, is_safe, was_served
+from polvo_adapters.policies.outcomes import expire_call, is_safe, keep_response, was_served
 from polvo_adapters.policies.retry_budget import Deposit, Refusal, RetryBudget, Spend
 from polvo_adapters.policies.retry_budget import key as budget_key
 
@@ -129,8 +130,14 @@ class ExponentialBackoff:
         """Run the call, and run it again while the answer to the four questions of this module is yes."""
         attempts, waited = 1, 0.0
         reached: Outcome | None = None
+        before: Outcome | None = None
         while True:
             outcome = yield from proceed(call)
+            kept = keep_response(outcome, before)
+            if kept is not None:
+                outcome = kept
+                break
+            before = outcome
             if outcome.failure is not None and not outcome.unsent:
                 reached = outcome
             if outcome.failure is None and outcome.status < 400 and outcome.status not in self.retry_on:
@@ -144,7 +151,7 @@ class ExponentialBackoff:
             if outcome.failure is not None or outcome.status >= 500:
                 call = call._replace(attempt=call.attempt + 1)
         if self.budget is not None and was_served(outcome):
-            yield Decide((Event(self.budget, budget_key(call), _DEPOSIT),))
+            yield TryDecide((Event(self.budget, budget_key(call), _DEPOSIT),))
         if reached is not None and outcome.failure is not None and outcome.unsent:
             if outcome.failure.transient or outcome.failure is NOT_SENT:
                 # "No connection" would hide that an earlier attempt may have reached the server.
@@ -165,9 +172,12 @@ class ExponentialBackoff:
         if ending is not None:
             return ending
         if self.budget is not None:
-            verdicts = yield Decide((Event(self.budget, budget_key(call), Spend(_cost(self.budget, cause))),))
+            try:
+                verdicts = yield Decide((Event(self.budget, budget_key(call), Spend(_cost(self.budget, cause))),))
+            except Undecided:
+                return outcome._replace(note="not sent again, as the store of the retry budget failed")
             if not verdicts[0]:
-                yield Decide((Event(self.budget, budget_key(call), _REFUSAL),))
+                yield TryDecide((Event(self.budget, budget_key(call), _REFUSAL),))
                 return outcome._replace(note="the retry budget is used up")
         return self._sleep(call, outcome, cause, attempts, waited)
 
@@ -187,7 +197,7 @@ class ExponentialBackoff:
         return _Cause(reason, not unprocessed, delay, throttled=outcome.status == 429 or delay is not None)
 
     def _is_retried(self, error: BaseException | None, failure: Failure) -> bool:
-        if self.exceptions is None or failure in (EXPIRED, NOT_SENT, PROXY_REFUSED):
+        if self.exceptions is None or failure in (EXPIRED, NOT_SENT, NO_STORE, PROXY_REFUSED):
             return failure.transient
         return is_any(self.exceptions, failure, error)
 

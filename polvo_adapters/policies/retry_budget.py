@@ -118,8 +118,9 @@ class RetryBudget:
         tokens, served, at, began = state
         if began is None:
             at = began = now
-        passed = max(0.0, now - at)
-        served *= math.exp(-passed / self.window)
+        passed = now - at
+        if passed > 0.0:
+            served *= math.exp(-passed / self.window)
         if passed >= _IDLE * self.window:
             tokens = max(tokens, self.reserve)
         if type(event) is Deposit:

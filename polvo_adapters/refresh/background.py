@@ -1,66 +1,247 @@
-"""Tasks that run to their end on a thread of their own, however long their caller waits.
+"""Refreshes that run beside the calls that need them, shared by all that need the same, and few at a time.
 
-The threads are no daemons: the process must not end between a server's response and the moment at which it is stored.
+Theory of operation. A refresh is completed even if the call that began it has no more time: its result serves the next
+call. So it runs on another thread, and the call waits for it no longer than it may. Calls that need the same value
+while it is being refreshed join: a token endpoint that hangs costs one thread per token, however many calls give it up.
+
+**No thread.** There are at most 64 of these threads. Where all are busy, where the system has no more, and where the
+interpreter shuts down, a refresh ahead of time is left out, and any other runs on the thread of the call that needs it,
+within the time of that call.
+
+**The end of the process** does not wait for these threads, with one exception. While a refresh uses something that the
+server accepts only once, such as a refresh token that is replaced at each use, the response must not be lost. The
+process then ends once the refresh does, or three seconds after it was sent.
 """
 
 from __future__ import annotations
 
+import copy
 import queue
 import threading
-from collections.abc import Callable
-from contextvars import copy_context
-from typing import Generic, TypeVar
+from collections import deque
+from collections.abc import Callable, Hashable
+from concurrent.futures import Future
+from contextlib import suppress
+from contextvars import Context, ContextVar, copy_context
+from functools import partial
+from typing import Any, Generic, TypeVar
 
 from polvo_adapters.context.call import call_started
-from polvo_adapters.runtime.clock import Clock
+from polvo_adapters.core.report import Entry
+from polvo_adapters.runtime import forks
+from polvo_adapters.runtime.clock import SYSTEM, Clock
+from polvo_adapters.runtime.workers import NoThreadError, Workers
 
 T = TypeVar("T")
 
+LONGEST_EXIT = 3.0
+"""Seconds after it was begun, and again after it is sent, for which a refresh may keep the process from ending."""
 
-def start(task: Callable[[], object], name: str = "token refresh") -> bool:
-    """Run a task on a thread of that name; return False if none can be started, as when the process is ending."""
-    try:
-        threading.Thread(target=task, name=name, daemon=False).start()
-    except RuntimeError:
-        return False
-    return True
+REFRESHERS = Workers("token refresh", 64)
+"""The threads of all refreshes of this process."""
 
 
-class BackgroundCall(Generic[T]):
-    """A task that runs in the context of the caller, but without the deadline of the caller's call.
+class _Task:
+    """What runs on a refresh thread, in a context."""
 
-    Args:
-        task: The task.
-    """
+    def __init__(self, work: Callable[[], object], context: Context) -> None:
+        self._work, self._context = work, context
+        self._is_over = threading.Event()
+        self._exit_at: float | None = None
 
-    def __init__(self, task: Callable[[], T]) -> None:
-        self._task = task
-        self._ended: queue.SimpleQueue[tuple[T | None, BaseException | None]] = queue.SimpleQueue()
-
-    def result(self, seconds: float, clock: Clock) -> T:
-        """Return what the task returns, or raise what it raises.
-
-        Args:
-            seconds: How long to wait; the task goes on after that.
-            clock: The clock to wait by.
-
-        Raises:
-            queue.Empty: The time is up, or the process is ending.
-        """
-        context = copy_context()
-        if not start(lambda: context.run(self._run)) or seconds <= 0:
-            raise queue.Empty
-        result, error = clock.take(self._ended, seconds)
-        if error is None:
-            return result  # type: ignore[return-value]
-        try:
-            raise error
-        finally:
-            del error  # see errors.py, "Errors and frames"
+    def __call__(self) -> None:
+        """Do the work."""
+        self._context.run(self._run)
 
     def _run(self) -> None:
         call_started.set(None)
+        _current.set(self)
         try:
-            self._ended.put((self._task(), None))
-        except BaseException as error:  # noqa: BLE001 - `result` raises it
-            self._ended.put((None, error))
+            self._work()
+        finally:
+            self._is_over.set()
+
+    def delay_exit(self) -> None:
+        """Keep the process from ending, by a thread that is no daemon, until the work is done or has taken too long."""
+        is_first, self._exit_at = self._exit_at is None, SYSTEM.now() + LONGEST_EXIT
+        if is_first:
+            guard = threading.Thread(target=self._wait, name="end of a refresh", daemon=False)
+            with suppress(RuntimeError):  # the process is ending already
+                guard.start()
+
+    def _wait(self) -> None:
+        while self._exit_at is not None and (seconds := self._exit_at - SYSTEM.now()) > 0:
+            if self._is_over.wait(seconds):
+                return
+
+
+_current: ContextVar[_Task | None] = ContextVar("current_refresh", default=None)
+
+
+def start(work: Callable[[], object], name: str, context: Context | None = None, *, delays_exit: bool = False) -> None:
+    """Run a refresh on another thread.
+
+    Args:
+        work: The refresh.
+        name: Name of the thread meanwhile.
+        context: The context that it runs in; by default an empty one.
+        delays_exit: Whether it uses something that is accepted only once, as `delay_exit` says later.
+
+    Raises:
+        NoThreadError: There is no thread for it.
+    """
+    task = _Task(work, Context() if context is None else context)
+    REFRESHERS.run(task, name)
+    if delays_exit:
+        task.delay_exit()
+
+
+def delay_exit() -> None:
+    """Say that the refresh on this thread uses something that the server accepts only once."""
+    task = _current.get()
+    if task is not None:
+        task.delay_exit()
+
+
+class SharedCall(Generic[T]):
+    """A refresh in progress, for any number of calls that wait for it.
+
+    Args:
+        expires_at: Time from which on no call joins it any more.
+
+    Attributes:
+        over: Done when the refresh is over, for the tasks of an event loop; without the result.
+        entries: The entries of its report.
+    """
+
+    def __init__(self, expires_at: float) -> None:
+        self.expires_at = expires_at
+        self.over: Future[None] = Future()
+        self.over.set_running_or_notify_cancel()  # so that a task which is cancelled does not cancel it for all
+        self.entries: list[Entry] = []
+        self._is_over = threading.Event()
+        self._value: T | None = None
+        self._error: BaseException | None = None
+        self._original: deque[BaseException] = deque()
+
+    def run(self, work: Callable[[list[Entry]], T]) -> None:
+        """Do the work, and give those who wait its result or its exception."""
+        try:
+            self._value = work(self.entries)
+        except BaseException as error:  # noqa: BLE001 - `take` raises it
+            traceback = error.__traceback__
+            self._fail(error.with_traceback(None if traceback is None else traceback.tb_next))  # without this frame
+        self._end()
+
+    def cancel(self, error: BaseException) -> None:
+        """Give those who wait an exception: the work is not done."""
+        self._fail(error)
+        self._end()
+
+    def _fail(self, error: BaseException) -> None:
+        # The original is held for one caller only: with its frames, which hold this object, it is a cycle.
+        self._original.append(error)
+        self._error = _copy_error(error)
+
+    def _end(self) -> None:
+        self._is_over.set()
+        self.over.set_result(None)
+
+    def result(self, seconds: float, clock: Clock, entries: list[Entry] | None = None) -> T:
+        """Wait for the result, and return it, or raise the exception.
+
+        Args:
+            seconds: How long to wait; the refresh goes on after that.
+            clock: The clock to wait by.
+            entries: The entries of the report are appended here.
+
+        Raises:
+            queue.Empty: The time is up.
+        """
+        if seconds > 0 and not self._is_over.is_set():
+            clock.wait(self._is_over, seconds)
+        if seconds <= 0 or not self._is_over.is_set():
+            raise queue.Empty
+        if entries is not None:
+            entries += self.entries
+        return self.take()
+
+    def take(self) -> T:
+        """Return the result of a refresh that is over, or raise its exception, of which every caller gets its own."""
+        error = self._error
+        if error is None:
+            return self._value  # type: ignore[return-value]
+        try:
+            raise self._original.popleft()
+        except IndexError:
+            pass  # leave the handler first, so that the error does not refer to this one
+        try:
+            raise _copy_error(error)
+        finally:
+            del error  # see errors.py, "Errors and frames"
+
+
+def _copy_error(error: BaseException) -> BaseException:
+    try:
+        twin = copy.copy(error)
+    except Exception:  # noqa: BLE001 - the exception of another library may not allow that
+        return error
+    twin.__cause__, twin.__suppress_context__ = error.__cause__, error.__suppress_context__
+    return twin
+
+
+class SharedCalls:
+    """The refreshes in progress of one object, by what they refresh.
+
+    It has no lock: of two threads that begin the same at a time, one finds what the other has put in.
+    """
+
+    def __init__(self) -> None:
+        self._calls: dict[Hashable, SharedCall[Any]] = {}
+        forks.register(self)
+
+    def join(
+        self, key: Hashable, work: Callable[[list[Entry]], T], now: float, seconds: float, *, delays_exit: bool = False
+    ) -> SharedCall[T]:
+        """Return the refresh in progress, which is begun where there is none, in the context of this call.
+
+        Args:
+            key: What is refreshed.
+            work: Refreshes it; it is given the list that the entries of the report are appended to.
+            now: The time.
+            seconds: How long it may be joined; a call that comes later begins another.
+            delays_exit: See `start`.
+
+        Raises:
+            NoThreadError: There is no thread for it.
+        """
+        found = self._calls.get(key)
+        if found is not None and now >= found.expires_at:
+            self._forget(key, found)
+        own: SharedCall[T] = SharedCall(now + seconds)
+        shared = self._calls.setdefault(key, own)
+        if shared is own:
+            self._begin(key, own, work, delays_exit)
+        return shared
+
+    def _begin(self, key: Hashable, own: SharedCall[T], work: Callable[[list[Entry]], T], delays_exit: bool) -> None:
+        try:
+            start(partial(self._run, key, own, work), "token refresh", copy_context(), delays_exit=delays_exit)
+        except NoThreadError as error:
+            self._forget(key, own)
+            own.cancel(error)  # for those who have joined meanwhile
+            raise
+
+    def _run(self, key: Hashable, own: SharedCall[T], work: Callable[[list[Entry]], T]) -> None:
+        try:
+            own.run(work)
+        finally:
+            self._forget(key, own)
+
+    def _forget(self, key: Hashable, shared: SharedCall[Any]) -> None:
+        if self._calls.get(key) is shared:
+            self._calls.pop(key, None)
+
+    def after_fork_in_child(self) -> None:
+        """Forget them all: their threads are the parent's."""
+        self._calls.clear()

@@ -5,8 +5,7 @@ look at the clock. When it is stale, the first call that finds out starts a refr
 the held value. Only if there is none, or it has expired, the call itself drives the flow of
 `polvo_adapters.refresh.refresh_flow`: it refreshes, or waits for the call that does.
 
-**The end of the process** waits for a refresh in progress: the server's response may have the only refresh token that
-the server still accepts.
+Threads, and the end of the process: see `polvo_adapters.refresh.background`.
 """
 
 from __future__ import annotations
@@ -22,6 +21,7 @@ from polvo_adapters.refresh import background
 from polvo_adapters.refresh.lifecycle import NOT_REFRESHED, OVERDUE, KnownToken, WantToken
 from polvo_adapters.runtime import forks
 from polvo_adapters.runtime.clock import Clock
+from polvo_adapters.runtime.workers import NoThreadError
 
 _log = logging.getLogger("polvo_adapters")
 
@@ -79,6 +79,10 @@ class RefreshAhead(Generic[HeldType]):
         """Refresh the value for a call that cannot go on without it."""
         return self._refresh(tenant, want, entries)
 
+    def _is_single_use(self, tenant: str) -> bool:  # noqa: ARG002 - for values that depend on it
+        """Return whether a refresh uses something that the server accepts only once, as far as is known here."""
+        return False
+
     def _peek(self, tenant: str) -> HeldType | None:
         """Return the held value if no call has to wait for it, else None."""
         held = self._held.get(tenant)
@@ -110,8 +114,11 @@ class RefreshAhead(Generic[HeldType]):
         if tenant in self._refreshing:
             return
         self._refreshing.add(tenant)  # if two threads get here at once, the store lets one of them refresh
-        if not background.start(partial(self._refresh_in_background, tenant), f"{self._what} refresh"):
-            self._refreshing.discard(tenant)
+        work, name = partial(self._refresh_in_background, tenant), f"{self._what} refresh"
+        try:
+            background.start(work, name, delays_exit=self._is_single_use(tenant))
+        except NoThreadError:
+            self._refreshing.discard(tenant)  # the next call tries again
 
     def _refresh_in_background(self, tenant: str) -> None:
         try:

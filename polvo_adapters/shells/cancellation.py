@@ -15,6 +15,7 @@ from typing import Any
 from polvo_adapters.core.effects import Send
 from polvo_adapters.core.outcomes import Outcome
 from polvo_adapters.drivers.exchange import Cancelled
+from polvo_adapters.runtime import forks
 
 
 class CancellableExchange:
@@ -25,6 +26,7 @@ class CancellableExchange:
     def __init__(self, *args: Any, **keywords: Any) -> None:
         super().__init__(*args, **keywords)
         self._lock = threading.Lock()
+        forks.register(self)
         self._is_cancelled = False
         self._is_sending = False
         self._wake: Callable[[], object] | None = None
@@ -88,6 +90,10 @@ class CancellableExchange:
     def _take_response(self) -> Any:
         with self._lock:
             return super()._take_response()  # type: ignore[misc]
+
+    def after_fork_in_child(self) -> None:
+        """Replace the lock, which another thread of the parent may have held: this call may go on here."""
+        self._lock = threading.Lock()
 
     def _check(self) -> None:
         if self._is_cancelled:

@@ -15,6 +15,7 @@ without asking again.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -23,6 +24,10 @@ from typing import Any, NamedTuple, Protocol
 from polvo_adapters.core.machines import Event, Refused
 from polvo_adapters.errors import PolvoError
 
+STORE_BUSY = "store busy"
+"""Reason of the PolvoError of a store that others kept locked: it has taken nothing, and may take it later."""
+
+_log = logging.getLogger("polvo_adapters")
 _MOST_CALLED = 1024  # names that were called while no call was parked; a call that has not parked by then has given up
 
 
@@ -63,20 +68,24 @@ class _Deferred(NamedTuple):
 class BaseStore:
     """The part of a store that is in this process: parked calls, and decisions that finalizers have deferred."""
 
-    _retries_deferred = False
-    """Whether a deferred decision that failed is made again before the next decision."""
-
     def __init__(self) -> None:
         self._deferred: deque[_Deferred] = deque()
         self._parked: dict[str, Callable[[], None]] = {}
         self._called: dict[str, None] = {}
-        self._parking = threading.Lock()
+        # A finalizer may call a server in the middle of any of these methods, and park or wake in doing so.
+        self._parking = threading.RLock()
 
     def _decide(self, events: Sequence[Event]) -> tuple[Any, ...]:
         raise NotImplementedError
 
     def _decide_deferred(self) -> None:
-        """Put the deferred events to their machines."""
+        """Put the deferred events to their machines.
+
+        They are facts of other calls: where one cannot be put, that is logged, and does not fail the next decision.
+
+        Raises:
+            PolvoError: The store is busy, so that the next decision would wait in vain as well.
+        """
         while self._deferred:
             try:
                 deferred = self._deferred.popleft()
@@ -84,10 +93,14 @@ class BaseStore:
                 return  # another thread was faster
             try:
                 verdicts = self._decide(deferred.events)
-            except PolvoError:
-                if self._retries_deferred:
+            except Exception as error:
+                if isinstance(error, PolvoError) and error.reason == STORE_BUSY:
                     self._deferred.appendleft(deferred)
-                raise
+                    raise
+                names = ", ".join(key for _, key, _ in deferred.events)
+                text = error if isinstance(error, PolvoError) else type(error).__name__
+                _log.warning("what has happened could not be written to the store; %s: %s", names, text)
+                continue
             if deferred.then is not None:
                 deferred.then(verdicts)
 
@@ -98,11 +111,11 @@ class BaseStore:
     def park(self, name: str, wake: Callable[[], None]) -> bool:
         """Run `wake` when the name is called in this process; see `Store.park`."""
         with self._parking:
-            if name in self._called:
-                del self._called[name]
-                return False
             self._parked[name] = wake
-            return True
+            if name not in self._called:
+                return True
+            del self._called[name], self._parked[name]
+            return False
 
     def unpark(self, name: str) -> None:
         """Forget the call that is parked under a name; see `Store.unpark`."""
@@ -127,7 +140,7 @@ class BaseStore:
 
     def after_fork_in_child(self) -> None:
         """Leave the parked calls to the parent: their threads are not here."""
-        self._parking = threading.Lock()
+        self._parking = threading.RLock()
         self._parked.clear()
 
 

@@ -1,5 +1,8 @@
 """State in the memory of one process, moved under a lock that is never held across I/O.
 
+The garbage collector may run a finalizer in the middle of a transition, and that may make a call that decides as well.
+So the thread may take the lock once more, and a transition whose state was moved meanwhile is made again: it is pure.
+
 A forked child keeps the states, but not what they granted to calls of the parent (`ForkedState`). A pickled store comes
 back empty: its times mean nothing to another process.
 """
@@ -37,34 +40,30 @@ class MemoryStore(BaseStore):
         self._max_keys = max_keys
         self._now = now
         self._states: dict[str, Any] = {}
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # which a finalizer that decides may find held by its own thread
+        self._moves = 0
         forks.register(self)
 
     def decide(self, events: Sequence[Event]) -> tuple[Any, ...]:
         """Put events to their machines, all or nothing; see `Store.decide`."""
         if self._deferred:
             self._decide_deferred()
-        return self._decide_one(*events[0]) if len(events) == 1 else self._decide(events)
+        verdicts = self._decide_one(*events[0]) if len(events) == 1 else self._decide(events)
+        if self._deferred:  # by finalizers, meanwhile
+            self._decide_deferred()
+        return verdicts
 
     def _decide(self, events: Sequence[Event]) -> tuple[Any, ...]:
         with self._lock:
-            now, states = self._now(), self._states
-            moved: dict[str, Any] = {}
-            verdicts = []
-            refused = False
-            for machine, key, event in events:
-                if key in moved:
-                    state = moved[key]
-                elif key in states:
-                    state = states[key]
-                else:
-                    state = machine.initial
-                moved[key], verdict = machine.transition(state, event, now)
-                verdicts.append(verdict)
-                if verdict is False or type(verdict) is Refused:
-                    refused = True
+            states = self._states
+            while True:
+                moves = self._moves
+                verdicts, moved, refused = self._transition(events)
+                if moves == self._moves:
+                    break
             if refused:
                 return tuple(verdicts)
+            self._moves += 1
             if 2 * (len(states) + len(moved)) < self._max_keys:
                 states.update(moved)
             else:
@@ -73,13 +72,37 @@ class MemoryStore(BaseStore):
             self._wake([name for verdict in verdicts if type(verdict) is Wake for name in verdict.names])
         return tuple(verdicts)
 
+    def _transition(self, events: Sequence[Event]) -> tuple[list[Any], dict[str, Any], bool]:
+        """Return the verdicts, the states after the events, and whether a verdict refuses."""
+        now, states = self._now(), self._states
+        moved: dict[str, Any] = {}
+        verdicts = []
+        refused = False
+        for machine, key, event in events:
+            if key in moved:
+                state = moved[key]
+            elif key in states:
+                state = states[key]
+            else:
+                state = machine.initial
+            moved[key], verdict = machine.transition(state, event, now)
+            verdicts.append(verdict)
+            if verdict is False or type(verdict) is Refused:
+                refused = True
+        return verdicts, moved, refused
+
     def _decide_one(self, machine: Machine, key: str, event: Any) -> tuple[Any, ...]:
         """Decide the batch of one event that nearly every batch is."""
         with self._lock:
             states = self._states
-            before = states[key] if key in states else machine.initial  # noqa: SIM401 - which may be computed
-            state, verdict = machine.transition(before, event, self._now())
+            while True:
+                moves = self._moves
+                before = states[key] if key in states else machine.initial  # noqa: SIM401 - which may be computed
+                state, verdict = machine.transition(before, event, self._now())
+                if moves == self._moves:
+                    break
             if verdict is not False and type(verdict) is not Refused:
+                self._moves += 1
                 self._keep(machine, key, state)
         if type(verdict) is Wake:
             self._wake(verdict.names)
@@ -110,7 +133,7 @@ class MemoryStore(BaseStore):
         states, now = self._states, self._now()
         for _ in range(min(len(states), number + CANDIDATES)):
             key = next(iter(states))
-            state = states.pop(key)
+            state = states.pop(key, None)
             if key in used or is_pinned(state, now):
                 states[key] = state  # as the last one, so that the next search begins behind it
                 continue
@@ -122,7 +145,7 @@ class MemoryStore(BaseStore):
     def after_fork_in_child(self) -> None:
         """Replace the locks, and take back what states granted to calls of the parent."""
         super().after_fork_in_child()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         for key, state in self._states.items():
             if hasattr(state, "after_fork"):
                 self._states[key] = state.after_fork()

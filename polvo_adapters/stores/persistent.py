@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 from polvo_adapters.core.machines import Event, Machine, Wake
 from polvo_adapters.core.report import StateChange
 from polvo_adapters.errors import ConfigurationError, PolvoError
-from polvo_adapters.stores.base import BaseStore, is_refusal
+from polvo_adapters.stores.base import STORE_BUSY, BaseStore, is_refusal
 from polvo_adapters.stores.private_files import PATIENCE
 
 RETRY_SECONDS = 1.0
@@ -114,7 +114,6 @@ class PersistentStore(BaseStore):
 
     kind = "store"
     """What it is called in messages."""
-    _retries_deferred = True
     _busy_advice = ""
 
     def __init__(self, path: str, max_keys: int, clock: SharedClock) -> None:
@@ -124,6 +123,7 @@ class PersistentStore(BaseStore):
         super().__init__()
         self.path = os.path.abspath(os.path.expanduser(path))
         self.lock = threading.Lock()
+        self._owner = 0  # the thread that holds it
         self._max_keys = max_keys
         self._clock = clock
         self._failed = False
@@ -137,6 +137,8 @@ class PersistentStore(BaseStore):
             ConfigurationError: What is at the path can never be used.
             PolvoError: Other threads or processes did not release the file in time.
         """
+        if self._owner == threading.get_ident():
+            raise self._busy_error()  # a finalizer interrupts the decision of this very thread, and would wait for it
         self._decide_deferred()
         return self._decide(events) if events else ()
 
@@ -169,9 +171,11 @@ class PersistentStore(BaseStore):
         if not lock.acquire(timeout=PATIENCE):
             raise self._busy_error()
         try:
+            self._owner = threading.get_ident()
             yield
         finally:
             news, self._news = self._news, []
+            self._owner = 0
             lock.release()
             for each in news:
                 _log.log(each.level, "%s", each.text)
@@ -220,7 +224,7 @@ class PersistentStore(BaseStore):
         return PolvoError(
             f"the {self.kind} {self.path} was in use by others for more than {PATIENCE:g} s; look for a process that "
             f"is stopped {self._busy_advice}, or for a disk that is slow",
-            reason="store busy",
+            reason=STORE_BUSY,
         )
 
     def before_fork(self) -> None:
@@ -230,5 +234,6 @@ class PersistentStore(BaseStore):
         """Replace the locks, and leave deferred decisions and news to the parent."""
         super().after_fork_in_child()
         self.lock = threading.Lock()
+        self._owner = 0
         self._deferred.clear()
         self._news.clear()

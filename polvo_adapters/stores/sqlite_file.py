@@ -38,7 +38,8 @@ _BESIDE = ("-wal", "-shm", "-journal")
 _FAULTS = ("no such table", "no such column", "unsupported file format")
 
 _log = logging.getLogger("polvo_adapters")
-_opening = threading.Lock()  # closing a file that SQLite has open too would take its locks away (POSIX)
+# Closing a file that SQLite has open too would take its locks away (POSIX). A finalizer may open a file meanwhile.
+_opening = threading.RLock()
 _inherited: list[sqlite3.Connection] = []
 
 
@@ -128,7 +129,7 @@ class Database:
     def after_fork_in_child(self) -> None:
         """Replace the lock of this module, which a thread of the parent may have held."""
         global _opening  # noqa: PLW0603 - the lock is that of all files of the process
-        _opening = threading.Lock()
+        _opening = threading.RLock()
 
 
 def _identity(path: str) -> tuple[int, int] | None:

@@ -20,7 +20,7 @@ from polvo_adapters.core.outcomes import CONNECT, Outcome
 from polvo_adapters.core.report import CANCELLED, Attempt, Wait
 from polvo_adapters.runtime import workers as worker_threads
 from polvo_adapters.runtime.clock import SYSTEM
-from polvo_adapters.runtime.workers import WORKERS, Workers
+from polvo_adapters.runtime.workers import WORKERS, NoThreadError, Workers
 from polvo_adapters.testing.simulation.simulation import ScriptedFailure, ScriptedReply
 from tests.support.driver_worlds import Loop, Raises, Simulated, Threads, World, book, everywhere, on_machines, to
 from tests.support.virtual_worlds import BOUND, LoopClock
@@ -492,6 +492,55 @@ def test_no_task_is_lost_between_ending_and_being_used_again(monkeypatch: pytest
     monkeypatch.setattr(worker_threads, "_IDLE_SECONDS", 0.0)
     workers = Workers()
     assert [run(workers, lambda number=number: number) for number in range(500)] == list(range(500))
+
+
+def test_there_are_no_more_workers_than_allowed() -> None:
+    """Not even after thousands of tasks; what is beyond is refused at once, and does not wait in a queue."""
+    workers, released = Workers(most=3), threading.Event()
+    for _ in range(3):
+        workers.run(lambda: released.wait(BOUND))
+    for _ in range(5):
+        with pytest.raises(NoThreadError):
+            workers.run(lambda: None)
+    released.set()
+    threads = set()
+    for _ in range(300):
+        until(lambda: workers.busy == 0)
+        threads.add(run(workers, threading.current_thread))
+    assert len(threads) <= 3
+
+
+def test_a_thread_that_cannot_be_started_costs_no_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    workers = Workers(most=1)
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", lambda _: (_ for _ in ()).throw(RuntimeError("can't start")))
+        for _ in range(3):
+            with pytest.raises(NoThreadError):
+                workers.run(lambda: None)
+    assert run(workers, lambda: 7) == 7
+
+
+def test_a_task_that_raises_costs_no_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    raised: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", raised.append)
+    workers = Workers(most=1)
+    for number in range(3):
+        workers.run(lambda: 1 / 0)
+        until(lambda number=number: len(raised) == number + 1 and len(workers._free) == 1)  # type: ignore[misc]
+    assert run(workers, lambda: 7) == 7
+
+
+def test_idle_workers_can_be_ended() -> None:
+    workers, released = Workers(), threading.Event()
+    workers.run(lambda: released.wait(BOUND))
+    idle = run(workers, threading.current_thread)
+    until(lambda: len(workers._idle) == 1)
+    workers.end_idle()
+    idle.join(BOUND)
+    assert not idle.is_alive()
+    assert workers.busy == 1
+    released.set()
+    assert run(workers, lambda: 7) == 7
 
 
 def test_workers_are_daemons() -> None:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from polvo_adapters.core.calls import Call
-from polvo_adapters.core.effects import Decide, Race, Send, Start, WaitAny, compose, send_once
+from polvo_adapters.core.effects import Decide, Race, Send, Start, TryDecide, WaitAny, compose, send_once
 from polvo_adapters.core.machines import Event
 from polvo_adapters.core.outcomes import CONNECT, DISCONNECTED, NOT_SENT, READ_TIMEOUT, Outcome
 from polvo_adapters.policies import retry_budget
@@ -69,7 +69,7 @@ class Stepped:
         if type(effect) is Send:
             self.started.append(effect.call)
             return left.pop(0)[1]
-        assert type(effect) is Decide
+        assert type(effect) in (Decide, TryDecide)
         self.decided.append(tuple(effect.events))
         return tuple(
             Plan(self.delay, 0.0) if type(event.event) is PlanHedge else self.granted for event in effect.events
@@ -400,3 +400,19 @@ def test_what_a_server_does_with_a_call_can_be_read_in_its_story() -> None:
 def test_every_field_is_told_of() -> None:
     for field in dataclasses.fields(Hedge):
         assert f"    {field.name}: " in (Hedge.__doc__ or "")
+
+
+@pytest.mark.parametrize("ending", [answered(), answered(503), failed(READ_TIMEOUT)])
+def test_without_a_thread_for_it_the_call_goes_on_unhedged(ending: Outcome) -> None:
+    """Whatever comes of the call then is what the caller gets."""
+    flow = dataclasses.replace(POLICY, max_hedges=3, budget=None).flow(GET, send_once)
+    next(flow)
+    (race,) = flow.send((Plan(2.0, 0.0),))  # type: ignore[misc]
+    assert type(next(race)) is Start
+    assert race.send(0) == WaitAny(2.0)
+    assert type(race.send(None)) is Decide
+    assert type(race.send((True,))) is Start
+    assert race.send(None) == WaitAny(None), "neither is another hedge tried"
+    with pytest.raises(StopIteration) as caught:
+        race.send((0, ending))
+    assert caught.value.value is ending

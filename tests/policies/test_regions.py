@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from polvo_adapters.core.calls import Call
-from polvo_adapters.core.effects import Send, compose, send_once
+from polvo_adapters.core.effects import Send, Start, WaitAny, compose, send_once
 from polvo_adapters.core.outcomes import (
     CONNECT,
     CONNECT_TIMEOUT,
@@ -608,3 +608,21 @@ def test_words_of_the_seed_work() -> None:
 def test_every_field_is_told_of() -> None:
     for field in dataclasses.fields(Regions):
         assert field.name == "_retry" or f"    {field.name}: " in (Regions.__doc__ or "")
+
+
+# Where there is no thread for a region ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("settings", "patience"), [({}, None), ({"stagger": 2.0}, 2.0)])
+def test_a_region_that_cannot_be_started_is_started_when_another_has_ended(
+    settings: dict[str, Any], patience: float | None
+) -> None:
+    """The flow waits meanwhile, and does not ask again and again."""
+    (race,) = next(Regions(URLS, "race", **settings).flow(GET, send_once))  # type: ignore[misc]
+    assert type(next(race)) is Start
+    if not patience:
+        assert type(race.send(0)) is Start
+    assert race.send(None if not patience else 0) == WaitAny(patience)
+    assert type(race.send((0, answered(503)))) is Start
+    assert race.send(None) == WaitAny(patience)
+    assert type(race.send(None)) is Start

@@ -20,9 +20,11 @@ from polvo_adapters.context.call import LogicalCall, call_started
 from polvo_adapters.context.tenant import current_tenant, tenant
 from polvo_adapters.core.report import StateChange
 from polvo_adapters.errors import ConfigurationError, SecretError
+from polvo_adapters.refresh.background import REFRESHERS
 from polvo_adapters.runtime import forks
 from polvo_adapters.secrets import Fetched, Function, Secret
 from polvo_adapters.testing.virtual_clock import VirtualClock
+from tests.support.token_sharing import until
 
 VALUE = "hunter2-the-value"
 
@@ -60,10 +62,7 @@ def secret(store: Store, clock: VirtualClock, **keywords: Any) -> Secret:
 
 
 def join_refreshes() -> None:
-    for thread in threading.enumerate():
-        if thread.name == "secret refresh":
-            thread.join(10)
-            assert not thread.is_alive()
+    until(lambda: not REFRESHERS.busy)
 
 
 # ------------------------------------------------------------------------------------------ one fetch

@@ -6,7 +6,9 @@ import asyncio
 import contextlib
 import copy
 import gc
+import io
 import pickle
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,6 +18,7 @@ import httpx
 import pytest
 import requests
 from requests.adapters import HTTPAdapter
+from urllib3.exceptions import ProtocolError
 
 import polvo_adapters as polvo
 from polvo_adapters.adapters import PolicyAdapter
@@ -265,14 +268,86 @@ class Choosing(HTTPAdapter):
         return built
 
 
-def test_a_response_of_another_class_is_over_when_it_is_dropped(store: MemoryStore, server: FailureServer) -> None:
+@pytest.mark.parametrize("read", [True, False])
+def test_a_response_of_another_class_is_over_when_it_is_read_or_dropped(
+    store: MemoryStore, server: FailureServer, read: bool
+) -> None:
     with session_of(store, Held("a "), Held("b "), inner=Choosing()) as session:
         response = session.get(server.url + "/echo?size=100000", stream=True)
         assert type(response) is Custom
-        assert len(response.content) == 100_000
         assert told(store) == ["a taken", "b taken"]
-        del response
+        if read:
+            assert len(response.content) == 100_000
+        else:
+            del response
         assert told(store) == ["a taken", "b taken", "b given back", "a given back"]
+
+
+def drain(raw: Any) -> None:
+    """Read to the end in the way of urllib3, and then let go of the connection."""
+    raw.drain_conn()
+    raw.release_conn()
+
+
+def read_into(raw: Any) -> None:
+    buffer = bytearray(4096)
+    while raw.readinto(buffer):
+        pass
+
+
+RAW_READERS: dict[str, Callable[[Any], object]] = {
+    "copyfileobj": lambda raw: shutil.copyfileobj(raw, io.BytesIO()),
+    "read": lambda raw: raw.read(),
+    "read in pieces": lambda raw: list(iter(lambda: raw.read(4096), b"")),
+    "read undecoded": lambda raw: raw.read(decode_content=False),
+    "read1": lambda raw: list(iter(lambda: raw.read1(4096), b"")),
+    "read1 all": lambda raw: list(iter(raw.read1, b"")),
+    "readinto": read_into,
+    "stream": lambda raw: list(raw.stream(1000)),
+    "iteration": list,
+    "data": lambda raw: raw.data,
+    "drain_conn": drain,
+    "release_conn": lambda raw: raw.release_conn(),
+    "close": lambda raw: raw.close(),
+    "with": lambda raw: raw.__exit__(None, None, None),
+}
+
+
+@pytest.mark.parametrize("inner", [None, HTTPAdapter, Choosing])
+@pytest.mark.parametrize("path", ["/echo?size=100000", "/fault/drip?interval=0&times=1"])
+@pytest.mark.parametrize("reader", RAW_READERS)
+def test_a_body_that_is_read_through_raw_is_over(
+    store: MemoryStore, server: FailureServer, reader: str, path: str, inner: Any
+) -> None:
+    with session_of(store, Held(), inner=inner and inner()) as session:
+        response = session.get(server.url + path, stream=True)
+        assert told(store) == ["taken"]
+        RAW_READERS[reader](response.raw)
+        assert told(store) == ["taken", "given back"]
+        response.close()
+        del response
+        assert told(store) == ["taken", "given back"]
+
+
+@pytest.mark.parametrize("reader", ["copyfileobj", "read", "read in pieces", "stream", "iteration", "data"])
+def test_a_body_that_breaks_off_is_broken_for_raw_too(store: MemoryStore, server: FailureServer, reader: str) -> None:
+    with session_of(store, Held()) as session:
+        response = session.get(server.url + "/fault/truncated?times=1", stream=True)
+        with pytest.raises(ProtocolError):
+            RAW_READERS[reader](response.raw)
+        assert told(store) == ["taken", "broken"]
+
+
+def test_a_part_that_was_read_through_raw_ends_nothing(store: MemoryStore, server: FailureServer) -> None:
+    with session_of(store, Held()) as session:
+        response = session.get(server.url + "/echo?size=100000", stream=True)
+        pieces = response.raw.stream(1000)
+        assert len(next(pieces)) == len(response.raw.read(1000)) == 1000
+        assert response.raw.read(0) == b""
+        pieces.close()
+        assert told(store) == ["taken"]
+        assert len(response.content) == 98_000
+        assert told(store) == ["taken", "given back"]
 
 
 def test_a_change_after_the_call_is_in_its_report_all_the_same(store: MemoryStore, server: FailureServer) -> None:

@@ -129,7 +129,8 @@ class Threads(World):
         self.clock = ThreadedVirtualClock()
         keywords = {"stream": True, "timeout": None, "verify": True, "cert": None, "proxies": None}
         request = requests.Request("GET", CALL.url).prepare()
-        self.exchange = RequestsExchange(Route(Adapter(self)).bind, request, keywords, self.clock)
+        adapter = Adapter(self)
+        self.exchange = RequestsExchange(Route(adapter), adapter, request, keywords, self.clock)
 
         def run() -> None:
             self.outcome = sync.drive(flow, self.exchange, self.store, self.clock, self.entries)

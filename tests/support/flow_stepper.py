@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from polvo_adapters.core.calls import Call
-from polvo_adapters.core.effects import Decide, Effect, Policy, Send, Sleep, send_once
+from polvo_adapters.core.effects import Decide, Effect, Policy, Send, Sleep, TryDecide, send_once
 from polvo_adapters.core.outcomes import CONNECT, CONNECT_TIMEOUT, NOT_SENT, Failure, Outcome
 
 UNSENT = (CONNECT, CONNECT_TIMEOUT, NOT_SENT)
@@ -52,7 +52,7 @@ class Stepper:
                 answer = turns.pop(0) if len(turns) > 1 else turns[0]
             elif type(effect) is Sleep:
                 answer = effect.low + (effect.high - effect.low) * self.draw
-            elif type(effect) is Decide:
+            elif type(effect) in (Decide, TryDecide):
                 answer = (self.verdict,) * len(effect.events)
         raise AssertionError("the flow does not end")
 
@@ -66,4 +66,6 @@ class Stepper:
 
     @property
     def decided(self) -> list[Any]:
-        return [event.event for effect in self.effects if type(effect) is Decide for event in effect.events]
+        return [
+            event.event for effect in self.effects if type(effect) in (Decide, TryDecide) for event in effect.events
+        ]

@@ -50,6 +50,8 @@ from polvo_adapters.core.outcomes import (
 )
 from polvo_adapters.core.report import Entry
 from polvo_adapters.drivers import virtual
+from polvo_adapters.stores.base import Store
+from polvo_adapters.stores.memory import MemoryStore
 from polvo_adapters.testing.simulation.simulation import (
     Script,
     ScriptedFailure,
@@ -178,7 +180,16 @@ class Recording:
 Policies = Sequence[Policy] | Callable[[], Sequence[Policy]]
 
 
-def tell(policies: Policies, server: Callable[[], Server], *calls: Calling, seed: int = 0) -> Tale:
+MakeStore = Callable[[Callable[[], float]], Store]
+
+
+def tell(
+    policies: Policies,
+    server: Callable[[], Server],
+    *calls: Calling,
+    seed: int = 0,
+    store: MakeStore = lambda now: MemoryStore(now=now),
+) -> Tale:
     """Return what all worlds tell of a scene.
 
     Args:
@@ -186,11 +197,23 @@ def tell(policies: Policies, server: Callable[[], Server], *calls: Calling, seed
         server: Makes the servers, for each world anew.
         *calls: The calls.
         seed: Seed of all chance.
+        store: Makes the store of a world, given its clock.
     """
-    tales = [world(_made(policies), server(), calls, seed) for world in (synchronous, asynchronous, simulated)]
+    tales = tell_each(policies, server, *calls, seed=seed, store=store)
     assert _comparable(tales[0]) == _comparable(tales[1])
     assert _comparable(tales[0]) == _comparable(tales[2])
     return tales[0]
+
+
+def tell_each(
+    policies: Policies,
+    server: Callable[[], Server],
+    *calls: Calling,
+    seed: int = 0,
+    store: MakeStore = lambda now: MemoryStore(now=now),
+) -> list[Tale]:
+    """Return what each world tells of a scene in which things coincide; arguments as for `tell`."""
+    return [world(_made(policies), server(), calls, seed, store) for world in (synchronous, asynchronous, simulated)]
 
 
 def _comparable(value: Any) -> Any:
@@ -276,9 +299,12 @@ class ScriptedAdapter(HTTPAdapter):
         """Nothing to close."""
 
 
-def synchronous(policies: Sequence[Policy], server: Server, calls: Sequence[Calling], seed: int) -> Tale:
+def synchronous(
+    policies: Sequence[Policy], server: Server, calls: Sequence[Calling], seed: int, store: MakeStore
+) -> Tale:
     clock, recording = ThreadedVirtualClock(seed), Recording(server)
-    adapter = PolicyAdapter(*policies, inner=ScriptedAdapter(recording, clock), clock=clock)
+    inner = ScriptedAdapter(recording, clock)
+    adapter = PolicyAdapter(*policies, inner=inner, clock=clock, store=store(clock.now))
     told: dict[int, _Told] = {}
 
     def run(number: int, calling: Calling) -> None:
@@ -331,9 +357,12 @@ class ScriptedTransport(httpx.AsyncBaseTransport):
         return httpx.Response(turn.status, headers=dict(turn.headers), content=b"")
 
 
-def asynchronous(policies: Sequence[Policy], server: Server, calls: Sequence[Calling], seed: int) -> Tale:
+def asynchronous(
+    policies: Sequence[Policy], server: Server, calls: Sequence[Calling], seed: int, store: MakeStore
+) -> Tale:
     clock, recording = LoopClock(seed), Recording(server)
-    transport = AsyncPolicyTransport(*policies, inner=ScriptedTransport(recording, clock), clock=clock)
+    inner = ScriptedTransport(recording, clock)
+    transport = AsyncPolicyTransport(*policies, inner=inner, clock=clock, store=store(clock.now))
     told: dict[int, _Told] = {}
 
     async def run(number: int, calling: Calling) -> None:
@@ -364,9 +393,12 @@ async def as_async(parts: Any) -> Any:
 # The simulation -------------------------------------------------------------------------------------------------------
 
 
-def simulated(policies: Sequence[Policy], server: Server, calls: Sequence[Calling], seed: int) -> Tale:
+def simulated(
+    policies: Sequence[Policy], server: Server, calls: Sequence[Calling], seed: int, store: MakeStore
+) -> Tale:
     recording = Recording(server)
     simulation = Simulation(recording, seed)
+    simulation.store = store(simulation.now)
     told: dict[int, _Told] = {}
 
     def begin(number: int, calling: Calling) -> None:

@@ -95,6 +95,7 @@ def mounting(session: requests.Session) -> None:
 
 def faces() -> None:
     assert_type(polvo.get("https://api.example.com/", params={"a": "b"}, timeout=3), requests.Response)
+    polvo.close()
     assert_type(polvo.post("https://api.example.com/", json={"a": 1}), requests.Response)
     session = polvo.Session("https://api.example.com", ("user", "pass"), retry=True, timeout=None, deadline=20)
     assert_type(session.get("orders"), requests.Response)

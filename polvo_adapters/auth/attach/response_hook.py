@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from polvo_adapters.auth.attach.carrier import CredentialCarrier, HeldCredential
 from polvo_adapters.auth.attach.credential import take_off
-from polvo_adapters.auth.attach.replay import replay, replayable
+from polvo_adapters.auth.attach.replay import replay, replayable, set_aside
 from polvo_adapters.core.report import Attempt, Wait
 from polvo_adapters.runtime.copies import SharedByCopies
 from polvo_adapters.shells.request_marks import marks_of, read_marks
@@ -86,6 +86,7 @@ class ReauthenticateHook(SharedByCopies):
 
     def _replace_credential(self, response: Response, held: HeldCredential, entries: list[Entry]) -> Any:
         try:
+            set_aside(response)
             return self._auth.after(held, entries)
         except BaseException:
             response.close()  # the caller gets the exception only

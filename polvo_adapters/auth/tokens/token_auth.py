@@ -14,12 +14,14 @@ request is sent again through `response.connection`, the outermost adapter: ever
 once per request, if the body can be sent twice, and never to another origin: a redirect to one has lost the header, and
 a token that was not sent was not refused.
 
-**A refresh is completed**, after the deadline of the call that waits for it and during the exit of the program: the
-response may have the only refresh token that the server still accepts.
+**A refresh is completed**, after the deadline of the call that waits for it, and for a moment during the exit of the
+program: the response may have the only refresh token that the server still accepts. Calls with a deadline share it. See
+`polvo_adapters.refresh.background`.
 """
 
 from __future__ import annotations
 
+import math
 import queue
 from collections.abc import Mapping
 from functools import partial
@@ -49,6 +51,7 @@ from polvo_adapters.refresh.refresh_ahead import RefreshAhead
 from polvo_adapters.refresh.refresh_flow import RefreshFlow
 from polvo_adapters.runtime.clock import SYSTEM
 from polvo_adapters.runtime.copies import SharedByCopies
+from polvo_adapters.runtime.workers import NoThreadError
 from polvo_adapters.shells.request_marks import marks_of
 
 if TYPE_CHECKING:
@@ -122,6 +125,7 @@ class TokenAuth(SharedByCopies, RefreshAhead[HeldToken], AuthBase):
         self._storages: dict[str, TokenStorage] = {}
         self._starting = [True]
         self._proofs = Proofs()
+        self._shared = background.SharedCalls()
         super()._begin()
 
     def _identify(self, tenant: str) -> tuple[str, str]:
@@ -236,24 +240,42 @@ class TokenAuth(SharedByCopies, RefreshAhead[HeldToken], AuthBase):
         if call is None or call.deadline is None or call.deadline >= now + self._deadline:
             return self._refresh(tenant, want, entries)
         # On another thread: the refresh must not end with the call, see "A refresh is completed" above.
-        refresh = background.BackgroundCall(partial(self._refresh, tenant, want, entries))
+        work, seconds = partial(self._refresh, tenant, want), self._deadline + 1.0
         try:
-            return refresh.result(call.deadline - now, self._clock)
+            shared = self._shared.join((tenant, want), work, now, seconds, delays_exit=self._is_single_use(tenant))
+            return shared.result(call.deadline - now, self._clock, entries)
         except queue.Empty:
             raise overdue_error(self._identify(tenant)[1]) from None
+        except NoThreadError:
+            pass  # leave the handler first, so that no error refers to this one
+        return self._refresh(tenant, want, entries, call.deadline)
 
-    def _refresh(self, tenant: str, want: WantToken, entries: list[Entry] | None = None) -> HeldToken:
-        """Drive the flow of a refresh to its end."""
+    def _is_single_use(self, tenant: str) -> bool:
+        held = self._held.get(tenant)
+        return held is not None and self._uses_refresh_token(held.token)
+
+    def _uses_refresh_token(self, token: Token | None) -> bool:
+        """Return whether a refresh sends a refresh token, in the place of a token or of none."""
+        return token is not None and token.refresh_token is not None
+
+    def _refresh(
+        self,
+        tenant: str,
+        want: WantToken,
+        entries: list[Entry] | None = None,
+        deadline: float = math.inf,
+    ) -> HeldToken:
+        """Drive the flow of a refresh to its end, and give it up at a deadline, or after the time of this object."""
         key, host = self._identify(tenant)
         storage = self._storage_for(tenant)
         storage.load_sealer()
         started = self._clock.now()
-        call = Call("POST", f"https://{host}/", "replayable", started, started + self._deadline)
+        call = Call("POST", f"https://{host}/", "replayable", started, min(started + self._deadline, deadline))
         if self._starting:
             self._starting.clear()
             want = want._replace(anew=True)
         for _ in range(3):
-            fetch = TokenFetch(partial(self._fetch_token, tenant), key, storage, self._clock, self._deadline)
+            fetch = TokenFetch(partial(self._fetch_beside, tenant), key, storage, self._clock, self._deadline)
             want = want._replace(known=self._known_token(tenant))
             flow = RefreshFlow(self._life, key, advice=self._advice).flow(call, want)
             outcome = drive(flow, fetch, storage.with_fallback(), self._clock, [] if entries is None else entries)
@@ -273,6 +295,11 @@ class TokenAuth(SharedByCopies, RefreshAhead[HeldToken], AuthBase):
                     del outcome  # see errors.py, "Errors and frames"
             storage.discard_undecryptable(self._life, key, sealed)
         raise undecryptable_error(host)
+
+    def _fetch_beside(self, tenant: str, held: Token | None, seconds: float) -> Token:
+        if self._uses_refresh_token(held):
+            background.delay_exit()
+        return self._fetch_token(tenant, held, seconds)
 
     def _known_token(self, tenant: str) -> KnownToken | None:
         """Return what this object knows of the token, for a store that may have lost it."""
@@ -303,14 +330,8 @@ class TokenAuth(SharedByCopies, RefreshAhead[HeldToken], AuthBase):
         if current is not None and current.header == held.header:
             self._held[held.tenant] = current._replace(refused=True, stale_at=float("-inf"))
 
-    def after_fork_in_child(self) -> None:
-        """Forget the refreshes in progress, and replace the locks: both are the parent's."""
-        super().after_fork_in_child()
-        for storage in self._storages.values():
-            storage.after_fork()
-
     def __getstate__(self) -> dict[str, Any]:
-        left_out = ("_held", "_storages", "_refreshing", "_starting", "_proofs")
+        left_out = ("_held", "_storages", "_refreshing", "_starting", "_proofs", "_shared")
         return {name: value for name, value in vars(self).items() if name not in left_out}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

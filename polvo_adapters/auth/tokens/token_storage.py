@@ -24,6 +24,7 @@ from polvo_adapters.core.machines import Event
 from polvo_adapters.core.report import StateChange
 from polvo_adapters.errors import ConfigurationError, PolvoError
 from polvo_adapters.refresh.lifecycle import ClearToken, Lifecycle, LookAtToken
+from polvo_adapters.runtime import forks
 from polvo_adapters.runtime.clock import Clock
 from polvo_adapters.runtime.listeners import notify
 from polvo_adapters.stores.base import Store
@@ -57,6 +58,7 @@ class TokenStorage:
         self._failed = False
         self._discarded: set[str] = set()
         self._discarding = threading.Lock()
+        forks.register(self)
 
     def seal(self, key: str, token: Token) -> str:
         """Return the text of a token for the store."""
@@ -131,8 +133,8 @@ class TokenStorage:
             if state.token != sealed or set_aside("what it holds cannot be decrypted with this key", key, state):
                 return
 
-    def after_fork(self) -> None:
-        """Replace the lock in the child: a thread of the parent may have held it."""
+    def after_fork_in_child(self) -> None:
+        """Replace the lock: a thread of the parent may have held it."""
         self._discarding = threading.Lock()
 
     def mark_working(self) -> None:
@@ -162,6 +164,7 @@ class FallbackStore:
     def __init__(self, storage: TokenStorage) -> None:
         self._storage = storage
         self._store = storage.store
+        self._has_decided = False
         self.defer = self._store.defer
         self.park = self._store.park
         self.unpark = self._store.unpark
@@ -173,11 +176,12 @@ class FallbackStore:
             return self._store.decide(events)
         try:
             verdicts = self._store.decide(events)
-        except ConfigurationError:
-            raise
-        except Exception as error:  # noqa: BLE001 - a store of the user's may raise anything
+        except Exception as error:
+            if isinstance(error, ConfigurationError) and not self._has_decided:
+                raise  # before the server was asked; what it has sent is not lost for a setting
             storage.mark_failed(error)
             self._store = storage.memory
             return self._store.decide(events)
         storage.mark_working()
+        self._has_decided = True
         return verdicts

@@ -37,7 +37,7 @@ from polvo_adapters import headers
 from polvo_adapters.core import validate
 from polvo_adapters.core.calls import Call
 from polvo_adapters.core.machines import Changed, Refused
-from polvo_adapters.core.outcomes import EXPIRED, NOT_SENT, Outcome, is_any
+from polvo_adapters.core.outcomes import EXPIRED, NO_STORE, NOT_SENT, Outcome, is_any
 from polvo_adapters.errors import CircuitOpenError
 from polvo_adapters.policies.breaker.state import (
     CLOSED,
@@ -174,7 +174,7 @@ class CircuitBreaker(Gate):
 
     def _classify(self, call: Call, outcome: Outcome, seconds: float) -> Result:
         failure = outcome.failure
-        if failure is NOT_SENT:
+        if failure is NOT_SENT or failure is NO_STORE:
             return "nothing"
         if outcome.status in self.failure_on:  # even where a policy further inside has made an error of it
             return "failure"

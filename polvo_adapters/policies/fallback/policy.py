@@ -30,7 +30,7 @@ from typing import Any, TypeAlias, Union
 
 from polvo_adapters.core import validate
 from polvo_adapters.core.calls import Call
-from polvo_adapters.core.effects import Decide, Effect, Flow, Proceed
+from polvo_adapters.core.effects import Decide, Effect, Flow, Proceed, TryDecide, Undecided
 from polvo_adapters.core.http import Headers
 from polvo_adapters.core.outcomes import EXPIRED, INTERRUPTED, NOT_SENT, UNCLASSIFIED, Outcome, is_any
 from polvo_adapters.errors import CircuitOpenError, DeadlineExceeded, PoolTimeoutError, RateLimitError, ReplayError
@@ -187,7 +187,7 @@ class Fallback:
         for alternative in self.alternatives:
             event = alternative.learn(call, outcome) if isinstance(alternative, StaleCache) else None
             if event is not None:
-                yield Decide((event,))
+                yield TryDecide((event,))
 
     def _serve(self, alternative: _Known, case: _Case, proceed: Proceed) -> Generator[Effect, Any, Outcome | None]:
         """Return the outcome of an alternative, or None and add the reason to the case."""
@@ -224,7 +224,11 @@ def _serve_stale(cache: StaleCache, case: _Case) -> Generator[Effect, Any, Outco
     if event is None:
         case.skipped.append(f"no response to such a {case.call.method} is kept")
         return None
-    found = (yield Decide((event,)))[0]
+    try:
+        found = (yield Decide((event,)))[0]
+    except Undecided:
+        case.skipped.append("the store of the last good response failed")
+        return None
     if found is None:
         case.skipped.append("no last good response")
         return None

@@ -38,7 +38,19 @@ from typing import Any, Literal, TypeAlias, Union
 from polvo_adapters import headers
 from polvo_adapters.core import validate
 from polvo_adapters.core.calls import Call
-from polvo_adapters.core.effects import Acquire, Decide, Effect, Flow, Proceed, Race, Release, Send, Sleep, TryDecide
+from polvo_adapters.core.effects import (
+    Acquire,
+    Decide,
+    Effect,
+    Flow,
+    Proceed,
+    Race,
+    Release,
+    Send,
+    Sleep,
+    TryDecide,
+    Undecided,
+)
 from polvo_adapters.core.http import Headers, lasting_headers
 from polvo_adapters.core.machines import Event
 from polvo_adapters.core.outcomes import Outcome
@@ -65,7 +77,14 @@ from polvo_adapters.policies.idempotency.record import (
     Stored,
     Unsent,
 )
-from polvo_adapters.policies.outcomes import add_note, is_declined, refuse_to_send, replace_error
+from polvo_adapters.policies.outcomes import (
+    add_note,
+    is_declined,
+    keep_response,
+    refuse_to_send,
+    refuse_undecided,
+    replace_error,
+)
 
 Strategy: TypeAlias = Union[Literal["unique", "hash"], Callable[[Any], Union[str, None]]]  # noqa: UP007 - at import
 
@@ -170,8 +189,13 @@ class IdempotencyKeys:
     def _run(self, call: Call, proceed: Proceed) -> Flow:
         """Run the call, and again while the server is at work on an earlier request with its key."""
         patience, pause = call.started + self.max_wait, _BASE
+        before: Outcome | None = None
         while True:
             outcome = yield from proceed(call)
+            kept = keep_response(outcome, before)
+            if kept is not None:
+                return kept
+            before = outcome
             if outcome.status < 400 or outcome.failure is not None:
                 return outcome
             verdict = self._judge(outcome)
@@ -195,7 +219,10 @@ class IdempotencyKeys:
         """Run the call unless the record of its key forbids it, and write its end into the record."""
         key = self.store_key(call.origin, call.tenant, call.key)
         url = _digest(call.url.partition("#")[0])
-        verdict = yield from self._begin(record, call, key, Begin(call.content, url, self.supported))
+        try:
+            verdict = yield from self._begin(record, call, key, Begin(call.content, url, self.supported))
+        except Undecided as undecided:
+            return refuse_undecided(undecided)
         if isinstance(verdict, Outcome):
             return verdict
         seen = _Seen()
@@ -269,22 +296,38 @@ def _refuse(kind: type[IdempotencyError], call: Call, message: str, reason: str,
 
 def _mark_sendings(record: Record, key: str, lease: int, seen: _Seen, proceed: Proceed, call: Call) -> Flow:
     """Run the call, mark the record before each request leaves, and note what may have been processed."""
-    flow, answer = proceed(call), None
+    flow = proceed(call)
+    answer: Any = None
     sending = Decide((Event(record, key, Sending(lease, call.content, _digest(call.url.partition("#")[0]))),))
     try:
         while True:
-            effect = flow.send(answer)
+            effect = flow.throw(answer) if type(answer) is Undecided else flow.send(answer)
             if type(effect) is Send or type(effect) is Race:
-                (granted,) = yield sending
-                answer = seen.last = (yield effect) if granted else _report_lost_lease(call)
+                answer = seen.last = yield from _send_marked(call, effect, sending)
                 seen.doubtful = seen.doubtful or _is_doubtful(answer, race=type(effect) is Race)
             else:
-                answer = yield effect
+                try:
+                    answer = yield effect
+                except Undecided as undecided:
+                    answer = undecided
     except StopIteration as end:
         outcome: Outcome = end.value
         return outcome
     finally:
         flow.close()
+        answer = None  # see errors.py, "Errors and frames"
+
+
+def _send_marked(call: Call, effect: Send | Race, sending: Decide) -> Generator[Effect, Any, Outcome]:
+    """Send if the record can be marked before, and return the outcome."""
+    try:
+        (granted,) = yield sending
+    except Undecided as undecided:
+        return refuse_undecided(undecided)
+    if not granted:
+        return _report_lost_lease(call)
+    outcome: Outcome = yield effect
+    return outcome
 
 
 def _record_response(outcome: Outcome, longest: int) -> RecordedResponse:

@@ -30,13 +30,14 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 from polvo_adapters import headers
 from polvo_adapters.core import validate
 from polvo_adapters.core.calls import Call
-from polvo_adapters.core.effects import Decide, Effect, Flow, Proceed, Sleep
+from polvo_adapters.core.effects import Decide, Effect, Flow, Proceed, Sleep, TryDecide, Undecided
 from polvo_adapters.core.machines import Event, Machine
 from polvo_adapters.core.outcomes import NOT_SENT, Outcome
 from polvo_adapters.core.state_keys import of_tenant
 from polvo_adapters.core.stored_types import stored_as
 from polvo_adapters.errors import PolvoError, RateLimitDeadlineExceeded, RateLimitError
 from polvo_adapters.headers import Quota, Throttled
+from polvo_adapters.policies.outcomes import refuse_undecided
 from polvo_adapters.policies.ratelimit.account import Account, make_account
 from polvo_adapters.policies.ratelimit.adaptive import acquire_turn, learn_result
 from polvo_adapters.policies.ratelimit.turns import Turn, TurnRequest, TurnResult
@@ -63,7 +64,10 @@ class RateLimit(Machine):
         """Wait for the turn of the call, run it, and report the result."""
         key = f"{self.kind} {call.origin} {call.credential}{of_tenant(call.tenant)}"
         route = _find_route(call.url)
-        turn = yield from self._acquire_turn(call, key, route)
+        try:
+            turn = yield from self._acquire_turn(call, key, route)
+        except Undecided as undecided:
+            return refuse_undecided(undecided)
         if turn.refused:
             return self._make_error(call, turn)
         outcome = yield from proceed(call)
@@ -73,7 +77,7 @@ class RateLimit(Machine):
         if self.reports_every_outcome or refused is not None:
             seconds = outcome.now - outcome.started
             result = TurnResult(route, turn.group, turn.era, seconds, outcome.status, quotas, refused)
-            yield Decide((Event(self, key, result),))
+            yield TryDecide((Event(self, key, result),))
         return outcome.with_quotas(quotas) if quotas else outcome
 
     def _acquire_turn(self, call: Call, key: str, route: str) -> Generator[Effect, Any, Turn]:

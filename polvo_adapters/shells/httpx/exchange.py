@@ -35,6 +35,7 @@ from polvo_adapters.core.trace import Mark
 from polvo_adapters.errors import DeadlineExceeded
 from polvo_adapters.shells.body_closing import BodyCloseActions
 from polvo_adapters.shells.cancellation import CancellableExchange
+from polvo_adapters.shells.encodings import TEXT, EncodingCheck
 from polvo_adapters.shells.httpx.trace import HTTPXTrace
 from polvo_adapters.shells.signal_handlers import comes_from_signal_handler
 
@@ -170,9 +171,7 @@ class _BaseHTTPXExchange:
         response = self.response
         if response is None or not self.stream:
             return False
-        if not isinstance(response.stream, _ObservedStream):
-            response.stream = _ObservedStream(response.stream)
-        response.stream.on_body_closed.add(action)
+        _observe(response).on_body_closed.add(action)
         return True
 
     def fork(self) -> Self:
@@ -196,18 +195,24 @@ class _BaseHTTPXExchange:
 class _ObservedStream(httpx.SyncByteStream, httpx.AsyncByteStream):
     """A body that runs actions when it is closed, breaks off, or is freed."""
 
-    def __init__(self, stream: Any) -> None:
+    def __init__(self, stream: Any, encoding: str | None) -> None:
         self._stream = stream
+        self._check = EncodingCheck(encoding)
         self.on_body_closed = BodyCloseActions()
 
     def __iter__(self) -> Iterator[bytes]:
         with self._watch():
-            yield from self._stream
+            for chunk in self._stream:
+                self._check.feed(chunk)
+                yield chunk
+            _require_whole(self._check)
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         with self._watch():
             async for chunk in self._stream:
+                self._check.feed(chunk)
                 yield chunk
+            _require_whole(self._check)
 
     @contextmanager
     def _watch(self) -> Iterator[None]:
@@ -239,6 +244,8 @@ class HTTPXExchange(_BaseHTTPXExchange):
             response.request = request  # httpx sets it above the transport, too late for errors
             if not self.stream:
                 self._read(response, deadline)
+            elif "content-encoding" in response.headers and not _is_read(response):
+                _observe(response)
         except Exception as error:  # noqa: BLE001 - every exception becomes an outcome
             self.close()
             return self.outcome(started, error, deadline)
@@ -246,11 +253,13 @@ class HTTPXExchange(_BaseHTTPXExchange):
 
     def _read(self, response: httpx.Response, deadline: float | None) -> None:
         self.reading = True
-        chunks = []
+        chunks, check = [], EncodingCheck(response.headers.get("content-encoding"))
         for chunk in response.stream:  # type: ignore[union-attr]
             chunks.append(chunk)
+            check.feed(chunk)
             if deadline is not None and self.clock.now() >= deadline:
                 raise DeadlineExceeded("the deadline is over and the body is not complete")
+        _require_whole(check)
         response.stream.close()  # type: ignore[union-attr]
         response.stream = httpx.ByteStream(b"".join(chunks))
 
@@ -327,9 +336,15 @@ class AsyncHTTPXExchange(_BaseHTTPXExchange):
         self.response = response = await self.inner.handle_async_request(request)
         response.request = request  # as above
         if self.stream:
+            if "content-encoding" in response.headers and not _is_read(response):
+                _observe(response)
             return
         self.reading = True
-        chunks = [chunk async for chunk in response.stream]
+        chunks, check = [], EncodingCheck(response.headers.get("content-encoding"))
+        async for chunk in response.stream:
+            chunks.append(chunk)
+            check.feed(chunk)
+        _require_whole(check)
         await response.stream.aclose()
         response.stream = httpx.ByteStream(b"".join(chunks))
 
@@ -344,6 +359,20 @@ async def _cancel_and_wait(task: asyncio.Task[None]) -> None:
     """Cancel a task and wait for its end, however it ends."""
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+
+
+def _observe(response: httpx.Response) -> _ObservedStream:
+    """Return the stream of a response, which from now on tells when it is over."""
+    stream = response.stream
+    if not isinstance(stream, _ObservedStream):
+        response.stream = stream = _ObservedStream(stream, response.headers.get("content-encoding"))
+    return stream
+
+
+def _require_whole(check: EncodingCheck) -> None:
+    """Raise what httpx raises for a body that is cut off, where a body ends within its content encoding."""
+    if check.is_cut_off:
+        raise httpx.RemoteProtocolError(TEXT)
 
 
 def _is_read(response: httpx.Response) -> bool:

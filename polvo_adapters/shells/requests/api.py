@@ -7,14 +7,24 @@ cookie, header or credential outlives it, and all sessions send through one adap
 from __future__ import annotations
 
 import threading
-from typing import Any, TypeVar
+import weakref
+from typing import Any
 
 import requests
 
+from polvo_adapters.runtime import forks
+from polvo_adapters.runtime.workers import WORKERS
+from polvo_adapters.shells.requests.policy_adapter import PolicyAdapter
 from polvo_adapters.shells.requests.resilient_adapter import ResilientAdapter
 from polvo_adapters.shells.requests.session import Session
+from polvo_adapters.shells.requests.wire.owners import ConnectionOwner
+from polvo_adapters.shells.requests.wire.pools import shared_view
 
-AnySession = TypeVar("AnySession", bound=requests.Session)
+
+class _SharedView(PolicyAdapter):
+    """The shared adapter, as one of the sessions that send through it sees it."""
+
+    __slots__ = ("_owner",)
 
 
 class SharedConnections:
@@ -22,31 +32,67 @@ class SharedConnections:
 
     Args:
         timeout: Timeout of an attempt where the session names none, in seconds; None for no limit.
+
+    Attributes:
+        adapter: The adapter, or None before the first use.
     """
 
     def __init__(self, timeout: float | None) -> None:
         self._timeout = timeout
         self._lock = threading.Lock()
-        self._adapter: ResilientAdapter | None = None
+        self.adapter: ResilientAdapter | None = None
+        _all_shared.add(self)
+        forks.register(self)
 
-    def lend(self, session: AnySession) -> AnySession:
-        """Mount the shared adapter on a session, which must not be closed, and return the session."""
-        if self._adapter is None:
+    def lend(self, session: requests.Session) -> ConnectionOwner:
+        """Mount the shared adapter on a session, which must not be closed.
+
+        Returns:
+            The owner of connections that authenticate this session; close it when the call is over.
+        """
+        if self.adapter is None:
             with self._lock:
-                self._adapter = self._adapter or ResilientAdapter(
+                self.adapter = self.adapter or ResilientAdapter(
                     timeout=self._timeout, pool_connections=32, pool_maxsize=32
                 )
+        owner = ConnectionOwner()
+        view = shared_view(self.adapter, _SharedView, owner)
         for prefix in session.adapters:
-            session.adapters[prefix] = self._adapter
-        return session
+            session.adapters[prefix] = view
+        return owner
+
+    def close(self) -> None:
+        """Close the connections, without a lock: a signal handler may call this at any moment."""
+        adapter = self.adapter
+        if adapter is not None:
+            adapter.close()
+
+    def after_fork_in_child(self) -> None:
+        """Replace the lock, which a thread of the parent may have held."""
+        self._lock = threading.Lock()
 
 
+_all_shared: weakref.WeakSet[SharedConnections] = weakref.WeakSet()
 _connections = SharedConnections(timeout=None)
+
+
+def close() -> None:
+    """Close the connections that the verbs share, and end the worker threads that are idle.
+
+    That holds for the verbs of `polvo_adapters` and of `polvo_adapters.requests`; your own sessions and adapters have a
+    `close` of their own. Responses that are being read are not affected, nor are calls in progress. The verbs can be
+    used afterwards: they open new connections, and what they have learned of servers is kept.
+
+    It may be called from any thread, more than once, after a fork, and at exit: `atexit.register(polvo.close)`.
+    """
+    for shared in tuple(_all_shared):
+        shared.close()
+    WORKERS.end_idle()
 
 
 class _OneCall(Session):
     def _mount(self, **_: Any) -> None:
-        _connections.lend(self)
+        self.owner = _connections.lend(self)
 
 
 def request(method: str, url: str, **keywords: Any) -> requests.Response:
@@ -64,7 +110,11 @@ def request(method: str, url: str, **keywords: Any) -> requests.Response:
         requests.RequestException: As `requests` does.
         RateLimitError: 429, after all retries.
     """
-    return _OneCall().request(method, url, **keywords)
+    session = _OneCall()
+    try:
+        return session.request(method, url, **keywords)
+    finally:
+        session.owner.close()
 
 
 def get(url: str, params: Any = None, **keywords: Any) -> requests.Response:

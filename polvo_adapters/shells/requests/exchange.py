@@ -4,7 +4,8 @@ Theory of operation. The request body is rewound to where it stood before the fi
 shortened to the rest of the deadline, and the wrapped adapter sends. Where the caller did not ask for a stream, the
 response body is read here and not above the adapter as `requests.Session` does, so that a body that breaks off or drips
 belongs to the attempt. The body of a redirect is left to the session, which forgives errors in it. So is every body
-where response hooks are not all ours: they expect an unread response, with its connection below it.
+where response hooks are not all ours: they expect an unread response, with its connection below it; see
+`polvo_adapters.shells.requests.hooks`.
 
 An exception becomes an Outcome together with its meaning; see `polvo_adapters.shells.requests.failures`. Whether the
 request was sent is read off the trace of the transmission, never off the exception.
@@ -12,11 +13,13 @@ request was sent is read off the trace of the transmission, never off the except
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import requests
+from requests.adapters import BaseAdapter
 from requests.models import REDIRECT_STATI
 from urllib3.util import Timeout
 
@@ -26,14 +29,18 @@ from polvo_adapters.core.http import IDEMPOTENT_METHODS
 from polvo_adapters.core.outcomes import INTERRUPTED, Outcome, at_deadline
 from polvo_adapters.errors import DeadlineExceeded, ReplayError
 from polvo_adapters.runtime.clock import Clock
+from polvo_adapters.shells import encodings
 from polvo_adapters.shells.body_closing import BodyCloseActions
 from polvo_adapters.shells.cancellation import CancellableExchange
 from polvo_adapters.shells.requests.failures import explain, holds
+from polvo_adapters.shells.requests.hooks import SessionHooks, find_session_hooks, has_foreign_hook
+from polvo_adapters.shells.requests.observed_body import is_cut_off, observe
 from polvo_adapters.shells.requests.rerouting import drop_foreign_cookies, reroute
 from polvo_adapters.shells.requests.response import Response, synthesize_response
-from polvo_adapters.shells.requests.wire.route import is_unsent
+from polvo_adapters.shells.requests.wire.owners import ConnectionOwner
+from polvo_adapters.shells.requests.wire.route import Route, is_unsent, report_overrun
 from polvo_adapters.shells.requests.wire.sockets import Sockets
-from polvo_adapters.shells.requests.wire.transmission import Transmission
+from polvo_adapters.shells.requests.wire.transmission import Transmission, authenticates_connection
 
 _NO_BODY: tuple[Body, int | None] = ("none", None)
 _REPLAYABLE = (bytes, str, bytearray, memoryview, list, tuple)
@@ -43,16 +50,21 @@ class RequestsExchange:
     """The attempts at one prepared request.
 
     Args:
-        bind: Returns `send` of the adapter below for one attempt; see `polvo_adapters.shells.requests.wire.route`.
+        route: The way of attempts through the adapter below; see `polvo_adapters.shells.requests.wire.route`.
+        adapter: That adapter.
         request: The prepared request.
         keywords: stream, timeout, verify, cert and proxies, as `Session.send` gives them.
         clock: Time.
         sockets: Where the sockets of attempts are noted, where another thread may end them; otherwise None.
-        owner: Who may use connections on which the server has authenticated a user; None for everybody.
+        owner: The caller, where several share the connections.
+
+    Attributes:
+        body: Whether the body can be sent again.
+        above: The adapter that hooks may send through, so that their requests pass the policies as well.
     """
 
     __slots__ = (
-        "_bind",
+        "_adapter",
         "_clock",
         "_error",
         "_keywords",
@@ -61,26 +73,31 @@ class RequestsExchange:
         "_position",
         "_request",
         "_response",
+        "_route",
         "_sent",
         "_sockets",
+        "above",
         "body",
     )
 
     def __init__(
         self,
-        bind: Callable[[Transmission], Callable[..., requests.Response]],
+        route: Route,
+        adapter: BaseAdapter,
         request: requests.PreparedRequest,
         keywords: dict[str, Any],
         clock: Clock,
         sockets: Sockets | None = None,
-        owner: object = None,
+        owner: ConnectionOwner | None = None,
     ) -> None:
-        self._bind = bind
+        self._route = route
+        self._adapter = adapter
         self._request = request
         self._keywords = keywords
         self._clock = clock
         self._owner = owner
         self._sockets = sockets
+        self.above: BaseAdapter = adapter
         self._sent = False
         self._response: requests.Response | None = None
         self._open = False
@@ -93,7 +110,8 @@ class RequestsExchange:
         call, clock = effect.call, self._clock
         started, deadline = clock.now(), call.deadline
         once = call.body == "once" or (call.method not in IDEMPOTENT_METHODS and not call.idempotent)
-        transmission = Transmission(clock, started, deadline, self._sockets, once, self._owner)
+        streamed = call.body == "once" or call.body == "rewindable"
+        transmission = Transmission(clock, started, deadline, self._sockets, once, self._owner, streamed)
         send: Any = None
         try:
             if self._sent:
@@ -105,12 +123,18 @@ class RequestsExchange:
                 keywords = {**keywords, "cert": None} if call.anonymous else keywords
             if deadline is not None:
                 keywords = _shorten(request, keywords, deadline - started)
-            send = self._bind(transmission)
+            names = getattr(request.headers, "_store", request.headers)  # a look for one not there costs an exception
+            if "authorization" in names or "proxy-authorization" in names:
+                transmission.bind_if(authenticates_connection(request.headers))
+            send = self._route.bind(self._adapter, transmission)
             self._response = response = send(request, **keywords)
             transmission.over = True
+            if deadline is not None:
+                report_overrun(transmission, send)
             if request is not self._request:
                 drop_foreign_cookies(response, self._request)
-            whole = self._read_if_due(response, started, deadline)
+            whole = self._read_if_due(response, transmission, started)
+            response = self._response
         except Exception as error:  # noqa: BLE001 - every exception becomes an outcome
             return self._fail(error, transmission, send, started)
         self._open = not whole
@@ -124,6 +148,8 @@ class RequestsExchange:
     def _fail(self, error: Exception, transmission: Transmission, send: Any, started: float) -> Outcome:
         """Return the outcome of an attempt that raised."""
         transmission.over = True
+        if send is not None:
+            report_overrun(transmission, send)
         answered = self._response is not None
         self.close()
         unsent = not answered and (send is None or is_unsent(transmission, send, error))
@@ -142,20 +168,42 @@ class RequestsExchange:
             transmission.error = transmission.callers_error = None
             del error  # see errors.py, "Errors and frames"
 
-    def _read_if_due(self, response: requests.Response, started: float, deadline: float | None) -> bool:
+    def _read_if_due(self, response: requests.Response, transmission: Transmission, started: float) -> bool:
         """Read the body unless the caller or the session does so, and return whether it was read."""
         if type(response) is requests.Response:  # the class of another library stays
             response.__class__ = Response
+        if isinstance(response, Response):
+            elapsed = timedelta(0, self._clock.now() - started)
+            response._note_attempt(elapsed, transmission.deadline, self._clock)
         # The status comes first: to look for a header that is not there costs an exception inside.
         redirects = response.status_code in REDIRECT_STATI and response.is_redirect
-        whole = not redirects and not self._keywords["stream"] and not _has_foreign_hook(self._request)
+        if redirects or self._keywords["stream"]:
+            return False
+        found: Any = self._request.hooks
+        if found and found.get("response") and has_foreign_hook(self._request):
+            hooks = find_session_hooks(self._request) if response.status_code < 400 else None
+            if hooks is None:
+                return False
+            response = self._run_hooks(hooks, response, transmission)
         if isinstance(response, Response):
-            response._note_attempt(timedelta(0, self._clock.now() - started), deadline, self._clock)
-            if whole:
-                response._read_body()
-        elif whole:
+            response._read_body()
+        else:
             response.content  # noqa: B018 - reads the body, which the response then keeps
-        return whole
+            if is_cut_off(response.raw):
+                raise requests.exceptions.ChunkedEncodingError(encodings.TEXT)
+        return True
+
+    def _run_hooks(
+        self, hooks: SessionHooks, response: requests.Response, transmission: Transmission
+    ) -> requests.Response:
+        """Return what the hooks put in the place of an unread response; what they raise is the caller's."""
+        response.connection = self.above  # type: ignore[assignment]  # as for hooks that the session runs
+        try:
+            self._response = response = hooks(response, **self._keywords)
+        except Exception as error:
+            transmission.callers_error = error
+            raise
+        return response
 
     def discard(self) -> None:
         """Close the response of the last attempt, and cut the references of its error."""
@@ -189,13 +237,16 @@ class RequestsExchange:
         else:  # the action is run when the response is freed
             actions = response.__dict__.setdefault("_closing", BodyCloseActions())
             actions.add(action)
+            observe(response.raw, actions)
         return True
 
     def fork(self) -> RacingExchange:
         """Return an exchange that sends the same request on another thread."""
         self._sent = True  # so that the next attempt rewinds the body, here or in a fork
-        fork = RacingExchange(self._bind, self._request.copy(), self._keywords, self._clock, Sockets(), self._owner)
-        fork.body, fork._position, fork._sent = self.body, self._position, True
+        fork = RacingExchange(
+            self._route, self._adapter, self._request.copy(), self._keywords, self._clock, None, self._owner
+        )
+        fork.body, fork._position, fork._sent, fork.above = self.body, self._position, True, self.above
         return fork
 
     def owns(self, outcome: Outcome) -> bool:
@@ -235,6 +286,10 @@ class RacingExchange(CancellableExchange, RequestsExchange):
 
     _sockets: Sockets
 
+    def __init__(self, *args: Any, **keywords: Any) -> None:
+        super().__init__(*args, **keywords)
+        self._sockets = Sockets()
+
     def _attempt(self, effect: Send) -> Outcome:
         try:
             return super()._attempt(effect)
@@ -244,16 +299,10 @@ class RacingExchange(CancellableExchange, RequestsExchange):
     def _interrupt(self) -> None:
         self._sockets.shut()
 
-
-def _has_foreign_hook(request: requests.PreparedRequest) -> bool:
-    """Return whether a response hook of the request may look at the unread response."""
-    hooks: Any = request.hooks and request.hooks.get("response")
-    return bool(hooks) and not all(_is_ours(hook) for hook in hooks)
-
-
-def _is_ours(hook: Any) -> bool:
-    module: str = getattr(getattr(hook, "__func__", hook), "__module__", None) or ""
-    return module.partition(".")[0] == "polvo_adapters"
+    def after_fork_in_child(self) -> None:
+        """Replace the locks."""
+        super().after_fork_in_child()
+        self._sockets._lock = threading.RLock()
 
 
 def _classify_body(body: Any) -> tuple[Body, int | None]:

@@ -12,17 +12,19 @@ not switched off in that adapter, which other code may use, but in the view thro
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import requests
-from requests.adapters import BaseAdapter, HTTPAdapter
+from requests.adapters import DEFAULT_POOLSIZE, BaseAdapter, HTTPAdapter
 from urllib3.util import Retry
 
 from polvo_adapters.context.call import LogicalCall, call_started
 from polvo_adapters.core.effects import Policy
 from polvo_adapters.core.report import Entry
 from polvo_adapters.drivers.sync import drive
+from polvo_adapters.policies.deadline import Deadline
 from polvo_adapters.policies.retry import ExponentialBackoff
 from polvo_adapters.policies.stack import pool_size
 from polvo_adapters.runtime import forks
@@ -30,6 +32,8 @@ from polvo_adapters.runtime.clock import SYSTEM, Clock
 from polvo_adapters.shells.bound_policies import BoundPolicies, PolicyControls
 from polvo_adapters.shells.error_notes import attach_report
 from polvo_adapters.shells.requests.exchange import RequestsExchange
+from polvo_adapters.shells.requests.pool_limits import PoolLimits
+from polvo_adapters.shells.requests.wire.owners import ConnectionOwner
 from polvo_adapters.shells.requests.wire.pools import NO_RETRY, without_retries
 from polvo_adapters.shells.requests.wire.route import Route
 from polvo_adapters.shells.requests.wire.transmission import Transmission
@@ -61,6 +65,7 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
 
     installed: str | None = None
     _transmission: Transmission | None = None  # the attempt of an adapter outside of this one, in a view on it
+    _owner: ConnectionOwner | None = None  # the caller, in a view for one of several that share the adapter
 
     def __init__(
         self,
@@ -77,11 +82,16 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
         self.timeout = timeout
         self.clock = clock
         if inner is None:
+            self._set_pool_limits(http_adapter_keywords.get("pool_connections", DEFAULT_POOLSIZE))
             super().__init__(**http_adapter_keywords)
         elif http_adapter_keywords:
             names = ", ".join(http_adapter_keywords)
             raise TypeError(f"{type(self).__name__}: {names} belong to the adapter given as inner")
         self._bind()
+
+    def _set_pool_limits(self, most: int) -> None:
+        # Before the pools are made, which a subclass may do otherwise; a view on this adapter shares them.
+        self._pool_limits = PoolLimits(most)
 
     def _bind(self) -> None:
         """Prepare once what all calls need."""
@@ -92,6 +102,8 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
         if self.inner is None and not retries:
             self.max_retries = NO_RETRY
         self._route = Route(self, PolicyAdapter) if self._below is None else Route(self._below)
+        if self.inner is not None and not isinstance(self.inner, HTTPAdapter):
+            _warn_of_deadline(self.inner, self.policies)
         forks.register(self)
 
     def send(
@@ -121,7 +133,9 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
             "proxies": proxies,
         }
         sockets = None if outer is None else outer.sockets
-        exchange = RequestsExchange(self._route.bind, request, keywords, clock, sockets)
+        below = self if self._below is None else self._below
+        exchange = RequestsExchange(self._route, below, request, keywords, clock, sockets, self._owner)
+        exchange.above = self
         entries: list[Entry] = []
         logical = call_started.get() if outer is None else _logical_call(outer, clock)
         call = bound.begin(request, request.url or "", exchange.body, clock.now(), cert, logical)
@@ -146,10 +160,11 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
 
     def close(self) -> None:
         """Close the connections of this adapter, or of the one that it wraps."""
-        if self.inner is None:
-            super().close()
-        else:
+        if self.inner is not None:
             self.inner.close()
+            return
+        for manager in (self.poolmanager, *self.proxy_manager.copy().values()):  # other threads may go on to send
+            manager.clear()
 
     def get_connection_with_tls_context(
         self, request: requests.PreparedRequest, verify: Any, proxies: Any = None, cert: Any = None
@@ -158,6 +173,16 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
         if self.inner is not None:
             return self.inner.get_connection_with_tls_context(request, verify, proxies=proxies, cert=cert)  # type: ignore[attr-defined]
         return super().get_connection_with_tls_context(request, verify, proxies=proxies, cert=cert)
+
+    def proxy_manager_for(self, proxy: str, **keywords: Any) -> Any:
+        """Return the pools for a proxy; see `HTTPAdapter.proxy_manager_for`."""
+        if self.inner is not None:
+            return self.inner.proxy_manager_for(proxy, **keywords)  # type: ignore[attr-defined]
+        self._pool_limits.make_room(self.proxy_manager)
+        try:
+            return super().proxy_manager_for(proxy, **keywords)
+        except KeyError:  # another thread has forgotten it between a look and the next
+            return super().proxy_manager_for(proxy, **keywords)
 
     def after_fork_in_child(self) -> None:
         """Leave the sockets to the parent: two processes on one connection would read each other's responses.
@@ -182,6 +207,7 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         if state.get("inner") is None:
+            self._set_pool_limits(state.get("_pool_connections", DEFAULT_POOLSIZE))
             super().__setstate__(state)
         else:
             self.__dict__.update(state)
@@ -204,6 +230,23 @@ def fit_pool(keywords: dict[str, Any], policies: Sequence[Policy]) -> None:
     size = pool_size(policies)
     if size:
         keywords.setdefault("pool_maxsize", size)
+
+
+_warned: set[type] = set()
+
+
+def _warn_of_deadline(inner: BaseAdapter, policies: Sequence[Policy]) -> None:
+    """Warn once for each class of adapters in which a deadline cannot be kept."""
+    kind = type(inner)
+    if kind in _warned or not any(isinstance(policy, Deadline) for policy in policies):
+        return
+    _warned.add(kind)
+    warnings.warn(
+        f"a deadline is given to {kind.__qualname__} only as its timeout, because it is no HTTPAdapter and opens "
+        "sockets of its own; see docs/deadline.md",
+        RuntimeWarning,
+        stacklevel=4,
+    )
 
 
 def find_requested_retry(value: Any) -> Retry | None:
@@ -245,7 +288,7 @@ def _view_of(adapter: BaseAdapter, *, retries: bool) -> BaseAdapter:
 def pool_managers(adapter: BaseAdapter) -> list[Any]:
     """Return the urllib3 pool managers of an adapter, those for proxies included."""
     state = vars(adapter)
-    proxies = state.get("proxy_manager") or {}
+    proxies = dict(state.get("proxy_manager") or {})
     # Adapters for UNIX sockets keep their pools themselves.
     return [
         each

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import io
-import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 from http.client import responses
 from typing import Any
 
 import requests
+from requests.exceptions import ChunkedEncodingError, ContentDecodingError
 from requests.utils import get_encoding_from_headers
 from urllib3 import HTTPResponse
-from urllib3.exceptions import ProtocolError, ReadTimeoutError
 
+from polvo_adapters.core.calls import origin
 from polvo_adapters.core.http import synthesized_headers
 from polvo_adapters.core.outcomes import Outcome
 from polvo_adapters.core.report import Report
 from polvo_adapters.errors import DeadlineExceeded
 from polvo_adapters.runtime.clock import Clock
+from polvo_adapters.shells import encodings
 from polvo_adapters.shells.body_closing import BodyCloseActions
+from polvo_adapters.shells.requests.observed_body import is_cut_off, limit, observe
 
 _PIECE = 65_536
 
@@ -40,6 +41,7 @@ class Response(requests.Response):
     _session_to_overwrite = False
     _deadline: tuple[float, Clock] | None = None
     _closing: BodyCloseActions | None = None
+    _is_closed = False
 
     @property
     def elapsed(self) -> timedelta:
@@ -66,18 +68,18 @@ class Response(requests.Response):
         self.__dict__["elapsed"], self._session_to_overwrite = elapsed, True
         if deadline is not None:
             self._deadline = (deadline, clock)
-            if type(self.raw) is HTTPResponse:
-                self.raw.__class__ = _RawResponse
-                self.raw._above = weakref.ref(self)  # type: ignore[attr-defined]
+            limit(self.raw, deadline, clock, origin(self.url or "").partition("://")[2])
 
     def _on_body_closed(self, action: Callable[[bool, bool], None]) -> None:
         """Run an action when the body is closed; see `BodyCloseActions`."""
         if self._closing is None:
             self._closing = BodyCloseActions()
+            observe(self.raw, self._closing)
         self._closing.add(action)
 
     def close(self) -> None:
         """Release the connection; see `requests.Response.close`."""
+        self._is_closed = True
         super().close()
         if self._closing is not None:
             self._closing.run()
@@ -94,44 +96,40 @@ class Response(requests.Response):
 
         Raises:
             DeadlineExceeded: The deadline is over.
+            ChunkedEncodingError: The body is not complete, or ends within its content encoding.
         """
         chunks = super().iter_content(*args, **keywords)
+        # Not in the mapping itself, where a look for a header that is not there costs an exception.
+        if "content-encoding" in getattr(self.headers, "_store", self.headers):
+            chunks = self._until_cut_off(chunks)
         if self._deadline is not None:
             chunks = self._until_deadline(chunks, *self._deadline)
         return chunks if self._closing is None else _report_end(chunks, self._closing)
 
-    def _until_deadline(self, chunks: Iterator[Any], deadline: float, clock: Clock) -> Iterator[Any]:
+    def _until_cut_off(self, chunks: Iterator[Any]) -> Iterator[Any]:
+        """Iterate to the end, and raise where that is within the encoding."""
         try:
             yield from chunks
+        except ContentDecodingError as error:
+            # The decoder of zstd raises an error of its own at such an end.
+            if "incomplete" in str(error) and is_cut_off(self.raw):
+                raise ChunkedEncodingError(encodings.TEXT, request=self.request) from error
+            raise
+        if not self._is_closed and is_cut_off(self.raw):
+            raise ChunkedEncodingError(encodings.TEXT, request=self.request)
+
+    def _until_deadline(self, chunks: Iterator[Any], deadline: float, clock: Clock) -> Iterator[Any]:
+        host = None if self.polvo is None else self.polvo.host  # without a report, the policy adds it
+        try:
+            yield from chunks
+        except DeadlineExceeded as error:  # by a body that knows its deadline
+            error.request, error.response, error.host = self.request, self, host
+            raise
         except requests.ConnectionError as error:
             if clock.now() < deadline:
                 raise
-            raise self._explain_deadline() from error
-
-    def _explain_deadline(self) -> DeadlineExceeded:
-        host = None if self.polvo is None else self.polvo.host  # without a report, the policy adds it
-        message = "the deadline is over and the body is not complete; allow a longer deadline, or ask for less"
-        return DeadlineExceeded(message, request=self.request, response=self, host=host)
-
-
-class _RawResponse(HTTPResponse):
-    """The response of urllib3, for those who read it themselves: its end by the deadline is that of the call."""
-
-    _above: weakref.ref[Response]
-
-    @contextmanager
-    def _error_catcher(self) -> Iterator[None]:
-        try:
-            with super()._error_catcher():
-                yield
-        except (ReadTimeoutError, ProtocolError) as error:
-            response = self._above()
-            if response is None or response._deadline is None:
-                raise
-            deadline, clock = response._deadline
-            if clock.now() < deadline:
-                raise
-            raise response._explain_deadline() from error
+            message = "the deadline is over and the body is not complete; allow a longer deadline, or ask for less"
+            raise DeadlineExceeded(message, request=self.request, response=self, host=host) from error
 
 
 def _report_end(chunks: Iterator[Any], closing: BodyCloseActions) -> Iterator[Any]:

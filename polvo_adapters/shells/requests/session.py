@@ -25,6 +25,7 @@ from polvo_adapters.policies.deadline import Deadline
 from polvo_adapters.policies.stack import refuse_unknown_keywords
 from polvo_adapters.runtime.clock import SYSTEM, Clock
 from polvo_adapters.shells.request_identity import format_key
+from polvo_adapters.shells.requests.hooks import defer_hooks
 from polvo_adapters.shells.requests.policy_adapter import DEFAULT_TIMEOUT, PolicyAdapter
 from polvo_adapters.shells.requests.resilient_adapter import ResilientAdapter
 from polvo_adapters.shells.requests.tenancy import Tenancy
@@ -166,8 +167,10 @@ class Session(requests.Session):
         """Send a prepared request; arguments as for `requests.Session.send`."""
         current = call_started.get()
         if current is not None and current.session is self and current.sent:
+            defer_hooks(request)
             return super().send(request, **keywords)  # a hop of the call in progress
         with self._tenant_scope(), self._call_scope(sent=True):
+            defer_hooks(request)
             response = super().send(request, **keywords)
         if response.status_code == 429 or (self.raise_for_status and response.status_code >= 400):
             raise _status_error(response)

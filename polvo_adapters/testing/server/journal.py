@@ -12,6 +12,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TypedDict
 
+from polvo_adapters.runtime import forks
 from polvo_adapters.testing.server.http_messages import Request, RequestBody
 
 MAX_RECORDS = 10_000
@@ -84,6 +85,7 @@ class Journal:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        forks.register(self)
         self._entries: deque[JournalEntry] = deque(maxlen=MAX_RECORDS)
         self._total = KeyCounters(received=0, processed=0)
         self._keys: dict[str, KeyCounters] = {}
@@ -115,6 +117,10 @@ class Journal:
         """Return a copy of one key's counters, zeros for a key never seen."""
         with self._lock:
             return self._keys.get(key, KeyCounters(received=0, processed=0)).copy()
+
+    def after_fork_in_child(self) -> None:
+        """Replace the lock, which the thread of the server may have held in the parent."""
+        self._lock = threading.Lock()
 
     def records(self) -> list[RequestRecord]:
         """Return the last requests, oldest first."""

@@ -434,3 +434,45 @@ def test_a_nonce_of_the_api_is_asked_for_once(oidc: Any, session: requests.Sessi
     oidc.revoke()
     assert session.get(oidc.api_url).status_code == 200
     assert oidc.counts()["by_grant"]["client_credentials"] == 2 + 1  # the first one had to learn the nonce
+
+
+@pytest.mark.parametrize("body", ["small", "large"])
+@pytest.mark.parametrize("renews", [True, False])
+@pytest.mark.parametrize("limit", ["bulkhead", "pool"])
+def test_an_unread_refusal_holds_nothing_that_the_refresh_waits_for(limit: str, renews: bool, body: str) -> None:
+    text = b"x" * (3_000_000 if body == "large" else 100)
+    tokens = iter(range(9))
+
+    def issue(asked: Asked) -> Reply:
+        number = next(tokens) if renews else 0
+        return Reply({"access_token": f"t{number}", "token_type": "Bearer", "expires_in": 3600})
+
+    def api(asked: Asked) -> Reply:
+        good = asked.headers["authorization"] == "Bearer t1"
+        return Reply(b"good") if good else Reply(text, 401, (("X-Size", str(len(text))),))
+
+    with Listening() as server, requests.Session() as session:
+        server.routes.update({"/token": issue, "/api": api})
+        # The token endpoint is behind the same limit as the API.
+        if limit == "bulkhead":
+            adapter = polvo.ResilientAdapter(retry=False, bulkhead={"max_concurrency": 1, "acquisition_timeout": 0.3})
+        else:
+            adapter = polvo.ResilientAdapter(retry=False, pool_maxsize=1, pool_block=True, timeout=2.0)
+        session.mount("http://", adapter)
+        session.auth = OAuth2(
+            client_id="cc",
+            client_secret="cc",
+            token_url=f"{server.url}/token",
+            allow_http=True,
+            session=session,
+            timeout=2.0,
+            deadline=3.0,
+        )
+        response = session.get(f"{server.url}/api", stream=True)
+        assert response.status_code == (200 if renews else 401)
+        if renews:
+            assert response.content == b"good"
+        elif body != "large":  # which is given up
+            assert response.raw.read() == text
+        response.close()
+        assert session.get(f"{server.url}/api").status_code == (200 if renews else 401)

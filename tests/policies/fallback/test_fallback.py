@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from polvo_adapters.core.calls import Call
-from polvo_adapters.core.effects import Decide, Send, send_once
+from polvo_adapters.core.effects import Decide, Send, TryDecide, send_once
 from polvo_adapters.core.http import Headers
 from polvo_adapters.core.outcomes import (
     CONNECT,
@@ -69,7 +69,7 @@ class World:
                 self.sent.append(effect.call)
                 answer = turns.pop(0)
             else:
-                assert type(effect) is Decide
+                assert type(effect) in (Decide, TryDecide)
                 answer = self.store.decide(effect.events)
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from polvo_adapters.core.calls import Call
-from polvo_adapters.core.effects import Decide, Effect, Policy, Send, Sleep, compose
+from polvo_adapters.core.effects import Decide, Effect, Policy, Send, Sleep, TryDecide, compose
 from polvo_adapters.core.outcomes import DISCONNECTED, NOT_SENT, Outcome
 from polvo_adapters.errors import DeadlineExceeded, RateLimitDeadlineExceeded, RateLimitError
 from polvo_adapters.headers import Quota, Throttled
@@ -51,7 +51,7 @@ class Run:
         raise AssertionError("the flow does not end")
 
     def perform(self, effect: Effect, turns: list[Outcome]) -> Any:
-        if type(effect) is Decide:
+        if type(effect) in (Decide, TryDecide):
             verdicts = self.store.decide(effect.events)
             self.admissions += verdicts
             return verdicts
@@ -76,7 +76,7 @@ class Run:
 
     @property
     def events(self) -> list[Any]:
-        return [event for effect in self.effects if type(effect) is Decide for event in effect.events]
+        return [event for effect in self.effects if type(effect) in (Decide, TryDecide) for event in effect.events]
 
 
 # The flow -------------------------------------------------------------------------------------------------------------
@@ -240,7 +240,7 @@ def test_an_outcome_without_quotas_is_the_very_same() -> None:
     next(flow)
     flow.send((Turn(),))
     told: Any = flow.send(outcome)
-    assert type(told) is Decide
+    assert type(told) is TryDecide
     with pytest.raises(StopIteration) as end:
         flow.send((Turn(),))
     assert end.value.value is outcome

@@ -9,6 +9,7 @@ import io
 import multiprocessing
 import os
 import pickle
+import re
 import socket
 import ssl
 import threading
@@ -603,9 +604,30 @@ def test_an_adapter_that_is_no_http_adapter_is_wrapped_too(server: FailureServer
 
     session = requests.Session()
     session.mount("canned://", Canned())
-    polvo.install(session, retry=FAST, deadline=10)
+    with pytest.warns(RuntimeWarning, match="a deadline is given to .*Canned only as its timeout"):
+        polvo.install(session, retry=FAST, deadline=10)
+    polvo.install(session, retry=FAST, deadline=10)  # said once
     response = session.get("canned://anything")
     assert (response.text, len(response.polvo.attempts)) == ("canned", 3)
+
+
+def test_an_adapter_with_sockets_of_its_own_that_overruns_the_deadline_is_named(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class OwnSockets(HTTPAdapter):
+        def send(self, request: Any, **keywords: Any) -> requests.Response:
+            clock.advance(3.0)
+            response = requests.Response()
+            response.status_code, response.request, response.url = 200, request, request.url
+            return response
+
+    clock = VirtualClock()
+    session = requests.Session()
+    session.mount("http://", ResilientAdapter(inner=OwnSockets(), deadline=2.0, clock=clock))
+    for _ in range(2):
+        assert session.get("http://api.example.com/").status_code == 200
+    assert len(caplog.messages) == 1
+    assert re.match("a call took 1.000 s longer than its deadline in .*OwnSockets, which", caplog.messages[0])
 
 
 # Streams, connections, threads and fork ------------------------------------------------------------------------------

@@ -17,17 +17,16 @@ from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import Any
 
-from requests.structures import CaseInsensitiveDict
 from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.util import ssl_
+from urllib3.util import ssl_ as urllib3_ssl
 from urllib3.util.request import body_to_chunks
 
 from polvo_adapters.context.call import call_started
 from polvo_adapters.core.trace import CONNECT, PROXY, SEND, TLS, WAIT
 from polvo_adapters.runtime.bounded import BOUNDED
 from polvo_adapters.shells.requests.wire.addresses import explain_connect_error, open_socket
-from polvo_adapters.shells.requests.wire.responses import authenticates_connection, make_response
-from polvo_adapters.shells.requests.wire.sockets import LimitedSocket, limit_waits
+from polvo_adapters.shells.requests.wire.responses import TracedResponse, make_response
+from polvo_adapters.shells.requests.wire.sockets import CutOff
 from polvo_adapters.shells.requests.wire.transmission import Transmission
 
 STALE_SECONDS = 4.0
@@ -49,13 +48,11 @@ def lend(connection: Any, transmission: Transmission) -> None:
     """
     transmission.lent += 1
     kind: Any = type(connection)
-    extended = _extend(kind)
+    extended = traced_class(kind, transmission)
     if extended is None or not extended._is_traced:
         transmission.untraced += 1
     if extended is None:
         return
-    if transmission.deadline is not None:
-        extended = extended._with_deadline
     if kind is not extended:
         try:
             connection.__class__ = extended
@@ -63,20 +60,28 @@ def lend(connection: Any, transmission: Transmission) -> None:
             transmission.untraced += 1
             return
     before, connection._transmission = connection._transmission, transmission
-    if connection.sock is None:
+    if before is not None and not before.is_bound and not transmission.once:
         return
-    if _is_fit(before, transmission):
-        limit_waits(connection.sock, transmission.limit)
-    else:
+    if connection.sock is not None and not _is_fit(before, transmission):
         connection.close()
+
+
+def traced_class(kind: Any, transmission: Transmission) -> type[TracedConnection] | None:
+    """Return the class of connections of a kind that keep the trace of an attempt, or None where there is none."""
+    extended = kind._unwatched if issubclass(kind, TracedConnection) else _extend(kind)
+    if extended is None or not transmission.is_watched:
+        return extended
+    return extended._watched
 
 
 def _is_fit(before: Transmission | None, transmission: Transmission) -> bool:
     """Return whether an open connection that has served one attempt may serve another."""
     if before is None:
         return not transmission.once
-    if before.is_bound and before.owner is not transmission.owner:
-        return False
+    if before.is_bound:
+        if before.owner is not transmission.owner:
+            return False
+        transmission.bind_if(True)
     return not transmission.once or transmission.now() - before.marks[-1][1] < STALE_SECONDS
 
 
@@ -88,10 +93,11 @@ class TracedConnection:
     _has_own_sockets = False
     _is_socks = False
     _is_tls = False
-    _with_deadline: type[TracedConnection]
-    _without_deadline: type[TracedConnection]
+    _watched: type[TracedConnection]
+    _unwatched: type[TracedConnection]
     _transmission: Transmission | None = None
     _is_connecting = False
+    _cut_off: CutOff | None = None
     sock: Any
     timeout: Any
 
@@ -105,6 +111,9 @@ class TracedConnection:
             super().connect()  # type: ignore[misc]
         finally:
             self._is_connecting = False
+            if self._cut_off is not None:
+                self._cut_off.cancel()
+                self._cut_off = None
 
     def _new_conn(self) -> Any:
         """Return a connected socket, which has what is left of the deadline for the handshakes after it."""
@@ -114,9 +123,17 @@ class TracedConnection:
         sock = self._open_in_own_way(transmission) if self._has_own_sockets else open_socket(self, transmission)
         if self._is_tls:
             transmission.mark(TLS)
-        if transmission.deadline is not None:
+        seconds = transmission.limit(None)
+        if seconds is not None:
             sock.settimeout(transmission.limit(self.timeout))
-        return LimitedSocket(sock, transmission.limit) if self._is_tls and _is_pyopenssl(self) else sock
+            if self._is_tls and self._has_unlimited_handshake():
+                self._cut_off = CutOff(sock, seconds, transmission.clock)
+        return sock
+
+    def _has_unlimited_handshake(self) -> bool:
+        """Return whether each wait of the TLS handshake has the whole timeout: with pyOpenSSL, and for TLS in TLS."""
+        proxy = getattr(self, "proxy", None)
+        return urllib3_ssl.IS_PYOPENSSL or (proxy is not None and proxy.scheme == "https")
 
     def _open_in_own_way(self, transmission: Transmission) -> Any:
         """Return a socket made by the class below, such as that for SOCKS, whose handshake has timeouts of its own."""
@@ -184,26 +201,37 @@ class TracedConnection:
             return super().response_class(sock, debuglevel, method, url)  # type: ignore[misc,no-any-return]
         if transmission.callers_error is not None:
             raise transmission.callers_error  # the body is not whole, whatever urllib3 made of that
+        if not self._is_connecting:
+            transmission.marks.append((WAIT, transmission.now()))
+        if transmission.deadline is None and transmission.sockets is None and not self._is_connecting:
+            response = TracedResponse(sock, debuglevel, method)
+            response._transmission = transmission
+            return response
         return make_response(transmission, sock, debuglevel, method, self.timeout, tunnel=self._is_connecting)
+
+    def endheaders(self, *args: Any, **keywords: Any) -> None:
+        """Hand the head of the request to the socket; see `http.client.HTTPConnection.endheaders`."""
+        transmission = self._transmission
+        if transmission is not None and not transmission.over:
+            if self.sock is None:
+                self.connect()
+            transmission.sent = True
+            transmission.marks.append((SEND, transmission.now()))
+        super().endheaders(*args, **keywords)  # type: ignore[misc]
+
+
+class _WatchedConnection(TracedConnection):
+    """Mixin for attempts that have a deadline, or whose body is read while it is sent."""
 
     def request(self, method: str, url: str, body: Any = None, headers: Any = None, **keywords: Any) -> None:
         """Send a request; see `urllib3.connection.HTTPConnection.request`."""
         transmission = self._transmission
-        if transmission is None or transmission.over:
-            super().request(method, url, body, {} if headers is None else headers, **keywords)  # type: ignore[misc]
-            return
-        if transmission.callers_error is not None:
-            raise transmission.callers_error
-        if self.sock is None:
-            self.connect()
-        if _is_connection_bound(headers):
-            transmission.is_bound = True
-        if body is not None and not isinstance(body, (bytes, str)):
-            body = self._watch_body(body, method, transmission)
-        transmission.sent = True
-        transmission.marks.append((SEND, transmission.now()))
+        if transmission is not None and not transmission.over:
+            if transmission.callers_error is not None:
+                raise transmission.callers_error
+            if body is not None and not isinstance(body, (bytes, str)):
+                body = self._watch_body(body, method, transmission)
         super().request(method, url, body, {} if headers is None else headers, **keywords)  # type: ignore[misc]
-        transmission.marks.append((WAIT, transmission.now()))
 
     def _watch_body(self, body: Any, method: str, transmission: Transmission) -> Any:
         """Return the chunks of a body that is read while it is sent, or the body itself."""
@@ -217,14 +245,10 @@ class TracedConnection:
         chunks = body_to_chunks(body, method, getattr(self, "blocksize", _BLOCK)).chunks
         return None if chunks is None else _watch(chunks, transmission)
 
-
-class _WithDeadline(TracedConnection):
-    """Mixin for attempts that have a deadline."""
-
     def send(self, data: Any) -> None:
         """Hand bytes to the socket, block by block; see `http.client.HTTPConnection.send`."""
         transmission = self._transmission
-        if transmission is None or transmission.over or self._is_connecting:
+        if transmission is None or transmission.over or self._is_connecting or transmission.deadline is None:
             super().send(data)  # type: ignore[misc]
             return
         for block in _blocks(data):
@@ -235,8 +259,6 @@ class _WithDeadline(TracedConnection):
 @lru_cache(maxsize=64)
 def _extend(kind: Any) -> type[TracedConnection] | None:
     """Return the class of traced connections of a kind, or None where it is not one of the standard library."""
-    if issubclass(kind, TracedConnection):
-        return kind._without_deadline  # type: ignore[no-any-return]
     if not issubclass(kind, http.client.HTTPConnection):
         return None
     try:
@@ -248,20 +270,14 @@ def _extend(kind: Any) -> type[TracedConnection] | None:
     extended._has_own_sockets = _definer(kind, "_new_conn") is not HTTPConnection
     extended._is_socks = _definer(kind, "_new_conn").__module__ == "urllib3.contrib.socks"
     extended._is_tls = issubclass(kind, HTTPSConnection)
-    extended._without_deadline = extended
-    extended._with_deadline = type(kind.__name__, (_WithDeadline, extended), {})
+    extended._unwatched = extended
+    extended._watched = type(kind.__name__, (_WatchedConnection, extended), {})
     return extended  # type: ignore[no-any-return]
 
 
 def _definer(kind: type, name: str) -> type | None:
     """Return the class that defines a method of a class."""
     return next((base for base in kind.__mro__ if name in vars(base)), None)
-
-
-def _is_pyopenssl(connection: Any) -> bool:
-    """Return whether pyOpenSSL encrypts a connection: everywhere, or by the settings of its pool."""
-    context = getattr(connection, "ssl_context", None)
-    return ssl_.IS_PYOPENSSL or type(context).__module__ == "urllib3.contrib.pyopenssl"
 
 
 def _is_trusted(kind: type | None) -> bool:
@@ -294,17 +310,6 @@ def _blocks(data: Any) -> Iterable[Any]:
         return (data,)
     view = memoryview(data).cast("B")
     return (view[start : start + _BLOCK] for start in range(0, len(view), _BLOCK))
-
-
-def _is_connection_bound(headers: Any) -> bool:
-    """Return whether the headers of a request authenticate its connection."""
-    if headers is None:
-        return False
-    # To look for a header that is not there costs an exception inside of `requests`.
-    names = headers._store if isinstance(headers, CaseInsensitiveDict) else headers
-    if "authorization" in names and authenticates_connection(headers["authorization"]):
-        return True
-    return "proxy-authorization" in names and authenticates_connection(headers["proxy-authorization"])
 
 
 def _is_socks_refusal(error: BaseException) -> bool:

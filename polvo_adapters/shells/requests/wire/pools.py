@@ -15,11 +15,15 @@ from typing import Any
 
 from requests import PreparedRequest
 from requests.adapters import BaseAdapter, HTTPAdapter
+from urllib3.connection import HTTPConnection
 from urllib3.connectionpool import HTTPConnectionPool
 from urllib3.util import Retry
+from urllib3.util.connection import is_connection_dropped
 
 from polvo_adapters.core.calls import origin
-from polvo_adapters.shells.requests.wire.connections import lend
+from polvo_adapters.shells.requests.pool_limits import PoolLimits
+from polvo_adapters.shells.requests.wire.connections import lend, traced_class
+from polvo_adapters.shells.requests.wire.owners import ConnectionOwner
 from polvo_adapters.shells.requests.wire.transmission import Transmission
 
 NO_RETRY = Retry(0, read=False)
@@ -27,26 +31,27 @@ NO_RETRY = Retry(0, read=False)
 
 _MOST_KNOWN = 256
 _URLOPEN, _MAKE_REQUEST = HTTPConnectionPool.urlopen, HTTPConnectionPool._make_request
+_REQUEST = HTTPConnection.request
 
 
-def is_viewable(adapter: BaseAdapter) -> bool:
-    """Return whether an adapter can have a view, which a mock or a class with `__slots__` cannot."""
+def kind_of_view(adapter: BaseAdapter) -> type[AdapterView] | None:
+    """Return the class of views on an adapter, or None for a mock or a class with `__slots__`, which can have none."""
     kind: Any = type(adapter)
-    return isinstance(adapter, HTTPAdapter) and _extended_class(kind, AdapterView) is not None
+    return _extended_class(kind, AdapterView) if isinstance(adapter, HTTPAdapter) else None
 
 
-def view_of(adapter: HTTPAdapter, transmission: Transmission, known_pools: KnownPools | None) -> AdapterView:
-    """Return a view on an adapter for one attempt.
+def shared_view(adapter: HTTPAdapter, mixin: type, owner: ConnectionOwner) -> Any:
+    """Return a view on an adapter for one of the callers who share it.
 
     Args:
-        adapter: An adapter that is viewable.
-        transmission: The attempt.
-        known_pools: Which pool of the adapter serves which requests; None for an adapter that says so itself.
+        adapter: The adapter.
+        mixin: A class with the slot `_owner`, which the view has in front of its own.
+        owner: The caller.
     """
     kind: Any = type(adapter)
-    view: AdapterView = object.__new__(_extended_class(kind, AdapterView))  # type: ignore[arg-type]  # as it is viewable
+    view: Any = object.__new__(_extended_class(kind, mixin))  # type: ignore[arg-type]
     view.__dict__ = adapter.__dict__
-    view._transmission, view._known_pools = transmission, known_pools
+    view._owner = owner
     return view
 
 
@@ -71,7 +76,7 @@ def _extended_class(kind: Any, mixin: type) -> type | None:
     if kind.__setattr__ is not object.__setattr__:  # a mock, or another that keeps its attributes in a way of its own
         return None
     try:
-        return type(kind.__name__, (mixin, kind), {})
+        return type(kind.__name__, (mixin, kind), {"__module__": kind.__module__, "__qualname__": kind.__qualname__})
     except TypeError:  # a class that expects keywords of its subclasses
         return None
 
@@ -82,6 +87,7 @@ class AdapterView(HTTPAdapter):
     __slots__ = ("_known_pools", "_transmission")
     _known_pools: KnownPools | None
     _transmission: Transmission
+    _pool_limits: PoolLimits | None = None  # the adapter's own, where it has one
 
     def get_connection_with_tls_context(
         self, request: PreparedRequest, verify: Any, proxies: Any = None, cert: Any = None
@@ -92,6 +98,8 @@ class AdapterView(HTTPAdapter):
             pool = ask(request, verify, proxies=proxies, cert=cert)
         else:
             pool = self._known_pools.pool(self, ask, request, verify=verify, proxies=proxies, cert=cert)
+        if self._pool_limits is not None:
+            self._pool_limits.note_use(pool, self.poolmanager, self.proxy_manager, self._transmission.marks[0][1])
         return _view_of_pool(pool, self._transmission)
 
 
@@ -111,7 +119,8 @@ class _WithoutRetries(HTTPAdapter):
 def _view_of_pool(pool: Any, transmission: Transmission) -> Any:
     """Return a view on a pool, or the pool itself where it is none of urllib3."""
     kind: Any = type(pool)
-    extended = _extended_class(kind, PoolView) if isinstance(pool, HTTPConnectionPool) else None
+    mixin = PoolView if transmission.owner is None else _SharedPoolView
+    extended = _extended_class(kind, mixin) if isinstance(pool, HTTPConnectionPool) else None
     if extended is None:
         transmission.untraced += 1
         return pool
@@ -129,23 +138,65 @@ class PoolView(HTTPConnectionPool):
     _pool: HTTPConnectionPool
     _transmission: Transmission
 
+    @property
+    def ConnectionCls(self) -> Any:  # type: ignore[override]  # noqa: N802 - as urllib3 names it
+        """Return the class of new connections: one that keeps a trace, where the pool's own can be extended."""
+        kind: Any = type(self._pool).ConnectionCls if "ConnectionCls" not in self.__dict__ else self._pool.ConnectionCls
+        return traced_class(kind, self._transmission) or kind
+
     def _get_conn(self, timeout: float | None = None) -> Any:
         """Return a connection that serves the attempt; a pool whose connections are busy is waited for in time."""
         transmission = self._transmission
         if transmission.deadline is not None:
             timeout = transmission.limit(timeout)
-        connection = super()._get_conn(timeout)
+        connection: Any = super()._get_conn(timeout)
+        before = getattr(connection, "_transmission", None)
+        if before is None or transmission.is_demanding or before.is_demanding:
+            lend(connection, transmission)
+        else:  # one that has served another attempt like this one, as nearly always
+            transmission.lent += 1
+            transmission.untraced += not connection._is_traced
+            connection._transmission = transmission
+        return connection
+
+
+class _SharedPoolView(PoolView):
+    """A view on a pool that several callers share; see `polvo_adapters.shells.requests.wire.owners`."""
+
+    __slots__ = ("_has_kept",)
+    _has_kept: bool
+    """Whether the connection is one that was kept, which takes no place in the pool."""
+
+    def _get_conn(self, timeout: float | None = None) -> Any:
+        transmission = self._transmission
+        connection = transmission.owner.take(self._pool)  # type: ignore[union-attr]  # a shared pool has owners
+        self._has_kept = connection is not None
+        if connection is None:
+            return super()._get_conn(timeout)
+        if is_connection_dropped(connection):
+            connection.close()
         lend(connection, transmission)
         return connection
+
+    def _put_conn(self, connection: Any) -> None:
+        if connection is not None and self._transmission.is_bound:
+            self._transmission.owner.keep(self._pool, connection)  # type: ignore[union-attr]
+            connection = None
+        if self._has_kept:
+            if connection is not None:
+                connection.close()
+            return
+        super()._put_conn(connection)
 
 
 def sends_as_urllib3(kind: Any) -> bool:
     """Return whether views on pools send by the code of urllib3, which a mock or a subclass may have replaced."""
     below = kind.__bases__[1] if issubclass(kind, PoolView) else kind
-    return below.urlopen is _URLOPEN and below._make_request is _MAKE_REQUEST
+    is_own = below.urlopen is _URLOPEN and below._make_request is _MAKE_REQUEST
+    return is_own and HTTPConnection.request is _REQUEST
 
 
-_OURS = (AdapterView, _WithoutRetries, PoolView)
+_OURS = (AdapterView, _WithoutRetries, PoolView, _SharedPoolView)
 
 
 class KnownPools:

@@ -16,11 +16,9 @@ from http.client import HTTPResponse, IncompleteRead
 from typing import Any
 
 from polvo_adapters.core.trace import BODY, HEAD
-from polvo_adapters.shells.requests.wire.sockets import limit_waits
-from polvo_adapters.shells.requests.wire.transmission import Transmission
+from polvo_adapters.shells.requests.wire.transmission import CONNECTION_BOUND, Transmission
 
 _CHALLENGES = (401, 407)
-_CONNECTION_BOUND = ("ntlm", "negotiate", "kerberos")
 
 
 def make_response(
@@ -59,12 +57,12 @@ class TracedResponse(HTTPResponse):
         marks, now = transmission.marks, transmission.now
         marks.append((HEAD, now()))
         if whole:
-            super().begin()
+            HTTPResponse.begin(self)
         else:
             self._begin_in_pieces(file)
         marks.append((BODY, now()))
-        if self.status in _CHALLENGES and _offers_connection_bound(self.headers):
-            transmission.is_bound = True
+        if self.status in _CHALLENGES:
+            transmission.bind_if(_offers_connection_bound(self.headers))
 
     def _begin_in_pieces(self, file: Any) -> None:
         head: Any = _Head(file)
@@ -160,21 +158,9 @@ class DeadlineReader(io.RawIOBase):
     def close(self) -> None:
         """Close the file."""
         self._file.close()
-        limit_waits(self._sock, None)
         super().close()
-
-
-def authenticates_connection(value: str | bytes | None) -> bool:
-    """Return whether the value of an Authorization header is of a scheme that authenticates the connection.
-
-    NTLM, and Negotiate (RFC 4559 section 6).
-    """
-    if not value:
-        return False
-    text = value.decode("latin-1") if isinstance(value, bytes) else value
-    return text.lower().startswith(_CONNECTION_BOUND)
 
 
 def _offers_connection_bound(headers: Any) -> bool:
     values = (headers.get("WWW-Authenticate") or "", headers.get("Proxy-Authenticate") or "")
-    return any(scheme in value.lower() for value in values for scheme in _CONNECTION_BOUND)
+    return any(scheme in value.lower() for value in values for scheme in CONNECTION_BOUND)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any
@@ -10,16 +11,18 @@ import requests
 from requests.adapters import BaseAdapter, HTTPAdapter
 from urllib3.connectionpool import HTTPConnectionPool
 
-from polvo_adapters.shells.requests.wire.pools import KnownPools, PoolView, is_viewable, sends_as_urllib3, view_of
+from polvo_adapters.shells.requests.wire.pools import KnownPools, PoolView, kind_of_view, sends_as_urllib3
 from polvo_adapters.shells.requests.wire.transmission import Transmission
 
+_LATE = 0.1  # seconds; below that, the machine was busy
+_log = logging.getLogger("polvo_adapters")
 _SEND = HTTPAdapter.send
 _URLOPEN = HTTPConnectionPool.urlopen.__code__
 _LOOKUP = HTTPAdapter.get_connection_with_tls_context
 
 
 class Route:
-    """The way of attempts through an adapter.
+    """The way of attempts through an adapter, which it does not keep: the adapter keeps its route.
 
     Args:
         adapter: The adapter.
@@ -27,21 +30,22 @@ class Route:
             adapter is another one.
     """
 
-    __slots__ = ("_above", "_adapter", "_known_pools", "_viewable")
+    __slots__ = ("_above", "_kind", "_known_pools")
 
     def __init__(self, adapter: BaseAdapter, above: type | None = None) -> None:
-        self._adapter = adapter
         self._above = above
-        self._viewable = is_viewable(adapter)
+        self._kind = kind_of_view(adapter)
         lookups = (_LOOKUP, getattr(above, "get_connection_with_tls_context", _LOOKUP))
         has_own_pools = getattr(type(adapter), "get_connection_with_tls_context", None) not in lookups
         self._known_pools = None if has_own_pools else KnownPools()
 
-    def bind(self, transmission: Transmission) -> Callable[..., requests.Response]:
+    def bind(self, adapter: BaseAdapter, transmission: Transmission) -> Callable[..., requests.Response]:
         """Return the `send` of the adapter for one attempt."""
-        if not self._viewable:
-            return self._adapter.send
-        view: Any = view_of(self._adapter, transmission, self._known_pools)  # type: ignore[arg-type]
+        if self._kind is None:
+            return adapter.send
+        view: Any = object.__new__(self._kind)
+        view.__dict__ = adapter.__dict__
+        view._transmission, view._known_pools = transmission, self._known_pools
         # Looked up at every attempt: mock libraries patch it.
         bound: Any = view if self._above is None else super(self._above, view)
         send: Callable[..., requests.Response] = bound.send
@@ -82,3 +86,23 @@ def _find_pool(error: BaseException, transmission: Transmission) -> PoolView | N
             if isinstance(pool, PoolView) and pool._transmission is transmission:
                 return pool
     return None
+
+
+def report_overrun(transmission: Transmission, send: Callable[..., Any]) -> None:
+    """Log, once for each class, that an adapter which opens sockets of its own has not kept the deadline.
+
+    Args:
+        transmission: The attempt, which has just ended.
+        send: What was called to make it.
+    """
+    if transmission.deadline is None or transmission.lent:
+        return
+    late = transmission.now() - transmission.deadline
+    adapter = type(getattr(send, "__self__", send)).__qualname__
+    if late > _LATE and adapter not in _overrun:
+        _overrun.add(adapter)
+        text = "a call took %.3f s longer than its deadline in %s, which opens sockets of its own; see docs/deadline.md"
+        _log.warning(text, late, adapter)
+
+
+_overrun: set[str] = set()

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
-from collections.abc import Callable
 from typing import Any
+
+from polvo_adapters.runtime.clock import Clock
 
 
 class Sockets:
@@ -49,6 +50,34 @@ class Sockets:
                 shut(sock)
 
 
+class CutOff:
+    """Shuts a socket when a time is up, for a handshake that has no time limit as a whole.
+
+    Args:
+        sock: The socket.
+        seconds: The time.
+        clock: Time and threads.
+    """
+
+    __slots__ = ("_over",)
+
+    def __init__(self, sock: Any, seconds: float, clock: Clock) -> None:
+        self._over = threading.Event()
+        over = self._over
+
+        def watch() -> None:
+            clock.wait(over, seconds)
+            if not over.is_set():
+                shut(sock)
+
+        with contextlib.suppress(RuntimeError):  # no thread can be had
+            clock.spawn(watch)
+
+    def cancel(self) -> None:
+        """Leave the socket alone from now on."""
+        self._over.set()
+
+
 def shut(sock: Any) -> None:
     """Shut a socket on which another thread waits; that thread sees the connection close."""
     sock = getattr(sock, "socket", sock)  # TLS within TLS, and pyOpenSSL
@@ -58,33 +87,3 @@ def shut(sock: Any) -> None:
             socket.socket.shutdown(sock, socket.SHUT_RDWR)
         elif hasattr(sock, "shutdown"):
             sock.shutdown(socket.SHUT_RDWR)
-
-
-class LimitedSocket:
-    """A socket below pyOpenSSL, which asks for its timeout before every wait; each wait ends with the deadline.
-
-    A handshake, or a record, that comes byte by byte makes many waits, each of which would have the whole timeout.
-
-    Args:
-        sock: The socket.
-        limit: Shortens a timeout to what is left of the deadline; None where no attempt is being made.
-    """
-
-    def __init__(self, sock: Any, limit: Callable[[float | None], float | None] | None) -> None:
-        self._sock = sock
-        self.limit = limit
-
-    def gettimeout(self) -> float | None:
-        """Return the timeout of a wait that begins now."""
-        seconds: float | None = self._sock.gettimeout()
-        return seconds if self.limit is None else self.limit(seconds)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._sock, name)
-
-
-def limit_waits(sock: Any, limit: Callable[[float | None], float | None] | None) -> None:
-    """Let the waits of a connection of pyOpenSSL end with the deadline of another attempt, or with none."""
-    below = getattr(sock, "socket", None)
-    if type(below) is LimitedSocket:
-        below.limit = limit

@@ -6,10 +6,18 @@ a thread-local, which would reach into calls that the body's iterator makes, and
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from polvo_adapters.core.outcomes import Failure
-from polvo_adapters.core.trace import Trace
+from polvo_adapters.core.trace import QUEUE, Trace
 from polvo_adapters.runtime.clock import Clock
+from polvo_adapters.shells.requests.wire.owners import ConnectionOwner
 from polvo_adapters.shells.requests.wire.sockets import Sockets
+
+CONNECTION_BOUND = ("ntlm", "negotiate", "kerberos")
+"""Beginnings of the schemes that authenticate a connection: NTLM, and Negotiate (RFC 4559 section 6)."""
+
+_CREDENTIALS = ("authorization", "proxy-authorization")
 
 
 class Transmission(Trace):
@@ -21,10 +29,13 @@ class Transmission(Trace):
         deadline: When the call must be over, or None.
         sockets: Where its sockets are noted, in a race, or None.
         once: Whether the request must not be repeated, so that it needs a connection that is surely alive.
-        owner: Who may use connections on which the server has authenticated a user, or None for everybody.
+        owner: The caller, where several share the pools; connections that authenticate it are kept for it alone.
+        streamed: Whether the body of the request is read while it is sent.
 
     Attributes:
+        is_watched: Whether connections have to look at each block that they send.
         now: Reads the clock.
+        is_demanding: Whether a connection must be looked at before it may serve the attempt, or another after it.
         is_bound: Whether the request or the response authenticates the connection itself.
         over: Whether the adapter has returned or raised; a connection keeps it until it serves the next attempt.
         error: What an adapter of ours below this one raised, or None.
@@ -39,6 +50,8 @@ class Transmission(Trace):
         "error",
         "failure",
         "is_bound",
+        "is_demanding",
+        "is_watched",
         "now",
         "once",
         "over",
@@ -53,15 +66,20 @@ class Transmission(Trace):
         deadline: float | None = None,
         sockets: Sockets | None = None,
         once: bool = False,
-        owner: object = None,
+        owner: ConnectionOwner | None = None,
+        streamed: bool = False,
     ) -> None:
-        super().__init__(began)
+        self.marks = [(QUEUE, began)]  # as the trace does it, which would be one call more in every attempt
+        self.lent = self.untraced = self.proxy_status = 0
+        self.sent = False
         self.clock = clock
         self.now = clock.now
         self.deadline = deadline
         self.sockets = sockets
         self.once = once
         self.owner = owner
+        self.is_watched = streamed or deadline is not None
+        self.is_demanding = once or self.is_watched
         self.is_bound = False
         self.over = False
         self.error: BaseException | None = None
@@ -71,6 +89,11 @@ class Transmission(Trace):
     def mark(self, phase: str) -> None:
         """Note that a phase begins now."""
         self.marks.append((phase, self.now()))
+
+    def bind_if(self, authenticates: bool) -> None:
+        """Note that the request or its response authenticates the connection, if it does."""
+        if authenticates:
+            self.is_bound = self.is_demanding = True
 
     def limit(self, seconds: float | None) -> float | None:
         """Return a timeout, shortened to what is left of the deadline.
@@ -84,3 +107,13 @@ class Transmission(Trace):
         if left <= 0:
             raise TimeoutError("the deadline of the call is over")
         return left if seconds is None or seconds > left else seconds
+
+
+def authenticates_connection(headers: Mapping[str, str | bytes]) -> bool:
+    """Return whether the headers of a request authenticate its connection, and not the request alone."""
+    for name in _CREDENTIALS:
+        value = headers.get(name) or ""
+        text = value.decode("latin-1") if isinstance(value, bytes) else value
+        if text.lower().startswith(CONNECTION_BOUND):
+            return True
+    return False

@@ -9,10 +9,11 @@ import pytest
 import requests
 from requests.adapters import HTTPAdapter
 
-from polvo_adapters.adapters import ResilientAdapter
+from polvo_adapters.adapters import PolicyAdapter, ResilientAdapter
 from polvo_adapters.runtime.clock import SYSTEM
-from polvo_adapters.shells.requests.wire.pools import AdapterView, KnownPools, view_of
+from polvo_adapters.shells.requests.wire.pools import AdapterView
 from polvo_adapters.shells.requests.wire.responses import DeadlineReader
+from polvo_adapters.shells.requests.wire.route import Route
 from polvo_adapters.shells.requests.wire.transmission import Transmission
 from polvo_adapters.testing.virtual_clock import VirtualClock
 
@@ -24,7 +25,8 @@ def prepared(url: str = URL) -> requests.PreparedRequest:
 
 
 def view(adapter: HTTPAdapter) -> AdapterView:
-    return view_of(adapter, Transmission(SYSTEM, 0.0), KnownPools())
+    above = PolicyAdapter if isinstance(adapter, PolicyAdapter) else None
+    return Route(adapter, above).bind(adapter, Transmission(SYSTEM, 0.0)).__self__
 
 
 @pytest.fixture(params=[HTTPAdapter, ResilientAdapter])

@@ -133,6 +133,7 @@ def _wait() -> BaseException:
     raise AssertionError("no alarm came")
 
 
+@pytest.mark.filterwarnings("ignore:a deadline is given to Sleeping only as its timeout")
 @pytest.mark.parametrize("where", ["resolving", "connecting", "in an adapter of others"])
 @pytest.mark.parametrize("deadline", DEADLINES)
 def test_an_alarm_ends_the_call(where: str, deadline: float | None, addresses: Any) -> None:

@@ -1,0 +1,80 @@
+"""Response hooks: which are ours, and how those of the caller see an unread response and still have it retried.
+
+A hook may look at the connection below an unread response, or refuse it for its headers. So where a request carries
+hooks that are not ours, an adapter leaves the body to the session, which runs the hooks and then reads it. A body that
+breaks off is then no longer part of an attempt.
+
+`polvo_adapters.Session` puts the hooks of its caller into one `SessionHooks`. The attempt runs that as soon as a
+response of a status below 400 has its head, and reads the body afterwards; what breaks off then is retried like any
+other. The hooks of all other responses are run by the session, after the last attempt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import requests
+
+_DONE = "_polvo_hooks_done"
+
+
+def has_foreign_hook(request: requests.PreparedRequest) -> bool:
+    """Return whether a response hook of the request may look at the unread response."""
+    hooks: Any = request.hooks
+    return bool(hooks) and not all(_is_ours(hook) for hook in hooks.get("response") or ())
+
+
+def defer_hooks(request: requests.PreparedRequest) -> None:
+    """Put the hooks of a request that are not ours into one SessionHooks, in the place of the first."""
+    hooks: Any = request.hooks
+    found = list((hooks or {}).get("response") or ())
+    foreign = [hook for hook in found if not _is_ours(hook) and not isinstance(hook, SessionHooks)]
+    if foreign:
+        first = found.index(foreign[0])
+        found[first] = SessionHooks(foreign)
+        request.hooks = {**hooks, "response": [hook for hook in found if hook not in foreign]}
+
+
+def find_session_hooks(request: requests.PreparedRequest) -> SessionHooks | None:
+    """Return the hooks that an attempt of the request may run, or None."""
+    hooks: Any = request.hooks
+    found = (hooks.get("response") if hooks else None) or ()
+    deferred = next((hook for hook in found if isinstance(hook, SessionHooks)), None)
+    return None if deferred is None or deferred.is_running else deferred
+
+
+class SessionHooks:
+    """The response hooks of a caller, as one hook that is run once for each response.
+
+    Args:
+        hooks: The hooks, in order.
+
+    Attributes:
+        is_running: Whether they run now; what they send themselves is no attempt of this call.
+    """
+
+    def __init__(self, hooks: Sequence[Callable[..., Any]]) -> None:
+        self._hooks = hooks
+        self.is_running = False
+
+    def __call__(self, response: requests.Response, **keywords: Any) -> requests.Response:
+        """Run the hooks, unless they have seen the response, and return what they put in its place."""
+        if vars(response).get(_DONE) is self:
+            return response
+        was_running, self.is_running = self.is_running, True
+        try:
+            for hook in self._hooks:
+                replaced = hook(response, **keywords)
+                response = response if replaced is None else replaced
+        finally:
+            self.is_running = was_running
+        vars(response)[_DONE] = self
+        return response
+
+
+def _is_ours(hook: Any) -> bool:
+    if isinstance(hook, SessionHooks):
+        return False
+    module: str = getattr(getattr(hook, "__func__", hook), "__module__", None) or ""
+    return module.partition(".")[0] == "polvo_adapters"
