@@ -57,7 +57,12 @@ FAILURES = frozenset(failure.name for failure in (CONNECT, CONNECT_TIMEOUT, READ
 
 
 def is_any(kinds: Iterable[type[BaseException] | str], failure: Failure, error: BaseException | None) -> bool:
-    """Return whether a setting names a failure, by the name of the failure or by the class of its exception."""
+    """Return whether a setting names a failure, by the name of the failure or by the class of its exception.
+
+    It never names what the caller's own code raised, whose class may be any.
+    """
+    if failure is INTERRUPTED:
+        return False
     return any(failure.name == kind if isinstance(kind, str) else isinstance(error, kind) for kind in kinds)
 
 

@@ -38,6 +38,7 @@ from polvo_adapters.core.outcomes import (
     EXPIRED,
     NO_STORE,
     NOT_SENT,
+    PROXY_REFUSED,
     READ_TIMEOUT,
     TRUNCATED,
     UNCLASSIFIED,
@@ -196,7 +197,7 @@ class ExponentialBackoff:
         return _Cause(reason, not unprocessed, delay, throttled=outcome.status == 429 or delay is not None)
 
     def _is_retried(self, error: BaseException | None, failure: Failure) -> bool:
-        if self.exceptions is None or failure in (EXPIRED, NOT_SENT, NO_STORE):
+        if self.exceptions is None or failure in (EXPIRED, NOT_SENT, NO_STORE, PROXY_REFUSED):
             return failure.transient
         return is_any(self.exceptions, failure, error)
 

@@ -1,10 +1,10 @@
 """Measures everything and prints it: `python -m tests.benchmarks [--quick] [--json FILE] [--only SECTION]`.
 
 What is measured, how, and why that way: see the modules `overhead`, `loopback`, `imports`, `admission`, `gates`,
-`headers`, `pacing`, `crowd`, `concurrency`, `hedging`, `idempotency`, `overload`, `secrets` and `tokens`, and `measure`
-for what they share. A run takes about two minutes; `--quick` takes seconds and shows only that everything works.
-`crowd` takes half an hour, `pacing` a quarter, and some others take minutes; they run only where they are asked for, or
-quickly.
+`headers`, `pacing`, `crowd`, `concurrency`, `deadlines`, `hedging`, `idempotency`, `overload`, `secrets` and `tokens`,
+and `measure` for what they share. A run takes about two minutes; `--quick` takes seconds and shows only that everything
+works. `crowd` takes half an hour, `pacing` a quarter, and some others take minutes; they run only where they are asked
+for, or quickly.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from rich.table import Table
 from tests.benchmarks.admission import turns
 from tests.benchmarks.concurrency import Limiting, concurrencies
 from tests.benchmarks.crowd import Crowding, crowds
+from tests.benchmarks.deadlines import deadlines
 from tests.benchmarks.gates import gates
 from tests.benchmarks.headers import Hostility, hostile, reading
 from tests.benchmarks.hedging import Hedging, hedges
@@ -50,13 +51,14 @@ _SECTIONS: dict[str, tuple[str, Callable[..., list[Any]]]] = {
     "pacing": ("Pacing: a quota that the clients were not told", paces),
     "crowd": ("Crowds: clients that share a quota and nothing else, in virtual time", crowds),
     "concurrency": ("Adaptive concurrency: what a server can do, and how much longer it takes for it", concurrencies),
+    "deadlines": ("Deadlines: calls with a deadline of 1 s that would never end", deadlines),
     "hedging": ("Hedging: one answer in a hundred takes a hundred times as long", hedges),
     "idempotency": ("Idempotency: what a key costs, and a worker that is killed again and again", idempotency),
     "overload": ("Overload: a server that falls short for a while, in virtual time", overloads),
     "secrets": ("Secrets: one that is held, and one that 64 threads want at once", secrets),
     "tokens": ("Tokens: shared by processes, refreshed in the background, and kept through kills", tokens),
 }
-_LONG = ("concurrency", "crowd", "hedging", "hostile", "idempotency", "overload", "pacing", "tokens")
+_LONG = ("concurrency", "crowd", "deadlines", "hedging", "hostile", "idempotency", "overload", "pacing", "tokens")
 _NARROWEST = 140  # columns that the widest table needs, also where the output is not a terminal
 
 
@@ -235,6 +237,7 @@ _TABLES: dict[str, Callable[..., Table]] = {
     "tokens": _token_table,
     "secrets": _secret_table,
     "idempotency": _secret_table,
+    "deadlines": _secret_table,
 }
 
 

@@ -32,7 +32,7 @@ from polvo_adapters.core import validate
 from polvo_adapters.core.calls import Call
 from polvo_adapters.core.effects import Decide, Effect, Flow, Proceed, TryDecide, Undecided
 from polvo_adapters.core.http import Headers
-from polvo_adapters.core.outcomes import EXPIRED, NOT_SENT, UNCLASSIFIED, Outcome, is_any
+from polvo_adapters.core.outcomes import EXPIRED, INTERRUPTED, NOT_SENT, UNCLASSIFIED, Outcome, is_any
 from polvo_adapters.errors import CircuitOpenError, DeadlineExceeded, PoolTimeoutError, RateLimitError, ReplayError
 from polvo_adapters.policies.fallback.alternatives import (
     Another,
@@ -174,7 +174,8 @@ class Fallback:
         if failure is None:
             return str(outcome.status) if outcome.status in self.on else ""
         if self.exceptions is None:
-            bad = failure.transient or failure in (EXPIRED, NOT_SENT) or isinstance(error, _OURS)
+            bad = failure.transient or failure in (EXPIRED, NOT_SENT)
+            bad = bad or (failure is not INTERRUPTED and isinstance(error, _OURS))
         else:
             bad = is_any(self.exceptions, failure, error)
         if not bad and outcome.status not in self.on:

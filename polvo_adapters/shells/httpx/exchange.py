@@ -21,6 +21,7 @@ from polvo_adapters.core.outcomes import (
     CONNECT_TIMEOUT,
     DISCONNECTED,
     EXPIRED,
+    INTERRUPTED,
     PROXY_REFUSED,
     READ_TIMEOUT,
     TRUNCATED,
@@ -36,6 +37,7 @@ from polvo_adapters.shells.body_closing import BodyCloseActions
 from polvo_adapters.shells.cancellation import CancellableExchange
 from polvo_adapters.shells.encodings import TEXT, EncodingCheck
 from polvo_adapters.shells.httpx.trace import HTTPXTrace
+from polvo_adapters.shells.signal_handlers import comes_from_signal_handler
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -51,6 +53,7 @@ _MEANINGS: tuple[tuple[type[BaseException], Failure], ...] = (
 )
 
 _UNABLE = ("5", "408", "429", "Proxy Server could not connect")  # messages of httpcore: a status, or that of SOCKS
+_DEPTH = 8
 _LARGEST_DECODED = 1 << 20  # bytes that are decoded for policies; the client decodes the body once more
 
 
@@ -77,9 +80,22 @@ def explain(error: BaseException, trace: HTTPXTrace | None, *, reading: bool, un
         unsent: Whether it is proved that nothing of the request was sent.
     """
     failure = classify(error, reading=reading)
+    if (trace is not None and trace.body_error is error) or comes_from_signal_handler(_find_root(error)):
+        return INTERRUPTED  # what the body raised comes through httpcore as it is
     if isinstance(error, httpx.ProxyError) and unsent:
         return CONNECT if _is_proxy_unable(str(error)) else PROXY_REFUSED
     return name_failure(failure, unsent=unsent) if trace is not None and trace.lent and not reading else failure
+
+
+def _find_root(error: BaseException) -> BaseException:
+    """Return the exception that an exception of httpx was made of; httpcore hides the cause of its own."""
+    for _ in range(_DEPTH):
+        is_of_httpcore = type(error).__module__.startswith("httpcore")
+        cause = error.__cause__ or (error.__context__ if is_of_httpcore else None)
+        if cause is None:
+            break
+        error = cause
+    return error
 
 
 def _is_proxy_unable(message: str) -> bool:
@@ -101,6 +117,7 @@ class _BaseHTTPXExchange:
         self.response: httpx.Response | None = None
         self._listener = request.extensions.get("trace")
         self._trace: HTTPXTrace | None = None
+        self._traced, self._extensions = request, request.extensions
 
     def outcome(self, started: float, error: BaseException | None = None, deadline: float | None = None) -> Outcome:
         """Return the outcome of the attempt that has just ended."""
@@ -108,7 +125,7 @@ class _BaseHTTPXExchange:
         trace, self._trace = self._trace, None
         marks: Sequence[Mark] = ()
         if trace is not None:
-            trace.detach(self._traced)
+            self.give_back()
             marks = trace.end(now)
         if error is not None:
             unsent = not self.reading and (trace is None or trace.proves_unsent(self.inner, error))
@@ -132,6 +149,7 @@ class _BaseHTTPXExchange:
         request, left = self.request, None
         if call.url != str(request.url):
             request = reroute(request, call)
+        self._traced, self._extensions = request, request.extensions
         if call.deadline is not None:
             left = call.deadline - self.clock.now()
             if left <= 0:
@@ -142,8 +160,11 @@ class _BaseHTTPXExchange:
             request.extensions = {**request.extensions, "timeout": cut}
         self._trace = HTTPXTrace(self.clock.now(), self.clock.now, self._listener)
         self._trace.attach(request, asynchronous=self.is_async)
-        self._traced = request
         return request, left
+
+    def give_back(self) -> None:
+        """Leave the request as it came."""
+        self._traced.extensions = self._extensions
 
     def on_body_closed(self, action: Callable[[bool, bool], None]) -> bool:
         """Run an action when the body of the last response is closed, or return False where none is open."""
@@ -282,6 +303,7 @@ class AsyncHTTPXExchange(_BaseHTTPXExchange):
             request, left = self.prepare(effect.call)
             await self._send_within(left, request)
         except asyncio.CancelledError:
+            self.give_back()
             await self.discard()
             raise
         except Exception as error:  # noqa: BLE001 - every exception becomes an outcome

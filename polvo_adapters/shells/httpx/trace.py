@@ -36,26 +36,22 @@ class HTTPXTrace(Trace):
 
     Attributes:
         error: The last exception of httpcore.
+        body_error: What ended the sending of the body: an exception of httpcore, or what the body itself raised.
     """
 
-    __slots__ = ("_listener", "_now", "error")
+    __slots__ = ("_listener", "_now", "body_error", "error")
 
     def __init__(self, began: float, now: Callable[[], float], listener: Any) -> None:
         super().__init__(began)
         self._now = now
         self._listener = listener
         self.error: BaseException | None = None
+        self.body_error: BaseException | None = None
 
     def attach(self, request: httpx.Request, *, asynchronous: bool) -> None:
         """Let httpcore tell what happens to a request."""
         listener = self._take_async if asynchronous else self._take
         request.extensions = {**request.extensions, _EXTENSION: listener}
-
-    def detach(self, request: httpx.Request) -> None:
-        """Give the request back as it came."""
-        request.extensions = {name: value for name, value in request.extensions.items() if name != _EXTENSION}
-        if self._listener is not None:
-            request.extensions[_EXTENSION] = self._listener
 
     def proves_unsent(self, transport: Any, error: BaseException) -> bool:
         """Return whether no byte of the request was handed to a socket, for an attempt that ended with an error.
@@ -86,6 +82,8 @@ class HTTPXTrace(Trace):
         name, _, state = step.rpartition(".")
         if state == "failed":
             self.error = info.get("exception")
+            if name == "send_request_body":
+                self.body_error = self.error
         elif state == "started":
             self._begin(name, info)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import builtins
 import ssl
-from types import TracebackType
 
 from requests import exceptions as errors
 from urllib3.exceptions import EmptyPoolError, NewConnectionError, ProtocolError, ReadTimeoutError
@@ -30,12 +29,10 @@ from polvo_adapters.core.outcomes import (
 )
 from polvo_adapters.errors import DeadlineExceeded
 from polvo_adapters.shells.requests.wire.transmission import Transmission
+from polvo_adapters.shells.signal_handlers import comes_from_signal_handler
 
 _TRY_AGAIN = (408, 429)  # with these and with statuses from 500 on, a proxy does not refuse the client as such
-_TRANSPORTS = frozenset(
-    {"OpenSSL", "eventlet", "gevent", "http", "polvo_adapters", "requests", "select", "selectors", "socket", "socks"}
-    | {"ssl", "urllib3"}
-)
+_NOT_TOLD_BY_CLASS = (INTERRUPTED, PROXY_REFUSED)
 _TLS_CLOSED = (ssl.SSLEOFError, ssl.SSLZeroReturnError)
 _DEPTH = 12
 
@@ -48,10 +45,12 @@ def explain(error: BaseException, transmission: Transmission, *, unsent: bool) -
         transmission: The attempt.
         unsent: Whether it is proved that nothing of the request was sent.
     """
+    if transmission.failure in _NOT_TOLD_BY_CLASS and error is transmission.error:
+        return transmission.failure
     failure = classify(error)
     if transmission.proxy_status and unsent:
         return CONNECT if transmission.proxy_status in _TRY_AGAIN or transmission.proxy_status >= 500 else PROXY_REFUSED
-    if failure.transient and transmission.lent and _is_of_signal_handler(error):
+    if failure.transient and comes_from_signal_handler(_chain(error)[-1]):
         return INTERRUPTED
     return name_failure(failure, unsent=unsent) if transmission.lent else failure
 
@@ -103,12 +102,14 @@ def holds(error: BaseException, wanted: BaseException) -> bool:
 def _chain(error: BaseException) -> list[BaseException]:
     """Return an exception and those that it was made of, the last the innermost.
 
-    urllib3 keeps them in `reason`, among the arguments or as the cause, `requests` in the first argument.
+    urllib3 keeps them in `reason`, among the arguments or as the cause, `requests` in the first argument, PySocks in
+    `socket_err`.
     """
     chain = [error]
     while len(chain) < _DEPTH:
         last = chain[-1]
-        causes = (getattr(last, "reason", None), *last.args, last.__cause__)
+        named = (getattr(last, "reason", None), getattr(last, "socket_err", None))
+        causes = (*named, *last.args, last.__cause__)
         cause = next((cause for cause in causes if isinstance(cause, BaseException) and cause not in chain), None)
         if cause is None:
             break
@@ -121,19 +122,3 @@ def _find_root(error: BaseException) -> BaseException | None:
     chain = _chain(error)[1:]
     telling = (cause for cause in chain if isinstance(cause, (NewConnectionError, ReadTimeoutError)))
     return next(telling, chain[-1] if chain else None)
-
-
-def _is_of_signal_handler(error: BaseException) -> bool:
-    """Return whether the innermost cause was raised by code that is no part of the transport.
-
-    A signal handler runs in the middle of a wait, and what it raises, such as a TimeoutError, looks like the end of
-    that wait. Only the traceback tells: that of an error of the socket ends in the code that waited.
-    """
-    root = _chain(error)[-1]
-    trace: TracebackType | None = root.__traceback__
-    if trace is None:
-        return False
-    while trace.tb_next is not None:
-        trace = trace.tb_next
-    name: str = trace.tb_frame.f_globals.get("__name__", "")
-    return name.partition(".")[0] not in _TRANSPORTS

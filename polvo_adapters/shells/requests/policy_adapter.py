@@ -143,7 +143,7 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
         outcome = drive(bound.flow(call), exchange, self.store, clock, entries)
         report = bound.report(call, request, outcome, entries, clock.now() - began)
         if outer is not None:
-            outer.error = outcome.error
+            outer.error, outer.failure = outcome.error, outcome.failure
             outer.adopt(report.attempts)
         if outcome.error is not None:
             exchange.close()

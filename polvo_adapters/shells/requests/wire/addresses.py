@@ -32,11 +32,16 @@ def open_socket(connection: Any, transmission: Transmission) -> Any:
         return _connect(connection, transmission)
     except socket.gaierror as error:
         raise NameResolutionError(connection.host, connection, error) from error
-    except TimeoutError as error:
-        message = f"Connection to {connection.host} timed out. (connect timeout={connection.timeout})"
-        raise ConnectTimeoutError(connection, message) from error
     except OSError as error:
-        raise NewConnectionError(connection, f"Failed to establish a new connection: {error}") from error
+        raise explain_connect_error(connection, error) from error
+
+
+def explain_connect_error(connection: Any, error: OSError) -> ConnectTimeoutError:
+    """Return the error of urllib3 for a connection that could not be made; NewConnectionError is one of its class."""
+    if isinstance(error, TimeoutError):
+        message = f"Connection to {connection.host} timed out. (connect timeout={connection.timeout})"
+        return ConnectTimeoutError(connection, message)
+    return NewConnectionError(connection, f"Failed to establish a new connection: {error}")
 
 
 def _connect(connection: Any, transmission: Transmission) -> Any:

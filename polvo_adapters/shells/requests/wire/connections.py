@@ -24,7 +24,7 @@ from urllib3.util.request import body_to_chunks
 from polvo_adapters.context.call import call_started
 from polvo_adapters.core.trace import CONNECT, PROXY, SEND, TLS, WAIT
 from polvo_adapters.runtime.bounded import BOUNDED
-from polvo_adapters.shells.requests.wire.addresses import open_socket
+from polvo_adapters.shells.requests.wire.addresses import explain_connect_error, open_socket
 from polvo_adapters.shells.requests.wire.responses import TracedResponse, make_response
 from polvo_adapters.shells.requests.wire.sockets import CutOff
 from polvo_adapters.shells.requests.wire.transmission import Transmission
@@ -35,7 +35,8 @@ STALE_SECONDS = 4.0
 _BLOCK = 65_536
 _SENDING = ("request", "putrequest", "putheader", "endheaders", "_send_output", "send", "getresponse")
 _TRUSTED = ("urllib3.", "http.client", "polvo_adapters.")
-_SOCKS_TRANSIENT = ("0x01", "0x03", "0x04", "0x05", "0x06")  # general failure, unreachable, refused, expired (RFC 1928)
+_SOCKS_TRANSIENT = ("0x01", "0x03", "0x04", "0x05", "0x06", "0x5b")
+"""Codes of a SOCKS proxy that could not connect: failure, unreachable, refused, expired (RFC 1928); that of SOCKS 4."""
 
 
 def lend(connection: Any, transmission: Transmission) -> None:
@@ -90,6 +91,7 @@ class TracedConnection:
     _is_traced = False
     _has_own_connect = False
     _has_own_sockets = False
+    _is_socks = False
     _is_tls = False
     _watched: type[TracedConnection]
     _unwatched: type[TracedConnection]
@@ -136,16 +138,47 @@ class TracedConnection:
     def _open_in_own_way(self, transmission: Transmission) -> Any:
         """Return a socket made by the class below, such as that for SOCKS, whose handshake has timeouts of its own."""
         open_below = super()._new_conn  # type: ignore[misc]
+
+        failures: list[Exception] = []
+
+        def open_and_note() -> Any:
+            try:
+                return open_below()
+            except Exception as error:
+                failures.append(error)
+                raise
+
         transmission.mark(f"{CONNECT} by {type(self).__name__}")
         seconds = transmission.limit(None)
         try:
             if seconds is None:
-                return open_below()
-            return BOUNDED.call(transmission.clock, seconds, open_below, discard=lambda sock: sock.close())
+                return open_and_note()
+            return BOUNDED.call(transmission.clock, seconds, open_and_note, discard=lambda sock: sock.close())
         except Exception as error:
-            if _is_socks_refusal(error):
-                transmission.proxy_status = 407
+            if self._is_socks:
+                self._explain_socks(error, transmission, waiting=not failures)
             raise
+        finally:
+            failures.clear()  # see errors.py, "Errors and frames"
+
+    def _explain_socks(self, error: Exception, transmission: Transmission, *, waiting: bool) -> None:
+        """Note what an error of the way through a SOCKS proxy means.
+
+        Args:
+            error: The error.
+            transmission: The attempt.
+            waiting: Whether it ended the wait for the thread that connects, and not that thread.
+
+        Raises:
+            ConnectTimeoutError: The wait ended as one for a socket may end.
+            NewConnectionError: The same.
+        """
+        if waiting and isinstance(error, OSError):
+            raise explain_connect_error(self, error) from error
+        if error.__cause__ is None:
+            error.__cause__ = error.__context__  # urllib3 names none
+        if _is_socks_refusal(error):
+            transmission.proxy_status = 407
 
     def _tunnel(self) -> None:
         """Ask a proxy for a tunnel."""
@@ -235,6 +268,7 @@ def _extend(kind: Any) -> type[TracedConnection] | None:
     extended._is_traced = all(_is_trusted(_definer(kind, name)) for name in _SENDING)
     extended._has_own_connect = not _is_trusted(_definer(kind, "connect"))
     extended._has_own_sockets = _definer(kind, "_new_conn") is not HTTPConnection
+    extended._is_socks = _definer(kind, "_new_conn").__module__ == "urllib3.contrib.socks"
     extended._is_tls = issubclass(kind, HTTPSConnection)
     extended._unwatched = extended
     extended._watched = type(kind.__name__, (_WatchedConnection, extended), {})
@@ -279,9 +313,16 @@ def _blocks(data: Any) -> Iterable[Any]:
 
 
 def _is_socks_refusal(error: BaseException) -> bool:
-    """Return whether a SOCKS proxy has refused this client: its password, or the destination by a rule."""
+    """Return whether a SOCKS proxy has refused this client: its password, or the destination by a rule.
+
+    PySocks puts its own errors into others as if they were those of the socket.
+    """
     socks = sys.modules.get("socks")
-    cause = error.__cause__
-    if socks is None or not isinstance(cause, socks.ProxyError) or cause.socket_err is not None:
+    if socks is None:
         return False
-    return not (isinstance(cause, socks.SOCKS5Error) and str(cause).startswith(_SOCKS_TRANSIENT))
+    reason: Any = error.__cause__
+    while isinstance(reason, socks.ProxyError) and isinstance(reason.socket_err, socks.ProxyError):
+        reason = reason.socket_err
+    if isinstance(reason, (socks.SOCKS4Error, socks.SOCKS5Error)):
+        return not str(reason).lower().startswith(_SOCKS_TRANSIENT)
+    return isinstance(reason, socks.SOCKS5AuthError)

@@ -15,6 +15,7 @@ from typing import Any
 
 from requests import PreparedRequest
 from requests.adapters import BaseAdapter, HTTPAdapter
+from urllib3.connection import HTTPConnection
 from urllib3.connectionpool import HTTPConnectionPool
 from urllib3.util import Retry
 from urllib3.util.connection import is_connection_dropped
@@ -30,6 +31,7 @@ NO_RETRY = Retry(0, read=False)
 
 _MOST_KNOWN = 256
 _URLOPEN, _MAKE_REQUEST = HTTPConnectionPool.urlopen, HTTPConnectionPool._make_request
+_REQUEST = HTTPConnection.request
 
 
 def kind_of_view(adapter: BaseAdapter) -> type[AdapterView] | None:
@@ -70,6 +72,8 @@ def _extended_class(kind: Any, mixin: type) -> type | None:
     if issubclass(kind, mixin):
         return kind  # type: ignore[no-any-return]
     if any(vars(base).get("__slots__") for base in kind.__mro__ if base not in _OURS):
+        return None
+    if kind.__setattr__ is not object.__setattr__:  # a mock, or another that keeps its attributes in a way of its own
         return None
     try:
         return type(kind.__name__, (mixin, kind), {"__module__": kind.__module__, "__qualname__": kind.__qualname__})
@@ -188,7 +192,8 @@ class _SharedPoolView(PoolView):
 def sends_as_urllib3(kind: Any) -> bool:
     """Return whether views on pools send by the code of urllib3, which a mock or a subclass may have replaced."""
     below = kind.__bases__[1] if issubclass(kind, PoolView) else kind
-    return below.urlopen is _URLOPEN and below._make_request is _MAKE_REQUEST
+    is_own = below.urlopen is _URLOPEN and below._make_request is _MAKE_REQUEST
+    return is_own and HTTPConnection.request is _REQUEST
 
 
 _OURS = (AdapterView, _WithoutRetries, PoolView, _SharedPoolView)

@@ -1,4 +1,4 @@
-"""The sockets of an attempt, which another thread may shut to end it."""
+"""The sockets of an attempt, which another thread may shut to end it, and those below pyOpenSSL."""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from polvo_adapters.core.outcomes import Failure
 from polvo_adapters.core.trace import QUEUE, Trace
 from polvo_adapters.runtime.clock import Clock
 from polvo_adapters.shells.requests.wire.owners import ConnectionOwner
@@ -38,6 +39,7 @@ class Transmission(Trace):
         is_bound: Whether the request or the response authenticates the connection itself.
         over: Whether the adapter has returned or raised; a connection keeps it until it serves the next attempt.
         error: What an adapter of ours below this one raised, or None.
+        failure: What that meant there, or None.
         callers_error: What the iterator of the body raised, or None.
     """
 
@@ -46,6 +48,7 @@ class Transmission(Trace):
         "clock",
         "deadline",
         "error",
+        "failure",
         "is_bound",
         "is_demanding",
         "is_watched",
@@ -80,6 +83,7 @@ class Transmission(Trace):
         self.is_bound = False
         self.over = False
         self.error: BaseException | None = None
+        self.failure: Failure | None = None
         self.callers_error: BaseException | None = None
 
     def mark(self, phase: str) -> None:
