@@ -47,6 +47,8 @@ def explain(error: BaseException, transmission: Transmission, *, unsent: bool) -
     """
     if transmission.failure in _NOT_TOLD_BY_CLASS and error is transmission.error:
         return transmission.failure
+    if transmission.is_cut_off:  # the class is that of a handshake that failed
+        return EXPIRED
     failure = classify(error)
     if transmission.proxy_status and unsent:
         return CONNECT if transmission.proxy_status in _TRY_AGAIN or transmission.proxy_status >= 500 else PROXY_REFUSED

@@ -113,6 +113,8 @@ class TracedConnection:
             self._is_connecting = False
             if self._cut_off is not None:
                 self._cut_off.cancel()
+                if transmission is not None:
+                    transmission.is_cut_off = self._cut_off.has_shut
                 self._cut_off = None
 
     def _new_conn(self) -> Any:

@@ -57,17 +57,21 @@ class CutOff:
         sock: The socket.
         seconds: The time.
         clock: Time and threads.
+
+    Attributes:
+        has_shut: Whether the time was up first.
     """
 
-    __slots__ = ("_over",)
+    __slots__ = ("_over", "has_shut")
 
     def __init__(self, sock: Any, seconds: float, clock: Clock) -> None:
         self._over = threading.Event()
-        over = self._over
+        self.has_shut = False
 
         def watch() -> None:
-            clock.wait(over, seconds)
-            if not over.is_set():
+            clock.wait(self._over, seconds)
+            if not self._over.is_set():
+                self.has_shut = True
                 shut(sock)
 
         with contextlib.suppress(RuntimeError):  # no thread can be had

@@ -37,6 +37,7 @@ class Transmission(Trace):
         now: Reads the clock.
         is_demanding: Whether a connection must be looked at before it may serve the attempt, or another after it.
         is_bound: Whether the request or the response authenticates the connection itself.
+        is_cut_off: Whether a handshake was ended because the deadline was over.
         over: Whether the adapter has returned or raised; a connection keeps it until it serves the next attempt.
         error: What an adapter of ours below this one raised, or None.
         failure: What that meant there, or None.
@@ -50,6 +51,7 @@ class Transmission(Trace):
         "error",
         "failure",
         "is_bound",
+        "is_cut_off",
         "is_demanding",
         "is_watched",
         "now",
@@ -81,6 +83,7 @@ class Transmission(Trace):
         self.is_watched = streamed or deadline is not None
         self.is_demanding = once or self.is_watched
         self.is_bound = False
+        self.is_cut_off = False
         self.over = False
         self.error: BaseException | None = None
         self.failure: Failure | None = None
