@@ -50,7 +50,7 @@ def poll(
     now = clock.now()
     call = Call("POST", server.endpoint("token"), started=now, deadline=None if deadline is None else now + deadline)
     exchange = _DeviceTokenExchange(server, authorization.device_code, key, clock)
-    outcome = drive(policy.flow(call, send_once), exchange, MemoryStore(now=clock.now), clock, [])
+    outcome = drive(policy.flow(call, send_once), exchange, MemoryStore(now=clock.now), clock, [], call)
     if outcome.error is not None:
         try:
             raise outcome.error

@@ -31,6 +31,7 @@ class Call(NamedTuple):
         key: The idempotency key, or an empty string.
         content: Digest of method and body, where a policy keeps a record of keys.
         secret_parameters: Names of the query parameters that hold a credential, where a policy keeps a record of keys.
+        request_id: The request id, where a policy gives calls one, or an empty string.
     """
 
     method: str
@@ -48,6 +49,7 @@ class Call(NamedTuple):
     key: str = ""
     content: str = ""
     secret_parameters: frozenset[str] = frozenset()
+    request_id: str = ""
 
     def __repr__(self) -> str:
         fields = (f"{name}={value!r}" for name, value in zip(self._fields, self, strict=True) if name != "stored_token")

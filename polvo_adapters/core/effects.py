@@ -64,6 +64,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias, Union
 
 from polvo_adapters.core.calls import Call
 from polvo_adapters.core.machines import Event
+from polvo_adapters.core.notices import Notice
 from polvo_adapters.core.outcomes import Outcome
 
 
@@ -74,11 +75,15 @@ class Send(NamedTuple):
 
 
 class Sleep(NamedTuple):
-    """Effect: wait between `low` and `high` seconds, drawn evenly. Answer: the seconds waited."""
+    """Effect: wait between `low` and `high` seconds, drawn evenly. Answer: the seconds waited.
+
+    The driver says before the wait how long it takes and why; `notice` says the rest.
+    """
 
     low: float
     high: float
     reason: str
+    notice: Notice | None = None
 
 
 class Decide(NamedTuple):
@@ -138,6 +143,7 @@ class Park(NamedTuple):
     name: str
     seconds: float
     reason: str
+    notice: Notice | None = None
 
 
 class Race(NamedTuple):
@@ -150,10 +156,13 @@ class Start(NamedTuple):
     """Effect within a race: start a flow beside this one.
 
     Answer: its number, counted from 0; or None where it was not started, because there is no thread for it while others
-    run. Start it once one of them has ended, or do without it.
+    run. Start it once one of them has ended, or do without it. Where there is a notice, the driver says it as the flow
+    begins.
     """
 
     flow: Flow
+    reason: str = ""
+    notice: Notice | None = None
 
 
 class WaitAny(NamedTuple):

@@ -24,7 +24,10 @@ class DurableMachine(Machine, Protocol):
 
 
 class ObservedMachine(Machine, Protocol):
-    """A machine whose changes are reported; a machine without `listeners` has none."""
+    """A machine whose changes are reported; a machine without `listeners` has none, and `part` may be missing."""
+
+    part: str
+    """Name of the part of the library, which is that of its logger; "" for the logger of the whole package."""
 
     @property
     def listeners(self) -> Sequence[Callable[[StateChange], object]]:

@@ -34,12 +34,14 @@ class Changed(NamedTuple):
         after: State after the change.
         reason: The reason, for a person.
         verdict: The verdict for the flow.
+        is_trouble: Whether a person may have to do something about it; it is logged as a warning.
     """
 
     before: str
     after: str
     reason: str
     verdict: Any = None
+    is_trouble: bool = False
 
 
 class Machine(Protocol):

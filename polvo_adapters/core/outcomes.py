@@ -85,6 +85,20 @@ _BEFORE_SENDING = {DISCONNECTED: CONNECT, READ_TIMEOUT: CONNECT_TIMEOUT, TRUNCAT
 _AFTER_SENDING = {CONNECT: DISCONNECTED, CONNECT_TIMEOUT: READ_TIMEOUT}
 
 
+class Ending(NamedTuple):
+    """The part of the library that ended a call otherwise than the server did, for the log.
+
+    Attributes:
+        part: Name of the part, which is that of its logger, such as "retry" or "breaker".
+        reason: The reason for a person, or an empty string where it is the note of the outcome.
+        retry_after: Seconds after which the call may succeed, where that is known.
+    """
+
+    part: str
+    reason: str = ""
+    retry_after: float | None = None
+
+
 class Outcome(NamedTuple):
     """How an attempt, or the whole call, ended.
 
@@ -102,6 +116,7 @@ class Outcome(NamedTuple):
         body: Body of the response, where the shell has read it.
         unsent: Whether it is proved that no server can have seen the request; an exception never proves it.
         marks: The trace of the attempt, see `polvo_adapters.core.trace`, where its connection kept one.
+        ending: Which part of the library ended the call, where one did.
         quotas: What the server said about its quotas, where a policy has read it.
     """
 
@@ -117,6 +132,7 @@ class Outcome(NamedTuple):
     body: bytes | None = None
     unsent: bool = False
     marks: Sequence[Mark] = ()
+    ending: Ending | None = None
     quotas: Sequence[Quota] = ()
 
     def with_quotas(self, quotas: Sequence[Quota]) -> Outcome:

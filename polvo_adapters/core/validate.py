@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -115,6 +115,19 @@ def base_urls(policy: object, field: str) -> tuple[str, ...]:
     if len(bases) < len(urls):
         raise _setting_error(policy, field, "URLs that differ from each other")
     return urls
+
+
+def listeners(policy: object, field: str) -> tuple[Callable[[Any], object], ...]:
+    """Return the functions in a field as a tuple.
+
+    Raises:
+        ValueError: It is no collection, or contains what is no function.
+    """
+    given = getattr(policy, field)
+    functions = tuple(given) if isinstance(given, Iterable) else (None,)
+    if not all(callable(function) for function in functions):
+        raise _setting_error(policy, field, "a collection of functions")
+    return functions
 
 
 def require_members(owner: str, value: object, kind: str, *names: str) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from typing import Any, Protocol, cast
 
+from polvo_adapters.core.calls import Call
 from polvo_adapters.core.effects import (
     Acquire,
     Decide,
@@ -22,7 +23,7 @@ from polvo_adapters.core.effects import (
     WaitAny,
 )
 from polvo_adapters.core.outcomes import Outcome
-from polvo_adapters.core.report import Entry, Wait, record_cancelled
+from polvo_adapters.core.report import Entry, Wait
 from polvo_adapters.drivers.decisions import Decisions, outlast_store
 from polvo_adapters.drivers.exchange import BaseExchange
 from polvo_adapters.runtime.clock import SystemTime, TimeSource
@@ -68,16 +69,25 @@ class AsyncExchange(BaseExchange, Protocol):
         """Close the response of the last attempt: the flow has given it up."""
 
 
-async def drive(flow: Flow, exchange: AsyncExchange, store: Store, clock: AsyncClock, entries: list[Entry]) -> Outcome:
+async def drive(
+    flow: Flow,
+    exchange: AsyncExchange,
+    store: Store,
+    clock: AsyncClock,
+    entries: list[Entry],
+    call: Call | None = None,
+    *,
+    in_race: bool = False,
+) -> Outcome:
     """Carry out a flow to its end; as `polvo_adapters.drivers.sync.drive`, without blocking the loop."""
     answer: Any = None
-    decisions = Decisions(store, entries)
+    decisions = Decisions(store, entries, call, in_race=in_race)
     try:
         while True:
             effect = flow.throw(answer) if type(answer) is Undecided else flow.send(answer)
             if type(effect) is Send:
                 answer = await exchange.send(effect)
-                decisions.note_attempt(answer)
+                decisions.note_attempt(effect.call, answer)
             elif type(effect) is Decide:
                 answer = decisions.decide(effect.events)
             elif type(effect) is Acquire:
@@ -86,9 +96,9 @@ async def drive(flow: Flow, exchange: AsyncExchange, store: Store, clock: AsyncC
                 decisions.release(effect, exchange)
                 answer = None
             else:
-                answer = await _perform_rare(effect, exchange, store, clock, entries, decisions)
+                answer = await _perform_rare(effect, exchange, store, clock, entries, decisions, call)
     except StopIteration as end:
-        return cast("Outcome", end.value)
+        return decisions.end(end.value)
     except Undecided as undecided:
         return decisions.conclude(undecided)
     except GeneratorExit:  # the loop is gone, and the garbage collector may be what ends the coroutine
@@ -118,19 +128,22 @@ async def _perform_rare(
     clock: AsyncClock,
     entries: list[Entry],
     decisions: Decisions,
+    call: Call | None,
 ) -> Any:
     """Perform the effects that most calls do without."""
     if type(effect) is TryDecide:
         return decisions.try_decide(effect)
     await exchange.discard()
     if type(effect) is Race:
-        outcome = await _AsyncRace(exchange, store, clock, entries).run(effect.flow)
+        outcome = await _AsyncRace(exchange, store, clock, entries, call).run(effect.flow)
         decisions.note_race(outcome)
         return outcome
     if type(effect) is Sleep:
         seconds = clock.uniform(effect.low, effect.high)
+        decisions.announce_wait(effect, seconds)
         await clock.sleep(seconds)
     elif type(effect) is Park:
+        decisions.announce_wait(effect, effect.seconds)
         seconds = await _park(effect, store, clock)
     else:
         raise TypeError(f"{effect!r} is no effect, or one of races only")
@@ -162,21 +175,24 @@ def _set_event(loop: asyncio.AbstractEventLoop, event: asyncio.Event) -> None:
 class _AsyncRace:
     """A race: each flow is driven in a task of its own, and the losers are cancelled."""
 
-    def __init__(self, exchange: AsyncExchange, store: Store, clock: AsyncClock, entries: list[Entry]) -> None:
+    def __init__(
+        self, exchange: AsyncExchange, store: Store, clock: AsyncClock, entries: list[Entry], call: Call | None
+    ) -> None:
         self._exchange, self._store, self._clock, self._entries = exchange, store, clock, entries
+        self._call, self._decisions = call, Decisions(store, entries, call, in_race=True)
         self._tasks: dict[asyncio.Task[Outcome], int] = {}
         self._forks: list[tuple[AsyncExchange, float, list[Entry]]] = []
 
     async def run(self, flow: Flow) -> Outcome:
         """Carry out the flow of the race."""
         answer: Any = None
-        decisions = Decisions(self._store, self._entries)
+        decisions = self._decisions
         flow = outlast_store(flow)
         try:
             while True:
                 effect = flow.send(answer)
                 if type(effect) is Start:
-                    answer = self._start(effect.flow)
+                    answer = self._start(effect)
                 elif type(effect) is WaitAny:
                     answer = await self._wait_any(effect)
                 elif type(effect) is Decide:
@@ -199,11 +215,13 @@ class _AsyncRace:
             flow.close()
             answer = None
 
-    def _start(self, flow: Flow) -> int:
+    def _start(self, effect: Start) -> int:
         fork, entries = self._exchange.fork(), list[Entry]()
         number = len(self._forks)
         self._forks.append((fork, self._clock.now(), entries))
-        task = asyncio.ensure_future(drive(flow, fork, self._store, self._clock, entries))
+        self._decisions.announce_start(effect)
+        branch = drive(effect.flow, fork, self._store, self._clock, entries, self._call, in_race=True)
+        task = asyncio.ensure_future(branch)
         self._tasks[task] = number
         return number
 
@@ -232,7 +250,7 @@ class _AsyncRace:
             _, began, entries = self._forks[number]
             self._entries += entries
             if task.cancel():
-                self._entries.append(record_cancelled(self._clock.now() - began))
+                self._decisions.note_cancelled(self._clock.now() - began)
         try:
             # Gathered, because asyncio logs the exception of a task whose result is never read.
             await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -13,19 +13,29 @@ a garbage collection defers its release, which takes no lock.
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Generator, Sequence
 from functools import partial
+from logging import DEBUG, ERROR, WARNING
 from typing import Any, TypeAlias
 
-from polvo_adapters.core.effects import Effect, Flow, Release, TryDecide, Undecided, WaitAny
+from polvo_adapters.core.calls import Call
+from polvo_adapters.core.effects import Effect, Flow, Park, Release, Sleep, Start, TryDecide, Undecided, WaitAny
 from polvo_adapters.core.machines import Changed, Event, Refused
-from polvo_adapters.core.outcomes import NO_STORE, Outcome
-from polvo_adapters.core.report import Entry, StateChange, StoreFailure, record_attempt
+from polvo_adapters.core.outcomes import Outcome
+from polvo_adapters.core.report import Entry, StateChange, StoreFailure, record_attempt, record_cancelled
+from polvo_adapters.drivers.call_log import (
+    ATTEMPTS,
+    say_attempt,
+    say_change,
+    say_end,
+    say_start,
+    say_store_failure,
+    say_wait,
+)
 from polvo_adapters.drivers.exchange import BodyCloseNotifier
 from polvo_adapters.errors import PolvoError
-from polvo_adapters.policies.outcomes import add_note, choose_better
+from polvo_adapters.policies.outcomes import add_note, choose_better, refuse_undecided
 from polvo_adapters.runtime.garbage import is_collecting
 from polvo_adapters.runtime.listeners import notify
 from polvo_adapters.stores.base import STORE_BUSY, Store, is_refusal
@@ -35,21 +45,20 @@ Lease: TypeAlias = tuple[Sequence[Event], tuple[Any, ...]]
 
 _SLOW = 1.0  # seconds; a store that took so long to fail is not tried again
 
-_log = logging.getLogger("polvo_adapters")
 
-
-def decide(store: Store, events: Sequence[Event], entries: list[Entry]) -> tuple[Any, ...]:
+def decide(store: Store, events: Sequence[Event], entries: list[Entry], call: Call | None = None) -> tuple[Any, ...]:
     """Put events to the store outside of a call, report what they changed, and return the verdicts.
 
     Args:
         store: Where state lives; its exceptions are raised.
         events: The events.
         entries: A StateChange is appended for each change.
+        call: The call that they are about, for the log.
     """
     verdicts = store.decide(events)
     for verdict in verdicts:
         if type(verdict) is Changed:
-            _notify_changes(events, entries, verdicts)
+            _notify_changes(events, entries, call, verdicts)
             break
     return verdicts
 
@@ -60,32 +69,64 @@ class Decisions:
     Args:
         store: Where state lives.
         entries: A StateChange is appended for each change, and a StoreFailure for each failure.
+        call: The call, to say in the log what happens to it; None where that is not to be logged.
+        in_race: Whether this is one flow of a race, whose end is not the end of the call.
 
     Attributes:
         best: The best outcome of its attempts so far, or None before the first one has ended.
     """
 
-    __slots__ = ("_entries", "_failure", "_held", "_is_slow", "_store", "best")
+    __slots__ = ("_call", "_entries", "_failure", "_held", "_in_race", "_is_slow", "_sent", "_store", "best")
 
-    def __init__(self, store: Store, entries: list[Entry]) -> None:
+    def __init__(self, store: Store, entries: list[Entry], call: Call | None = None, *, in_race: bool = False) -> None:
         self._store, self._entries = store, entries
+        self._call, self._sent, self._in_race = call, call, in_race
         self._failure = ""
         self._is_slow = False
         self._held: list[Lease] = []
         self.best: Outcome | None = None
 
-    def note_attempt(self, outcome: Outcome) -> None:
+    def note_attempt(self, call: Call, outcome: Outcome) -> None:
         """Report an attempt, and remember its outcome."""
-        self._entries.append(record_attempt(outcome))
+        entry = record_attempt(outcome)
+        self._entries.append(entry)
+        if self._call is not None:
+            self._sent = call  # that to a region has another host
+            if ATTEMPTS.isEnabledFor(DEBUG):
+                say_attempt(call, entry, self._entries)
         self.best = outcome if self.best is None else choose_better(outcome, self.best)
 
     def note_race(self, outcome: Outcome) -> None:
         """Remember the outcome of a race, which has reported its attempts."""
         self.best = outcome if self.best is None else choose_better(outcome, self.best)
 
+    def announce_wait(self, effect: Sleep | Park, seconds: float) -> None:
+        """Say, and tell the listeners, that a wait of so many seconds is about to begin."""
+        say_wait(self._call, effect, seconds)
+        notice = effect.notice
+        if notice is not None and notice.listeners:
+            notify(notice.listeners, notice.retrying(seconds, effect.reason))
+
+    def announce_start(self, effect: Start) -> None:
+        """Say that a flow of the race begins."""
+        say_start(self._call, effect)
+
+    def note_cancelled(self, seconds: float) -> None:
+        """Report an attempt that has lost its race."""
+        entry = record_cancelled(seconds)
+        self._entries.append(entry)
+        if self._sent is not None and ATTEMPTS.isEnabledFor(DEBUG):
+            say_attempt(self._sent, entry, self._entries)
+
+    def end(self, outcome: Outcome) -> Outcome:
+        """Return the outcome of the flow, and say how the call ended if not as the server ended it."""
+        if (outcome.ending is not None or outcome.failure is not None) and not self._in_race and self._call is not None:
+            say_end(self._call, outcome, self._entries)
+        return outcome
+
     def conclude(self, undecided: Undecided) -> Outcome:
         """Return the outcome of a call whose flow could not go on without the store."""
-        return conclude(undecided, self.best)
+        return self.end(conclude(undecided, self.best))
 
     def decide(self, events: Sequence[Event]) -> tuple[Any, ...] | Undecided:
         """Put events to the store, report what they changed, and return the verdicts, or that there are none."""
@@ -93,7 +134,7 @@ class Decisions:
             return self._undecided()
         began = time.monotonic()
         try:
-            return decide(self._store, events, self._entries)
+            return decide(self._store, events, self._entries, self._sent)
         except Exception as error:  # noqa: BLE001 - a store of the user's may raise anything
             self._note_failure("the store could not be asked", events, error, began)
             return Undecided(error)
@@ -143,9 +184,9 @@ class Decisions:
             if self._failure:
                 self._defer(_release_events(events, verdicts))
             else:
-                decide(self._store, _release_events(events, verdicts), [])
-        except Exception:  # noqa: BLE001 - what broke the call off matters more to its caller
-            _log.exception("a lease could not be released; it ends when it expires")
+                decide(self._store, _release_events(events, verdicts), [], self._sent)
+        except Exception as error:  # noqa: BLE001 - what broke the call off matters more to its caller
+            self._say_failure(ERROR, "a lease could not be released; it ends when it expires", events, error)
 
     def defer_release_all(self) -> None:
         """Release the leases in a finalizer, during which this very thread may hold the lock of the store."""
@@ -165,20 +206,25 @@ class Decisions:
             self._note_failure("what has happened could not be written to the store", events, error, began)
             return False
         if len(verdicts) != 1 or type(verdicts[0]) is Changed:  # a look at one costs less than the call
-            _notify_changes(events, self._entries, verdicts)
+            _notify_changes(events, self._entries, self._sent, verdicts)
         return True
 
     def _defer(self, events: Sequence[Event]) -> None:
-        self._store.defer(events, partial(_notify_changes, events, self._entries))
+        self._store.defer(events, partial(_notify_changes, events, self._entries, self._sent))
 
     def _note_failure(self, what: str, events: Sequence[Event], error: Exception, began: float) -> None:
-        self._failure = reason = (isinstance(error, PolvoError) and error.reason) or type(error).__name__
         self._is_slow = self._is_slow or time.monotonic() - began >= _SLOW
+        entry = self._say_failure(WARNING, f"{what}, and the call goes on without it", events, error)
+        self._failure = entry.reason
+        self._entries.append(entry)
+
+    def _say_failure(self, level: int, what: str, events: Sequence[Event], error: Exception) -> StoreFailure:
         names = ", ".join(key for _, key, _ in events)
-        self._entries.append(StoreFailure(names, reason))
+        reason = (isinstance(error, PolvoError) and error.reason) or type(error).__name__
         # The text of an unknown exception may contain the credentials of the store.
-        text = error if isinstance(error, PolvoError) else reason
-        _log.warning("%s, and the call goes on without it; %s: %s", what, names, text)
+        text = str(error) if isinstance(error, PolvoError) else reason
+        say_store_failure(self._sent, level, what, names, reason, text)
+        return StoreFailure(names, reason)
 
     def _undecided(self) -> Undecided:
         # A new error each time: one that were kept here would refer to this object by its traceback.
@@ -194,8 +240,8 @@ def conclude(undecided: Undecided, best: Outcome | None) -> Outcome:
         best: The best outcome of the attempts, or None where nothing was sent.
     """
     if best is None:
-        return Outcome(error=undecided.error, failure=NO_STORE, unsent=True)
-    return add_note(best, "the store failed, so that nothing more was tried")
+        return refuse_undecided(undecided)
+    return add_note(best, "the store failed, so that nothing more was tried", "stores")
 
 
 def outlast_store(flow: Flow) -> Flow:
@@ -237,12 +283,12 @@ def _release_events(events: Sequence[Event], verdicts: Sequence[Any]) -> list[Ev
     ]
 
 
-def _notify_changes(events: Sequence[Event], entries: list[Entry], verdicts: Sequence[Any]) -> None:
+def _notify_changes(events: Sequence[Event], entries: list[Entry], call: Call | None, verdicts: Sequence[Any]) -> None:
     if is_refusal(verdicts):
         return  # all or nothing: the store has changed nothing
     for (machine, key, _), verdict in zip(events, verdicts, strict=True):
         if type(verdict) is Changed:
             change = StateChange(key, verdict.before, verdict.after, verdict.reason)
             entries.append(change)
-            _log.info("%s", change)
+            say_change(call, getattr(machine, "part", ""), change, is_trouble=verdict.is_trouble)
             notify(getattr(machine, "listeners", ()), change)

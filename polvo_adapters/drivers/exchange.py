@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol
 
+from polvo_adapters.core.calls import Call
 from polvo_adapters.core.effects import Flow, Send
 from polvo_adapters.core.outcomes import Outcome
 from polvo_adapters.core.report import Entry
@@ -63,5 +64,18 @@ class Exchange(BaseExchange, Protocol):
         """
 
 
-Drive: TypeAlias = "Callable[[Flow, Exchange, Store, Clock, list[Entry]], Outcome]"
-"""Carries out a flow to its end; `polvo_adapters.drivers.sync.drive`."""
+class Drive(Protocol):
+    """Carries out a flow to its end; `polvo_adapters.drivers.sync.drive`."""
+
+    def __call__(
+        self,
+        flow: Flow,
+        exchange: Exchange,
+        store: Store,
+        clock: Clock,
+        entries: list[Entry],
+        call: Call | None = None,
+        *,
+        in_race: bool = False,
+    ) -> Outcome:
+        """Return how the call ended."""

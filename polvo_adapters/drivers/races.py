@@ -17,9 +17,10 @@ from contextvars import copy_context
 from functools import partial
 from typing import Any, NamedTuple, cast
 
+from polvo_adapters.core.calls import Call
 from polvo_adapters.core.effects import Decide, Flow, Start, TryDecide, WaitAny
 from polvo_adapters.core.outcomes import Outcome
-from polvo_adapters.core.report import Entry, record_cancelled
+from polvo_adapters.core.report import Entry
 from polvo_adapters.drivers.decisions import Decisions, outlast_store
 from polvo_adapters.drivers.exchange import Cancelled, Drive, Exchange
 from polvo_adapters.runtime.clock import Clock
@@ -37,38 +38,52 @@ class _Ended(NamedTuple):
 class _Branch:
     """A flow that is driven on another thread, or on this one where there is no other."""
 
-    def __init__(self, number: int, flow: Flow, exchange: Exchange, began: float) -> None:
-        self.number, self.exchange, self.began = number, exchange, began
+    def __init__(self, number: int, effect: Start, exchange: Exchange, call: Call | None, began: float) -> None:
+        self.number, self.exchange, self.call, self.began = number, exchange, call, began
         self.entries: list[Entry] = []
         self.taken = False
-        self._flow: Flow | None = flow
+        self._effect: Start | None = effect
 
-    def run(self, drive: Drive, store: Store, clock: Clock, ended: queue.SimpleQueue[_Ended]) -> None:
-        """Drive the flow, and put its end into the queue."""
-        flow, self._flow = cast("Flow", self._flow), None
+    def run(
+        self, drive: Drive, store: Store, clock: Clock, ended: queue.SimpleQueue[_Ended], decisions: Decisions
+    ) -> None:
+        """Drive the flow, and put its end into the queue; the decisions are those of the race."""
+        effect, self._effect = cast("Start", self._effect), None
         try:
-            ended.put(_Ended(self.number, drive(flow, self.exchange, store, clock, self.entries)))
+            decisions.announce_start(effect)
+            outcome = drive(effect.flow, self.exchange, store, clock, self.entries, self.call, in_race=True)
+            ended.put(_Ended(self.number, outcome))
         except Cancelled:
             pass
         except BaseException as error:  # noqa: BLE001 - whatever it is, the caller's thread raises it
             ended.put(_Ended(self.number, None, error))
         finally:
+            outcome = cast("Any", None)
             del ended  # see errors.py, "Errors and frames"
 
 
 class _Race:
     """The branches of one race, and what it takes to start another."""
 
-    def __init__(self, exchange: Exchange, store: Store, clock: Clock, entries: list[Entry], drive: Drive) -> None:
+    def __init__(
+        self,
+        exchange: Exchange,
+        store: Store,
+        clock: Clock,
+        entries: list[Entry],
+        drive: Drive,
+        call: Call | None,
+    ) -> None:
         self.exchange, self.store, self.clock, self.entries, self.drive = exchange, store, clock, entries, drive
+        self.call, self.decisions = call, Decisions(store, entries, call, in_race=True)
         self.ended: queue.SimpleQueue[_Ended] = queue.SimpleQueue()
         self.branches: list[_Branch] = []
         self._inline: _Branch | None = None
 
-    def start(self, flow: Flow) -> int | None:
+    def start(self, effect: Start) -> int | None:
         """Drive a flow on another thread, or on this one where there is none and no other flow runs."""
-        branch = _Branch(len(self.branches), flow, self.exchange.fork(), self.clock.now())
-        task = partial(copy_context().run, branch.run, self.drive, self.store, self.clock, self.ended)
+        branch = _Branch(len(self.branches), effect, self.exchange.fork(), self.call, self.clock.now())
+        task = partial(copy_context().run, branch.run, self.drive, self.store, self.clock, self.ended, self.decisions)
         self.branches.append(branch)
         try:
             self.clock.spawn(task)
@@ -96,18 +111,26 @@ class _Race:
             inline.exchange.cancel()
 
 
-def race(flow: Flow, exchange: Exchange, store: Store, clock: Clock, entries: list[Entry], drive: Drive) -> Outcome:
+def race(
+    flow: Flow,
+    exchange: Exchange,
+    store: Store,
+    clock: Clock,
+    entries: list[Entry],
+    drive: Drive,
+    call: Call | None = None,
+) -> Outcome:
     """Carry out the flow of a race; arguments and result as for `drive`, by which each of its flows is driven."""
-    own = _Race(exchange, store, clock, entries, drive)
+    own = _Race(exchange, store, clock, entries, drive, call)
     branches, answer = own.branches, cast("Any", None)
-    decisions = Decisions(store, entries)
+    decisions = own.decisions
     flow = outlast_store(flow)
     try:
         exchange.on_cancel(own.cancel_from_outside)
         while True:
             effect = flow.send(answer)
             if type(effect) is Start:
-                answer = own.start(effect.flow)
+                answer = own.start(effect)
             elif type(effect) is WaitAny:
                 answer = _wait_any(effect, branches, clock, own.ended, entries)
             elif type(effect) is Decide:
@@ -128,12 +151,18 @@ def race(flow: Flow, exchange: Exchange, store: Store, clock: Clock, entries: li
         try:
             flow.close()
         finally:
-            _cancel(branches, clock, own.ended, entries)
+            _cancel(branches, clock, own.ended, entries, decisions)
             answer = None
             exchange.on_cancel(None)
 
 
-def _cancel(branches: list[_Branch], clock: Clock, ended: queue.SimpleQueue[_Ended], entries: list[Entry]) -> None:
+def _cancel(
+    branches: list[_Branch],
+    clock: Clock,
+    ended: queue.SimpleQueue[_Ended],
+    entries: list[Entry],
+    decisions: Decisions,
+) -> None:
     over = set()
     while not ended.empty():
         over.add(ended.get_nowait().number)
@@ -142,7 +171,7 @@ def _cancel(branches: list[_Branch], clock: Clock, ended: queue.SimpleQueue[_End
         if not branch.taken:
             entries += branch.entries
             if branch.number not in over:
-                entries.append(record_cancelled(clock.now() - branch.began))
+                decisions.note_cancelled(clock.now() - branch.began)
 
 
 def _wait_any(

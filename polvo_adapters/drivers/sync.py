@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from typing import Any, cast
+from typing import Any
 
+from polvo_adapters.core.calls import Call
 from polvo_adapters.core.effects import (
     Acquire,
     Decide,
@@ -26,7 +27,16 @@ from polvo_adapters.runtime.clock import Clock
 from polvo_adapters.stores.base import Store
 
 
-def drive(flow: Flow, exchange: Exchange, store: Store, clock: Clock, entries: list[Entry]) -> Outcome:
+def drive(
+    flow: Flow,
+    exchange: Exchange,
+    store: Store,
+    clock: Clock,
+    entries: list[Entry],
+    call: Call | None = None,
+    *,
+    in_race: bool = False,
+) -> Outcome:
     """Carry out a flow to its end.
 
     Args:
@@ -35,18 +45,20 @@ def drive(flow: Flow, exchange: Exchange, store: Store, clock: Clock, entries: l
         store: Where state lives.
         clock: Time and chance.
         entries: Everything performed is appended here.
+        call: The call, to say in the log what happens to it; None where that is not to be logged.
+        in_race: Whether it is one flow of a race, whose end is not the end of the call.
 
     Returns:
         How the call ended.
     """
     answer: Any = None
-    decisions = Decisions(store, entries)
+    decisions = Decisions(store, entries, call, in_race=in_race)
     try:
         while True:
             effect = flow.throw(answer) if type(answer) is Undecided else flow.send(answer)
             if type(effect) is Send:
                 answer = exchange.send(effect)
-                decisions.note_attempt(answer)
+                decisions.note_attempt(effect.call, answer)
             elif type(effect) is TryDecide:
                 answer = decisions.try_decide(effect)
             elif type(effect) is Decide:
@@ -57,9 +69,9 @@ def drive(flow: Flow, exchange: Exchange, store: Store, clock: Clock, entries: l
                 decisions.release(effect, exchange)
                 answer = None
             else:
-                answer = _perform_rare(effect, exchange, store, clock, entries, decisions)
+                answer = _perform_rare(effect, exchange, store, clock, entries, decisions, call)
     except StopIteration as end:
-        return cast("Outcome", end.value)
+        return decisions.end(end.value)
     except Undecided as undecided:
         return decisions.conclude(undecided)
     except BaseException:
@@ -80,20 +92,28 @@ def _acquire(effect: Acquire, exchange: Exchange, decisions: Decisions) -> Any:
 
 
 def _perform_rare(
-    effect: Effect, exchange: Exchange, store: Store, clock: Clock, entries: list[Entry], decisions: Decisions
+    effect: Effect,
+    exchange: Exchange,
+    store: Store,
+    clock: Clock,
+    entries: list[Entry],
+    decisions: Decisions,
+    call: Call | None,
 ) -> Any:
     """Perform the effects that most calls do without."""
     exchange.discard()
     if type(effect) is Race:
         from polvo_adapters.drivers.races import race
 
-        outcome = race(effect.flow, exchange, store, clock, entries, drive)
+        outcome = race(effect.flow, exchange, store, clock, entries, drive, call)
         decisions.note_race(outcome)
         return outcome
     if type(effect) is Sleep:
         seconds = clock.uniform(effect.low, effect.high)
+        decisions.announce_wait(effect, seconds)
         _sleep(seconds, exchange, clock)
     elif type(effect) is Park:
+        decisions.announce_wait(effect, effect.seconds)
         seconds = _park(effect, exchange, store, clock)
     else:
         raise TypeError(f"{effect!r} is no effect, or one of races only")

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol
 
+from polvo_adapters.core.calls import Call
 from polvo_adapters.core.effects import (
     Acquire,
     Decide,
@@ -23,7 +24,7 @@ from polvo_adapters.core.effects import (
     WaitAny,
 )
 from polvo_adapters.core.outcomes import Outcome
-from polvo_adapters.core.report import Entry, Wait, record_cancelled
+from polvo_adapters.core.report import Entry, Wait
 from polvo_adapters.drivers.decisions import Decisions, outlast_store
 from polvo_adapters.stores.base import Store
 
@@ -46,15 +47,26 @@ class World(Protocol):
         """Make one attempt, and run an action with its outcome when it is over."""
 
 
-def drive(flow: Flow, world: World, entries: list[Entry], done: Callable[[Outcome], None]) -> None:
-    """Start a flow; it continues as events of the world, and `done` is called with the outcome of the call."""
-    _Drive(flow, world, entries, done).step(None)
+def drive(
+    flow: Flow, world: World, entries: list[Entry], done: Callable[[Outcome], None], call: Call | None = None
+) -> None:
+    """Start a flow; it continues as events of the world, and `done` is called with the outcome of the call.
+
+    Args:
+        flow: The flow.
+        world: The world.
+        entries: Everything performed is appended here.
+        done: Called with the outcome.
+        call: The call, to say in the log what happens to it; None where that is not to be logged.
+    """
+    _Drive(flow, world, entries, done, call).step(None)
 
 
 class _Drive:
     """A flow in progress. Nothing that it holds leads back to it, so that it is freed without a garbage collection."""
 
     __slots__ = (
+        "_call",
         "_decisions",
         "_done",
         "_failed",
@@ -73,10 +85,12 @@ class _Drive:
         world: World,
         entries: list[Entry],
         done: Callable[[Outcome], None],
+        call: Call | None,
         failed: Callable[[], None] | None = None,
     ) -> None:
         self._flow, self._world, self.entries, self._done, self._failed = flow, world, entries, done, failed
-        self._decisions = Decisions(world.store, entries)
+        self._call = call
+        self._decisions = Decisions(world.store, entries, call, in_race=failed is not None)
         self._is_over = False
         self._parked = 0
         self._name: str | None = None
@@ -105,7 +119,7 @@ class _Drive:
             self._perform(effect)
             return
         except StopIteration as end:
-            outcome: Outcome = end.value
+            outcome = decisions.end(end.value)
         except Undecided as undecided:
             outcome = decisions.conclude(undecided)
         except BaseException:
@@ -135,22 +149,24 @@ class _Drive:
 
     def _perform(self, effect: Effect) -> None:
         if type(effect) is Send:
-            self._world.send(effect, self._end_attempt)
+            self._world.send(effect, partial(self._end_attempt, effect.call))
         elif type(effect) is Sleep:
             seconds = self._world.uniform(effect.low, effect.high)
+            self._decisions.announce_wait(effect, seconds)
             self._world.after(seconds, partial(self._end_wait, seconds, effect.reason))
         elif type(effect) is Park:
+            self._decisions.announce_wait(effect, effect.seconds)
             self._park(effect)
         elif type(effect) is Race:
-            self._race = _VirtualRace(effect.flow, self._world, self.entries, self._end_race, self.fail)
+            self._race = _VirtualRace(effect.flow, self._world, self.entries, self._end_race, self._call, self.fail)
             self._race.step(None)
         else:
             raise TypeError(f"{effect!r} is no effect, or one of races only")
 
-    def _end_attempt(self, outcome: Outcome) -> None:
+    def _end_attempt(self, call: Call, outcome: Outcome) -> None:
         if self._is_over:
             return
-        self._decisions.note_attempt(outcome)
+        self._decisions.note_attempt(call, outcome)
         self.step(outcome)
 
     def _end_race(self, outcome: Outcome) -> None:
@@ -191,11 +207,12 @@ class _VirtualRace:
         world: World,
         entries: list[Entry],
         done: Callable[[Outcome], None],
+        call: Call | None,
         failed: Callable[[], None],
     ) -> None:
         self._flow, self._world, self._entries = outlast_store(flow), world, entries
-        self._done, self._failed = done, failed
-        self._decisions = Decisions(world.store, entries)
+        self._done, self._call, self._failed = done, call, failed
+        self._decisions = Decisions(world.store, entries, call, in_race=True)
         self._branches: list[_Drive] = []
         self._running: dict[int, float] = {}
         self._ended: deque[tuple[int, Outcome]] = deque()
@@ -208,7 +225,7 @@ class _VirtualRace:
             while True:
                 effect = self._flow.send(answer)
                 if type(effect) is Start:
-                    answer = self._start(effect.flow)
+                    answer = self._start(effect)
                 elif type(effect) is Decide:
                     answer = self._decisions.decide(effect.events)
                 elif type(effect) is TryDecide:
@@ -230,10 +247,11 @@ class _VirtualRace:
         self.cancel()
         self._done(outcome)
 
-    def _start(self, flow: Flow) -> int:
+    def _start(self, effect: Start) -> int:
         number = len(self._branches)
         self._running[number] = self._world.now()
-        branch = _Drive(flow, self._world, [], partial(self._end_branch, number), self._fail)
+        self._decisions.announce_start(effect)
+        branch = _Drive(effect.flow, self._world, [], partial(self._end_branch, number), self._call, self._fail)
         self._branches.append(branch)
         branch.step(None)
         return number
@@ -272,7 +290,8 @@ class _VirtualRace:
         not_taken = {number for number, _ in self._ended}
         for number, branch in enumerate(self._branches):
             if number in self._running:
-                self._entries += [*branch.entries, record_cancelled(self._world.now() - self._running[number])]
+                self._entries += branch.entries
+                self._decisions.note_cancelled(self._world.now() - self._running[number])
                 branch.cancel()
             elif number in not_taken:
                 self._entries += branch.entries

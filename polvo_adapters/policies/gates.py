@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, Union
 from polvo_adapters.core.calls import Call
 from polvo_adapters.core.effects import Acquire, Effect, Flow, Park, Proceed, Release, Undecided
 from polvo_adapters.core.machines import Changed, Event, Refused
+from polvo_adapters.core.notices import Notice
 from polvo_adapters.core.outcomes import TRUNCATED, Outcome
 from polvo_adapters.core.state_keys import of_tenant
 from polvo_adapters.core.validate import require_members
@@ -55,6 +56,8 @@ class Gate:
     """The beginning of the keys of its state."""
     key: Key
     """What its state is kept for."""
+    part = ""
+    """Name of the part of the library, which is that of its logger."""
     by_tenant = False
     """Whether each tenant has a state of its own."""
     durable = False
@@ -161,7 +164,7 @@ class Gates:
         if refused:
             number = _find_refusing(permits)
             if number >= 0:
-                return refuse_to_send(self.gates[number].error(call, acquire.events[number].key, permits[number]))
+                return self._refuse(call, number, acquire.events[number].key, permits[number])
         if Changed in map(type, permits):
             permits = [verdict.verdict if type(verdict) is Changed else verdict for verdict in permits]
         outcome = yield from proceed(call)
@@ -172,6 +175,11 @@ class Gates:
         if refused:
             yield Release((), ())  # of the place in the queue, which the machine has removed already
         return outcome
+
+    def _refuse(self, call: Call, number: int, name: str, refused: Refused) -> Outcome:
+        gate = self.gates[number]
+        reason = f"{name}: {refused.reason}"
+        return refuse_to_send(gate.error(call, name, refused), _part_of(gate), reason, refused.retry_after)
 
     def _make_acquire(self, call: Call, place: str | tuple[str, str]) -> Acquire:
         """Return the effect for a call; all calls to an origin for a tenant have it in common."""
@@ -200,11 +208,12 @@ class Gates:
         place: QueuePlace = (yield Acquire([Event(gate, key, join)]))[0]
         leave = [Event(gate, key, gate.release_event(place))]
         events[refusing] = Event(gate, key, gate.ask_event(call, place.name))
-        left = place.patience
+        left, notice = place.patience, Notice(_part_of(gate), call, at_most=place.patience)
         try:
             verdicts = yield Acquire(events)  # a permit that was released before there was a place has woken no call
             while left > _GRAIN and _find_refusing(verdicts) == refusing:
-                left -= yield Park(place.name, min(left, _LOOK), place.reason)
+                left -= yield Park(place.name, min(left, _LOOK), place.reason, notice)
+                notice = notice._replace(continues=True)
                 verdicts = yield Acquire(events)
         except Undecided:
             yield Release(leave, leave)
@@ -212,6 +221,10 @@ class Gates:
         if _find_refusing(verdicts) >= 0:
             yield Release(leave, leave)
         return verdicts
+
+
+def _part_of(gate: Gate) -> str:
+    return getattr(gate, "part", "")  # a gate need not be a subclass of Gate
 
 
 def _find_refusing(verdicts: Sequence[Any]) -> int:

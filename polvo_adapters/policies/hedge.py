@@ -41,6 +41,7 @@ from polvo_adapters.core import validate
 from polvo_adapters.core.calls import Call
 from polvo_adapters.core.effects import Decide, Effect, Flow, Proceed, Race, Start, TryDecide, Undecided, WaitAny
 from polvo_adapters.core.machines import Event
+from polvo_adapters.core.notices import Notice
 from polvo_adapters.core.outcomes import Outcome
 from polvo_adapters.core.stored_types import stored_as
 from polvo_adapters.policies import hedge_latency, retry_budget
@@ -160,8 +161,10 @@ class Hedge:
             if ended is None:
                 hedging = yield from self._spend(call, key)
                 if hedging:
+                    again = call._replace(attempt=call.attempt + started)
+                    notice = Notice("hedge", again, started + 1, self.max_hedges + 1)
                     # None: there is no thread for it, and the call goes on without.
-                    hedging = (yield Start(proceed(call._replace(attempt=call.attempt + started)))) is not None
+                    hedging = (yield Start(proceed(again), f"no response after {delay:.3g} s", notice)) is not None
                     started += hedging
                 continue
             number, outcome = ended
@@ -169,7 +172,7 @@ class Hedge:
             if was_served(outcome) and not (call.key and outcome.status == 409):
                 if self.delay is None and 0 not in bad:
                     yield TryDecide((Event(self, key, RecordLatency(began)),))
-                return add_note(outcome, f"hedged: attempt {number + 1} answered first") if number else outcome
+                return add_note(outcome, f"hedged: attempt {number + 1} answered first", "hedge") if number else outcome
             bad[number], hedging = outcome, False
         return choose_most_informative(bad[number] for number in sorted(bad))
 

@@ -18,8 +18,8 @@ from polvo_adapters import headers
 from polvo_adapters.core.calls import Call
 from polvo_adapters.core.effects import Undecided
 from polvo_adapters.core.http import SAFE_METHODS
-from polvo_adapters.core.outcomes import EXPIRED, NO_STORE, NOT_SENT, UNCLASSIFIED, Failure, Outcome
-from polvo_adapters.errors import DeadlineExceeded, RateLimitDeadlineExceeded
+from polvo_adapters.core.outcomes import EXPIRED, NO_STORE, NOT_SENT, UNCLASSIFIED, Ending, Failure, Outcome
+from polvo_adapters.errors import DeadlineExceeded, PolvoError, RateLimitDeadlineExceeded
 
 RACED_METHODS = SAFE_METHODS - {"TRACE"}
 """Methods that ask for no change of state, without TRACE, which gains nothing from a race."""
@@ -84,19 +84,45 @@ def is_declined(outcome: Outcome) -> bool:
     return outcome.status == 429
 
 
-def add_note(outcome: Outcome, note: str) -> Outcome:
-    """Return the outcome with a note after those of policies further inside."""
-    return outcome._replace(note=f"{outcome.note}; {note}" if outcome.note else note)
+def add_note(outcome: Outcome, note: str, part: str = "") -> Outcome:
+    """Return the outcome with a note after those of policies further inside.
+
+    Args:
+        outcome: The outcome.
+        note: The reason why the call ended like this.
+        part: Name of the part of the library that ended it; none where the note only explains.
+    """
+    ending = Ending(part) if part else outcome.ending
+    return outcome._replace(note=f"{outcome.note}; {note}" if outcome.note else note, ending=ending)
 
 
-def refuse_to_send(error: Exception) -> Outcome:
-    """Return the outcome of a call that a policy did not send."""
-    return Outcome(error=error, failure=NOT_SENT, unsent=True)
+def end_call(outcome: Outcome, part: str, note: str) -> Outcome:
+    """Return the outcome that a part of the library ends the call with, and the reason as its only note."""
+    return outcome._replace(note=note, ending=Ending(part))
+
+
+def refuse_to_send(error: Exception, part: str = "", reason: str = "", retry_after: float | None = None) -> Outcome:
+    """Return the outcome of a call that a policy did not send.
+
+    Args:
+        error: The error for the caller.
+        part: Name of the part of the library that refuses, for the log.
+        reason: The reason for a person, without anything secret.
+        retry_after: Seconds after which the call may succeed, where that is known.
+    """
+    return Outcome(error=error, failure=NOT_SENT, unsent=True, ending=Ending(part, reason, retry_after))
 
 
 def refuse_undecided(undecided: Undecided) -> Outcome:
     """Return the outcome of a call that a policy did not send, as it could not ask the store."""
-    return Outcome(error=undecided.error, failure=NO_STORE, unsent=True)
+    error = undecided.error
+    return Outcome(error=error, failure=NO_STORE, unsent=True, ending=Ending("stores", describe_store_failure(error)))
+
+
+def describe_store_failure(error: Exception) -> str:
+    """Return the reason of an error of the store: the one that it names, or its class, as its text may be a secret."""
+    reason = error.reason if isinstance(error, PolvoError) else None
+    return f"the store failed ({reason or type(error).__name__})"
 
 
 def keep_response(outcome: Outcome, before: Outcome | None) -> Outcome | None:
@@ -108,7 +134,7 @@ def keep_response(outcome: Outcome, before: Outcome | None) -> Outcome | None:
     """
     if outcome.failure is not NO_STORE or before is None:
         return None
-    return add_note(before, "not sent again, as the store failed")
+    return add_note(before, "not sent again, as the store failed", "stores")
 
 
 def replace_error(outcome: Outcome, error: Exception, failure: Failure = UNCLASSIFIED) -> Outcome:
@@ -141,4 +167,4 @@ def expire_call(call: Call, outcome: Outcome, reason: str, retry_after: float | 
         host=call.host,
         retry_after=retry_after,
     )
-    return replace_error(outcome, error, EXPIRED)
+    return replace_error(outcome._replace(ending=Ending("deadline", reason, retry_after)), error, EXPIRED)

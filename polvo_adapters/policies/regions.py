@@ -34,7 +34,7 @@ from polvo_adapters.core import validate
 from polvo_adapters.core.calls import Call, origin
 from polvo_adapters.core.effects import Flow, Proceed, Race, Start, WaitAny
 from polvo_adapters.core.http import IDEMPOTENT_METHODS
-from polvo_adapters.core.outcomes import NOT_SENT, UNCLASSIFIED, Outcome
+from polvo_adapters.core.outcomes import NOT_SENT, UNCLASSIFIED, Ending, Outcome
 from polvo_adapters.errors import ConfigurationError, ReplayError, ServiceUnavailableError
 from polvo_adapters.policies.outcomes import (
     RACED_METHODS,
@@ -160,7 +160,7 @@ class Regions:
                 return kept
             sent += outcome.failure is not NOT_SENT
             if not self._may_improve(outcome):
-                return add_note(outcome, f"rerouted to {self._host(number)}") if number else outcome
+                return add_note(outcome, f"rerouted to {self._host(number)}", "regions") if number else outcome
             last = number + 1 == len(self.urls) or (self.max_reroutes is not None and sent > self.max_reroutes)
             final = self._find_final(call, outcome, last)
             if final is not None:
@@ -186,7 +186,7 @@ class Regions:
         if not declined and not is_safe_elsewhere(call, self._repeatable):
             # Whatever other regions said: to hide that this one may have acted would invite a duplicate.
             reason = f"{call.method} is not sent to another region: this one may have processed it"
-            return outcome if last else add_note(outcome, reason)
+            return outcome if last else add_note(outcome, reason, "regions")
         return _report_once_only(call, outcome) if call.body == "once" and not last else None
 
     def _run_at_once(self, call: Call, proceed: Proceed) -> Flow:
@@ -211,15 +211,15 @@ class Regions:
                 (good if self._is_good(outcome) else bad)[number] = outcome
         if self.mode == "fanout":
             note = f"{len(good)} of {count} regions succeeded"
-            return add_note(good[min(good)] if good else _choose_in_order(bad), note)
+            return add_note(good[min(good)] if good else _choose_in_order(bad), note, "regions")
         if self.mode == "quorum" and len(good) < enough:
             return self._report_no_quorum(call, enough, bad, len(good))
         if not good:
-            return add_note(_choose_in_order(bad), f"none of {count} regions succeeded")
+            return add_note(_choose_in_order(bad), f"none of {count} regions succeeded", "regions")
         first = next(iter(good))
         if self.mode == "race":
-            return add_note(good[first], f"{self._host(first)} answered first")
-        return add_note(good[first], f"{enough} of {count} regions succeeded, as wanted")
+            return add_note(good[first], f"{self._host(first)} answered first", "regions")
+        return add_note(good[first], f"{enough} of {count} regions succeeded, as wanted", "regions")
 
     def _refuse(self, call: Call) -> Outcome:
         if is_safe_elsewhere(call, self.methods):
@@ -233,7 +233,7 @@ class Regions:
             f"once, and {reason}",
             host=call.host,
         )
-        return refuse_to_send(error)
+        return refuse_to_send(error, "regions", f"it cannot be sent to several regions at once: {reason}")
 
     def _report_no_quorum(self, call: Call, needed: int, bad: dict[int, Outcome], succeeded: int) -> Outcome:
         best = _choose_in_order(bad)
@@ -245,7 +245,8 @@ class Regions:
             host=call.host,
             retry_after=None if best.failure else headers.retry_after(best.headers, best.wall),
         )
-        return replace_error(best, error, best.failure or UNCLASSIFIED)
+        ending = Ending("regions", f"the quorum of {needed} cannot be reached, {len(bad)} regions failed")
+        return replace_error(best._replace(ending=ending), error, best.failure or UNCLASSIFIED)
 
     def _host(self, number: int) -> str:
         return origin(self.urls[number]).partition("://")[2]
@@ -275,4 +276,5 @@ def _report_once_only(call: Call, outcome: Outcome) -> Outcome:
         response=outcome.response,
         host=call.host,
     )
-    return replace_error(outcome, error)
+    ending = Ending("regions", "not sent to another region, as the body can be read only once")
+    return replace_error(outcome._replace(ending=ending), error)

@@ -21,7 +21,7 @@ Architecture Blog, 2015.)
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator
+from collections.abc import Callable, Collection, Generator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -31,6 +31,7 @@ from polvo_adapters.core.calls import Call
 from polvo_adapters.core.effects import Decide, Effect, Flow, Proceed, Sleep, TryDecide, Undecided
 from polvo_adapters.core.http import IDEMPOTENT_METHODS
 from polvo_adapters.core.machines import Event
+from polvo_adapters.core.notices import Notice, Retrying
 from polvo_adapters.core.outcomes import (
     CONNECT,
     CONNECT_TIMEOUT,
@@ -42,19 +43,20 @@ from polvo_adapters.core.outcomes import (
     READ_TIMEOUT,
     TRUNCATED,
     UNCLASSIFIED,
+    Ending,
     Failure,
     Outcome,
     is_any,
 )
 from polvo_adapters.errors import ReplayError, RetriesExhaustedError
-from polvo_adapters.policies.outcomes import expire_call, is_safe, keep_response, was_served
+from polvo_adapters.policies.outcomes import end_call, expire_call, is_safe, keep_response, was_served
 from polvo_adapters.policies.retry_budget import Deposit, Refusal, RetryBudget, Spend
 from polvo_adapters.policies.retry_budget import key as budget_key
 
 if TYPE_CHECKING:
     from urllib3 import Retry
 
-__all__ = ["IDEMPOTENT_METHODS", "ExponentialBackoff", "RetryBudget"]
+__all__ = ["IDEMPOTENT_METHODS", "ExponentialBackoff", "RetryBudget", "Retrying"]
 
 _JITTERS = ("full", "equal", "decorrelated", "none")
 _DEPOSIT, _REFUSAL = Deposit(), Refusal()
@@ -93,6 +95,8 @@ class ExponentialBackoff:
         retry_after_on: Statuses to retry only where the server names a Retry-After.
         retry_after_cap: Longest Retry-After to obey, in seconds; a longer one ends the call at once with the response,
             never with an early retry.
+        listeners: Functions that are called with a `Retrying` before the wait of every retry, on the thread or task of
+            the call. What they raise is logged, and does not harm the call.
         raise_on_status: Whether to raise RetriesExhaustedError, a `requests.RetryError`, where the attempts are used up
             by statuses, as urllib3's `Retry` does; by default the last response is returned.
 
@@ -112,6 +116,7 @@ class ExponentialBackoff:
     retry_after_on: Collection[int] = frozenset({413, 429, 503})
     retry_after_cap: float = 120.0
     raise_on_status: bool = False
+    listeners: tuple[Callable[[Retrying], object], ...] = ()
 
     def __post_init__(self) -> None:
         validate.count(self, "max_attempts", 1)
@@ -125,6 +130,7 @@ class ExponentialBackoff:
         validate.instance(self, "budget", RetryBudget)
         object.__setattr__(self, "methods", validate.methods(self, "methods"))
         object.__setattr__(self, "exceptions", validate.exceptions(self, "exceptions"))
+        object.__setattr__(self, "listeners", validate.listeners(self, "listeners"))
 
     def flow(self, call: Call, proceed: Proceed) -> Flow:
         """Run the call, and run it again while the answer to the four questions of this module is yes."""
@@ -155,7 +161,7 @@ class ExponentialBackoff:
         if reached is not None and outcome.failure is not None and outcome.unsent:
             if outcome.failure.transient or outcome.failure is NOT_SENT:
                 # "No connection" would hide that an earlier attempt may have reached the server.
-                return reached._replace(note=outcome.note)
+                return reached._replace(note=outcome.note, ending=outcome.ending)
             return outcome._replace(unsent=False)
         return outcome
 
@@ -167,7 +173,7 @@ class ExponentialBackoff:
         if cause is None:
             return outcome
         if cause.processed and not is_safe(call, self.methods):
-            return outcome._replace(note=f"{call.method} is not repeated: the server may have processed it")
+            return end_call(outcome, "retry", f"{call.method} is not repeated: the server may have processed it")
         ending = self._find_obstacle(call, outcome, cause, attempts)
         if ending is not None:
             return ending
@@ -175,10 +181,10 @@ class ExponentialBackoff:
             try:
                 verdicts = yield Decide((Event(self.budget, budget_key(call), Spend(_cost(self.budget, cause))),))
             except Undecided:
-                return outcome._replace(note="not sent again, as the store of the retry budget failed")
+                return end_call(outcome, "retry", "not sent again, as the store of the retry budget failed")
             if not verdicts[0]:
                 yield TryDecide((Event(self.budget, budget_key(call), _REFUSAL),))
-                return outcome._replace(note="the retry budget is used up")
+                return end_call(outcome, "retry", "the retry budget is used up")
         return self._sleep(call, outcome, cause, attempts, waited)
 
     def _find_cause(self, outcome: Outcome) -> _Cause | None:
@@ -214,14 +220,16 @@ class ExponentialBackoff:
                 reason = f"{cause.reason}, but only {max(left, 0):.3g} s are left before the deadline"
                 return expire_call(call, outcome, reason, delay)
             if left <= 0:
-                return outcome._replace(note="the deadline leaves no time for another attempt")
+                return end_call(outcome, "retry", "the deadline leaves no time for another attempt")
         if delay is not None and delay > self.retry_after_cap:
             note = f"Retry-After of {delay:g} s is longer than retry_after_cap, {self.retry_after_cap:g} s"
-            return outcome._replace(note=note)
+            return end_call(outcome, "retry", note)
         return None
 
     def _give_up(self, call: Call, outcome: Outcome, attempts: int) -> Outcome:
         note = f"gave up after {attempts} attempts" if attempts > 1 else ""
+        if note:
+            outcome = end_call(outcome, "retry", note)
         if outcome.failure is None and self.raise_on_status:
             error = RetriesExhaustedError(
                 f"{call.method} {call.host}: still {outcome.status} after {attempts} attempts; "
@@ -230,21 +238,23 @@ class ExponentialBackoff:
                 host=call.host,
                 attempts=attempts,
             )
-            return outcome._replace(error=error, failure=UNCLASSIFIED, note=note)
-        return outcome._replace(note=note)
+            return outcome._replace(error=error, failure=UNCLASSIFIED)
+        return outcome
 
     def _sleep(self, call: Call, outcome: Outcome, cause: _Cause, retry: int, waited: float) -> Sleep:
         low, high = self._backoff(retry, waited)
         if cause.retry_after:
             jitter = min(self.base, high) if self.jitter != "none" else 0.0
             low, high = cause.retry_after, cause.retry_after + jitter
+        failure = "" if outcome.failure is None else outcome.failure.name
+        notice = Notice("retry", call, retry + 1, self.max_attempts, outcome.status, failure, listeners=self.listeners)
         if call.deadline is None:
-            return Sleep(low, high, cause.reason)
+            return Sleep(low, high, cause.reason, notice)
         # At least half of the time left is for the attempt after the wait.
         half = (call.deadline - outcome.now) / 2
         if cause.retry_after is None:
             low = min(low, half)
-        return Sleep(low, min(high, max(low, half)), cause.reason)
+        return Sleep(low, min(high, max(low, half)), cause.reason, notice)
 
     def _backoff(self, retry: int, waited: float) -> tuple[float, float]:
         """Return the bounds of the wait before a retry, given its number from 1 and the wait before it."""
@@ -302,4 +312,5 @@ def _refuse_replay(call: Call, outcome: Outcome, cause: _Cause, attempts: int) -
         attempts=attempts,
     )
     error.__cause__ = outcome.error
-    return outcome._replace(error=error, failure=UNCLASSIFIED)
+    ending = Ending("retry", "not sent again, as the body can be read only once")
+    return outcome._replace(error=error, failure=UNCLASSIFIED, ending=ending)

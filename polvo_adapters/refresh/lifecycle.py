@@ -245,6 +245,7 @@ class Lifecycle:
         listeners: Called with each StateChange.
         grace: Seconds after its end for which a token is used while a refresh fails and may succeed later: for secrets
             with an end that the client has set, not for tokens that the server lets expire.
+        part: Name of its logger: "tokens" or "secrets".
 
     Raises:
         ValueError: A value is out of range.
@@ -254,6 +255,7 @@ class Lifecycle:
     lease: float = 31.0
     listeners: tuple[Callable[[StateChange], object], ...] = field(default=(), compare=False)
     grace: float = 0.0
+    part: str = field(default="tokens", compare=False)
 
     initial = LifecycleState()
 
@@ -375,8 +377,9 @@ def _record_failure(
     )
     left = _usable_until(life, after) - now
     if life.grace and now >= state.expires_at and left > 0:
-        return after, Changed(_generation(state), OVERDUE, f"{event.reason}; for another {left:.0f} s at most")
-    return after, Changed(_generation(state), NOT_REFRESHED, event.reason)
+        reason = f"{event.reason}; for another {left:.0f} s at most"
+        return after, Changed(_generation(state), OVERDUE, reason, is_trouble=True)
+    return after, Changed(_generation(state), NOT_REFRESHED, event.reason, is_trouble=True)
 
 
 def usable_seconds(lifetime: float) -> float:

@@ -18,12 +18,13 @@ from polvo_adapters.context.tenant import TenantScope
 from polvo_adapters.core.report import Entry, StateChange
 from polvo_adapters.errors import PolvoError
 from polvo_adapters.refresh import background
-from polvo_adapters.refresh.lifecycle import NOT_REFRESHED, OVERDUE, KnownToken, WantToken
+from polvo_adapters.refresh.lifecycle import NOT_REFRESHED, KnownToken, WantToken
 from polvo_adapters.runtime import forks
 from polvo_adapters.runtime.clock import Clock
+from polvo_adapters.runtime.logs import logger, say
 from polvo_adapters.runtime.workers import NoThreadError
 
-_log = logging.getLogger("polvo_adapters")
+_LOGS = {"token": logger("tokens"), "secret": logger("secrets")}
 
 
 class HeldValue(Protocol):
@@ -127,17 +128,16 @@ class RefreshAhead(Generic[HeldType]):
                 self._refresh(tenant, WantToken(refresh="stale"), entries)
             for entry in entries:
                 if type(entry) is StateChange and entry.after == NOT_REFRESHED:
-                    _log.warning("%s; the %s that there is will be used until it expires", entry, self._what)
+                    self._say("%s; the %s that there is will be used until it expires", entry, self._what, entry.reason)
         except PolvoError as error:
-            _log.warning("a %s was not refreshed in time: %s", self._what, error)
+            self._say("a %s was not refreshed in time: %s", self._what, error, error.reason or type(error).__name__)
         finally:
             self._refreshing.discard(tenant)
+
+    def _say(self, text: str, first: object, second: object, reason: str) -> None:
+        log, event = _LOGS[self._what], f"{self._what}_refresh"
+        say(log, logging.WARNING, event, text, first, second, what=self._what, reason=reason)
 
     def after_fork_in_child(self) -> None:
         """Forget the refreshes in progress: their threads are the parent's."""
         self._refreshing.clear()
-
-
-def overdue_changes(entries: list[Entry]) -> list[StateChange]:
-    """Return the changes of values that are used although they have expired."""
-    return [entry for entry in entries if type(entry) is StateChange and entry.after == OVERDUE]

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, cast
 from polvo_adapters.core.calls import Call
 from polvo_adapters.core.effects import Acquire, Decide, Effect, Flow, Release, Send, Sleep
 from polvo_adapters.core.machines import Event
+from polvo_adapters.core.notices import Notice
 from polvo_adapters.core.outcomes import EXPIRED, UNCLASSIFIED, Outcome
 from polvo_adapters.errors import SecretError, TokenRefreshError
 from polvo_adapters.refresh.lifecycle import (
@@ -96,7 +97,8 @@ class RefreshFlow:
                 return self._fail(call, verdict)
             if call.deadline is not None and now + look > call.deadline:
                 return self._fail(call, _TIME_IS_UP)
-            seconds = yield Sleep(look / 2, look, f"{self.what}: another caller refreshes it")
+            notice = Notice(self.life.part, call, at_most=_left(call, now), continues=look > _FIRST_LOOK)
+            seconds = yield Sleep(look / 2, look, f"{self.what}: another caller refreshes it", notice)
             known = None if want.known is None else want.known.after(seconds)
             now, look, want = now + seconds, min(look * 1.5, _LAST_LOOK), want._replace(known=known, anew=False)
 
@@ -115,7 +117,9 @@ class RefreshFlow:
             if outcome.now + seconds >= give_up_at:
                 break
             number += 1
-            yield Sleep(seconds if error.retry_after else seconds / 2, seconds, f"{self.what}: {error.reason}")
+            low = seconds if error.retry_after else seconds / 2
+            notice = Notice(self.life.part, call, number, self.max_attempts, outcome.status)
+            yield Sleep(low, seconds, f"{self.what}: {error.reason}", notice)
         if error is None:
             fetched: FetchedToken = outcome.response
             result: Any = TokenRefreshed(fetched.token, fetched.lifetime, outcome.now - outcome.started, right.lease)
@@ -139,3 +143,7 @@ class RefreshFlow:
         )
         error.final = final
         return Outcome(error=error, failure=UNCLASSIFIED)
+
+
+def _left(call: Call, now: float) -> float:
+    return math.inf if call.deadline is None else max(0.0, call.deadline - now)

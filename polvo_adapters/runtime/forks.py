@@ -13,9 +13,11 @@ import threading
 import weakref
 from typing import Protocol
 
+from polvo_adapters.runtime.logs import logger, say
+
 _PATIENCE = 5.0  # seconds to wait for the lock of an object before a fork
 
-_log = logging.getLogger("polvo_adapters")
+_log = logger("forks")
 
 
 class ForkAware(Protocol):
@@ -76,7 +78,8 @@ def _after_fork_in_child() -> None:
         try:
             target.after_fork_in_child()
         except Exception:  # noqa: BLE001, PERF203 - one that fails must not leave others with locks that stay locked
-            _log.exception("%s could not be prepared for use in a forked process", type(target).__name__)
+            text, name = "%s could not be prepared for use in a forked process", type(target).__name__
+            say(_log, logging.ERROR, "fork", text, name, what=name, exc_info=True)
 
 
 if hasattr(os, "register_at_fork"):

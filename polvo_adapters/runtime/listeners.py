@@ -4,16 +4,29 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
+from typing import Protocol, TypeVar
 
-from polvo_adapters.core.report import StateChange
+from polvo_adapters.runtime.logs import logger, say
 
-_log = logging.getLogger("polvo_adapters")
+_log = logger("listeners")
 
 
-def notify(listeners: Iterable[Callable[[StateChange], object]], change: StateChange) -> None:
-    """Call listeners with a change, and log their exceptions: they must not break the call that caused the change."""
+class News(Protocol):
+    """What listeners are called with, such as a StateChange or a Retrying."""
+
+    @property
+    def what(self) -> str:
+        """Name of what the news is about."""
+
+
+NewsType = TypeVar("NewsType", bound=News)
+
+
+def notify(listeners: Iterable[Callable[[NewsType], object]], news: NewsType) -> None:
+    """Call listeners with news, and log their exceptions: they must not break the call that is the cause."""
     for listener in listeners:
         try:
-            listener(change)
+            listener(news)
         except Exception:  # noqa: BLE001, PERF203 - listeners may raise anything
-            _log.exception("a listener of %s failed", change.what)
+            what = news.what
+            say(_log, logging.ERROR, "listener_failed", "a listener of %s failed", what, what=what, exc_info=True)

@@ -14,7 +14,6 @@ Only `get()` returns a value. The repr and the pickle of a Secret show where it 
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -31,7 +30,7 @@ from polvo_adapters.drivers.single_shot import SingleShotExchange, make_outcome
 from polvo_adapters.drivers.sync import drive
 from polvo_adapters.errors import ConfigurationError, SecretError
 from polvo_adapters.refresh.lifecycle import KnownToken, Lifecycle, WantToken, usable_seconds
-from polvo_adapters.refresh.refresh_ahead import RefreshAhead, overdue_changes
+from polvo_adapters.refresh.refresh_ahead import RefreshAhead
 from polvo_adapters.refresh.refresh_flow import FetchedToken, RefreshFlow
 from polvo_adapters.runtime.clock import SYSTEM, Clock
 from polvo_adapters.runtime.copies import SharedByCopies
@@ -48,8 +47,6 @@ from polvo_adapters.secrets.provider import (
 )
 from polvo_adapters.secrets.uri import parse_uri, provider_class
 from polvo_adapters.stores.memory import MemoryStore
-
-_log = logging.getLogger("polvo_adapters")
 
 _SHORTEST_TTL = 1.0
 _EARLIER_VALUES = 4  # held beside the last one
@@ -132,7 +129,7 @@ class Secret(SharedByCopies, RefreshAhead[Value]):
                 raise ConfigurationError(f"Secret: {setting}={seconds!r} must be a number of seconds from {low:g} on")
         self._source = resolve_source(source, name, field, provider)
         self._ttl = ttl
-        self._life = Lifecycle(refresh_before, deadline + 1.0, tuple(listeners), stale_if_error)
+        self._life = Lifecycle(refresh_before, deadline + 1.0, tuple(listeners), stale_if_error, "secrets")
         ahead = background and not is_local(self._source.provider)
         super().__init__(deadline=deadline, background=ahead, clock=clock)
 
@@ -218,9 +215,7 @@ class Secret(SharedByCopies, RefreshAhead[Value]):
         refresh = RefreshFlow(self._life, key, 1, advice, f"secret {name!r}", SecretError)
         found: list[Entry] = []
         with TenantScope(""):
-            outcome = drive(refresh.flow(call, want), _SecretFetch(self), self._store, self._clock, found)
-        for change in overdue_changes(found):
-            _log.warning("%s", change)
+            outcome = drive(refresh.flow(call, want), _SecretFetch(self), self._store, self._clock, found, call)
         if entries is not None:
             entries += found
         if outcome.error is None:

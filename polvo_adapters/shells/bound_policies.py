@@ -88,8 +88,7 @@ class BoundPolicies:
         """
         tenant = current_tenant()
         key, content = request_identity.assign_key(self.keys, request, tenant)
-        if self._ids is not None:
-            request_identity.assign_request_id(self._ids, request)
+        request_id = "" if self._ids is None else request_identity.assign_request_id(self._ids, request)
         at, deadline = (now, None) if outer is None else outer[1:3]
         return Call(
             request.method or "",
@@ -104,6 +103,7 @@ class BoundPolicies:
             key=key,
             content=content,
             secret_parameters=credential_digest.credential_parameters(request) if content else frozenset(),
+            request_id=request_id,
         )
 
     def report(self, call: Call, request: Any, outcome: Outcome, entries: Sequence[Entry], seconds: float) -> Report:

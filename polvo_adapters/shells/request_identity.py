@@ -105,8 +105,8 @@ def assign_key(keys: IdempotencyKeys | None, request: Any, tenant: str) -> Reque
     return _new_tuple(RequestKey, (key, _digest_content(request, method) if keys.record else ""))
 
 
-def assign_request_id(ids: RequestIDs, request: Any) -> None:
-    """Give a request its id, and the correlation id of the job that it is part of."""
+def assign_request_id(ids: RequestIDs, request: Any) -> str:
+    """Give a request its id, and the correlation id of the job that it is part of, and return the id."""
     from polvo_adapters.context.correlation import current_correlation
 
     present = _header_to_keep(request, ids.header)
@@ -118,6 +118,7 @@ def assign_request_id(ids: RequestIDs, request: Any) -> None:
         request.headers.pop(ids.correlation_header, None)  # of an earlier call with the same request
         if correlation:
             _assign(request, ids.correlation_header, correlation)
+    return text_of(present)
 
 
 def share_assigned_headers(request: Any, copied: Any) -> None:

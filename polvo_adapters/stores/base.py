@@ -23,11 +23,12 @@ from typing import Any, NamedTuple, Protocol
 
 from polvo_adapters.core.machines import Event, Refused
 from polvo_adapters.errors import PolvoError
+from polvo_adapters.runtime.logs import logger, say
 
 STORE_BUSY = "store busy"
 """Reason of the PolvoError of a store that others kept locked: it has taken nothing, and may take it later."""
 
-_log = logging.getLogger("polvo_adapters")
+_log = logger("stores")
 _MOST_CALLED = 1024  # names that were called while no call was parked; a call that has not parked by then has given up
 
 
@@ -98,8 +99,10 @@ class BaseStore:
                     self._deferred.appendleft(deferred)
                     raise
                 names = ", ".join(key for _, key, _ in deferred.events)
-                text = error if isinstance(error, PolvoError) else type(error).__name__
-                _log.warning("what has happened could not be written to the store; %s: %s", names, text)
+                reason = (isinstance(error, PolvoError) and error.reason) or type(error).__name__
+                text = error if isinstance(error, PolvoError) else reason
+                what = "what has happened could not be written to the store; %s: %s"
+                say(_log, logging.WARNING, "store_failure", what, names, text, what=names, reason=reason)
                 continue
             if deferred.then is not None:
                 deferred.then(verdicts)

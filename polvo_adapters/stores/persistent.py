@@ -21,13 +21,14 @@ from typing import Any, NamedTuple
 from polvo_adapters.core.machines import Event, Machine, Wake
 from polvo_adapters.core.report import StateChange
 from polvo_adapters.errors import ConfigurationError, PolvoError
+from polvo_adapters.runtime.logs import logger, say
 from polvo_adapters.stores.base import STORE_BUSY, BaseStore, is_refusal
 from polvo_adapters.stores.private_files import PATIENCE
 
 RETRY_SECONDS = 1.0
 """Seconds until a file that failed is tried again."""
 
-_log = logging.getLogger("polvo_adapters")
+_log = logger("stores")
 
 
 class SharedClock:
@@ -178,9 +179,7 @@ class PersistentStore(BaseStore):
             self._owner = 0
             lock.release()
             for each in news:
-                _log.log(each.level, "%s", each.text)
-                if each.change is not None:
-                    self._notify(each.change)
+                self._tell(each)
 
     def _transition(self, events: Sequence[Event], read: Callable[[Machine, str, Any], Any]) -> Transition:
         """Put events to their machines.
@@ -216,6 +215,15 @@ class PersistentStore(BaseStore):
         """Log a change, and notify the listeners of it, when the lock is released."""
         name = f"{self.kind} {self.path}"
         self._news.append(_News(level, f"the {name} {text}", StateChange(name, before, after, reason)))
+
+    def _tell(self, news: _News) -> None:
+        change = news.change
+        if change is None:
+            say(_log, news.level, "store", "%s", news.text, what=f"{self.kind} {self.path}")
+            return
+        fields = change._asdict()
+        say(_log, news.level, "store", "%s", news.text, **fields)
+        self._notify(change)
 
     def _notify(self, change: StateChange) -> None:
         """Notify the listeners of the store, if it has any."""

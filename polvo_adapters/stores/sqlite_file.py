@@ -27,6 +27,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from polvo_adapters.errors import ConfigurationError
+from polvo_adapters.runtime.logs import logger, say
 from polvo_adapters.stores.private_files import PATIENCE, unused_name
 from polvo_adapters.stores.sqlite_schema import SCHEMA
 
@@ -37,7 +38,7 @@ _APPLICATION = 0x706F6C76  # marks a file as one of ours; `file` shows it
 _BESIDE = ("-wal", "-shm", "-journal")
 _FAULTS = ("no such table", "no such column", "unsupported file format")
 
-_log = logging.getLogger("polvo_adapters")
+_log = logger("stores")
 # Closing a file that SQLite has open too would take its locks away (POSIX). A finalizer may open a file meanwhile.
 _opening = threading.RLock()
 _inherited: list[sqlite3.Connection] = []
@@ -123,7 +124,8 @@ class Database:
                         os.rename(self.path + end, aside + end)
         except OSError:
             return False
-        _log.warning("the store %s is corrupt; it was set aside as %s, and a new one is begun", self.path, aside)
+        text = "the store %s is corrupt; it was set aside as %s, and a new one is begun"
+        say(_log, logging.WARNING, "store", text, self.path, aside, what=f"store {self.path}", reason="corrupt")
         return True
 
     def after_fork_in_child(self) -> None:

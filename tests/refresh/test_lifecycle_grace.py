@@ -47,7 +47,9 @@ def test_without_a_failure_there_is_no_grace() -> None:
 
 def test_after_a_failure_it_is_used_until_the_grace_is_over() -> None:
     failed = (*FETCHED, (USED, WantToken()), (USED, failing(2)))
-    assert after(*failed)[1] == Changed("generation 1", "in use past its time", "sealed; for another 100 s at most")
+    assert after(*failed)[1] == Changed(
+        "generation 1", "in use past its time", "sealed; for another 100 s at most", is_trouble=True
+    )
     known = after(*failed, (USED, WantToken()))[1]
     assert known == KnownToken("t", 1, USED, 1.0, 100.0)
     assert type(after(*failed, (USED + 99.9, WantToken(refresh="nothing")))[1]) is KnownToken
@@ -63,7 +65,7 @@ def test_whoever_is_ready_to_refreshes_while_others_go_on() -> None:
 
 def test_a_failure_ahead_of_the_end_counts_as_well() -> None:
     early = (*FETCHED, (48.0, WantToken(refresh="stale")), (48.0, failing(2)))
-    assert after(*early)[1] == Changed("generation 1", "not refreshed", "sealed")
+    assert after(*early)[1] == Changed("generation 1", "not refreshed", "sealed", is_trouble=True)
     assert after(*early, (USED + 10, WantToken(refresh="nothing")))[1].seconds_left == pytest.approx(90)
 
 
@@ -71,7 +73,7 @@ def test_a_failure_ahead_of_the_end_counts_as_well() -> None:
 def test_a_final_failure_and_a_life_without_grace_end_it(life: Lifecycle) -> None:
     final = life is LIFE
     state, verdict = after(*FETCHED, (USED, WantToken()), (USED, failing(2, final=final)), life=life)
-    assert verdict == Changed("generation 1", "not refreshed", "sealed")
+    assert verdict == Changed("generation 1", "not refreshed", "sealed", is_trouble=True)
     assert type(life.transition(state, WantToken(refresh="nothing"), USED)[1]) is NoToken
 
 

@@ -418,7 +418,7 @@ def simulated(
             key=calling.key,
             content=str(content),
         )
-        virtual.drive(compose(policies)(call), simulation, entries, over)
+        virtual.drive(compose(policies)(call), simulation, entries, over, call)
 
     for number, calling in enumerate(calls):
         simulation.after(calling.at, lambda number=number, calling=calling: begin(number, calling))

@@ -20,6 +20,7 @@ from polvo_adapters.auth.protocol.server_response import ServerResponse, parse_s
 from polvo_adapters.core import validate
 from polvo_adapters.core.calls import Call
 from polvo_adapters.core.effects import Flow, Proceed, Sleep
+from polvo_adapters.core.notices import Notice
 from polvo_adapters.core.outcomes import UNCLASSIFIED, Outcome
 from polvo_adapters.errors import TokenRefreshError
 from polvo_adapters.policies.outcomes import expire_call
@@ -125,7 +126,8 @@ class DevicePolling:
                 return expire_call(call, outcome, "the user has not confirmed before the deadline")
             if outcome.now + wait >= expires_at:
                 return _expire_code(call, outcome)
-            yield Sleep(wait, wait, "the user has yet to confirm")
+            notice = Notice("tokens", call, at_most=expires_at - outcome.now, continues=outcome.error is not None)
+            yield Sleep(wait, wait, "the user has yet to confirm", notice)
             outcome = yield from proceed(call)
             if outcome.error is None:
                 return outcome

@@ -37,6 +37,7 @@ from typing import Any, NoReturn
 from polvo_adapters.auth.options import EncryptionKey
 from polvo_adapters.core.report import StateChange
 from polvo_adapters.errors import ConfigurationError
+from polvo_adapters.runtime.logs import logger, say
 from polvo_adapters.stores import private_files
 
 VARIABLE = "POLVO_ENCRYPTION_KEY"
@@ -49,7 +50,7 @@ _ADVICE = (
     '"from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())"'
 )
 
-_log = logging.getLogger("polvo_adapters")
+_log = logger("stores")
 
 
 class DecryptionError(ValueError):
@@ -206,7 +207,8 @@ def _sealer_from_file(beside: str) -> Sealer:
         problem = f"can be neither read nor made ({error.strerror})"
         raise NoKeyFile(f"{where} {problem}; pass encryption_key=, or set {VARIABLE}") from None
     if found is not None and found.was_exposed:
-        _log.warning("the key file %s could be read by other users; only its owner can read it now (mode 0600)", path)
+        text = "the key file %s could be read by other users; only its owner can read it now (mode 0600)"
+        say(_log, logging.WARNING, "store", text, path, what=f"key file {path}")
     data = found.data if found is not None else b""
     return Sealer(_validate_keys((data or b"").decode("latin-1").split(), where), changes)
 
@@ -215,7 +217,8 @@ def _make_key_file(path: str, beside: str) -> list[StateChange]:
     """Make the key file, unless another process was faster."""
     directory = os.path.dirname(path)
     if private_files.make_directory(directory):
-        _log.info("made the directory %s for the token cache %s", directory, beside)
+        text = "made the directory %s for the token cache %s"
+        say(_log, logging.INFO, "store", text, directory, beside, what=f"token cache {beside}")
     with private_files.hold_lock(f"{beside}.lock"):
         if os.path.lexists(path):
             return []
@@ -264,7 +267,7 @@ def _make_keyring_key(keyring: Any, user: str) -> list[StateChange]:
 
 def _report_new_key(what: str, reason: str) -> list[StateChange]:
     """Log the creation of a key, and return the change for the listeners."""
-    _log.info("%s", reason)
+    say(_log, logging.INFO, "store", "%s", reason, what=what, before="none", after="created")
     return [StateChange(what, "none", "created", reason)]
 
 

@@ -270,7 +270,9 @@ class TokenAuth(SharedByCopies, RefreshAhead[HeldToken], AuthBase):
         storage = self._storage_for(tenant)
         storage.load_sealer()
         started = self._clock.now()
-        call = Call("POST", f"https://{host}/", "replayable", started, min(started + self._deadline, deadline))
+        call = Call(
+            "POST", f"https://{host}/", "replayable", started, min(started + self._deadline, deadline), tenant=tenant
+        )
         if self._starting:
             self._starting.clear()
             want = want._replace(anew=True)
@@ -278,7 +280,8 @@ class TokenAuth(SharedByCopies, RefreshAhead[HeldToken], AuthBase):
             fetch = TokenFetch(partial(self._fetch_beside, tenant), key, storage, self._clock, self._deadline)
             want = want._replace(known=self._known_token(tenant))
             flow = RefreshFlow(self._life, key, advice=self._advice).flow(call, want)
-            outcome = drive(flow, fetch, storage.with_fallback(), self._clock, [] if entries is None else entries)
+            told: list[Entry] = [] if entries is None else entries
+            outcome = drive(flow, fetch, storage.with_fallback(), self._clock, told, call)
             sealed = fetch.undecryptable
             if outcome.error is None:
                 known: KnownToken = outcome.response

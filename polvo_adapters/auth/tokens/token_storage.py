@@ -27,10 +27,11 @@ from polvo_adapters.refresh.lifecycle import ClearToken, Lifecycle, LookAtToken
 from polvo_adapters.runtime import forks
 from polvo_adapters.runtime.clock import Clock
 from polvo_adapters.runtime.listeners import notify
+from polvo_adapters.runtime.logs import logger, say
 from polvo_adapters.stores.base import Store
 from polvo_adapters.stores.memory import MemoryStore
 
-_log = logging.getLogger("polvo_adapters")
+_log = logger("stores")
 
 
 class TokenStorage:
@@ -154,7 +155,7 @@ class TokenStorage:
     def _report_change(self, before: str, after: str, reason: str) -> None:
         """Log a change of the place of tokens, and notify listeners."""
         change = StateChange("token storage", before, after, reason)
-        _log.warning("%s", change)
+        say(_log, logging.WARNING, "store", "%s", change, **change._asdict())
         notify(self._listeners, change)
 
 

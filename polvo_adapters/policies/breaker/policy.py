@@ -29,7 +29,7 @@ notifies listeners, and refuses no call).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -121,6 +121,7 @@ class CircuitBreaker(Gate):
     listeners: tuple[Callable[[StateChange], object], ...] = ()
     memory: Window = field(init=False, repr=False, compare=False)
 
+    part = "breaker"
     by_tenant = True
 
     def __post_init__(self) -> None:
@@ -284,7 +285,7 @@ class CircuitBreaker(Gate):
         after = self._begin_era(state)._replace(
             state=OPEN, open_until=now + seconds, opened=state.opened + 1, reason=reason, hand=state.hand
         )
-        return after, Changed(state.state, OPEN, reason)
+        return after, Changed(state.state, OPEN, reason, is_trouble=True)
 
     def _begin_era(self, state: CircuitState) -> CircuitState:
         """Return a closed circuit of the next era."""
@@ -337,19 +338,10 @@ def _validate(policy: CircuitBreaker) -> None:
         validate.number(policy, "max_recovery_timeout", policy.recovery_timeout, infinite=True)
     object.__setattr__(policy, "failure_on", validate.statuses(policy, "failure_on"))
     object.__setattr__(policy, "exceptions", validate.exceptions(policy, "exceptions"))
-    object.__setattr__(policy, "listeners", _validate_listeners(policy))
+    object.__setattr__(policy, "listeners", validate.listeners(policy, "listeners"))
     validate.choice(policy, "counts", ("calls", "attempts"))
     validate.key(policy, "key")
     _check_contradictions(policy)
-
-
-def _validate_listeners(policy: CircuitBreaker) -> tuple[Callable[[StateChange], object], ...]:
-    """Return the listeners as a tuple, or raise ValueError."""
-    given: Any = policy.listeners
-    listeners = tuple(given) if isinstance(given, Iterable) else (None,)
-    if not all(callable(listener) for listener in listeners):
-        raise ValueError(f"CircuitBreaker(listeners={given!r}): listeners must be a collection of functions")
-    return listeners
 
 
 def _check_contradictions(policy: CircuitBreaker) -> None:

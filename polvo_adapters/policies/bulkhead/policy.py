@@ -105,6 +105,8 @@ class BulkheadState(NamedTuple):
 class _Bulkhead(Gate):
     """The base of both kinds."""
 
+    part = "bulkhead"
+
     acquisition_timeout: float
     lease: float
     concurrency: Concurrency

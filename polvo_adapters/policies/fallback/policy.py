@@ -95,7 +95,7 @@ class _Case:
 
     def explain(self, outcome: Outcome, what: str) -> Outcome:
         """Return an outcome with a note that says what it is, and after which failure."""
-        return add_note(outcome, f"{what}, after {self.reason}")
+        return add_note(outcome, f"{what}, after {self.reason}", "fallback")
 
 
 @dataclass(frozen=True, init=False)

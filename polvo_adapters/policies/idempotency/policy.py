@@ -53,7 +53,8 @@ from polvo_adapters.core.effects import (
 )
 from polvo_adapters.core.http import Headers, lasting_headers
 from polvo_adapters.core.machines import Event
-from polvo_adapters.core.outcomes import Outcome
+from polvo_adapters.core.notices import Notice
+from polvo_adapters.core.outcomes import Ending, Outcome
 from polvo_adapters.core.state_keys import of_tenant, without_parameters
 from polvo_adapters.errors import IdempotencyConflictError, IdempotencyError, InDoubtError
 from polvo_adapters.policies.idempotency.key_responses import (
@@ -79,6 +80,7 @@ from polvo_adapters.policies.idempotency.record import (
 )
 from polvo_adapters.policies.outcomes import (
     add_note,
+    end_call,
     is_declined,
     keep_response,
     refuse_to_send,
@@ -207,8 +209,11 @@ class IdempotencyKeys:
             low, high = (pause / 2, pause) if delay is None else (delay, delay + _BASE)
             ends = patience if call.deadline is None else min(patience, call.deadline)
             if call.body == "once" or outcome.now + low >= ends:
-                return outcome._replace(note="an earlier request with the same idempotency key is still at work")
-            yield Sleep(low, min(high, ends - outcome.now), f"{outcome.status}, idempotency key at work")
+                return end_call(
+                    outcome, "idempotency", "an earlier request with the same idempotency key is still at work"
+                )
+            notice = Notice("idempotency", call, status=outcome.status)
+            yield Sleep(low, min(high, ends - outcome.now), f"{outcome.status}, idempotency key at work", notice)
             pause = min(2 * pause, _CAP)
 
     def _judge(self, outcome: Outcome) -> str | None:
@@ -251,7 +256,8 @@ class IdempotencyKeys:
                     f"{waited:.3g} s; nothing was sent, call again later"
                 )
                 return _refuse(IdempotencyError, call, message, "under way", retry_after=verdict.seconds_left)
-            waited += yield Sleep(look / 2, look, "idempotency key: another call is under way")
+            notice = Notice("idempotency", call, at_most=patience, continues=waited > 0)
+            waited += yield Sleep(look / 2, look, "idempotency key: another call is under way", notice)
             look = min(look * 1.5, _LAST_LOOK)
 
     def _end_event(self, record: Record, call: Call, url: str, lease: int, seen: _Seen, outcome: Outcome) -> Any:
@@ -272,7 +278,15 @@ def _conclude(call: Call, verdict: Any, waited: float) -> Outcome:
         replayed = Headers((*named, (REPLAYED_HEADERS[0], "true")))
         now = call.started + waited
         note = "the stored response of an earlier call with the same idempotency key"
-        return Outcome(status=status, headers=replayed, started=now, now=now, body=body or b"", note=note)
+        return Outcome(
+            status=status,
+            headers=replayed,
+            started=now,
+            now=now,
+            body=body or b"",
+            note=note,
+            ending=Ending("idempotency"),
+        )
     if type(verdict) is Doubtful:
         message = (
             f"not sent, a request with the same idempotency key left {verdict.seconds_ago:.0f} s ago and may have "
@@ -291,7 +305,7 @@ def _make_error(kind: type[IdempotencyError], call: Call, message: str, reason: 
 
 
 def _refuse(kind: type[IdempotencyError], call: Call, message: str, reason: str, **data: Any) -> Outcome:
-    return refuse_to_send(_make_error(kind, call, message, reason, **data))
+    return refuse_to_send(_make_error(kind, call, message, reason, **data), "idempotency", reason)
 
 
 def _mark_sendings(record: Record, key: str, lease: int, seen: _Seen, proceed: Proceed, call: Call) -> Flow:
@@ -358,7 +372,9 @@ def _report_unwritten(call: Call, seen: _Seen, outcome: Outcome) -> Outcome:
         "record is in doubt once the lease is over: find out whether it was done"
     )
     return replace_error(
-        outcome, _make_error(IdempotencyError, call, message, "in doubt, not written"), outcome.failure
+        outcome._replace(ending=Ending("idempotency", "the record of its key could not be written, and is in doubt")),
+        _make_error(IdempotencyError, call, message, "in doubt, not written"),
+        outcome.failure,
     )
 
 
@@ -376,7 +392,8 @@ def _report_refused_key(call: Call, outcome: Outcome) -> Outcome:
         "key of its own, else see `response` for the form that it wants"
     )
     error = _make_error(IdempotencyConflictError, call, message, "refused", response=outcome.response)
-    return replace_error(outcome, error)
+    ending = Ending("idempotency", "the server refuses the idempotency key")
+    return replace_error(outcome._replace(ending=ending), error)
 
 
 def _remove_secrets(call: Call, proceed: Proceed) -> tuple[Call, Proceed]:

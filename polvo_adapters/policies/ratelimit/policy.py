@@ -32,12 +32,13 @@ from polvo_adapters.core import validate
 from polvo_adapters.core.calls import Call
 from polvo_adapters.core.effects import Decide, Effect, Flow, Proceed, Sleep, TryDecide, Undecided
 from polvo_adapters.core.machines import Event, Machine
-from polvo_adapters.core.outcomes import NOT_SENT, Outcome
+from polvo_adapters.core.notices import Notice
+from polvo_adapters.core.outcomes import Outcome
 from polvo_adapters.core.state_keys import of_tenant
 from polvo_adapters.core.stored_types import stored_as
 from polvo_adapters.errors import PolvoError, RateLimitDeadlineExceeded, RateLimitError
 from polvo_adapters.headers import Quota, Throttled
-from polvo_adapters.policies.outcomes import refuse_undecided
+from polvo_adapters.policies.outcomes import refuse_to_send, refuse_undecided
 from polvo_adapters.policies.ratelimit.account import Account, make_account
 from polvo_adapters.policies.ratelimit.adaptive import acquire_turn, learn_result
 from polvo_adapters.policies.ratelimit.turns import Turn, TurnRequest, TurnResult
@@ -86,7 +87,8 @@ class RateLimit(Machine):
             turn: Turn = (yield Decide((Event(self, key, request),)))[0]
             if turn.wait <= 0 or turn.refused:
                 return turn
-            slept: float = yield Sleep(turn.wait, turn.wait + turn.spread, turn.reason)
+            notice = Notice("ratelimit", call)
+            slept: float = yield Sleep(turn.wait, turn.wait + turn.spread, turn.reason, notice)
             chance = (slept - turn.wait) / turn.spread if turn.spread else request.chance
             waited = request.waited + slept
             request = request._replace(
@@ -116,7 +118,7 @@ class RateLimit(Machine):
             host=call.host,
             retry_after=turn.wait,
         )
-        return Outcome(error=error, failure=NOT_SENT, unsent=True)
+        return refuse_to_send(error, "ratelimit", f"{turn.reason}; its turn is beyond {limit}", turn.wait)
 
 
 @stored_as("token-bucket.1")

@@ -90,7 +90,7 @@ class PolicyTransport(_BaseTransport, httpx.BaseTransport):
         """Send a request as the policies say; see `httpx.BaseTransport`."""
         call, entries = self._begin(request), list[Entry]()
         exchange = HTTPXExchange(self.inner, request, self.clock, stream=self.stream)
-        outcome = sync.drive(self._bound.flow(call), exchange, self.store, self.clock, entries)
+        outcome = sync.drive(self._bound.flow(call), exchange, self.store, self.clock, entries, call)
         if outcome.error is not None or not exchange.owns(outcome):
             exchange.close()
         try:
@@ -122,7 +122,7 @@ class AsyncPolicyTransport(_BaseTransport, httpx.AsyncBaseTransport):
         """Send a request as the policies say; see `httpx.AsyncBaseTransport`."""
         call, entries = self._begin(request), list[Entry]()
         exchange = AsyncHTTPXExchange(self.inner, request, self.clock, stream=self.stream)
-        outcome = await aio.drive(self._bound.flow(call), exchange, self.store, self.clock, entries)
+        outcome = await aio.drive(self._bound.flow(call), exchange, self.store, self.clock, entries, call)
         if outcome.error is not None or not exchange.owns(outcome):
             await exchange.discard()
         try:

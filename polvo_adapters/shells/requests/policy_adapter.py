@@ -140,7 +140,7 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
         logical = call_started.get() if outer is None else _logical_call(outer, clock)
         call = bound.begin(request, request.url or "", exchange.body, clock.now(), cert, logical)
         began = clock.now()
-        outcome = drive(bound.flow(call), exchange, self.store, clock, entries)
+        outcome = drive(bound.flow(call), exchange, self.store, clock, entries, call)
         report = bound.report(call, request, outcome, entries, clock.now() - began)
         if outer is not None:
             outer.error, outer.failure = outcome.error, outcome.failure

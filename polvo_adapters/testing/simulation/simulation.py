@@ -159,8 +159,8 @@ class Simulation(Timeline):
         simulated = SimulatedCall()
 
         def begin() -> None:
-            flow = stack(call._replace(started=self.clock.now()))
-            drive(flow, self, simulated.entries, finish)
+            begun = call._replace(started=self.clock.now())
+            drive(stack(begun), self, simulated.entries, finish, begun)
 
         def finish(outcome: Outcome) -> None:
             simulated.outcome = outcome

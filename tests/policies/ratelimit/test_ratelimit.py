@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from polvo_adapters.core.calls import Call
 from polvo_adapters.core.effects import Decide, Effect, Policy, Send, Sleep, TryDecide, compose
+from polvo_adapters.core.notices import Notice
 from polvo_adapters.core.outcomes import DISCONNECTED, NOT_SENT, Outcome
 from polvo_adapters.errors import DeadlineExceeded, RateLimitDeadlineExceeded, RateLimitError
 from polvo_adapters.headers import Quota, Throttled
@@ -93,7 +94,7 @@ def test_a_call_whose_turn_it_is_not_waits_and_asks_again() -> None:
     run.call()
     assert run.call().status == 200
     assert run.kinds == ["Decide", "Sleep", "Decide", "Send"]
-    assert run.sleeps == [Sleep(2.0, 2.0, "rate limit of 0.5 per second")]
+    assert [sleep[:3] for sleep in run.sleeps] == [(2.0, 2.0, "rate limit of 0.5 per second")]
 
 
 def test_asking_again_shows_ticket_and_tries_of_the_turn_and_how_much_of_the_spread_was_waited() -> None:
@@ -102,7 +103,7 @@ def test_asking_again_shows_ticket_and_tries_of_the_turn_and_how_much_of_the_spr
     sleep: Any = flow.send((Turn(wait=1.0, spread=0.5, ticket=7, tries=1, reason="because"),))
     second: Any = flow.send(1.25)
     assert first.events[0].event == TurnRequest("orders", -1, 0, 60.0, None)
-    assert sleep == Sleep(1.0, 1.5, "because")
+    assert sleep == Sleep(1.0, 1.5, "because", Notice("ratelimit", GET))
     assert second.events[0].event == TurnRequest("orders", 7, 1, 60.0, None, 0.5, 1.25, "")
 
 
@@ -198,7 +199,7 @@ def test_a_429_pauses_everybody_until_the_time_named() -> None:
     run = Run(TokenBucket(rate=100))
     run.call(answered(429, Retry_After="30"))
     run.call()
-    assert run.sleeps == [Sleep(30.0, 30.0, "rate limit of 100 per second")]
+    assert [sleep[:3] for sleep in run.sleeps] == [(30.0, 30.0, "rate limit of 100 per second")]
 
 
 def test_a_429_without_a_time_pauses_for_a_second() -> None:

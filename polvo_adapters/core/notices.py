@@ -1,0 +1,87 @@
+"""What logs and listeners are told before a wait, or another attempt, begins."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from polvo_adapters.core.calls import Call
+
+
+class Retrying(NamedTuple):
+    """A retry that is about to be made; the listeners of a retry policy are called with it before the wait begins.
+
+    Attributes:
+        method: Method of the request.
+        host: Host and port, without path, query and credentials.
+        attempt: Number of the attempt that follows the wait; 2 for the first retry.
+        max_attempts: Largest number of attempts.
+        seconds: Duration of the wait.
+        reason: The reason, such as "503, Retry-After 2 s" or "read timeout".
+        status: Status of the attempt before, or 0 where it had no response.
+        failure: Name of its failure, or an empty string where it had a response.
+        request_id: The request id, where a policy gives calls one, or an empty string.
+        tenant: Name of the tenant that the call is made for, or an empty string.
+    """
+
+    method: str
+    host: str
+    attempt: int
+    max_attempts: int
+    seconds: float
+    reason: str
+    status: int = 0
+    failure: str = ""
+    request_id: str = ""
+    tenant: str = ""
+
+    @property
+    def what(self) -> str:
+        """What is retried, for messages."""
+        return f"retries of {self.method} {self.host}"
+
+    def __str__(self) -> str:
+        place = f"attempt {self.attempt} of {self.max_attempts}"
+        return f"{self.method} {self.host}: {self.reason}; {place} in {self.seconds:.3f} s"
+
+
+class Notice(NamedTuple):
+    """What a policy says of a wait, or of another attempt, besides its reason.
+
+    Attributes:
+        part: Name of the part of the library, which is that of its logger, such as "retry" or "ratelimit".
+        call: The call that waits.
+        attempt: Number of the attempt that follows, where it is a repeat, or 0.
+        max_attempts: Largest number of attempts, or 0.
+        status: Status of the attempt before, or 0.
+        failure: Name of its failure, or an empty string.
+        at_most: Longest duration in seconds, where the wait may end sooner or has several parts.
+        continues: Whether the wait goes on that was announced before, so that nothing is said again.
+        listeners: Functions that are called with a Retrying.
+    """
+
+    part: str
+    call: Call
+    attempt: int = 0
+    max_attempts: int = 0
+    status: int = 0
+    failure: str = ""
+    at_most: float | None = None
+    continues: bool = False
+    listeners: Sequence[Callable[[Retrying], object]] = ()
+
+    def retrying(self, seconds: float, reason: str) -> Retrying:
+        """Return what the listeners are called with."""
+        call = self.call
+        return Retrying(
+            call.method,
+            call.host,
+            self.attempt,
+            self.max_attempts,
+            seconds,
+            reason,
+            self.status,
+            self.failure,
+            call.request_id,
+            call.tenant,
+        )

@@ -1,0 +1,213 @@
+"""What is said of a call while it goes on: the lines of the log, the same in all worlds.
+
+    event        level    when                                                  logger
+    -----------  -------  ----------------------------------------------------  -------------------------------
+    attempt      DEBUG    an attempt has ended                                  attempts
+    retry        WARNING  before the wait for another attempt                   retry, or the part that retries
+    wait         INFO     before any other wait; from 10 s on a WARNING         the part that waits
+    hedge        INFO     an attempt begins beside one that is late             hedge
+    refused      WARNING  at the end of a call that was not sent                the part that refused
+    deadline     WARNING  at the end of a call that met its deadline            deadline
+    gave up      WARNING  at the end of a call that is not tried any more       the part that gave up
+    answered     INFO     at the end, where a policy chose or made the answer   that part
+
+The end of a flow within a race is not the end of the call, and is not said. `docs/logging.md` says the same to users,
+and why the levels are what they are.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from logging import DEBUG, INFO, WARNING
+
+from polvo_adapters.core.calls import Call
+from polvo_adapters.core.effects import Park, Sleep, Start
+from polvo_adapters.core.notices import Notice
+from polvo_adapters.core.outcomes import EXPIRED, NO_STORE, NOT_SENT, Ending, Outcome
+from polvo_adapters.core.report import Attempt, Entry, StateChange
+from polvo_adapters.policies.outcomes import was_served
+from polvo_adapters.runtime.logs import logger, say
+
+ATTEMPTS = logger("attempts")
+_STORES, _DEADLINE = logger("stores"), logger("deadline")
+
+LONG_WAIT = 10.0
+"""Seconds from which on a wait is a warning: a person who looks at a job that hangs has to find the reason."""
+
+_CHANGES = {"breaker": "circuit", "tokens": "token_refresh", "secrets": "secret_refresh"}
+_BY_POLICY = Ending("")
+
+
+def say_attempt(call: Call, entry: Attempt, entries: Sequence[Entry]) -> None:
+    """Say how an attempt ended; to be asked for only where the logger ATTEMPTS is heard at DEBUG."""
+    number = max(call.attempt, sum(type(each) is Attempt for each in entries))
+    say(
+        ATTEMPTS,
+        DEBUG,
+        "attempt",
+        "%s %s: attempt %d, %s after %.3f s",
+        call.method,
+        call.host,
+        number,
+        entry.failure or entry.status,
+        entry.seconds,
+        call=call,
+        attempt=number,
+        status=entry.status,
+        failure=entry.failure,
+        seconds=entry.seconds,
+    )
+
+
+def say_wait(call: Call | None, effect: Sleep | Park, seconds: float) -> None:
+    """Say how long a wait is that is about to begin, and why; nothing where nobody has said whose call it is."""
+    notice = effect.notice
+    if call is None or (notice is not None and notice.continues):
+        return
+    if notice is None:
+        notice = Notice("", call)
+    if notice.attempt:
+        _say_retry(notice, effect.reason, seconds)
+        return
+    up_to = notice.at_most is not None or type(effect) is Park
+    most = seconds if notice.at_most is None else notice.at_most
+    duration = f"up to {most:.3f} s" if up_to else f"{most:.3f} s"
+    say(
+        logger(notice.part),
+        WARNING if most >= LONG_WAIT else INFO,
+        "wait",
+        "%s %s: %s; waiting %s",
+        notice.call.method,
+        notice.call.host,
+        effect.reason,
+        duration if most < math.inf else "for as long as it takes",
+        call=notice.call,
+        status=notice.status,
+        seconds=most,
+        reason=effect.reason,
+    )
+
+
+def _say_retry(notice: Notice, reason: str, seconds: float) -> None:
+    say(
+        logger(notice.part),
+        WARNING,
+        "retry",
+        "%s %s: %s; attempt %d of %d in %.3f s",
+        notice.call.method,
+        notice.call.host,
+        reason,
+        notice.attempt,
+        notice.max_attempts,
+        seconds,
+        call=notice.call,
+        attempt=notice.attempt,
+        max_attempts=notice.max_attempts,
+        status=notice.status,
+        failure=notice.failure,
+        seconds=seconds,
+        reason=reason,
+    )
+
+
+def say_start(call: Call | None, effect: Start) -> None:
+    """Say that an attempt begins beside another one."""
+    notice = effect.notice
+    if call is None or notice is None:
+        return
+    say(
+        logger(notice.part),
+        INFO,
+        "hedge",
+        "%s %s: %s; attempt %d of %d begins beside it",
+        notice.call.method,
+        notice.call.host,
+        effect.reason,
+        notice.attempt,
+        notice.max_attempts,
+        call=notice.call,
+        attempt=notice.attempt,
+        max_attempts=notice.max_attempts,
+        reason=effect.reason,
+    )
+
+
+def say_end(call: Call, outcome: Outcome, entries: Sequence[Entry]) -> None:
+    """Say how a call ended, unless it ended as the server, or the connection to it, ended it."""
+    failure, ending = outcome.failure, outcome.ending or _BY_POLICY
+    reason = "; ".join(filter(None, (ending.reason, outcome.note)))
+    what = str(outcome.status) if failure is None else failure.name
+    event, level, log = "gave_up", WARNING, logger(ending.part)
+    if failure is NOT_SENT or failure is NO_STORE:
+        event = "refused"
+        what += f", refused by {ending.part}" if ending.part else ""
+    elif failure is EXPIRED:
+        event, log = "deadline", _DEADLINE
+    elif outcome.ending is None:
+        return
+    elif was_served(outcome):
+        event, level = "answered", INFO
+    if event != "refused":
+        what = str(outcome.status) if outcome.status else what
+    attempts = sum(type(each) is Attempt for each in entries)
+    say(
+        log,
+        level,
+        event,
+        "%s %s: %s (%d attempt%s)%s",
+        call.method,
+        call.host,
+        what,
+        attempts,
+        "" if attempts == 1 else "s",
+        f"; {reason}" if reason else "",
+        call=call,
+        attempt=attempts,
+        status=outcome.status,
+        failure="" if failure is None else failure.name,
+        seconds=outcome.now - call.started if attempts else None,
+        retry_after=ending.retry_after,
+        reason=reason,
+    )
+
+
+def say_change(call: Call | None, part: str, change: StateChange, *, is_trouble: bool) -> None:
+    """Say that the state of a machine has changed."""
+    say(
+        logger(part),
+        WARNING if is_trouble else INFO,
+        _CHANGES.get(part, "state_change"),
+        "%s",
+        change,
+        call=call,
+        what=change.what,
+        before=change.before,
+        after=change.after,
+        reason=change.reason,
+    )
+
+
+def say_store_failure(call: Call | None, level: int, what: str, names: str, reason: str, text: str) -> None:
+    """Say that the store could not be asked or told something.
+
+    Args:
+        call: The call, where it is known.
+        level: The level.
+        what: What could not be done.
+        names: Keys of the states.
+        reason: The class of the error, or the reason that it names.
+        text: The text of the error where it is this library's own, otherwise the reason again.
+    """
+    say(
+        _STORES,
+        level,
+        "store_failure",
+        "%s; %s: %s",
+        what,
+        names,
+        text,
+        call=call,
+        what=names,
+        reason=reason,
+    )
