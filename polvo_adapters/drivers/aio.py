@@ -81,7 +81,7 @@ async def drive(
 ) -> Outcome:
     """Carry out a flow to its end; as `polvo_adapters.drivers.sync.drive`, without blocking the loop."""
     answer: Any = None
-    decisions = Decisions(store, entries, call, in_race=in_race)
+    decisions = Decisions(store, entries, call, in_race)
     try:
         while True:
             effect = flow.throw(answer) if type(answer) is Undecided else flow.send(answer)
@@ -98,7 +98,8 @@ async def drive(
             else:
                 answer = await _perform_rare(effect, exchange, store, clock, entries, decisions, call)
     except StopIteration as end:
-        return decisions.end(end.value)
+        outcome: Outcome = end.value
+        return outcome if outcome.ending is None and outcome.failure is None else decisions.end(outcome)
     except Undecided as undecided:
         return decisions.conclude(undecided)
     except GeneratorExit:  # the loop is gone, and the garbage collector may be what ends the coroutine
@@ -250,7 +251,7 @@ class _AsyncRace:
             _, began, entries = self._forks[number]
             self._entries += entries
             if task.cancel():
-                self._decisions.note_cancelled(self._clock.now() - began)
+                self._decisions.note_cancelled(number, self._clock.now() - began)
         try:
             # Gathered, because asyncio logs the exception of a task whose result is never read.
             await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -1,16 +1,19 @@
 """What is said of a call while it goes on: the lines of the log, the same in all worlds.
 
-    event        level    when                                                  logger
-    -----------  -------  ----------------------------------------------------  -------------------------------
-    attempt      DEBUG    an attempt has ended                                  attempts
-    retry        WARNING  before the wait for another attempt                   retry, or the part that retries
-    wait         INFO     before any other wait; from 10 s on a WARNING         the part that waits
-    hedge        INFO     an attempt begins beside one that is late             hedge
-    refused      WARNING  at the end of a call that was not sent                the part that refused
-    deadline     WARNING  at the end of a call that met its deadline            deadline
-    gave up      WARNING  at the end of a call that is not tried any more       the part that gave up
-    answered     INFO     at the end, where a policy chose or made the answer   that part
+    event          level    when                                                 logger
+    -------------  -------  ---------------------------------------------------  -------------------------------
+    attempt        DEBUG    an attempt has ended                                 attempts
+    retry          WARNING  before the wait for another attempt                  retry, or the part that retries
+    wait           INFO     before any other wait; from 10 s on a WARNING        the part that waits
+    hedge          INFO     an attempt begins beside one that is late            hedge
+    circuit        INFO     a circuit has changed; where it opens, a WARNING     breaker
+    store_failure  WARNING  the store could not be asked or told something       stores
+    refused        WARNING  at the end of a call that was not sent               the part that refused
+    deadline       WARNING  at the end of a call that met its deadline           deadline
+    gave_up        WARNING  at the end of a call that is not tried any more      the part that gave up
+    answered       INFO     at the end, where a policy chose or made the answer  that part
 
+A change of another machine than a circuit is said in the same way, under the part and event that belong to it.
 The end of a flow within a race is not the end of the call, and is not said. `docs/logging.md` says the same to users,
 and why the levels are what they are.
 """
@@ -39,9 +42,13 @@ _CHANGES = {"breaker": "circuit", "tokens": "token_refresh", "secrets": "secret_
 _BY_POLICY = Ending("")
 
 
-def say_attempt(call: Call, entry: Attempt, entries: Sequence[Entry]) -> None:
-    """Say how an attempt ended; to be asked for only where the logger ATTEMPTS is heard at DEBUG."""
-    number = max(call.attempt, sum(type(each) is Attempt for each in entries))
+def count_attempts(entries: Sequence[Entry]) -> int:
+    """Return how many attempts there are among the entries of a report."""
+    return sum(type(each) is Attempt for each in entries)
+
+
+def say_attempt(call: Call, entry: Attempt, number: int) -> None:
+    """Say how an attempt ended; to be called only where the logger ATTEMPTS is heard at DEBUG."""
     say(
         ATTEMPTS,
         DEBUG,
@@ -137,7 +144,7 @@ def say_end(call: Call, outcome: Outcome, entries: Sequence[Entry]) -> None:
     """Say how a call ended, unless it ended as the server, or the connection to it, ended it."""
     failure, ending = outcome.failure, outcome.ending or _BY_POLICY
     reason = "; ".join(filter(None, (ending.reason, outcome.note)))
-    what = str(outcome.status) if failure is None else failure.name
+    what = name = "" if failure is None else failure.name
     event, level, log = "gave_up", WARNING, logger(ending.part)
     if failure is NOT_SENT or failure is NO_STORE:
         event = "refused"
@@ -148,24 +155,22 @@ def say_end(call: Call, outcome: Outcome, entries: Sequence[Entry]) -> None:
         return
     elif was_served(outcome):
         event, level = "answered", INFO
-    if event != "refused":
-        what = str(outcome.status) if outcome.status else what
-    attempts = sum(type(each) is Attempt for each in entries)
+    if outcome.status and failure is not EXPIRED:
+        what, name = str(outcome.status), ""  # says more than the failure that a policy made of it
+    attempts = count_attempts(entries)
     say(
         log,
         level,
         event,
-        "%s %s: %s (%d attempt%s)%s",
+        "%s %s: %s%s",
         call.method,
         call.host,
         what,
-        attempts,
-        "" if attempts == 1 else "s",
         f"; {reason}" if reason else "",
         call=call,
         attempt=attempts,
         status=outcome.status,
-        failure="" if failure is None else failure.name,
+        failure=name,
         seconds=outcome.now - call.started if attempts else None,
         retry_after=ending.retry_after,
         reason=reason,

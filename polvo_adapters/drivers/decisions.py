@@ -26,6 +26,7 @@ from polvo_adapters.core.outcomes import Outcome
 from polvo_adapters.core.report import Entry, StateChange, StoreFailure, record_attempt, record_cancelled
 from polvo_adapters.drivers.call_log import (
     ATTEMPTS,
+    count_attempts,
     say_attempt,
     say_change,
     say_end,
@@ -76,11 +77,11 @@ class Decisions:
         best: The best outcome of its attempts so far, or None before the first one has ended.
     """
 
-    __slots__ = ("_call", "_entries", "_failure", "_held", "_in_race", "_is_slow", "_sent", "_store", "best")
+    __slots__ = ("_call", "_entries", "_failure", "_held", "_is_slow", "_sent", "_store", "best")
 
-    def __init__(self, store: Store, entries: list[Entry], call: Call | None = None, *, in_race: bool = False) -> None:
+    def __init__(self, store: Store, entries: list[Entry], call: Call | None = None, in_race: bool = False) -> None:
         self._store, self._entries = store, entries
-        self._call, self._sent, self._in_race = call, call, in_race
+        self._call, self._sent = None if in_race else call, call
         self._failure = ""
         self._is_slow = False
         self._held: list[Lease] = []
@@ -90,10 +91,10 @@ class Decisions:
         """Report an attempt, and remember its outcome."""
         entry = record_attempt(outcome)
         self._entries.append(entry)
-        if self._call is not None:
+        if self._sent is not None:
             self._sent = call  # that to a region has another host
             if ATTEMPTS.isEnabledFor(DEBUG):
-                say_attempt(call, entry, self._entries)
+                say_attempt(call, entry, max(call.attempt, count_attempts(self._entries)))
         self.best = outcome if self.best is None else choose_better(outcome, self.best)
 
     def note_race(self, outcome: Outcome) -> None:
@@ -102,25 +103,29 @@ class Decisions:
 
     def announce_wait(self, effect: Sleep | Park, seconds: float) -> None:
         """Say, and tell the listeners, that a wait of so many seconds is about to begin."""
-        say_wait(self._call, effect, seconds)
+        say_wait(self._sent, effect, seconds)
         notice = effect.notice
         if notice is not None and notice.listeners:
             notify(notice.listeners, notice.retrying(seconds, effect.reason))
 
     def announce_start(self, effect: Start) -> None:
         """Say that a flow of the race begins."""
-        say_start(self._call, effect)
+        say_start(self._sent, effect)
 
-    def note_cancelled(self, seconds: float) -> None:
-        """Report an attempt that has lost its race."""
+    def note_cancelled(self, number: int, seconds: float) -> None:
+        """Report an attempt that has lost its race, given the number of its flow."""
         entry = record_cancelled(seconds)
         self._entries.append(entry)
         if self._sent is not None and ATTEMPTS.isEnabledFor(DEBUG):
-            say_attempt(self._sent, entry, self._entries)
+            say_attempt(self._sent, entry, number + 1)
 
     def end(self, outcome: Outcome) -> Outcome:
-        """Return the outcome of the flow, and say how the call ended if not as the server ended it."""
-        if (outcome.ending is not None or outcome.failure is not None) and not self._in_race and self._call is not None:
+        """Say how the call ended, if not as the server ended it, and return the outcome of the flow.
+
+        Args:
+            outcome: The outcome; one without failure and ending need not come here.
+        """
+        if self._call is not None:
             say_end(self._call, outcome, self._entries)
         return outcome
 

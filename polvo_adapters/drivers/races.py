@@ -171,7 +171,7 @@ def _cancel(
         if not branch.taken:
             entries += branch.entries
             if branch.number not in over:
-                decisions.note_cancelled(clock.now() - branch.began)
+                decisions.note_cancelled(branch.number, clock.now() - branch.began)
 
 
 def _wait_any(

@@ -52,7 +52,7 @@ def drive(
         How the call ended.
     """
     answer: Any = None
-    decisions = Decisions(store, entries, call, in_race=in_race)
+    decisions = Decisions(store, entries, call, in_race)
     try:
         while True:
             effect = flow.throw(answer) if type(answer) is Undecided else flow.send(answer)
@@ -71,7 +71,8 @@ def drive(
             else:
                 answer = _perform_rare(effect, exchange, store, clock, entries, decisions, call)
     except StopIteration as end:
-        return decisions.end(end.value)
+        outcome: Outcome = end.value
+        return outcome if outcome.ending is None and outcome.failure is None else decisions.end(outcome)
     except Undecided as undecided:
         return decisions.conclude(undecided)
     except BaseException:

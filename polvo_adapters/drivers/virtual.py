@@ -291,7 +291,7 @@ class _VirtualRace:
         for number, branch in enumerate(self._branches):
             if number in self._running:
                 self._entries += branch.entries
-                self._decisions.note_cancelled(self._world.now() - self._running[number])
+                self._decisions.note_cancelled(number, self._world.now() - self._running[number])
                 branch.cancel()
             elif number in not_taken:
                 self._entries += branch.entries
