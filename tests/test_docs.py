@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import doctest
+import logging
 import re
+from collections.abc import Iterator
 from configparser import ConfigParser
 from pathlib import Path
 from typing import Any
@@ -41,6 +43,17 @@ PATHS = {
     "users": "fault/reset?times=1&key=users",
 }
 """What the failure server does at a path of a snippet, in a whole URL or in a relative one."""
+
+
+@pytest.fixture(autouse=True)
+def loggers_as_before() -> Iterator[None]:
+    """Undo what a page does to loggers."""
+    names = [name for name in logging.Logger.manager.loggerDict if name.startswith("polvo_adapters")]
+    before = [(log, log.level, list(log.handlers)) for log in map(logging.getLogger, names)]
+    yield
+    for log, level, handlers in before:
+        log.setLevel(level)
+        log.handlers = handlers
 
 
 def blocks(page: Path, language: str) -> list[str]:

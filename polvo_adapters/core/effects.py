@@ -51,6 +51,9 @@ it, with attempts of its own, and is answered with its number. WaitAny(seconds) 
 answered with its number and Outcome, or with None when the time is up. The flow of the Race returns the Outcome of one
 of them. The others are cancelled: their responses are closed, and their leases are released.
 
+**What is said.** Before a wait the driver says in the log how long it takes and why. The `notice` of the effect says
+whose wait it is; `polvo_adapters.drivers.call_log` has all lines.
+
 **State** that outlives a call lives in a store, as plain values moved by pure machines; see
 `polvo_adapters.stores.base`.
 

@@ -534,7 +534,7 @@ def test_a_good_answer_without_a_wait_asks_once_whether_anybody_listens(
             deadline=9, bulkhead=5, rate_limit="adaptive", hedge=5, fallback="stale", idempotency=True, request_id=True
         ),
     }[policies]()
-    session, asked = requests.Session(), []
+    session, asked, said = requests.Session(), list[Any](), list[Any]()
     session.mount("http://", adapter)
     session.get(server.url + "/echo")
 
@@ -544,8 +544,9 @@ def test_a_good_answer_without_a_wait_asks_once_whether_anybody_listens(
         return False
 
     monkeypatch.setattr(logging.Logger, "isEnabledFor", ask)
+    monkeypatch.setattr(call_log, "say", lambda *args, **fields: said.append(args))
     assert session.get(server.url + "/echo").status_code == 200
-    assert asked == [("polvo_adapters.attempts", logging.DEBUG)]
+    assert (asked, said) == ([("polvo_adapters.attempts", logging.DEBUG)], [])
 
 
 def test_a_driver_without_a_call_says_nothing_of_it(server: FailureServer) -> None:
@@ -594,6 +595,19 @@ def test_everything_is_said_in_the_one_way() -> None:
         str(path.relative_to(PACKAGE)) for path in PACKAGE.rglob("*.py") if "logging.getLogger" in path.read_text()
     }
     assert others <= OTHERWISE
+
+
+def test_the_page_has_every_logger_event_and_field() -> None:
+    page = (PACKAGE.parent / "docs/logging.md").read_text()
+    source = "".join(path.read_text() for path in PACKAGE.rglob("*.py"))
+    parts = {*re.findall(r'(?:logger|Notice|Ending|add_note|end_call)\(\s*(?:outcome, )?"([a-z]+)"', source)}
+    parts |= {*re.findall(r'^    part(?:: str)? = (?:field\(default=)?"([a-z]+)"', source, re.MULTILINE)}
+    events = {*re.findall(r'say\(.{0,80}?"([a-z_]+)",', source, re.DOTALL)}
+    assert {"retry", "breaker", "tokens", "idempotency", "forks"} <= parts
+    assert {"store", "fork", "listener_failed", "wait"} <= events
+    assert {part for part in parts if f"`polvo_adapters.{part}`" not in page} == set()
+    assert {event for event in events if f"`{event}`" not in page} == set()
+    assert {field for field in logs.FIELDS if f"`{field}`" not in page} == set()
 
 
 def test_an_error_of_a_store_is_said_by_its_class_unless_it_is_ours() -> None:
