@@ -55,8 +55,8 @@ class Notice(NamedTuple):
         max_attempts: Largest number of attempts, or 0.
         status: Status of the attempt before, or 0.
         failure: Name of its failure, or an empty string.
-        at_most: Longest duration in seconds, where the wait may end sooner or has several parts.
-        continues: Whether the wait goes on that was announced before, so that nothing is said again.
+        at_most: Longest duration of the whole wait in seconds, where it may end sooner or has several parts.
+        waited: Seconds for which the same wait has lasted already, in earlier parts of it.
         listeners: Functions that are called with a Retrying.
     """
 
@@ -67,7 +67,7 @@ class Notice(NamedTuple):
     status: int = 0
     failure: str = ""
     at_most: float | None = None
-    continues: bool = False
+    waited: float = 0.0
     listeners: Sequence[Callable[[Retrying], object]] = ()
 
     def retrying(self, seconds: float, reason: str) -> Retrying:

@@ -4,7 +4,7 @@
     -------------  -------  ---------------------------------------------------  -------------------------------
     attempt        DEBUG    an attempt has ended                                 attempts
     retry          WARNING  before the wait for another attempt                  retry, or the part that retries
-    wait           INFO     before any other wait; from 10 s on a WARNING        the part that waits
+    wait           INFO     before any other wait; a WARNING where it is long    the part that waits
     hedge          INFO     an attempt begins beside one that is late            hedge
     circuit        INFO     a circuit has changed; where it opens, a WARNING     breaker
     store_failure  WARNING  the store could not be asked or told something       stores
@@ -13,6 +13,7 @@
     gave_up        WARNING  at the end of a call that is not tried any more      the part that gave up
     answered       INFO     at the end, where a policy chose or made the answer  that part
 
+A wait in several parts, such as a queue, is said before the first part, and once more when it has become long.
 A change of another machine than a circuit is said in the same way, under the part and event that belong to it.
 The end of a flow within a race is not the end of the call, and is not said. `docs/logging.md` says the same to users,
 and why the levels are what they are.
@@ -68,30 +69,31 @@ def say_attempt(call: Call, entry: Attempt, number: int) -> None:
 
 
 def say_wait(call: Call | None, effect: Sleep | Park, seconds: float) -> None:
-    """Say how long a wait is that is about to begin, and why; nothing where nobody has said whose call it is."""
-    notice = effect.notice
-    if call is None or (notice is not None and notice.continues):
+    """Say how long a wait is that is about to begin or goes on, and why; nothing where it is not known whose it is."""
+    if call is None:
         return
-    if notice is None:
-        notice = Notice("", call)
+    notice = effect.notice or Notice("", call)
     if notice.attempt:
         _say_retry(notice, effect.reason, seconds)
         return
     up_to = notice.at_most is not None or type(effect) is Park
     most = seconds if notice.at_most is None else notice.at_most
-    duration = f"up to {most:.3f} s" if up_to else f"{most:.3f} s"
+    left = most - notice.waited
+    duration = f"up to {left:.3f} s" if up_to else f"{left:.3f} s"
+    is_long = notice.waited >= LONG_WAIT or (not up_to and left >= LONG_WAIT)
     say(
         logger(notice.part),
-        WARNING if most >= LONG_WAIT else INFO,
+        WARNING if is_long else INFO,
         "wait",
-        "%s %s: %s; waiting %s",
+        "%s %s: %s; waiting %s%s",
         notice.call.method,
         notice.call.host,
         effect.reason,
-        duration if most < math.inf else "for as long as it takes",
+        duration if left < math.inf else "for as long as it takes",
+        f" more, after {notice.waited:.3f} s" if notice.waited else "",
         call=notice.call,
         status=notice.status,
-        seconds=most,
+        seconds=left,
         reason=effect.reason,
     )
 

@@ -26,6 +26,7 @@ from polvo_adapters.core.outcomes import Outcome
 from polvo_adapters.core.report import Entry, StateChange, StoreFailure, record_attempt, record_cancelled
 from polvo_adapters.drivers.call_log import (
     ATTEMPTS,
+    LONG_WAIT,
     count_attempts,
     say_attempt,
     say_change,
@@ -77,13 +78,13 @@ class Decisions:
         best: The best outcome of its attempts so far, or None before the first one has ended.
     """
 
-    __slots__ = ("_call", "_entries", "_failure", "_held", "_is_slow", "_sent", "_store", "best")
+    __slots__ = ("_call", "_entries", "_failure", "_has_warned", "_held", "_is_slow", "_sent", "_store", "best")
 
     def __init__(self, store: Store, entries: list[Entry], call: Call | None = None, in_race: bool = False) -> None:
         self._store, self._entries = store, entries
         self._call, self._sent = None if in_race else call, call
         self._failure = ""
-        self._is_slow = False
+        self._is_slow = self._has_warned = False
         self._held: list[Lease] = []
         self.best: Outcome | None = None
 
@@ -103,8 +104,11 @@ class Decisions:
 
     def announce_wait(self, effect: Sleep | Park, seconds: float) -> None:
         """Say, and tell the listeners, that a wait of so many seconds is about to begin."""
-        say_wait(self._sent, effect, seconds)
         notice = effect.notice
+        waited = 0.0 if notice is None else notice.waited
+        if not waited or (waited >= LONG_WAIT and not self._has_warned):
+            self._has_warned = waited >= LONG_WAIT
+            say_wait(self._sent, effect, seconds)
         if notice is not None and notice.listeners:
             notify(notice.listeners, notice.retrying(seconds, effect.reason))
 

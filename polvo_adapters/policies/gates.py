@@ -17,6 +17,7 @@ outcomes of calls keeps it per tenant as well; one that protects the host, or th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, Union
 
@@ -213,7 +214,7 @@ class Gates:
             verdicts = yield Acquire(events)  # a permit that was released before there was a place has woken no call
             while left > _GRAIN and _find_refusing(verdicts) == refusing:
                 left -= yield Park(place.name, min(left, _LOOK), place.reason, notice)
-                notice = notice._replace(continues=True)
+                notice = notice._replace(waited=place.patience - left if left < math.inf else notice.waited + _LOOK)
                 verdicts = yield Acquire(events)
         except Undecided:
             yield Release(leave, leave)

@@ -80,7 +80,7 @@ class RefreshFlow:
         Returns:
             An outcome whose response is a KnownToken as of its `now`, or whose error is of the class `kind`.
         """
-        now, look = call.started, _FIRST_LOOK
+        now, look, waited = call.started, _FIRST_LOOK, 0.0
         while True:
             (verdict,) = yield Acquire((Event(self.life, self.key, want),))
             if type(verdict) is RefreshRight:
@@ -97,8 +97,9 @@ class RefreshFlow:
                 return self._fail(call, verdict)
             if call.deadline is not None and now + look > call.deadline:
                 return self._fail(call, _TIME_IS_UP)
-            notice = Notice(self.life.part, call, at_most=_left(call, now), continues=look > _FIRST_LOOK)
+            notice = Notice(self.life.part, call, at_most=_left(call, now), waited=waited)
             seconds = yield Sleep(look / 2, look, f"{self.what}: another caller refreshes it", notice)
+            waited += seconds
             known = None if want.known is None else want.known.after(seconds)
             now, look, want = now + seconds, min(look * 1.5, _LAST_LOOK), want._replace(known=known, anew=False)
 

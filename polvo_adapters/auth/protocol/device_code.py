@@ -126,7 +126,7 @@ class DevicePolling:
                 return expire_call(call, outcome, "the user has not confirmed before the deadline")
             if outcome.now + wait >= expires_at:
                 return _expire_code(call, outcome)
-            notice = Notice("tokens", call, at_most=expires_at - outcome.now, continues=outcome.error is not None)
+            notice = Notice("tokens", call, at_most=expires_at - outcome.now, waited=outcome.now - call.started)
             yield Sleep(wait, wait, "the user has yet to confirm", notice)
             outcome = yield from proceed(call)
             if outcome.error is None:

@@ -256,7 +256,7 @@ class IdempotencyKeys:
                     f"{waited:.3g} s; nothing was sent, call again later"
                 )
                 return _refuse(IdempotencyError, call, message, "under way", retry_after=verdict.seconds_left)
-            notice = Notice("idempotency", call, at_most=patience, continues=waited > 0)
+            notice = Notice("idempotency", call, at_most=patience, waited=waited)
             waited += yield Sleep(look / 2, look, "idempotency key: another call is under way", notice)
             look = min(look * 1.5, _LAST_LOOK)
 
