@@ -6,9 +6,17 @@ such part.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from functools import lru_cache
 from urllib.parse import quote, unquote_plus
+
+_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)(?:[^\s/?#]*@)?([^\s/?#]*)\S*")
+
+
+def without_paths(key: str) -> str:
+    """Return a key with scheme and host alone of each URL in it, for the log."""
+    return _URL.sub(r"\1\2", key)
 
 
 @lru_cache(maxsize=1024)

@@ -40,6 +40,7 @@ from polvo_adapters.errors import PolvoError
 from polvo_adapters.policies.outcomes import add_note, choose_better, refuse_undecided
 from polvo_adapters.runtime.garbage import is_collecting
 from polvo_adapters.runtime.listeners import notify
+from polvo_adapters.runtime.logs import name_state, name_states
 from polvo_adapters.stores.base import STORE_BUSY, Store, is_refusal
 
 Lease: TypeAlias = tuple[Sequence[Event], tuple[Any, ...]]
@@ -124,12 +125,8 @@ class Decisions:
             say_attempt(self._sent, entry, number + 1)
 
     def end(self, outcome: Outcome) -> Outcome:
-        """Say how the call ended, if not as the server ended it, and return the outcome of the flow.
-
-        Args:
-            outcome: The outcome; one without failure and ending need not come here.
-        """
-        if self._call is not None:
+        """Say how the call ended, if not as the server ended it, and return the outcome of the flow."""
+        if (outcome.ending is not None or outcome.failure is not None) and self._call is not None:
             say_end(self._call, outcome, self._entries)
         return outcome
 
@@ -232,7 +229,7 @@ class Decisions:
         reason = (isinstance(error, PolvoError) and error.reason) or type(error).__name__
         # The text of an unknown exception may contain the credentials of the store.
         text = str(error) if isinstance(error, PolvoError) else reason
-        say_store_failure(self._sent, level, what, names, reason, text)
+        say_store_failure(self._sent, level, what, name_states(events), reason, text)
         return StoreFailure(names, reason)
 
     def _undecided(self) -> Undecided:
@@ -299,5 +296,6 @@ def _notify_changes(events: Sequence[Event], entries: list[Entry], call: Call | 
         if type(verdict) is Changed:
             change = StateChange(key, verdict.before, verdict.after, verdict.reason)
             entries.append(change)
-            say_change(call, getattr(machine, "part", ""), change, is_trouble=verdict.is_trouble)
+            shown = change._replace(what=name_state(machine, key))
+            say_change(call, getattr(machine, "part", ""), shown, is_trouble=verdict.is_trouble)
             notify(getattr(machine, "listeners", ()), change)

@@ -51,14 +51,17 @@ class _Branch:
         effect, self._effect = cast("Start", self._effect), None
         try:
             decisions.announce_start(effect)
-            outcome = drive(effect.flow, self.exchange, store, clock, self.entries, self.call, in_race=True)
-            ended.put(_Ended(self.number, outcome))
+            ended.put(
+                _Ended(
+                    self.number,
+                    drive(effect.flow, self.exchange, store, clock, self.entries, self.call, in_race=True),
+                )
+            )
         except Cancelled:
             pass
         except BaseException as error:  # noqa: BLE001 - whatever it is, the caller's thread raises it
             ended.put(_Ended(self.number, None, error))
         finally:
-            outcome = cast("Any", None)
             del ended  # see errors.py, "Errors and frames"
 
 

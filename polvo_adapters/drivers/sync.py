@@ -71,8 +71,7 @@ def drive(
             else:
                 answer = _perform_rare(effect, exchange, store, clock, entries, decisions, call)
     except StopIteration as end:
-        outcome: Outcome = end.value
-        return outcome if outcome.ending is None and outcome.failure is None else decisions.end(outcome)
+        return decisions.end(end.value)  # and no variable, see `finally`
     except Undecided as undecided:
         return decisions.conclude(undecided)
     except BaseException:

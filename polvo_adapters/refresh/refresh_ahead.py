@@ -16,6 +16,7 @@ from typing import Generic, Protocol, TypeVar
 
 from polvo_adapters.context.tenant import TenantScope
 from polvo_adapters.core.report import Entry, StateChange
+from polvo_adapters.core.state_keys import without_paths
 from polvo_adapters.errors import PolvoError
 from polvo_adapters.refresh import background
 from polvo_adapters.refresh.lifecycle import NOT_REFRESHED, KnownToken, WantToken
@@ -128,7 +129,8 @@ class RefreshAhead(Generic[HeldType]):
                 self._refresh(tenant, WantToken(refresh="stale"), entries)
             for entry in entries:
                 if type(entry) is StateChange and entry.after == NOT_REFRESHED:
-                    self._say("%s; the %s that there is will be used until it expires", entry, self._what, entry.reason)
+                    shown = entry._replace(what=without_paths(entry.what))
+                    self._say("%s; the %s that there is will be used until it expires", shown, self._what, entry.reason)
         except PolvoError as error:
             self._say("a %s was not refreshed in time: %s", self._what, error, error.reason or type(error).__name__)
         finally:

@@ -15,10 +15,14 @@ through this library, to ship records over HTTP, does not log about them: that w
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from contextvars import ContextVar
 from typing import Any
 
 from polvo_adapters.core.calls import Call
+from polvo_adapters.core.machines import Event
+from polvo_adapters.core.state_keys import without_paths
+from polvo_adapters.policies.gates import Gate
 
 ROOT = "polvo_adapters"
 
@@ -47,6 +51,16 @@ _CALLER = 2  # frames from `logging` up to the one that has called `say`
 logging.getLogger(ROOT).addHandler(logging.NullHandler())
 
 _is_saying: ContextVar[bool] = ContextVar("is_saying", default=False)
+
+
+def name_state(machine: object, key: str) -> str:
+    """Return the name of a state in the log: its key, without paths unless those are settings of a gate."""
+    return key if isinstance(machine, Gate) else without_paths(key)
+
+
+def name_states(events: Iterable[Event]) -> str:
+    """Return the names of the states that events are about."""
+    return ", ".join(name_state(machine, key) for machine, key, _ in events)
 
 
 def logger(part: str = "") -> logging.Logger:

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple, Protocol
 
 from polvo_adapters.core.machines import Event, Refused
 from polvo_adapters.errors import PolvoError
-from polvo_adapters.runtime.logs import logger, say
+from polvo_adapters.runtime.logs import logger, name_states, say
 
 STORE_BUSY = "store busy"
 """Reason of the PolvoError of a store that others kept locked: it has taken nothing, and may take it later."""
@@ -98,7 +98,7 @@ class BaseStore:
                 if isinstance(error, PolvoError) and error.reason == STORE_BUSY:
                     self._deferred.appendleft(deferred)
                     raise
-                names = ", ".join(key for _, key, _ in deferred.events)
+                names = name_states(deferred.events)
                 reason = (isinstance(error, PolvoError) and error.reason) or type(error).__name__
                 text = error if isinstance(error, PolvoError) else reason
                 what = "what has happened could not be written to the store; %s: %s"

@@ -650,3 +650,33 @@ def test_an_error_of_a_store_is_said_by_its_class_unless_it_is_ours() -> None:
             reason,
             f"the store failed ({reason})",
         ]
+
+
+def test_tokens_are_said_by_their_own_logger(server: FailureServer) -> None:
+    def auth(path: str) -> Any:
+        return polvo_adapters.auth.OAuth2(
+            flow="client_credentials", client_id="app", client_secret="hunter2", token_url=server.url + path
+        )
+
+    with log_lines() as kept:
+        token = auth("/oauth/token").token()
+        with pytest.raises(polvo_adapters.TokenRefreshError):
+            auth("/fault/status?code=400").token()
+    changes = [line for line in kept.lines if line.fields["event"] == "token_refresh"]
+    assert [line.kind for line in changes] == [
+        ("tokens", "INFO", "token_refresh"),
+        ("tokens", "WARNING", "token_refresh"),
+    ]
+    assert {line.fields["method"] for line in changes} == {"POST"}
+    text = "".join(map(tell_all, kept.records))
+    assert [secret for secret in (token.access_token, "hunter2", "/oauth/", "/fault") if secret in text] == []
+
+
+def test_secrets_are_said_by_their_own_logger() -> None:
+    def fetch() -> str:
+        raise RuntimeError("hunter2")
+
+    with log_lines() as kept, pytest.raises(polvo_adapters.SecretError):
+        polvo_adapters.Secret(fetch).get()
+    assert ("secrets", "WARNING", "secret_refresh") in [line.kind for line in kept.lines]
+    assert "hunter2" not in "".join(map(tell_all, kept.records))
