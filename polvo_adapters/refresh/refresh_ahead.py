@@ -129,7 +129,7 @@ class RefreshAhead(Generic[HeldType]):
                 self._refresh(tenant, WantToken(refresh="stale"), entries)
             for entry in entries:
                 if type(entry) is StateChange and entry.after == NOT_REFRESHED:
-                    shown = entry._replace(what=without_paths(entry.what))
+                    shown = entry if self._what == "secret" else entry._replace(what=without_paths(entry.what))
                     self._say("%s; the %s that there is will be used until it expires", shown, self._what, entry.reason)
         except PolvoError as error:
             self._say("a %s was not refreshed in time: %s", self._what, error, error.reason or type(error).__name__)

@@ -54,8 +54,9 @@ _is_saying: ContextVar[bool] = ContextVar("is_saying", default=False)
 
 
 def name_state(machine: object, key: str) -> str:
-    """Return the name of a state in the log: its key, without paths unless those are settings of a gate."""
-    return key if isinstance(machine, Gate) else without_paths(key)
+    """Return the name of a state in the log: its key, without paths unless a gate or a secret is named by them."""
+    is_needed = isinstance(machine, Gate) or getattr(machine, "part", "") == "secrets"
+    return key if is_needed else without_paths(key)
 
 
 def name_states(events: Iterable[Event]) -> str:
