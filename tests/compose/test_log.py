@@ -609,7 +609,6 @@ def test_the_package_configures_nothing_but_a_null_handler() -> None:
 OTHERWISE = {
     "runtime/logs.py",  # the one way
     "secrets/providers/aws.py",  # hides secrets in the log of botocore
-    "shells/requests/wire/route.py",
 }
 
 

@@ -11,11 +11,12 @@ import requests
 from requests.adapters import BaseAdapter, HTTPAdapter
 from urllib3.connectionpool import HTTPConnectionPool
 
+from polvo_adapters.runtime.logs import logger, say
 from polvo_adapters.shells.requests.wire.pools import KnownPools, PoolView, kind_of_view, sends_as_urllib3
 from polvo_adapters.shells.requests.wire.transmission import Transmission
 
 _LATE = 0.1  # seconds; below that, the machine was busy
-_log = logging.getLogger("polvo_adapters")
+_log = logger("deadline")
 _SEND = HTTPAdapter.send
 _URLOPEN = HTTPConnectionPool.urlopen.__code__
 _LOOKUP = HTTPAdapter.get_connection_with_tls_context
@@ -102,7 +103,7 @@ def report_overrun(transmission: Transmission, send: Callable[..., Any]) -> None
     if late > _LATE and adapter not in _overrun:
         _overrun.add(adapter)
         text = "a call took %.3f s longer than its deadline in %s, which opens sockets of its own; see docs/deadline.md"
-        _log.warning(text, late, adapter)
+        say(_log, logging.WARNING, "deadline", text, late, adapter, seconds=late)
 
 
 _overrun: set[str] = set()
