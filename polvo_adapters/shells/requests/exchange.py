@@ -67,6 +67,7 @@ class RequestsExchange:
         "_adapter",
         "_clock",
         "_error",
+        "_is_for_hooks",
         "_keywords",
         "_open",
         "_owner",
@@ -100,7 +101,7 @@ class RequestsExchange:
         self.above: BaseAdapter = adapter
         self._sent = False
         self._response: requests.Response | None = None
-        self._open = False
+        self._open = self._is_for_hooks = False
         self._error: BaseException | None = None
         body = request.body
         self.body, self._position = _NO_BODY if body is None else _classify_body(body)
@@ -109,14 +110,16 @@ class RequestsExchange:
         """Make one attempt, and return its outcome."""
         call, clock = effect.call, self._clock
         started, deadline = clock.now(), call.deadline
-        once = call.body == "once" or (call.method not in IDEMPOTENT_METHODS and not call.idempotent)
+        # Those who share connections know nothing of each other's, and have no reason to bear their age.
+        once = self._owner is not None or call.body == "once"
+        once = once or (call.method not in IDEMPOTENT_METHODS and not call.idempotent)
         streamed = call.body == "once" or call.body == "rewindable"
         transmission = Transmission(clock, started, deadline, self._sockets, once, self._owner, streamed)
         send: Any = None
         try:
             if self._sent:
                 self._prepare_repeat()
-            self._sent = True
+            self._sent, self._is_for_hooks = True, False
             request, keywords = self._request, self._keywords
             if call.anonymous or (call.url is not request.url and call.url != request.url):
                 request = reroute(request, call)
@@ -142,7 +145,18 @@ class RequestsExchange:
         now, wall = clock.now(), clock.wall()
         marks = transmission.end(now)
         return Outcome(
-            response, response.status_code, response.headers, None, None, started, now, wall, "", body, False, marks
+            response,
+            response.status_code or 0,
+            response.headers,
+            None,
+            None,
+            started,
+            now,
+            wall,
+            "",
+            body,
+            False,
+            marks,
         )
 
     def _fail(self, error: Exception, transmission: Transmission, send: Any, started: float) -> Outcome:
@@ -183,6 +197,7 @@ class RequestsExchange:
         if found and found.get("response") and has_foreign_hook(self._request):
             hooks = find_session_hooks(self._request) if response.status_code < 400 else None
             if hooks is None:
+                self._is_for_hooks = True
                 return False
             response = self._run_hooks(hooks, response, transmission)
         if isinstance(response, Response):
@@ -230,7 +245,8 @@ class RequestsExchange:
     def on_body_closed(self, action: Callable[[bool, bool], None]) -> bool:
         """Run an action when the body of the last response is closed, or return False where none is open."""
         response = self._response
-        if response is None or not self._open or getattr(response.raw, "closed", False):
+        # A hook that raises leaves the body to nobody, so that what waits for its end would wait for ever.
+        if response is None or not self._open or self._is_for_hooks or getattr(response.raw, "closed", False):
             return False
         if isinstance(response, Response):
             response._on_body_closed(action)
@@ -256,6 +272,7 @@ class RequestsExchange:
     def adopt(self, fork: RequestsExchange) -> None:
         """Take over the response that a fork received last."""
         self._response, self._open, fork._response = fork._response, fork._open, None
+        self._is_for_hooks = fork._is_for_hooks
 
     def cancel(self) -> None:
         """Close the response of the last attempt."""
@@ -313,7 +330,7 @@ def _classify_body(body: Any) -> tuple[Body, int | None]:
         if not getattr(body, "seekable", lambda: hasattr(body, "seek"))():
             return "once", None
         return "rewindable", body.tell()
-    except (AttributeError, OSError, ValueError):
+    except (AttributeError, OSError, TypeError, ValueError):
         return "once", None
 
 

@@ -50,11 +50,11 @@ def explain(error: BaseException, transmission: Transmission, *, unsent: bool) -
     if transmission.is_cut_off:  # the class is that of a handshake that failed
         return EXPIRED
     failure = classify(error)
-    if transmission.proxy_status and unsent:
+    if transmission.proxy_status and not transmission.sent:
         return CONNECT if transmission.proxy_status in _TRY_AGAIN or transmission.proxy_status >= 500 else PROXY_REFUSED
     if failure.transient and comes_from_signal_handler(_chain(error)[-1]):
         return INTERRUPTED
-    return name_failure(failure, unsent=unsent) if transmission.lent else failure
+    return name_failure(failure, unsent=unsent) if transmission.sent or unsent else failure
 
 
 def classify(error: BaseException) -> Failure:

@@ -21,26 +21,22 @@ _DONE = "_polvo_hooks_done"
 
 def has_foreign_hook(request: requests.PreparedRequest) -> bool:
     """Return whether a response hook of the request may look at the unread response."""
-    hooks: Any = request.hooks
-    return bool(hooks) and not all(_is_ours(hook) for hook in hooks.get("response") or ())
+    return not all(_is_ours(hook) for hook in _response_hooks(request))
 
 
 def defer_hooks(request: requests.PreparedRequest) -> None:
     """Put the hooks of a request that are not ours into one SessionHooks, in the place of the first."""
-    hooks: Any = request.hooks
-    found = list((hooks or {}).get("response") or ())
+    found = _response_hooks(request)
     foreign = [hook for hook in found if not _is_ours(hook) and not isinstance(hook, SessionHooks)]
     if foreign:
         first = found.index(foreign[0])
         found[first] = SessionHooks(foreign)
-        request.hooks = {**hooks, "response": [hook for hook in found if hook not in foreign]}
+        request.hooks = {**request.hooks, "response": [hook for hook in found if hook not in foreign]}
 
 
 def find_session_hooks(request: requests.PreparedRequest) -> SessionHooks | None:
     """Return the hooks that an attempt of the request may run, or None."""
-    hooks: Any = request.hooks
-    found = (hooks.get("response") if hooks else None) or ()
-    deferred = next((hook for hook in found if isinstance(hook, SessionHooks)), None)
+    deferred = next((hook for hook in _response_hooks(request) if isinstance(hook, SessionHooks)), None)
     return None if deferred is None or deferred.is_running else deferred
 
 
@@ -71,6 +67,13 @@ class SessionHooks:
             self.is_running = was_running
         vars(response)[_DONE] = self
         return response
+
+
+def _response_hooks(request: requests.PreparedRequest) -> list[Any]:
+    """Return the response hooks of a request, of which `requests` takes a single one as well."""
+    hooks: Any = request.hooks
+    found = (hooks.get("response") if hooks else None) or []
+    return [found] if callable(found) else list(found)
 
 
 def _is_ours(hook: Any) -> bool:

@@ -83,7 +83,7 @@ class _LimitedBody:
 def is_cut_off(raw: Any) -> bool:
     """Return whether the body of a response, which has been read to its end, ends within its content encoding."""
     decoder = getattr(raw, "_decoder", None)
-    if decoder is None:
+    if decoder is None or not isinstance(raw, HTTPResponse) or raw.status == 206:  # of which a part was asked for
         return False
     is_begun = getattr(raw, "_has_decoded_content", None)
     if is_begun is None:  # urllib3 1.26, where only zlib says whether it has got a byte of a chunked body

@@ -34,7 +34,7 @@ from polvo_adapters.shells.error_notes import attach_report
 from polvo_adapters.shells.requests.exchange import RequestsExchange
 from polvo_adapters.shells.requests.pool_limits import PoolLimits
 from polvo_adapters.shells.requests.wire.owners import ConnectionOwner
-from polvo_adapters.shells.requests.wire.pools import NO_RETRY, without_retries
+from polvo_adapters.shells.requests.wire.pools import NO_RETRY, kind_of_view, without_retries
 from polvo_adapters.shells.requests.wire.route import Route
 from polvo_adapters.shells.requests.wire.transmission import Transmission
 from polvo_adapters.stores.base import Store
@@ -102,7 +102,7 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
         if self.inner is None and not retries:
             self.max_retries = NO_RETRY
         self._route = Route(self, PolicyAdapter) if self._below is None else Route(self._below)
-        if self.inner is not None and not isinstance(self.inner, HTTPAdapter):
+        if self.inner is not None and kind_of_view(self.inner) is None:
             _warn_of_deadline(self.inner, self.policies)
         forks.register(self)
 
@@ -196,7 +196,8 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
 
     def __getattr__(self, name: str) -> Any:
         # Code that expects the wrapped adapter finds its poolmanager, max_retries and the like here.
-        inner = None if name.startswith("_") else self.__dict__.get("inner")
+        is_hidden = name.startswith("_") and name not in HTTPAdapter.__attrs__
+        inner = None if is_hidden else self.__dict__.get("inner")
         if inner is None:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         return getattr(inner, name)
@@ -242,8 +243,8 @@ def _warn_of_deadline(inner: BaseAdapter, policies: Sequence[Policy]) -> None:
         return
     _warned.add(kind)
     warnings.warn(
-        f"a deadline is given to {kind.__qualname__} only as its timeout, because it is no HTTPAdapter and opens "
-        "sockets of its own; see docs/deadline.md",
+        f"a deadline is given to {kind.__qualname__} only as its timeout, because it is no HTTPAdapter, or of a "
+        "class that cannot be watched; see docs/deadline.md",
         RuntimeWarning,
         stacklevel=4,
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+import sys
 from typing import Any
 
 from urllib3.exceptions import ConnectTimeoutError, LocationParseError, NameResolutionError, NewConnectionError
@@ -16,9 +17,8 @@ from urllib3.util import connection as urllib3_connection
 
 from polvo_adapters.core.trace import CONNECT, RESOLVE
 from polvo_adapters.runtime.bounded import BOUNDED
+from polvo_adapters.shells.requests.wire.originals import is_original, resolves_by_system
 from polvo_adapters.shells.requests.wire.transmission import Transmission
-
-_CREATE_CONNECTION = urllib3_connection.create_connection
 
 
 def open_socket(connection: Any, transmission: Transmission) -> Any:
@@ -29,11 +29,13 @@ def open_socket(connection: Any, transmission: Transmission) -> Any:
         transmission: The attempt.
     """
     try:
-        return _connect(connection, transmission)
+        sock = _connect(connection, transmission)
     except socket.gaierror as error:
         raise NameResolutionError(connection.host, connection, error) from error
     except OSError as error:
         raise explain_connect_error(connection, error) from error
+    sys.audit("http.client.connect", connection, connection.host, connection.port)
+    return sock
 
 
 def explain_connect_error(connection: Any, error: OSError) -> ConnectTimeoutError:
@@ -46,7 +48,7 @@ def explain_connect_error(connection: Any, error: OSError) -> ConnectTimeoutErro
 
 def _connect(connection: Any, transmission: Transmission) -> Any:
     host = connection._dns_host
-    if urllib3_connection.create_connection is not _CREATE_CONNECTION:  # somebody's own
+    if not is_original(urllib3_connection.create_connection, urllib3_connection, "create_connection"):
         transmission.mark(CONNECT)
         return urllib3_connection.create_connection(
             (host, connection.port),
@@ -75,8 +77,7 @@ def _connect_to(
     """Return a socket that is connected to one address, of so many that are left to be tried."""
     sock = socket.socket(*kind)
     try:
-        for option in connection.socket_options or ():
-            sock.setsockopt(*option)
+        urllib3_connection._set_socket_options(sock, connection.socket_options)
         sock.settimeout(_share(transmission, connection.timeout, candidates))
         if connection.source_address:
             sock.bind(connection.source_address)
@@ -108,7 +109,7 @@ def _resolve(host: str, port: int, transmission: Transmission) -> list[Any]:
         raise LocationParseError(f"{host!r}, label empty or too long") from None
     family = urllib3_connection.allowed_gai_family()
     seconds = transmission.limit(None)
-    if seconds is None or _is_address(host):
+    if seconds is None or _is_address(host) or not resolves_by_system():  # a resolver of one's own may need its thread
         return socket.getaddrinfo(host, port, family, socket.SOCK_STREAM)
     return BOUNDED.call(
         transmission.clock,

@@ -17,14 +17,17 @@ from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import Any
 
-from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3 import connection as urllib3_connections
+from urllib3.connection import HTTPSConnection
 from urllib3.util import ssl_ as urllib3_ssl
 from urllib3.util.request import body_to_chunks
 
 from polvo_adapters.context.call import call_started
 from polvo_adapters.core.trace import CONNECT, PROXY, SEND, TLS, WAIT
 from polvo_adapters.runtime.bounded import BOUNDED
+from polvo_adapters.shells.requests.pool_limits import IDLE_SECONDS
 from polvo_adapters.shells.requests.wire.addresses import explain_connect_error, open_socket
+from polvo_adapters.shells.requests.wire.originals import is_original
 from polvo_adapters.shells.requests.wire.responses import TracedResponse, make_response
 from polvo_adapters.shells.requests.wire.sockets import CutOff
 from polvo_adapters.shells.requests.wire.transmission import Transmission
@@ -60,8 +63,6 @@ def lend(connection: Any, transmission: Transmission) -> None:
             transmission.untraced += 1
             return
     before, connection._transmission = connection._transmission, transmission
-    if before is not None and not before.is_bound and not transmission.once:
-        return
     if connection.sock is not None and not _is_fit(before, transmission):
         connection.close()
 
@@ -82,7 +83,7 @@ def _is_fit(before: Transmission | None, transmission: Transmission) -> bool:
         if before.owner is not transmission.owner:
             return False
         transmission.bind_if(True)
-    return not transmission.once or transmission.now() - before.marks[-1][1] < STALE_SECONDS
+    return transmission.now() - before.marks[-1][1] < (STALE_SECONDS if transmission.once else IDLE_SECONDS)
 
 
 class TracedConnection:
@@ -90,7 +91,7 @@ class TracedConnection:
 
     _is_traced = False
     _has_own_connect = False
-    _has_own_sockets = False
+    _has_own_responses = False
     _is_socks = False
     _is_tls = False
     _watched: type[TracedConnection]
@@ -122,7 +123,11 @@ class TracedConnection:
         transmission = self._transmission
         if transmission is None or transmission.over:
             return super()._new_conn()  # type: ignore[misc]
-        sock = self._open_in_own_way(transmission) if self._has_own_sockets else open_socket(self, transmission)
+        # Looked at each time: code that pins or guards addresses replaces it at any moment.
+        if is_original(super()._new_conn, urllib3_connections, "_new_conn"):  # type: ignore[misc]
+            sock = open_socket(self, transmission)
+        else:
+            sock = self._open_in_own_way(transmission)
         if self._is_tls:
             transmission.mark(TLS)
         seconds = transmission.limit(None)
@@ -153,7 +158,7 @@ class TracedConnection:
         transmission.mark(f"{CONNECT} by {type(self).__name__}")
         seconds = transmission.limit(None)
         try:
-            if seconds is None:
+            if seconds is None or not self._is_socks:  # code of one's own may need its thread
                 return open_and_note()
             return BOUNDED.call(transmission.clock, seconds, open_and_note, discard=lambda sock: sock.close())
         except Exception as error:
@@ -195,12 +200,16 @@ class TracedConnection:
             self.sock.settimeout(transmission.limit(self.timeout))
 
     def response_class(
-        self, sock: Any, debuglevel: int = 0, method: str | None = None, url: str | None = None
+        self,
+        sock: Any,
+        debuglevel: int = 0,
+        method: str | None = None,
+        url: str | None = None,  # noqa: ARG002
     ) -> http.client.HTTPResponse:
         """Return a response to be read from a socket; the standard library calls this as a class."""
         transmission = self._transmission
-        if transmission is None or transmission.over:
-            return super().response_class(sock, debuglevel, method, url)  # type: ignore[misc,no-any-return]
+        if transmission is None or transmission.over or not self._has_plain_responses():
+            return super().response_class(sock, debuglevel, method=method)  # type: ignore[misc,no-any-return]
         if transmission.callers_error is not None:
             raise transmission.callers_error  # the body is not whole, whatever urllib3 made of that
         if not self._is_connecting:
@@ -210,6 +219,11 @@ class TracedConnection:
             response._transmission = transmission
             return response
         return make_response(transmission, sock, debuglevel, method, self.timeout, tunnel=self._is_connecting)
+
+    def _has_plain_responses(self) -> bool:
+        """Return whether responses are those of the standard library, and not of a parser of one's own."""
+        standard = http.client.HTTPConnection.response_class is http.client.HTTPResponse
+        return standard and not self._has_own_responses
 
     def endheaders(self, *args: Any, **keywords: Any) -> None:
         """Hand the head of the request to the socket; see `http.client.HTTPConnection.endheaders`."""
@@ -233,7 +247,7 @@ class _WatchedConnection(TracedConnection):
                 raise transmission.callers_error
             if body is not None and not isinstance(body, (bytes, str)):
                 body = self._watch_body(body, method, transmission)
-        super().request(method, url, body, {} if headers is None else headers, **keywords)  # type: ignore[misc]
+        super().request(method, url, body=body, headers={} if headers is None else headers, **keywords)  # type: ignore[misc]
 
     def _watch_body(self, body: Any, method: str, transmission: Transmission) -> Any:
         """Return the chunks of a body that is read while it is sent, or the body itself."""
@@ -269,8 +283,8 @@ def _extend(kind: Any) -> type[TracedConnection] | None:
         return None
     extended._is_traced = all(_is_trusted(_definer(kind, name)) for name in _SENDING)
     extended._has_own_connect = not _is_trusted(_definer(kind, "connect"))
-    extended._has_own_sockets = _definer(kind, "_new_conn") is not HTTPConnection
-    extended._is_socks = _definer(kind, "_new_conn").__module__ == "urllib3.contrib.socks"
+    extended._has_own_responses = kind.response_class is not http.client.HTTPResponse
+    extended._is_socks = getattr(_definer(kind, "_new_conn"), "__module__", "") == "urllib3.contrib.socks"
     extended._is_tls = issubclass(kind, HTTPSConnection)
     extended._unwatched = extended
     extended._watched = type(kind.__name__, (_WatchedConnection, extended), {})
@@ -310,8 +324,8 @@ def _blocks(data: Any) -> Iterable[Any]:
     """Return the blocks of bytes, each small enough that a slow reader cannot stretch its timeout."""
     if not isinstance(data, (bytes, bytearray, memoryview)) or len(data) <= _BLOCK:
         return (data,)
-    view = memoryview(data).cast("B")
-    return (view[start : start + _BLOCK] for start in range(0, len(view), _BLOCK))
+    view = memoryview(data).cast("B")  # as bytes, which a `send` of one's own may expect
+    return (bytes(view[start : start + _BLOCK]) for start in range(0, len(view), _BLOCK))
 
 
 def _is_socks_refusal(error: BaseException) -> bool:

@@ -15,14 +15,17 @@ from typing import Any
 
 from requests import PreparedRequest
 from requests.adapters import BaseAdapter, HTTPAdapter
+from urllib3 import connection, connectionpool
 from urllib3.connection import HTTPConnection
 from urllib3.connectionpool import HTTPConnectionPool
+from urllib3.poolmanager import PoolManager
 from urllib3.util import Retry
 from urllib3.util.connection import is_connection_dropped
 
 from polvo_adapters.core.calls import origin
-from polvo_adapters.shells.requests.pool_limits import PoolLimits
+from polvo_adapters.shells.requests.pool_limits import IDLE_SECONDS, PoolLimits
 from polvo_adapters.shells.requests.wire.connections import lend, traced_class
+from polvo_adapters.shells.requests.wire.originals import is_original
 from polvo_adapters.shells.requests.wire.owners import ConnectionOwner
 from polvo_adapters.shells.requests.wire.transmission import Transmission
 
@@ -30,8 +33,9 @@ NO_RETRY = Retry(0, read=False)
 """The `max_retries` of an adapter that does not retry; one for all, because a Retry is slow to make."""
 
 _MOST_KNOWN = 256
-_URLOPEN, _MAKE_REQUEST = HTTPConnectionPool.urlopen, HTTPConnectionPool._make_request
-_REQUEST = HTTPConnection.request
+_SENDING = frozenset({"urlopen", "_make_request", "_get_conn"})
+_FROM_HOST = PoolManager.connection_from_host
+_LOOKUP = HTTPAdapter.get_connection_with_tls_context
 
 
 def kind_of_view(adapter: BaseAdapter) -> type[AdapterView] | None:
@@ -61,9 +65,9 @@ def without_retries(adapter: HTTPAdapter) -> HTTPAdapter:
     extended = _extended_class(kind, _WithoutRetries)
     if extended is None:
         return adapter
-    view: HTTPAdapter = object.__new__(extended)
-    view.__dict__ = adapter.__dict__
-    return view
+    view: Any = object.__new__(extended)
+    view.__dict__, view._adapter = adapter.__dict__, adapter
+    return view  # type: ignore[no-any-return]
 
 
 @lru_cache(maxsize=256)
@@ -76,12 +80,28 @@ def _extended_class(kind: Any, mixin: type) -> type | None:
     if kind.__setattr__ is not object.__setattr__:  # a mock, or another that keeps its attributes in a way of its own
         return None
     try:
-        return type(kind.__name__, (mixin, kind), {"__module__": kind.__module__, "__qualname__": kind.__qualname__})
+        original = getattr(kind, "_original_class", kind)
+        names = {"__module__": kind.__module__, "__qualname__": kind.__qualname__, "_original_class": original}
+        # `super(self.__class__, self)` in a method of the class would call the method for ever.
+        return type(kind.__name__, (mixin, kind), {**names, "__class__": property(lambda _: original)})
     except TypeError:  # a class that expects keywords of its subclasses
         return None
 
 
-class AdapterView(HTTPAdapter):
+class _View(HTTPAdapter):
+    """An object that is equal to an adapter, for code that keeps something by adapter."""
+
+    __slots__ = ("_adapter",)
+    _adapter: BaseAdapter
+
+    def __eq__(self, other: object) -> bool:
+        return other is self or other == self._adapter
+
+    def __hash__(self) -> int:
+        return hash(self._adapter)
+
+
+class AdapterView(_View):
     """A view on an adapter whose pools know the attempt that they serve."""
 
     __slots__ = ("_known_pools", "_transmission")
@@ -94,16 +114,18 @@ class AdapterView(HTTPAdapter):
     ) -> Any:
         """Return a view on the pool for a request."""
         ask = super().get_connection_with_tls_context
+        self._transmission.has_asked = True
         if self._known_pools is None:
             pool = ask(request, verify, proxies=proxies, cert=cert)
         else:
             pool = self._known_pools.pool(self, ask, request, verify=verify, proxies=proxies, cert=cert)
         if self._pool_limits is not None:
             self._pool_limits.note_use(pool, self.poolmanager, self.proxy_manager, self._transmission.marks[0][1])
+        self._transmission.has_pool = True
         return _view_of_pool(pool, self._transmission)
 
 
-class _WithoutRetries(HTTPAdapter):
+class _WithoutRetries(_View):
     __slots__ = ()
 
     @property
@@ -139,10 +161,14 @@ class PoolView(HTTPConnectionPool):
     _transmission: Transmission
 
     @property
-    def ConnectionCls(self) -> Any:  # type: ignore[override]  # noqa: N802 - as urllib3 names it
+    def ConnectionCls(self) -> Any:  # noqa: N802 - as urllib3 names it
         """Return the class of new connections: one that keeps a trace, where the pool's own can be extended."""
-        kind: Any = type(self._pool).ConnectionCls if "ConnectionCls" not in self.__dict__ else self._pool.ConnectionCls
+        kind: Any = self.__dict__.get("ConnectionCls") or type(self._pool).ConnectionCls
         return traced_class(kind, self._transmission) or kind
+
+    @ConnectionCls.setter
+    def ConnectionCls(self, kind: Any) -> None:  # noqa: N802
+        self.__dict__["ConnectionCls"] = kind
 
     def _get_conn(self, timeout: float | None = None) -> Any:
         """Return a connection that serves the attempt; a pool whose connections are busy is waited for in time."""
@@ -151,13 +177,18 @@ class PoolView(HTTPConnectionPool):
             timeout = transmission.limit(timeout)
         connection: Any = super()._get_conn(timeout)
         before = getattr(connection, "_transmission", None)
-        if before is None or transmission.is_demanding or before.is_demanding:
+        if before is None or transmission.is_demanding or before.is_demanding or _is_old(before, transmission):
             lend(connection, transmission)
         else:  # one that has served another attempt like this one, as nearly always
             transmission.lent += 1
             transmission.untraced += not connection._is_traced
             connection._transmission = transmission
         return connection
+
+
+def _is_old(before: Transmission, transmission: Transmission) -> bool:
+    """Return whether a connection was idle for so long between two attempts that it is not used any more."""
+    return transmission.marks[0][1] - before.marks[-1][1] > IDLE_SECONDS
 
 
 class _SharedPoolView(PoolView):
@@ -189,14 +220,20 @@ class _SharedPoolView(PoolView):
         super()._put_conn(connection)
 
 
-def sends_as_urllib3(kind: Any) -> bool:
-    """Return whether views on pools send by the code of urllib3, which a mock or a subclass may have replaced."""
-    below = kind.__bases__[1] if issubclass(kind, PoolView) else kind
-    is_own = below.urlopen is _URLOPEN and below._make_request is _MAKE_REQUEST
-    return is_own and HTTPConnection.request is _REQUEST
+def sends_as_urllib3(pool: PoolView) -> bool:
+    """Return whether a pool sends by the code of urllib3, which a mock, a patch or a subclass may have replaced."""
+    below: Any = type(pool).__bases__[1]
+    if not _SENDING.isdisjoint(pool.__dict__):
+        return False
+    return (
+        is_original(below.urlopen, connectionpool, "urlopen")
+        and is_original(below._make_request, connectionpool, "_make_request")
+        and is_original(below._get_conn, connectionpool, "_get_conn")
+        and is_original(HTTPConnection.request, connection, "request")
+    )
 
 
-_OURS = (AdapterView, _WithoutRetries, PoolView, _SharedPoolView)
+_OURS = (_View, AdapterView, _WithoutRetries, PoolView, _SharedPoolView)
 
 
 class KnownPools:
@@ -220,10 +257,16 @@ class KnownPools:
             **keywords: verify, proxies and cert, as for `HTTPAdapter.send`; with proxies the adapter is asked.
         """
         attributes = type(adapter).build_connection_pool_key_attributes
-        if keywords["proxies"] or attributes is not HTTPAdapter.build_connection_pool_key_attributes:
+        manager = adapter.poolmanager
+        if (
+            keywords["proxies"]
+            or type(manager) is not PoolManager
+            or getattr(manager.connection_from_host, "__func__", None) is not _FROM_HOST
+            or attributes is not HTTPAdapter.build_connection_pool_key_attributes
+            or HTTPAdapter.get_connection_with_tls_context is not _LOOKUP
+        ):
             return ask(request, **keywords)
         what = (origin(request.url or ""), keywords["verify"], keywords["cert"])
-        manager = adapter.poolmanager
         pool = self._find(manager, what)
         if pool is None:
             pool = ask(request, **keywords)

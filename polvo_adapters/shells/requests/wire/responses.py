@@ -142,6 +142,9 @@ class DeadlineReader(io.RawIOBase):
         descriptor: int = self._sock.fileno()
         return descriptor
 
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file.raw, name)  # what code that knows the file below looks for, such as `name`
+
     def readinto(self, buffer: Any) -> int | None:
         """Read what there is, and wait for it no longer than to the deadline."""
         patience = self._get_timeout()

@@ -8,18 +8,18 @@ from types import TracebackType
 from typing import Any
 
 import requests
-from requests.adapters import BaseAdapter, HTTPAdapter
-from urllib3.connectionpool import HTTPConnectionPool
+from requests import adapters
+from requests.adapters import BaseAdapter
+from urllib3 import connectionpool
 
 from polvo_adapters.runtime.logs import logger, say
+from polvo_adapters.shells.requests.wire.originals import is_original
 from polvo_adapters.shells.requests.wire.pools import KnownPools, PoolView, kind_of_view, sends_as_urllib3
 from polvo_adapters.shells.requests.wire.transmission import Transmission
 
+_LOOKUP = "get_connection_with_tls_context"
 _LATE = 0.1  # seconds; below that, the machine was busy
 _log = logger("deadline")
-_SEND = HTTPAdapter.send
-_URLOPEN = HTTPConnectionPool.urlopen.__code__
-_LOOKUP = HTTPAdapter.get_connection_with_tls_context
 
 
 class Route:
@@ -36,8 +36,8 @@ class Route:
     def __init__(self, adapter: BaseAdapter, above: type | None = None) -> None:
         self._above = above
         self._kind = kind_of_view(adapter)
-        lookups = (_LOOKUP, getattr(above, "get_connection_with_tls_context", _LOOKUP))
-        has_own_pools = getattr(type(adapter), "get_connection_with_tls_context", None) not in lookups
+        lookup = getattr(type(adapter), _LOOKUP, None)
+        has_own_pools = lookup is not getattr(above, _LOOKUP, None) and not is_original(lookup, adapters, _LOOKUP)
         self._known_pools = None if has_own_pools else KnownPools()
 
     def bind(self, adapter: BaseAdapter, transmission: Transmission) -> Callable[..., requests.Response]:
@@ -46,7 +46,7 @@ class Route:
             return adapter.send
         view: Any = object.__new__(self._kind)
         view.__dict__ = adapter.__dict__
-        view._transmission, view._known_pools = transmission, self._known_pools
+        view._adapter, view._transmission, view._known_pools = adapter, transmission, self._known_pools
         # Looked up at every attempt: mock libraries patch it.
         bound: Any = view if self._above is None else super(self._above, view)
         send: Callable[..., requests.Response] = bound.send
@@ -57,8 +57,8 @@ def is_unsent(transmission: Transmission, send: Callable[..., Any], error: BaseE
     """Return whether it is proved that no byte of the request has left, for an attempt that ended with an error.
 
     The trace of the connections proves it, where the error is the very one that they ended with: an adapter that caught
-    theirs, and went on in its own way, raises another. Where no connection was asked for, that must be the doing of
-    `requests` itself, which sends in no other way.
+    theirs, and went on in its own way, raises another. An adapter with a `send` of its own may have sent elsewhere
+    before. Where there was no pool, the search for it must have failed.
 
     Args:
         transmission: The attempt.
@@ -69,11 +69,12 @@ def is_unsent(transmission: Transmission, send: Callable[..., Any], error: BaseE
         return False
     if transmission.error is not None:
         return error is transmission.error
+    if not is_original(send, adapters, "send"):
+        return False  # it may have sent elsewhere
     pool = _find_pool(error, transmission)
     if pool is not None:
-        return sends_as_urllib3(type(pool))
-    is_plain = getattr(send, "__func__", None) is _SEND and sends_as_urllib3(HTTPConnectionPool)
-    return is_plain and not transmission.lent
+        return sends_as_urllib3(pool)
+    return transmission.has_asked and not transmission.has_pool
 
 
 def _find_pool(error: BaseException, transmission: Transmission) -> PoolView | None:
@@ -82,7 +83,7 @@ def _find_pool(error: BaseException, transmission: Transmission) -> PoolView | N
     trace: TracebackType | None = cause.__traceback__
     while trace is not None:
         frame, trace = trace.tb_frame, trace.tb_next
-        if frame.f_code is _URLOPEN:
+        if frame.f_code.co_name == "urlopen" and frame.f_code.co_filename == connectionpool.__file__:
             pool = frame.f_locals.get("self")
             if isinstance(pool, PoolView) and pool._transmission is transmission:
                 return pool

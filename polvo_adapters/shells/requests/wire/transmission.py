@@ -37,6 +37,8 @@ class Transmission(Trace):
         now: Reads the clock.
         is_demanding: Whether a connection must be looked at before it may serve the attempt, or another after it.
         is_bound: Whether the request or the response authenticates the connection itself.
+        has_asked: Whether a pool was asked for.
+        has_pool: Whether one was found.
         is_cut_off: Whether a handshake was ended because the deadline was over.
         over: Whether the adapter has returned or raised; a connection keeps it until it serves the next attempt.
         error: What an adapter of ours below this one raised, or None.
@@ -50,6 +52,8 @@ class Transmission(Trace):
         "deadline",
         "error",
         "failure",
+        "has_asked",
+        "has_pool",
         "is_bound",
         "is_cut_off",
         "is_demanding",
@@ -84,6 +88,7 @@ class Transmission(Trace):
         self.is_demanding = once or self.is_watched
         self.is_bound = False
         self.is_cut_off = False
+        self.has_asked = self.has_pool = False
         self.over = False
         self.error: BaseException | None = None
         self.failure: Failure | None = None

@@ -13,6 +13,7 @@ from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection
 
 import polvo_adapters as polvo
+from polvo_adapters.shells.requests.pool_limits import IDLE_SECONDS
 from polvo_adapters.shells.requests.wire.connections import STALE_SECONDS, TracedConnection
 from polvo_adapters.testing import FailureServer
 from polvo_adapters.testing.virtual_clock import VirtualClock
@@ -62,7 +63,7 @@ def test_what_must_not_be_repeated_goes_out_on_a_connection_that_is_surely_alive
     clock = VirtualClock()
     calls = session(kind, clock, server, idempotency=True if keyed else None)
     used = ports(server, calls, (method, body), (method, body), idle=idle, clock=clock)
-    assert used == (1 if safe or idle < STALE_SECONDS else 2)
+    assert used == (1 if idle < (IDLE_SECONDS if safe else STALE_SECONDS) else 2)
     calls.close()
 
 
