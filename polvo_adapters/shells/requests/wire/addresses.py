@@ -7,7 +7,6 @@ library (to pin addresses, or to leave out IPv6) is heard: their functions are t
 
 from __future__ import annotations
 
-import ipaddress
 import socket
 import sys
 from typing import Any
@@ -16,8 +15,8 @@ from urllib3.exceptions import ConnectTimeoutError, LocationParseError, NameReso
 from urllib3.util import connection as urllib3_connection
 
 from polvo_adapters.core.trace import CONNECT, RESOLVE
-from polvo_adapters.runtime.bounded import BOUNDED
-from polvo_adapters.shells.requests.wire.originals import is_original, resolves_by_system
+from polvo_adapters.runtime.resolution import resolve
+from polvo_adapters.shells.requests.wire.originals import is_original
 from polvo_adapters.shells.requests.wire.transmission import Transmission
 
 
@@ -108,20 +107,4 @@ def _resolve(host: str, port: int, transmission: Transmission) -> list[Any]:
     except UnicodeError:
         raise LocationParseError(f"{host!r}, label empty or too long") from None
     family = urllib3_connection.allowed_gai_family()
-    seconds = transmission.limit(None)
-    if seconds is None or _is_address(host) or not resolves_by_system():  # a resolver of one's own may need its thread
-        return socket.getaddrinfo(host, port, family, socket.SOCK_STREAM)
-    return BOUNDED.call(
-        transmission.clock,
-        seconds,
-        lambda: socket.getaddrinfo(host, port, family, socket.SOCK_STREAM),
-        key=(host, port, family, socket.getaddrinfo),
-    )
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host.partition("%")[0])
-    except ValueError:
-        return False
-    return True
+    return resolve(host, port, family, transmission.limit(None), transmission.clock)

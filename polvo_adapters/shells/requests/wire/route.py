@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any
@@ -12,14 +11,12 @@ from requests import adapters
 from requests.adapters import BaseAdapter
 from urllib3 import connectionpool
 
-from polvo_adapters.runtime.logs import logger, say
+from polvo_adapters.shells import overruns
 from polvo_adapters.shells.requests.wire.originals import is_original
 from polvo_adapters.shells.requests.wire.pools import KnownPools, PoolView, kind_of_view, sends_as_urllib3
 from polvo_adapters.shells.requests.wire.transmission import Transmission
 
 _LOOKUP = "get_connection_with_tls_context"
-_LATE = 0.1  # seconds; below that, the machine was busy
-_log = logger("deadline")
 
 
 class Route:
@@ -99,12 +96,5 @@ def report_overrun(transmission: Transmission, send: Callable[..., Any]) -> None
     """
     if transmission.deadline is None or transmission.lent:
         return
-    late = transmission.now() - transmission.deadline
     adapter = type(getattr(send, "__self__", send)).__qualname__
-    if late > _LATE and adapter not in _overrun:
-        _overrun.add(adapter)
-        text = "a call took %.3f s longer than its deadline in %s, which opens sockets of its own; see docs/deadline.md"
-        say(_log, logging.WARNING, "deadline", text, late, adapter, seconds=late)
-
-
-_overrun: set[str] = set()
+    overruns.report_overrun(adapter, transmission.now() - transmission.deadline)
