@@ -159,28 +159,34 @@ READERS: dict[str, Callable[[requests.Response], Any]] = {
 ANSWERS = ("hang", "drip", "drip body")
 
 
+HANDSHAKES = (
+    *(Fault(way, *each) for way in (HTTPS, TUNNEL) for each in (("tls", "hang"), ("half", "hang"), ("half", "drip"))),
+    *(Fault(TUNNEL, *each) for each in (("accept", "hang"), ("connect", "hang"), ("connect", "drip"))),
+    *(Fault(SOCKS, step, "hang") for step in ("accept", "greeting", "login", "destination")),
+)
+RESPONSES = tuple(Fault(way, "answer", deed) for way in (HTTP, HTTPS, FORWARD, TUNNEL, SOCKS) for deed in ANSWERS)
+READINGS = tuple(Fault(way, "head", "sip") for way in (HTTP, HTTPS, FORWARD))
+
+
+def name_of(fault: Fault) -> str:
+    return f"{fault.way}: {fault.step}, {fault.deed!s}"
+
+
 def _handshakes() -> Iterator[tuple[str, Scene]]:
     yield "busy pool", with_busy_pool
     yield "name resolution", partial(with_addresses, 0)
     yield "one silent address", partial(with_addresses, 1)
     yield "four silent addresses", partial(with_addresses, 4)
-    for way in (HTTPS, TUNNEL):
-        for step, deed in (("tls", "hang"), ("half", "hang"), ("half", "drip")):
-            yield f"{way}: {step}, {deed}", partial(with_fault, way, step, deed)
-    for step, deed in (("accept", "hang"), ("connect", "hang"), ("connect", "drip")):
-        yield f"tunnel: {step}, {deed}", partial(with_fault, TUNNEL, step, deed)
-    for step in ("accept", "greeting", "login", "destination"):
-        yield f"socks: {step}, hang", partial(with_fault, SOCKS, step, "hang")
-    yield "socks: destination, drip", partial(with_fault, SOCKS, "destination", "drip address")
+    for fault in (*HANDSHAKES, Fault(SOCKS, "destination", "drip address")):
+        yield name_of(fault), partial(with_fault, *fault)
 
 
 def _answers() -> Iterator[tuple[str, Scene]]:
-    for way in (HTTP, HTTPS, FORWARD, TUNNEL, SOCKS):
-        for deed in ANSWERS:
-            yield f"{way}: answer, {deed}", partial(with_fault, way, "answer", deed)
-    for way in (HTTP, HTTPS, FORWARD):
+    for fault in RESPONSES:
+        yield name_of(fault), partial(with_fault, *fault)
+    for fault in READINGS:
         for name, body in UPLOADS.items():
-            yield f"{way}: upload of {name}", partial(with_fault, way, "head", "sip", method="PUT", data=body)
+            yield f"{fault.way}: upload of {name}", partial(with_fault, *fault, method="PUT", data=body)
     for name, make in MAKERS.items():
         for deed in ANSWERS:
             yield f"{name}: answer, {deed}", partial(with_fault, HTTPS, "answer", deed, make=make)

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import httpx
 
 from polvo_adapters.core.calls import Body, Call, origin
@@ -33,10 +34,13 @@ from polvo_adapters.core.outcomes import (
 )
 from polvo_adapters.core.trace import Mark
 from polvo_adapters.errors import DeadlineExceeded
+from polvo_adapters.runtime.clock import TimeSource
 from polvo_adapters.shells.body_closing import BodyCloseActions
 from polvo_adapters.shells.cancellation import CancellableExchange
 from polvo_adapters.shells.encodings import TEXT, EncodingCheck
+from polvo_adapters.shells.httpx.timeouts import DeadlineTimeout
 from polvo_adapters.shells.httpx.trace import HTTPXTrace
+from polvo_adapters.shells.overruns import report_overrun
 from polvo_adapters.shells.signal_handlers import comes_from_signal_handler
 
 if TYPE_CHECKING:
@@ -53,7 +57,10 @@ _MEANINGS: tuple[tuple[type[BaseException], Failure], ...] = (
 )
 
 _UNABLE = ("5", "408", "429", "Proxy Server could not connect")  # messages of httpcore: a status, or that of SOCKS
+_TIMEOUTS = ("connect", "read", "write", "pool")
 _DEPTH = 8
+_END: Any = object()
+_LATE = "the deadline is over and the body is not complete; allow a longer deadline, or ask for less"
 _LARGEST_DECODED = 1 << 20  # bytes that are decoded for policies; the client decodes the body once more
 
 
@@ -159,12 +166,15 @@ class _BaseHTTPXExchange:
             if left <= 0:
                 raise DeadlineExceeded("the deadline is over before the attempt began")
             timeouts = request.extensions.get("timeout", {})
-            names = ("connect", "read", "write", "pool")
-            cut = {name: min(timeouts.get(name) or left, left) for name in names}
+            cut = {name: self._shorten(timeouts.get(name), call.deadline, left) for name in _TIMEOUTS}
             request.extensions = {**request.extensions, "timeout": cut}
         self._trace = HTTPXTrace(self.clock.now(), self.clock.now, self._listener)
         self._trace.attach(request, asynchronous=self.is_async)
         return request, left
+
+    def _shorten(self, timeout: float | None, deadline: float, left: float) -> float:  # noqa: ARG002
+        """Return a timeout that ends with the deadline, which is so many seconds away."""
+        return left if timeout is None else min(timeout, left)
 
     def give_back(self) -> None:
         """Leave the request as it came."""
@@ -190,6 +200,15 @@ class _BaseHTTPXExchange:
         """Take over the response that a fork received last."""
         self.response, fork.response = fork.response, None
 
+    def _hand_over(self, response: Any, call: Call) -> None:
+        """Look after the body of a response that the caller will read."""
+        if _is_read(response):
+            return
+        if call.deadline is not None:
+            _observe(response).limit(call.deadline, self.clock, call.host)
+        elif "content-encoding" in response.headers:
+            _observe(response)
+
     def _take_response(self) -> httpx.Response | None:
         """Return the response of the last attempt where it has to be closed, and forget it."""
         response, self.response = self.response, None
@@ -197,34 +216,75 @@ class _BaseHTTPXExchange:
 
 
 class _ObservedStream(httpx.SyncByteStream, httpx.AsyncByteStream):
-    """A body that runs actions when it is closed, breaks off, or is freed."""
+    """A body that runs actions when it is closed, breaks off, or is freed, and that may have a deadline."""
 
     def __init__(self, stream: Any, encoding: str | None) -> None:
         self._stream = stream
         self._check = EncodingCheck(encoding)
+        self._deadline: tuple[float, TimeSource, str] | None = None
         self.on_body_closed = BodyCloseActions()
+
+    def limit(self, deadline: float, clock: TimeSource, host: str) -> None:
+        """Let reading after a deadline raise DeadlineExceeded, unless there is an earlier one.
+
+        Args:
+            deadline: The deadline, on the clock.
+            clock: Time.
+            host: Host of the call, for the message.
+        """
+        if self._deadline is None or deadline < self._deadline[0]:
+            self._deadline = (deadline, clock, host)
 
     def __iter__(self) -> Iterator[bytes]:
         with self._watch():
             for chunk in self._stream:
+                self._require_time()
                 self._check.feed(chunk)
                 yield chunk
             _require_whole(self._check)
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         with self._watch():
-            async for chunk in self._stream:
+            async for chunk in self._stream if self._deadline is None else self._iterate_within(*self._deadline):
                 self._check.feed(chunk)
                 yield chunk
             _require_whole(self._check)
+
+    async def _iterate_within(self, deadline: float, clock: TimeSource, host: str) -> AsyncIterator[bytes]:
+        """Yield the parts of the body, and wait for each no longer than to the deadline."""
+        parts = aiter(self._stream)
+        while True:
+            part: Any = None
+            with anyio.move_on_after(deadline - clock.now()):
+                part = await anext(parts, _END)
+            if part is _END:
+                return
+            if part is None:
+                raise DeadlineExceeded(_LATE, host=host)
+            self._require_time()
+            yield part
+
+    def _require_time(self) -> None:
+        """Raise DeadlineExceeded after the deadline, for streams that know none."""
+        if self._deadline is None:
+            return
+        deadline, clock, host = self._deadline
+        if clock.now() >= deadline:
+            raise DeadlineExceeded(_LATE, host=host)
 
     @contextmanager
     def _watch(self) -> Iterator[None]:
         try:
             yield
-        except Exception:
+        except Exception as error:
             self.on_body_closed.run(broken=True)
-            raise
+            if self._deadline is None or isinstance(error, DeadlineExceeded):
+                raise
+            deadline, clock, host = self._deadline
+            failure = explain(error, None, reading=True, unsent=False)
+            if at_deadline(failure, clock.now(), deadline) is not EXPIRED:
+                raise
+            raise DeadlineExceeded(_LATE, host=host) from error
 
     def close(self) -> None:
         self._stream.close()
@@ -238,6 +298,9 @@ class _ObservedStream(httpx.SyncByteStream, httpx.AsyncByteStream):
 class HTTPXExchange(_BaseHTTPXExchange):
     """The attempts at one request, on the calling thread."""
 
+    def _shorten(self, timeout: float | None, deadline: float, left: float) -> float:  # noqa: ARG002
+        return DeadlineTimeout(timeout, deadline, self.clock)
+
     def send(self, effect: Send) -> Outcome:
         """Make one attempt, and return its outcome."""
         self.discard()
@@ -248,12 +311,19 @@ class HTTPXExchange(_BaseHTTPXExchange):
             response.request = request  # httpx sets it above the transport, too late for errors
             if not self.stream:
                 self._read(response, deadline)
-            elif "content-encoding" in response.headers and not _is_read(response):
-                _observe(response)
+            else:
+                self._hand_over(response, effect.call)
         except Exception as error:  # noqa: BLE001 - every exception becomes an outcome
             self.close()
+            self._report_overrun(deadline)
             return self.outcome(started, error, deadline)
+        self._report_overrun(deadline)
         return self.outcome(started)
+
+    def _report_overrun(self, deadline: float | None) -> None:
+        """Log where a transport that is not built on httpcore has not kept the deadline of an attempt."""
+        if deadline is not None and self._trace is not None and not self._trace.lent:
+            report_overrun(type(self.inner).__qualname__, self.clock.now() - deadline)
 
     def _read(self, response: httpx.Response, deadline: float | None) -> None:
         self.reading = True
@@ -306,6 +376,8 @@ class AsyncHTTPXExchange(_BaseHTTPXExchange):
         try:
             request, left = self.prepare(effect.call)
             await self._send_within(left, request)
+            if self.stream:
+                self._hand_over(self.response, effect.call)
         except asyncio.CancelledError:
             self.give_back()
             await self.discard()
@@ -340,8 +412,6 @@ class AsyncHTTPXExchange(_BaseHTTPXExchange):
         self.response = response = await self.inner.handle_async_request(request)
         response.request = request  # as above
         if self.stream:
-            if "content-encoding" in response.headers and not _is_read(response):
-                _observe(response)
             return
         self.reading = True
         chunks, check = [], EncodingCheck(response.headers.get("content-encoding"))

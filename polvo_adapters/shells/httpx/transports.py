@@ -32,6 +32,8 @@ from polvo_adapters.shells.httpx.exchange import (
     is_given_up,
     synthesize_response,
 )
+from polvo_adapters.shells.httpx.pools import keep_deadlines
+from polvo_adapters.shells.httpx.timeouts import find_deadline
 from polvo_adapters.stores.base import Store
 
 
@@ -46,7 +48,9 @@ class _BaseTransport(PolicyControls):
         self.stream = stream
 
     def _begin(self, request: httpx.Request) -> Call:
-        return self._bound.begin(request, str(request.url), body_of(request), self.clock.now())
+        call = self._bound.begin(request, str(request.url), body_of(request), self.clock.now())
+        deadline = find_deadline(request, self.clock)
+        return call if deadline is None else call.with_deadline(deadline)
 
     def _end(self, call: Call, request: httpx.Request, outcome: Outcome, entries: list[Entry]) -> httpx.Response:
         report = self._bound.report(call, request, outcome, entries, self.clock.now() - call.started)
@@ -85,6 +89,7 @@ class PolicyTransport(_BaseTransport, httpx.BaseTransport):
     ) -> None:
         super().__init__(policies, store, clock, stream=stream)
         self.inner = httpx.HTTPTransport(**http_transport_keywords) if inner is None else inner
+        keep_deadlines(self.inner)
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request as the policies say; see `httpx.BaseTransport`."""
@@ -117,6 +122,7 @@ class AsyncPolicyTransport(_BaseTransport, httpx.AsyncBaseTransport):
     ) -> None:
         super().__init__(policies, store, clock, stream=stream)
         self.inner = httpx.AsyncHTTPTransport(**http_transport_keywords) if inner is None else inner
+        keep_deadlines(self.inner)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request as the policies say; see `httpx.AsyncBaseTransport`."""
