@@ -1,8 +1,9 @@
 """How long a call with a deadline takes, when a server keeps the client waiting in any phase.
 
-What: seconds of a call with `deadline=1`, for every scene of `tests.support.deadline_scenes`: a pool whose only
-connection is busy, a name that is not resolved, silent addresses, handshakes of proxies and TLS that hang or drip,
-uploads to a slow reader, responses that hang or drip, pools of one's own, pyOpenSSL.
+What: seconds of a call with `deadline=1`, for every scene of `tests.support.deadline_scenes` (under `requests`) and of
+`httpx_deadline_scenes` (under `httpx.Client` and `httpx.AsyncClient`): a pool whose only connection is busy, a name
+that is not resolved, silent addresses, handshakes of proxies and TLS that hang or drip, uploads to a slow reader,
+responses that hang or drip, pools and transports of one's own, pyOpenSSL.
 
 How: each call once, one after the other, against raw servers on other threads of this process.
 
@@ -13,22 +14,36 @@ by the deadline is marked.
 from __future__ import annotations
 
 import time
+from functools import partial
 
 import polvo_adapters as polvo
 from tests.benchmarks.tokens import Figure
+from tests.support import httpx_deadline_scenes
 from tests.support.deadline_scenes import SCENES, Scene
 
 DEADLINE, BAR = 1.0, 1.1  # seconds
 _QUICK = 10  # scenes of a quick run, and the part of the deadline that it takes
 
 
+_SCENES: dict[str, Scene] = {
+    **{f"requests, {name}": scene for name, scene in SCENES.items()},
+    **{f"httpx {name}": partial(scene, kind) for name, (kind, scene) in httpx_deadline_scenes.SCENES.items()},
+}
+_CLIENTS = ("requests", "httpx sync", "httpx async")
+
+
 def deadlines(*, quick: bool = False) -> list[Figure]:
-    """Measure every scene, the longest first."""
-    names = sorted(SCENES)[:: len(SCENES) // _QUICK] if quick else list(SCENES)
-    figures = [_measure(name, SCENES[name], DEADLINE / _QUICK if quick else DEADLINE) for name in names]
-    longest = max(figures, key=lambda figure: figure.value)
+    """Measure every scene, the longest first, after the longest of each client."""
+    names = sorted(_SCENES)[:: len(_SCENES) // _QUICK] if quick else list(_SCENES)
+    figures = [_measure(name, _SCENES[name], DEADLINE / _QUICK if quick else DEADLINE) for name in names]
     rest = sorted(figures, key=lambda figure: -figure.value)
-    return [longest._replace(name="longest of all", more=longest.name, bar=f"{BAR} s"), *rest]
+    return [*(_longest(client, rest) for client in _CLIENTS), *rest]
+
+
+def _longest(client: str, figures: list[Figure]) -> Figure:
+    """Return the first of the figures that are those of a client."""
+    longest = next(figure for figure in figures if figure.name.startswith(client))
+    return longest._replace(name=f"{client}: longest of all", more=longest.name, bar=f"{BAR} s")
 
 
 def _measure(name: str, scene: Scene, deadline: float) -> Figure:
