@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 
+from polvo_adapters.runtime.logs import logger, say
+
 _LATE = 0.1  # seconds; below that, the machine was busy
-_log = logging.getLogger("polvo_adapters")
+_log = logger("deadline")
 
 
 def report_overrun(kind: str, late: float) -> None:
@@ -18,7 +20,7 @@ def report_overrun(kind: str, late: float) -> None:
     if late > _LATE and kind not in _reported:
         _reported.add(kind)
         text = "a call took %.3f s longer than its deadline in %s, which opens sockets of its own; see docs/deadline.md"
-        _log.warning(text, late, kind)
+        say(_log, logging.WARNING, "deadline", text, late, kind, seconds=late)
 
 
 _reported: set[str] = set()

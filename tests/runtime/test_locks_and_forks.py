@@ -272,7 +272,9 @@ def test_every_lock_that_is_held_at_a_fork_is_free_in_the_child(
     population: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(forks, "_PATIENCE", 0.01)
-    locks = all_locks()
+    # Not those of calls that other tests have left on threads which hang: in a child they are nobody's.
+    left = {where for where in all_locks() if where.startswith("SharedCall ")}
+    locks = {where: lock for where, lock in all_locks().items() if where not in left}
     kinds = Counter(where.partition(" ")[0].partition(".")[0] for where in locks)
     expected = {
         *("MemoryStore", "SQLiteStore", "TokenCache", "TokenStorage", "SecretCache", "RacingExchange", "Sockets"),
@@ -281,7 +283,8 @@ def test_every_lock_that_is_held_at_a_fork_is_free_in_the_child(
     assert set(kinds) >= expected, "the test has become blind"
 
     def check() -> str:
-        stuck = [where for where, lock in all_locks().items() if not lock.acquire(blocking=False)]
+        found = all_locks().items()
+        stuck = [where for where, lock in found if where not in left and not lock.acquire(blocking=False)]
         return "\n".join(sorted(stuck))
 
     with Held(list(locks.values())):

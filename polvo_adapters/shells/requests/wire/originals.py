@@ -10,9 +10,7 @@ from types import ModuleType
 from typing import Any
 
 
-
 def is_original(function: Any, module: ModuleType, name: str) -> bool:
     """Return whether a function, or the function of a method, is that of a name in a module."""
     code = getattr(getattr(function, "__func__", function), "__code__", None)
     return code is not None and code.co_name == name and code.co_filename == module.__file__
-

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import http.client
 import socket
-import threading
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
@@ -106,13 +106,13 @@ def test_a_guard_in_place_of_new_conn_is_asked(session: requests.Session, monkey
         session.get("http://127.0.0.1:1/")
 
 
-def test_a_resolver_of_ones_own_is_called_on_the_thread_of_the_call(
+def test_a_resolver_of_ones_own_is_called_in_the_context_of_the_call(
     session: requests.Session, server: FailureServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pinned = threading.local()
-    pinned.host = "127.0.0.1"
+    pinned: ContextVar[str] = ContextVar("pinned")
+    pinned.set("127.0.0.1")
     ask = socket.getaddrinfo
-    monkeypatch.setattr(socket, "getaddrinfo", lambda host, *args, **keywords: ask(pinned.host, *args, **keywords))
+    monkeypatch.setattr(socket, "getaddrinfo", lambda host, *args, **keywords: ask(pinned.get(), *args, **keywords))
     assert session.get(f"http://shop.example:{server.port}/echo").status_code == 200
 
 
