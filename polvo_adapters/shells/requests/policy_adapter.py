@@ -12,7 +12,7 @@ not switched off in that adapter, which other code may use, but in the view thro
 
 from __future__ import annotations
 
-import warnings
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -29,6 +29,7 @@ from polvo_adapters.policies.retry import ExponentialBackoff
 from polvo_adapters.policies.stack import pool_size
 from polvo_adapters.runtime import forks
 from polvo_adapters.runtime.clock import SYSTEM, Clock
+from polvo_adapters.runtime.logs import logger, say
 from polvo_adapters.shells.bound_policies import BoundPolicies, PolicyControls
 from polvo_adapters.shells.error_notes import attach_report
 from polvo_adapters.shells.requests.exchange import RequestsExchange
@@ -233,6 +234,7 @@ def fit_pool(keywords: dict[str, Any], policies: Sequence[Policy]) -> None:
         keywords.setdefault("pool_maxsize", size)
 
 
+_log = logger("deadline")
 _warned: set[type] = set()
 
 
@@ -242,12 +244,9 @@ def _warn_of_deadline(inner: BaseAdapter, policies: Sequence[Policy]) -> None:
     if kind in _warned or not any(isinstance(policy, Deadline) for policy in policies):
         return
     _warned.add(kind)
-    warnings.warn(
-        f"a deadline is given to {kind.__qualname__} only as its timeout, because it is no HTTPAdapter, or of a "
-        "class that cannot be watched; see docs/deadline.md",
-        RuntimeWarning,
-        stacklevel=4,
-    )
+    # Not by `warnings`, which suites of tests turn into errors: there, mocks are wrapped.
+    text = "%s gets a deadline as its timeout only, because its connections cannot be watched; see docs/deadline.md"
+    say(_log, logging.WARNING, "deadline", text, kind.__qualname__)
 
 
 def find_requested_retry(value: Any) -> Retry | None:

@@ -208,7 +208,8 @@ class TracedConnection:
     ) -> http.client.HTTPResponse:
         """Return a response to be read from a socket; the standard library calls this as a class."""
         transmission = self._transmission
-        if transmission is None or transmission.over or not self._has_plain_responses():
+        is_own = self._has_own_responses or http.client.HTTPConnection.response_class is not http.client.HTTPResponse
+        if transmission is None or transmission.over or is_own:  # a parser of one's own reads it
             return super().response_class(sock, debuglevel, method=method)  # type: ignore[misc,no-any-return]
         if transmission.callers_error is not None:
             raise transmission.callers_error  # the body is not whole, whatever urllib3 made of that
@@ -219,11 +220,6 @@ class TracedConnection:
             response._transmission = transmission
             return response
         return make_response(transmission, sock, debuglevel, method, self.timeout, tunnel=self._is_connecting)
-
-    def _has_plain_responses(self) -> bool:
-        """Return whether responses are those of the standard library, and not of a parser of one's own."""
-        standard = http.client.HTTPConnection.response_class is http.client.HTTPResponse
-        return standard and not self._has_own_responses
 
     def endheaders(self, *args: Any, **keywords: Any) -> None:
         """Hand the head of the request to the socket; see `http.client.HTTPConnection.endheaders`."""

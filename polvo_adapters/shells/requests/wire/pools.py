@@ -177,18 +177,18 @@ class PoolView(HTTPConnectionPool):
             timeout = transmission.limit(timeout)
         connection: Any = super()._get_conn(timeout)
         before = getattr(connection, "_transmission", None)
-        if before is None or transmission.is_demanding or before.is_demanding or _is_old(before, transmission):
+        if (
+            before is None
+            or transmission.is_demanding
+            or before.is_demanding
+            or transmission.marks[0][1] - before.marks[-1][1] > IDLE_SECONDS
+        ):
             lend(connection, transmission)
         else:  # one that has served another attempt like this one, as nearly always
             transmission.lent += 1
             transmission.untraced += not connection._is_traced
             connection._transmission = transmission
         return connection
-
-
-def _is_old(before: Transmission, transmission: Transmission) -> bool:
-    """Return whether a connection was idle for so long between two attempts that it is not used any more."""
-    return transmission.marks[0][1] - before.marks[-1][1] > IDLE_SECONDS
 
 
 class _SharedPoolView(PoolView):

@@ -39,10 +39,13 @@ class Failover(HTTPAdapter):
     """Sends elsewhere before it sends to a server that refuses."""
 
     def send(self, request: Any, *args: Any, **keywords: Any) -> Any:
+        primary = HTTPAdapter()
         try:
-            return HTTPAdapter().send(request, *args, **keywords)
+            return primary.send(request, *args, **keywords)
         except requests.ConnectionError:
             request.url = "http://127.0.0.1:1/"
+        finally:
+            primary.close()
         return super().send(request, *args, **keywords)
 
 
@@ -83,6 +86,7 @@ def test_a_post_whose_answer_is_lost_is_sent_once(name: str, fault: str, server:
     with pytest.raises(requests.ConnectionError):
         session.post(f"{server.url}/fault/{fault}?", data=b"x")
     assert server.counters["received"] == 1
+    session.close()
 
 
 @pytest.fixture(params=KEYWORDS)
@@ -167,6 +171,7 @@ def test_a_method_that_asks_for_the_class_of_the_object(server: FailureServer) -
     session = requests.Session()
     session.mount("http://", polvo.ResilientAdapter(inner=Old()))
     assert session.get(server.url + "/echo").status_code == 200
+    session.close()
 
 
 def test_what_is_kept_by_adapter_is_found(server: FailureServer) -> None:
@@ -182,6 +187,7 @@ def test_what_is_kept_by_adapter_is_found(server: FailureServer) -> None:
     session = requests.Session()
     session.mount("http://", polvo.ResilientAdapter(inner=inner))
     assert session.get(server.url + "/echo").status_code == 200
+    session.close()
 
 
 def test_a_hook_that_raises_gives_back_what_the_call_holds(server: FailureServer) -> None:
@@ -194,6 +200,7 @@ def test_a_hook_that_raises_gives_back_what_the_call_holds(server: FailureServer
                 session.get(server.url + "/fault/status?code=404")
             errors.append(caught.value)  # as futures keep them
         assert session.get(server.url + "/echo").status_code == 200
+        session.close()
 
 
 def _mounted(**keywords: Any) -> requests.Session:
