@@ -43,7 +43,7 @@ class BoundedCalls:
             clock: Time and threads.
             seconds: The time limit.
             function: The function.
-            key: What is asked for; callers who ask for the same share the call. None shares with nobody.
+            key: What is asked for; callers who ask for the same share the call. None shares with no other caller.
             discard: What is done with a result that comes too late for a call that is not shared.
 
         Raises:
@@ -80,7 +80,7 @@ def _discard(call: SharedCall[T], discard: Callable[[T], object]) -> None:
     """Give up the result of a call that came too late, where it has one."""
     try:
         result = call.take()
-    except BaseException:  # noqa: BLE001 - nobody waits for it any more
+    except BaseException:  # noqa: BLE001 - its caller has stopped waiting
         return
     discard(result)
 

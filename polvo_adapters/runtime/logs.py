@@ -1,6 +1,6 @@
 """The log: a logger for each part of the library, and the same fields on every record.
 
-Theory of operation. Whoever has something to say calls `say` with the logger of its part, an event and a text. Each
+Theory of operation. A module logs by `say`, with the logger of its part, an event and a text. Each
 record has all of `FIELDS` as attributes, None where they do not apply, so that a formatter can name any of them. The
 package configures nothing: it adds a NullHandler to its topmost logger, and what is heard is for the application to
 decide.
@@ -79,7 +79,7 @@ def say(
     exc_info: bool = False,
     **fields: Any,
 ) -> None:
-    """Log a line, if anybody listens.
+    """Log a line, if the logger is heard at that level.
 
     Args:
         log: The logger of the part that speaks.

@@ -20,7 +20,7 @@ class SharedCall(Generic[T]):
     """A call in progress on another thread, for any number of others that wait for its result.
 
     Args:
-        expires_at: Time from which on nobody joins it any more.
+        expires_at: Time from which on no caller joins it any more.
 
     Attributes:
         over: Done when the call is over, for the tasks of an event loop; without the result.

@@ -103,8 +103,8 @@ POLICIES: dict[str, Callable[[], Sequence[Policy]]] = {
         bulkhead=5,
         rate_limit="adaptive",
     ),
-    "somebody else's": lambda: [RETRY, Notary()],
-    "somebody else's race": lambda: [Stagger(), CircuitBreaker()],
+    "the caller's own": lambda: [RETRY, Notary()],
+    "the caller's own race": lambda: [Stagger(), CircuitBreaker()],
 }
 
 ENDINGS: dict[str, Sequence[ScriptedTurn]] = {
@@ -132,7 +132,7 @@ class FailingStore(MemoryStore):
         return super().decide(events)
 
 
-_AT_ONCE = ("regions, quorum", "regions, fanout", "somebody else's race", "all")
+_AT_ONCE = ("regions, quorum", "regions, fanout", "the caller's own race", "all")
 """Scenes in which several things happen at one instant, so that the worlds differ."""
 
 
@@ -190,7 +190,7 @@ def test_a_store_that_is_slow_to_fail_is_waited_for_once(policy: str, monkeypatc
     turns = apart(ENDINGS["an answer after failures"])
     for first in range(1, 12):  # noqa: B007 - `store` uses it
         tell_each(POLICIES[policy], lambda: in_turn(*turns), Calling(), store=store)
-    branches = 4 if "regions" in policy or "hedge" in policy or policy in ("all", "somebody else's race") else 1
+    branches = 4 if "regions" in policy or "hedge" in policy or policy in ("all", "the caller's own race") else 1
     assert all(each.made - each.first < branches for each in stores)  # each branch of a race finds out by itself
 
 

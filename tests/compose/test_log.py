@@ -244,7 +244,7 @@ SCENES: dict[str, Scene] = {
         lambda: [Dawdling(Sleep(2, 2, "why not"))], after(OK), [Calling()], [("", "INFO", "wait"), ATTEMPT]
     ),
     "a queue that says nothing": Scene(
-        lambda: [Dawdling(Park("nobody", 12, "why not"))], after(OK), [Calling()], [("", "INFO", "wait"), ATTEMPT]
+        lambda: [Dawdling(Park("unused", 12, "why not"))], after(OK), [Calling()], [("", "INFO", "wait"), ATTEMPT]
     ),
 }
 

@@ -1,4 +1,4 @@
-"""Calls on other threads within a time limit: nobody waits longer, and what hangs holds one thread."""
+"""Calls on other threads within a time limit: no caller waits longer, and what hangs holds one thread."""
 
 from __future__ import annotations
 

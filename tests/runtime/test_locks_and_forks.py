@@ -87,7 +87,7 @@ KNOWN = {
     ("stores/sqlite_file.py", "RLock"): "after_fork_in_child of SQLiteStore",
     ("testing/server/journal.py", "Lock"): "after_fork_in_child",
 }
-"""The only places, and why each is safe in a forked child. Whoever adds one says so here, and see forks.py."""
+"""The only places, and why each is safe in a forked child. A new one has to be named here; see forks.py."""
 
 
 def made_in(tree: ast.Module) -> Iterator[str]:
@@ -272,7 +272,7 @@ def test_every_lock_that_is_held_at_a_fork_is_free_in_the_child(
     population: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(forks, "_PATIENCE", 0.01)
-    # Not those of calls that other tests have left on threads which hang: in a child they are nobody's.
+    # Not those of calls that other tests have left on threads which hang: in a child no caller waits for them.
     left = {where for where in all_locks() if where.startswith("SharedCall ")}
     locks = {where: lock for where, lock in all_locks().items() if where not in left}
     kinds = Counter(where.partition(" ")[0].partition(".")[0] for where in locks)

@@ -42,7 +42,7 @@ def origins() -> Iterator[tuple[Fault, str]]:
         yield Fault(way, "answer", b"no HTTP at all\r\n\r\n"), LOST
     for way in (HTTP, FORWARD):
         for deed in (*ABRUPT, "hang"):
-            yield Fault(way, "accept", deed), LOST  # it was handed to the socket, and nobody knows who read it
+            yield Fault(way, "accept", deed), LOST  # it was handed to the socket, and the server may have read it
         for code, meaning in ((407, HARMLESS), (403, HARMLESS), (502, FAILED), (503, FAILED), (429, UNPROCESSED)):
             yield Fault(way, "request", status(code)), meaning
         yield Fault(way, "request", status(503, "Retry-After: 0\r\n")), UNPROCESSED

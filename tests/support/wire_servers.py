@@ -311,7 +311,7 @@ class Silent:
 
 
 def refused_port() -> int:
-    """Return a port on which nobody listens."""
+    """Return a port on which no server listens."""
     with socket.create_server(("127.0.0.1", 0)) as sock:
         port: int = sock.getsockname()[1]
     return port

@@ -64,7 +64,7 @@ class DeadlineBackend(httpcore.NetworkBackend):
         with _connecting(timeout):
             if type(self._inner) is httpcore.SyncBackend and socket.create_connection is _CREATE_CONNECTION:
                 return DeadlineStream(_connect_to_any(connect, host, port, timeout), timeout)
-            stream = BOUNDED.call(  # somebody's own way to connect, which may take its time
+            stream = BOUNDED.call(  # the caller's own way to connect, which may take its time
                 timeout.clock,
                 timeout.left,
                 lambda: connect(host, port, limit(timeout)),

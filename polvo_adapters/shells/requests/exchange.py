@@ -245,7 +245,7 @@ class RequestsExchange:
     def on_body_closed(self, action: Callable[[bool, bool], None]) -> bool:
         """Run an action when the body of the last response is closed, or return False where none is open."""
         response = self._response
-        # A hook that raises leaves the body to nobody, so that what waits for its end would wait for ever.
+        # After a hook that raises no caller reads the body, so that what waits for its end would wait for ever.
         if response is None or not self._open or self._is_for_hooks or getattr(response.raw, "closed", False):
             return False
         if isinstance(response, Response):

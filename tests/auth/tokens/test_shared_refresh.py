@@ -1,4 +1,4 @@
-"""A token endpoint that hangs: one thread per token, whoever waits for it, and a process that ends at once."""
+"""A token endpoint that hangs: one thread per token for all its callers, and a process that ends at once."""
 
 from __future__ import annotations
 

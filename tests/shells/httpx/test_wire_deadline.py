@@ -23,5 +23,5 @@ def test_the_deadline_holds(name: str) -> None:
             call()
         seconds = time.monotonic() - began
     assert isinstance(caught.value, requests.Timeout)
-    gc.collect()  # which warns of a socket that nobody has closed
+    gc.collect()  # which warns of a socket that was not closed
     assert DEADLINE * 0.9 < seconds < DEADLINE * 3

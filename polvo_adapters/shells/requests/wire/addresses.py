@@ -1,8 +1,8 @@
 """Name resolution and connecting, within the deadline of an attempt.
 
 As urllib3 does it, except that the name is resolved on another thread where there is a deadline, that each address gets
-a fair part of the time left, and that each phase is marked. Whoever replaces functions of urllib3 or of the standard
-library (to pin addresses, or to leave out IPv6) is heard: their functions are the ones that are called.
+a fair part of the time left, and that each phase is marked. Where the caller has replaced functions of urllib3 or of
+the standard library (to pin addresses, or to leave out IPv6), the caller's functions are the ones that are called.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Whether a function is still the one of its library, or was replaced by a patch, a mock or a subclass.
 
-By the file that its code comes from, and not by identity: whoever patched it may have done so before this package was
+By the file that its code comes from, and not by identity: the caller may have patched it before this package was
 imported.
 """
 

@@ -1,8 +1,8 @@
 """Connections that only one caller may use, because the server has authenticated that caller on them.
 
-NTLM and Negotiate (RFC 4559 section 6) authenticate a connection, not a request: whoever sends on it next is served as
-that user. Where callers share pools, such a connection is taken out of the pool, kept for the caller whose handshake
-needs it again, and closed when the call is over.
+NTLM and Negotiate (RFC 4559 section 6) authenticate a connection, not a request: the server serves the next caller
+who sends on it as that user. Where callers share pools, such a connection is taken out of the pool, kept for the caller
+whose handshake needs it again, and closed when the call is over.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ def session(kind: str, clock: VirtualClock, server: FailureServer, **keywords: A
     inner = None if kind == "own pools" else HTTPAdapter()
     if inner is not None and kind == "used before":
         session.mount("http://", inner)
-        session.get(server.url + "/echo")  # leaves a connection that nobody knows the age of
+        session.get(server.url + "/echo")  # leaves a connection of unknown age
     session.mount("http://", polvo.ResilientAdapter(inner=inner, clock=clock, **keywords))
     return session
 
