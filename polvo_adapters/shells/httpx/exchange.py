@@ -7,111 +7,34 @@ single requests, takes the timeout from each request, and returns bodies as they
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-import anyio
 import httpx
 
 from polvo_adapters.core.calls import Body, Call, origin
 from polvo_adapters.core.effects import Send
-from polvo_adapters.core.http import synthesized_headers, withheld_headers
 from polvo_adapters.core.outcomes import (
-    CONNECT,
-    CONNECT_TIMEOUT,
-    DISCONNECTED,
-    EXPIRED,
-    INTERRUPTED,
-    PROXY_REFUSED,
-    READ_TIMEOUT,
-    TRUNCATED,
-    UNCLASSIFIED,
-    Failure,
     Outcome,
     at_deadline,
-    name_failure,
 )
 from polvo_adapters.core.trace import Mark
 from polvo_adapters.errors import DeadlineExceeded
-from polvo_adapters.runtime.clock import TimeSource
-from polvo_adapters.shells.body_closing import BodyCloseActions
 from polvo_adapters.shells.cancellation import CancellableExchange
-from polvo_adapters.shells.encodings import TEXT, EncodingCheck
+from polvo_adapters.shells.encodings import EncodingCheck
+from polvo_adapters.shells.httpx.failures import explain
+from polvo_adapters.shells.httpx.observed_body import observe, require_whole
+from polvo_adapters.shells.httpx.rerouting import copy_request, reroute
+from polvo_adapters.shells.httpx.response import decode_body, is_read
 from polvo_adapters.shells.httpx.timeouts import DeadlineTimeout
 from polvo_adapters.shells.httpx.trace import HTTPXTrace
 from polvo_adapters.shells.overruns import report_overrun
-from polvo_adapters.shells.signal_handlers import comes_from_signal_handler
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-_MEANINGS: tuple[tuple[type[BaseException], Failure], ...] = (
-    (DeadlineExceeded, EXPIRED),
-    (httpx.ConnectTimeout, CONNECT_TIMEOUT),
-    (httpx.PoolTimeout, CONNECT_TIMEOUT),
-    (httpx.TimeoutException, READ_TIMEOUT),
-    (httpx.ProxyError, CONNECT),
-    (httpx.NetworkError, DISCONNECTED),
-    (httpx.RemoteProtocolError, DISCONNECTED),
-)
 
-_UNABLE = ("5", "408", "429", "Proxy Server could not connect")  # messages of httpcore: a status, or that of SOCKS
 _TIMEOUTS = ("connect", "read", "write", "pool")
-_DEPTH = 8
-_END: Any = object()
-_LATE = "the deadline is over and the body is not complete; allow a longer deadline, or ask for less"
-_LARGEST_DECODED = 1 << 20  # bytes that are decoded for policies; the client decodes the body once more
-
-
-def classify(error: BaseException, *, reading: bool) -> Failure:
-    """Return the meaning of an exception of an httpx transport.
-
-    Args:
-        error: The exception.
-        reading: Whether the body was being read when it was raised.
-    """
-    if isinstance(error, httpx.ConnectError):
-        return UNCLASSIFIED if "CERTIFICATE_VERIFY_FAILED" in str(error) else CONNECT
-    failure = next((failure for kind, failure in _MEANINGS if isinstance(error, kind)), UNCLASSIFIED)
-    return TRUNCATED if reading and failure is DISCONNECTED else failure
-
-
-def explain(error: BaseException, trace: HTTPXTrace | None, *, reading: bool, unsent: bool) -> Failure:
-    """Return the meaning of an exception of an attempt, under the name that fits what the trace proves.
-
-    Args:
-        error: The exception.
-        trace: The trace of the attempt; None where it did not begin.
-        reading: Whether the body was being read when it was raised.
-        unsent: Whether it is proved that nothing of the request was sent.
-    """
-    failure = classify(error, reading=reading)
-    if (trace is not None and trace.body_error is error) or comes_from_signal_handler(_find_root(error)):
-        return INTERRUPTED  # what the body raised comes through httpcore as it is
-    if isinstance(error, httpx.ProxyError) and unsent:
-        return CONNECT if _is_proxy_unable(str(error)) else PROXY_REFUSED
-    return (
-        name_failure(failure, unsent=unsent)
-        if (unsent or (trace is not None and trace.sent)) and not reading
-        else failure
-    )
-
-
-def _find_root(error: BaseException) -> BaseException:
-    """Return the exception that an exception of httpx was made of; httpcore hides the cause of its own."""
-    for _ in range(_DEPTH):
-        is_of_httpcore = type(error).__module__.startswith("httpcore")
-        cause = error.__cause__ or (error.__context__ if is_of_httpcore else None)
-        if cause is None:
-            break
-        error = cause
-    return error
-
-
-def _is_proxy_unable(message: str) -> bool:
-    """Return whether a proxy was not able to connect, rather than unwilling to serve this client."""
-    return message.startswith(_UNABLE) and "not allowed" not in message
 
 
 class _BaseHTTPXExchange:
@@ -149,7 +72,7 @@ class _BaseHTTPXExchange:
         sent = response.request
         if sent is not self.request and origin(str(sent.url)) != origin(str(self.request.url)):
             response.headers.pop("set-cookie", None)  # the client would take them for cookies of the first origin
-        body = _decode_body(response) if not self.stream and _is_read(response) else None
+        body = decode_body(response) if not self.stream and is_read(response) else None
         return Outcome(
             response, response.status_code, response.headers, None, None, started, now, wall, "", body, False, marks
         )
@@ -185,7 +108,7 @@ class _BaseHTTPXExchange:
         response = self.response
         if response is None or not self.stream:
             return False
-        _observe(response).on_body_closed.add(action)
+        observe(response).on_body_closed.add(action)
         return True
 
     def fork(self) -> Self:
@@ -202,97 +125,17 @@ class _BaseHTTPXExchange:
 
     def _hand_over(self, response: Any, call: Call) -> None:
         """Look after the body of a response that the caller will read."""
-        if _is_read(response):
+        if is_read(response):
             return
         if call.deadline is not None:
-            _observe(response).limit(call.deadline, self.clock, call.host)
+            observe(response).limit(call.deadline, self.clock, call.host)
         elif "content-encoding" in response.headers:
-            _observe(response)
+            observe(response)
 
     def _take_response(self) -> httpx.Response | None:
         """Return the response of the last attempt where it has to be closed, and forget it."""
         response, self.response = self.response, None
-        return None if response is None or _is_read(response) else response
-
-
-class _ObservedStream(httpx.SyncByteStream, httpx.AsyncByteStream):
-    """A body that runs actions when it is closed, breaks off, or is freed, and that may have a deadline."""
-
-    def __init__(self, stream: Any, encoding: str | None) -> None:
-        self._stream = stream
-        self._check = EncodingCheck(encoding)
-        self._deadline: tuple[float, TimeSource, str] | None = None
-        self.on_body_closed = BodyCloseActions()
-
-    def limit(self, deadline: float, clock: TimeSource, host: str) -> None:
-        """Let reading after a deadline raise DeadlineExceeded, unless there is an earlier one.
-
-        Args:
-            deadline: The deadline, on the clock.
-            clock: Time.
-            host: Host of the call, for the message.
-        """
-        if self._deadline is None or deadline < self._deadline[0]:
-            self._deadline = (deadline, clock, host)
-
-    def __iter__(self) -> Iterator[bytes]:
-        with self._watch():
-            for chunk in self._stream:
-                self._require_time()
-                self._check.feed(chunk)
-                yield chunk
-            _require_whole(self._check)
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        with self._watch():
-            async for chunk in self._stream if self._deadline is None else self._iterate_within(*self._deadline):
-                self._check.feed(chunk)
-                yield chunk
-            _require_whole(self._check)
-
-    async def _iterate_within(self, deadline: float, clock: TimeSource, host: str) -> AsyncIterator[bytes]:
-        """Yield the parts of the body, and wait for each no longer than to the deadline."""
-        parts = aiter(self._stream)
-        while True:
-            part: Any = None
-            with anyio.move_on_after(deadline - clock.now()):
-                part = await anext(parts, _END)
-            if part is _END:
-                return
-            if part is None:
-                raise DeadlineExceeded(_LATE, host=host)
-            self._require_time()
-            yield part
-
-    def _require_time(self) -> None:
-        """Raise DeadlineExceeded after the deadline, for streams that know none."""
-        if self._deadline is None:
-            return
-        deadline, clock, host = self._deadline
-        if clock.now() >= deadline:
-            raise DeadlineExceeded(_LATE, host=host)
-
-    @contextmanager
-    def _watch(self) -> Iterator[None]:
-        try:
-            yield
-        except Exception as error:
-            self.on_body_closed.run(broken=True)
-            if self._deadline is None or isinstance(error, DeadlineExceeded):
-                raise
-            deadline, clock, host = self._deadline
-            failure = explain(error, None, reading=True, unsent=False)
-            if at_deadline(failure, clock.now(), deadline) is not EXPIRED:
-                raise
-            raise DeadlineExceeded(_LATE, host=host) from error
-
-    def close(self) -> None:
-        self._stream.close()
-        self.on_body_closed.run()
-
-    async def aclose(self) -> None:
-        await self._stream.aclose()
-        self.on_body_closed.run()
+        return None if response is None or is_read(response) else response
 
 
 class HTTPXExchange(_BaseHTTPXExchange):
@@ -333,7 +176,7 @@ class HTTPXExchange(_BaseHTTPXExchange):
             check.feed(chunk)
             if deadline is not None and self.clock.now() >= deadline:
                 raise DeadlineExceeded("the deadline is over and the body is not complete")
-        _require_whole(check)
+        require_whole(check)
         response.stream.close()  # type: ignore[union-attr]
         response.stream = httpx.ByteStream(b"".join(chunks))
 
@@ -418,7 +261,7 @@ class AsyncHTTPXExchange(_BaseHTTPXExchange):
         async for chunk in response.stream:
             chunks.append(chunk)
             check.feed(chunk)
-        _require_whole(check)
+        require_whole(check)
         await response.stream.aclose()
         response.stream = httpx.ByteStream(b"".join(chunks))
 
@@ -433,78 +276,6 @@ async def _cancel_and_wait(task: asyncio.Task[None]) -> None:
     """Cancel a task and wait for its end, however it ends."""
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-
-
-def _observe(response: httpx.Response) -> _ObservedStream:
-    """Return the stream of a response, which from now on tells when it is over."""
-    stream = response.stream
-    if not isinstance(stream, _ObservedStream):
-        response.stream = stream = _ObservedStream(stream, response.headers.get("content-encoding"))
-    return stream
-
-
-def _require_whole(check: EncodingCheck) -> None:
-    """Raise what httpx raises for a body that is cut off, where a body ends within its content encoding."""
-    if check.is_cut_off:
-        raise httpx.RemoteProtocolError(TEXT)
-
-
-def _is_read(response: httpx.Response) -> bool:
-    """Return whether the body is in memory; then nothing is left to release, and closing would make it unreadable."""
-    return type(response.stream) is httpx.ByteStream
-
-
-def _decode_body(response: httpx.Response) -> bytes | None:
-    """Return the decoded body of a response that was read, or None where it is too large or cannot be decoded."""
-    raw: bytes = response.stream._stream  # type: ignore[union-attr]
-    encoding = response.headers.get("content-encoding")
-    if encoding is None:
-        return raw
-    if len(raw) > _LARGEST_DECODED:
-        return None
-    try:
-        return httpx.Response(200, headers={"content-encoding": encoding}, content=raw).content
-    except httpx.DecodingError:
-        return None
-
-
-def copy_request(request: httpx.Request) -> httpx.Request:
-    """Return a copy of a request, which can be sent at the same time and be traced apart."""
-    stream: Any = request.stream
-    extensions = dict(request.extensions)
-    return httpx.Request(request.method, request.url, headers=request.headers, stream=stream, extensions=extensions)
-
-
-def reroute(request: httpx.Request, call: Call) -> httpx.Request:
-    """Return a copy of the request for the URL of the call; see `polvo_adapters.shells.requests.rerouting`."""
-    headers, extensions, url = request.headers.copy(), dict(request.extensions), httpx.URL(call.url)
-    if call.anonymous:
-        for name in withheld_headers(headers.keys()):
-            del headers[name]
-    if origin(call.url) != origin(str(request.url)):
-        headers["host"] = url.netloc.decode("ascii")  # httpx sets it only where it makes the body as well
-        extensions.pop("sni_hostname", None)
-    stream: Any = request.stream
-    return httpx.Request(request.method, url, headers=headers, stream=stream, extensions=extensions)
-
-
-def synthesize_response(outcome: Outcome, request: httpx.Request) -> httpx.Response:
-    """Return the response for an outcome that a policy made and no server has sent."""
-    named = synthesized_headers(outcome, request.method)
-    headers = [(name.encode(), value.encode("utf-8", "replace")) for name, value in named.items()]  # text must be ASCII
-    # As a stream, because a client sets `elapsed` when it has read the body.
-    stream = httpx.ByteStream(outcome.body or b"")
-    return httpx.Response(outcome.status, headers=headers, stream=stream, request=request)
-
-
-def is_given_up(response: httpx.Response) -> bool:
-    """Return whether a response was closed before its body was read."""
-    if not response.is_closed:
-        return False
-    try:
-        return response.content is None
-    except httpx.ResponseNotRead:
-        return True
 
 
 def body_of(request: httpx.Request) -> Body:

@@ -25,14 +25,9 @@ from polvo_adapters.drivers import aio, sync
 from polvo_adapters.runtime.clock import SYSTEM, Clock
 from polvo_adapters.shells.bound_policies import BoundPolicies, PolicyControls
 from polvo_adapters.shells.error_notes import attach_report
-from polvo_adapters.shells.httpx.exchange import (
-    AsyncHTTPXExchange,
-    HTTPXExchange,
-    body_of,
-    is_given_up,
-    synthesize_response,
-)
+from polvo_adapters.shells.httpx.exchange import AsyncHTTPXExchange, HTTPXExchange, body_of
 from polvo_adapters.shells.httpx.pools import keep_deadlines
+from polvo_adapters.shells.httpx.response import is_given_up, synthesize_response
 from polvo_adapters.shells.httpx.timeouts import find_deadline
 from polvo_adapters.stores.base import Store
 

@@ -1,0 +1,85 @@
+"""What the exceptions of httpx mean to a policy; see `polvo_adapters.shells.requests.failures`."""
+
+from __future__ import annotations
+
+import httpx
+
+from polvo_adapters.core.outcomes import (
+    CONNECT,
+    CONNECT_TIMEOUT,
+    DISCONNECTED,
+    EXPIRED,
+    INTERRUPTED,
+    PROXY_REFUSED,
+    READ_TIMEOUT,
+    TRUNCATED,
+    UNCLASSIFIED,
+    Failure,
+    name_failure,
+)
+from polvo_adapters.errors import DeadlineExceeded
+from polvo_adapters.shells.httpx.trace import HTTPXTrace
+from polvo_adapters.shells.signal_handlers import comes_from_signal_handler
+
+_MEANINGS: tuple[tuple[type[BaseException], Failure], ...] = (
+    (DeadlineExceeded, EXPIRED),
+    (httpx.ConnectTimeout, CONNECT_TIMEOUT),
+    (httpx.PoolTimeout, CONNECT_TIMEOUT),
+    (httpx.TimeoutException, READ_TIMEOUT),
+    (httpx.ProxyError, CONNECT),
+    (httpx.NetworkError, DISCONNECTED),
+    (httpx.RemoteProtocolError, DISCONNECTED),
+)
+
+_UNABLE = ("5", "408", "429", "Proxy Server could not connect")  # messages of httpcore: a status, or that of SOCKS
+_DEPTH = 8
+
+
+def classify(error: BaseException, *, reading: bool) -> Failure:
+    """Return the meaning of an exception of an httpx transport.
+
+    Args:
+        error: The exception.
+        reading: Whether the body was being read when it was raised.
+    """
+    if isinstance(error, httpx.ConnectError):
+        return UNCLASSIFIED if "CERTIFICATE_VERIFY_FAILED" in str(error) else CONNECT
+    failure = next((failure for kind, failure in _MEANINGS if isinstance(error, kind)), UNCLASSIFIED)
+    return TRUNCATED if reading and failure is DISCONNECTED else failure
+
+
+def explain(error: BaseException, trace: HTTPXTrace | None, *, reading: bool, unsent: bool) -> Failure:
+    """Return the meaning of an exception of an attempt, under the name that fits what the trace proves.
+
+    Args:
+        error: The exception.
+        trace: The trace of the attempt; None where it did not begin.
+        reading: Whether the body was being read when it was raised.
+        unsent: Whether it is proved that nothing of the request was sent.
+    """
+    failure = classify(error, reading=reading)
+    if (trace is not None and trace.body_error is error) or comes_from_signal_handler(_find_root(error)):
+        return INTERRUPTED  # what the body raised comes through httpcore as it is
+    if isinstance(error, httpx.ProxyError) and unsent:
+        return CONNECT if _is_proxy_unable(str(error)) else PROXY_REFUSED
+    return (
+        name_failure(failure, unsent=unsent)
+        if (unsent or (trace is not None and trace.sent)) and not reading
+        else failure
+    )
+
+
+def _find_root(error: BaseException) -> BaseException:
+    """Return the exception that an exception of httpx was made of; httpcore hides the cause of its own."""
+    for _ in range(_DEPTH):
+        is_of_httpcore = type(error).__module__.startswith("httpcore")
+        cause = error.__cause__ or (error.__context__ if is_of_httpcore else None)
+        if cause is None:
+            break
+        error = cause
+    return error
+
+
+def _is_proxy_unable(message: str) -> bool:
+    """Return whether a proxy was not able to connect, rather than unwilling to serve this client."""
+    return message.startswith(_UNABLE) and "not allowed" not in message

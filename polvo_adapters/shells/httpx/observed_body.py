@@ -1,0 +1,116 @@
+"""The body of a response of httpx that tells when it is over, and that may have a deadline."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import anyio
+import httpx
+
+from polvo_adapters.core.outcomes import EXPIRED, at_deadline
+from polvo_adapters.errors import DeadlineExceeded
+from polvo_adapters.runtime.clock import TimeSource
+from polvo_adapters.shells.body_closing import BodyCloseActions
+from polvo_adapters.shells.encodings import TEXT, EncodingCheck
+from polvo_adapters.shells.httpx.failures import explain
+
+_END: Any = object()
+_LATE = "the deadline is over and the body is not complete; allow a longer deadline, or ask for less"
+
+
+class ObservedStream(httpx.SyncByteStream, httpx.AsyncByteStream):
+    """A body that runs actions when it is closed, breaks off, or is freed, and that may have a deadline."""
+
+    def __init__(self, stream: Any, encoding: str | None) -> None:
+        self._stream = stream
+        self._check = EncodingCheck(encoding)
+        self._deadline: tuple[float, TimeSource, str] | None = None
+        self.on_body_closed = BodyCloseActions()
+
+    def limit(self, deadline: float, clock: TimeSource, host: str) -> None:
+        """Let reading after a deadline raise DeadlineExceeded, unless there is an earlier one.
+
+        Args:
+            deadline: The deadline, on the clock.
+            clock: Time.
+            host: Host of the call, for the message.
+        """
+        if self._deadline is None or deadline < self._deadline[0]:
+            self._deadline = (deadline, clock, host)
+
+    def __iter__(self) -> Iterator[bytes]:
+        with self._watch():
+            for chunk in self._stream:
+                self._require_time()
+                self._check.feed(chunk)
+                yield chunk
+            require_whole(self._check)
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        with self._watch():
+            async for chunk in self._stream if self._deadline is None else self._iterate_within(*self._deadline):
+                self._check.feed(chunk)
+                yield chunk
+            require_whole(self._check)
+
+    async def _iterate_within(self, deadline: float, clock: TimeSource, host: str) -> AsyncIterator[bytes]:
+        """Yield the parts of the body, and wait for each no longer than to the deadline."""
+        parts = aiter(self._stream)
+        while True:
+            part: Any = None
+            with anyio.move_on_after(deadline - clock.now()):
+                part = await anext(parts, _END)
+            if part is _END:
+                return
+            if part is None:
+                raise DeadlineExceeded(_LATE, host=host)
+            self._require_time()
+            yield part
+
+    def _require_time(self) -> None:
+        """Raise DeadlineExceeded after the deadline, for streams that know none."""
+        if self._deadline is None:
+            return
+        deadline, clock, host = self._deadline
+        if clock.now() >= deadline:
+            raise DeadlineExceeded(_LATE, host=host)
+
+    @contextmanager
+    def _watch(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            self.on_body_closed.run(broken=True)
+            if self._deadline is None or isinstance(error, DeadlineExceeded):
+                raise
+            deadline, clock, host = self._deadline
+            failure = explain(error, None, reading=True, unsent=False)
+            if at_deadline(failure, clock.now(), deadline) is not EXPIRED:
+                raise
+            raise DeadlineExceeded(_LATE, host=host) from error
+
+    def close(self) -> None:
+        """Close the body, which is over then."""
+        self._stream.close()
+        self.on_body_closed.run()
+
+    async def aclose(self) -> None:
+        """Close the body, which is over then."""
+        await self._stream.aclose()
+        self.on_body_closed.run()
+
+
+def observe(response: httpx.Response) -> ObservedStream:
+    """Return the stream of a response, which from now on tells when it is over."""
+    stream = response.stream
+    if not isinstance(stream, ObservedStream):
+        response.stream = stream = ObservedStream(stream, response.headers.get("content-encoding"))
+    return stream
+
+
+def require_whole(check: EncodingCheck) -> None:
+    """Raise what httpx raises for a body that is cut off, where a body ends within its content encoding."""
+    if check.is_cut_off:
+        raise httpx.RemoteProtocolError(TEXT)
