@@ -62,11 +62,8 @@ def explain(error: BaseException, trace: HTTPXTrace | None, *, reading: bool, un
         return INTERRUPTED  # what the body raised comes through httpcore as it is
     if isinstance(error, httpx.ProxyError) and unsent:
         return CONNECT if _is_proxy_unable(str(error)) else PROXY_REFUSED
-    return (
-        name_failure(failure, unsent=unsent)
-        if (unsent or (trace is not None and trace.sent)) and not reading
-        else failure
-    )
+    is_known = unsent or (trace is not None and trace.sent)
+    return name_failure(failure, unsent=unsent) if is_known and not reading else failure
 
 
 def _find_root(error: BaseException) -> BaseException:
