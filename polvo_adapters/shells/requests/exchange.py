@@ -26,7 +26,7 @@ from urllib3.util import Timeout
 from polvo_adapters.core.calls import Body
 from polvo_adapters.core.effects import Send
 from polvo_adapters.core.http import IDEMPOTENT_METHODS
-from polvo_adapters.core.outcomes import INTERRUPTED, Outcome, at_deadline
+from polvo_adapters.core.outcomes import INTERRUPTED, Ending, Outcome, at_deadline
 from polvo_adapters.errors import DeadlineExceeded, ReplayError
 from polvo_adapters.runtime.clock import Clock
 from polvo_adapters.shells import encodings
@@ -37,6 +37,7 @@ from polvo_adapters.shells.requests.hooks import SessionHooks, find_session_hook
 from polvo_adapters.shells.requests.observed_body import is_cut_off, observe
 from polvo_adapters.shells.requests.rerouting import drop_foreign_cookies, reroute
 from polvo_adapters.shells.requests.response import Response, synthesize_response
+from polvo_adapters.shells.requests.set_aside_responses import set_aside
 from polvo_adapters.shells.requests.wire.owners import ConnectionOwner
 from polvo_adapters.shells.requests.wire.route import Route, is_unsent, report_overrun
 from polvo_adapters.shells.requests.wire.sockets import Sockets
@@ -175,8 +176,16 @@ class RequestsExchange:
                 failure = at_deadline(explain(error, transmission, unsent=unsent), now, transmission.deadline)
             self._error = error
             marks = transmission.end(now)
+            ending = Ending("retry", str(error)) if isinstance(error, ReplayError) else None
             return Outcome(
-                error=error, failure=failure, started=started, now=now, wall=wall, unsent=unsent, marks=marks
+                error=error,
+                failure=failure,
+                started=started,
+                now=now,
+                wall=wall,
+                unsent=unsent,
+                marks=marks,
+                ending=ending,
             )
         finally:
             transmission.error = transmission.callers_error = None
@@ -221,9 +230,14 @@ class RequestsExchange:
         return response
 
     def discard(self) -> None:
-        """Close the response of the last attempt, and cut the references of its error."""
-        error = self._error
-        self.close()
+        """Take the response of the last attempt from its connection, and cut the references of its error.
+
+        Its body stays readable if it is small: where the next attempt is not made, the caller gets this response.
+        """
+        error, is_open = self._error, self._open
+        response = self._take_response()
+        if response is not None and not (is_open and set_aside(response)):
+            response.close()
         # urllib3 makes exceptions whose tracebacks refer back to them and to the pool; without this the pool, and
         # the connections in it, would live on until the next garbage collection.
         for _ in range(8):
@@ -294,7 +308,7 @@ class RequestsExchange:
         try:
             self._request.body.seek(self._position)  # type: ignore[union-attr]
         except (OSError, ValueError) as error:
-            message = "the body could not be rewound, so that the request was not sent again"
+            message = "the body could not be rewound; pass bytes or a seekable file"
             raise ReplayError(message, request=self._request) from error
 
 
