@@ -49,7 +49,7 @@ from polvo_adapters.core.outcomes import (
 )
 from polvo_adapters.errors import RetriesExhaustedError
 from polvo_adapters.policies.outcomes import ONCE_ONLY, end_call, expire_call, is_safe, keep_response, was_served
-from polvo_adapters.policies.retry_budget import Deposit, Refusal, RetryBudget, Spend
+from polvo_adapters.policies.retry_budget import DEFAULT_BUDGET, Deposit, Refusal, RetryBudget, Spend
 from polvo_adapters.policies.retry_budget import key as budget_key
 
 if TYPE_CHECKING:
@@ -59,7 +59,6 @@ __all__ = ["IDEMPOTENT_METHODS", "ExponentialBackoff", "RetryBudget", "Retrying"
 
 _JITTERS = ("full", "equal", "decorrelated", "none")
 _DEPOSIT, _REFUSAL = Deposit(), Refusal()
-_BUDGET = RetryBudget()
 _CONNECTING = (CONNECT.name, CONNECT_TIMEOUT.name)
 _READING = (READ_TIMEOUT.name, DISCONNECTED.name, TRUNCATED.name)
 _RETRY_AFTER_MAX = 6 * 3600.0  # of the releases of urllib3 in which it is not an attribute
@@ -109,7 +108,7 @@ class ExponentialBackoff:
     cap: float = 30.0
     multiplier: float = 2.0
     jitter: Literal["full", "equal", "decorrelated", "none"] = "full"
-    budget: RetryBudget | None = _BUDGET
+    budget: RetryBudget | None = DEFAULT_BUDGET
     methods: Collection[str] | None = IDEMPOTENT_METHODS
     exceptions: Collection[type[BaseException] | str] | None = None
     retry_after_on: Collection[int] = frozenset({413, 429, 503})

@@ -148,6 +148,10 @@ class RetryBudget:
         return RetryBudgetState(tokens, served, now, began), True
 
 
+DEFAULT_BUDGET = RetryBudget()
+"""The budget of policies that are given none."""
+
+
 def key(call: Call) -> str:
     """Return the key of the budget for the origin of a call, which all policies that repeat calls share."""
     return "retry budget " + call.origin

@@ -202,7 +202,7 @@ class TestShow:
         assert self.row(lines, "calls ") == ["18", "18", "18"]
         assert self.row(lines, "succeeded, for the caller") == ["5", "15", "15"]
         assert self.row(lines, "failed") == ["13", "3", "3"]
-        assert self.row(lines, "  with an error status") == ["8", "1", "0"]
+        assert self.row(lines, "  with an error status") == ["8", "2", "0"]
         assert self.row(lines, "  with an exception") == ["5", "2", "3"]
         assert self.row(lines, "  stuck") == ["0", "0", "0"]
         assert self.row(lines, "POSTs done more than once") == ["0", "0", "2"]

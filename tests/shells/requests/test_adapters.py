@@ -455,7 +455,7 @@ def test_a_certificate_that_does_not_hold_is_not_tried_again(secure: Any) -> Non
 # Retries do not multiply ---------------------------------------------------------------------------------------------
 
 
-def test_an_inner_retry_is_translated_by_default(server: FailureServer) -> None:
+def test_an_inner_retry_is_asked_by_default(server: FailureServer) -> None:
     inner = HTTPAdapter(max_retries=Retry(4, status_forcelist=[500], backoff_factor=0.001, raise_on_status=False))
     session = mounted(ResilientAdapter(inner=inner))
     assert session.get(failing(server, times=99, code=500)).status_code == 500
@@ -481,9 +481,8 @@ def test_code_that_expects_the_retry_error_of_its_retry_gets_it(server: FailureS
     inner = HTTPAdapter(max_retries=Retry(2, status_forcelist=[503], backoff_factor=0.001))
     with pytest.raises(requests.exceptions.RetryError) as caught:
         mounted(ResilientAdapter(inner=inner)).get(failing(server, times=99, body="busy"))
-    assert isinstance(caught.value, polvo.RetriesExhaustedError)
-    assert caught.value.response.text == "busy"
-    assert len(server.requests) == 3
+    assert not isinstance(caught.value, polvo.PolvoError)
+    assert len(caught.value.polvo.attempts) == len(server.requests) == 3  # type: ignore[attr-defined]
 
 
 def test_max_retries_as_http_adapter_takes_it(server: FailureServer) -> None:
