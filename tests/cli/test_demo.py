@@ -203,7 +203,7 @@ class TestShow:
         assert self.row(lines, "succeeded, for the caller") == ["5", "15", "15"]
         assert self.row(lines, "failed") == ["13", "3", "3"]
         assert self.row(lines, "  with an error status") == ["8", "2", "0"]
-        assert self.row(lines, "  with an exception") == ["5", "2", "3"]
+        assert self.row(lines, "  with an exception") == ["5", "1", "3"]
         assert self.row(lines, "  stuck") == ["0", "0", "0"]
         assert self.row(lines, "POSTs done more than once") == ["0", "0", "2"]
         assert self.row(lines, "uploads taken empty") == ["0", "0", "1"]
