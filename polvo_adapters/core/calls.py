@@ -32,6 +32,7 @@ class Call(NamedTuple):
         content: Digest of method and body, where a policy keeps a record of keys.
         secret_parameters: Names of the query parameters that hold a credential, where a policy keeps a record of keys.
         request_id: The request id, where a policy gives calls one, or an empty string.
+        repeated: Whether the same request was given up before, so that the code above repeats it.
     """
 
     method: str
@@ -50,6 +51,7 @@ class Call(NamedTuple):
     content: str = ""
     secret_parameters: frozenset[str] = frozenset()
     request_id: str = ""
+    repeated: bool = False
 
     def __repr__(self) -> str:
         fields = (f"{name}={value!r}" for name, value in zip(self._fields, self, strict=True) if name != "stored_token")
