@@ -32,6 +32,7 @@ ALLOWED = {
     "re",
     "requests.exceptions",
     "typing",
+    "unicodedata",
     "urllib.parse",
 }
 FORBIDDEN_CALLS = {"open", "print", "input", "exec", "eval", "__import__"}
