@@ -148,9 +148,7 @@ class PolicyControls:
             for gate in PolicyTraits.of(policy).gates or (policy,):
                 if isinstance(gate, CircuitBreaker):
                     return Circuit(self.store, gate, gate.name(Call("GET", url, tenant=current_tenant())))
-        raise ConfigurationError(
-            f"there is no circuit breaker for {url.partition('?')[0]}; mount one, or ask for another URL"
-        )
+        raise ConfigurationError(f"there is no circuit breaker for {origin(url)}; mount one, or ask for another URL")
 
     def operation(self, url: str, key: str) -> Operation:
         """Return the operation of an idempotency key, to look at it or to resolve a doubt.

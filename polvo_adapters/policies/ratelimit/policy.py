@@ -323,11 +323,15 @@ def _find_pause(event: TurnResult) -> float:
     return _PAUSE if event.refused.retry_after is None else event.refused.retry_after
 
 
-@lru_cache(maxsize=4096)
 def _find_route(url: str) -> str:
     """Return the part of a path that identifies a resource of an API, with numbers and ids left out."""
-    path = url.partition("://")[2].partition("/")[2].partition("?")[0].partition("#")[0]
-    return "/".join("*" if _is_id(part) else part for part in path[:256].split("/", _DEPTH)[:_DEPTH])
+    address = url.partition("?")[0]  # a cache of the process keeps no query, which may hold a key
+    return _shorten_route(address.partition("://")[2].partition("/")[2].partition("#")[0][:256])
+
+
+@lru_cache(maxsize=4096)
+def _shorten_route(path: str) -> str:
+    return "/".join("*" if _is_id(part) else part for part in path.split("/", _DEPTH)[:_DEPTH])
 
 
 def _is_id(part: str) -> bool:

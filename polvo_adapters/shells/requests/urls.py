@@ -154,6 +154,9 @@ def validate_url(field: str, given: str, tenant: str, allow_http: bool) -> str:
         _require_tenant(field, tenant)
         if TENANT_SLOT in host and not DNS_LABEL.fullmatch(tenant):
             raise ConfigurationError(f"{field}: the tenant {tenant!r} cannot be part of a host name")
+        problem = paths.find_climb(tenant) if TENANT_SLOT in given.partition("?")[0] else ""
+        if problem:
+            raise ConfigurationError(f"{field}: the tenant {tenant!r} cannot be part of a path: {problem}")
     text = given.replace(TENANT_SLOT, quote(tenant, safe=""))
     if is_secure(text) or (allow_http and text.startswith("http://") and is_secure("https" + text[4:])):
         return text
@@ -195,6 +198,5 @@ def validate_seconds(field: str, value: float) -> float:
 def _require_tenant(field: str, tenant: str) -> None:
     if not tenant:
         raise ConfigurationError(f"{field}: it has {{tenant}} in it, and there is no tenant; set one first")
-    problem = paths.find_climb(tenant)
-    if problem:
-        raise ConfigurationError(f"{field}: the tenant {tenant!r} cannot be part of a URL: {problem}")
+    if tenant in (".", ".."):
+        raise ConfigurationError(f"{field}: the tenant {tenant!r} cannot be part of a URL")
