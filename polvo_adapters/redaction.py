@@ -15,8 +15,33 @@ from typing import Any
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*:(?://)?)(?:[^/?#]*@)?([^?#]*)", re.DOTALL)
 _WORD = re.compile(r"[a-z0-9]+")
 _SECRET_WORDS = frozenset(
-    "apikey auth authorization cookie cookie2 credential credentials csrf csrftoken jwt key link nonce pass passwd"
-    " password proof refresh secret session sessionid sid signature token xsrf".split()
+    [
+        "apikey",
+        "auth",
+        "authorization",
+        "cookie",
+        "cookie2",
+        "credential",
+        "credentials",
+        "csrf",
+        "csrftoken",
+        "jwt",
+        "key",
+        "link",
+        "nonce",
+        "pass",
+        "passwd",
+        "password",
+        "proof",
+        "refresh",
+        "secret",
+        "session",
+        "sessionid",
+        "sid",
+        "signature",
+        "token",
+        "xsrf",
+    ]
 )
 _URL_HEADERS = frozenset({"content-location", "location"})
 

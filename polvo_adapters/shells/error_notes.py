@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import sys
-
 from collections.abc import Collection
 from typing import Any
 from urllib.parse import unquote_plus
