@@ -1,8 +1,11 @@
-"""What is left of a response and of a URL when they leave the process in a pickle, or stand in a message.
+"""Texts that do not show, and what is left of a response and of a URL in a pickle or in a message.
 
 Theory of operation. A response holds its request, and with that every credential and body; a URL may hold a password
 and keys; a server sets cookies and may issue tokens in headers. So a pickled error keeps of its response what says how
 the call went: status, body, URLs without user name, query and fragment, and the headers that name no secret.
+
+A secret that is held, or passed on, is a `HiddenText`: tracebacks that show local variables, and debuggers that print
+the attributes of an object, print its repr.
 """
 
 from __future__ import annotations
@@ -10,40 +13,50 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NoReturn, TypeVar
+
+AnyType = TypeVar("AnyType", bound=type)
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*:(?://)?)(?:[^/?#]*@)?([^?#]*)", re.DOTALL)
 _WORD = re.compile(r"[a-z0-9]+")
-_SECRET_WORDS = frozenset(
-    [
-        "apikey",
-        "auth",
-        "authorization",
-        "cookie",
-        "cookie2",
-        "credential",
-        "credentials",
-        "csrf",
-        "csrftoken",
-        "jwt",
-        "key",
-        "link",
-        "nonce",
-        "pass",
-        "passwd",
-        "password",
-        "proof",
-        "refresh",
-        "secret",
-        "session",
-        "sessionid",
-        "sid",
-        "signature",
-        "token",
-        "xsrf",
-    ]
+_SECRET_WORD = re.compile(
+    "apikey|auth|authorization|cookie2?|credentials?|csrf|csrftoken|jwt|key|link|nonce|pass|passwd|password|proof"
+    "|refresh|secret|session|sessionid|sid|signature|token|xsrf"
 )
 _URL_HEADERS = frozenset({"content-location", "location"})
+
+
+class HiddenText(str):
+    """A secret text: the same as any other text, but its repr and its pickle do not show it."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "'(a secret)'"
+
+    def __reduce_ex__(self, protocol: object) -> tuple[type[str], tuple[str]]:
+        return str, ("(a secret that was not pickled)",)
+
+    def __copy__(self) -> HiddenText:
+        return self
+
+    def __deepcopy__(self, memo: object) -> HiddenText:
+        return self
+
+
+def hide(value: Any) -> Any:
+    """Return a text as a HiddenText, and everything else, such as a function that fetches a secret, as it is."""
+    return HiddenText(value) if type(value) is str else value
+
+
+def unpicklable(kind: AnyType) -> AnyType:
+    """Refuse to pickle objects of a class that holds a secret, as a decorator."""
+
+    def refuse(self: object) -> NoReturn:
+        raise TypeError(f"a {type(self).__name__} holds a secret and is not pickled")
+
+    kind.__reduce__ = refuse  # type: ignore[assignment]
+    return kind
 
 
 def strip_url(url: str) -> str:
@@ -58,7 +71,7 @@ def harmless_headers(headers: Mapping[str, str]) -> Iterator[tuple[str, str]]:
         lower = str(name).lower()
         if lower in _URL_HEADERS:
             yield name, strip_url(str(value))
-        elif not _SECRET_WORDS.intersection(_WORD.findall(lower)):
+        elif not any(map(_SECRET_WORD.fullmatch, _WORD.findall(lower))):
             yield name, value
 
 
