@@ -44,6 +44,26 @@ class HiddenText(str):
         return self
 
 
+class HiddenBytes(bytes):
+    """As HiddenText, for bytes: httpx keeps the values of headers encoded."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "b'(a secret)'"
+
+    __str__ = __repr__
+
+    def __reduce_ex__(self, protocol: object) -> tuple[type[bytes], tuple[bytes]]:
+        return bytes, (b"(a secret that was not pickled)",)
+
+    def __copy__(self) -> HiddenBytes:
+        return self
+
+    def __deepcopy__(self, memo: object) -> HiddenBytes:
+        return self
+
+
 def hide(value: Any) -> Any:
     """Return a text as a HiddenText, and everything else, such as a function that fetches a secret, as it is."""
     return HiddenText(value) if type(value) is str else value

@@ -79,7 +79,7 @@ class JWTLogin(TokenAuth):
     def _identify(self, tenant: str) -> tuple[str, str]:
         login_url = self._urls[0]
         user = sha256(_resolve(self._username).encode()).hexdigest()[:16]
-        host = login_url.partition("://")[2].partition("/")[0]
+        host = login_url.partition("://")[2].partition("/")[0].rpartition("@")[2]
         return f"token jwt {login_url} {format_key_part(tenant or None)} {user}", host
 
     def _fetch_token(self, tenant: str, held: Token | None, seconds: float) -> Token:

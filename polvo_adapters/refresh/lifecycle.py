@@ -36,7 +36,6 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 from polvo_adapters.core import validate
 from polvo_adapters.core.machines import Changed
 from polvo_adapters.core.stored_types import AnyType, stored_as
-from polvo_adapters.redaction import unpicklable
 
 if TYPE_CHECKING:
     from polvo_adapters.core.report import StateChange
@@ -54,9 +53,9 @@ _ASK_AGAIN_SECONDS = 1.0  # for which a stale token is used before asking whethe
 
 
 def hide_token(kind: AnyType) -> AnyType:
-    """Leave the token out of the repr of a NamedTuple, and refuse to pickle it, as a decorator.
+    """Leave the token out of the repr of a NamedTuple, as a decorator: a store in memory need not have sealed it.
 
-    A store in memory need not have sealed the token; other stores write states without pickles.
+    It pickles, as all that a store is given: outside of the memory of this process it is sealed.
     """
 
     def describe(self: Any) -> str:
@@ -64,7 +63,7 @@ def hide_token(kind: AnyType) -> AnyType:
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in fields if name != 'token')})"
 
     kind.__repr__ = describe  # type: ignore[assignment]
-    return unpicklable(kind)
+    return kind
 
 
 @hide_token

@@ -59,9 +59,9 @@ def _hide_parameters(error: BaseException, url: str, names: Collection[str]) -> 
         causes = [value for value in values if isinstance(value, BaseException) and value not in seen]
         left += causes
         seen += causes
-        each.args = tuple([_replace_pairs(value, shown) for value in each.args])
-        for name, value in vars(each).items():
-            vars(each)[name] = _replace_pairs(value, shown)
+        with contextlib.suppress(AttributeError, TypeError):  # a class of exceptions that is not to be changed
+            each.args = tuple([_replace_pairs(value, shown) for value in each.args])
+            vars(each).update({name: _replace_pairs(value, shown) for name, value in vars(each).items()})
     del error, each, left, seen, values, causes  # see errors.py, "Errors and frames"
 
 

@@ -113,7 +113,7 @@ def test_what_does_not_climb_passes(path: str) -> None:
     assert find_climb(path) == ""
 
 
-ATTACKS = ["....//x", "\uff2e\uff2e/x", "x/%EF%BC%AE%EF%BC%AE", "..././x", "a%00b", "%0a"]
+ATTACKS = ["....//x", "..%c1/x", "\uff2e\uff2e/x", "x/%EF%BC%AE%EF%BC%AE", "..././x", "a%00b", "%0a"]
 DEEP = ["%" + "25" * 20 + "41", "\uff05" + "25" * 20]
 
 

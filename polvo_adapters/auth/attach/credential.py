@@ -27,6 +27,7 @@ from urllib3.util import parse_url
 from polvo_adapters.core.calls import origin
 from polvo_adapters.core.state_keys import without_parameters
 from polvo_adapters.errors import ConfigurationError
+from polvo_adapters.redaction import HiddenBytes
 from polvo_adapters.runtime.copies import SharedByCopies
 
 if TYPE_CHECKING:
@@ -58,6 +59,10 @@ class OwnedHeaderValue(SharedByCopies, str):
 
     def __repr__(self) -> str:
         return "'(a credential)'"  # for headers that are printed, and for tracebacks that show locals
+
+    def encode(self, encoding: str = "utf-8", errors: str = "strict") -> HiddenBytes:
+        """Return the value as bytes that do not show either; a request of httpx keeps them, and pickles."""
+        return HiddenBytes(super().encode(encoding, errors))
 
     def __reduce_ex__(self, protocol: object) -> tuple[type[str], tuple[str]]:
         return str, ("(a credential that was not pickled)",)

@@ -69,8 +69,8 @@ class GrantFlow:
         self._secrets = {name: hide(given.get(name)) for name in names}
         self._exchange = {name: hide(value) for name, value in (options.get("exchange") or {}).items()}
         signing: Mapping[str, Any] = {**server}
-        names = ("private_key", "key_id", "algorithm")
-        self._signing: dict[str, Any] = {name: hide(signing.get(name)) for name in names}
+        signature = ("private_key", "key_id", "algorithm")
+        self._signing: dict[str, Any] = {name: hide(signing.get(name)) for name in signature}
         self._lost: tuple[str, ...] = ()
         # An assertion differs each time; `subject` says whose token it is for.
         functions = (name for name in _OWNER.get(flow, ()) if callable(self._secrets[name]))
