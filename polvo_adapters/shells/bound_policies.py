@@ -18,6 +18,7 @@ from polvo_adapters.core.outcomes import Outcome
 from polvo_adapters.core.report import Entry, Report
 from polvo_adapters.core.validate import require_members
 from polvo_adapters.errors import ConfigurationError
+from polvo_adapters.redaction import strip_url
 from polvo_adapters.shells import credential_digest, request_identity
 from polvo_adapters.shells.given_up import IN_MEMORY, digest_request, given_up_requests
 from polvo_adapters.stores.base import Store
@@ -153,9 +154,7 @@ class PolicyControls:
             for gate in PolicyTraits.of(policy).gates or (policy,):
                 if isinstance(gate, CircuitBreaker):
                     return Circuit(self.store, gate, gate.name(Call("GET", url, tenant=current_tenant())))
-        raise ConfigurationError(
-            f"there is no circuit breaker for {url.partition('?')[0]}; mount one, or ask for another URL"
-        )
+        raise ConfigurationError(f"there is no circuit breaker for {strip_url(url)}; mount one, or ask for another URL")
 
     def operation(self, url: str, key: str) -> Operation:
         """Return the operation of an idempotency key, to look at it or to resolve a doubt.

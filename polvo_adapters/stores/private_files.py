@@ -65,6 +65,9 @@ class FileContent(NamedTuple):
     identity: Identity
     was_exposed: bool
 
+    def __repr__(self) -> str:
+        return f"<FileContent of {self.identity}>"
+
 
 def identity(path: str) -> Identity | None:
     """Return which file is at a path, or None where there is none.
