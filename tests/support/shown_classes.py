@@ -17,7 +17,7 @@ auth.tokens.storage_factory.TokenStorageFactory auth.tokens.token_auth.HeldToken
 auth.tokens.token_auth.TokenAuth auth.tokens.token_fetch.TokenFetch auth.tokens.token_storage.FallbackStore
 auth.tokens.token_storage.TokenStorage context.call.LogicalCall context.tenant.TenantScope core.effects.Acquire
 core.effects.Decide core.effects.Release core.effects.Send core.effects.Sleep core.effects.Start
-core.effects.TryDecide core.machines.Event core.notices.Notice core.report.Attempt core.report.Report
+core.machines.Event core.notices.Notice core.report.Attempt core.report.Report
 core.report.StateChange core.report.Wait core.trace.Trace drivers.decisions.Decisions
 drivers.single_shot.SingleShotExchange headers.names.Field policies.breaker.policy.CircuitBreaker
 policies.breaker.state.CallResult policies.breaker.state.CircuitState policies.breaker.state.Permit
@@ -62,7 +62,8 @@ auth.options.ServerOptions auth.options.TokenAuthOptions policies.options.Option
 policies.options.StackOptions
     """,
     "events, verdicts and states of policies: numbers, names of state and digests": """
-core.effects.Park core.effects.PolicyTraits core.effects.Race core.effects.Undecided core.effects.WaitAny
+core.effects.Park core.effects.PolicyTraits core.effects.Race core.effects.TryDecide core.effects.Undecided
+core.effects.WaitAny policies.asked_retry.AskedRetry shells.given_up.GivenUpRequests
 core.machines.Changed core.machines.Refused core.machines.Wake core.notices.Retrying
 policies.breaker.state.AcquirePermit policies.breaker.state.CircuitStatus policies.breaker.state.ManualControl
 policies.breaker.windows.LastCalls policies.breaker.windows.LastSeconds policies.breaker.windows.Tally
@@ -91,7 +92,7 @@ headers.body.Complaint headers.entries.Context headers.ietf.QuotaPolicy headers.
 headers.quota.Quota headers.quota.Throttled headers.resets.Reset headers.structured.Item
     """,
     "outcomes, reports and traces without headers, bodies and texts of exceptions": """
-core.outcomes.Ending core.outcomes.Failure core.report.StoreFailure core.trace.Phase
+core.outcomes.Advice core.outcomes.Ending core.outcomes.Failure core.report.StoreFailure core.trace.Phase
 drivers.aio.AsyncSystemClock drivers.exchange.Cancelled
     """,
     "the failure server and simulations, which are for tests and show what they were sent": """
@@ -148,6 +149,9 @@ auth.protocol.device_code.DevicePolling
     """,
     "which file: numbers": """
 stores.private_files.Identity
+    """,
+    "asks a Retry of urllib3, and shows what that shows": """
+shells.requests.wire.recording_retry.RecordingRetry
     """,
     "names of modules": """
 moved.MovedModuleFinder
