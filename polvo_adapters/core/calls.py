@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 from urllib.parse import urlsplit
 
 Body: TypeAlias = Literal["none", "replayable", "rewindable", "once"]
@@ -21,7 +22,7 @@ class Call(NamedTuple):
             the other) or "once".
         started: When the call began, in seconds of the shell's clock.
         deadline: When the call must be over, on the same clock, or None.
-        idempotent: Whether the caller declared it safe to send again, whatever the method.
+        idempotent: Whether the caller declared it safe to send again, or unsafe; None where the method decides.
         credential: Digest of the credential of the request, or an empty string.
         identity: Digest of all that the response may depend on besides the URL, where a policy keeps responses.
         attempt: 1, plus the number of earlier attempts that failed or were late.
@@ -32,6 +33,8 @@ class Call(NamedTuple):
         content: Digest of method and body, where a policy keeps a record of keys.
         secret_parameters: Names of the query parameters that hold a credential, where a policy keeps a record of keys.
         request_id: The request id, where a policy gives calls one, or an empty string.
+        labels: Names and values that the caller gave it, for reports, the log and listeners; never for keys of state.
+        listeners: Functions that are called with a `CallEvent` for everything that is decided about it.
     """
 
     method: str
@@ -39,7 +42,7 @@ class Call(NamedTuple):
     body: Body = "none"
     started: float = 0.0
     deadline: float | None = None
-    idempotent: bool = False
+    idempotent: bool | None = None
     credential: str = ""
     identity: str = ""
     attempt: int = 1
@@ -50,6 +53,8 @@ class Call(NamedTuple):
     content: str = ""
     secret_parameters: frozenset[str] = frozenset()
     request_id: str = ""
+    labels: tuple[tuple[str, str], ...] = ()
+    listeners: tuple[Callable[[Any], object], ...] = ()
 
     def __repr__(self) -> str:
         fields = (f"{name}={value!r}" for name, value in zip(self._fields, self, strict=True) if name != "stored_token")

@@ -1,5 +1,6 @@
 """Policies of an adapter or transport: how a call begins and ends, for every shell.
 
+for_call  returns the policies for what is said for one call
 begin     gives the request its idempotency key and its id, and makes the Call that the policies see
 report    makes the report, once the flow has ended
 """
@@ -18,6 +19,7 @@ from polvo_adapters.core.outcomes import Outcome
 from polvo_adapters.core.report import Entry, Report
 from polvo_adapters.core.validate import require_members
 from polvo_adapters.errors import ConfigurationError
+from polvo_adapters.policies.one_call import CallSettings, adapt
 from polvo_adapters.shells import credential_digest, request_identity
 from polvo_adapters.stores.base import Store
 from polvo_adapters.stores.memory import MemoryStore
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from polvo_adapters.shells.circuit_control import Circuit
     from polvo_adapters.shells.operation_control import Operation
 
+_MOST_ADAPTED = 64
 _STORE_MEMBERS = ("decide", "defer", "park", "unpark")
 
 
@@ -49,7 +52,7 @@ class BoundPolicies:
         TypeError: A policy or the store lacks a member that its protocol asks for.
     """
 
-    __slots__ = ("_counts", "_ids", "_keeps", "flow", "keys", "store")
+    __slots__ = ("_adapted", "_counts", "_ids", "_keeps", "_listeners", "_owner", "_policies", "flow", "keys", "store")
 
     def __init__(self, owner: str, policies: Sequence[Policy], store: Store | None, clock: Any) -> None:
         for policy in policies:
@@ -57,12 +60,34 @@ class BoundPolicies:
         if store is not None:
             require_members(owner, store, "a store", *_STORE_MEMBERS)
         traits: list[tuple[Any, PolicyTraits]] = [(policy, PolicyTraits.of(policy)) for policy in policies]
+        self._owner, self._policies = owner, policies
+        self._adapted: dict[Any, BoundPolicies] = {}
         self.store: Store = MemoryStore(now=clock.now) if store is None else store
         self.flow = compose(policies)
         self._counts = any(each.counts_credentials for _, each in traits)
         self._keeps = any(each.keeps_answers for _, each in traits)
+        self._listeners = tuple(listener for _, each in traits for listener in each.call_listeners)
         self.keys: IdempotencyKeys | None = next((policy for policy, each in traits if each.makes_keys), None)
         self._ids: RequestIDs | None = next((policy for policy, each in traits if each.makes_request_ids), None)
+
+    def for_call(self, settings: CallSettings) -> BoundPolicies:
+        """Return the policies for what is said for one call."""
+        said = settings.policies
+        if not said:
+            return self
+        try:
+            known = self._adapted.get(said)
+        except TypeError:  # a policy of the user's own that has no hash
+            return self._adapt(settings)
+        if known is None:
+            known = self._adapt(settings)
+            if len(self._adapted) >= _MOST_ADAPTED:
+                self._adapted.clear()
+            self._adapted[said] = known
+        return known
+
+    def _adapt(self, settings: CallSettings) -> BoundPolicies:
+        return BoundPolicies(self._owner, adapt(self._policies, settings), self.store, None)
 
     def begin(
         self,
@@ -72,6 +97,7 @@ class BoundPolicies:
         now: float,
         certificate: object = None,
         outer: LogicalCall | None = None,
+        settings: CallSettings | None = None,
     ) -> Call:
         """Give a request its key and its id, and return its Call.
 
@@ -82,6 +108,7 @@ class BoundPolicies:
             now: The time on the clock of the owner.
             certificate: The client certificate, as `requests` takes it.
             outer: The logical call that the request is part of, on the same clock, or None.
+            settings: What is said for this call, or None.
 
         Raises:
             IdempotencyKeyError: A key cannot be made or sent.
@@ -90,13 +117,19 @@ class BoundPolicies:
         key, content = request_identity.assign_key(self.keys, request, tenant)
         request_id = "" if self._ids is None else request_identity.assign_request_id(self._ids, request)
         at, deadline = (now, None) if outer is None else outer[1:3]
+        idempotent = True if key and self.keys.supported else None  # type: ignore[union-attr]  # without the policy there is no key
+        labels: tuple[tuple[str, str], ...] = ()
+        listeners = self._listeners
+        if settings is not None:
+            idempotent = idempotent if settings.idempotent is None else settings.idempotent
+            labels, listeners = settings.labels, (*listeners, *settings.listeners)
         return Call(
             request.method or "",
             url,
             body,
             at,
             deadline,
-            key != "" and self.keys.supported,  # type: ignore[union-attr]  # without the policy there is no key
+            idempotent,
             credential_digest.digest(request.headers.items()) if self._counts else "",
             credential_digest.identity(request.headers.items(), certificate) if self._keeps else "",
             tenant=tenant,
@@ -104,6 +137,8 @@ class BoundPolicies:
             content=content,
             secret_parameters=credential_digest.credential_parameters(request) if content else frozenset(),
             request_id=request_id,
+            labels=labels,
+            listeners=listeners,
         )
 
     def report(self, call: Call, request: Any, outcome: Outcome, entries: Sequence[Entry], seconds: float) -> Report:
@@ -117,6 +152,7 @@ class BoundPolicies:
             seconds: How long it took.
         """
         report = Report(call.method, call.host, entries, outcome.note, outcome.quotas, seconds)
+        report.labels = call.labels
         keys, ids = self.keys, self._ids
         if ids is not None:
             report.request_id = text_of(request.headers.get(ids.header) or "")  # an inner adapter may have removed it

@@ -122,6 +122,7 @@ class CircuitBreaker(Gate):
     memory: Window = field(init=False, repr=False, compare=False)
 
     part = "breaker"
+    stack_option = "circuit_breaker"
     by_tenant = True
 
     def __post_init__(self) -> None:

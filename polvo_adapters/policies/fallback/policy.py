@@ -124,6 +124,8 @@ class Fallback:
     exceptions: tuple[type[BaseException] | str, ...] | None
     max_age: float | None = None
 
+    stack_option = "fallback"
+
     def __init__(
         self,
         *alternatives: Alternative,

@@ -149,6 +149,7 @@ class IdempotencyKeys:
     record: Record | bool | None = None
 
     makes_keys = True
+    stack_option = "idempotency"
 
     def __post_init__(self) -> None:
         if not callable(self.strategy):

@@ -17,15 +17,18 @@ try:
 except ImportError as error:  # pragma: no cover - tested in an environment without httpx
     raise ImportError("polvo_adapters.transports needs httpx: python -m pip install 'polvo_adapters[httpx]'") from error
 
+from polvo_adapters.context.call import call_settings
 from polvo_adapters.core.calls import Call
 from polvo_adapters.core.effects import Policy
 from polvo_adapters.core.outcomes import Outcome
 from polvo_adapters.core.report import Entry
 from polvo_adapters.drivers import aio, sync
+from polvo_adapters.policies.one_call import CallSettings
 from polvo_adapters.runtime.clock import SYSTEM, Clock
 from polvo_adapters.shells.bound_policies import BoundPolicies, PolicyControls
 from polvo_adapters.shells.error_notes import attach_report
 from polvo_adapters.shells.httpx.exchange import AsyncHTTPXExchange, HTTPXExchange, body_of
+from polvo_adapters.shells.httpx.one_call import said_for
 from polvo_adapters.shells.httpx.pools import keep_deadlines
 from polvo_adapters.shells.httpx.response import is_given_up, synthesize_response
 from polvo_adapters.shells.httpx.timeouts import find_deadline
@@ -42,13 +45,17 @@ class _BaseTransport(PolicyControls):
         self.clock = clock
         self.stream = stream
 
-    def _begin(self, request: httpx.Request) -> Call:
-        call = self._bound.begin(request, str(request.url), body_of(request), self.clock.now())
+    def _begin(self, request: httpx.Request, settings: CallSettings | None) -> tuple[BoundPolicies, Call]:
+        bound = self._bound if settings is None else self._bound.for_call(settings)
+        url = str(request.url)
+        call = bound.begin(request, url, body_of(request), self.clock.now(), settings=settings)
         deadline = find_deadline(request, self.clock)
-        return call if deadline is None else call.with_deadline(deadline)
+        return bound, call if deadline is None else call.with_deadline(deadline)
 
-    def _end(self, call: Call, request: httpx.Request, outcome: Outcome, entries: list[Entry]) -> httpx.Response:
-        report = self._bound.report(call, request, outcome, entries, self.clock.now() - call.started)
+    def _end(
+        self, bound: BoundPolicies, call: Call, request: httpx.Request, outcome: Outcome, entries: list[Entry]
+    ) -> httpx.Response:
+        report = bound.report(call, request, outcome, entries, self.clock.now() - call.started)
         if outcome.error is not None:
             try:
                 raise attach_report(outcome.error, report)
@@ -88,13 +95,15 @@ class PolicyTransport(_BaseTransport, httpx.BaseTransport):
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request as the policies say; see `httpx.BaseTransport`."""
-        call, entries = self._begin(request), list[Entry]()
-        exchange = HTTPXExchange(self.inner, request, self.clock, stream=self.stream)
-        outcome = sync.drive(self._bound.flow(call), exchange, self.store, self.clock, entries, call)
+        settings, entries = call_settings.get(), list[Entry]()
+        bound, call = self._begin(request, settings)
+        with said_for(request, settings):
+            exchange = HTTPXExchange(self.inner, request, self.clock, stream=self.stream)
+            outcome = sync.drive(bound.flow(call), exchange, self.store, self.clock, entries, call)
         if outcome.error is not None or not exchange.owns(outcome):
             exchange.close()
         try:
-            return self._end(call, request, outcome, entries)
+            return self._end(bound, call, request, outcome, entries)
         finally:
             del outcome  # see errors.py, "Errors and frames"
 
@@ -121,13 +130,15 @@ class AsyncPolicyTransport(_BaseTransport, httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request as the policies say; see `httpx.AsyncBaseTransport`."""
-        call, entries = self._begin(request), list[Entry]()
-        exchange = AsyncHTTPXExchange(self.inner, request, self.clock, stream=self.stream)
-        outcome = await aio.drive(self._bound.flow(call), exchange, self.store, self.clock, entries, call)
+        settings, entries = call_settings.get(), list[Entry]()
+        bound, call = self._begin(request, settings)
+        with said_for(request, settings):
+            exchange = AsyncHTTPXExchange(self.inner, request, self.clock, stream=self.stream)
+            outcome = await aio.drive(bound.flow(call), exchange, self.store, self.clock, entries, call)
         if outcome.error is not None or not exchange.owns(outcome):
             await exchange.discard()
         try:
-            return self._end(call, request, outcome, entries)
+            return self._end(bound, call, request, outcome, entries)
         finally:
             del outcome  # see errors.py, "Errors and frames"
 

@@ -20,7 +20,7 @@ import requests
 from requests.adapters import DEFAULT_POOLSIZE, BaseAdapter, HTTPAdapter
 from urllib3.util import Retry
 
-from polvo_adapters.context.call import LogicalCall, call_started
+from polvo_adapters.context.call import LogicalCall, call_settings, call_started, settings_scope
 from polvo_adapters.core.effects import Policy
 from polvo_adapters.core.report import Entry
 from polvo_adapters.drivers.sync import drive
@@ -66,6 +66,7 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
 
     installed: str | None = None
     _transmission: Transmission | None = None  # the attempt of an adapter outside of this one, in a view on it
+    _single: tuple[Route, BaseAdapter] | None = None  # see _way_without_retries
     _owner: ConnectionOwner | None = None  # the caller, in a view for one of several that share the adapter
 
     def __init__(
@@ -103,6 +104,7 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
         if self.inner is None and not retries:
             self.max_retries = NO_RETRY
         self._route = Route(self, PolicyAdapter) if self._below is None else Route(self._below)
+        self._single = None
         if self.inner is not None and kind_of_view(self.inner) is None:
             _warn_of_deadline(self.inner, self.policies)
         forks.register(self)
@@ -126,6 +128,12 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
                 that a policy put in its place.
         """
         bound, clock, outer = self._bound, self.clock, self._transmission
+        route, below = self._route, self if self._below is None else self._below
+        settings = call_settings.get()
+        if settings is not None:
+            bound = bound.for_call(settings)
+            if settings.says_retries:
+                route, below = self._way_without_retries()
         keywords = {
             "stream": stream,
             "timeout": self.timeout if timeout is None else timeout,
@@ -134,14 +142,19 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
             "proxies": proxies,
         }
         sockets = None if outer is None else outer.sockets
-        below = self if self._below is None else self._below
-        exchange = RequestsExchange(self._route, below, request, keywords, clock, sockets, self._owner)
+        if settings is not None and settings.has_timeout:
+            keywords["timeout"] = settings.timeout
+        exchange = RequestsExchange(route, below, request, keywords, clock, sockets, self._owner)
         exchange.above = self
         entries: list[Entry] = []
         logical = call_started.get() if outer is None else _logical_call(outer, clock)
-        call = bound.begin(request, request.url or "", exchange.body, clock.now(), cert, logical)
+        call = bound.begin(request, request.url or "", exchange.body, clock.now(), cert, logical, settings)
         began = clock.now()
-        outcome = drive(bound.flow(call), exchange, self.store, clock, entries, call)
+        if settings is None:
+            outcome = drive(bound.flow(call), exchange, self.store, clock, entries, call)
+        else:
+            with settings_scope(settings.below):
+                outcome = drive(bound.flow(call), exchange, self.store, clock, entries, call)
         report = bound.report(call, request, outcome, entries, clock.now() - began)
         if outer is not None:
             outer.error, outer.failure = outcome.error, outcome.failure
@@ -158,6 +171,22 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
         response.polvo = report  # type: ignore[attr-defined]
         response.connection = self  # a replay after 401 must pass the policies as well
         return response
+
+    def _way_without_retries(self) -> tuple[Route, BaseAdapter]:
+        """Return the way for a call of which it is said how often it is retried: nothing below retries by itself.
+
+        An adapter below that is ours is told so; a urllib3 `Retry` cannot be told.
+        """
+        if self._single is None:
+            if self._below is None:
+                retries = find_requested_retry(self.max_retries) is not None
+                below: BaseAdapter = without_retries(self) if retries else self
+                self._single = (Route(below, PolicyAdapter), below)
+            else:
+                plain = isinstance(self._below, HTTPAdapter) and not isinstance(self._below, PolicyAdapter)
+                below = _view_of(self._below, retries=False) if plain else self._below
+                self._single = (Route(below), below)
+        return self._single
 
     def close(self) -> None:
         """Close the connections of this adapter, or of the one that it wraps."""
