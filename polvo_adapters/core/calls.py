@@ -22,7 +22,7 @@ class Call(NamedTuple):
             the other) or "once".
         started: When the call began, in seconds of the shell's clock.
         deadline: When the call must be over, on the same clock, or None.
-        idempotent: Whether the caller declared it safe to send again, or unsafe; None where the method decides.
+        idempotent: Whether the caller declared it safe to send again, whatever the method.
         credential: Digest of the credential of the request, or an empty string.
         identity: Digest of all that the response may depend on besides the URL, where a policy keeps responses.
         attempt: 1, plus the number of earlier attempts that failed or were late.
@@ -33,6 +33,7 @@ class Call(NamedTuple):
         content: Digest of method and body, where a policy keeps a record of keys.
         secret_parameters: Names of the query parameters that hold a credential, where a policy keeps a record of keys.
         request_id: The request id, where a policy gives calls one, or an empty string.
+        unsafe: Whether the caller declared it not safe to send again, whatever the method.
         labels: Names and values that the caller gave it, for reports, the log and listeners; never for keys of state.
         listeners: Functions that are called with a `CallEvent` for everything that is decided about it.
     """
@@ -42,7 +43,7 @@ class Call(NamedTuple):
     body: Body = "none"
     started: float = 0.0
     deadline: float | None = None
-    idempotent: bool | None = None
+    idempotent: bool = False
     credential: str = ""
     identity: str = ""
     attempt: int = 1
@@ -53,6 +54,7 @@ class Call(NamedTuple):
     content: str = ""
     secret_parameters: frozenset[str] = frozenset()
     request_id: str = ""
+    unsafe: bool = False
     labels: tuple[tuple[str, str], ...] = ()
     listeners: tuple[Callable[[Any], object], ...] = ()
 

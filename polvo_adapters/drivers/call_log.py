@@ -51,7 +51,7 @@ def count_attempts(entries: Sequence[Entry]) -> int:
     return sum(type(each) is Attempt for each in entries)
 
 
-def _tell(
+def _say(
     log: Logger, level: int, event: str, text: str, *args: object, call: Call | None = None, **fields: Any
 ) -> None:
     """Say something of a call in the log, and tell it to the listeners of the call."""
@@ -70,7 +70,7 @@ _NAMES = {"what": "subject"}
 
 def say_attempt(call: Call, entry: Attempt, number: int) -> None:
     """Say how an attempt ended; to be called only where it is heard, by the logger ATTEMPTS at DEBUG or a listener."""
-    _tell(
+    _say(
         ATTEMPTS,
         DEBUG,
         "attempt",
@@ -101,7 +101,7 @@ def say_wait(call: Call | None, effect: Sleep | Park, seconds: float) -> None:
     left = most - notice.waited
     duration = f"up to {left:.3f} s" if up_to else f"{left:.3f} s"
     is_long = notice.waited >= LONG_WAIT or (not up_to and left >= LONG_WAIT)
-    _tell(
+    _say(
         logger(notice.part),
         WARNING if is_long else INFO,
         "wait",
@@ -119,7 +119,7 @@ def say_wait(call: Call | None, effect: Sleep | Park, seconds: float) -> None:
 
 
 def _say_retry(notice: Notice, reason: str, seconds: float) -> None:
-    _tell(
+    _say(
         logger(notice.part),
         WARNING,
         "retry",
@@ -145,7 +145,7 @@ def say_start(call: Call | None, effect: Start) -> None:
     notice = effect.notice
     if call is None or notice is None:
         return
-    _tell(
+    _say(
         logger(notice.part),
         INFO,
         "hedge",
@@ -180,7 +180,7 @@ def say_end(call: Call, outcome: Outcome, entries: Sequence[Entry]) -> None:
     if outcome.status and failure is not EXPIRED:
         what, name = str(outcome.status), ""  # says more than the failure that a policy made of it
     attempts = count_attempts(entries)
-    _tell(
+    _say(
         log,
         level,
         event,
@@ -201,7 +201,7 @@ def say_end(call: Call, outcome: Outcome, entries: Sequence[Entry]) -> None:
 
 def say_change(call: Call | None, part: str, change: StateChange, *, is_trouble: bool) -> None:
     """Say that the state of a machine has changed."""
-    _tell(
+    _say(
         logger(part),
         WARNING if is_trouble else INFO,
         _CHANGES.get(part, "state_change"),
@@ -226,7 +226,7 @@ def say_store_failure(call: Call | None, level: int, what: str, names: str, reas
         reason: The class of the error, or the reason that it names.
         text: The text of the error where it is this library's own, otherwise the reason again.
     """
-    _tell(
+    _say(
         _STORES,
         level,
         "store_failure",

@@ -27,15 +27,13 @@ RACED_METHODS = SAFE_METHODS - {"TRACE"}
 
 def is_safe(call: Call, methods: Collection[str] | None) -> bool:
     """Return whether a request may be processed several times; `methods` are those that may, None means all."""
-    declared = call.idempotent
-    return methods is None or call.method in methods if declared is None else declared
+    return (call.idempotent or methods is None or call.method in methods) and not call.unsafe
 
 
 def is_safe_elsewhere(call: Call, methods: Collection[str] | None) -> bool:
     """Return whether several servers may process a request; only the server that received a key knows it."""
-    if call.idempotent is not None and (not call.key or not call.idempotent):
-        return call.idempotent
-    return methods is None or call.method in methods
+    declared = call.idempotent and not call.key
+    return (declared or methods is None or call.method in methods) and not call.unsafe
 
 
 def can_send_at_once(call: Call) -> bool:

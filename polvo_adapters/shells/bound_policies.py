@@ -117,11 +117,12 @@ class BoundPolicies:
         key, content = request_identity.assign_key(self.keys, request, tenant)
         request_id = "" if self._ids is None else request_identity.assign_request_id(self._ids, request)
         at, deadline = (now, None) if outer is None else outer[1:3]
-        idempotent = True if key and self.keys.supported else None  # type: ignore[union-attr]  # without the policy there is no key
+        idempotent, unsafe = key != "" and self.keys.supported, False  # type: ignore[union-attr]  # without the policy there is no key
         labels: tuple[tuple[str, str], ...] = ()
         listeners = self._listeners
         if settings is not None:
-            idempotent = idempotent if settings.idempotent is None else settings.idempotent
+            unsafe = settings.idempotent is False
+            idempotent = (idempotent or settings.idempotent is True) and not unsafe
             labels, listeners = settings.labels, (*listeners, *settings.listeners)
         return Call(
             request.method or "",
@@ -137,6 +138,7 @@ class BoundPolicies:
             content=content,
             secret_parameters=credential_digest.credential_parameters(request) if content else frozenset(),
             request_id=request_id,
+            unsafe=unsafe,
             labels=labels,
             listeners=listeners,
         )

@@ -112,7 +112,7 @@ class RequestsExchange:
         started, deadline = clock.now(), call.deadline
         # Those who share connections know nothing of each other's, and have no reason to bear their age.
         once = self._owner is not None or call.body == "once"
-        once = once or not (call.method in IDEMPOTENT_METHODS if call.idempotent is None else call.idempotent)
+        once = once or call.unsafe or (call.method not in IDEMPOTENT_METHODS and not call.idempotent)
         streamed = call.body == "once" or call.body == "rewindable"
         transmission = Transmission(clock, started, deadline, self._sockets, once, self._owner, streamed)
         send: Any = None
