@@ -42,8 +42,11 @@ class CallScope:
         """Return a function for whose calls it is said.
 
         Raises:
-            TypeError: It is a generator function, which runs when its result is iterated, outside of the block.
+            TypeError: It is a generator function, which runs when its result is iterated, outside of the block; or an
+                idempotency key is said, which is for one operation.
         """
+        if self.settings.operation is not None:
+            raise TypeError("an idempotency_key is for one operation, and a function may be called again; use `with`")
         if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
             raise TypeError(f"nothing can be said for a generator function; put `with` into {function.__name__}")
         if inspect.iscoroutinefunction(function):

@@ -52,6 +52,8 @@ class CallOptions(TypedDict, total=False):
         timeout: Timeout of each attempt in seconds, a (connect, read) tuple, or None for no limit, in the place of any
             other, also of one that the code within names.
         idempotent: True for calls that are safe to repeat, whatever the method; False for calls that are not.
+        idempotency_key: Key of the one operation that the block is for, where the adapter has `idempotency`. Repeats of
+            the same request have it too; another request is refused, as the server would take the two for one.
         hedge: False, True, the seconds after which a call is late, a mapping of the settings that differ, or a Hedge.
         fallback: False, alternatives, or a Fallback in the place of that of the adapter.
         rate_limit: False to send without asking the rate limit.
@@ -67,6 +69,7 @@ class CallOptions(TypedDict, total=False):
     deadline: DeadlineLike | bool
     timeout: TimeoutLike
     idempotent: bool | None
+    idempotency_key: str
     hedge: HedgeLike
     fallback: FallbackLike | bool
     rate_limit: bool
@@ -108,6 +111,24 @@ class _Changes(NamedTuple):
         return replace(policy, **{name: getattr(self.policy, name) for name in self.names})
 
 
+class Operation:
+    """The operation that an idempotency key is for: the first request that takes it.
+
+    Args:
+        key: The key.
+    """
+
+    __slots__ = ("_owner", "key")
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        self._owner: dict[str, str] = {}
+
+    def claim(self, request: str) -> bool:
+        """Return whether the key is for this request, which it is if no other was the first."""
+        return self._owner.setdefault("request", request) == request  # atomic, where threads share the block
+
+
 class CallSettings:
     """What is said for one call, validated.
 
@@ -120,17 +141,19 @@ class CallSettings:
         has_timeout: Whether a timeout is said.
         timeout: That timeout.
         idempotent: Whether the call is declared safe to repeat, or unsafe; None where the method decides.
+        operation: The operation that an idempotency key is for, or None.
         labels: The labels, as pairs.
         listeners: The listeners.
     """
 
-    __slots__ = ("has_timeout", "idempotent", "labels", "listeners", "policies", "said", "timeout")
+    __slots__ = ("has_timeout", "idempotent", "labels", "listeners", "operation", "policies", "said", "timeout")
 
     def __init__(self, said: Mapping[str, Any]) -> None:
         self.said = said
         self.policies = tuple(sorted(((name, said[name]) for name in said if name in _POLICIES), key=_name_of))
         self.has_timeout, self.timeout = "timeout" in said, said.get("timeout")
         self.idempotent: bool | None = said.get("idempotent")
+        self.operation: Operation | None = said.get("idempotency_key")
         self.labels: tuple[tuple[str, str], ...] = tuple(said.get("labels", {}).items())
         self.listeners: tuple[Callable[[CallEvent], object], ...] = said.get("listeners", ())
 
@@ -231,6 +254,12 @@ def _parse_idempotent(name: str, value: Any) -> bool | None:
     return value
 
 
+def _parse_key(name: str, value: Any) -> Operation:
+    if not isinstance(value, str) or not value:
+        raise TypeError(f"{name}: expected the key as text, which is not empty")
+    return Operation(value)
+
+
 def _parse_labels(name: str, value: Any) -> dict[str, str]:
     if not isinstance(value, Mapping):
         raise TypeError(f"{name}={value!r}: expected a mapping of names to values")
@@ -266,6 +295,7 @@ _PARSERS: dict[str, Callable[[str, Any], Any]] = {
     "retry_if": _parse_retry_if,
     "timeout": _parse_timeout,
     "idempotent": _parse_idempotent,
+    "idempotency_key": _parse_key,
     "labels": _parse_labels,
     "listeners": _parse_listeners,
 }

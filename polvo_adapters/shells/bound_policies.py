@@ -112,8 +112,11 @@ class BoundPolicies:
 
         Raises:
             IdempotencyKeyError: A key cannot be made or sent.
+            ConfigurationError: A key was said, and there is no policy of keys.
         """
         tenant = current_tenant()
+        if settings is not None and settings.operation is not None:
+            request_identity.assign_operation_key(self.keys, settings.operation, request)
         key, content = request_identity.assign_key(self.keys, request, tenant)
         request_id = "" if self._ids is None else request_identity.assign_request_id(self._ids, request)
         at, deadline = (now, None) if outer is None else outer[1:3]

@@ -26,16 +26,18 @@ def said_for(request: httpx.Request, settings: CallSettings | None) -> AbstractC
 
 @contextmanager
 def _say(request: httpx.Request, settings: CallSettings) -> Iterator[None]:
-    extensions, stream = request.extensions, request.stream
+    extensions, stream, separate = request.extensions, request.stream, None
     if settings.has_timeout:
         request.extensions = {**extensions, "timeout": _spread(settings.timeout)}
     if not isinstance(stream, httpx.ByteStream):
-        request.stream = _SeparateStream(stream)
+        request.stream = separate = _SeparateStream(stream)
     try:
         with settings_scope(settings.below):
             yield
     finally:
-        request.extensions, request.stream = extensions, stream
+        request.extensions = extensions
+        if request.stream is separate:  # and was not read meanwhile, and replaced
+            request.stream = stream
 
 
 def _spread(timeout: Any) -> dict[str, float | None]:

@@ -32,6 +32,7 @@ from polvo_adapters.shells.requests.policy_adapter import DEFAULT_TIMEOUT, Polic
 from polvo_adapters.shells.requests.resilient_adapter import ResilientAdapter
 from polvo_adapters.shells.requests.tenancy import Tenancy
 from polvo_adapters.shells.requests.urls import make_absolute, resolve
+from polvo_adapters.shells.requests.verbs import Verbs
 from polvo_adapters.stores.base import Store
 from polvo_adapters.stores.memory import MemoryStore
 
@@ -43,9 +44,10 @@ if TYPE_CHECKING:
     from polvo_adapters.shells.operation_control import Operation
 
 _UNSET: Any = object()
+_CALL_OPTIONS = frozenset(CallOptions.__annotations__) - {"timeout", "idempotency_key"}  # which have a meaning already
 
 
-class Session(requests.Session):
+class Session(Verbs):
     """A `requests.Session` that is resilient from the start.
 
     Args:
@@ -140,12 +142,12 @@ class Session(requests.Session):
             ConfigurationError: The tenant is missing or does not fit into the request; or the session has no
                 `idempotency`, or the key cannot be sent.
         """
-        said: Any = {name: keywords.pop(name) for name in list(keywords) if name in CallOptions.__annotations__}
-        if said:
-            with one_call(**said):
-                args = (params, data, headers, cookies, files, auth, timeout, *args)
-                return self.request(method, url, *args, **keywords)
         key = keywords.pop("idempotency_key", None)
+        if not _CALL_OPTIONS.isdisjoint(keywords):
+            said: Any = {name: keywords.pop(name) for name in _CALL_OPTIONS & keywords.keys()}
+            args = (params, data, headers, cookies, files, auth, timeout, *args)
+            with one_call(**said):
+                return Session.request(self, method, url, *args, **keywords, idempotency_key=key)
         if timeout is _UNSET:
             timeout = self.timeout
         with self._tenant_scope() as tenant, self._call_scope():
