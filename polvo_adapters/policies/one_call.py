@@ -173,10 +173,13 @@ class CallSettings:
 
     @property
     def below(self) -> CallSettings | None:
-        """What adapters below are told: what to leave out; None where that is nothing."""
-        out = {name: False for name, value in self.policies if value is not True or name in _WITH_DEFAULTS}
+        """What adapters below are told: what to leave out, and what the call is; None where that is nothing."""
+        out: dict[str, Any] = {
+            name: False for name, value in self.policies if value is not True or name in _WITH_DEFAULTS
+        }
         if out.pop("retry_if", None) is not None:
             out["retry"] = False
+        out.update((name, self.said[name]) for name in ("idempotent", "labels", "listeners") if name in self.said)
         return CallSettings(out) if out else None
 
     @property

@@ -66,7 +66,7 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
 
     installed: str | None = None
     _transmission: Transmission | None = None  # the attempt of an adapter outside of this one, in a view on it
-    _single: tuple[Route, BaseAdapter] | None = None  # see _way_without_retries
+    _route_once: Route | None = None  # see _way_without_retries
     _owner: ConnectionOwner | None = None  # the caller, in a view for one of several that share the adapter
 
     def __init__(
@@ -104,7 +104,7 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
         if self.inner is None and not retries:
             self.max_retries = NO_RETRY
         self._route = Route(self, PolicyAdapter) if self._below is None else Route(self._below)
-        self._single = None
+        self._route_once = None
         if self.inner is not None and kind_of_view(self.inner) is None:
             _warn_of_deadline(self.inner, self.policies)
         forks.register(self)
@@ -177,16 +177,18 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
 
         An adapter below that is ours is told so; a urllib3 `Retry` cannot be told.
         """
-        if self._single is None:
-            if self._below is None:
-                retries = find_requested_retry(self.max_retries) is not None
-                below: BaseAdapter = without_retries(self) if retries else self
-                self._single = (Route(below, PolicyAdapter), below)
-            else:
-                plain = isinstance(self._below, HTTPAdapter) and not isinstance(self._below, PolicyAdapter)
-                below = _view_of(self._below, retries=False) if plain else self._below
-                self._single = (Route(below), below)
-        return self._single
+        below = self if self._below is None else self._below
+        is_ours = below is not self and isinstance(below, PolicyAdapter)
+        if (
+            is_ours
+            or not isinstance(below, HTTPAdapter)
+            or find_requested_retry(getattr(below, "max_retries", None)) is None
+        ):
+            return self._route, below
+        below = without_retries(below)
+        if self._route_once is None:
+            self._route_once = Route(below, PolicyAdapter if self._below is None else None)
+        return self._route_once, below
 
     def close(self) -> None:
         """Close the connections of this adapter, or of the one that it wraps."""

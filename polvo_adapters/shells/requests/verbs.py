@@ -12,10 +12,9 @@ if TYPE_CHECKING:
 
     from polvo_adapters.policies.one_call import CallOptions
 
-    class BodyOptions(CallOptions, total=False):
-        """The keywords of verbs that take data and JSON by position: those of `requests`, and those of `polvo.call`."""
+    class CommonOptions(CallOptions, total=False):
+        """What all verbs take: the keywords of `requests`, and those of `polvo.call`."""
 
-        params: Any
         headers: Mapping[str, Any] | None
         cookies: Any
         files: Any
@@ -26,6 +25,17 @@ if TYPE_CHECKING:
         stream: bool | None
         verify: Any
         cert: Any
+
+    class GetOptions(CommonOptions, total=False):
+        """The keywords of GET, which takes `params` by position."""
+
+        data: Any
+        json: Any
+
+    class BodyOptions(CommonOptions, total=False):
+        """The keywords of POST, which takes data and JSON by position."""
+
+        params: Any
 
     class DataOptions(BodyOptions, total=False):
         """The keywords of verbs that take data by position."""
@@ -40,9 +50,7 @@ if TYPE_CHECKING:
     class Verbs(requests.Session):
         """The verbs, with their keywords."""
 
-        def get(  # type: ignore[override]  # `params` by position is an error at run time
-            self, url: str | bytes, **keywords: Unpack[RequestOptions]
-        ) -> requests.Response:
+        def get(self, url: str | bytes, params: Any = None, **keywords: Unpack[GetOptions]) -> requests.Response:
             """Send a GET request."""
 
         def options(self, url: str | bytes, **keywords: Unpack[RequestOptions]) -> requests.Response:
