@@ -374,7 +374,9 @@ def _fit_together(stack: list[Policy], said: Mapping[str, Any], *, has_hedge: bo
         changed["regions"] = replace(regions, retry_codes=())  # they are retries as well
     elif regions is not None and retry is not None and "retry" in said:
         changed["retry"] = leave_statuses_to(regions, retry)
-    if hedge is not None and not has_hedge and retry is None:
+    value = said.get("hedge")
+    is_made_here = value is True or (type(value) is _Changes and "budget" not in value.names)
+    if hedge is not None and not has_hedge and retry is None and is_made_here:
         changed["hedge"] = replace(hedge, budget=None)  # there are no retries that fill it
     if "idempotency" in by_option and isinstance(by_option.get("deadline"), Deadline):
         changed["idempotency"] = wait_within(by_option["idempotency"], by_option["deadline"])

@@ -28,6 +28,7 @@ from polvo_adapters.core.notices import CallEvent
 from polvo_adapters.core.outcomes import DISCONNECTED, READ_TIMEOUT
 from polvo_adapters.policies.one_call import CallOptions, CallSettings, adapt, parse
 from polvo_adapters.policies.stack import standard
+from polvo_adapters.shells.requests.wire import connections, pools
 from polvo_adapters.stores import MemoryStore
 from polvo_adapters.testing import FailureServer
 from polvo_adapters.testing.simulation.simulation import Script, ScriptedFailure, ScriptedReply, Simulation
@@ -685,6 +686,36 @@ def test_a_listener_that_raises_harms_no_call(server: FailureServer) -> None:
     with log_lines() as kept, polvo.call(listeners=[broken]):
         assert polvo.get(server.url + "/echo").status_code == 200
     assert "listener_failed" in [line.fields["event"] for line in kept.lines]
+
+
+def test_listeners_need_no_log(server: FailureServer) -> None:
+    told: list[str] = []
+    with polvo.call(listeners=[lambda event: told.append(event.event)]):
+        polvo.get(server.url + "/echo")
+    assert told == ["attempt"]
+
+
+def test_a_listener_of_retries_is_told_the_labels(server: FailureServer) -> None:
+    told: list[polvo.retry.Retrying] = []
+    with polvo.call(labels={"job": "nightly"}):
+        mounted(retry={**FAST, "listeners": [told.append]})("GET", server.url + "/fault/status?times=1")
+    assert [retrying.labels for retrying in told] == [(("job", "nightly"),)]
+
+
+@pytest.mark.parametrize(("idempotent", "demanding"), [(None, True), (True, False), (False, True)])
+def test_a_write_that_is_safe_to_repeat_may_use_a_connection_that_may_be_dead(
+    idempotent: bool | None, demanding: bool, server: FailureServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[bool] = []
+
+    def look(connection: Any, transmission: Any) -> None:
+        looked.append(transmission.is_demanding)
+        connections.lend(connection, transmission)
+
+    monkeypatch.setattr(pools, "lend", look)
+    with polvo.call(idempotent=idempotent):
+        mounted()("POST", server.url + "/echo")
+    assert looked == [demanding]
 
 
 def test_listeners_hear_of_refusals_waits_hedges_fallbacks_and_deadlines(server: FailureServer) -> None:
