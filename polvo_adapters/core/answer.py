@@ -57,3 +57,15 @@ class Answer(NamedTuple):
 
 AnswerTest: TypeAlias = Callable[[Answer], "bool | None"]
 """A predicate: True, False, or None to have no opinion."""
+
+
+def ask(test: AnswerTest, answer: Answer) -> tuple[bool | None, str]:
+    """Return what a predicate says of an answer, and the class of what it raises, which counts as None.
+
+    What the server has answered matters more than a predicate that does not expect it.
+    """
+    try:
+        said = test(answer)
+    except Exception as error:  # noqa: BLE001 - a function of the user's own may raise anything
+        return None, type(error).__name__
+    return None if said is None else bool(said), ""

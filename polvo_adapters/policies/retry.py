@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from polvo_adapters import headers
 from polvo_adapters.core import validate
-from polvo_adapters.core.answer import Answer, AnswerTest
+from polvo_adapters.core.answer import Answer, AnswerTest, ask
 from polvo_adapters.core.calls import Call
 from polvo_adapters.core.effects import Decide, Effect, Flow, Proceed, Sleep, TryDecide, Undecided
 from polvo_adapters.core.http import IDEMPOTENT_METHODS
@@ -141,8 +141,7 @@ class ExponentialBackoff:
         object.__setattr__(self, "methods", validate.methods(self, "methods"))
         object.__setattr__(self, "exceptions", validate.exceptions(self, "exceptions"))
         object.__setattr__(self, "listeners", validate.listeners(self, "listeners"))
-        if self.retry_if is not None and not callable(self.retry_if):
-            raise ValueError(f"ExponentialBackoff(retry_if={self.retry_if!r}): retry_if must be a function or None")
+        validate.function(self, "retry_if")
 
     def flow(self, call: Call, proceed: Proceed) -> Flow:
         """Run the call, and run it again while the answer to the four questions of this module is yes."""
@@ -203,11 +202,8 @@ class ExponentialBackoff:
         """Return what `retry_if` says of an attempt, and a note where it has raised."""
         if self.retry_if is None or outcome.failure in _NEVER_ASKED:
             return None, ""
-        try:
-            wanted = self.retry_if(Answer.of(call, attempts, outcome))
-        except Exception as error:  # noqa: BLE001 - the answer of the server matters more than what a predicate raises
-            return None, f"retry_if raised {type(error).__name__}, which counts as None"
-        return None if wanted is None else bool(wanted), ""
+        wanted, raised = ask(self.retry_if, Answer.of(call, attempts, outcome))
+        return wanted, f"retry_if raised {raised}, which counts as None" if raised else ""
 
     def _find_cause(self, outcome: Outcome, wanted: bool | None) -> _Cause | None:
         failure = outcome.failure

@@ -669,6 +669,48 @@ def test_a_predicate_sees_the_answer(server: FailureServer) -> None:
     assert seen[-1].body is None
 
 
+def bad(answer: Answer) -> bool | None:
+    """A server that says 200 and means no; and a 503 that is none of its faults."""
+    if answer.status == 503:
+        return False
+    return True if answer.status == 200 and answer.json()["path"] == "/echo" else None
+
+
+def test_a_predicate_tells_a_breaker_what_a_failure_is(server: FailureServer) -> None:
+    send = mounted(retry=False, circuit_breaker={"failure_threshold": 1, "failure_if": bad})
+    assert ended(send, "GET", server.url + BUSY) == 503
+    assert ended(send, "GET", server.url + "/echo") == 200
+    assert ended(send, "GET", server.url + "/echo") is polvo.CircuitOpenError
+    for status, opens in ((500, True), (404, False)):
+        send = mounted(retry=False, circuit_breaker={"failure_threshold": 1, "failure_if": lambda answer: 1 / 0})
+        assert ended(send, "GET", f"{server.url}/fault/status?code={status}&times=1&key=raises{status}") == status
+        assert (ended(send, "GET", server.url + "/echo") is polvo.CircuitOpenError) == opens
+
+
+def test_a_predicate_tells_a_fallback_what_is_bad(server: FailureServer) -> None:
+    fixed = polvo.fallback.Fixed(203)
+    send = mounted(retry=False, fallback=polvo.fallback.Fallback(fixed, failure_if=bad))
+    assert ended(send, "GET", server.url + BUSY) == 503
+    assert ended(send, "GET", server.url + "/echo") == 203
+    assert ended(send, "GET", server.url + "/fault/status?code=500&times=1&key=fallback") == 203
+    send = mounted(retry=False, fallback=polvo.fallback.Fallback(fixed, failure_if=lambda answer: 1 / 0))
+    assert ended(send, "GET", server.url + "/echo") == 200
+    assert ended(send, "GET", server.url + "/fault/status?code=500&times=1&key=raises") == 203
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: polvo.retry.ExponentialBackoff(retry_if=5),  # type: ignore[arg-type]
+        lambda: polvo.breaker.CircuitBreaker(failure_if=5),  # type: ignore[arg-type]
+        lambda: polvo.fallback.Fallback(failure_if=5),  # type: ignore[arg-type]
+    ],
+)
+def test_a_predicate_is_a_function(make: Callable[[], Any]) -> None:
+    with pytest.raises(ValueError, match="_if must be a function or None"):
+        make()
+
+
 def test_a_predicate_that_raises_has_no_say(server: FailureServer) -> None:
     def broken(answer: Answer) -> bool:
         raise KeyError("hunter2")
