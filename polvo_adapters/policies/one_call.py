@@ -16,7 +16,8 @@ policy knows of it: the shell binds it, and keeps it for the next call of which 
     regions                                                                                    about many calls)
 
 **Adapters below** that are ours as well are told what is said too, but only to leave out: what is added or changed is
-done once, by the outermost. So retries do not multiply.
+done once, by the outermost that has such a policy, or by the outermost of all where none has. So retries do not
+multiply.
 """
 
 from __future__ import annotations
@@ -94,6 +95,8 @@ _ORDER = (
 )
 _ABOUT_MANY_CALLS = ("rate_limit", "circuit_breaker", "bulkhead", "regions")
 _WITH_DEFAULTS = ("retry", "hedge")
+_HANDED_DOWN = {"retry": "retry", "retry_if": "retry", "hedge": "hedge", "fallback": "fallback"}
+"""Keywords that are for the adapter that has the policy, and the keyword of that; a deadline is for the outermost."""
 _POLICIES = frozenset({"retry", "retry_if", "deadline", "hedge", "fallback", *_ABOUT_MANY_CALLS})
 _MOST_LABELS, _LONGEST_NAME, _LONGEST_VALUE = 16, 64, 255
 
@@ -181,6 +184,20 @@ class CallSettings:
             out["retry"] = False
         out.update((name, self.said[name]) for name in ("idempotent", "labels", "listeners") if name in self.said)
         return CallSettings(out) if out else None
+
+    def split(self, options: Collection[str]) -> tuple[CallSettings, CallSettings | None]:
+        """Return what is said to an adapter, and to those below, of which some have policies that it has not.
+
+        Args:
+            options: The keywords of the policies that only adapters below have.
+        """
+        names = {name for name in _HANDED_DOWN if _HANDED_DOWN[name] in options and name in self.said}
+        here = CallSettings({name: value for name, value in self.said.items() if name not in names}) if names else self
+        below = here.below
+        if names:
+            handed = {name: self.said[name] for name in names}
+            below = CallSettings(handed if below is None else {**below.said, **handed})
+        return here, below
 
     @property
     def says_retries(self) -> bool:

@@ -1,6 +1,6 @@
 """Policies of an adapter or transport: how a call begins and ends, for every shell.
 
-for_call  returns the policies for what is said for one call
+for_call  returns the policies for what is said for one call, and what is said to adapters below
 begin     gives the request its idempotency key and its id, and makes the Call that the policies see
 report    makes the report, once the flow has ended
 """
@@ -70,8 +70,20 @@ class BoundPolicies:
         self.keys: IdempotencyKeys | None = next((policy for policy, each in traits if each.makes_keys), None)
         self._ids: RequestIDs | None = next((policy for policy, each in traits if each.makes_request_ids), None)
 
-    def for_call(self, settings: CallSettings) -> BoundPolicies:
-        """Return the policies for what is said for one call."""
+    def for_call(
+        self, settings: CallSettings, inner: object = None
+    ) -> tuple[BoundPolicies, CallSettings, CallSettings | None]:
+        """Return the policies for what is said for one call, and what is said here and to adapters below.
+
+        Args:
+            settings: What is said.
+            inner: The adapter or transport below, which may have policies as well.
+        """
+        below = _options_of_all(inner) - _options_of(self._policies)
+        here, handed = settings.split(below)
+        return self._adapt_or_recall(here), here, handed
+
+    def _adapt_or_recall(self, settings: CallSettings) -> BoundPolicies:
         said = settings.policies
         if not said:
             return self
@@ -165,6 +177,20 @@ class BoundPolicies:
             report.replayed = keys is not None and call.key != "" and keys.is_replayed(outcome.headers)
             request_identity.mark_complete(request, outcome.status)
         return report
+
+
+def _options_of(policies: Sequence[Policy]) -> frozenset[str]:
+    """Return the keywords of the standard stack that policies stand for."""
+    return frozenset(PolicyTraits.of(policy).stack_option for policy in policies)
+
+
+def _options_of_all(adapter: object) -> frozenset[str]:
+    """Return the keywords of the policies of an adapter or transport and of those below, as far as they are ours."""
+    options: frozenset[str] = frozenset()
+    while isinstance(adapter, PolicyControls):
+        options |= _options_of(adapter.policies)
+        adapter = getattr(adapter, "inner", None)
+    return options
 
 
 class PolicyControls:

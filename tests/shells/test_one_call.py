@@ -532,6 +532,33 @@ def test_retries_below_are_switched_off_as_well(server: FailureServer) -> None:
             assert len(server.requests) - before == expected, (number, options)
 
 
+@pytest.mark.parametrize(
+    "said",
+    [{"retry": True}, {"retry": {"max_attempts": 5}}, {"retry": 5}, {"retry_if": lambda answer: None}, {"deadline": 9}],
+    ids=str,
+)
+@pytest.mark.parametrize("shell", ["requests", "httpx"])
+def test_what_differs_is_for_the_adapter_that_has_the_policy(shell: str, said: Any, server: FailureServer) -> None:
+    """So that its other settings hold: here one that has no other adapter, and quick waits."""
+    retry = polvo.retry.ExponentialBackoff(**FAST, max_attempts=4, retry_on=[404])
+    send: Any
+    if shell == "requests":
+        session = opened(requests.Session())
+        session.mount(
+            "http://",
+            polvo.RateLimitAdapter(
+                inner=polvo.PolicyAdapter(polvo.deadline.Deadline(9), inner=polvo.RetryAdapter(retry))
+            ),
+        )
+        send = session.request
+    else:
+        inner = PolicyTransport(polvo.deadline.Deadline(9), inner=PolicyTransport(retry))
+        send = opened(httpx.Client(transport=PolicyTransport(inner=inner))).request
+    with polvo.call(**said):
+        assert ended(send, "GET", server.url + "/nowhere") == 404
+    assert len(server.requests) == (5 if said.get("retry") in (5, {"max_attempts": 5}) else 4)
+
+
 def test_a_region_does_not_retry_either(server: FailureServer) -> None:
     regions = polvo.regions.Regions([server.url], retry_codes=[503], reroute_codes=[500])
     api = opened(polvo.Session(server.url, retry=FAST, regions=regions))
@@ -637,8 +664,8 @@ def test_stacks_are_kept_for_the_next_call_and_not_without_bound(server: Failure
     bound = adapter._bound
     settings = parse({"retry": 5, "labels": {"a": "b"}, "timeout": 3})
     again = parse({"timeout": 5, "retry": 5})
-    assert bound.for_call(settings) is bound.for_call(again)
-    assert bound.for_call(parse({"labels": {"a": "b"}})) is bound
+    assert bound.for_call(settings)[0] is bound.for_call(again)[0]
+    assert bound.for_call(parse({"labels": {"a": "b"}}))[0] is bound
     for number in range(1000):
         bound.for_call(parse({"deadline": number + 1}))
     assert len(bound._adapted) <= 64

@@ -14,25 +14,28 @@ from polvo_adapters.policies.one_call import CallSettings
 _NOTHING: AbstractContextManager[None] = nullcontext()
 
 
-def said_for(request: httpx.Request, settings: CallSettings | None) -> AbstractContextManager[None]:
+def said_for(
+    request: httpx.Request, settings: CallSettings | None, below: CallSettings | None
+) -> AbstractContextManager[None]:
     """Return the context in which a request is sent; it ends with the request as it was.
 
     Args:
         request: The request.
         settings: What is said for the call, or None.
+        below: What is said to transports below, or None.
     """
-    return _NOTHING if settings is None else _say(request, settings)
+    return _NOTHING if settings is None else _say(request, settings, below)
 
 
 @contextmanager
-def _say(request: httpx.Request, settings: CallSettings) -> Iterator[None]:
+def _say(request: httpx.Request, settings: CallSettings, below: CallSettings | None) -> Iterator[None]:
     extensions, stream, separate = request.extensions, request.stream, None
     if settings.has_timeout:
         request.extensions = {**extensions, "timeout": _spread(settings.timeout)}
     if not isinstance(stream, httpx.ByteStream):
         request.stream = separate = _SeparateStream(stream)
     try:
-        with settings_scope(settings.below):
+        with settings_scope(below):
             yield
     finally:
         request.extensions = extensions

@@ -10,6 +10,7 @@ The report of a call is in `response.extensions["polvo"]`.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import Any
 
 try:
@@ -23,7 +24,6 @@ from polvo_adapters.core.effects import Policy
 from polvo_adapters.core.outcomes import Outcome
 from polvo_adapters.core.report import Entry
 from polvo_adapters.drivers import aio, sync
-from polvo_adapters.policies.one_call import CallSettings
 from polvo_adapters.runtime.clock import SYSTEM, Clock
 from polvo_adapters.shells.bound_policies import BoundPolicies, PolicyControls
 from polvo_adapters.shells.error_notes import attach_report
@@ -45,12 +45,17 @@ class _BaseTransport(PolicyControls):
         self.clock = clock
         self.stream = stream
 
-    def _begin(self, request: httpx.Request, settings: CallSettings | None) -> tuple[BoundPolicies, Call]:
-        bound = self._bound if settings is None else self._bound.for_call(settings)
+    inner: Any
+
+    def _begin(self, request: httpx.Request) -> tuple[BoundPolicies, Call, AbstractContextManager[None]]:
+        bound, settings, below = self._bound, call_settings.get(), None
+        if settings is not None:
+            bound, settings, below = bound.for_call(settings, self.inner)
         url = str(request.url)
         call = bound.begin(request, url, body_of(request), self.clock.now(), settings=settings)
         deadline = find_deadline(request, self.clock)
-        return bound, call if deadline is None else call.with_deadline(deadline)
+        call = call if deadline is None else call.with_deadline(deadline)
+        return bound, call, said_for(request, settings, below)
 
     def _end(
         self, bound: BoundPolicies, call: Call, request: httpx.Request, outcome: Outcome, entries: list[Entry]
@@ -95,9 +100,8 @@ class PolicyTransport(_BaseTransport, httpx.BaseTransport):
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request as the policies say; see `httpx.BaseTransport`."""
-        settings, entries = call_settings.get(), list[Entry]()
-        bound, call = self._begin(request, settings)
-        with said_for(request, settings):
+        (bound, call, scope), entries = self._begin(request), list[Entry]()
+        with scope:
             exchange = HTTPXExchange(self.inner, request, self.clock, stream=self.stream)
             outcome = sync.drive(bound.flow(call), exchange, self.store, self.clock, entries, call)
         if outcome.error is not None or not exchange.owns(outcome):
@@ -130,9 +134,8 @@ class AsyncPolicyTransport(_BaseTransport, httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request as the policies say; see `httpx.AsyncBaseTransport`."""
-        settings, entries = call_settings.get(), list[Entry]()
-        bound, call = self._begin(request, settings)
-        with said_for(request, settings):
+        (bound, call, scope), entries = self._begin(request), list[Entry]()
+        with scope:
             exchange = AsyncHTTPXExchange(self.inner, request, self.clock, stream=self.stream)
             outcome = await aio.drive(bound.flow(call), exchange, self.store, self.clock, entries, call)
         if outcome.error is not None or not exchange.owns(outcome):

@@ -129,9 +129,9 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
         """
         bound, clock, outer = self._bound, self.clock, self._transmission
         route, below = self._route, self if self._below is None else self._below
-        settings = call_settings.get()
+        settings, said_below = call_settings.get(), None
         if settings is not None:
-            bound = bound.for_call(settings)
+            bound, settings, said_below = bound.for_call(settings, self.inner)
             if settings.says_retries:
                 route, below = self._way_without_retries()
         keywords = {
@@ -153,7 +153,7 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
         if settings is None:
             outcome = drive(bound.flow(call), exchange, self.store, clock, entries, call)
         else:
-            with settings_scope(settings.below):
+            with settings_scope(said_below):
                 outcome = drive(bound.flow(call), exchange, self.store, clock, entries, call)
         report = bound.report(call, request, outcome, entries, clock.now() - began)
         if outer is not None:
