@@ -8,7 +8,7 @@ can be printed, logged and pickled without showing a secret.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, Union
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias, Union
 
 from polvo_adapters.core.outcomes import Outcome
 from polvo_adapters.core.trace import Mark, Phase, phases_of
@@ -144,10 +144,9 @@ class Report:
         token: Generation of the token of the last attempt, where an auth object refreshes it, or 0.
         replayed: Whether the response repeats that to an earlier request with the same idempotency key.
         request_id: The request id, where a policy gives calls one, or an empty string.
-        labels: Names and values that the caller gave the call by `polvo_adapters.call`, as pairs.
     """
 
-    __slots__ = ("elapsed", "entries", "host", "labels", "method", "note", "quotas", "replayed", "request_id", "token")
+    __slots__ = ("_labels", "elapsed", "entries", "host", "method", "note", "quotas", "replayed", "request_id", "token")
 
     def __init__(
         self,
@@ -167,12 +166,18 @@ class Report:
         self.token = 0
         self.replayed = False
         self.request_id = ""
-        self.labels: tuple[tuple[str, str], ...] = ()
 
-    def __setstate__(self, state: tuple[None, dict[str, Any]]) -> None:
-        self.labels = ()  # in reports of before there are none
-        for name, value in state[1].items():
-            setattr(self, name, value)
+    @property
+    def labels(self) -> tuple[tuple[str, str], ...]:
+        """Names and values that the caller gave the call by `polvo_adapters.call`, as pairs."""
+        labels: tuple[tuple[str, str], ...] = getattr(
+            self, "_labels", ()
+        )  # most reports, and those of before, have none
+        return labels
+
+    @labels.setter
+    def labels(self, labels: tuple[tuple[str, str], ...]) -> None:
+        self._labels = labels
 
     def prepend(self, entries: Sequence[Entry], seconds: float) -> None:
         """Add what was performed before the entries of the report.

@@ -161,8 +161,12 @@ class ExponentialBackoff:
                 reached = outcome
             if self.retry_if is not None:
                 wanted, raised = self._ask(call, outcome, attempts)
-            is_good = outcome.failure is None and outcome.status < 400 and outcome.status not in self.retry_on
-            if is_good and wanted is None:
+            if (
+                wanted is None
+                and outcome.failure is None
+                and outcome.status < 400
+                and outcome.status not in self.retry_on
+            ):
                 break
             step = yield from self._next_step(call, outcome, attempts, waited, wanted)
             if type(step) is Outcome:

@@ -132,20 +132,13 @@ class BoundPolicies:
         key, content = request_identity.assign_key(self.keys, request, tenant)
         request_id = "" if self._ids is None else request_identity.assign_request_id(self._ids, request)
         at, deadline = (now, None) if outer is None else outer[1:3]
-        idempotent, unsafe = key != "" and self.keys.supported, False  # type: ignore[union-attr]  # without the policy there is no key
-        labels: tuple[tuple[str, str], ...] = ()
-        listeners = self._listeners
-        if settings is not None:
-            unsafe = settings.idempotent is False
-            idempotent = (idempotent or settings.idempotent is True) and not unsafe
-            labels, listeners = settings.labels, (*listeners, *settings.listeners)
-        return Call(
+        call = Call(
             request.method or "",
             url,
             body,
             at,
             deadline,
-            idempotent,
+            key != "" and self.keys.supported,  # type: ignore[union-attr]  # without the policy there is no key
             credential_digest.digest(request.headers.items()) if self._counts else "",
             credential_digest.identity(request.headers.items(), certificate) if self._keeps else "",
             tenant=tenant,
@@ -153,9 +146,19 @@ class BoundPolicies:
             content=content,
             secret_parameters=credential_digest.credential_parameters(request) if content else frozenset(),
             request_id=request_id,
+        )
+        return call if settings is None and not self._listeners else self._describe(call, settings)
+
+    def _describe(self, call: Call, settings: CallSettings | None) -> Call:
+        """Return the call with its listeners, and with what is said of it."""
+        if settings is None:
+            return call._replace(listeners=self._listeners)
+        unsafe = settings.idempotent is False
+        return call._replace(
+            idempotent=(call.idempotent or settings.idempotent is True) and not unsafe,
             unsafe=unsafe,
-            labels=labels,
-            listeners=listeners,
+            labels=settings.labels,
+            listeners=(*self._listeners, *settings.listeners),
         )
 
     def report(self, call: Call, request: Any, outcome: Outcome, entries: Sequence[Entry], seconds: float) -> Report:
@@ -169,7 +172,6 @@ class BoundPolicies:
             seconds: How long it took.
         """
         report = Report(call.method, call.host, entries, outcome.note, outcome.quotas, seconds)
-        report.labels = call.labels
         keys, ids = self.keys, self._ids
         if ids is not None:
             report.request_id = text_of(request.headers.get(ids.header) or "")  # an inner adapter may have removed it

@@ -156,6 +156,8 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
             with settings_scope(said_below):
                 outcome = drive(bound.flow(call), exchange, self.store, clock, entries, call)
         report = bound.report(call, request, outcome, entries, clock.now() - began)
+        if settings is not None:
+            report.labels = call.labels
         if outer is not None:
             outer.error, outer.failure = outcome.error, outcome.failure
             outer.adopt(report.attempts)
