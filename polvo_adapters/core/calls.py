@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 from urllib.parse import urlsplit
 
 from polvo_adapters.redaction import strip_url
@@ -35,7 +36,11 @@ class Call(NamedTuple):
         secret_parameters: Names of the query parameters that hold a credential, where a policy keeps a record of keys.
         request_id: The request id, where a policy gives calls one, or an empty string.
         selectors: Digests of each thing that may select the response, where a policy keeps a record of keys.
+        asked: Whether the shell sends by urllib3, so that a `Retry` of the caller's can be asked after each attempt.
         repeated: Whether the same request was given up before, so that the code above repeats it.
+        unsafe: Whether the caller declared it not safe to send again, whatever the method.
+        labels: Names and values that the caller gave it, for reports, the log and listeners; never for keys of state.
+        listeners: Functions that are called with a `CallEvent` for everything that is decided about it.
     """
 
     method: str
@@ -55,7 +60,11 @@ class Call(NamedTuple):
     secret_parameters: frozenset[str] = frozenset()
     request_id: str = ""
     selectors: str = ""
+    asked: bool = False
     repeated: bool = False
+    unsafe: bool = False
+    labels: tuple[tuple[str, str], ...] = ()
+    listeners: tuple[Callable[[Any], object], ...] = ()
 
     def __repr__(self) -> str:
         shown = {name: value for name, value in zip(self._fields, self, strict=True) if name != "stored_token"}

@@ -204,6 +204,8 @@ class PolicyTraits(NamedTuple):
         makes_request_ids: Whether it is the policy of request ids, by which the shell gives each call one.
         gates: The gates that it asks side by side, where it is made of several.
         max_concurrency: How many calls at a time it lets through at most, or 0 where it does not limit them.
+        stack_option: Keyword of the standard stack that it stands for, by which one call can do without it.
+        call_listeners: Functions that are called with every `CallEvent`.
     """
 
     counts_credentials: bool = False
@@ -213,6 +215,8 @@ class PolicyTraits(NamedTuple):
     makes_request_ids: bool = False
     gates: tuple[Policy, ...] = ()
     max_concurrency: int = 0
+    stack_option: str = ""
+    call_listeners: tuple[Callable[[Any], object], ...] = ()
 
     @classmethod
     def of(cls, policy: object) -> PolicyTraits:

@@ -208,7 +208,7 @@ def list_selectors(
             found.append(f"header {lower}:{_stable_value(value)}")
         elif kind != _HARMLESS and lower not in harmless and (kind == _OTHER or not value.startswith(_OWN_AGENTS)):
             found.append(f"header {lower}:{value}")
-    if sender is not PLAIN_SENDER:
+    if sender != PLAIN_SENDER:
         found += _list_sender(sender)
     return found
 

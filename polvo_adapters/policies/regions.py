@@ -100,6 +100,8 @@ class Regions:
     methods: Collection[str] | None = RACED_METHODS
     _retry: ExponentialBackoff | None = field(default=None, init=False, repr=False, compare=False)
 
+    stack_option = "regions"
+
     def __post_init__(self) -> None:
         object.__setattr__(self, "urls", validate.base_urls(self, "urls"))
         validate.choice(self, "mode", _MODES)

@@ -22,7 +22,7 @@ from secrets import token_hex
 from typing import Any, NoReturn, cast
 from weakref import WeakKeyDictionary
 
-from polvo_adapters.context.call import LogicalCall, call_started
+from polvo_adapters.context.call import LogicalCall, call_started, separate_call
 from polvo_adapters.context.tenant import TenantScope
 from polvo_adapters.core.calls import Call
 from polvo_adapters.core.effects import Send
@@ -303,16 +303,14 @@ class _SecretFetch(SingleShotExchange):
         started = clock.now()
         deadline = started + secret._deadline if effect.call.deadline is None else effect.call.deadline
         now = SYSTEM.now()  # the clock of the requests of the provider
-        token = call_started.set(LogicalCall(None, now, now + deadline - started))
         try:
-            fetched = secret._fetch()
+            with separate_call(LogicalCall(None, now, now + deadline - started)):
+                fetched = secret._fetch()
         except SecretError as error:
             # A fetch that was cut by the deadline of the outer call proves nothing against the provider.
             is_cut = clock.now() >= deadline and deadline - effect.call.started < secret._deadline
             failure = EXPIRED if is_cut else UNCLASSIFIED
             return make_outcome(clock, started, error=error, failure=failure)
-        finally:
-            call_started.reset(token)
         return make_outcome(clock, started, response=fetched, status=200)
 
 

@@ -155,6 +155,13 @@ stores.private_files.Identity
     "asks a Retry of urllib3, and shows what that shows": """
 shells.requests.wire.recording_retry.RecordingRetry
     """,
+    "what a server has answered, for a function of the caller's; its repr shows neither headers nor body": """
+core.answer.Answer
+    """,
+    "what the caller says of one call, and what listeners are told of it: names, numbers and labels": """
+context.one_call.CallScope core.notices.CallEvent policies.call_listeners.CallListeners
+policies.one_call.CallOptions policies.one_call.CallSettings policies.one_call.Operation
+    """,
     "names of modules": """
 moved.MovedModuleFinder
     """,

@@ -39,7 +39,7 @@ from polvo_adapters.auth.tokens.sealing import DecryptionError
 from polvo_adapters.auth.tokens.storage_factory import TokenStorageFactory
 from polvo_adapters.auth.tokens.token_fetch import TokenFetch, overdue_error, undecryptable_error
 from polvo_adapters.auth.tokens.token_storage import TokenStorage
-from polvo_adapters.context.call import call_started
+from polvo_adapters.context.call import call_started, settings_scope
 from polvo_adapters.context.tenant import TenantScope, current_tenant
 from polvo_adapters.core.calls import Call
 from polvo_adapters.core.machines import Event
@@ -310,7 +310,8 @@ class TokenAuth(SharedByCopies, RefreshAhead[HeldToken], AuthBase):
     def _fetch_beside(self, tenant: str, held: Token | None, seconds: float) -> Token:
         if self._uses_refresh_token(held):
             background.delay_exit()
-        return self._fetch_token(tenant, held, seconds)
+        with settings_scope(None):  # what is said for the call that needs the token is not about this one
+            return self._fetch_token(tenant, held, seconds)
 
     def _known_token(self, tenant: str) -> KnownToken | None:
         """Return what this object knows of the token, for a store that may have lost it."""

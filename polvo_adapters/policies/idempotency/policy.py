@@ -149,6 +149,7 @@ class IdempotencyKeys:
     record: Record | bool | None = None
 
     makes_keys = True
+    stack_option = "idempotency"
 
     @property
     def keeps_answers(self) -> bool:

@@ -59,6 +59,7 @@ class RateLimit(Machine):
     max_wait: float
     judge: Judge | None
     counts_credentials = True
+    stack_option = "rate_limit"
     reports_every_outcome = False
     """Whether the machine receives every outcome, or only refusals."""
 

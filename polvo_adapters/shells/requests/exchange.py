@@ -122,7 +122,7 @@ class RequestsExchange:
         started, deadline = clock.now(), call.deadline
         # Those who share connections know nothing of each other's, and have no reason to bear their age.
         once = self._owner is not None or call.body == "once"
-        once = once or (call.method not in IDEMPOTENT_METHODS and not call.idempotent)
+        once = once or call.unsafe or (call.method not in IDEMPOTENT_METHODS and not call.idempotent)
         streamed = call.body == "once" or call.body == "rewindable"
         retries = prepare_retry(self._retries)
         transmission = Transmission(clock, started, deadline, self._sockets, once, self._owner, streamed, retries)

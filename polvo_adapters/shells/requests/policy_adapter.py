@@ -28,7 +28,7 @@ import requests
 from requests.adapters import DEFAULT_POOLSIZE, BaseAdapter, HTTPAdapter
 from urllib3.util import Retry
 
-from polvo_adapters.context.call import LogicalCall, call_started
+from polvo_adapters.context.call import LogicalCall, call_settings, call_started, settings_scope
 from polvo_adapters.core.effects import Policy
 from polvo_adapters.core.http import header_names
 from polvo_adapters.core.identity import PLAIN_SENDER, Sender
@@ -36,6 +36,7 @@ from polvo_adapters.core.report import Entry
 from polvo_adapters.drivers.sync import drive
 from polvo_adapters.policies.asked_retry import AskedRetry
 from polvo_adapters.policies.deadline import Deadline
+from polvo_adapters.policies.one_call import CallSettings
 from polvo_adapters.policies.retry import ExponentialBackoff
 from polvo_adapters.policies.stack import pool_size
 from polvo_adapters.runtime import forks
@@ -120,7 +121,9 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
 
     def _bind(self) -> None:
         """Prepare once what all calls need."""
-        self._bound = BoundPolicies(type(self).__name__, self.policies, self.store, self.clock, self.credential)
+        self._bound = BoundPolicies(
+            type(self).__name__, self.policies, self.store, self.clock, self.credential, asks=True
+        )
         self._transport_name = ""
         self.store = self._bound.store
         retry = next((policy for policy in self.policies if isinstance(policy, (ExponentialBackoff, AskedRetry))), None)
@@ -153,6 +156,10 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
         if self._read_max_retries() is not self._seen:
             self._take_over()
         bound, clock, outer = self._bound, self.clock, self._transmission
+        below = self if self._below is None else self._below
+        settings, said_below = call_settings.get(), None
+        if settings is not None:
+            bound, settings, said_below = bound.for_call(settings, self.inner)
         keywords = {
             "stream": stream,
             "timeout": self.timeout if timeout is None else timeout,
@@ -161,19 +168,26 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
             "proxies": proxies,
         }
         sockets = None if outer is None else outer.sockets
-        below = self if self._below is None else self._below
         asked = outer.retries if self._asked is None and outer is not None else self._asked
+        if settings is not None:
+            asked = self._find_asked(bound, settings, asked)
+            if settings.has_timeout:
+                keywords["timeout"] = settings.timeout
         exchange = RequestsExchange(self._route, below, request, keywords, clock, sockets, self._owner, asked)
         exchange.above = self
         entries: list[Entry] = []
         logical = call_started.get() if outer is None else _logical_call(outer, clock)
-        sender = PLAIN_SENDER
-        if bound.identifies and (cert is not None or verify is not True or proxies or not self._is_plain()):
-            sender = Sender(cert, verify, proxies, self._name_transport())
-        call = bound.begin(request, request.url or "", exchange.body, clock.now(), sender, logical)
+        sender = Sender(cert, verify, proxies, self._name_transport()) if bound.identifies else PLAIN_SENDER
+        call = bound.begin(request, request.url or "", exchange.body, clock.now(), sender, logical, settings)
         began = clock.now()
-        outcome = drive(bound.flow(call), exchange, self.store, clock, entries, call)
+        if settings is None:
+            outcome = drive(bound.flow(call), exchange, self.store, clock, entries, call)
+        else:
+            with settings_scope(said_below):
+                outcome = drive(bound.flow(call), exchange, self.store, clock, entries, call)
         report = bound.report(call, request, outcome, entries, clock.now() - began)
+        if settings is not None:
+            report.labels = call.labels
         if outer is not None:
             outer.error, outer.failure = outcome.error, outcome.failure
             outer.adopt(report.attempts)
@@ -227,6 +241,19 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
         if not self._transport_name:
             self._transport_name = token_hex(8)
         return self._transport_name
+
+    def _find_asked(self, bound: BoundPolicies, settings: CallSettings, asked: Retry | None) -> Retry | None:
+        """Return what decides about retries in a call of which something is said.
+
+        Args:
+            bound: Its policies.
+            settings: What is said.
+            asked: What decides in other calls.
+        """
+        if not settings.says_retries or (asked is None and isinstance(self.inner, PolicyAdapter)):
+            return asked  # the adapter below is told as well
+        retry = next((each for each in bound.policies if isinstance(each, AskedRetry)), None)
+        return NO_RETRY if retry is None else retry.retry
 
     def close(self) -> None:
         """Close the connections of this adapter, or of the one that it wraps."""
