@@ -4,8 +4,7 @@ Theory of operation. One thread at a time decides by the file. While the file ca
 decides, and the file is tried again every second. Each change between the two is logged once, after the lock has been
 released: a handler or listener may use the store.
 
-**The clock** is one for all processes that share the file: wall time, with the largest time seen kept in the file.
-Where the wall clock is set back, time goes on from the largest time seen, at the pace of the wall clock.
+**The clock** is one for all processes that share the file; see `polvo_adapters.stores.shared_clock`.
 """
 
 from __future__ import annotations
@@ -24,53 +23,12 @@ from polvo_adapters.errors import ConfigurationError, PolvoError
 from polvo_adapters.runtime.logs import logger, say
 from polvo_adapters.stores.base import STORE_BUSY, BaseStore, is_refusal
 from polvo_adapters.stores.private_files import PATIENCE
+from polvo_adapters.stores.shared_clock import SharedClock
 
 RETRY_SECONDS = 1.0
 """Seconds until a file that failed is tried again."""
 
 _log = logger("stores")
-
-
-class SharedClock:
-    """The clock of all processes that share a file: wall time that never goes back.
-
-    Args:
-        wall: Clock in seconds that all processes share; it may go back.
-        local: Clock in seconds of the events of this process.
-
-    Attributes:
-        seen: Largest time seen.
-        ahead: Seconds by which the time is ahead of the wall clock, because that was set back.
-    """
-
-    def __init__(self, wall: Callable[[], float], local: Callable[[], float] = time.monotonic) -> None:
-        self.wall, self.local = wall, local
-        self.seen, self.ahead = float("-inf"), 0.0
-
-    def follow(self, seen: float, ahead: float) -> None:
-        """Continue from what the file says."""
-        self.seen, self.ahead = max(self.seen, seen), ahead
-
-    def now(self) -> float:
-        """Return the time, never before one that was seen."""
-        now = self.wall() + self.ahead
-        if now < self.seen:
-            self.ahead, now = self.ahead + self.seen - now, self.seen
-        self.seen = now
-        return now
-
-    def shift(self, events: Sequence[Event], now: float) -> list[Event]:
-        """Return events whose times are on this clock.
-
-        Args:
-            events: Events with times of the local clock; see `TimedEvent`.
-            now: The time on this clock.
-        """
-        ahead = now - self.local()
-        return [
-            Event(machine, key, event.shift(ahead)) if hasattr(event, "shift") else Event(machine, key, event)
-            for machine, key, event in events
-        ]
 
 
 class _News(NamedTuple):

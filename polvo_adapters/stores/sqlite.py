@@ -3,7 +3,7 @@
 Theory of operation. A decision is one transaction (BEGIN IMMEDIATE in WAL mode): it reads the states, puts the events
 to their machines, and writes what moved, or rolls back where one refuses. A process that is killed leaves no lock and
 no half transaction. States are written by `polvo_adapters.stores.codec`, never as pickles; a state that cannot be read
-is replaced by the initial one, unless its machine is `durable`. Time: see `polvo_adapters.stores.persistent`.
+is replaced by the initial one, unless its machine is `durable`. Time: see `polvo_adapters.stores.shared_clock`.
 
 **Keys** beyond `max_keys` are forgotten, the one unused for longest first, but not those whose state is pinned. The
 order of use is that of the rows, and is only kept once the store is half full.
@@ -42,7 +42,8 @@ from polvo_adapters.runtime import forks
 from polvo_adapters.stores.base import is_durable, is_refusal, store_full_error
 from polvo_adapters.stores.codec import Undecodable, encode
 from polvo_adapters.stores.memory import MemoryStore
-from polvo_adapters.stores.persistent import PersistentStore, SharedClock
+from polvo_adapters.stores.persistent import PersistentStore
+from polvo_adapters.stores.shared_clock import SharedClock
 from polvo_adapters.stores.sqlite_file import Database, is_busy, is_corrupt
 from polvo_adapters.stores.sqlite_schema import ClockRow, read_clock, read_state, write_clock, write_state
 
@@ -53,8 +54,11 @@ class SQLiteStore(PersistentStore):
     Args:
         path: The file; `~` is expanded. Created with mode 0600; its directory must exist, on a local disk.
         max_keys: How many keys are kept; beyond that the one unused for longest is forgotten.
-        now: Clock in seconds that all processes share; it may go back, the store's time does not.
+        now: Unix time in seconds. A new file begins with it; from then on the store's time moves by what elapses,
+            however wrong the wall clock of a process is.
         local: Clock of this process in seconds, which the deadlines of its calls are on.
+        elapsed: Clock in seconds that all processes share and that never goes back; None for that of the system, or for
+            `local` where that is given.
 
     Raises:
         ConfigurationError: `max_keys` is not positive, the directory does not exist, or the file is a database of
@@ -69,8 +73,9 @@ class SQLiteStore(PersistentStore):
         max_keys: int = 10_000,
         now: Callable[[], float] = time.time,
         local: Callable[[], float] = time.monotonic,
+        elapsed: Callable[[], float] | None = None,
     ) -> None:
-        super().__init__(os.fspath(path), max_keys, SharedClock(now, local))
+        super().__init__(os.fspath(path), max_keys, SharedClock(now, local, elapsed))
         if not os.path.isdir(os.path.dirname(self.path)):
             raise ConfigurationError(f"SQLiteStore({self.path!r}): its directory does not exist; make it first")
         self._spare: MemoryStore | None = None
@@ -141,15 +146,16 @@ class SQLiteStore(PersistentStore):
         return verdicts, None
 
     def _transact(self, connection: sqlite3.Connection, events: Sequence[Event]) -> tuple[Any, ...]:
-        seen, ahead, keys = read_clock(connection)
-        self._clock.follow(seen, ahead)
+        clock = self._clock
+        seen, ahead, keys, start = read_clock(connection, clock.boot)
+        clock.follow(seen, ahead, start)
         now, verdicts, _, after = self._transition(events, partial(self._read, connection))
         if not is_refusal(verdicts):
             for key, state in after.items():
                 keys, is_kept = write_state(connection, _encode(key), encode(state), keys, self._max_keys, now)
                 if not is_kept and is_durable(events):
                     raise store_full_error(self.path, self._max_keys)
-            write_clock(connection, ClockRow(now, self._clock.ahead, keys))
+            write_clock(connection, ClockRow(now, clock.ahead, keys, clock.start), clock.boot, clock.is_start_new)
             connection.execute("COMMIT")
         return verdicts
 
@@ -177,7 +183,8 @@ class SQLiteStore(PersistentStore):
         self._database.after_fork_in_child()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (SQLiteStore, (self.path, self._max_keys, self._clock.wall, self._clock.local))
+        clock = self._clock
+        return (SQLiteStore, (self.path, self._max_keys, clock.wall, clock.local, clock.given))
 
 
 def _encode(key: str) -> bytes:
