@@ -14,9 +14,9 @@
     │       ├── ServerTimeoutError      408, 504
     │       └── ServiceUnavailableError 502, 503; `retry_after`
     ├── RetriesExhaustedError           + requests.exceptions.RetryError; only where `raise_on_status` was asked for
-    ├── DeadlineExceeded                + requests.Timeout; the call's total time is up, or a wait would overrun it
+    ├── DeadlineExceeded                + requests.Timeout; the call's total time is up, and the server has not answered
     │   └── RateLimitDeadlineExceeded   + RateLimitError; the quota frees only after the deadline
-    ├── ReplayError                     + requests.exceptions.UnrewindableBodyError; the body cannot be sent again
+    ├── ReplayError                     + requests.exceptions.UnrewindableBodyError; the body could not be rewound
     ├── CircuitOpenError                + requests.ConnectionError; `retry_after`, `circuit`
     ├── PoolTimeoutError                + requests.ConnectionError, requests.Timeout; no slot became free in time
     ├── TokenRefreshError               `reason`: the authorization server's error code, or the cause; `final`
@@ -154,7 +154,7 @@ class RetriesExhaustedError(PolvoError, base.RetryError):
 
 
 class DeadlineExceeded(PolvoError, base.Timeout):
-    """The total time of the call is up, or waiting as the server asks (`retry_after`) would overrun it."""
+    """The total time of the call is up, and the server has not answered."""
 
 
 class RateLimitDeadlineExceeded(RateLimitError, DeadlineExceeded):
@@ -162,7 +162,7 @@ class RateLimitDeadlineExceeded(RateLimitError, DeadlineExceeded):
 
 
 class ReplayError(PolvoError, base.UnrewindableBodyError):
-    """The request would have to be sent again, and its body can be read only once."""
+    """The request was not sent again, because its body could not be rewound, and the server has not answered."""
 
 
 class CircuitOpenError(PolvoError, base.ConnectionError):

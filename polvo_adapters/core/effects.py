@@ -80,13 +80,15 @@ class Send(NamedTuple):
 class Sleep(NamedTuple):
     """Effect: wait between `low` and `high` seconds, drawn evenly. Answer: the seconds waited.
 
-    The driver says before the wait how long it takes and why; `notice` says the rest.
+    The driver says before the wait how long it takes and why; `notice` says the rest. `sleep` makes the wait in place
+    of the synchronous driver, where code of the caller's has a way of its own; its length is known afterwards.
     """
 
     low: float
     high: float
     reason: str
     notice: Notice | None = None
+    sleep: Callable[[], object] | None = None
 
 
 class Decide(NamedTuple):

@@ -48,6 +48,16 @@ class TimedEvent(Protocol):
         """Return the event on the clock of the store, which is this many seconds ahead of the caller's."""
 
 
+class CountedEvent(Protocol):
+    """A fact of which a store may put several equal ones to the machine as one; without `several` each is put at once.
+
+    Its verdict is True. A store puts what it has counted before the next other event of the same key.
+    """
+
+    def several(self, count: int, seconds_ago: float) -> Any:
+        """Return the event that stands for so many of this one, the first of which came so many seconds ago."""
+
+
 class ForgettingEvent(Protocol):
     """An event that may replace a state which cannot be read; one without `forgets` may not."""
 

@@ -15,7 +15,7 @@ class Retrying(NamedTuple):
         method: Method of the request.
         host: Host and port, without path, query and credentials.
         attempt: Number of the attempt that follows the wait; 2 for the first retry.
-        max_attempts: Largest number of attempts.
+        max_attempts: Largest number of attempts, or 0 where a retry object of the caller's decides.
         seconds: Duration of the wait.
         reason: The reason, such as "503, Retry-After 2 s" or "read timeout".
         status: Status of the attempt before, or 0 where it had no response.
@@ -41,8 +41,13 @@ class Retrying(NamedTuple):
         return f"retries of {self.method} {self.host}"
 
     def __str__(self) -> str:
-        place = f"attempt {self.attempt} of {self.max_attempts}"
+        place = name_attempt(self.attempt, self.max_attempts)
         return f"{self.method} {self.host}: {self.reason}; {place} in {self.seconds:.3f} s"
+
+
+def name_attempt(number: int, most: int) -> str:
+    """Return the name of an attempt, with the largest number of them where that is known."""
+    return f"attempt {number} of {most}" if most else f"attempt {number}"
 
 
 class Notice(NamedTuple):

@@ -27,7 +27,7 @@ from logging import DEBUG, INFO, WARNING
 
 from polvo_adapters.core.calls import Call
 from polvo_adapters.core.effects import Park, Sleep, Start
-from polvo_adapters.core.notices import Notice
+from polvo_adapters.core.notices import Notice, name_attempt
 from polvo_adapters.core.outcomes import EXPIRED, NO_STORE, NOT_SENT, Ending, Outcome
 from polvo_adapters.core.report import Attempt, Entry, StateChange
 from polvo_adapters.policies.outcomes import was_served
@@ -103,12 +103,11 @@ def _say_retry(notice: Notice, reason: str, seconds: float) -> None:
         logger(notice.part),
         WARNING,
         "retry",
-        "%s %s: %s; attempt %d of %d in %.3f s",
+        "%s %s: %s; %s in %.3f s",
         notice.call.method,
         notice.call.host,
         reason,
-        notice.attempt,
-        notice.max_attempts,
+        name_attempt(notice.attempt, notice.max_attempts),
         seconds,
         call=notice.call,
         attempt=notice.attempt,

@@ -54,14 +54,13 @@ from polvo_adapters.policies.outcomes import (
     is_safe,
     was_served,
 )
-from polvo_adapters.policies.retry_budget import RetryBudget
+from polvo_adapters.policies.retry_budget import DEFAULT_BUDGET, RetryBudget
 
 __all__ = ["Hedge"]
 
 _INITIAL_ALLOWANCE = 1.0  # hedges that a new origin is granted
 _MAX_ALLOWANCE = 10.0  # hedges that can be saved up
 _COST = retry_budget.Spend(1.0)
-_BUDGET = RetryBudget()
 
 
 class PlanHedge(NamedTuple):
@@ -122,7 +121,7 @@ class Hedge:
     margin: float = 1.25
     max_hedges: int = 1
     ratio: float = 0.02
-    budget: RetryBudget | None = _BUDGET
+    budget: RetryBudget | None = DEFAULT_BUDGET
     methods: Collection[str] | None = RACED_METHODS
 
     def __post_init__(self) -> None:

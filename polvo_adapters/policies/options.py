@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
 if TYPE_CHECKING:
     from urllib3 import Retry
 
+    from polvo_adapters.policies.asked_retry import AskedRetry
     from polvo_adapters.policies.breaker import CircuitBreaker
     from polvo_adapters.policies.bulkhead import AdaptiveBulkhead, Bulkhead
     from polvo_adapters.policies.deadline import Deadline
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from polvo_adapters.policies.request_ids import RequestIDs
     from polvo_adapters.policies.retry import ExponentialBackoff
 
-RetryLike: TypeAlias = "ExponentialBackoff | Retry | Mapping[str, Any] | bool | None"
+RetryLike: TypeAlias = "ExponentialBackoff | AskedRetry | Retry | Mapping[str, Any] | bool | None"
 DeadlineLike: TypeAlias = "Deadline | float | None"
 RateLimitLike: TypeAlias = "RateLimit | str | Mapping[str, Any] | None"
 CircuitBreakerLike: TypeAlias = "CircuitBreaker | Mapping[str, Any] | bool | None"
@@ -67,7 +68,7 @@ class StackOptions(OptionalPolicies, total=False):
 
     Attributes:
         retry: True for the defaults, False or None for no retries, an ExponentialBackoff, a mapping of its keywords,
-            or a urllib3 `Retry`.
+            or a urllib3 `Retry`, which is asked after each attempt.
         deadline: Seconds for a whole call: attempts, waits, redirects and body; a Deadline, or None for no limit.
     """
 

@@ -10,8 +10,8 @@ that attempt:
 
 A repeat is safe if the method is idempotent (RFC 9110 section 9.2.2) or was declared so; or the request was certainly
 never sent; or the server said that it did not process it (429, or 503 with Retry-After). A body that can be read once
-is not sent twice: where everything else calls for a repeat, the call ends with a ReplayError. A request that was never
-sent has not touched its body, so that even a one-shot body is sent then.
+is not sent twice: where everything else calls for a repeat, the call ends with what came of that attempt, and a note. A
+request that was never sent has not touched its body, so that even a one-shot body is sent then.
 
 The wait is the server's Retry-After plus jitter, and never less; otherwise exponential backoff, with jitter before the
 first retry too. Jitter: "full" draws from [0, c], "equal" from [c/2, c], "decorrelated" from [base, 3 times the last
@@ -43,14 +43,13 @@ from polvo_adapters.core.outcomes import (
     READ_TIMEOUT,
     TRUNCATED,
     UNCLASSIFIED,
-    Ending,
     Failure,
     Outcome,
     is_any,
 )
-from polvo_adapters.errors import ReplayError, RetriesExhaustedError
-from polvo_adapters.policies.outcomes import end_call, expire_call, is_safe, keep_response, was_served
-from polvo_adapters.policies.retry_budget import Deposit, Refusal, RetryBudget, Spend
+from polvo_adapters.errors import RetriesExhaustedError
+from polvo_adapters.policies.outcomes import ONCE_ONLY, end_call, expire_call, is_safe, keep_response, was_served
+from polvo_adapters.policies.retry_budget import DEFAULT_BUDGET, Deposit, Refusal, RetryBudget, Spend
 from polvo_adapters.policies.retry_budget import key as budget_key
 
 if TYPE_CHECKING:
@@ -60,7 +59,6 @@ __all__ = ["IDEMPOTENT_METHODS", "ExponentialBackoff", "RetryBudget", "Retrying"
 
 _JITTERS = ("full", "equal", "decorrelated", "none")
 _DEPOSIT, _REFUSAL = Deposit(), Refusal()
-_BUDGET = RetryBudget()
 _CONNECTING = (CONNECT.name, CONNECT_TIMEOUT.name)
 _READING = (READ_TIMEOUT.name, DISCONNECTED.name, TRUNCATED.name)
 _RETRY_AFTER_MAX = 6 * 3600.0  # of the releases of urllib3 in which it is not an attribute
@@ -110,7 +108,7 @@ class ExponentialBackoff:
     cap: float = 30.0
     multiplier: float = 2.0
     jitter: Literal["full", "equal", "decorrelated", "none"] = "full"
-    budget: RetryBudget | None = _BUDGET
+    budget: RetryBudget | None = DEFAULT_BUDGET
     methods: Collection[str] | None = IDEMPOTENT_METHODS
     exceptions: Collection[type[BaseException] | str] | None = None
     retry_after_on: Collection[int] = frozenset({413, 429, 503})
@@ -212,7 +210,7 @@ class ExponentialBackoff:
         if attempts >= self.max_attempts:
             return self._give_up(call, outcome, attempts)
         if call.body == "once" and not outcome.unsent:
-            return _refuse_replay(call, outcome, cause, attempts)
+            return end_call(outcome, "retry", ONCE_ONLY)
         delay = cause.retry_after
         if call.deadline is not None:
             left = call.deadline - outcome.now
@@ -301,16 +299,3 @@ def _cost(budget: RetryBudget, cause: _Cause) -> float:
     if cause.timeout:
         return budget.timeout_cost
     return budget.throttle_cost if cause.throttled else 1.0
-
-
-def _refuse_replay(call: Call, outcome: Outcome, cause: _Cause, attempts: int) -> Outcome:
-    error = ReplayError(
-        f"{call.method} {call.host}: {cause.reason}, and the body can be read only once, so that the request was not "
-        "sent again; pass bytes or a seekable file, or set max_attempts=1 for this call",
-        response=outcome.response,
-        host=call.host,
-        attempts=attempts,
-    )
-    error.__cause__ = outcome.error
-    ending = Ending("retry", "not sent again, as the body can be read only once")
-    return outcome._replace(error=error, failure=UNCLASSIFIED, ending=ending)

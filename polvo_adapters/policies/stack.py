@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
     from polvo_adapters.policies.idempotency import IdempotencyKeys
     from polvo_adapters.policies.regions import Regions
-    from polvo_adapters.policies.retry import ExponentialBackoff
 
 
 def standard(**options: Unpack[StackOptions]) -> tuple[Policy, ...]:
@@ -129,8 +128,12 @@ def make_policy(option: str, value: Any, **keywords: Any) -> Any:
     return policy
 
 
-def _retry_of_urllib3(kind: Any, value: Any, _: dict[str, Any]) -> Any:
-    return kind.from_urllib3(value) if hasattr(value, "status_forcelist") else None
+def _asked_retry(_: Any, value: Any, __: dict[str, Any]) -> Any:
+    from polvo_adapters.policies.asked_retry import AskedRetry
+
+    if isinstance(value, AskedRetry):
+        return value
+    return AskedRetry(value) if hasattr(value, "status_forcelist") else None
 
 
 def _adaptive_rate_limit(kind: Any, value: Any, keywords: dict[str, Any]) -> Any:
@@ -170,7 +173,7 @@ _KINDS = {
         "retry",
         "ExponentialBackoff",
         "True, False, ExponentialBackoff(...), a urllib3 Retry",
-        shorthand=_retry_of_urllib3,
+        shorthand=_asked_retry,
     ),
     "rate_limit": _Kind(
         "ratelimit",
@@ -207,9 +210,9 @@ def pool_size(policies: Sequence[Policy]) -> int:
     return max((PolicyTraits.of(gate).max_concurrency for gate in gates), default=0)
 
 
-def _leave_statuses_to(regions: Regions | None, retry: ExponentialBackoff | None) -> ExponentialBackoff | None:
+def _leave_statuses_to(regions: Regions | None, retry: Any) -> Any:
     """Return the retries without the statuses that the regions retry or reroute, or attempts would multiply."""
-    if retry is None or regions is None or not regions.retry_codes:
+    if regions is None or not regions.retry_codes or not hasattr(retry, "retry_on"):
         return retry
     theirs = {*regions.retry_codes, *regions.reroute_codes}
     return replace(

@@ -99,6 +99,11 @@ class PersistentStore(BaseStore):
         if self._owner == threading.get_ident():
             raise self._busy_error()  # a finalizer interrupts the decision of this very thread, and would wait for it
         self._decide_deferred()
+        if len(events) == 1 and hasattr(events[0][2], "several"):
+            self._count(events[0], self._clock.local())
+            return (True,)
+        if self._counted:
+            self._put_counted([key for _, key, _ in events if key in self._counted], self._clock.local())
         return self._decide(events) if events else ()
 
     def _decide(self, events: Sequence[Event]) -> tuple[Any, ...]:
@@ -202,4 +207,5 @@ class PersistentStore(BaseStore):
         self.lock = threading.Lock()
         self._owner = 0
         self._deferred.clear()
+        self._counted.clear()
         self._news.clear()

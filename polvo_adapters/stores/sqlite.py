@@ -33,6 +33,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -85,6 +86,8 @@ class SQLiteStore(PersistentStore):
 
     def close(self) -> None:
         """Close the file; the next decision opens it again."""
+        with suppress(PolvoError):  # of a file that is in use: what is lost is a little of a retry budget
+            self._put_counted(tuple(self._counted), self._clock.local())
         with self.lock:
             self._database.close()
 

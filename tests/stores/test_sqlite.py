@@ -98,7 +98,7 @@ class TestSQLiteStore(StoreContract):
             store.close()
 
     def make(self, clock: VirtualClock, max_keys: int = 100) -> SQLiteStore:
-        self.made.append(SQLiteStore(self.directory / f"{len(self.made)}.db", max_keys, clock.now, elapsed=clock.now))
+        self.made.append(SQLiteStore(self.directory / f"{len(self.made)}.db", max_keys, clock.now, clock.now))
         return self.made[-1]
 
 

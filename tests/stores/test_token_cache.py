@@ -75,7 +75,9 @@ class TestTokenCache(StoreContract):
 
     def make(self, clock: VirtualClock, max_keys: int = 100) -> TokenCache:
         self.made += 1
-        return TokenCache(self.directory / f"{self.made}.json", max_keys=max_keys, now=clock.now, elapsed=clock.now)
+        cache = TokenCache(self.directory / f"{self.made}.json", max_keys=max_keys, now=clock.now, elapsed=clock.now)
+        cache._clock.local = clock.now
+        return cache
 
 
 # Sharing.

@@ -36,8 +36,9 @@ class _BaseTransport(PolicyControls):
     """What both transports have in common: settings, and how a call begins and ends."""
 
     def __init__(self, policies: tuple[Policy, ...], store: Store | None, clock: Any, *, stream: bool) -> None:
-        self.policies = policies
-        self._bound = BoundPolicies(type(self).__name__, policies, store, clock)
+        # A urllib3 `Retry` can be asked only where urllib3 sends.
+        self.policies = tuple(each.translate() if hasattr(each, "translate") else each for each in policies)
+        self._bound = BoundPolicies(type(self).__name__, self.policies, store, clock)
         self.store = self._bound.store
         self.clock = clock
         self.stream = stream

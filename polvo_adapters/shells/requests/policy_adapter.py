@@ -6,8 +6,15 @@ through its own connection pool, or through any other adapter given as `inner`.
 
 Like every adapter, it sits below redirects, cookies and `auth`, so that each hop is a call of its own.
 
-Retries do not multiply. Where the policies retry, a urllib3 `Retry` or a retry policy in the adapter below is left out:
-not switched off in that adapter, which other code may use, but in the view through which this one sends.
+Retries do not multiply. Where the policies retry, a retry policy in the adapter below is left out: not switched off in
+that adapter, which other code may use, but in the view through which this one sends. A urllib3 `Retry` is either asked
+in the place of the policy, or left out in the same way:
+
+    max_retries of the adapter, or of the one that it wraps    retries are decided by
+    ---------------------------------------------------------  --------------------------------------------------
+    as it was when this adapter was made                       the policy, which ResilientAdapter makes of a Retry
+                                                               that it finds, unless it is given another
+    assigned since then                                        what was assigned
 """
 
 from __future__ import annotations
@@ -24,6 +31,7 @@ from polvo_adapters.context.call import LogicalCall, call_started
 from polvo_adapters.core.effects import Policy
 from polvo_adapters.core.report import Entry
 from polvo_adapters.drivers.sync import drive
+from polvo_adapters.policies.asked_retry import AskedRetry
 from polvo_adapters.policies.deadline import Deadline
 from polvo_adapters.policies.retry import ExponentialBackoff
 from polvo_adapters.policies.stack import pool_size
@@ -35,7 +43,8 @@ from polvo_adapters.shells.error_notes import attach_report
 from polvo_adapters.shells.requests.exchange import RequestsExchange
 from polvo_adapters.shells.requests.pool_limits import PoolLimits
 from polvo_adapters.shells.requests.wire.owners import ConnectionOwner
-from polvo_adapters.shells.requests.wire.pools import NO_RETRY, kind_of_view, without_retries
+from polvo_adapters.shells.requests.wire.pools import kind_of_view
+from polvo_adapters.shells.requests.wire.recording_retry import NO_RETRY
 from polvo_adapters.shells.requests.wire.route import Route
 from polvo_adapters.shells.requests.wire.transmission import Transmission
 from polvo_adapters.stores.base import Store
@@ -67,6 +76,7 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
     installed: str | None = None
     _transmission: Transmission | None = None  # the attempt of an adapter outside of this one, in a view on it
     _owner: ConnectionOwner | None = None  # the caller, in a view for one of several that share the adapter
+    _asked: Retry | None = None  # what decides about retries, or nothing where the adapter below does so by itself
 
     def __init__(
         self,
@@ -98,10 +108,10 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
         """Prepare once what all calls need."""
         self._bound = BoundPolicies(type(self).__name__, self.policies, self.store, self.clock)
         self.store = self._bound.store
-        retries = not any(isinstance(policy, ExponentialBackoff) for policy in self.policies)
-        self._below = None if self.inner is None else _view_of(self.inner, retries=retries)
-        if self.inner is None and not retries:
-            self.max_retries = NO_RETRY
+        retry = next((policy for policy in self.policies if isinstance(policy, (ExponentialBackoff, AskedRetry))), None)
+        self._below = None if self.inner is None else _view_of(self.inner, retries=retry is None)
+        self._asked = retry.retry if isinstance(retry, AskedRetry) else None if retry is None else NO_RETRY
+        self._seen = self._read_max_retries()
         self._route = Route(self, PolicyAdapter) if self._below is None else Route(self._below)
         if self.inner is not None and kind_of_view(self.inner) is None:
             _warn_of_deadline(self.inner, self.policies)
@@ -125,6 +135,8 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
             requests.RequestException: The exception from below, with a note and the report as `polvo`; or a PolvoError
                 that a policy put in its place.
         """
+        if self._read_max_retries() is not self._seen:
+            self._take_over()
         bound, clock, outer = self._bound, self.clock, self._transmission
         keywords = {
             "stream": stream,
@@ -135,7 +147,8 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
         }
         sockets = None if outer is None else outer.sockets
         below = self if self._below is None else self._below
-        exchange = RequestsExchange(self._route, below, request, keywords, clock, sockets, self._owner)
+        asked = outer.retries if self._asked is None and outer is not None else self._asked
+        exchange = RequestsExchange(self._route, below, request, keywords, clock, sockets, self._owner, asked)
         exchange.above = self
         entries: list[Entry] = []
         logical = call_started.get() if outer is None else _logical_call(outer, clock)
@@ -158,6 +171,27 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
         response.polvo = report  # type: ignore[attr-defined]
         response.connection = self  # a replay after 401 must pass the policies as well
         return response
+
+    @property
+    def max_retries(self) -> Any:
+        """The urllib3 `Retry` of this adapter, or of the one that it wraps; it may be assigned at any time."""
+        return self.__dict__["max_retries"] if self.inner is None else self.inner.max_retries  # type: ignore[attr-defined]
+
+    @max_retries.setter
+    def max_retries(self, value: Any) -> None:
+        if self.__dict__.get("inner") is None:
+            self.__dict__["max_retries"] = value
+        else:
+            self.inner.max_retries = value  # type: ignore[union-attr]
+
+    def _read_max_retries(self) -> Any:
+        return self.__dict__.get("max_retries") if self.inner is None else getattr(self.inner, "max_retries", None)
+
+    def _take_over(self) -> None:
+        """Let the `Retry` that was assigned since this adapter was made decide in the place of the policy."""
+        retry = as_retry(self._read_max_retries())
+        self.policies = tuple(_ask_instead(policy, retry) for policy in self.policies)
+        self._bind()
 
     def close(self) -> None:
         """Close the connections of this adapter, or of the one that it wraps."""
@@ -249,17 +283,28 @@ def _warn_of_deadline(inner: BaseAdapter, policies: Sequence[Policy]) -> None:
     say(_log, logging.WARNING, "deadline", text, kind.__qualname__)
 
 
+def as_retry(value: Any) -> Retry:
+    """Return the urllib3 `Retry` that a value of `max_retries` stands for."""
+    return value if isinstance(value, Retry) else Retry.from_int(value, redirect=False)
+
+
 def find_requested_retry(value: Any) -> Retry | None:
-    """Return the urllib3 `Retry` that `max_retries` asks for, or None where it asks for no retry."""
-    retry = Retry.from_int(value) if isinstance(value, int) else value
-    return retry if isinstance(retry, Retry) and (retry.total or 0) > 0 else None
+    """Return the urllib3 `Retry` that a value of `max_retries` asks for, or None where it asks for no retry."""
+    if value is None:
+        return None
+    retry = as_retry(value)
+    if type(retry) is not Retry:  # it may decide by anything
+        return retry
+    if retry.total is not None:
+        return retry if retry.total else None
+    return retry if any((retry.connect, retry.read, retry.status, retry.other)) else None
 
 
-def find_nested_retry(adapter: BaseAdapter | None) -> ExponentialBackoff | Retry | None:
+def find_nested_retry(adapter: BaseAdapter | None) -> ExponentialBackoff | AskedRetry | Retry | None:
     """Return how an adapter retries by itself, or None."""
     while isinstance(adapter, PolicyAdapter):
         for policy in adapter.policies:
-            if isinstance(policy, ExponentialBackoff):
+            if isinstance(policy, (ExponentialBackoff, AskedRetry)):
                 return policy
         if adapter.inner is None:
             break
@@ -267,19 +312,22 @@ def find_nested_retry(adapter: BaseAdapter | None) -> ExponentialBackoff | Retry
     return find_requested_retry(getattr(adapter, "max_retries", None))
 
 
+def _ask_instead(policy: Policy, retry: Retry) -> Policy:
+    """Return the policy that asks a `Retry` in the place of one that retries, and any other as it is."""
+    if isinstance(policy, (ExponentialBackoff, AskedRetry)):
+        return AskedRetry(retry, policy.budget, policy.listeners)
+    return policy
+
+
 def _view_of(adapter: BaseAdapter, *, retries: bool) -> BaseAdapter:
-    """Return the wrapped adapter, or a view on it that does not retry."""
-    if not isinstance(adapter, PolicyAdapter):
-        return adapter if retries or not isinstance(adapter, HTTPAdapter) else without_retries(adapter)
-    if retries or find_nested_retry(adapter) is None:
+    """Return the wrapped adapter, or a view on it whose policies do not retry."""
+    if retries or not isinstance(adapter, PolicyAdapter) or find_nested_retry(adapter) is None:
         return adapter
     twin = object.__new__(type(adapter))
     twin.__dict__.update(adapter.__dict__)
-    twin.policies = tuple(policy for policy in twin.policies if not isinstance(policy, ExponentialBackoff))
+    twin.policies = tuple(each for each in twin.policies if not isinstance(each, (ExponentialBackoff, AskedRetry)))
     twin._bind()
-    if twin.inner is None:
-        twin.max_retries = NO_RETRY
-    else:
+    if twin.inner is not None:
         twin._below = _view_of(twin.inner, retries=False)
         twin._route = Route(twin._below)
     return twin
