@@ -22,6 +22,7 @@ from polvo_adapters.core.report import StateChange
 from polvo_adapters.errors import ConfigurationError, PolvoError
 from polvo_adapters.runtime.logs import logger, say
 from polvo_adapters.stores.base import STORE_BUSY, BaseStore, is_refusal
+from polvo_adapters.stores.codec import Undecodable
 from polvo_adapters.stores.private_files import PATIENCE
 from polvo_adapters.stores.shared_clock import SharedClock
 
@@ -47,12 +48,23 @@ class Transition(NamedTuple):
         verdicts: The verdicts, in the order of the events.
         before: The state of each key before.
         after: The state of each key after; empty if the batch was refused.
+        unreadable: The machines of the keys whose states could not be read, and were begun anew.
     """
 
     now: float
     verdicts: tuple[Any, ...]
     before: dict[str, Any]
     after: dict[str, Any]
+    unreadable: dict[str, Machine]
+
+
+def _is_moved(machine: Machine, state: Any, event: Any, now: float) -> bool:
+    """Return whether a machine can move a state by an event; it is pure, so that trying does no harm."""
+    try:
+        machine.transition(state, event, now)
+    except Exception:  # noqa: BLE001 - whatever it is, the caller has one to raise
+        return False
+    return True
 
 
 class PersistentStore(BaseStore):
@@ -144,23 +156,54 @@ class PersistentStore(BaseStore):
             for each in news:
                 self._tell(each)
 
-    def _transition(self, events: Sequence[Event], read: Callable[[Machine, str, Any], Any]) -> Transition:
+    def _transition(self, events: Sequence[Event], read: Callable[[Machine, str], Any]) -> Transition:
         """Put events to their machines.
 
         Args:
             events: The events, with times of the local clock.
-            read: Returns the state of a machine and key before an event.
+            read: Returns the state of a machine and key, or raises Undecodable.
+
+        Raises:
+            PolvoError: The state of a durable machine cannot be read.
         """
         now = self._clock.now()
         before: dict[str, Any] = {}
         after: dict[str, Any] = {}
+        unreadable: dict[str, Machine] = {}
         verdicts = []
         for machine, key, event in self._clock.shift(events, now):
             if key not in after:
-                before[key] = after[key] = read(machine, key, event)
-            after[key], verdict = machine.transition(after[key], event, now)
+                try:
+                    before[key] = after[key] = read(machine, key)
+                except Undecodable:
+                    before[key] = after[key] = self._begin_anew(machine, key, event, unreadable)
+            try:
+                after[key], verdict = machine.transition(after[key], event, now)
+            except Exception:
+                if not _is_moved(machine, machine.initial, event, now):
+                    raise  # it is not the state
+                # What was read has the right types and makes no sense: what a machine has made, it can move.
+                before[key] = self._begin_anew(machine, key, event, unreadable)
+                after[key], verdict = machine.transition(before[key], event, now)
             verdicts.append(verdict)
-        return Transition(now, tuple(verdicts), before, {} if is_refusal(verdicts) else after)
+        return Transition(now, tuple(verdicts), before, {} if is_refusal(verdicts) else after, unreadable)
+
+    def _begin_anew(self, machine: Machine, key: str, event: Any, unreadable: dict[str, Machine]) -> Any:
+        """Return the initial state in place of one that cannot be read, and note the key.
+
+        Raises:
+            PolvoError: The machine is durable: an operation may have been done.
+        """
+        if getattr(machine, "durable", False) and not getattr(event, "forgets", False):
+            raise self._unusable_error(
+                f"holds something for {key!r} that cannot be read: it is damaged, or of another version; find out how "
+                "the operation ended, and call operation(url, key).forget()"
+            )
+        unreadable[key] = machine
+        return machine.initial
+
+    def _unusable_error(self, reason: str) -> PolvoError:
+        return PolvoError(f"the {self.kind} {self.path} {reason}", reason="store unusable")
 
     def _fail(self, reason: str) -> None:
         """Decide by memory until the file is tried again."""

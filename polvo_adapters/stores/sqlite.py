@@ -2,8 +2,9 @@
 
 Theory of operation. A decision is one transaction (BEGIN IMMEDIATE in WAL mode): it reads the states, puts the events
 to their machines, and writes what moved, or rolls back where one refuses. A process that is killed leaves no lock and
-no half transaction. States are written by `polvo_adapters.stores.codec`, never as pickles; a state that cannot be read
-is replaced by the initial one, unless its machine is `durable`. Time: see `polvo_adapters.stores.shared_clock`.
+no half transaction. States are written by `polvo_adapters.stores.codec`, never as pickles. A state that cannot be read,
+or is none that its machine can have made, is moved to the table `aside_1` and begun anew; that of a `durable` machine
+is refused until a person has looked. Time: see `polvo_adapters.stores.shared_clock`.
 
 **Keys** beyond `max_keys` are forgotten, the one unused for longest first, but not those whose state is pinned. The
 order of use is that of the rows, and is only kept once the store is half full.
@@ -29,24 +30,32 @@ cannot tell a file that is missing from a first start.
 
 from __future__ import annotations
 
+import logging
 import os
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from functools import partial
 from typing import Any
 
-from polvo_adapters.core.machines import Event, Machine
+from polvo_adapters.core.machines import Event
 from polvo_adapters.errors import ConfigurationError, PolvoError
 from polvo_adapters.runtime import forks
+from polvo_adapters.runtime.logs import name_states
 from polvo_adapters.stores.base import is_durable, is_refusal, store_full_error
-from polvo_adapters.stores.codec import Undecodable, encode
+from polvo_adapters.stores.codec import encode
 from polvo_adapters.stores.memory import MemoryStore
 from polvo_adapters.stores.persistent import PersistentStore
 from polvo_adapters.stores.shared_clock import SharedClock
 from polvo_adapters.stores.sqlite_file import Database, is_busy, is_corrupt
-from polvo_adapters.stores.sqlite_schema import ClockRow, read_clock, read_state, write_clock, write_state
+from polvo_adapters.stores.sqlite_schema import (
+    ClockRow,
+    read_clock,
+    read_state,
+    set_state_aside,
+    write_clock,
+    write_state,
+)
 
 
 class SQLiteStore(PersistentStore):
@@ -152,8 +161,15 @@ class SQLiteStore(PersistentStore):
         clock = self._clock
         seen, ahead, keys, start = read_clock(connection, clock.boot)
         clock.follow(seen, ahead, start)
-        now, verdicts, _, after = self._transition(events, partial(self._read, connection))
+        now, verdicts, _, after, unreadable = self._transition(
+            events, lambda machine, key: read_state(connection, _encode(key), machine)
+        )
         if not is_refusal(verdicts):
+            for key, machine in unreadable.items():
+                set_state_aside(connection, _encode(key))
+                name = name_states([Event(machine, key, None)])
+                text = f"the store {self.path} held a state that cannot be read, {name}; it is in the table aside_1 now"
+                self._log_later(logging.WARNING, f"{text}, and was begun anew")
             for key, state in after.items():
                 keys, is_kept = write_state(connection, _encode(key), encode(state), keys, self._max_keys, now)
                 if not is_kept and is_durable(events):
@@ -161,20 +177,6 @@ class SQLiteStore(PersistentStore):
             write_clock(connection, ClockRow(now, clock.ahead, keys, clock.start), clock.boot, clock.is_start_new)
             connection.execute("COMMIT")
         return verdicts
-
-    def _read(self, connection: sqlite3.Connection, machine: Machine, key: str, event: Any) -> Any:
-        try:
-            return read_state(connection, _encode(key), machine)
-        except Undecodable:
-            if getattr(event, "forgets", False):
-                return machine.initial
-        raise self._unusable_error(
-            f"holds something for {key!r} that cannot be read: it is damaged, or of another version; find out how the "
-            "operation ended, and call operation(url, key).forget()"
-        )
-
-    def _unusable_error(self, reason: str) -> PolvoError:
-        return PolvoError(f"the store {self.path} {reason}", reason="store unusable")
 
     def before_fork(self) -> None:
         """Close the connection: a child would inherit what SQLite believes to have locked, and not the locks."""

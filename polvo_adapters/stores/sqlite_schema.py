@@ -4,6 +4,7 @@ The order of rows in `states_1` is the order of use: a state that is used while 
 written anew, as the last row. The row of the clock, which every decision writes, has the number of states, since SQLite
 would count them one by one.
 
+`aside_1` has the last hundred states that could not be read and were begun anew, for a person to look at.
 `boots_1` has a row for each of the last starts of a machine; see `polvo_adapters.stores.shared_clock`.
 
 A version of this library that writes something else uses tables of another number, so that both can share a file.
@@ -17,7 +18,7 @@ from typing import Any, NamedTuple
 
 from polvo_adapters.core.machines import Machine
 from polvo_adapters.stores.base import is_pinned
-from polvo_adapters.stores.codec import Undecodable, decode
+from polvo_adapters.stores.codec import Undecodable, decode, decode_state
 from polvo_adapters.stores.memory import CANDIDATES
 from polvo_adapters.stores.shared_clock import LONGEST
 
@@ -25,6 +26,7 @@ SCHEMA = """
     CREATE TABLE IF NOT EXISTS states_1 (turn INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, state TEXT NOT NULL);
     CREATE TABLE IF NOT EXISTS clock_1 (one INTEGER PRIMARY KEY CHECK (one = 1), seen REAL, ahead REAL, keys INTEGER);
     CREATE TABLE IF NOT EXISTS boots_1 (turn INTEGER PRIMARY KEY, boot TEXT NOT NULL UNIQUE, start REAL NOT NULL);
+    CREATE TABLE IF NOT EXISTS aside_1 (turn INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, state);
     INSERT OR IGNORE INTO clock_1 VALUES (1, NULL, 0.0, 0);
 """
 _READ_CLOCK = "SELECT seen, ahead, keys, (SELECT start FROM boots_1 WHERE boot = ?) FROM clock_1"
@@ -90,30 +92,19 @@ def write_clock(connection: sqlite3.Connection, clock: ClockRow, boot: str, is_s
 
 
 def read_state(connection: sqlite3.Connection, key: bytes, machine: Machine) -> Any:
-    """Return the state of a key, or the initial one if there is none or it cannot be read.
+    """Return the state of a key, or the initial one if there is none.
 
     Raises:
-        Undecodable: It cannot be read, or is no state of the machine, and the machine is durable.
+        Undecodable: It cannot be read, or is no state of the machine.
     """
-    initial = machine.initial
     row = connection.execute("SELECT state FROM states_1 WHERE key = ?", (key,)).fetchone()
-    if row is None:
-        return initial
-    try:
-        return _validate_kind(initial, decode(row[0]))
-    except Undecodable:
-        if getattr(machine, "durable", False):
-            raise
-        return initial
+    return machine.initial if row is None else decode_state(row[0], machine)
 
 
-def _validate_kind(initial: Any, state: Any) -> Any:
-    """Return a state if it has the form of the initial state of its machine."""
-    if isinstance(initial, (tuple, dict)) and type(state) is not type(initial):
-        raise Undecodable("a state of another kind")
-    if isinstance(initial, dict) and not initial.keys() <= state.keys():
-        raise Undecodable("a state of another kind")
-    return state
+def set_state_aside(connection: sqlite3.Connection, key: bytes) -> None:
+    """Copy the state of a key that cannot be read to where the last ones of these are kept."""
+    connection.execute("REPLACE INTO aside_1 (key, state) SELECT key, state FROM states_1 WHERE key = ?", (key,))
+    connection.execute("DELETE FROM aside_1 WHERE turn <= (SELECT max(turn) FROM aside_1) - 100")
 
 
 def write_state(
@@ -164,8 +155,10 @@ def _forget(connection: sqlite3.Connection, number: int, now: float) -> int:
     return len(forgotten)
 
 
-def _must_stay(text: bytes, now: float) -> bool:
+def _must_stay(text: Any, now: float) -> bool:
     try:
         return is_pinned(decode(text), now)
     except Undecodable:
+        if type(text) is not bytes:
+            return False  # a number: no version writes that
         return b'"record.' in text or b'"records.State"' in text  # a record of another version may be in doubt

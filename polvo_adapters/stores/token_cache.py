@@ -47,7 +47,7 @@ from polvo_adapters.errors import ConfigurationError, PolvoError
 from polvo_adapters.runtime import forks
 from polvo_adapters.runtime.listeners import notify
 from polvo_adapters.stores import private_files
-from polvo_adapters.stores.codec import Undecodable, decode, encode
+from polvo_adapters.stores.codec import decode_state, encode
 from polvo_adapters.stores.persistent import PersistentStore
 from polvo_adapters.stores.shared_clock import LONGEST, SharedClock
 
@@ -249,19 +249,14 @@ class TokenCache(PersistentStore):
 
     def _try_events(self, events: Sequence[Event]) -> _Decision:
         """Put the events to their machines."""
-        unreadable: list[str] = []
 
-        def read(machine: Machine, key: str, _: Any) -> Any:
+        def read(machine: Machine, key: str) -> Any:
             text = self._pending.get(key, self._texts.get(key))
-            try:
-                return machine.initial if text is None else decode(text)
-            except Undecodable:
-                unreadable.append(key)
-                return machine.initial
+            return machine.initial if text is None else decode_state(text, machine)
 
-        _, verdicts, before, after = self._transition(events, read)
+        _, verdicts, before, after, unreadable = self._transition(events, read)
         moved = {key: encode(state) for key, state in after.items() if state != before[key]}
-        return _Decision(verdicts, moved, unreadable)
+        return _Decision(verdicts, moved, list(unreadable))
 
     def _merge(self, texts: dict[str, str], moved: dict[str, str]) -> dict[str, str]:
         """Return texts in the order in which they moved, as many as are kept."""

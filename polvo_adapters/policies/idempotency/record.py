@@ -48,7 +48,7 @@ class RecordedResponse(NamedTuple):
     body: bytes | None
 
 
-@stored_as("record.1")
+@stored_as("record.1", phase=(NEW, BEGUN, SENDING, DOUBT, DONE, MOVED))
 class RecordState(NamedTuple):
     """State of one operation.
 
