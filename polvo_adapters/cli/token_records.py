@@ -19,7 +19,7 @@ from urllib.parse import unquote
 from polvo_adapters.cli import render
 from polvo_adapters.errors import PolvoError
 from polvo_adapters.refresh.lifecycle import LifecycleState
-from polvo_adapters.stores import private_files
+from polvo_adapters.stores import file_trust, private_files
 from polvo_adapters.stores import token_cache as cache_file
 from polvo_adapters.stores.codec import Undecodable, decode
 from polvo_adapters.stores.shared_clock import SharedClock
@@ -137,13 +137,12 @@ def read(path: str) -> Cache:
     """
     path = os.path.abspath(os.path.expanduser(path))
     try:
-        with open(path, "rb") as file:
-            sqlite = file.read(len(_SQLITE)) == _SQLITE
+        sqlite = _is_sqlite(path)
         clock = SharedClock(time.time)
         texts = _read_sqlite(path, clock) if sqlite else _read_json(path, clock)
     except FileNotFoundError:
         problem = "there is no such file"
-    except (cache_file.Corrupt, private_files.Unfit, sqlite3.Error) as error:
+    except (cache_file.Corrupt, file_trust.Unfit, sqlite3.Error) as error:
         problem = f"it cannot be read as a token cache: {error}"
     except OSError as error:
         problem = f"it cannot be read: {error.strerror or type(error).__name__}"
@@ -151,6 +150,14 @@ def read(path: str) -> Cache:
         found = [_parse_record(key, text) for key, text in sorted(texts.items()) if key.startswith("token ")]
         return Cache(path, [each for each in found if each is not None], clock.now(), sqlite)
     raise PolvoError(f"{path}: {problem}")
+
+
+def _is_sqlite(path: str) -> bool:
+    file_trust.check_directory(path)
+    for end in ("", "-wal", "-shm", "-journal"):
+        file_trust.check_path(path + end)
+    with open(path, "rb") as file:
+        return file.read(len(_SQLITE)) == _SQLITE
 
 
 def _read_json(path: str, clock: SharedClock) -> dict[str, str]:

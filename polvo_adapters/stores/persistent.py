@@ -74,9 +74,11 @@ class PersistentStore(BaseStore):
         path: The file; `~` is expanded.
         max_keys: How many keys are kept.
         clock: The clock of all processes that share the file.
+        check_files: Whether the owners and modes of the file and its directory are checked.
 
     Attributes:
         path: The file.
+        check_files: Whether the owners and modes of the file and its directory are checked.
         lock: Held by the thread that decides, and by the thread that forks.
 
     Raises:
@@ -87,7 +89,7 @@ class PersistentStore(BaseStore):
     """What it is called in messages."""
     _busy_advice = ""
 
-    def __init__(self, path: str, max_keys: int, clock: SharedClock) -> None:
+    def __init__(self, path: str, max_keys: int, clock: SharedClock, check_files: bool) -> None:
         if max_keys < 1:
             owner = f"{type(self).__name__}(max_keys={max_keys!r})"
             raise ConfigurationError(f"{owner}: max_keys must be a whole number of at least 1")
@@ -97,6 +99,7 @@ class PersistentStore(BaseStore):
         self._owner = 0  # the thread that holds it
         self._max_keys = max_keys
         self._clock = clock
+        self.check_files = check_files
         self._failed = False
         self._retry_at = 0.0
         self._news: list[_News] = []

@@ -19,6 +19,7 @@ order of use is that of the rows, and is only kept once the store is half full.
     any of these, for `durable` machines     raises PolvoError
     others use it for longer than 5 s        raises PolvoError: memory would grant again what others have
     a database of something else             raises ConfigurationError
+    other users can reach the file           raises ConfigurationError (see `polvo_adapters.stores.file_trust`)
 
 What memory granted meanwhile is not carried over to the file. Machines that are `durable` are refused as long as a file
 that was set aside lies there, and after a file in use was deleted or replaced, until a new store is made. A new store
@@ -36,6 +37,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from polvo_adapters.core.machines import Event
@@ -69,10 +71,12 @@ class SQLiteStore(PersistentStore):
         local: Clock of this process in seconds, which the deadlines of its calls are on.
         elapsed: Clock in seconds that all processes share and that never goes back; None for that of the system, or for
             `local` where that is given.
+        check_files: False to use files of other owners and modes, and directories that other users can write to: for a
+            file system that has no owners, or a volume of another user.
 
     Raises:
-        ConfigurationError: `max_keys` is not positive, the directory does not exist, or the file is a database of
-            something else.
+        ConfigurationError: `max_keys` is not positive, the directory does not exist, the file is a database of
+            something else, or other users can put it there, change it or read it.
     """
 
     _busy_advice = "in a transaction"
@@ -84,12 +88,14 @@ class SQLiteStore(PersistentStore):
         now: Callable[[], float] = time.time,
         local: Callable[[], float] = time.monotonic,
         elapsed: Callable[[], float] | None = None,
+        *,
+        check_files: bool = True,
     ) -> None:
-        super().__init__(os.fspath(path), max_keys, SharedClock(now, local, elapsed))
+        super().__init__(os.fspath(path), max_keys, SharedClock(now, local, elapsed), check_files)
         if not os.path.isdir(os.path.dirname(self.path)):
             raise ConfigurationError(f"SQLiteStore({self.path!r}): its directory does not exist; make it first")
         self._spare: MemoryStore | None = None
-        self._database = Database(self.path)
+        self._database = Database(self.path, check_files)
         forks.register_guarded(self)
         self._decide(())  # creates the file, and finds out now what is wrong with the path
 
@@ -189,7 +195,8 @@ class SQLiteStore(PersistentStore):
 
     def __reduce__(self) -> tuple[Any, ...]:
         clock = self._clock
-        return (SQLiteStore, (self.path, self._max_keys, clock.wall, clock.local, clock.given))
+        make = partial(SQLiteStore, check_files=self.check_files)
+        return (make, (self.path, self._max_keys, clock.wall, clock.local, clock.given))
 
 
 def _encode(key: str) -> bytes:

@@ -23,7 +23,8 @@ copied as it is: other processes may have machines that are unknown here. Secret
     one state that cannot be read               the same, and takes the others over
     file deleted                                begins a new one
     others use it for longer than 5 s           raises PolvoError
-    symlink, directory, device; no directory    raises ConfigurationError
+    symlink, directory, device; no directory;   raises ConfigurationError
+    other users can reach the file              the same (see `polvo_adapters.stores.file_trust`)
 
 Where a state has moved in memory and in the file, the file's state is kept; a deleted file does not undo what moved in
 memory. Each change is logged once, and given to `listeners`.
@@ -39,6 +40,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
+from functools import partial
 from typing import Any, NamedTuple
 
 from polvo_adapters.core.machines import Event, Machine
@@ -48,6 +50,7 @@ from polvo_adapters.runtime import forks
 from polvo_adapters.runtime.listeners import notify
 from polvo_adapters.stores import private_files
 from polvo_adapters.stores.codec import decode_state, encode
+from polvo_adapters.stores.file_trust import Unfit
 from polvo_adapters.stores.persistent import PersistentStore
 from polvo_adapters.stores.shared_clock import LONGEST, SharedClock
 
@@ -74,6 +77,8 @@ class TokenCache(PersistentStore):
         now: Unix time in seconds. A new file begins with it; from then on the cache's time moves by what elapses,
             however wrong the wall clock of a process is.
         elapsed: Clock in seconds that all processes share and that never goes back; None for that of the system.
+        check_files: False to use files of other owners and modes, and directories that other users can write to: for a
+            file system that has no owners, or a volume of another user.
 
     Attributes:
         path: The file.
@@ -92,11 +97,12 @@ class TokenCache(PersistentStore):
         max_keys: int = 10_000,
         now: Callable[[], float] = time.time,
         elapsed: Callable[[], float] | None = None,
+        check_files: bool = True,
     ) -> None:
         name = os.fspath(path)
         if not name or "\0" in name:
             raise ConfigurationError(f"TokenCache(path={name!r}): path must name a file")
-        super().__init__(name, max_keys, SharedClock(now, elapsed=elapsed))
+        super().__init__(name, max_keys, SharedClock(now, elapsed=elapsed), check_files)
         self._busy_advice = f"and holds {self.path}.lock"
         self.listeners: list[Callable[[StateChange], object]] = []
         self._sleep: Callable[[float], object] = time.sleep
@@ -145,11 +151,11 @@ class TokenCache(PersistentStore):
                 yield
             except private_files.FileInUse:
                 raise self._busy_error() from None
-            except private_files.Unfit as error:
+            except Unfit as error:
                 raise ConfigurationError(f"TokenCache({self.path!r}): {error}") from None
 
     def _lock_file(self) -> AbstractContextManager[None]:
-        return private_files.hold_lock(self.path + ".lock", self._sleep)
+        return private_files.hold_lock(self.path + ".lock", self._sleep, self.check_files)
 
     def _decide_by_file(self, events: Sequence[Event]) -> tuple[Any, ...] | None:
         try:
@@ -217,13 +223,10 @@ class TokenCache(PersistentStore):
         """Read the file if it is another one than the one that was read."""
         if private_files.identity(self.path) == self._file:
             return
-        found = private_files.read(self.path)
+        found = private_files.read(self.path, self.check_files)
         if found is None:  # to delete a file, or to lose the disk, does not undo what moved in memory
             self._file, self._corrupt, self._texts = None, "", {}
             return
-        if found.was_exposed:
-            text = f"the token cache {self.path} could be read by others; it is for its owner alone (mode 0600) now"
-            self._log_later(logging.WARNING, text)
         self._file = found.identity
         try:
             content = parse(found.data)
@@ -273,13 +276,11 @@ class TokenCache(PersistentStore):
         return f"<TokenCache {self.path}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (_open_again, (self.path, self._max_keys, self._clock.wall, self._clock.given))
-
-
-def _open_again(
-    path: str, max_keys: int, now: Callable[[], float], elapsed: Callable[[], float] | None = None
-) -> TokenCache:
-    return TokenCache(path, max_keys=max_keys, now=now, elapsed=elapsed)
+        clock = self._clock
+        make = partial(
+            TokenCache, max_keys=self._max_keys, now=clock.wall, elapsed=clock.given, check_files=self.check_files
+        )
+        return (make, (self.path,))
 
 
 def _describe(error: OSError) -> str:

@@ -255,6 +255,7 @@ def test_a_database_of_something_else_is_let_be(path: Path) -> None:
     connection.execute("CREATE TABLE invoices (amount)")
     connection.commit()
     connection.close()
+    path.chmod(0o600)
     before = path.read_bytes()
     with pytest.raises(ConfigurationError, match="is a database of something else"):
         SQLiteStore(path)
@@ -263,6 +264,7 @@ def test_a_database_of_something_else_is_let_be(path: Path) -> None:
 
 def test_a_corrupt_file_is_set_aside_and_never_lost(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     for number in (1, 2):
+        path.touch(0o600)
         path.write_bytes(b"not a database %d" % number * 100)
         store = SQLiteStore(path)
         assert store.decide(ONE) == (1,)
