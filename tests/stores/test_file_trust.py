@@ -274,12 +274,11 @@ def test_what_was_planted_between_the_check_and_the_opening_is_found(
     connect = sqlite3.connect
 
     def late(*args: Any, **more: Any) -> Any:
-        Path(f"{path}-wal").touch()
-        Path(f"{path}-wal").chmod(0o666)
+        hard_link(Path(f"{path}-wal"), plants)
         return connect(*args, **more)
 
     monkeypatch.setattr(sqlite3, "connect", late)
-    with pytest.raises(ConfigurationError, match="other users can read and change"):
+    with pytest.raises(ConfigurationError, match="a hard link"):
         SQLiteStore(path)
 
 
