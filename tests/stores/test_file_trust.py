@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +45,14 @@ class Plants:
         if os.geteuid() == 0:
             os.chown(path, OTHER, OTHER, follow_symlinks=False)
             return
-        user = os.geteuid()
-        self.monkeypatch.setattr(file_trust.os, "geteuid", lambda: user + 1)
+        given = os.lstat(path).st_ino
+        for name in ("stat", "lstat", "fstat"):
+            self.monkeypatch.setattr(os, name, partial(self._say_other, getattr(os, name), given))
+
+    @staticmethod
+    def _say_other(ask: Callable[..., os.stat_result], given: int, *args: Any, **more: Any) -> os.stat_result:
+        found = ask(*args, **more)
+        return os.stat_result((*found[:4], OTHER, *found[5:])) if found.st_ino == given else found
 
     def leave_group(self, path: Path) -> None:
         """Let a directory belong to a group that this process is not in."""
@@ -181,22 +188,14 @@ def test_a_directory_of_another_user_is_refused(path: Path, plants: Plants, use:
     assert list(path.parent.iterdir()) == []
 
 
-def test_a_link_on_the_way_is_followed_unless_it_is_of_another_user(tmp_path: Path, monkeypatch: Any) -> None:
+def test_a_link_on_the_way_is_followed_unless_it_is_of_another_user(tmp_path: Path, plants: Plants) -> None:
     (tmp_path / "real" / "inner").mkdir(parents=True)
     (tmp_path / "first").symlink_to("real")
     (tmp_path / "real" / "second").symlink_to(tmp_path / "first" / "inner")
     place = tmp_path / "first" / "second" / "state"
     check_directory(str(place))
-    trusted = file_trust._is_trusted
-    links = {os.lstat(tmp_path / name).st_ino for name in ("real/second",)}
-    lstat = os.lstat
-
-    def of_another_user(path: Any) -> Any:
-        found = lstat(path)
-        return os.stat_result((*found[:4], OTHER, *found[5:])) if found.st_ino in links else found
-
-    monkeypatch.setattr(file_trust.os, "lstat", of_another_user)
-    assert not trusted(OTHER)
+    check_directory(str(place))
+    plants.give_away(tmp_path / "real" / "second")
     with pytest.raises(Unfit, match=r"second, on the way to .*, is a symbolic link of another user"):
         check_directory(str(place))
     check_directory(str(tmp_path / "first" / "inner" / "state"))
