@@ -153,9 +153,9 @@ def read(path: str) -> Cache:
 
 
 def _is_sqlite(path: str) -> bool:
-    file_trust.check_directory(path)
     for end in ("", "-wal", "-shm", "-journal"):
         file_trust.check_path(path + end)
+    file_trust.check_directory(path)
     with open(path, "rb") as file:
         return file.read(len(_SQLITE)) == _SQLITE
 

@@ -283,9 +283,9 @@ else:
 
 def _open(path: str, flags: int, checked: bool) -> int:
     """Open a regular file, and nothing else, without waiting for a writer of a pipe."""
+    check_path(path, checked)
     if checked:
         check_directory(path)
-    check_path(path, checked)
     try:
         descriptor = os.open(path, flags | _SAFE, 0o600)
     except OSError:

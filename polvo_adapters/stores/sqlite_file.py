@@ -104,12 +104,12 @@ class Database:
     def _refuse_unfit(self) -> None:
         """Raise ConfigurationError where other users can reach the file, its directory, or what is beside it."""
         try:
-            if self._checked:
-                check_directory(self.path)
             for end in ("", *_BESIDE):
                 name = self.path + end
                 if os.path.islink(name) or not os.path.isdir(name):  # SQLite opens no directory: memory decides
                     check_path(name, self._checked)
+            if self._checked:
+                check_directory(self.path)
         except Unfit as error:
             raise ConfigurationError(str(error)) from None
 
