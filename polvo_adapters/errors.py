@@ -33,7 +33,8 @@ has the fitting class, a subclass of that too. Errors that come from below (`req
 kin) are not wrapped: they are raised as they were, with a note that tells how often the call was tried.
 
 An error says what happened, to which host, after how many attempts and what to do; the data are attributes.
-Pickling drops the request, and with it every header, credential and body that it carried.
+Pickling drops the request and those of the redirects before it, and with them every header, credential and body that
+they carried. Responses keep status, body, harmless headers, and URLs without user name and query.
 
 **Errors and frames.** An exception holds its traceback, the traceback holds the frames that it went through, and a
 frame holds its local variables. A frame with a variable that still holds the exception, or the outcome that has it in
@@ -43,10 +44,11 @@ Every function that raises an exception that it holds in a variable therefore de
 
 from __future__ import annotations
 
-import copy
 from typing import TYPE_CHECKING, Any
 
 from requests import exceptions as base
+
+from polvo_adapters.redaction import without_request
 
 if TYPE_CHECKING:
     from requests import PreparedRequest, Response
@@ -91,8 +93,7 @@ class PolvoError(base.RequestException):
     def __reduce__(self) -> tuple[Any, ...]:
         state = dict(self.__dict__, request=None)
         if self.response is not None:
-            state["response"] = copy.copy(self.response)
-            state["response"].request = None
+            state["response"] = without_request(self.response)
         return (type(self), self.args, state)
 
 

@@ -18,6 +18,7 @@ from polvo_adapters.auth.protocol.server_response import request_once, require_f
 from polvo_adapters.auth.protocol.token import Token
 from polvo_adapters.auth.tokens.token_auth import TokenAuth
 from polvo_adapters.errors import ConfigurationError, TokenRefreshError
+from polvo_adapters.redaction import HiddenText, hide
 from polvo_adapters.shells.requests.one_shot import Channel
 from polvo_adapters.shells.requests.urls import TENANT_SLOT, validate_seconds, validate_url
 
@@ -66,7 +67,7 @@ class JWTLogin(TokenAuth):
         if missing:
             raise ConfigurationError(f"JWTLogin: missing {', '.join(missing)}")
         self._urls = (login_url, refresh_url)
-        self._username, self._password = username, password
+        self._username, self._password = username, hide(password)
         self._fields, self._answers, self._scheme = fields, answers, scheme
         timeout = validate_seconds("timeout", options.get("timeout", 10.0))
         self._channel = Channel(options.get("session"), options.get("verify"), None, timeout)
@@ -78,7 +79,7 @@ class JWTLogin(TokenAuth):
     def _identify(self, tenant: str) -> tuple[str, str]:
         login_url = self._urls[0]
         user = sha256(_resolve(self._username).encode()).hexdigest()[:16]
-        host = login_url.partition("://")[2].partition("/")[0]
+        host = login_url.partition("://")[2].partition("/")[0].rpartition("@")[2]
         return f"token jwt {login_url} {format_key_part(tenant or None)} {user}", host
 
     def _fetch_token(self, tenant: str, held: Token | None, seconds: float) -> Token:
@@ -86,7 +87,7 @@ class JWTLogin(TokenAuth):
         name, password, refresh = self._fields
         if refresh_url is not None and held is not None and held.refresh_token is not None:
             try:
-                return self._post(tenant, refresh_url, {refresh: held.refresh_token}, seconds)
+                return self._post(tenant, refresh_url, {refresh: hide(held.refresh_token)}, seconds)
             except TokenRefreshError as error:
                 if not error.final:
                     raise
@@ -94,14 +95,14 @@ class JWTLogin(TokenAuth):
             raise ConfigurationError(
                 "JWTLogin: password stayed behind when this was pickled; give it as a function that fetches it"
             )
-        credentials = {name: _resolve(self._username), password: _resolve(self._password)}
+        credentials = {name: _resolve(self._username), password: hide(_resolve(self._password))}
         return self._post(tenant, login_url, credentials, seconds)
 
     def _post(self, tenant: str, url: str, content: Mapping[str, str], seconds: float) -> Token:
         """Return the token that the server issues for credentials."""
         channel = self._channel._replace(seconds=min(self._channel.seconds, seconds))
         url = validate_url("login_url", url, tenant, self._allow_http)
-        headers, body = {"Content-Type": "application/json"}, json.dumps(content)
+        headers, body = {"Content-Type": "application/json"}, HiddenText(json.dumps(content))
         response = request_once(
             channel, "POST", url, "a token", headers=headers, body=body, secrets=tuple(content.values())
         )

@@ -37,6 +37,7 @@ from polvo_adapters.context.tenant import current_tenant
 from polvo_adapters.core.calls import origin
 from polvo_adapters.core.machines import Event
 from polvo_adapters.errors import ConfigurationError, TokenRefreshError
+from polvo_adapters.redaction import hide
 from polvo_adapters.refresh.lifecycle import LookAtToken
 from polvo_adapters.shells.requests.urls import TENANT_SLOT
 
@@ -105,6 +106,8 @@ class OAuth2(TokenAuth):
         self._fetch, self._reauthenticate = fetch, reauthenticate
         credentials = {"client_id": client_id, "client_secret": client_secret, "token_url": token_url}
         self._server_options: dict[str, Any] = {**credentials, **server}
+        for name in ("client_secret", "private_key"):
+            self._server_options[name] = hide(self._server_options.get(name))
         self._validate()
         self._advice = (
             "check the credentials of the client"

@@ -18,6 +18,7 @@ from urllib.parse import quote_plus, urlencode, urlsplit, urlunsplit
 from requests.auth import AuthBase
 
 from polvo_adapters.auth.attach.credential import (
+    CredentialURL,
     HeaderAuth,
     OwnedHeaderValue,
     can_be_header,
@@ -66,8 +67,8 @@ class SecretAuth(SharedByCopies, AuthBase):
         secret: The secret.
         header: Name of the header that it is sent in.
         prefix: Text before the secret, such as "Bearer"; an empty string for nothing.
-        query: Name of a query parameter to send the secret in instead. It is visible wherever the URL is, such as in
-            exceptions and logs: if the API accepts a header, use that.
+        query: Name of a query parameter to send the secret in instead. Other code that logs URLs or builds messages of
+            them may show it, as urllib3 does: if the API accepts a header, use that.
         username: For HTTP Basic: the name that the secret is the password of.
 
     Raises:
@@ -142,7 +143,7 @@ class SecretAuth(SharedByCopies, AuthBase):
         parts = urlsplit(request.url or "")
         others = [pair for pair in parts.query.split("&") if pair and not self._is_credential(pair)]
         query = "&".join([*others, urlencode({self._query: str(held.header)})])
-        request.url = urlunsplit(parts._replace(path=parts.path or "/", query=query))
+        request.url = CredentialURL.of(self._query, urlunsplit(parts._replace(path=parts.path or "/", query=query)))
         add_credential_parameter(request, self._query)
 
     def _is_credential(self, pair: str) -> bool:

@@ -6,6 +6,8 @@ from functools import lru_cache
 from typing import Literal, NamedTuple, TypeAlias
 from urllib.parse import urlsplit
 
+from polvo_adapters.redaction import strip_url
+
 Body: TypeAlias = Literal["none", "replayable", "rewindable", "once"]
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -32,6 +34,7 @@ class Call(NamedTuple):
         content: Digest of method and body, where a policy keeps a record of keys.
         secret_parameters: Names of the query parameters that hold a credential, where a policy keeps a record of keys.
         request_id: The request id, where a policy gives calls one, or an empty string.
+        repeated: Whether the same request was given up before, so that the code above repeats it.
     """
 
     method: str
@@ -50,10 +53,12 @@ class Call(NamedTuple):
     content: str = ""
     secret_parameters: frozenset[str] = frozenset()
     request_id: str = ""
+    repeated: bool = False
 
     def __repr__(self) -> str:
-        fields = (f"{name}={value!r}" for name, value in zip(self._fields, self, strict=True) if name != "stored_token")
-        return f"Call({', '.join(fields)})"
+        shown = {name: value for name, value in zip(self._fields, self, strict=True) if name != "stored_token"}
+        shown["url"] = strip_url(self.url)
+        return f"Call({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
 
     def with_deadline(self, deadline: float) -> Call:
         """Return the call with another deadline, several times as fast as `_replace`."""
@@ -77,10 +82,17 @@ def origin(url: str) -> str:
 
 def _origin_and_host(url: str) -> tuple[str, str]:
     end = url.find("/", url.find("://") + 3)
-    return _parse_prefix(url if end < 0 else url[:end])
+    prefix = url if end < 0 else url[:end]
+    if "@" in prefix or "?" in prefix:  # a cache of the process keeps nothing that may be a credential
+        return _parse_prefix(prefix)
+    return _parse_known_prefix(prefix)
 
 
 @lru_cache(maxsize=1024)
+def _parse_known_prefix(prefix: str) -> tuple[str, str]:
+    return _parse_prefix(prefix)
+
+
 def _parse_prefix(prefix: str) -> tuple[str, str]:
     try:
         parts = urlsplit(prefix)

@@ -151,6 +151,12 @@ class Outcome(NamedTuple):
     advice: Advice | None = None
     quotas: Sequence[Quota] = ()
 
+    def __repr__(self) -> str:
+        shown: dict[str, Any] = {**self._asdict(), "headers": sorted(self.headers)}  # a value may be a cookie
+        shown["error"] = None if self.error is None else type(self.error)
+        shown["body"] = None if self.body is None else len(self.body)
+        return f"Outcome({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
+
     def with_quotas(self, quotas: Sequence[Quota]) -> Outcome:
         """Return the outcome with its quotas, four times as fast as `_replace`."""
         return Outcome(*self[:-1], quotas)

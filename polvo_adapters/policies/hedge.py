@@ -136,7 +136,7 @@ class Hedge:
 
     def flow(self, call: Call, proceed: Proceed) -> Flow:
         """Run the call, and run it again beside that where it is late."""
-        if not is_safe(call, self.methods) or not can_send_at_once(call):
+        if call.repeated or not is_safe(call, self.methods) or not can_send_at_once(call):
             return (yield from proceed(call))
         key = f"hedge {call.origin}"
         try:

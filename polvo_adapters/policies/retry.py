@@ -5,7 +5,8 @@ that attempt:
 
     1. Did it fail in a way that a repeat may cure?     statuses, exceptions, the server's own verdict headers
     2. Is a repeat safe?                                 see below
-    3. Is there time?                                    `max_attempts`, the deadline, `retry_after_cap`
+    3. Is there time?                                    `max_attempts`, the deadline, `retry_after_cap`;
+                                                         and one attempt where the code above repeats the call
     4. Can the destination take it?                      the retry budget of its origin
 
 A repeat is safe if the method is idempotent (RFC 9110 section 9.2.2) or was declared so; or the request was certainly
@@ -209,6 +210,8 @@ class ExponentialBackoff:
         """Return the outcome of a call that lacks attempts, a body or time for a repeat, or None."""
         if attempts >= self.max_attempts:
             return self._give_up(call, outcome, attempts)
+        if call.repeated:
+            return end_call(outcome, "retry", "sent once, as the same request was given up before")
         if call.body == "once" and not outcome.unsent:
             return end_call(outcome, "retry", ONCE_ONLY)
         delay = cause.retry_after

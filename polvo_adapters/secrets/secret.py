@@ -29,6 +29,7 @@ from polvo_adapters.core.report import Entry, StateChange
 from polvo_adapters.drivers.single_shot import SingleShotExchange, make_outcome
 from polvo_adapters.drivers.sync import drive
 from polvo_adapters.errors import ConfigurationError, SecretError
+from polvo_adapters.redaction import unpicklable
 from polvo_adapters.refresh.lifecycle import KnownToken, Lifecycle, WantToken, usable_seconds
 from polvo_adapters.refresh.refresh_ahead import RefreshAhead
 from polvo_adapters.refresh.refresh_flow import FetchedToken, RefreshFlow
@@ -52,6 +53,7 @@ _SHORTEST_TTL = 1.0
 _EARLIER_VALUES = 4  # held beside the last one
 
 
+@unpicklable
 @dataclass(frozen=True, repr=False)
 class Value:
     """A value as a Secret holds it.

@@ -18,7 +18,9 @@ from polvo_adapters.core.outcomes import Outcome
 from polvo_adapters.core.report import Entry, Report
 from polvo_adapters.core.validate import require_members
 from polvo_adapters.errors import ConfigurationError
+from polvo_adapters.redaction import strip_url
 from polvo_adapters.shells import credential_digest, request_identity
+from polvo_adapters.shells.given_up import IN_MEMORY, digest_request, given_up_requests
 from polvo_adapters.stores.base import Store
 from polvo_adapters.stores.memory import MemoryStore
 
@@ -49,7 +51,7 @@ class BoundPolicies:
         TypeError: A policy or the store lacks a member that its protocol asks for.
     """
 
-    __slots__ = ("_counts", "_ids", "_keeps", "flow", "keys", "store")
+    __slots__ = ("_counts", "_given_up", "_ids", "_keeps", "flow", "keys", "store")
 
     def __init__(self, owner: str, policies: Sequence[Policy], store: Store | None, clock: Any) -> None:
         for policy in policies:
@@ -59,6 +61,7 @@ class BoundPolicies:
         traits: list[tuple[Any, PolicyTraits]] = [(policy, PolicyTraits.of(policy)) for policy in policies]
         self.store: Store = MemoryStore(now=clock.now) if store is None else store
         self.flow = compose(policies)
+        self._given_up = given_up_requests(self.store)
         self._counts = any(each.counts_credentials for _, each in traits)
         self._keeps = any(each.keeps_answers for _, each in traits)
         self.keys: IdempotencyKeys | None = next((policy for policy, each in traits if each.makes_keys), None)
@@ -104,6 +107,7 @@ class BoundPolicies:
             content=content,
             secret_parameters=credential_digest.credential_parameters(request) if content else frozenset(),
             request_id=request_id,
+            repeated=bool(self._given_up) and body in IN_MEMORY and digest_request(request, url) in self._given_up,
         )
 
     def report(self, call: Call, request: Any, outcome: Outcome, entries: Sequence[Entry], seconds: float) -> Report:
@@ -123,6 +127,8 @@ class BoundPolicies:
         if outcome.error is None and (keys is not None or ids is not None):
             report.replayed = keys is not None and call.key != "" and keys.is_replayed(outcome.headers)
             request_identity.mark_complete(request, outcome.status)
+        if outcome.failure is not None or outcome.status >= 429 or call.repeated:
+            self._given_up.note_end(call, outcome, entries, lambda: digest_request(request, call.url))
         return report
 
 
@@ -148,9 +154,7 @@ class PolicyControls:
             for gate in PolicyTraits.of(policy).gates or (policy,):
                 if isinstance(gate, CircuitBreaker):
                     return Circuit(self.store, gate, gate.name(Call("GET", url, tenant=current_tenant())))
-        raise ConfigurationError(
-            f"there is no circuit breaker for {url.partition('?')[0]}; mount one, or ask for another URL"
-        )
+        raise ConfigurationError(f"there is no circuit breaker for {strip_url(url)}; mount one, or ask for another URL")
 
     def operation(self, url: str, key: str) -> Operation:
         """Return the operation of an idempotency key, to look at it or to resolve a doubt.

@@ -63,6 +63,9 @@ class FileContent(NamedTuple):
     data: bytes | None
     identity: Identity
 
+    def __repr__(self) -> str:
+        return f"<FileContent of {self.identity}>"
+
 
 def identity(path: str) -> Identity | None:
     """Return which file is at a path, or None where there is none.

@@ -46,6 +46,7 @@ from typing import Any, NamedTuple
 from polvo_adapters.core.machines import Event, Machine
 from polvo_adapters.core.report import StateChange
 from polvo_adapters.errors import ConfigurationError, PolvoError
+from polvo_adapters.redaction import unpicklable
 from polvo_adapters.runtime import forks
 from polvo_adapters.runtime.listeners import notify
 from polvo_adapters.stores import private_files
@@ -291,6 +292,7 @@ class Corrupt(ValueError):
     """The file is not what `render` makes; the message gives the reason, and shows no content."""
 
 
+@unpicklable
 class CacheContent(NamedTuple):
     """The content of the file.
 
@@ -305,6 +307,9 @@ class CacheContent(NamedTuple):
     time: float
     ahead: float
     starts: dict[str, float]
+
+    def __repr__(self) -> str:
+        return f"<CacheContent of {len(self.states)} keys>"  # without encryption, the texts are tokens
 
 
 def render(content: CacheContent) -> bytes:

@@ -46,12 +46,17 @@ def replay(
         except OSError:
             return None
     response.close()
-    jar: Any = request._cookies
-    extract_cookies_to_jar(jar, response.request, response.raw)
-    request.headers.pop("Cookie", None)
-    request.prepare_cookies(jar)
+    _renew_cookies(request, response)
     attach(request)
     again: Response = connection.send(request, **keywords)
     again.history.append(response)
     again.request = request
     return again
+
+
+def _renew_cookies(request: PreparedRequest, response: Response) -> None:
+    """Let a request send the cookies of the response as well; apart, as a jar that is printed shows them."""
+    jar: Any = request._cookies
+    extract_cookies_to_jar(jar, response.request, response.raw)
+    request.headers.pop("Cookie", None)
+    request.prepare_cookies(jar)

@@ -84,6 +84,9 @@ class StoredResponse(NamedTuple):
     headers: tuple[tuple[str, str], ...]
     body: bytes
 
+    def __repr__(self) -> str:
+        return f"<StoredResponse of {self.size} bytes>"  # which may be private
+
     def age_at(self, now: float) -> float:
         """Return its age in seconds."""
         return self.age + max(0.0, now - self.at)

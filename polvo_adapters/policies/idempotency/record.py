@@ -47,6 +47,9 @@ class RecordedResponse(NamedTuple):
     headers: tuple[tuple[str, str], ...]
     body: bytes | None
 
+    def __repr__(self) -> str:
+        return f"<RecordedResponse {self.status}>"  # headers and body may be private
+
 
 @stored_as("record.1", phase=(NEW, BEGUN, SENDING, DOUBT, DONE, MOVED))
 class RecordState(NamedTuple):

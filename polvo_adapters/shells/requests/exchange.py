@@ -141,6 +141,7 @@ class RequestsExchange:
             names = getattr(request.headers, "_store", request.headers)  # a look for one not there costs an exception
             if "authorization" in names or "proxy-authorization" in names:
                 transmission.bind_if(authenticates_connection(request.headers))
+            del names  # which tracebacks with local variables would print
             send = self._route.bind(self._adapter, transmission)
             self._response = response = send(request, **keywords)
             transmission.over = True

@@ -41,6 +41,7 @@ from polvo_adapters.core.http import text_of
 from polvo_adapters.core.outcomes import UNCLASSIFIED
 from polvo_adapters.errors import ConfigurationError
 from polvo_adapters.policies.retry import ExponentialBackoff
+from polvo_adapters.redaction import unpicklable
 from polvo_adapters.runtime.clock import Clock
 from polvo_adapters.shells.requests.failures import classify
 from polvo_adapters.shells.requests.policy_adapter import PolicyAdapter
@@ -67,6 +68,7 @@ class Channel(NamedTuple):
     seconds: float
 
 
+@unpicklable
 class OneShotResponse(NamedTuple):
     """A response that was read completely.
 
@@ -83,6 +85,9 @@ class OneShotResponse(NamedTuple):
     headers: Mapping[str, str]
     body: bytes
     retry_after: float | None
+
+    def __repr__(self) -> str:
+        return f"<OneShotResponse {self.status} of {self.host}>"  # the body may be a token
 
 
 class OneShotError(Exception):
