@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from polvo_adapters.auth.options import JWTLoginOptions, TokenAuthOptions, require_known_options, select_options
 from polvo_adapters.auth.protocol.grant_flow import format_key_part
@@ -153,8 +153,8 @@ def read_lifetime(token: str) -> float | None:
     return max(1.0, left)
 
 
-def _is_date(value: Any) -> bool:
-    return type(value) in (int, float) and abs(value) < _LATEST
+def _is_date(value: Any) -> TypeGuard[float]:
+    return type(value) in (int, float) and bool(abs(value) < _LATEST)
 
 
 def _find_text(fields: Any, path: str) -> str | None:
