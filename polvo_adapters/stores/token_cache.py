@@ -40,7 +40,6 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
-from functools import partial
 from typing import Any, NamedTuple
 
 from polvo_adapters.core.machines import Event, Machine
@@ -278,10 +277,18 @@ class TokenCache(PersistentStore):
 
     def __reduce__(self) -> tuple[Any, ...]:
         clock = self._clock
-        make = partial(
-            TokenCache, max_keys=self._max_keys, now=clock.wall, elapsed=clock.given, check_files=self.check_files
-        )
-        return (make, (self.path,))
+        return (_open_again, (self.path, self._max_keys, clock.wall, clock.given, self.check_files))
+
+
+def _open_again(
+    path: str,
+    max_keys: int,
+    now: Callable[[], float],
+    elapsed: Callable[[], float] | None = None,
+    check_files: bool = True,
+) -> TokenCache:
+    """Return the cache of a pickle; earlier versions gave the first three arguments."""
+    return TokenCache(path, max_keys=max_keys, now=now, elapsed=elapsed, check_files=check_files)
 
 
 def _describe(error: OSError) -> str:
