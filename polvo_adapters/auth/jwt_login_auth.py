@@ -80,7 +80,8 @@ class JWTLogin(TokenAuth):
         login_url = self._urls[0]
         user = sha256(_resolve(self._username).encode()).hexdigest()[:16]
         host = login_url.partition("://")[2].partition("/")[0].rpartition("@")[2]
-        return f"token jwt {login_url} {format_key_part(tenant or None)} {user}", host
+        key = f"token jwt {login_url} {format_key_part(tenant or None)} {user}"
+        return (key if self.owner is None else f"{key} of {format_key_part(self.owner)}"), host
 
     def _fetch_token(self, tenant: str, held: Token | None, seconds: float) -> Token:
         login_url, refresh_url = self._urls

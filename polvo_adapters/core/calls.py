@@ -24,8 +24,8 @@ class Call(NamedTuple):
         started: When the call began, in seconds of the shell's clock.
         deadline: When the call must be over, on the same clock, or None.
         idempotent: Whether the caller declared it safe to send again, whatever the method.
-        credential: Digest of the credential of the request, or an empty string.
-        identity: Digest of all that the response may depend on besides the URL, where a policy keeps responses.
+        credential: Digest of what tells the caller, or an empty string; see `polvo_adapters.core.identity`.
+        identity: Digest of all that may select the response, where a policy keeps responses.
         attempt: 1, plus the number of earlier attempts that failed or were late.
         anonymous: Whether the shell leaves out all that could be a credential.
         stored_token: Content of a token store, where the call is to refresh it.
@@ -34,6 +34,7 @@ class Call(NamedTuple):
         content: Digest of method and body, where a policy keeps a record of keys.
         secret_parameters: Names of the query parameters that hold a credential, where a policy keeps a record of keys.
         request_id: The request id, where a policy gives calls one, or an empty string.
+        selectors: Digests of each thing that may select the response, where a policy keeps a record of keys.
         repeated: Whether the same request was given up before, so that the code above repeats it.
     """
 
@@ -53,6 +54,7 @@ class Call(NamedTuple):
     content: str = ""
     secret_parameters: frozenset[str] = frozenset()
     request_id: str = ""
+    selectors: str = ""
     repeated: bool = False
 
     def __repr__(self) -> str:

@@ -199,6 +199,7 @@ class PolicyTraits(NamedTuple):
     Attributes:
         counts_credentials: Whether its flow needs `Call.credential`.
         keeps_answers: Whether its flow needs `Call.identity`, because it keeps responses.
+        harmless_headers: Names of headers, in lower case, that select no response that it keeps.
         makes_keys: Whether it is the policy of idempotency keys, by which the shell makes `Call.key`.
         makes_request_ids: Whether it is the policy of request ids, by which the shell gives each call one.
         gates: The gates that it asks side by side, where it is made of several.
@@ -207,6 +208,7 @@ class PolicyTraits(NamedTuple):
 
     counts_credentials: bool = False
     keeps_answers: bool = False
+    harmless_headers: frozenset[str] = frozenset()
     makes_keys: bool = False
     makes_request_ids: bool = False
     gates: tuple[Policy, ...] = ()

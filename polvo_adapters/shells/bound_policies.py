@@ -14,12 +14,22 @@ from polvo_adapters.context.tenant import current_tenant
 from polvo_adapters.core.calls import Body, Call, origin
 from polvo_adapters.core.effects import Policy, PolicyTraits, compose
 from polvo_adapters.core.http import text_of
+from polvo_adapters.core.identity import (
+    PLAIN_SENDER,
+    Credential,
+    Sender,
+    digest_caller,
+    digest_each,
+    digest_selectors,
+    list_selectors,
+)
 from polvo_adapters.core.outcomes import Outcome
 from polvo_adapters.core.report import Entry, Report
 from polvo_adapters.core.validate import require_members
 from polvo_adapters.errors import ConfigurationError
 from polvo_adapters.redaction import strip_url
-from polvo_adapters.shells import credential_digest, request_identity
+from polvo_adapters.shells import request_identity
+from polvo_adapters.shells.credential_owners import credential_owners, credential_parameters
 from polvo_adapters.shells.given_up import IN_MEMORY, digest_request, given_up_requests
 from polvo_adapters.stores.base import Store
 from polvo_adapters.stores.memory import MemoryStore
@@ -41,8 +51,10 @@ class BoundPolicies:
         policies: The policies, outermost first.
         store: Where state lives; None for the memory of the owner.
         clock: Time, for the memory of the owner.
+        credential: Where the API takes its credential, see `polvo_adapters.core.identity.Credential.of`.
 
     Attributes:
+        identifies: Whether a policy needs to know who makes a request.
         flow: Function that makes the flow of a call.
         store: Where state lives, until the owner is given another store.
         keys: The policy of idempotency keys, or None.
@@ -51,9 +63,27 @@ class BoundPolicies:
         TypeError: A policy or the store lacks a member that its protocol asks for.
     """
 
-    __slots__ = ("_counts", "_given_up", "_ids", "_keeps", "flow", "keys", "store")
+    __slots__ = (
+        "_counts",
+        "_credential",
+        "_given_up",
+        "_harmless",
+        "_ids",
+        "_keeps",
+        "flow",
+        "identifies",
+        "keys",
+        "store",
+    )
 
-    def __init__(self, owner: str, policies: Sequence[Policy], store: Store | None, clock: Any) -> None:
+    def __init__(
+        self,
+        owner: str,
+        policies: Sequence[Policy],
+        store: Store | None,
+        clock: Any,
+        credential: str | Sequence[str] | None = None,
+    ) -> None:
         for policy in policies:
             require_members(owner, policy, "a policy", "flow")
         if store is not None:
@@ -66,6 +96,10 @@ class BoundPolicies:
         self._keeps = any(each.keeps_answers for _, each in traits)
         self.keys: IdempotencyKeys | None = next((policy for policy, each in traits if each.makes_keys), None)
         self._ids: RequestIDs | None = next((policy for policy, each in traits if each.makes_request_ids), None)
+        ids = () if self._ids is None else (self._ids.header.lower(), self._ids.correlation_header.lower())
+        self._credential = Credential.of(credential)
+        self._harmless = frozenset(ids).union(*(each.harmless_headers for _, each in traits))
+        self.identifies = self._counts or self._keeps
 
     def begin(
         self,
@@ -73,7 +107,7 @@ class BoundPolicies:
         url: str,
         body: Body,
         now: float,
-        certificate: object = None,
+        sender: Sender = PLAIN_SENDER,
         outer: LogicalCall | None = None,
     ) -> Call:
         """Give a request its key and its id, and return its Call.
@@ -83,7 +117,7 @@ class BoundPolicies:
             url: Its absolute URL.
             body: Whether its body can be sent again.
             now: The time on the clock of the owner.
-            certificate: The client certificate, as `requests` takes it.
+            sender: What of the request is not in it; only looked at where `identifies`.
             outer: The logical call that the request is part of, on the same clock, or None.
 
         Raises:
@@ -93,6 +127,9 @@ class BoundPolicies:
         key, content = request_identity.assign_key(self.keys, request, tenant)
         request_id = "" if self._ids is None else request_identity.assign_request_id(self._ids, request)
         at, deadline = (now, None) if outer is None else outer[1:3]
+        caller = answer = selectors = ""
+        if self.identifies:
+            caller, answer, selectors = self._identify(request, url, sender, key if content else "")
         return Call(
             request.method or "",
             url,
@@ -100,15 +137,30 @@ class BoundPolicies:
             at,
             deadline,
             key != "" and self.keys.supported,  # type: ignore[union-attr]  # without the policy there is no key
-            credential_digest.digest(request.headers.items()) if self._counts else "",
-            credential_digest.identity(request.headers.items(), certificate) if self._keeps else "",
+            caller,
+            answer,
             tenant=tenant,
             key=key,
             content=content,
-            secret_parameters=credential_digest.credential_parameters(request) if content else frozenset(),
+            secret_parameters=credential_parameters(request) if content else frozenset(),
             request_id=request_id,
+            selectors=selectors,
             repeated=bool(self._given_up) and body in IN_MEMORY and digest_request(request, url) in self._given_up,
         )
+
+    def _identify(self, request: Any, url: str, sender: Sender, key: str) -> tuple[str, str, str]:
+        """Return digests of the caller, of all that may select the answer, and of each of that where there is a key."""
+        owners = credential_owners(request)
+        items = request.headers.items()
+        caller = digest_caller(items, url, sender.certificate, owners, self._credential)
+        if not self._keeps:
+            return caller, "", ""
+        found = list_selectors(items, url, caller, sender, owners, self._harmless)
+        return caller, digest_selectors(found), digest_each(found, key) if key else ""
+
+    def find_caller(self, request: Any, url: str, certificate: object = None) -> str:
+        """Return the digest of the caller of a request, as `Call.credential` has it."""
+        return digest_caller(request.headers.items(), url, certificate, credential_owners(request), self._credential)
 
     def report(self, call: Call, request: Any, outcome: Outcome, entries: Sequence[Entry], seconds: float) -> Report:
         """Return the report on a call that has ended, and mark its request as complete.
@@ -137,6 +189,7 @@ class PolicyControls:
 
     policies: tuple[Policy, ...]
     store: Any
+    _bound: BoundPolicies
 
     def circuit(self, url: str) -> Circuit:
         """Return the circuit that a URL belongs to, to look at it or to control it manually.
@@ -156,12 +209,19 @@ class PolicyControls:
                     return Circuit(self.store, gate, gate.name(Call("GET", url, tenant=current_tenant())))
         raise ConfigurationError(f"there is no circuit breaker for {strip_url(url)}; mount one, or ask for another URL")
 
-    def operation(self, url: str, key: str) -> Operation:
+    def operation(
+        self, url: str, key: str, *, caller: str | None = None, request: Any = None, certificate: object = None
+    ) -> Operation:
         """Return the operation of an idempotency key, to look at it or to resolve a doubt.
 
         Args:
             url: An absolute URL; the key belongs to its origin, and to the current tenant.
             key: The key.
+            caller: The caller that the key belongs to, as `caller` of an IdempotencyError says it; by default the one
+                who would make the request.
+            request: A prepared request with the credential of the caller; without one, and without `caller`, it is
+                one without a credential.
+            certificate: The client certificate of that request, as `requests` takes it.
 
         Raises:
             ConfigurationError: There is no record of keys among the policies.
@@ -172,7 +232,12 @@ class PolicyControls:
 
         for policy in self.policies:
             if isinstance(policy, IdempotencyKeys) and isinstance(policy.record, Record):
-                return Operation(self.store, policy.record, policy.store_key(origin(url), current_tenant(), key))
+                if caller is None:
+                    caller = (
+                        "" if request is None else self._bound.find_caller(request, request.url or url, certificate)
+                    )
+                place = policy.store_key(origin(url), current_tenant(), key, caller)
+                return Operation(self.store, policy.record, place)
         raise ConfigurationError(
             f"there is no record of idempotency keys for {origin(url)}; use idempotency={{'record': True}}, or ask for "
             "another URL"

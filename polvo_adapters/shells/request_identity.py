@@ -40,7 +40,7 @@ from polvo_adapters.core.calls import origin
 from polvo_adapters.core.http import SAFE_METHODS, text_of
 from polvo_adapters.core.state_keys import without_parameters
 from polvo_adapters.errors import IdempotencyKeyError
-from polvo_adapters.shells.credential_digest import credential_parameters
+from polvo_adapters.shells.credential_owners import credential_parameters
 from polvo_adapters.shells.request_marks import marks_of, read_marks
 
 if TYPE_CHECKING:

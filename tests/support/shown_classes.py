@@ -127,11 +127,13 @@ services.double_o.cache.OverdueError stores.codec.Undecodable stores.private_fil
 stores.file_trust.Unfit stores.token_cache.Corrupt
     """,
     "names where secrets are, and holds none": """
+core.identity.Credential
 secrets.providers.aws.ParameterStore secrets.providers.aws.SecretsManager secrets.providers.base.LeftBehind
 secrets.providers.environment.Environment secrets.providers.file.DotEnv secrets.providers.file.File
 secrets.providers.keyring.Keyring
     """,
     "wraps what is looked at in itself: a transport, a connection, a stream, a session": """
+core.identity.Sender
 auth.attach.response_hook.InertHook requests.Session runtime.bounded.BoundedCalls runtime.clock.SystemClock
 runtime.clock.SystemTime runtime.shared_call.SharedCall runtime.workers.Workers shells.circuit_control.Circuit
 shells.encodings.EncodingCheck shells.httpx.exchange.RacingHTTPXExchange

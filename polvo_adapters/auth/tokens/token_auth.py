@@ -25,6 +25,7 @@ import math
 import queue
 from collections.abc import Mapping
 from functools import partial
+from secrets import token_hex
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from requests.auth import AuthBase
@@ -115,6 +116,8 @@ class TokenAuth(SharedByCopies, RefreshAhead[HeldToken], AuthBase):
         clock, listeners = options.get("clock", SYSTEM), options.get("listeners", ())
         self._life = Lifecycle(options.get("refresh_before", 60.0), deadline + 1.0, tuple(listeners))
         self._max_tenants = max_tenants
+        self.owner = options.get("owner")
+        self._own_name = token_hex(16)
         encrypted, encryption_key = options.get("cache_encryption", True), options.get("encryption_key")
         self._storage_factory = TokenStorageFactory(
             options.get("token_cache"), encrypted, encryption_key, clock, listeners
@@ -127,6 +130,11 @@ class TokenAuth(SharedByCopies, RefreshAhead[HeldToken], AuthBase):
         self._proofs = Proofs()
         self._shared = background.SharedCalls()
         super()._begin()
+
+    @property
+    def _is_owner_known(self) -> bool:
+        """Whether the settings tell the user of the tokens from others; otherwise each object is a user of its own."""
+        return True
 
     def _identify(self, tenant: str) -> tuple[str, str]:
         """Return the key of a tenant's token in the store, and the host that issues it."""
@@ -313,7 +321,7 @@ class TokenAuth(SharedByCopies, RefreshAhead[HeldToken], AuthBase):
         return known._replace(seconds_left=0.0) if held.refused else known
 
     def _hold(self, tenant: str, token: Token, known: KnownToken, now: float) -> HeldToken:
-        owner = digest_owner(self._identify(tenant)[0])
+        owner = digest_owner(f"{self._identify(tenant)[0]} {'' if self._is_owner_known else self._own_name}")
         header = OwnedHeaderValue.of(owner, f"{token.token_type} {token.access_token}")
         held = HeldToken(tenant, token, header, known, now, now + known.seconds_fresh)
         self._held.pop(tenant, None)
@@ -339,4 +347,6 @@ class TokenAuth(SharedByCopies, RefreshAhead[HeldToken], AuthBase):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update({_FORMER_ATTRIBUTES.get(name, name): value for name, value in state.items()})
+        vars(self).setdefault("owner", None)
+        vars(self).setdefault("_own_name", token_hex(16))
         self._begin()

@@ -154,6 +154,12 @@ class Fallback:
         """Whether the shell must set `Call.identity`, as a StaleCache keeps responses."""
         return any(isinstance(each, StaleCache) for each in self.alternatives)
 
+    @property
+    def harmless_headers(self) -> frozenset[str]:
+        """Names of request headers that select no response that is kept, in lower case."""
+        caches = (each for each in self.alternatives if isinstance(each, StaleCache))
+        return frozenset(name.lower() for cache in caches for name in cache.harmless_headers)
+
     def flow(self, call: Call, proceed: Proceed) -> Flow:
         """Run the call, and serve the first good alternative where it ends badly."""
         outcome = yield from proceed(call)

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from secrets import token_hex
 from typing import Any
 
 import requests
@@ -29,6 +30,8 @@ from urllib3.util import Retry
 
 from polvo_adapters.context.call import LogicalCall, call_started
 from polvo_adapters.core.effects import Policy
+from polvo_adapters.core.http import header_names
+from polvo_adapters.core.identity import PLAIN_SENDER, Sender
 from polvo_adapters.core.report import Entry
 from polvo_adapters.drivers.sync import drive
 from polvo_adapters.policies.asked_retry import AskedRetry
@@ -49,6 +52,12 @@ from polvo_adapters.shells.requests.wire.route import Route
 from polvo_adapters.shells.requests.wire.transmission import Transmission
 from polvo_adapters.stores.base import Store
 
+TLS_SETTINGS = header_names(
+    "ssl_context ssl_version ssl_minimum_version ssl_maximum_version cert_reqs ca_certs ca_cert_dir ca_cert_data",
+    "cert_file key_file key_password assert_hostname assert_fingerprint server_hostname",
+)
+"""Keywords of a pool manager that decide with which server it speaks."""
+
 DEFAULT_TIMEOUT = 30.0
 """Seconds that an attempt may wait for a connection, and for each next byte, where the caller names no timeout."""
 
@@ -64,6 +73,8 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
         store: Where state lives that outlives a call; by default in the memory of this adapter.
         timeout: Timeout of an attempt where the caller named none, in seconds or as a (connect, read) tuple.
         clock: Time and chance; tests pass a virtual clock.
+        credential: Where the API takes its credential, if not in a usual place: the name of a header, "?parameter",
+            "cookie:name", or several; see `polvo_adapters.core.identity`.
         **http_adapter_keywords: Those of `requests.adapters.HTTPAdapter`: pool_connections, pool_maxsize, pool_block,
             max_retries. Only without `inner`.
 
@@ -71,9 +82,10 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
         TypeError: A policy is none, a keyword is unknown, or pool settings are given together with `inner`.
     """
 
-    __attrs__ = [*HTTPAdapter.__attrs__, "policies", "inner", "store", "timeout", "clock", "installed"]
+    __attrs__ = [*HTTPAdapter.__attrs__, "policies", "inner", "store", "timeout", "clock", "credential", "installed"]
 
     installed: str | None = None
+    credential: str | Sequence[str] | None = None
     _transmission: Transmission | None = None  # the attempt of an adapter outside of this one, in a view on it
     _owner: ConnectionOwner | None = None  # the caller, in a view for one of several that share the adapter
     _asked: Retry | None = None  # what decides about retries, or nothing where the adapter below does so by itself
@@ -85,8 +97,10 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
         store: Store | None = None,
         timeout: float | tuple[float | None, float | None] | None = None,
         clock: Clock = SYSTEM,
+        credential: str | Sequence[str] | None = None,
         **http_adapter_keywords: Any,
     ) -> None:
+        self.credential = credential
         self.policies = policies
         self.inner = inner
         self.store: Any = store
@@ -106,7 +120,8 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
 
     def _bind(self) -> None:
         """Prepare once what all calls need."""
-        self._bound = BoundPolicies(type(self).__name__, self.policies, self.store, self.clock)
+        self._bound = BoundPolicies(type(self).__name__, self.policies, self.store, self.clock, self.credential)
+        self._transport_name = ""
         self.store = self._bound.store
         retry = next((policy for policy in self.policies if isinstance(policy, (ExponentialBackoff, AskedRetry))), None)
         self._below = None if self.inner is None else _view_of(self.inner, retries=retry is None)
@@ -152,7 +167,10 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
         exchange.above = self
         entries: list[Entry] = []
         logical = call_started.get() if outer is None else _logical_call(outer, clock)
-        call = bound.begin(request, request.url or "", exchange.body, clock.now(), cert, logical)
+        sender = PLAIN_SENDER
+        if bound.identifies and (cert is not None or verify is not True or proxies or not self._is_plain()):
+            sender = Sender(cert, verify, proxies, self._name_transport())
+        call = bound.begin(request, request.url or "", exchange.body, clock.now(), sender, logical)
         began = clock.now()
         outcome = drive(bound.flow(call), exchange, self.store, clock, entries, call)
         report = bound.report(call, request, outcome, entries, clock.now() - began)
@@ -192,6 +210,23 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
         retry = as_retry(self._read_max_retries())
         self.policies = tuple(_ask_instead(policy, retry) for policy in self.policies)
         self._bind()
+
+    def _is_plain(self) -> bool:
+        """Return whether the connections are those of `requests`, with the TLS settings of each call alone."""
+        bottom: Any = self
+        while isinstance(bottom, PolicyAdapter) and bottom.inner is not None:
+            bottom = bottom.inner
+        manager = getattr(bottom, "poolmanager", None)
+        by_requests = type(bottom).init_poolmanager is HTTPAdapter.init_poolmanager if manager is not None else False
+        return by_requests and TLS_SETTINGS.isdisjoint(getattr(manager, "connection_pool_kw", ()))
+
+    def _name_transport(self) -> str:
+        """Return what tells the TLS settings of this adapter from those of others."""
+        if self._is_plain():
+            return ""
+        if not self._transport_name:
+            self._transport_name = token_hex(8)
+        return self._transport_name
 
     def close(self) -> None:
         """Close the connections of this adapter, or of the one that it wraps."""

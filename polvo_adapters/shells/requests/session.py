@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import requests
@@ -233,19 +233,26 @@ class Session(requests.Session):
                 url = self.tenancy.address(url, tenant, self.base_url)
             return self._get_policy_adapter(url, "circuit breaker").circuit(url)
 
-    def operation(self, url: str, key: str) -> Operation:
+    def operation(self, url: str, key: str, *, caller: str | None = None) -> Operation:
         """Return the operation of an idempotency key, for the current tenant; see `PolicyAdapter.operation`.
 
         Args:
             url: A URL of the server that the key was sent to, relative to `base_url` where there is one.
             key: The key.
+            caller: The caller that the key belongs to, as `caller` of an IdempotencyError says it; by default the one
+                that the headers, `auth` and `cert` of this session tell.
 
         Raises:
             ConfigurationError: There is no record of keys.
         """
         with self._tenant_scope() as tenant:
             url = make_absolute(url, self.base_url, tenant, self.tenancy)
-            return self._get_policy_adapter(url, "record of idempotency keys").operation(url, key)
+            adapter = self._get_policy_adapter(url, "record of idempotency keys")
+            request = None
+            if caller is None:
+                with suppress(requests.exceptions.InvalidURL):  # which looks up an operation all the same
+                    request = self.prepare_request(requests.Request("POST", url))
+            return adapter.operation(url, key, caller=caller, request=request, certificate=self.cert)
 
     def _get_policy_adapter(self, url: str, wanted: str) -> PolicyAdapter:
         """Return the adapter for a URL, or raise ConfigurationError where it is not a PolicyAdapter."""
