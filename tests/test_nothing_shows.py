@@ -480,8 +480,8 @@ def make_others(folder: Path) -> dict[str, Any]:
         "policies.fallback.alternatives.FailedCall": FailedCall("GET", "http://a.test", "404", 404, "", None, response),
         "policies.fallback.stale_cache.StoredResponse": StoredResponse(0.0, 0.0, 1.0, 9, header, data),
         "policies.idempotency.record.RecordedResponse": RecordedResponse(200, header, data),
-        "stores.private_files.FileContent": FileContent(data, (0, 0, 0), False),  # type: ignore[arg-type]
-        "stores.token_cache.CacheContent": CacheContent({"key": text}, 0.0, 0.0),
+        "stores.private_files.FileContent": FileContent(data, (0, 0, 0)),  # type: ignore[arg-type]
+        "stores.token_cache.CacheContent": CacheContent({"key": text}, 0.0, 0.0, {}),
         "stores.token_cache.TokenCache": TokenCache(folder / "tokens.json"),
         "cli.request.CallOutcome": CallOutcome(response, None, None),
         "cli.token_records.TokenRecord": TokenRecord("key", LifecycleState(token=text)),

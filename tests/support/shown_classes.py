@@ -49,7 +49,7 @@ shells.requests.wire.connections.TracedConnection shells.requests.wire.pools.Ada
 shells.requests.wire.pools.KnownPools shells.requests.wire.pools.PoolView
 shells.requests.wire.responses.TracedResponse shells.requests.wire.route.Route
 shells.requests.wire.sockets.Sockets shells.requests.wire.transmission.Transmission stores.base.BaseStore
-stores.memory.MemoryStore stores.persistent.PersistentStore stores.persistent.SharedClock
+stores.memory.MemoryStore stores.persistent.PersistentStore stores.shared_clock.SharedClock
 stores.sqlite.SQLiteStore stores.sqlite_file.Database testing.virtual_clock.VirtualClock
 """
 MET = _MET.split()
@@ -124,7 +124,7 @@ cli.render.Screen cli.token_records.Cache
     "exceptions with texts of this package alone": """
 auth.tokens.sealing.DecryptionError auth.tokens.sealing.NoKeyFile runtime.workers.NoThreadError
 services.double_o.cache.OverdueError stores.codec.Undecodable stores.private_files.FileInUse
-stores.private_files.Unfit stores.token_cache.Corrupt
+stores.file_trust.Unfit stores.token_cache.Corrupt
     """,
     "names where secrets are, and holds none": """
 core.identity.Credential

@@ -194,6 +194,8 @@ def credentials() -> None:
     oauth.login(lambda login: print(login.user_code))
     polvo.auth.jwt_login("https://api.example.com/login", "ada", lambda: "secret", token_cache="t")
     polvo.auth.TokenCache("tokens.json").set_aside("reason")
+    polvo.auth.TokenCache("tokens.json", elapsed=lambda: 1.0, check_files=False)
+    polvo.stores.SQLiteStore("state.db", elapsed=lambda: 1.0, check_files=False)
     assert_type(polvo.auth.bearer("token"), polvo.auth.Bearer)
     assert_type(polvo.auth.api_key("key", header="X-Key"), polvo.auth.APIKey)
     assert_type(polvo.auth.session_token("token"), polvo.auth.SessionToken)

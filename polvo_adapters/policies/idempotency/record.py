@@ -54,7 +54,7 @@ class RecordedResponse(NamedTuple):
         return f"<RecordedResponse {self.status}>"  # headers and body may be private
 
 
-@stored_as("record.1")
+@stored_as("record.1", phase=(NEW, BEGUN, SENDING, DOUBT, DONE, MOVED))
 class RecordState(NamedTuple):
     """State of one operation.
 

@@ -293,6 +293,7 @@ class AdaptiveRateLimit(RateLimit):
     judge: Judge | None = None
 
     reports_every_outcome = True
+    state_type = Account
 
     def __post_init__(self) -> None:
         validate.choice(self, "pace", ("spread", "burst"))
