@@ -33,7 +33,7 @@ class Call(NamedTuple):
         tenant: Name of the tenant that the call is made for, or an empty string.
         key: The idempotency key, or an empty string.
         content: Digest of method and body, where a policy keeps a record of keys.
-        secret_parameters: Names of the query parameters that hold a credential, where a policy keeps a record of keys.
+        secret_parameters: Names of the query parameters in which an auth object of this package has put a credential.
         request_id: The request id, where a policy gives calls one, or an empty string.
         selectors: Digests of each thing that may select the response, where a policy keeps a record of keys.
         asked: Whether the shell sends by urllib3, so that a `Retry` of the caller's can be asked after each attempt.

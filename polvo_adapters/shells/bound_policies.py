@@ -195,7 +195,7 @@ class BoundPolicies:
             tenant=tenant,
             key=key,
             content=content,
-            secret_parameters=credential_parameters(request) if content else frozenset(),
+            secret_parameters=credential_parameters(request) if "?" in url else frozenset(),
             request_id=request_id,
             selectors=selectors,
             asked=self._asks,

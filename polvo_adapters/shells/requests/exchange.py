@@ -24,7 +24,7 @@ from requests.models import REDIRECT_STATI
 from urllib3.util import Retry, Timeout
 from urllib3.util.retry import RequestHistory
 
-from polvo_adapters.core.calls import Body
+from polvo_adapters.core.calls import Body, Call
 from polvo_adapters.core.effects import Send
 from polvo_adapters.core.http import IDEMPOTENT_METHODS
 from polvo_adapters.core.outcomes import INTERRUPTED, Advice, Ending, Outcome, at_deadline
@@ -36,7 +36,7 @@ from polvo_adapters.shells.cancellation import CancellableExchange
 from polvo_adapters.shells.requests.failures import explain, holds
 from polvo_adapters.shells.requests.hooks import SessionHooks, find_session_hooks, has_foreign_hook
 from polvo_adapters.shells.requests.observed_body import is_cut_off, observe
-from polvo_adapters.shells.requests.rerouting import drop_foreign_cookies, reroute
+from polvo_adapters.shells.requests.rerouting import drop_foreign_cookies, judge_proxies, reroute, translate_redirect
 from polvo_adapters.shells.requests.response import Response, synthesize_response
 from polvo_adapters.shells.requests.set_aside_responses import set_aside
 from polvo_adapters.shells.requests.wire.owners import ConnectionOwner
@@ -76,6 +76,7 @@ class RequestsExchange:
         "_is_for_hooks",
         "_keywords",
         "_open",
+        "_original",
         "_owner",
         "_position",
         "_request",
@@ -101,7 +102,7 @@ class RequestsExchange:
     ) -> None:
         self._route = route
         self._adapter = adapter
-        self._request = request
+        self._request = self._original = request
         self._keywords = keywords
         self._clock = clock
         self._owner = owner
@@ -134,8 +135,7 @@ class RequestsExchange:
             self._sent, self._is_for_hooks = True, False
             request, keywords = self._request, self._keywords
             if call.anonymous or (call.url is not request.url and call.url != request.url):
-                request = reroute(request, call)
-                keywords = {**keywords, "cert": None} if call.anonymous else keywords
+                request, keywords = self._reroute(call)
             if deadline is not None:
                 keywords = _shorten(request, keywords, deadline - started)
             names = getattr(request.headers, "_store", request.headers)  # a look for one not there costs an exception
@@ -147,8 +147,8 @@ class RequestsExchange:
             transmission.over = True
             if deadline is not None:
                 report_overrun(transmission, send)
-            if request is not self._request:
-                drop_foreign_cookies(response, self._request)
+            if request is not self._original:
+                self._give_back_request(response, request, call)
             whole = self._read_if_due(response, transmission, started)
             response = self._response
         except Exception as error:  # noqa: BLE001 - every exception becomes an outcome
@@ -177,6 +177,20 @@ class RequestsExchange:
             None,
             advice,
         )
+
+    def _reroute(self, call: Call) -> tuple[requests.PreparedRequest, dict[str, Any]]:
+        """Return the request for the URL of the call, and the keywords that it is sent with."""
+        request = reroute(self._request, call)
+        keywords = judge_proxies(self._keywords, request, self._original)
+        return request, {**keywords, "cert": None} if call.anonymous else keywords
+
+    def _give_back_request(self, response: requests.Response, sent: requests.PreparedRequest, call: Call) -> None:
+        """Let a response refer to the caller's own request, from which redirects and replays start."""
+        response.request = self._original
+        if sent is not self._request:
+            drop_foreign_cookies(response, self._original)
+            if not call.anonymous:
+                translate_redirect(response, call.url, self._original)
 
     def _fail(self, error: Exception, transmission: Transmission, send: Any, started: float) -> Outcome:
         """Return the outcome of an attempt that raised."""
@@ -316,6 +330,7 @@ class RequestsExchange:
             self._retries,
         )
         fork.body, fork._position, fork._sent, fork.above = self.body, self._position, True, self.above
+        fork._original = self._original
         return fork
 
     def owns(self, outcome: Outcome) -> bool:
