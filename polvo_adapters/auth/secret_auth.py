@@ -102,6 +102,11 @@ class SecretAuth(SharedByCopies, AuthBase):
         """The headers that must not be sent to another origin."""
         return (self._header,) if self._query is None else ()
 
+    @property
+    def credential_parameter(self) -> str | None:
+        """Name of the query parameter that holds the secret, or None."""
+        return self._query
+
     def __call__(self, request: PreparedRequest) -> PreparedRequest:
         """Put the secret on a request.
 

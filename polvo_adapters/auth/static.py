@@ -9,7 +9,7 @@ from polvo_adapters.errors import ConfigurationError
 from polvo_adapters.shells.credential_owners import add_credential_parameter
 
 if TYPE_CHECKING:
-    from requests import PreparedRequest
+    from requests import PreparedRequest, Response
 
     from polvo_adapters.auth.secret_auth import SecretAuth
     from polvo_adapters.secrets.secret import Secret
@@ -65,7 +65,17 @@ class APIKey(HeaderAuth):
         request.prepare_url(request.url or "", {self._query: self._require_value()})
         request.url = CredentialURL.of(self._query, request.url or "")
         add_credential_parameter(request, self._query)
+        request.register_hook("response", self._protect_redirect)  # which tells the parameter after a redirect as well
         return request
+
+    @property
+    def credential_parameter(self) -> str | None:
+        """Name of the query parameter that holds the key, or None."""
+        return self._query
+
+    def _protect_redirect(self, response: Response, **keywords: object) -> None:
+        if self._query is None:
+            super()._protect_redirect(response, **keywords)
 
     def __repr__(self) -> str:
         if "_query" not in vars(self):

@@ -41,6 +41,7 @@ class Call(NamedTuple):
         unsafe: Whether the caller declared it not safe to send again, whatever the method.
         labels: Names and values that the caller gave it, for reports, the log and listeners; never for keys of state.
         listeners: Functions that are called with a `CallEvent` for everything that is decided about it.
+        rerouted: Whether a policy has chosen another server than the caller, which regions further inside leave alone.
     """
 
     method: str
@@ -65,6 +66,7 @@ class Call(NamedTuple):
     unsafe: bool = False
     labels: tuple[tuple[str, str], ...] = ()
     listeners: tuple[Callable[[Any], object], ...] = ()
+    rerouted: bool = False
 
     def __repr__(self) -> str:
         shown = {name: value for name, value in zip(self._fields, self, strict=True) if name != "stored_token"}

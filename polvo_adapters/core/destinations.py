@@ -19,7 +19,10 @@ taken for what the regions have in common.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+import math
+import re
+from collections.abc import Collection, Iterable, Iterator
+from typing import NamedTuple
 from urllib.parse import unquote_plus, urljoin
 
 from polvo_adapters.core.calls import origin
@@ -46,14 +49,39 @@ HARMLESS_PARAMETERS = header_names(
 )
 """Parameters of the query, in lower case, that are known to hold no credential."""
 
+_SEPARATOR = re.compile("([&;])")
+_END_OF_HOST = re.compile("[/?#]")
+_NAME = re.compile(r"[A-Za-z_$][A-Za-z0-9_.$\[\]-]{0,39}")
 
-def withheld_headers(names: Iterable[str]) -> list[str]:
-    """Return the names of the headers that a request to another server leaves out."""
-    return [name for name in names if name.lower() not in _HARMLESS_HEADERS]
+
+def withheld_headers(headers: Iterable[tuple[str, object]], own: Collection[str] = ()) -> list[str]:
+    """Return the names of the headers that a request to another server leaves out.
+
+    Args:
+        headers: Names and values. A value with an owner was put there by an auth object, whatever its name.
+        own: Names of other headers that auth objects have put there, in lower case.
+    """
+    return [
+        name
+        for name, value in headers
+        if name.lower() not in _HARMLESS_HEADERS or name.lower() in own or hasattr(value, "owner")
+    ]
 
 
-def select_parameters(query: str, own: Collection[str], allowed: Collection[str] | None) -> str | list[str]:
-    """Return the query that goes to another server, or the names of the parameters that keep the request from going.
+class Selection(NamedTuple):
+    """What of a query may go to another server.
+
+    Attributes:
+        query: The parameters that go along.
+        refused: Names of those that keep the request from going, as they may be shown.
+    """
+
+    query: str
+    refused: tuple[str, ...]
+
+
+def select_parameters(query: str, own: Collection[str], allowed: Collection[str] | None) -> Selection:
+    """Return what of a query may go to another server.
 
     Args:
         query: The query, without "?".
@@ -61,16 +89,29 @@ def select_parameters(query: str, own: Collection[str], allowed: Collection[str]
         allowed: Names of parameters in lower case that go along besides those that are known to be harmless; None lets
             all others go.
     """
-    kept, unknown = [], []
-    for pair in query.replace(";", "&").split("&"):
+    kept: list[str] = []
+    refused: list[str] = []
+    for separator, pair in _split_pairs(query):
         name = unquote_plus(pair.partition("=")[0])
         if name in own:
             continue
-        kept.append(pair)
+        kept.append(separator * bool(kept) + pair)
         lower = name.lower().removeprefix("$")
         if pair and allowed is not None and lower not in HARMLESS_PARAMETERS and lower not in allowed:
-            unknown.append(name)
-    return unknown or "&".join(kept)
+            refused.append(_show_name(name, pair))
+    return Selection("".join(kept), tuple(refused))
+
+
+def _split_pairs(query: str) -> Iterator[tuple[str, str]]:
+    """Yield each parameter of a query with the separator before it; some servers read ";" as "&"."""
+    parts = ["&", *_SEPARATOR.split(query)]
+    yield from zip(parts[::2], parts[1::2], strict=True)
+
+
+def _show_name(name: str, pair: str) -> str:
+    """Return the name of a parameter for a message, unless it may be a key that stands there without a name."""
+    value = pair.partition("=")[2].strip("=")
+    return name if value and _NAME.fullmatch(name) else "what has no name"
 
 
 def rebase(url: str, base: str, others: Iterable[str] = ()) -> str:
@@ -79,20 +120,37 @@ def rebase(url: str, base: str, others: Iterable[str] = ()) -> str:
     Args:
         url: An absolute URL.
         base: The base, without "/" at its end.
-        others: Bases of the same service; a URL that lies below one of them is taken relative to it.
+        others: Bases of the same service; a URL that lies below one of them is taken relative to the longest such one.
     """
-    below = next((each for each in others if _is_below(url, each)), None)
-    if below is not None:
-        rest = url[len(below) :]
-    else:
-        after = url.partition("://")[2]
-        ends = [end for end in map(after.find, "/?#") if end >= 0]
-        rest = after[min(ends) :] if ends else ""
+    rest = max((_find_rest(url, each) for each in others), key=_shortest, default=None)
+    if rest is None:
+        rest = _find_rest(url, origin(url)) or ""
     return base + (rest if rest.startswith("/") else "/" + rest)
 
 
-def _is_below(url: str, base: str) -> bool:
-    return url.startswith(base) and url[len(base) : len(base) + 1] in ("", "/", "?", "#")
+def is_below(url: str, bases: Iterable[str]) -> bool:
+    """Return whether a URL lies below one of several bases."""
+    return any(_find_rest(url, base) is not None for base in bases)
+
+
+def _shortest(rest: str | None) -> float:
+    return -math.inf if rest is None else -len(rest)
+
+
+def _find_rest(url: str, base: str) -> str | None:
+    """Return what follows a base in a URL that lies below it, or None where it does not."""
+    if origin(url) != origin(base):
+        return None
+    rest, path = _after_host(url), _after_host(base)
+    below = rest.startswith(path) and rest[len(path) : len(path) + 1] in ("", "/", "?", "#")
+    return rest[len(path) :] if below else None
+
+
+def _after_host(url: str) -> str:
+    """Return path, query and fragment of an absolute URL."""
+    rest = url.partition("://")[2]
+    found = _END_OF_HOST.search(rest)
+    return rest[found.start() :] if found else ""
 
 
 def is_downgrade(url: str, target: str) -> bool:
@@ -108,11 +166,13 @@ def translate_location(location: str, sent_to: str, asked_for: str) -> str | Non
         sent_to: URL in the region.
         asked_for: URL that the caller named.
     """
-    host = origin(asked_for)
-    path = asked_for.partition("://")[2].partition("#")[0]
-    path = path[path.find("/") :] if "/" in path else ""
-    if not path or not sent_to.endswith(path):
+    asked, sent = asked_for.partition("#")[0], sent_to.partition("#")[0]
+    path = _after_host(asked)
+    if not path.startswith("/") or not sent.endswith(path):
         return None
-    base = sent_to[: len(sent_to) - len(path)]
-    target = urljoin(sent_to, location)
-    return host + target[len(base) :] if _is_below(target, base) else None
+    try:
+        target = urljoin(sent, location)
+    except ValueError:  # what the server says is no URL; the caller is to see it as it is
+        return None
+    rest = _find_rest(target, sent[: len(sent) - len(path)])
+    return None if rest is None else origin(asked) + rest

@@ -117,6 +117,19 @@ def base_urls(policy: object, field: str) -> tuple[str, ...]:
     return urls
 
 
+def served_origin(policy: object, field: str) -> str:
+    """Return the origin of the URL in a field, or an empty string for none, or raise ValueError."""
+    value = getattr(policy, field)
+    if value and not (isinstance(value, str) and _is_base_url(value)):
+        if "@" in str(value):  # it may be a password
+            value = "..."
+        raise ValueError(
+            f"{type(policy).__name__}({field}={value!r}): {field} must be a URL such as 'https://api.example.com', "
+            "without credentials, query and fragment"
+        )
+    return origin(value) if value else ""
+
+
 def listeners(policy: object, field: str) -> tuple[Callable[[Any], object], ...]:
     """Return the functions in a field as a tuple.
 

@@ -32,7 +32,7 @@ from typing import Literal
 from polvo_adapters import headers
 from polvo_adapters.core import validate
 from polvo_adapters.core.calls import Call, origin
-from polvo_adapters.core.destinations import is_downgrade, rebase
+from polvo_adapters.core.destinations import is_below, is_downgrade, rebase
 from polvo_adapters.core.effects import Flow, Proceed, Race, Start, WaitAny
 from polvo_adapters.core.http import IDEMPOTENT_METHODS
 from polvo_adapters.core.outcomes import NOT_SENT, UNCLASSIFIED, Ending, Outcome
@@ -83,6 +83,8 @@ class Regions:
             `reroute_codes` send it on; "fallback" sends it on in both cases.
         methods: Methods that are safe to send to several regions at once; None declares every method safe. In mode
             "fallback" the idempotent ones (PUT, DELETE) go on to another region as well.
+        serves: The URL whose host the regions serve; calls to other hosts pass by. By default all calls go to the
+            regions, as one mounts them for one host; a Session with a `base_url` names that.
 
     Raises:
         ValueError: A value is out of range, or two settings contradict each other.
@@ -99,6 +101,7 @@ class Regions:
     max_reroutes: int | None = None
     region_policy: Literal["fallback", "strict"] = "fallback"
     methods: Collection[str] | None = RACED_METHODS
+    serves: str = ""
     _retry: ExponentialBackoff | None = field(default=None, init=False, repr=False, compare=False)
 
     stack_option = "regions"
@@ -111,6 +114,7 @@ class Regions:
         for name in ("retry_codes", "reroute_codes"):
             object.__setattr__(self, name, validate.statuses(self, name))
         object.__setattr__(self, "methods", validate.methods(self, "methods"))
+        object.__setattr__(self, "serves", validate.served_origin(self, "serves"))
         for name, low in (("quorum", 1), ("max_reroutes", 0)):
             if getattr(self, name) is not None:
                 validate.count(self, name, low)
@@ -137,8 +141,16 @@ class Regions:
         """Methods that may be sent again, one after the other."""
         return None if self.methods is None else IDEMPOTENT_METHODS | frozenset(self.methods)
 
+    def _serves(self, call: Call) -> bool:
+        """Return whether a call is one for the regions, and not for a server that another policy has chosen."""
+        if call.rerouted:
+            return False
+        return self.serves in ("", call.origin) or is_below(call.url, self.urls)
+
     def flow(self, call: Call, proceed: Proceed) -> Flow:
         """Run the call in the regions."""
+        if not self._serves(call):
+            return (yield from proceed(call))
         if self.mode == "fallback":
             return (yield from self._fallback(call, proceed))
         if not is_safe_elsewhere(call, self.methods) or not can_send_at_once(call):

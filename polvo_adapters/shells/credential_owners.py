@@ -34,5 +34,16 @@ def credential_owners(request: Any) -> Mapping[str, str]:
 
 
 def credential_parameters(request: Any) -> frozenset[str]:
-    """Return the names of the query parameters of a request that are marked as credentials."""
-    return frozenset(place[1:] for place in read_marks(request).owners if place.startswith("?"))
+    """Return the names of the query parameters that auth objects of this package have put on a request.
+
+    Marks stay behind when `requests` copies a request for a redirect. The hooks of the auth objects go along, and a
+    server that redirects within its origin often repeats the query.
+    """
+    names = {place[1:] for place in read_marks(request).owners if place.startswith("?")}
+    hooks = getattr(request, "hooks", None)
+    found = hooks.get("response") if hooks else None
+    for hook in (found,) if callable(found) else found or ():
+        name = getattr(getattr(hook, "__self__", hook), "credential_parameter", None)
+        if isinstance(name, str):
+            names.add(name)
+    return frozenset(names)

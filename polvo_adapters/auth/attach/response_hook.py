@@ -37,6 +37,11 @@ class ReauthenticateHook(SharedByCopies):
         self._auth = auth
         self._held = held
 
+    @property
+    def credential_parameter(self) -> str | None:
+        """Name of the query parameter that holds the credential, or None."""
+        return getattr(self._auth, "credential_parameter", None)
+
     def __call__(self, response: Response, **keywords: Any) -> Response | None:
         """Replace a refused credential, and keep the credential from other origins."""
         report = getattr(response, "polvo", None)

@@ -116,15 +116,15 @@ class Another:
         if is_downgrade(call.url, self.url):
             return "it is not encrypted, and the call is"
         if self.credentials or origin(url) == call.origin:
-            return call._replace(url=url)
+            return call._replace(url=url, rerouted=True)
         address, mark, query = url.partition("?")
         allowed = None if "*" in self.parameters else self.parameters
-        selected = select_parameters(query, call.secret_parameters, allowed)
-        if not isinstance(selected, str):
-            names = ", ".join(selected)
+        query, refused = select_parameters(query, call.secret_parameters, allowed)
+        if refused:
+            names = ", ".join(refused)
             return f"{names} in the query may hold a credential; name what may go there in Another(parameters=...)"
-        url = address + mark * bool(selected) + selected
-        return call._replace(url=url, anonymous=True, credential="", identity="", selectors="")
+        url = address + mark * bool(query) + query
+        return call._replace(url=url, anonymous=True, credential="", identity="", selectors="", rerouted=True)
 
 
 class FailedCall(NamedTuple):

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from polvo_adapters.core.calls import Body, Call, origin
-from polvo_adapters.core.destinations import translate_location
+from polvo_adapters.core.calls import Body, Call
 from polvo_adapters.core.effects import Send
 from polvo_adapters.core.outcomes import (
     Outcome,
@@ -26,7 +25,7 @@ from polvo_adapters.shells.cancellation import CancellableExchange
 from polvo_adapters.shells.encodings import EncodingCheck
 from polvo_adapters.shells.httpx.failures import explain
 from polvo_adapters.shells.httpx.observed_body import observe, require_whole
-from polvo_adapters.shells.httpx.rerouting import copy_request, reroute
+from polvo_adapters.shells.httpx.rerouting import copy_request, reroute, translate_response
 from polvo_adapters.shells.httpx.response import decode_body, is_read
 from polvo_adapters.shells.httpx.timeouts import DeadlineTimeout
 from polvo_adapters.shells.httpx.trace import HTTPXTrace
@@ -58,12 +57,23 @@ class _KeptBody:
 
 
 class _BaseHTTPXExchange:
-    """What synchronous and asynchronous exchanges have in common."""
+    """What synchronous and asynchronous exchanges have in common.
+
+    Args:
+        inner: The transport to send through.
+        request: The request of the client.
+        clock: Time.
+        stream: Whether responses are returned before their body is read.
+        without_certificate: The transport for requests that are to hold no credential; by default the same.
+    """
 
     is_async = False
 
-    def __init__(self, inner: Any, request: httpx.Request, clock: Any, *, stream: bool) -> None:
-        self.inner = inner
+    def __init__(
+        self, inner: Any, request: httpx.Request, clock: Any, *, stream: bool, without_certificate: Any = None
+    ) -> None:
+        self.inner = self._used = inner
+        self._without_certificate = inner if without_certificate is None else without_certificate
         self.request = request
         self.clock = clock
         self.stream = stream
@@ -82,20 +92,15 @@ class _BaseHTTPXExchange:
             self.give_back()
             marks = trace.end(now)
         if error is not None:
-            unsent = not self.reading and (trace is None or trace.proves_unsent(self.inner, error))
+            unsent = not self.reading and (trace is None or trace.proves_unsent(self._used, error))
             failure = at_deadline(explain(error, trace, reading=self.reading, unsent=unsent), now, deadline)
             return Outcome(
                 error=error, failure=failure, started=started, now=now, wall=wall, unsent=unsent, marks=marks
             )
         if response is None:
             raise TypeError("an attempt without response and without error")
-        sent = response.request
-        if sent is not self.request and origin(str(sent.url)) != origin(str(self.request.url)):
-            response.headers.pop("set-cookie", None)  # the client would take them for cookies of the first origin
-        if sent is not self.request and "location" in response.headers and self._is_region:
-            location = translate_location(response.headers["location"], str(sent.url), str(self.request.url))
-            if location is not None:
-                response.headers["location"] = location
+        if response.request is not self.request:
+            translate_response(response, self.request, is_region=self._is_region)
         body = decode_body(response) if not self.stream and is_read(response) else None
         return Outcome(
             response, response.status_code, response.headers, None, None, started, now, wall, "", body, False, marks
@@ -103,7 +108,8 @@ class _BaseHTTPXExchange:
 
     def prepare(self, call: Call) -> tuple[httpx.Request, float | None]:
         """Return the request for the URL and the deadline of the call, and the seconds left."""
-        self.reading, self._is_region = False, not call.anonymous
+        self.reading, self._is_region = False, not call.rerouted
+        self._used = self._without_certificate if call.anonymous else self.inner
         request, left = self.request, None
         if call.url != str(request.url):
             request = reroute(request, call)
@@ -137,7 +143,13 @@ class _BaseHTTPXExchange:
 
     def fork(self) -> Self:
         """Return an exchange that sends the same request at the same time."""
-        return type(self)(self.inner, copy_request(self.request), self.clock, stream=self.stream)
+        return type(self)(
+            self.inner,
+            copy_request(self.request),
+            self.clock,
+            stream=self.stream,
+            without_certificate=self._without_certificate,
+        )
 
     def owns(self, outcome: Outcome) -> bool:
         """Return whether the response of an outcome is the one that was received last."""
@@ -174,7 +186,7 @@ class HTTPXExchange(_BaseHTTPXExchange):
         started, deadline = self.clock.now(), effect.call.deadline
         try:
             request, _ = self.prepare(effect.call)
-            self.response = response = self.inner.handle_request(request)
+            self.response = response = self._used.handle_request(request)
             response.request = request  # httpx sets it above the transport, too late for errors
             if not self.stream:
                 self._read(response, deadline)
@@ -190,7 +202,7 @@ class HTTPXExchange(_BaseHTTPXExchange):
     def _report_overrun(self, deadline: float | None) -> None:
         """Log where a transport that is not built on httpcore has not kept the deadline of an attempt."""
         if deadline is not None and self._trace is not None and not self._trace.lent:
-            report_overrun(type(self.inner).__qualname__, self.clock.now() - deadline)
+            report_overrun(type(self._used).__qualname__, self.clock.now() - deadline)
 
     def _read(self, response: httpx.Response, deadline: float | None) -> None:
         self.reading = True
@@ -283,7 +295,7 @@ class AsyncHTTPXExchange(_BaseHTTPXExchange):
             del task  # see errors.py, "Errors and frames"
 
     async def _send(self, request: httpx.Request) -> None:
-        self.response = response = await self.inner.handle_async_request(request)
+        self.response = response = await self._used.handle_async_request(request)
         response.request = request  # as above
         if self.stream:
             return

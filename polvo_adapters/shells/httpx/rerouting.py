@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urljoin
 
 import httpx
 
 from polvo_adapters.core.calls import Call, origin
-from polvo_adapters.core.destinations import withheld_headers
+from polvo_adapters.core.destinations import translate_location, withheld_headers
+from polvo_adapters.shells.credential_owners import credential_owners
 
 
 def copy_request(request: httpx.Request) -> httpx.Request:
@@ -21,10 +23,33 @@ def reroute(request: httpx.Request, call: Call) -> httpx.Request:
     """Return a copy of the request for the URL of the call; see `polvo_adapters.shells.requests.rerouting`."""
     headers, extensions, url = request.headers.copy(), dict(request.extensions), httpx.URL(call.url)
     if call.anonymous:
-        for name in withheld_headers(headers.keys()):
+        for name in withheld_headers(headers.items(), credential_owners(request)):
             del headers[name]
     if origin(call.url) != origin(str(request.url)):
         headers["host"] = url.netloc.decode("ascii")  # httpx sets it only where it makes the body as well
         extensions.pop("sni_hostname", None)
     stream: Any = request.stream
     return httpx.Request(request.method, url, headers=headers, stream=stream, extensions=extensions)
+
+
+def translate_response(response: httpx.Response, request: httpx.Request, *, is_region: bool) -> None:
+    """Let a client understand a response that came from another URL than it has asked.
+
+    A client takes cookies, and a redirect without a host, for those of the URL that it has asked.
+
+    Args:
+        response: The response, with the request that was sent.
+        request: The request of the client.
+        is_region: Whether the other URL is that of a region, whose redirects start from the client's URL.
+    """
+    sent, asked = str(response.request.url), str(request.url)
+    if origin(sent) != origin(asked):
+        response.headers.pop("set-cookie", None)
+    if not response.has_redirect_location:
+        return
+    location = response.headers["location"]
+    translated = translate_location(location, sent, asked) if is_region else None
+    try:
+        response.headers["location"] = translated or urljoin(sent, location)
+    except ValueError:  # what the server says is no URL
+        return

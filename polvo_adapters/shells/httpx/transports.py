@@ -46,6 +46,7 @@ class _BaseTransport(PolicyControls):
         self.stream = stream
 
     inner: Any
+    _without_certificate: Any = None  # the same transport, for requests to another server, which get no credential
 
     def _begin(self, request: httpx.Request) -> tuple[BoundPolicies, Call, AbstractContextManager[None]]:
         bound, settings, below = self._bound, call_settings.get(), None
@@ -71,6 +72,7 @@ class _BaseTransport(PolicyControls):
         if response is None or is_given_up(response):
             response = synthesize_response(outcome, request)
         response.extensions["polvo"] = report
+        response.request = request  # and not a copy that was sent in a race, or to a region
         return response
 
 
@@ -98,12 +100,21 @@ class PolicyTransport(_BaseTransport, httpx.BaseTransport):
         super().__init__(policies, store, clock, stream=stream)
         self.inner = httpx.HTTPTransport(**http_transport_keywords) if inner is None else inner
         keep_deadlines(self.inner)
+        if inner is None and http_transport_keywords.get("cert") is not None:
+            self._without_certificate = httpx.HTTPTransport(**{**http_transport_keywords, "cert": None})
+            keep_deadlines(self._without_certificate)
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request as the policies say; see `httpx.BaseTransport`."""
         (bound, call, scope), entries = self._begin(request), list[Entry]()
         with scope:
-            exchange = HTTPXExchange(self.inner, request, self.clock, stream=self.stream)
+            exchange = HTTPXExchange(
+                self.inner,
+                request,
+                self.clock,
+                stream=self.stream,
+                without_certificate=self._without_certificate,
+            )
             outcome = sync.drive(bound.flow(call), exchange, self.store, self.clock, entries, call)
         if outcome.error is not None or not exchange.owns(outcome):
             exchange.close()
@@ -115,6 +126,8 @@ class PolicyTransport(_BaseTransport, httpx.BaseTransport):
     def close(self) -> None:
         """Close the transport below."""
         self.inner.close()
+        if self._without_certificate is not None:
+            self._without_certificate.close()
 
 
 class AsyncPolicyTransport(_BaseTransport, httpx.AsyncBaseTransport):
@@ -132,12 +145,21 @@ class AsyncPolicyTransport(_BaseTransport, httpx.AsyncBaseTransport):
         super().__init__(policies, store, clock, stream=stream)
         self.inner = httpx.AsyncHTTPTransport(**http_transport_keywords) if inner is None else inner
         keep_deadlines(self.inner)
+        if inner is None and http_transport_keywords.get("cert") is not None:
+            self._without_certificate = httpx.AsyncHTTPTransport(**{**http_transport_keywords, "cert": None})
+            keep_deadlines(self._without_certificate)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request as the policies say; see `httpx.AsyncBaseTransport`."""
         (bound, call, scope), entries = self._begin(request), list[Entry]()
         with scope:
-            exchange = AsyncHTTPXExchange(self.inner, request, self.clock, stream=self.stream)
+            exchange = AsyncHTTPXExchange(
+                self.inner,
+                request,
+                self.clock,
+                stream=self.stream,
+                without_certificate=self._without_certificate,
+            )
             outcome = await aio.drive(bound.flow(call), exchange, self.store, self.clock, entries, call)
         if outcome.error is not None or not exchange.owns(outcome):
             await exchange.discard()
@@ -149,3 +171,5 @@ class AsyncPolicyTransport(_BaseTransport, httpx.AsyncBaseTransport):
     async def aclose(self) -> None:
         """Close the transport below."""
         await self.inner.aclose()
+        if self._without_certificate is not None:
+            await self._without_certificate.aclose()

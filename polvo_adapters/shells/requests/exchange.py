@@ -129,11 +129,11 @@ class RequestsExchange:
         transmission = Transmission(clock, started, deadline, self._sockets, once, self._owner, streamed, retries)
         send: Any = None
         advice: Advice | None = None
+        request, keywords = self._request, self._keywords
         try:
             if self._sent:
                 self._prepare_repeat()
             self._sent, self._is_for_hooks = True, False
-            request, keywords = self._request, self._keywords
             if call.anonymous or (call.url is not request.url and call.url != request.url):
                 request, keywords = self._reroute(call)
             if deadline is not None:
@@ -152,6 +152,8 @@ class RequestsExchange:
             whole = self._read_if_due(response, transmission, started)
             response = self._response
         except Exception as error:  # noqa: BLE001 - every exception becomes an outcome
+            if request is not self._original and getattr(error, "request", None) is request:
+                error.request = self._original  # type: ignore[attr-defined]
             return self._fail(error, transmission, send, started)
         self._open = not whole
         body = response.content if whole else None
@@ -189,7 +191,7 @@ class RequestsExchange:
         response.request = self._original
         if sent is not self._request:
             drop_foreign_cookies(response, self._original)
-            if not call.anonymous:
+            if not call.rerouted:
                 translate_redirect(response, call.url, self._original)
 
     def _fail(self, error: Exception, transmission: Transmission, send: Any, started: float) -> Outcome:

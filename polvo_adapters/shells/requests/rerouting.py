@@ -11,7 +11,7 @@ from typing import Any
 from urllib.request import getproxies
 
 import requests
-from requests.utils import get_environ_proxies, should_bypass_proxies
+from requests.utils import get_environ_proxies, select_proxy, should_bypass_proxies
 
 from polvo_adapters.context.call import call_started
 from polvo_adapters.core.calls import Call, origin
@@ -24,7 +24,7 @@ def reroute(request: requests.PreparedRequest, call: Call) -> requests.PreparedR
     if origin(call.url) != origin(request.url or ""):
         copy.headers.pop("Host", None)
     if call.anonymous:
-        for name in withheld_headers(copy.headers):
+        for name in withheld_headers(copy.headers.items()):
             del copy.headers[name]
         copy._cookies = None  # or a retry of the session would add them again
     copy.url = call.url
@@ -51,19 +51,22 @@ def judge_proxies(
 
     Args:
         keywords: Those of the attempt.
-        request: The request to the other host.
+        request: The request to the other host; it loses a header that is for the proxy of the caller's host.
         original: The caller's request.
     """
     url, before = request.url or "", original.url or ""
     if origin(url) == origin(before):
         return keywords
     proxies = dict(keywords["proxies"] or {})
+    before_proxy = select_proxy(before, proxies)
     no_proxy = proxies.get("no_proxy")
     environment = getproxies()
     if should_bypass_proxies(url, no_proxy=no_proxy):
         proxies = {name: proxy for name, proxy in proxies.items() if environment.get(name) != proxy}
     elif _looks_at_environment() and should_bypass_proxies(before, no_proxy=no_proxy):
         proxies = {**get_environ_proxies(url, no_proxy=no_proxy), **proxies}
+    if url.lower().startswith("https:") or select_proxy(url, proxies) != before_proxy:
+        request.headers.pop("Proxy-Authorization", None)  # it would reach the other host, or another proxy
     return {**keywords, "proxies": proxies}
 
 

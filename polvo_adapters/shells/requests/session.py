@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import requests
@@ -24,7 +25,7 @@ from polvo_adapters.core.calls import origin
 from polvo_adapters.errors import ConfigurationError, error_for_status
 from polvo_adapters.policies.deadline import Deadline
 from polvo_adapters.policies.one_call import CallOptions
-from polvo_adapters.policies.stack import refuse_unknown_keywords
+from polvo_adapters.policies.stack import make_policy, refuse_unknown_keywords
 from polvo_adapters.runtime.clock import SYSTEM, Clock
 from polvo_adapters.shells.request_identity import format_key
 from polvo_adapters.shells.requests.hooks import defer_hooks
@@ -109,6 +110,9 @@ class Session(Verbs):
         self._mount(store=MemoryStore(now=clock.now) if store is None else store, **options)
 
     def _mount(self, **keywords: Any) -> None:
+        regions = make_policy("regions", keywords.get("regions"))
+        if regions is not None and not regions.serves and "://" in (self.base_url or ""):
+            keywords["regions"] = replace(regions, serves=self.base_url)
         for prefix in self.adapters:
             self.adapters[prefix] = ResilientAdapter(**keywords, timeout=None, clock=self.clock)
 
