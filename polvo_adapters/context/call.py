@@ -51,15 +51,16 @@ def settings_scope(settings: CallSettings | None) -> Iterator[None]:
 
 
 @contextmanager
-def separate_call(logical: LogicalCall | None) -> Iterator[None]:
-    """Make what the `with` block sends a call of its own, for which nothing is said.
+def separate_call(logical: LogicalCall | None, settings: CallSettings | None = None) -> Iterator[None]:
+    """Make what the `with` block sends a call of its own, for which nothing is said that was said outside.
 
     Args:
         logical: The logical call that it is, whose deadline bounds it, or None.
+        settings: What is said for it.
     """
-    started, settings = call_started.set(logical), call_settings.set(None)
+    started, token = call_started.set(logical), call_settings.set(settings)
     try:
         yield
     finally:
         call_started.reset(started)
-        call_settings.reset(settings)
+        call_settings.reset(token)

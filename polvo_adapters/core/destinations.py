@@ -111,7 +111,7 @@ def _split_pairs(query: str) -> Iterator[tuple[str, str]]:
 def _show_name(name: str, pair: str) -> str:
     """Return the name of a parameter for a message, unless it may be a key that stands there without a name."""
     value = pair.partition("=")[2].strip("=")
-    return name if value and _NAME.fullmatch(name) else "what has no name"
+    return name if value and _NAME.fullmatch(name) else "a parameter without a name"
 
 
 def rebase(url: str, base: str, others: Iterable[str] = ()) -> str:

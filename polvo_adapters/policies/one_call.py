@@ -219,6 +219,10 @@ def _name_of(pair: tuple[str, Any]) -> str:
     return pair[0]
 
 
+FOR_ONE_SERVER = CallSettings({"fallback": False})
+"""For a request with a credential in its path or body, which is for the server that it names and for no other."""
+
+
 def parse(options: Mapping[str, Any]) -> CallSettings:
     """Return what is said by keywords.
 

@@ -21,8 +21,10 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from polvo_adapters.context.call import settings_scope
 from polvo_adapters.core import paths
 from polvo_adapters.errors import ConfigurationError, SecretError
+from polvo_adapters.policies.one_call import FOR_ONE_SERVER
 from polvo_adapters.runtime.clock import SYSTEM, Clock
 from polvo_adapters.secrets.provider import (
     Fetched,
@@ -119,7 +121,8 @@ class Vault(BaseProvider):
     def _read(self, name: str, path: str, token: str) -> Any:
         parameters = {} if self._version is None else {"params": {"version": str(self._version)}}
         client = self._client(token)
-        return self._ask(name, lambda: client.adapter.get(f"/v1/{path}", **parameters))
+        with settings_scope(FOR_ONE_SERVER):
+            return self._ask(name, lambda: client.adapter.get(f"/v1/{path}", **parameters))
 
     def _extract(self, name: str, response: Any, field: str | None) -> Fetched:
         data = response.get("data") if isinstance(response, dict) else None
@@ -143,7 +146,9 @@ class Vault(BaseProvider):
         client = self._client("")
 
         def login() -> tuple[str, float]:
-            grant = client.auth.approle.login(role, secret, use_token=False, mount_point=self._mount)["auth"]
+            with settings_scope(FOR_ONE_SERVER):
+                answer = client.auth.approle.login(role, secret, use_token=False, mount_point=self._mount)
+            grant = answer["auth"]
             token, duration = grant["client_token"], float(grant["lease_duration"])
             if not isinstance(token, str):
                 raise TypeError("client_token")

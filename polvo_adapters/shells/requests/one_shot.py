@@ -4,7 +4,8 @@ Theory of operation. Requests go through the adapter of a session and not throug
 hooks, `auth` and netrc file are meant for other hosts. Proxies and TLS settings are those of the session and of the
 environment. Every adapter is driven by policies of this package, so that one deadline bounds the whole request, however
 slowly bytes arrive, and the request is repeated only where the server has certainly not acted on it: a refresh token
-that is sent twice may end a login.
+that is sent twice may end a login. A fallback of the session's adapters is left out: the body may be a client secret,
+which is for no other server.
 
 Without a session of the caller, one session per process is used, and it keeps no connection. Such requests are far
 apart, and a connection that was idle for an hour may be lost without a sign, or closed by the server just as it is used
@@ -40,6 +41,7 @@ from polvo_adapters.core.calls import origin
 from polvo_adapters.core.http import text_of
 from polvo_adapters.core.outcomes import UNCLASSIFIED
 from polvo_adapters.errors import ConfigurationError
+from polvo_adapters.policies.one_call import FOR_ONE_SERVER
 from polvo_adapters.policies.retry import ExponentialBackoff
 from polvo_adapters.redaction import unpicklable
 from polvo_adapters.runtime.clock import Clock
@@ -149,7 +151,7 @@ def send_one(
 def _deadline_scope(clock: Clock, seconds: float) -> Iterator[float]:
     """Keep what the block sends within a deadline, and yield that."""
     now = clock.now()
-    with separate_call(LogicalCall(None, now, now + seconds)):
+    with separate_call(LogicalCall(None, now, now + seconds), FOR_ONE_SERVER):
         yield now + seconds
 
 
