@@ -21,6 +21,7 @@ from polvo_adapters.refresh.background import SharedCalls
 from polvo_adapters.runtime.clock import SYSTEM
 from polvo_adapters.runtime.workers import NoThreadError
 from polvo_adapters.shells.credential_owners import add_owner
+from polvo_adapters.shells.httpx.rerouting import note_origin
 
 _T = TypeVar("_T")
 
@@ -95,7 +96,9 @@ class HTTPXAuth(httpx.Auth):
         return await result
 
     def _attach(self, request: httpx.Request, held: HeldCredential) -> httpx.Request:
-        for name, value in self._auth.make_headers(held, request.method, str(request.url)).items():
+        headers = self._auth.make_headers(held, request.method, str(request.url))
+        note_origin(request, (name for name in headers if name != "Authorization"))  # which httpx itself takes off
+        for name, value in headers.items():
             request.headers[name] = value
             owner = getattr(value, "owner", "")
             if owner:

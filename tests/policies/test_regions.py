@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from polvo_adapters.core.calls import Call
+from polvo_adapters.core.destinations import translate_location
 from polvo_adapters.core.effects import Send, Start, WaitAny, compose, send_once
 from polvo_adapters.core.outcomes import (
     CONNECT,
@@ -647,11 +648,73 @@ def test_a_region_that_is_not_encrypted_is_left_out() -> None:
         ("https://eu.example.com/api?a=1", "https://us.example.com/v2/?a=1"),
         ("https://us.example.com/v2/orders", "https://us.example.com/v2/orders"),
         ("https://eu.example.com/apiary", "https://us.example.com/v2/apiary"),
+        ("https://EU.example.com:443/api/orders", "https://us.example.com/v2/orders"),
+        ("https://me:password@eu.example.com/api/orders", "https://us.example.com/v2/orders"),
+        ("https://eu.example.com/api/old/orders#top", "https://us.example.com/v2/orders#top"),
     ],
 )
 def test_a_url_within_a_region_is_taken_relative_to_it(url: str, there: str) -> None:
-    effect = next(
-        Regions(["https://us.example.com/v2", "https://eu.example.com/api"]).flow(Call("GET", url), send_once)
-    )
+    urls = ["https://us.example.com/v2", "https://eu.example.com/api", "https://eu.example.com/api/old"]
+    effect = next(Regions(urls).flow(Call("GET", url), send_once))
     assert type(effect) is Send
     assert effect.call.url == there
+
+
+@pytest.mark.parametrize(
+    ("url", "there"),
+    [
+        ("https://api.example.com/a", "https://eu.example.com/v1/a"),
+        ("https://API.example.com:443/a", "https://eu.example.com/v1/a"),
+        ("https://eu.example.com/v1/a", "https://eu.example.com/v1/a"),
+        ("https://eu.example.com/login", "https://eu.example.com/login"),
+        ("https://cdn.example.com/a", "https://cdn.example.com/a"),
+        ("https://api.example.com:8443/a", "https://api.example.com:8443/a"),
+    ],
+)
+def test_calls_to_other_hosts_than_the_one_that_is_served_pass_by(url: str, there: str) -> None:
+    policy = Regions(["https://eu.example.com/v1"], serves="https://api.example.com/v9")
+    effect = next(policy.flow(Call("GET", url), send_once))
+    assert type(effect) is Send
+    assert effect.call.url == there
+
+
+@pytest.mark.parametrize("serves", ["api.example.com", "https://", "https://me:s3cret@api.example.com", 1])
+def test_what_is_served_is_a_url(serves: Any) -> None:
+    with pytest.raises(ValueError, match="serves must be a URL") as caught:
+        Regions(URLS, serves=serves)
+    assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("mode", ["fallback", "race", "quorum", "fanout"])
+def test_a_call_that_goes_to_another_server_passes_by(mode: Any) -> None:
+    effect = next(Regions(URLS, mode).flow(GET._replace(rerouted=True), send_once))
+    assert type(effect) is Send
+    assert effect.call.url == URL
+
+
+@pytest.mark.parametrize(
+    ("location", "asked", "sent", "expected"),
+    [
+        ("/v1/b", "https://api.test/a", "https://eu.test/v1/a", "https://api.test/b"),
+        ("b?x=1#y", "https://api.test/a", "https://eu.test/v1/a", "https://api.test/b?x=1#y"),
+        ("//eu.test/v1/b", "https://api.test/a", "https://eu.test/v1/a", "https://api.test/b"),
+        ("https://EU.test:443/v1/b", "https://api.test/a", "https://eu.test/v1/a", "https://api.test/b"),
+        ("https://eu.test/v1", "https://api.test/a", "https://eu.test/v1/a", "https://api.test"),
+        ("/v1/b", "https://api.test/a?c=1#top", "https://eu.test/v1/a?c=1#top", "https://api.test/b"),
+        ("/v1/b", "https://me:pw@api.test/a", "https://eu.test/v1/a", "https://api.test/b"),
+        ("/login", "https://api.test/a", "https://eu.test/v1/a", None),
+        ("/v10/b", "https://api.test/a", "https://eu.test/v1/a", None),
+        ("http://eu.test/v1/b", "https://api.test/a", "https://eu.test/v1/a", None),
+        ("https://eu.test:8443/v1/b", "https://api.test/a", "https://eu.test/v1/a", None),
+        ("https://eu.test@evil.test/v1/b", "https://api.test/a", "https://eu.test/v1/a", None),
+        ("https://eu.test\\@evil.test/v1/b", "https://api.test/a", "https://eu.test/v1/a", None),
+        ("https://evil.test/v1/b", "https://api.test/a", "https://eu.test/v1/a", None),
+        ("https://[bad/", "https://api.test/a", "https://eu.test/v1/a", None),
+        ("mailto:me@eu.test", "https://api.test/a", "https://eu.test/v1/a", None),
+        ("/v1/b", "https://api.test/x", "https://eu.test/v1/a", None),
+    ],
+)
+def test_a_redirect_is_translated_where_it_stays_in_the_region(
+    location: str, asked: str, sent: str, expected: str | None
+) -> None:
+    assert translate_location(location, sent, asked) == expected

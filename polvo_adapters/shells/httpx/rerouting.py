@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 from urllib.parse import urljoin
 
@@ -10,6 +11,29 @@ import httpx
 from polvo_adapters.core.calls import Call, origin
 from polvo_adapters.core.destinations import translate_location, withheld_headers
 from polvo_adapters.shells.credential_owners import credential_owners
+
+
+_NOTED = "polvo_credentials"  # an extension, which httpx hands on to the request that follows a redirect
+
+
+def note_origin(request: httpx.Request, headers: Iterable[str]) -> None:
+    """Note which headers of a request are meant for its origin alone, besides Authorization.
+
+    Args:
+        request: The request.
+        headers: Names of the headers.
+    """
+    names = tuple(headers)
+    if names:
+        request.extensions = {**request.extensions, _NOTED: (origin(str(request.url)), names)}
+
+
+def take_off(request: httpx.Request) -> None:
+    """Remove the headers that are meant for another origin, from which a redirect has led to that of the request."""
+    noted = request.extensions.get(_NOTED)
+    if noted is not None and noted[0] != origin(str(request.url)):
+        for name in noted[1]:
+            request.headers.pop(name, None)
 
 
 def copy_request(request: httpx.Request) -> httpx.Request:

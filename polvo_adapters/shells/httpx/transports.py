@@ -30,6 +30,7 @@ from polvo_adapters.shells.error_notes import attach_report
 from polvo_adapters.shells.httpx.exchange import AsyncHTTPXExchange, HTTPXExchange, body_of
 from polvo_adapters.shells.httpx.one_call import said_for
 from polvo_adapters.shells.httpx.pools import keep_deadlines
+from polvo_adapters.shells.httpx.rerouting import take_off
 from polvo_adapters.shells.httpx.response import is_given_up, synthesize_response
 from polvo_adapters.shells.httpx.timeouts import find_deadline
 from polvo_adapters.stores.base import Store
@@ -52,6 +53,7 @@ class _BaseTransport(PolicyControls):
         bound, settings, below = self._bound, call_settings.get(), None
         if settings is not None:
             bound, settings, below = bound.for_call(settings, self.inner)
+        take_off(request)
         url = str(request.url)
         call = bound.begin(request, url, body_of(request), self.clock.now(), settings=settings)
         deadline = find_deadline(request, self.clock)

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from polvo_adapters.core.calls import Call
-from polvo_adapters.core.effects import Decide, Send, TryDecide, send_once
+from polvo_adapters.core.effects import Decide, Send, TryDecide, compose, send_once
 from polvo_adapters.core.http import Headers
 from polvo_adapters.core.outcomes import (
     CONNECT,
@@ -40,6 +40,7 @@ from polvo_adapters.errors import (
 from polvo_adapters.policies.fallback import Fallback
 from polvo_adapters.policies.fallback.policy import Another, FailedCall, Fixed, StaleCache
 from polvo_adapters.policies.fallback.stale_cache import DropResponse, LookUpResponse, StoreResponse
+from polvo_adapters.policies.regions import Regions
 from polvo_adapters.stores.memory import MemoryStore
 from tests.support.flow_stepper import UNSENT, URL, answered, failed
 
@@ -57,8 +58,8 @@ class World:
         self.store = MemoryStore(now=lambda: self.now)
         self.sent: list[Call] = []
 
-    def run(self, policy: Fallback, call: Call, *outcomes: Outcome) -> Outcome:
-        flow, answer, turns = policy.flow(call, send_once), None, list(outcomes)
+    def run(self, policy: Fallback, call: Call, *outcomes: Outcome, proceed: Any = send_once) -> Outcome:
+        flow, answer, turns = policy.flow(call, proceed), None, list(outcomes)
         while True:
             try:
                 effect = flow.send(answer)
@@ -453,7 +454,6 @@ UNKNOWN = {
     "token=1": "token",
     "page=1&api_key=1": "api_key",
     "X-Amz-Signature=1": "X-Amz-Signature",
-    "userToken": "userToken",
     "page=1;sig=2": "sig",
     "%6Bey=1": "key",
     "license=1&wskey=2": "license, wskey",
@@ -476,6 +476,32 @@ def test_a_query_goes_only_if_all_of_it_is_known_to_be_harmless(world: World, qu
         Another(BACKUP, parameters=UNKNOWN[query].upper().split(", ")),
     ):
         assert world.run(Fallback(another), call, answered(503), answered(200)).status == 200
+
+
+@pytest.mark.parametrize(
+    "query", ["s3cret-Wq7", "czNjcmV0==", "page=1&s3cret-Wq7=", "page=1;s3cret", "a" * 41 + "=1", "%FF=1"]
+)
+def test_what_may_be_a_key_without_a_name_is_not_shown(world: World, query: str) -> None:
+    outcome = world.run(Fallback(BACKUP), plain()._replace(url=f"https://api.example.com/?{query}"), answered(503))
+    assert outcome.note == (
+        f"no fallback: not sent to {BACKUP}: a parameter without a name in the query may hold a credential; name what "
+        "may go there in Another(parameters=...)"
+    )
+
+
+def test_a_query_that_goes_along_stays_as_it_is(world: World) -> None:
+    call = plain()._replace(url="https://api.example.com/?q=a;b&&c=%3B;d=1", secret_parameters=frozenset({"c"}))
+    world.run(Fallback(Another(BACKUP, parameters=["*"])), call, answered(503), answered(200))
+    assert world.sent[-1].url == f"{BACKUP}/?q=a;b&;d=1"
+
+
+@pytest.mark.parametrize(
+    "another", [Another(BACKUP), Another(BACKUP, credentials=True), Another("https://api.example.com/mirror")]
+)
+def test_no_region_takes_the_place_of_another_server(world: World, another: Another) -> None:
+    proceed = compose([Regions(["https://eu.example.com"])])
+    world.run(Fallback(another), plain(), answered(503), answered(200), proceed=proceed)
+    assert [call.origin for call in world.sent] == ["https://eu.example.com", another.place]
 
 
 @pytest.mark.parametrize("query", HARMLESS)

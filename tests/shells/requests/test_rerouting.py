@@ -8,6 +8,7 @@ import httpx
 import pytest
 import requests
 
+from polvo_adapters.auth.attach.credential import OwnedHeaderValue
 from polvo_adapters.core.calls import Call
 from polvo_adapters.core.destinations import withheld_headers
 from polvo_adapters.shells.httpx.rerouting import reroute as elsewhere_in_httpx
@@ -81,11 +82,13 @@ def test_headers_of_httpx(url: str, host: str, anonymous: bool) -> None:
 
 
 def test_names_are_compared_in_any_case() -> None:
-    assert withheld_headers(["ACCEPT", "Accept", "authorization", "AUTHORIZATION", "X-New"]) == [
-        "authorization",
-        "AUTHORIZATION",
-        "X-New",
-    ]
+    names = ["ACCEPT", "Accept", "authorization", "AUTHORIZATION", "X-New"]
+    assert withheld_headers([(name, "1") for name in names]) == names[2:]
+
+
+def test_what_an_auth_object_has_put_there_is_withheld_under_any_name() -> None:
+    owned = OwnedHeaderValue.of("", "s3cret")
+    assert withheld_headers([("Accept", owned), ("Prefer", "1"), ("TE", "s3cret")], {"te"}) == ["Accept", "TE"]
 
 
 @pytest.mark.parametrize("stream", [False, True])
