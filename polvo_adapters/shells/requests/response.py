@@ -30,7 +30,6 @@ from polvo_adapters.shells.body_closing import BodyCloseActions
 from polvo_adapters.shells.requests.observed_body import check_end, is_cut_off, limit, make_deadline_error, observe
 
 _PIECE = 65_536
-_NOTED = "_polvo_elapsed_noted"
 _PICKLED = [*requests.Response.__attrs__, "polvo", "__attrs__"]
 """`__attrs__` of a response with a report, which pickling keeps together with this very list."""
 
@@ -56,10 +55,8 @@ class Response(requests.Response):
 
     @elapsed.setter
     def elapsed(self, value: timedelta) -> None:
-        if self.__dict__.pop(_NOTED, None) is None:
-            self.__dict__["elapsed"] = value
-        if type(self) is Response:
-            self.__class__ = requests.Response  # type: ignore[assignment]
+        self.__dict__.setdefault("elapsed", value)  # of an older pickle there is none yet
+        self.__class__ = requests.Response  # type: ignore[assignment]
 
     @property
     def request(self) -> requests.PreparedRequest:
@@ -70,16 +67,27 @@ class Response(requests.Response):
     @request.setter
     def request(self, value: requests.PreparedRequest) -> None:
         self.__dict__["request"] = value
-        if type(self) is Response:  # no session will measure it
-            self.__dict__.pop(_NOTED, None)
-            self.__class__ = requests.Response  # type: ignore[assignment]
+        self.__class__ = requests.Response  # type: ignore[assignment]  # no session will measure it
 
 
-class WatchedResponse(Response):
+class WatchedResponse(requests.Response):
     """A response whose body is none of urllib3's, and has a deadline or something that waits for its end."""
 
     _deadline: tuple[float, Clock, str] | None = None
     _closing: BodyCloseActions | None = None
+    _is_handed_over = False
+
+    @property
+    def elapsed(self) -> timedelta:
+        """Time from sending the last attempt to the arrival of its headers; see `Response`."""
+        elapsed: timedelta = self.__dict__["elapsed"]
+        return elapsed
+
+    @elapsed.setter
+    def elapsed(self, value: timedelta) -> None:
+        if not self._is_handed_over:
+            self.__dict__["elapsed"] = value
+        self._is_handed_over = False
 
     def close(self) -> None:
         """Release the connection; see `requests.Response.close`."""
@@ -117,10 +125,9 @@ def note_attempt(response: requests.Response, elapsed: timedelta, deadline: floa
         clock: The clock of the deadline.
     """
     kind, state = type(response), response.__dict__
-    if kind is not requests.Response and not issubclass(kind, Response):
+    if kind is not requests.Response and kind is not Response and kind is not WatchedResponse:
         return
     state["elapsed"] = elapsed
-    state[_NOTED] = True
     state["__attrs__"] = _PICKLED
     # Not in the mapping itself, where a look for a header that is not there costs an exception.
     if "content-encoding" in getattr(response.headers, "_store", response.headers):
@@ -144,20 +151,27 @@ def on_body_closed(response: requests.Response, action: Callable[[bool, bool], N
 
 def read_body(response: requests.Response) -> None:
     """Read the whole body, in larger pieces than `requests` does, but never as large as a header may claim."""
+    kind = type(response)
+    is_known = kind is requests.Response or kind is Response
     is_unread = response._content is False and not response._content_consumed
-    if is_unread and type(response) in (requests.Response, Response) and isinstance(response.raw, HTTPResponse):
+    if is_unread and is_known and isinstance(response.raw, HTTPResponse):
         response._content = b"".join(response.iter_content(_PIECE))  # which also marks it as read
         return
     response.content  # noqa: B018 - reads the body, which the response then keeps
-    if not isinstance(response, Response) and is_cut_off(response.raw):
+    if not is_known and is_cut_off(response.raw):
         raise ChunkedEncodingError(encodings.TEXT)
 
 
 def hand_over(response: requests.Response, report: Report) -> None:
     """Add the report of the call to a response, and prepare it for the session; see `Response`."""
-    response.polvo = report  # type: ignore[attr-defined]
-    if type(response) is requests.Response and _NOTED in response.__dict__:
-        response.__class__ = Response
+    state = response.__dict__
+    state["polvo"] = report
+    if "__attrs__" in state:  # it is one of those whose time has been noted
+        kind = type(response)
+        if kind is requests.Response:
+            response.__class__ = Response
+        elif kind is WatchedResponse:
+            state["_is_handed_over"] = True
 
 
 def _report_end(chunks: Iterator[Any], closing: BodyCloseActions) -> Iterator[Any]:
@@ -192,5 +206,5 @@ def synthesize_response(outcome: Outcome, request: requests.PreparedRequest) -> 
         preload_content=False,
         request_method=request.method,
     )
-    response.__dict__.update({_NOTED: True, "__attrs__": _PICKLED})  # its `elapsed` is 0, and stays so
+    response.__dict__["__attrs__"] = _PICKLED  # as of one whose time has been noted; it is 0
     return response

@@ -241,7 +241,9 @@ def test_the_class_is_that_of_requests(
                 assert each.content == content
                 assert each.polvo.attempts
             assert set(vars(requests.Response())) | {"polvo", "connection", "__attrs__"} >= {
-                name for name in vars(response) if not name.startswith("_polvo")
+                name
+                for name in vars(response)
+                if not name.startswith("_polvo")  # hooks of a polvo.Session
             }
     assert seen == [requests.Response]
 
