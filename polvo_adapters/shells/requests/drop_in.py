@@ -146,5 +146,4 @@ def show_requests(module: ModuleType) -> None:
     """Make a module the drop-in: `requests`, with our Session and our verbs."""
     submodules = {"sessions": _SESSIONS, "api": Replacement(api, requests.api)}
     add_submodules(module.__name__, "requests", {"sessions": sessions, "api": api})
-    module.__dict__["__path__"] = requests.__path__  # so that it may stand in `sys.modules` for `requests`
     show(module, requests, {**_OF_SESSIONS, **_VERBS, **submodules})
