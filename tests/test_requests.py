@@ -365,6 +365,18 @@ def test_nothing_else_is_an_instance(value: Any) -> None:
     assert not issubclass(type(value), dropin.Session)
 
 
+def test_a_metaclass_made_as_the_documentation_says() -> None:
+    for module in (requests, dropin):
+        singleton = type("Singleton", (type(module.Session),), {})
+        assert isinstance(singleton("Client", (module.Session,), {})(), requests.Session)
+
+
+def test_a_method_deleted_from_the_class_of_requests_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr("requests.sessions.Session.request")
+    with pytest.raises(AttributeError, match="request"):
+        dropin.get("http://api.example.com/")
+
+
 def test_subclasses_have_only_their_own_instances() -> None:
     assert not isinstance(requests.Session(), Sub)
     assert not isinstance(dropin.Session(), Sub)
