@@ -116,6 +116,9 @@ def test_importing_finds_the_same_in_a_fresh_interpreter() -> None:
         import sys, urllib3 as real
         assert Retry is real.util.Retry and urllib3 is real and info is sys.modules["requests.help"].info
         assert requests.__version__ == original.__version__ and isinstance(requests.__version__, str)
+        from importlib.util import find_spec
+        assert find_spec("polvo_adapters.requests.nothing") is None
+        assert find_spec("polvo_adapters.requests.packages.urllib3.contrib.nothing") is None
         try:
             import polvo_adapters.requests.nothing
         except ModuleNotFoundError as error:
@@ -124,6 +127,13 @@ def test_importing_finds_the_same_in_a_fresh_interpreter() -> None:
             raise AssertionError
         """
     )
+
+
+def test_reloading_changes_nothing() -> None:
+    before = (dropin.Session, dropin.get, dropin.sessions)
+    importlib.reload(dropin)
+    assert (dropin.Session, dropin.get, dropin.sessions) == before
+    assert dropin.codes is requests.codes
 
 
 def run(program: str) -> None:

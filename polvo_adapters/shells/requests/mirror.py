@@ -9,6 +9,7 @@ too, until it is deleted or set back, except for the names that are ours.
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import sys
 from collections.abc import Mapping, Sequence
 from importlib.machinery import ModuleSpec
@@ -126,16 +127,20 @@ class MirrorFinder:
         path: Sequence[str] | None = None,  # noqa: ARG002 - the signature of a finder
         target: ModuleType | None = None,  # noqa: ARG002
     ) -> ModuleSpec | None:
-        """Return the spec of a submodule, or None for any other module."""
-        return ModuleSpec(name, self) if name.startswith(self._prefix) else None  # type: ignore[arg-type]
+        """Return the spec of a submodule that the original has, or None for any other module."""
+        if not name.startswith(self._prefix) or importlib.util.find_spec(self._name_of_original(name)) is None:
+            return None
+        return ModuleSpec(name, self)  # type: ignore[arg-type]
 
     def create_module(self, spec: ModuleSpec) -> None:
         """Leave it to the import system to make a module, which the original then takes the place of."""
 
     def exec_module(self, module: ModuleType) -> None:
         """Put the original in the place of the module."""
-        name = module.__name__
-        sys.modules[name] = importlib.import_module(self._original + name.removeprefix(self._prefix))
+        sys.modules[module.__name__] = importlib.import_module(self._name_of_original(module.__name__))
+
+    def _name_of_original(self, name: str) -> str:
+        return self._original + name.removeprefix(self._prefix)
 
 
 def add_submodules(name: str, original: str, mirrors: Mapping[str, ModuleType]) -> None:
