@@ -14,9 +14,9 @@
     │       ├── ServerTimeoutError      408, 504
     │       └── ServiceUnavailableError 502, 503; `retry_after`
     ├── RetriesExhaustedError           + requests.exceptions.RetryError; only where `raise_on_status` was asked for
-    ├── DeadlineExceeded                + requests.Timeout; the call's total time is up, or a wait would overrun it
+    ├── DeadlineExceeded                + requests.Timeout; the call's total time is up, and the server has not answered
     │   └── RateLimitDeadlineExceeded   + RateLimitError; the quota frees only after the deadline
-    ├── ReplayError                     + requests.exceptions.UnrewindableBodyError; the body cannot be sent again
+    ├── ReplayError                     + requests.exceptions.UnrewindableBodyError; the body could not be rewound
     ├── CircuitOpenError                + requests.ConnectionError; `retry_after`, `circuit`
     ├── PoolTimeoutError                + requests.ConnectionError, requests.Timeout; no slot became free in time
     ├── TokenRefreshError               `reason`: the authorization server's error code, or the cause; `final`
@@ -33,7 +33,8 @@ has the fitting class, a subclass of that too. Errors that come from below (`req
 kin) are not wrapped: they are raised as they were, with a note that tells how often the call was tried.
 
 An error says what happened, to which host, after how many attempts and what to do; the data are attributes.
-Pickling drops the request, and with it every header, credential and body that it carried.
+Pickling drops the request and those of the redirects before it, and with them every header, credential and body that
+they carried. Responses keep status, body, harmless headers, and URLs without user name and query.
 
 **Errors and frames.** An exception holds its traceback, the traceback holds the frames that it went through, and a
 frame holds its local variables. A frame with a variable that still holds the exception, or the outcome that has it in
@@ -43,10 +44,11 @@ Every function that raises an exception that it holds in a variable therefore de
 
 from __future__ import annotations
 
-import copy
 from typing import TYPE_CHECKING, Any
 
 from requests import exceptions as base
+
+from polvo_adapters.redaction import without_request
 
 if TYPE_CHECKING:
     from requests import PreparedRequest, Response
@@ -91,8 +93,7 @@ class PolvoError(base.RequestException):
     def __reduce__(self) -> tuple[Any, ...]:
         state = dict(self.__dict__, request=None)
         if self.response is not None:
-            state["response"] = copy.copy(self.response)
-            state["response"].request = None
+            state["response"] = without_request(self.response)
         return (type(self), self.args, state)
 
 
@@ -154,7 +155,7 @@ class RetriesExhaustedError(PolvoError, base.RetryError):
 
 
 class DeadlineExceeded(PolvoError, base.Timeout):
-    """The total time of the call is up, or waiting as the server asks (`retry_after`) would overrun it."""
+    """The total time of the call is up, and the server has not answered."""
 
 
 class RateLimitDeadlineExceeded(RateLimitError, DeadlineExceeded):
@@ -162,7 +163,7 @@ class RateLimitDeadlineExceeded(RateLimitError, DeadlineExceeded):
 
 
 class ReplayError(PolvoError, base.UnrewindableBodyError):
-    """The request would have to be sent again, and its body can be read only once."""
+    """The request was not sent again, because its body could not be rewound, and the server has not answered."""
 
 
 class CircuitOpenError(PolvoError, base.ConnectionError):
@@ -216,7 +217,14 @@ class SecretError(PolvoError):
 
 
 class IdempotencyError(PolvoError):
-    """An idempotency key keeps a call from being sent, or from being answered; `reason` says how."""
+    """An idempotency key keeps a call from being sent, or from being answered; `reason` says how.
+
+    Attributes:
+        caller: The caller that the key belongs to, for `adapter.operation(url, key, caller=error.caller)`; it reveals
+            nothing of the credential.
+    """
+
+    caller: str = ""
 
 
 class IdempotencyKeyError(IdempotencyError, ConfigurationError):
@@ -233,7 +241,8 @@ class IdempotencyConflictError(IdempotencyError):
 class InDoubtError(IdempotencyError):
     """An earlier request with the key may have reached the server; nothing was sent now.
 
-    Find out on the other side whether it was done, and say so with `adapter.operation(url, key).resolve(...)`.
+    Find out on the other side whether it was done, and say so with
+    `adapter.operation(url, key, caller=error.caller).resolve(...)`.
 
     Args:
         message: What happened and what to do, for a person.

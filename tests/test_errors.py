@@ -6,6 +6,7 @@ import inspect
 import pickle
 import re
 
+import httpx
 import pytest
 import requests
 
@@ -87,3 +88,49 @@ def test_an_error_says_where_and_how_often() -> None:
 )
 def test_statuses_have_a_class(status: int, kind: type[PolvoError]) -> None:
     assert errors.error_for_status(status) is kind
+
+
+def test_a_pickled_error_keeps_of_redirects_only_how_they_went() -> None:
+    def answer(status: int, url: str, history: list[requests.Response]) -> requests.Response:
+        request = requests.Request("POST", url, headers={"Authorization": "s3cret", "X": "s3cret"}, data="s3cret")
+        response = requests.Response()
+        response.request, response.url, response.status_code = request.prepare(), url, status
+        response.headers.update(
+            {"Location": url, "Set-Cookie": "a=s3cret", "X-Auth-Token": "s3cret", "Retry-After": "7"}
+        )
+        response.cookies.set("a", "s3cret")
+        response._content, response.history = b"body", history
+        return response
+
+    first = answer(307, "http://u:s3cret@a.test/a?key=s3cret#s3cret", [])
+    second = answer(302, "http://a.test/b", [])
+    second.history = [second]  # as requests has it
+    error = errors.NotFoundError("gone", response=answer(404, "http://a.test/c", [first, second]))
+    error.__cause__ = error.__context__ = requests.ConnectionError("s3cret", request=first.request)
+    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+        dumped = pickle.dumps(error, protocol)
+        assert b"s3cret" not in dumped
+        back = pickle.loads(dumped).response
+        assert (back.status_code, back.text, back.url, back.request) == (404, "body", "http://a.test/c", None)
+        assert [each.url for each in back.history] == ["http://a.test/a", "http://a.test/b"]
+        assert [each.status_code for each in back.history] == [307, 302]
+        assert [each.is_redirect for each in back.history] == [True, True]
+        assert [(each.request.method, each.request.body, len(each.request.headers)) for each in back.history] == [
+            ("POST", None, 0)
+        ] * 2
+        assert dict(back.headers) == {"Location": "http://a.test/c", "Retry-After": "7"}
+    assert first.request.headers["X"] == "s3cret"
+
+
+def test_a_pickled_error_with_a_response_of_httpx() -> None:
+    request = httpx.Request("POST", "http://u:s3cret@a.test/?key=s3cret", headers={"X": "s3cret"}, content=b"s3cret")
+    before = httpx.Response(307, headers={"Location": "/b?s3cret"}, request=request)
+    response = httpx.Response(404, headers={"Set-Cookie": "s3cret"}, text="body", request=request, history=[before])
+    response.next_request = request
+    assert response.cookies is not None
+    for protocol in range(2, pickle.HIGHEST_PROTOCOL + 1):
+        dumped = pickle.dumps(errors.NotFoundError("gone", request=None, response=response), protocol)  # type: ignore[arg-type]
+        assert b"s3cret" not in dumped
+        back = pickle.loads(dumped).response
+        assert (back.status_code, back.text, [each.status_code for each in back.history]) == (404, "body", [307])
+    assert response.request is request

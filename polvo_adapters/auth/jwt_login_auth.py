@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from polvo_adapters.auth.options import JWTLoginOptions, TokenAuthOptions, require_known_options, select_options
 from polvo_adapters.auth.protocol.grant_flow import format_key_part
@@ -18,6 +18,7 @@ from polvo_adapters.auth.protocol.server_response import request_once, require_f
 from polvo_adapters.auth.protocol.token import Token
 from polvo_adapters.auth.tokens.token_auth import TokenAuth
 from polvo_adapters.errors import ConfigurationError, TokenRefreshError
+from polvo_adapters.redaction import HiddenText, hide
 from polvo_adapters.shells.requests.one_shot import Channel
 from polvo_adapters.shells.requests.urls import TENANT_SLOT, validate_seconds, validate_url
 
@@ -66,7 +67,7 @@ class JWTLogin(TokenAuth):
         if missing:
             raise ConfigurationError(f"JWTLogin: missing {', '.join(missing)}")
         self._urls = (login_url, refresh_url)
-        self._username, self._password = username, password
+        self._username, self._password = username, hide(password)
         self._fields, self._answers, self._scheme = fields, answers, scheme
         timeout = validate_seconds("timeout", options.get("timeout", 10.0))
         self._channel = Channel(options.get("session"), options.get("verify"), None, timeout)
@@ -78,15 +79,16 @@ class JWTLogin(TokenAuth):
     def _identify(self, tenant: str) -> tuple[str, str]:
         login_url = self._urls[0]
         user = sha256(_resolve(self._username).encode()).hexdigest()[:16]
-        host = login_url.partition("://")[2].partition("/")[0]
-        return f"token jwt {login_url} {format_key_part(tenant or None)} {user}", host
+        host = login_url.partition("://")[2].partition("/")[0].rpartition("@")[2]
+        key = f"token jwt {login_url} {format_key_part(tenant or None)} {user}"
+        return (key if self.owner is None else f"{key} of {format_key_part(self.owner)}"), host
 
     def _fetch_token(self, tenant: str, held: Token | None, seconds: float) -> Token:
         login_url, refresh_url = self._urls
         name, password, refresh = self._fields
         if refresh_url is not None and held is not None and held.refresh_token is not None:
             try:
-                return self._post(tenant, refresh_url, {refresh: held.refresh_token}, seconds)
+                return self._post(tenant, refresh_url, {refresh: hide(held.refresh_token)}, seconds)
             except TokenRefreshError as error:
                 if not error.final:
                     raise
@@ -94,14 +96,14 @@ class JWTLogin(TokenAuth):
             raise ConfigurationError(
                 "JWTLogin: password stayed behind when this was pickled; give it as a function that fetches it"
             )
-        credentials = {name: _resolve(self._username), password: _resolve(self._password)}
+        credentials = {name: _resolve(self._username), password: hide(_resolve(self._password))}
         return self._post(tenant, login_url, credentials, seconds)
 
     def _post(self, tenant: str, url: str, content: Mapping[str, str], seconds: float) -> Token:
         """Return the token that the server issues for credentials."""
         channel = self._channel._replace(seconds=min(self._channel.seconds, seconds))
         url = validate_url("login_url", url, tenant, self._allow_http)
-        headers, body = {"Content-Type": "application/json"}, json.dumps(content)
+        headers, body = {"Content-Type": "application/json"}, HiddenText(json.dumps(content))
         response = request_once(
             channel, "POST", url, "a token", headers=headers, body=body, secrets=tuple(content.values())
         )
@@ -127,7 +129,10 @@ def jwt_login(*args: Any, **keywords: Any) -> JWTLogin:
 
 
 def read_lifetime(token: str) -> float | None:
-    """Return the seconds until a JSON Web Token expires, or None if it does not say.
+    """Return the seconds until a JSON Web Token expires that was issued just now, or None if it does not say.
+
+    A cache shares the number with other processes. So where the wall clock of this one disagrees with the token, which
+    cannot have expired already nor live longer than from `iat` to `exp`, the clock of the server counts.
 
     Args:
         token: The token; any other text has no lifetime.
@@ -137,12 +142,20 @@ def read_lifetime(token: str) -> float | None:
     import jwt
 
     try:
-        expires_at = jwt.decode(token, options={"verify_signature": False}).get("exp")
+        claims = jwt.decode(token, options={"verify_signature": False})
     except (jwt.InvalidTokenError, RecursionError):
         return None
-    if isinstance(expires_at, bool) or not isinstance(expires_at, (int, float)) or not abs(expires_at) < _LATEST:
+    expires_at, issued_at = claims.get("exp"), claims.get("iat")
+    if not _is_date(expires_at):
         return None
-    return max(1.0, expires_at - time.time())
+    left = expires_at - time.time()
+    if _is_date(issued_at) and issued_at < expires_at and not 0 < left <= expires_at - issued_at:
+        left = expires_at - issued_at
+    return max(1.0, left)
+
+
+def _is_date(value: Any) -> TypeGuard[float]:
+    return type(value) in (int, float) and bool(abs(value) < _LATEST)
 
 
 def _find_text(fields: Any, path: str) -> str | None:

@@ -37,6 +37,7 @@ from polvo_adapters.context.tenant import current_tenant
 from polvo_adapters.core.calls import origin
 from polvo_adapters.core.machines import Event
 from polvo_adapters.errors import ConfigurationError, TokenRefreshError
+from polvo_adapters.redaction import hide
 from polvo_adapters.refresh.lifecycle import LookAtToken
 from polvo_adapters.shells.requests.urls import TENANT_SLOT
 
@@ -105,6 +106,8 @@ class OAuth2(TokenAuth):
         self._fetch, self._reauthenticate = fetch, reauthenticate
         credentials = {"client_id": client_id, "client_secret": client_secret, "token_url": token_url}
         self._server_options: dict[str, Any] = {**credentials, **server}
+        for name in ("client_secret", "private_key"):
+            self._server_options[name] = hide(self._server_options.get(name))
         self._validate()
         self._advice = (
             "check the credentials of the client"
@@ -221,7 +224,14 @@ class OAuth2(TokenAuth):
     def _identify(self, tenant: str) -> tuple[str, str]:
         owner = self._grant_flow.describe_owner(tenant)
         key = f"token {format_key_part(self._place)} {format_key_part(tenant or None)} {owner}"
+        if self.owner is not None:
+            key += f" of {format_key_part(self.owner)}"
         return key, self._host
+
+    @property
+    def _is_owner_known(self) -> bool:
+        logs_in = self.flow in ("authorization_code", "device_code") or self._grant_flow.is_nameless
+        return self.owner is not None or not (logs_in or self._fetch is not None)
 
     @property
     def _place(self) -> str:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, overload
 
-from polvo_adapters.auth.attach.credential import HeaderAuth
+from polvo_adapters.auth.attach.credential import CredentialURL, HeaderAuth
 from polvo_adapters.errors import ConfigurationError
-from polvo_adapters.shells.credential_digest import add_credential_parameter
+from polvo_adapters.shells.credential_owners import add_credential_parameter
 
 if TYPE_CHECKING:
     from requests import PreparedRequest
@@ -49,8 +49,8 @@ class APIKey(HeaderAuth):
         key: The key.
         header: Name of the header.
         prefix: Text before the key, such as "Api-Key" for `Authorization: Api-Key <key>`.
-        query: Name of a query parameter to send the key in instead. The key is visible wherever the URL is, such as in
-            exceptions and logs: if the API accepts a header, use that.
+        query: Name of a query parameter to send the key in instead. Other code that logs URLs or builds messages of
+            them may show it, as urllib3 does: if the API accepts a header, use that.
     """
 
     def __init__(self, key: str, header: str = "X-API-Key", prefix: str = "", query: str | None = None) -> None:
@@ -63,6 +63,7 @@ class APIKey(HeaderAuth):
         if self._query is None:
             return super().__call__(request)
         request.prepare_url(request.url or "", {self._query: self._require_value()})
+        request.url = CredentialURL.of(self._query, request.url or "")
         add_credential_parameter(request, self._query)
         return request
 

@@ -167,7 +167,7 @@ def _footnotes(limits: Limits) -> Table:
         "POST": "A POST that the server may have processed is not safe to send again: ResilientAdapter raises, or "
         "returns the error status, and that counts as failed. The pasted Retry sends it again, and it is done twice.",
         "empty": "A generator can be read once. The pasted Retry sends the rest of it, which is empty, and the server "
-        "accepts that. ResilientAdapter raises ReplayError.",
+        "accepts that. ResilientAdapter returns the 503.",
         "stuck": f"Not over after {limits.patience:g} s, and abandoned by the demo. No timeout ends a body that "
         "keeps dripping; a deadline does, with DeadlineExceeded.",
     }

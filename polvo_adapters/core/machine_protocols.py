@@ -34,6 +34,14 @@ class ObservedMachine(Machine, Protocol):
         """Called with each change that the machine returns as `Changed`."""
 
 
+class TypedMachine(Machine, Protocol):
+    """A machine whose state is a TypedDict; stores compare a state that they read with the type of `initial` only."""
+
+    @property
+    def state_type(self) -> Any:
+        """The TypedDict that a state which was read has to be."""
+
+
 class LeasedMachine(Machine, Protocol):
     """A machine whose verdicts grant leases; each machine of an `Acquire` must be one."""
 
@@ -46,6 +54,16 @@ class TimedEvent(Protocol):
 
     def shift(self, seconds: float) -> Any:
         """Return the event on the clock of the store, which is this many seconds ahead of the caller's."""
+
+
+class CountedEvent(Protocol):
+    """A fact of which a store may put several equal ones to the machine as one; without `several` each is put at once.
+
+    Its verdict is True. A store puts what it has counted before the next other event of the same key.
+    """
+
+    def several(self, count: int, seconds_ago: float) -> Any:
+        """Return the event that stands for so many of this one, the first of which came so many seconds ago."""
 
 
 class ForgettingEvent(Protocol):

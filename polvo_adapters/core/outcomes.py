@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from polvo_adapters.core.trace import Mark
@@ -99,6 +99,20 @@ class Ending(NamedTuple):
     retry_after: float | None = None
 
 
+class Advice(NamedTuple):
+    """What a retry object of the caller's says after an attempt: that there is to be another.
+
+    Attributes:
+        seconds: The wait before it.
+        reason: The reason for a person, such as "503, Retry-After 2 s".
+        sleep: Makes that wait itself, where the object has a way of its own; the seconds are then unknown, and 0.
+    """
+
+    seconds: float
+    reason: str
+    sleep: Callable[[], object] | None = None
+
+
 class Outcome(NamedTuple):
     """How an attempt, or the whole call, ended.
 
@@ -117,6 +131,7 @@ class Outcome(NamedTuple):
         unsent: Whether it is proved that no server can have seen the request; an exception never proves it.
         marks: The trace of the attempt, see `polvo_adapters.core.trace`, where its connection kept one.
         ending: Which part of the library ended the call, where one did.
+        advice: What a retry object of the caller's says, where one was asked and wants another attempt.
         quotas: What the server said about its quotas, where a policy has read it.
     """
 
@@ -133,7 +148,14 @@ class Outcome(NamedTuple):
     unsent: bool = False
     marks: Sequence[Mark] = ()
     ending: Ending | None = None
+    advice: Advice | None = None
     quotas: Sequence[Quota] = ()
+
+    def __repr__(self) -> str:
+        shown: dict[str, Any] = {**self._asdict(), "headers": sorted(self.headers)}  # a value may be a cookie
+        shown["error"] = None if self.error is None else type(self.error)
+        shown["body"] = None if self.body is None else len(self.body)
+        return f"Outcome({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
 
     def with_quotas(self, quotas: Sequence[Quota]) -> Outcome:
         """Return the outcome with its quotas, four times as fast as `_replace`."""

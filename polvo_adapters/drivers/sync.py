@@ -111,7 +111,12 @@ def _perform_rare(
     if type(effect) is Sleep:
         seconds = clock.uniform(effect.low, effect.high)
         decisions.announce_wait(effect, seconds)
-        _sleep(seconds, exchange, clock)
+        if effect.sleep is None:
+            _sleep(seconds, exchange, clock)
+        else:
+            began = clock.now()
+            effect.sleep()
+            seconds = clock.now() - began
     elif type(effect) is Park:
         decisions.announce_wait(effect, effect.seconds)
         seconds = _park(effect, exchange, store, clock)

@@ -54,14 +54,13 @@ from polvo_adapters.policies.outcomes import (
     is_safe,
     was_served,
 )
-from polvo_adapters.policies.retry_budget import RetryBudget
+from polvo_adapters.policies.retry_budget import DEFAULT_BUDGET, RetryBudget
 
 __all__ = ["Hedge"]
 
 _INITIAL_ALLOWANCE = 1.0  # hedges that a new origin is granted
 _MAX_ALLOWANCE = 10.0  # hedges that can be saved up
 _COST = retry_budget.Spend(1.0)
-_BUDGET = RetryBudget()
 
 
 class PlanHedge(NamedTuple):
@@ -122,8 +121,10 @@ class Hedge:
     margin: float = 1.25
     max_hedges: int = 1
     ratio: float = 0.02
-    budget: RetryBudget | None = _BUDGET
+    budget: RetryBudget | None = DEFAULT_BUDGET
     methods: Collection[str] | None = RACED_METHODS
+
+    stack_option = "hedge"
 
     def __post_init__(self) -> None:
         if self.delay is not None:
@@ -137,7 +138,7 @@ class Hedge:
 
     def flow(self, call: Call, proceed: Proceed) -> Flow:
         """Run the call, and run it again beside that where it is late."""
-        if not is_safe(call, self.methods) or not can_send_at_once(call):
+        if call.repeated or not is_safe(call, self.methods) or not can_send_at_once(call):
             return (yield from proceed(call))
         key = f"hedge {call.origin}"
         try:

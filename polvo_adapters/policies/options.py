@@ -6,14 +6,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
 
 if TYPE_CHECKING:
     from urllib3 import Retry
 
+    from polvo_adapters.core.notices import CallEvent
+    from polvo_adapters.policies.asked_retry import AskedRetry
     from polvo_adapters.policies.breaker import CircuitBreaker
     from polvo_adapters.policies.bulkhead import AdaptiveBulkhead, Bulkhead
+    from polvo_adapters.policies.call_listeners import CallListeners
     from polvo_adapters.policies.deadline import Deadline
     from polvo_adapters.policies.fallback import Alternative, Fallback
     from polvo_adapters.policies.hedge import Hedge
@@ -23,7 +26,7 @@ if TYPE_CHECKING:
     from polvo_adapters.policies.request_ids import RequestIDs
     from polvo_adapters.policies.retry import ExponentialBackoff
 
-RetryLike: TypeAlias = "ExponentialBackoff | Retry | Mapping[str, Any] | bool | None"
+RetryLike: TypeAlias = "ExponentialBackoff | AskedRetry | Retry | Mapping[str, Any] | bool | None"
 DeadlineLike: TypeAlias = "Deadline | float | None"
 RateLimitLike: TypeAlias = "RateLimit | str | Mapping[str, Any] | None"
 CircuitBreakerLike: TypeAlias = "CircuitBreaker | Mapping[str, Any] | bool | None"
@@ -32,6 +35,7 @@ HedgeLike: TypeAlias = "Hedge | Mapping[str, Any] | float | bool | None"
 FallbackLike: TypeAlias = "Fallback | Alternative | Sequence[Alternative] | None"
 RegionsLike: TypeAlias = "Regions | Sequence[str] | Mapping[str, Any] | None"
 IdempotencyLike: TypeAlias = "IdempotencyKeys | Mapping[str, Any] | str | bool | None"
+ListenersLike: TypeAlias = "CallListeners | Sequence[Callable[[CallEvent], object]] | None"
 RequestIDLike: TypeAlias = "RequestIDs | str | bool | None"
 
 
@@ -50,6 +54,7 @@ class OptionalPolicies(TypedDict, total=False):
         idempotency: True for a key per call, by which the server recognizes a repeat, "hash" for a key made of the
             request, an IdempotencyKeys, a mapping of its keywords, or None. With keys, POST and PATCH are retried too.
         request_id: True for an `X-Request-ID` per call, the name of another header, a RequestIDs, or None.
+        listeners: Functions that are called with a `CallEvent` for everything that is decided about a call, or None.
     """
 
     rate_limit: RateLimitLike
@@ -60,6 +65,7 @@ class OptionalPolicies(TypedDict, total=False):
     regions: RegionsLike
     idempotency: IdempotencyLike
     request_id: RequestIDLike
+    listeners: ListenersLike
 
 
 class StackOptions(OptionalPolicies, total=False):
@@ -67,7 +73,7 @@ class StackOptions(OptionalPolicies, total=False):
 
     Attributes:
         retry: True for the defaults, False or None for no retries, an ExponentialBackoff, a mapping of its keywords,
-            or a urllib3 `Retry`.
+            or a urllib3 `Retry`, which is asked after each attempt.
         deadline: Seconds for a whole call: attempts, waits, redirects and body; a Deadline, or None for no limit.
     """
 

@@ -19,20 +19,24 @@ from polvo_adapters.core.calls import Call
 from polvo_adapters.core.effects import Undecided
 from polvo_adapters.core.http import SAFE_METHODS
 from polvo_adapters.core.outcomes import EXPIRED, NO_STORE, NOT_SENT, UNCLASSIFIED, Ending, Failure, Outcome
-from polvo_adapters.errors import DeadlineExceeded, PolvoError, RateLimitDeadlineExceeded
+from polvo_adapters.errors import DeadlineExceeded, PolvoError
 
 RACED_METHODS = SAFE_METHODS - {"TRACE"}
 """Methods that ask for no change of state, without TRACE, which gains nothing from a race."""
 
+ONCE_ONLY = "not sent again, as the body can be read only once; pass bytes or a seekable file"
+"""Note of a call that would have been repeated with another body."""
+
 
 def is_safe(call: Call, methods: Collection[str] | None) -> bool:
     """Return whether a request may be processed several times; `methods` are those that may, None means all."""
-    return call.idempotent or methods is None or call.method in methods
+    return (call.idempotent or methods is None or call.method in methods) and not call.unsafe
 
 
 def is_safe_elsewhere(call: Call, methods: Collection[str] | None) -> bool:
     """Return whether several servers may process a request; only the server that received a key knows it."""
-    return (call.idempotent and not call.key) or methods is None or call.method in methods
+    declared = call.idempotent and not call.key
+    return (declared or methods is None or call.method in methods) and not call.unsafe
 
 
 def can_send_at_once(call: Call) -> bool:
@@ -126,13 +130,26 @@ def describe_store_failure(error: Exception) -> str:
 
 
 def keep_response(outcome: Outcome, before: Outcome | None) -> Outcome | None:
-    """Return the outcome of the attempt before where the store failed before another one, or None.
+    """Return the outcome of the attempt before where a repeat of an answered request was not sent, or None.
+
+    The server has answered, so that the caller gets the answer, and the reason for which no other was asked for as its
+    note. Where the store failed, the outcome before is kept without an answer too.
 
     Args:
         outcome: The outcome of a repeat.
         before: The outcome of the attempt before it, or None where there was none.
     """
-    if outcome.failure is not NO_STORE or before is None:
+    if before is None or outcome.failure is NO_STORE:
+        return outlast_store(outcome, before)
+    if outcome.failure is not NOT_SENT or before.failure is not None:
+        return None
+    ending = outcome.ending or Ending("retry")
+    return add_note(before, f"not sent again: {ending.reason or outcome.note or 'a policy refused'}", ending.part)
+
+
+def outlast_store(outcome: Outcome, before: Outcome | None) -> Outcome | None:
+    """Return the outcome of the attempt before where the store failed before another one, or None."""
+    if before is None or outcome.failure is not NO_STORE:
         return None
     return add_note(before, "not sent again, as the store failed", "stores")
 
@@ -144,25 +161,24 @@ def replace_error(outcome: Outcome, error: Exception, failure: Failure = UNCLASS
 
 
 def expire_call(call: Call, outcome: Outcome, reason: str, retry_after: float | None = None) -> Outcome:
-    """Return the outcome with the error that says the deadline was, or would be, overrun.
+    """Return the outcome of a call whose deadline was, or would be, overrun.
 
     Args:
         call: The call.
-        outcome: Its last outcome; the response stays with the error.
+        outcome: Its last outcome.
         reason: What happened, for a person.
         retry_after: The delay that the server asked for, in seconds, where it did.
 
     Returns:
-        An outcome with `DeadlineExceeded`, or `RateLimitDeadlineExceeded` for a 429, and the failure EXPIRED.
+        Where the server has answered, its answer with the reason as note; otherwise an outcome with `DeadlineExceeded`
+        and the failure EXPIRED.
     """
+    if outcome.failure is None and outcome.status:
+        return outcome._replace(note=reason, ending=Ending("deadline", retry_after=retry_after))
     if isinstance(outcome.error, DeadlineExceeded) and outcome.error.host is not None:
         return outcome  # a policy further inside has said so already
-    kind = RateLimitDeadlineExceeded if outcome.status == 429 else DeadlineExceeded
-    advice = (
-        "allow it a longer deadline, or ask for less" if retry_after is None else f"call again after {retry_after:g} s"
-    )
-    error = kind(
-        f"{call.method} {call.host}: {reason}; {advice}",
+    error = DeadlineExceeded(
+        f"{call.method} {call.host}: {reason}; allow it a longer deadline, or ask for less",
         response=outcome.response,
         host=call.host,
         retry_after=retry_after,

@@ -35,8 +35,9 @@ from polvo_adapters.core.calls import Call, origin
 from polvo_adapters.core.effects import Flow, Proceed, Race, Start, WaitAny
 from polvo_adapters.core.http import IDEMPOTENT_METHODS
 from polvo_adapters.core.outcomes import NOT_SENT, UNCLASSIFIED, Ending, Outcome
-from polvo_adapters.errors import ConfigurationError, ReplayError, ServiceUnavailableError
+from polvo_adapters.errors import ConfigurationError, ServiceUnavailableError
 from polvo_adapters.policies.outcomes import (
+    ONCE_ONLY,
     RACED_METHODS,
     add_note,
     can_send_at_once,
@@ -44,7 +45,7 @@ from polvo_adapters.policies.outcomes import (
     choose_most_informative,
     is_declined,
     is_safe_elsewhere,
-    keep_response,
+    outlast_store,
     refuse_to_send,
     replace_error,
     was_served,
@@ -98,6 +99,8 @@ class Regions:
     region_policy: Literal["fallback", "strict"] = "fallback"
     methods: Collection[str] | None = RACED_METHODS
     _retry: ExponentialBackoff | None = field(default=None, init=False, repr=False, compare=False)
+
+    stack_option = "regions"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "urls", validate.base_urls(self, "urls"))
@@ -155,7 +158,7 @@ class Regions:
         best: Outcome | None = None
         for number in range(len(self.urls)):
             outcome = yield from self._branch(number, call, proceed)
-            kept = keep_response(outcome, best)
+            kept = outlast_store(outcome, best)
             if kept is not None:
                 return kept
             sent += outcome.failure is not NOT_SENT
@@ -187,7 +190,7 @@ class Regions:
             # Whatever other regions said: to hide that this one may have acted would invite a duplicate.
             reason = f"{call.method} is not sent to another region: this one may have processed it"
             return outcome if last else add_note(outcome, reason, "regions")
-        return _report_once_only(call, outcome) if call.body == "once" and not last else None
+        return add_note(outcome, ONCE_ONLY, "regions") if call.body == "once" and not last else None
 
     def _run_at_once(self, call: Call, proceed: Proceed) -> Flow:
         """Start the call in all regions, and wait until enough are good, or until too many are bad."""
@@ -267,14 +270,3 @@ def _describe(outcome: Outcome) -> str:
 def _choose_in_order(outcomes: dict[int, Outcome]) -> Outcome:
     """Return the most informative outcome; of equals, that of the region preferred."""
     return choose_most_informative(outcomes[number] for number in sorted(outcomes))
-
-
-def _report_once_only(call: Call, outcome: Outcome) -> Outcome:
-    error = ReplayError(
-        f"{call.method} {call.host}: {_describe(outcome)}, and the body can be read only once, so that the request was "
-        "not sent to another region; pass bytes or a seekable file",
-        response=outcome.response,
-        host=call.host,
-    )
-    ending = Ending("regions", "not sent to another region, as the body can be read only once")
-    return replace_error(outcome._replace(ending=ending), error)

@@ -11,6 +11,7 @@ where the recent past fades by half every `window * ln 2` seconds, which is one 
     event      state (tokens, served, at, began)                   verdict
     ---------  --------------------------------------------------  --------------------------------------
     Deposit    tokens + ratio, served + 1, no more than it holds   True
+               for each of the calls that it stands for
     Spend      tokens - cost, if there is a token                  True, or False and no change
     Refusal    only the time                                       True
 
@@ -44,7 +45,19 @@ _IDLE = 2.0  # windows; a client that calls every few seconds seldom pauses for 
 
 
 class Deposit(NamedTuple):
-    """A call was served."""
+    """Calls were served, nearly always one after the other: a store collects them, see `CountedEvent`.
+
+    Attributes:
+        calls: How many.
+        seconds_ago: Time since the first of them.
+    """
+
+    calls: int = 1
+    seconds_ago: float = 0.0
+
+    def several(self, count: int, seconds_ago: float) -> Deposit:
+        """Return the event that stands for so many of this one."""
+        return Deposit(self.calls * count, self.seconds_ago + seconds_ago)
 
 
 class Spend(NamedTuple):
@@ -124,7 +137,8 @@ class RetryBudget:
         if passed >= _IDLE * self.window:
             tokens = max(tokens, self.reserve)
         if type(event) is Deposit:
-            tokens, served = tokens + self.ratio, served + 1.0
+            tokens += self.ratio * event.calls
+            served += event.calls * math.exp(-event.seconds_ago / self.window) if event.seconds_ago else event.calls
         trust = self.trust * max(0.0, 1.0 - (now - began) / self.window)
         tokens = min(tokens, self.reserve + self.ratio * served + trust)
         if type(event) is Spend:
@@ -132,6 +146,10 @@ class RetryBudget:
                 return state, False
             tokens -= event.cost
         return RetryBudgetState(tokens, served, now, began), True
+
+
+DEFAULT_BUDGET = RetryBudget()
+"""The budget of policies that are given none."""
 
 
 def key(call: Call) -> str:

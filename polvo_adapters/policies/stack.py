@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
     from polvo_adapters.policies.idempotency import IdempotencyKeys
     from polvo_adapters.policies.regions import Regions
-    from polvo_adapters.policies.retry import ExponentialBackoff
 
 
 def standard(**options: Unpack[StackOptions]) -> tuple[Policy, ...]:
@@ -54,13 +53,14 @@ def standard(**options: Unpack[StackOptions]) -> tuple[Policy, ...]:
     # A hedge spends the budget that retries fill; without retries it would soon be empty.
     without_retry: dict[str, Any] = {"budget": None} if retry is None else {}
     policies = (
+        made.get("listeners"),
         made.get("request_id"),
-        _wait_within(made.get("idempotency"), total),
+        wait_within(made.get("idempotency"), total),
         made.get("fallback"),
         regions,
         make_policy("hedge", given.get("hedge"), **without_retry),
         total,
-        _leave_statuses_to(regions, retry),
+        leave_statuses_to(regions, retry),
         _side_by_side(made.get("circuit_breaker"), made.get("bulkhead")),
         made.get("rate_limit"),
     )
@@ -129,8 +129,12 @@ def make_policy(option: str, value: Any, **keywords: Any) -> Any:
     return policy
 
 
-def _retry_of_urllib3(kind: Any, value: Any, _: dict[str, Any]) -> Any:
-    return kind.from_urllib3(value) if hasattr(value, "status_forcelist") else None
+def _asked_retry(_: Any, value: Any, __: dict[str, Any]) -> Any:
+    from polvo_adapters.policies.asked_retry import AskedRetry
+
+    if isinstance(value, AskedRetry):
+        return value
+    return AskedRetry(value) if hasattr(value, "status_forcelist") else None
 
 
 def _adaptive_rate_limit(kind: Any, value: Any, keywords: dict[str, Any]) -> Any:
@@ -161,6 +165,10 @@ def _idempotency_keys(kind: Any, value: Any, keywords: dict[str, Any]) -> Any:
     return kind(value, **keywords) if callable(value) or value in ("unique", "hash") else None
 
 
+def _call_listeners(kind: Any, value: Any, _: dict[str, Any]) -> Any:
+    return kind((value,) if callable(value) else value)
+
+
 def _request_ids(kind: Any, value: Any, _: dict[str, Any]) -> Any:
     return kind(value) if isinstance(value, str) else None
 
@@ -170,7 +178,7 @@ _KINDS = {
         "retry",
         "ExponentialBackoff",
         "True, False, ExponentialBackoff(...), a urllib3 Retry",
-        shorthand=_retry_of_urllib3,
+        shorthand=_asked_retry,
     ),
     "rate_limit": _Kind(
         "ratelimit",
@@ -198,6 +206,9 @@ _KINDS = {
     "request_id": _Kind(
         "request_ids", "RequestIDs", "True, the name of a header, RequestIDs(...)", shorthand=_request_ids
     ),
+    "listeners": _Kind(
+        "call_listeners", "CallListeners", "functions, CallListeners(...)", switch=False, shorthand=_call_listeners
+    ),
 }
 
 
@@ -207,9 +218,9 @@ def pool_size(policies: Sequence[Policy]) -> int:
     return max((PolicyTraits.of(gate).max_concurrency for gate in gates), default=0)
 
 
-def _leave_statuses_to(regions: Regions | None, retry: ExponentialBackoff | None) -> ExponentialBackoff | None:
+def leave_statuses_to(regions: Regions | None, retry: Any) -> Any:
     """Return the retries without the statuses that the regions retry or reroute, or attempts would multiply."""
-    if retry is None or regions is None or not regions.retry_codes:
+    if regions is None or not regions.retry_codes or not hasattr(retry, "retry_on"):
         return retry
     theirs = {*regions.retry_codes, *regions.reroute_codes}
     return replace(
@@ -219,7 +230,7 @@ def _leave_statuses_to(regions: Regions | None, retry: ExponentialBackoff | None
     )
 
 
-def _wait_within(keys: IdempotencyKeys | None, deadline: Deadline | None) -> IdempotencyKeys | None:
+def wait_within(keys: IdempotencyKeys | None, deadline: Deadline | None) -> IdempotencyKeys | None:
     """Return the keys with a wait for another call with the same key that is within the deadline."""
     if keys is None or deadline is None or keys.max_wait <= deadline.seconds:
         return keys

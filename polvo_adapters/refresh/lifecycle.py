@@ -53,7 +53,10 @@ _ASK_AGAIN_SECONDS = 1.0  # for which a stale token is used before asking whethe
 
 
 def hide_token(kind: AnyType) -> AnyType:
-    """Leave the token out of the repr of a NamedTuple, as a decorator: a store in memory need not have sealed it."""
+    """Leave the token out of the repr of a NamedTuple, as a decorator: a store in memory need not have sealed it.
+
+    It pickles, as all that a store is given: outside of the memory of this process it is sealed.
+    """
 
     def describe(self: Any) -> str:
         fields = zip(self._fields, self, strict=True)

@@ -57,7 +57,11 @@ class SystemTime:
 class SystemClock(SystemTime):
     """The clock and the random numbers of this machine, and its threads."""
 
-    sleep = staticmethod(time.sleep)
+    @staticmethod
+    def sleep(seconds: float) -> None:
+        """Wait that many seconds, by the function that tests of callers replace."""
+        if seconds > 0:
+            time.sleep(seconds)
 
     @staticmethod
     def wait(event: threading.Event, seconds: float) -> None:

@@ -27,6 +27,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from polvo_adapters.errors import ConfigurationError, PolvoError, SecretError
+from polvo_adapters.redaction import unpicklable
 
 T = TypeVar("T")
 
@@ -39,6 +40,7 @@ _FINAL = ("not found", "no such field", "empty", "no text")
 _MOST_NAMES = 20  # that a message shows
 
 
+@unpicklable
 class Fetched(NamedTuple):
     """What a provider returns.
 

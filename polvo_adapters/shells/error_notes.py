@@ -1,14 +1,25 @@
-"""The report of a call on the exception that it ends with."""
+"""The report of a call on the exception that it ends with, and no credential in its text.
+
+An auth object that puts a key into the query makes urllib3 name it in messages: "Max retries exceeded with url:
+/?api_key=...". The exception stays the same object; the value of the parameter in its texts, and in those of the
+exceptions that it was made of, becomes "***".
+"""
 
 from __future__ import annotations
 
 import contextlib
 import sys
+from collections.abc import Collection
+from typing import Any
+from urllib.parse import unquote_plus
 
 import requests
 
 from polvo_adapters.core.report import Report
 from polvo_adapters.errors import PolvoError
+from polvo_adapters.shells.credential_owners import credential_parameters
+
+_MOST_CAUSES = 50
 
 
 def attach_report(
@@ -19,8 +30,11 @@ def attach_report(
     Args:
         error: The exception that is about to be raised.
         report: The report of the call.
-        request: The request, for an error that has none yet.
+        request: The request of `requests`, which an error that has none yet is given.
     """
+    names = () if request is None else credential_parameters(request)
+    if names and request is not None:
+        _hide_parameters(error, str(request.url), names)
     count = len(report.attempts)
     if isinstance(error, PolvoError):
         error.attempts = error.attempts or count
@@ -32,6 +46,30 @@ def attach_report(
     with contextlib.suppress(AttributeError):  # an exception class with slots
         error.polvo = report  # type: ignore[attr-defined]
     return error
+
+
+def _hide_parameters(error: BaseException, url: str, names: Collection[str]) -> None:
+    """Replace the values of query parameters in the texts of an exception and of those that it was made of."""
+    pairs = [pair.partition("=") for pair in url.partition("#")[0].partition("?")[2].split("&")]
+    shown = {f"{name}={value}": f"{name}=***" for name, _, value in pairs if value and unquote_plus(name) in names}
+    left, seen = [error], [error]
+    while left and len(seen) < _MOST_CAUSES:
+        each = left.pop()
+        values = [*each.args, *vars(each).values(), each.__cause__, each.__context__]
+        causes = [value for value in values if isinstance(value, BaseException) and value not in seen]
+        left += causes
+        seen += causes
+        with contextlib.suppress(AttributeError, TypeError):  # a class of exceptions that is not to be changed
+            each.args = tuple([_replace_pairs(value, shown) for value in each.args])
+            vars(each).update({name: _replace_pairs(value, shown) for name, value in vars(each).items()})
+    del error, each, left, seen, values, causes  # see errors.py, "Errors and frames"
+
+
+def _replace_pairs(value: Any, shown: dict[str, str]) -> Any:
+    if type(value) is str:
+        for pair, replacement in shown.items():
+            value = value.replace(pair, replacement)
+    return value
 
 
 def _add_note(error: BaseException, note: str) -> None:

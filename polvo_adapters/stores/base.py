@@ -6,7 +6,8 @@ store supplies `now`, so that all callers of a store share a clock. It is bounde
 forgets those that were unused for longest.
 
 Machines, events and states may have optional members that a store looks for, such as `durable`, `shift`, `forgets`,
-`is_pinned` and `after_fork`: see `polvo_adapters.core.machine_protocols`, which says what it does without them.
+`several`, `is_pinned` and `after_fork`: see `polvo_adapters.core.machine_protocols`, which says what it does without
+them.
 
 **Parking.** A call that waits for a permit parks under a name, and is woken when a verdict is a Wake with that name.
 Stores that processes share wake only the calls of their own process, so that no call parks for longer than a second
@@ -29,6 +30,9 @@ STORE_BUSY = "store busy"
 """Reason of the PolvoError of a store that others kept locked: it has taken nothing, and may take it later."""
 
 _log = logger("stores")
+_MOST_COUNTED = 16  # facts that are put to their machine as one
+_COUNTED_SECONDS = 1.0  # the time that they may take
+_MOST_COUNTED_KEYS = 256
 _MOST_CALLED = 1024  # names that were called while no call was parked; a call that has not parked by then has given up
 
 
@@ -66,11 +70,30 @@ class _Deferred(NamedTuple):
     then: Callable[[tuple[Any, ...]], object] | None
 
 
+class _Counted:
+    """Facts of one kind that are not put to their machine yet, the first of which came at `since`."""
+
+    __slots__ = ("count", "fact", "key", "machine", "since")
+
+    def __init__(self, event: Event, since: float) -> None:
+        self.machine, self.key, self.fact = event
+        self.since, self.count = since, 1
+
+    def as_event(self, now: float) -> Event:
+        """Return the event that stands for all of them."""
+        return Event(self.machine, self.key, self.fact.several(self.count, max(0.0, now - self.since)))
+
+
 class BaseStore:
-    """The part of a store that is in this process: parked calls, and decisions that finalizers have deferred."""
+    """The part of a store that is in this process: parked calls, and events that are not put to their machines yet.
+
+    These are decisions that finalizers have deferred, and facts that are counted. Facts are counted without a lock:
+    where two threads count at the same moment, one may be lost, and none is put twice.
+    """
 
     def __init__(self) -> None:
         self._deferred: deque[_Deferred] = deque()
+        self._counted: dict[str, _Counted] = {}
         self._parked: dict[str, Callable[[], None]] = {}
         self._called: dict[str, None] = {}
         # A finalizer may call a server in the middle of any of these methods, and park or wake in doing so.
@@ -78,6 +101,31 @@ class BaseStore:
 
     def _decide(self, events: Sequence[Event]) -> tuple[Any, ...]:
         raise NotImplementedError
+
+    def _count(self, event: Event, now: float) -> None:
+        """Count a fact, and put it to its machine with the others of its kind where they are many, or too old."""
+        machine, key, fact = event
+        counted = self._counted.get(key)
+        if counted is not None and counted.machine is machine and counted.fact == fact:
+            counted.count += 1
+            if counted.count >= _MOST_COUNTED or now - counted.since >= _COUNTED_SECONDS:
+                self._put_counted((key,), now)
+            return
+        if counted is not None or len(self._counted) >= _MOST_COUNTED_KEYS:
+            self._put_counted(tuple(self._counted), now)
+        self._counted[key] = _Counted(event, now)
+
+    def _put_counted(self, keys: Iterable[str], now: float) -> None:
+        """Put the facts that were counted for these keys to their machines.
+
+        Raises:
+            PolvoError: The store is busy; they are put before its next decision.
+        """
+        for key in keys:
+            counted = self._counted.pop(key, None)  # by one thread alone
+            if counted is not None:
+                self.defer((counted.as_event(now),))
+        self._decide_deferred()
 
     def _decide_deferred(self) -> None:
         """Put the deferred events to their machines.

@@ -48,6 +48,11 @@ class MemoryStore(BaseStore):
         """Put events to their machines, all or nothing; see `Store.decide`."""
         if self._deferred:
             self._decide_deferred()
+        if len(events) == 1 and hasattr(events[0][2], "several"):
+            self._count(events[0], self._now())
+            return (True,)
+        if self._counted:
+            self._put_counted([key for _, key, _ in events if key in self._counted], self._now())
         verdicts = self._decide_one(*events[0]) if len(events) == 1 else self._decide(events)
         if self._deferred:  # by finalizers, meanwhile
             self._decide_deferred()
@@ -145,12 +150,14 @@ class MemoryStore(BaseStore):
     def after_fork_in_child(self) -> None:
         """Replace the locks, and take back what states granted to calls of the parent."""
         super().after_fork_in_child()
+        self._counted.clear()
         self._lock = threading.RLock()
         for key, state in self._states.items():
             if hasattr(state, "after_fork"):
                 self._states[key] = state.after_fork()
 
     def __len__(self) -> int:
+        self._put_counted(tuple(self._counted), self._now())
         return len(self._states)
 
     def __reduce__(self) -> tuple[Any, ...]:

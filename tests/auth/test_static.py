@@ -12,7 +12,9 @@ import requests
 
 import polvo_adapters as polvo
 from polvo_adapters.auth import APIKey, Bearer, SessionToken, api_key, bearer, session_token
+from polvo_adapters.auth.secret_auth import secret
 from polvo_adapters.errors import ConfigurationError
+from polvo_adapters.secrets import Secret
 from polvo_adapters.testing import FailureServer
 
 KEY = "k3y-of-the-customer"
@@ -143,3 +145,31 @@ def test_headers_that_are_printed_do_not_show_it() -> None:
     request = requests.Request("GET", "http://api.test/", auth=polvo.auth.bearer("s3cret")).prepare()
     assert "s3cret" not in repr(request.headers) + repr(dict(request.headers))
     assert f"{request.headers['Authorization']}" == "Bearer s3cret"
+
+
+IN_QUERY = [api_key("s3cret/key", query="key"), secret(Secret(lambda: "s3cret/key"), query="key")]
+
+
+@pytest.mark.parametrize("auth", IN_QUERY)
+@pytest.mark.parametrize("make", [polvo.Session, requests.Session])
+def test_a_key_in_the_query_is_sent_and_not_shown(server: FailureServer, auth: Any, make: Any) -> None:
+    with make() as session:
+        response = session.get(server.url + "/fault/status?code=404", auth=auth)
+    assert server.requests[0].path == "/fault/status?code=404&key=s3cret%2Fkey"
+    assert response.url == response.request.url == server.url + server.requests[0].path
+    with pytest.raises(requests.HTTPError, match=r"Not Found for url: .*/status\?code=404$") as caught:
+        response.raise_for_status()
+    for shown in (repr(response.url), f"{response.url}", pickle.dumps(response), pickle.dumps(caught.value)):
+        assert "s3cret" not in str(shown)
+    assert copy.deepcopy(response.url) == response.url
+
+
+@pytest.mark.parametrize("auth", IN_QUERY)
+def test_a_key_in_the_query_is_not_in_the_text_of_a_failure(auth: Any) -> None:
+    session = polvo.Session(retry={"max_attempts": 2, "base": 0.001})
+    with session, pytest.raises(requests.ConnectionError) as caught:
+        session.get("http://127.0.0.1:9/x?a=b", auth=auth)
+    assert type(caught.value) is requests.ConnectionError
+    assert "Max retries exceeded with url: /x?a=b&key=***" in str(caught.value)
+    told = "".join(traceback.format_exception(caught.value))
+    assert "s3cret" not in told + str(pickle.dumps(caught.value))

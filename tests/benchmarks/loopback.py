@@ -5,7 +5,8 @@ stack mounted, other ways to get retries, and httpx with and without the library
 
 How: `polvo_adapters.testing.server` runs in a process of its own, so that it shares no interpreter lock
 with the client. Small batches in random order, ratios within a round; see `measure`. One variant is a second bare
-session: how far its ratio is from 1 tells how far the other ratios can be trusted.
+session: how far its ratio is from 1 tells how far the other ratios can be trusted. Another has the timeout that the
+library sets by default: with one, the interpreter polls the socket before each read and write.
 
 Why that way: loopback is the hardest case. Every real network is slower, and makes the ratio smaller. The server writes
 this reply in one piece: work of the client between the arrival of the headers and that of the body would be hidden
@@ -19,6 +20,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 import httpx
@@ -73,6 +75,7 @@ def _variants(url: str, stack: ExitStack) -> list[Variant]:
     return [
         getting("requests.Session", session()),
         getting("requests.Session again (noise)", session()),
+        Variant("requests.Session, timeout=30", partial(session().get, url, timeout=30)),
         getting("requests + ResilientAdapter()", session(ResilientAdapter()), BAR),
         getting("requests + ResilientAdapter(deadline=30)", session(ResilientAdapter(deadline=30))),
         Variant("requests + tenacity", _with_tenacity(session(), url)),

@@ -53,7 +53,7 @@ SCENARIOS: dict[str, tuple[Any, list[ScriptedTurn], str, str, str, int]] = {
         3,
     ),
     "post, throttled": ((RETRY,), [ScriptedReply(429), ScriptedReply(201)], "POST", "bytes", "201", 2),
-    "one-shot body": ((RETRY,), [ScriptedReply(503)], "PUT", "once", "ReplayError", 1),
+    "one-shot body": ((RETRY,), [ScriptedReply(503)], "PUT", "once", "503", 1),
     "one-shot body, never sent": ((RETRY,), [ScriptedFailure(CONNECT), ScriptedReply(200)], "PUT", "once", "200", 2),
     "not worth a retry": ((RETRY,), [ScriptedFailure(UNCLASSIFIED)], "GET", "none", "error from below", 1),
     "retry-after": ((RETRY,), [ScriptedReply(429, {"retry-after": "3"}), ScriptedReply(200)], "GET", "none", "200", 2),
@@ -71,7 +71,7 @@ SCENARIOS: dict[str, tuple[Any, list[ScriptedTurn], str, str, str, int]] = {
         [ScriptedReply(503, {"retry-after": "30"})],
         "GET",
         "none",
-        "DeadlineExceeded",
+        "503",
         1,
     ),
     "deadline inside retry": (
@@ -117,7 +117,7 @@ SCENARIOS: dict[str, tuple[Any, list[ScriptedTurn], str, str, str, int]] = {
         [ScriptedReply(500, USED_UP), ScriptedReply(200)],
         "GET",
         "none",
-        "RateLimitError",
+        "500",
         1,
     ),
     "adaptive, quota free after the deadline": (
@@ -125,7 +125,7 @@ SCENARIOS: dict[str, tuple[Any, list[ScriptedTurn], str, str, str, int]] = {
         [ScriptedReply(500, USED_UP), ScriptedReply(200)],
         "GET",
         "none",
-        "RateLimitDeadlineExceeded",
+        "500",
         1,
     ),
     "adaptive, no answer": (
@@ -145,7 +145,7 @@ SCENARIOS: dict[str, tuple[Any, list[ScriptedTurn], str, str, str, int]] = {
         [ScriptedReply(500), ScriptedReply(200)],
         "GET",
         "none",
-        "RateLimitError",
+        "500",
         1,
     ),
     "bucket, paused": (

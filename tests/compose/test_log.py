@@ -117,7 +117,7 @@ SCENES: dict[str, Scene] = {
         lambda: [Deadline(3), RETRY],
         after(ScriptedReply(429, {"retry-after": "9"})),
         [Calling()],
-        [ATTEMPT, ("deadline", "WARNING", "deadline")],
+        [ATTEMPT, ("deadline", "WARNING", "gave_up")],
     ),
     "the deadline is over": Scene(
         lambda: [Deadline(3), RETRY],
@@ -318,10 +318,10 @@ TEXTS = {
     "attempts used up": "GET server.example: 503; gave up after 3 attempts",
     "attempts used up, raised": "GET server.example: 503; gave up after 2 attempts",
     "not safe": "POST server.example: disconnected; POST is not repeated: the server may have processed it",
-    "no body for another": "PUT server.example: 503; not sent again, as the body can be read only once",
-    "beyond the deadline": (
-        "GET server.example: deadline; 429, Retry-After 9 s, but only 3 s are left before the deadline"
+    "no body for another": (
+        "PUT server.example: 503; not sent again, as the body can be read only once; pass bytes or a seekable file"
     ),
+    "beyond the deadline": "GET server.example: 429; 429, Retry-After 9 s, but only 3 s are left before the deadline",
     "the deadline is over": "GET server.example: deadline; the deadline of 3 s is over",
     "a bulkhead refuses": (
         "GET server.example: not sent, refused by bulkhead; bulkhead of 1 http://server.example: all 1 slots of the "

@@ -53,9 +53,11 @@ def test_a_circuit_opens_refuses_probes_and_closes() -> None:
 
 
 def test_a_retry_is_not_made_once_the_circuit_is_open() -> None:
-    tale = tell([RETRY, BREAKER], lambda: in_turn(ScriptedReply(503)), Calling(), Calling(at=1))
-    assert ended(tale) == ["503", "CircuitOpenError"]
+    calls = Calling(f"{ORDERS}/1"), Calling(f"{ORDERS}/2", at=1)
+    tale = tell([RETRY, BREAKER], lambda: in_turn(ScriptedReply(503)), *calls)
+    assert ended(tale) == ["503", "503"]
     assert len(tale.requests) == 3
+    assert "not sent again: circuit" in tale.stories[1].note
 
 
 def test_calls_wait_for_a_slot_in_the_order_in_which_they_came() -> None:

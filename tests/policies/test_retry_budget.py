@@ -89,6 +89,22 @@ def test_refusing_changes_nothing() -> None:
     assert budget.transition(state, Spend(1.0), 3.0) == (state, False)
 
 
+@given(st.integers(1, 16), st.floats(0, 1), st.floats(0, 30), st.floats(-3, 50))
+def test_a_deposit_of_several_is_worth_no_more_than_each_in_its_time(
+    count: int, seconds: float, later: float, tokens: float
+) -> None:
+    budget = RetryBudget()
+    state = RetryBudgetState(tokens, 20.0, 0.0, -5.0)
+    each = state
+    for number in range(count):
+        each, _ = budget.transition(each, Deposit(), seconds * number / count)
+    together, _ = budget.transition(state, Deposit().several(count, seconds + later), seconds + later)
+    each, _ = budget.transition(each, Refusal(), seconds + later)
+    assert together.served == pytest.approx(each.served, rel=0.1)
+    assert together.served <= each.served + 1e-9
+    assert together.tokens <= max(each.tokens, budget.reserve + budget.ratio * count) + 1e-9
+
+
 def test_a_clock_that_steps_back_does_no_harm() -> None:
     budget = RetryBudget()
     state = served(budget, 1, now=100.0)

@@ -506,3 +506,10 @@ def test_a_session_with_both_pickles(server: FailureServer) -> None:
     copied = pickle.loads(pickle.dumps(session))
     assert copied.get("echo").status_code == 200
     assert copied.circuit().state == "closed"
+
+
+def test_the_message_shows_nothing_of_the_url_that_may_be_a_secret() -> None:
+    url = "https://ada:s3cret@server.example/x?key=s3cret#s3cret"
+    with pytest.raises(ConfigurationError, match=r"for https://server.example/x;") as caught:
+        ResilientAdapter().circuit(url)
+    assert "s3cret" not in str(caught.value)

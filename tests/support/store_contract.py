@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 import threading
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -45,6 +45,31 @@ class Saying:
 
     def transition(self, state: int, event: Any, now: float) -> tuple[int, Any]:
         return state + 1, event
+
+
+class Fact(NamedTuple):
+    """A fact that may be counted."""
+
+    worth: int = 1
+    seconds_ago: float = 0.0
+
+    def several(self, count: int, seconds_ago: float) -> Fact:
+        return Fact(self.worth * count, seconds_ago)
+
+
+class Facts:
+    """A machine that keeps the facts that it is told, and says them all."""
+
+    initial = ()
+
+    def transition(self, state: Any, event: Any, now: float) -> tuple[Any, Any]:
+        if type(event) is Fact:
+            return (*state, tuple(event)), True
+        return state, state
+
+
+FACTS = Facts()
+SAY_ALL = (Event(FACTS, "facts", "say"),)
 
 
 def saying(verdict: Any, key: str = "saying") -> Event:
@@ -129,6 +154,42 @@ class StoreContract:
         assert self.make(clock).decide([]) == ()
 
     # What finalizers put to it.
+
+    def test_facts_that_are_counted_are_put_as_one_before_the_next_event_of_their_key(
+        self, clock: VirtualClock
+    ) -> None:
+        store = self.make(clock)
+        fact = (Event(FACTS, "facts", Fact()),)
+        assert [store.decide(fact) for _ in range(3)] == [(True,)] * 3
+        store.decide([Event(Counter(9), "other", 1)])
+        clock.sleep(0.5)
+        assert store.decide(SAY_ALL) == (((3, 0.5),),)
+        assert store.decide(SAY_ALL) == (((3, 0.5),),)
+
+    def test_no_fact_waits_for_more_than_fifteen_others_or_for_the_one_after_a_second(
+        self, clock: VirtualClock
+    ) -> None:
+        store = self.make(clock)
+        fact = (Event(FACTS, "facts", Fact()),)
+        for _ in range(17):
+            store.decide(fact)
+        clock.sleep(1.5)
+        store.decide(fact)
+        assert store.decide(SAY_ALL) == (((16, 0.0), (2, 1.5)),)
+
+    def test_facts_that_differ_are_not_put_as_one(self, clock: VirtualClock) -> None:
+        store = self.make(clock)
+        for event in (Fact(1), Fact(7), Fact(7)):
+            store.decide((Event(FACTS, "facts", event),))
+        store.decide((Event(Facts(), "facts", Fact(7)),))
+        assert store.decide(SAY_ALL) == (((1, 0.0), (14, 0.0), (7, 0.0)),)
+
+    def test_facts_are_counted_for_a_bounded_number_of_keys(self, clock: VirtualClock) -> None:
+        store = self.make(clock, max_keys=2000)
+        for number in range(1000):
+            store.decide((Event(FACTS, f"facts {number}", Fact()),))
+        assert store.decide((Event(FACTS, "facts 999", "say"),)) == (((1, 0.0),),)
+        assert store.decide((Event(FACTS, "facts 0", "say"),)) == (((1, 0.0),),)
 
     def test_later_is_before_the_next_decision_and_in_order(self, clock: VirtualClock) -> None:
         store = self.make(clock)

@@ -50,6 +50,7 @@ from polvo_adapters.core.outcomes import (
 )
 from polvo_adapters.core.report import Entry
 from polvo_adapters.drivers import virtual
+from polvo_adapters.shells.given_up import GivenUpRequests
 from polvo_adapters.stores.base import Store
 from polvo_adapters.stores.memory import MemoryStore
 from polvo_adapters.testing.simulation.simulation import (
@@ -400,6 +401,7 @@ def simulated(
     simulation = Simulation(recording, seed)
     simulation.store = store(simulation.now)
     told: dict[int, _Told] = {}
+    given_up = GivenUpRequests()
 
     def begin(number: int, calling: Calling) -> None:
         content, entries = calling.body(), list[Entry]()
@@ -408,7 +410,9 @@ def simulated(
         def over(outcome: Outcome) -> None:
             ended = str(outcome.status) if outcome.error is None else kind_of(outcome.error)
             told[number] = _Told(entries, outcome.note, ended, simulation.now())
+            given_up.note_end(call, outcome, entries, lambda: same)
 
+        same = repr((calling.method, calling.url, content)).encode()
         call = Call(
             calling.method,
             calling.url,
@@ -417,6 +421,7 @@ def simulated(
             identity="somebody",
             key=calling.key,
             content=str(content),
+            repeated=same in given_up,
         )
         virtual.drive(compose(policies)(call), simulation, entries, over, call)
 

@@ -25,7 +25,9 @@ from urllib3.exceptions import LocationParseError
 from urllib3.util import parse_url
 
 from polvo_adapters.core.calls import origin
+from polvo_adapters.core.state_keys import without_parameters
 from polvo_adapters.errors import ConfigurationError
+from polvo_adapters.redaction import HiddenBytes
 from polvo_adapters.runtime.copies import SharedByCopies
 
 if TYPE_CHECKING:
@@ -58,8 +60,46 @@ class OwnedHeaderValue(SharedByCopies, str):
     def __repr__(self) -> str:
         return "'(a credential)'"  # for headers that are printed, and for tracebacks that show locals
 
+    def encode(self, encoding: str = "utf-8", errors: str = "strict") -> HiddenBytes:
+        """Return the value as bytes that do not show either; a request of httpx keeps them, and pickles."""
+        return HiddenBytes(super().encode(encoding, errors))
+
     def __reduce_ex__(self, protocol: object) -> tuple[type[str], tuple[str]]:
         return str, ("(a credential that was not pickled)",)
+
+
+class CredentialURL(SharedByCopies, str):
+    """The URL of a request with a credential in its query.
+
+    It is the whole URL to code that reads, compares or sends it. Formatted into a message, such as that of
+    `raise_for_status`, printed by `repr` or pickled, it is the URL without the parameter of the credential.
+
+    Attributes:
+        parameter: Name of the parameter.
+    """
+
+    __slots__ = ("parameter",)
+
+    parameter: str
+
+    @classmethod
+    def of(cls, parameter: str, url: str) -> CredentialURL:
+        """Return a URL whose query has a parameter with a credential."""
+        marked = cls(url)
+        marked.parameter = parameter
+        return marked
+
+    def _shown(self) -> str:
+        return without_parameters(str(self), (self.parameter,))
+
+    def __repr__(self) -> str:
+        return repr(self._shown())
+
+    def __format__(self, specification: str) -> str:
+        return format(self._shown(), specification)
+
+    def __reduce_ex__(self, protocol: object) -> tuple[type[str], tuple[str]]:
+        return str, (self._shown(),)
 
 
 def digest_owner(description: str) -> str:

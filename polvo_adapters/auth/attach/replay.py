@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from requests.cookies import extract_cookies_to_jar
 from requests.utils import rewind_body
-from urllib3 import HTTPResponse
-from urllib3.exceptions import HTTPError
 
 from polvo_adapters.shells.request_identity import share_assigned_headers
 
 if TYPE_CHECKING:
     from requests import PreparedRequest, Response
-
-_LARGEST_REFUSAL = 1 << 20  # bytes
 
 
 def replayable(request: PreparedRequest) -> bool:
@@ -26,41 +21,6 @@ def replayable(request: PreparedRequest) -> bool:
         return True
     # `requests` stores where the body began, or an object that is no number if the body could not say.
     return isinstance(getattr(request, "_body_position", None), int)
-
-
-def set_aside(response: Response) -> None:
-    """Take a refusal from its connection before anything is asked for because of it, and keep it readable.
-
-    Unread it would hold the slot of a bulkhead, or the only connection of a pool, that the refresh of the token waits
-    for. Its body, which is small, is read into memory, as it may still be returned; one that is not small is given up.
-
-    Args:
-        response: The response.
-    """
-    raw = response.raw
-    if response._content_consumed or response._content is not False or not isinstance(raw, HTTPResponse):
-        return
-    try:
-        body = raw.read(_LARGEST_REFUSAL, decode_content=False)
-        whole = not raw.read(1, decode_content=False)
-    except (HTTPError, OSError, ValueError):
-        body, whole = b"", False
-    response.close()
-    if not whole:
-        return
-    kept = HTTPResponse(
-        io.BytesIO(body),
-        headers=raw.headers,
-        status=raw.status,
-        version=raw.version,
-        reason=raw.reason,
-        preload_content=False,
-        decode_content=raw.decode_content,
-        original_response=getattr(raw, "_original_response", None),
-        enforce_content_length=False,  # a response to HEAD has none of it
-    )
-    kept.chunked = False
-    response.raw = kept
 
 
 def replay(
@@ -86,12 +46,17 @@ def replay(
         except OSError:
             return None
     response.close()
-    jar: Any = request._cookies
-    extract_cookies_to_jar(jar, response.request, response.raw)
-    request.headers.pop("Cookie", None)
-    request.prepare_cookies(jar)
+    _renew_cookies(request, response)
     attach(request)
     again: Response = connection.send(request, **keywords)
     again.history.append(response)
     again.request = request
     return again
+
+
+def _renew_cookies(request: PreparedRequest, response: Response) -> None:
+    """Let a request send the cookies of the response as well; apart, as a jar that is printed shows them."""
+    jar: Any = request._cookies
+    extract_cookies_to_jar(jar, response.request, response.raw)
+    request.headers.pop("Cookie", None)
+    request.prepare_cookies(jar)

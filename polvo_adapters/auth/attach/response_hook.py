@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from polvo_adapters.auth.attach.carrier import CredentialCarrier, HeldCredential
 from polvo_adapters.auth.attach.credential import take_off
-from polvo_adapters.auth.attach.replay import replay, replayable, set_aside
+from polvo_adapters.auth.attach.replay import replay, replayable
 from polvo_adapters.core.report import Attempt, Wait
 from polvo_adapters.runtime.copies import SharedByCopies
 from polvo_adapters.shells.request_marks import marks_of, read_marks
+from polvo_adapters.shells.requests.set_aside_responses import set_aside
 
 if TYPE_CHECKING:
     from requests import PreparedRequest, Response

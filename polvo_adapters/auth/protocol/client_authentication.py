@@ -20,12 +20,14 @@ from urllib.parse import quote_plus
 from polvo_adapters.auth.options import SecretSource
 from polvo_adapters.auth.protocol.jwt_signing import make_assertion
 from polvo_adapters.errors import ConfigurationError
+from polvo_adapters.redaction import HiddenText, hide, unpicklable
 
 METHODS = ("basic", "post", "private_key_jwt", "mtls", "none")
 _ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 _ASSERTION_LIFETIME = 120.0
 
 
+@unpicklable
 class Credentials(NamedTuple):
     """The part of one request that authenticates the client.
 
@@ -71,8 +73,8 @@ class ClientAuthentication:
     ) -> None:
         self.client_id = client_id
         self.method = _choose_method(client_secret, private_key, has_cert) if method is None else method
-        self._secret = client_secret
-        self._key = private_key
+        self._secret = hide(client_secret)
+        self._key = hide(private_key)
         self._key_id = key_id
         self._algorithm = algorithm
         if self.method not in METHODS:
@@ -100,9 +102,9 @@ class ClientAuthentication:
         """
         if self.method == "basic":
             secret = self._resolve_secret()
-            pair = f"{quote_plus(self.client_id)}:{quote_plus(secret)}"
-            encoded = base64.b64encode(pair.encode()).decode()
-            return Credentials({}, {"Authorization": f"Basic {encoded}"}, (secret, encoded))
+            pair = HiddenText(f"{quote_plus(self.client_id)}:{quote_plus(secret)}")
+            encoded = HiddenText(base64.b64encode(pair.encode()).decode())
+            return Credentials({}, {"Authorization": HiddenText(f"Basic {encoded}")}, (secret, encoded))
         fields = {"client_id": self.client_id}
         if self.method == "post":
             fields["client_secret"] = self._resolve_secret()
@@ -111,7 +113,7 @@ class ClientAuthentication:
             fields["client_assertion_type"] = _ASSERTION_TYPE
             signing: Any = {"private_key": self._key, "key_id": self._key_id, "algorithm": self._algorithm}
             claims: Any = {"issuer": self.client_id, "subject": self.client_id, "audience": audience}
-            fields["client_assertion"] = make_assertion(**claims, **signing, lifetime=_ASSERTION_LIFETIME)
+            fields["client_assertion"] = hide(make_assertion(**claims, **signing, lifetime=_ASSERTION_LIFETIME))
             return Credentials(fields, {}, (fields["client_assertion"],))
         return Credentials(fields, {}, ())
 
@@ -131,7 +133,7 @@ class ClientAuthentication:
         return self._resolve_secret() not in refused.secrets
 
     def _resolve_secret(self) -> str:
-        secret: Any = self._secret() if callable(self._secret) else self._secret
+        secret: Any = hide(self._secret() if callable(self._secret) else self._secret)
         if not isinstance(secret, str):
             raise ConfigurationError("client_secret must be a text, or a function that returns one")
         return secret

@@ -16,7 +16,6 @@ import time
 from base64 import urlsafe_b64encode
 from collections import OrderedDict
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlsplit, urlunsplit
 
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from polvo_adapters.auth.protocol.token import Token
 
 _NONCE = re.compile(r"[!-~]{1,1024}")
+_MOST_KEYS = 256  # tokens of as many tenants
 
 
 class DPoPKey:
@@ -164,14 +164,24 @@ class Proofs:
 
     def __init__(self) -> None:
         self._nonces = Nonces()
+        self._keys: dict[bytes, DPoPKey] = {}
 
     def make_proof(self, token: Token, method: str, url: str) -> str:
         """Return the proof for a request; it is valid once, for this method, URL and token.
 
         Source: RFC 9449 sections 4.2 and 7.1.
         """
-        key = _load_key(token.key or "")
+        key = self._load_key(token.key or "")
         return key.make_proof(method, url, nonce=self._nonces.get(url), access_token=token.access_token)
+
+    def _load_key(self, pem: str) -> DPoPKey:
+        digest = hashlib.sha256(pem.encode()).digest()  # the text is a secret, and not kept here
+        key = self._keys.get(digest)
+        if key is None:
+            if len(self._keys) >= _MOST_KEYS:
+                self._keys.clear()
+            key = self._keys[digest] = DPoPKey.from_pem(pem)
+        return key
 
     def is_proof_refused(self, url: str, headers: Mapping[str, str]) -> bool:
         """Return whether a server refused only the proof of a request, and remember the nonce that it requires.
@@ -192,8 +202,3 @@ def _target(url: str) -> str:
 
 def _base64(data: bytes) -> str:
     return urlsafe_b64encode(data).rstrip(b"=").decode("ascii")
-
-
-@lru_cache(maxsize=256)
-def _load_key(pem: str) -> DPoPKey:
-    return DPoPKey.from_pem(pem)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from polvo_adapters.errors import ConfigurationError
+from polvo_adapters.redaction import hide
 
 if TYPE_CHECKING:
     from polvo_adapters.auth.protocol.grants import FormFields
@@ -47,7 +48,7 @@ def encode(fields: FormFields) -> str:
 
 def list_secrets(fields: FormFields) -> tuple[str, ...]:
     """Return the values that must not be shown."""
-    return tuple(value for name, value in _flatten(fields) if name not in _HARMLESS)
+    return tuple(hide(value) for name, value in _flatten(fields) if name not in _HARMLESS)
 
 
 def _flatten(fields: FormFields) -> Iterator[tuple[str, str]]:

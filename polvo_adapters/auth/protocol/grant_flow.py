@@ -24,6 +24,7 @@ from polvo_adapters.auth.capacity import make_room
 from polvo_adapters.auth.options import GrantOptions, ServerOptions
 from polvo_adapters.auth.protocol import grants
 from polvo_adapters.errors import ConfigurationError, TokenRefreshError
+from polvo_adapters.redaction import hide
 
 FlowName: TypeAlias = Literal[
     "client_credentials",
@@ -65,10 +66,11 @@ class GrantFlow:
         self._username, self._subject = options.get("username"), options.get("subject")
         given: Mapping[str, Any] = {**options}
         names = ("refresh_token", "password", "assertion", "subject_token")
-        self._secrets = {name: given.get(name) for name in names}
-        self._exchange = dict(options.get("exchange") or {})
+        self._secrets = {name: hide(given.get(name)) for name in names}
+        self._exchange = {name: hide(value) for name, value in (options.get("exchange") or {}).items()}
         signing: Mapping[str, Any] = {**server}
-        self._signing: dict[str, Any] = {name: signing.get(name) for name in ("private_key", "key_id", "algorithm")}
+        signature = ("private_key", "key_id", "algorithm")
+        self._signing: dict[str, Any] = {name: hide(signing.get(name)) for name in signature}
         self._lost: tuple[str, ...] = ()
         # An assertion differs each time; `subject` says whose token it is for.
         functions = (name for name in _OWNER.get(flow, ()) if callable(self._secrets[name]))
@@ -98,7 +100,7 @@ class GrantFlow:
         if name in self._lost:
             raise lost_secret_error(name)
         value = self._secrets[name]
-        return value() if callable(value) else value
+        return hide(value() if callable(value) else value)  # type: ignore[no-any-return]
 
     def describe_owner(self, tenant: str) -> str:
         """Return a text that tells the owner of a token from others, without a secret in it.
@@ -182,7 +184,15 @@ def lost_secret_error(name: str) -> ConfigurationError:
 
 def _digest(parts: Sequence[object]) -> str:
     """Return a digest of what tells owners apart, or an empty string if all parts are empty."""
-    return sha256(repr(parts).encode("utf-8", "surrogatepass")).hexdigest()[:16] if any(parts) else ""
+    text = repr(_reveal(list(parts)))
+    return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16] if any(parts) else ""
+
+
+def _reveal(part: Any) -> Any:
+    """Return a part with plain texts: the repr of a hidden one is the same for all secrets."""
+    if isinstance(part, str):
+        return str(part)
+    return type(part)(map(_reveal, part)) if type(part) in (list, tuple) else part
 
 
 def format_key_part(part: object) -> str:

@@ -26,6 +26,7 @@ from polvo_adapters.auth.protocol.server_response import ServerResponse, request
 from polvo_adapters.auth.protocol.token import Token
 from polvo_adapters.core.calls import origin
 from polvo_adapters.errors import ConfigurationError
+from polvo_adapters.redaction import HiddenText
 from polvo_adapters.shells.requests import urls
 from polvo_adapters.shells.requests.one_shot import Channel
 from polvo_adapters.shells.requests.urls import is_secure
@@ -266,7 +267,7 @@ class AuthorizationServer:
             headers = {**form_encoding.HEADERS, **credentials.headers}
             if key is not None:
                 headers["DPoP"] = key.make_proof("POST", url, nonce=nonce)
-            body = form_encoding.encode({**fields, **credentials.fields})
+            body = HiddenText(form_encoding.encode({**fields, **credentials.fields}))
             secrets = (*form_encoding.list_secrets(fields), *credentials.secrets)
             response = request_once(channel, "POST", url, what, headers=headers, body=body, secrets=secrets)
             self._nonces.learn(url, response.headers)

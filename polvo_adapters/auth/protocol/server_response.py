@@ -35,6 +35,7 @@ from urllib.parse import quote_plus, unquote_plus
 
 from polvo_adapters.auth.protocol.token import Token
 from polvo_adapters.errors import TokenRefreshError
+from polvo_adapters.redaction import unpicklable
 from polvo_adapters.shells.requests.one_shot import Channel, OneShotError, send_one
 
 _FINAL_ADVICE = {
@@ -85,6 +86,7 @@ _OWN = ("access_token", "token_type", "expires_in", "refresh_token", "scope")
 _TYPES = {"bearer": "Bearer", "dpop": "DPoP"}
 
 
+@unpicklable
 @dataclass(frozen=True, repr=False)
 class ServerResponse:
     """The response of an authorization server, or its absence.

@@ -42,6 +42,7 @@ from polvo_adapters.policies.outcomes import refuse_to_send, refuse_undecided
 from polvo_adapters.policies.ratelimit.account import Account, make_account
 from polvo_adapters.policies.ratelimit.adaptive import acquire_turn, learn_result
 from polvo_adapters.policies.ratelimit.turns import Turn, TurnRequest, TurnResult
+from polvo_adapters.redaction import strip_url
 
 Judge: TypeAlias = Callable[[Mapping[str, str], int, "bytes | None", float], "Throttled | None"]
 """Returns how a response refuses, or None, from its headers, status, body and the Unix time."""
@@ -58,6 +59,7 @@ class RateLimit(Machine):
     max_wait: float
     judge: Judge | None
     counts_credentials = True
+    stack_option = "rate_limit"
     reports_every_outcome = False
     """Whether the machine receives every outcome, or only refusals."""
 
@@ -291,6 +293,7 @@ class AdaptiveRateLimit(RateLimit):
     judge: Judge | None = None
 
     reports_every_outcome = True
+    state_type = Account
 
     def __post_init__(self) -> None:
         validate.choice(self, "pace", ("spread", "burst"))
@@ -323,10 +326,15 @@ def _find_pause(event: TurnResult) -> float:
     return _PAUSE if event.refused.retry_after is None else event.refused.retry_after
 
 
-@lru_cache(maxsize=4096)
 def _find_route(url: str) -> str:
     """Return the part of a path that identifies a resource of an API, with numbers and ids left out."""
-    path = url.partition("://")[2].partition("/")[2].partition("?")[0].partition("#")[0]
+    address = url.partition("?")[0]  # a cache of the process keeps nothing that may be a credential
+    return _shorten_route(strip_url(address) if "@" in address else address)
+
+
+@lru_cache(maxsize=4096)
+def _shorten_route(url: str) -> str:
+    path = url.partition("://")[2].partition("/")[2].partition("#")[0]
     return "/".join("*" if _is_id(part) else part for part in path[:256].split("/", _DEPTH)[:_DEPTH])
 
 

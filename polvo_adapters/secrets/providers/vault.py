@@ -21,6 +21,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from polvo_adapters.core import paths
 from polvo_adapters.errors import ConfigurationError, SecretError
 from polvo_adapters.runtime.clock import SYSTEM, Clock
 from polvo_adapters.secrets.provider import (
@@ -218,7 +219,7 @@ _REASONS = {
 def _quote_path(name: str) -> str:
     """Return a name as a path of the API, quoted so that it cannot lead out of it."""
     parts = name.strip("/").split("/")
-    if not all(parts) or any(part in (".", "..") for part in parts):
+    if not all(parts) or paths.find_climb(name):
         raise ConfigurationError(f"Secret: {name!r} is no path of the API of Vault, such as secret/data/app")
     return "/".join(quote(part, safe="") for part in parts)
 

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
+from polvo_adapters.redaction import unpicklable
 from polvo_adapters.runtime import forks
 from polvo_adapters.runtime.clock import SYSTEM
 
@@ -36,10 +37,14 @@ class _Place(NamedTuple):
     kind: str
 
 
+@unpicklable
 class _Entry(NamedTuple):
     value: Any
     since: float
     ttl: float
+
+    def __repr__(self) -> str:
+        return f"<_Entry for {self.ttl:g} s>"
 
 
 @dataclass(slots=True, eq=False)

@@ -1,20 +1,20 @@
 """Checks of tokens, paths below a prefix, headers and base URLs: each returns what is wrong, or an empty string.
 
 A path is checked as it is and percent-decoded again and again, because the servers on its way may decode it any number
-of times. Whatever could leave the prefix in any reading is refused: `.` and `..` (`;` and what follows it left aside,
-as some servers do), empty segments, backslashes, `?` and `#`, and encodings that are not UTF-8 (`%c0%ae` was a dot
-once). (RFC 3986 sections 2.4 and 5.2.4; RFC 6750 section 2.1 for tokens; RFC 9110 section 5.1 for header names.)
+of times. Whatever could leave the prefix in any reading is refused (`polvo_adapters.core.paths`), and with it empty
+segments, backslashes, `?` and `#`, and encodings that are not UTF-8. (RFC 6750 section 2.1 for tokens; RFC 9110 section
+5.1 for header names.)
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
+from polvo_adapters.core import paths
 from polvo_adapters.core.http import HEADER_NAME
 
-_DECODINGS = 8
 _BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 _RESERVED = frozenset({"authorization", "content-length", "host", "proxy-authorization", "transfer-encoding"})
@@ -39,33 +39,22 @@ def check_path(value: object) -> str:
         return "it must be a string that is not empty"
     if _BROKEN_ESCAPE.search(value):
         return "it has a percent sign that begins no escape; write %25"
-    text = value
-    for _ in range(_DECODINGS):
-        problem = _check_reading(text)
+    for text in paths.decodings(value):
+        problem = paths.TOO_DEEP if text is None else _check_reading(text)
         if problem:
             return problem
-        try:
-            decoded = unquote(text, errors="strict")
-        except UnicodeDecodeError:
-            return "it has escapes that are not UTF-8"
-        if decoded == text:
-            return ""
-        text = decoded
-    return "it is encoded too many times"
+    return paths.find_climb(value)
 
 
 def _check_reading(text: str) -> str:
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        return "it has escapes that are not UTF-8"
     if not text.isprintable():
         return "it has a character that cannot be printed"
     for character in "?#\\":
         if character in text:
             return f"it has {character!r}, encoded or not; query parameters go into params="
-    segments = text.split("/")
-    if "" in segments[:-1]:
-        return "it has an empty segment"
-    if any(segment.partition(";")[0].strip() in (".", "..") for segment in segments):
-        return "it has '.' or '..' as a segment, encoded or not"
-    return ""
+    return "it has an empty segment" if "" in text.split("/")[:-1] else ""
 
 
 def check_headers(values: object) -> str:

@@ -20,11 +20,14 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar, Union
 
 import requests
 
+from polvo_adapters.redaction import unpicklable
+
 T = TypeVar("T")
 
 _NOTHING: Mapping[str, str] = {}
 
 
+@unpicklable
 class ServiceRequest(NamedTuple):
     """Effect: make one logical call. The client sends in a ServiceResponse.
 
@@ -48,6 +51,7 @@ class ServiceRequest(NamedTuple):
         return f"<ServiceRequest {self.method}>"  # a path may hold a key of the service behind a proxy
 
 
+@unpicklable
 class CachedFetch(NamedTuple):
     """Effect: get a value from the cache, or from one operation for all callers that wait for it.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -34,7 +35,25 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 
+_LARGEST_REFUSAL = 1 << 20  # bytes of a body that is kept when its connection is needed
 _TIMEOUTS = ("connect", "read", "write", "pool")
+
+
+class _KeptBody:
+    """The body of a refused response, which its reader has not seen yet."""
+
+    def __init__(self) -> None:
+        self.whole = False
+        self._data = bytearray()
+
+    def add(self, chunk: bytes) -> bool:
+        """Add a chunk, and return whether the body is still small enough to be kept."""
+        self._data += chunk
+        return len(self._data) <= _LARGEST_REFUSAL
+
+    def put_into(self, response: httpx.Response) -> None:
+        """Let the response have this body, or none where it is not whole."""
+        response.stream = httpx.ByteStream(bytes(self._data) if self.whole else b"")
 
 
 class _BaseHTTPXExchange:
@@ -181,8 +200,15 @@ class HTTPXExchange(_BaseHTTPXExchange):
         response.stream = httpx.ByteStream(b"".join(chunks))
 
     def discard(self) -> None:
-        """Close the response of the last attempt."""
-        self.close()
+        """Take the response of the last attempt from its connection; its body stays readable if it is small."""
+        response = self._take_response()
+        if response is None:
+            return
+        kept = _KeptBody()
+        with suppress(Exception):  # the response was refused, and what is wrong with its body matters no more
+            kept.whole = all(map(kept.add, response.stream))  # type: ignore[arg-type]
+        response.stream.close()  # type: ignore[union-attr]
+        kept.put_into(response)
 
     def close(self) -> None:
         """Close the response of the last attempt."""
@@ -223,10 +249,10 @@ class AsyncHTTPXExchange(_BaseHTTPXExchange):
                 self._hand_over(self.response, effect.call)
         except asyncio.CancelledError:
             self.give_back()
-            await self.discard()
+            await self.close()
             raise
         except Exception as error:  # noqa: BLE001 - every exception becomes an outcome
-            await self.discard()
+            await self.close()
             return self.outcome(started, error, deadline)
         return self.outcome(started)
 
@@ -265,11 +291,27 @@ class AsyncHTTPXExchange(_BaseHTTPXExchange):
         await response.stream.aclose()
         response.stream = httpx.ByteStream(b"".join(chunks))
 
-    async def discard(self) -> None:
+    async def close(self) -> None:
         """Close the response of the last attempt."""
         response = self._take_response()
         if response is not None:
             await response.aclose()
+
+    async def discard(self) -> None:
+        """Take the response of the last attempt from its connection; its body stays readable if it is small."""
+        response = self._take_response()
+        if response is None:
+            return
+        kept = _KeptBody()
+        try:
+            async for chunk in response.stream:  # type: ignore[union-attr]
+                kept.whole = kept.add(chunk)
+                if not kept.whole:
+                    break
+        except Exception:  # noqa: BLE001 - as above
+            kept.whole = False
+        await response.stream.aclose()  # type: ignore[union-attr]
+        kept.put_into(response)
 
 
 async def _cancel_and_wait(task: asyncio.Task[None]) -> None:

@@ -21,12 +21,13 @@ from typing import Any
 import requests
 from requests.adapters import BaseAdapter
 from requests.models import REDIRECT_STATI
-from urllib3.util import Timeout
+from urllib3.util import Retry, Timeout
+from urllib3.util.retry import RequestHistory
 
 from polvo_adapters.core.calls import Body
 from polvo_adapters.core.effects import Send
 from polvo_adapters.core.http import IDEMPOTENT_METHODS
-from polvo_adapters.core.outcomes import INTERRUPTED, Outcome, at_deadline
+from polvo_adapters.core.outcomes import INTERRUPTED, Advice, Ending, Outcome, at_deadline
 from polvo_adapters.errors import DeadlineExceeded, ReplayError
 from polvo_adapters.runtime.clock import Clock
 from polvo_adapters.shells.cancellation import CancellableExchange
@@ -34,7 +35,9 @@ from polvo_adapters.shells.requests.failures import explain, holds
 from polvo_adapters.shells.requests.hooks import SessionHooks, find_session_hooks, has_foreign_hook
 from polvo_adapters.shells.requests.rerouting import drop_foreign_cookies, reroute
 from polvo_adapters.shells.requests.response import note_attempt, on_body_closed, read_body, synthesize_response
+from polvo_adapters.shells.requests.set_aside_responses import set_aside
 from polvo_adapters.shells.requests.wire.owners import ConnectionOwner
+from polvo_adapters.shells.requests.wire.recording_retry import prepare_retry, record_history, show_history
 from polvo_adapters.shells.requests.wire.route import Route, is_unsent, report_overrun
 from polvo_adapters.shells.requests.wire.sockets import Sockets
 from polvo_adapters.shells.requests.wire.transmission import Transmission, authenticates_connection
@@ -54,6 +57,8 @@ class RequestsExchange:
         clock: Time.
         sockets: Where the sockets of attempts are noted, where another thread may end them; otherwise None.
         owner: The caller, where several share the connections.
+        retries: What the adapter below has in the place of its own `max_retries`: the caller's `Retry`, which is asked
+            after each attempt, or one that is passed on as it is. None for its own.
 
     Attributes:
         body: Whether the body can be sent again.
@@ -64,6 +69,7 @@ class RequestsExchange:
         "_adapter",
         "_clock",
         "_error",
+        "_history",
         "_is_for_hooks",
         "_keywords",
         "_open",
@@ -71,6 +77,7 @@ class RequestsExchange:
         "_position",
         "_request",
         "_response",
+        "_retries",
         "_route",
         "_sent",
         "_sockets",
@@ -87,6 +94,7 @@ class RequestsExchange:
         clock: Clock,
         sockets: Sockets | None = None,
         owner: ConnectionOwner | None = None,
+        retries: Retry | None = None,
     ) -> None:
         self._route = route
         self._adapter = adapter
@@ -95,6 +103,8 @@ class RequestsExchange:
         self._clock = clock
         self._owner = owner
         self._sockets = sockets
+        self._retries = retries
+        self._history: tuple[RequestHistory, ...] = ()
         self.above: BaseAdapter = adapter
         self._sent = False
         self._response: requests.Response | None = None
@@ -109,10 +119,12 @@ class RequestsExchange:
         started, deadline = clock.now(), call.deadline
         # Those who share connections know nothing of each other's, and have no reason to bear their age.
         once = self._owner is not None or call.body == "once"
-        once = once or (call.method not in IDEMPOTENT_METHODS and not call.idempotent)
+        once = once or call.unsafe or (call.method not in IDEMPOTENT_METHODS and not call.idempotent)
         streamed = call.body == "once" or call.body == "rewindable"
-        transmission = Transmission(clock, started, deadline, self._sockets, once, self._owner, streamed)
+        retries = prepare_retry(self._retries)
+        transmission = Transmission(clock, started, deadline, self._sockets, once, self._owner, streamed, retries)
         send: Any = None
+        advice: Advice | None = None
         try:
             if self._sent:
                 self._prepare_repeat()
@@ -126,6 +138,7 @@ class RequestsExchange:
             names = getattr(request.headers, "_store", request.headers)  # a look for one not there costs an exception
             if "authorization" in names or "proxy-authorization" in names:
                 transmission.bind_if(authenticates_connection(request.headers))
+            del names  # which tracebacks with local variables would print
             send = self._route.bind(self._adapter, transmission)
             self._response = response = send(request, **keywords)
             transmission.over = True
@@ -139,6 +152,10 @@ class RequestsExchange:
             return self._fail(error, transmission, send, started)
         self._open = not whole
         body = response.content if whole else None
+        if retries is not self._retries:
+            advice = self._advise(retries, response)
+        elif self._history:
+            show_history(response, self._history)
         now, wall = clock.now(), clock.wall()
         marks = transmission.end(now)
         return Outcome(
@@ -154,6 +171,8 @@ class RequestsExchange:
             body,
             False,
             marks,
+            None,
+            advice,
         )
 
     def _fail(self, error: Exception, transmission: Transmission, send: Any, started: float) -> Outcome:
@@ -163,6 +182,9 @@ class RequestsExchange:
             report_overrun(transmission, send)
         answered = self._response is not None
         self.close()
+        retries: Any = transmission.retries
+        if answered and retries is not self._retries:
+            retries.ask_about(error, self._request)
         unsent = not answered and (send is None or is_unsent(transmission, send, error))
         now, wall = self._clock.now(), self._clock.wall()
         try:
@@ -172,12 +194,29 @@ class RequestsExchange:
                 failure = at_deadline(explain(error, transmission, unsent=unsent), now, transmission.deadline)
             self._error = error
             marks = transmission.end(now)
+            ending = Ending("retry", str(error)) if isinstance(error, ReplayError) else None
             return Outcome(
-                error=error, failure=failure, started=started, now=now, wall=wall, unsent=unsent, marks=marks
+                error=error,
+                failure=failure,
+                started=started,
+                now=now,
+                wall=wall,
+                unsent=unsent,
+                marks=marks,
+                ending=ending,
+                advice=None if retries is self._retries else self._advise(retries),
             )
         finally:
             transmission.error = transmission.callers_error = None
             del error  # see errors.py, "Errors and frames"
+
+    def _advise(self, retries: Any, response: requests.Response | None = None) -> Advice | None:
+        """Return what the caller's `Retry` says after an attempt, and show on the response what has become of it."""
+        if response is not None and getattr(response.raw, "retries", None) is retries:
+            response.raw.retries = retries.asked  # type: ignore[union-attr]
+        if retries.following is not None:
+            self._retries = retries.following
+        return retries.advise()  # type: ignore[no-any-return]
 
     def _read_if_due(self, response: requests.Response, transmission: Transmission, started: float) -> bool:
         """Read the body unless the caller or the session does so, and return whether it was read."""
@@ -209,9 +248,16 @@ class RequestsExchange:
         return response
 
     def discard(self) -> None:
-        """Close the response of the last attempt, and cut the references of its error."""
-        error = self._error
-        self.close()
+        """Take the response of the last attempt from its connection, and cut the references of its error.
+
+        Its body stays readable if it is small: where the next attempt is not made, the caller gets this response.
+        """
+        error, is_open = self._error, self._open
+        response = self._take_response()
+        if response is not None or error is not None:
+            self._history += (record_history(self._request, response, error),)
+        if response is not None and not (is_open and set_aside(response)):
+            response.close()
         # urllib3 makes exceptions whose tracebacks refer back to them and to the pool; without this the pool, and
         # the connections in it, would live on until the next garbage collection.
         for _ in range(8):
@@ -243,7 +289,14 @@ class RequestsExchange:
         """Return an exchange that sends the same request on another thread."""
         self._sent = True  # so that the next attempt rewinds the body, here or in a fork
         fork = RacingExchange(
-            self._route, self._adapter, self._request.copy(), self._keywords, self._clock, None, self._owner
+            self._route,
+            self._adapter,
+            self._request.copy(),
+            self._keywords,
+            self._clock,
+            None,
+            self._owner,
+            self._retries,
         )
         fork.body, fork._position, fork._sent, fork.above = self.body, self._position, True, self.above
         return fork
@@ -277,7 +330,7 @@ class RequestsExchange:
         try:
             self._request.body.seek(self._position)  # type: ignore[union-attr]
         except (OSError, ValueError) as error:
-            message = "the body could not be rewound, so that the request was not sent again"
+            message = "the body could not be rewound; pass bytes or a seekable file"
             raise ReplayError(message, request=self._request) from error
 
 

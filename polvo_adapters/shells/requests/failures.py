@@ -20,6 +20,7 @@ from polvo_adapters.core.outcomes import (
     DISCONNECTED,
     EXPIRED,
     INTERRUPTED,
+    NOT_SENT,
     PROXY_REFUSED,
     READ_TIMEOUT,
     TRUNCATED,
@@ -27,7 +28,7 @@ from polvo_adapters.core.outcomes import (
     Failure,
     name_failure,
 )
-from polvo_adapters.errors import DeadlineExceeded
+from polvo_adapters.errors import DeadlineExceeded, ReplayError
 from polvo_adapters.shells.requests.wire.transmission import Transmission
 from polvo_adapters.shells.signal_handlers import comes_from_signal_handler
 
@@ -74,6 +75,7 @@ def classify(error: BaseException) -> Failure:
 
 _MEANINGS: tuple[tuple[type[BaseException], Failure], ...] = (
     (DeadlineExceeded, EXPIRED),
+    (ReplayError, NOT_SENT),
     (errors.ConnectTimeout, CONNECT_TIMEOUT),
     (errors.Timeout, READ_TIMEOUT),
     (errors.ChunkedEncodingError, TRUNCATED),

@@ -35,12 +35,13 @@ import urllib3.exceptions
 from requests.adapters import BaseAdapter
 
 from polvo_adapters import headers as header_values
-from polvo_adapters.context.call import LogicalCall, call_started
+from polvo_adapters.context.call import LogicalCall, separate_call
 from polvo_adapters.core.calls import origin
 from polvo_adapters.core.http import text_of
 from polvo_adapters.core.outcomes import UNCLASSIFIED
 from polvo_adapters.errors import ConfigurationError
 from polvo_adapters.policies.retry import ExponentialBackoff
+from polvo_adapters.redaction import unpicklable
 from polvo_adapters.runtime.clock import Clock
 from polvo_adapters.shells.requests.failures import classify
 from polvo_adapters.shells.requests.policy_adapter import PolicyAdapter
@@ -67,6 +68,7 @@ class Channel(NamedTuple):
     seconds: float
 
 
+@unpicklable
 class OneShotResponse(NamedTuple):
     """A response that was read completely.
 
@@ -83,6 +85,9 @@ class OneShotResponse(NamedTuple):
     headers: Mapping[str, str]
     body: bytes
     retry_after: float | None
+
+    def __repr__(self) -> str:
+        return f"<OneShotResponse {self.status} of {self.host}>"  # the body may be a token
 
 
 class OneShotError(Exception):
@@ -144,11 +149,8 @@ def send_one(
 def _deadline_scope(clock: Clock, seconds: float) -> Iterator[float]:
     """Keep what the block sends within a deadline, and yield that."""
     now = clock.now()
-    started = call_started.set(LogicalCall(None, now, now + seconds))
-    try:
+    with separate_call(LogicalCall(None, now, now + seconds)):
         yield now + seconds
-    finally:
-        call_started.reset(started)
 
 
 def _read(response: requests.Response, deadline: float, clock: Clock) -> bytes | None:

@@ -6,25 +6,37 @@ through its own connection pool, or through any other adapter given as `inner`.
 
 Like every adapter, it sits below redirects, cookies and `auth`, so that each hop is a call of its own.
 
-Retries do not multiply. Where the policies retry, a urllib3 `Retry` or a retry policy in the adapter below is left out:
-not switched off in that adapter, which other code may use, but in the view through which this one sends.
+Retries do not multiply. Where the policies retry, a retry policy in the adapter below is left out: not switched off in
+that adapter, which other code may use, but in the view through which this one sends. A urllib3 `Retry` is either asked
+in the place of the policy, or left out in the same way:
+
+    max_retries of the adapter, or of the one that it wraps    retries are decided by
+    ---------------------------------------------------------  --------------------------------------------------
+    as it was when this adapter was made                       the policy, which ResilientAdapter makes of a Retry
+                                                               that it finds, unless it is given another
+    assigned since then                                        what was assigned
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from secrets import token_hex
 from typing import Any
 
 import requests
 from requests.adapters import DEFAULT_POOLSIZE, BaseAdapter, HTTPAdapter
 from urllib3.util import Retry
 
-from polvo_adapters.context.call import LogicalCall, call_started
+from polvo_adapters.context.call import LogicalCall, call_settings, call_started, settings_scope
 from polvo_adapters.core.effects import Policy
+from polvo_adapters.core.http import header_names
+from polvo_adapters.core.identity import PLAIN_SENDER, Sender
 from polvo_adapters.core.report import Entry
 from polvo_adapters.drivers.sync import drive
+from polvo_adapters.policies.asked_retry import AskedRetry
 from polvo_adapters.policies.deadline import Deadline
+from polvo_adapters.policies.one_call import CallSettings
 from polvo_adapters.policies.retry import ExponentialBackoff
 from polvo_adapters.policies.stack import pool_size
 from polvo_adapters.runtime import forks
@@ -36,10 +48,17 @@ from polvo_adapters.shells.requests.exchange import RequestsExchange
 from polvo_adapters.shells.requests.pool_limits import PoolLimits
 from polvo_adapters.shells.requests.response import hand_over
 from polvo_adapters.shells.requests.wire.owners import ConnectionOwner
-from polvo_adapters.shells.requests.wire.pools import NO_RETRY, kind_of_view, without_retries
+from polvo_adapters.shells.requests.wire.pools import kind_of_view
+from polvo_adapters.shells.requests.wire.recording_retry import NO_RETRY
 from polvo_adapters.shells.requests.wire.route import Route
 from polvo_adapters.shells.requests.wire.transmission import Transmission
 from polvo_adapters.stores.base import Store
+
+TLS_SETTINGS = header_names(
+    "ssl_context ssl_version ssl_minimum_version ssl_maximum_version cert_reqs ca_certs ca_cert_dir ca_cert_data",
+    "cert_file key_file key_password assert_hostname assert_fingerprint server_hostname",
+)
+"""Keywords of a pool manager that decide with which server it speaks."""
 
 DEFAULT_TIMEOUT = 30.0
 """Seconds that an attempt may wait for a connection, and for each next byte, where the caller names no timeout."""
@@ -56,6 +75,8 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
         store: Where state lives that outlives a call; by default in the memory of this adapter.
         timeout: Timeout of an attempt where the caller named none, in seconds or as a (connect, read) tuple.
         clock: Time and chance; tests pass a virtual clock.
+        credential: Where the API takes its credential, if not in a usual place: the name of a header, "?parameter",
+            "cookie:name", or several; see `polvo_adapters.core.identity`.
         **http_adapter_keywords: Those of `requests.adapters.HTTPAdapter`: pool_connections, pool_maxsize, pool_block,
             max_retries. Only without `inner`.
 
@@ -63,11 +84,13 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
         TypeError: A policy is none, a keyword is unknown, or pool settings are given together with `inner`.
     """
 
-    __attrs__ = [*HTTPAdapter.__attrs__, "policies", "inner", "store", "timeout", "clock", "installed"]
+    __attrs__ = [*HTTPAdapter.__attrs__, "policies", "inner", "store", "timeout", "clock", "credential", "installed"]
 
     installed: str | None = None
+    credential: str | Sequence[str] | None = None
     _transmission: Transmission | None = None  # the attempt of an adapter outside of this one, in a view on it
     _owner: ConnectionOwner | None = None  # the caller, in a view for one of several that share the adapter
+    _asked: Retry | None = None  # what decides about retries, or nothing where the adapter below does so by itself
 
     def __init__(
         self,
@@ -76,8 +99,10 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
         store: Store | None = None,
         timeout: float | tuple[float | None, float | None] | None = None,
         clock: Clock = SYSTEM,
+        credential: str | Sequence[str] | None = None,
         **http_adapter_keywords: Any,
     ) -> None:
+        self.credential = credential
         self.policies = policies
         self.inner = inner
         self.store: Any = store
@@ -97,12 +122,15 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
 
     def _bind(self) -> None:
         """Prepare once what all calls need."""
-        self._bound = BoundPolicies(type(self).__name__, self.policies, self.store, self.clock)
+        self._bound = BoundPolicies(
+            type(self).__name__, self.policies, self.store, self.clock, self.credential, asks=True
+        )
+        self._transport_name = ""
         self.store = self._bound.store
-        retries = not any(isinstance(policy, ExponentialBackoff) for policy in self.policies)
-        self._below = None if self.inner is None else _view_of(self.inner, retries=retries)
-        if self.inner is None and not retries:
-            self.max_retries = NO_RETRY
+        retry = next((policy for policy in self.policies if isinstance(policy, (ExponentialBackoff, AskedRetry))), None)
+        self._below = None if self.inner is None else _view_of(self.inner, retries=retry is None)
+        self._asked = retry.retry if isinstance(retry, AskedRetry) else None if retry is None else NO_RETRY
+        self._seen = self._read_max_retries()
         self._route = Route(self, PolicyAdapter) if self._below is None else Route(self._below)
         if self.inner is not None and kind_of_view(self.inner) is None:
             _warn_of_deadline(self.inner, self.policies)
@@ -126,7 +154,13 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
             requests.RequestException: The exception from below, with a note and the report as `polvo`; or a PolvoError
                 that a policy put in its place.
         """
+        if self._read_max_retries() is not self._seen:
+            self._take_over()
         bound, clock, outer = self._bound, self.clock, self._transmission
+        below = self if self._below is None else self._below
+        settings, said_below = call_settings.get(), None
+        if settings is not None:
+            bound, settings, said_below = bound.for_call(settings, self.inner)
         keywords = {
             "stream": stream,
             "timeout": self.timeout if timeout is None else timeout,
@@ -135,15 +169,26 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
             "proxies": proxies,
         }
         sockets = None if outer is None else outer.sockets
-        below = self if self._below is None else self._below
-        exchange = RequestsExchange(self._route, below, request, keywords, clock, sockets, self._owner)
+        asked = outer.retries if self._asked is None and outer is not None else self._asked
+        if settings is not None:
+            asked = self._find_asked(bound, settings, asked)
+            if settings.has_timeout:
+                keywords["timeout"] = settings.timeout
+        exchange = RequestsExchange(self._route, below, request, keywords, clock, sockets, self._owner, asked)
         exchange.above = self
         entries: list[Entry] = []
         logical = call_started.get() if outer is None else _logical_call(outer, clock)
-        call = bound.begin(request, request.url or "", exchange.body, clock.now(), cert, logical)
+        sender = Sender(cert, verify, proxies, self._name_transport()) if bound.identifies else PLAIN_SENDER
+        call = bound.begin(request, request.url or "", exchange.body, clock.now(), sender, logical, settings)
         began = clock.now()
-        outcome = drive(bound.flow(call), exchange, self.store, clock, entries, call)
+        if settings is None:
+            outcome = drive(bound.flow(call), exchange, self.store, clock, entries, call)
+        else:
+            with settings_scope(said_below):
+                outcome = drive(bound.flow(call), exchange, self.store, clock, entries, call)
         report = bound.report(call, request, outcome, entries, clock.now() - began)
+        if settings is not None:
+            report.labels = call.labels
         if outer is not None:
             outer.error, outer.failure = outcome.error, outcome.failure
             outer.adopt(report.attempts)
@@ -159,6 +204,57 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
         hand_over(response, report)
         response.connection = self  # a replay after 401 must pass the policies as well
         return response
+
+    @property
+    def max_retries(self) -> Any:
+        """The urllib3 `Retry` of this adapter, or of the one that it wraps; it may be assigned at any time."""
+        return self.__dict__["max_retries"] if self.inner is None else self.inner.max_retries  # type: ignore[attr-defined]
+
+    @max_retries.setter
+    def max_retries(self, value: Any) -> None:
+        if self.__dict__.get("inner") is None:
+            self.__dict__["max_retries"] = value
+        else:
+            self.inner.max_retries = value  # type: ignore[union-attr]
+
+    def _read_max_retries(self) -> Any:
+        return self.__dict__.get("max_retries") if self.inner is None else getattr(self.inner, "max_retries", None)
+
+    def _take_over(self) -> None:
+        """Let the `Retry` that was assigned since this adapter was made decide in the place of the policy."""
+        retry = as_retry(self._read_max_retries())
+        self.policies = tuple(_ask_instead(policy, retry) for policy in self.policies)
+        self._bind()
+
+    def _is_plain(self) -> bool:
+        """Return whether the connections are those of `requests`, with the TLS settings of each call alone."""
+        bottom: Any = self
+        while isinstance(bottom, PolicyAdapter) and bottom.inner is not None:
+            bottom = bottom.inner
+        manager = getattr(bottom, "poolmanager", None)
+        by_requests = type(bottom).init_poolmanager is HTTPAdapter.init_poolmanager if manager is not None else False
+        return by_requests and TLS_SETTINGS.isdisjoint(getattr(manager, "connection_pool_kw", ()))
+
+    def _name_transport(self) -> str:
+        """Return what tells the TLS settings of this adapter from those of others."""
+        if self._is_plain():
+            return ""
+        if not self._transport_name:
+            self._transport_name = token_hex(8)
+        return self._transport_name
+
+    def _find_asked(self, bound: BoundPolicies, settings: CallSettings, asked: Retry | None) -> Retry | None:
+        """Return what decides about retries in a call of which something is said.
+
+        Args:
+            bound: Its policies.
+            settings: What is said.
+            asked: What decides in other calls.
+        """
+        if not settings.says_retries or (asked is None and isinstance(self.inner, PolicyAdapter)):
+            return asked  # the adapter below is told as well
+        retry = next((each for each in bound.policies if isinstance(each, AskedRetry)), None)
+        return NO_RETRY if retry is None else retry.retry
 
     def close(self) -> None:
         """Close the connections of this adapter, or of the one that it wraps."""
@@ -250,17 +346,28 @@ def _warn_of_deadline(inner: BaseAdapter, policies: Sequence[Policy]) -> None:
     say(_log, logging.WARNING, "deadline", text, kind.__qualname__)
 
 
+def as_retry(value: Any) -> Retry:
+    """Return the urllib3 `Retry` that a value of `max_retries` stands for."""
+    return value if isinstance(value, Retry) else Retry.from_int(value, redirect=False)
+
+
 def find_requested_retry(value: Any) -> Retry | None:
-    """Return the urllib3 `Retry` that `max_retries` asks for, or None where it asks for no retry."""
-    retry = Retry.from_int(value) if isinstance(value, int) else value
-    return retry if isinstance(retry, Retry) and (retry.total or 0) > 0 else None
+    """Return the urllib3 `Retry` that a value of `max_retries` asks for, or None where it asks for no retry."""
+    if value is None:
+        return None
+    retry = as_retry(value)
+    if type(retry) is not Retry:  # it may decide by anything
+        return retry
+    if retry.total is not None:
+        return retry if retry.total else None
+    return retry if any((retry.connect, retry.read, retry.status, retry.other)) else None
 
 
-def find_nested_retry(adapter: BaseAdapter | None) -> ExponentialBackoff | Retry | None:
+def find_nested_retry(adapter: BaseAdapter | None) -> ExponentialBackoff | AskedRetry | Retry | None:
     """Return how an adapter retries by itself, or None."""
     while isinstance(adapter, PolicyAdapter):
         for policy in adapter.policies:
-            if isinstance(policy, ExponentialBackoff):
+            if isinstance(policy, (ExponentialBackoff, AskedRetry)):
                 return policy
         if adapter.inner is None:
             break
@@ -268,19 +375,22 @@ def find_nested_retry(adapter: BaseAdapter | None) -> ExponentialBackoff | Retry
     return find_requested_retry(getattr(adapter, "max_retries", None))
 
 
+def _ask_instead(policy: Policy, retry: Retry) -> Policy:
+    """Return the policy that asks a `Retry` in the place of one that retries, and any other as it is."""
+    if isinstance(policy, (ExponentialBackoff, AskedRetry)):
+        return AskedRetry(retry, policy.budget, policy.listeners)
+    return policy
+
+
 def _view_of(adapter: BaseAdapter, *, retries: bool) -> BaseAdapter:
-    """Return the wrapped adapter, or a view on it that does not retry."""
-    if not isinstance(adapter, PolicyAdapter):
-        return adapter if retries or not isinstance(adapter, HTTPAdapter) else without_retries(adapter)
-    if retries or find_nested_retry(adapter) is None:
+    """Return the wrapped adapter, or a view on it whose policies do not retry."""
+    if retries or not isinstance(adapter, PolicyAdapter) or find_nested_retry(adapter) is None:
         return adapter
     twin = object.__new__(type(adapter))
     twin.__dict__.update(adapter.__dict__)
-    twin.policies = tuple(policy for policy in twin.policies if not isinstance(policy, ExponentialBackoff))
+    twin.policies = tuple(each for each in twin.policies if not isinstance(each, (ExponentialBackoff, AskedRetry)))
     twin._bind()
-    if twin.inner is None:
-        twin.max_retries = NO_RETRY
-    else:
+    if twin.inner is not None:
         twin._below = _view_of(twin.inner, retries=False)
         twin._route = Route(twin._below)
     return twin

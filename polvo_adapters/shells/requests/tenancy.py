@@ -14,7 +14,8 @@ hooks of that call act for the same tenant, and another session that is used mea
 removes itself and not what was added after it, because generators end in any order.
 
 `Tenancy` writes the tenant into a request: as a header, a subdomain, a Host header or a path prefix. It removes dot
-segments from the URL first, encoded ones as well: "../other" must not lead out of the path of a tenant.
+segments from the URL before it adds a prefix: "../other" must not lead out of the path of a tenant. What is left and
+could lead out in the reading of some server is refused; see `polvo_adapters.core.paths`.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ import requests
 from urllib3.util import Url
 
 from polvo_adapters.context.tenant import unfit_tenant_error
+from polvo_adapters.core import paths
 from polvo_adapters.core.calls import origin
 from polvo_adapters.core.http import HEADER_NAME, header_names, text_of
 from polvo_adapters.errors import ConfigurationError
@@ -56,7 +58,8 @@ class Tenancy:
         host: A Host header such as "{tenant}.example.com", while the connection goes to the host of the URL. The
             tenant must be a DNS label.
         path: A prefix such as "/t/{tenant}" of the whole path of the URL, that of a base URL included.
-            The tenant is percent-encoded, and may be neither "." nor "..".
+            The tenant is percent-encoded. Neither it nor the rest of the path may lead a server out of the prefix,
+            such as ".." or "..%2F".
         required: Whether a call without a tenant is an error.
 
     Raises:
@@ -112,6 +115,9 @@ class Tenancy:
             base_url: The base URL of the session; URLs of other origins are left alone.
             relative: Whether the URL was made of the base URL. An absolute URL of the caller may be a link from a
                 response, and name the tenant already.
+
+        Raises:
+            ConfigurationError: The tenant does not fit, or the path could lead a server out of that of the tenant.
         """
         if not name or not (self.subdomain or self.path) or not self.is_home(url, name, base_url):
             return url
@@ -120,8 +126,11 @@ class Tenancy:
             parts = self._add_subdomain(parts, name)
         if self.path:
             prefix, path = self._prefix(name), parts.path or ""
-            if relative or not (path + "/").startswith(prefix + "/"):
-                parts = parts._replace(path=prefix + path)
+            below = path if relative or not (path + "/").startswith(prefix + "/") else path[len(prefix) :]
+            problem = paths.find_climb(below)
+            if problem:
+                raise unfit_tenant_error(name, f"the path of the URL may lead out of {prefix}: {problem}")
+            parts = parts._replace(path=prefix + below)
         return parts.url
 
     def apply(self, request: requests.Request, name: str, base_url: str | None) -> requests.Request:
@@ -168,13 +177,19 @@ class Tenancy:
         return parts._replace(host=f"{_validate_label(name, 'subdomain')}.{host}")
 
     def _prefix(self, name: str) -> str:
-        if name in (".", ".."):
-            raise unfit_tenant_error(name, "in a path it would mean another directory")
+        problem = paths.find_climb(name)
+        if problem:
+            raise unfit_tenant_error(name, f"in a path it may mean another directory: {problem}")
         return (self.path or "").rstrip("/").replace(TENANT_SLOT, quote(name, safe=""))
 
 
-@lru_cache(maxsize=64)
 def _base_origin(base_url: str) -> str:
+    # A cache of the process keeps no URL that may hold a credential.
+    return origin_as_sent(base_url) if "@" in base_url or "?" in base_url else _plain_origin(base_url)
+
+
+@lru_cache(maxsize=64)
+def _plain_origin(base_url: str) -> str:
     return origin_as_sent(base_url)
 
 

@@ -16,6 +16,7 @@ import requests
 from urllib3.exceptions import LocationParseError
 from urllib3.util import Url, parse_url
 
+from polvo_adapters.core import paths
 from polvo_adapters.core.calls import origin
 from polvo_adapters.errors import ConfigurationError
 
@@ -23,6 +24,7 @@ TENANT_SLOT = "{tenant}"
 """The place of the tenant in a setting."""
 DNS_LABEL = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
 """One label of a host name (RFC 1123 section 2.1)."""
+_ABSOLUTE = re.compile(r"\s*[A-Za-z][A-Za-z0-9+.-]*://")  # `requests` drops the spaces
 
 
 def parse_as_requests(url: str) -> Url:
@@ -71,9 +73,11 @@ class TenantURLs(Protocol):
 def make_absolute(url: str, base_url: str | None, tenant: str, tenancy: TenantURLs | None) -> str:
     """Return the absolute URL of a request; arguments and errors as for `resolve`.
 
-    `requests` takes bytes too, and any object with a `__str__`; those are absolute.
+    A URL is absolute if it begins with a scheme and `//` (RFC 3986 section 4.3), whatever its path and query hold.
+    Without the slashes, as in "orders:search", it is a path. `requests` takes bytes too, and any object with a
+    `__str__`; those are absolute.
     """
-    if base_url is None or not isinstance(url, str) or "://" in url.partition("?")[0]:
+    if base_url is None or not isinstance(url, str) or _ABSOLUTE.match(url):
         return url
     url = base_url + url if url[:1] in ("", "?") else f"{base_url.rstrip('/')}/{url.lstrip('/')}"
     return url if tenancy is None else tenancy.address(url, tenant, base_url, relative=True)
@@ -150,6 +154,9 @@ def validate_url(field: str, given: str, tenant: str, allow_http: bool) -> str:
         _require_tenant(field, tenant)
         if TENANT_SLOT in host and not DNS_LABEL.fullmatch(tenant):
             raise ConfigurationError(f"{field}: the tenant {tenant!r} cannot be part of a host name")
+        problem = paths.find_climb(tenant) if TENANT_SLOT in given.partition("?")[0] else ""
+        if problem:
+            raise ConfigurationError(f"{field}: the tenant {tenant!r} cannot be part of a path: {problem}")
     text = given.replace(TENANT_SLOT, quote(tenant, safe=""))
     if is_secure(text) or (allow_http and text.startswith("http://") and is_secure("https" + text[4:])):
         return text

@@ -113,15 +113,22 @@ def test_a_request_without_a_grant() -> None:
         ("https://auth.example.com/{tenant}/token", "acme", "https://auth.example.com/acme/token"),
         (
             "https://auth.example.com/{tenant}/token",
-            "a/../b?x#y z",
-            "https://auth.example.com/a%2F..%2Fb%3Fx%23y%20z/token",
+            "a/b?x#y z",
+            "https://auth.example.com/a%2Fb%3Fx%23y%20z/token",
         ),
         ("https://{tenant}.example.com/token", "acme-1", "https://acme-1.example.com/token"),
+        ("https://auth.example.com/token?t={tenant}", "../b", "https://auth.example.com/token?t=..%2Fb"),
         ("https://auth.example.com/token?t={tenant}", "a&b=c", "https://auth.example.com/token?t=a%26b%3Dc"),
     ],
 )
 def test_the_tenant_in_a_url(template: str, tenant: str, url: str) -> None:
     assert server(token_url=template, tenant=tenant).endpoint("token") == url
+
+
+@pytest.mark.parametrize("tenant", ["a/../b", "..%2Fb", "..;b", "\uff0e\uff0e"])
+def test_a_tenant_that_climbs_is_no_part_of_a_path(tenant: str) -> None:
+    with pytest.raises(ConfigurationError, match="cannot be part of a path"):
+        server(token_url="https://auth.example.com/{tenant}/token", tenant=tenant).endpoint("token")
 
 
 def test_the_tenant_in_the_client() -> None:

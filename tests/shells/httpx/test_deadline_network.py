@@ -340,7 +340,6 @@ def test_transports_are_extended_once(kind: Any) -> None:
 def test_a_wait_of_an_inner_transport_does_not_overrun_the_deadline_of_the_outer_one(server: FailureServer) -> None:
     inner = PolicyTransport(ExponentialBackoff())
     began = time.monotonic()
-    with PolicyTransport(Deadline(5), inner=inner) as transport, pytest.raises(polvo.DeadlineExceeded) as caught:
-        ask(transport, server.url + "/fault/status?retry_after=60")
+    with PolicyTransport(Deadline(5), inner=inner) as transport:
+        assert ask(transport, server.url + "/fault/status?retry_after=60").status_code == 503
     assert time.monotonic() - began < 3
-    assert caught.value.retry_after == 60

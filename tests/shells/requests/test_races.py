@@ -266,7 +266,7 @@ def test_what_came_of_a_race_is_closed_before_a_retry_around_it(server: FailureS
     session = mounted(ExponentialBackoff(base=0.001), Hedge(delay=LONGEST), inner=inner)
     response = session.get(server.url + "/fault/status?times=2&body=sorry", stream=True)
     assert response.status_code == 200
-    assert [each.raw.closed for _, each in inner.seen] == [True, True, False]
+    assert [each.raw._connection is None for _, each in inner.seen] == [True, True, False]
     response.close()
 
 

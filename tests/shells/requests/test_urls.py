@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from urllib.parse import urljoin, urlsplit
+
 import pytest
 import requests
+from hypothesis import given
+from hypothesis import strategies as st
 
-from polvo_adapters.shells.requests.urls import origin_as_sent, parse_as_requests
+from polvo_adapters.shells.requests.urls import make_absolute, origin_as_sent, parse_as_requests, resolve
 from polvo_adapters.testing import FailureServer
 
 
@@ -55,3 +59,59 @@ def test_an_error_of_ours_shows_nothing_of_the_url() -> None:
     with pytest.raises(requests.exceptions.InvalidURL) as caught:
         parse_as_requests("foo://user:s3cret@[")
     assert "s3cret" not in f"{caught.value!r}{caught.value.__cause__!r}"
+
+
+BASES = ["http://api.example.com/", "http://api.example.com/v1/", "https://user:pw@api.example.com:8443/a/b/"]
+RELATIVE = [
+    *(
+        f"redirect/{scheme}://{place}"
+        for scheme in ("http", "https", "ftp", "1")
+        for place in ("x", "u:p@evil.example.com/y?z")
+    ),
+    "redirect/https://example.com/x",
+    "proxy?url=http://example.com/x",
+    "x#http://example.com/",
+    "x;y=http://example.com/",
+    "a/b://c",
+    "1http://x",
+    "+http://x",
+    "://x",
+    "x y://z",
+    "ü://x",
+    "http%3A//x",
+]
+ABSOLUTE = ["http://x.example/y", "HTTPS://x.example/", " http://x.example/y", "\nhttp://x.example/y", "foo+b.1-c://x"]
+
+
+@pytest.mark.parametrize("url", RELATIVE)
+@pytest.mark.parametrize("base", BASES)
+def test_a_url_within_a_relative_url_leaves_it_relative(base: str, url: str) -> None:
+    got = make_absolute(url, base, "", None)
+    assert got == base + url
+    joined = urljoin(base, url)  # which loses empty segments of paths, against RFC 3986 section 5.2.4
+    assert got.replace("//", "/") == joined.replace("//", "/")
+    assert resolve(url, base, "", None).is_home
+    sent = requests.Request("GET", got).prepare().url or ""
+    assert urlsplit(sent)[:2] == urlsplit(base)[:2]
+    assert origin_as_sent(got) == origin_as_sent(base)
+
+
+@pytest.mark.parametrize("url", ABSOLUTE)
+@pytest.mark.parametrize("base", BASES)
+def test_a_url_with_a_scheme_is_absolute(base: str, url: str) -> None:
+    assert make_absolute(url, base, "", None) == url
+    assert urlsplit(urljoin(base, url.strip())) == urlsplit(url.strip())
+
+
+def test_a_custom_method_of_an_api_is_a_path() -> None:
+    assert make_absolute("orders:search", "http://api.example.com/v1", "", None) == (
+        "http://api.example.com/v1/orders:search"
+    )
+
+
+@given(st.text(max_size=12) | st.sampled_from(RELATIVE + ABSOLUTE))
+def test_a_relative_url_never_leaves_the_server(url: str) -> None:
+    base = "http://api.example.com/v1"
+    resolved = resolve(url, base, "", None)
+    if resolved.url != url:
+        assert origin_as_sent(resolved.url) == "http://api.example.com"

@@ -19,7 +19,6 @@ from urllib3 import connection, connectionpool
 from urllib3.connection import HTTPConnection
 from urllib3.connectionpool import HTTPConnectionPool
 from urllib3.poolmanager import PoolManager
-from urllib3.util import Retry
 from urllib3.util.connection import is_connection_dropped
 
 from polvo_adapters.core.calls import origin
@@ -28,9 +27,6 @@ from polvo_adapters.shells.requests.wire.connections import lend, traced_class
 from polvo_adapters.shells.requests.wire.originals import is_original
 from polvo_adapters.shells.requests.wire.owners import ConnectionOwner
 from polvo_adapters.shells.requests.wire.transmission import Transmission
-
-NO_RETRY = Retry(0, read=False)
-"""The `max_retries` of an adapter that does not retry; one for all, because a Retry is slow to make."""
 
 _MOST_KNOWN = 256
 _SENDING = frozenset({"urlopen", "_make_request", "_get_conn"})
@@ -57,17 +53,6 @@ def shared_view(adapter: HTTPAdapter, mixin: type, owner: ConnectionOwner) -> An
     view.__dict__ = adapter.__dict__
     view._owner = owner
     return view
-
-
-def without_retries(adapter: HTTPAdapter) -> HTTPAdapter:
-    """Return a view on an adapter whose `max_retries` reads as none."""
-    kind: Any = type(adapter)
-    extended = _extended_class(kind, _WithoutRetries)
-    if extended is None:
-        return adapter
-    view: Any = object.__new__(extended)
-    view.__dict__, view._adapter = adapter.__dict__, adapter
-    return view  # type: ignore[no-any-return]
 
 
 @lru_cache(maxsize=256)
@@ -109,6 +94,16 @@ class AdapterView(_View):
     _transmission: Transmission
     _pool_limits: PoolLimits | None = None  # the adapter's own, where it has one
 
+    @property
+    def max_retries(self) -> Any:
+        """The `Retry` of the attempt; a property of the class takes precedence over an attribute of the object."""
+        retries = self._transmission.retries
+        return self._adapter.max_retries if retries is None else retries  # type: ignore[attr-defined]
+
+    @max_retries.setter
+    def max_retries(self, value: Any) -> None:
+        self._adapter.max_retries = value  # type: ignore[attr-defined]
+
     def get_connection_with_tls_context(
         self, request: PreparedRequest, verify: Any, proxies: Any = None, cert: Any = None
     ) -> Any:
@@ -123,19 +118,6 @@ class AdapterView(_View):
             self._pool_limits.note_use(pool, self.poolmanager, self.proxy_manager, self._transmission.marks[0][1])
         self._transmission.has_pool = True
         return _view_of_pool(pool, self._transmission)
-
-
-class _WithoutRetries(_View):
-    __slots__ = ()
-
-    @property
-    def max_retries(self) -> Retry:
-        """No retries: a property of the class takes precedence over an attribute of the object."""
-        return NO_RETRY
-
-    @max_retries.setter
-    def max_retries(self, value: Any) -> None:
-        """Ignore what the adapter sets for itself."""
 
 
 def _view_of_pool(pool: Any, transmission: Transmission) -> Any:
@@ -233,7 +215,7 @@ def sends_as_urllib3(pool: PoolView) -> bool:
     )
 
 
-_OURS = (_View, AdapterView, _WithoutRetries, PoolView, _SharedPoolView)
+_OURS = (_View, AdapterView, PoolView, _SharedPoolView)
 
 
 class KnownPools:

@@ -7,12 +7,16 @@ a thread-local, which would reach into calls that the body's iterator makes, and
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from polvo_adapters.core.outcomes import Failure
 from polvo_adapters.core.trace import QUEUE, Trace
 from polvo_adapters.runtime.clock import Clock
 from polvo_adapters.shells.requests.wire.owners import ConnectionOwner
 from polvo_adapters.shells.requests.wire.sockets import Sockets
+
+if TYPE_CHECKING:
+    from urllib3.util import Retry
 
 CONNECTION_BOUND = ("ntlm", "negotiate", "kerberos")
 """Beginnings of the schemes that authenticate a connection: NTLM, and Negotiate (RFC 4559 section 6)."""
@@ -31,6 +35,7 @@ class Transmission(Trace):
         once: Whether the request must not be repeated, so that it needs a connection that is surely alive.
         owner: The caller, where several share the pools; connections that authenticate it are kept for it alone.
         streamed: Whether the body of the request is read while it is sent.
+        retries: The urllib3 `Retry` of this attempt, or None for that of the adapter below.
 
     Attributes:
         is_watched: Whether connections have to look at each block that they send.
@@ -62,6 +67,7 @@ class Transmission(Trace):
         "once",
         "over",
         "owner",
+        "retries",
         "sockets",
     )
 
@@ -74,6 +80,7 @@ class Transmission(Trace):
         once: bool = False,
         owner: ConnectionOwner | None = None,
         streamed: bool = False,
+        retries: Retry | None = None,
     ) -> None:
         self.marks = [(QUEUE, began)]  # as the trace does it, which would be one call more in every attempt
         self.lent = self.untraced = self.proxy_status = 0
@@ -84,6 +91,7 @@ class Transmission(Trace):
         self.sockets = sockets
         self.once = once
         self.owner = owner
+        self.retries = retries
         self.is_watched = streamed or deadline is not None
         self.is_demanding = once or self.is_watched
         self.is_bound = False

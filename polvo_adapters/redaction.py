@@ -1,0 +1,134 @@
+"""Texts that do not show, and what is left of a response and of a URL in a pickle or in a message.
+
+Theory of operation. A response holds its request, and with that every credential and body; a URL may hold a password
+and keys; a server sets cookies and may issue tokens in headers. So a pickled error keeps of its response what says how
+the call went: status, body, URLs without user name, query and fragment, and the headers that name no secret.
+
+A secret that is held, or passed on, is a `HiddenText`: tracebacks that show local variables, and debuggers that print
+the attributes of an object, print its repr.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, NoReturn, TypeVar
+
+AnyType = TypeVar("AnyType", bound=type)
+
+_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*:(?://)?)(?:[^/?#]*@)?([^?#]*)", re.DOTALL)
+_WORD = re.compile(r"[a-z0-9]+")
+_SECRET_WORD = re.compile(
+    "apikey|auth|authorization|cookie2?|credentials?|csrf|csrftoken|jwt|key|link|nonce|pass|passwd|password|proof"
+    "|refresh|secret|session|sessionid|sid|signature|token|xsrf"
+)
+_URL_HEADERS = frozenset({"content-location", "location"})
+
+
+class HiddenText(str):
+    """A secret text: the same as any other text, but its repr and its pickle do not show it."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "'(a secret)'"
+
+    def __reduce_ex__(self, protocol: object) -> tuple[type[str], tuple[str]]:
+        return str, ("(a secret that was not pickled)",)
+
+    def __copy__(self) -> HiddenText:
+        return self
+
+    def __deepcopy__(self, memo: object) -> HiddenText:
+        return self
+
+
+class HiddenBytes(bytes):
+    """As HiddenText, for bytes: httpx keeps the values of headers encoded."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "b'(a secret)'"
+
+    __str__ = __repr__
+
+    def __reduce_ex__(self, protocol: object) -> tuple[type[bytes], tuple[bytes]]:
+        return bytes, (b"(a secret that was not pickled)",)
+
+    def __copy__(self) -> HiddenBytes:
+        return self
+
+    def __deepcopy__(self, memo: object) -> HiddenBytes:
+        return self
+
+
+def hide(value: Any) -> Any:
+    """Return a text as a HiddenText, and everything else, such as a function that fetches a secret, as it is."""
+    return HiddenText(value) if type(value) is str else value
+
+
+def unpicklable(kind: AnyType) -> AnyType:
+    """Refuse to pickle objects of a class that holds a secret, as a decorator."""
+
+    def refuse(self: object) -> NoReturn:
+        raise TypeError(f"a {type(self).__name__} holds a secret and is not pickled")
+
+    kind.__reduce__ = refuse  # type: ignore[assignment]
+    return kind
+
+
+def strip_url(url: str) -> str:
+    """Return a URL without user name, query and fragment."""
+    found = _URL.match(url)
+    return found[1] + found[2] if found else re.split("[?#]", url, maxsplit=1)[0].rpartition("@")[2]
+
+
+def harmless_headers(headers: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Yield the headers of a response that hold no credential, and the URLs among them without query."""
+    for name, value in headers.items():
+        lower = str(name).lower()
+        if lower in _URL_HEADERS:
+            yield name, strip_url(str(value))
+        elif not any(map(_SECRET_WORD.fullmatch, _WORD.findall(lower))):
+            yield name, value
+
+
+def without_request(response: Any) -> Any:
+    """Return a copy of a response of `requests` or httpx, with no request, and with bare ones in its history."""
+    kept = _strip_response(response)
+    history = getattr(response, "history", None)
+    if isinstance(history, (list, tuple)):
+        kept.history = [_strip_response(each) for each in history]
+        for each, before in zip(kept.history, history, strict=True):
+            if isinstance(vars(before).get("url"), str):  # of `requests`
+                each.request = _bare_request(before.request)
+    return kept
+
+
+def _bare_request(request: Any) -> Any:
+    """Return a copy of a prepared request that has only method and address, for code that walks through a history."""
+    if request is None:
+        return None
+    bare = copy.copy(request)
+    vars(bare).update(dict.fromkeys(vars(bare)), method=request.method, url=strip_url(request.url or ""))
+    bare.headers, bare.hooks = type(request.headers)(), {"response": []}
+    return bare
+
+
+def _strip_response(response: Any) -> Any:
+    kept = copy.copy(response)
+    present = vars(kept)
+    kept.request = None
+    kept.history = []  # those of a history hold each other
+    if isinstance(present.get("url"), str):
+        kept.url = strip_url(kept.url)
+    if isinstance(present.get("headers"), Mapping):
+        kept.headers = type(kept.headers)(list(harmless_headers(kept.headers)))
+    if "cookies" in present:  # of `requests`
+        kept.cookies = type(kept.cookies)()
+    present.pop("_cookies", None)  # of httpx
+    if present.get("next_request") is not None:
+        kept.next_request = None
+    return kept
