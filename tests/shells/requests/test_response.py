@@ -23,6 +23,7 @@ from polvo_adapters.core.effects import Flow, Proceed
 from polvo_adapters.core.http import Headers, synthesized_headers
 from polvo_adapters.core.outcomes import Outcome
 from polvo_adapters.shells.requests.response import Response, WatchedResponse, synthesize_response
+from polvo_adapters.shells.requests.set_aside_responses import set_aside
 from polvo_adapters.testing import FailureServer
 from polvo_adapters.transports import AsyncPolicyTransport, PolicyTransport
 
@@ -323,6 +324,19 @@ def test_a_compressed_body(options: dict[str, Any], stream: bool) -> None:
     session = mounted(polvo.ResilientAdapter(inner=short, **{**options, "retry": False}))
     with pytest.raises(requests.exceptions.ChunkedEncodingError, match="encoding"):
         list(session.get("http://api.example.com/", stream=stream).iter_content())
+
+
+@pytest.mark.parametrize("lost", [0, 12])
+def test_a_compressed_body_that_was_set_aside(lost: int) -> None:
+    adapter = Compressed()
+    adapter.lost = lost
+    response = mounted(polvo.ResilientAdapter(inner=adapter)).get("http://api.example.com/", stream=True)
+    assert set_aside(response)
+    if lost:
+        with pytest.raises(requests.exceptions.ChunkedEncodingError, match="encoding"):
+            response.content  # noqa: B018
+    else:
+        assert response.text == TEXT
 
 
 @pytest.mark.parametrize("options", STACKS.values(), ids=STACKS)
