@@ -42,7 +42,7 @@ shells.httpx.transports.PolicyTransport shells.request_marks.RequestMarks
 shells.requests.exchange.RacingExchange shells.requests.exchange.RequestsExchange
 shells.requests.one_shot.Channel shells.requests.one_shot.OneShotError
 shells.requests.policy_adapter.PolicyAdapter shells.requests.pool_limits.PoolLimits
-shells.requests.resilient_adapter.ResilientAdapter shells.requests.response.Response
+shells.requests.resilient_adapter.ResilientAdapter
 shells.requests.session.Session shells.requests.single_policy_adapters.IdempotencyAdapter
 shells.requests.single_policy_adapters.SinglePolicyAdapter shells.requests.tenancy.Tenancy
 shells.requests.wire.connections.TracedConnection shells.requests.wire.pools.AdapterView
@@ -139,7 +139,8 @@ runtime.clock.SystemTime runtime.shared_call.SharedCall runtime.workers.Workers 
 shells.encodings.EncodingCheck shells.httpx.exchange.RacingHTTPXExchange
 shells.httpx.observed_body.ObservedStream shells.httpx.timeouts.DeadlineTimeout
 shells.operation_control.Operation shells.request_identity.RequestKey shells.requests.api.SharedConnections
-shells.requests.hooks.SessionHooks shells.requests.single_policy_adapters.BreakerAdapter
+shells.requests.drop_in.OneCallSession shells.requests.hooks.SessionHooks shells.requests.response.Response
+shells.requests.response.WatchedResponse shells.requests.single_policy_adapters.BreakerAdapter
 shells.requests.single_policy_adapters.BulkheadAdapter shells.requests.single_policy_adapters.FallbackAdapter
 shells.requests.single_policy_adapters.HedgeAdapter shells.requests.single_policy_adapters.RateLimitAdapter
 shells.requests.single_policy_adapters.RegionsAdapter shells.requests.single_policy_adapters.RetryAdapter
@@ -162,8 +163,9 @@ core.answer.Answer
 context.one_call.CallScope core.notices.CallEvent policies.call_listeners.CallListeners
 policies.one_call.CallOptions policies.one_call.CallSettings policies.one_call.Operation
     """,
-    "names of modules": """
-moved.MovedModuleFinder
+    "names of modules, and what they hold": """
+moved.MovedModuleFinder shells.requests.mirror.Mirror shells.requests.mirror.MirrorFinder
+shells.requests.mirror.Replacement
     """,
 }
 """Classes whose objects can hold no secret, by the reason."""

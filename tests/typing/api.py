@@ -109,6 +109,8 @@ def faces() -> None:
     polvo.Session(rate_limit={"pace": "burst"})
     polvo.Session(rate_limit=polvo.ratelimit.TokenBucket(5), retry=None)
     assert_type(dropin.get("https://api.example.com/"), requests.Response)
+    assert_type(dropin.session(), dropin.Session)
+    assert_type(dropin.adapters.HTTPAdapter(), requests.adapters.HTTPAdapter)
     with dropin.Session() as dropped:
         assert_type(dropped.get("https://api.example.com/"), requests.Response)
 

@@ -30,14 +30,11 @@ from polvo_adapters.core.http import IDEMPOTENT_METHODS
 from polvo_adapters.core.outcomes import INTERRUPTED, Advice, Ending, Outcome, at_deadline
 from polvo_adapters.errors import DeadlineExceeded, ReplayError
 from polvo_adapters.runtime.clock import Clock
-from polvo_adapters.shells import encodings
-from polvo_adapters.shells.body_closing import BodyCloseActions
 from polvo_adapters.shells.cancellation import CancellableExchange
 from polvo_adapters.shells.requests.failures import explain, holds
 from polvo_adapters.shells.requests.hooks import SessionHooks, find_session_hooks, has_foreign_hook
-from polvo_adapters.shells.requests.observed_body import is_cut_off, observe
 from polvo_adapters.shells.requests.rerouting import drop_foreign_cookies, judge_proxies, reroute, translate_redirect
-from polvo_adapters.shells.requests.response import Response, synthesize_response
+from polvo_adapters.shells.requests.response import note_attempt, on_body_closed, read_body, synthesize_response
 from polvo_adapters.shells.requests.set_aside_responses import set_aside
 from polvo_adapters.shells.requests.wire.owners import ConnectionOwner
 from polvo_adapters.shells.requests.wire.recording_retry import prepare_retry, record_history, show_history
@@ -237,11 +234,7 @@ class RequestsExchange:
 
     def _read_if_due(self, response: requests.Response, transmission: Transmission, started: float) -> bool:
         """Read the body unless the caller or the session does so, and return whether it was read."""
-        if type(response) is requests.Response:  # the class of another library stays
-            response.__class__ = Response
-        if isinstance(response, Response):
-            elapsed = timedelta(0, self._clock.now() - started)
-            response._note_attempt(elapsed, transmission.deadline, self._clock)
+        note_attempt(response, timedelta(0, self._clock.now() - started), transmission.deadline, self._clock)
         # The status comes first: to look for a header that is not there costs an exception inside.
         redirects = response.status_code in REDIRECT_STATI and response.is_redirect
         if redirects or self._keywords["stream"]:
@@ -253,12 +246,7 @@ class RequestsExchange:
                 self._is_for_hooks = True
                 return False
             response = self._run_hooks(hooks, response, transmission)
-        if isinstance(response, Response):
-            response._read_body()
-        else:
-            response.content  # noqa: B018 - reads the body, which the response then keeps
-            if is_cut_off(response.raw):
-                raise requests.exceptions.ChunkedEncodingError(encodings.TEXT)
+        read_body(response)
         return True
 
     def _run_hooks(
@@ -308,12 +296,7 @@ class RequestsExchange:
         # After a hook that raises no caller reads the body, so that what waits for its end would wait for ever.
         if response is None or not self._open or self._is_for_hooks or getattr(response.raw, "closed", False):
             return False
-        if isinstance(response, Response):
-            response._on_body_closed(action)
-        else:  # the action is run when the response is freed
-            actions = response.__dict__.setdefault("_closing", BodyCloseActions())
-            actions.add(action)
-            observe(response.raw, actions)
+        on_body_closed(response, action)
         return True
 
     def fork(self) -> RacingExchange:

@@ -46,6 +46,7 @@ from polvo_adapters.shells.bound_policies import BoundPolicies, PolicyControls
 from polvo_adapters.shells.error_notes import attach_report
 from polvo_adapters.shells.requests.exchange import RequestsExchange
 from polvo_adapters.shells.requests.pool_limits import PoolLimits
+from polvo_adapters.shells.requests.response import hand_over
 from polvo_adapters.shells.requests.wire.owners import ConnectionOwner
 from polvo_adapters.shells.requests.wire.pools import kind_of_view
 from polvo_adapters.shells.requests.wire.recording_retry import NO_RETRY
@@ -200,7 +201,7 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
         if not exchange.owns(outcome):
             exchange.close()  # the response is that of an earlier attempt, and better than the last one
         response: requests.Response = exchange.synthesize(outcome) if outcome.response is None else outcome.response
-        response.polvo = report  # type: ignore[attr-defined]
+        hand_over(response, report)
         response.connection = self  # a replay after 401 must pass the policies as well
         return response
 
