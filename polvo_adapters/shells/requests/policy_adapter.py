@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import requests
 from requests.adapters import DEFAULT_POOLSIZE, BaseAdapter, HTTPAdapter
@@ -49,6 +49,9 @@ from polvo_adapters.shells.requests.wire.route import Route
 from polvo_adapters.shells.requests.wire.transmission import Transmission
 from polvo_adapters.stores.base import Store
 
+if TYPE_CHECKING:
+    from polvo_adapters.shells.requests.installed_adapters import Installation
+
 DEFAULT_TIMEOUT = 30.0
 """Seconds that an attempt may wait for a connection, and for each next byte, where the caller names no timeout."""
 
@@ -73,7 +76,7 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
 
     __attrs__ = [*HTTPAdapter.__attrs__, "policies", "inner", "store", "timeout", "clock", "installed"]
 
-    installed: str | None = None
+    installed: Installation | None = None
     _transmission: Transmission | None = None  # the attempt of an adapter outside of this one, in a view on it
     _owner: ConnectionOwner | None = None  # the caller, in a view for one of several that share the adapter
     _asked: Retry | None = None  # what decides about retries, or nothing where the adapter below does so by itself
