@@ -22,6 +22,7 @@ from urllib3.poolmanager import PoolManager
 from urllib3.util.connection import is_connection_dropped
 
 from polvo_adapters.core.calls import origin
+from polvo_adapters.shells.extended_class import extend
 from polvo_adapters.shells.requests.pool_limits import IDLE_SECONDS, PoolLimits
 from polvo_adapters.shells.requests.wire.connections import lend, traced_class
 from polvo_adapters.shells.requests.wire.originals import is_original
@@ -65,10 +66,7 @@ def _extended_class(kind: Any, mixin: type) -> type | None:
     if kind.__setattr__ is not object.__setattr__:  # a mock, or another that keeps its attributes in a way of its own
         return None
     try:
-        original = getattr(kind, "_original_class", kind)
-        names = {"__module__": kind.__module__, "__qualname__": kind.__qualname__, "_original_class": original}
-        # `super(self.__class__, self)` in a method of the class would call the method for ever.
-        return type(kind.__name__, (mixin, kind), {**names, "__class__": property(lambda _: original)})
+        return extend(kind, mixin)  # type: ignore[no-any-return]
     except TypeError:  # a class that expects keywords of its subclasses
         return None
 
