@@ -66,6 +66,9 @@ class RequestsExchange:
     Attributes:
         body: Whether the body can be sent again.
         above: The adapter that hooks may send through, so that their requests pass the policies as well.
+        fallback: The timeout where the adapter below, which may have its own, leaves it at none; UNLIMITED where the
+            caller wants none; otherwise None.
+        defers: Whether that adapter may be handed a timeout of None in spite of a deadline, which is kept below it.
     """
 
     __slots__ = (
@@ -86,6 +89,8 @@ class RequestsExchange:
         "_sockets",
         "above",
         "body",
+        "defers",
+        "fallback",
     )
 
     def __init__(
@@ -109,7 +114,8 @@ class RequestsExchange:
         self._retries = retries
         self._history: tuple[RequestHistory, ...] = ()
         self.above: BaseAdapter = adapter
-        self._sent = False
+        self.fallback: Any = None
+        self._sent = self.defers = False
         self._response: requests.Response | None = None
         self._open = self._is_for_hooks = False
         self._error: BaseException | None = None
@@ -126,6 +132,7 @@ class RequestsExchange:
         streamed = call.body == "once" or call.body == "rewindable"
         retries = prepare_retry(self._retries)
         transmission = Transmission(clock, started, deadline, self._sockets, once, self._owner, streamed, retries)
+        transmission.fallback = self.fallback
         send: Any = None
         advice: Advice | None = None
         try:
@@ -137,7 +144,7 @@ class RequestsExchange:
                 request = reroute(request, call)
                 keywords = {**keywords, "cert": None} if call.anonymous else keywords
             if deadline is not None:
-                keywords = _shorten(request, keywords, deadline - started)
+                keywords = _shorten(request, keywords, deadline - started, self.defers)
             names = getattr(request.headers, "_store", request.headers)  # a look for one not there costs an exception
             if "authorization" in names or "proxy-authorization" in names:
                 transmission.bind_if(authenticates_connection(request.headers))
@@ -315,6 +322,7 @@ class RequestsExchange:
             self._retries,
         )
         fork.body, fork._position, fork._sent, fork.above = self.body, self._position, True, self.above
+        fork.fallback, fork.defers = self.fallback, self.defers
         return fork
 
     def owns(self, outcome: Outcome) -> bool:
@@ -386,10 +394,12 @@ def _classify_body(body: Any) -> tuple[Body, int | None]:
         return "once", None
 
 
-def _shorten(request: requests.PreparedRequest, keywords: dict[str, Any], left: float) -> dict[str, Any]:
-    """Return the keywords of an attempt with its timeout shortened to the time left."""
+def _shorten(request: requests.PreparedRequest, keywords: dict[str, Any], left: float, defers: bool) -> dict[str, Any]:
+    """Return the keywords of an attempt with its timeout shortened to the time left, unless that is kept below."""
     if left <= 0:
         raise DeadlineExceeded("the deadline is over before the attempt began", request=request)
+    if defers and keywords["timeout"] is None:
+        return keywords
     return {**keywords, "timeout": _shorten_timeout(keywords["timeout"], left)}
 
 

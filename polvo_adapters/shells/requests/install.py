@@ -67,7 +67,7 @@ def uninstall(session: AnySession) -> AnySession:
     Returns:
         The same session.
     """
-    session.adapters = restore(session.adapters)  # type: ignore[assignment]
+    session.adapters = restore(session.adapters)
     if isinstance(vars(session).get("get_adapter"), _Lookup):
         del session.get_adapter
     return session

@@ -134,7 +134,7 @@ class InstalledAdapters(OrderedDict[str, BaseAdapter]):
     def _given(self, prefix: str) -> BaseAdapter:
         """Return what the caller has mounted at a prefix."""
         adapter = self[prefix]
-        return adapter.inner if self._is_ours(adapter) else adapter  # type: ignore[attr-defined,no-any-return]
+        return adapter.__dict__["inner"] if self._is_ours(adapter) else adapter
 
     def _is_ours(self, adapter: BaseAdapter | None) -> bool:
         installed = adapter.installed if isinstance(adapter, PolicyAdapter) else None

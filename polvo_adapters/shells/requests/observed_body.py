@@ -60,7 +60,7 @@ def limit(raw: Any, deadline: float, clock: Clock, host: str) -> None:
 
 @lru_cache(maxsize=64)
 def _limited_class(kind: type) -> type:
-    return kind if issubclass(kind, _LimitedBody) else extend(kind, _LimitedBody)  # type: ignore[no-any-return]
+    return kind if issubclass(kind, _LimitedBody) else extend(kind, _LimitedBody)
 
 
 class _LimitedBody:

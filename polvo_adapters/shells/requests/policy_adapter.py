@@ -41,12 +41,20 @@ from polvo_adapters.runtime.logs import logger, say
 from polvo_adapters.shells.bound_policies import BoundPolicies, PolicyControls
 from polvo_adapters.shells.error_notes import attach_report
 from polvo_adapters.shells.requests.exchange import RequestsExchange
+from polvo_adapters.shells.requests.named_timeout import (
+    UNLIMITED,
+    UNSET,
+    is_none_on_purpose,
+    may_have_timeout,
+    sends_through_another,
+)
 from polvo_adapters.shells.requests.pool_limits import PoolLimits
 from polvo_adapters.shells.requests.wire.owners import ConnectionOwner
 from polvo_adapters.shells.requests.wire.pools import kind_of_view
 from polvo_adapters.shells.requests.wire.recording_retry import NO_RETRY
 from polvo_adapters.shells.requests.wire.route import Route
 from polvo_adapters.shells.requests.wire.transmission import Transmission
+from polvo_adapters.shells.requests.wrapping import become_wrapping
 from polvo_adapters.stores.base import Store
 
 if TYPE_CHECKING:
@@ -65,7 +73,8 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
         *policies: The policies, outermost first; without any it is an ordinary adapter.
         inner: The adapter to send through; by default it has connection pools of its own.
         store: Where state lives that outlives a call; by default in the memory of this adapter.
-        timeout: Timeout of an attempt where the caller named none, in seconds or as a (connect, read) tuple.
+        timeout: Timeout of an attempt where the caller named none, in seconds or as a (connect, read) tuple; by default
+            that of the `inner`, where it has one, and otherwise none.
         clock: Time and chance; tests pass a virtual clock.
         **http_adapter_keywords: Those of `requests.adapters.HTTPAdapter`: pool_connections, pool_maxsize, pool_block,
             max_retries. Only without `inner`.
@@ -77,8 +86,13 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
     __attrs__ = [*HTTPAdapter.__attrs__, "policies", "inner", "store", "timeout", "clock", "installed"]
 
     installed: Installation | None = None
+    timeout: Any = None
+    """Timeout of an attempt where the caller names none; an adapter made without one has that of its class."""
     _transmission: Transmission | None = None  # the attempt of an adapter outside of this one, in a view on it
     _owner: ConnectionOwner | None = None  # the caller, in a view for one of several that share the adapter
+    _may_have_timeout = False  # whether the adapter below may fill in a timeout where there is none
+    _defers = False  # whether deadlines are kept below that adapter, so that it may be handed a timeout of None
+    _class_timeout: Any = UNSET  # the default of the class, in an adapter that wraps another
     _asked: Retry | None = None  # what decides about retries, or nothing where the adapter below does so by itself
 
     def __init__(
@@ -86,14 +100,15 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
         *policies: Policy,
         inner: BaseAdapter | None = None,
         store: Store | None = None,
-        timeout: float | tuple[float | None, float | None] | None = None,
+        timeout: float | tuple[float | None, float | None] | None = UNSET,
         clock: Clock = SYSTEM,
         **http_adapter_keywords: Any,
     ) -> None:
         self.policies = policies
         self.inner = inner
         self.store: Any = store
-        self.timeout = timeout
+        if timeout is not UNSET:  # what a subclass has put there before stays
+            self.timeout = timeout
         self.clock = clock
         if inner is None:
             self._set_pool_limits(http_adapter_keywords.get("pool_connections", DEFAULT_POOLSIZE))
@@ -116,8 +131,13 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
         self._asked = retry.retry if isinstance(retry, AskedRetry) else None if retry is None else NO_RETRY
         self._seen = self._read_max_retries()
         self._route = Route(self, PolicyAdapter) if self._below is None else Route(self._below)
-        if self.inner is not None and kind_of_view(self.inner) is None:
-            _warn_of_deadline(self.inner, self.policies)
+        if self.inner is not None:
+            if kind_of_view(self.inner) is None:
+                _warn_of_deadline(self.inner, self.policies)
+            is_ours = isinstance(self.inner, PolicyAdapter)
+            self._may_have_timeout = is_ours or may_have_timeout(self.inner)
+            self._defers = is_ours or (self._route.is_watched and sends_through_another(self.inner))
+            become_wrapping(self)
         forks.register(self)
 
     def send(
@@ -141,9 +161,12 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
         if self._read_max_retries() is not self._seen:
             self._take_over()
         bound, clock, outer = self._bound, self.clock, self._transmission
+        fallback = None
+        if timeout is None:
+            timeout, fallback = self._choose_timeout(outer)
         keywords = {
             "stream": stream,
-            "timeout": self.timeout if timeout is None else timeout,
+            "timeout": timeout,
             "verify": verify,
             "cert": cert,
             "proxies": proxies,
@@ -153,6 +176,8 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
         asked = outer.retries if self._asked is None and outer is not None else self._asked
         exchange = RequestsExchange(self._route, below, request, keywords, clock, sockets, self._owner, asked)
         exchange.above = self
+        if self._defers or fallback is not None:
+            exchange.fallback, exchange.defers = fallback, self._defers
         entries: list[Entry] = []
         logical = call_started.get() if outer is None else _logical_call(outer, clock)
         call = bound.begin(request, request.url or "", exchange.body, clock.now(), cert, logical)
@@ -174,6 +199,19 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
         response.polvo = report  # type: ignore[attr-defined]
         response.connection = self  # a replay after 401 must pass the policies as well
         return response
+
+    def _choose_timeout(self, outer: Transmission | None) -> tuple[Any, Any]:
+        """Return the timeout of a call that names none, and that for the pool of an adapter which may have its own."""
+        if outer is not None and outer.fallback is UNLIMITED:
+            return None, UNLIMITED
+        default, fallback = self.timeout, None
+        if self._may_have_timeout and "timeout" not in vars(self) and self._class_timeout is not UNSET:
+            default, fallback = None, self._class_timeout
+        if outer is not None and default is None and fallback is None:
+            default, fallback = (None, outer.fallback) if self._may_have_timeout else (outer.fallback, None)
+        if (default is None and fallback is None) or not is_none_on_purpose(2):
+            return default, fallback
+        return None, UNLIMITED
 
     @property
     def max_retries(self) -> Any:
@@ -204,14 +242,6 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
         for manager in (self.poolmanager, *self.proxy_manager.copy().values()):  # other threads may go on to send
             manager.clear()
 
-    def get_connection_with_tls_context(
-        self, request: requests.PreparedRequest, verify: Any, proxies: Any = None, cert: Any = None
-    ) -> Any:
-        """Return the pool for a request; see `HTTPAdapter.get_connection_with_tls_context`."""
-        if self.inner is not None:
-            return self.inner.get_connection_with_tls_context(request, verify, proxies=proxies, cert=cert)  # type: ignore[attr-defined]
-        return super().get_connection_with_tls_context(request, verify, proxies=proxies, cert=cert)
-
     def proxy_manager_for(self, proxy: str, **keywords: Any) -> Any:
         """Return the pools for a proxy; see `HTTPAdapter.proxy_manager_for`."""
         if self.inner is not None:
@@ -233,23 +263,24 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
                 manager.pools = type(manager.pools)(manager.pools._maxsize, manager.pools.dispose_func)
 
     def __getattr__(self, name: str) -> Any:
-        # Code that expects the wrapped adapter finds its poolmanager, max_retries and the like here.
-        is_hidden = name.startswith("_") and name not in HTTPAdapter.__attrs__
-        inner = None if is_hidden else self.__dict__.get("inner")
+        # Code that expects the wrapped adapter finds its poolmanager and the like here.
+        inner = None if name.startswith("__") else self.__dict__.get("inner")
         if inner is None:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         return getattr(inner, name)
 
     def __getstate__(self) -> dict[str, Any]:
-        names = self.__attrs__ if self.inner is None else PolicyAdapter.__attrs__
-        return {name: self.__dict__[name] for name in names if name in self.__dict__}
+        state = {name: self.__dict__[name] for name in self.__attrs__ if name in self.__dict__}
+        others = set(self.__attrs__).difference(state, PolicyAdapter.__attrs__)
+        return {**state, **{name: getattr(self, name) for name in others if hasattr(self, name)}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         if state.get("inner") is None:
             self._set_pool_limits(state.get("_pool_connections", DEFAULT_POOLSIZE))
             super().__setstate__(state)
         else:
-            self.__dict__.update(state)
+            for name, value in state.items():
+                setattr(self, name, value)
         self._bind()
 
 

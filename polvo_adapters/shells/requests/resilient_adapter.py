@@ -9,6 +9,7 @@ from requests.adapters import BaseAdapter
 from polvo_adapters.policies.options import DeadlineLike, OptionalPolicies, RetryLike
 from polvo_adapters.policies.stack import standard
 from polvo_adapters.runtime.clock import SYSTEM, Clock
+from polvo_adapters.shells.requests.named_timeout import UNSET
 from polvo_adapters.shells.requests.policy_adapter import (
     DEFAULT_TIMEOUT,
     PolicyAdapter,
@@ -43,12 +44,15 @@ class ResilientAdapter(PolicyAdapter):
         inner: The adapter to send through.
         store: Where state lives; share it to share the state.
         timeout: Timeout of an attempt where the caller named none, in seconds or as a (connect, read) tuple; None for
-            no limit.
+            no limit. By default that of the `inner`, where it has one, and otherwise 30 seconds. It does not replace a
+            `timeout=None` that the caller has written.
         clock: Time and chance.
         **options: The optional policies, see `polvo_adapters.policies.options.OptionalPolicies`; and the keywords of
             `requests.adapters.HTTPAdapter`, without `inner`. The connection pool is made large enough for a bulkhead,
             unless `pool_maxsize` is given.
     """
+
+    timeout: Any = DEFAULT_TIMEOUT
 
     def __init__(
         self,
@@ -57,7 +61,7 @@ class ResilientAdapter(PolicyAdapter):
         *,
         inner: BaseAdapter | None = None,
         store: Store | None = None,
-        timeout: float | tuple[float | None, float | None] | None = DEFAULT_TIMEOUT,
+        timeout: float | tuple[float | None, float | None] | None = UNSET,
         clock: Clock = SYSTEM,
         **options: Unpack[ResilientAdapterOptions],
     ) -> None:

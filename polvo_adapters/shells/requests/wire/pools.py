@@ -19,15 +19,18 @@ from urllib3 import connection, connectionpool
 from urllib3.connection import HTTPConnection
 from urllib3.connectionpool import HTTPConnectionPool
 from urllib3.poolmanager import PoolManager
+from urllib3.util import Timeout
 from urllib3.util.connection import is_connection_dropped
 
 from polvo_adapters.core.calls import origin
 from polvo_adapters.shells.extended_class import extend
+from polvo_adapters.shells.requests.named_timeout import UNLIMITED, as_timeout
 from polvo_adapters.shells.requests.pool_limits import IDLE_SECONDS, PoolLimits
 from polvo_adapters.shells.requests.wire.connections import lend, traced_class
 from polvo_adapters.shells.requests.wire.originals import is_original
 from polvo_adapters.shells.requests.wire.owners import ConnectionOwner
 from polvo_adapters.shells.requests.wire.transmission import Transmission
+from polvo_adapters.shells.requests.wrapping import Wrapping
 
 _MOST_KNOWN = 256
 _SENDING = frozenset({"urlopen", "_make_request", "_get_conn"})
@@ -63,7 +66,10 @@ def _extended_class(kind: Any, mixin: type) -> type | None:
         return kind  # type: ignore[no-any-return]
     if any(vars(base).get("__slots__") for base in kind.__mro__ if base not in _OURS):
         return None
-    if kind.__setattr__ is not object.__setattr__:  # a mock, or another that keeps its attributes in a way of its own
+    if kind.__setattr__ not in (
+        object.__setattr__,
+        Wrapping.__setattr__,
+    ):  # a mock, or another that keeps its attributes in a way of its own
         return None
     try:
         return extend(kind, mixin)  # type: ignore[no-any-return]
@@ -122,6 +128,9 @@ def _view_of_pool(pool: Any, transmission: Transmission) -> Any:
     """Return a view on a pool, or the pool itself where it is none of urllib3."""
     kind: Any = type(pool)
     mixin = PoolView if transmission.owner is None else _SharedPoolView
+    fallback = transmission.fallback
+    if fallback is not None and fallback is not UNLIMITED:
+        mixin = _LimitedPoolView
     extended = _extended_class(kind, mixin) if isinstance(pool, HTTPConnectionPool) else None
     if extended is None:
         transmission.untraced += 1
@@ -171,6 +180,18 @@ class PoolView(HTTPConnectionPool):
         return connection
 
 
+class _LimitedPoolView(PoolView):
+    """A view on a pool below an adapter which may have a timeout of its own, with a default where it has none."""
+
+    __slots__ = ()
+
+    def _get_timeout(self, timeout: Any) -> Timeout:
+        found: Timeout = super()._get_timeout(timeout)
+        if found.total is None and found._connect is None and found._read is None:
+            return as_timeout(self._transmission.fallback)
+        return found
+
+
 class _SharedPoolView(PoolView):
     """A view on a pool that several callers share; see `polvo_adapters.shells.requests.wire.owners`."""
 
@@ -213,7 +234,7 @@ def sends_as_urllib3(pool: PoolView) -> bool:
     )
 
 
-_OURS = (_View, AdapterView, PoolView, _SharedPoolView)
+_OURS = (_View, AdapterView, PoolView, _LimitedPoolView, _SharedPoolView)
 
 
 class KnownPools:
