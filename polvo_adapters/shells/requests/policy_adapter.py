@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import requests
 from requests.adapters import DEFAULT_POOLSIZE, BaseAdapter, HTTPAdapter
@@ -41,14 +41,17 @@ from polvo_adapters.runtime.logs import logger, say
 from polvo_adapters.shells.bound_policies import BoundPolicies, PolicyControls
 from polvo_adapters.shells.error_notes import attach_report
 from polvo_adapters.shells.requests.exchange import RequestsExchange
-from polvo_adapters.shells.requests.named_timeout import (
+from polvo_adapters.shells.requests.pool_limits import PoolLimits
+from polvo_adapters.shells.requests.wire.named_timeout import (
+    ASKED,
+    DEFERRED,
     UNLIMITED,
     UNSET,
+    choose_usable,
+    find_default_timeout,
     is_none_on_purpose,
-    may_have_timeout,
     sends_through_another,
 )
-from polvo_adapters.shells.requests.pool_limits import PoolLimits
 from polvo_adapters.shells.requests.wire.owners import ConnectionOwner
 from polvo_adapters.shells.requests.wire.pools import kind_of_view
 from polvo_adapters.shells.requests.wire.recording_retry import NO_RETRY
@@ -56,9 +59,6 @@ from polvo_adapters.shells.requests.wire.route import Route
 from polvo_adapters.shells.requests.wire.transmission import Transmission
 from polvo_adapters.shells.requests.wrapping import become_wrapping
 from polvo_adapters.stores.base import Store
-
-if TYPE_CHECKING:
-    from polvo_adapters.shells.requests.installed_adapters import Installation
 
 DEFAULT_TIMEOUT = 30.0
 """Seconds that an attempt may wait for a connection, and for each next byte, where the caller names no timeout."""
@@ -85,14 +85,14 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
 
     __attrs__ = [*HTTPAdapter.__attrs__, "policies", "inner", "store", "timeout", "clock", "installed"]
 
-    installed: Installation | None = None
+    installed: Any = None  # the installation that this adapter was made for
     timeout: Any = None
     """Timeout of an attempt where the caller names none; an adapter made without one has that of its class."""
     _transmission: Transmission | None = None  # the attempt of an adapter outside of this one, in a view on it
     _owner: ConnectionOwner | None = None  # the caller, in a view for one of several that share the adapter
-    _may_have_timeout = False  # whether the adapter below may fill in a timeout where there is none
-    _defers = False  # whether deadlines are kept below that adapter, so that it may be handed a timeout of None
-    _class_timeout: Any = UNSET  # the default of the class, in an adapter that wraps another
+    _default_timeout: Any = None  # that of a call, or how to find it out, where this adapter was given none
+    _defers = False  # whether deadlines are kept below an adapter, so that it may be handed a timeout of None
+    _class_timeout: Any = None  # the default of the class, in an adapter that wraps another
     _asked: Retry | None = None  # what decides about retries, or nothing where the adapter below does so by itself
 
     def __init__(
@@ -134,10 +134,11 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
         if self.inner is not None:
             if kind_of_view(self.inner) is None:
                 _warn_of_deadline(self.inner, self.policies)
-            is_ours = isinstance(self.inner, PolicyAdapter)
-            self._may_have_timeout = is_ours or may_have_timeout(self.inner)
-            self._defers = is_ours or (self._route.is_watched and sends_through_another(self.inner))
+            self._defers = isinstance(self.inner, PolicyAdapter) or (
+                self._route.is_watched and sends_through_another(self.inner)
+            )
             become_wrapping(self)
+        self._default_timeout = find_default_timeout(type(self), self.inner, PolicyAdapter)
         forks.register(self)
 
     def send(
@@ -202,16 +203,17 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
 
     def _choose_timeout(self, outer: Transmission | None) -> tuple[Any, Any]:
         """Return the timeout of a call that names none, and that for the pool of an adapter which may have its own."""
-        if outer is not None and outer.fallback is UNLIMITED:
+        above = None if outer is None else outer.fallback
+        if above is UNLIMITED:
             return None, UNLIMITED
-        default, fallback = self.timeout, None
-        if self._may_have_timeout and "timeout" not in vars(self) and self._class_timeout is not UNSET:
-            default, fallback = None, self._class_timeout
-        if outer is not None and default is None and fallback is None:
-            default, fallback = (None, outer.fallback) if self._may_have_timeout else (outer.fallback, None)
-        if (default is None and fallback is None) or not is_none_on_purpose(2):
-            return default, fallback
-        return None, UNLIMITED
+        default, fallback = self.__dict__.get("timeout", self._default_timeout), None
+        if default is DEFERRED:
+            default, fallback = None, self._class_timeout if above is None else above
+        elif default is ASKED:
+            default = choose_usable(self.timeout, self._class_timeout)
+        if default is None and fallback is None:
+            return above, None
+        return (None, UNLIMITED) if is_none_on_purpose(2) else (default, fallback)
 
     @property
     def max_retries(self) -> Any:

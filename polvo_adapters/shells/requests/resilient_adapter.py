@@ -9,7 +9,6 @@ from requests.adapters import BaseAdapter
 from polvo_adapters.policies.options import DeadlineLike, OptionalPolicies, RetryLike
 from polvo_adapters.policies.stack import standard
 from polvo_adapters.runtime.clock import SYSTEM, Clock
-from polvo_adapters.shells.requests.named_timeout import UNSET
 from polvo_adapters.shells.requests.policy_adapter import (
     DEFAULT_TIMEOUT,
     PolicyAdapter,
@@ -17,6 +16,7 @@ from polvo_adapters.shells.requests.policy_adapter import (
     find_requested_retry,
     fit_pool,
 )
+from polvo_adapters.shells.requests.wire.named_timeout import UNSET
 from polvo_adapters.stores.base import Store
 
 if TYPE_CHECKING:

@@ -24,9 +24,9 @@ from urllib3.util.connection import is_connection_dropped
 
 from polvo_adapters.core.calls import origin
 from polvo_adapters.shells.extended_class import extend
-from polvo_adapters.shells.requests.named_timeout import UNLIMITED, as_timeout
 from polvo_adapters.shells.requests.pool_limits import IDLE_SECONDS, PoolLimits
 from polvo_adapters.shells.requests.wire.connections import lend, traced_class
+from polvo_adapters.shells.requests.wire.named_timeout import UNLIMITED, as_timeout
 from polvo_adapters.shells.requests.wire.originals import is_original
 from polvo_adapters.shells.requests.wire.owners import ConnectionOwner
 from polvo_adapters.shells.requests.wire.transmission import Transmission

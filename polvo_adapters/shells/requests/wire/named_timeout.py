@@ -31,7 +31,14 @@ UNSET: Any = object()
 UNLIMITED: Any = object()
 """In the place of a default timeout: the caller wants none."""
 
-_MOST_FRAMES = 40
+DEFERRED: Any = object()
+"""In the place of a default timeout: the adapter below may have its own."""
+
+ASKED: Any = object()
+"""In the place of a default timeout: the adapter is asked for it at every call."""
+
+_MOST_FRAMES = 16
+_MOST_BELOW = 5  # between an adapter and the session that it is mounted on
 _VERBS = ("requests.", "polvo_adapters.")
 _REQUEST = requests.Session.request.__code__
 _SEND = requests.Session.send.__code__
@@ -44,17 +51,15 @@ def is_none_on_purpose(depth: int = 1) -> bool:
     Args:
         depth: How many frames up the `send` of the adapter is.
     """
-    frame: FrameType | None = sys._getframe(depth)
-    sending = None
-    for _ in range(_MOST_FRAMES):
-        frame = None if frame is None else frame.f_back
-        if frame is None:
-            break
+    frame = sys._getframe(depth).f_back
+    sending, left = None, _MOST_BELOW
+    while frame is not None and left:
         code = frame.f_code
-        if code is _SEND:
-            sending = frame
-        elif code is _REQUEST:
+        if code is _REQUEST:
             return _is_named_above(frame)
+        if code is _SEND:
+            sending, left = frame, _MOST_FRAMES
+        frame, left = frame.f_back, left - 1
     return sending is not None and _names_timeout(sending)
 
 
@@ -83,6 +88,11 @@ def _names_timeout(frame: FrameType) -> bool:
     return isinstance(keywords, dict) and "timeout" in keywords
 
 
+def choose_usable(value: Any, default: Any) -> Any:
+    """Return a value where it is a timeout as `requests` takes it, and otherwise the default."""
+    return value if isinstance(value, (int, float, tuple, Timeout)) else default
+
+
 def as_timeout(value: Any) -> Timeout:
     """Return a timeout of urllib3 for one as `requests` takes it."""
     if isinstance(value, Timeout):
@@ -97,7 +107,25 @@ def sends_through_another(adapter: BaseAdapter) -> bool:
     return code is not None and "send" in code.co_names
 
 
-def may_have_timeout(adapter: BaseAdapter) -> bool:
+def find_default_timeout(kind: Any, inner: BaseAdapter | None, ours: type) -> Any:
+    """Return the timeout of calls that name none through an adapter that was given none, DEFERRED or ASKED.
+
+    Args:
+        kind: The class of the adapter.
+        inner: The adapter that it wraps, if any.
+        ours: The class of adapters that have default timeouts of this kind.
+    """
+    definer = next((base for base in kind.__mro__ if "timeout" in vars(base)), None)
+    if definer is None or not definer.__module__.startswith("polvo_adapters."):
+        return ASKED
+    if inner is None:
+        return kind.timeout
+    if isinstance(inner, ours) or _may_have_timeout(inner):
+        return DEFERRED
+    return ASKED if hasattr(inner, "timeout") else kind._class_timeout
+
+
+def _may_have_timeout(adapter: BaseAdapter) -> bool:
     """Return whether an adapter may fill in a timeout of its own where a call names none."""
     code = _code_of_own_send(adapter)
     if code is None:

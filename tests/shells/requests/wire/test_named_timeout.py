@@ -109,6 +109,10 @@ class Ours(Plain, ResilientAdapter):
 class WithVerbs(requests.Session):
     """A session as SDKs derive them, which hands on what it is given."""
 
+    def send(self, request: Any, **keywords: Any) -> requests.Response:
+        """Send a prepared request."""
+        return super().send(request, **keywords)
+
     def request(self, method: Any, url: Any, **keywords: Any) -> requests.Response:  # type: ignore[override]
         """Send a request."""
         return super().request(method, url, **keywords)
