@@ -39,6 +39,7 @@ from polvo_adapters.shells.requests.observed_body import is_cut_off, observe
 from polvo_adapters.shells.requests.rerouting import drop_foreign_cookies, reroute
 from polvo_adapters.shells.requests.response import Response, synthesize_response
 from polvo_adapters.shells.requests.set_aside_responses import set_aside
+from polvo_adapters.shells.requests.wire.named_timeout import UNLIMITED
 from polvo_adapters.shells.requests.wire.owners import ConnectionOwner
 from polvo_adapters.shells.requests.wire.recording_retry import prepare_retry, record_history, show_history
 from polvo_adapters.shells.requests.wire.route import Route, is_unsent, report_overrun
@@ -87,6 +88,7 @@ class RequestsExchange:
         "_route",
         "_sent",
         "_sockets",
+        "_untouched",
         "above",
         "body",
         "defers",
@@ -116,6 +118,7 @@ class RequestsExchange:
         self.above: BaseAdapter = adapter
         self.fallback: Any = None
         self._sent = self.defers = False
+        self._untouched: tuple[Any, ...] | None = None
         self._response: requests.Response | None = None
         self._open = self._is_for_hooks = False
         self._error: BaseException | None = None
@@ -132,12 +135,11 @@ class RequestsExchange:
         streamed = call.body == "once" or call.body == "rewindable"
         retries = prepare_retry(self._retries)
         transmission = Transmission(clock, started, deadline, self._sockets, once, self._owner, streamed, retries)
-        transmission.fallback = self.fallback
+        transmission.fallback = self.fallback if deadline is None else self._limit_fallback(deadline - started)
         send: Any = None
         advice: Advice | None = None
         try:
-            if self._sent:
-                self._prepare_repeat()
+            self._prepare_repeat() if self._sent else self._keep_request()
             self._sent, self._is_for_hooks = True, False
             request, keywords = self._request, self._keywords
             if call.anonymous or (call.url is not request.url and call.url != request.url):
@@ -322,7 +324,7 @@ class RequestsExchange:
             self._retries,
         )
         fork.body, fork._position, fork._sent, fork.above = self.body, self._position, True, self.above
-        fork.fallback, fork.defers = self.fallback, self.defers
+        fork.fallback, fork.defers, fork._untouched = self.fallback, self.defers, self._untouched
         return fork
 
     def owns(self, outcome: Outcome) -> bool:
@@ -347,8 +349,24 @@ class RequestsExchange:
         self.close()
         return synthesize_response(outcome, self._request)
 
+    def _limit_fallback(self, left: float) -> Any:
+        """Return the timeout for the pool below an adapter that may have its own, shortened to the time left."""
+        return (
+            _shorten_timeout(self.fallback, left) if self.defers and self.fallback is not UNLIMITED else self.fallback
+        )
+
+    def _keep_request(self) -> None:
+        """Keep what an adapter with a `send` of its own may change: it rewrites URLs, signs, compresses bodies."""
+        if self.defers:
+            request = self._request
+            self._untouched = (request.method, request.url, request.headers.copy(), request.body)
+
     def _prepare_repeat(self) -> None:
         self.discard()
+        if self._untouched is not None:
+            request = self._request
+            request.method, request.url, headers, request.body = self._untouched
+            request.headers = headers.copy()
         if self._position is None:
             return
         try:

@@ -118,6 +118,16 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
             raise TypeError(f"{type(self).__name__}: {names} belong to the adapter given as inner")
         self._bind()
 
+    def _make_default_policies(self) -> tuple[Policy, ...]:
+        """Return the policies of an adapter that is given none."""
+        return ()
+
+    def _init_late(self) -> None:
+        """Do what `__init__` does, where a class beside this one calls that of HTTPAdapter and passes this one over."""
+        self.policies, self.inner, self.store, self.clock = self._make_default_policies(), None, None, SYSTEM
+        self._set_pool_limits(self.__dict__.get("_pool_connections", DEFAULT_POOLSIZE))
+        self._bind()
+
     def _set_pool_limits(self, most: int) -> None:
         # Before the pools are made, which a subclass may do otherwise; a view on this adapter shares them.
         self._pool_limits = PoolLimits(most)
@@ -267,6 +277,9 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
     def __getattr__(self, name: str) -> Any:
         # Code that expects the wrapped adapter finds its poolmanager and the like here.
         inner = None if name.startswith("__") else self.__dict__.get("inner")
+        if inner is None and name in _SET_BY_INIT and "max_retries" in self.__dict__ and "_bound" not in self.__dict__:
+            self._init_late()
+            return getattr(self, name)
         if inner is None:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         return getattr(inner, name)
@@ -304,6 +317,7 @@ def fit_pool(keywords: dict[str, Any], policies: Sequence[Policy]) -> None:
         keywords.setdefault("pool_maxsize", size)
 
 
+_SET_BY_INIT = frozenset({"policies", "inner", "store", "clock", "_bound", "_seen", "_pool_limits"})
 _log = logger("deadline")
 _warned: set[type] = set()
 

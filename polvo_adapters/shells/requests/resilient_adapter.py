@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from requests.adapters import BaseAdapter
 
+from polvo_adapters.core.effects import Policy
 from polvo_adapters.policies.options import DeadlineLike, OptionalPolicies, RetryLike
 from polvo_adapters.policies.stack import standard
 from polvo_adapters.runtime.clock import SYSTEM, Clock
@@ -74,3 +75,6 @@ class ResilientAdapter(PolicyAdapter):
         if inner is None:
             fit_pool(http_adapter_keywords, policies)
         super().__init__(*policies, inner=inner, store=store, timeout=timeout, clock=clock, **http_adapter_keywords)
+
+    def _make_default_policies(self) -> tuple[Policy, ...]:
+        return standard(retry=find_requested_retry(self.__dict__.get("max_retries")) or True, deadline=None)

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from functools import lru_cache
+from types import ModuleType
 from typing import Any
 
-from requests import PreparedRequest
+from requests import PreparedRequest, adapters
 from requests.adapters import BaseAdapter, HTTPAdapter
-from urllib3 import connection, connectionpool
+from urllib3 import connection, connectionpool, poolmanager
 from urllib3.connection import HTTPConnection
 from urllib3.connectionpool import HTTPConnectionPool
 from urllib3.poolmanager import PoolManager
@@ -33,9 +34,8 @@ from polvo_adapters.shells.requests.wire.transmission import Transmission
 from polvo_adapters.shells.requests.wrapping import Wrapping
 
 _MOST_KNOWN = 256
+_LOOKUP = "get_connection_with_tls_context"
 _SENDING = frozenset({"urlopen", "_make_request", "_get_conn"})
-_FROM_HOST = PoolManager.connection_from_host
-_LOOKUP = HTTPAdapter.get_connection_with_tls_context
 
 
 def kind_of_view(adapter: BaseAdapter) -> type[AdapterView] | None:
@@ -237,6 +237,44 @@ def sends_as_urllib3(pool: PoolView) -> bool:
 _OURS = (_View, AdapterView, PoolView, _LimitedPoolView, _SharedPoolView)
 
 
+def _originals_of(owner: Any, module: ModuleType, *names: str) -> dict[str, Any]:
+    """Return functions of a class or module that are not patched; another object stands for each of the others."""
+    found = {name: getattr(owner, name, None) for name in names}
+    return {name: each if is_original(each, module, name) else object() for name, each in found.items()}
+
+
+_OF_ADAPTERS = _originals_of(HTTPAdapter, adapters, _LOOKUP, "build_connection_pool_key_attributes")
+_OF_MODULE = _originals_of(adapters, adapters, "_urllib3_request_context")
+_OF_MANAGERS = _originals_of(
+    PoolManager,
+    poolmanager,
+    "connection_from_host",
+    "connection_from_context",
+    "connection_from_pool_key",
+    "_merge_pool_kwargs",
+)
+_ASK, _ATTRIBUTES = _OF_ADAPTERS.values()
+(_CONTEXT,) = _OF_MODULE.values()
+_FROM_HOST, _FROM_CONTEXT, _FROM_KEY, _MERGE = _OF_MANAGERS.values()
+
+
+def _finds_as_urllib3(adapter: HTTPAdapter, ask: Any, manager: PoolManager) -> bool:
+    """Return whether a pool is found by the code of `requests` and urllib3 alone, as it is now.
+
+    Looked at each time: classes and objects are patched at any moment.
+    """
+    return (
+        getattr(ask, "__func__", None) is _ASK
+        and getattr(adapter.build_connection_pool_key_attributes, "__func__", None) is _ATTRIBUTES
+        and adapters._urllib3_request_context is _CONTEXT
+        and PoolManager.connection_from_host is _FROM_HOST
+        and PoolManager.connection_from_context is _FROM_CONTEXT
+        and PoolManager.connection_from_pool_key is _FROM_KEY
+        and PoolManager._merge_pool_kwargs is _MERGE
+        and _OF_MANAGERS.keys().isdisjoint(manager.__dict__)
+    )
+
+
 class KnownPools:
     """A memory of which pool of an adapter serves which requests.
 
@@ -257,15 +295,8 @@ class KnownPools:
             request: The request.
             **keywords: verify, proxies and cert, as for `HTTPAdapter.send`; with proxies the adapter is asked.
         """
-        attributes = type(adapter).build_connection_pool_key_attributes
         manager = adapter.poolmanager
-        if (
-            keywords["proxies"]
-            or type(manager) is not PoolManager
-            or getattr(manager.connection_from_host, "__func__", None) is not _FROM_HOST
-            or attributes is not HTTPAdapter.build_connection_pool_key_attributes
-            or HTTPAdapter.get_connection_with_tls_context is not _LOOKUP
-        ):
+        if keywords["proxies"] or type(manager) is not PoolManager or not _finds_as_urllib3(adapter, ask, manager):
             return ask(request, **keywords)
         what = (origin(request.url or ""), keywords["verify"], keywords["cert"])
         pool = self._find(manager, what)
