@@ -116,9 +116,11 @@ def test_the_same_through_a_proxy(kind: Any, way: str, server: FailureServer) ->
 )
 def test_each_attempt_begins_with_the_request_of_the_caller(kind: Any, server: FailureServer) -> None:
     session = install(kind)
-    for _ in range(2):
-        response = session.put(f"{server.url}/fault/status?times=2&key={kind.__name__}&x=/echo", data=b"body")
-        assert response.status_code == 200
+    for number in range(2):
+        before = len(server.requests)
+        response = session.put(f"{server.url}/fault/status?times=2&key={number}&x=/echo", data=b"body")
+        attempts = [(each.method, each.path, dict(each.headers), each.body) for each in server.requests[before:]]
+        assert (response.status_code, attempts) == (200, attempts[:1] * len(attempts))
     session.close()
 
 

@@ -25,7 +25,13 @@ from urllib3.util import Timeout
 
 from polvo_adapters.shells.requests.wire.originals import is_original
 
-UNSET: Any = object()
+
+class _Unset:
+    def __repr__(self) -> str:
+        return "the default"
+
+
+UNSET: Any = _Unset()
 """The timeout of an adapter that was made without one."""
 
 UNLIMITED: Any = object()
