@@ -84,6 +84,15 @@ class InstalledAdapters(OrderedDict[str, BaseAdapter]):
         super().__delitem__(prefix)
         self._follow()
 
+    def copy(self) -> InstalledAdapters:
+        """Return a mapping with the same adapters and the same installations, as libraries keep one to restore it."""
+        other = _empty()
+        state = (OrderedDict(self.original), list(self.installations), set(self.added), list(self.items()))
+        other.__setstate__(state)
+        return other
+
+    __copy__ = copy
+
     def __reduce__(self) -> tuple[Any, ...]:
         state = (self.original, self.installations, self.added, list(self.items()))
         return _empty, (), state

@@ -168,6 +168,21 @@ def test_a_copied_session_keeps_the_installation(act: Any, server: FailureServer
     assert type(session.get_adapter("http://x").inner) is HTTPAdapter  # type: ignore[attr-defined]
 
 
+def test_a_copied_mapping_keeps_the_installation_as_it_was() -> None:
+    session, other = polvo.install(requests.Session(), prefix="https://api.example.com/"), requests.Session()
+    for copied in (session.adapters.copy(), copy.copy(session.adapters)):
+        other.adapters = copied
+        session.mount("https://api.example.com/v1/", Special())
+        assert list(other.adapters) == ["https://api.example.com/", "https://", "http://"]
+        other.mount("https://api.example.com/v2/", Special())
+        assert isinstance(other.get_adapter("https://api.example.com/v2/"), ResilientAdapter)
+        polvo.uninstall(other)
+        assert list(other.adapters) == ["https://api.example.com/v2/", "https://", "http://"]
+        assert all(not isinstance(each, PolicyAdapter) for each in other.adapters.values())
+        del session.adapters["https://api.example.com/v1/"]
+    assert isinstance(session.get_adapter("https://api.example.com/"), ResilientAdapter)
+
+
 def test_a_prefix_covers_what_is_below_it_and_nothing_else() -> None:
     session = polvo.install(requests.Session(), prefix="https://api.example.com/")
     session.mount("https://api.example.com/v2/", Special())
