@@ -125,6 +125,18 @@ class RequestsExchange:
         body = request.body
         self.body, self._position = _NO_BODY if body is None else _classify_body(body)
 
+    def expect_own_send(self, fallback: Any, defers: bool) -> None:
+        """Prepare for an adapter below that may have a timeout of its own, or change the request.
+
+        Args:
+            fallback: See the attributes.
+            defers: The same. What such an adapter changes is kept, because it rewrites URLs, signs, compresses bodies.
+        """
+        self.fallback, self.defers = fallback, defers
+        if defers:
+            request = self._request
+            self._untouched = (request.method, request.url, request.headers.copy(), request.body)
+
     def send(self, effect: Send) -> Outcome:
         """Make one attempt, and return its outcome."""
         call, clock = effect.call, self._clock
@@ -135,11 +147,13 @@ class RequestsExchange:
         streamed = call.body == "once" or call.body == "rewindable"
         retries = prepare_retry(self._retries)
         transmission = Transmission(clock, started, deadline, self._sockets, once, self._owner, streamed, retries)
-        transmission.fallback = self.fallback if deadline is None else self._limit_fallback(deadline - started)
+        is_limited = deadline is not None and self.defers
+        transmission.fallback = self._limit_fallback(deadline - started) if is_limited else self.fallback  # type: ignore[operator]
         send: Any = None
         advice: Advice | None = None
         try:
-            self._prepare_repeat() if self._sent else self._keep_request()
+            if self._sent:
+                self._prepare_repeat()
             self._sent, self._is_for_hooks = True, False
             request, keywords = self._request, self._keywords
             if call.anonymous or (call.url is not request.url and call.url != request.url):
@@ -351,15 +365,7 @@ class RequestsExchange:
 
     def _limit_fallback(self, left: float) -> Any:
         """Return the timeout for the pool below an adapter that may have its own, shortened to the time left."""
-        return (
-            _shorten_timeout(self.fallback, left) if self.defers and self.fallback is not UNLIMITED else self.fallback
-        )
-
-    def _keep_request(self) -> None:
-        """Keep what an adapter with a `send` of its own may change: it rewrites URLs, signs, compresses bodies."""
-        if self.defers:
-            request = self._request
-            self._untouched = (request.method, request.url, request.headers.copy(), request.body)
+        return UNLIMITED if self.fallback is UNLIMITED else _shorten_timeout(self.fallback, left)
 
     def _prepare_repeat(self) -> None:
         self.discard()

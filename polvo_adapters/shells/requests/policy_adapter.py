@@ -187,11 +187,11 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
         asked = outer.retries if self._asked is None and outer is not None else self._asked
         exchange = RequestsExchange(self._route, below, request, keywords, clock, sockets, self._owner, asked)
         exchange.above = self
-        if self._defers or fallback is not None:
-            exchange.fallback, exchange.defers = fallback, self._defers
         entries: list[Entry] = []
         logical = call_started.get() if outer is None else _logical_call(outer, clock)
         call = bound.begin(request, request.url or "", exchange.body, clock.now(), cert, logical)
+        if self._defers or fallback is not None:  # after the request has got its key and its id
+            exchange.expect_own_send(fallback, self._defers)
         began = clock.now()
         outcome = drive(bound.flow(call), exchange, self.store, clock, entries, call)
         report = bound.report(call, request, outcome, entries, clock.now() - began)

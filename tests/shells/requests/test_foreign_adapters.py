@@ -124,6 +124,16 @@ def test_each_attempt_begins_with_the_request_of_the_caller(kind: Any, server: F
     session.close()
 
 
+def test_a_repeat_has_the_key_of_the_operation(server: FailureServer) -> None:
+    session = polvo.install(mounted(foreign_adapters.Signing()), retry=FAST, idempotency=True)
+    assert session.post(server.url + "/fault/status?times=2&key=1", data=b"x").status_code == 200
+    keys = [each.headers.get("idempotency-key") for each in server.requests]
+    assert len(keys) == 3
+    assert len(set(keys)) == 1
+    assert keys[0]
+    session.close()
+
+
 @pytest.mark.parametrize("act", [lambda each: pickle.loads(pickle.dumps(each)), copy.deepcopy], ids=["pickle", "copy"])
 @pytest.mark.parametrize("way", ["inner", "installed", "as a base class"])
 @pytest.mark.parametrize("kind", ADAPTERS, ids=lambda kind: kind.__name__)

@@ -200,6 +200,7 @@ def test_a_deadline_holds_whatever_the_timeout(
     with pytest.raises(polvo.DeadlineExceeded):
         session.get(f"{server.url}/fault/{fault}?size=100&interval=0.05", **keywords)
     assert time.monotonic() - began < 3
+    session.close()
 
 
 @pytest.mark.parametrize("kind", [Rebased, OfTheClass, ByProperty])
