@@ -46,7 +46,7 @@ shells.requests.resilient_adapter.ResilientAdapter
 shells.requests.session.Session shells.requests.single_policy_adapters.IdempotencyAdapter
 shells.requests.single_policy_adapters.SinglePolicyAdapter shells.requests.tenancy.Tenancy
 shells.requests.wire.connections.TracedConnection shells.requests.wire.pools.AdapterView
-shells.requests.wire.pools.KnownPools shells.requests.wire.pools.PoolView
+shells.requests.wire.pools.KnownPools
 shells.requests.wire.responses.TracedResponse shells.requests.wire.route.Route
 shells.requests.wire.sockets.Sockets shells.requests.wire.transmission.Transmission stores.base.BaseStore
 stores.memory.MemoryStore stores.persistent.PersistentStore stores.shared_clock.SharedClock
@@ -133,6 +133,8 @@ secrets.providers.environment.Environment secrets.providers.file.DotEnv secrets.
 secrets.providers.keyring.Keyring
     """,
     "wraps what is looked at in itself: a transport, a connection, a stream, a session": """
+shells.requests.installed_adapters.Installation shells.requests.installed_adapters.InstalledAdapters
+shells.requests.wire.pools.PoolView shells.requests.wrapping.Wrapping
 core.identity.Sender
 auth.attach.response_hook.InertHook requests.Session runtime.bounded.BoundedCalls runtime.clock.SystemClock
 runtime.clock.SystemTime runtime.shared_call.SharedCall runtime.workers.Workers shells.circuit_control.Circuit

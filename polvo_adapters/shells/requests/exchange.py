@@ -36,6 +36,7 @@ from polvo_adapters.shells.requests.hooks import SessionHooks, find_session_hook
 from polvo_adapters.shells.requests.rerouting import drop_foreign_cookies, judge_proxies, reroute, translate_redirect
 from polvo_adapters.shells.requests.response import note_attempt, on_body_closed, read_body, synthesize_response
 from polvo_adapters.shells.requests.set_aside_responses import set_aside
+from polvo_adapters.shells.requests.wire.named_timeout import UNLIMITED
 from polvo_adapters.shells.requests.wire.owners import ConnectionOwner
 from polvo_adapters.shells.requests.wire.recording_retry import prepare_retry, record_history, show_history
 from polvo_adapters.shells.requests.wire.route import Route, is_unsent, report_overrun
@@ -63,6 +64,9 @@ class RequestsExchange:
     Attributes:
         body: Whether the body can be sent again.
         above: The adapter that hooks may send through, so that their requests pass the policies as well.
+        fallback: The timeout where the adapter below, which may have its own, leaves it at none; UNLIMITED where the
+            caller wants none; otherwise None.
+        defers: Whether that adapter may be handed a timeout of None in spite of a deadline, which is kept below it.
     """
 
     __slots__ = (
@@ -82,8 +86,11 @@ class RequestsExchange:
         "_route",
         "_sent",
         "_sockets",
+        "_untouched",
         "above",
         "body",
+        "defers",
+        "fallback",
     )
 
     def __init__(
@@ -107,12 +114,26 @@ class RequestsExchange:
         self._retries = retries
         self._history: tuple[RequestHistory, ...] = ()
         self.above: BaseAdapter = adapter
-        self._sent = False
+        self.fallback: Any = None
+        self._sent = self.defers = False
+        self._untouched: tuple[Any, ...] | None = None
         self._response: requests.Response | None = None
         self._open = self._is_for_hooks = False
         self._error: BaseException | None = None
         body = request.body
         self.body, self._position = _NO_BODY if body is None else _classify_body(body)
+
+    def expect_own_send(self, fallback: Any, defers: bool) -> None:
+        """Prepare for an adapter below that may have a timeout of its own, or change the request.
+
+        Args:
+            fallback: See the attributes.
+            defers: The same. What such an adapter changes is kept, because it rewrites URLs, signs, compresses bodies.
+        """
+        self.fallback, self.defers = fallback, defers
+        if defers:
+            request = self._request
+            self._untouched = (request.method, request.url, request.headers.copy(), request.body)
 
     def send(self, effect: Send) -> Outcome:
         """Make one attempt, and return its outcome."""
@@ -124,6 +145,8 @@ class RequestsExchange:
         streamed = call.body == "once" or call.body == "rewindable"
         retries = prepare_retry(self._retries)
         transmission = Transmission(clock, started, deadline, self._sockets, once, self._owner, streamed, retries)
+        is_limited = deadline is not None and self.defers
+        transmission.fallback = self._limit_fallback(deadline - started) if is_limited else self.fallback  # type: ignore[operator]
         send: Any = None
         advice: Advice | None = None
         try:
@@ -134,7 +157,7 @@ class RequestsExchange:
             if call.anonymous or (call.url is not request.url and call.url != request.url):
                 request, keywords = self._reroute(call)
             if deadline is not None:
-                keywords = _shorten(request, keywords, deadline - started)
+                keywords = _shorten(request, keywords, deadline - started, self.defers)
             names = getattr(request.headers, "_store", request.headers)  # a look for one not there costs an exception
             if "authorization" in names or "proxy-authorization" in names:
                 transmission.bind_if(authenticates_connection(request.headers))
@@ -314,6 +337,7 @@ class RequestsExchange:
         )
         fork.body, fork._position, fork._sent, fork.above = self.body, self._position, True, self.above
         fork._original = self._original
+        fork.fallback, fork.defers, fork._untouched = self.fallback, self.defers, self._untouched
         return fork
 
     def owns(self, outcome: Outcome) -> bool:
@@ -338,8 +362,16 @@ class RequestsExchange:
         self.close()
         return synthesize_response(outcome, self._request)
 
+    def _limit_fallback(self, left: float) -> Any:
+        """Return the timeout for the pool below an adapter that may have its own, shortened to the time left."""
+        return UNLIMITED if self.fallback is UNLIMITED else _shorten_timeout(self.fallback, left)
+
     def _prepare_repeat(self) -> None:
         self.discard()
+        if self._untouched is not None:
+            request = self._request
+            request.method, request.url, headers, request.body = self._untouched
+            request.headers = headers.copy()
         if self._position is None:
             return
         try:
@@ -385,10 +417,12 @@ def _classify_body(body: Any) -> tuple[Body, int | None]:
         return "once", None
 
 
-def _shorten(request: requests.PreparedRequest, keywords: dict[str, Any], left: float) -> dict[str, Any]:
-    """Return the keywords of an attempt with its timeout shortened to the time left."""
+def _shorten(request: requests.PreparedRequest, keywords: dict[str, Any], left: float, defers: bool) -> dict[str, Any]:
+    """Return the keywords of an attempt with its timeout shortened to the time left, unless that is kept below."""
     if left <= 0:
         raise DeadlineExceeded("the deadline is over before the attempt began", request=request)
+    if defers and keywords["timeout"] is None:
+        return keywords
     return {**keywords, "timeout": _shorten_timeout(keywords["timeout"], left)}
 
 

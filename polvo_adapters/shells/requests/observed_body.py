@@ -24,6 +24,7 @@ from polvo_adapters.errors import DeadlineExceeded
 from polvo_adapters.runtime.clock import Clock
 from polvo_adapters.shells import encodings
 from polvo_adapters.shells.body_closing import BodyCloseActions
+from polvo_adapters.shells.extended_class import extend
 
 
 def observe(raw: Any) -> BodyCloseActions | None:
@@ -101,7 +102,7 @@ def _change_class(raw: HTTPResponse, kind: type) -> bool:
 
 @lru_cache(maxsize=64)
 def _limited_class(kind: type) -> type:
-    return kind if issubclass(kind, _LimitedBody) else type(kind.__name__, (_LimitedBody, kind), {})
+    return kind if issubclass(kind, _LimitedBody) else extend(kind, _LimitedBody)
 
 
 class _LimitedBody:
@@ -163,7 +164,7 @@ def _observed_class(kind: type) -> type:
     if issubclass(kind, _ObservedBody):
         return kind
     mixin = _ObservedBodyWithRead1 if hasattr(kind, "read1") else _ObservedBody  # urllib3 has it since 2.1
-    return type(kind.__name__, (mixin, kind), {})
+    return extend(kind, mixin)  # type: ignore[no-any-return]
 
 
 class _ObservedBody:
