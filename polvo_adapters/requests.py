@@ -44,7 +44,8 @@ class Session(_requests.Session):
     def __init__(self) -> None:
         super().__init__()
         for prefix in self.adapters:
-            self.adapters[prefix] = ResilientAdapter()
+            adapter = self.adapters[prefix] = ResilientAdapter()
+            adapter.serve(self)
 
 
 def session() -> Session:

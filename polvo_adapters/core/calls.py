@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import Literal, NamedTuple, TypeAlias
 from urllib.parse import urlsplit
 
-Body: TypeAlias = Literal["none", "replayable", "rewindable", "once"]
+Body: TypeAlias = Literal["none", "replayable", "rewindable", "once", "single-use"]
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -18,7 +18,7 @@ class Call(NamedTuple):
         method: Upper-case HTTP method.
         url: Absolute URL.
         body: Whether the body can be sent again: "none", "replayable" (several times at once), "rewindable" (one after
-            the other) or "once".
+            the other), "once", or "single-use" where a signature may not be sent twice.
         started: When the call began, in seconds of the shell's clock.
         deadline: When the call must be over, on the same clock, or None.
         idempotent: Whether the caller declared it safe to send again, whatever the method.
@@ -52,6 +52,11 @@ class Call(NamedTuple):
     secret_parameters: frozenset[str] = frozenset()
     request_id: str = ""
     repeated: bool = False
+
+    @property
+    def is_one_shot(self) -> bool:
+        """Whether the request can be sent once, for its body or its signature."""
+        return self.body == "once" or self.body == "single-use"
 
     def __repr__(self) -> str:
         fields = (f"{name}={value!r}" for name, value in zip(self._fields, self, strict=True) if name != "stored_token")

@@ -49,7 +49,14 @@ from polvo_adapters.core.outcomes import (
     is_any,
 )
 from polvo_adapters.errors import RetriesExhaustedError
-from polvo_adapters.policies.outcomes import ONCE_ONLY, end_call, expire_call, is_safe, keep_response, was_served
+from polvo_adapters.policies.outcomes import (
+    end_call,
+    expire_call,
+    explain_one_shot,
+    is_safe,
+    keep_response,
+    was_served,
+)
 from polvo_adapters.policies.retry_budget import DEFAULT_BUDGET, Deposit, Refusal, RetryBudget, Spend
 from polvo_adapters.policies.retry_budget import key as budget_key
 
@@ -212,8 +219,8 @@ class ExponentialBackoff:
             return self._give_up(call, outcome, attempts)
         if call.repeated:
             return end_call(outcome, "retry", "sent once, as the same request was given up before")
-        if call.body == "once" and not outcome.unsent:
-            return end_call(outcome, "retry", ONCE_ONLY)
+        if call.is_one_shot and not outcome.unsent:
+            return end_call(outcome, "retry", explain_one_shot(call))
         delay = cause.retry_after
         if call.deadline is not None:
             left = call.deadline - outcome.now

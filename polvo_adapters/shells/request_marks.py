@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from polvo_adapters.core.report import Entry
@@ -16,6 +17,8 @@ class RequestMarks:
         assigned: Headers generated for this very request: by name, the value, and whether its call is complete.
         credentials_in_query: Names of the query parameters that hold a credential.
         unreported: What was performed to obtain its credential and is in no report yet.
+        sign_again: Signs it, or a copy of it, anew; None where one signature is for all attempts. It holds secrets, and
+            is left out of pickles.
     """
 
     # Without __slots__, which the pickle protocols 0 and 1 do not know: responses are pickled with their request.
@@ -24,6 +27,14 @@ class RequestMarks:
         self.assigned: dict[str, tuple[str | bytes, bool]] = {}
         self.credentials_in_query: frozenset[str] = frozenset()
         self.unreported: list[Entry] = []
+        self.sign_again: Callable[[Any], None] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "sign_again": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__()  # type: ignore[misc]  # a pickle of before has not all of them
+        vars(self).update(state)
 
     def take_unreported(self) -> list[Entry]:
         """Return the entries that are in no report yet, and forget them."""

@@ -155,6 +155,7 @@ def credentials() -> None:
     polvo.auth.jwt_login("https://api.example.com/login", "ada", lambda: "secret", token_cache="t")
     polvo.auth.TokenCache("tokens.json").set_aside("reason")
     assert_type(polvo.auth.bearer("token"), polvo.auth.Bearer)
+    assert_type(polvo.auth.signed(polvo.auth.bearer("token")), polvo.auth.SigningAuth)
     assert_type(polvo.auth.api_key("key", header="X-Key"), polvo.auth.APIKey)
     assert_type(polvo.auth.session_token("token"), polvo.auth.SessionToken)
 

@@ -24,7 +24,7 @@ from requests.models import REDIRECT_STATI
 from urllib3.util import Retry, Timeout
 from urllib3.util.retry import RequestHistory
 
-from polvo_adapters.core.calls import Body
+from polvo_adapters.core.calls import Body, Call
 from polvo_adapters.core.effects import Send
 from polvo_adapters.core.http import IDEMPOTENT_METHODS
 from polvo_adapters.core.outcomes import INTERRUPTED, Advice, Ending, Outcome, at_deadline
@@ -33,17 +33,20 @@ from polvo_adapters.runtime.clock import Clock
 from polvo_adapters.shells import encodings
 from polvo_adapters.shells.body_closing import BodyCloseActions
 from polvo_adapters.shells.cancellation import CancellableExchange
+from polvo_adapters.shells.request_marks import marks_of, read_marks
 from polvo_adapters.shells.requests.failures import explain, holds
 from polvo_adapters.shells.requests.hooks import SessionHooks, find_session_hooks, has_foreign_hook
 from polvo_adapters.shells.requests.observed_body import is_cut_off, observe
 from polvo_adapters.shells.requests.rerouting import drop_foreign_cookies, reroute
 from polvo_adapters.shells.requests.response import Response, synthesize_response
 from polvo_adapters.shells.requests.set_aside_responses import set_aside
+from polvo_adapters.shells.requests.signing import find_signer
 from polvo_adapters.shells.requests.wire.owners import ConnectionOwner
 from polvo_adapters.shells.requests.wire.recording_retry import prepare_retry, record_history, show_history
 from polvo_adapters.shells.requests.wire.route import Route, is_unsent, report_overrun
 from polvo_adapters.shells.requests.wire.sockets import Sockets
 from polvo_adapters.shells.requests.wire.transmission import Transmission, authenticates_connection
+from polvo_adapters.shells.single_use import is_single_use
 
 _NO_BODY: tuple[Body, int | None] = ("none", None)
 _REPLAYABLE = (bytes, str, bytearray, memoryview, list, tuple)
@@ -64,7 +67,7 @@ class RequestsExchange:
             after each attempt, or one that is passed on as it is. None for its own.
 
     Attributes:
-        body: Whether the body can be sent again.
+        body: Whether the request can be sent again, for its body and its signature.
         above: The adapter that hooks may send through, so that their requests pass the policies as well.
     """
 
@@ -115,6 +118,21 @@ class RequestsExchange:
         self._error: BaseException | None = None
         body = request.body
         self.body, self._position = _NO_BODY if body is None else _classify_body(body)
+        names = getattr(request.headers, "_store", request.headers)  # a look for one not there costs an exception
+        if "authorization" in names and is_single_use(request.headers["Authorization"]) and self._sign is None:
+            self.body = "single-use"
+
+    @property
+    def _sign(self) -> Callable[[Any], None] | None:
+        return read_marks(self._request).sign_again
+
+    def find_signer(self, session: requests.Session | None) -> None:
+        """Let the `auth` of the session sign each attempt of a request that has a nonce, if that signed the first."""
+        sign = find_signer(self._request, session)
+        if sign is not None:
+            marks_of(self._request).sign_again = sign
+            body = self._request.body
+            self.body = "none" if body is None else _classify_body(body)[0]
 
     def send(self, effect: Send) -> Outcome:
         """Make one attempt, and return its outcome."""
@@ -134,7 +152,7 @@ class RequestsExchange:
             self._sent, self._is_for_hooks = True, False
             request, keywords = self._request, self._keywords
             if call.anonymous or (call.url is not request.url and call.url != request.url):
-                request = reroute(request, call)
+                request = self._reroute(call)
                 keywords = {**keywords, "cert": None} if call.anonymous else keywords
             if deadline is not None:
                 keywords = _shorten(request, keywords, deadline - started)
@@ -176,6 +194,12 @@ class RequestsExchange:
             None,
             advice,
         )
+
+    def _reroute(self, call: Call) -> requests.PreparedRequest:
+        request = reroute(self._request, call)
+        if self._sign is not None and not call.anonymous:
+            self._sign(request)  # a signature covers the URL
+        return request
 
     def _fail(self, error: Exception, transmission: Transmission, send: Any, started: float) -> Outcome:
         """Return the outcome of an attempt that raised."""
@@ -303,11 +327,14 @@ class RequestsExchange:
 
     def fork(self) -> RacingExchange:
         """Return an exchange that sends the same request on another thread."""
-        self._sent = True  # so that the next attempt rewinds the body, here or in a fork
+        self._sent = True  # so that the next attempt rewinds the body and is signed anew, here or in a fork
+        copy = self._request.copy()
+        if self._sign is not None:
+            marks_of(copy).sign_again = self._sign
         fork = RacingExchange(
             self._route,
             self._adapter,
-            self._request.copy(),
+            copy,
             self._keywords,
             self._clock,
             None,
@@ -341,13 +368,14 @@ class RequestsExchange:
 
     def _prepare_repeat(self) -> None:
         self.discard()
-        if self._position is None:
-            return
-        try:
-            self._request.body.seek(self._position)  # type: ignore[union-attr]
-        except (OSError, ValueError) as error:
-            message = "the body could not be rewound; pass bytes or a seekable file"
-            raise ReplayError(message, request=self._request) from error
+        if self._position is not None:
+            try:
+                self._request.body.seek(self._position)  # type: ignore[union-attr]
+            except (OSError, ValueError) as error:
+                message = "the body could not be rewound; pass bytes or a seekable file"
+                raise ReplayError(message, request=self._request) from error
+        if self._sign is not None:
+            self._sign(self._request)
 
 
 class RacingExchange(CancellableExchange, RequestsExchange):

@@ -48,6 +48,7 @@ def install(
         else:
             wrapped[place] = ResilientAdapter(inner=below, store=store, **keywords)
         wrapped[place].installed = before or ("beside" if mounted is None else "around")
+        wrapped[place].serve(session)
     for place, adapter in wrapped.items():
         if place in session.adapters:
             session.adapters[place] = adapter

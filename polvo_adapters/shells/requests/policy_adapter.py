@@ -20,6 +20,7 @@ in the place of the policy, or left out in the same way:
 from __future__ import annotations
 
 import logging
+import weakref
 from collections.abc import Sequence
 from typing import Any
 
@@ -74,6 +75,7 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
     __attrs__ = [*HTTPAdapter.__attrs__, "policies", "inner", "store", "timeout", "clock", "installed"]
 
     installed: str | None = None
+    _session: weakref.ref[requests.Session] | None = None  # the one that it serves, where that is known
     _transmission: Transmission | None = None  # the attempt of an adapter outside of this one, in a view on it
     _owner: ConnectionOwner | None = None  # the caller, in a view for one of several that share the adapter
     _asked: Retry | None = None  # what decides about retries, or nothing where the adapter below does so by itself
@@ -150,6 +152,8 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
         asked = outer.retries if self._asked is None and outer is not None else self._asked
         exchange = RequestsExchange(self._route, below, request, keywords, clock, sockets, self._owner, asked)
         exchange.above = self
+        if exchange.body == "single-use":
+            exchange.find_signer(None if self._session is None else self._session())
         entries: list[Entry] = []
         logical = call_started.get() if outer is None else _logical_call(outer, clock)
         call = bound.begin(request, request.url or "", exchange.body, clock.now(), cert, logical)
@@ -183,6 +187,10 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
             self.__dict__["max_retries"] = value
         else:
             self.inner.max_retries = value  # type: ignore[union-attr]
+
+    def serve(self, session: requests.Session) -> None:
+        """Sign requests anew for each attempt by the `auth` of a session, where that has signed them with a nonce."""
+        self._session = weakref.ref(session)
 
     def _read_max_retries(self) -> Any:
         return self.__dict__.get("max_retries") if self.inner is None else getattr(self.inner, "max_retries", None)
