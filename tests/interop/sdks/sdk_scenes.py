@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import importlib
+import os
 import random
 import sys
 import time
@@ -117,8 +118,23 @@ class SceneTime:
             yield
 
 
+class Installing:
+    """This package, whose `install` has keywords besides those that it is given.
+
+    Args:
+        **keywords: The keywords.
+    """
+
+    def __init__(self, **keywords: Any) -> None:
+        self._keywords = keywords
+
+    def install(self, session: requests.Session, **keywords: Any) -> requests.Session:
+        """Make a session resilient."""
+        return polvo.install(session, **self._keywords, **keywords)
+
+
 @cache
-def measure(sdk: SDK, fault: str, *, write: bool, ours: bool) -> Measured:
+def measure(sdk: SDK, fault: str, *, write: bool, ours: bool, deadline: float | None = None) -> Measured:
     """Make a client of an SDK, let the stand-in fail, and return what becomes of one call.
 
     Args:
@@ -126,12 +142,13 @@ def measure(sdk: SDK, fault: str, *, write: bool, ours: bool) -> Measured:
         fault: One of FAULTS.
         write: Whether to write.
         ours: Whether this package is in it.
+        deadline: That of each call, in seconds, where this package is installed.
     """
     scene = SceneTime()
-    with Api(sdk) as api, scene.in_force(sdk), count_calls() as calls:
+    with Api(sdk) as api, scene.in_force(sdk), count_calls() as calls, mock.patch.dict(os.environ):
         random.seed(0)
-        names = {"url": api.url, "port": int(api.url.rpartition(":")[2]), "requests": requests, "polvo": polvo}
-        names["polvo_adapters"] = polvo
+        names = {"url": api.url, "port": int(api.url.rpartition(":")[2]), "requests": requests}
+        names.update(polvo=Installing(deadline=deadline), polvo_adapters=polvo)
         exec(sdk.setup, names)
         exec(sdk.ours if ours else sdk.bare, names)
         api.begin(fault)

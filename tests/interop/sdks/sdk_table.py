@@ -169,8 +169,8 @@ SDKS = [
         "    def __init__(self, *arguments, **keywords):\n"
         "        super().__init__(*arguments, **keywords)\n"
         "        polvo.install(self.session)\n\n\n"
-        "http = type('Connection', (Resilient, parts.HTTPRequestsConnectionClass), {})\n"
-        "https = type('Connection', (Resilient, parts.HTTPSRequestsConnectionClass), {})\n"
+        'http = type("Connection", (Resilient, parts.HTTPRequestsConnectionClass), {})\n'
+        'https = type("Connection", (Resilient, parts.HTTPSRequestsConnectionClass), {})\n'
         "parts.Requester.injectConnectionClasses(http, https)\n"
         "client = github.Github(**options)",
         "client.get_repo('a/b').id",

@@ -62,6 +62,17 @@ def test_nothing_gets_worse(sdk, write):
         assert (bare.calls, ours.calls > 0) == (0, True), fault
 
 
+@EVERY_WAY
+def test_a_deadline_makes_nothing_worse(sdk, write):
+    """It ends a call earlier, but with the answer of the server, or with an exception of requests or the SDK."""
+    for fault in FAULTS:
+        bare = measure(sdk, fault, write=write, ours=False)
+        ours = measure(sdk, fault, write=write, ours=True, deadline=20.0)
+        assert not ours.result.startswith("polvo"), (fault, ours)
+        worse = is_worse(bare, ours, measure(sdk, "none", write=write, ours=False), write)
+        assert set(worse) <= {"result"}, (fault, bare, ours)
+
+
 @EVERY_SDK
 def test_a_429_is_served_where_the_sdk_does_not_repeat_it(sdk):
     """Whatever becomes of it without this package."""
