@@ -135,7 +135,7 @@ secrets.providers.keyring.Keyring
     "wraps what is looked at in itself: a transport, a connection, a stream, a session": """
 shells.requests.installed_adapters.Installation shells.requests.installed_adapters.InstalledAdapters
 shells.requests.wire.pools.PoolView shells.requests.wrapping.Wrapping
-core.identity.Sender
+core.identity.Sender auth.signing_auth.SigningAuth shells.requests.signing.UnsignedState
 auth.attach.response_hook.InertHook requests.Session runtime.bounded.BoundedCalls runtime.clock.SystemClock
 runtime.clock.SystemTime runtime.shared_call.SharedCall runtime.workers.Workers shells.circuit_control.Circuit
 shells.encodings.EncodingCheck shells.httpx.exchange.RacingHTTPXExchange

@@ -199,6 +199,7 @@ def credentials() -> None:
     polvo.auth.TokenCache("tokens.json", elapsed=lambda: 1.0, check_files=False)
     polvo.stores.SQLiteStore("state.db", elapsed=lambda: 1.0, check_files=False)
     assert_type(polvo.auth.bearer("token"), polvo.auth.Bearer)
+    assert_type(polvo.auth.signed(polvo.auth.bearer("token")), polvo.auth.SigningAuth)
     assert_type(polvo.auth.api_key("key", header="X-Key"), polvo.auth.APIKey)
     assert_type(polvo.auth.session_token("token"), polvo.auth.SessionToken)
 

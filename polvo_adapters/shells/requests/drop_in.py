@@ -71,7 +71,8 @@ def _add_stack(session: requests.Session) -> None:
     for prefix, adapter in session.adapters.items():
         if isinstance(adapter, BaseAdapter):
             is_plain = type(adapter) is HTTPAdapter
-            session.adapters[prefix] = ResilientAdapter() if is_plain else ResilientAdapter(inner=adapter)
+            made = session.adapters[prefix] = ResilientAdapter() if is_plain else ResilientAdapter(inner=adapter)
+            made.serve(session)
 
 
 def session() -> Session:

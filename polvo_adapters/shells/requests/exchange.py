@@ -31,17 +31,20 @@ from polvo_adapters.core.outcomes import INTERRUPTED, Advice, Ending, Outcome, a
 from polvo_adapters.errors import DeadlineExceeded, ReplayError
 from polvo_adapters.runtime.clock import Clock
 from polvo_adapters.shells.cancellation import CancellableExchange
+from polvo_adapters.shells.request_marks import marks_of, read_marks
 from polvo_adapters.shells.requests.failures import explain, holds
 from polvo_adapters.shells.requests.hooks import SessionHooks, find_session_hooks, has_foreign_hook
 from polvo_adapters.shells.requests.rerouting import drop_foreign_cookies, judge_proxies, reroute, translate_redirect
 from polvo_adapters.shells.requests.response import note_attempt, on_body_closed, read_body, synthesize_response
 from polvo_adapters.shells.requests.set_aside_responses import set_aside
+from polvo_adapters.shells.requests.signing import find_signer
 from polvo_adapters.shells.requests.wire.named_timeout import UNLIMITED
 from polvo_adapters.shells.requests.wire.owners import ConnectionOwner
 from polvo_adapters.shells.requests.wire.recording_retry import prepare_retry, record_history, show_history
 from polvo_adapters.shells.requests.wire.route import Route, is_unsent, report_overrun
 from polvo_adapters.shells.requests.wire.sockets import Sockets
 from polvo_adapters.shells.requests.wire.transmission import Transmission, authenticates_connection
+from polvo_adapters.shells.single_use import is_single_use
 
 _NO_BODY: tuple[Body, int | None] = ("none", None)
 _REPLAYABLE = (bytes, str, bytearray, memoryview, list, tuple)
@@ -62,7 +65,7 @@ class RequestsExchange:
             after each attempt, or one that is passed on as it is. None for its own.
 
     Attributes:
-        body: Whether the body can be sent again.
+        body: Whether the request can be sent again, for its body and its signature.
         above: The adapter that hooks may send through, so that their requests pass the policies as well.
         fallback: The timeout where the adapter below, which may have its own, leaves it at none; UNLIMITED where the
             caller wants none; otherwise None.
@@ -122,6 +125,23 @@ class RequestsExchange:
         self._error: BaseException | None = None
         body = request.body
         self.body, self._position = _NO_BODY if body is None else _classify_body(body)
+        names = getattr(request.headers, "_store", request.headers)  # a look for one not there costs an exception
+        if "authorization" in names and is_single_use(request.headers["Authorization"]) and self._sign is None:
+            self.body = "single-use"
+
+    @property
+    def _sign(self) -> Callable[[Any], None] | None:
+        return read_marks(self._request).sign_again
+
+    def find_signer(self, session: Callable[[], requests.Session | None] | None) -> None:
+        """Let the `auth` of the session sign each attempt of a request that has a nonce, if that signed the first."""
+        if self.body != "single-use" or session is None:
+            return
+        sign = find_signer(self._request, session())
+        if sign is not None:
+            marks_of(self._request).sign_again = sign
+            body = self._request.body
+            self.body = "none" if body is None else _classify_body(body)[0]
 
     def expect_own_send(self, fallback: Any, defers: bool) -> None:
         """Prepare for an adapter below that may have a timeout of its own, or change the request.
@@ -201,6 +221,8 @@ class RequestsExchange:
     def _reroute(self, call: Call) -> tuple[requests.PreparedRequest, dict[str, Any]]:
         """Return the request for the URL of the call, and the keywords that it is sent with."""
         request = reroute(self._request, call)
+        if self._sign is not None and not call.anonymous:
+            self._sign(request)  # a signature covers the URL
         keywords = judge_proxies(self._keywords, request, self._original)
         return request, {**keywords, "cert": None} if call.anonymous else keywords
 
@@ -324,11 +346,14 @@ class RequestsExchange:
 
     def fork(self) -> RacingExchange:
         """Return an exchange that sends the same request on another thread."""
-        self._sent = True  # so that the next attempt rewinds the body, here or in a fork
+        self._sent = True  # so that the next attempt rewinds the body and is signed anew, here or in a fork
+        copy = self._request.copy()
+        if self._sign is not None:
+            marks_of(copy).sign_again = self._sign
         fork = RacingExchange(
             self._route,
             self._adapter,
-            self._request.copy(),
+            copy,
             self._keywords,
             self._clock,
             None,
@@ -372,13 +397,14 @@ class RequestsExchange:
             request = self._request
             request.method, request.url, headers, request.body = self._untouched
             request.headers = headers.copy()
-        if self._position is None:
-            return
-        try:
-            self._request.body.seek(self._position)  # type: ignore[union-attr]
-        except (OSError, ValueError) as error:
-            message = "the body could not be rewound; pass bytes or a seekable file"
-            raise ReplayError(message, request=self._request) from error
+        if self._position is not None:
+            try:
+                self._request.body.seek(self._position)  # type: ignore[union-attr]
+            except (OSError, ValueError) as error:
+                message = "the body could not be rewound; pass bytes or a seekable file"
+                raise ReplayError(message, request=self._request) from error
+        if self._sign is not None:
+            self._sign(self._request)
 
 
 class RacingExchange(CancellableExchange, RequestsExchange):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import Any, TypeVar
 
 import requests
@@ -46,6 +47,7 @@ def install(
     store = MemoryStore(now=keywords.get("clock", SYSTEM).now) if store is None else store
     kind = PolicyAdapter if policies else ResilientAdapter
     installation = Installation(prefix or "", kind, policies, {**keywords, "store": store})
+    installation.session = weakref.ref(session)
     adapters: Any = session.adapters
     if not isinstance(adapters, InstalledAdapters):
         adapters = InstalledAdapters(adapters)

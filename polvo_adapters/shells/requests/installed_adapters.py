@@ -9,11 +9,13 @@ What was given for a prefix is the `inner` of what stands there. So nothing else
 
 from __future__ import annotations
 
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, MutableMapping
 from contextlib import suppress
 from typing import Any
 
+import requests
 from requests.adapters import BaseAdapter
 
 from polvo_adapters.shells.requests.policy_adapter import PolicyAdapter
@@ -31,6 +33,9 @@ class Installation:
         kind: The class of the wrapping adapters.
         policies: The policies of each, outermost first.
         keywords: The keywords of each.
+
+    Attributes:
+        session: The session that the adapters serve, where it is known.
     """
 
     def __init__(self, prefix: str, kind: MakeAdapter, policies: tuple[Any, ...], keywords: dict[str, Any]) -> None:
@@ -38,6 +43,10 @@ class Installation:
         self._kind = kind
         self._policies = policies
         self._keywords = keywords
+        self.session: weakref.ref[requests.Session] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "session": None}
 
     def covers(self, prefix: str) -> bool:
         """Return whether what is mounted at a prefix is to be wrapped."""
@@ -47,6 +56,9 @@ class Installation:
         """Return an adapter that sends through the given one as the policies say."""
         wrapper = self._kind(*self._policies, inner=adapter, **self._keywords)
         wrapper.installed = self
+        session = None if self.session is None else self.session()
+        if session is not None:
+            wrapper.serve(session)
         return wrapper
 
 

@@ -20,6 +20,7 @@ in the place of the policy, or left out in the same way:
 from __future__ import annotations
 
 import logging
+import weakref
 from collections.abc import Sequence
 from contextlib import nullcontext
 from secrets import token_hex
@@ -103,6 +104,7 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
     installed: Any = None  # the installation that this adapter was made for
     timeout: Any = None
     """Timeout of an attempt where the caller names none; an adapter made without one has that of its class."""
+    _session: weakref.ref[requests.Session] | None = None  # the one that it serves, where that is known
     _transmission: Transmission | None = None  # the attempt of an adapter outside of this one, in a view on it
     _owner: ConnectionOwner | None = None  # the caller, in a view for one of several that share the adapter
     _default_timeout: Any = None  # that of a call, or how to find it out, where this adapter was given none
@@ -214,6 +216,7 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
                 keywords["timeout"] = settings.timeout
         exchange = RequestsExchange(self._route, below, request, keywords, clock, sockets, self._owner, asked)
         exchange.above = self
+        exchange.find_signer(self._session)
         entries: list[Entry] = []
         logical = call_started.get() if outer is None else _logical_call(outer, clock)
         sender = Sender(cert, verify, proxies, self._name_transport()) if bound.identifies else PLAIN_SENDER
@@ -265,6 +268,10 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
             self.__dict__["max_retries"] = value
         else:
             self.inner.max_retries = value  # type: ignore[union-attr]
+
+    def serve(self, session: requests.Session) -> None:
+        """Sign requests anew for each attempt by the `auth` of a session, where that has signed them with a nonce."""
+        self._session = weakref.ref(session)
 
     def _read_max_retries(self) -> Any:
         return self.__dict__.get("max_retries") if self.inner is None else getattr(self.inner, "max_retries", None)

@@ -110,7 +110,8 @@ class Session(Verbs):
 
     def _mount(self, **keywords: Any) -> None:
         for prefix in self.adapters:
-            self.adapters[prefix] = ResilientAdapter(**keywords, timeout=None, clock=self.clock)
+            adapter = self.adapters[prefix] = ResilientAdapter(**keywords, timeout=None, clock=self.clock)
+            adapter.serve(self)
 
     def request(  # type: ignore[override]  # the same, but a timeout of None means none here
         self,
