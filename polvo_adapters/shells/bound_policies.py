@@ -199,7 +199,9 @@ class BoundPolicies:
             request_id=request_id,
             selectors=selectors,
             asked=self._asks,
-            repeated=bool(self._given_up) and body in IN_MEMORY and digest_request(request, url) in self._given_up,
+            repeated=bool(self._given_up)
+            and body in IN_MEMORY
+            and self._digest(request, url, caller, tenant) in self._given_up,
         )
         return call if settings is None and not self._listeners else self._describe(call, settings)
 
@@ -225,6 +227,10 @@ class BoundPolicies:
         found = list_selectors(items, url, caller, sender, owners, self._harmless)
         return caller, digest_selectors(found), digest_each(found, key) if key else ""
 
+    def _digest(self, request: Any, url: str, caller: str, tenant: str) -> bytes:
+        """Return what stands for a request among those that were given up."""
+        return digest_request(request, url, caller or self.find_caller(request, url), tenant)
+
     def find_caller(self, request: Any, url: str, certificate: object = None) -> str:
         """Return the digest of the caller of a request, as `Call.credential` has it."""
         return digest_caller(request.headers.items(), url, certificate, credential_owners(request), self._credential)
@@ -247,7 +253,9 @@ class BoundPolicies:
             report.replayed = keys is not None and call.key != "" and keys.is_replayed(outcome.headers)
             request_identity.mark_complete(request, outcome.status)
         if outcome.failure is not None or outcome.status >= 429 or call.repeated:
-            self._given_up.note_end(call, outcome, entries, lambda: digest_request(request, call.url))
+            self._given_up.note_end(
+                call, outcome, entries, lambda: self._digest(request, call.url, call.credential, call.tenant)
+            )
         return report
 
 
