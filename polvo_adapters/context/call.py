@@ -17,12 +17,14 @@ class LogicalCall(NamedTuple):
         at: When it began.
         deadline: When it must be over, or None.
         sent: Whether its first request was sent, so that the next ones are hops.
+        resume: Whether its body goes on where it breaks off; None where the adapter decides.
     """
 
     session: requests.Session | None
     at: float
     deadline: float | None = None
     sent: bool = False
+    resume: bool | None = None
 
 
 call_started: ContextVar[LogicalCall | None] = ContextVar("call_started", default=None)

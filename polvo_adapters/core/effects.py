@@ -203,6 +203,7 @@ class PolicyTraits(NamedTuple):
         makes_request_ids: Whether it is the policy of request ids, by which the shell gives each call one.
         gates: The gates that it asks side by side, where it is made of several.
         max_concurrency: How many calls at a time it lets through at most, or 0 where it does not limit them.
+        resumes: Whether it says that bodies which break off are to go on where they broke off.
     """
 
     counts_credentials: bool = False
@@ -211,6 +212,7 @@ class PolicyTraits(NamedTuple):
     makes_request_ids: bool = False
     gates: tuple[Policy, ...] = ()
     max_concurrency: int = 0
+    resumes: bool = False
 
     @classmethod
     def of(cls, policy: object) -> PolicyTraits:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from polvo_adapters.policies.ratelimit import RateLimit
     from polvo_adapters.policies.regions import Regions
     from polvo_adapters.policies.request_ids import RequestIDs
+    from polvo_adapters.policies.resume import Resume
     from polvo_adapters.policies.retry import ExponentialBackoff
 
 RetryLike: TypeAlias = "ExponentialBackoff | AskedRetry | Retry | Mapping[str, Any] | bool | None"
@@ -34,6 +35,7 @@ FallbackLike: TypeAlias = "Fallback | Alternative | Sequence[Alternative] | None
 RegionsLike: TypeAlias = "Regions | Sequence[str] | Mapping[str, Any] | None"
 IdempotencyLike: TypeAlias = "IdempotencyKeys | Mapping[str, Any] | str | bool | None"
 RequestIDLike: TypeAlias = "RequestIDs | str | bool | None"
+ResumeLike: TypeAlias = "Resume | bool | None"
 
 
 class OptionalPolicies(TypedDict, total=False):
@@ -51,6 +53,8 @@ class OptionalPolicies(TypedDict, total=False):
         idempotency: True for a key per call, by which the server recognizes a repeat, "hash" for a key made of the
             request, an IdempotencyKeys, a mapping of its keywords, or None. With keys, POST and PATCH are retried too.
         request_id: True for an `X-Request-ID` per call, the name of another header, a RequestIDs, or None.
+        resume: True for streamed bodies that go on where they broke off, as often as they are retried; a Resume, or
+            None. See `polvo_adapters.policies.resume`.
     """
 
     rate_limit: RateLimitLike
@@ -61,6 +65,7 @@ class OptionalPolicies(TypedDict, total=False):
     regions: RegionsLike
     idempotency: IdempotencyLike
     request_id: RequestIDLike
+    resume: ResumeLike
 
 
 class StackOptions(OptionalPolicies, total=False):

@@ -18,6 +18,7 @@ from polvo_adapters.core.outcomes import Outcome
 from polvo_adapters.core.report import Entry, Report
 from polvo_adapters.core.validate import require_members
 from polvo_adapters.errors import ConfigurationError
+from polvo_adapters.policies.resume import retry_place
 from polvo_adapters.redaction import strip_url
 from polvo_adapters.shells import credential_digest, request_identity
 from polvo_adapters.shells.given_up import IN_MEMORY, digest_request, given_up_requests
@@ -44,14 +45,17 @@ class BoundPolicies:
 
     Attributes:
         flow: Function that makes the flow of a call.
+        policies: The policies, outermost first.
         store: Where state lives, until the owner is given another store.
         keys: The policy of idempotency keys, or None.
+        resumes: Whether bodies that break off are to go on where they broke off.
+        retries: Whether a policy retries.
 
     Raises:
         TypeError: A policy or the store lacks a member that its protocol asks for.
     """
 
-    __slots__ = ("_counts", "_given_up", "_ids", "_keeps", "flow", "keys", "store")
+    __slots__ = ("_counts", "_given_up", "_ids", "_keeps", "flow", "keys", "policies", "resumes", "retries", "store")
 
     def __init__(self, owner: str, policies: Sequence[Policy], store: Store | None, clock: Any) -> None:
         for policy in policies:
@@ -61,6 +65,9 @@ class BoundPolicies:
         traits: list[tuple[Any, PolicyTraits]] = [(policy, PolicyTraits.of(policy)) for policy in policies]
         self.store: Store = MemoryStore(now=clock.now) if store is None else store
         self.flow = compose(policies)
+        self.policies = tuple(policies)
+        self.retries = retry_place(policies) is not None
+        self.resumes = self.retries and any(each.resumes for _, each in traits)
         self._given_up = given_up_requests(self.store)
         self._counts = any(each.counts_credentials for _, each in traits)
         self._keeps = any(each.keeps_answers for _, each in traits)

@@ -28,6 +28,7 @@ from requests.adapters import DEFAULT_POOLSIZE, BaseAdapter, HTTPAdapter
 from urllib3.util import Retry
 
 from polvo_adapters.context.call import LogicalCall, call_started
+from polvo_adapters.core.calls import Call
 from polvo_adapters.core.effects import Policy
 from polvo_adapters.core.report import Entry
 from polvo_adapters.drivers.sync import drive
@@ -42,6 +43,7 @@ from polvo_adapters.shells.bound_policies import BoundPolicies, PolicyControls
 from polvo_adapters.shells.error_notes import attach_report
 from polvo_adapters.shells.requests.exchange import RequestsExchange
 from polvo_adapters.shells.requests.pool_limits import PoolLimits
+from polvo_adapters.shells.requests.rest import let_resume
 from polvo_adapters.shells.requests.wire.owners import ConnectionOwner
 from polvo_adapters.shells.requests.wire.pools import kind_of_view
 from polvo_adapters.shells.requests.wire.recording_retry import NO_RETRY
@@ -170,7 +172,21 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
         response: requests.Response = exchange.synthesize(outcome) if outcome.response is None else outcome.response
         response.polvo = report  # type: ignore[attr-defined]
         response.connection = self  # a replay after 401 must pass the policies as well
+        if bound.resumes or (logical is not None and logical.resume):
+            self._let_resume(response, exchange, call, entries, logical)
         return response
+
+    def _let_resume(
+        self,
+        response: requests.Response,
+        exchange: RequestsExchange,
+        call: Call,
+        entries: list[Entry],
+        logical: LogicalCall | None,
+    ) -> None:
+        """Let the body of a response go on where it breaks off, unless it is said for the call that it must not."""
+        if self._bound.retries and (logical is None or logical.resume is not False):
+            let_resume(response, self.store, exchange, self._bound.policies, call, entries)
 
     @property
     def max_retries(self) -> Any:

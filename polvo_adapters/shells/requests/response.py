@@ -16,12 +16,15 @@ from urllib3 import HTTPResponse
 from polvo_adapters.core.calls import origin
 from polvo_adapters.core.http import synthesized_headers
 from polvo_adapters.core.outcomes import Outcome
+from polvo_adapters.core.ranges import Unproved
 from polvo_adapters.core.report import Report
 from polvo_adapters.errors import DeadlineExceeded
 from polvo_adapters.runtime.clock import Clock
 from polvo_adapters.shells import encodings
 from polvo_adapters.shells.body_closing import BodyCloseActions
+from polvo_adapters.shells.error_notes import add_note
 from polvo_adapters.shells.requests.observed_body import is_cut_off, limit, observe
+from polvo_adapters.shells.requests.resuming_body import ResumingBody
 
 _PIECE = 65_536
 
@@ -42,6 +45,7 @@ class Response(requests.Response):
     _deadline: tuple[float, Clock] | None = None
     _closing: BodyCloseActions | None = None
     _is_closed = False
+    _resuming: ResumingBody | Unproved | None = None
 
     @property
     def elapsed(self) -> timedelta:
@@ -104,7 +108,19 @@ class Response(requests.Response):
             chunks = self._until_cut_off(chunks)
         if self._deadline is not None:
             chunks = self._until_deadline(chunks, *self._deadline)
+        if self._resuming is not None:
+            chunks = self._until_broken(chunks, self._resuming)
         return chunks if self._closing is None else _report_end(chunks, self._closing)
+
+    def _until_broken(self, chunks: Iterator[Any], resuming: ResumingBody | Unproved) -> Iterator[Any]:
+        """Iterate to the end, and say of an exception why the body did not go on."""
+        try:
+            yield from chunks
+        except requests.RequestException as error:
+            unproved = resuming if isinstance(resuming, Unproved) else resuming.unproved
+            if unproved is not None:
+                add_note(error, f"polvo: the body does not go on: {unproved.reason}")
+            raise
 
     def _until_cut_off(self, chunks: Iterator[Any]) -> Iterator[Any]:
         """Iterate to the end, and raise where that is within the encoding."""

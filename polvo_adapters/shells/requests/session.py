@@ -124,7 +124,8 @@ class Session(requests.Session):
     ) -> requests.Response:
         """Send a request; arguments as for `requests.Session.request`, `url` relative to `base_url`.
 
-        There is one more keyword, `idempotency_key`, for the key of the operation where the session has `idempotency`.
+        There are two more keywords: `idempotency_key`, for the key of the operation where the session has
+        `idempotency`, and `resume`, for whether the body, with `stream=True`, goes on where it breaks off.
 
         Returns:
             The response; its `polvo` is the report of the call.
@@ -138,9 +139,10 @@ class Session(requests.Session):
                 `idempotency`, or the key cannot be sent.
         """
         key = keywords.pop("idempotency_key", None)
+        resume = keywords.pop("resume", None)
         if timeout is _UNSET:
             timeout = self.timeout
-        with self._tenant_scope() as tenant, self._call_scope():
+        with self._tenant_scope() as tenant, self._call_scope(resume=resume):
             url, is_home = resolve(url, self.base_url, tenant, self.tenancy)
             if not is_home:
                 auth = _no_auth if auth is None and self.auth is not None else auth
@@ -177,13 +179,13 @@ class Session(requests.Session):
         return response
 
     @contextmanager
-    def _call_scope(self, *, sent: bool = False) -> Iterator[None]:
+    def _call_scope(self, *, sent: bool = False, resume: bool | None = None) -> Iterator[None]:
         """Note when the call began, which is before the token that it needs is obtained."""
         outer, now = call_started.get(), self.clock.now()
         if outer is not None and outer.session is self:
             start = outer._replace(sent=sent)
         else:  # a call within a call of another session ends with that
-            start = LogicalCall(self, now, _earliest_deadline(outer, self._seconds, now), sent)
+            start = LogicalCall(self, now, _earliest_deadline(outer, self._seconds, now), sent, resume)
         token = call_started.set(start)
         try:
             yield
