@@ -146,7 +146,7 @@ class Entity(NamedTuple):
         is_part = self.end is not None and self.end != self.total
         if received or self.first or is_part:
             last = self.end - 1 if is_part and self.end is not None else ""
-            kept["Range"] = f"bytes={self.first + received}-{last}"
+            kept["Range"] = f"bytes={self.first + received - self._overlap(received)}-{last}"
             kept["If-Range"] = self.validator
         return kept
 
@@ -170,7 +170,13 @@ class Entity(NamedTuple):
         if _encoding_of(headers) != self.encoding:
             return Unproved("the rest has another content encoding")
         position = self.first + received
-        return self._check_whole(position, headers) if status == 200 else self._check_part(position, headers)
+        if status == 200:
+            return self._check_whole(position, headers)
+        return self._check_part(position, self._overlap(received), headers)
+
+    def _overlap(self, received: int) -> int:
+        """Return how many bytes are asked for once more: where the end is not known, the last may be there already."""
+        return 1 if self.end is None and received else 0
 
     def _check_whole(self, position: int, headers: Mapping[str, str]) -> Rest | Unproved:
         length = _length_of(headers)
@@ -179,15 +185,15 @@ class Entity(NamedTuple):
         whole = length if self.end is None else self.end
         return Rest(position, whole, whole)
 
-    def _check_part(self, position: int, headers: Mapping[str, str]) -> Rest | Unproved:
+    def _check_part(self, position: int, overlap: int, headers: Mapping[str, str]) -> Rest | Unproved:
         part = parse_content_range(headers.get("content-range"))
-        if part is None or part.first != position:
+        if part is None or part.first != position - overlap:
             return Unproved("the server sent another range than it was asked for")
         total = self.total if part.total is None else part.total
         end = total if self.end is None else self.end
         if (self.total is not None and total != self.total) or end is None or part.last >= end:
             return Unproved("the server sent another range than it was asked for")
-        return Rest(0, part.last + 1, end)
+        return Rest(overlap, part.last + 1, end)
 
 
 def describe_entity(method: str | None, status: int, headers: Mapping[str, str]) -> Entity | Unproved:

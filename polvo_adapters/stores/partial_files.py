@@ -175,17 +175,16 @@ class PartialFile:
         self._path = ""
         self.close()
 
-    def keep(self) -> None:
-        """Leave the file to a later download, where that can ask for the rest; otherwise remove it."""
-        if not self._is_shared or self.origin is None or not self.size:
-            self.remove()
-            return
-        try:
-            os.fsync(self._descriptor)
-            self._write_note(self.origin, self.size)
-        except OSError:
-            self.remove()
-        self.close()
+    def keep(self) -> bool:
+        """Leave the file to a later download, where that can ask for the rest, and return whether it was left."""
+        if self._is_shared and self.origin is not None and self.size:
+            with suppress(OSError):
+                os.fsync(self._descriptor)
+                self._write_note(self.origin, self.size)
+                self.close()
+                return True
+        self.remove()
+        return False
 
     def remove(self) -> None:
         """Remove the file."""

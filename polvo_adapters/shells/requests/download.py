@@ -29,6 +29,7 @@ from urllib3.exceptions import HTTPError
 from polvo_adapters.core.calls import origin
 from polvo_adapters.core.ranges import Entity, Rest, Unproved, describe_entity
 from polvo_adapters.errors import ConfigurationError, EntityChangedError, StatusError
+from polvo_adapters.shells.error_notes import add_note
 from polvo_adapters.shells.requests.status_error import status_error
 from polvo_adapters.stores.partial_files import Origin, PartialFile
 
@@ -86,8 +87,9 @@ def download(
     try:
         response = job.run()
         partial.finish()
-    except requests.RequestException:
-        partial.keep()
+    except requests.RequestException as error:
+        if partial.keep():
+            add_note(error, f"polvo: {partial.size} bytes are kept, so that the same download goes on from there")
         raise
     except OSError:
         partial.remove()  # above all where the disk is full

@@ -120,6 +120,8 @@ class Response(requests.Response):
             unproved = resuming if isinstance(resuming, Unproved) else resuming.unproved
             if unproved is not None:
                 add_note(error, f"polvo: the body does not go on: {unproved.reason}")
+            if not hasattr(error, "polvo"):
+                error.polvo = self.polvo  # type: ignore[attr-defined]
             raise
 
     def _until_cut_off(self, chunks: Iterator[Any]) -> Iterator[Any]:

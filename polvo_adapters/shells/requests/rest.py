@@ -95,7 +95,8 @@ class RestFinder:
 
     Args:
         store: Where state lives.
-        exchange: The exchange that has sent the request.
+        exchange: An exchange to make those for the rest like. It is not the one that has sent the request, which keeps
+            the response, and that keeps this.
         policies: The policies of the call.
         call: The call, with the URL and the deadline of the attempt that brought the body.
         request: The request of that attempt.
@@ -156,6 +157,8 @@ class RestFinder:
             if outcome.failure is not None or outcome.status >= 400:
                 reason = outcome.note or ("" if outcome.failure is None else outcome.failure.name)
                 return Unproved(reason) if reason and exchange.part.reason == _NOT_ASKED.reason else exchange.part
+        elif self._entity.end is None and exchange.part.whole is not None:
+            self._entity = self._entity._replace(end=exchange.part.whole, total=exchange.part.whole)
         return exchange.part
 
     def _make_exchange(self, received: int) -> RestExchange:
@@ -257,7 +260,8 @@ def let_resume(
     if response._deadline is not None:
         call = call.with_deadline(response._deadline[0])
     call = call._replace(url=request.url or call.url)
-    finder = RestFinder(store, exchange, policies, call, request, response.polvo, entries, entity)  # type: ignore[arg-type]
+    like = exchange.make_like(RestExchange, request)
+    finder = RestFinder(store, like, policies, call, request, response.polvo, entries, entity)  # type: ignore[arg-type]
     kind = ChunkedResumingBody if raw.chunked else ResumingBody
     raw._fp = response._resuming = kind(FirstPart(raw, response._closing), entity, finder)
 

@@ -93,9 +93,9 @@ class LaterPart:
         self.left = None if rest.end is None else rest.end - position
         self.whole = rest.whole
         self.ready = b""
-        self._begin(rest.skip)
+        self._begin(rest.skip, is_end=rest.whole == position)
 
-    def _begin(self, skip: int) -> None:
+    def _begin(self, skip: int, *, is_end: bool) -> None:
         """Read up to the position, and the first bytes behind it: a part that brings none has failed.
 
         Raises:
@@ -108,7 +108,7 @@ class LaterPart:
                 raise IncompleteRead(b"", skip)
             skip -= len(data)
         self.ready = self.source.read1(PIECE if self.left is None else min(self.left, PIECE))
-        if not self.ready and self.left is not None:
+        if not self.ready and self.left is not None and not is_end:
             raise IncompleteRead(b"", self.left)
 
     def end(self) -> None:
@@ -150,6 +150,7 @@ class ResumingBody:
     def __init__(self, part: FirstPart, entity: Entity, find_rest: FindRest) -> None:
         self._first = self._part = part  # type: FirstPart | LaterPart
         self._end = None if entity.end is None else entity.end - entity.first
+        self._tells_length = entity.end is not None  # then urllib3 sees an early end by itself
         self._offset = entity.first
         self._find_rest = find_rest
         self._is_over = self._is_closed = False
@@ -235,8 +236,11 @@ class ResumingBody:
                 if error is None and self._is_whole():
                     self._finish()
                     break
-                if not self._go_on(error) and error is not None:
-                    raise error
+                if not self._go_on(error):
+                    if error is not None:
+                        raise error
+                    if not self._tells_length:
+                        raise IncompleteRead(b"")
             finally:
                 del error  # see errors.py, "Errors and frames"
         return b""
@@ -281,7 +285,7 @@ class ResumingBody:
         self._part, self._is_over = part, False
         if self._end is None and part.whole is not None:
             self._end = part.whole - self._offset
-        if not part.ready and part.left is None:  # an end that only the end of the connection tells
+        if self.received == self._end or (not part.ready and part.left is None):  # nothing was missing but the end
             self._finish()
         return True
 
