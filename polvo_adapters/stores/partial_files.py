@@ -105,7 +105,7 @@ class PartialFile:
             except OSError:
                 return None  # a link, or a file of another user; where it is the directory, the next attempt says so
             found = os.fstat(descriptor)
-            if not _is_ours(found, self._mode) or not _try_lock(descriptor):
+            if not _is_ours(found) or not _try_lock(descriptor):
                 os.close(descriptor)
                 return None
             # Its last owner may have renamed it since, and then it is the target.
@@ -234,10 +234,10 @@ def _mode_of(target: str) -> int:
     return stat.S_IMODE(found.st_mode) & 0o777
 
 
-def _is_ours(found: os.stat_result, mode: int) -> bool:
-    """Return whether only the user, and those that may write to the target as well, can have written to a file."""
+def _is_ours(found: os.stat_result) -> bool:
+    """Return whether a file was made by this user for this purpose: another could hold anything, or be anything."""
     is_own = found.st_uid == getattr(os, "geteuid", lambda: found.st_uid)()
-    return stat.S_ISREG(found.st_mode) and is_own and not found.st_mode & 0o022 & ~mode
+    return stat.S_ISREG(found.st_mode) and is_own and found.st_nlink == 1 and not found.st_mode & stat.S_IWOTH
 
 
 def _boot() -> str:
