@@ -173,7 +173,7 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
         response.polvo = report  # type: ignore[attr-defined]
         response.connection = self  # a replay after 401 must pass the policies as well
         if bound.resumes or (logical is not None and logical.resume):
-            self._let_resume(response, exchange, call, entries, logical)
+            self._let_resume(response, exchange, call, logical)
         return response
 
     def _let_resume(
@@ -181,12 +181,11 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
         response: requests.Response,
         exchange: RequestsExchange,
         call: Call,
-        entries: list[Entry],
         logical: LogicalCall | None,
     ) -> None:
         """Let the body of a response go on where it breaks off, unless it is said for the call that it must not."""
         if self._bound.retries and (logical is None or logical.resume is not False):
-            let_resume(response, self.store, exchange, self._bound.policies, call, entries)
+            let_resume(response, self.store, exchange, self._bound.policies, call)
 
     @property
     def max_retries(self) -> Any:

@@ -14,6 +14,7 @@ beginning of a chain of redirects.
 from __future__ import annotations
 
 import ssl
+from collections.abc import Sequence
 from http.client import HTTPResponse, IncompleteRead
 from typing import TYPE_CHECKING, Any
 
@@ -101,11 +102,10 @@ class RestFinder:
         call: The call, with the URL and the deadline of the attempt that brought the body.
         request: The request of that attempt.
         report: The report that the caller has.
-        entries: Its entries.
         entity: The entity of the body.
     """
 
-    __slots__ = ("_call", "_entity", "_entries", "_exchange", "_policies", "_report", "_request", "_store")
+    __slots__ = ("_call", "_entity", "_exchange", "_policies", "_report", "_request", "_store")
 
     def __init__(
         self,
@@ -115,7 +115,6 @@ class RestFinder:
         call: Call,
         request: requests.PreparedRequest,
         report: Report,
-        entries: list[Entry],
         entity: Entity,
     ) -> None:
         self._store = store
@@ -124,7 +123,6 @@ class RestFinder:
         self._call = call
         self._request = request
         self._report = report
-        self._entries = entries
         self._entity = entity
 
     def __call__(self, received: int, error: Exception | None) -> LaterPart | Unproved:
@@ -134,24 +132,25 @@ class RestFinder:
             received: How many bytes are there.
             error: What reading raised, or None where the body ended early.
         """
-        now = self._exchange.clock.now
-        began = now()
+        now, report = self._exchange.clock.now, self._report
+        began, entries = now(), list(report.entries)
         try:
-            return self._find(received, error)
+            return self._find(received, error, entries)
         finally:
-            self._report.elapsed += now() - began
+            report.entries = entries
+            report.elapsed += now() - began
             del error
 
-    def _find(self, received: int, error: Exception | None) -> LaterPart | Unproved:
+    def _find(self, received: int, error: Exception | None, entries: list[Entry]) -> LaterPart | Unproved:
         exchange = self._make_exchange(received)
         broken = self._describe_break(exchange, error)
-        self._entries.append(BodyBreak(received, "" if broken.failure is None else broken.failure.name))
+        entries.append(BodyBreak(received, "" if broken.failure is None else broken.failure.name))
         flow = rest_flow(self._policies, self._call, broken)
         if flow is None:
             return Unproved("no policy retries")
-        outcome = drive(flow, exchange, self._store, exchange.clock, self._entries, self._call)
+        outcome = drive(flow, exchange, self._store, exchange.clock, entries, self._call)
         if isinstance(exchange.part, Unproved) and outcome.status == 401 and exchange.owns(outcome):
-            self._authenticate(exchange, outcome.response)
+            entries += self._authenticate(exchange, outcome.response)
         if isinstance(exchange.part, Unproved):
             exchange.close()
             if outcome.failure is not None or outcome.status >= 400:
@@ -178,8 +177,12 @@ class RestFinder:
         broken = exchange._fail_in_body(self._call, Outcome(started=now, wall=clock.wall()), seen)
         return broken._replace(failure=failure)
 
-    def _authenticate(self, exchange: RestExchange, response: requests.Response) -> None:
-        """Let the auth object of the request replace the credential that has expired meanwhile, and take the rest."""
+    def _authenticate(self, exchange: RestExchange, response: requests.Response) -> Sequence[Entry]:
+        """Let the auth object of the request replace the credential that has expired meanwhile, and take the rest.
+
+        Returns:
+            What was performed for that.
+        """
         response.connection = self._exchange.above  # type: ignore[assignment]
         response.polvo = None  # type: ignore[attr-defined]
         # What is sent for that passes the policies as a call of its own, and its body is this one.
@@ -193,8 +196,7 @@ class RestFinder:
             call_started.reset(token)
         report = getattr(response, "polvo", None)
         if report is None:  # there was no other credential
-            return
-        self._entries.extend(report.entries)
+            return ()
         try:
             exchange.part = begin_part(response, self._entity, exchange.received)
         except BREAKS:
@@ -203,6 +205,7 @@ class RestFinder:
             response.close()
         else:
             self._request = response.request
+        return report.entries  # type: ignore[no-any-return]
 
 
 _NOT_ASKED = Unproved("the rest was not asked for")
@@ -234,7 +237,6 @@ def let_resume(
     exchange: RequestsExchange,
     policies: tuple[Policy, ...],
     call: Call,
-    entries: list[Entry],
 ) -> None:
     """Let the body of a response, which nothing has been read of, go on where it breaks off.
 
@@ -244,7 +246,6 @@ def let_resume(
         exchange: The exchange that has received it.
         policies: The policies of the call.
         call: The call.
-        entries: The entries of the report.
     """
     raw, request = response.raw, response.request
     if not isinstance(response, Response) or response._content is not False:
@@ -261,7 +262,7 @@ def let_resume(
         call = call.with_deadline(response._deadline[0])
     call = call._replace(url=request.url or call.url)
     like = exchange.make_like(RestExchange, request)
-    finder = RestFinder(store, like, policies, call, request, response.polvo, entries, entity)  # type: ignore[arg-type]
+    finder = RestFinder(store, like, policies, call, request, response.polvo, entity)  # type: ignore[arg-type]
     kind = ChunkedResumingBody if raw.chunked else ResumingBody
     raw._fp = response._resuming = kind(FirstPart(raw, response._closing), entity, finder)
 

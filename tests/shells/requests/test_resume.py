@@ -21,7 +21,7 @@ import polvo_adapters as polvo
 from polvo_adapters.core.report import BodyBreak
 from polvo_adapters.policies.resume import Resume
 from polvo_adapters.policies.retry import ExponentialBackoff
-from tests.support.cutting_server import DATE, OLD, CuttingServer, Entity, serve
+from tests.support.cutting_server import DATE, OLD, CuttingServer, Entity, Seen, serve
 
 PLAIN = bytes(range(97, 123)) + b"\n" + bytes(range(48, 58))
 CODINGS: dict[str, Callable[[bytes], bytes]] = {
@@ -471,3 +471,54 @@ def test_a_policy_of_an_adapter_below_is_enough() -> None:
     with requests.Session() as session, serve(entity(), cuts=[10]) as server:
         session.mount("http://", polvo.PolicyAdapter(polvo.deadline.Deadline(5), inner=inner))
         assert session.get(server.url, stream=True).content == PLAIN
+
+
+def test_a_credential_that_has_expired_meanwhile_is_replaced() -> None:
+    tokens = iter(("old", "new"))
+
+    class Guarded(CuttingServer):
+        def answer(self, connection: Any, seen: Seen, number: int) -> bool:
+            good = "new" if number else "old"
+            if seen.headers.get("authorization") != f"Bearer {good}":
+                connection.sendall(b"HTTP/1.1 401 No\r\nContent-Length: 0\r\nWWW-Authenticate: Bearer\r\n\r\n")
+                return True
+            return super().answer(connection, seen, number)
+
+    server = Guarded(entity(), cuts=[10, None, None, 5])
+    try:
+        with polvo.Session(
+            retry=retrying(), resume=True, bulkhead={"max_concurrency": 1, "acquisition_timeout": 0.5}
+        ) as session:
+            session.auth = polvo.auth.bearer(polvo.Secret(lambda: next(tokens)))
+            response = session.get(server.url, stream=True)
+            assert response.content == PLAIN
+            assert [seen.headers["authorization"][7:] for seen in server.seen] == ["old", "old", "new"]
+            assert [attempt.status for attempt in response.polvo.attempts] == [200, 401, 206]  # type: ignore[attr-defined]
+    finally:
+        server.close()
+
+
+def test_a_credential_that_stays_refused_ends_it() -> None:
+    class Closed(CuttingServer):
+        def answer(self, connection: Any, seen: Seen, number: int) -> bool:
+            if number:
+                connection.sendall(b"HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n")
+                return True
+            return super().answer(connection, seen, number)
+
+    server = Closed(entity(), cuts=[10])
+    try:
+        with polvo.Session(retry=retrying(), resume=True, auth=polvo.auth.bearer("fixed")) as session:
+            with pytest.raises(requests.exceptions.ChunkedEncodingError) as caught:
+                session.get(server.url, stream=True).content  # noqa: B018
+            assert "401" in caught.value.__notes__[0]
+    finally:
+        server.close()
+
+
+def test_a_region_that_brought_the_body_brings_the_rest() -> None:
+    with serve(entity(), cuts=[10, 5]) as server, serve(entity()) as other:
+        base, spare = (each.url.rpartition("/")[0] for each in (server, other))
+        with polvo.Session(base, retry=retrying(), resume=True, regions=[base, spare]) as session:
+            assert session.get("file.bin", stream=True).content == PLAIN
+        assert (len(server.seen), len(other.seen)) == (3, 0)
