@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from polvo_adapters import stores as stores
     from polvo_adapters import transports as transports
     from polvo_adapters.context.correlation import correlated as correlated
+    from polvo_adapters.context.one_call import call as call
     from polvo_adapters.context.tenant import current_tenant as current_tenant
     from polvo_adapters.context.tenant import tenant as tenant
     from polvo_adapters.errors import AuthenticationError as AuthenticationError
@@ -96,6 +97,7 @@ if TYPE_CHECKING:
 
 _NAMES = {
     "polvo_adapters.context.correlation": "correlated",
+    "polvo_adapters.context.one_call": "call",
     "polvo_adapters.context.tenant": "current_tenant tenant",
     "polvo_adapters.errors": (
         "AuthenticationError AuthorizationError CircuitOpenError ConfigurationError ConflictError "

@@ -218,7 +218,14 @@ class SecretError(PolvoError):
 
 
 class IdempotencyError(PolvoError):
-    """An idempotency key keeps a call from being sent, or from being answered; `reason` says how."""
+    """An idempotency key keeps a call from being sent, or from being answered; `reason` says how.
+
+    Attributes:
+        caller: The caller that the key belongs to, for `adapter.operation(url, key, caller=error.caller)`; it reveals
+            nothing of the credential.
+    """
+
+    caller: str = ""
 
 
 class IdempotencyKeyError(IdempotencyError, ConfigurationError):
@@ -235,7 +242,8 @@ class IdempotencyConflictError(IdempotencyError):
 class InDoubtError(IdempotencyError):
     """An earlier request with the key may have reached the server; nothing was sent now.
 
-    Find out on the other side whether it was done, and say so with `adapter.operation(url, key).resolve(...)`.
+    Find out on the other side whether it was done, and say so with
+    `adapter.operation(url, key, caller=error.caller).resolve(...)`.
 
     Args:
         message: What happened and what to do, for a person.

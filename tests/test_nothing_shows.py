@@ -109,8 +109,6 @@ WITHIN = {"Outcome", "Decisions"}
 
 
 def is_allowed(line: str) -> bool:
-    if line.startswith("polvo_adapters.shells.credential_digest._digest holds"):
-        return True  # which the module of identities replaces
     kind, _, rest = line.partition(": its ")
     name = kind.rpartition(".")[2]
     is_pickle = rest.startswith("pickle")
@@ -484,8 +482,8 @@ def make_others(folder: Path) -> dict[str, Any]:
         "policies.fallback.alternatives.FailedCall": FailedCall("GET", "http://a.test", "404", 404, "", None, response),
         "policies.fallback.stale_cache.StoredResponse": StoredResponse(0.0, 0.0, 1.0, 9, header, data),
         "policies.idempotency.record.RecordedResponse": RecordedResponse(200, header, data),
-        "stores.private_files.FileContent": FileContent(data, (0, 0, 0), False),  # type: ignore[arg-type]
-        "stores.token_cache.CacheContent": CacheContent({"key": text}, 0.0, 0.0),
+        "stores.private_files.FileContent": FileContent(data, (0, 0, 0)),  # type: ignore[arg-type]
+        "stores.token_cache.CacheContent": CacheContent({"key": text}, 0.0, 0.0, {}),
         "stores.token_cache.TokenCache": TokenCache(folder / "tokens.json"),
         "shells.requests.download.Download": Download(folder, 0, 0, response),
         "shells.requests.rest.RestExchange": RestExchange(None, None, request, {}, SystemClock()),  # type: ignore[arg-type]

@@ -20,6 +20,7 @@ from polvo_adapters.context.tenant import current_tenant
 from polvo_adapters.refresh.background import SharedCalls
 from polvo_adapters.runtime.clock import SYSTEM
 from polvo_adapters.runtime.workers import NoThreadError
+from polvo_adapters.shells.credential_owners import add_owner
 
 _T = TypeVar("_T")
 
@@ -96,6 +97,9 @@ class HTTPXAuth(httpx.Auth):
     def _attach(self, request: httpx.Request, held: HeldCredential) -> httpx.Request:
         for name, value in self._auth.make_headers(held, request.method, str(request.url)).items():
             request.headers[name] = value
+            owner = getattr(value, "owner", "")
+            if owner:
+                add_owner(request, name.lower(), owner)
         return request
 
     def _is_refused(self, response: httpx.Response, held: HeldCredential) -> bool:

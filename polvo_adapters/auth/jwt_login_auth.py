@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from polvo_adapters.auth.options import JWTLoginOptions, TokenAuthOptions, require_known_options, select_options
 from polvo_adapters.auth.protocol.grant_flow import format_key_part
@@ -80,7 +80,8 @@ class JWTLogin(TokenAuth):
         login_url = self._urls[0]
         user = sha256(_resolve(self._username).encode()).hexdigest()[:16]
         host = login_url.partition("://")[2].partition("/")[0].rpartition("@")[2]
-        return f"token jwt {login_url} {format_key_part(tenant or None)} {user}", host
+        key = f"token jwt {login_url} {format_key_part(tenant or None)} {user}"
+        return (key if self.owner is None else f"{key} of {format_key_part(self.owner)}"), host
 
     def _fetch_token(self, tenant: str, held: Token | None, seconds: float) -> Token:
         login_url, refresh_url = self._urls
@@ -128,7 +129,10 @@ def jwt_login(*args: Any, **keywords: Any) -> JWTLogin:
 
 
 def read_lifetime(token: str) -> float | None:
-    """Return the seconds until a JSON Web Token expires, or None if it does not say.
+    """Return the seconds until a JSON Web Token expires that was issued just now, or None if it does not say.
+
+    A cache shares the number with other processes. So where the wall clock of this one disagrees with the token, which
+    cannot have expired already nor live longer than from `iat` to `exp`, the clock of the server counts.
 
     Args:
         token: The token; any other text has no lifetime.
@@ -138,12 +142,20 @@ def read_lifetime(token: str) -> float | None:
     import jwt
 
     try:
-        expires_at = jwt.decode(token, options={"verify_signature": False}).get("exp")
+        claims = jwt.decode(token, options={"verify_signature": False})
     except (jwt.InvalidTokenError, RecursionError):
         return None
-    if isinstance(expires_at, bool) or not isinstance(expires_at, (int, float)) or not abs(expires_at) < _LATEST:
+    expires_at, issued_at = claims.get("exp"), claims.get("iat")
+    if not _is_date(expires_at):
         return None
-    return max(1.0, expires_at - time.time())
+    left = expires_at - time.time()
+    if _is_date(issued_at) and issued_at < expires_at and not 0 < left <= expires_at - issued_at:
+        left = expires_at - issued_at
+    return max(1.0, left)
+
+
+def _is_date(value: Any) -> TypeGuard[float]:
+    return type(value) in (int, float) and bool(abs(value) < _LATEST)
 
 
 def _find_text(fields: Any, path: str) -> str | None:

@@ -224,7 +224,14 @@ class OAuth2(TokenAuth):
     def _identify(self, tenant: str) -> tuple[str, str]:
         owner = self._grant_flow.describe_owner(tenant)
         key = f"token {format_key_part(self._place)} {format_key_part(tenant or None)} {owner}"
+        if self.owner is not None:
+            key += f" of {format_key_part(self.owner)}"
         return key, self._host
+
+    @property
+    def _is_owner_known(self) -> bool:
+        logs_in = self.flow in ("authorization_code", "device_code") or self._grant_flow.is_nameless
+        return self.owner is not None or not (logs_in or self._fetch is not None)
 
     @property
     def _place(self) -> str:

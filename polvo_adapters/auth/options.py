@@ -40,6 +40,9 @@ class TokenAuthOptions(TypedDict, total=False):
         deadline: Seconds for a whole refresh: attempts, waits, and waiting for another caller's refresh; by default 30.
         background: Whether stale tokens that are still valid are refreshed on another thread, so that no request
             waits; by default they are.
+        owner: Name of the user whose tokens these are, where the settings do not tell users apart: logins in a browser
+            or on another device, and `fetch`. It keeps tokens in a shared token_cache apart, and tells the user for
+            what is kept across calls: quotas, responses. By default each such object is a user of its own.
         max_tenants: Largest number of tenants whose tokens are held in memory; by default 1000.
         listeners: Functions that are called with a StateChange whenever a token was refreshed or could not be, and when
             its storage changed.
@@ -52,6 +55,7 @@ class TokenAuthOptions(TypedDict, total=False):
     refresh_before: float
     deadline: float
     background: bool
+    owner: str | None
     max_tenants: int
     listeners: Sequence[Callable[[StateChange], object]]
     clock: Clock

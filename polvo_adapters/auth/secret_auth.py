@@ -31,7 +31,7 @@ from polvo_adapters.refresh.lifecycle import OVERDUE, KnownToken
 from polvo_adapters.runtime.copies import SharedByCopies
 from polvo_adapters.secrets.provider import fetch_error
 from polvo_adapters.secrets.secret import Secret, Value
-from polvo_adapters.shells.credential_digest import add_credential_parameter
+from polvo_adapters.shells.credential_owners import add_credential_parameter
 from polvo_adapters.shells.request_marks import marks_of
 
 if TYPE_CHECKING:
@@ -70,6 +70,8 @@ class SecretAuth(SharedByCopies, AuthBase):
         query: Name of a query parameter to send the secret in instead. Other code that logs URLs or builds messages of
             them may show it, as urllib3 does: if the API accepts a header, use that.
         username: For HTTP Basic: the name that the secret is the password of.
+        owner: Name of the party that the secret belongs to, for what is kept across calls: quotas, responses. By
+            default that is the source of this Secret, in this process.
 
     Raises:
         ConfigurationError: A setting cannot work.
@@ -83,6 +85,7 @@ class SecretAuth(SharedByCopies, AuthBase):
         *,
         query: str | None = None,
         username: str | None = None,
+        owner: str | None = None,
     ) -> None:
         if not isinstance(secret, Secret):
             raise ConfigurationError(f"{type(self).__name__}: expected a Secret, got {type(secret).__name__}")
@@ -90,7 +93,8 @@ class SecretAuth(SharedByCopies, AuthBase):
             raise ConfigurationError("basic: the username must have no colon and no control characters in it")
         self._secret = secret
         self._header, self._prefix, self._query, self._username = header, prefix, query, username
-        self._owner = digest_owner(f"{secret!r} {query is None} {header} {prefix} {query} {username}")
+        known_by = f"of {secret.origin}" if owner is None else f"named {owner}"
+        self._owner = digest_owner(f"{known_by} {query is None} {header} {prefix} {query} {username}")
         self._held: dict[str, HeldSecret] = {}
 
     @property
@@ -144,7 +148,7 @@ class SecretAuth(SharedByCopies, AuthBase):
         others = [pair for pair in parts.query.split("&") if pair and not self._is_credential(pair)]
         query = "&".join([*others, urlencode({self._query: str(held.header)})])
         request.url = CredentialURL.of(self._query, urlunsplit(parts._replace(path=parts.path or "/", query=query)))
-        add_credential_parameter(request, self._query)
+        add_credential_parameter(request, self._query, self._owner)
 
     def _is_credential(self, pair: str) -> bool:
         return pair.partition("=")[0] == quote_plus(self._query or "")

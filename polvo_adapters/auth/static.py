@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from polvo_adapters.auth.attach.credential import CredentialURL, HeaderAuth
 from polvo_adapters.errors import ConfigurationError
-from polvo_adapters.shells.credential_digest import add_credential_parameter
+from polvo_adapters.shells.credential_owners import add_credential_parameter
 
 if TYPE_CHECKING:
     from requests import PreparedRequest

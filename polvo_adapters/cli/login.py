@@ -24,7 +24,7 @@ from polvo_adapters.auth.oauth import OAuth2
 from polvo_adapters.cli import client_secret, render, token_records
 from polvo_adapters.context.tenant import current_tenant, tenant
 from polvo_adapters.errors import ConfigurationError, DeadlineExceeded, PolvoError
-from polvo_adapters.stores import private_files
+from polvo_adapters.stores import file_trust, private_files
 
 if TYPE_CHECKING:
     from polvo_adapters.auth.protocol.device_code import DeviceAuthorization
@@ -120,7 +120,7 @@ def _check_cache(path: str, storage: TokenStorage) -> None:
         storage.load_sealer()
     except PolvoError:
         raise
-    except (private_files.FileInUse, private_files.Unfit) as error:
+    except (private_files.FileInUse, file_trust.Unfit) as error:
         problem = str(error) or "it is in use by others"
     except OSError as error:
         problem = error.strerror or type(error).__name__

@@ -19,9 +19,10 @@ from urllib.parse import unquote
 from polvo_adapters.cli import render
 from polvo_adapters.errors import PolvoError
 from polvo_adapters.refresh.lifecycle import LifecycleState
-from polvo_adapters.stores import private_files
+from polvo_adapters.stores import file_trust, private_files
 from polvo_adapters.stores import token_cache as cache_file
 from polvo_adapters.stores.codec import Undecodable, decode
+from polvo_adapters.stores.shared_clock import SharedClock
 from polvo_adapters.stores.sqlite_schema import read_clock
 
 _SQLITE = b"SQLite format 3\0"
@@ -136,36 +137,46 @@ def read(path: str) -> Cache:
     """
     path = os.path.abspath(os.path.expanduser(path))
     try:
-        with open(path, "rb") as file:
-            sqlite = file.read(len(_SQLITE)) == _SQLITE
-        texts, seen, ahead = _read_sqlite(path) if sqlite else _read_json(path)
+        sqlite = _is_sqlite(path)
+        clock = SharedClock(time.time)
+        texts = _read_sqlite(path, clock) if sqlite else _read_json(path, clock)
     except FileNotFoundError:
         problem = "there is no such file"
-    except (cache_file.Corrupt, private_files.Unfit, sqlite3.Error) as error:
+    except (cache_file.Corrupt, file_trust.Unfit, sqlite3.Error) as error:
         problem = f"it cannot be read as a token cache: {error}"
     except OSError as error:
         problem = f"it cannot be read: {error.strerror or type(error).__name__}"
     else:
         found = [_parse_record(key, text) for key, text in sorted(texts.items()) if key.startswith("token ")]
-        return Cache(path, [each for each in found if each is not None], max(time.time() + ahead, seen), sqlite)
+        return Cache(path, [each for each in found if each is not None], clock.now(), sqlite)
     raise PolvoError(f"{path}: {problem}")
 
 
-def _read_json(path: str) -> tuple[dict[str, str], float, float]:
+def _is_sqlite(path: str) -> bool:
+    for end in ("", "-wal", "-shm", "-journal"):
+        file_trust.check_path(path + end)
+    file_trust.check_directory(path)
+    with open(path, "rb") as file:
+        return file.read(len(_SQLITE)) == _SQLITE
+
+
+def _read_json(path: str, clock: SharedClock) -> dict[str, str]:
     found = private_files.read(path)
     if found is None:
         raise FileNotFoundError(path)
     parsed = cache_file.parse(found.data)
-    return parsed.states, parsed.time, parsed.ahead
+    clock.follow(parsed.time, parsed.ahead, parsed.starts.get(clock.boot))
+    return parsed.states
 
 
-def _read_sqlite(path: str) -> tuple[dict[str, str], float, float]:
+def _read_sqlite(path: str, clock: SharedClock) -> dict[str, str]:
     with closing(sqlite3.connect(f"{Path(path).as_uri()}?mode=ro", uri=True)) as connection:
         connection.text_factory = bytes
-        clock = read_clock(connection)
+        has_boots = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'boots_1'").fetchone()
+        seen, ahead, _, start = read_clock(connection, clock.boot if has_boots else None)
         rows = connection.execute("SELECT key, state FROM states_1").fetchall()
-    texts = {bytes(key).decode("utf-8", "surrogatepass"): bytes(text).decode("ascii", "replace") for key, text in rows}
-    return texts, clock.seen, clock.ahead
+    clock.follow(seen, ahead, start)
+    return {bytes(key).decode("utf-8", "surrogatepass"): bytes(text).decode("ascii", "replace") for key, text in rows}
 
 
 def _parse_record(key: str, text: str) -> TokenRecord | None:

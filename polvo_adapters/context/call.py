@@ -1,12 +1,20 @@
-"""The logical call that the current thread or task is making, so that calls within it keep its deadline."""
+"""The logical call that the current thread or task is making, so that calls within it keep its deadline.
+
+What is said for single calls, by `polvo_adapters.call`, is kept here as well. Neither reaches into calls that a call
+makes for itself, such as the refresh of a token.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     import requests
+
+    from polvo_adapters.policies.one_call import CallSettings
 
 
 class LogicalCall(NamedTuple):
@@ -17,15 +25,41 @@ class LogicalCall(NamedTuple):
         at: When it began.
         deadline: When it must be over, or None.
         sent: Whether its first request was sent, so that the next ones are hops.
-        resume: Whether its body goes on where it breaks off; None where the adapter decides.
     """
 
     session: requests.Session | None
     at: float
     deadline: float | None = None
     sent: bool = False
-    resume: bool | None = None
 
 
 call_started: ContextVar[LogicalCall | None] = ContextVar("call_started", default=None)
 """The logical call that the next sends are part of."""
+
+call_settings: ContextVar[CallSettings | None] = ContextVar("call_settings", default=None)
+"""What is said for the next calls, or None."""
+
+
+@contextmanager
+def settings_scope(settings: CallSettings | None) -> Iterator[None]:
+    """Let something else, or nothing, be said for the calls within a `with` block."""
+    token = call_settings.set(settings)
+    try:
+        yield
+    finally:
+        call_settings.reset(token)
+
+
+@contextmanager
+def separate_call(logical: LogicalCall | None) -> Iterator[None]:
+    """Make what the `with` block sends a call of its own, for which nothing is said.
+
+    Args:
+        logical: The logical call that it is, whose deadline bounds it, or None.
+    """
+    started, settings = call_started.set(logical), call_settings.set(None)
+    try:
+        yield
+    finally:
+        call_started.reset(started)
+        call_settings.reset(settings)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 from urllib.parse import urlsplit
 
 from polvo_adapters.redaction import strip_url
@@ -24,17 +25,22 @@ class Call(NamedTuple):
         started: When the call began, in seconds of the shell's clock.
         deadline: When the call must be over, on the same clock, or None.
         idempotent: Whether the caller declared it safe to send again, whatever the method.
-        credential: Digest of the credential of the request, or an empty string.
-        identity: Digest of all that the response may depend on besides the URL, where a policy keeps responses.
+        credential: Digest of what tells the caller, or an empty string; see `polvo_adapters.core.identity`.
+        identity: Digest of all that may select the response, where a policy keeps responses.
         attempt: 1, plus the number of earlier attempts that failed or were late.
         anonymous: Whether the shell leaves out all that could be a credential.
         stored_token: Content of a token store, where the call is to refresh it.
         tenant: Name of the tenant that the call is made for, or an empty string.
         key: The idempotency key, or an empty string.
         content: Digest of method and body, where a policy keeps a record of keys.
-        secret_parameters: Names of the query parameters that hold a credential, where a policy keeps a record of keys.
+        secret_parameters: Names of the query parameters in which an auth object of this package has put a credential.
         request_id: The request id, where a policy gives calls one, or an empty string.
+        selectors: Digests of each thing that may select the response, where a policy keeps a record of keys.
+        asked: Whether the shell sends by urllib3, so that a `Retry` of the caller's can be asked after each attempt.
         repeated: Whether the same request was given up before, so that the code above repeats it.
+        unsafe: Whether the caller declared it not safe to send again, whatever the method.
+        labels: Names and values that the caller gave it, for reports, the log and listeners; never for keys of state.
+        listeners: Functions that are called with a `CallEvent` for everything that is decided about it.
     """
 
     method: str
@@ -53,7 +59,12 @@ class Call(NamedTuple):
     content: str = ""
     secret_parameters: frozenset[str] = frozenset()
     request_id: str = ""
+    selectors: str = ""
+    asked: bool = False
     repeated: bool = False
+    unsafe: bool = False
+    labels: tuple[tuple[str, str], ...] = ()
+    listeners: tuple[Callable[[Any], object], ...] = ()
 
     def __repr__(self) -> str:
         shown = {name: value for name, value in zip(self._fields, self, strict=True) if name != "stored_token"}

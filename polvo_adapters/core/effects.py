@@ -199,20 +199,26 @@ class PolicyTraits(NamedTuple):
     Attributes:
         counts_credentials: Whether its flow needs `Call.credential`.
         keeps_answers: Whether its flow needs `Call.identity`, because it keeps responses.
+        harmless_headers: Names of headers, in lower case, that select no response that it keeps.
         makes_keys: Whether it is the policy of idempotency keys, by which the shell makes `Call.key`.
         makes_request_ids: Whether it is the policy of request ids, by which the shell gives each call one.
         gates: The gates that it asks side by side, where it is made of several.
         max_concurrency: How many calls at a time it lets through at most, or 0 where it does not limit them.
         resumes: Whether it says that bodies which break off are to go on where they broke off.
+        stack_option: Keyword of the standard stack that it stands for, by which one call can do without it.
+        call_listeners: Functions that are called with every `CallEvent`.
     """
 
     counts_credentials: bool = False
     keeps_answers: bool = False
+    harmless_headers: frozenset[str] = frozenset()
     makes_keys: bool = False
     makes_request_ids: bool = False
     gates: tuple[Policy, ...] = ()
     max_concurrency: int = 0
     resumes: bool = False
+    stack_option: str = ""
+    call_listeners: tuple[Callable[[Any], object], ...] = ()
 
     @classmethod
     def of(cls, policy: object) -> PolicyTraits:

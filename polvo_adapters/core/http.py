@@ -1,9 +1,9 @@
-"""Facts about HTTP that several policies and shells need: methods, header names, which headers to keep or pass on."""
+"""Facts about HTTP that several policies and shells need: methods, header names, which headers to keep."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 from polvo_adapters.core.outcomes import Outcome
 
@@ -36,22 +36,6 @@ def synthesized_headers(outcome: Outcome, method: str | None) -> dict[str, str]:
     if method != "HEAD" and outcome.status not in _BODILESS:
         headers["Content-Length"] = str(len(outcome.body or b""))
     return headers
-
-
-_HARMLESS = header_names(
-    "accept accept-charset accept-encoding accept-language prefer te user-agent",  # what the client understands
-    "cache-control if-match if-modified-since if-none-match",  # which version of the resource
-    "if-range if-unmodified-since pragma range",
-    "content-digest content-disposition content-encoding content-language",  # what the body is
-    "content-length content-md5 content-range content-type transfer-encoding",
-    "connection expect host",  # how it is sent
-    "idempotency-key soapaction x-http-method x-http-method-override x-method-override",  # which operation it is
-)
-
-
-def withheld_headers(names: Iterable[str]) -> list[str]:
-    """Return the names of the headers that an anonymous request leaves out."""
-    return [name for name in names if name.lower() not in _HARMLESS]
 
 
 _TRANSIENT = _FRAMING | header_names(

@@ -34,6 +34,14 @@ class ObservedMachine(Machine, Protocol):
         """Called with each change that the machine returns as `Changed`."""
 
 
+class TypedMachine(Machine, Protocol):
+    """A machine whose state is a TypedDict; stores compare a state that they read with the type of `initial` only."""
+
+    @property
+    def state_type(self) -> Any:
+        """The TypedDict that a state which was read has to be."""
+
+
 class LeasedMachine(Machine, Protocol):
     """A machine whose verdicts grant leases; each machine of an `Acquire` must be one."""
 

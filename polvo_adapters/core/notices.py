@@ -22,6 +22,7 @@ class Retrying(NamedTuple):
         failure: Name of its failure, or an empty string where it had a response.
         request_id: The request id, where a policy gives calls one, or an empty string.
         tenant: Name of the tenant that the call is made for, or an empty string.
+        labels: Names and values that the caller gave the call.
     """
 
     method: str
@@ -34,6 +35,7 @@ class Retrying(NamedTuple):
     failure: str = ""
     request_id: str = ""
     tenant: str = ""
+    labels: tuple[tuple[str, str], ...] = ()
 
     @property
     def what(self) -> str:
@@ -48,6 +50,56 @@ class Retrying(NamedTuple):
 def name_attempt(number: int, most: int) -> str:
     """Return the name of an attempt, with the largest number of them where that is known."""
     return f"attempt {number} of {most}" if most else f"attempt {number}"
+
+
+class CallEvent(NamedTuple):
+    """What is decided about a call, or happens to it: what the `listeners` of adapters and of single calls get.
+
+    There is one for each line that the log has about the call, whether or not the log is heard; see docs/logging.md.
+
+    Attributes:
+        event: "attempt", "retry", "wait", "hedge", "refused", "deadline", "gave_up", "answered", "circuit",
+            "state_change" or "store_failure".
+        part: Name of the part of the library that decided it, such as "retry" or "bulkhead".
+        method: Method of the request.
+        host: Host and port, without path, query and credentials; of an attempt in another region, that of the region.
+        tenant: Name of the tenant that the call is made for, or an empty string.
+        request_id: The request id, where a policy gives calls one, or an empty string.
+        labels: Names and values that the caller gave the call.
+        attempt: Number of the attempt, or of the one that follows; at the end, how many there were.
+        max_attempts: Largest number of attempts, or 0.
+        status: Status of the response, or 0.
+        failure: Name of the failure, or an empty string.
+        seconds: Duration of the attempt, of the wait that begins, or at the end that of the call.
+        retry_after: Seconds after which a refused call may succeed, where that is known.
+        reason: The reason, for a person.
+        subject: Name of the state that has changed or could not be asked, or an empty string.
+        before: Its state before, or an empty string.
+        after: Its state after, or an empty string.
+    """
+
+    event: str
+    part: str
+    method: str
+    host: str
+    tenant: str = ""
+    request_id: str = ""
+    labels: tuple[tuple[str, str], ...] = ()
+    attempt: int = 0
+    max_attempts: int = 0
+    status: int = 0
+    failure: str = ""
+    seconds: float | None = None
+    retry_after: float | None = None
+    reason: str = ""
+    subject: str = ""
+    before: str = ""
+    after: str = ""
+
+    @property
+    def what(self) -> str:
+        """What the event is about, for messages."""
+        return f"the {self.event} of {self.method} {self.host}"
 
 
 class Notice(NamedTuple):
@@ -89,4 +141,5 @@ class Notice(NamedTuple):
             self.failure,
             call.request_id,
             call.tenant,
+            call.labels,
         )

@@ -166,7 +166,7 @@ class Report:
         request_id: The request id, where a policy gives calls one, or an empty string.
     """
 
-    __slots__ = ("elapsed", "entries", "host", "method", "note", "quotas", "replayed", "request_id", "token")
+    __slots__ = ("_labels", "elapsed", "entries", "host", "method", "note", "quotas", "replayed", "request_id", "token")
 
     def __init__(
         self,
@@ -186,6 +186,18 @@ class Report:
         self.token = 0
         self.replayed = False
         self.request_id = ""
+
+    @property
+    def labels(self) -> tuple[tuple[str, str], ...]:
+        """Names and values that the caller gave the call by `polvo_adapters.call`, as pairs."""
+        labels: tuple[tuple[str, str], ...] = getattr(
+            self, "_labels", ()
+        )  # most reports, and those of before, have none
+        return labels
+
+    @labels.setter
+    def labels(self, labels: tuple[tuple[str, str], ...]) -> None:
+        self._labels = labels
 
     def prepend(self, entries: Sequence[Entry], seconds: float) -> None:
         """Add what was performed before the entries of the report.

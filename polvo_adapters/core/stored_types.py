@@ -13,13 +13,15 @@ AnyType = TypeVar("AnyType", bound=type)
 
 _types: dict[str, type] = {}
 _tags: dict[type, str] = {}
+_allowed: dict[type, dict[str, tuple[str, ...]]] = {}
 
 
-def stored_as(tag: str) -> Callable[[AnyType], AnyType]:
+def stored_as(tag: str, **allowed: tuple[str, ...]) -> Callable[[AnyType], AnyType]:
     """Return a decorator that registers a NamedTuple under a tag and leaves the class as it is.
 
     Args:
         tag: Name of the value, a dot, and the number of its form: "record.1".
+        allowed: For fields that are one of a few texts: these texts.
 
     Raises:
         ValueError: The tag stands for another class already.
@@ -29,6 +31,7 @@ def stored_as(tag: str) -> Callable[[AnyType], AnyType]:
         if _types.setdefault(tag, kind) is not kind:
             raise ValueError(f"{tag!r} stands for {_types[tag].__qualname__} already")
         _tags[kind] = tag
+        _allowed[kind] = allowed
         return kind
 
     return register
@@ -42,6 +45,11 @@ def tag_of(kind: type) -> str | None:
 def type_of(tag: object) -> type | None:
     """Return the class of a tag, or None where none is registered: no module is imported to look for one."""
     return _types.get(tag) if isinstance(tag, str) else None
+
+
+def allowed_values(kind: type) -> dict[str, tuple[str, ...]]:
+    """Return the texts that fields of a registered class may have, for the fields that say so."""
+    return _allowed.get(kind, {})
 
 
 def registered_types() -> dict[str, type]:

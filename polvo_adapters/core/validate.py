@@ -130,6 +130,16 @@ def listeners(policy: object, field: str) -> tuple[Callable[[Any], object], ...]
     return functions
 
 
+def function(policy: object, field: str) -> None:
+    """Check that a field holds a function or None.
+
+    Raises:
+        ValueError: It does not.
+    """
+    if getattr(policy, field) is not None and not callable(getattr(policy, field)):
+        raise _setting_error(policy, field, "a function or None")
+
+
 def require_members(owner: str, value: object, kind: str, *names: str) -> None:
     """Raise TypeError for a value that lacks a member of its protocol.
 

@@ -15,6 +15,7 @@
 
 A wait in several parts, such as a queue, is said before the first part, and once more when it has become long.
 A change of another machine than a circuit is said in the same way, under the part and event that belong to it.
+All that is said of a call is told to its listeners as a `CallEvent` as well, whether or not the log is heard.
 The end of a flow within a race is not the end of the call, and is not said. `docs/logging.md` says the same to users,
 and why the levels are what they are.
 """
@@ -23,15 +24,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from logging import DEBUG, INFO, WARNING
+from logging import DEBUG, INFO, WARNING, Logger
+from typing import Any
 
 from polvo_adapters.core.calls import Call
 from polvo_adapters.core.effects import Park, Sleep, Start
-from polvo_adapters.core.notices import Notice, name_attempt
+from polvo_adapters.core.notices import CallEvent, Notice, name_attempt
 from polvo_adapters.core.outcomes import EXPIRED, NO_STORE, NOT_SENT, Ending, Outcome
 from polvo_adapters.core.report import Attempt, Entry, StateChange
 from polvo_adapters.policies.outcomes import was_served
-from polvo_adapters.runtime.logs import logger, say
+from polvo_adapters.runtime.listeners import notify
+from polvo_adapters.runtime.logs import ROOT, logger, say
 
 ATTEMPTS = logger("attempts")
 _STORES, _DEADLINE = logger("stores"), logger("deadline")
@@ -48,9 +51,26 @@ def count_attempts(entries: Sequence[Entry]) -> int:
     return sum(type(each) is Attempt for each in entries)
 
 
+def _say(
+    log: Logger, level: int, event: str, text: str, *args: object, call: Call | None = None, **fields: Any
+) -> None:
+    """Say something of a call in the log, and tell it to the listeners of the call."""
+    say(log, level, event, text, *args, call=call, **fields)
+    if call is None or not call.listeners:
+        return
+    known = {_NAMES.get(name, name): value for name, value in fields.items()}
+    part = log.name.rpartition(".")[2] if log.name != ROOT else ""
+    told = (call.method, call.host, call.tenant, call.request_id, call.labels)
+    notify(call.listeners, CallEvent(event, part, *told, **known))
+
+
+_NAMES = {"what": "subject"}
+"""Fields of the log that have another name in a CallEvent, in which `what` is the text for messages."""
+
+
 def say_attempt(call: Call, entry: Attempt, number: int) -> None:
-    """Say how an attempt ended; to be called only where the logger ATTEMPTS is heard at DEBUG."""
-    say(
+    """Say how an attempt ended; to be called only where it is heard, by the logger ATTEMPTS at DEBUG or a listener."""
+    _say(
         ATTEMPTS,
         DEBUG,
         "attempt",
@@ -81,7 +101,7 @@ def say_wait(call: Call | None, effect: Sleep | Park, seconds: float) -> None:
     left = most - notice.waited
     duration = f"up to {left:.3f} s" if up_to else f"{left:.3f} s"
     is_long = notice.waited >= LONG_WAIT or (not up_to and left >= LONG_WAIT)
-    say(
+    _say(
         logger(notice.part),
         WARNING if is_long else INFO,
         "wait",
@@ -99,7 +119,7 @@ def say_wait(call: Call | None, effect: Sleep | Park, seconds: float) -> None:
 
 
 def _say_retry(notice: Notice, reason: str, seconds: float) -> None:
-    say(
+    _say(
         logger(notice.part),
         WARNING,
         "retry",
@@ -124,7 +144,7 @@ def say_start(call: Call | None, effect: Start) -> None:
     notice = effect.notice
     if call is None or notice is None:
         return
-    say(
+    _say(
         logger(notice.part),
         INFO,
         "hedge",
@@ -159,7 +179,7 @@ def say_end(call: Call, outcome: Outcome, entries: Sequence[Entry]) -> None:
     if outcome.status and failure is not EXPIRED:
         what, name = str(outcome.status), ""  # says more than the failure that a policy made of it
     attempts = count_attempts(entries)
-    say(
+    _say(
         log,
         level,
         event,
@@ -180,7 +200,7 @@ def say_end(call: Call, outcome: Outcome, entries: Sequence[Entry]) -> None:
 
 def say_change(call: Call | None, part: str, change: StateChange, *, is_trouble: bool) -> None:
     """Say that the state of a machine has changed."""
-    say(
+    _say(
         logger(part),
         WARNING if is_trouble else INFO,
         _CHANGES.get(part, "state_change"),
@@ -205,7 +225,7 @@ def say_store_failure(call: Call | None, level: int, what: str, names: str, reas
         reason: The class of the error, or the reason that it names.
         text: The text of the error where it is this library's own, otherwise the reason again.
     """
-    say(
+    _say(
         _STORES,
         level,
         "store_failure",

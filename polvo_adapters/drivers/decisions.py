@@ -95,7 +95,7 @@ class Decisions:
         self._entries.append(entry)
         if self._sent is not None:
             self._sent = call  # that to a region has another host
-            if ATTEMPTS.isEnabledFor(DEBUG):
+            if call.listeners or ATTEMPTS.isEnabledFor(DEBUG):
                 say_attempt(call, entry, max(call.attempt, count_attempts(self._entries)))
         self.best = outcome if self.best is None else choose_better(outcome, self.best)
 
@@ -121,7 +121,7 @@ class Decisions:
         """Report an attempt that has lost its race, given the number of its flow."""
         entry = record_cancelled(seconds)
         self._entries.append(entry)
-        if self._sent is not None and ATTEMPTS.isEnabledFor(DEBUG):
+        if self._sent is not None and (self._sent.listeners or ATTEMPTS.isEnabledFor(DEBUG)):
             say_attempt(self._sent, entry, number + 1)
 
     def end(self, outcome: Outcome) -> Outcome:

@@ -11,7 +11,8 @@ this policy keeps what it cannot know:
     a refusal by a proxy, and what   are final
     the caller's own code raised
 
-An attempt without advice, such as that of an adapter that does not send by urllib3, ends the call.
+An attempt without advice, such as that of an adapter that does not send by urllib3, ends the call. In a shell that
+never sends by urllib3 the policy that comes nearest takes its place.
 """
 
 from __future__ import annotations
@@ -55,16 +56,22 @@ class AskedRetry:
     budget: RetryBudget | None = DEFAULT_BUDGET
     listeners: tuple[Callable[[Retrying], object], ...] = ()
 
+    stack_option = "retry"
+
     def __post_init__(self) -> None:
         validate.instance(self, "budget", RetryBudget)
         object.__setattr__(self, "listeners", validate.listeners(self, "listeners"))
 
     def translate(self) -> ExponentialBackoff:
         """Return the policy that comes nearest to the object, for shells that do not send by urllib3."""
-        return replace(ExponentialBackoff.from_urllib3(self.retry), budget=self.budget, listeners=self.listeners)
+        nearest = ExponentialBackoff.from_urllib3(self.retry)
+        return replace(nearest, budget=self.budget, listeners=self.listeners)
 
     def flow(self, call: Call, proceed: Proceed) -> Flow:
         """Run the call, and run it again while the object says so and nothing stands in the way."""
+        return self._ask(call, proceed) if call.asked else self.translate().flow(call, proceed)
+
+    def _ask(self, call: Call, proceed: Proceed) -> Flow:
         attempts = 1
         before: Outcome | None = None
         while True:
@@ -108,6 +115,8 @@ def _find_obstacle(call: Call, outcome: Outcome, advice: Advice) -> Outcome | No
     """Return the outcome of a call that lacks a body or time for a repeat, or None."""
     if call.body == "once" and not outcome.unsent:
         return end_call(outcome, "retry", ONCE_ONLY)
+    if call.unsafe and not outcome.unsent:
+        return end_call(outcome, "retry", f"{call.method} is not repeated: it was declared not idempotent")
     if call.deadline is None:
         return None
     left = call.deadline - outcome.now

@@ -31,6 +31,8 @@ class Deadline:
 
     seconds: float
 
+    stack_option = "deadline"
+
     def __post_init__(self) -> None:
         validate.number(self, "seconds", 0, above=True)
 

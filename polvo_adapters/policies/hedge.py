@@ -124,6 +124,8 @@ class Hedge:
     budget: RetryBudget | None = DEFAULT_BUDGET
     methods: Collection[str] | None = RACED_METHODS
 
+    stack_option = "hedge"
+
     def __post_init__(self) -> None:
         if self.delay is not None:
             validate.number(self, "delay", 0)

@@ -6,15 +6,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
 
 if TYPE_CHECKING:
     from urllib3 import Retry
 
+    from polvo_adapters.core.notices import CallEvent
     from polvo_adapters.policies.asked_retry import AskedRetry
     from polvo_adapters.policies.breaker import CircuitBreaker
     from polvo_adapters.policies.bulkhead import AdaptiveBulkhead, Bulkhead
+    from polvo_adapters.policies.call_listeners import CallListeners
     from polvo_adapters.policies.deadline import Deadline
     from polvo_adapters.policies.fallback import Alternative, Fallback
     from polvo_adapters.policies.hedge import Hedge
@@ -34,6 +36,7 @@ HedgeLike: TypeAlias = "Hedge | Mapping[str, Any] | float | bool | None"
 FallbackLike: TypeAlias = "Fallback | Alternative | Sequence[Alternative] | None"
 RegionsLike: TypeAlias = "Regions | Sequence[str] | Mapping[str, Any] | None"
 IdempotencyLike: TypeAlias = "IdempotencyKeys | Mapping[str, Any] | str | bool | None"
+ListenersLike: TypeAlias = "CallListeners | Sequence[Callable[[CallEvent], object]] | None"
 RequestIDLike: TypeAlias = "RequestIDs | str | bool | None"
 ResumeLike: TypeAlias = "Resume | bool | None"
 
@@ -55,6 +58,7 @@ class OptionalPolicies(TypedDict, total=False):
         request_id: True for an `X-Request-ID` per call, the name of another header, a RequestIDs, or None.
         resume: True for streamed bodies that go on where they broke off, as often as they are retried; a Resume, or
             None. See `polvo_adapters.policies.resume`.
+        listeners: Functions that are called with a `CallEvent` for everything that is decided about a call, or None.
     """
 
     rate_limit: RateLimitLike
@@ -66,6 +70,7 @@ class OptionalPolicies(TypedDict, total=False):
     idempotency: IdempotencyLike
     request_id: RequestIDLike
     resume: ResumeLike
+    listeners: ListenersLike
 
 
 class StackOptions(OptionalPolicies, total=False):

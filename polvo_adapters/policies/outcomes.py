@@ -30,12 +30,13 @@ ONCE_ONLY = "not sent again, as the body can be read only once; pass bytes or a 
 
 def is_safe(call: Call, methods: Collection[str] | None) -> bool:
     """Return whether a request may be processed several times; `methods` are those that may, None means all."""
-    return call.idempotent or methods is None or call.method in methods
+    return (call.idempotent or methods is None or call.method in methods) and not call.unsafe
 
 
 def is_safe_elsewhere(call: Call, methods: Collection[str] | None) -> bool:
     """Return whether several servers may process a request; only the server that received a key knows it."""
-    return (call.idempotent and not call.key) or methods is None or call.method in methods
+    declared = call.idempotent and not call.key
+    return (declared or methods is None or call.method in methods) and not call.unsafe
 
 
 def can_send_at_once(call: Call) -> bool:

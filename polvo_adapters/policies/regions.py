@@ -32,6 +32,7 @@ from typing import Literal
 from polvo_adapters import headers
 from polvo_adapters.core import validate
 from polvo_adapters.core.calls import Call, origin
+from polvo_adapters.core.destinations import is_downgrade, rebase
 from polvo_adapters.core.effects import Flow, Proceed, Race, Start, WaitAny
 from polvo_adapters.core.http import IDEMPOTENT_METHODS
 from polvo_adapters.core.outcomes import NOT_SENT, UNCLASSIFIED, Ending, Outcome
@@ -100,6 +101,8 @@ class Regions:
     methods: Collection[str] | None = RACED_METHODS
     _retry: ExponentialBackoff | None = field(default=None, init=False, repr=False, compare=False)
 
+    stack_option = "regions"
+
     def __post_init__(self) -> None:
         object.__setattr__(self, "urls", validate.base_urls(self, "urls"))
         validate.choice(self, "mode", _MODES)
@@ -145,7 +148,9 @@ class Regions:
 
     def _branch(self, number: int, call: Call, proceed: Proceed) -> Flow:
         """Return the flow of the call in one region."""
-        there = call._replace(url=_rebase(call.url, self.urls[number]))
+        if is_downgrade(call.url, self.urls[number]):
+            return _refuse_unencrypted(call, self._host(number))
+        there = call._replace(url=rebase(call.url, self.urls[number], self.urls))
         return proceed(there) if self._retry is None else self._retry.flow(there, proceed)
 
     def _is_good(self, outcome: Outcome) -> bool:
@@ -253,12 +258,12 @@ class Regions:
         return origin(self.urls[number]).partition("://")[2]
 
 
-def _rebase(url: str, base: str) -> str:
-    """Return the URL with its path and query appended to another base."""
-    rest = url.partition("://")[2]
-    ends = [end for end in map(rest.find, "/?#") if end >= 0]
-    rest = rest[min(ends) :] if ends else ""
-    return base + (rest if rest.startswith("/") else "/" + rest)
+def _refuse_unencrypted(call: Call, region: str) -> Flow:
+    """Return the flow of a call in a region that it is not sent to, because its credentials would go out in clear."""
+    reason = f"the region {region} is not encrypted, and the call is"
+    message = f"{call.method} {call.host}: not sent, {reason}; name the region by https"
+    yield from ()  # a flow without effects
+    return refuse_to_send(ConfigurationError(message, host=call.host), "regions", reason)
 
 
 def _describe(outcome: Outcome) -> str:

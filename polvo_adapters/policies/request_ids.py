@@ -29,6 +29,7 @@ class RequestIDs:
     correlation_header: str = "X-Correlation-ID"
 
     makes_request_ids = True
+    stack_option = "request_id"
 
     def __post_init__(self) -> None:
         for field in ("header", "correlation_header"):

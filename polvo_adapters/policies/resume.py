@@ -34,6 +34,7 @@ class Resume:
     """
 
     resumes = True
+    stack_option = "resume"
 
     def flow(self, call: Call, proceed: Proceed) -> Flow:
         """Return the flow of the call, unchanged."""

@@ -3,7 +3,7 @@
 Theory of operation. After every attempt the flow asks four questions. The first no ends the call with the outcome of
 that attempt:
 
-    1. Did it fail in a way that a repeat may cure?     statuses, exceptions, the server's own verdict headers
+    1. Did it fail in a way that a repeat may cure?     `retry_if`, statuses, exceptions, the server's own headers
     2. Is a repeat safe?                                 see below
     3. Is there time?                                    `max_attempts`, the deadline, `retry_after_cap`;
                                                          and one attempt where the code above repeats the call
@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from polvo_adapters import headers
 from polvo_adapters.core import validate
+from polvo_adapters.core.answer import Answer, AnswerTest, ask
 from polvo_adapters.core.calls import Call
 from polvo_adapters.core.effects import Decide, Effect, Flow, Proceed, Sleep, TryDecide, Undecided
 from polvo_adapters.core.http import IDEMPOTENT_METHODS
@@ -38,6 +39,7 @@ from polvo_adapters.core.outcomes import (
     CONNECT_TIMEOUT,
     DISCONNECTED,
     EXPIRED,
+    INTERRUPTED,
     NO_STORE,
     NOT_SENT,
     PROXY_REFUSED,
@@ -49,19 +51,28 @@ from polvo_adapters.core.outcomes import (
     is_any,
 )
 from polvo_adapters.errors import RetriesExhaustedError
-from polvo_adapters.policies.outcomes import ONCE_ONLY, end_call, expire_call, is_safe, keep_response, was_served
+from polvo_adapters.policies.outcomes import (
+    ONCE_ONLY,
+    add_note,
+    end_call,
+    expire_call,
+    is_safe,
+    keep_response,
+    was_served,
+)
 from polvo_adapters.policies.retry_budget import DEFAULT_BUDGET, Deposit, Refusal, RetryBudget, Spend
 from polvo_adapters.policies.retry_budget import key as budget_key
 
 if TYPE_CHECKING:
     from urllib3 import Retry
 
-__all__ = ["IDEMPOTENT_METHODS", "ExponentialBackoff", "RetryBudget", "Retrying"]
+__all__ = ["IDEMPOTENT_METHODS", "Answer", "ExponentialBackoff", "RetryBudget", "Retrying"]
 
 _JITTERS = ("full", "equal", "decorrelated", "none")
 _DEPOSIT, _REFUSAL = Deposit(), Refusal()
 _CONNECTING = (CONNECT.name, CONNECT_TIMEOUT.name)
 _READING = (READ_TIMEOUT.name, DISCONNECTED.name, TRUNCATED.name)
+_NEVER_ASKED = (EXPIRED, INTERRUPTED, NOT_SENT, NO_STORE, PROXY_REFUSED)  # a repeat helps none of these
 _RETRY_AFTER_MAX = 6 * 3600.0  # of the releases of urllib3 in which it is not an attribute
 
 
@@ -98,6 +109,10 @@ class ExponentialBackoff:
             the call. What they raise is logged, and does not harm the call.
         raise_on_status: Whether to raise RetriesExhaustedError, a `requests.RetryError`, where the attempts are used up
             by statuses, as urllib3's `Retry` does; by default the last response is returned.
+        retry_if: A function of the `Answer` of an attempt that says whether a repeat may help: True, whatever its
+            status; False, so that the call ends with it; or None, so that the other settings decide. It decides
+            nothing else: a repeat must still be safe, and in time. What it raises counts as None, and is in the note
+            of the report.
 
     Raises:
         ValueError: A value is out of range; the message names it.
@@ -116,6 +131,9 @@ class ExponentialBackoff:
     retry_after_cap: float = 120.0
     raise_on_status: bool = False
     listeners: tuple[Callable[[Retrying], object], ...] = ()
+    retry_if: AnswerTest | None = None
+
+    stack_option = "retry"
 
     def __post_init__(self) -> None:
         validate.count(self, "max_attempts", 1)
@@ -130,12 +148,15 @@ class ExponentialBackoff:
         object.__setattr__(self, "methods", validate.methods(self, "methods"))
         object.__setattr__(self, "exceptions", validate.exceptions(self, "exceptions"))
         object.__setattr__(self, "listeners", validate.listeners(self, "listeners"))
+        validate.function(self, "retry_if")
 
     def flow(self, call: Call, proceed: Proceed) -> Flow:
         """Run the call, and run it again while the answer to the four questions of this module is yes."""
         attempts, waited = 1, 0.0
         reached: Outcome | None = None
         before: Outcome | None = None
+        wanted: bool | None = None
+        raised = ""
         while True:
             outcome = yield from proceed(call)
             kept = keep_response(outcome, before)
@@ -145,9 +166,16 @@ class ExponentialBackoff:
             before = outcome
             if outcome.failure is not None and not outcome.unsent:
                 reached = outcome
-            if outcome.failure is None and outcome.status < 400 and outcome.status not in self.retry_on:
+            if self.retry_if is not None:
+                wanted, raised = self._ask(call, outcome, attempts)
+            if (
+                wanted is None
+                and outcome.failure is None
+                and outcome.status < 400
+                and outcome.status not in self.retry_on
+            ):
                 break
-            step = yield from self._next_step(call, outcome, attempts, waited)
+            step = yield from self._next_step(call, outcome, attempts, waited, wanted)
             if type(step) is Outcome:
                 outcome = step
                 break
@@ -157,18 +185,13 @@ class ExponentialBackoff:
                 call = call._replace(attempt=call.attempt + 1)
         if self.budget is not None and was_served(outcome):
             yield TryDecide((Event(self.budget, budget_key(call), _DEPOSIT),))
-        if reached is not None and outcome.failure is not None and outcome.unsent:
-            if outcome.failure.transient or outcome.failure is NOT_SENT:
-                # "No connection" would hide that an earlier attempt may have reached the server.
-                return reached._replace(note=outcome.note, ending=outcome.ending)
-            return outcome._replace(unsent=False)
-        return outcome
+        return outcome if reached is None and not raised else _tell_whole_story(outcome, reached, raised)
 
     def _next_step(
-        self, call: Call, outcome: Outcome, attempts: int, waited: float
+        self, call: Call, outcome: Outcome, attempts: int, waited: float, wanted: bool | None = None
     ) -> Generator[Effect, Any, Sleep | Outcome]:
         """Return the wait before another attempt, or the outcome that the call ends with."""
-        cause = self._find_cause(outcome)
+        cause = self._find_cause(outcome, wanted)
         if cause is None:
             return outcome
         if cause.processed and not is_safe(call, self.methods):
@@ -186,19 +209,31 @@ class ExponentialBackoff:
                 return end_call(outcome, "retry", "the retry budget is used up")
         return self._sleep(call, outcome, cause, attempts, waited)
 
-    def _find_cause(self, outcome: Outcome) -> _Cause | None:
+    def _ask(self, call: Call, outcome: Outcome, attempts: int) -> tuple[bool | None, str]:
+        """Return what `retry_if` says of an attempt, and a note where it has raised."""
+        if self.retry_if is None or outcome.failure in _NEVER_ASKED:
+            return None, ""
+        wanted, raised = ask(self.retry_if, Answer.of(call, attempts, outcome))
+        return wanted, f"retry_if raised {raised}, which counts as None" if raised else ""
+
+    def _find_cause(self, outcome: Outcome, wanted: bool | None) -> _Cause | None:
         failure = outcome.failure
+        if wanted is False:
+            return None
         if failure is not None:
-            is_retried = self._is_retried(outcome.error, failure)
+            is_retried = wanted is True or self._is_retried(outcome.error, failure)
             return _Cause(failure.name, not outcome.unsent, None, failure.timeout) if is_retried else None
         delay = headers.retry_after(outcome.headers, outcome.wall)
-        verdict = headers.should_retry(outcome.headers) if outcome.status >= 400 else None
+        verdict: bool | None = wanted
+        if verdict is None and outcome.status >= 400:
+            verdict = headers.should_retry(outcome.headers)
         if verdict is None:
             verdict = outcome.status in self.retry_on or (delay is not None and outcome.status in self.retry_after_on)
         if not verdict:
             return None
         unprocessed = outcome.status == 429 or (outcome.status == 503 and delay is not None)
-        reason = str(outcome.status) if delay is None else f"{outcome.status}, Retry-After {delay:g} s"
+        status = f"{outcome.status}, wanted by retry_if" if wanted else str(outcome.status)
+        reason = status if delay is None else f"{status}, Retry-After {delay:g} s"
         return _Cause(reason, not unprocessed, delay, throttled=outcome.status == 429 or delay is not None)
 
     def _is_retried(self, error: BaseException | None, failure: Failure) -> bool:
@@ -302,3 +337,21 @@ def _cost(budget: RetryBudget, cause: _Cause) -> float:
     if cause.timeout:
         return budget.timeout_cost
     return budget.throttle_cost if cause.throttled else 1.0
+
+
+def _tell_whole_story(outcome: Outcome, reached: Outcome | None, raised: str) -> Outcome:
+    """Return the outcome of a call with what would not be seen in its last attempt.
+
+    Args:
+        outcome: The outcome of the last attempt.
+        reached: That of an attempt before which may have reached the server, or None.
+        raised: A note where `retry_if` has raised.
+    """
+    if raised:
+        outcome = add_note(outcome, raised, "retry")
+    if reached is not None and outcome.failure is not None and outcome.unsent:
+        if outcome.failure.transient or outcome.failure is NOT_SENT:
+            # "No connection" would hide that an earlier attempt may have reached the server.
+            return reached._replace(note=outcome.note, ending=outcome.ending)
+        return outcome._replace(unsent=False)
+    return outcome

@@ -53,14 +53,15 @@ def standard(**options: Unpack[StackOptions]) -> tuple[Policy, ...]:
     # A hedge spends the budget that retries fill; without retries it would soon be empty.
     without_retry: dict[str, Any] = {"budget": None} if retry is None else {}
     policies = (
+        made.get("listeners"),
         made.get("request_id"),
-        _wait_within(made.get("idempotency"), total),
+        wait_within(made.get("idempotency"), total),
         made.get("fallback"),
         regions,
         make_policy("hedge", given.get("hedge"), **without_retry),
         total,
         made.get("resume"),
-        _leave_statuses_to(regions, retry),
+        leave_statuses_to(regions, retry),
         _side_by_side(made.get("circuit_breaker"), made.get("bulkhead")),
         made.get("rate_limit"),
     )
@@ -165,6 +166,10 @@ def _idempotency_keys(kind: Any, value: Any, keywords: dict[str, Any]) -> Any:
     return kind(value, **keywords) if callable(value) or value in ("unique", "hash") else None
 
 
+def _call_listeners(kind: Any, value: Any, _: dict[str, Any]) -> Any:
+    return kind((value,) if callable(value) else value)
+
+
 def _request_ids(kind: Any, value: Any, _: dict[str, Any]) -> Any:
     return kind(value) if isinstance(value, str) else None
 
@@ -203,6 +208,9 @@ _KINDS = {
         "request_ids", "RequestIDs", "True, the name of a header, RequestIDs(...)", shorthand=_request_ids
     ),
     "resume": _Kind("resume", "Resume", "True, False, Resume()"),
+    "listeners": _Kind(
+        "call_listeners", "CallListeners", "functions, CallListeners(...)", switch=False, shorthand=_call_listeners
+    ),
 }
 
 
@@ -212,7 +220,7 @@ def pool_size(policies: Sequence[Policy]) -> int:
     return max((PolicyTraits.of(gate).max_concurrency for gate in gates), default=0)
 
 
-def _leave_statuses_to(regions: Regions | None, retry: Any) -> Any:
+def leave_statuses_to(regions: Regions | None, retry: Any) -> Any:
     """Return the retries without the statuses that the regions retry or reroute, or attempts would multiply."""
     if regions is None or not regions.retry_codes or not hasattr(retry, "retry_on"):
         return retry
@@ -224,7 +232,7 @@ def _leave_statuses_to(regions: Regions | None, retry: Any) -> Any:
     )
 
 
-def _wait_within(keys: IdempotencyKeys | None, deadline: Deadline | None) -> IdempotencyKeys | None:
+def wait_within(keys: IdempotencyKeys | None, deadline: Deadline | None) -> IdempotencyKeys | None:
     """Return the keys with a wait for another call with the same key that is within the deadline."""
     if keys is None or deadline is None or keys.max_wait <= deadline.seconds:
         return keys

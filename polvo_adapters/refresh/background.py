@@ -22,7 +22,7 @@ from contextvars import Context, ContextVar, copy_context
 from functools import partial
 from typing import Any, TypeVar
 
-from polvo_adapters.context.call import call_started
+from polvo_adapters.context.call import call_settings, call_started
 from polvo_adapters.core.report import Entry
 from polvo_adapters.runtime import forks
 from polvo_adapters.runtime.clock import SYSTEM
@@ -52,6 +52,7 @@ class _Task:
 
     def _run(self) -> None:
         call_started.set(None)
+        call_settings.set(None)
         _current.set(self)
         try:
             self._work()

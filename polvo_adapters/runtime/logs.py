@@ -32,6 +32,7 @@ FIELDS = (
     "polvo_host",
     "polvo_tenant",
     "polvo_request_id",
+    "polvo_labels",
     "polvo_attempt",
     "polvo_max_attempts",
     "polvo_status",
@@ -108,6 +109,7 @@ def _make_extra(event: str, call: Call | None, fields: dict[str, Any]) -> dict[s
     if call is not None:
         extra["polvo_method"], extra["polvo_host"] = call.method, call.host
         extra["polvo_tenant"], extra["polvo_request_id"] = call.tenant or None, call.request_id or None
+        extra["polvo_labels"] = dict(call.labels) or None
     for name, value in fields.items():
         extra[f"polvo_{name}"] = None if value == "" or (value == 0 and name in _COUNTS) else value
     return extra

@@ -18,9 +18,11 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
+from secrets import token_hex
 from typing import Any, NoReturn, cast
+from weakref import WeakKeyDictionary
 
-from polvo_adapters.context.call import LogicalCall, call_started
+from polvo_adapters.context.call import LogicalCall, call_started, separate_call
 from polvo_adapters.context.tenant import TenantScope
 from polvo_adapters.core.calls import Call
 from polvo_adapters.core.effects import Send
@@ -130,6 +132,7 @@ class Secret(SharedByCopies, RefreshAhead[Value]):
             if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not low <= seconds < math.inf:
                 raise ConfigurationError(f"Secret: {setting}={seconds!r} must be a number of seconds from {low:g} on")
         self._source = resolve_source(source, name, field, provider)
+        self._origin = _name_origin(source, self._source, provider)
         self._ttl = ttl
         self._life = Lifecycle(refresh_before, deadline + 1.0, tuple(listeners), stale_if_error, "secrets")
         ahead = background and not is_local(self._source.provider)
@@ -145,6 +148,11 @@ class Secret(SharedByCopies, RefreshAhead[Value]):
     def source(self) -> Source:
         """Where it comes from."""
         return self._source
+
+    @property
+    def origin(self) -> str:
+        """A text that only Secrets of the same source share: the same provider or function, or URI in this process."""
+        return self._origin
 
     def get(self) -> str:
         """Return the value, fetched if need be.
@@ -295,17 +303,36 @@ class _SecretFetch(SingleShotExchange):
         started = clock.now()
         deadline = started + secret._deadline if effect.call.deadline is None else effect.call.deadline
         now = SYSTEM.now()  # the clock of the requests of the provider
-        token = call_started.set(LogicalCall(None, now, now + deadline - started))
         try:
-            fetched = secret._fetch()
+            with separate_call(LogicalCall(None, now, now + deadline - started)):
+                fetched = secret._fetch()
         except SecretError as error:
             # A fetch that was cut by the deadline of the outer call proves nothing against the provider.
             is_cut = clock.now() >= deadline and deadline - effect.call.started < secret._deadline
             failure = EXPIRED if is_cut else UNCLASSIFIED
             return make_outcome(clock, started, error=error, failure=failure)
-        finally:
-            call_started.reset(token)
         return make_outcome(clock, started, response=fetched, status=200)
+
+
+_PROCESS = token_hex(16)  # as the settings of a provider that a URI names are in the environment
+_anchors: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
+
+
+def _name_origin(given: object, source: Source, provider: Provider | None) -> str:
+    """Return a text that only Secrets of the same source share.
+
+    Two providers with one name, and two functions with one qualified name, may return the secrets of two parties.
+    """
+    if isinstance(given, Secret):
+        return given.origin
+    if isinstance(given, str) and provider is None:
+        return f"{_PROCESS} {given} {source.field}"
+    anchor = source.provider if is_provider(given) or isinstance(given, str) else given
+    try:
+        token = _anchors.setdefault(anchor, token_hex(16))
+    except TypeError:  # it cannot be a key, so that no other is proved to be the same
+        token = token_hex(16)
+    return f"{token} {source.name} {source.field}"
 
 
 def resolve_source(

@@ -1,5 +1,6 @@
 """Policies of an adapter or transport: how a call begins and ends, for every shell.
 
+for_call  returns the policies for what is said for one call, and what is said to adapters below
 begin     gives the request its idempotency key and its id, and makes the Call that the policies see
 report    makes the report, once the flow has ended
 """
@@ -14,13 +15,24 @@ from polvo_adapters.context.tenant import current_tenant
 from polvo_adapters.core.calls import Body, Call, origin
 from polvo_adapters.core.effects import Policy, PolicyTraits, compose
 from polvo_adapters.core.http import text_of
+from polvo_adapters.core.identity import (
+    PLAIN_SENDER,
+    Credential,
+    Sender,
+    digest_caller,
+    digest_each,
+    digest_selectors,
+    list_selectors,
+)
 from polvo_adapters.core.outcomes import Outcome
 from polvo_adapters.core.report import Entry, Report
 from polvo_adapters.core.validate import require_members
 from polvo_adapters.errors import ConfigurationError
+from polvo_adapters.policies.one_call import CallSettings, adapt
 from polvo_adapters.policies.resume import retry_place
 from polvo_adapters.redaction import strip_url
-from polvo_adapters.shells import credential_digest, request_identity
+from polvo_adapters.shells import request_identity
+from polvo_adapters.shells.credential_owners import credential_owners, credential_parameters
 from polvo_adapters.shells.given_up import IN_MEMORY, digest_request, given_up_requests
 from polvo_adapters.stores.base import Store
 from polvo_adapters.stores.memory import MemoryStore
@@ -31,6 +43,7 @@ if TYPE_CHECKING:
     from polvo_adapters.shells.circuit_control import Circuit
     from polvo_adapters.shells.operation_control import Operation
 
+_MOST_ADAPTED = 64
 _STORE_MEMBERS = ("decide", "defer", "park", "unpark")
 
 
@@ -42,37 +55,103 @@ class BoundPolicies:
         policies: The policies, outermost first.
         store: Where state lives; None for the memory of the owner.
         clock: Time, for the memory of the owner.
+        asks: Whether the owner sends by urllib3.
+        credential: Where the API takes its credential, see `polvo_adapters.core.identity.Credential.of`.
 
     Attributes:
+        policies: The policies.
+        identifies: Whether a policy needs to know who makes a request.
         flow: Function that makes the flow of a call.
-        policies: The policies, outermost first.
         store: Where state lives, until the owner is given another store.
         keys: The policy of idempotency keys, or None.
         resumes: Whether bodies that break off are to go on where they broke off.
-        retries: Whether a policy retries.
 
     Raises:
         TypeError: A policy or the store lacks a member that its protocol asks for.
     """
 
-    __slots__ = ("_counts", "_given_up", "_ids", "_keeps", "flow", "keys", "policies", "resumes", "retries", "store")
+    __slots__ = (
+        "_adapted",
+        "_asks",
+        "_counts",
+        "_credential",
+        "_given_up",
+        "_harmless",
+        "_ids",
+        "_keeps",
+        "_listeners",
+        "_owner",
+        "flow",
+        "identifies",
+        "keys",
+        "policies",
+        "resumes",
+        "store",
+    )
 
-    def __init__(self, owner: str, policies: Sequence[Policy], store: Store | None, clock: Any) -> None:
+    def __init__(
+        self,
+        owner: str,
+        policies: Sequence[Policy],
+        store: Store | None,
+        clock: Any,
+        credential: str | Sequence[str] | Credential | None = None,
+        *,
+        asks: bool = False,
+    ) -> None:
         for policy in policies:
             require_members(owner, policy, "a policy", "flow")
         if store is not None:
             require_members(owner, store, "a store", *_STORE_MEMBERS)
         traits: list[tuple[Any, PolicyTraits]] = [(policy, PolicyTraits.of(policy)) for policy in policies]
+        self._owner, self.policies, self._asks = owner, policies, asks
+        self._adapted: dict[Any, BoundPolicies] = {}
         self.store: Store = MemoryStore(now=clock.now) if store is None else store
         self.flow = compose(policies)
-        self.policies = tuple(policies)
-        self.retries = retry_place(policies) is not None
-        self.resumes = self.retries and any(each.resumes for _, each in traits)
+        self.resumes = retry_place(policies) is not None and any(each.resumes for _, each in traits)
         self._given_up = given_up_requests(self.store)
         self._counts = any(each.counts_credentials for _, each in traits)
         self._keeps = any(each.keeps_answers for _, each in traits)
+        self._listeners = tuple(listener for _, each in traits for listener in each.call_listeners)
         self.keys: IdempotencyKeys | None = next((policy for policy, each in traits if each.makes_keys), None)
         self._ids: RequestIDs | None = next((policy for policy, each in traits if each.makes_request_ids), None)
+        ids = () if self._ids is None else (self._ids.header.lower(), self._ids.correlation_header.lower())
+        self._credential = credential if isinstance(credential, Credential) else Credential.of(credential)
+        self._harmless = frozenset(ids).union(*(each.harmless_headers for _, each in traits))
+        self.identifies = self._counts or self._keeps
+
+    def for_call(
+        self, settings: CallSettings, inner: object = None
+    ) -> tuple[BoundPolicies, CallSettings, CallSettings | None]:
+        """Return the policies for what is said for one call, and what is said here and to adapters below.
+
+        Args:
+            settings: What is said.
+            inner: The adapter or transport below, which may have policies as well.
+        """
+        below = _options_of_all(inner) - _options_of(self.policies)
+        here, handed = settings.split(below)
+        return self._adapt_or_recall(here), here, handed
+
+    def _adapt_or_recall(self, settings: CallSettings) -> BoundPolicies:
+        said = settings.policies
+        if not said:
+            return self
+        try:
+            known = self._adapted.get(said)
+        except TypeError:  # a policy of the user's own that has no hash
+            return self._adapt(settings)
+        if known is None:
+            known = self._adapt(settings)
+            if len(self._adapted) >= _MOST_ADAPTED:
+                self._adapted.clear()
+            self._adapted[said] = known
+        return known
+
+    def _adapt(self, settings: CallSettings) -> BoundPolicies:
+        return BoundPolicies(
+            self._owner, adapt(self.policies, settings), self.store, None, self._credential, asks=self._asks
+        )
 
     def begin(
         self,
@@ -80,8 +159,9 @@ class BoundPolicies:
         url: str,
         body: Body,
         now: float,
-        certificate: object = None,
+        sender: Sender = PLAIN_SENDER,
         outer: LogicalCall | None = None,
+        settings: CallSettings | None = None,
     ) -> Call:
         """Give a request its key and its id, and return its Call.
 
@@ -90,32 +170,68 @@ class BoundPolicies:
             url: Its absolute URL.
             body: Whether its body can be sent again.
             now: The time on the clock of the owner.
-            certificate: The client certificate, as `requests` takes it.
+            sender: What of the request is not in it; only looked at where `identifies`.
             outer: The logical call that the request is part of, on the same clock, or None.
+            settings: What is said for this call, or None.
 
         Raises:
             IdempotencyKeyError: A key cannot be made or sent.
+            ConfigurationError: A key was said, and there is no policy of keys.
         """
         tenant = current_tenant()
+        if settings is not None and settings.operation is not None:
+            request_identity.assign_operation_key(self.keys, settings.operation, request)
         key, content = request_identity.assign_key(self.keys, request, tenant)
         request_id = "" if self._ids is None else request_identity.assign_request_id(self._ids, request)
         at, deadline = (now, None) if outer is None else outer[1:3]
-        return Call(
+        caller = answer = selectors = ""
+        if self.identifies:
+            caller, answer, selectors = self._identify(request, url, sender, key if content else "")
+        call = Call(
             request.method or "",
             url,
             body,
             at,
             deadline,
             key != "" and self.keys.supported,  # type: ignore[union-attr]  # without the policy there is no key
-            credential_digest.digest(request.headers.items()) if self._counts else "",
-            credential_digest.identity(request.headers.items(), certificate) if self._keeps else "",
+            caller,
+            answer,
             tenant=tenant,
             key=key,
             content=content,
-            secret_parameters=credential_digest.credential_parameters(request) if content else frozenset(),
+            secret_parameters=credential_parameters(request) if "?" in url else frozenset(),
             request_id=request_id,
+            selectors=selectors,
+            asked=self._asks,
             repeated=bool(self._given_up) and body in IN_MEMORY and digest_request(request, url) in self._given_up,
         )
+        return call if settings is None and not self._listeners else self._describe(call, settings)
+
+    def _describe(self, call: Call, settings: CallSettings | None) -> Call:
+        """Return the call with its listeners, and with what is said of it."""
+        if settings is None:
+            return call._replace(listeners=self._listeners)
+        unsafe = settings.idempotent is False
+        return call._replace(
+            idempotent=(call.idempotent or settings.idempotent is True) and not unsafe,
+            unsafe=unsafe,
+            labels=settings.labels,
+            listeners=(*self._listeners, *settings.listeners),
+        )
+
+    def _identify(self, request: Any, url: str, sender: Sender, key: str) -> tuple[str, str, str]:
+        """Return digests of the caller, of all that may select the answer, and of each of that where there is a key."""
+        owners = credential_owners(request)
+        items = request.headers.items()
+        caller = digest_caller(items, url, sender.certificate, owners, self._credential)
+        if not self._keeps:
+            return caller, "", ""
+        found = list_selectors(items, url, caller, sender, owners, self._harmless)
+        return caller, digest_selectors(found), digest_each(found, key) if key else ""
+
+    def find_caller(self, request: Any, url: str, certificate: object = None) -> str:
+        """Return the digest of the caller of a request, as `Call.credential` has it."""
+        return digest_caller(request.headers.items(), url, certificate, credential_owners(request), self._credential)
 
     def report(self, call: Call, request: Any, outcome: Outcome, entries: Sequence[Entry], seconds: float) -> Report:
         """Return the report on a call that has ended, and mark its request as complete.
@@ -139,11 +255,26 @@ class BoundPolicies:
         return report
 
 
+def _options_of(policies: Sequence[Policy]) -> frozenset[str]:
+    """Return the keywords of the standard stack that policies stand for."""
+    return frozenset(PolicyTraits.of(policy).stack_option for policy in policies)
+
+
+def _options_of_all(adapter: object) -> frozenset[str]:
+    """Return the keywords of the policies of an adapter or transport and of those below, as far as they are ours."""
+    options: frozenset[str] = frozenset()
+    while isinstance(adapter, PolicyControls):
+        options |= _options_of(adapter.policies)
+        adapter = getattr(adapter, "inner", None)
+    return options
+
+
 class PolicyControls:
     """What adapters and transports offer to look at the state of their policies and to control it manually."""
 
     policies: tuple[Policy, ...]
     store: Any
+    _bound: BoundPolicies
 
     def circuit(self, url: str) -> Circuit:
         """Return the circuit that a URL belongs to, to look at it or to control it manually.
@@ -163,12 +294,19 @@ class PolicyControls:
                     return Circuit(self.store, gate, gate.name(Call("GET", url, tenant=current_tenant())))
         raise ConfigurationError(f"there is no circuit breaker for {strip_url(url)}; mount one, or ask for another URL")
 
-    def operation(self, url: str, key: str) -> Operation:
+    def operation(
+        self, url: str, key: str, *, caller: str | None = None, request: Any = None, certificate: object = None
+    ) -> Operation:
         """Return the operation of an idempotency key, to look at it or to resolve a doubt.
 
         Args:
             url: An absolute URL; the key belongs to its origin, and to the current tenant.
             key: The key.
+            caller: The caller that the key belongs to, as `caller` of an IdempotencyError says it; by default the one
+                who would make the request.
+            request: A prepared request with the credential of the caller; without one, and without `caller`, it is
+                one without a credential.
+            certificate: The client certificate of that request, as `requests` takes it.
 
         Raises:
             ConfigurationError: There is no record of keys among the policies.
@@ -179,7 +317,12 @@ class PolicyControls:
 
         for policy in self.policies:
             if isinstance(policy, IdempotencyKeys) and isinstance(policy.record, Record):
-                return Operation(self.store, policy.record, policy.store_key(origin(url), current_tenant(), key))
+                if caller is None:
+                    caller = (
+                        "" if request is None else self._bound.find_caller(request, request.url or url, certificate)
+                    )
+                place = policy.store_key(origin(url), current_tenant(), key, caller)
+                return Operation(self.store, policy.record, place)
         raise ConfigurationError(
             f"there is no record of idempotency keys for {origin(url)}; use idempotency={{'record': True}}, or ask for "
             "another URL"

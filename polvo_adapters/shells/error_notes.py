@@ -17,7 +17,7 @@ import requests
 
 from polvo_adapters.core.report import Report
 from polvo_adapters.errors import PolvoError
-from polvo_adapters.shells.request_marks import read_marks
+from polvo_adapters.shells.credential_owners import credential_parameters
 
 _MOST_CAUSES = 50
 
@@ -32,7 +32,7 @@ def attach_report(
         report: The report of the call.
         request: The request of `requests`, which an error that has none yet is given.
     """
-    names = read_marks(request).credentials_in_query
+    names = () if request is None else credential_parameters(request)
     if names and request is not None:
         _hide_parameters(error, str(request.url), names)
     count = len(report.attempts)

@@ -25,11 +25,12 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from polvo_adapters.core.calls import Call
+from polvo_adapters.core.identity import digest_caller, strip_signature
 from polvo_adapters.core.outcomes import Outcome
 from polvo_adapters.core.report import Entry
 from polvo_adapters.drivers.call_log import count_attempts
 from polvo_adapters.policies.outcomes import was_served
-from polvo_adapters.shells import credential_digest
+from polvo_adapters.shells.credential_owners import credential_owners
 
 IN_MEMORY = ("none", "replayable")
 """Bodies by which a request may be known again."""
@@ -83,7 +84,9 @@ def digest_request(request: Any, url: str) -> bytes:
         url: Its absolute URL.
     """
     body = getattr(request, "body", None) if hasattr(request, "body") else request.read()
-    found = (request.method, url, credential_digest.digest(request.headers.items()))
+    owners = credential_owners(request)
+    caller = digest_caller(request.headers.items(), url, None, owners)
+    found = (request.method, strip_signature(url, owners), caller)
     digest = blake2b(ascii(found).encode(), digest_size=16)
     digest.update(body.encode("utf-8", "surrogatepass") if isinstance(body, str) else bytes(body or b""))
     return digest.digest()

@@ -39,12 +39,13 @@ from urllib.parse import urlsplit
 from polvo_adapters.core.calls import origin
 from polvo_adapters.core.http import SAFE_METHODS, text_of
 from polvo_adapters.core.state_keys import without_parameters
-from polvo_adapters.errors import IdempotencyKeyError
-from polvo_adapters.shells.credential_digest import credential_parameters
+from polvo_adapters.errors import ConfigurationError, IdempotencyKeyError
+from polvo_adapters.shells.credential_owners import credential_parameters
 from polvo_adapters.shells.request_marks import marks_of, read_marks
 
 if TYPE_CHECKING:
     from polvo_adapters.policies.idempotency.policy import IdempotencyKeys
+    from polvo_adapters.policies.one_call import Operation
     from polvo_adapters.policies.request_ids import RequestIDs
 
 VERSION = b"polvo-idempotency-key-1"
@@ -103,6 +104,38 @@ def assign_key(keys: IdempotencyKeys | None, request: Any, tenant: str) -> Reque
     else:
         key = _parse_key(keys, present)
     return _new_tuple(RequestKey, (key, _digest_content(request, method) if keys.record else ""))
+
+
+def assign_operation_key(keys: IdempotencyKeys | None, operation: Operation, request: Any) -> None:
+    """Give a request the key that was said for its call, unless it has a key already.
+
+    Args:
+        keys: The policy, or None.
+        operation: The operation that the key is for.
+        request: A request of `requests` or httpx; one of a safe method is left without.
+
+    Raises:
+        ConfigurationError: There is no policy.
+        IdempotencyKeyError: The key cannot be sent, or another request has it: the server would take the two for one.
+    """
+    method = (request.method or "").upper()
+    if method in SAFE_METHODS and (keys is None or method not in keys.methods):
+        return
+    if keys is None:
+        raise ConfigurationError(
+            f"idempotency_key: idempotency is not enabled for {origin(str(request.url))}; make the session, adapter or "
+            "transport with idempotency; nothing was sent"
+        )
+    if _header_to_keep(request, keys.header) is not None:
+        return
+    value = format_key(keys, operation.key)
+    try:
+        content = _digest_content(request, method)
+    except IdempotencyKeyError:  # a body that is read once is sent once
+        content = ""
+    if not operation.claim(f"{method} {request.url} {content}"):
+        raise _key_error("idempotency_key: another request has it; open a block for each operation", "key")
+    _assign(request, keys.header, value)
 
 
 def assign_request_id(ids: RequestIDs, request: Any) -> str:

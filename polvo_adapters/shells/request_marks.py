@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from polvo_adapters.core.report import Entry
@@ -14,7 +15,8 @@ class RequestMarks:
 
     Attributes:
         assigned: Headers generated for this very request: by name, the value, and whether its call is complete.
-        credentials_in_query: Names of the query parameters that hold a credential.
+        owners: The owners of credentials in this request, by "?" and the name of the query parameter, or by the name of
+            the header in lower case; an empty string where the credential never changes.
         unreported: What was performed to obtain its credential and is in no report yet.
     """
 
@@ -22,7 +24,7 @@ class RequestMarks:
 
     def __init__(self) -> None:
         self.assigned: dict[str, tuple[str | bytes, bool]] = {}
-        self.credentials_in_query: frozenset[str] = frozenset()
+        self.owners: Mapping[str, str] = {}
         self.unreported: list[Entry] = []
 
     def take_unreported(self) -> list[Entry]:

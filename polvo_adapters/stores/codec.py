@@ -16,7 +16,8 @@ tag with one name, and values that JSON has no form for are tagged:
     a registered NamedTuple        {"n": ["circuit.1", items]}
 
 The only classes are NamedTuples that are registered with `stored_as`, by their tags. Reading imports nothing: a caller
-that has a machine has imported the classes of its states. A NamedTuple is made of its items without calling its class.
+that has a machine has imported the classes of its states. A NamedTuple is made of its items without calling its class,
+and is compared with its annotations (`polvo_adapters.stores.state_types`).
 Whatever is wrong with a text, reading it raises `Undecodable`.
 """
 
@@ -28,7 +29,9 @@ from base64 import b64decode, b64encode
 from collections.abc import Callable
 from typing import Any
 
+from polvo_adapters.core.machines import Machine
 from polvo_adapters.core.stored_types import tag_of, type_of
+from polvo_adapters.stores.state_types import has_fields, has_type
 
 _TOO_LARGE = 1 << 63
 _BEFORE_TAGS = {
@@ -86,6 +89,27 @@ def decode(text: str | bytes) -> Any:
         raise Undecodable(f"no state: {type(error).__name__}") from error
 
 
+def decode_state(text: str | bytes, machine: Machine) -> Any:
+    """Return the state of a text, for a machine.
+
+    Args:
+        text: What `encode` returned, or anything.
+        machine: The machine that it is to be a state of.
+
+    Raises:
+        Undecodable: It is not the text of a state, or not that of this machine.
+    """
+    initial, state = machine.initial, decode(text)
+    if isinstance(initial, (tuple, dict)) and type(state) is not type(initial):
+        raise Undecodable("a state of another kind")
+    if isinstance(initial, dict) and not initial.keys() <= state.keys():
+        raise Undecodable("a state of another kind")
+    expected = getattr(machine, "state_type", None)
+    if expected is not None and not has_type(state, expected):
+        raise Undecodable("no state: a part of it has another type")
+    return state
+
+
 def _encode(value: Any) -> Any:
     kind: Any = type(value)
     if kind is str or kind is bool or value is None:
@@ -138,7 +162,10 @@ def _decode_named_tuple(content: list[Any]) -> Any:
     kind: Any = type_of(tag)
     if kind is None or len(items) != len(kind._fields):
         raise Undecodable("no state: a class is unknown, or of another version")
-    return tuple.__new__(kind, [_decode(item) for item in items])
+    state = tuple.__new__(kind, [_decode(item) for item in items])
+    if not has_fields(state):
+        raise Undecodable("no state: a field has a value of another type")
+    return state
 
 
 def _drop_checksum(name: str, checksum: int, items: list[Any]) -> tuple[str | None, list[Any]]:

@@ -4,8 +4,7 @@ Theory of operation. One thread at a time decides by the file. While the file ca
 decides, and the file is tried again every second. Each change between the two is logged once, after the lock has been
 released: a handler or listener may use the store.
 
-**The clock** is one for all processes that share the file: wall time, with the largest time seen kept in the file.
-Where the wall clock is set back, time goes on from the largest time seen, at the pace of the wall clock.
+**The clock** is one for all processes that share the file; see `polvo_adapters.stores.shared_clock`.
 """
 
 from __future__ import annotations
@@ -23,54 +22,14 @@ from polvo_adapters.core.report import StateChange
 from polvo_adapters.errors import ConfigurationError, PolvoError
 from polvo_adapters.runtime.logs import logger, say
 from polvo_adapters.stores.base import STORE_BUSY, BaseStore, is_refusal
+from polvo_adapters.stores.codec import Undecodable
 from polvo_adapters.stores.private_files import PATIENCE
+from polvo_adapters.stores.shared_clock import SharedClock
 
 RETRY_SECONDS = 1.0
 """Seconds until a file that failed is tried again."""
 
 _log = logger("stores")
-
-
-class SharedClock:
-    """The clock of all processes that share a file: wall time that never goes back.
-
-    Args:
-        wall: Clock in seconds that all processes share; it may go back.
-        local: Clock in seconds of the events of this process.
-
-    Attributes:
-        seen: Largest time seen.
-        ahead: Seconds by which the time is ahead of the wall clock, because that was set back.
-    """
-
-    def __init__(self, wall: Callable[[], float], local: Callable[[], float] = time.monotonic) -> None:
-        self.wall, self.local = wall, local
-        self.seen, self.ahead = float("-inf"), 0.0
-
-    def follow(self, seen: float, ahead: float) -> None:
-        """Continue from what the file says."""
-        self.seen, self.ahead = max(self.seen, seen), ahead
-
-    def now(self) -> float:
-        """Return the time, never before one that was seen."""
-        now = self.wall() + self.ahead
-        if now < self.seen:
-            self.ahead, now = self.ahead + self.seen - now, self.seen
-        self.seen = now
-        return now
-
-    def shift(self, events: Sequence[Event], now: float) -> list[Event]:
-        """Return events whose times are on this clock.
-
-        Args:
-            events: Events with times of the local clock; see `TimedEvent`.
-            now: The time on this clock.
-        """
-        ahead = now - self.local()
-        return [
-            Event(machine, key, event.shift(ahead)) if hasattr(event, "shift") else Event(machine, key, event)
-            for machine, key, event in events
-        ]
 
 
 class _News(NamedTuple):
@@ -89,12 +48,23 @@ class Transition(NamedTuple):
         verdicts: The verdicts, in the order of the events.
         before: The state of each key before.
         after: The state of each key after; empty if the batch was refused.
+        unreadable: The machines of the keys whose states could not be read, and were begun anew.
     """
 
     now: float
     verdicts: tuple[Any, ...]
     before: dict[str, Any]
     after: dict[str, Any]
+    unreadable: dict[str, Machine]
+
+
+def _is_moved(machine: Machine, state: Any, event: Any, now: float) -> bool:
+    """Return whether a machine can move a state by an event; it is pure, so that trying does no harm."""
+    try:
+        machine.transition(state, event, now)
+    except Exception:  # noqa: BLE001 - whatever it is, the caller has one to raise
+        return False
+    return True
 
 
 class PersistentStore(BaseStore):
@@ -104,9 +74,11 @@ class PersistentStore(BaseStore):
         path: The file; `~` is expanded.
         max_keys: How many keys are kept.
         clock: The clock of all processes that share the file.
+        check_files: Whether the owners and modes of the file and its directory are checked.
 
     Attributes:
         path: The file.
+        check_files: Whether the owners and modes of the file and its directory are checked.
         lock: Held by the thread that decides, and by the thread that forks.
 
     Raises:
@@ -117,7 +89,7 @@ class PersistentStore(BaseStore):
     """What it is called in messages."""
     _busy_advice = ""
 
-    def __init__(self, path: str, max_keys: int, clock: SharedClock) -> None:
+    def __init__(self, path: str, max_keys: int, clock: SharedClock, check_files: bool) -> None:
         if max_keys < 1:
             owner = f"{type(self).__name__}(max_keys={max_keys!r})"
             raise ConfigurationError(f"{owner}: max_keys must be a whole number of at least 1")
@@ -127,6 +99,7 @@ class PersistentStore(BaseStore):
         self._owner = 0  # the thread that holds it
         self._max_keys = max_keys
         self._clock = clock
+        self.check_files = check_files
         self._failed = False
         self._retry_at = 0.0
         self._news: list[_News] = []
@@ -186,23 +159,54 @@ class PersistentStore(BaseStore):
             for each in news:
                 self._tell(each)
 
-    def _transition(self, events: Sequence[Event], read: Callable[[Machine, str, Any], Any]) -> Transition:
+    def _transition(self, events: Sequence[Event], read: Callable[[Machine, str], Any]) -> Transition:
         """Put events to their machines.
 
         Args:
             events: The events, with times of the local clock.
-            read: Returns the state of a machine and key before an event.
+            read: Returns the state of a machine and key, or raises Undecodable.
+
+        Raises:
+            PolvoError: The state of a durable machine cannot be read.
         """
         now = self._clock.now()
         before: dict[str, Any] = {}
         after: dict[str, Any] = {}
+        unreadable: dict[str, Machine] = {}
         verdicts = []
         for machine, key, event in self._clock.shift(events, now):
             if key not in after:
-                before[key] = after[key] = read(machine, key, event)
-            after[key], verdict = machine.transition(after[key], event, now)
+                try:
+                    before[key] = after[key] = read(machine, key)
+                except Undecodable:
+                    before[key] = after[key] = self._begin_anew(machine, key, event, unreadable)
+            try:
+                after[key], verdict = machine.transition(after[key], event, now)
+            except Exception:
+                if not _is_moved(machine, machine.initial, event, now):
+                    raise  # it is not the state
+                # What was read has the right types and makes no sense: what a machine has made, it can move.
+                before[key] = self._begin_anew(machine, key, event, unreadable)
+                after[key], verdict = machine.transition(before[key], event, now)
             verdicts.append(verdict)
-        return Transition(now, tuple(verdicts), before, {} if is_refusal(verdicts) else after)
+        return Transition(now, tuple(verdicts), before, {} if is_refusal(verdicts) else after, unreadable)
+
+    def _begin_anew(self, machine: Machine, key: str, event: Any, unreadable: dict[str, Machine]) -> Any:
+        """Return the initial state in place of one that cannot be read, and note the key.
+
+        Raises:
+            PolvoError: The machine is durable: an operation may have been done.
+        """
+        if getattr(machine, "durable", False) and not getattr(event, "forgets", False):
+            raise self._unusable_error(
+                f"holds something for {key!r} that cannot be read: it is damaged, or of another version; find out how "
+                "the operation ended, and call operation(url, key).forget()"
+            )
+        unreadable[key] = machine
+        return machine.initial
+
+    def _unusable_error(self, reason: str) -> PolvoError:
+        return PolvoError(f"the {self.kind} {self.path} {reason}", reason="store unusable")
 
     def _fail(self, reason: str) -> None:
         """Decide by memory until the file is tried again."""

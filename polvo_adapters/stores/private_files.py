@@ -1,8 +1,10 @@
 """Files that hold secrets: for their owner alone, never through a symlink, and replaced as a whole.
 
-Theory of operation. A file is written beside its place and renamed into it, so that a reader finds the old or the new
-one and never a half, whenever the writer is killed. Writers take turns by a lock on a file of its own (`flock`, which
-ends with its process); readers need none. The holder of the lock removes what a killed writer left beside the file.
+Theory of operation. Only a file is opened that no other user can have put there, can change or can read
+(`polvo_adapters.stores.file_trust`). It is written beside its place and renamed into it, so that a reader finds the old
+or the new one and never a half, whenever the writer is killed. Writers take turns by a lock on a file of its own
+(`flock`, which ends with its process); readers need none. The holder of the lock removes what a killed writer left
+beside the file.
 
 A file differs from the one before in device, inode, time and size. As a file system gives a new file the inode of one
 that is gone, and its clock ticks only every few milliseconds, a writer dates its file later than the one it replaces.
@@ -21,6 +23,8 @@ import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, NamedTuple
 
+from polvo_adapters.stores.file_trust import Unfit, check_directory, check_file, check_path
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
@@ -33,10 +37,6 @@ _PAUSE = 0.001  # seconds between two tries to lock, at first
 _SAFE = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 _STEPS = (1, 1_000, 2_000_000_000)  # nanoseconds: what file systems can tell apart, from good to bad
 _numbers = itertools.count()
-
-
-class Unfit(Exception):
-    """What is at the path can never be used; the message says the reason and what to do."""
 
 
 class FileInUse(Exception):
@@ -58,12 +58,10 @@ class FileContent(NamedTuple):
     Attributes:
         data: The bytes, or None if there are more than `LARGEST`.
         identity: The file.
-        was_exposed: Whether others than the owner could read it until now.
     """
 
     data: bytes | None
     identity: Identity
-    was_exposed: bool
 
     def __repr__(self) -> str:
         return f"<FileContent of {self.identity}>"
@@ -81,27 +79,48 @@ def identity(path: str) -> Identity | None:
         return None
 
 
-def read(path: str) -> FileContent | None:
-    """Return what is in a file, or None if there is none; only its owner can read it from then on.
+def read(path: str, checked: bool = True) -> FileContent | None:
+    """Return what is in a file, or None if there is none.
+
+    Args:
+        path: The file.
+        checked: Whether the owner and the mode of the file and its directory are checked.
 
     Raises:
-        Unfit: It is a symlink or no regular file.
+        Unfit: It is a symlink or no regular file, or other users can put it there, change it or read it.
         OSError: It cannot be read.
     """
     try:
-        descriptor = _open(path, os.O_RDONLY)
+        descriptor = _open(path, os.O_RDONLY, checked)
     except FileNotFoundError:
         os.stat(os.path.dirname(path))  # a directory that is gone is no file that was deleted
         return None
     try:
-        found = os.fstat(descriptor)
-        was_exposed = os.name == "posix" and bool(stat.S_IMODE(found.st_mode) & 0o077)
-        if was_exposed:
-            with suppress(OSError):  # it may belong to another user
-                os.fchmod(descriptor, 0o600)
-        return FileContent(_read_all(descriptor), _identity_of(found), was_exposed)
+        return FileContent(_read_all(descriptor), _identity_of(os.fstat(descriptor)))
     finally:
         os.close(descriptor)
+
+
+def read_own(path: str) -> bytes | None:
+    """Return what is in a file of this user that others may read and not write, or None if there is none.
+
+    Raises:
+        Unfit: It is a symlink or no regular file, or other users can put it there or change it.
+        OSError: It cannot be read, or is too large.
+    """
+    try:
+        check_path(path, private=False)
+        descriptor = os.open(path, os.O_RDONLY | _SAFE)
+    except FileNotFoundError:
+        return None
+    try:
+        check_file(path, os.fstat(descriptor), private=False)
+        data = _read_all(descriptor)
+    finally:
+        os.close(descriptor)
+    if data is None:
+        raise OSError(errno.EFBIG, f"no more than {LARGEST} bytes are read", path)
+    return data
 
 
 def write(path: str, data: bytes, before: Identity | None = None) -> Identity:
@@ -190,21 +209,22 @@ def make_directory(directory: str) -> bool:
 
 
 @contextmanager
-def hold_lock(path: str, wait: Callable[[float], object] = time.sleep) -> Iterator[None]:
+def hold_lock(path: str, wait: Callable[[float], object] = time.sleep, checked: bool = True) -> Iterator[None]:
     """Hold a lock that one process at a time can hold.
 
     Args:
         path: The file to lock; it is made, and stays.
         wait: Sleeps for that many seconds.
+        checked: Whether the owner and the mode of the file and its directory are checked.
 
     Raises:
         FileInUse: Others did not release it within `PATIENCE`.
-        Unfit: It is a symlink or no regular file.
+        Unfit: It is a symlink or no regular file, or other users can put it there, change it or read it.
         OSError: It cannot be locked.
     """
     give_up_at = time.monotonic() + PATIENCE
     pause = _PAUSE
-    while (descriptor := _try_to_lock(path)) is None:
+    while (descriptor := _try_to_lock(path, checked)) is None:
         if time.monotonic() > give_up_at:
             raise FileInUse
         wait(random.uniform(0.2, 1.0) * pause)  # or two processes would always try at the same time
@@ -217,12 +237,12 @@ def hold_lock(path: str, wait: Callable[[float], object] = time.sleep) -> Iterat
         os.close(descriptor)
 
 
-def _try_to_lock(path: str) -> int | None:
+def _try_to_lock(path: str, checked: bool) -> int | None:
     """Return the descriptor of the lock, or None if another process has it."""
-    descriptor = _open(path, os.O_CREAT | os.O_RDWR)
+    descriptor = _open(path, os.O_CREAT | os.O_RDWR, checked)
     try:
         if hasattr(os, "fchmod") and stat.S_IMODE(os.fstat(descriptor).st_mode) != 0o600:
-            with suppress(OSError):  # it may belong to another user
+            with suppress(OSError):  # the umask may have taken even this; or it belongs to another user
                 os.fchmod(descriptor, 0o600)
         # If it was deleted since, others lock another file.
         if _lock(descriptor) and os.path.samestat(os.fstat(descriptor), os.lstat(path)):
@@ -264,29 +284,22 @@ else:
         fcntl.flock(descriptor, fcntl.LOCK_UN)
 
 
-def _open(path: str, flags: int) -> int:
+def _open(path: str, flags: int, checked: bool) -> int:
     """Open a regular file, and nothing else, without waiting for a writer of a pipe."""
-    _refuse_unfit(path)
+    check_path(path, checked)
+    if checked:
+        check_directory(path)
     try:
         descriptor = os.open(path, flags | _SAFE, 0o600)
     except OSError:
-        _refuse_unfit(path)
+        check_path(path, checked)
         raise
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise Unfit(f"{path} is not a regular file; name a file")
-    return descriptor
-
-
-def _refuse_unfit(path: str) -> None:
     try:
-        mode = os.lstat(path).st_mode
-    except OSError:
-        return
-    if stat.S_ISLNK(mode):
-        raise Unfit(f"{path} is a symbolic link, and none is followed; name the file itself, or remove the link")
-    if not stat.S_ISREG(mode):
-        raise Unfit(f"{path} is not a regular file; name a file")
+        check_file(path, os.fstat(descriptor), checked)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
 
 
 def _identity_of(found: os.stat_result) -> Identity:

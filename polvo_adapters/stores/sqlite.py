@@ -2,8 +2,9 @@
 
 Theory of operation. A decision is one transaction (BEGIN IMMEDIATE in WAL mode): it reads the states, puts the events
 to their machines, and writes what moved, or rolls back where one refuses. A process that is killed leaves no lock and
-no half transaction. States are written by `polvo_adapters.stores.codec`, never as pickles; a state that cannot be read
-is replaced by the initial one, unless its machine is `durable`. Time: see `polvo_adapters.stores.persistent`.
+no half transaction. States are written by `polvo_adapters.stores.codec`, never as pickles. A state that cannot be read,
+or is none that its machine can have made, is moved to the table `aside_1` and begun anew; that of a `durable` machine
+is refused until a person has looked. Time: see `polvo_adapters.stores.shared_clock`.
 
 **Keys** beyond `max_keys` are forgotten, the one unused for longest first, but not those whose state is pinned. The
 order of use is that of the rows, and is only kept once the store is half full.
@@ -18,6 +19,7 @@ order of use is that of the rows, and is only kept once the store is half full.
     any of these, for `durable` machines     raises PolvoError
     others use it for longer than 5 s        raises PolvoError: memory would grant again what others have
     a database of something else             raises ConfigurationError
+    other users can reach the file           raises ConfigurationError (see `polvo_adapters.stores.file_trust`)
 
 What memory granted meanwhile is not carried over to the file. Machines that are `durable` are refused as long as a file
 that was set aside lies there, and after a file in use was deleted or replaced, until a new store is made. A new store
@@ -29,6 +31,7 @@ cannot tell a file that is missing from a first start.
 
 from __future__ import annotations
 
+import logging
 import os
 import sqlite3
 import time
@@ -37,15 +40,24 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from polvo_adapters.core.machines import Event, Machine
+from polvo_adapters.core.machines import Event
 from polvo_adapters.errors import ConfigurationError, PolvoError
 from polvo_adapters.runtime import forks
+from polvo_adapters.runtime.logs import name_states
 from polvo_adapters.stores.base import is_durable, is_refusal, store_full_error
-from polvo_adapters.stores.codec import Undecodable, encode
+from polvo_adapters.stores.codec import encode
 from polvo_adapters.stores.memory import MemoryStore
-from polvo_adapters.stores.persistent import PersistentStore, SharedClock
+from polvo_adapters.stores.persistent import PersistentStore
+from polvo_adapters.stores.shared_clock import SharedClock
 from polvo_adapters.stores.sqlite_file import Database, is_busy, is_corrupt
-from polvo_adapters.stores.sqlite_schema import ClockRow, read_clock, read_state, write_clock, write_state
+from polvo_adapters.stores.sqlite_schema import (
+    ClockRow,
+    read_clock,
+    read_state,
+    set_state_aside,
+    write_clock,
+    write_state,
+)
 
 
 class SQLiteStore(PersistentStore):
@@ -54,12 +66,17 @@ class SQLiteStore(PersistentStore):
     Args:
         path: The file; `~` is expanded. Created with mode 0600; its directory must exist, on a local disk.
         max_keys: How many keys are kept; beyond that the one unused for longest is forgotten.
-        now: Clock in seconds that all processes share; it may go back, the store's time does not.
+        now: Unix time in seconds. A new file begins with it; from then on the store's time moves by what elapses,
+            however wrong the wall clock of a process is.
         local: Clock of this process in seconds, which the deadlines of its calls are on.
+        elapsed: Clock in seconds that all processes share and that never goes back; None for that of the system, or for
+            `local` where that is given.
+        check_files: False to use files of other owners and modes, and directories that other users can write to: for a
+            file system that has no owners, or a volume of another user.
 
     Raises:
-        ConfigurationError: `max_keys` is not positive, the directory does not exist, or the file is a database of
-            something else.
+        ConfigurationError: `max_keys` is not positive, the directory does not exist, the file is a database of
+            something else, or other users can put it there, change it or read it.
     """
 
     _busy_advice = "in a transaction"
@@ -70,12 +87,15 @@ class SQLiteStore(PersistentStore):
         max_keys: int = 10_000,
         now: Callable[[], float] = time.time,
         local: Callable[[], float] = time.monotonic,
+        elapsed: Callable[[], float] | None = None,
+        *,
+        check_files: bool = True,
     ) -> None:
-        super().__init__(os.fspath(path), max_keys, SharedClock(now, local))
+        super().__init__(os.fspath(path), max_keys, SharedClock(now, local, elapsed), check_files)
         if not os.path.isdir(os.path.dirname(self.path)):
             raise ConfigurationError(f"SQLiteStore({self.path!r}): its directory does not exist; make it first")
         self._spare: MemoryStore | None = None
-        self._database = Database(self.path)
+        self._database = Database(self.path, check_files)
         forks.register_guarded(self)
         self._decide(())  # creates the file, and finds out now what is wrong with the path
 
@@ -144,31 +164,25 @@ class SQLiteStore(PersistentStore):
         return verdicts, None
 
     def _transact(self, connection: sqlite3.Connection, events: Sequence[Event]) -> tuple[Any, ...]:
-        seen, ahead, keys = read_clock(connection)
-        self._clock.follow(seen, ahead)
-        now, verdicts, _, after = self._transition(events, partial(self._read, connection))
+        clock = self._clock
+        seen, ahead, keys, start = read_clock(connection, clock.boot)
+        clock.follow(seen, ahead, start)
+        now, verdicts, _, after, unreadable = self._transition(
+            events, lambda machine, key: read_state(connection, _encode(key), machine)
+        )
         if not is_refusal(verdicts):
+            for key, machine in unreadable.items():
+                set_state_aside(connection, _encode(key))
+                name = name_states([Event(machine, key, None)])
+                text = f"the store {self.path} held a state that cannot be read, {name}; it is in the table aside_1 now"
+                self._log_later(logging.WARNING, f"{text}, and was begun anew")
             for key, state in after.items():
                 keys, is_kept = write_state(connection, _encode(key), encode(state), keys, self._max_keys, now)
                 if not is_kept and is_durable(events):
                     raise store_full_error(self.path, self._max_keys)
-            write_clock(connection, ClockRow(now, self._clock.ahead, keys))
+            write_clock(connection, ClockRow(now, clock.ahead, keys, clock.start), clock.boot, clock.is_start_new)
             connection.execute("COMMIT")
         return verdicts
-
-    def _read(self, connection: sqlite3.Connection, machine: Machine, key: str, event: Any) -> Any:
-        try:
-            return read_state(connection, _encode(key), machine)
-        except Undecodable:
-            if getattr(event, "forgets", False):
-                return machine.initial
-        raise self._unusable_error(
-            f"holds something for {key!r} that cannot be read: it is damaged, or of another version; find out how the "
-            "operation ended, and call operation(url, key).forget()"
-        )
-
-    def _unusable_error(self, reason: str) -> PolvoError:
-        return PolvoError(f"the store {self.path} {reason}", reason="store unusable")
 
     def before_fork(self) -> None:
         """Close the connection: a child would inherit what SQLite believes to have locked, and not the locks."""
@@ -180,7 +194,9 @@ class SQLiteStore(PersistentStore):
         self._database.after_fork_in_child()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (SQLiteStore, (self.path, self._max_keys, self._clock.wall, self._clock.local))
+        clock = self._clock
+        make = partial(SQLiteStore, check_files=self.check_files)
+        return (make, (self.path, self._max_keys, clock.wall, clock.local, clock.given))
 
 
 def _encode(key: str) -> bytes:

@@ -3,6 +3,11 @@
 Theory of operation. A connection is used for one process and one file. It is closed, and the file opened anew, in a
 forked child, and where another file has come to the path (it was deleted, or another process set it aside).
 
+**Trusted** only where no other user can have put it there (`polvo_adapters.stores.file_trust`), and what SQLite puts
+beside it likewise. SQLite opens files by their paths. So they are looked at before SQLite opens them, and again when it
+has, before a state is read or written. They are never opened for that: to close a file that SQLite has open would take
+its locks away (POSIX).
+
 **Created** by the operating system, empty and with mode 0600, before SQLite opens it: SQLite itself would leave the
 mode to the umask for a moment. The files that SQLite puts beside it inherit the mode.
 
@@ -28,6 +33,7 @@ from typing import TYPE_CHECKING
 
 from polvo_adapters.errors import ConfigurationError
 from polvo_adapters.runtime.logs import logger, say
+from polvo_adapters.stores.file_trust import Unfit, check_directory, check_path
 from polvo_adapters.stores.private_files import PATIENCE, unused_name
 from polvo_adapters.stores.sqlite_schema import SCHEMA
 
@@ -49,10 +55,12 @@ class Database:
 
     Args:
         path: The file.
+        checked: Whether the owners and modes of the file and its directory are checked.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, checked: bool = True) -> None:
         self.path = path
+        self._checked = checked
         self._connection: sqlite3.Connection | None = None
         self._file: tuple[int, int] | None = None
         self._first: tuple[int, int] | None = None
@@ -65,7 +73,7 @@ class Database:
         Raises:
             sqlite3.Error: SQLite cannot open it.
             OSError: The system cannot.
-            ConfigurationError: It is a database of something else.
+            ConfigurationError: It is a database of something else, or other users can reach it.
         """
         connection = self._connection
         if connection is not None and self._process == os.getpid() and self._file == _identity(self.path):
@@ -76,12 +84,15 @@ class Database:
         self._replaced = self._replaced or self._first not in (None, _identity(self.path))
         self.close()
         with _opening:
+            self._refuse_unfit()
             _create(self.path)
+            self._refuse_unfit()
             file = _identity(self.path)
             connection = sqlite3.connect(self.path, PATIENCE, isolation_level=None, check_same_thread=False)
             connection.text_factory = bytes  # the codec refuses what is no UTF-8
         try:
             _prepare(connection)
+            self._refuse_unfit()
         except BaseException:
             connection.close()
             self._file = file
@@ -89,6 +100,18 @@ class Database:
         self._connection, self._file, self._process = connection, file, os.getpid()
         self._first = self._first or file
         return connection
+
+    def _refuse_unfit(self) -> None:
+        """Raise ConfigurationError where other users can reach the file, its directory, or what is beside it."""
+        try:
+            for end in ("", *_BESIDE):
+                name = self.path + end
+                if os.path.islink(name) or not os.path.isdir(name):  # SQLite opens no directory: memory decides
+                    check_path(name, self._checked)
+            if self._checked:
+                check_directory(self.path)
+        except Unfit as error:
+            raise ConfigurationError(str(error)) from None
 
     @property
     def is_begun_anew(self) -> bool:
@@ -137,7 +160,7 @@ class Database:
 def _identity(path: str) -> tuple[int, int] | None:
     """Return which file is at a path, or None where there is none."""
     try:
-        found = os.stat(path)
+        found = os.lstat(path)
     except FileNotFoundError:
         return None
     return found.st_dev, found.st_ino

@@ -5,11 +5,13 @@ moves no state, it ends there. Otherwise it takes the lock between processes, lo
 the file as a whole (`polvo_adapters.stores.private_files`). Transitions are pure, so that deciding twice does no harm.
 The file is JSON:
 
-    {"polvo_adapters": "token cache", "version": 1, "time": 1700000000.0, "ahead": 0.0, "states": {key: text}}
+    {"polvo_adapters": "token cache", "version": 1, "time": 1700000000.0, "ahead": 0.0, "starts": {boot: 1699990000.0},
+     "states": {key: text}}
 
 A text is what `polvo_adapters.stores.codec` makes of a state. It is read only when an event has its key, and otherwise
 copied as it is: other processes may have machines that are unknown here. Secrets within are sealed by the auth objects.
-`time` and `ahead` are those of `polvo_adapters.stores.persistent.SharedClock`.
+`time`, `ahead` and `starts`, those of the last starts of a machine, are explained in
+`polvo_adapters.stores.shared_clock`.
 
 **A problem** with the file does not fail the call:
 
@@ -21,7 +23,8 @@ copied as it is: other processes may have machines that are unknown here. Secret
     one state that cannot be read               the same, and takes the others over
     file deleted                                begins a new one
     others use it for longer than 5 s           raises PolvoError
-    symlink, directory, device; no directory    raises ConfigurationError
+    symlink, directory, device; no directory;   raises ConfigurationError
+    other users can reach the file              the same (see `polvo_adapters.stores.file_trust`)
 
 Where a state has moved in memory and in the file, the file's state is kept; a deleted file does not undo what moved in
 memory. Each change is logged once, and given to `listeners`.
@@ -46,12 +49,14 @@ from polvo_adapters.redaction import unpicklable
 from polvo_adapters.runtime import forks
 from polvo_adapters.runtime.listeners import notify
 from polvo_adapters.stores import private_files
-from polvo_adapters.stores.codec import Undecodable, decode, encode
-from polvo_adapters.stores.persistent import PersistentStore, SharedClock
+from polvo_adapters.stores.codec import decode_state, encode
+from polvo_adapters.stores.file_trust import Unfit
+from polvo_adapters.stores.persistent import PersistentStore
+from polvo_adapters.stores.shared_clock import LONGEST, SharedClock
 
 _NAME = "token cache"
 _VERSION = 1
-_LONGEST_TIME = 1e11  # seconds, some 3,000 years; a float of more than that could not count fractions of a second
+_MOST_STARTS = 8
 
 
 class _Decision(NamedTuple):
@@ -69,7 +74,11 @@ class TokenCache(PersistentStore):
         path: The file; `~` is expanded. It has mode 0600, on a local disk. If only its directory is missing, that is
             made, with mode 0700.
         max_keys: How many keys are kept; beyond that the one that moved least recently is forgotten.
-        now: Clock in seconds that all processes share; it may go back, the cache's time does not.
+        now: Unix time in seconds. A new file begins with it; from then on the cache's time moves by what elapses,
+            however wrong the wall clock of a process is.
+        elapsed: Clock in seconds that all processes share and that never goes back; None for that of the system.
+        check_files: False to use files of other owners and modes, and directories that other users can write to: for a
+            file system that has no owners, or a volume of another user.
 
     Attributes:
         path: The file.
@@ -82,12 +91,18 @@ class TokenCache(PersistentStore):
     kind = _NAME
 
     def __init__(
-        self, path: str | os.PathLike[str], *, max_keys: int = 10_000, now: Callable[[], float] = time.time
+        self,
+        path: str | os.PathLike[str],
+        *,
+        max_keys: int = 10_000,
+        now: Callable[[], float] = time.time,
+        elapsed: Callable[[], float] | None = None,
+        check_files: bool = True,
     ) -> None:
         name = os.fspath(path)
         if not name or "\0" in name:
             raise ConfigurationError(f"TokenCache(path={name!r}): path must name a file")
-        super().__init__(name, max_keys, SharedClock(now))
+        super().__init__(name, max_keys, SharedClock(now, elapsed=elapsed), check_files)
         self._busy_advice = f"and holds {self.path}.lock"
         self.listeners: list[Callable[[StateChange], object]] = []
         self._sleep: Callable[[float], object] = time.sleep
@@ -95,7 +110,7 @@ class TokenCache(PersistentStore):
         self._pending: dict[str, str] = {}  # the states that could not be written to it
         self._file: private_files.Identity | None = None
         self._corrupt = ""  # what is wrong with that file
-        self._ahead_in_file = 0.0
+        self._starts: dict[str, float] = {}  # of the starts of a machine in the file
         self._is_prepared = False
         forks.register_guarded(self)
 
@@ -136,18 +151,18 @@ class TokenCache(PersistentStore):
                 yield
             except private_files.FileInUse:
                 raise self._busy_error() from None
-            except private_files.Unfit as error:
+            except Unfit as error:
                 raise ConfigurationError(f"TokenCache({self.path!r}): {error}") from None
 
     def _lock_file(self) -> AbstractContextManager[None]:
-        return private_files.hold_lock(self.path + ".lock", self._sleep)
+        return private_files.hold_lock(self.path + ".lock", self._sleep, self.check_files)
 
     def _decide_by_file(self, events: Sequence[Event]) -> tuple[Any, ...] | None:
         try:
             self._make_directory()
             self._look()
             decision = None if self._corrupt or self._pending else self._try_events(events)
-            if decision is None or decision.moved or decision.unreadable or self._is_clock_set_back():
+            if decision is None or decision.moved or decision.unreadable or self._is_clock_new():
                 with self._lock_file():
                     decision = self._write(events)
         except PolvoError:
@@ -183,28 +198,35 @@ class TokenCache(PersistentStore):
             self._rename_aside("a state in it cannot be read", readable)
         for key in unreadable:
             self._pending.pop(key, None)
-        if decision.moved or self._pending or self._is_clock_set_back():
+        if decision.moved or self._pending or self._is_clock_new():
             states = self._merge(self._merge(self._texts, self._pending), decision.moved)
-            data = render(CacheContent(states, self._clock.seen, self._clock.ahead))
-            self._file = private_files.write(self.path, data, self._file)
-            self._texts, self._pending, self._ahead_in_file = states, {}, self._clock.ahead
+            content = self._make_content(states)
+            self._file = private_files.write(self.path, render(content), self._file)
+            self._texts, self._pending = states, {}
+            self._follow(content)
         return decision
 
-    def _is_clock_set_back(self) -> bool:
-        """Return whether the wall clock was set back since the file was written: time would stand still for others."""
-        return self._file is not None and self._clock.ahead != self._ahead_in_file
+    def _is_clock_new(self) -> bool:
+        """Return whether the file does not know this start of the machine: others would begin it at another time."""
+        return self._file is not None and self._clock.is_start_new
+
+    def _make_content(self, states: dict[str, str]) -> CacheContent:
+        """Return the content of the file with these states, and the time."""
+        clock = self._clock
+        starts = {boot: start for boot, start in self._starts.items() if boot != clock.boot}
+        starts[clock.boot] = clock.start or 0.0
+        for boot in list(starts)[:-_MOST_STARTS]:
+            del starts[boot]
+        return CacheContent(states, clock.seen, clock.ahead, starts)
 
     def _look(self) -> None:
         """Read the file if it is another one than the one that was read."""
         if private_files.identity(self.path) == self._file:
             return
-        found = private_files.read(self.path)
+        found = private_files.read(self.path, self.check_files)
         if found is None:  # to delete a file, or to lose the disk, does not undo what moved in memory
             self._file, self._corrupt, self._texts = None, "", {}
             return
-        if found.was_exposed:
-            text = f"the token cache {self.path} could be read by others; it is for its owner alone (mode 0600) now"
-            self._log_later(logging.WARNING, text)
         self._file = found.identity
         try:
             content = parse(found.data)
@@ -213,8 +235,11 @@ class TokenCache(PersistentStore):
             return
         known, self._corrupt, self._texts = self._texts, "", content.states
         self._pending = {key: text for key, text in self._pending.items() if self._texts.get(key) == known.get(key)}
-        self._clock.follow(content.time, content.ahead)
-        self._ahead_in_file = content.ahead
+        self._follow(content)
+
+    def _follow(self, content: CacheContent) -> None:
+        self._starts = content.starts
+        self._clock.follow(content.time, content.ahead, content.starts.get(self._clock.boot))
 
     def _rename_aside(self, reason: str, remaining: dict[str, str]) -> str | None:
         """Set the file aside; the caller has the lock, and writes the remaining states."""
@@ -227,19 +252,14 @@ class TokenCache(PersistentStore):
 
     def _try_events(self, events: Sequence[Event]) -> _Decision:
         """Put the events to their machines."""
-        unreadable: list[str] = []
 
-        def read(machine: Machine, key: str, _: Any) -> Any:
+        def read(machine: Machine, key: str) -> Any:
             text = self._pending.get(key, self._texts.get(key))
-            try:
-                return machine.initial if text is None else decode(text)
-            except Undecodable:
-                unreadable.append(key)
-                return machine.initial
+            return machine.initial if text is None else decode_state(text, machine)
 
-        _, verdicts, before, after = self._transition(events, read)
+        _, verdicts, before, after, unreadable = self._transition(events, read)
         moved = {key: encode(state) for key, state in after.items() if state != before[key]}
-        return _Decision(verdicts, moved, unreadable)
+        return _Decision(verdicts, moved, list(unreadable))
 
     def _merge(self, texts: dict[str, str], moved: dict[str, str]) -> dict[str, str]:
         """Return texts in the order in which they moved, as many as are kept."""
@@ -256,11 +276,19 @@ class TokenCache(PersistentStore):
         return f"<TokenCache {self.path}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (_open_again, (self.path, self._max_keys, self._clock.wall))
+        clock = self._clock
+        return (_open_again, (self.path, self._max_keys, clock.wall, clock.given, self.check_files))
 
 
-def _open_again(path: str, max_keys: int, now: Callable[[], float]) -> TokenCache:
-    return TokenCache(path, max_keys=max_keys, now=now)
+def _open_again(
+    path: str,
+    max_keys: int,
+    now: Callable[[], float],
+    elapsed: Callable[[], float] | None = None,
+    check_files: bool = True,
+) -> TokenCache:
+    """Return the cache of a pickle; earlier versions gave the first three arguments."""
+    return TokenCache(path, max_keys=max_keys, now=now, elapsed=elapsed, check_files=check_files)
 
 
 def _describe(error: OSError) -> str:
@@ -278,12 +306,14 @@ class CacheContent(NamedTuple):
     Attributes:
         states: Text of the state of each key; the one that moved last is last.
         time: Largest time seen, in seconds.
-        ahead: Seconds by which the time is ahead of the wall clock.
+        ahead: Seconds by which the time is ahead of the wall clocks, at least.
+        starts: The time when the clock of each start of a machine was zero.
     """
 
     states: dict[str, str]
     time: float
     ahead: float
+    starts: dict[str, float]
 
     def __repr__(self) -> str:
         return f"<CacheContent of {len(self.states)} keys>"  # without encryption, the texts are tokens
@@ -300,6 +330,7 @@ def render(content: CacheContent) -> bytes:
         "version": _VERSION,
         "time": content.time,
         "ahead": content.ahead,
+        "starts": content.starts,
         "states": content.states,
     }
     data = json.dumps(value, indent=1).encode("ascii") + b"\n"
@@ -327,7 +358,11 @@ def parse(data: bytes | None) -> CacheContent:
     states = value.get("states")
     if type(states) is not dict or not all(type(text) is str for text in states.values()):
         raise Corrupt("its states are not what they should be")
-    return CacheContent(states, _seconds(value.get("time")), _seconds(value.get("ahead", 0.0)))
+    starts = value.get("starts", {})  # not in a file of an older version
+    if type(starts) is not dict:
+        raise Corrupt("its time is not what it should be")
+    known = {boot: _seconds(start) for boot, start in starts.items()}
+    return CacheContent(states, _seconds(value.get("time")), _seconds(value.get("ahead", 0.0)), known)
 
 
 def _load_json(data: bytes) -> object:
@@ -338,6 +373,6 @@ def _load_json(data: bytes) -> object:
 
 
 def _seconds(value: Any) -> float:
-    if type(value) not in (int, float) or not -_LONGEST_TIME <= value <= _LONGEST_TIME:  # false for nan
+    if type(value) not in (int, float) or not -LONGEST <= value <= LONGEST:  # false for nan
         raise Corrupt("its time is not what it should be")
     return float(value)

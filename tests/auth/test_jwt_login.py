@@ -196,6 +196,18 @@ def test_the_life_of_a_token() -> None:
     assert read_lifetime(f"{token_of().partition('.')[0]}.{deep}.") is None
 
 
+@pytest.mark.parametrize("offset", [2 * 86_400, -2 * 86_400, 100, -100])
+def test_a_wrong_clock_gives_a_token_no_longer_life_and_hardly_a_shorter_one(
+    offset: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    issued = time.time()
+    token = token_of(exp=issued + 3600, iat=issued)
+    monkeypatch.setattr(time, "time", lambda: issued + offset)
+    assert 3500 <= (read_lifetime(token) or 0) <= 3600
+    for iat in (issued + 7200, "now", True, None, 1e300):
+        assert read_lifetime(token_of(exp=issued + offset + 60, iat=iat)) == pytest.approx(60)
+
+
 @pytest.fixture(scope="module")
 def hostile_process() -> Iterator[HostileServer]:
     with HostileServer() as server:

@@ -1,10 +1,10 @@
 """Measures everything and prints it: `python -m tests.benchmarks [--quick] [--json FILE] [--only SECTION]`.
 
 What is measured, how, and why that way: see the modules `overhead`, `loopback`, `imports`, `admission`, `gates`,
-`headers`, `pacing`, `crowd`, `concurrency`, `deadlines`, `hedging`, `idempotency`, `overload`, `secrets` and `tokens`,
-and `measure` for what they share. A run takes about two minutes; `--quick` takes seconds and shows only that everything
-works. `crowd` takes half an hour, `pacing` a quarter, and some others take minutes; they run only where they are asked
-for, or quickly.
+`headers`, `pacing`, `crowd`, `concurrency`, `deadlines`, `hedging`, `idempotency`, `identities`, `overload`, `secrets`
+and `tokens`, and `measure` for what they share. A run takes about two minutes; `--quick` takes seconds and shows only
+that everything works. `crowd` takes half an hour, `pacing` a quarter, and some others take minutes; they run only where
+they are asked for, or quickly.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from tests.benchmarks.gates import gates
 from tests.benchmarks.headers import Hostility, hostile, reading
 from tests.benchmarks.hedging import Hedging, hedges
 from tests.benchmarks.idempotency import idempotency
+from tests.benchmarks.identities import identities
 from tests.benchmarks.imports import ImportCost, import_costs
 from tests.benchmarks.loopback import over_loopback
 from tests.benchmarks.measure import Result, Spread
@@ -43,6 +44,7 @@ _SECTIONS: dict[str, tuple[str, Callable[..., list[Any]]]] = {
     "adapter": ("The stack alone: adapter.send over a no-op adapter", adapter_level),
     "session": ("The stack in a session: Session.get over a no-op adapter", session_level),
     "loopback": ("HTTP over loopback: one kept-alive connection each, server in another process", over_loopback),
+    "identities": ("Identities: who makes a request, and what may select its answer", identities),
     "imports": ("Imports: fresh interpreters, on top of import requests", import_costs),
     "admission": ("A turn: asking a rate limit, and telling it what came of the request", turns),
     "gates": ("Gates: circuit breaker and bulkhead, asked and told", gates),

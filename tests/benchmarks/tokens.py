@@ -89,7 +89,7 @@ def _while_refreshed(oidc: OIDCProvider, count: int) -> Figure:
     oidc.delay(0.05)
     clock, times = Shifted(), dict[bool, list[float]]({False: [], True: []})
     with TemporaryDirectory() as folder:
-        cache = TokenCache(Path(folder, "tokens"), now=clock.wall)
+        cache = TokenCache(Path(folder, "tokens"), now=clock.wall, elapsed=clock.now)
         oauth = OAuth2(
             client_id="cc", client_secret="cc-secret", token_url=oidc.token_url, token_cache=cache, clock=clock
         )

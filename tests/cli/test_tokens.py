@@ -196,7 +196,7 @@ class TestFiles:
         ("make", "message"),
         [
             (lambda path: None, "there is no such file"),
-            (lambda path: path.mkdir(), "Is a directory"),
+            (lambda path: path.mkdir(), "is not a regular file"),
             (lambda path: path.write_bytes(b"\0\xff"), "cannot be read as a token cache"),
             (lambda path: path.write_text('{"acc3ss": 1}'), "it is not a token cache"),
             (lambda path: path.write_bytes(b"SQLite format 3\0" + b"x" * 5000), "cannot be read"),
@@ -207,7 +207,9 @@ class TestFiles:
         self, tmp_path: Path, capsys: Any, make: Callable[[Path], object], message: str
     ) -> None:
         path = tmp_path / "tokens"
+        mask = os.umask(0o077)
         make(path)
+        os.umask(mask)
         before = sorted(os.listdir(tmp_path))
 
         for action in (["list"], ["show", "1"], ["clear", "1"], ["revoke", "1"]):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import importlib
 import json
+import os
 import pickle
 import pkgutil
 import shutil
@@ -36,7 +37,9 @@ def texts() -> list[str]:
 
 @pytest.fixture
 def store(tmp_path: Path) -> SQLiteStore:
-    return SQLiteStore(shutil.copy(HERE / "states.sqlite", tmp_path))
+    path = shutil.copy(HERE / "states.sqlite", tmp_path)
+    os.chmod(path, 0o600)
+    return SQLiteStore(path)
 
 
 def test_every_state_is_read_and_written_in_the_form_of_today() -> None:

@@ -38,7 +38,7 @@ from polvo_adapters.testing.simulation.simulation import (
 )
 from tests.support.flow_stepper import UNSENT, URL, answered, failed
 
-EU, US, AP = URLS = ("https://eu.example.com", "https://us.example.com/v2/", "http://ap.example.com:8080")
+EU, US, AP = URLS = ("https://eu.example.com", "https://us.example.com/v2/", "https://ap.example.com:8080")
 HOSTS = ("eu.example.com", "us.example.com", "ap.example.com:8080")
 FALLBACK = Regions(URLS)
 GET = Call("GET", URL)
@@ -77,7 +77,8 @@ class Stepped:
         ("https://api.example.com/orders?a=1&b=/2", "https://eu.example.com", "https://eu.example.com/orders?a=1&b=/2"),
         ("https://api.example.com/orders", "https://eu.example.com/v2", "https://eu.example.com/v2/orders"),
         ("https://api.example.com/orders", "https://eu.example.com/v2/", "https://eu.example.com/v2/orders"),
-        ("https://api.example.com/", "http://127.0.0.1:8000", "http://127.0.0.1:8000/"),
+        ("http://api.example.com/", "http://127.0.0.1:8000", "http://127.0.0.1:8000/"),
+        ("https://api.example.com/a", "https://127.0.0.1:8000", "https://127.0.0.1:8000/a"),
         ("https://api.example.com", "https://eu.example.com", "https://eu.example.com/"),
         ("https://api.example.com?a=1", "https://eu.example.com/v2", "https://eu.example.com/v2/?a=1"),
         ("https://user:secret@api.example.com:8443/a%2Fb", "https://[::1]:9", "https://[::1]:9/a%2Fb"),
@@ -625,3 +626,32 @@ def test_a_region_that_cannot_be_started_is_started_when_another_has_ended(
     assert type(race.send((0, answered(503)))) is Start
     assert race.send(None) == WaitAny(patience)
     assert type(race.send(None)) is Start
+
+
+def test_no_call_goes_from_https_to_a_region_that_is_not_encrypted() -> None:
+    outcome = Stepped(Regions(["http://eu.example.com", "http://us.example.com"])).run()
+    assert isinstance(outcome.error, ConfigurationError)
+    assert "not encrypted" in str(outcome.error)
+
+
+def test_a_region_that_is_not_encrypted_is_left_out() -> None:
+    stepped = Stepped(Regions(["http://eu.example.com", "https://us.example.com"]))
+    assert stepped.run(answered()).status == 200
+
+
+@pytest.mark.parametrize(
+    ("url", "there"),
+    [
+        ("https://eu.example.com/api/orders", "https://us.example.com/v2/orders"),
+        ("https://eu.example.com/api", "https://us.example.com/v2/"),
+        ("https://eu.example.com/api?a=1", "https://us.example.com/v2/?a=1"),
+        ("https://us.example.com/v2/orders", "https://us.example.com/v2/orders"),
+        ("https://eu.example.com/apiary", "https://us.example.com/v2/apiary"),
+    ],
+)
+def test_a_url_within_a_region_is_taken_relative_to_it(url: str, there: str) -> None:
+    effect = next(
+        Regions(["https://us.example.com/v2", "https://eu.example.com/api"]).flow(Call("GET", url), send_once)
+    )
+    assert type(effect) is Send
+    assert effect.call.url == there

@@ -34,7 +34,7 @@ from polvo_adapters.stores import persistent, sqlite_file
 from polvo_adapters.stores.sqlite import SQLiteStore
 from polvo_adapters.testing import FailureServer
 from polvo_adapters.testing.virtual_clock import VirtualClock
-from tests.support.store_contract import Counter, StoreContract, Watch, never, saying
+from tests.support.store_contract import Counter, StoreContract, never, saying
 
 MANY = Counter(10**9)
 LOOK = [Event(MANY, "a", 0)]
@@ -255,6 +255,7 @@ def test_a_database_of_something_else_is_let_be(path: Path) -> None:
     connection.execute("CREATE TABLE invoices (amount)")
     connection.commit()
     connection.close()
+    path.chmod(0o600)
     before = path.read_bytes()
     with pytest.raises(ConfigurationError, match="is a database of something else"):
         SQLiteStore(path)
@@ -263,6 +264,7 @@ def test_a_database_of_something_else_is_let_be(path: Path) -> None:
 
 def test_a_corrupt_file_is_set_aside_and_never_lost(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     for number in (1, 2):
+        path.touch(0o600)
         path.write_bytes(b"not a database %d" % number * 100)
         store = SQLiteStore(path)
         assert store.decide(ONE) == (1,)
@@ -400,24 +402,6 @@ def test_a_database_that_others_keep_is_a_clear_error(
     other.execute("ROLLBACK")
     other.close()
     assert store.decide(ONE) == (3,), "what was late has been forgotten"
-
-
-# Time.
-
-
-def test_time_never_goes_back_and_never_stands_still(path: Path) -> None:
-    wall = [1000.0]
-    store, other = (SQLiteStore(path, now=lambda: wall[0]) for _ in range(2))
-    seen = []
-    for each, now in [(store, 1000.0), (other, 900.0), (store, 905.0), (other, 910.0), (store, 2000.0)]:
-        wall[0] = now
-        seen.extend(each.decide([Event(Watch(), "a", None)]))
-    assert seen == [1000.0, 1000.0, 1005.0, 1010.0, 2100.0]
-
-
-def test_a_store_that_is_opened_later_knows_the_time(path: Path) -> None:
-    SQLiteStore(path, now=lambda: 1000.0).decide([Event(Watch(), "a", None)])
-    assert SQLiteStore(path, now=lambda: 10.0).decide([Event(Watch(), "a", None)]) == (1000.0,)
 
 
 # Bounds.

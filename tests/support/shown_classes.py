@@ -42,14 +42,14 @@ shells.httpx.transports.PolicyTransport shells.request_marks.RequestMarks
 shells.requests.exchange.RacingExchange shells.requests.exchange.RequestsExchange
 shells.requests.one_shot.Channel shells.requests.one_shot.OneShotError
 shells.requests.policy_adapter.PolicyAdapter shells.requests.pool_limits.PoolLimits
-shells.requests.resilient_adapter.ResilientAdapter shells.requests.response.Response
+shells.requests.resilient_adapter.ResilientAdapter
 shells.requests.session.Session shells.requests.single_policy_adapters.IdempotencyAdapter
 shells.requests.single_policy_adapters.SinglePolicyAdapter shells.requests.tenancy.Tenancy
 shells.requests.wire.connections.TracedConnection shells.requests.wire.pools.AdapterView
 shells.requests.wire.pools.KnownPools shells.requests.wire.pools.PoolView
 shells.requests.wire.responses.TracedResponse shells.requests.wire.route.Route
 shells.requests.wire.sockets.Sockets shells.requests.wire.transmission.Transmission stores.base.BaseStore
-stores.memory.MemoryStore stores.persistent.PersistentStore stores.persistent.SharedClock
+stores.memory.MemoryStore stores.persistent.PersistentStore stores.shared_clock.SharedClock
 stores.sqlite.SQLiteStore stores.sqlite_file.Database testing.virtual_clock.VirtualClock
 """
 MET = _MET.split()
@@ -132,20 +132,23 @@ cli.render.Screen cli.token_records.Cache
     "exceptions with texts of this package alone": """
 auth.tokens.sealing.DecryptionError auth.tokens.sealing.NoKeyFile runtime.workers.NoThreadError
 services.double_o.cache.OverdueError stores.codec.Undecodable stores.private_files.FileInUse
-stores.private_files.Unfit stores.token_cache.Corrupt
+stores.file_trust.Unfit stores.token_cache.Corrupt
     """,
     "names where secrets are, and holds none": """
+core.identity.Credential
 secrets.providers.aws.ParameterStore secrets.providers.aws.SecretsManager secrets.providers.base.LeftBehind
 secrets.providers.environment.Environment secrets.providers.file.DotEnv secrets.providers.file.File
 secrets.providers.keyring.Keyring
     """,
     "wraps what is looked at in itself: a transport, a connection, a stream, a session": """
+core.identity.Sender
 auth.attach.response_hook.InertHook requests.Session runtime.bounded.BoundedCalls runtime.clock.SystemClock
 runtime.clock.SystemTime runtime.shared_call.SharedCall runtime.workers.Workers shells.circuit_control.Circuit
 shells.encodings.EncodingCheck shells.httpx.exchange.RacingHTTPXExchange
 shells.httpx.observed_body.ObservedStream shells.httpx.timeouts.DeadlineTimeout
 shells.operation_control.Operation shells.request_identity.RequestKey shells.requests.api.SharedConnections
-shells.requests.hooks.SessionHooks shells.requests.single_policy_adapters.BreakerAdapter
+shells.requests.drop_in.OneCallSession shells.requests.hooks.SessionHooks shells.requests.response.Response
+shells.requests.response.WatchedResponse shells.requests.single_policy_adapters.BreakerAdapter
 shells.requests.single_policy_adapters.BulkheadAdapter shells.requests.single_policy_adapters.FallbackAdapter
 shells.requests.single_policy_adapters.HedgeAdapter shells.requests.single_policy_adapters.RateLimitAdapter
 shells.requests.single_policy_adapters.RegionsAdapter shells.requests.single_policy_adapters.RetryAdapter
@@ -161,8 +164,16 @@ stores.private_files.Identity
     "asks a Retry of urllib3, and shows what that shows": """
 shells.requests.wire.recording_retry.RecordingRetry
     """,
-    "names of modules": """
-moved.MovedModuleFinder
+    "what a server has answered, for a function of the caller's; its repr shows neither headers nor body": """
+core.answer.Answer
+    """,
+    "what the caller says of one call, and what listeners are told of it: names, numbers and labels": """
+context.one_call.CallScope core.notices.CallEvent policies.call_listeners.CallListeners
+policies.one_call.CallOptions policies.one_call.CallSettings policies.one_call.Operation
+    """,
+    "names of modules, and what they hold": """
+moved.MovedModuleFinder shells.requests.mirror.Mirror shells.requests.mirror.MirrorFinder
+shells.requests.mirror.Replacement
     """,
 }
 """Classes whose objects can hold no secret, by the reason."""

@@ -76,8 +76,8 @@ def place(kind: str, path: str, clock: Shifted) -> Any:
     """Return a token_cache of a kind: "path", or with the clock of a test "cache" and "sqlite"."""
     made: dict[str, Callable[[], Any]] = {
         "path": lambda: path,
-        "cache": lambda: TokenCache(path, now=clock.wall),
-        "sqlite": lambda: SQLiteStore(path, now=clock.wall),
+        "cache": lambda: TokenCache(path, now=clock.wall, elapsed=clock.now),
+        "sqlite": lambda: SQLiteStore(path, now=clock.wall, elapsed=clock.now),
     }
     return made[kind]()
 

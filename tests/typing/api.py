@@ -14,8 +14,10 @@ import polvo_adapters as polvo
 import polvo_adapters.requests as dropin
 from polvo_adapters.core.calls import Call
 from polvo_adapters.core.effects import Flow, Proceed, compose
+from polvo_adapters.core.notices import CallEvent
 from polvo_adapters.core.outcomes import Outcome
 from polvo_adapters.core.report import Report, StateChange
+from polvo_adapters.policies.call_listeners import CallListeners
 from polvo_adapters.services import double_o
 from polvo_adapters.testing import FailureServer
 from polvo_adapters.testing.simulation.simulation import Script, ScriptedReply, Simulation
@@ -53,7 +55,9 @@ def told(change: StateChange) -> None:
 def downloading(session: polvo.Session, folder: Path) -> None:
     assert_type(session.download("https://files.example.com/x", folder), Path)
     session.download("x", "x", on_change="fail", progress=lambda size, total: print(size, total), timeout=5)
-    session.request("GET", "x", stream=True, resume=True)
+    session.get("x", stream=True, resume=True)
+    with polvo.call(resume=False):
+        session.get("x", stream=True)
     polvo.get("https://files.example.com/x", stream=True, resume=True)
     session.mount("https://", polvo.ResilientAdapter(resume=True))
     session.mount("https://", polvo.PolicyAdapter(polvo.resume.Resume(), polvo.retry.ExponentialBackoff()))
@@ -118,6 +122,8 @@ def faces() -> None:
     polvo.Session(rate_limit={"pace": "burst"})
     polvo.Session(rate_limit=polvo.ratelimit.TokenBucket(5), retry=None)
     assert_type(dropin.get("https://api.example.com/"), requests.Response)
+    assert_type(dropin.session(), dropin.Session)
+    assert_type(dropin.adapters.HTTPAdapter(), requests.adapters.HTTPAdapter)
     with dropin.Session() as dropped:
         assert_type(dropped.get("https://api.example.com/"), requests.Response)
 
@@ -139,6 +145,44 @@ def tenants(session: polvo.Session) -> None:
         assert_type(name, str)
         assert_type(polvo.current_tenant(), str)
     assert_type(decorated(1), str)
+
+
+@polvo.call(retry=False, timeout=(3.05, 27))
+def said(number: int) -> str:
+    """A function of the user's own."""
+    return str(number)
+
+
+def is_busy(answer: polvo.retry.Answer) -> bool | None:
+    """A predicate of the user's own."""
+    return answer.json() == {"error": "busy"} or None
+
+
+def heard(event: CallEvent) -> None:
+    """A listener of the user's own."""
+    print(event.event, event.part, event.seconds, dict(event.labels))
+
+
+def single_calls(session: polvo.Session) -> None:
+    with polvo.call(retry=False, deadline=None, timeout=None, idempotent=True, hedge=False, rate_limit=False):
+        assert_type(session.get("orders").status_code, int)
+    with polvo.call(retry=5, retry_if=is_busy, deadline=5, labels={"job": "nightly", "shard": 7}, listeners=[heard]):
+        session.get("orders")
+    with polvo.call(idempotency_key="order-17", fallback="stale", circuit_breaker=False, bulkhead=False, regions=False):
+        session.post("orders", json={})
+    assert_type(said(1), str)
+    polvo.call(max_attempts=1)  # type: ignore[call-arg]
+    assert_type(session.get("orders", {"page": "2"}, retry={"max_attempts": 5}, timeout=3), requests.Response)
+    session.post("orders", b"", {}, idempotent=True, idempotency_key="order-17", labels={"job": "nightly"})
+    session.put("orders", b"", json={}, deadline=5)
+    session.patch("orders", data=b"", hedge=0.5)
+    session.delete("orders", fallback=False, rate_limit=False)
+    session.head("orders", retry=False, allow_redirects=True)
+    session.options("orders", circuit_breaker=False)
+    session.get("orders", max_attempts=1)  # type: ignore[call-arg]
+    session.mount("https://", polvo.ResilientAdapter(listeners=[heard], retry={"retry_if": is_busy}))
+    session.mount("https://", polvo.RetryAdapter(retry_if=is_busy))
+    httpx.Client(transport=PolicyTransport(CallListeners([heard]), polvo.retry.ExponentialBackoff(retry_if=is_busy)))
 
 
 def credentials() -> None:
@@ -165,6 +209,8 @@ def credentials() -> None:
     oauth.login(lambda login: print(login.user_code))
     polvo.auth.jwt_login("https://api.example.com/login", "ada", lambda: "secret", token_cache="t")
     polvo.auth.TokenCache("tokens.json").set_aside("reason")
+    polvo.auth.TokenCache("tokens.json", elapsed=lambda: 1.0, check_files=False)
+    polvo.stores.SQLiteStore("state.db", elapsed=lambda: 1.0, check_files=False)
     assert_type(polvo.auth.bearer("token"), polvo.auth.Bearer)
     assert_type(polvo.auth.api_key("key", header="X-Key"), polvo.auth.APIKey)
     assert_type(polvo.auth.session_token("token"), polvo.auth.SessionToken)

@@ -184,7 +184,15 @@ def lost_secret_error(name: str) -> ConfigurationError:
 
 def _digest(parts: Sequence[object]) -> str:
     """Return a digest of what tells owners apart, or an empty string if all parts are empty."""
-    return sha256(repr(parts).encode("utf-8", "surrogatepass")).hexdigest()[:16] if any(parts) else ""
+    text = repr(_reveal(list(parts)))
+    return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16] if any(parts) else ""
+
+
+def _reveal(part: Any) -> Any:
+    """Return a part with plain texts: the repr of a hidden one is the same for all secrets."""
+    if isinstance(part, str):
+        return str(part)
+    return type(part)(map(_reveal, part)) if type(part) in (list, tuple) else part
 
 
 def format_key_part(part: object) -> str:

@@ -7,8 +7,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeGuard
+
+from polvo_adapters.stores.state_types import has_type
+
+_FIELDS: dict[str, Any] = {
+    "access_token": str,
+    "token_type": str,
+    "expires_in": float | None,
+    "refresh_token": str | None,
+    "scope": str | None,
+    "key": str | None,
+    "extra": dict[str, Any],
+}
 
 
 @dataclass(frozen=True, repr=False)
@@ -44,10 +57,12 @@ class Token:
         Raises:
             ValueError: The text is not that of a token.
         """
-        try:
-            return cls(**json.loads(text))
-        except TypeError:
-            raise ValueError("this is not the text of a token") from None
+        fields = None
+        with suppress(ValueError, RecursionError):  # not chained: such an error contains what was read
+            fields = json.loads(text)
+        if not _is_token(fields):
+            raise ValueError("this is not the text of a token")
+        return cls(**fields)
 
     def __repr__(self) -> str:
         life = "no expiry known" if self.expires_in is None else f"expires in {self.expires_in:g} s"
@@ -55,3 +70,13 @@ class Token:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a Token holds secrets and is not pickled; keep it in a token cache, which encrypts it")
+
+
+def _is_token(fields: Any) -> TypeGuard[dict[str, Any]]:
+    """Return whether a text had the fields of a token: a cache without encryption can be edited."""
+    if type(fields) is not dict or not fields.keys() <= _FIELDS.keys():
+        return False
+    if not all(has_type(value, _FIELDS[name]) for name, value in fields.items()):
+        return False
+    token = fields.get("access_token", "")
+    return bool(token) and str(token).isprintable()  # as it is put into a header

@@ -38,7 +38,7 @@ from polvo_adapters.auth.options import EncryptionKey
 from polvo_adapters.core.report import StateChange
 from polvo_adapters.errors import ConfigurationError
 from polvo_adapters.runtime.logs import logger, say
-from polvo_adapters.stores import private_files
+from polvo_adapters.stores import file_trust, private_files
 
 VARIABLE = "POLVO_ENCRYPTION_KEY"
 """Name of the environment variable for keys."""
@@ -147,12 +147,15 @@ class Sealer(_Records):
         raise TypeError("a Sealer holds keys and is not pickled; let the other process call make_sealer()")
 
 
-def make_sealer(encryption_key: EncryptionKey | Callable[[], EncryptionKey] | None, beside: str | None) -> Sealer:
+def make_sealer(
+    encryption_key: EncryptionKey | Callable[[], EncryptionKey] | None, beside: str | None, checked: bool = True
+) -> Sealer:
     """Return the sealer for the records of a cache, with the key of the first source in the table above.
 
     Args:
         encryption_key: The user's setting, or None.
         beside: Path of the cache, or None if it has none.
+        checked: Whether the owner and the mode of the key file and its directory are checked.
 
     Raises:
         ConfigurationError: There is no key, or it is malformed. No message shows any of it.
@@ -160,7 +163,7 @@ def make_sealer(encryption_key: EncryptionKey | Callable[[], EncryptionKey] | No
     if encryption_key is not None:
         value: Any = encryption_key() if callable(encryption_key) else encryption_key
         if isinstance(value, str) and value == "keyring":
-            return _sealer_from_keyring(beside)
+            return _sealer_from_keyring(beside, checked)
         return Sealer(_validate_keys(list(value) if isinstance(value, (list, tuple)) else [value], "encryption_key"))
     keys = [key for key in re.split(r"[,\s]+", os.environ.get(VARIABLE, "")) if key]
     if keys:
@@ -170,7 +173,7 @@ def make_sealer(encryption_key: EncryptionKey | Callable[[], EncryptionKey] | No
             "encryption_key: there is no file beside which a key could be stored; pass encryption_key=, or set "
             f"{VARIABLE}, or pass cache_encryption=False to keep the tokens readable"
         )
-    return _sealer_from_file(_make_absolute(beside))
+    return _sealer_from_file(_make_absolute(beside), checked)
 
 
 def _validate_keys(keys: list[Any], where: str) -> list[bytes]:
@@ -189,37 +192,34 @@ def _validate_keys(keys: list[Any], where: str) -> list[bytes]:
     return valid
 
 
-def _sealer_from_file(beside: str) -> Sealer:
+def _sealer_from_file(beside: str, checked: bool) -> Sealer:
     """Return the sealer with the key file of a cache, which is made when missing."""
     path = f"{beside}.key"
     where = f"encryption_key: the key file {path}"
     changes: list[StateChange] = []
     try:
-        found = private_files.read(path) if os.path.isdir(os.path.dirname(path)) else None
+        found = private_files.read(path, checked) if os.path.isdir(os.path.dirname(path)) else None
         if found is None:
-            changes += _make_key_file(path, beside)
-            found = private_files.read(path)
-    except private_files.Unfit as error:
+            changes += _make_key_file(path, beside, checked)
+            found = private_files.read(path, checked)
+    except file_trust.Unfit as error:
         raise ConfigurationError(f"{where}: {error}") from None
     except private_files.FileInUse:
         raise ConfigurationError(f"{where} could not be made: another process holds {beside}.lock") from None
     except OSError as error:
         problem = f"can be neither read nor made ({error.strerror})"
         raise NoKeyFile(f"{where} {problem}; pass encryption_key=, or set {VARIABLE}") from None
-    if found is not None and found.was_exposed:
-        text = "the key file %s could be read by other users; only its owner can read it now (mode 0600)"
-        say(_log, logging.WARNING, "store", text, path, what=f"key file {path}")
     data = found.data if found is not None else b""
     return Sealer(_validate_keys((data or b"").decode("latin-1").split(), where), changes)
 
 
-def _make_key_file(path: str, beside: str) -> list[StateChange]:
+def _make_key_file(path: str, beside: str, checked: bool) -> list[StateChange]:
     """Make the key file, unless another process was faster."""
     directory = os.path.dirname(path)
     if private_files.make_directory(directory):
         text = "made the directory %s for the token cache %s"
         say(_log, logging.INFO, "store", text, directory, beside, what=f"token cache {beside}")
-    with private_files.hold_lock(f"{beside}.lock"):
+    with private_files.hold_lock(f"{beside}.lock", checked=checked):
         if os.path.lexists(path):
             return []
         private_files.write(path, _generate_key() + b"\n")
@@ -228,7 +228,7 @@ def _make_key_file(path: str, beside: str) -> list[StateChange]:
     )
 
 
-def _sealer_from_keyring(beside: str | None) -> Sealer:
+def _sealer_from_keyring(beside: str | None, checked: bool) -> Sealer:
     from importlib import import_module
 
     if beside is None:
@@ -243,9 +243,9 @@ def _sealer_from_keyring(beside: str | None) -> Sealer:
     try:
         key = keyring.get_password(_SERVICE, user)
         if key is None:
-            changes += _make_keyring_key(keyring, user)
+            changes += _make_keyring_key(keyring, user, checked)
             key = keyring.get_password(_SERVICE, user)
-    except (errors.KeyringError, private_files.FileInUse, private_files.Unfit, OSError) as error:
+    except (errors.KeyringError, private_files.FileInUse, file_trust.Unfit, OSError) as error:
         problem = type(error).__name__
     else:
         return Sealer(_validate_keys((key or "").split(), 'encryption_key="keyring"'), changes)
@@ -255,10 +255,10 @@ def _sealer_from_keyring(beside: str | None) -> Sealer:
     )
 
 
-def _make_keyring_key(keyring: Any, user: str) -> list[StateChange]:
+def _make_keyring_key(keyring: Any, user: str, checked: bool) -> list[StateChange]:
     """Make a key in the keyring, unless another process was faster."""
     private_files.make_directory(os.path.dirname(user))
-    with private_files.hold_lock(f"{user}.lock"):
+    with private_files.hold_lock(f"{user}.lock", checked=checked):
         if keyring.get_password(_SERVICE, user) is not None:
             return []
         keyring.set_password(_SERVICE, user, _generate_key().decode("ascii"))

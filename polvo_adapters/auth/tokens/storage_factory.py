@@ -94,7 +94,8 @@ class TokenStorageFactory:
     def _make_sealer(self, store: Store | None) -> Sealer | NoEncryption:
         if not self._encrypted or store is None or isinstance(store, MemoryStore):
             return NoEncryption()
-        sealer = make_sealer(self._encryption_key, getattr(store, "path", None))
+        checked = getattr(store, "check_files", True)
+        sealer = make_sealer(self._encryption_key, getattr(store, "path", None), checked)
         for change in sealer.changes:
             notify(self._listeners, change)
         return sealer

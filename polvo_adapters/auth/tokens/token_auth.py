@@ -25,6 +25,7 @@ import math
 import queue
 from collections.abc import Mapping
 from functools import partial
+from secrets import token_hex
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from requests.auth import AuthBase
@@ -38,7 +39,7 @@ from polvo_adapters.auth.tokens.sealing import DecryptionError
 from polvo_adapters.auth.tokens.storage_factory import TokenStorageFactory
 from polvo_adapters.auth.tokens.token_fetch import TokenFetch, overdue_error, undecryptable_error
 from polvo_adapters.auth.tokens.token_storage import TokenStorage
-from polvo_adapters.context.call import call_started
+from polvo_adapters.context.call import call_started, settings_scope
 from polvo_adapters.context.tenant import TenantScope, current_tenant
 from polvo_adapters.core.calls import Call
 from polvo_adapters.core.machines import Event
@@ -115,6 +116,8 @@ class TokenAuth(SharedByCopies, RefreshAhead[HeldToken], AuthBase):
         clock, listeners = options.get("clock", SYSTEM), options.get("listeners", ())
         self._life = Lifecycle(options.get("refresh_before", 60.0), deadline + 1.0, tuple(listeners))
         self._max_tenants = max_tenants
+        self.owner = options.get("owner")
+        self._own_name = token_hex(16)
         encrypted, encryption_key = options.get("cache_encryption", True), options.get("encryption_key")
         self._storage_factory = TokenStorageFactory(
             options.get("token_cache"), encrypted, encryption_key, clock, listeners
@@ -127,6 +130,11 @@ class TokenAuth(SharedByCopies, RefreshAhead[HeldToken], AuthBase):
         self._proofs = Proofs()
         self._shared = background.SharedCalls()
         super()._begin()
+
+    @property
+    def _is_owner_known(self) -> bool:
+        """Whether the settings tell the user of the tokens from others; otherwise each object is a user of its own."""
+        return True
 
     def _identify(self, tenant: str) -> tuple[str, str]:
         """Return the key of a tenant's token in the store, and the host that issues it."""
@@ -302,7 +310,8 @@ class TokenAuth(SharedByCopies, RefreshAhead[HeldToken], AuthBase):
     def _fetch_beside(self, tenant: str, held: Token | None, seconds: float) -> Token:
         if self._uses_refresh_token(held):
             background.delay_exit()
-        return self._fetch_token(tenant, held, seconds)
+        with settings_scope(None):  # what is said for the call that needs the token is not about this one
+            return self._fetch_token(tenant, held, seconds)
 
     def _known_token(self, tenant: str) -> KnownToken | None:
         """Return what this object knows of the token, for a store that may have lost it."""
@@ -313,7 +322,7 @@ class TokenAuth(SharedByCopies, RefreshAhead[HeldToken], AuthBase):
         return known._replace(seconds_left=0.0) if held.refused else known
 
     def _hold(self, tenant: str, token: Token, known: KnownToken, now: float) -> HeldToken:
-        owner = digest_owner(self._identify(tenant)[0])
+        owner = digest_owner(f"{self._identify(tenant)[0]} {'' if self._is_owner_known else self._own_name}")
         header = OwnedHeaderValue.of(owner, f"{token.token_type} {token.access_token}")
         held = HeldToken(tenant, token, header, known, now, now + known.seconds_fresh)
         self._held.pop(tenant, None)
@@ -339,4 +348,6 @@ class TokenAuth(SharedByCopies, RefreshAhead[HeldToken], AuthBase):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update({_FORMER_ATTRIBUTES.get(name, name): value for name, value in state.items()})
+        vars(self).setdefault("owner", None)
+        vars(self).setdefault("_own_name", token_hex(16))
         self._begin()

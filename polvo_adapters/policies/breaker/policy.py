@@ -35,6 +35,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from polvo_adapters import headers
 from polvo_adapters.core import validate
+from polvo_adapters.core.answer import Answer, AnswerTest, ask
 from polvo_adapters.core.calls import Call
 from polvo_adapters.core.machines import Changed, Refused
 from polvo_adapters.core.outcomes import EXPIRED, NO_STORE, NOT_SENT, Outcome, is_any
@@ -91,6 +92,8 @@ class CircuitBreaker(Gate):
         failure_on: Statuses that are failures.
         exceptions: Failures without a response that count: exception classes, or the names that all shells share, as
             in ExponentialBackoff. None means all that a repeat may cure, and a deadline that the host let pass.
+        failure_if: A function of the `Answer` to a call that says whether it is a failure: True, False, or None so that
+            `failure_on` and `exceptions` decide. What it raises counts as None.
         counts: "calls" counts one failure per logical call, "attempts" each attempt.
         key: "origin" for one circuit per scheme, host and port; a tuple of path prefixes for one per prefix; or a
             function of the `Call` that names the circuit.
@@ -119,9 +122,11 @@ class CircuitBreaker(Gate):
     counts: Literal["calls", "attempts"] = "calls"
     key: Key = "origin"
     listeners: tuple[Callable[[StateChange], object], ...] = ()
+    failure_if: AnswerTest | None = None
     memory: Window = field(init=False, repr=False, compare=False)
 
     part = "breaker"
+    stack_option = "circuit_breaker"
     by_tenant = True
 
     def __post_init__(self) -> None:
@@ -163,7 +168,8 @@ class CircuitBreaker(Gate):
     def result_event(self, call: Call, permit: Permit, outcome: Outcome) -> CallResult:
         """Return the event with the result of a call."""
         status = outcome.status
-        if outcome.failure is None and status < 400 and status not in self.failure_on and self.slow_call is None:
+        is_good = outcome.failure is None and status < 400 and status not in self.failure_on
+        if is_good and self.slow_call is None and self.failure_if is None:
             return permit.success
         seconds = outcome.now - outcome.started
         result = self._classify(call, outcome, seconds)
@@ -177,10 +183,14 @@ class CircuitBreaker(Gate):
         failure = outcome.failure
         if failure is NOT_SENT or failure is NO_STORE:
             return "nothing"
+        if self.failure_if is not None:
+            is_failure, _ = ask(self.failure_if, Answer.of(call, call.attempt, outcome))
+            if is_failure is not None:
+                return "failure" if is_failure else _result_of_no_failure(outcome)
         if outcome.status in self.failure_on:  # even where a policy further inside has made an error of it
             return "failure"
         if failure is None:
-            return "success" if outcome.status < 400 else "reachable"
+            return _result_of_no_failure(outcome)
         if self.exceptions is not None:
             return "failure" if is_any(self.exceptions, failure, outcome.error) else "nothing"
         if failure is EXPIRED:
@@ -325,6 +335,12 @@ class CircuitBreaker(Gate):
         return CircuitStatus(state.state, state.hand, calls, failures, slow, delay, state.reason)
 
 
+def _result_of_no_failure(outcome: Outcome) -> Result:
+    if outcome.failure is not None:
+        return "nothing"
+    return "success" if outcome.status < 400 else "reachable"
+
+
 def _validate(policy: CircuitBreaker) -> None:
     unset = {name for name in _OPTIONAL if getattr(policy, name) is None}
     for name in ("failure_threshold", "half_open_calls", "minimum_throughput", "window_calls"):
@@ -339,6 +355,7 @@ def _validate(policy: CircuitBreaker) -> None:
     object.__setattr__(policy, "failure_on", validate.statuses(policy, "failure_on"))
     object.__setattr__(policy, "exceptions", validate.exceptions(policy, "exceptions"))
     object.__setattr__(policy, "listeners", validate.listeners(policy, "listeners"))
+    validate.function(policy, "failure_if")
     validate.choice(policy, "counts", ("calls", "attempts"))
     validate.key(policy, "key")
     _check_contradictions(policy)
@@ -360,5 +377,5 @@ def _check_contradictions(policy: CircuitBreaker) -> None:
         for name in names:
             if getattr(policy, name) > policy.window_calls:
                 raise validate.contradiction(policy, name, "window_calls", "the window never holds so many")
-    if not policy.failure_on and policy.exceptions == () and policy.slow_call is None:
+    if not policy.failure_on and policy.exceptions == () and policy.slow_call is None and policy.failure_if is None:
         raise validate.contradiction(policy, "failure_on", "exceptions", "the circuit could never open")

@@ -76,7 +76,7 @@ class CircuitStatus(NamedTuple):
     reason: str
 
 
-@stored_as("circuit.1")
+@stored_as("circuit.1", state=(CLOSED, OPEN, HALF_OPEN), hand=("", ISOLATED, DISABLED, OBSERVED))
 class CircuitState(NamedTuple):
     """State of a circuit.
 

@@ -106,6 +106,7 @@ class _Bulkhead(Gate):
     """The base of both kinds."""
 
     part = "bulkhead"
+    stack_option = "bulkhead"
 
     acquisition_timeout: float
     lease: float

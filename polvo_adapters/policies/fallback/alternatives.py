@@ -7,10 +7,11 @@ import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
-from urllib.parse import unquote_plus, urlsplit
+from urllib.parse import urlsplit
 
 from polvo_adapters.core import validate
 from polvo_adapters.core.calls import Call, origin
+from polvo_adapters.core.destinations import is_downgrade, select_parameters
 from polvo_adapters.core.http import HEADER_NAME, IDEMPOTENT_METHODS
 
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
@@ -18,13 +19,6 @@ _VISIBLE = re.compile(r"[\x21-\x7e]+")
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _BODILESS = frozenset({204, 205, 304})
 _REST = re.compile(r"[^:/?#]+://[^/?#]*([^#]*)")
-_WORDS = re.compile(r"[A-Z]?[a-z0-9]+|[A-Z0-9]+")
-_SECRET_WORD = re.compile(
-    "auth|authorization|credentials?|jwt|key|pass|passwd|password|pwd|secret|session|sid|sig|sign|signature|token"
-    "|apikey|accesskey|appkey|authkey|hapikey|accesstoken|apitoken|authtoken|sessionid"
-)
-_SECRET_NAMES = frozenset({"appid", "awsaccesskeyid", "googleaccessid", "session_id", "sessionid"})
-_PAGING_WORDS = frozenset({"continuation", "next", "page", "sort", "sync"})  # their token names a position in a list
 _CO_ASYNC = 0x80 | 0x20 | 0x200  # coroutines and generators, see `inspect`
 _UNSET: Any = ...
 
@@ -83,7 +77,10 @@ class Another:
     Args:
         url: Scheme, host and, if need be, the beginning of a path; path and query of the request are appended.
         credentials: Whether another origin receives headers that may hold credentials, cookies and the client
-            certificate.
+            certificate, and every parameter of the query.
+        parameters: Names of parameters of the query that may go to another origin, besides those that are known to hold
+            no credential (`polvo_adapters.core.destinations`); ["*"] for all of them. What an auth object of this
+            package has put into the query never goes. Where another parameter is there, nothing is sent.
         methods: Methods that are safe to send there although a server may have processed the request; None declares
             every method safe. Other methods are sent there only when the request was certainly not processed.
 
@@ -94,9 +91,13 @@ class Another:
     url: str
     credentials: bool = False
     methods: Collection[str] | None = IDEMPOTENT_METHODS
+    parameters: Collection[str] = ()
 
     def __post_init__(self) -> None:
         _validate_url(self.url)
+        if isinstance(self.parameters, str) or not all(isinstance(name, str) for name in self.parameters):
+            raise invalid_setting("Another", "parameters", self.parameters, "a collection of names, or ['*']")
+        object.__setattr__(self, "parameters", frozenset(name.lower() for name in self.parameters))
         if not isinstance(self.credentials, bool):
             raise invalid_setting("Another", "credentials", self.credentials, "True or False")
         object.__setattr__(self, "methods", validate.methods(self, "methods"))
@@ -112,13 +113,18 @@ class Another:
         url = self.url.rstrip("/") + (rest if rest.startswith("/") else "/" + rest)
         if url == call.url:
             return "the call went there already"
-        if call.origin.startswith("https:") and not self.place.startswith("https:"):
+        if is_downgrade(call.url, self.url):
             return "it is not encrypted, and the call is"
         if self.credentials or origin(url) == call.origin:
             return call._replace(url=url)
-        if any(map(_is_secret, re.split("[&;]", rest.partition("?")[2]))):
-            return "the query seems to hold a credential"
-        return call._replace(url=url, anonymous=True, credential="", identity="")
+        address, mark, query = url.partition("?")
+        allowed = None if "*" in self.parameters else self.parameters
+        selected = select_parameters(query, call.secret_parameters, allowed)
+        if not isinstance(selected, str):
+            names = ", ".join(selected)
+            return f"{names} in the query may hold a credential; name what may go there in Another(parameters=...)"
+        url = address + mark * bool(selected) + selected
+        return call._replace(url=url, anonymous=True, credential="", identity="", selectors="")
 
 
 class FailedCall(NamedTuple):
@@ -185,15 +191,6 @@ def invalid_setting(kind: str, field: str, value: object, wanted: str) -> ValueE
 def _path_and_query(url: str) -> str:
     found = _REST.match(url)
     return found[1] if found else ""
-
-
-def _is_secret(parameter: str) -> bool:
-    """Return whether a parameter of a query may hold a credential, judged by its name."""
-    name = unquote_plus(parameter.partition("=")[0])
-    words = [word.lower() for word in _WORDS.findall(name)]
-    if not words or name.lower() in _SECRET_NAMES:
-        return bool(words)
-    return _SECRET_WORD.fullmatch(words[-1]) is not None and words[0] not in _PAGING_WORDS
 
 
 def _encode_json(value: Any) -> bytes:

@@ -29,6 +29,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias, Union
 
 from polvo_adapters.core import validate
+from polvo_adapters.core.answer import Answer, AnswerTest, ask
 from polvo_adapters.core.calls import Call
 from polvo_adapters.core.effects import Decide, Effect, Flow, Proceed, TryDecide, Undecided
 from polvo_adapters.core.http import Headers
@@ -111,6 +112,8 @@ class Fallback:
         exceptions: Failures without a response that are bad: exception classes, or the names that all shells share, as
             in ExponentialBackoff. None means all failures that a repeat may cure, and the errors of policies: an open
             circuit, a full bulkhead, a deadline, a used-up quota, a body that cannot be sent again.
+        failure_if: A function of the `Answer` to the call that says whether it is bad: True, False, or None so that
+            `on` and `exceptions` decide. What it raises counts as None.
         max_age: Seconds after which the last good response of "stale" is too old; by default an hour.
 
     Raises:
@@ -123,6 +126,9 @@ class Fallback:
     on: frozenset[int]
     exceptions: tuple[type[BaseException] | str, ...] | None
     max_age: float | None = None
+    failure_if: AnswerTest | None = None
+
+    stack_option = "fallback"
 
     def __init__(
         self,
@@ -130,14 +136,17 @@ class Fallback:
         on: Collection[int] = frozenset({500, 502, 503, 504}),
         exceptions: Collection[type[BaseException] | str] | None = None,
         max_age: float | None = None,
+        failure_if: AnswerTest | None = None,
     ) -> None:
-        for name, value in (("on", on), ("exceptions", exceptions), ("max_age", max_age)):
+        settings = {"on": on, "exceptions": exceptions, "max_age": max_age, "failure_if": failure_if}
+        for name, value in settings.items():
             object.__setattr__(self, name, value)
+        validate.function(self, "failure_if")
         object.__setattr__(self, "on", validate.statuses(self, "on"))
         object.__setattr__(self, "exceptions", validate.exceptions(self, "exceptions"))
         if max_age is not None:
             validate.number(self, "max_age", 0, above=True, infinite=True)
-        if not self.on and self.exceptions == ():
+        if not self.on and self.exceptions == () and failure_if is None:
             raise ValueError(
                 "Fallback(on=(), exceptions=()): on or exceptions must name something, or it never applies"
             )
@@ -154,10 +163,16 @@ class Fallback:
         """Whether the shell must set `Call.identity`, as a StaleCache keeps responses."""
         return any(isinstance(each, StaleCache) for each in self.alternatives)
 
+    @property
+    def harmless_headers(self) -> frozenset[str]:
+        """Names of request headers that select no response that is kept, in lower case."""
+        caches = (each for each in self.alternatives if isinstance(each, StaleCache))
+        return frozenset(name.lower() for cache in caches for name in cache.harmless_headers)
+
     def flow(self, call: Call, proceed: Proceed) -> Flow:
         """Run the call, and serve the first good alternative where it ends badly."""
         outcome = yield from proceed(call)
-        reason = self._find_reason(outcome)
+        reason = self._find_reason(call, outcome)
         if not reason:
             yield from self._remember(call, outcome)
             return outcome
@@ -168,9 +183,13 @@ class Fallback:
                 return served
         return add_note(case.outcome, "no fallback: " + ", ".join(case.skipped))
 
-    def _find_reason(self, outcome: Outcome) -> str:
+    def _find_reason(self, call: Call, outcome: Outcome) -> str:
         """Return what is bad about an outcome, or an empty string."""
         failure, error = outcome.failure, outcome.error
+        if self.failure_if is not None and failure is not INTERRUPTED:
+            is_bad, _ = ask(self.failure_if, Answer.of(call, call.attempt, outcome))
+            if is_bad is not None:
+                return _name_reason(outcome) if is_bad else ""
         if failure is None:
             return str(outcome.status) if outcome.status in self.on else ""
         if self.exceptions is None:
@@ -180,8 +199,7 @@ class Fallback:
             bad = is_any(self.exceptions, failure, error)
         if not bad and outcome.status not in self.on:
             return ""
-        name = str(outcome.status) if outcome.status else failure.name
-        return next((reason for kind, reason in _REASONS if isinstance(error, kind)), name)
+        return _name_reason(outcome)
 
     def _remember(self, call: Call, outcome: Outcome) -> Generator[Effect, Any, None]:
         for alternative in self.alternatives:
@@ -217,6 +235,12 @@ class Fallback:
         case.read = case.read or not _is_unsent(outcome)
         case.processed = case.processed or processed
         return None
+
+
+def _name_reason(outcome: Outcome) -> str:
+    """Return what is bad about an outcome that is bad."""
+    name = outcome.failure.name if outcome.failure is not None and not outcome.status else str(outcome.status)
+    return next((reason for kind, reason in _REASONS if isinstance(outcome.error, kind)), name)
 
 
 def _serve_stale(cache: StaleCache, case: _Case) -> Generator[Effect, Any, Outcome | None]:

@@ -30,7 +30,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any, NamedTuple
@@ -108,6 +108,7 @@ class StaleCache:
         max_age: Age in seconds at which a response is too old.
         max_entries: How many responses are kept.
         max_bytes: How many bytes they may take in all; a response larger than an eighth of that is not kept.
+        harmless_headers: Names of request headers that may differ, besides those that are known to select no response.
 
     Raises:
         ValueError: A value is out of range.
@@ -118,6 +119,7 @@ class StaleCache:
     max_age: float = 3600.0
     max_entries: int = 256
     max_bytes: int = 8 * 1024 * 1024
+    harmless_headers: Collection[str] = ()
 
     def __post_init__(self) -> None:
         validate.number(self, "max_age", 0, above=True, infinite=True)

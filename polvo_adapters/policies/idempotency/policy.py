@@ -149,6 +149,18 @@ class IdempotencyKeys:
     record: Record | bool | None = None
 
     makes_keys = True
+    stack_option = "idempotency"
+
+    @property
+    def keeps_answers(self) -> bool:
+        """Whether the shell must set `Call.credential` and `Call.selectors`, as the record keeps responses."""
+        return self.record is not None
+
+    @property
+    def harmless_headers(self) -> frozenset[str]:
+        """Headers that select no recorded response, in lower case: that of the key, and those that the record names."""
+        named = self.record.harmless_headers if isinstance(self.record, Record) else ()
+        return frozenset(name.lower() for name in (self.header, *named))
 
     def __post_init__(self) -> None:
         if not callable(self.strategy):
@@ -174,9 +186,17 @@ class IdempotencyKeys:
                 return True
         return False
 
-    def store_key(self, url_origin: str, tenant: str, key: str) -> str:
-        """Return the key of a record in the store: a digest, as idempotency keys may name customers."""
-        return f"idempotency key {_digest(key)} at {url_origin}{of_tenant(tenant)}"
+    def store_key(self, url_origin: str, tenant: str, key: str, caller: str = "") -> str:
+        """Return the key of a record in the store: a digest, as idempotency keys may name customers.
+
+        Args:
+            url_origin: Origin of the server.
+            tenant: Name of the tenant, or an empty string.
+            key: The idempotency key.
+            caller: Digest of the caller, to whom the key belongs, or an empty string.
+        """
+        whose = f" of {caller}" if caller else ""
+        return f"idempotency key {_digest(key)} at {url_origin}{whose}{of_tenant(tenant)}"
 
     def flow(self, call: Call, proceed: Proceed) -> Flow:
         """Run the call; see the drawing of this module."""
@@ -222,7 +242,8 @@ class IdempotencyKeys:
 
     def _run_with_record(self, record: Record, call: Call, proceed: Proceed) -> Flow:
         """Run the call unless the record of its key forbids it, and write its end into the record."""
-        key = self.store_key(call.origin, call.tenant, call.key)
+        key = self.store_key(call.origin, call.tenant, call.key, call.credential)
+        call = call._replace(content=f"{call.content}\n{call.selectors}") if call.selectors else call
         url = _digest(call.url.partition("#")[0])
         try:
             verdict = yield from self._begin(record, call, key, Begin(call.content, url, self.supported))
@@ -290,18 +311,24 @@ def _conclude(call: Call, verdict: Any, waited: float) -> Outcome:
     if type(verdict) is Doubtful:
         message = (
             f"not sent, a request with the same idempotency key left {verdict.seconds_ago:.0f} s ago and may have "
-            "arrived; find out whether it was done, and report it with operation(url, key).resolve(done=...)"
+            "arrived; find out whether it was done, and report it with operation(url, key, caller=error.caller)"
+            ".resolve(done=...)"
         )
         return _refuse(InDoubtError, call, message, "in doubt", key=call.key, since=verdict.seconds_ago)
     if type(verdict) is Different:
-        message = "not sent, its idempotency key belongs to another request; give each operation a key of its own"
+        message = (
+            f"not sent, its idempotency key belongs to another request, {verdict.parts} differs; give each operation a "
+            "key of its own, or name a header that selects no response in Record(harmless_headers=...)"
+        )
         return _refuse(IdempotencyConflictError, call, message, "another request")
     message = "not sent, the operation of its idempotency key is done, and its response cannot be given again"
     return _refuse(IdempotencyConflictError, call, message, "duplicate")
 
 
 def _make_error(kind: type[IdempotencyError], call: Call, message: str, reason: str, **data: Any) -> IdempotencyError:
-    return kind(f"{call.method} {call.host}: {message}", host=call.host, reason=reason, **data)
+    error = kind(f"{call.method} {call.host}: {message}", host=call.host, reason=reason, **data)
+    error.caller = call.credential
+    return error
 
 
 def _refuse(kind: type[IdempotencyError], call: Call, message: str, reason: str, **data: Any) -> Outcome:

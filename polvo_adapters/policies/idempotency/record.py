@@ -23,17 +23,20 @@ Sending, Doubt, Unsent and Moved count from the holder of the last lease only, a
 Done is true from any run. A run that began in doubt ends in doubt unless it ends in Done: if asking again led to
 nothing, that says nothing of the first time. A record in doubt stays so until the user resolves it; time does not.
 
-A key stands for one request. Begin with another method, URL or body is Different, and changes nothing. Moved is for a
-redirect that has the request repeated elsewhere (307, 308): then the same request may come with another URL.
+A key stands for one request of one caller. Begin with another method, URL or body, or with anything else that may
+select the response, is Different, and changes nothing. Moved is for a redirect that has the request repeated elsewhere
+(307, 308): then the same request may come with another URL.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from polvo_adapters.core import validate
+from polvo_adapters.core.identity import name_difference
 from polvo_adapters.core.stored_types import stored_as
 
 NEW, BEGUN, SENDING, DOUBT, DONE, MOVED = "not sent", "begun", "sending", "in doubt", "done", "moved"
@@ -51,13 +54,13 @@ class RecordedResponse(NamedTuple):
         return f"<RecordedResponse {self.status}>"  # headers and body may be private
 
 
-@stored_as("record.1")
+@stored_as("record.1", phase=(NEW, BEGUN, SENDING, DOUBT, DONE, MOVED))
 class RecordState(NamedTuple):
     """State of one operation.
 
     Attributes:
         phase: One of the columns of the table.
-        content: Digest of method and body.
+        content: Digest of method and body, and a line with the digest of each thing that may select the response.
         urls: Digests of the URLs that it was sent to.
         since: When it entered the phase; while in doubt, when it was first sent.
         expires_at: When the phase ends by itself.
@@ -175,7 +178,9 @@ class Duplicate(NamedTuple):
 
 
 class Different(NamedTuple):
-    """Verdict: the key belongs to another request."""
+    """Verdict: the key belongs to another request, which differs in these parts."""
+
+    parts: str
 
 
 RecordEvent: TypeAlias = "Begin | Sending | Done | Doubt | Unsent | Moved | Resolve | ForgetKey | LookAtKey"
@@ -192,6 +197,9 @@ class Record:
         lease: Seconds after each sending for which the caller counts as alive. An operation that it did not finish in
             that time is in doubt.
         max_body: Bytes of a response body that are kept; one that is longer cannot be replayed.
+        harmless_headers: Names of headers that may differ from call to call of one operation, besides those that are
+            known to select no response, such as tracing ids. A call with the same key and another such header is
+            given the stored response; one in which anything else differs is refused.
 
     Raises:
         ValueError: A value is out of range.
@@ -201,6 +209,7 @@ class Record:
     on_duplicate: Literal["replay", "raise", "run"] = "replay"
     lease: float = 30.0
     max_body: int = 65_536
+    harmless_headers: Collection[str] = ()
 
     durable = True
     """Whether a store that cannot keep the state must raise: without it a request may be sent twice."""
@@ -244,7 +253,7 @@ class Record:
         if phase == NEW:
             return self._run(state, event, (event.url,), now)
         if event.content != state.content or not (event.url in state.urls or phase == MOVED or state.moved):
-            return state, Different()
+            return state, Different(_name_parts(state, event))
         if phase == MOVED or (state.moved and event.ask):
             return self._run(state, event, tuple(dict.fromkeys((*state.urls, event.url))), now)
         if phase == DOUBT:
@@ -292,6 +301,18 @@ class Record:
         if not event.done:
             return RecordState(lease=state.lease), True
         return state._replace(phase=DONE, since=now, expires_at=now + self.ttl), True
+
+
+def _name_parts(state: RecordState, event: Begin) -> str:
+    """Return the names of the parts in which the request of an event differs from that of the record."""
+    before, _, selected = state.content.partition("\n")
+    now, _, selects = event.content.partition("\n")
+    parts = ["method or body"] if before != now else []
+    if selected != selects:
+        parts.append(name_difference(selected, selects))
+    if event.url not in state.urls:
+        parts.append("URL")
+    return ", ".join(parts)
 
 
 def _put_in_doubt(state: RecordState) -> RecordState:

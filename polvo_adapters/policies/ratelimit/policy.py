@@ -59,6 +59,7 @@ class RateLimit(Machine):
     max_wait: float
     judge: Judge | None
     counts_credentials = True
+    stack_option = "rate_limit"
     reports_every_outcome = False
     """Whether the machine receives every outcome, or only refusals."""
 
@@ -292,6 +293,7 @@ class AdaptiveRateLimit(RateLimit):
     judge: Judge | None = None
 
     reports_every_outcome = True
+    state_type = Account
 
     def __post_init__(self) -> None:
         validate.choice(self, "pace", ("spread", "burst"))

@@ -38,6 +38,7 @@ from polvo_adapters.services.double_o.errors import (
     SecretError,
     TokenError,
 )
+from polvo_adapters.stores import file_trust
 
 _ABOUT_THE_TOKEN = re.compile(r"\b(tokens?|auth|unauth\w*|authenticat\w*|authoriz\w*|authoris\w*)\b", re.IGNORECASE)
 _LONGEST_TEXT = 200
@@ -78,7 +79,10 @@ def export_env(
     variables = yield from get_env(token, ttl)
     _require_usable(variables, file=True)
     _require_file(place)
-    env_files.write_file(place, env_files.format_lines(variables), append=not overwrite)
+    try:
+        env_files.write_file(place, env_files.format_lines(variables), append=not overwrite)
+    except file_trust.Unfit as error:
+        raise EnvError(f"{error}; nothing was written", reason="path") from None
     return variables
 
 

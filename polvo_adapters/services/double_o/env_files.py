@@ -12,8 +12,9 @@ import os
 import re
 import tempfile
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
+
+from polvo_adapters.stores import private_files
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _UNWRITABLE = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
@@ -97,14 +98,12 @@ def write_file(path: str, text: str, *, append: bool = False) -> None:
         append: Whether to keep the old content, and add an empty line and the text.
 
     Raises:
+        Unfit: The content to be kept is not one that only this user can have written.
         OSError: It cannot be written; the old content is still there.
     """
     data = text.encode()
     if append:
-        before = b""
-        with contextlib.suppress(FileNotFoundError):
-            before = Path(path).read_bytes()
-        data = before + b"\n" + data
+        data = (private_files.read_own(path) or b"") + b"\n" + data
     directory, name = os.path.split(path)
     descriptor, temporary = tempfile.mkstemp(".tmp", f"{name}.", directory or ".")  # made with mode 0600
     try:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from polvo_adapters.core.calls import Body, Call, origin
+from polvo_adapters.core.destinations import translate_location
 from polvo_adapters.core.effects import Send
 from polvo_adapters.core.outcomes import (
     Outcome,
@@ -66,7 +67,7 @@ class _BaseHTTPXExchange:
         self.request = request
         self.clock = clock
         self.stream = stream
-        self.reading = False
+        self.reading = self._is_region = False
         self.response: httpx.Response | None = None
         self._listener = request.extensions.get("trace")
         self._trace: HTTPXTrace | None = None
@@ -91,6 +92,10 @@ class _BaseHTTPXExchange:
         sent = response.request
         if sent is not self.request and origin(str(sent.url)) != origin(str(self.request.url)):
             response.headers.pop("set-cookie", None)  # the client would take them for cookies of the first origin
+        if sent is not self.request and "location" in response.headers and self._is_region:
+            location = translate_location(response.headers["location"], str(sent.url), str(self.request.url))
+            if location is not None:
+                response.headers["location"] = location
         body = decode_body(response) if not self.stream and is_read(response) else None
         return Outcome(
             response, response.status_code, response.headers, None, None, started, now, wall, "", body, False, marks
@@ -98,7 +103,7 @@ class _BaseHTTPXExchange:
 
     def prepare(self, call: Call) -> tuple[httpx.Request, float | None]:
         """Return the request for the URL and the deadline of the call, and the seconds left."""
-        self.reading = False
+        self.reading, self._is_region = False, not call.anonymous
         request, left = self.request, None
         if call.url != str(request.url):
             request = reroute(request, call)

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 
 from polvo_adapters.core.calls import Call, origin
-from polvo_adapters.core.http import withheld_headers
+from polvo_adapters.core.destinations import withheld_headers
 
 
 def copy_request(request: httpx.Request) -> httpx.Request:

@@ -10,6 +10,7 @@ The report of a call is in `response.extensions["polvo"]`.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import Any
 
 try:
@@ -17,6 +18,7 @@ try:
 except ImportError as error:  # pragma: no cover - tested in an environment without httpx
     raise ImportError("polvo_adapters.transports needs httpx: python -m pip install 'polvo_adapters[httpx]'") from error
 
+from polvo_adapters.context.call import call_settings
 from polvo_adapters.core.calls import Call
 from polvo_adapters.core.effects import Policy
 from polvo_adapters.core.outcomes import Outcome
@@ -26,6 +28,7 @@ from polvo_adapters.runtime.clock import SYSTEM, Clock
 from polvo_adapters.shells.bound_policies import BoundPolicies, PolicyControls
 from polvo_adapters.shells.error_notes import attach_report
 from polvo_adapters.shells.httpx.exchange import AsyncHTTPXExchange, HTTPXExchange, body_of
+from polvo_adapters.shells.httpx.one_call import said_for
 from polvo_adapters.shells.httpx.pools import keep_deadlines
 from polvo_adapters.shells.httpx.response import is_given_up, synthesize_response
 from polvo_adapters.shells.httpx.timeouts import find_deadline
@@ -36,20 +39,29 @@ class _BaseTransport(PolicyControls):
     """What both transports have in common: settings, and how a call begins and ends."""
 
     def __init__(self, policies: tuple[Policy, ...], store: Store | None, clock: Any, *, stream: bool) -> None:
-        # A urllib3 `Retry` can be asked only where urllib3 sends.
-        self.policies = tuple(each.translate() if hasattr(each, "translate") else each for each in policies)
-        self._bound = BoundPolicies(type(self).__name__, self.policies, store, clock)
+        self.policies = policies
+        self._bound = BoundPolicies(type(self).__name__, policies, store, clock)
         self.store = self._bound.store
         self.clock = clock
         self.stream = stream
 
-    def _begin(self, request: httpx.Request) -> Call:
-        call = self._bound.begin(request, str(request.url), body_of(request), self.clock.now())
-        deadline = find_deadline(request, self.clock)
-        return call if deadline is None else call.with_deadline(deadline)
+    inner: Any
 
-    def _end(self, call: Call, request: httpx.Request, outcome: Outcome, entries: list[Entry]) -> httpx.Response:
-        report = self._bound.report(call, request, outcome, entries, self.clock.now() - call.started)
+    def _begin(self, request: httpx.Request) -> tuple[BoundPolicies, Call, AbstractContextManager[None]]:
+        bound, settings, below = self._bound, call_settings.get(), None
+        if settings is not None:
+            bound, settings, below = bound.for_call(settings, self.inner)
+        url = str(request.url)
+        call = bound.begin(request, url, body_of(request), self.clock.now(), settings=settings)
+        deadline = find_deadline(request, self.clock)
+        call = call if deadline is None else call.with_deadline(deadline)
+        return bound, call, said_for(request, settings, below)
+
+    def _end(
+        self, bound: BoundPolicies, call: Call, request: httpx.Request, outcome: Outcome, entries: list[Entry]
+    ) -> httpx.Response:
+        report = bound.report(call, request, outcome, entries, self.clock.now() - call.started)
+        report.labels = call.labels
         if outcome.error is not None:
             try:
                 raise attach_report(outcome.error, report)
@@ -89,13 +101,14 @@ class PolicyTransport(_BaseTransport, httpx.BaseTransport):
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request as the policies say; see `httpx.BaseTransport`."""
-        call, entries = self._begin(request), list[Entry]()
-        exchange = HTTPXExchange(self.inner, request, self.clock, stream=self.stream)
-        outcome = sync.drive(self._bound.flow(call), exchange, self.store, self.clock, entries, call)
+        (bound, call, scope), entries = self._begin(request), list[Entry]()
+        with scope:
+            exchange = HTTPXExchange(self.inner, request, self.clock, stream=self.stream)
+            outcome = sync.drive(bound.flow(call), exchange, self.store, self.clock, entries, call)
         if outcome.error is not None or not exchange.owns(outcome):
             exchange.close()
         try:
-            return self._end(call, request, outcome, entries)
+            return self._end(bound, call, request, outcome, entries)
         finally:
             del outcome  # see errors.py, "Errors and frames"
 
@@ -122,13 +135,14 @@ class AsyncPolicyTransport(_BaseTransport, httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request as the policies say; see `httpx.AsyncBaseTransport`."""
-        call, entries = self._begin(request), list[Entry]()
-        exchange = AsyncHTTPXExchange(self.inner, request, self.clock, stream=self.stream)
-        outcome = await aio.drive(self._bound.flow(call), exchange, self.store, self.clock, entries, call)
+        (bound, call, scope), entries = self._begin(request), list[Entry]()
+        with scope:
+            exchange = AsyncHTTPXExchange(self.inner, request, self.clock, stream=self.stream)
+            outcome = await aio.drive(bound.flow(call), exchange, self.store, self.clock, entries, call)
         if outcome.error is not None or not exchange.owns(outcome):
             await exchange.discard()
         try:
-            return self._end(call, request, outcome, entries)
+            return self._end(bound, call, request, outcome, entries)
         finally:
             del outcome  # see errors.py, "Errors and frames"
 

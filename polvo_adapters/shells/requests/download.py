@@ -212,15 +212,18 @@ class _Job:
                 partial.write(piece)
                 if progress is not None:
                     progress(partial.size, total)
-        except requests.RequestException:
+        except requests.RequestException as error:
             if partial.origin is not None:
                 partial.write(_salvage(response, partial.size - begin))
+            for note in getattr(error.args[0] if error.args else None, "__notes__", ()):
+                add_note(error, note)
+            error.polvo = getattr(response, "polvo", None)  # type: ignore[attr-defined]
             raise
 
     def _goes_on(self, response: requests.Response, error: Exception, before: int) -> bool:
         """Return whether to ask once more after a body that broke off and did not go on by itself."""
         partial = self._partial
-        unproved = getattr(getattr(response, "_resuming", None), "unproved", None)
+        unproved = getattr(getattr(response.raw, "_resuming", None), "unproved", None)
         if unproved is None:
             return False
         if unproved.changed:

@@ -24,20 +24,17 @@ from requests.models import REDIRECT_STATI
 from urllib3.util import Retry, Timeout
 from urllib3.util.retry import RequestHistory
 
-from polvo_adapters.core.calls import Body, origin
+from polvo_adapters.core.calls import Body, Call, origin
 from polvo_adapters.core.effects import Send
 from polvo_adapters.core.http import IDEMPOTENT_METHODS
 from polvo_adapters.core.outcomes import INTERRUPTED, Advice, Ending, Outcome, at_deadline
 from polvo_adapters.errors import DeadlineExceeded, ReplayError
 from polvo_adapters.runtime.clock import Clock
-from polvo_adapters.shells import encodings
-from polvo_adapters.shells.body_closing import BodyCloseActions
 from polvo_adapters.shells.cancellation import CancellableExchange
 from polvo_adapters.shells.requests.failures import explain, holds
 from polvo_adapters.shells.requests.hooks import SessionHooks, find_session_hooks, has_foreign_hook
-from polvo_adapters.shells.requests.observed_body import is_cut_off, observe
-from polvo_adapters.shells.requests.rerouting import drop_foreign_cookies, reroute
-from polvo_adapters.shells.requests.response import Response, synthesize_response
+from polvo_adapters.shells.requests.rerouting import drop_foreign_cookies, judge_proxies, reroute, translate_redirect
+from polvo_adapters.shells.requests.response import note_attempt, on_body_closed, read_body, synthesize_response
 from polvo_adapters.shells.requests.set_aside_responses import set_aside
 from polvo_adapters.shells.requests.wire.owners import ConnectionOwner
 from polvo_adapters.shells.requests.wire.recording_retry import prepare_retry, record_history, show_history
@@ -78,6 +75,7 @@ class RequestsExchange:
         "_is_for_hooks",
         "_keywords",
         "_open",
+        "_original",
         "_owner",
         "_position",
         "_request",
@@ -103,7 +101,7 @@ class RequestsExchange:
     ) -> None:
         self._route = route
         self._adapter = adapter
-        self._request = request
+        self._request = self._original = request
         self._keywords = keywords
         self._clock = clock
         self._owner = owner
@@ -124,7 +122,7 @@ class RequestsExchange:
         started, deadline = clock.now(), call.deadline
         # Those who share connections know nothing of each other's, and have no reason to bear their age.
         once = self._owner is not None or call.body == "once"
-        once = once or (call.method not in IDEMPOTENT_METHODS and not call.idempotent)
+        once = once or call.unsafe or (call.method not in IDEMPOTENT_METHODS and not call.idempotent)
         streamed = call.body == "once" or call.body == "rewindable"
         retries = prepare_retry(self._retries)
         transmission = Transmission(clock, started, deadline, self._sockets, once, self._owner, streamed, retries)
@@ -136,8 +134,7 @@ class RequestsExchange:
             self._sent, self._is_for_hooks = True, False
             request, keywords = self._request, self._keywords
             if call.anonymous or (call.url is not request.url and call.url != request.url):
-                request = reroute(request, call)
-                keywords = {**keywords, "cert": None} if call.anonymous else keywords
+                request, keywords = self._reroute(call)
             if deadline is not None:
                 keywords = _shorten(request, keywords, deadline - started)
             names = getattr(request.headers, "_store", request.headers)  # a look for one not there costs an exception
@@ -149,8 +146,8 @@ class RequestsExchange:
             transmission.over = True
             if deadline is not None:
                 report_overrun(transmission, send)
-            if request is not self._request:
-                drop_foreign_cookies(response, self._request)
+            if request is not self._original:
+                self._give_back_request(response, request, call)
             whole = self._read_if_due(response, transmission, started)
             response = self._response
         except Exception as error:  # noqa: BLE001 - every exception becomes an outcome
@@ -179,6 +176,20 @@ class RequestsExchange:
             None,
             advice,
         )
+
+    def _reroute(self, call: Call) -> tuple[requests.PreparedRequest, dict[str, Any]]:
+        """Return the request for the URL of the call, and the keywords that it is sent with."""
+        request = reroute(self._request, call)
+        keywords = judge_proxies(self._keywords, request, self._original)
+        return request, {**keywords, "cert": None} if call.anonymous else keywords
+
+    def _give_back_request(self, response: requests.Response, sent: requests.PreparedRequest, call: Call) -> None:
+        """Let a response refer to the caller's own request, from which redirects and replays start."""
+        response.request = self._original
+        if sent is not self._request:
+            drop_foreign_cookies(response, self._original)
+            if not call.anonymous:
+                translate_redirect(response, call.url, self._original)
 
     def _fail(self, error: Exception, transmission: Transmission, send: Any, started: float) -> Outcome:
         """Return the outcome of an attempt that raised."""
@@ -225,11 +236,7 @@ class RequestsExchange:
 
     def _read_if_due(self, response: requests.Response, transmission: Transmission, started: float) -> bool:
         """Read the body unless the caller or the session does so, and return whether it was read."""
-        if type(response) is requests.Response:  # the class of another library stays
-            response.__class__ = Response
-        if isinstance(response, Response):
-            elapsed = timedelta(0, self._clock.now() - started)
-            response._note_attempt(elapsed, transmission.deadline, self._clock)
+        note_attempt(response, timedelta(0, self._clock.now() - started), transmission.deadline, self._clock)
         # The status comes first: to look for a header that is not there costs an exception inside.
         redirects = response.status_code in REDIRECT_STATI and response.is_redirect
         if redirects or self._keywords["stream"]:
@@ -241,12 +248,7 @@ class RequestsExchange:
                 self._is_for_hooks = True
                 return False
             response = self._run_hooks(hooks, response, transmission)
-        if isinstance(response, Response):
-            response._read_body()
-        else:
-            response.content  # noqa: B018 - reads the body, which the response then keeps
-            if is_cut_off(response.raw):
-                raise requests.exceptions.ChunkedEncodingError(encodings.TEXT)
+        read_body(response)
         return True
 
     def _run_hooks(
@@ -296,12 +298,7 @@ class RequestsExchange:
         # After a hook that raises no caller reads the body, so that what waits for its end would wait for ever.
         if response is None or not self._open or self._is_for_hooks or getattr(response.raw, "closed", False):
             return False
-        if isinstance(response, Response):
-            response._on_body_closed(action)
-        else:  # the action is run when the response is freed
-            actions = response.__dict__.setdefault("_closing", BodyCloseActions())
-            actions.add(action)
-            observe(response.raw, actions)
+        on_body_closed(response, action)
         return True
 
     def fork(self) -> RacingExchange:
@@ -318,6 +315,7 @@ class RequestsExchange:
             self._retries,
         )
         fork.body, fork._position, fork._sent, fork.above = self.body, self._position, True, self.above
+        fork._original = self._original
         return fork
 
     @property

@@ -35,7 +35,7 @@ import urllib3.exceptions
 from requests.adapters import BaseAdapter
 
 from polvo_adapters import headers as header_values
-from polvo_adapters.context.call import LogicalCall, call_started
+from polvo_adapters.context.call import LogicalCall, separate_call
 from polvo_adapters.core.calls import origin
 from polvo_adapters.core.http import text_of
 from polvo_adapters.core.outcomes import UNCLASSIFIED
@@ -149,11 +149,8 @@ def send_one(
 def _deadline_scope(clock: Clock, seconds: float) -> Iterator[float]:
     """Keep what the block sends within a deadline, and yield that."""
     now = clock.now()
-    started = call_started.set(LogicalCall(None, now, now + seconds))
-    try:
+    with separate_call(LogicalCall(None, now, now + seconds)):
         yield now + seconds
-    finally:
-        call_started.reset(started)
 
 
 def _read(response: requests.Response, deadline: float, clock: Clock) -> bytes | None:

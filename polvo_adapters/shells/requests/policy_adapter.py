@@ -21,19 +21,22 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from secrets import token_hex
 from typing import Any
 
 import requests
 from requests.adapters import DEFAULT_POOLSIZE, BaseAdapter, HTTPAdapter
 from urllib3.util import Retry
 
-from polvo_adapters.context.call import LogicalCall, call_started
-from polvo_adapters.core.calls import Call
+from polvo_adapters.context.call import LogicalCall, call_settings, call_started, settings_scope
 from polvo_adapters.core.effects import Policy
+from polvo_adapters.core.http import header_names
+from polvo_adapters.core.identity import PLAIN_SENDER, Sender
 from polvo_adapters.core.report import Entry
 from polvo_adapters.drivers.sync import drive
 from polvo_adapters.policies.asked_retry import AskedRetry
 from polvo_adapters.policies.deadline import Deadline
+from polvo_adapters.policies.one_call import CallSettings
 from polvo_adapters.policies.retry import ExponentialBackoff
 from polvo_adapters.policies.stack import pool_size
 from polvo_adapters.runtime import forks
@@ -43,6 +46,7 @@ from polvo_adapters.shells.bound_policies import BoundPolicies, PolicyControls
 from polvo_adapters.shells.error_notes import attach_report
 from polvo_adapters.shells.requests.exchange import RequestsExchange
 from polvo_adapters.shells.requests.pool_limits import PoolLimits
+from polvo_adapters.shells.requests.response import hand_over
 from polvo_adapters.shells.requests.rest import let_resume
 from polvo_adapters.shells.requests.wire.owners import ConnectionOwner
 from polvo_adapters.shells.requests.wire.pools import kind_of_view
@@ -50,6 +54,12 @@ from polvo_adapters.shells.requests.wire.recording_retry import NO_RETRY
 from polvo_adapters.shells.requests.wire.route import Route
 from polvo_adapters.shells.requests.wire.transmission import Transmission
 from polvo_adapters.stores.base import Store
+
+TLS_SETTINGS = header_names(
+    "ssl_context ssl_version ssl_minimum_version ssl_maximum_version cert_reqs ca_certs ca_cert_dir ca_cert_data",
+    "cert_file key_file key_password assert_hostname assert_fingerprint server_hostname",
+)
+"""Keywords of a pool manager that decide with which server it speaks."""
 
 DEFAULT_TIMEOUT = 30.0
 """Seconds that an attempt may wait for a connection, and for each next byte, where the caller names no timeout."""
@@ -66,6 +76,8 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
         store: Where state lives that outlives a call; by default in the memory of this adapter.
         timeout: Timeout of an attempt where the caller named none, in seconds or as a (connect, read) tuple.
         clock: Time and chance; tests pass a virtual clock.
+        credential: Where the API takes its credential, if not in a usual place: the name of a header, "?parameter",
+            "cookie:name", or several; see `polvo_adapters.core.identity`.
         **http_adapter_keywords: Those of `requests.adapters.HTTPAdapter`: pool_connections, pool_maxsize, pool_block,
             max_retries. Only without `inner`.
 
@@ -73,9 +85,10 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
         TypeError: A policy is none, a keyword is unknown, or pool settings are given together with `inner`.
     """
 
-    __attrs__ = [*HTTPAdapter.__attrs__, "policies", "inner", "store", "timeout", "clock", "installed"]
+    __attrs__ = [*HTTPAdapter.__attrs__, "policies", "inner", "store", "timeout", "clock", "credential", "installed"]
 
     installed: str | None = None
+    credential: str | Sequence[str] | None = None
     _transmission: Transmission | None = None  # the attempt of an adapter outside of this one, in a view on it
     _owner: ConnectionOwner | None = None  # the caller, in a view for one of several that share the adapter
     _asked: Retry | None = None  # what decides about retries, or nothing where the adapter below does so by itself
@@ -87,8 +100,10 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
         store: Store | None = None,
         timeout: float | tuple[float | None, float | None] | None = None,
         clock: Clock = SYSTEM,
+        credential: str | Sequence[str] | None = None,
         **http_adapter_keywords: Any,
     ) -> None:
+        self.credential = credential
         self.policies = policies
         self.inner = inner
         self.store: Any = store
@@ -108,7 +123,10 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
 
     def _bind(self) -> None:
         """Prepare once what all calls need."""
-        self._bound = BoundPolicies(type(self).__name__, self.policies, self.store, self.clock)
+        self._bound = BoundPolicies(
+            type(self).__name__, self.policies, self.store, self.clock, self.credential, asks=True
+        )
+        self._transport_name = ""
         self.store = self._bound.store
         retry = next((policy for policy in self.policies if isinstance(policy, (ExponentialBackoff, AskedRetry))), None)
         self._below = None if self.inner is None else _view_of(self.inner, retries=retry is None)
@@ -140,6 +158,10 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
         if self._read_max_retries() is not self._seen:
             self._take_over()
         bound, clock, outer = self._bound, self.clock, self._transmission
+        below = self if self._below is None else self._below
+        settings, said_below = call_settings.get(), None
+        if settings is not None:
+            bound, settings, said_below = bound.for_call(settings, self.inner)
         keywords = {
             "stream": stream,
             "timeout": self.timeout if timeout is None else timeout,
@@ -148,16 +170,25 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
             "proxies": proxies,
         }
         sockets = None if outer is None else outer.sockets
-        below = self if self._below is None else self._below
         asked = outer.retries if self._asked is None and outer is not None else self._asked
+        if settings is not None:
+            asked = self._find_asked(bound, settings, asked)
+            if settings.has_timeout:
+                keywords["timeout"] = settings.timeout
         exchange = RequestsExchange(self._route, below, request, keywords, clock, sockets, self._owner, asked)
         exchange.above = self
         entries: list[Entry] = []
         logical = call_started.get() if outer is None else _logical_call(outer, clock)
-        call = bound.begin(request, request.url or "", exchange.body, clock.now(), cert, logical)
+        sender = Sender(cert, verify, proxies, self._name_transport()) if bound.identifies else PLAIN_SENDER
+        call = bound.begin(request, request.url or "", exchange.body, clock.now(), sender, logical, settings)
         began = clock.now()
-        outcome = drive(bound.flow(call), exchange, self.store, clock, entries, call)
+        if settings is None:
+            outcome = drive(bound.flow(call), exchange, self.store, clock, entries, call)
+        else:
+            with settings_scope(said_below):
+                outcome = drive(bound.flow(call), exchange, self.store, clock, entries, call)
         report = bound.report(call, request, outcome, entries, clock.now() - began)
+        report.labels = call.labels
         if outer is not None:
             outer.error, outer.failure = outcome.error, outcome.failure
             outer.adopt(report.attempts)
@@ -170,22 +201,11 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
         if not exchange.owns(outcome):
             exchange.close()  # the response is that of an earlier attempt, and better than the last one
         response: requests.Response = exchange.synthesize(outcome) if outcome.response is None else outcome.response
-        response.polvo = report  # type: ignore[attr-defined]
+        hand_over(response, report)
         response.connection = self  # a replay after 401 must pass the policies as well
-        if bound.resumes or (logical is not None and logical.resume):
-            self._let_resume(response, exchange, call, logical)
+        if bound.resumes:
+            let_resume(response, self.store, exchange, bound.policies, call)
         return response
-
-    def _let_resume(
-        self,
-        response: requests.Response,
-        exchange: RequestsExchange,
-        call: Call,
-        logical: LogicalCall | None,
-    ) -> None:
-        """Let the body of a response go on where it breaks off, unless it is said for the call that it must not."""
-        if self._bound.retries and (logical is None or logical.resume is not False):
-            let_resume(response, self.store, exchange, self._bound.policies, call)
 
     @property
     def max_retries(self) -> Any:
@@ -207,6 +227,36 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
         retry = as_retry(self._read_max_retries())
         self.policies = tuple(_ask_instead(policy, retry) for policy in self.policies)
         self._bind()
+
+    def _is_plain(self) -> bool:
+        """Return whether the connections are those of `requests`, with the TLS settings of each call alone."""
+        bottom: Any = self
+        while isinstance(bottom, PolicyAdapter) and bottom.inner is not None:
+            bottom = bottom.inner
+        manager = getattr(bottom, "poolmanager", None)
+        by_requests = type(bottom).init_poolmanager is HTTPAdapter.init_poolmanager if manager is not None else False
+        return by_requests and TLS_SETTINGS.isdisjoint(getattr(manager, "connection_pool_kw", ()))
+
+    def _name_transport(self) -> str:
+        """Return what tells the TLS settings of this adapter from those of others."""
+        if self._is_plain():
+            return ""
+        if not self._transport_name:
+            self._transport_name = token_hex(8)
+        return self._transport_name
+
+    def _find_asked(self, bound: BoundPolicies, settings: CallSettings, asked: Retry | None) -> Retry | None:
+        """Return what decides about retries in a call of which something is said.
+
+        Args:
+            bound: Its policies.
+            settings: What is said.
+            asked: What decides in other calls.
+        """
+        if not settings.says_retries or (asked is None and isinstance(self.inner, PolicyAdapter)):
+            return asked  # the adapter below is told as well
+        retry = next((each for each in bound.policies if isinstance(each, AskedRetry)), None)
+        return NO_RETRY if retry is None else retry.retry
 
     def close(self) -> None:
         """Close the connections of this adapter, or of the one that it wraps."""

@@ -7,10 +7,15 @@ not become a POST.
 
 from __future__ import annotations
 
-import requests
+from typing import Any
+from urllib.request import getproxies
 
+import requests
+from requests.utils import get_environ_proxies, should_bypass_proxies
+
+from polvo_adapters.context.call import call_started
 from polvo_adapters.core.calls import Call, origin
-from polvo_adapters.core.http import withheld_headers
+from polvo_adapters.core.destinations import translate_location, withheld_headers
 
 
 def reroute(request: requests.PreparedRequest, call: Call) -> requests.PreparedRequest:
@@ -24,6 +29,47 @@ def reroute(request: requests.PreparedRequest, call: Call) -> requests.PreparedR
         copy._cookies = None  # or a retry of the session would add them again
     copy.url = call.url
     return copy
+
+
+def translate_redirect(response: requests.Response, sent_to: str, request: requests.PreparedRequest) -> None:
+    """Let a redirect within a region start from the caller's URL; see `polvo_adapters.core.destinations`."""
+    location = response.headers.get("location") if response.is_redirect else None
+    if location is not None:
+        translated = translate_location(location, sent_to, request.url or "")
+        if translated is not None:
+            response.headers["location"] = translated
+
+
+def judge_proxies(
+    keywords: dict[str, Any], request: requests.PreparedRequest, original: requests.PreparedRequest
+) -> dict[str, Any]:
+    """Return the keywords of an attempt with the proxies for another host than the one that the caller named.
+
+    A session has judged NO_PROXY for the host that the caller named. A proxy from the environment is left out where the
+    other host is in NO_PROXY. Where the caller's host is, and the other is not, the proxy is used if the session is
+    known to look at the environment. Proxies that the caller has given stay.
+
+    Args:
+        keywords: Those of the attempt.
+        request: The request to the other host.
+        original: The caller's request.
+    """
+    url, before = request.url or "", original.url or ""
+    if origin(url) == origin(before):
+        return keywords
+    proxies = dict(keywords["proxies"] or {})
+    no_proxy = proxies.get("no_proxy")
+    environment = getproxies()
+    if should_bypass_proxies(url, no_proxy=no_proxy):
+        proxies = {name: proxy for name, proxy in proxies.items() if environment.get(name) != proxy}
+    elif _looks_at_environment() and should_bypass_proxies(before, no_proxy=no_proxy):
+        proxies = {**get_environ_proxies(url, no_proxy=no_proxy), **proxies}
+    return {**keywords, "proxies": proxies}
+
+
+def _looks_at_environment() -> bool:
+    logical = call_started.get()
+    return logical is not None and logical.session is not None and bool(logical.session.trust_env)
 
 
 def drop_foreign_cookies(response: requests.Response, request: requests.PreparedRequest) -> None:

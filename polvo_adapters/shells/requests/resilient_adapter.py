@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from requests.adapters import BaseAdapter
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
         pool_maxsize: int
         max_retries: Any
         pool_block: bool
+        credential: str | Sequence[str] | None
 
 
 class ResilientAdapter(PolicyAdapter):

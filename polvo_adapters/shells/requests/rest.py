@@ -23,7 +23,8 @@ from requests.structures import CaseInsensitiveDict
 from urllib3.exceptions import HTTPError, ProtocolError, ReadTimeoutError
 from urllib3.exceptions import SSLError as PoolSSLError
 
-from polvo_adapters.context.call import LogicalCall, call_started
+from polvo_adapters.context.call import LogicalCall, separate_call
+from polvo_adapters.context.one_call import call as one_call
 from polvo_adapters.core.calls import Call
 from polvo_adapters.core.effects import Policy, Send
 from polvo_adapters.core.outcomes import INTERRUPTED, Outcome, at_deadline
@@ -34,13 +35,13 @@ from polvo_adapters.policies.resume import rest_flow
 from polvo_adapters.shells.requests.exchange import RequestsExchange
 from polvo_adapters.shells.requests.failures import classify
 from polvo_adapters.shells.requests.hooks import find_own_hooks
-from polvo_adapters.shells.requests.response import Response
 from polvo_adapters.shells.requests.resuming_body import (
     BREAKS,
     ChunkedResumingBody,
     FirstPart,
     LaterPart,
     ResumingBody,
+    explain_end,
 )
 from polvo_adapters.shells.requests.wire.recording_retry import prepare_retry
 from polvo_adapters.shells.signal_handlers import comes_from_signal_handler
@@ -111,7 +112,7 @@ class RestFinder:
         self,
         store: Store,
         exchange: RequestsExchange,
-        policies: tuple[Policy, ...],
+        policies: Sequence[Policy],
         call: Call,
         request: requests.PreparedRequest,
         report: Report,
@@ -186,14 +187,10 @@ class RestFinder:
         response.connection = self._exchange.above  # type: ignore[assignment]
         response.polvo = None  # type: ignore[attr-defined]
         # What is sent for that passes the policies as a call of its own, and its body is this one.
-        logical = call_started.get()
-        scope = LogicalCall(None, self._call.started, self._call.deadline) if logical is None else logical
-        token = call_started.set(scope._replace(deadline=self._call.deadline, resume=False))
-        try:
+        logical = LogicalCall(None, self._call.started, self._call.deadline)
+        with separate_call(logical), one_call(resume=False):
             for hook in find_own_hooks(response.request):
                 response = hook(response, **self._exchange.keywords_for_rest) or response
-        finally:
-            call_started.reset(token)
         report = getattr(response, "polvo", None)
         if report is None:  # there was no other credential
             return ()
@@ -235,7 +232,7 @@ def let_resume(
     response: requests.Response,
     store: Store,
     exchange: RequestsExchange,
-    policies: tuple[Policy, ...],
+    policies: Sequence[Policy],
     call: Call,
 ) -> None:
     """Let the body of a response, which nothing has been read of, go on where it breaks off.
@@ -248,7 +245,7 @@ def let_resume(
         call: The call.
     """
     raw, request = response.raw, response.request
-    if not isinstance(response, Response) or response._content is not False:
+    if response._content is not False:
         return
     if not isinstance(getattr(raw, "_fp", None), HTTPResponse) or getattr(raw, "_connection", None) is None:
         return  # a body that is over, or comes in a way that is not known
@@ -256,15 +253,18 @@ def let_resume(
     if not exchange.can_ask_for_rest(request.url or ""):
         entity = Unproved("it came from another origin than the client certificate is for")
     if isinstance(entity, Unproved):
-        response._resuming = entity
+        explain_end(raw, entity)
         return
-    if response._deadline is not None:
-        call = call.with_deadline(response._deadline[0])
+    limit: Any = getattr(raw, "_deadline", None)
+    if limit is not None:
+        call = call.with_deadline(limit[0])
     call = call._replace(url=request.url or call.url)
     like = exchange.make_like(RestExchange, request)
-    finder = RestFinder(store, like, policies, call, request, response.polvo, entity)  # type: ignore[arg-type]
+    finder = RestFinder(store, like, policies, call, request, response.polvo, entity)  # type: ignore[attr-defined]
     kind = ChunkedResumingBody if raw.chunked else ResumingBody
-    raw._fp = response._resuming = kind(FirstPart(raw, response._closing), entity, finder)
+    body = kind(FirstPart(raw, getattr(raw, "_closing", None)), entity, finder)
+    raw._fp = body
+    explain_end(raw, body)
 
 
 def _as_requests(error: Exception) -> requests.RequestException:

@@ -8,20 +8,25 @@ its stream: `iter_content`, `iter_lines`, `raw.read`, `raw.stream`, a loop over 
 
 It reads with `read1`, because a buffered `read` that fails loses what it has got already.
 
-Where there is no next part, what bare urllib3 would have seen comes out: the exception, or an early end of the body.
+Where there is no next part, what bare urllib3 would have seen comes out: the exception, or an early end of the body. A
+note on the error of urllib3 says why.
 """
 
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import lru_cache
 from http.client import HTTPException, HTTPResponse, IncompleteRead
 from typing import Any
 
 import requests
+from urllib3.exceptions import HTTPError
 
 from polvo_adapters.core.ranges import Entity, Rest, Unproved
 from polvo_adapters.shells.body_closing import BodyCloseActions
+from polvo_adapters.shells.error_notes import add_note
 
 PIECE = 65_536
 BREAKS = (OSError, HTTPException)
@@ -120,7 +125,7 @@ class LaterPart:
 
     def give_up(self) -> None:
         """Close the part and its connection, and release what its call holds."""
-        closing: BodyCloseActions | None = getattr(self._response, "_closing", None)
+        closing: BodyCloseActions | None = getattr(self._response.raw, "_closing", None)
         if closing is not None:
             closing.run(broken=True)
         self._response.close()
@@ -329,3 +334,39 @@ class ChunkedResumingBody(ResumingBody):
         while chunk and len(chunk) < PIECE and getattr(self._part.source, "chunk_left", None):
             chunk += self.read1(PIECE - len(chunk))
         return bytes(chunk)
+
+
+def explain_end(raw: Any, resuming: ResumingBody | Unproved) -> None:
+    """Let the error that reading a body ends with say why the body did not go on.
+
+    Args:
+        raw: The response of urllib3.
+        resuming: The file below it, or why there is none.
+    """
+    with suppress(TypeError):  # a class with slots
+        kind: Any = type(raw)
+        raw.__class__ = _explained_class(kind)
+        raw._resuming = resuming
+
+
+@lru_cache(maxsize=64)
+def _explained_class(kind: type) -> type:
+    return kind if issubclass(kind, _ExplainedBody) else type(kind.__name__, (_ExplainedBody, kind), {})
+
+
+class _ExplainedBody:
+    """Mixin of the classes of such responses."""
+
+    _resuming: ResumingBody | Unproved
+
+    @contextmanager
+    def _error_catcher(self) -> Iterator[None]:
+        try:
+            with super()._error_catcher():  # type: ignore[misc]  # which makes errors of urllib3 of all others
+                yield
+        except HTTPError as error:
+            resuming = self._resuming
+            unproved = resuming if isinstance(resuming, Unproved) else resuming.unproved
+            if unproved is not None:
+                add_note(error, f"polvo: the body does not go on: {unproved.reason}")
+            raise

@@ -10,18 +10,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import requests
 from requests._internal_utils import to_native_string
 
-from polvo_adapters.context.call import LogicalCall, call_started
+from polvo_adapters.context.call import LogicalCall, call_settings, call_started
+from polvo_adapters.context.one_call import call as one_call
 from polvo_adapters.context.tenant import TenantScope, tenant_scope_for, validate_tenant
 from polvo_adapters.core.calls import origin
 from polvo_adapters.errors import ConfigurationError
 from polvo_adapters.policies.deadline import Deadline
+from polvo_adapters.policies.one_call import CallOptions
 from polvo_adapters.policies.stack import refuse_unknown_keywords
 from polvo_adapters.runtime.clock import SYSTEM, Clock
 from polvo_adapters.shells.request_identity import format_key
@@ -31,6 +33,7 @@ from polvo_adapters.shells.requests.resilient_adapter import ResilientAdapter
 from polvo_adapters.shells.requests.status_error import status_error
 from polvo_adapters.shells.requests.tenancy import Tenancy
 from polvo_adapters.shells.requests.urls import make_absolute, resolve
+from polvo_adapters.shells.requests.verbs import Verbs
 from polvo_adapters.stores.base import Store
 from polvo_adapters.stores.memory import MemoryStore
 
@@ -43,9 +46,10 @@ if TYPE_CHECKING:
     from polvo_adapters.shells.requests.download import OnChange
 
 _UNSET: Any = object()
+_CALL_OPTIONS = frozenset(CallOptions.__annotations__) - {"timeout", "idempotency_key"}  # which have a meaning already
 
 
-class Session(requests.Session):
+class Session(Verbs):
     """A `requests.Session` that is resilient from the start.
 
     Args:
@@ -126,8 +130,8 @@ class Session(requests.Session):
     ) -> requests.Response:
         """Send a request; arguments as for `requests.Session.request`, `url` relative to `base_url`.
 
-        There are two more keywords: `idempotency_key`, for the key of the operation where the session has
-        `idempotency`, and `resume`, for whether the body, with `stream=True`, goes on where it breaks off.
+        There are more keywords: `idempotency_key`, for the key of the operation where the session has `idempotency`,
+        and those of `polvo_adapters.call`, such as `retry=False`, for what is said for this call alone.
 
         Returns:
             The response; its `polvo` is the report of the call.
@@ -141,10 +145,14 @@ class Session(requests.Session):
                 `idempotency`, or the key cannot be sent.
         """
         key = keywords.pop("idempotency_key", None)
-        resume = keywords.pop("resume", None)
+        if not _CALL_OPTIONS.isdisjoint(keywords):
+            said: Any = {name: keywords.pop(name) for name in _CALL_OPTIONS & keywords.keys()}
+            args = (params, data, headers, cookies, files, auth, timeout, *args)
+            with one_call(**said):
+                return Session.request(self, method, url, *args, **keywords, idempotency_key=key)
         if timeout is _UNSET:
             timeout = self.timeout
-        with self._tenant_scope() as tenant, self._call_scope(resume=resume):
+        with self._tenant_scope() as tenant, self._call_scope():
             url, is_home = resolve(url, self.base_url, tenant, self.tenancy)
             if not is_home:
                 auth = _no_auth if auth is None and self.auth is not None else auth
@@ -223,13 +231,15 @@ class Session(requests.Session):
             ).path
 
     @contextmanager
-    def _call_scope(self, *, sent: bool = False, resume: bool | None = None) -> Iterator[None]:
+    def _call_scope(self, *, sent: bool = False) -> Iterator[None]:
         """Note when the call began, which is before the token that it needs is obtained."""
         outer, now = call_started.get(), self.clock.now()
         if outer is not None and outer.session is self:
-            start = outer._replace(sent=sent, resume=outer.resume if resume is None else resume)
+            start = outer._replace(sent=sent)
         else:  # a call within a call of another session ends with that
-            start = LogicalCall(self, now, _earliest_deadline(outer, self._seconds, now), sent, resume)
+            settings = call_settings.get()
+            seconds = self._seconds if settings is None else settings.seconds(self._seconds)
+            start = LogicalCall(self, now, _earliest_deadline(outer, seconds, now), sent)
         token = call_started.set(start)
         try:
             yield
@@ -279,19 +289,26 @@ class Session(requests.Session):
                 url = self.tenancy.address(url, tenant, self.base_url)
             return self._get_policy_adapter(url, "circuit breaker").circuit(url)
 
-    def operation(self, url: str, key: str) -> Operation:
+    def operation(self, url: str, key: str, *, caller: str | None = None) -> Operation:
         """Return the operation of an idempotency key, for the current tenant; see `PolicyAdapter.operation`.
 
         Args:
             url: A URL of the server that the key was sent to, relative to `base_url` where there is one.
             key: The key.
+            caller: The caller that the key belongs to, as `caller` of an IdempotencyError says it; by default the one
+                that the headers, `auth` and `cert` of this session tell.
 
         Raises:
             ConfigurationError: There is no record of keys.
         """
         with self._tenant_scope() as tenant:
             url = make_absolute(url, self.base_url, tenant, self.tenancy)
-            return self._get_policy_adapter(url, "record of idempotency keys").operation(url, key)
+            adapter = self._get_policy_adapter(url, "record of idempotency keys")
+            request = None
+            if caller is None:
+                with suppress(requests.exceptions.InvalidURL):  # which looks up an operation all the same
+                    request = self.prepare_request(requests.Request("POST", url))
+            return adapter.operation(url, key, caller=caller, request=request, certificate=self.cert)
 
     def _get_policy_adapter(self, url: str, wanted: str) -> PolicyAdapter:
         """Return the adapter for a URL, or raise ConfigurationError where it is not a PolicyAdapter."""

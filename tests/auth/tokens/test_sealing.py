@@ -290,20 +290,22 @@ def test_a_key_file_may_hold_several(beside: str) -> None:
 
 
 @links
-def test_a_key_file_that_others_could_read_is_closed_to_them_and_said(
-    beside: str, caplog: pytest.LogCaptureFixture
-) -> None:
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o620])
+def test_a_key_file_that_others_could_read_or_write_is_refused(beside: str, mode: int) -> None:
     path = Path(f"{beside}.key")
     path.write_bytes(KEYS[1])
-    path.chmod(0o640)
-    make_sealer(None, beside)
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert f"the key file {path} could be read by other users" in caplog.text
+    path.chmod(mode)
+    with pytest.raises(ConfigurationError, match=rf"^encryption_key: the key file .* run chmod 600 {path}; or pass"):
+        make_sealer(None, beside)
+    assert opens(make_sealer(None, beside, checked=False), KEYS[1])
+    path.chmod(0o600)
+    assert opens(make_sealer(None, beside), KEYS[1])
 
 
 @pytest.mark.parametrize("content", [b"", b"hunter2", b"\xff" * 32, b"x" * 32, KEYS[0] + b" hunter2", KEYS[0][:40]])
 def test_a_key_file_with_something_else_is_refused_and_let_be(beside: str, content: bytes) -> None:
     path = Path(f"{beside}.key")
+    path.touch(0o600)
     path.write_bytes(content)
     with pytest.raises(ConfigurationError, match=r"^encryption_key: the key file .*tokens\.json\.key: ") as caught:
         make_sealer(None, beside)

@@ -68,7 +68,7 @@ class Program:
 
 
 def file_cache(path: Path, clock: Shifted) -> TokenCache:
-    return TokenCache(path, now=clock.wall)
+    return TokenCache(path, now=clock.wall, elapsed=clock.now)
 
 
 # The disk ---------------------------------------------------------------------------------------------------------
@@ -114,7 +114,10 @@ from tests.support.token_sharing import Shifted, plain_session
 persistent.RETRY_SECONDS = 0.0
 given, changes, clock = json.loads(sys.argv[1]), [], Shifted()
 oauth = OAuth2(
-    token_cache=TokenCache(given["path"], now=clock.wall), clock=clock, listeners=[changes.append], **given["settings"]
+    token_cache=TokenCache(given["path"], now=clock.wall, elapsed=clock.now),
+    clock=clock,
+    listeners=[changes.append],
+    **given["settings"],
 )
 soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
 with plain_session(oauth) as session:
@@ -176,7 +179,7 @@ def test_a_database_that_others_do_not_let_go_of(
 ) -> None:
     monkeypatch.setattr(sqlite_file, "PATIENCE", 0.2)
     clock, settings = Shifted(), settings_of(oidc)
-    program = Program(oidc, SQLiteStore(path, now=clock.wall), clock, **settings)
+    program = Program(oidc, SQLiteStore(path, now=clock.wall, elapsed=clock.now), clock, **settings)
     oidc.reset()
     assert program.get() == 200
     program.changes.clear()
@@ -191,7 +194,7 @@ def test_a_database_that_others_do_not_let_go_of(
         blocking.close()
     assert program.get(200.0) == 200
     assert program.told == [("the store", "memory"), ("memory", "the store")]
-    assert Program(oidc, SQLiteStore(path, now=clock.wall), clock, **settings).get(200.0) == 200
+    assert Program(oidc, SQLiteStore(path, now=clock.wall, elapsed=clock.now), clock, **settings).get(200.0) == 200
     assert refreshes(oidc) == (3, 0)
 
 

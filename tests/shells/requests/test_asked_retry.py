@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import copy
-import json
 import pickle
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 from unittest import mock
 
+import httpx
 import pytest
 import requests
 from requests.adapters import HTTPAdapter
@@ -21,8 +21,10 @@ from polvo_adapters.adapters import PolicyAdapter, ResilientAdapter, RetryAdapte
 from polvo_adapters.policies.deadline import Deadline
 from polvo_adapters.policies.retry import ExponentialBackoff
 from polvo_adapters.policies.retry_budget import RetryBudget
+from polvo_adapters.policies.stack import standard
 from polvo_adapters.testing import FailureServer
 from polvo_adapters.testing.virtual_clock import VirtualClock
+from polvo_adapters.transports import PolicyTransport
 
 
 class Forbidden(Exception):
@@ -347,16 +349,11 @@ def test_what_is_raised_names_the_attempts(server: FailureServer) -> None:
     assert len(caught.value.polvo.attempts) == 3  # type: ignore[attr-defined]
 
 
-def test_httpx_gets_the_policy_that_comes_nearest() -> None:
-    httpx = pytest.importorskip("httpx")
-    from polvo_adapters.policies.stack import standard
-    from polvo_adapters.transports import PolicyTransport
-
-    transport = PolicyTransport(
-        *standard(retry=Retry(4, status_forcelist=[503])), inner=httpx.MockTransport(json.dumps)
-    )
-    assert isinstance(transport.policies[0], ExponentialBackoff)
-    assert transport.policies[0].max_attempts == 5
+def test_httpx_gets_the_policy_that_comes_nearest(server: FailureServer) -> None:
+    policies = standard(retry=Retry(4, **STATUSES))
+    with httpx.Client(transport=PolicyTransport(*policies)) as client:
+        assert client.get(f"{server.url}/fault/status?times=4&key=httpx").status_code == 200
+    assert server.counters_for("httpx")["received"] == 5
 
 
 def test_a_session_of_ours_asks_it(server: FailureServer) -> None:

@@ -70,7 +70,7 @@ def small(request: pytest.FixtureRequest, tmp_path: Path, clock: VirtualClock) -
     if request.param == "memory":
         yield MemoryStore(4, clock.now)
         return
-    store = SQLiteStore(tmp_path / "state.db", 4, clock.now)
+    store = SQLiteStore(tmp_path / "state.db", 4, clock.now, elapsed=clock.now)
     yield store
     store.close()
 

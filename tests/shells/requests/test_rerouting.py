@@ -9,7 +9,7 @@ import pytest
 import requests
 
 from polvo_adapters.core.calls import Call
-from polvo_adapters.core.http import withheld_headers
+from polvo_adapters.core.destinations import withheld_headers
 from polvo_adapters.shells.httpx.rerouting import reroute as elsewhere_in_httpx
 from polvo_adapters.shells.requests.rerouting import drop_foreign_cookies, reroute
 from polvo_adapters.testing import FailureServer

@@ -22,7 +22,7 @@ from urllib3.connection import HTTPSConnection
 from urllib3.util import ssl_ as urllib3_ssl
 from urllib3.util.request import body_to_chunks
 
-from polvo_adapters.context.call import call_started
+from polvo_adapters.context.call import call_settings, call_started
 from polvo_adapters.core.trace import CONNECT, PROXY, SEND, TLS, WAIT
 from polvo_adapters.runtime.bounded import BOUNDED
 from polvo_adapters.shells.requests.pool_limits import IDLE_SECONDS
@@ -299,11 +299,12 @@ def _is_trusted(kind: type | None) -> bool:
 def _watch(chunks: Iterable[Any], transmission: Transmission) -> Iterator[Any]:
     """Yield the chunks of a body; note what its iterator raises, which belongs to the caller.
 
-    What the iterator calls is not part of the call whose body it makes, and so not bound by its deadline.
+    What the iterator calls is not part of the call whose body it makes, and so not bound by its deadline, nor by what
+    is said for that call.
     """
     iterator = iter(chunks)
     while True:
-        outer = call_started.set(None)
+        outer, settings = call_started.set(None), call_settings.set(None)
         try:
             chunk = next(iterator)
         except StopIteration:
@@ -313,6 +314,7 @@ def _watch(chunks: Iterable[Any], transmission: Transmission) -> Iterator[Any]:
             raise
         finally:
             call_started.reset(outer)
+            call_settings.reset(settings)
         yield chunk
 
 
