@@ -357,6 +357,15 @@ class RequestsExchange:
         """Return False: outside of races it is not cancelled while it waits."""
         return False
 
+    def take_response(self, outcome: Outcome) -> requests.Response:
+        """Return the response that a call ends with: of an earlier attempt where that is better, or one made here."""
+        response: requests.Response | None = outcome.response
+        if response is None:
+            return self.synthesize(outcome)
+        if response is not self._response:
+            self.close()
+        return response
+
     def synthesize(self, outcome: Outcome) -> requests.Response:
         """Return a response that no server has sent, for an outcome that has none."""
         self.close()

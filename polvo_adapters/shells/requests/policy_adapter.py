@@ -188,7 +188,8 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
             with settings_scope(said_below):
                 outcome = drive(bound.flow(call), exchange, self.store, clock, entries, call)
         report = bound.report(call, request, outcome, entries, clock.now() - began)
-        report.labels = call.labels
+        if settings is not None:
+            report.labels = call.labels
         if outer is not None:
             outer.error, outer.failure = outcome.error, outcome.failure
             outer.adopt(report.attempts)
@@ -198,9 +199,7 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
                 raise attach_report(outcome.error, report, request)
             finally:
                 del outcome  # see errors.py, "Errors and frames"
-        if not exchange.owns(outcome):
-            exchange.close()  # the response is that of an earlier attempt, and better than the last one
-        response: requests.Response = exchange.synthesize(outcome) if outcome.response is None else outcome.response
+        response = exchange.take_response(outcome)
         hand_over(response, report)
         response.connection = self  # a replay after 401 must pass the policies as well
         if bound.resumes:
