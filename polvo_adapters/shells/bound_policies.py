@@ -29,6 +29,7 @@ from polvo_adapters.core.report import Entry, Report
 from polvo_adapters.core.validate import require_members
 from polvo_adapters.errors import ConfigurationError
 from polvo_adapters.policies.one_call import CallSettings, adapt
+from polvo_adapters.policies.resume import retry_place
 from polvo_adapters.redaction import strip_url
 from polvo_adapters.shells import request_identity
 from polvo_adapters.shells.credential_owners import credential_owners, credential_parameters
@@ -63,6 +64,7 @@ class BoundPolicies:
         flow: Function that makes the flow of a call.
         store: Where state lives, until the owner is given another store.
         keys: The policy of idempotency keys, or None.
+        resumes: Whether bodies that break off are to go on where they broke off.
 
     Raises:
         TypeError: A policy or the store lacks a member that its protocol asks for.
@@ -83,6 +85,7 @@ class BoundPolicies:
         "identifies",
         "keys",
         "policies",
+        "resumes",
         "store",
     )
 
@@ -105,6 +108,7 @@ class BoundPolicies:
         self._adapted: dict[Any, BoundPolicies] = {}
         self.store: Store = MemoryStore(now=clock.now) if store is None else store
         self.flow = compose(policies)
+        self.resumes = retry_place(policies) is not None and any(each.resumes for _, each in traits)
         self._given_up = given_up_requests(self.store)
         self._counts = any(each.counts_credentials for _, each in traits)
         self._keeps = any(each.keeps_answers for _, each in traits)

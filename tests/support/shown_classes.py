@@ -80,7 +80,7 @@ policies.idempotency.record.Resolve policies.idempotency.record.Stored policies.
 policies.ratelimit.account.Account policies.ratelimit.account.QuotaBucket policies.ratelimit.pacing.state.Pace
 policies.ratelimit.pacing.state.Seen policies.ratelimit.policy.SlidingWindow
 policies.ratelimit.policy.TokenBucket policies.ratelimit.turns.Turn policies.ratelimit.turns.TurnRequest
-policies.ratelimit.turns.TurnResult policies.regions.Regions policies.request_ids.RequestIDs
+policies.ratelimit.turns.TurnResult policies.regions.Regions policies.request_ids.RequestIDs policies.resume.Resume
 policies.retry_budget.Deposit policies.retry_budget.Refusal policies.retry_budget.RetryBudget
 policies.retry_budget.Spend refresh.lifecycle.ClearToken refresh.lifecycle.LookAtToken refresh.lifecycle.NoToken
 refresh.lifecycle.RefreshFailed refresh.lifecycle.RefreshRight refresh.lifecycle.ReleaseRight
@@ -92,8 +92,16 @@ headers.body.Complaint headers.entries.Context headers.ietf.QuotaPolicy headers.
 headers.quota.Quota headers.quota.Throttled headers.resets.Reset headers.structured.Item
     """,
     "outcomes, reports and traces without headers, bodies and texts of exceptions": """
-core.outcomes.Advice core.outcomes.Ending core.outcomes.Failure core.report.StoreFailure core.trace.Phase
-drivers.aio.AsyncSystemClock drivers.exchange.Cancelled
+core.outcomes.Advice core.outcomes.Ending core.outcomes.Failure core.report.BodyBreak core.report.StoreFailure
+core.trace.Phase drivers.aio.AsyncSystemClock drivers.exchange.Cancelled
+    """,
+    "which bytes of an entity there are: positions, and the validator, which the server calls public": """
+core.ranges.ContentRange core.ranges.Entity core.ranges.Rest core.ranges.Unproved stores.partial_files.Origin
+stores.partial_files.PartialFile
+    """,
+    "what is between a body and its connection, and gives the caller the bytes": """
+shells.requests.resuming_body.ChunkedResumingBody shells.requests.resuming_body.FirstPart
+shells.requests.resuming_body.LaterPart shells.requests.resuming_body.ResumingBody
     """,
     "the failure server and simulations, which are for tests and show what they were sent": """
 testing.limiters.AlignedWindowLimiter testing.limiters.EstimatedWindowLimiter

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -49,6 +50,18 @@ def named(call: Call) -> str:
 def told(change: StateChange) -> None:
     """A listener of the user's own."""
     print(change.what, change.before, change.after, change.reason)
+
+
+def downloading(session: polvo.Session, folder: Path) -> None:
+    assert_type(session.download("https://files.example.com/x", folder), Path)
+    session.download("x", "x", on_change="fail", progress=lambda size, total: print(size, total), timeout=5)
+    session.get("x", stream=True, resume=True)
+    with polvo.call(resume=False):
+        session.get("x", stream=True)
+    polvo.get("https://files.example.com/x", stream=True, resume=True)
+    session.mount("https://", polvo.ResilientAdapter(resume=True))
+    session.mount("https://", polvo.PolicyAdapter(polvo.resume.Resume(), polvo.retry.ExponentialBackoff()))
+    polvo.Session(resume=True)
 
 
 def mounting(session: requests.Session) -> None:

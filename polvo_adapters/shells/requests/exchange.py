@@ -16,7 +16,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import requests
 from requests.adapters import BaseAdapter
@@ -24,7 +24,7 @@ from requests.models import REDIRECT_STATI
 from urllib3.util import Retry, Timeout
 from urllib3.util.retry import RequestHistory
 
-from polvo_adapters.core.calls import Body, Call
+from polvo_adapters.core.calls import Body, Call, origin
 from polvo_adapters.core.effects import Send
 from polvo_adapters.core.http import IDEMPOTENT_METHODS
 from polvo_adapters.core.outcomes import INTERRUPTED, Advice, Ending, Outcome, at_deadline
@@ -45,6 +45,8 @@ from polvo_adapters.shells.requests.wire.route import Route, is_unsent, report_o
 from polvo_adapters.shells.requests.wire.sockets import Sockets
 from polvo_adapters.shells.requests.wire.transmission import Transmission, authenticates_connection
 from polvo_adapters.shells.single_use import is_single_use
+
+AnyExchange = TypeVar("AnyExchange", bound="RequestsExchange")
 
 _NO_BODY: tuple[Body, int | None] = ("none", None)
 _REPLAYABLE = (bytes, str, bytearray, memoryview, list, tuple)
@@ -365,6 +367,28 @@ class RequestsExchange:
         fork.fallback, fork.defers, fork._untouched = self.fallback, self.defers, self._untouched
         return fork
 
+    @property
+    def clock(self) -> Clock:
+        """The clock of the attempts."""
+        return self._clock
+
+    @property
+    def keywords_for_rest(self) -> dict[str, Any]:
+        """The keywords of a request for the rest of a body."""
+        return {**self._keywords, "stream": True}
+
+    def can_ask_for_rest(self, url: str) -> bool:
+        """Return whether the rest of a body from a URL can be asked for: a certificate is for one origin only."""
+        return self._keywords["cert"] is None or origin(url) == origin(self._request.url or "")
+
+    def make_like(self, kind: type[AnyExchange], request: requests.PreparedRequest) -> AnyExchange:
+        """Return an exchange of a class, for the attempts at a request that asks for the rest of a body."""
+        exchange = kind(
+            self._route, self._adapter, request, self.keywords_for_rest, self._clock, None, self._owner, self._retries
+        )
+        exchange.above = self.above
+        return exchange
+
     def owns(self, outcome: Outcome) -> bool:
         """Return whether the response of an outcome is the one that was received last."""
         return outcome.response is not None and outcome.response is self._response
@@ -381,6 +405,15 @@ class RequestsExchange:
     def on_cancel(self, wake: Callable[[], object] | None) -> bool:  # noqa: ARG002
         """Return False: outside of races it is not cancelled while it waits."""
         return False
+
+    def take_response(self, outcome: Outcome) -> requests.Response:
+        """Return the response that a call ends with: of an earlier attempt where that is better, or one made here."""
+        response: requests.Response | None = outcome.response
+        if response is None:
+            return self.synthesize(outcome)
+        if response is not self._response:
+            self.close()
+        return response
 
     def synthesize(self, outcome: Outcome) -> requests.Response:
         """Return a response that no server has sent, for an outcome that has none."""

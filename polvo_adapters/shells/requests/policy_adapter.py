@@ -49,6 +49,7 @@ from polvo_adapters.shells.error_notes import attach_report
 from polvo_adapters.shells.requests.exchange import RequestsExchange
 from polvo_adapters.shells.requests.pool_limits import PoolLimits
 from polvo_adapters.shells.requests.response import hand_over
+from polvo_adapters.shells.requests.rest import let_resume
 from polvo_adapters.shells.requests.wire.named_timeout import (
     ASKED,
     DEFERRED,
@@ -236,11 +237,11 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
                 raise attach_report(outcome.error, report, request)
             finally:
                 del outcome  # see errors.py, "Errors and frames"
-        if not exchange.owns(outcome):
-            exchange.close()  # the response is that of an earlier attempt, and better than the last one
-        response: requests.Response = exchange.synthesize(outcome) if outcome.response is None else outcome.response
+        response = exchange.take_response(outcome)
         hand_over(response, report)
         response.connection = self  # a replay after 401 must pass the policies as well
+        if bound.resumes:
+            let_resume(response, self.store, exchange, bound.policies, call)
         return response
 
     def _choose_timeout(self, outer: Transmission | None) -> tuple[Any, Any]:
