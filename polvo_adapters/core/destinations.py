@@ -62,7 +62,8 @@ def select_parameters(query: str, own: Collection[str], allowed: Collection[str]
             all others go.
     """
     kept, unknown = [], []
-    for pair in query.replace(";", "&").split("&"):
+    pairs = query.replace(";", "&").split("&")
+    for pair in pairs:
         name = unquote_plus(pair.partition("=")[0])
         if name in own:
             continue
@@ -70,7 +71,8 @@ def select_parameters(query: str, own: Collection[str], allowed: Collection[str]
         lower = name.lower().removeprefix("$")
         if pair and allowed is not None and lower not in HARMLESS_PARAMETERS and lower not in allowed:
             unknown.append(name)
-    return unknown or "&".join(kept)
+    # To many servers ";" is part of a value, so it stays where nothing is left out.
+    return unknown or (query if len(kept) == len(pairs) else "&".join(kept))
 
 
 def rebase(url: str, base: str, others: Iterable[str] = ()) -> str:

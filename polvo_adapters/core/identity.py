@@ -89,7 +89,7 @@ _BRIEF_SIGNATURE = re.compile(  # the name of the key, ":", the signature
     r'((?:aws|sharedkey|sharedkeylite|oss|obs) +[^\s:=,"]+):[\w+/=-]+', re.IGNORECASE
 )
 _KEY_NAME = re.compile(  # and its value; or a quoted text, which may have anything in it
-    r"(?<![^\s,;&])"
+    r"[\s,;&]"
     r"(credential|oauth_token|oauth_consumer_key|username\*?|id|keyid|access|client_token|access_token)"
     r'\s*=\s*("(?:[^"\\]|\\.)*"|[^",;&\s]+)|"(?:[^"\\]|\\.)*"',
     re.IGNORECASE,

@@ -205,7 +205,7 @@ class BoundPolicies:
             asked=self._asks,
             repeated=bool(self._given_up)
             and body in IN_MEMORY
-            and self._digest(request, url, caller, tenant) in self._given_up,
+            and self._digest(request, url, caller) in self._given_up,
         )
         return call if settings is None and not self._listeners else self._describe(call, settings)
 
@@ -231,9 +231,9 @@ class BoundPolicies:
         found = list_selectors(items, url, caller, sender, owners, self._harmless)
         return caller, digest_selectors(found), digest_each(found, key) if key else ""
 
-    def _digest(self, request: Any, url: str, caller: str, tenant: str) -> bytes:
+    def _digest(self, request: Any, url: str, caller: str) -> bytes:
         """Return what stands for a request among those that were given up."""
-        return digest_request(request, url, caller or self.find_caller(request, url), tenant)
+        return digest_request(request, url, caller or self.find_caller(request, url))
 
     def find_caller(self, request: Any, url: str, certificate: object = None) -> str:
         """Return the digest of the caller of a request, as `Call.credential` has it."""
@@ -257,9 +257,7 @@ class BoundPolicies:
             report.replayed = keys is not None and call.key != "" and keys.is_replayed(outcome.headers)
             request_identity.mark_complete(request, outcome.status)
         if outcome.failure is not None or outcome.status >= 429 or call.repeated:
-            self._given_up.note_end(
-                call, outcome, entries, lambda: self._digest(request, call.url, call.credential, call.tenant)
-            )
+            self._given_up.note_end(call, outcome, entries, lambda: self._digest(request, call.url, call.credential))
         return report
 
 

@@ -11,7 +11,7 @@ until one of them is served. A program that polls does no harm in an outage eith
     the same request again                             as before    one
     the same request, served                           no more      one
 
-**The same request** has the same method, URL, body, caller and tenant. Other headers do not count, as SDKs number their
+**The same request** has the same method, URL, body and caller. Other headers do not count, as SDKs number their
 attempts there. Only a request without a body, or with one in memory, is ever the same.
 
 They are remembered by the adapters that share a store, in this process, where the code above them is.
@@ -78,17 +78,16 @@ def given_up_requests(store: Any) -> GivenUpRequests:
     return _by_store.setdefault(store, GivenUpRequests())
 
 
-def digest_request(request: Any, url: str, caller: str, tenant: str) -> bytes:
+def digest_request(request: Any, url: str, caller: str) -> bytes:
     """Return what stands for a request, of which nothing can be read off.
 
     Args:
         request: A request of `requests` or httpx, without a body or with one in memory.
         url: Its absolute URL.
         caller: Digest of its caller.
-        tenant: The tenant that it is made for.
     """
     body = getattr(request, "body", None) if hasattr(request, "body") else request.read()
-    found = (request.method, strip_signature(url, credential_owners(request)), caller, tenant)
+    found = (request.method, strip_signature(url, credential_owners(request)), caller)
     digest = blake2b(ascii(found).encode(), digest_size=16)
     for part in body if isinstance(body, (list, tuple)) else (body,):
         digest.update(part.encode("utf-8", "surrogatepass") if isinstance(part, str) else bytes(part or b""))
