@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from polvo_adapters.errors import ConfigurationError as ConfigurationError
     from polvo_adapters.errors import ConflictError as ConflictError
     from polvo_adapters.errors import DeadlineExceeded as DeadlineExceeded
+    from polvo_adapters.errors import EntityChangedError as EntityChangedError
     from polvo_adapters.errors import IdempotencyConflictError as IdempotencyConflictError
     from polvo_adapters.errors import IdempotencyError as IdempotencyError
     from polvo_adapters.errors import IdempotencyKeyError as IdempotencyKeyError
@@ -67,6 +68,7 @@ if TYPE_CHECKING:
     from polvo_adapters.policies import ratelimit as ratelimit
     from polvo_adapters.policies import regions as regions
     from polvo_adapters.policies import request_ids as request_ids
+    from polvo_adapters.policies import resume as resume
     from polvo_adapters.policies import retry as retry
     from polvo_adapters.secrets import Secret as Secret
     from polvo_adapters.shells.requests.api import close as close
@@ -99,8 +101,8 @@ _NAMES = {
     "polvo_adapters.context.tenant": "current_tenant tenant",
     "polvo_adapters.errors": (
         "AuthenticationError AuthorizationError CircuitOpenError ConfigurationError ConflictError "
-        "DeadlineExceeded IdempotencyConflictError IdempotencyError IdempotencyKeyError InDoubtError "
-        "InvalidRequestError NotFoundError PolvoError PoolTimeoutError QuotaExceededError "
+        "DeadlineExceeded EntityChangedError IdempotencyConflictError IdempotencyError IdempotencyKeyError "
+        "InDoubtError InvalidRequestError NotFoundError PolvoError PoolTimeoutError QuotaExceededError "
         "RateLimitDeadlineExceeded RateLimitError ReplayError ResponseError RetriesExhaustedError SecretError "
         "ServerError ServerTimeoutError ServiceUnavailableError StatusError TokenRefreshError "
         "WebhookVerificationError"
@@ -121,7 +123,7 @@ _NAMES = {
 _MODULES = {
     "polvo_adapters": "adapters auth errors headers secrets stores transports",
     "polvo_adapters.policies": (
-        "breaker bulkhead deadline fallback hedge idempotency ratelimit regions request_ids retry"
+        "breaker bulkhead deadline fallback hedge idempotency ratelimit regions request_ids resume retry"
     ),
 }
 """The package of each name that is a module."""

@@ -25,6 +25,7 @@
     │   ├── IdempotencyKeyError         + ConfigurationError; no key can be made, or it cannot be sent
     │   ├── IdempotencyConflictError    the key was used before, with another request, or for one that is done
     │   └── InDoubtError                a request may have arrived, and must not be sent again; `key`, `since`
+    ├── EntityChangedError              + requests.exceptions.ChunkedEncodingError; a download whose entity has changed
     ├── ResponseError                   + requests.exceptions.InvalidJSONError; the answer is not what was promised
     └── WebhookVerificationError        + ValueError; a webhook whose signature does not hold
 
@@ -255,6 +256,10 @@ class InDoubtError(IdempotencyError):
         super().__init__(message, **keywords)
         self.key = key
         self.since = since
+
+
+class EntityChangedError(PolvoError, base.ChunkedEncodingError):
+    """What was being downloaded is not the same any more, so that its parts do not fit together."""
 
 
 class ResponseError(PolvoError, base.InvalidJSONError):

@@ -73,6 +73,7 @@ SLOW_FIXTURES = frozenset({"aws", "bao_process", "oidc_process", "oidc_tls_proce
 """Servers that are processes of their own, and need what only the extra `test` or npm brings."""
 NEEDED = {
     "interop/test_mock_libraries.py": "betamax",
+    "interop/sdks/test_sdk_table.py": "pynetbox",
     "interop/test_sdk_auth.py": "docker",
     "interop/test_sdks.py": "docker",
     "secrets/providers/test_aws.py": "boto3",

@@ -26,6 +26,7 @@ DOWN = ("https://eu.example.com",)
 PATHS = {
     "account": "oauth/protected",
     "exports": "fault/drip?size=1000&interval=0.1&key=exports",
+    "files/model.bin": "fault/status?code=200&key=files",
     "feed": "fault/status?code=420&times=1&key=feed",
     "history": "quota?limit=1&window=30&dialect=draft-8&key=history",
     "invoices": "fault/status?code=503&times=3&key=invoices",
@@ -85,8 +86,15 @@ def run(code: str, namespace: dict[str, Any], page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.stem)
-def test_python_blocks_run(page: Path, server: FailureServer, capsys: pytest.CaptureFixture[str]) -> None:
+def test_python_blocks_run(
+    page: Path,
+    server: FailureServer,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Run the blocks of a page one after the other, as a reader would, in one namespace."""
+    monkeypatch.chdir(tmp_path)
     namespace: dict[str, Any] = {"__name__": "__main__"}
     for block in blocks(page, "(?:python|pycon)"):
         run(on_failure_server(block, server.url), namespace, page)

@@ -58,7 +58,9 @@ from polvo_adapters.services.double_o import errors as double_o_errors
 from polvo_adapters.services.double_o.cache import SecretCache
 from polvo_adapters.services.double_o.client import Client as DoubleOClient
 from polvo_adapters.services.double_o.effects import CachedFetch, ServiceRequest, ServiceResponse
+from polvo_adapters.shells.requests.download import Download
 from polvo_adapters.shells.requests.one_shot import OneShotResponse
+from polvo_adapters.shells.requests.rest import RestExchange, RestFinder
 from polvo_adapters.stores.memory import MemoryStore
 from polvo_adapters.stores.private_files import FileContent
 from polvo_adapters.stores.sqlite import SQLiteStore
@@ -483,6 +485,9 @@ def make_others(folder: Path) -> dict[str, Any]:
         "stores.private_files.FileContent": FileContent(data, (0, 0, 0)),  # type: ignore[arg-type]
         "stores.token_cache.CacheContent": CacheContent({"key": text}, 0.0, 0.0, {}),
         "stores.token_cache.TokenCache": TokenCache(folder / "tokens.json"),
+        "shells.requests.download.Download": Download(folder, 0, 0, response),
+        "shells.requests.rest.RestExchange": RestExchange(None, None, request, {}, SystemClock()),  # type: ignore[arg-type]
+        "shells.requests.rest.RestFinder": RestFinder(None, None, (), call, request, None, None),  # type: ignore[arg-type]
         "cli.request.CallOutcome": CallOutcome(response, None, None),
         "cli.token_records.TokenRecord": TokenRecord("key", LifecycleState(token=text)),
     }

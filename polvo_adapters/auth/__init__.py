@@ -4,6 +4,7 @@
     jwt_login, JWTLogin          JSON Web Tokens of a login with username and password
     bearer, api_key,             credentials that do not change
     session_token
+    signed                       auth objects of others that sign, asked again before each attempt
     secret, basic                secrets that are fetched when they are sent, and again when they are refused
     TokenCache                   a file of tokens
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from polvo_adapters.auth.protocol.device_code import DeviceAuthorization
     from polvo_adapters.auth.protocol.token import Token
     from polvo_adapters.auth.secret_auth import SecretAuth, basic, secret
+    from polvo_adapters.auth.signing_auth import SigningAuth, signed
     from polvo_adapters.auth.static import APIKey, Bearer, SessionToken, api_key, bearer, session_token
     from polvo_adapters.stores.token_cache import TokenCache
 
@@ -36,6 +38,7 @@ __all__ = [
     "OAuth2",
     "SecretAuth",
     "SessionToken",
+    "SigningAuth",
     "Token",
     "TokenCache",
     "api_key",
@@ -45,6 +48,7 @@ __all__ = [
     "oauth2",
     "secret",
     "session_token",
+    "signed",
 ]
 
 _HOMES = {
@@ -53,6 +57,7 @@ _HOMES = {
     "Token": "polvo_adapters.auth.protocol.token",
     **dict.fromkeys(("JWTLogin", "jwt_login"), "polvo_adapters.auth.jwt_login_auth"),
     **dict.fromkeys(("OAuth2", "oauth2"), "polvo_adapters.auth.oauth"),
+    **dict.fromkeys(("SigningAuth", "signed"), "polvo_adapters.auth.signing_auth"),
     "TokenCache": "polvo_adapters.stores.token_cache",
     **dict.fromkeys(("SecretAuth", "basic", "secret"), "polvo_adapters.auth.secret_auth"),
     **dict.fromkeys(

@@ -26,6 +26,7 @@ _OVERVIEW = """\
 commands:
   get URL      make a real request, with retries and one deadline, and show each attempt and wait;
                post, put, patch, delete, head and options likewise
+  download URL get a file, whole or not at all, and go on where it breaks off, now or in a later run
   probe URL    send one request, and show what quota the response announces and what a rate limit
                would do with it
   demo         send the same calls to a failing server in three ways, and compare the results
@@ -36,6 +37,7 @@ examples:
   {prog} get https://api.example.com/items --deadline 10
   {prog} post https://api.example.com/items --json '{{"name": "polvo"}}'
   {prog} get https://api.example.com/items --body > items.json
+  {prog} download https://files.example.com/model.bin -o models/
   {prog} probe https://api.example.com/items
   {prog} demo
   {prog} login --issuer https://id.example.com --client-id app --token-cache ~/.cache/app/tokens.json
@@ -62,6 +64,7 @@ def make_parser() -> argparse.ArgumentParser:
     for verb in VERBS:
         _add_request(add_exact(verb, description=f"Make a {verb.upper()} request."))
         commands.choices[verb].set_defaults(module="polvo_adapters.cli.request", method=verb.upper())
+    _add_download(add_exact("download", description="Get a file, and go on where it breaks off."))
     _add_probe(add_exact("probe", description="Show what quota an API announces."))
     _add_demo(commands.add_parser("demo", description="Compare three clients at a failing server."))
     _add_login(add_exact("login", description="Log a user in, and keep the token."))
@@ -95,6 +98,18 @@ def _add_request(command: argparse.ArgumentParser) -> None:
     add("--deadline", metavar="S", type=_parse_seconds, help="for the whole call, waits included (none)")
     add("--attempts", metavar="N", type=_parse_count, default=3, help="most times to send it, where that is safe (3)")
     add("--body", action="store_true", help="only the body, as it is, to stdout; the rest to stderr")
+
+
+def _add_download(command: argparse.ArgumentParser) -> None:
+    _add_target(command)
+    add = command.add_argument
+    where = "file, which is replaced, or directory (the current one); in a directory, the URL names the file"
+    add("-o", "--output", metavar="PATH", default=".", help=where)
+    add("--deadline", metavar="S", type=_parse_seconds, help="for the whole download, waits included (none)")
+    add("--attempts", metavar="N", type=_parse_count, default=5, help="most attempts in a row that bring nothing (5)")
+    change = "begin anew where the file changes meanwhile (restart), or fail"
+    add("--on-change", choices=("restart", "fail"), default="restart", help=change)
+    command.set_defaults(module="polvo_adapters.cli.download")
 
 
 def _add_probe(command: argparse.ArgumentParser) -> None:

@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from polvo_adapters.core.report import Attempt, Entry, StateChange, StoreFailure, Wait
+from polvo_adapters.core.report import Attempt, BodyBreak, Entry, StateChange, StoreFailure, Wait
 
 if TYPE_CHECKING:
     from rich.progress import Progress, ProgressColumn
@@ -154,6 +154,8 @@ def _describe_entry(entry: Entry) -> Text:
         return Text(f"wait: {entry.reason}", style="dim")
     if isinstance(entry, StateChange):
         return Text(f"{entry.what}: {entry.after}", style="yellow")
+    if isinstance(entry, BodyBreak):
+        return Text(str(entry), style="yellow")
     if isinstance(entry, StoreFailure):
         return Text(str(entry), style="bold red")
     return Text(entry.failure, style="bold red") if entry.failure else format_status(entry.status)

@@ -93,7 +93,7 @@ def run(options: argparse.Namespace) -> int:
     account = err if options.body else out
     response = outcome.response
     if response is None:
-        err.print(_make_panel(outcome, options.method, err))
+        err.print(make_panel(outcome, options.method, err))
         return 3
     _show_head(response, account)
     if options.body:
@@ -227,7 +227,7 @@ def _draw_account(report: Report, screen: render.Screen) -> Group:
     return Group(render.draw_timeline(report.entries, screen), Text(report.summary(), style="bold"))
 
 
-def _make_panel(outcome: CallOutcome, method: str, screen: render.Screen) -> Panel:
+def make_panel(outcome: CallOutcome, method: str, screen: render.Screen) -> Panel:
     """Return a panel with the error, the attempts and waits, and advice."""
     report = outcome.report
     parts: list[RenderableType] = [Text(line) for line in _explain(outcome)]

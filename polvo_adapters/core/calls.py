@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from polvo_adapters.redaction import strip_url
 
-Body: TypeAlias = Literal["none", "replayable", "rewindable", "once"]
+Body: TypeAlias = Literal["none", "replayable", "rewindable", "once", "single-use"]
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -21,7 +21,7 @@ class Call(NamedTuple):
         method: Upper-case HTTP method.
         url: Absolute URL.
         body: Whether the body can be sent again: "none", "replayable" (several times at once), "rewindable" (one after
-            the other) or "once".
+            the other), "once", or "single-use" where a signature may not be sent twice.
         started: When the call began, in seconds of the shell's clock.
         deadline: When the call must be over, on the same clock, or None.
         idempotent: Whether the caller declared it safe to send again, whatever the method.
@@ -67,6 +67,11 @@ class Call(NamedTuple):
     labels: tuple[tuple[str, str], ...] = ()
     listeners: tuple[Callable[[Any], object], ...] = ()
     rerouted: bool = False
+
+    @property
+    def is_one_shot(self) -> bool:
+        """Whether the request can be sent once, for its body or its signature."""
+        return self.body == "once" or self.body == "single-use"
 
     def __repr__(self) -> str:
         shown = {name: value for name, value in zip(self._fields, self, strict=True) if name != "stored_token"}

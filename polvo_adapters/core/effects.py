@@ -204,6 +204,7 @@ class PolicyTraits(NamedTuple):
         makes_request_ids: Whether it is the policy of request ids, by which the shell gives each call one.
         gates: The gates that it asks side by side, where it is made of several.
         max_concurrency: How many calls at a time it lets through at most, or 0 where it does not limit them.
+        resumes: Whether it says that bodies which break off are to go on where they broke off.
         stack_option: Keyword of the standard stack that it stands for, by which one call can do without it.
         call_listeners: Functions that are called with every `CallEvent`.
     """
@@ -215,6 +216,7 @@ class PolicyTraits(NamedTuple):
     makes_request_ids: bool = False
     gates: tuple[Policy, ...] = ()
     max_concurrency: int = 0
+    resumes: bool = False
     stack_option: str = ""
     call_listeners: tuple[Callable[[Any], object], ...] = ()
 

@@ -73,7 +73,7 @@ HARMLESS_HEADERS = header_names(
     "b3",
     "x-b3-traceid x-b3-spanid x-b3-parentspanid x-b3-sampled x-b3-flags x-cloud-trace-context x-amzn-trace-id",
     "sentry-trace newrelic x-datadog-trace-id x-datadog-parent-id x-datadog-sampling-priority x-ms-client-request-id",
-    "amz-sdk-invocation-id amz-sdk-request x-stainless-retry-count x-retry-count x-attempt x-client-trace-id",
+    "amz-sdk-invocation-id amz-sdk-request dpop x-stainless-retry-count x-retry-count x-attempt x-client-trace-id",
 )
 """Headers that select no answer."""
 
@@ -81,10 +81,21 @@ _HARMLESS_PARAMETERS = header_names(
     "oauth_nonce oauth_timestamp oauth_signature x-amz-signature x-amz-date x-amz-expires signature expires",
     "x-goog-signature x-goog-date x-goog-expires",
 )
-_SIGNED = ("oauth ", "aws4-", "aws ", "digest ", "hawk ", "signature ", "gnap ")
-_KEY_NAME = re.compile(
-    r'\b(credential|oauth_token|oauth_consumer_key|username|id|keyid)="?([^",/\s]{1,256})', re.IGNORECASE
+_SIGNED = re.compile(
+    r"(?:oauth|aws|aws4-[\w-]+|digest|hawk|signature|mac|hmac|(?:[\w-]+-)?hmac-[\w-]+|sharedkey(?:lite)?|oss|obs) ",
+    re.IGNORECASE,
 )
+_BRIEF_SIGNATURE = re.compile(  # the name of the key, ":", the signature
+    r'((?:aws|sharedkey|sharedkeylite|oss|obs) +[^\s:=,"]+):[\w+/=-]+', re.IGNORECASE
+)
+_KEY_NAME = re.compile(  # and its value; or a quoted text, which may have anything in it
+    r"[\s,;&]"
+    r"(credential|oauth_token|oauth_consumer_key|username\*?|id|keyid|access|client_token|access_token)"
+    r'\s*=\s*("(?:[^"\\]|\\.)*"|[^",;&\s]+)|"(?:[^"\\]|\\.)*"',
+    re.IGNORECASE,
+)
+_DATED = re.compile(r"/[0-9]{4}-?[0-9]{2}-?[0-9]{2}(?:/|\Z)")  # the key, "/", the date and more
+_LONGEST_SIGNATURE = 8192
 _LIKE_A_KEY = re.compile(r"(?=\w*[0-9])(?=\w*[A-Za-z])[\w-]{16,}")
 _UUID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
 _CREDENTIAL_DATES = frozenset({"x-amz-credential", "x-goog-credential"})  # the key, "/", the date and more
@@ -170,10 +181,10 @@ def digest_caller(
         kind = _KINDS.get(name) or _kind_of(name)
         if owners and kind[0] in owners:
             found.append(f"{kind[0]}:{owners[kind[0]]}")
-        elif kind[1] == _KEY or type(value) is not str:
-            found += _find_credential(kind, value)
-        elif named is not None and kind[1] != _KEY:
-            found += _find_named(kind[0], value, named)
+        elif kind[1] == _KEY or (type(value) is not str and hasattr(value, "owner")):
+            found.append(f"{kind[0]}:{_stable_value(value)}")
+        elif named is not None:
+            found += _find_named(kind[0], _text(value), named)
     if "?" in url:
         found += _key_parameters(url, owners or {}, frozenset() if named is None else named.parameters)
     if certificate is not None:
@@ -204,10 +215,12 @@ def list_selectors(
         lower, kind = _KINDS.get(name) or _kind_of(name)
         if owners and lower in owners:
             found.append(f"header {lower}:{owners[lower]}")
-        elif kind == _KEY or type(value) is not str:
+        elif kind == _KEY or (type(value) is not str and hasattr(value, "owner")):
             found.append(f"header {lower}:{_stable_value(value)}")
-        elif kind != _HARMLESS and lower not in harmless and (kind == _OTHER or not value.startswith(_OWN_AGENTS)):
-            found.append(f"header {lower}:{value}")
+        elif kind != _HARMLESS and lower not in harmless:
+            text = value if type(value) is str else _text(value)
+            if kind == _OTHER or not text.startswith(_OWN_AGENTS):
+                found.append(f"header {lower}:{text}")
     if sender != PLAIN_SENDER:
         found += _list_sender(sender)
     return found
@@ -288,14 +301,6 @@ def _kind_of(name: str) -> tuple[str, str]:
     return lower, kind
 
 
-def _find_credential(kind: tuple[str, str], value: Any) -> list[str]:
-    """Return what a header says of the caller, if it is one of a key or has an owner."""
-    lower, meaning = kind
-    if meaning != _KEY and not hasattr(value, "owner"):
-        return []
-    return [f"{lower}:{_stable_value(value)}"]
-
-
 def _find_named(lower: str, value: str, named: Credential) -> list[str]:
     """Return what a header says of the caller where the user names it, or cookies in it."""
     if lower in named.headers:
@@ -303,16 +308,29 @@ def _find_named(lower: str, value: str, named: Credential) -> list[str]:
     return _named_cookies(value, named.cookies) if lower == "cookie" else []
 
 
+def _text(value: str | bytes) -> str:
+    """Return the value of a header as plain text."""
+    return str(text_of(value))
+
+
 def _stable_value(value: Any) -> str:
     """Return the owner of a value, or the part of it that does not differ from request to request."""
-    return getattr(value, "owner", "") or _stable_part(str(text_of(value)))
+    return getattr(value, "owner", "") or _stable_part(_text(value))
 
 
 def _stable_part(value: str) -> str:
-    """Return the name of the key of a signature, which itself differs from request to request, or the value."""
-    if value[:16].lower().startswith(_SIGNED):
-        return " ".join(name for _, name in _KEY_NAME.findall(value[:4096])) or value
-    return value
+    """Return the name of the key of a signature, which itself differs from request to request, or the value.
+
+    Where the name is not found for certain, it is the whole value: two callers must never count as one.
+    """
+    scheme = _SIGNED.match(value)
+    if scheme is None or len(value) > _LONGEST_SIGNATURE:
+        return value
+    brief = _BRIEF_SIGNATURE.fullmatch(value)
+    if brief is not None:
+        return brief[1]
+    names = [f"{name}={_DATED.split(key)[0]}" for name, key in _KEY_NAME.findall(value) if name]
+    return f"{scheme[0]}{','.join(names)}" if names else value
 
 
 def _named_cookies(header: str, names: Collection[str]) -> list[str]:

@@ -1,8 +1,8 @@
 """The report of a call, as values.
 
-A driver appends an `Attempt`, a `Wait`, a `StateChange` or a `StoreFailure` for everything that it performs, in order;
-a `Report` reads that list only when it is looked at. Values hold no URL, header, body or exception text, so that they
-can be printed, logged and pickled without showing a secret.
+A driver appends an `Attempt`, a `Wait`, a `StateChange` or a `StoreFailure` for everything that it performs, in order,
+and a shell a `BodyBreak` where a body breaks off; a `Report` reads that list only when it is looked at. Values hold no
+URL, header, body or exception text, so that they can be printed, logged and pickled without showing a secret.
 """
 
 from __future__ import annotations
@@ -125,7 +125,27 @@ class StoreFailure(NamedTuple):
         return f"{self.what}: the store failed ({self.reason})"
 
 
-Entry: TypeAlias = Union[Attempt, Wait, StateChange, StoreFailure]  # noqa: UP007 - evaluated at import by Python 3.10 tools
+class BodyBreak(NamedTuple):
+    """A body that broke off while the caller read it; the attempts behind it ask for its rest.
+
+    Attributes:
+        received: How many bytes of it had come, as they were encoded.
+        failure: Name of the failure, such as "truncated body".
+    """
+
+    received: int
+    failure: str
+
+    @property
+    def seconds(self) -> float:
+        """A break takes no time."""
+        return 0.0
+
+    def __str__(self) -> str:
+        return f"the body broke off after {self.received} bytes ({self.failure})"
+
+
+Entry: TypeAlias = Union[Attempt, Wait, StateChange, StoreFailure, BodyBreak]  # noqa: UP007 - evaluated at import by Python 3.10 tools
 
 
 class Report:
@@ -213,6 +233,11 @@ class Report:
     def store_failures(self) -> list[StoreFailure]:
         """The failures of the store, which neither hid nor replaced what the server answered."""
         return [entry for entry in self.entries if isinstance(entry, StoreFailure)]
+
+    @property
+    def breaks(self) -> list[BodyBreak]:
+        """Where the body broke off while it was read; see `polvo_adapters.policies.resume`."""
+        return [entry for entry in self.entries if isinstance(entry, BodyBreak)]
 
     @property
     def waited(self) -> float:

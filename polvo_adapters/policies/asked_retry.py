@@ -27,7 +27,7 @@ from polvo_adapters.core.effects import Decide, Flow, Proceed, Sleep, TryDecide,
 from polvo_adapters.core.machines import Event
 from polvo_adapters.core.notices import Notice, Retrying
 from polvo_adapters.core.outcomes import EXPIRED, INTERRUPTED, NO_STORE, NOT_SENT, PROXY_REFUSED, Advice, Outcome
-from polvo_adapters.policies.outcomes import ONCE_ONLY, end_call, expire_call, keep_response, was_served
+from polvo_adapters.policies.outcomes import end_call, expire_call, explain_one_shot, keep_response, was_served
 from polvo_adapters.policies.retry import ExponentialBackoff
 from polvo_adapters.policies.retry_budget import DEFAULT_BUDGET, Deposit, Refusal, RetryBudget, Spend
 from polvo_adapters.policies.retry_budget import key as budget_key
@@ -113,8 +113,8 @@ class AskedRetry:
 
 def _find_obstacle(call: Call, outcome: Outcome, advice: Advice) -> Outcome | None:
     """Return the outcome of a call that lacks a body or time for a repeat, or None."""
-    if call.body == "once" and not outcome.unsent:
-        return end_call(outcome, "retry", ONCE_ONLY)
+    if call.is_one_shot and not outcome.unsent:
+        return end_call(outcome, "retry", explain_one_shot(call))
     if call.unsafe and not outcome.unsent:
         return end_call(outcome, "retry", f"{call.method} is not repeated: it was declared not idempotent")
     if call.deadline is None:

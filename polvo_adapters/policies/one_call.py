@@ -31,7 +31,7 @@ from polvo_adapters.core.effects import Policy, PolicyTraits
 from polvo_adapters.errors import ConfigurationError
 from polvo_adapters.policies.deadline import Deadline
 from polvo_adapters.policies.gates import Gates
-from polvo_adapters.policies.options import DeadlineLike, FallbackLike, HedgeLike, RetryLike
+from polvo_adapters.policies.options import DeadlineLike, FallbackLike, HedgeLike, ResumeLike, RetryLike
 from polvo_adapters.policies.stack import leave_statuses_to, make_policy, wait_within
 
 if TYPE_CHECKING:
@@ -61,6 +61,7 @@ class CallOptions(TypedDict, total=False):
         circuit_breaker: False to send although the circuit is open, and to count nothing.
         bulkhead: False to take no slot.
         regions: False to send to the URL of the call only.
+        resume: True for a streamed body that goes on where it breaks off, False for one that does not.
         labels: Names and values that reports, the log and listeners show; at most 16, and no secrets.
         listeners: Functions that are called with every `CallEvent`, besides those of the adapter.
     """
@@ -77,6 +78,7 @@ class CallOptions(TypedDict, total=False):
     circuit_breaker: bool
     bulkhead: bool
     regions: bool
+    resume: ResumeLike
     labels: Mapping[str, str | float]
     listeners: Sequence[Callable[[CallEvent], object]]
 
@@ -88,16 +90,17 @@ _ORDER = (
     "regions",
     "hedge",
     "deadline",
+    "resume",
     "retry",
     "circuit_breaker",
     "bulkhead",
     "rate_limit",
 )
 _ABOUT_MANY_CALLS = ("rate_limit", "circuit_breaker", "bulkhead", "regions")
-_WITH_DEFAULTS = ("retry", "hedge")
-_HANDED_DOWN = {"retry": "retry", "retry_if": "retry", "hedge": "hedge", "fallback": "fallback"}
+_WITH_DEFAULTS = ("retry", "hedge", "resume")
+_HANDED_DOWN = {"retry": "retry", "retry_if": "retry", "hedge": "hedge", "fallback": "fallback", "resume": "resume"}
 """Keywords that are for the adapter that has the policy, and the keyword of that; a deadline is for the outermost."""
-_POLICIES = frozenset({"retry", "retry_if", "deadline", "hedge", "fallback", *_ABOUT_MANY_CALLS})
+_POLICIES = frozenset({"retry", "retry_if", "deadline", "hedge", "fallback", "resume", *_ABOUT_MANY_CALLS})
 _MOST_LABELS, _LONGEST_NAME, _LONGEST_VALUE = 16, 64, 255
 
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from polvo_adapters.policies.ratelimit import RateLimit
     from polvo_adapters.policies.regions import Regions
     from polvo_adapters.policies.request_ids import RequestIDs
+    from polvo_adapters.policies.resume import Resume
     from polvo_adapters.policies.retry import ExponentialBackoff
 
 RetryLike: TypeAlias = "ExponentialBackoff | AskedRetry | Retry | Mapping[str, Any] | bool | None"
@@ -37,6 +38,7 @@ RegionsLike: TypeAlias = "Regions | Sequence[str] | Mapping[str, Any] | None"
 IdempotencyLike: TypeAlias = "IdempotencyKeys | Mapping[str, Any] | str | bool | None"
 ListenersLike: TypeAlias = "CallListeners | Sequence[Callable[[CallEvent], object]] | None"
 RequestIDLike: TypeAlias = "RequestIDs | str | bool | None"
+ResumeLike: TypeAlias = "Resume | bool | None"
 
 
 class OptionalPolicies(TypedDict, total=False):
@@ -54,6 +56,8 @@ class OptionalPolicies(TypedDict, total=False):
         idempotency: True for a key per call, by which the server recognizes a repeat, "hash" for a key made of the
             request, an IdempotencyKeys, a mapping of its keywords, or None. With keys, POST and PATCH are retried too.
         request_id: True for an `X-Request-ID` per call, the name of another header, a RequestIDs, or None.
+        resume: True for streamed bodies that go on where they broke off, as often as they are retried; a Resume, or
+            None. See `polvo_adapters.policies.resume`.
         listeners: Functions that are called with a `CallEvent` for everything that is decided about a call, or None.
     """
 
@@ -65,6 +69,7 @@ class OptionalPolicies(TypedDict, total=False):
     regions: RegionsLike
     idempotency: IdempotencyLike
     request_id: RequestIDLike
+    resume: ResumeLike
     listeners: ListenersLike
 
 

@@ -26,6 +26,13 @@ RACED_METHODS = SAFE_METHODS - {"TRACE"}
 
 ONCE_ONLY = "not sent again, as the body can be read only once; pass bytes or a seekable file"
 """Note of a call that would have been repeated with another body."""
+SINGLE_USE = "not sent again, as its signature has a nonce; polvo.auth.signed(auth) makes a new one for each attempt"
+"""Note of a call that would have been repeated with another signature."""
+
+
+def explain_one_shot(call: Call) -> str:
+    """Return the note of a call that can be sent once."""
+    return SINGLE_USE if call.body == "single-use" else ONCE_ONLY
 
 
 def is_safe(call: Call, methods: Collection[str] | None) -> bool:

@@ -38,12 +38,12 @@ from polvo_adapters.core.http import IDEMPOTENT_METHODS
 from polvo_adapters.core.outcomes import NOT_SENT, UNCLASSIFIED, Ending, Outcome
 from polvo_adapters.errors import ConfigurationError, ServiceUnavailableError
 from polvo_adapters.policies.outcomes import (
-    ONCE_ONLY,
     RACED_METHODS,
     add_note,
     can_send_at_once,
     choose_better,
     choose_most_informative,
+    explain_one_shot,
     is_declined,
     is_safe_elsewhere,
     outlast_store,
@@ -205,7 +205,7 @@ class Regions:
             # Whatever other regions said: to hide that this one may have acted would invite a duplicate.
             reason = f"{call.method} is not sent to another region: this one may have processed it"
             return outcome if last else add_note(outcome, reason, "regions")
-        return add_note(outcome, ONCE_ONLY, "regions") if call.body == "once" and not last else None
+        return add_note(outcome, explain_one_shot(call), "regions") if call.is_one_shot and not last else None
 
     def _run_at_once(self, call: Call, proceed: Proceed) -> Flow:
         """Start the call in all regions, and wait until enough are good, or until too many are bad."""

@@ -52,10 +52,10 @@ from polvo_adapters.core.outcomes import (
 )
 from polvo_adapters.errors import RetriesExhaustedError
 from polvo_adapters.policies.outcomes import (
-    ONCE_ONLY,
     add_note,
     end_call,
     expire_call,
+    explain_one_shot,
     is_safe,
     keep_response,
     was_served,
@@ -247,8 +247,8 @@ class ExponentialBackoff:
             return self._give_up(call, outcome, attempts)
         if call.repeated:
             return end_call(outcome, "retry", "sent once, as the same request was given up before")
-        if call.body == "once" and not outcome.unsent:
-            return end_call(outcome, "retry", ONCE_ONLY)
+        if call.is_one_shot and not outcome.unsent:
+            return end_call(outcome, "retry", explain_one_shot(call))
         delay = cause.retry_after
         if call.deadline is not None:
             left = call.deadline - outcome.now

@@ -60,6 +60,7 @@ def standard(**options: Unpack[StackOptions]) -> tuple[Policy, ...]:
         regions,
         make_policy("hedge", given.get("hedge"), **without_retry),
         total,
+        made.get("resume"),
         leave_statuses_to(regions, retry),
         _side_by_side(made.get("circuit_breaker"), made.get("bulkhead")),
         made.get("rate_limit"),
@@ -206,6 +207,7 @@ _KINDS = {
     "request_id": _Kind(
         "request_ids", "RequestIDs", "True, the name of a header, RequestIDs(...)", shorthand=_request_ids
     ),
+    "resume": _Kind("resume", "Resume", "True, False, Resume()"),
     "listeners": _Kind(
         "call_listeners", "CallListeners", "functions, CallListeners(...)", switch=False, shorthand=_call_listeners
     ),

@@ -29,6 +29,7 @@ from polvo_adapters.core.report import Entry, Report
 from polvo_adapters.core.validate import require_members
 from polvo_adapters.errors import ConfigurationError
 from polvo_adapters.policies.one_call import CallSettings, adapt
+from polvo_adapters.policies.resume import retry_place
 from polvo_adapters.redaction import strip_url
 from polvo_adapters.shells import request_identity
 from polvo_adapters.shells.credential_owners import credential_owners, credential_parameters
@@ -63,6 +64,7 @@ class BoundPolicies:
         flow: Function that makes the flow of a call.
         store: Where state lives, until the owner is given another store.
         keys: The policy of idempotency keys, or None.
+        resumes: Whether bodies that break off are to go on where they broke off.
 
     Raises:
         TypeError: A policy or the store lacks a member that its protocol asks for.
@@ -83,6 +85,7 @@ class BoundPolicies:
         "identifies",
         "keys",
         "policies",
+        "resumes",
         "store",
     )
 
@@ -105,6 +108,7 @@ class BoundPolicies:
         self._adapted: dict[Any, BoundPolicies] = {}
         self.store: Store = MemoryStore(now=clock.now) if store is None else store
         self.flow = compose(policies)
+        self.resumes = retry_place(policies) is not None and any(each.resumes for _, each in traits)
         self._given_up = given_up_requests(self.store)
         self._counts = any(each.counts_credentials for _, each in traits)
         self._keeps = any(each.keeps_answers for _, each in traits)
@@ -199,7 +203,9 @@ class BoundPolicies:
             request_id=request_id,
             selectors=selectors,
             asked=self._asks,
-            repeated=bool(self._given_up) and body in IN_MEMORY and digest_request(request, url) in self._given_up,
+            repeated=bool(self._given_up)
+            and body in IN_MEMORY
+            and self._digest(request, url, caller) in self._given_up,
         )
         return call if settings is None and not self._listeners else self._describe(call, settings)
 
@@ -225,6 +231,10 @@ class BoundPolicies:
         found = list_selectors(items, url, caller, sender, owners, self._harmless)
         return caller, digest_selectors(found), digest_each(found, key) if key else ""
 
+    def _digest(self, request: Any, url: str, caller: str) -> bytes:
+        """Return what stands for a request among those that were given up."""
+        return digest_request(request, url, caller or self.find_caller(request, url))
+
     def find_caller(self, request: Any, url: str, certificate: object = None) -> str:
         """Return the digest of the caller of a request, as `Call.credential` has it."""
         return digest_caller(request.headers.items(), url, certificate, credential_owners(request), self._credential)
@@ -247,7 +257,7 @@ class BoundPolicies:
             report.replayed = keys is not None and call.key != "" and keys.is_replayed(outcome.headers)
             request_identity.mark_complete(request, outcome.status)
         if outcome.failure is not None or outcome.status >= 429 or call.repeated:
-            self._given_up.note_end(call, outcome, entries, lambda: digest_request(request, call.url))
+            self._given_up.note_end(call, outcome, entries, lambda: self._digest(request, call.url, call.credential))
         return report
 
 

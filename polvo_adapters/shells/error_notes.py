@@ -40,7 +40,7 @@ def attach_report(
         error.attempts = error.attempts or count
         error.host = error.host or report.host
     elif count > 1 or report.note:
-        _add_note(error, f"polvo: {report.summary()}")
+        add_note(error, f"polvo: {report.summary()}")
     if isinstance(error, requests.RequestException) and error.request is None:
         error.request = request
     with contextlib.suppress(AttributeError):  # an exception class with slots
@@ -72,7 +72,8 @@ def _replace_pairs(value: Any, shown: dict[str, str]) -> Any:
     return value
 
 
-def _add_note(error: BaseException, note: str) -> None:
+def add_note(error: BaseException, note: str) -> None:
+    """Add a note to an exception, as PEP 678 says, under every Python."""
     if sys.version_info >= (3, 11):
         error.add_note(note)
     else:

@@ -11,7 +11,7 @@ until one of them is served. A program that polls does no harm in an outage eith
     the same request again                             as before    one
     the same request, served                           no more      one
 
-**The same request** has the same method, URL, body and credential. Other headers do not count, as SDKs number their
+**The same request** has the same method, URL, body and caller. Other headers do not count, as SDKs number their
 attempts there. Only a request without a body, or with one in memory, is ever the same.
 
 They are remembered by the adapters that share a store, in this process, where the code above them is.
@@ -20,12 +20,13 @@ They are remembered by the adapters that share a store, in this process, where t
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from hashlib import blake2b
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from polvo_adapters.core.calls import Call
-from polvo_adapters.core.identity import digest_caller, strip_signature
+from polvo_adapters.core.identity import strip_signature
 from polvo_adapters.core.outcomes import Outcome
 from polvo_adapters.core.report import Entry
 from polvo_adapters.drivers.call_log import count_attempts
@@ -68,7 +69,8 @@ class GivenUpRequests:
         elif not call.repeated and call.body in IN_MEMORY and count_attempts(entries) > 1:
             self._known[digest()] = None
             if len(self._known) > _MOST:
-                self._known.pop(next(iter(self._known)), None)
+                with suppress(RuntimeError, StopIteration):  # another thread remembers or forgets one right now
+                    self._known.pop(next(iter(self._known)), None)
 
 
 def given_up_requests(store: Any) -> GivenUpRequests:
@@ -76,17 +78,17 @@ def given_up_requests(store: Any) -> GivenUpRequests:
     return _by_store.setdefault(store, GivenUpRequests())
 
 
-def digest_request(request: Any, url: str) -> bytes:
+def digest_request(request: Any, url: str, caller: str) -> bytes:
     """Return what stands for a request, of which nothing can be read off.
 
     Args:
         request: A request of `requests` or httpx, without a body or with one in memory.
         url: Its absolute URL.
+        caller: Digest of its caller.
     """
     body = getattr(request, "body", None) if hasattr(request, "body") else request.read()
-    owners = credential_owners(request)
-    caller = digest_caller(request.headers.items(), url, None, owners)
-    found = (request.method, strip_signature(url, owners), caller)
+    found = (request.method, strip_signature(url, credential_owners(request)), caller)
     digest = blake2b(ascii(found).encode(), digest_size=16)
-    digest.update(body.encode("utf-8", "surrogatepass") if isinstance(body, str) else bytes(body or b""))
+    for part in body if isinstance(body, (list, tuple)) else (body,):
+        digest.update(part.encode("utf-8", "surrogatepass") if isinstance(part, str) else bytes(part or b""))
     return digest.digest()

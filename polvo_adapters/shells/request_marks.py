@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from polvo_adapters.core.report import Entry
@@ -18,6 +18,8 @@ class RequestMarks:
         owners: The owners of credentials in this request, by "?" and the name of the query parameter, or by the name of
             the header in lower case; an empty string where the credential never changes.
         unreported: What was performed to obtain its credential and is in no report yet.
+        sign_again: Signs it, or a copy of it, anew; None where one signature is for all attempts. It holds secrets, and
+            is left out of pickles.
     """
 
     # Without __slots__, which the pickle protocols 0 and 1 do not know: responses are pickled with their request.
@@ -26,6 +28,14 @@ class RequestMarks:
         self.assigned: dict[str, tuple[str | bytes, bool]] = {}
         self.owners: Mapping[str, str] = {}
         self.unreported: list[Entry] = []
+        self.sign_again: Callable[[Any], None] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "sign_again": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__()  # type: ignore[misc]  # a pickle of before has not all of them
+        vars(self).update(state)
 
     def take_unreported(self) -> list[Entry]:
         """Return the entries that are in no report yet, and forget them."""

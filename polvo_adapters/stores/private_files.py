@@ -157,7 +157,7 @@ def write(path: str, data: bytes, before: Identity | None = None) -> Identity:
         with suppress(OSError):
             os.unlink(temporary)
         raise
-    _sync(directory)
+    sync_directory(directory)
     return written
 
 
@@ -174,7 +174,7 @@ def set_aside(path: str, seen: Identity) -> str | None:
         return None
     aside = unused_name(path)
     os.rename(path, aside)
-    _sync(os.path.dirname(path))
+    sync_directory(os.path.dirname(path))
     return aside
 
 
@@ -335,7 +335,7 @@ def _remove_orphans(directory: str, name: str) -> None:
                 os.unlink(os.path.join(directory, found))
 
 
-def _sync(directory: str) -> None:
+def sync_directory(directory: str) -> None:
     """Write the names in a directory to the disk, where the system can."""
     with suppress(OSError):
         descriptor = os.open(directory, os.O_RDONLY)

@@ -107,8 +107,9 @@ SAME: dict[str, tuple[Side, Side]] = {
         side(headers={"User-Agent": "python-requests/2.32"}),
         side(headers={"User-Agent": "python-requests/2.34"}),
     ),
-    "a nonce of OAuth 1": tuple(
-        side(headers={"Authorization": f'OAuth oauth_consumer_key="k", oauth_nonce="{nonce}"'}) for nonce in "ab"
+    "another signature by one key": tuple(
+        side(headers={"Authorization": f"AWS4-HMAC-SHA256 Credential=k/20261129/eu/s3/aws4_request, Signature={nonce}"})
+        for nonce in "ab"
     ),  # type: ignore[dict-item]
     "a secret that rotates": (side(auth=_ROTATING.auth), side(auth=_ROTATING.auth)),
     "two Secrets of one function": (

@@ -87,6 +87,60 @@ def test_of_a_signature_the_key_counts_alone(scheme: str) -> None:
     assert signed("k1", "n1") == signed("k1", "n2") != signed("k2", "n1")
 
 
+ALIKE = {
+    "a name that is a URL": 'Signature keyId="https://m.example/users/{key}#main",signature="s"',
+    "a name with a domain": 'Digest username="ACME/{key}", realm="r", nonce="n"',
+    "a name with a space": 'Digest username="John {key}", realm="r"',
+    "a name with a comma": 'Digest username="Smith, {key}", realm="r"',
+    "a name with a quote": 'Digest username="a\\"b {key}", realm="r"',
+    "an encoded name": "Digest username*=UTF-8''{key}, realm=\"id=1\"",
+    "a long name": f'Hawk id="{"a" * 300}{{key}}"',
+    "no name": 'Digest realm="id=1", {key}',
+    "an open quote": 'Digest username="{key}, realm=r',
+    "a long header": f'Digest username="a", {" " * 9000}, oauth_token="{{key}}"',
+    "a token": "OAuth {key}",
+}
+
+
+@pytest.mark.parametrize("kind", ALIKE)
+def test_two_keys_with_much_in_common_are_two(kind: str) -> None:
+    one, other = ([("Authorization", ALIKE[kind].format(key=key))] for key in ("alice", "bob"))
+    assert who(one) != who(other)
+    assert what(one) != what(other)
+
+
+ANEW = {
+    "id in the URI": 'Digest username="a", realm="r", uri="/x?id={nonce}", response="{nonce}"',
+    "id in the extension": 'Hawk id="a", ts="{nonce}", ext="b, id={nonce}", mac="{nonce}"',
+    "SigV2": "AWS AKID:{nonce}=",
+    "Azure": "SharedKey account:{nonce}=",
+    "Azure, by HMAC": "HMAC-SHA256 Credential=a&SignedHeaders=host&Signature={nonce}",
+    "Alibaba": "OSS AKID:{nonce}=",
+    "Akamai": "EG1-HMAC-SHA256 client_token=a;access_token=b;timestamp={nonce};nonce={nonce};signature={nonce}",
+    "Tencent": "TC3-HMAC-SHA256 Credential=a/2026-11-29/cvm/tc3_request, SignedHeaders=host, Signature={nonce}",
+    "Huawei": "SDK-HMAC-SHA256 Access=a, SignedHeaders=host, Signature={nonce}",
+    "Google": "GOOG4-HMAC-SHA256 Credential=a/20261129/auto/storage/goog4_request, Signature={nonce}",
+    "Kong": 'hmac username="a", algorithm="hmac-sha256", headers="date", signature="{nonce}"',
+    "MAC": 'MAC id="a", ts="{nonce}", nonce="{nonce}", mac="{nonce}"',
+}
+
+
+@pytest.mark.parametrize("scheme", ANEW)
+def test_a_signature_made_anew_splits_no_caller(scheme: str) -> None:
+    one, other = ([("Authorization", ANEW[scheme].format(nonce=nonce))] for nonce in ("n1", "n2"))
+    assert who(one) == who(other) != ""
+    assert what(one) == what(other)
+
+
+def test_a_header_of_bytes_is_as_one_of_text() -> None:
+    named = Credential.of("X-Tenant-Key")
+    one, other = (digest_caller([("X-Tenant-Key", key)], URL, named=named) for key in (b"1", b"2"))
+    assert one == digest_caller([("X-Tenant-Key", "1")], URL, named=named) != other
+    for name, value in [("Date", "1"), ("User-Agent", "python-requests/2"), ("X-Odd", "1"), ("Authorization", "a")]:
+        assert what([(name, value)]) == what([(name, value.encode())])
+    assert what([("Date", b"1")]) == what([("Date", b"2")])
+
+
 SIGNED_QUERIES = {
     "OAuth 1.0a": "?oauth_consumer_key={key}&oauth_nonce={nonce}&oauth_timestamp={nonce}&oauth_signature={nonce}",
     "SigV4": "?X-Amz-Credential={key}%2F20261129%2Feu&X-Amz-Date={nonce}&X-Amz-Expires=9&X-Amz-Signature={nonce}",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import socket
 import socketserver
+import struct
 import threading
 import time
 from email.message import Message
@@ -19,6 +21,7 @@ class Seen(NamedTuple):
     headers: Message
     body: bytes
     status: int
+    query: str = ""
 
 
 class StandIn:
@@ -29,6 +32,8 @@ class StandIn:
             of a status and any of these.
         failures: How many requests are still to be refused.
         refusal: Status and headers of a refusal; a status of 0 hangs up instead.
+        resets: Whether to hang up with a reset.
+        delay: How long it takes to answer, in seconds.
         seen: The requests so far, refused ones included.
 
     Args:
@@ -39,6 +44,8 @@ class StandIn:
         self.answers: dict[tuple[str, str], Any] = {}
         self.failures = 0
         self.refusal: tuple[int, dict[str, str]] = (503, {"Retry-After": "0"})
+        self.resets = False
+        self.delay = 0.0
         self.seen: list[Seen] = []
         handler = type("Handler", (_Handler,), {"stand_in": self})
         if socket_path is None:
@@ -58,6 +65,14 @@ class StandIn:
         self._thread.join()
         self._server.server_close()
 
+    def choose(self, method: str, path: str) -> tuple[int, dict[str, str], Any]:
+        """Return status, headers and content of the answer to a request."""
+        if self.failures:
+            self.failures -= 1
+            return (*self.refusal, {"message": "busy"})
+        answer = self.answers.get((method, path), (404, {}))
+        return (answer[0], {}, answer[1]) if isinstance(answer, tuple) else (200, {}, answer)
+
     @property
     def log(self) -> list[tuple[str, str, int]]:
         """Method, path and status of each request so far."""
@@ -75,20 +90,19 @@ class _Handler(BaseHTTPRequestHandler):
         if not self.raw_requestline or not self.parse_request():
             return
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        status, headers, answer = self.choose()
-        path = self.path.partition("?")[0]
-        self.stand_in.seen.append(Seen(self.command, path, self.headers, body, status))
+        path, _, query = self.path.partition("?")
+        self.stand_in.seen.append(Seen(self.command, path, self.headers, body, 0, query))
+        number = len(self.stand_in.seen) - 1
+        time.sleep(self.stand_in.delay)
+        status, headers, answer = self.stand_in.choose(self.command, path)
+        self.stand_in.seen[number] = self.stand_in.seen[number]._replace(status=status)
         self.answer(status, headers, answer)
-
-    def choose(self) -> tuple[int, dict[str, str], Any]:
-        if self.stand_in.failures:
-            self.stand_in.failures -= 1
-            return (*self.stand_in.refusal, {"message": "busy"})
-        answer = self.stand_in.answers.get((self.command, self.path.partition("?")[0]), (404, {}))
-        return (answer[0], {}, answer[1]) if isinstance(answer, tuple) else (200, {}, answer)
 
     def answer(self, status: int, headers: dict[str, str], answer: Any) -> None:
         if status == 0:
+            if self.stand_in.resets:
+                self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                self.connection.close()
             self.close_connection = True
             return
         self.send_response(status)
@@ -103,11 +117,13 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(answer)
             self.close_connection = True
         elif chunks is not None:
+            self.send_header("Connection", "close")
             self.send_header("Transfer-Encoding", "chunked")
             self.end_headers()
             self.wfile.write(b"".join(b"%x\r\n%b\r\n" % (len(each), each) for each in [*chunks, b""]))
         else:
             data = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+            self.send_header("Connection", "close")
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()

@@ -23,6 +23,7 @@ from requests_toolbelt.auth.guess import GuessAuth
 from urllib3.util import Retry
 
 import polvo_adapters as polvo
+import polvo_adapters.requests as dropin
 from polvo_adapters.testing import FailureServer
 
 # betamax calls it; deprecated by Python 3.12.
@@ -464,3 +465,58 @@ class TestVcr:
                 assert polvo.uninstall(session).adapters == before
                 assert session.get(server.url + "/health").ok
         assert received() == 1
+
+
+class TestDropIn:
+    """What stands in for servers stands in for those of the drop-in too."""
+
+    CALLS = pytest.mark.parametrize(
+        "get", [lambda url: dropin.get(url), lambda url: dropin.Session().get(url)], ids=["verb", "session"]
+    )
+
+    @CALLS
+    @responses.activate
+    def test_responses(self, get, statuses):
+        responses.get(URL, status=503, headers={"Retry-After": "0"})
+        responses.get(URL, json={"id": 7})
+        response = get(URL)
+        assert (type(response), response.json()) == (requests.Response, {"id": 7})
+        assert statuses(response) == [503, 200]
+
+    @CALLS
+    def test_requests_mock(self, get):
+        with requests_mock.Mocker() as mocked:
+            mocked.get(URL, json={"id": 7})
+            assert get(URL).json() == {"id": 7}
+            assert mocked.call_count == 1
+            with pytest.raises(requests_mock.exceptions.NoMockAddress):
+                get("http://api.example.com/other")
+        with requests_mock.Mocker(session=(session := dropin.Session())) as mocked:
+            mocked.get(URL, text="one session")
+            assert session.get(URL).text == "one session"
+
+    @CALLS
+    def test_vcr(self, get, failing, received, statuses, tmp_path):
+        url = failing(retry_after=0.01)
+        for _ in range(2):
+            with vcr.use_cassette(tmp_path / "tape.yaml"):
+                assert statuses(get(url)) == [503, 200]
+            assert received() == 2
+
+    def test_betamax(self, server, received, tmp_path):
+        for _ in range(2):
+            session = dropin.Session()
+            with betamax.Betamax(session, cassette_library_dir=str(tmp_path)).use_cassette("tape"):
+                assert session.get(server.url + "/echo").status_code == 200
+        assert received() == 1
+
+    @CALLS
+    def test_requests_cache(self, get, failing, received, tmp_path):
+        requests_cache.install_cache(str(tmp_path / "cache"), backend="memory")
+        try:
+            url = failing(times=0)
+            assert [get(url).from_cache for _ in range(2)] == [False, True]
+            assert received() == 1
+        finally:
+            requests_cache.uninstall_cache()
+        assert not hasattr(get(url), "from_cache")

@@ -167,3 +167,23 @@ def test_the_memory_is_bounded() -> None:
     assert len(known._known) == 1024
     assert b"4999" in known
     assert b"0" not in known
+
+
+def test_another_caller_has_all_attempts(server: FailureServer) -> None:
+    send = by_requests(credential="X-Tenant-Key")
+    url = f"{server.url}/fault/status?code=503"
+
+    def count(key: str) -> int:
+        return len(send("GET", url, headers={"X-Tenant-Key": key}).polvo.attempts)
+
+    assert [count("a"), count("a"), count("b")] == [ATTEMPTS, 1, ATTEMPTS]
+
+
+@pytest.mark.parametrize("body", [[b"a", b"b"], ("a",)])
+def test_a_body_in_pieces_is_known_again(body: Any, server: FailureServer) -> None:
+    send = by_requests()
+    session = send.__self__  # type: ignore[attr-defined]
+    prepared = session.prepare_request(requests.Request("PUT", f"{server.url}/fault/status?code=503"))
+    prepared.body = body
+    prepared.headers["Content-Length"] = str(sum(map(len, body)))
+    assert [len(session.send(prepared).polvo.attempts) for _ in range(2)] == [ATTEMPTS, 1]

@@ -295,6 +295,15 @@ def test_it_holds_in_simulations(name: str) -> None:
     assert (count(policies), count(adapt(policies, settings), settings)) == (row.otherwise, row.requests)
 
 
+@pytest.mark.parametrize("own", [True, False])
+def test_a_body_goes_on_as_is_said(own: bool) -> None:
+    """Tried on the wire in tests/shells/requests/test_resume.py."""
+    for said in (True, False):
+        policies = adapt(standard(resume=own, rate_limit="adaptive"), parse({"resume": said}))
+        names = [type(policy).__name__ for policy in policies]
+        assert names == [*(["Resume"] if said else []), "ExponentialBackoff", "AdaptiveRateLimit"]
+
+
 def test_every_keyword_is_in_a_test() -> None:
     text = Path(__file__).read_text()
     assert {

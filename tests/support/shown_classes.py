@@ -42,11 +42,11 @@ shells.httpx.transports.PolicyTransport shells.request_marks.RequestMarks
 shells.requests.exchange.RacingExchange shells.requests.exchange.RequestsExchange
 shells.requests.one_shot.Channel shells.requests.one_shot.OneShotError
 shells.requests.policy_adapter.PolicyAdapter shells.requests.pool_limits.PoolLimits
-shells.requests.resilient_adapter.ResilientAdapter shells.requests.response.Response
+shells.requests.resilient_adapter.ResilientAdapter
 shells.requests.session.Session shells.requests.single_policy_adapters.IdempotencyAdapter
 shells.requests.single_policy_adapters.SinglePolicyAdapter shells.requests.tenancy.Tenancy
 shells.requests.wire.connections.TracedConnection shells.requests.wire.pools.AdapterView
-shells.requests.wire.pools.KnownPools shells.requests.wire.pools.PoolView
+shells.requests.wire.pools.KnownPools
 shells.requests.wire.responses.TracedResponse shells.requests.wire.route.Route
 shells.requests.wire.sockets.Sockets shells.requests.wire.transmission.Transmission stores.base.BaseStore
 stores.memory.MemoryStore stores.persistent.PersistentStore stores.shared_clock.SharedClock
@@ -80,7 +80,7 @@ policies.idempotency.record.Resolve policies.idempotency.record.Stored policies.
 policies.ratelimit.account.Account policies.ratelimit.account.QuotaBucket policies.ratelimit.pacing.state.Pace
 policies.ratelimit.pacing.state.Seen policies.ratelimit.policy.SlidingWindow
 policies.ratelimit.policy.TokenBucket policies.ratelimit.turns.Turn policies.ratelimit.turns.TurnRequest
-policies.ratelimit.turns.TurnResult policies.regions.Regions policies.request_ids.RequestIDs
+policies.ratelimit.turns.TurnResult policies.regions.Regions policies.request_ids.RequestIDs policies.resume.Resume
 policies.retry_budget.Deposit policies.retry_budget.Refusal policies.retry_budget.RetryBudget
 policies.retry_budget.Spend refresh.lifecycle.ClearToken refresh.lifecycle.LookAtToken refresh.lifecycle.NoToken
 refresh.lifecycle.RefreshFailed refresh.lifecycle.RefreshRight refresh.lifecycle.ReleaseRight
@@ -92,8 +92,16 @@ headers.body.Complaint headers.entries.Context headers.ietf.QuotaPolicy headers.
 headers.quota.Quota headers.quota.Throttled headers.resets.Reset headers.structured.Item
     """,
     "outcomes, reports and traces without headers, bodies and texts of exceptions": """
-core.outcomes.Advice core.outcomes.Ending core.outcomes.Failure core.report.StoreFailure core.trace.Phase
-drivers.aio.AsyncSystemClock drivers.exchange.Cancelled
+core.outcomes.Advice core.outcomes.Ending core.outcomes.Failure core.report.BodyBreak core.report.StoreFailure
+core.trace.Phase drivers.aio.AsyncSystemClock drivers.exchange.Cancelled
+    """,
+    "which bytes of an entity there are: positions, and the validator, which the server calls public": """
+core.ranges.ContentRange core.ranges.Entity core.ranges.Rest core.ranges.Unproved stores.partial_files.Origin
+stores.partial_files.PartialFile
+    """,
+    "what is between a body and its connection, and gives the caller the bytes": """
+shells.requests.resuming_body.ChunkedResumingBody shells.requests.resuming_body.FirstPart
+shells.requests.resuming_body.LaterPart shells.requests.resuming_body.ResumingBody
     """,
     "the failure server and simulations, which are for tests and show what they were sent": """
 testing.limiters.AlignedWindowLimiter testing.limiters.EstimatedWindowLimiter
@@ -133,13 +141,16 @@ secrets.providers.environment.Environment secrets.providers.file.DotEnv secrets.
 secrets.providers.keyring.Keyring
     """,
     "wraps what is looked at in itself: a transport, a connection, a stream, a session": """
-core.identity.Sender
+shells.requests.installed_adapters.Installation shells.requests.installed_adapters.InstalledAdapters
+shells.requests.wire.pools.PoolView shells.requests.wrapping.Wrapping
+core.identity.Sender auth.signing_auth.SigningAuth shells.requests.signing.UnsignedState
 auth.attach.response_hook.InertHook requests.Session runtime.bounded.BoundedCalls runtime.clock.SystemClock
 runtime.clock.SystemTime runtime.shared_call.SharedCall runtime.workers.Workers shells.circuit_control.Circuit
 shells.encodings.EncodingCheck shells.httpx.exchange.RacingHTTPXExchange
 shells.httpx.observed_body.ObservedStream shells.httpx.timeouts.DeadlineTimeout
 shells.operation_control.Operation shells.request_identity.RequestKey shells.requests.api.SharedConnections
-shells.requests.hooks.SessionHooks shells.requests.single_policy_adapters.BreakerAdapter
+shells.requests.drop_in.OneCallSession shells.requests.hooks.SessionHooks shells.requests.response.Response
+shells.requests.response.WatchedResponse shells.requests.single_policy_adapters.BreakerAdapter
 shells.requests.single_policy_adapters.BulkheadAdapter shells.requests.single_policy_adapters.FallbackAdapter
 shells.requests.single_policy_adapters.HedgeAdapter shells.requests.single_policy_adapters.RateLimitAdapter
 shells.requests.single_policy_adapters.RegionsAdapter shells.requests.single_policy_adapters.RetryAdapter
@@ -162,8 +173,9 @@ core.answer.Answer
 context.one_call.CallScope core.notices.CallEvent policies.call_listeners.CallListeners
 policies.one_call.CallOptions policies.one_call.CallSettings policies.one_call.Operation
     """,
-    "names of modules": """
-moved.MovedModuleFinder
+    "names of modules, and what they hold": """
+moved.MovedModuleFinder shells.requests.mirror.Mirror shells.requests.mirror.MirrorFinder
+shells.requests.mirror.Replacement
     """,
 }
 """Classes whose objects can hold no secret, by the reason."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -49,6 +50,18 @@ def named(call: Call) -> str:
 def told(change: StateChange) -> None:
     """A listener of the user's own."""
     print(change.what, change.before, change.after, change.reason)
+
+
+def downloading(session: polvo.Session, folder: Path) -> None:
+    assert_type(session.download("https://files.example.com/x", folder), Path)
+    session.download("x", "x", on_change="fail", progress=lambda size, total: print(size, total), timeout=5)
+    session.get("x", stream=True, resume=True)
+    with polvo.call(resume=False):
+        session.get("x", stream=True)
+    polvo.get("https://files.example.com/x", stream=True, resume=True)
+    session.mount("https://", polvo.ResilientAdapter(resume=True))
+    session.mount("https://", polvo.PolicyAdapter(polvo.resume.Resume(), polvo.retry.ExponentialBackoff()))
+    polvo.Session(resume=True)
 
 
 def mounting(session: requests.Session) -> None:
@@ -109,6 +122,8 @@ def faces() -> None:
     polvo.Session(rate_limit={"pace": "burst"})
     polvo.Session(rate_limit=polvo.ratelimit.TokenBucket(5), retry=None)
     assert_type(dropin.get("https://api.example.com/"), requests.Response)
+    assert_type(dropin.session(), dropin.Session)
+    assert_type(dropin.adapters.HTTPAdapter(), requests.adapters.HTTPAdapter)
     with dropin.Session() as dropped:
         assert_type(dropped.get("https://api.example.com/"), requests.Response)
 
@@ -197,6 +212,7 @@ def credentials() -> None:
     polvo.auth.TokenCache("tokens.json", elapsed=lambda: 1.0, check_files=False)
     polvo.stores.SQLiteStore("state.db", elapsed=lambda: 1.0, check_files=False)
     assert_type(polvo.auth.bearer("token"), polvo.auth.Bearer)
+    assert_type(polvo.auth.signed(polvo.auth.bearer("token")), polvo.auth.SigningAuth)
     assert_type(polvo.auth.api_key("key", header="X-Key"), polvo.auth.APIKey)
     assert_type(polvo.auth.session_token("token"), polvo.auth.SessionToken)
 

@@ -228,7 +228,7 @@ class IdempotencyKeys:
             delay = headers.retry_after(outcome.headers, outcome.wall)
             low, high = (pause / 2, pause) if delay is None else (delay, delay + _BASE)
             ends = patience if call.deadline is None else min(patience, call.deadline)
-            if call.body == "once" or outcome.now + low >= ends:
+            if call.is_one_shot or outcome.now + low >= ends:
                 return end_call(
                     outcome, "idempotency", "an earlier request with the same idempotency key is still at work"
                 )

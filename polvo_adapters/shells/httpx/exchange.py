@@ -30,6 +30,7 @@ from polvo_adapters.shells.httpx.response import decode_body, is_read
 from polvo_adapters.shells.httpx.timeouts import DeadlineTimeout
 from polvo_adapters.shells.httpx.trace import HTTPXTrace
 from polvo_adapters.shells.overruns import report_overrun
+from polvo_adapters.shells.single_use import is_single_use
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -341,4 +342,6 @@ def body_of(request: httpx.Request) -> Body:
     """Return whether the body of a request can be sent again."""
     if not isinstance(request.stream, httpx.ByteStream):
         return "once"
+    if "authorization" in request.headers and is_single_use(request.headers["authorization"]):
+        return "single-use"  # httpx asks auth objects above its transports
     return "replayable" if request.headers.get("content-length", "0") != "0" else "none"

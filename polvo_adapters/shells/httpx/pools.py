@@ -12,6 +12,7 @@ from typing import Any
 import httpcore
 import httpx
 
+from polvo_adapters.shells.extended_class import extend
 from polvo_adapters.shells.httpx.async_network import AsyncDeadlineBackend
 from polvo_adapters.shells.httpx.network import DeadlineBackend
 from polvo_adapters.shells.httpx.timeouts import DeadlineTimeout, limit
@@ -58,7 +59,7 @@ def _extend(pool: Any, backend: httpcore.NetworkBackend) -> None:
 
 @lru_cache(maxsize=64)
 def _extended_pool(kind: Any) -> type:
-    return type(kind.__name__, (_Pool, kind), {"__module__": kind.__module__})
+    return extend(kind, _Pool)  # type: ignore[no-any-return]
 
 
 class _Pool:
@@ -87,7 +88,7 @@ class _Queue(list[Any]):
 
 @lru_cache(maxsize=64)
 def _extended_request(kind: Any) -> type:
-    return type(kind.__name__, (_PoolRequest, kind), {})
+    return extend(kind, _PoolRequest)  # type: ignore[no-any-return]
 
 
 class _PoolRequest:

@@ -21,6 +21,7 @@ except ImportError as error:  # pragma: no cover - tested in an environment with
 from polvo_adapters.context.call import call_settings
 from polvo_adapters.core.calls import Call
 from polvo_adapters.core.effects import Policy
+from polvo_adapters.core.identity import Sender
 from polvo_adapters.core.outcomes import Outcome
 from polvo_adapters.core.report import Entry
 from polvo_adapters.drivers import aio, sync
@@ -32,6 +33,7 @@ from polvo_adapters.shells.httpx.one_call import said_for
 from polvo_adapters.shells.httpx.pools import keep_deadlines
 from polvo_adapters.shells.httpx.rerouting import take_off
 from polvo_adapters.shells.httpx.response import is_given_up, synthesize_response
+from polvo_adapters.shells.httpx.senders import sender_of
 from polvo_adapters.shells.httpx.timeouts import find_deadline
 from polvo_adapters.stores.base import Store
 
@@ -39,8 +41,11 @@ from polvo_adapters.stores.base import Store
 class _BaseTransport(PolicyControls):
     """What both transports have in common: settings, and how a call begins and ends."""
 
-    def __init__(self, policies: tuple[Policy, ...], store: Store | None, clock: Any, *, stream: bool) -> None:
+    def __init__(
+        self, policies: tuple[Policy, ...], store: Store | None, clock: Any, sender: Sender, *, stream: bool
+    ) -> None:
         self.policies = policies
+        self._sender = sender
         self._bound = BoundPolicies(type(self).__name__, policies, store, clock)
         self.store = self._bound.store
         self.clock = clock
@@ -55,7 +60,7 @@ class _BaseTransport(PolicyControls):
             bound, settings, below = bound.for_call(settings, self.inner)
         take_off(request)
         url = str(request.url)
-        call = bound.begin(request, url, body_of(request), self.clock.now(), settings=settings)
+        call = bound.begin(request, url, body_of(request), self.clock.now(), self._sender, settings=settings)
         deadline = find_deadline(request, self.clock)
         call = call if deadline is None else call.with_deadline(deadline)
         return bound, call, said_for(request, settings, below)
@@ -99,7 +104,7 @@ class PolicyTransport(_BaseTransport, httpx.BaseTransport):
         stream: bool = False,
         **http_transport_keywords: Any,
     ) -> None:
-        super().__init__(policies, store, clock, stream=stream)
+        super().__init__(policies, store, clock, sender_of(inner, http_transport_keywords), stream=stream)
         self.inner = httpx.HTTPTransport(**http_transport_keywords) if inner is None else inner
         keep_deadlines(self.inner)
         if inner is None and http_transport_keywords.get("cert") is not None:
@@ -144,7 +149,7 @@ class AsyncPolicyTransport(_BaseTransport, httpx.AsyncBaseTransport):
         stream: bool = False,
         **http_transport_keywords: Any,
     ) -> None:
-        super().__init__(policies, store, clock, stream=stream)
+        super().__init__(policies, store, clock, sender_of(inner, http_transport_keywords), stream=stream)
         self.inner = httpx.AsyncHTTPTransport(**http_transport_keywords) if inner is None else inner
         keep_deadlines(self.inner)
         if inner is None and http_transport_keywords.get("cert") is not None:

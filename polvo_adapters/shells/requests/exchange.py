@@ -16,7 +16,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import requests
 from requests.adapters import BaseAdapter
@@ -24,26 +24,29 @@ from requests.models import REDIRECT_STATI
 from urllib3.util import Retry, Timeout
 from urllib3.util.retry import RequestHistory
 
-from polvo_adapters.core.calls import Body, Call
+from polvo_adapters.core.calls import Body, Call, origin
 from polvo_adapters.core.effects import Send
 from polvo_adapters.core.http import IDEMPOTENT_METHODS
 from polvo_adapters.core.outcomes import INTERRUPTED, Advice, Ending, Outcome, at_deadline
 from polvo_adapters.errors import DeadlineExceeded, ReplayError
 from polvo_adapters.runtime.clock import Clock
-from polvo_adapters.shells import encodings
-from polvo_adapters.shells.body_closing import BodyCloseActions
 from polvo_adapters.shells.cancellation import CancellableExchange
+from polvo_adapters.shells.request_marks import marks_of, read_marks
 from polvo_adapters.shells.requests.failures import explain, holds
 from polvo_adapters.shells.requests.hooks import SessionHooks, find_session_hooks, has_foreign_hook
-from polvo_adapters.shells.requests.observed_body import is_cut_off, observe
 from polvo_adapters.shells.requests.rerouting import drop_foreign_cookies, judge_proxies, reroute, translate_redirect
-from polvo_adapters.shells.requests.response import Response, synthesize_response
+from polvo_adapters.shells.requests.response import note_attempt, on_body_closed, read_body, synthesize_response
 from polvo_adapters.shells.requests.set_aside_responses import set_aside
+from polvo_adapters.shells.requests.signing import find_signer
+from polvo_adapters.shells.requests.wire.named_timeout import UNLIMITED
 from polvo_adapters.shells.requests.wire.owners import ConnectionOwner
 from polvo_adapters.shells.requests.wire.recording_retry import prepare_retry, record_history, show_history
 from polvo_adapters.shells.requests.wire.route import Route, is_unsent, report_overrun
 from polvo_adapters.shells.requests.wire.sockets import Sockets
 from polvo_adapters.shells.requests.wire.transmission import Transmission, authenticates_connection
+from polvo_adapters.shells.single_use import is_single_use
+
+AnyExchange = TypeVar("AnyExchange", bound="RequestsExchange")
 
 _NO_BODY: tuple[Body, int | None] = ("none", None)
 _REPLAYABLE = (bytes, str, bytearray, memoryview, list, tuple)
@@ -64,8 +67,11 @@ class RequestsExchange:
             after each attempt, or one that is passed on as it is. None for its own.
 
     Attributes:
-        body: Whether the body can be sent again.
+        body: Whether the request can be sent again, for its body and its signature.
         above: The adapter that hooks may send through, so that their requests pass the policies as well.
+        fallback: The timeout where the adapter below, which may have its own, leaves it at none; UNLIMITED where the
+            caller wants none; otherwise None.
+        defers: Whether that adapter may be handed a timeout of None in spite of a deadline, which is kept below it.
     """
 
     __slots__ = (
@@ -85,8 +91,11 @@ class RequestsExchange:
         "_route",
         "_sent",
         "_sockets",
+        "_untouched",
         "above",
         "body",
+        "defers",
+        "fallback",
     )
 
     def __init__(
@@ -110,12 +119,43 @@ class RequestsExchange:
         self._retries = retries
         self._history: tuple[RequestHistory, ...] = ()
         self.above: BaseAdapter = adapter
-        self._sent = False
+        self.fallback: Any = None
+        self._sent = self.defers = False
+        self._untouched: tuple[Any, ...] | None = None
         self._response: requests.Response | None = None
         self._open = self._is_for_hooks = False
         self._error: BaseException | None = None
         body = request.body
         self.body, self._position = _NO_BODY if body is None else _classify_body(body)
+        names = getattr(request.headers, "_store", request.headers)  # a look for one not there costs an exception
+        if "authorization" in names and is_single_use(request.headers["Authorization"]) and self._sign is None:
+            self.body = "single-use"
+
+    @property
+    def _sign(self) -> Callable[[Any], None] | None:
+        return read_marks(self._request).sign_again
+
+    def find_signer(self, session: Callable[[], requests.Session | None] | None) -> None:
+        """Let the `auth` of the session sign each attempt of a request that has a nonce, if that signed the first."""
+        if self.body != "single-use" or session is None:
+            return
+        sign = find_signer(self._request, session())
+        if sign is not None:
+            marks_of(self._request).sign_again = sign
+            body = self._request.body
+            self.body = "none" if body is None else _classify_body(body)[0]
+
+    def expect_own_send(self, fallback: Any, defers: bool) -> None:
+        """Prepare for an adapter below that may have a timeout of its own, or change the request.
+
+        Args:
+            fallback: See the attributes.
+            defers: The same. What such an adapter changes is kept, because it rewrites URLs, signs, compresses bodies.
+        """
+        self.fallback, self.defers = fallback, defers
+        if defers:
+            request = self._request
+            self._untouched = (request.method, request.url, request.headers.copy(), request.body)
 
     def send(self, effect: Send) -> Outcome:
         """Make one attempt, and return its outcome."""
@@ -127,6 +167,8 @@ class RequestsExchange:
         streamed = call.body == "once" or call.body == "rewindable"
         retries = prepare_retry(self._retries)
         transmission = Transmission(clock, started, deadline, self._sockets, once, self._owner, streamed, retries)
+        is_limited = deadline is not None and self.defers
+        transmission.fallback = self._limit_fallback(deadline - started) if is_limited else self.fallback  # type: ignore[operator]
         send: Any = None
         advice: Advice | None = None
         request, keywords = self._request, self._keywords
@@ -137,7 +179,7 @@ class RequestsExchange:
             if call.anonymous or (call.url is not request.url and call.url != request.url):
                 request, keywords = self._reroute(call)
             if deadline is not None:
-                keywords = _shorten(request, keywords, deadline - started)
+                keywords = _shorten(request, keywords, deadline - started, self.defers)
             names = getattr(request.headers, "_store", request.headers)  # a look for one not there costs an exception
             if "authorization" in names or "proxy-authorization" in names:
                 transmission.bind_if(authenticates_connection(request.headers))
@@ -183,6 +225,8 @@ class RequestsExchange:
     def _reroute(self, call: Call) -> tuple[requests.PreparedRequest, dict[str, Any]]:
         """Return the request for the URL of the call, and the keywords that it is sent with."""
         request = reroute(self._request, call)
+        if self._sign is not None and not call.anonymous:
+            self._sign(request)  # a signature covers the URL
         keywords = judge_proxies(self._keywords, request, self._original)
         return request, {**keywords, "cert": None} if call.anonymous else keywords
 
@@ -239,11 +283,7 @@ class RequestsExchange:
 
     def _read_if_due(self, response: requests.Response, transmission: Transmission, started: float) -> bool:
         """Read the body unless the caller or the session does so, and return whether it was read."""
-        if type(response) is requests.Response:  # the class of another library stays
-            response.__class__ = Response
-        if isinstance(response, Response):
-            elapsed = timedelta(0, self._clock.now() - started)
-            response._note_attempt(elapsed, transmission.deadline, self._clock)
+        note_attempt(response, timedelta(0, self._clock.now() - started), transmission.deadline, self._clock)
         # The status comes first: to look for a header that is not there costs an exception inside.
         redirects = response.status_code in REDIRECT_STATI and response.is_redirect
         if redirects or self._keywords["stream"]:
@@ -255,12 +295,7 @@ class RequestsExchange:
                 self._is_for_hooks = True
                 return False
             response = self._run_hooks(hooks, response, transmission)
-        if isinstance(response, Response):
-            response._read_body()
-        else:
-            response.content  # noqa: B018 - reads the body, which the response then keeps
-            if is_cut_off(response.raw):
-                raise requests.exceptions.ChunkedEncodingError(encodings.TEXT)
+        read_body(response)
         return True
 
     def _run_hooks(
@@ -310,21 +345,19 @@ class RequestsExchange:
         # After a hook that raises no caller reads the body, so that what waits for its end would wait for ever.
         if response is None or not self._open or self._is_for_hooks or getattr(response.raw, "closed", False):
             return False
-        if isinstance(response, Response):
-            response._on_body_closed(action)
-        else:  # the action is run when the response is freed
-            actions = response.__dict__.setdefault("_closing", BodyCloseActions())
-            actions.add(action)
-            observe(response.raw, actions)
+        on_body_closed(response, action)
         return True
 
     def fork(self) -> RacingExchange:
         """Return an exchange that sends the same request on another thread."""
-        self._sent = True  # so that the next attempt rewinds the body, here or in a fork
+        self._sent = True  # so that the next attempt rewinds the body and is signed anew, here or in a fork
+        copy = self._request.copy()
+        if self._sign is not None:
+            marks_of(copy).sign_again = self._sign
         fork = RacingExchange(
             self._route,
             self._adapter,
-            self._request.copy(),
+            copy,
             self._keywords,
             self._clock,
             None,
@@ -333,7 +366,30 @@ class RequestsExchange:
         )
         fork.body, fork._position, fork._sent, fork.above = self.body, self._position, True, self.above
         fork._original = self._original
+        fork.fallback, fork.defers, fork._untouched = self.fallback, self.defers, self._untouched
         return fork
+
+    @property
+    def clock(self) -> Clock:
+        """The clock of the attempts."""
+        return self._clock
+
+    @property
+    def keywords_for_rest(self) -> dict[str, Any]:
+        """The keywords of a request for the rest of a body."""
+        return {**self._keywords, "stream": True}
+
+    def can_ask_for_rest(self, url: str) -> bool:
+        """Return whether the rest of a body from a URL can be asked for: a certificate is for one origin only."""
+        return self._keywords["cert"] is None or origin(url) == origin(self._request.url or "")
+
+    def make_like(self, kind: type[AnyExchange], request: requests.PreparedRequest) -> AnyExchange:
+        """Return an exchange of a class, for the attempts at a request that asks for the rest of a body."""
+        exchange = kind(
+            self._route, self._adapter, request, self.keywords_for_rest, self._clock, None, self._owner, self._retries
+        )
+        exchange.above = self.above
+        return exchange
 
     def owns(self, outcome: Outcome) -> bool:
         """Return whether the response of an outcome is the one that was received last."""
@@ -352,20 +408,38 @@ class RequestsExchange:
         """Return False: outside of races it is not cancelled while it waits."""
         return False
 
+    def take_response(self, outcome: Outcome) -> requests.Response:
+        """Return the response that a call ends with: of an earlier attempt where that is better, or one made here."""
+        response: requests.Response | None = outcome.response
+        if response is None:
+            return self.synthesize(outcome)
+        if response is not self._response:
+            self.close()
+        return response
+
     def synthesize(self, outcome: Outcome) -> requests.Response:
         """Return a response that no server has sent, for an outcome that has none."""
         self.close()
         return synthesize_response(outcome, self._request)
 
+    def _limit_fallback(self, left: float) -> Any:
+        """Return the timeout for the pool below an adapter that may have its own, shortened to the time left."""
+        return UNLIMITED if self.fallback is UNLIMITED else _shorten_timeout(self.fallback, left)
+
     def _prepare_repeat(self) -> None:
         self.discard()
-        if self._position is None:
-            return
-        try:
-            self._request.body.seek(self._position)  # type: ignore[union-attr]
-        except (OSError, ValueError) as error:
-            message = "the body could not be rewound; pass bytes or a seekable file"
-            raise ReplayError(message, request=self._request) from error
+        if self._untouched is not None:
+            request = self._request
+            request.method, request.url, headers, request.body = self._untouched
+            request.headers = headers.copy()
+        if self._position is not None:
+            try:
+                self._request.body.seek(self._position)  # type: ignore[union-attr]
+            except (OSError, ValueError) as error:
+                message = "the body could not be rewound; pass bytes or a seekable file"
+                raise ReplayError(message, request=self._request) from error
+        if self._sign is not None:
+            self._sign(self._request)
 
 
 class RacingExchange(CancellableExchange, RequestsExchange):
@@ -404,10 +478,12 @@ def _classify_body(body: Any) -> tuple[Body, int | None]:
         return "once", None
 
 
-def _shorten(request: requests.PreparedRequest, keywords: dict[str, Any], left: float) -> dict[str, Any]:
-    """Return the keywords of an attempt with its timeout shortened to the time left."""
+def _shorten(request: requests.PreparedRequest, keywords: dict[str, Any], left: float, defers: bool) -> dict[str, Any]:
+    """Return the keywords of an attempt with its timeout shortened to the time left, unless that is kept below."""
     if left <= 0:
         raise DeadlineExceeded("the deadline is over before the attempt began", request=request)
+    if defers and keywords["timeout"] is None:
+        return keywords
     return {**keywords, "timeout": _shorten_timeout(keywords["timeout"], left)}
 
 

@@ -40,6 +40,11 @@ def find_session_hooks(request: requests.PreparedRequest) -> SessionHooks | None
     return None if deferred is None or deferred.is_running else deferred
 
 
+def find_own_hooks(request: requests.PreparedRequest) -> list[Callable[..., Any]]:
+    """Return the response hooks of a request that are ours: those of auth objects."""
+    return [hook for hook in _response_hooks(request) if _is_ours(hook)]
+
+
 class SessionHooks:
     """The response hooks of a caller, as one hook that is run once for each response.
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import Any, TypeVar
 
 import requests
+from requests.adapters import BaseAdapter
 
 from polvo_adapters.core.effects import Policy
 from polvo_adapters.runtime.clock import SYSTEM
+from polvo_adapters.shells.requests.installed_adapters import Installation, InstalledAdapters, restore
 from polvo_adapters.shells.requests.policy_adapter import PolicyAdapter
 from polvo_adapters.shells.requests.resilient_adapter import ResilientAdapter
 from polvo_adapters.stores.base import Store
@@ -21,11 +24,15 @@ def install(
 ) -> AnySession:
     """Make a session resilient by wrapping its adapters, of any kind, and return it.
 
+    What is mounted later is wrapped as well, by `session.mount` or by an assignment to `session.adapters[...]`, until
+    `uninstall`. For that, `session.adapters` becomes a mapping that wraps what is put into it; the class of the session
+    and its methods stay as they are.
+
     Args:
         session: Any `requests.Session`, in use or new.
         *policies: Policies, outermost first; by default the standard stack.
-        prefix: Where to wrap, such as "https://api.example.com/"; by default everything that is mounted. A prefix that
-            is not mounted is mounted over the adapter that serves it now.
+        prefix: Where to wrap, such as "https://api.example.com/", and below it; by default everywhere. A prefix that is
+            not mounted is mounted over the adapter that serves it, now or later.
         store: Where state lives; by default one memory store for all wrapped adapters.
         **keywords: Those of ResilientAdapter, or of PolicyAdapter where policies are given.
 
@@ -35,29 +42,26 @@ def install(
     Raises:
         requests.exceptions.InvalidSchema: No adapter serves the prefix.
     """
+    if prefix is not None and prefix not in session.adapters:
+        session.get_adapter(prefix)
     store = MemoryStore(now=keywords.get("clock", SYSTEM).now) if store is None else store
-    wrapped: dict[str, PolicyAdapter] = {}
-    for place in list(session.adapters) if prefix is None else [prefix]:
-        mounted = session.adapters.get(place)
-        below = session.get_adapter(place) if mounted is None else mounted
-        before = mounted.installed if isinstance(mounted, PolicyAdapter) else None
-        while isinstance(below, PolicyAdapter) and below.installed is not None and below.inner is not None:
-            below = below.inner
-        if policies:
-            wrapped[place] = PolicyAdapter(*policies, inner=below, store=store, **keywords)
-        else:
-            wrapped[place] = ResilientAdapter(inner=below, store=store, **keywords)
-        wrapped[place].installed = before or ("beside" if mounted is None else "around")
-    for place, adapter in wrapped.items():
-        if place in session.adapters:
-            session.adapters[place] = adapter
-        else:
-            session.mount(place, adapter)
+    kind = PolicyAdapter if policies else ResilientAdapter
+    installation = Installation(prefix or "", kind, policies, {**keywords, "store": store})
+    installation.session = weakref.ref(session)
+    adapters: Any = session.adapters
+    if not isinstance(adapters, InstalledAdapters):
+        adapters = InstalledAdapters(adapters)
+    adapters.install(installation)
+    session.adapters = adapters
+    if type(session).get_adapter is not requests.Session.get_adapter:
+        _wrap_lookup(session)
     return session
 
 
 def uninstall(session: AnySession) -> AnySession:
     """Undo `install`: put every wrapped adapter, the very same object, back in its place.
+
+    Adapters that were mounted since then stay, without policies.
 
     Args:
         session: The session; without an installation it is left as it is.
@@ -65,11 +69,30 @@ def uninstall(session: AnySession) -> AnySession:
     Returns:
         The same session.
     """
-    for place, adapter in list(session.adapters.items()):
-        if not isinstance(adapter, PolicyAdapter) or adapter.installed is None or adapter.inner is None:
-            continue
-        if adapter.installed == "around":
-            session.adapters[place] = adapter.inner
-        else:
-            del session.adapters[place]
+    session.adapters = restore(session.adapters)
+    if isinstance(vars(session).get("get_adapter"), _Lookup):
+        del session.get_adapter
     return session
+
+
+def _wrap_lookup(session: requests.Session) -> None:
+    """Wrap also what a session of another class finds in a way of its own, and not among its adapters."""
+    before = vars(session).get("get_adapter")
+    if before is None:
+        session.get_adapter = _Lookup(session)  # type: ignore[method-assign]
+
+
+class _Lookup:
+    """The `get_adapter` of a session whose class looks up adapters in a way of its own.
+
+    Args:
+        session: The session, which keeps this object.
+    """
+
+    def __init__(self, session: requests.Session) -> None:
+        self._session = session
+
+    def __call__(self, url: str) -> BaseAdapter:
+        session = self._session
+        adapter = type(session).get_adapter(session, url)
+        return session.adapters.find(url, adapter) if isinstance(session.adapters, InstalledAdapters) else adapter

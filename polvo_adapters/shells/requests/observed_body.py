@@ -4,68 +4,111 @@ Theory of operation. Code that streams may read `response.raw` instead of `iter_
 `raw.read1`, a loop over `raw`, `raw.drain_conn()`. Every way ends in `release_conn` or `close`, or in a read that
 returns nothing. `observe` gives the very object a subclass of its class that looks at these, as other code may hold it.
 
-Of a body that ends within its content encoding, reading raises what urllib3 raises for any other body that is cut off.
+All that a response knows beyond `requests` is in its body, so that its own class can be `requests.Response`: that a
+body has a deadline (`limit`), and that one which ends within its content encoding is cut off (`check_end`).
 """
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
+import requests
 from urllib3 import HTTPResponse
-from urllib3.exceptions import HTTPError, ProtocolError
+from urllib3.exceptions import DecodeError, HTTPError, ProtocolError
 
 from polvo_adapters.errors import DeadlineExceeded
 from polvo_adapters.runtime.clock import Clock
 from polvo_adapters.shells import encodings
 from polvo_adapters.shells.body_closing import BodyCloseActions
+from polvo_adapters.shells.extended_class import extend
 
 
-def observe(raw: Any, closing: BodyCloseActions) -> None:
-    """Run the actions when the body of a response is over; of an object that is none of urllib3, nothing is known.
+def observe(raw: Any) -> BodyCloseActions | None:
+    """Return the actions that are run when the body of a response is over.
 
     Args:
         raw: The `raw` of a response of `requests`.
-        closing: The actions.
+
+    Returns:
+        The actions, or None of an object that is none of urllib3, and tells nothing.
     """
-    if not isinstance(raw, HTTPResponse):
-        return
-    try:
-        raw.__class__ = _observed_class(type(raw))
-    except TypeError:  # a class with slots
-        return
-    raw._closing = closing  # type: ignore[attr-defined]
+    if not isinstance(raw, HTTPResponse) or not _change_class(raw, _observed_class(type(raw))):
+        return None
+    found: BodyCloseActions | None = raw.__dict__.get("_closing")
+    if found is None:
+        found = raw._closing = BodyCloseActions()  # type: ignore[attr-defined]
+    return found
 
 
-def limit(raw: Any, deadline: float, clock: Clock, host: str) -> None:
+def limit(response: requests.Response, deadline: float, clock: Clock, host: str) -> bool:
     """Let reading a body after a deadline raise DeadlineExceeded, in place of what urllib3 makes of the time-out.
 
     Args:
-        raw: The `raw` of a response of `requests`; of an object that is none of urllib3, nothing is known.
+        response: The response.
         deadline: The deadline, on the clock.
         clock: Time.
         host: Host of the call, for the message.
+
+    Returns:
+        Whether the `raw` of the response is of urllib3; of any other object nothing is known.
     """
-    if not isinstance(raw, HTTPResponse):
-        return
+    raw: Any = response.raw
+    if not isinstance(raw, HTTPResponse) or not _change_class(raw, _limited_class(type(raw))):
+        return False
+    # Weak, as the response holds the body: a circle would keep a dropped response, and its connection, alive.
+    raw._deadline = (deadline, clock, host, weakref.ref(response))  # type: ignore[attr-defined]
+    return True
+
+
+def check_end(raw: Any) -> bool:
+    """Let the iteration over a body raise where it ends within its content encoding, as for any that is cut off.
+
+    Args:
+        raw: The `raw` of a response of `requests`.
+
+    Returns:
+        Whether it is of urllib3; of any other object nothing is known.
+    """
+    return isinstance(raw, HTTPResponse) and _change_class(raw, _checked_class(type(raw)))
+
+
+def make_deadline_error(response: requests.Response | None, host: str) -> DeadlineExceeded:
+    """Return the error for a body that is not complete at the deadline.
+
+    Args:
+        response: The response; None where only its body is still held.
+        host: Host of the call, where there is no report yet.
+    """
+    message = "the deadline is over and the body is not complete; allow a longer deadline, or ask for less"
+    if response is None:
+        return DeadlineExceeded(message, host=host)
+    report = response.__dict__.get("polvo")
+    host = host if report is None else report.host
+    return DeadlineExceeded(message, request=response.request, response=response, host=host)
+
+
+def _change_class(raw: HTTPResponse, kind: type) -> bool:
+    """Give a body another class, and return whether it has it."""
     try:
-        raw.__class__ = _limited_class(type(raw))
+        raw.__class__ = kind
     except TypeError:  # a class with slots
-        return
-    raw._deadline = (deadline, clock, host)  # type: ignore[attr-defined]
+        return False
+    return True
 
 
 @lru_cache(maxsize=64)
 def _limited_class(kind: type) -> type:
-    return kind if issubclass(kind, _LimitedBody) else type(kind.__name__, (_LimitedBody, kind), {})
+    return kind if issubclass(kind, _LimitedBody) else extend(kind, _LimitedBody)
 
 
 class _LimitedBody:
     """Mixin of the classes of responses that have a deadline."""
 
-    _deadline: tuple[float, Clock, str]
+    _deadline: tuple[float, Clock, str, weakref.ref[requests.Response]]
 
     @contextmanager
     def _error_catcher(self) -> Iterator[None]:
@@ -73,11 +116,36 @@ class _LimitedBody:
             with super()._error_catcher():  # type: ignore[misc]  # which makes errors of urllib3 of all others
                 yield
         except HTTPError as error:
-            deadline, clock, host = self._deadline
+            deadline, clock, host, response = self._deadline
             if clock.now() < deadline:
                 raise
-            message = "the deadline is over and the body is not complete; allow a longer deadline, or ask for less"
-            raise DeadlineExceeded(message, host=host) from error
+            raise make_deadline_error(response(), host) from error
+
+
+@lru_cache(maxsize=64)
+def _checked_class(kind: type) -> type:
+    return kind if issubclass(kind, _CheckedBody) else type(kind.__name__, (_CheckedBody, kind), {})
+
+
+class _CheckedBody:
+    """Mixin of the classes of responses that have a content encoding."""
+
+    _is_closed_early = False
+
+    def stream(self, *args: Any, **keywords: Any) -> Iterator[bytes]:
+        try:
+            yield from super().stream(*args, **keywords)  # type: ignore[misc]
+        except DecodeError as error:
+            # The decoder of zstd raises an error of its own at such an end.
+            if "incomplete" in str(error) and is_cut_off(self):
+                raise ProtocolError(encodings.TEXT) from error
+            raise
+        if not self._is_closed_early and is_cut_off(self):
+            raise ProtocolError(encodings.TEXT)
+
+    def close(self) -> None:
+        self._is_closed_early = True
+        super().close()  # type: ignore[misc]
 
 
 def is_cut_off(raw: Any) -> bool:
@@ -96,13 +164,14 @@ def _observed_class(kind: type) -> type:
     if issubclass(kind, _ObservedBody):
         return kind
     mixin = _ObservedBodyWithRead1 if hasattr(kind, "read1") else _ObservedBody  # urllib3 has it since 2.1
-    return type(kind.__name__, (mixin, kind), {})
+    return extend(kind, mixin)  # type: ignore[no-any-return]
 
 
 class _ObservedBody:
     """Mixin of the classes of such responses."""
 
     _closing: BodyCloseActions
+    _is_closed_early = False
     _is_read = 0
     """How many reads are in progress: only their end tells how the body has ended."""
     _is_released = False
@@ -125,6 +194,7 @@ class _ObservedBody:
         self._note_release()
 
     def close(self) -> None:
+        self._is_closed_early = not self._is_released
         super().close()  # type: ignore[misc]
         self._note_release()
 
@@ -160,7 +230,7 @@ class _ObservedBody:
 
     def _end(self) -> None:
         """Note that nothing is left to be read."""
-        if is_cut_off(self):
+        if not self._is_closed_early and is_cut_off(self):
             raise ProtocolError(encodings.TEXT)
         self._is_released = True
 

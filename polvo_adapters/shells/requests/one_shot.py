@@ -45,6 +45,7 @@ from polvo_adapters.policies.one_call import FOR_ONE_SERVER
 from polvo_adapters.policies.retry import ExponentialBackoff
 from polvo_adapters.redaction import unpicklable
 from polvo_adapters.runtime.clock import Clock
+from polvo_adapters.shells.extended_class import extend
 from polvo_adapters.shells.requests.failures import classify
 from polvo_adapters.shells.requests.policy_adapter import PolicyAdapter
 from polvo_adapters.shells.requests.resilient_adapter import ResilientAdapter
@@ -230,7 +231,7 @@ def _close_after_use(manager: Any) -> None:
 
 @lru_cache(maxsize=16)
 def _closing_class(kind: type) -> type:
-    return kind if issubclass(kind, _ClosingPool) else type(kind.__name__, (_ClosingPool, kind), {})
+    return kind if issubclass(kind, _ClosingPool) else extend(kind, _ClosingPool)
 
 
 class _ClosingPool:

@@ -20,7 +20,9 @@ in the place of the policy, or left out in the same way:
 from __future__ import annotations
 
 import logging
+import weakref
 from collections.abc import Sequence
+from contextlib import nullcontext
 from secrets import token_hex
 from typing import Any
 
@@ -46,11 +48,24 @@ from polvo_adapters.shells.bound_policies import BoundPolicies, PolicyControls
 from polvo_adapters.shells.error_notes import attach_report
 from polvo_adapters.shells.requests.exchange import RequestsExchange
 from polvo_adapters.shells.requests.pool_limits import PoolLimits
+from polvo_adapters.shells.requests.response import hand_over
+from polvo_adapters.shells.requests.rest import let_resume
+from polvo_adapters.shells.requests.wire.named_timeout import (
+    ASKED,
+    DEFERRED,
+    UNLIMITED,
+    UNSET,
+    choose_usable,
+    find_default_timeout,
+    is_none_on_purpose,
+    sends_through_another,
+)
 from polvo_adapters.shells.requests.wire.owners import ConnectionOwner
 from polvo_adapters.shells.requests.wire.pools import kind_of_view
 from polvo_adapters.shells.requests.wire.recording_retry import NO_RETRY
 from polvo_adapters.shells.requests.wire.route import Route
 from polvo_adapters.shells.requests.wire.transmission import Transmission
+from polvo_adapters.shells.requests.wrapping import become_wrapping
 from polvo_adapters.stores.base import Store
 
 TLS_SETTINGS = header_names(
@@ -72,7 +87,8 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
         *policies: The policies, outermost first; without any it is an ordinary adapter.
         inner: The adapter to send through; by default it has connection pools of its own.
         store: Where state lives that outlives a call; by default in the memory of this adapter.
-        timeout: Timeout of an attempt where the caller named none, in seconds or as a (connect, read) tuple.
+        timeout: Timeout of an attempt where the caller named none, in seconds or as a (connect, read) tuple; by default
+            that of the `inner`, where it has one, and otherwise none.
         clock: Time and chance; tests pass a virtual clock.
         credential: Where the API takes its credential, if not in a usual place: the name of a header, "?parameter",
             "cookie:name", or several; see `polvo_adapters.core.identity`.
@@ -85,10 +101,16 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
 
     __attrs__ = [*HTTPAdapter.__attrs__, "policies", "inner", "store", "timeout", "clock", "credential", "installed"]
 
-    installed: str | None = None
     credential: str | Sequence[str] | None = None
+    installed: Any = None  # the installation that this adapter was made for
+    timeout: Any = None
+    """Timeout of an attempt where the caller names none; an adapter made without one has that of its class."""
+    _session: weakref.ref[requests.Session] | None = None  # the one that it serves, where that is known
     _transmission: Transmission | None = None  # the attempt of an adapter outside of this one, in a view on it
     _owner: ConnectionOwner | None = None  # the caller, in a view for one of several that share the adapter
+    _default_timeout: Any = None  # that of a call, or how to find it out, where this adapter was given none
+    _defers = False  # whether deadlines are kept below an adapter, so that it may be handed a timeout of None
+    _class_timeout: Any = None  # the default of the class, in an adapter that wraps another
     _asked: Retry | None = None  # what decides about retries, or nothing where the adapter below does so by itself
 
     def __init__(
@@ -96,7 +118,7 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
         *policies: Policy,
         inner: BaseAdapter | None = None,
         store: Store | None = None,
-        timeout: float | tuple[float | None, float | None] | None = None,
+        timeout: float | tuple[float | None, float | None] | None = UNSET,
         clock: Clock = SYSTEM,
         credential: str | Sequence[str] | None = None,
         **http_adapter_keywords: Any,
@@ -105,7 +127,8 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
         self.policies = policies
         self.inner = inner
         self.store: Any = store
-        self.timeout = timeout
+        if timeout is not UNSET:  # what a subclass has put there before stays
+            self.timeout = timeout
         self.clock = clock
         if inner is None:
             self._set_pool_limits(http_adapter_keywords.get("pool_connections", DEFAULT_POOLSIZE))
@@ -113,6 +136,16 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
         elif http_adapter_keywords:
             names = ", ".join(http_adapter_keywords)
             raise TypeError(f"{type(self).__name__}: {names} belong to the adapter given as inner")
+        self._bind()
+
+    def _make_default_policies(self) -> tuple[Policy, ...]:
+        """Return the policies of an adapter that is given none."""
+        return ()
+
+    def _init_late(self) -> None:
+        """Do what `__init__` does, where a class beside this one calls that of HTTPAdapter and passes this one over."""
+        self.policies, self.inner, self.store, self.clock = self._make_default_policies(), None, None, SYSTEM
+        self._set_pool_limits(self.__dict__.get("_pool_connections", DEFAULT_POOLSIZE))
         self._bind()
 
     def _set_pool_limits(self, most: int) -> None:
@@ -131,8 +164,14 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
         self._asked = retry.retry if isinstance(retry, AskedRetry) else None if retry is None else NO_RETRY
         self._seen = self._read_max_retries()
         self._route = Route(self, PolicyAdapter) if self._below is None else Route(self._below)
-        if self.inner is not None and kind_of_view(self.inner) is None:
-            _warn_of_deadline(self.inner, self.policies)
+        if self.inner is not None:
+            if kind_of_view(self.inner) is None:
+                _warn_of_deadline(self.inner, self.policies)
+            self._defers = isinstance(self.inner, PolicyAdapter) or (
+                self._route.is_watched and sends_through_another(self.inner)
+            )
+            become_wrapping(self)
+        self._default_timeout = find_default_timeout(type(self), self.inner, PolicyAdapter)
         forks.register(self)
 
     def send(
@@ -160,9 +199,12 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
         settings, said_below = call_settings.get(), None
         if settings is not None:
             bound, settings, said_below = bound.for_call(settings, self.inner)
+        fallback = None
+        if timeout is None:
+            timeout, fallback = self._choose_timeout(outer)
         keywords = {
             "stream": stream,
-            "timeout": self.timeout if timeout is None else timeout,
+            "timeout": timeout,
             "verify": verify,
             "cert": cert,
             "proxies": proxies,
@@ -175,34 +217,46 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
                 keywords["timeout"] = settings.timeout
         exchange = RequestsExchange(self._route, below, request, keywords, clock, sockets, self._owner, asked)
         exchange.above = self
+        exchange.find_signer(self._session)
         entries: list[Entry] = []
         logical = call_started.get() if outer is None else _logical_call(outer, clock)
         sender = Sender(cert, verify, proxies, self._name_transport()) if bound.identifies else PLAIN_SENDER
         call = bound.begin(request, request.url or "", exchange.body, clock.now(), sender, logical, settings)
+        if self._defers or fallback is not None:  # after the request has got its key and its id
+            exchange.expect_own_send(fallback, self._defers)
         began = clock.now()
-        if settings is None:
+        with _NOTHING_SAID if settings is None else settings_scope(said_below):
             outcome = drive(bound.flow(call), exchange, self.store, clock, entries, call)
-        else:
-            with settings_scope(said_below):
-                outcome = drive(bound.flow(call), exchange, self.store, clock, entries, call)
         report = bound.report(call, request, outcome, entries, clock.now() - began)
-        if settings is not None:
-            report.labels = call.labels
+        report.labels = call.labels
         if outer is not None:
-            outer.error, outer.failure = outcome.error, outcome.failure
-            outer.adopt(report.attempts)
+            outer.end_inside(outcome.error, outcome.failure, report.attempts)
         if outcome.error is not None:
             exchange.close()
             try:
                 raise attach_report(outcome.error, report, request)
             finally:
                 del outcome  # see errors.py, "Errors and frames"
-        if not exchange.owns(outcome):
-            exchange.close()  # the response is that of an earlier attempt, and better than the last one
-        response: requests.Response = exchange.synthesize(outcome) if outcome.response is None else outcome.response
-        response.polvo = report  # type: ignore[attr-defined]
+        response = exchange.take_response(outcome)
+        hand_over(response, report)
         response.connection = self  # a replay after 401 must pass the policies as well
+        if bound.resumes:
+            let_resume(response, self.store, exchange, bound.policies, call)
         return response
+
+    def _choose_timeout(self, outer: Transmission | None) -> tuple[Any, Any]:
+        """Return the timeout of a call that names none, and that for the pool of an adapter which may have its own."""
+        above = None if outer is None else outer.fallback
+        if above is UNLIMITED:
+            return None, UNLIMITED
+        default, fallback = self.__dict__.get("timeout", self._default_timeout), None
+        if default is DEFERRED:
+            default, fallback = None, self._class_timeout if above is None else above
+        elif default is ASKED:
+            default = choose_usable(self.timeout, self._class_timeout)
+        if default is None and fallback is None:
+            return above, None
+        return (None, UNLIMITED) if is_none_on_purpose(2) else (default, fallback)
 
     @property
     def max_retries(self) -> Any:
@@ -215,6 +269,10 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
             self.__dict__["max_retries"] = value
         else:
             self.inner.max_retries = value  # type: ignore[union-attr]
+
+    def serve(self, session: requests.Session) -> None:
+        """Sign requests anew for each attempt by the `auth` of a session, where that has signed them with a nonce."""
+        self._session = weakref.ref(session)
 
     def _read_max_retries(self) -> Any:
         return self.__dict__.get("max_retries") if self.inner is None else getattr(self.inner, "max_retries", None)
@@ -263,14 +321,6 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
         for manager in (self.poolmanager, *self.proxy_manager.copy().values()):  # other threads may go on to send
             manager.clear()
 
-    def get_connection_with_tls_context(
-        self, request: requests.PreparedRequest, verify: Any, proxies: Any = None, cert: Any = None
-    ) -> Any:
-        """Return the pool for a request; see `HTTPAdapter.get_connection_with_tls_context`."""
-        if self.inner is not None:
-            return self.inner.get_connection_with_tls_context(request, verify, proxies=proxies, cert=cert)  # type: ignore[attr-defined]
-        return super().get_connection_with_tls_context(request, verify, proxies=proxies, cert=cert)
-
     def proxy_manager_for(self, proxy: str, **keywords: Any) -> Any:
         """Return the pools for a proxy; see `HTTPAdapter.proxy_manager_for`."""
         if self.inner is not None:
@@ -292,23 +342,27 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
                 manager.pools = type(manager.pools)(manager.pools._maxsize, manager.pools.dispose_func)
 
     def __getattr__(self, name: str) -> Any:
-        # Code that expects the wrapped adapter finds its poolmanager, max_retries and the like here.
-        is_hidden = name.startswith("_") and name not in HTTPAdapter.__attrs__
-        inner = None if is_hidden else self.__dict__.get("inner")
+        # Code that expects the wrapped adapter finds its poolmanager and the like here.
+        inner = None if name.startswith("__") else self.__dict__.get("inner")
+        if inner is None and name in _SET_BY_INIT and "max_retries" in self.__dict__ and "_bound" not in self.__dict__:
+            self._init_late()
+            return getattr(self, name)
         if inner is None:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         return getattr(inner, name)
 
     def __getstate__(self) -> dict[str, Any]:
-        names = self.__attrs__ if self.inner is None else PolicyAdapter.__attrs__
-        return {name: self.__dict__[name] for name in names if name in self.__dict__}
+        state = {name: self.__dict__[name] for name in self.__attrs__ if name in self.__dict__}
+        others = set(self.__attrs__).difference(state, PolicyAdapter.__attrs__)
+        return {**state, **{name: getattr(self, name) for name in others if hasattr(self, name)}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         if state.get("inner") is None:
             self._set_pool_limits(state.get("_pool_connections", DEFAULT_POOLSIZE))
             super().__setstate__(state)
         else:
-            self.__dict__.update(state)
+            for name, value in state.items():
+                setattr(self, name, value)
         self._bind()
 
 
@@ -330,6 +384,8 @@ def fit_pool(keywords: dict[str, Any], policies: Sequence[Policy]) -> None:
         keywords.setdefault("pool_maxsize", size)
 
 
+_SET_BY_INIT = frozenset({"policies", "inner", "store", "clock", "_bound", "_seen", "_pool_limits"})
+_NOTHING_SAID = nullcontext()
 _log = logger("deadline")
 _warned: set[type] = set()
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from requests.adapters import BaseAdapter
 
+from polvo_adapters.core.effects import Policy
 from polvo_adapters.policies.options import DeadlineLike, OptionalPolicies, RetryLike
 from polvo_adapters.policies.stack import standard
 from polvo_adapters.runtime.clock import SYSTEM, Clock
@@ -17,6 +18,7 @@ from polvo_adapters.shells.requests.policy_adapter import (
     find_requested_retry,
     fit_pool,
 )
+from polvo_adapters.shells.requests.wire.named_timeout import UNSET
 from polvo_adapters.stores.base import Store
 
 if TYPE_CHECKING:
@@ -45,12 +47,15 @@ class ResilientAdapter(PolicyAdapter):
         inner: The adapter to send through.
         store: Where state lives; share it to share the state.
         timeout: Timeout of an attempt where the caller named none, in seconds or as a (connect, read) tuple; None for
-            no limit.
+            no limit. By default that of the `inner`, where it has one, and otherwise 30 seconds. It does not replace a
+            `timeout=None` that the caller has written.
         clock: Time and chance.
         **options: The optional policies, see `polvo_adapters.policies.options.OptionalPolicies`; and the keywords of
             `requests.adapters.HTTPAdapter`, without `inner`. The connection pool is made large enough for a bulkhead,
             unless `pool_maxsize` is given.
     """
+
+    timeout: Any = DEFAULT_TIMEOUT
 
     def __init__(
         self,
@@ -59,7 +64,7 @@ class ResilientAdapter(PolicyAdapter):
         *,
         inner: BaseAdapter | None = None,
         store: Store | None = None,
-        timeout: float | tuple[float | None, float | None] | None = DEFAULT_TIMEOUT,
+        timeout: float | tuple[float | None, float | None] | None = UNSET,
         clock: Clock = SYSTEM,
         **options: Unpack[ResilientAdapterOptions],
     ) -> None:
@@ -72,3 +77,6 @@ class ResilientAdapter(PolicyAdapter):
         if inner is None:
             fit_pool(http_adapter_keywords, policies)
         super().__init__(*policies, inner=inner, store=store, timeout=timeout, clock=clock, **http_adapter_keywords)
+
+    def _make_default_policies(self) -> tuple[Policy, ...]:
+        return standard(retry=find_requested_retry(self.__dict__.get("max_retries")) or True, deadline=None)

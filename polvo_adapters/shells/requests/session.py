@@ -8,21 +8,21 @@ A call is made on behalf of one tenant from its preparation to its last hop, wha
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import requests
 from requests._internal_utils import to_native_string
 
-from polvo_adapters import headers
 from polvo_adapters.context.call import LogicalCall, call_settings, call_started
 from polvo_adapters.context.one_call import call as one_call
 from polvo_adapters.context.tenant import TenantScope, tenant_scope_for, validate_tenant
 from polvo_adapters.core.calls import origin
-from polvo_adapters.errors import ConfigurationError, error_for_status
+from polvo_adapters.errors import ConfigurationError
 from polvo_adapters.policies.deadline import Deadline
 from polvo_adapters.policies.one_call import CallOptions
 from polvo_adapters.policies.stack import make_policy, refuse_unknown_keywords
@@ -31,6 +31,7 @@ from polvo_adapters.shells.request_identity import format_key
 from polvo_adapters.shells.requests.hooks import defer_hooks
 from polvo_adapters.shells.requests.policy_adapter import DEFAULT_TIMEOUT, PolicyAdapter
 from polvo_adapters.shells.requests.resilient_adapter import ResilientAdapter
+from polvo_adapters.shells.requests.status_error import status_error
 from polvo_adapters.shells.requests.tenancy import Tenancy
 from polvo_adapters.shells.requests.urls import make_absolute, resolve
 from polvo_adapters.shells.requests.verbs import Verbs
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from polvo_adapters.policies.options import StackOptions
     from polvo_adapters.shells.circuit_control import Circuit
     from polvo_adapters.shells.operation_control import Operation
+    from polvo_adapters.shells.requests.download import OnChange
 
 _UNSET: Any = object()
 _CALL_OPTIONS = frozenset(CallOptions.__annotations__) - {"timeout", "idempotency_key"}  # which have a meaning already
@@ -114,7 +116,8 @@ class Session(Verbs):
         if regions is not None and not regions.serves and "://" in (self.base_url or ""):
             keywords["regions"] = replace(regions, serves=self.base_url)
         for prefix in self.adapters:
-            self.adapters[prefix] = ResilientAdapter(**keywords, timeout=None, clock=self.clock)
+            adapter = self.adapters[prefix] = ResilientAdapter(**keywords, timeout=None, clock=self.clock)
+            adapter.serve(self)
 
     def request(  # type: ignore[override]  # the same, but a timeout of None means none here
         self,
@@ -187,8 +190,50 @@ class Session(Verbs):
             defer_hooks(request)
             response = super().send(request, **keywords)
         if response.status_code == 429 or (self.raise_for_status and response.status_code >= 400):
-            raise _status_error(response)
+            raise status_error(response)
         return response
+
+    def download(
+        self,
+        url: str,
+        path: str | os.PathLike[str],
+        *,
+        on_change: OnChange = "restart",
+        progress: Callable[[int, int | None], object] | None = None,
+        **keywords: Any,
+    ) -> Path:
+        """Download a URL to a file, which appears once it is whole, or not at all.
+
+        A body that breaks off goes on where it broke off, now and, where the server proves that it is still the same
+        entity, in a later call: what has come is kept beside the file until then.
+
+        Args:
+            url: The URL, relative to `base_url` where there is one.
+            path: The file, which is replaced where it exists; or a directory, in which it gets the name at the end of
+                the URL.
+            on_change: "restart" to begin anew where the entity changes while it is downloaded, or has changed since the
+                call that left its beginning; "fail" to raise.
+            progress: A function that is called with the number of bytes that are there, and of those that there will
+                be, which is None where the server does not say. What it raises ends the download.
+            **keywords: Those of `get`; `resume=False` for one that does not go on.
+
+        Returns:
+            The path of the file.
+
+        Raises:
+            requests.RequestException: As `get` does, and where the body breaks off and does not go on.
+            StatusError: The status is 400 or above, or another that comes without a file.
+            EntityChangedError: The entity has changed, and `on_change` is "fail"; or it changes again and again.
+            ConfigurationError: The path is a directory, and the URL does not end in a name.
+            OSError: The file cannot be written.
+        """
+        from polvo_adapters.shells.requests.download import download
+
+        with self._tenant_scope() as tenant, self._call_scope():
+            absolute = make_absolute(url, self.base_url, tenant, self.tenancy)
+            return download(
+                self.get, url, path, on_change=on_change, progress=progress, absolute_url=absolute, **keywords
+            ).path
 
     @contextmanager
     def _call_scope(self, *, sent: bool = False) -> Iterator[None]:
@@ -314,22 +359,3 @@ def _validate_tenancy(tenancy: Any, regions: object) -> Tenancy | None:
 def _no_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:
     """Return the request as it is: an `auth` that keeps those of the session and of a netrc file from the host."""
     return request
-
-
-def _status_error(response: requests.Response) -> Exception:
-    status, reason = response.status_code, response.reason
-    delay = headers.retry_after(response.headers, time.time())
-    report = getattr(response, "polvo", None)
-    host = (response.url or "").partition("://")[2].partition("/")[0].rpartition("@")[2]
-    method = response.request.method
-    attempts = len(report.attempts) if report is not None else 1
-    tries = f" after {attempts} attempts" if attempts > 1 else ""
-    advice = "" if delay is None else f"; call again after {delay:g} s"
-    return error_for_status(status)(
-        f"{method} {host}: {status} {reason or ''}".rstrip() + tries + advice,
-        request=response.request,
-        response=response,
-        host=host,
-        attempts=attempts,
-        retry_after=delay,
-    )

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 from urllib3 import HTTPResponse
 from urllib3.exceptions import HTTPError
 
+from polvo_adapters.shells.requests.observed_body import check_end
+
 if TYPE_CHECKING:
     from requests import Response
 
@@ -52,5 +54,7 @@ def set_aside(response: Response) -> bool:
         enforce_content_length=False,  # a response to HEAD has none of it
     )
     kept.chunked = False
+    if "content-encoding" in kept.headers:
+        check_end(kept)
     response.raw = kept
     return True

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from requests.adapters import BaseAdapter
 
+from polvo_adapters.core.effects import Policy
 from polvo_adapters.policies.options import (
     BulkheadLike,
     CircuitBreakerLike,
@@ -65,6 +66,9 @@ class SinglePolicyAdapter(PolicyAdapter, Generic[PolicyLike]):
         if inner is None:
             fit_pool(keywords, (only,))
         super().__init__(only, inner=inner, store=store, **keywords)
+
+    def _make_default_policies(self) -> tuple[Policy, ...]:
+        return (self._make_policy(None, {}),)
 
     def _make_policy(self, given: Any, keywords: dict[str, Any]) -> Any:
         """Take the keywords of the policy out of all keywords, and make it of them and of the given value."""

@@ -89,6 +89,13 @@ def test_a_one_shot_body_is_not_sent_twice(kind: str, server: FailureServer) -> 
     assert [record.body_length for record in server.requests] == [2]
 
 
+def test_a_nonce_is_not_sent_twice(kind: str, server: FailureServer) -> None:
+    signature = {"Authorization": 'OAuth oauth_consumer_key="k", oauth_nonce="1", oauth_signature="s"'}
+    response = Client(kind, RETRY).request("GET", server.url + "/fault/status", headers=signature)
+    assert response.status_code == 503
+    assert len(server.requests) == 1
+
+
 def test_bytes_are_sent_whole_every_time(kind: str, server: FailureServer) -> None:
     Client(kind, RETRY).request("PUT", server.url + "/fault/status?times=2", content=b"x" * 3000)
     assert [record.body_length for record in server.requests] == [3000] * 3

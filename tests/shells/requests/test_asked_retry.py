@@ -276,6 +276,16 @@ def test_a_body_that_breaks_off_is_a_read_error(server: FailureServer) -> None:
     assert [server.counters_for(key)["received"] for key in ("cut2", "cut3")] == [2, 1]
 
 
+@pytest.mark.parametrize("retry", [Retry(2, allowed_methods=None), Retry(2, allowed_methods=["POST"])])
+def test_a_post_whose_answer_breaks_off_is_not_sent_twice(retry: Retry, server: FailureServer) -> None:
+    key = f"broken-post-{len(retry.allowed_methods or ())}"
+    with requests.Session() as session:
+        session.mount("http://", ResilientAdapter(max_retries=retry))
+        with pytest.raises(requests.exceptions.ChunkedEncodingError):
+            session.post(f"{server.url}/fault/truncated?times=1&key={key}", b"order")
+    assert server.counters_for(key)["received"] == 1  # as without the adapter
+
+
 def test_the_deadline_is_kept(server: FailureServer) -> None:
     clock = VirtualClock()
     retry = Retry(9, status_forcelist=[503], backoff_factor=10)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import gzip
+import io
 import pickle
 from datetime import timedelta
 from typing import Any
@@ -10,14 +12,19 @@ from typing import Any
 import httpx
 import pytest
 import requests
+from requests.adapters import BaseAdapter
+from requests.auth import AuthBase
 from requests.cookies import extract_cookies_to_jar
+from urllib3 import HTTPResponse
 
 import polvo_adapters as polvo
 from polvo_adapters.core.calls import Call
 from polvo_adapters.core.effects import Flow, Proceed
 from polvo_adapters.core.http import Headers, synthesized_headers
 from polvo_adapters.core.outcomes import Outcome
-from polvo_adapters.shells.requests.response import Response, synthesize_response
+from polvo_adapters.shells.requests.response import Response, WatchedResponse, synthesize_response
+from polvo_adapters.shells.requests.set_aside_responses import set_aside
+from polvo_adapters.testing import FailureServer
 from polvo_adapters.transports import AsyncPolicyTransport, PolicyTransport
 
 URL = "https://api.example.com/items?page=2"
@@ -62,7 +69,7 @@ def response() -> requests.Response:
 
 
 def test_what_it_says(response: requests.Response) -> None:
-    assert isinstance(response, Response)
+    assert type(response) is requests.Response
     assert (response.status_code, response.reason, response.ok, bool(response)) == (200, "OK", True, True)
     assert (response.url, response.request.url, response.request.method) == (URL, URL, "GET")
     assert (response.encoding, response.apparent_encoding) == ("utf-8", "utf-8")
@@ -175,6 +182,180 @@ def test_without_a_session() -> None:
     request = requests.Request("GET", URL).prepare()
     response = synthesize_response(outcome(), request)
     assert (response.text, response.request) == (TEXT, request)
+
+
+# The class of what a server has sent.
+
+STACKS: dict[str, dict[str, Any]] = {
+    "standard": {},
+    "deadline": {"deadline": 20},
+    "bulkhead": {"bulkhead": 5},
+    "deadline and bulkhead": {"deadline": 20, "bulkhead": 5},
+    "hedge": {"hedge": True},
+    "breaker": {"circuit_breaker": True},
+}
+PATHS = {
+    "plain": "/echo?size=10",
+    "after retries": "/fault/status?times=2&retry_after=0.01",
+    "failure": "/fault/status?code=404",
+}
+
+
+def mounted(adapter: Any) -> requests.Session:
+    session = requests.Session()
+    session.trust_env = False
+    session.mount("http://", adapter)
+    return session
+
+
+seen: list[type] = []
+
+
+def note(response: requests.Response, **_: Any) -> None:
+    """Note the class that a hook sees; here, as pickling keeps hooks by name."""
+    seen.append(type(response))
+
+
+SESSIONS: dict[str, Any] = {
+    "mounted": lambda options: mounted(polvo.ResilientAdapter(**options)),
+    "nested": lambda options: mounted(polvo.PolicyAdapter(inner=polvo.ResilientAdapter(**options))),
+    "installed": lambda options: polvo.install(mounted(requests.adapters.HTTPAdapter()), **options),
+    "session": lambda options: polvo.Session(**options),
+}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("path", PATHS.values(), ids=PATHS)
+@pytest.mark.parametrize("options", STACKS.values(), ids=STACKS)
+@pytest.mark.parametrize("kind", SESSIONS)
+def test_the_class_is_that_of_requests(
+    server: FailureServer, kind: str, options: dict[str, Any], path: str, stream: bool
+) -> None:
+    seen.clear()
+    with SESSIONS[kind]({"retry": {"base": 0.01}, **options}) as session:
+        for given in ({}, {"hooks": {"response": note}}):
+            response = session.get(f"{server.url}{path}&key={len(given)}", stream=stream, **given)
+            content = response.content
+            copied = pickle.loads(pickle.dumps(pickle.loads(pickle.dumps(response))))
+            for each in (response, copied):
+                assert type(each) is requests.Response
+                assert each.content == content
+                assert each.polvo.attempts
+            assert set(vars(requests.Response())) | {"polvo", "connection", "__attrs__"} >= {
+                name
+                for name in vars(response)
+                if not name.startswith("_polvo")  # hooks of a polvo.Session
+            }
+    assert seen == [requests.Response]
+
+
+class Repeats(AuthBase):
+    """Sends once more from a hook, as HTTPDigestAuth does."""
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.register_hook("response", self.repeat)
+        return request
+
+    @staticmethod
+    def repeat(response: requests.Response, **keywords: Any) -> requests.Response:
+        prepared = response.request.copy()
+        second = response.connection.send(prepared, **keywords)  # type: ignore[attr-defined]
+        second.history.append(response)
+        second.request = prepared
+        return second  # type: ignore[no-any-return]
+
+
+def test_the_class_of_a_response_that_a_hook_has_sent_for(server: FailureServer) -> None:
+    response = mounted(polvo.ResilientAdapter()).get(server.url + "/echo", auth=Repeats())
+    assert [type(each) for each in (response, *response.history)] == [requests.Response] * 2
+
+
+def test_elapsed_is_that_of_the_last_attempt(server: FailureServer) -> None:
+    url = server.url + "/fault/status?times=1&retry_after=0.3"
+    seen: list[Any] = []
+    hooks = {"response": lambda response, **_: seen.append(response.elapsed)}
+    response = mounted(polvo.ResilientAdapter()).get(url, hooks=hooks)
+    assert len(response.polvo.attempts) == 2
+    assert timedelta(0) < response.elapsed < timedelta(seconds=0.3)
+    assert seen == [response.elapsed]
+
+
+class Piecemeal(BaseAdapter):
+    """Makes a response whose body is no object of urllib3."""
+
+    def send(self, request: requests.PreparedRequest, **_: Any) -> requests.Response:  # type: ignore[override]
+        response = requests.Response()
+        response.status_code, response.url, response.request = 200, request.url or "", request
+        response.raw = io.BytesIO(b"body")
+        return response
+
+    def close(self) -> None:
+        pass
+
+
+class Compressed(requests.adapters.HTTPAdapter):
+    """Makes a response with a compressed body, of which some bytes at the end may be lost."""
+
+    lost = 0
+
+    def send(self, request: requests.PreparedRequest, **_: Any) -> requests.Response:  # type: ignore[override]
+        body = gzip.compress(TEXT.encode())
+        raw = HTTPResponse(
+            io.BytesIO(body[: len(body) - self.lost]),
+            headers={"Content-Encoding": "gzip", "Content-Type": "text/plain; charset=utf-8"},
+            status=200,
+            preload_content=False,
+        )
+        return self.build_response(request, raw)
+
+
+@pytest.mark.parametrize("options", STACKS.values(), ids=STACKS)
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_compressed_body(options: dict[str, Any], stream: bool) -> None:
+    session = mounted(polvo.ResilientAdapter(inner=Compressed(), **options))
+    response = session.get("http://api.example.com/", stream=stream)
+    assert (type(response), response.text) == (requests.Response, TEXT)
+    with session.get("http://api.example.com/", stream=True) as response:
+        pieces = response.iter_content(1)
+        assert next(pieces) == b"f"
+    assert list(pieces) == []  # the caller has closed it, so that its end is no fault
+    short = Compressed()
+    short.lost = 12
+    session = mounted(polvo.ResilientAdapter(inner=short, **{**options, "retry": False}))
+    with pytest.raises(requests.exceptions.ChunkedEncodingError, match="encoding"):
+        list(session.get("http://api.example.com/", stream=stream).iter_content())
+
+
+@pytest.mark.parametrize("lost", [0, 12])
+def test_a_compressed_body_that_was_set_aside(lost: int) -> None:
+    adapter = Compressed()
+    adapter.lost = lost
+    response = mounted(polvo.ResilientAdapter(inner=adapter)).get("http://api.example.com/", stream=True)
+    assert set_aside(response)
+    if lost:
+        with pytest.raises(requests.exceptions.ChunkedEncodingError, match="encoding"):
+            response.content  # noqa: B018
+    else:
+        assert response.text == TEXT
+
+
+@pytest.mark.parametrize("options", STACKS.values(), ids=STACKS)
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_body_of_another_kind(options: dict[str, Any], stream: bool) -> None:
+    session = mounted(polvo.ResilientAdapter(inner=Piecemeal(), **options))
+    for _ in range(6):  # more than the bulkhead has places for
+        response = session.get("http://api.example.com/", stream=stream)
+        assert (response.content, pickle.loads(pickle.dumps(response)).content) == (b"body", b"body")
+        is_watched = "deadline" in options or (stream and {"bulkhead", "circuit_breaker"} & options.keys())
+        assert type(response) is (WatchedResponse if is_watched else requests.Response)
+
+
+def test_responses_of_before_are_still_unpickled() -> None:
+    before = requests.Response()
+    before.__class__ = Response
+    vars(before).update(_content=b"body", status_code=200, url=URL, elapsed=timedelta(seconds=3), request=None)
+    copied = pickle.loads(pickle.dumps(before))
+    assert (type(copied), copied.content, copied.elapsed) == (requests.Response, b"body", timedelta(seconds=3))
 
 
 # The same of httpx.

@@ -25,6 +25,7 @@ from urllib3.util.request import body_to_chunks
 from polvo_adapters.context.call import call_settings, call_started
 from polvo_adapters.core.trace import CONNECT, PROXY, SEND, TLS, WAIT
 from polvo_adapters.runtime.bounded import BOUNDED
+from polvo_adapters.shells.extended_class import extend
 from polvo_adapters.shells.requests.pool_limits import IDLE_SECONDS
 from polvo_adapters.shells.requests.wire.addresses import explain_connect_error, open_socket
 from polvo_adapters.shells.requests.wire.originals import is_original
@@ -274,7 +275,7 @@ def _extend(kind: Any) -> type[TracedConnection] | None:
     if not issubclass(kind, http.client.HTTPConnection):
         return None
     try:
-        extended: Any = type(kind.__name__, (TracedConnection, kind), {})
+        extended = extend(kind, TracedConnection)
     except TypeError:
         return None
     extended._is_traced = all(_is_trusted(_definer(kind, name)) for name in _SENDING)

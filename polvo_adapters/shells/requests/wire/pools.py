@@ -11,27 +11,31 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from functools import lru_cache
+from types import ModuleType
 from typing import Any
 
-from requests import PreparedRequest
+from requests import PreparedRequest, adapters
 from requests.adapters import BaseAdapter, HTTPAdapter
-from urllib3 import connection, connectionpool
+from urllib3 import connection, connectionpool, poolmanager
 from urllib3.connection import HTTPConnection
 from urllib3.connectionpool import HTTPConnectionPool
 from urllib3.poolmanager import PoolManager
+from urllib3.util import Timeout
 from urllib3.util.connection import is_connection_dropped
 
 from polvo_adapters.core.calls import origin
+from polvo_adapters.shells.extended_class import extend
 from polvo_adapters.shells.requests.pool_limits import IDLE_SECONDS, PoolLimits
 from polvo_adapters.shells.requests.wire.connections import lend, traced_class
+from polvo_adapters.shells.requests.wire.named_timeout import UNLIMITED, as_timeout
 from polvo_adapters.shells.requests.wire.originals import is_original
 from polvo_adapters.shells.requests.wire.owners import ConnectionOwner
 from polvo_adapters.shells.requests.wire.transmission import Transmission
+from polvo_adapters.shells.requests.wrapping import Wrapping
 
 _MOST_KNOWN = 256
+_LOOKUP = "get_connection_with_tls_context"
 _SENDING = frozenset({"urlopen", "_make_request", "_get_conn"})
-_FROM_HOST = PoolManager.connection_from_host
-_LOOKUP = HTTPAdapter.get_connection_with_tls_context
 
 
 def kind_of_view(adapter: BaseAdapter) -> type[AdapterView] | None:
@@ -62,13 +66,13 @@ def _extended_class(kind: Any, mixin: type) -> type | None:
         return kind  # type: ignore[no-any-return]
     if any(vars(base).get("__slots__") for base in kind.__mro__ if base not in _OURS):
         return None
-    if kind.__setattr__ is not object.__setattr__:  # a mock, or another that keeps its attributes in a way of its own
+    if kind.__setattr__ not in (
+        object.__setattr__,
+        Wrapping.__setattr__,
+    ):  # a mock, or another that keeps its attributes in a way of its own
         return None
     try:
-        original = getattr(kind, "_original_class", kind)
-        names = {"__module__": kind.__module__, "__qualname__": kind.__qualname__, "_original_class": original}
-        # `super(self.__class__, self)` in a method of the class would call the method for ever.
-        return type(kind.__name__, (mixin, kind), {**names, "__class__": property(lambda _: original)})
+        return extend(kind, mixin)  # type: ignore[no-any-return]
     except TypeError:  # a class that expects keywords of its subclasses
         return None
 
@@ -124,6 +128,9 @@ def _view_of_pool(pool: Any, transmission: Transmission) -> Any:
     """Return a view on a pool, or the pool itself where it is none of urllib3."""
     kind: Any = type(pool)
     mixin = PoolView if transmission.owner is None else _SharedPoolView
+    fallback = transmission.fallback
+    if fallback is not None and fallback is not UNLIMITED:
+        mixin = _LimitedPoolView
     extended = _extended_class(kind, mixin) if isinstance(pool, HTTPConnectionPool) else None
     if extended is None:
         transmission.untraced += 1
@@ -173,6 +180,18 @@ class PoolView(HTTPConnectionPool):
         return connection
 
 
+class _LimitedPoolView(PoolView):
+    """A view on a pool below an adapter which may have a timeout of its own, with a default where it has none."""
+
+    __slots__ = ()
+
+    def _get_timeout(self, timeout: Any) -> Timeout:
+        found: Timeout = super()._get_timeout(timeout)
+        if found.total is None and found._connect is None and found._read is None:
+            return as_timeout(self._transmission.fallback)
+        return found
+
+
 class _SharedPoolView(PoolView):
     """A view on a pool that several callers share; see `polvo_adapters.shells.requests.wire.owners`."""
 
@@ -215,7 +234,45 @@ def sends_as_urllib3(pool: PoolView) -> bool:
     )
 
 
-_OURS = (_View, AdapterView, PoolView, _SharedPoolView)
+_OURS = (_View, AdapterView, PoolView, _LimitedPoolView, _SharedPoolView)
+
+
+def _originals_of(owner: Any, module: ModuleType, *names: str) -> dict[str, Any]:
+    """Return functions of a class or module that are not patched; another object stands for each of the others."""
+    found = {name: getattr(owner, name, None) for name in names}
+    return {name: each if is_original(each, module, name) else object() for name, each in found.items()}
+
+
+_OF_ADAPTERS = _originals_of(HTTPAdapter, adapters, _LOOKUP, "build_connection_pool_key_attributes")
+_OF_MODULE = _originals_of(adapters, adapters, "_urllib3_request_context")
+_OF_MANAGERS = _originals_of(
+    PoolManager,
+    poolmanager,
+    "connection_from_host",
+    "connection_from_context",
+    "connection_from_pool_key",
+    "_merge_pool_kwargs",
+)
+_ASK, _ATTRIBUTES = _OF_ADAPTERS.values()
+(_CONTEXT,) = _OF_MODULE.values()
+_FROM_HOST, _FROM_CONTEXT, _FROM_KEY, _MERGE = _OF_MANAGERS.values()
+
+
+def _finds_as_urllib3(adapter: HTTPAdapter, ask: Any, manager: PoolManager) -> bool:
+    """Return whether a pool is found by the code of `requests` and urllib3 alone, as it is now.
+
+    Looked at each time: classes and objects are patched at any moment.
+    """
+    return (
+        getattr(ask, "__func__", None) is _ASK
+        and getattr(adapter.build_connection_pool_key_attributes, "__func__", None) is _ATTRIBUTES
+        and adapters._urllib3_request_context is _CONTEXT
+        and PoolManager.connection_from_host is _FROM_HOST
+        and PoolManager.connection_from_context is _FROM_CONTEXT
+        and PoolManager.connection_from_pool_key is _FROM_KEY
+        and PoolManager._merge_pool_kwargs is _MERGE
+        and _OF_MANAGERS.keys().isdisjoint(manager.__dict__)
+    )
 
 
 class KnownPools:
@@ -238,15 +295,8 @@ class KnownPools:
             request: The request.
             **keywords: verify, proxies and cert, as for `HTTPAdapter.send`; with proxies the adapter is asked.
         """
-        attributes = type(adapter).build_connection_pool_key_attributes
         manager = adapter.poolmanager
-        if (
-            keywords["proxies"]
-            or type(manager) is not PoolManager
-            or getattr(manager.connection_from_host, "__func__", None) is not _FROM_HOST
-            or attributes is not HTTPAdapter.build_connection_pool_key_attributes
-            or HTTPAdapter.get_connection_with_tls_context is not _LOOKUP
-        ):
+        if keywords["proxies"] or type(manager) is not PoolManager or not _finds_as_urllib3(adapter, ask, manager):
             return ask(request, **keywords)
         what = (origin(request.url or ""), keywords["verify"], keywords["cert"])
         pool = self._find(manager, what)

@@ -18,6 +18,7 @@ from urllib3.exceptions import HTTPError, InvalidHeader, MaxRetryError, Response
 from urllib3.util import Retry
 from urllib3.util.retry import RequestHistory
 
+from polvo_adapters.core.http import IDEMPOTENT_METHODS
 from polvo_adapters.core.outcomes import Advice
 
 NO_RETRY = Retry(0, read=False)
@@ -85,12 +86,15 @@ class RecordingRetry(Retry):
     def ask_about(self, error: Exception, request: Any) -> None:
         """Ask about a body that broke off, which urllib3 does not, as the caller reads bodies there.
 
+        A method that is not idempotent is left alone, whatever the object would say: the server has processed the
+        request, and nobody has told the object's author that it would be asked.
+
         Args:
             error: What `requests` raised.
             request: The prepared request.
         """
         cause = error.args[0] if error.args else None
-        if not isinstance(cause, HTTPError) or self.following is not None:
+        if not isinstance(cause, HTTPError) or self.following is not None or request.method not in IDEMPOTENT_METHODS:
             return
         with suppress(Exception):  # whatever the object raises means no; the caller gets the error of the body
             self.increment(request.method, request.path_url, error=cause)

@@ -37,6 +37,11 @@ class Route:
         has_own_pools = lookup is not getattr(above, _LOOKUP, None) and not is_original(lookup, adapters, _LOOKUP)
         self._known_pools = None if has_own_pools else KnownPools()
 
+    @property
+    def is_watched(self) -> bool:
+        """Whether the pools of the adapter can know the attempt that they serve."""
+        return self._kind is not None
+
     def bind(self, adapter: BaseAdapter, transmission: Transmission) -> Callable[..., requests.Response]:
         """Return the `send` of the adapter for one attempt."""
         if self._kind is None:

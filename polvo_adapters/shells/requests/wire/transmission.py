@@ -6,8 +6,8 @@ a thread-local, which would reach into calls that the body's iterator makes, and
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from polvo_adapters.core.outcomes import Failure
 from polvo_adapters.core.trace import QUEUE, Trace
@@ -38,6 +38,7 @@ class Transmission(Trace):
         retries: The urllib3 `Retry` of this attempt, or None for that of the adapter below.
 
     Attributes:
+        fallback: The timeout for pools that are asked to wait without one, UNLIMITED for none, or None.
         is_watched: Whether connections have to look at each block that they send.
         now: Reads the clock.
         is_demanding: Whether a connection must be looked at before it may serve the attempt, or another after it.
@@ -57,6 +58,7 @@ class Transmission(Trace):
         "deadline",
         "error",
         "failure",
+        "fallback",
         "has_asked",
         "has_pool",
         "is_bound",
@@ -98,9 +100,15 @@ class Transmission(Trace):
         self.is_cut_off = False
         self.has_asked = self.has_pool = False
         self.over = False
+        self.fallback: Any = None
         self.error: BaseException | None = None
         self.failure: Failure | None = None
         self.callers_error: BaseException | None = None
+
+    def end_inside(self, error: BaseException | None, failure: Failure | None, attempts: Sequence[Any]) -> None:
+        """Take over how the call of an adapter of ours below this one has ended, and what its attempts have proved."""
+        self.error, self.failure = error, failure
+        self.adopt(attempts)
 
     def mark(self, phase: str) -> None:
         """Note that a phase begins now."""

@@ -48,7 +48,7 @@ def test_it_is_the_pool_that_requests_would_take(adapter: Any) -> None:
 
 def test_it_is_looked_up_once(adapter: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     first = pool(adapter)
-    monkeypatch.setattr(adapter.poolmanager, "connection_from_context", None)
+    monkeypatch.setitem(adapter.poolmanager.key_fn_by_scheme, "https", None)
     assert pool(adapter, URL + "&other=2") is first
 
 

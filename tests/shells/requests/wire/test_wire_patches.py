@@ -174,6 +174,47 @@ def test_a_method_that_asks_for_the_class_of_the_object(server: FailureServer) -
     session.close()
 
 
+def test_connections_pools_and_responses_that_ask_for_the_class_of_the_object(server: FailureServer) -> None:
+    class OldResponse(urllib3.HTTPResponse):
+        def read(self, *args: Any, **keywords: Any) -> Any:
+            return super(self.__class__, self).read(*args, **keywords)
+
+        def stream(self, *args: Any, **keywords: Any) -> Any:
+            return super(self.__class__, self).stream(*args, **keywords)
+
+    class OldConnection(urllib3.connection.HTTPConnection):
+        def __init__(self, *args: Any, **keywords: Any) -> None:
+            super(self.__class__, self).__init__(*args, **keywords)
+
+        def connect(self) -> None:
+            super(self.__class__, self).connect()
+
+        def getresponse(self) -> Any:
+            response: Any = super(self.__class__, self).getresponse()
+            response.__class__ = OldResponse
+            return response
+
+    class OldPool(urllib3.HTTPConnectionPool):
+        ConnectionCls = OldConnection
+
+        def urlopen(self, *args: Any, **keywords: Any) -> Any:
+            return super(self.__class__, self).urlopen(*args, **keywords)
+
+        def _get_conn(self, timeout: Any = None) -> Any:
+            return super(self.__class__, self)._get_conn(timeout)
+
+    for options in ({}, {"deadline": 5}, {"deadline": 5, "bulkhead": 2}):
+        inner = HTTPAdapter()
+        inner.poolmanager.pool_classes_by_scheme = {"http": OldPool}
+        session = requests.Session()
+        session.mount("http://", polvo.ResilientAdapter(inner=inner, **options))
+        for _ in range(3):
+            assert session.get(server.url + "/echo").status_code == 200
+            with session.post(server.url + "/echo", data=iter([b"a"]), stream=True) as response:
+                assert response.content
+        session.close()
+
+
 def test_what_is_kept_by_adapter_is_found(server: FailureServer) -> None:
     kept: dict[Any, str] = {}
 

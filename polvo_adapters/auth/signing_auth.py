@@ -1,0 +1,46 @@
+"""Auth objects that sign, asked again before each attempt."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from requests.auth import AuthBase
+
+from polvo_adapters.shells.request_marks import marks_of
+from polvo_adapters.shells.requests.signing import Auth, UnsignedState, apply, sign_again
+
+if TYPE_CHECKING:
+    from requests import PreparedRequest
+
+
+class SigningAuth(AuthBase):
+    """An auth object that is asked again before each attempt, so that no nonce or date is sent twice.
+
+    Args:
+        auth: Any auth object of `requests` that signs, such as `requests_oauthlib.OAuth1`.
+    """
+
+    def __init__(self, auth: Auth) -> None:
+        self.auth = auth
+
+    def __call__(self, request: PreparedRequest) -> PreparedRequest:
+        """Sign a request, and mark it as one to be signed anew."""
+        unsigned = UnsignedState(request)
+        apply(self.auth, request)
+        unsigned.note_signature(request)
+        marks_of(request).sign_again = partial(sign_again, self.auth, unsigned)
+        return request
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or "auth" not in vars(self):
+            raise AttributeError(name)
+        return getattr(self.auth, name)  # code that knows the other class finds its client, its key and the like
+
+    def __repr__(self) -> str:
+        return f"<SigningAuth of {type(vars(self).get('auth')).__name__}>"
+
+
+def signed(auth: Auth) -> SigningAuth:
+    """Return an auth object that is asked again before each attempt; see `SigningAuth`."""
+    return SigningAuth(auth)

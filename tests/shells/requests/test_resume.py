@@ -1,0 +1,532 @@
+"""Streamed bodies that break off go on, byte for byte the same, and only where that is proved."""
+
+from __future__ import annotations
+
+import gc
+import gzip
+import logging
+import signal
+import threading
+import time
+import weakref
+import zlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import requests
+import urllib3
+
+import polvo_adapters as polvo
+from polvo_adapters.core.report import BodyBreak
+from polvo_adapters.policies.resume import Resume
+from polvo_adapters.policies.retry import ExponentialBackoff
+from tests.support.cutting_server import DATE, OLD, CuttingServer, Entity, Seen, serve
+
+PLAIN = bytes(range(97, 123)) + b"\n" + bytes(range(48, 58))
+CODINGS: dict[str, Callable[[bytes], bytes]] = {
+    "": lambda data: data,
+    "gzip": lambda data: gzip.compress(data, mtime=0),
+    "deflate": zlib.compress,
+    "gzip of two members": lambda data: gzip.compress(data[:9], mtime=0) + gzip.compress(data[9:], mtime=0),
+}
+
+
+def read_all(response: requests.Response, size: int) -> bytes:
+    return b"".join(iter(lambda: response.raw.read(size, decode_content=True), b""))
+
+
+READERS: dict[str, Callable[[requests.Response], bytes]] = {
+    "content": lambda response: response.content,
+    "iter_content(1)": lambda response: b"".join(response.iter_content(1)),
+    "iter_content(5)": lambda response: b"".join(response.iter_content(5)),
+    "iter_content(None)": lambda response: b"".join(response.iter_content(None)),
+    "iter_lines": lambda response: b"\n".join(response.iter_lines(chunk_size=3)),
+    "raw.read(4)": lambda response: read_all(response, 4),
+    "raw.read()": lambda response: response.raw.read(decode_content=True),
+    "raw.stream": lambda response: b"".join(response.raw.stream(6, decode_content=True)),
+    "text": lambda response: "".join(response.iter_content(5, decode_unicode=True)).encode(),  # type: ignore[arg-type]
+}
+if hasattr(urllib3.HTTPResponse, "read1"):
+    READERS["raw.read1"] = lambda response: b"".join(
+        iter(lambda: response.raw.read1(4, decode_content=True), b"")  # type: ignore[union-attr]
+    )
+
+
+def retrying(**settings: Any) -> ExponentialBackoff:
+    return ExponentialBackoff(**{"base": 0, "cap": 0, "budget": None, **settings})
+
+
+def mounted(**options: Any) -> requests.Session:
+    session = requests.Session()
+    options = {"retry": retrying(), "resume": True, "timeout": 2, **options}
+    session.mount("http://", polvo.ResilientAdapter(**options))
+    return session
+
+
+def entity(coding: str = "", **settings: Any) -> Entity:
+    return Entity(CODINGS[coding](PLAIN), coding.partition(" ")[0] if coding else "", **settings)
+
+
+def notes_of(error: Any) -> list[str]:
+    """Return the notes on the error of urllib3, which `requests` makes its own of."""
+    return list(error.args[0].__notes__)
+
+
+@pytest.fixture
+def session() -> Iterator[requests.Session]:
+    with mounted() as session:
+        yield session
+
+
+BREAKS = [(framing, deed) for framing in ("length", "chunked", "close") for deed in ("close", "reset")]
+BREAKS.remove(("close", "close"))  # such an end is the end of the body
+
+
+@pytest.mark.parametrize(("framing", "deed"), BREAKS)
+@pytest.mark.parametrize("coding", CODINGS)
+def test_every_position(session: requests.Session, coding: str, framing: str, deed: str) -> None:
+    readers = list(READERS.values())
+    with serve(entity(coding), framing=framing, deed=deed, chunk=5) as server:
+        end = len(server.entity.wire) + (framing != "length")
+        for cut in range(0, end, 1 if deed == "close" else 5):
+            server.seen.clear()
+            server.cuts = [cut]
+            response = session.get(server.url, stream=True)
+            if (response.encoding) is None:
+                response.encoding = "latin-1"
+            assert readers[cut % len(readers)](response) == PLAIN, cut
+            first = cut if framing == "length" else cut - 1  # where the end is not known, the last byte is asked for
+            assert [seen.headers.get("range") for seen in server.seen] == [None, f"bytes={first}-" if cut else None]
+            assert server.seen[1].headers.get("if-range") == ('"one"' if cut else None)
+
+
+@pytest.mark.parametrize("framing", ["length", "chunked"])
+@pytest.mark.parametrize("reader", READERS)
+@pytest.mark.parametrize("coding", ["", "gzip"])
+def test_every_way_of_reading(session: requests.Session, coding: str, reader: str, framing: str) -> None:
+    cuts = [11, 4 + (framing == "chunked"), 1, 7]  # where the end is not known, one byte is asked for once more
+    with serve(entity(coding), cuts=cuts, framing=framing) as server:
+        response = session.get(server.url, stream=True)
+        response.encoding = "latin-1"
+        assert READERS[reader](response) == PLAIN
+        assert response.polvo.breaks == [BodyBreak(at, "truncated body") for at in (11, 15, 16, 23)]  # type: ignore[attr-defined]
+        assert [attempt.status for attempt in response.polvo.attempts] == [200, 206, 206, 206, 206]  # type: ignore[attr-defined]
+
+
+def test_chunks_arrive_as_the_server_makes_them(session: requests.Session) -> None:
+    with serve(entity(), framing="chunked", chunk=5) as server:
+        bare = list(requests.get(server.url, stream=True).iter_content(None))
+        assert list(session.get(server.url, stream=True).iter_content(None)) == bare
+
+
+UNPROVED = {
+    "changed": "the entity has changed",
+    "changed part": "the entity has changed",
+    "mute part": "the server did not say that it is the same entity",
+    "other range": "the server sent another range than it was asked for",
+    "long": "the server sent another range than it was asked for",
+    403: "the server answered 403 to the request for the rest",
+    412: "the entity has changed (412)",
+    416: "the server answered 416 to the request for the rest",
+}
+
+
+@pytest.mark.parametrize(
+    ("rest", "framing"),
+    [
+        (rest, framing)
+        for rest in UNPROVED
+        for framing in ("length", "chunked")
+        if (rest, framing) != ("long", "chunked")
+    ],
+)
+def test_what_is_not_proved_to_be_the_rest_is_not_used(
+    session: requests.Session, rest: str | int, framing: str
+) -> None:
+    with serve(entity(), cuts=[10], rest=rest, framing=framing) as server:
+        got = []
+        with pytest.raises(requests.exceptions.ChunkedEncodingError) as caught:
+            got.extend(session.get(server.url, stream=True).iter_content(2))
+        assert b"".join(got) == PLAIN[: len(b"".join(got))]
+        assert f"polvo: the body does not go on: {UNPROVED[rest]}" in notes_of(caught.value)
+        assert len(server.seen) == 2
+
+
+def test_a_body_that_is_to_be_longer_than_it_is_ends_with_an_error(session: requests.Session) -> None:
+    with serve(entity(), cuts=[10], rest="long", framing="chunked") as server:
+        with pytest.raises(requests.RequestException):
+            session.get(server.url, stream=True).content  # noqa: B018
+        assert len(server.seen) < 6
+
+
+def test_the_error_of_the_break_is_that_of_bare_requests(session: requests.Session) -> None:
+    for reader in READERS.values():
+        errors = []
+        for each in (requests.Session(), session):
+            with serve(entity(), cuts=[10], rest=403) as server:
+                response = each.get(server.url, stream=True)
+                response.encoding = "latin-1"
+                with pytest.raises((requests.RequestException, urllib3.exceptions.HTTPError)) as caught:
+                    reader(response)
+                errors.append((type(caught.value), str(caught.value)))
+        assert errors[0] == errors[1]
+
+
+def test_an_encoding_is_the_same_in_all_parts(session: requests.Session) -> None:
+    with (
+        serve(entity("gzip"), cuts=[10], rest="plain part") as server,
+        pytest.raises(requests.exceptions.ChunkedEncodingError),
+    ):
+        session.get(server.url, stream=True).content  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"etag": 'W/"one"'},
+        {"etag": 'W/"one"', "modified": OLD},
+        {"etag": None},
+        {"etag": None, "modified": DATE},
+        {"etag": None, "modified": DATE - 59},
+        {"etag": None, "modified": OLD, "date": None},
+        {"accept_ranges": "none"},
+    ],
+)
+def test_without_a_strong_validator_nothing_is_asked_for(session: requests.Session, settings: dict[str, Any]) -> None:
+    with serve(entity(**settings), cuts=[10]) as server:
+        with pytest.raises(requests.exceptions.ChunkedEncodingError) as caught:
+            session.get(server.url, stream=True).content  # noqa: B018
+        assert notes_of(caught.value)
+        assert len(server.seen) == 1
+
+
+def test_a_date_proves_as_well(session: requests.Session) -> None:
+    with serve(entity(etag=None, modified=DATE - 60), cuts=[10, 3]) as server:
+        assert session.get(server.url, stream=True).content == PLAIN
+        assert server.seen[1].headers["if-range"] == "Tue, 14 Nov 2023 22:12:20 GMT"
+
+
+@pytest.mark.parametrize("coding", ["", "gzip"])
+def test_a_server_without_ranges_sends_the_whole_again_and_the_beginning_is_skipped(
+    session: requests.Session, coding: str
+) -> None:
+    with serve(entity(coding), cuts=[10, 20, 5, 30], rest="whole") as server:
+        assert session.get(server.url, stream=True).content == PLAIN
+        assert len(server.seen) == 5
+
+
+def test_a_server_may_send_less_than_it_was_asked_for(session: requests.Session) -> None:
+    with serve(entity(), cuts=[len(PLAIN) - 3], rest="short") as server:
+        assert session.get(server.url, stream=True).content == PLAIN
+        assert len(server.seen) == 4
+
+
+@pytest.mark.parametrize("asked", ["bytes=5-20", "bytes=5-5", "bytes=5-"])
+def test_the_range_of_the_caller_is_kept(session: requests.Session, asked: str) -> None:
+    first, last = 5, int(asked.partition("-")[2] or len(PLAIN) - 1)
+    for cut in range(last - first + 1):
+        with serve(entity(), cuts=[cut, 0, None]) as server:
+            response = session.get(server.url, stream=True, headers={"Range": asked})
+            assert (response.status_code, response.content) == (206, PLAIN[first : last + 1])
+            end = "" if last == len(PLAIN) - 1 else last
+            assert server.seen[-1].headers["range"] == f"bytes={first + cut}-{end}"
+
+
+def test_conditions_of_the_caller_are_not_sent_with_the_rest(session: requests.Session) -> None:
+    with serve(entity(), cuts=[9]) as server:
+        headers = {"If-None-Match": '"zero"', "If-Modified-Since": "Tue, 14 Nov 2000 22:12:20 GMT", "X-Other": "kept"}
+        assert session.get(server.url, stream=True, headers=headers).content == PLAIN
+        sent = server.seen[1].headers
+        assert {"if-none-match", "if-modified-since"}.isdisjoint(sent)
+        assert sent["x-other"] == "kept"
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
+def test_other_methods_are_left_alone(session: requests.Session, method: str) -> None:
+    with serve(entity(), cuts=[10]) as server:
+        with pytest.raises(requests.exceptions.ChunkedEncodingError):
+            session.request(method, server.url, stream=True).content  # noqa: B018
+        assert len(server.seen) == 1
+
+
+# Within the rules of retries ------------------------------------------------------------------------------------------
+
+
+def test_attempts_count_anew_after_each_byte(session: requests.Session) -> None:
+    with serve(entity(), cuts=[1, 0, 1, 0, 1, 0, 1]) as server:  # of three attempts in a row, one brings a byte
+        assert session.get(server.url, stream=True).content == PLAIN
+        assert len(server.seen) == 8
+
+
+def test_attempts_that_bring_nothing_end_it(session: requests.Session) -> None:
+    with serve(entity(), cuts=[10, 0, 0, 0, 0]) as server:
+        with pytest.raises(requests.exceptions.ChunkedEncodingError) as caught:
+            session.get(server.url, stream=True).content  # noqa: B018
+        assert notes_of(caught.value) == ["polvo: the body does not go on: gave up after 3 attempts"]
+        assert len(server.seen) == 3
+
+
+def test_the_budget_bounds_it() -> None:
+    budget = polvo.retry.RetryBudget(trust=0, reserve=3, ratio=0)
+    with mounted(retry=retrying(budget=budget)) as session, serve(entity(), cuts=[1] * 30) as server:
+        with pytest.raises(requests.exceptions.ChunkedEncodingError) as caught:
+            session.get(server.url, stream=True).content  # noqa: B018
+        assert notes_of(caught.value) == ["polvo: the body does not go on: the retry budget is used up"]
+        assert len(server.seen) == 4
+
+
+def test_without_retries_there_is_nothing_to_go_on_by() -> None:
+    with mounted(retry=False) as session, serve(entity(), cuts=[10]) as server:
+        with pytest.raises(requests.exceptions.ChunkedEncodingError):
+            session.get(server.url, stream=True).content  # noqa: B018
+        assert len(server.seen) == 1
+
+
+def test_a_retry_of_urllib3_is_asked() -> None:
+    for total, statuses in ((2, 2), (0, 1)):
+        retry = urllib3.Retry(total, backoff_factor=0)
+        with mounted(retry=retry) as session, serve(entity(), cuts=[10]) as server:
+            response = session.get(server.url, stream=True)
+            if total:
+                assert response.content == PLAIN
+            else:
+                with pytest.raises(requests.exceptions.ChunkedEncodingError):
+                    response.content  # noqa: B018
+            assert len(server.seen) == statuses
+
+
+def test_the_deadline_of_the_call_holds_for_the_rest() -> None:
+    with mounted(deadline=0.4, timeout=0.1) as session, serve(entity(), cuts=[1] * 30, deed="hang") as server:
+        began = time.monotonic()
+        with pytest.raises(polvo.DeadlineExceeded):
+            session.get(server.url, stream=True).content  # noqa: B018
+        assert 0.35 < time.monotonic() - began < 0.8
+
+
+def test_a_silent_server_is_given_up_and_asked_again() -> None:
+    with mounted(timeout=0.1) as session, serve(entity(), cuts=[10, 5], deed="hang") as server:
+        response = session.get(server.url, stream=True)
+        assert response.content == PLAIN
+        assert {each.failure for each in response.polvo.breaks} == {"read timeout"}  # type: ignore[attr-defined]
+
+
+def test_every_policy_of_attempts_is_passed_and_no_slot_is_held() -> None:
+    told: list[Any] = []
+    options = {
+        "retry": retrying(listeners=(told.append,)),
+        "bulkhead": {"max_concurrency": 1, "acquisition_timeout": 0.5},
+        "circuit_breaker": {"failure_threshold": 3},
+        "rate_limit": polvo.ratelimit.TokenBucket(rate=1000, capacity=1000),
+        "hedge": 5.0,
+        "pool_maxsize": 1,
+        "pool_block": True,
+    }
+    with mounted(**options) as session, serve(entity(), cuts=[10, 5]) as server:
+        for _ in range(2):
+            server.seen.clear()
+            assert session.get(server.url, stream=True).content == PLAIN
+        assert [each.attempt for each in told] == [2, 2, 2, 2]
+        assert {each.failure for each in told} == {"truncated body"}
+
+
+def test_an_open_circuit_ends_it() -> None:
+    with mounted(circuit_breaker={"failure_threshold": 1}) as session, serve(entity(), cuts=[10]) as server:
+        with pytest.raises(requests.exceptions.ChunkedEncodingError):
+            session.get(server.url, stream=True).content  # noqa: B018
+        assert len(server.seen) == 1
+
+
+def test_it_is_said_as_retries_are(session: requests.Session, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING), serve(entity(), cuts=[10]) as server:
+        assert session.get(server.url, stream=True).content == PLAIN
+    assert [record.polvo_event for record in caplog.records] == ["retry"]  # type: ignore[attr-defined]
+    assert "truncated body; attempt 2 of 3" in caplog.text
+
+
+def test_the_report_tells_it(session: requests.Session) -> None:
+    with serve(entity(), cuts=[10]) as server:
+        response = session.get(server.url, stream=True)
+        report = response.polvo  # type: ignore[attr-defined]
+        before = report.elapsed
+        assert response.content == PLAIN
+        assert "the body broke off after 10 bytes (truncated body)" in str(report)
+        assert report.elapsed > before
+
+
+# Connections and ends -------------------------------------------------------------------------------------------------
+
+
+def test_connections_are_used_again(session: requests.Session) -> None:
+    with serve(entity(), cuts=[10]) as server:
+        for _ in range(4):
+            assert session.get(server.url, stream=True).content == PLAIN
+        assert server.accepted == 2
+
+
+@pytest.mark.parametrize("taken", [0, 5, 15])
+@pytest.mark.parametrize("how", ["close", "drop"])
+def test_a_body_that_is_not_read_to_its_end_gives_everything_back(taken: int, how: str) -> None:
+    options = {"bulkhead": {"max_concurrency": 1, "acquisition_timeout": 0.5}, "circuit_breaker": True}
+    with mounted(**options) as session, serve(entity(), cuts=[10, None, 10, None]) as server:
+        response: Any = session.get(server.url, stream=True)
+        pieces = response.iter_content(5)
+        for _ in range(taken // 5):
+            next(pieces)
+        if how == "close":
+            response.close()
+        del response, pieces
+        gc.collect()
+        server.seen.clear()
+        assert session.get(server.url, stream=True).content == PLAIN
+
+
+def test_nothing_is_left_to_the_garbage_collector(session: requests.Session) -> None:
+    with serve(entity(), cuts=[10, 3]) as server:
+        gc.disable()
+        try:
+            response: Any = session.get(server.url, stream=True)
+            assert response.content == PLAIN
+            alive = weakref.ref(response.raw)
+            del response
+            assert alive() is None
+        finally:
+            gc.enable()
+
+
+def test_what_the_callers_signal_handler_raises_is_no_break(session: requests.Session) -> None:
+    def interrupt(*_: object) -> None:
+        raise TimeoutError("of the caller")
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        with serve(entity(), cuts=[10], deed="hang") as server:
+            response = session.get(server.url, stream=True)
+            signal.setitimer(signal.ITIMER_REAL, 0.1)
+            with pytest.raises((TimeoutError, requests.RequestException)):
+                response.content  # noqa: B018
+            assert len(server.seen) == 1
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_another_thread_may_read_it(session: requests.Session) -> None:
+    with serve(entity(), cuts=[10, 3]) as server:
+        response, got = session.get(server.url, stream=True), []
+        thread = threading.Thread(target=lambda: got.append(response.content))
+        thread.start()
+        thread.join(5)
+        assert got == [PLAIN]
+
+
+# Ways to ask for it ---------------------------------------------------------------------------------------------------
+
+
+def test_it_is_off_unless_it_is_asked_for() -> None:
+    with serve(entity(), cuts=[10]) as server, polvo.Session(retry=retrying()) as session:
+        with pytest.raises(requests.exceptions.ChunkedEncodingError):
+            session.get(server.url, stream=True).content  # noqa: B018
+        assert len(server.seen) == 1
+
+
+def ask(how: str, server: CuttingServer) -> bytes:
+    if how == "call":
+        with mounted(resume=None) as session, polvo.call(resume=True):
+            return session.get(server.url, stream=True).content
+    if how == "verb":
+        return polvo.get(server.url, stream=True, resume=True).content
+    with (
+        requests.Session() if how in ("install", "policy") else polvo.Session(retry=retrying(), resume=True) as session
+    ):
+        if how == "install":
+            polvo.install(session, retry=retrying(), resume=True)
+        if how == "policy":
+            session.mount("http://", polvo.PolicyAdapter(Resume(), retrying()))
+        keywords = {} if how == "session" else {"resume": True} if how == "keyword" else {}
+        return session.get(server.url, stream=True, **keywords).content
+
+
+@pytest.mark.parametrize("how", ["verb", "session", "keyword", "install", "policy", "call"])
+def test_it_can_be_asked_for_in_several_ways(how: str) -> None:
+    with serve(entity(), cuts=[10]) as server:
+        assert ask(how, server) == PLAIN
+
+
+def test_a_call_can_do_without() -> None:
+    with serve(entity(), cuts=[10]) as server, polvo.Session(retry=retrying(), resume=True) as session:
+        with pytest.raises(requests.exceptions.ChunkedEncodingError):
+            session.get(server.url, stream=True, resume=False).content  # noqa: B018
+        assert len(server.seen) == 1
+
+
+def test_a_body_that_is_read_in_the_attempt_is_repeated_whole(session: requests.Session) -> None:
+    with serve(entity(), cuts=[10]) as server:
+        assert session.get(server.url).content == PLAIN
+        assert [seen.headers.get("range") for seen in server.seen] == [None, None]
+
+
+def test_a_body_that_hooks_see_first_goes_on(session: requests.Session) -> None:
+    with serve(entity(), cuts=[10]) as server:
+        seen: list[int] = []
+        hook = lambda response, **_: seen.append(response.status_code)  # noqa: E731
+        assert session.get(server.url, hooks={"response": hook}).content == PLAIN
+        assert seen == [200]
+
+
+def test_a_policy_of_an_adapter_below_is_enough() -> None:
+    inner = polvo.ResilientAdapter(retry=retrying(), resume=True)
+    with requests.Session() as session, serve(entity(), cuts=[10]) as server:
+        session.mount("http://", polvo.PolicyAdapter(polvo.deadline.Deadline(5), inner=inner))
+        assert session.get(server.url, stream=True).content == PLAIN
+
+
+def test_a_credential_that_has_expired_meanwhile_is_replaced() -> None:
+    tokens = iter(("old", "new"))
+
+    class Guarded(CuttingServer):
+        def answer(self, connection: Any, seen: Seen, number: int) -> bool:
+            good = "new" if number else "old"
+            if seen.headers.get("authorization") != f"Bearer {good}":
+                connection.sendall(b"HTTP/1.1 401 No\r\nContent-Length: 0\r\nWWW-Authenticate: Bearer\r\n\r\n")
+                return True
+            return super().answer(connection, seen, number)
+
+    server = Guarded(entity(), cuts=[10, None, None, 5])
+    try:
+        with polvo.Session(
+            retry=retrying(), resume=True, bulkhead={"max_concurrency": 1, "acquisition_timeout": 0.5}
+        ) as session:
+            session.auth = polvo.auth.bearer(polvo.Secret(lambda: next(tokens)))
+            response = session.get(server.url, stream=True)
+            assert response.content == PLAIN
+            assert [seen.headers["authorization"][7:] for seen in server.seen] == ["old", "old", "new"]
+            assert [attempt.status for attempt in response.polvo.attempts] == [200, 401, 206]  # type: ignore[attr-defined]
+    finally:
+        server.close()
+
+
+def test_a_credential_that_stays_refused_ends_it() -> None:
+    class Closed(CuttingServer):
+        def answer(self, connection: Any, seen: Seen, number: int) -> bool:
+            if number:
+                connection.sendall(b"HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n")
+                return True
+            return super().answer(connection, seen, number)
+
+    server = Closed(entity(), cuts=[10])
+    try:
+        with polvo.Session(retry=retrying(), resume=True, auth=polvo.auth.bearer("fixed")) as session:
+            with pytest.raises(requests.exceptions.ChunkedEncodingError) as caught:
+                session.get(server.url, stream=True).content  # noqa: B018
+            assert "401" in notes_of(caught.value)[0]
+    finally:
+        server.close()
+
+
+def test_a_region_that_brought_the_body_brings_the_rest() -> None:
+    with serve(entity(), cuts=[10, 5]) as server, serve(entity()) as other:
+        base, spare = (each.url.rpartition("/")[0] for each in (server, other))
+        with polvo.Session(base, retry=retrying(), resume=True, regions=[base, spare]) as session:
+            assert session.get("file.bin", stream=True).content == PLAIN
+        assert (len(server.seen), len(other.seen)) == (3, 0)
