@@ -72,6 +72,7 @@ class RequestsExchange:
         fallback: The timeout where the adapter below, which may have its own, leaves it at none; UNLIMITED where the
             caller wants none; otherwise None.
         defers: Whether that adapter may be handed a timeout of None in spite of a deadline, which is kept below it.
+        brought_by: The call of the attempt that has brought the last response, or None.
     """
 
     __slots__ = (
@@ -94,6 +95,7 @@ class RequestsExchange:
         "_untouched",
         "above",
         "body",
+        "brought_by",
         "defers",
         "fallback",
     )
@@ -119,6 +121,7 @@ class RequestsExchange:
         self._retries = retries
         self._history: tuple[RequestHistory, ...] = ()
         self.above: BaseAdapter = adapter
+        self.brought_by: Call | None = None
         self.fallback: Any = None
         self._sent = self.defers = False
         self._untouched: tuple[Any, ...] | None = None
@@ -186,6 +189,7 @@ class RequestsExchange:
             del names  # which tracebacks with local variables would print
             send = self._route.bind(self._adapter, transmission)
             self._response = response = send(request, **keywords)
+            self.brought_by = call
             transmission.over = True
             if deadline is not None:
                 report_overrun(transmission, send)
@@ -398,7 +402,7 @@ class RequestsExchange:
     def adopt(self, fork: RequestsExchange) -> None:
         """Take over the response that a fork received last."""
         self._response, self._open, fork._response = fork._response, fork._open, None
-        self._is_for_hooks = fork._is_for_hooks
+        self._is_for_hooks, self.brought_by = fork._is_for_hooks, fork.brought_by
 
     def cancel(self) -> None:
         """Close the response of the last attempt."""

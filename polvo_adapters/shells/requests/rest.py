@@ -150,7 +150,8 @@ class RestFinder:
         if flow is None:
             return Unproved("no policy retries")
         outcome = drive(flow, exchange, self._store, exchange.clock, entries, self._call)
-        if isinstance(exchange.part, Unproved) and outcome.status == 401 and exchange.owns(outcome):
+        asks_for_credential = outcome.status == 401 and exchange.owns(outcome) and not self._call.anonymous
+        if isinstance(exchange.part, Unproved) and asks_for_credential:
             entries += self._authenticate(exchange, outcome.response)
         if isinstance(exchange.part, Unproved):
             exchange.close()
@@ -244,13 +245,13 @@ def let_resume(
         policies: The policies of the call.
         call: The call.
     """
-    raw, request = response.raw, response.request
-    if response._content is not False:
+    raw, request, brought_by = response.raw, response.request, exchange.brought_by
+    if response._content is not False or brought_by is None:
         return
     if not isinstance(getattr(raw, "_fp", None), HTTPResponse) or getattr(raw, "_connection", None) is None:
         return  # a body that is over, or comes in a way that is not known
     entity = describe_entity(request.method, response.status_code, response.headers)
-    if not exchange.can_ask_for_rest(request.url or ""):
+    if not exchange.can_ask_for_rest(brought_by.url):
         entity = Unproved("it came from another origin than the client certificate is for")
     if isinstance(entity, Unproved):
         explain_end(raw, entity)
@@ -258,7 +259,8 @@ def let_resume(
     limit: Any = getattr(raw, "_deadline", None)
     if limit is not None:
         call = call.with_deadline(limit[0])
-    call = call._replace(url=request.url or call.url)
+    # The response refers to the caller's request; what of it went where the body came from is said by the call.
+    call = call._replace(url=brought_by.url, anonymous=brought_by.anonymous, rerouted=brought_by.rerouted)
     like = exchange.make_like(RestExchange, request)
     finder = RestFinder(store, like, policies, call, request, response.polvo, entity)  # type: ignore[attr-defined]
     kind = ChunkedResumingBody if raw.chunked else ResumingBody

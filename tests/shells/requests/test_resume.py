@@ -530,3 +530,25 @@ def test_a_region_that_brought_the_body_brings_the_rest() -> None:
         with polvo.Session(base, retry=retrying(), resume=True, regions=[base, spare]) as session:
             assert session.get("file.bin", stream=True).content == PLAIN
         assert (len(server.seen), len(other.seen)) == (3, 0)
+
+
+@pytest.mark.parametrize("mode", ["fallback", "race"])
+def test_the_rest_comes_from_a_region_also_where_the_host_is_but_a_name(mode: str) -> None:
+    with serve(entity(), cuts=[10, 5]) as server:
+        regions = {"urls": [server.url.rpartition("/")[0]], "mode": mode}
+        with mounted(regions=regions) as session:
+            response = session.get("http://named.test/file.bin", stream=True, auth=polvo.auth.api_key("k"))
+            assert response.content == PLAIN
+        assert [seen.headers.get("x-api-key") for seen in server.seen] == ["k"] * 3
+
+
+def test_the_rest_comes_from_the_fallback_without_credentials() -> None:
+    with serve(entity(), cuts=[10, 5]) as server, polvo.testing.FailureServer() as first:
+        fallback = server.url.rpartition("/")[0]
+        url = f"{first.url}/file.bin?page=s3cret"
+        first.stop()
+        with mounted(fallback=fallback, retry=retrying(max_attempts=2)) as session:
+            response = session.get(url.partition("?")[0], stream=True, auth=polvo.auth.api_key("s3cret", query="page"))
+            assert response.content == PLAIN
+        assert len(server.seen) == 3
+        assert "s3cret" not in repr(server.seen)
