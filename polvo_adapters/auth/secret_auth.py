@@ -103,9 +103,9 @@ class SecretAuth(SharedByCopies, AuthBase):
         return (self._header,) if self._query is None else ()
 
     @property
-    def credential_parameter(self) -> str | None:
-        """Name of the query parameter that holds the secret, or None."""
-        return self._query
+    def _parameters(self) -> tuple[str, ...]:
+        """The query parameters that it is put in."""
+        return () if self._query is None else (self._query,)
 
     def __call__(self, request: PreparedRequest) -> PreparedRequest:
         """Put the secret on a request.

@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from requests.auth import AuthBase
 
+from polvo_adapters.auth.attach.credential import take_off
 from polvo_adapters.shells.request_marks import marks_of
 from polvo_adapters.shells.requests.signing import Auth, UnsignedState, apply, sign_again
 
 if TYPE_CHECKING:
-    from requests import PreparedRequest
+    from requests import PreparedRequest, Response
+
+
+class SignatureHook:
+    """The response hook of a signed request, which keeps the signature from other origins.
+
+    Args:
+        places: Where the signature is; see `polvo_adapters.shells.credential_owners`.
+    """
+
+    def __init__(self, places: Collection[str]) -> None:
+        self.credential_places = tuple(places)
+
+    def __call__(self, response: Response, **_: object) -> None:
+        """Take the signature off a redirect to another origin."""
+        take_off(response, (place for place in self.credential_places if not place.startswith("?")))
 
 
 class SigningAuth(AuthBase):
@@ -30,6 +47,8 @@ class SigningAuth(AuthBase):
         apply(self.auth, request)
         unsigned.note_signature(request)
         marks_of(request).sign_again = partial(sign_again, self.auth, unsigned)
+        if unsigned.places:
+            request.register_hook("response", SignatureHook(unsigned.places))
         return request
 
     def __getattr__(self, name: str) -> Any:

@@ -69,9 +69,9 @@ class APIKey(HeaderAuth):
         return request
 
     @property
-    def credential_parameter(self) -> str | None:
-        """Name of the query parameter that holds the key, or None."""
-        return self._query
+    def credential_places(self) -> tuple[str, ...]:
+        """Where the key is; see `polvo_adapters.shells.credential_owners`."""
+        return super().credential_places if self._query is None else (f"?{self._query}",)
 
     def _protect_redirect(self, response: Response, **keywords: object) -> None:
         if self._query is None:

@@ -22,7 +22,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Collection, Iterable, Iterator
-from typing import NamedTuple
 from urllib.parse import unquote_plus, urljoin
 
 from polvo_adapters.core.calls import origin
@@ -68,20 +67,8 @@ def withheld_headers(headers: Iterable[tuple[str, object]], own: Collection[str]
     ]
 
 
-class Selection(NamedTuple):
-    """What of a query may go to another server.
-
-    Attributes:
-        query: The parameters that go along.
-        refused: Names of those that keep the request from going, as they may be shown.
-    """
-
-    query: str
-    refused: tuple[str, ...]
-
-
-def select_parameters(query: str, own: Collection[str], allowed: Collection[str] | None) -> Selection:
-    """Return what of a query may go to another server.
+def select_parameters(query: str, own: Collection[str], allowed: Collection[str] | None) -> tuple[str, tuple[str, ...]]:
+    """Return what of a query may go to another server, and what keeps the request from going, as it may be shown.
 
     Args:
         query: The query, without "?".
@@ -99,7 +86,7 @@ def select_parameters(query: str, own: Collection[str], allowed: Collection[str]
         lower = name.lower().removeprefix("$")
         if pair and allowed is not None and lower not in HARMLESS_PARAMETERS and lower not in allowed:
             refused.append(_show_name(name, pair))
-    return Selection("".join(kept), tuple(refused))
+    return "".join(kept), tuple(refused)
 
 
 def _split_pairs(query: str) -> Iterator[tuple[str, str]]:

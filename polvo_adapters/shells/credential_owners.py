@@ -10,6 +10,9 @@ from typing import Any
 
 from polvo_adapters.shells.request_marks import marks_of, read_marks
 
+_PLACES = "credential_places"
+"""Attribute of a response hook, or of the object that has it as a method: where an auth object puts things."""
+
 
 def add_credential_parameter(request: Any, name: str, owner: str = "") -> None:
     """Mark a query parameter of a prepared request as a credential.
@@ -33,17 +36,20 @@ def credential_owners(request: Any) -> Mapping[str, str]:
     return read_marks(request).owners
 
 
-def credential_parameters(request: Any) -> frozenset[str]:
-    """Return the names of the query parameters that auth objects of this package have put on a request.
+def credential_places(request: Any) -> frozenset[str]:
+    """Return where auth objects of this package have put something on a request, as places of `add_owner`.
 
     Marks stay behind when `requests` copies a request for a redirect. The hooks of the auth objects go along, and a
     server that redirects within its origin often repeats the query.
     """
-    names = {place[1:] for place in read_marks(request).owners if place.startswith("?")}
+    places = set(read_marks(request).owners)
     hooks = getattr(request, "hooks", None)
     found = hooks.get("response") if hooks else None
     for hook in (found,) if callable(found) else found or ():
-        name = getattr(getattr(hook, "__self__", hook), "credential_parameter", None)
-        if isinstance(name, str):
-            names.add(name)
-    return frozenset(names)
+        places.update(getattr(getattr(hook, "__self__", hook), _PLACES, ()))
+    return frozenset(places)
+
+
+def credential_parameters(request: Any) -> frozenset[str]:
+    """Return the names of the query parameters that auth objects of this package have put on a request."""
+    return frozenset(place[1:] for place in credential_places(request) if place.startswith("?"))

@@ -63,6 +63,10 @@ class CredentialCarrier(ReplaceableCredential, Protocol):
     def _headers(self) -> tuple[str, ...]:
         """The headers that must not be sent to another origin."""
 
+    @property
+    def _parameters(self) -> tuple[str, ...]:
+        """The query parameters that must not be sent there."""
+
     def _attach(self, request: PreparedRequest, held: Any) -> None:
         """Put the credential on a request, in the place of an earlier one."""
 

@@ -175,6 +175,11 @@ class HeaderAuth(SharedByCopies, AuthBase):
             )
         self._value: OwnedHeaderValue | None = OwnedHeaderValue.of("", value)
 
+    @property
+    def credential_places(self) -> tuple[str, ...]:
+        """Where the credential is; see `polvo_adapters.shells.credential_owners`."""
+        return (self._header.lower(),)
+
     def __call__(self, request: PreparedRequest) -> PreparedRequest:
         """Put the header on a request."""
         request.headers[self._header] = self._require_value()

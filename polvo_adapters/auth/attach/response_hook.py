@@ -38,9 +38,10 @@ class ReauthenticateHook(SharedByCopies):
         self._held = held
 
     @property
-    def credential_parameter(self) -> str | None:
-        """Name of the query parameter that holds the credential, or None."""
-        return getattr(self._auth, "credential_parameter", None)
+    def credential_places(self) -> tuple[str, ...]:
+        """Where the credential is; see `polvo_adapters.shells.credential_owners`."""
+        parameters = (f"?{name}" for name in self._auth._parameters)
+        return (*map(str.lower, self._auth._headers), *parameters)
 
     def __call__(self, response: Response, **keywords: Any) -> Response | None:
         """Replace a refused credential, and keep the credential from other origins."""

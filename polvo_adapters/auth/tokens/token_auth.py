@@ -106,6 +106,7 @@ class TokenAuth(SharedByCopies, RefreshAhead[HeldToken], AuthBase):
 
     _advice = "check the credentials"
     _headers = ("Authorization", "DPoP")
+    _parameters: tuple[str, ...] = ()
 
     def __init__(self, **options: Unpack[TokenAuthOptions]) -> None:
         deadline, max_tenants = options.get("deadline", 30.0), options.get("max_tenants", 1000)

@@ -10,8 +10,7 @@ import httpx
 
 from polvo_adapters.core.calls import Call, origin
 from polvo_adapters.core.destinations import translate_location, withheld_headers
-from polvo_adapters.shells.credential_owners import credential_owners
-
+from polvo_adapters.shells.credential_owners import credential_places
 
 _NOTED = "polvo_credentials"  # an extension, which httpx hands on to the request that follows a redirect
 
@@ -47,7 +46,7 @@ def reroute(request: httpx.Request, call: Call) -> httpx.Request:
     """Return a copy of the request for the URL of the call; see `polvo_adapters.shells.requests.rerouting`."""
     headers, extensions, url = request.headers.copy(), dict(request.extensions), httpx.URL(call.url)
     if call.anonymous:
-        for name in withheld_headers(headers.items(), credential_owners(request)):
+        for name in withheld_headers(headers.items(), credential_places(request)):
             del headers[name]
     if origin(call.url) != origin(str(request.url)):
         headers["host"] = url.netloc.decode("ascii")  # httpx sets it only where it makes the body as well

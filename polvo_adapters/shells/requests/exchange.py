@@ -198,9 +198,7 @@ class RequestsExchange:
             whole = self._read_if_due(response, transmission, started)
             response = self._response
         except Exception as error:  # noqa: BLE001 - every exception becomes an outcome
-            if request is not self._original and getattr(error, "request", None) is request:
-                error.request = self._original  # type: ignore[attr-defined]
-            return self._fail(error, transmission, send, started)
+            return self._fail(error, transmission, send, started, request)
         self._open = not whole
         body = response.content if whole else None
         if retries is not self._retries:
@@ -242,9 +240,18 @@ class RequestsExchange:
             if not call.rerouted:
                 translate_redirect(response, call.url, self._original)
 
-    def _fail(self, error: Exception, transmission: Transmission, send: Any, started: float) -> Outcome:
+    def _fail(
+        self,
+        error: Exception,
+        transmission: Transmission,
+        send: Any,
+        started: float,
+        request: requests.PreparedRequest,
+    ) -> Outcome:
         """Return the outcome of an attempt that raised."""
         transmission.over = True
+        if request is not self._original and getattr(error, "request", None) is request:
+            error.request = self._original  # type: ignore[attr-defined]
         if send is not None:
             report_overrun(transmission, send)
         answered = self._response is not None

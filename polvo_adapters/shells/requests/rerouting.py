@@ -16,6 +16,7 @@ from requests.utils import get_environ_proxies, select_proxy, should_bypass_prox
 from polvo_adapters.context.call import call_started
 from polvo_adapters.core.calls import Call, origin
 from polvo_adapters.core.destinations import translate_location, withheld_headers
+from polvo_adapters.shells.credential_owners import credential_places
 
 
 def reroute(request: requests.PreparedRequest, call: Call) -> requests.PreparedRequest:
@@ -24,7 +25,7 @@ def reroute(request: requests.PreparedRequest, call: Call) -> requests.PreparedR
     if origin(call.url) != origin(request.url or ""):
         copy.headers.pop("Host", None)
     if call.anonymous:
-        for name in withheld_headers(copy.headers.items()):
+        for name in withheld_headers(copy.headers.items(), credential_places(request)):
             del copy.headers[name]
         copy._cookies = None  # or a retry of the session would add them again
     copy.url = call.url

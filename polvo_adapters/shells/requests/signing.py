@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from typing import Any
+from urllib.parse import unquote_plus, urlsplit, urlunsplit
 
 import requests
 
@@ -34,6 +35,7 @@ class UnsignedState:
 
     def __init__(self, request: requests.PreparedRequest) -> None:
         self._url, self._body = request.url, request.body
+        self._signed_url: str | None = None
         self._headers = dict(request.headers)
         self._signed: dict[str, Any] = {}
 
@@ -43,8 +45,23 @@ class UnsignedState:
         self._signed = {
             name: self._headers.get(name) for name in names if request.headers.get(name) != self._headers.get(name)
         }
-        self._url = None if request.url == self._url else self._url
+        self._signed_url = None if request.url == self._url else request.url
         self._has_new_body = request.body is not self._body
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """Where the signature is; see `polvo_adapters.shells.credential_owners`."""
+        headers = (name.lower() for name in self._signed)
+        before = _parameters(self._url or "")
+        parameters = [name for name in _parameters(self._signed_url or "") if name not in before]
+        return (*(name for name in headers if not _describes_body(name)), *(f"?{name}" for name in parameters))
+
+    def _restore_url(self, url: str) -> str:
+        """Return the URL of a request, or of a copy for another server, without the signature."""
+        before, after = urlsplit(self._url or ""), urlsplit(self._signed_url or "")
+        if before._replace(query="") != after._replace(query=""):
+            return self._url or ""
+        return urlunsplit(urlsplit(url)._replace(query=before.query))
 
     def restore(self, request: requests.PreparedRequest) -> None:
         """Make the request what it was, but for what was added since."""
@@ -52,10 +69,20 @@ class UnsignedState:
             request.headers.pop(name, None)
             if value is not None:
                 request.headers[name] = value
-        if self._url is not None:
-            request.url = self._url
+        if self._signed_url is not None:
+            request.url = self._restore_url(request.url or "")
         if self._has_new_body:
             request.body = self._body
+
+
+def _parameters(url: str) -> list[str]:
+    """Return the names of the parameters in the query of a URL."""
+    return [unquote_plus(pair.partition("=")[0]) for pair in urlsplit(url).query.split("&") if pair]
+
+
+def _describes_body(header: str) -> bool:
+    """Return whether a header, which signing has changed with the body, goes wherever the body goes."""
+    return header.startswith("content-") or header == "transfer-encoding"
 
 
 def apply(auth: Auth, request: requests.PreparedRequest) -> None:
