@@ -178,4 +178,7 @@ def test_a_session_of_ours_uses_the_proxy_where_the_region_is_not_excepted(
     environment = {"http_proxy": other.url, "no_proxy": "named.test"}
     with mock.patch.dict("os.environ", environment):
         polvo.Session("http://named.test", retry=False, regions=[server.url]).get("/echo")
-    assert (len(other.requests), len(server.requests)) == (1, 0)
+        session = requests.Session()
+        polvo.install(session, retry=False, regions=[server.url])
+        session.get("http://named.test/echo")
+    assert (len(other.requests), len(server.requests)) == (2, 0)

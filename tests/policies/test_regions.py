@@ -709,6 +709,7 @@ def test_a_call_that_goes_to_another_server_passes_by(mode: Any) -> None:
         ("https://eu.test@evil.test/v1/b", "https://api.test/a", "https://eu.test/v1/a", None),
         ("https://eu.test\\@evil.test/v1/b", "https://api.test/a", "https://eu.test/v1/a", None),
         ("https://evil.test/v1/b", "https://api.test/a", "https://eu.test/v1/a", None),
+        ("////evil.test/v1/b", "https://api.test/a", "https://eu.test/a", None),
         ("https://[bad/", "https://api.test/a", "https://eu.test/v1/a", None),
         ("mailto:me@eu.test", "https://api.test/a", "https://eu.test/v1/a", None),
         ("/v1/b", "https://api.test/x", "https://eu.test/v1/a", None),

@@ -229,7 +229,8 @@ class RequestsExchange:
         request = reroute(self._request, call)
         if self._sign is not None and not call.anonymous:
             self._sign(request)  # a signature covers the URL
-        keywords = judge_proxies(self._keywords, request, self._original)
+        session = getattr(self.above, "_session", None)
+        keywords = judge_proxies(self._keywords, request, self._original, None if session is None else session())
         return request, {**keywords, "cert": None} if call.anonymous else keywords
 
     def _give_back_request(self, response: requests.Response, sent: requests.PreparedRequest, call: Call) -> None:

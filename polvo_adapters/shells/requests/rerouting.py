@@ -42,7 +42,10 @@ def translate_redirect(response: requests.Response, sent_to: str, request: reque
 
 
 def judge_proxies(
-    keywords: dict[str, Any], request: requests.PreparedRequest, original: requests.PreparedRequest
+    keywords: dict[str, Any],
+    request: requests.PreparedRequest,
+    original: requests.PreparedRequest,
+    session: requests.Session | None = None,
 ) -> dict[str, Any]:
     """Return the keywords of an attempt with the proxies for another host than the one that the caller named.
 
@@ -54,6 +57,7 @@ def judge_proxies(
         keywords: Those of the attempt.
         request: The request to the other host; it loses a header that is for the proxy of the caller's host.
         original: The caller's request.
+        session: The session that the adapter serves, where that is known.
     """
     url, before = request.url or "", original.url or ""
     if origin(url) == origin(before):
@@ -64,16 +68,17 @@ def judge_proxies(
     environment = getproxies()
     if should_bypass_proxies(url, no_proxy=no_proxy):
         proxies = {name: proxy for name, proxy in proxies.items() if environment.get(name) != proxy}
-    elif _looks_at_environment() and should_bypass_proxies(before, no_proxy=no_proxy):
+    elif _looks_at_environment(session) and should_bypass_proxies(before, no_proxy=no_proxy):
         proxies = {**get_environ_proxies(url, no_proxy=no_proxy), **proxies}
     if url.lower().startswith("https:") or select_proxy(url, proxies) != before_proxy:
         request.headers.pop("Proxy-Authorization", None)  # it would reach the other host, or another proxy
     return {**keywords, "proxies": proxies}
 
 
-def _looks_at_environment() -> bool:
+def _looks_at_environment(session: requests.Session | None) -> bool:
     logical = call_started.get()
-    return logical is not None and logical.session is not None and bool(logical.session.trust_env)
+    session = session if logical is None or logical.session is None else logical.session
+    return session is not None and bool(session.trust_env)
 
 
 def drop_foreign_cookies(response: requests.Response, request: requests.PreparedRequest) -> None:

@@ -52,8 +52,7 @@ class UnsignedState:
     def places(self) -> tuple[str, ...]:
         """Where the signature is; see `polvo_adapters.shells.credential_owners`."""
         headers = (name.lower() for name in self._signed)
-        before = _parameters(self._url or "")
-        parameters = [name for name in _parameters(self._signed_url or "") if name not in before]
+        parameters = _find_new_parameters(self._url or "", self._signed_url or "")
         return (*(name for name in headers if not _describes_body(name)), *(f"?{name}" for name in parameters))
 
     def _restore_url(self, url: str) -> str:
@@ -75,9 +74,10 @@ class UnsignedState:
             request.body = self._body
 
 
-def _parameters(url: str) -> list[str]:
-    """Return the names of the parameters in the query of a URL."""
-    return [unquote_plus(pair.partition("=")[0]) for pair in urlsplit(url).query.split("&") if pair]
+def _find_new_parameters(before: str, after: str) -> set[str]:
+    """Return the names of the parameters in the query of a URL that are new there, or have new values."""
+    pairs = set(urlsplit(after).query.split("&")) - set(urlsplit(before).query.split("&"))
+    return {unquote_plus(pair.partition("=")[0]) for pair in pairs}
 
 
 def _describes_body(header: str) -> bool:
