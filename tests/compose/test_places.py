@@ -8,12 +8,14 @@ from __future__ import annotations
 import asyncio
 import io
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
 import requests
+import trustme
 import urllib3
 
 import polvo_adapters as polvo
@@ -363,3 +365,22 @@ def test_a_redirect_of_httpx_within_a_region(mode: str, location: str, asynchron
     assert [seen.split()[1].partition("#")[0] for _, seen in world.got] == [f"{REGION}/start", f"{REGION}/items"]
     assert WORD in world.got[-1][1]
     assert str(response.url).partition("#")[0] == f"{HOME}/items"
+
+
+@pytest.mark.filterwarnings("ignore:`cert=...` is deprecated")
+@pytest.mark.parametrize("spread", ["region", "fallback"])
+def test_a_client_certificate_of_httpx_goes_to_no_fallback(spread: str, tmp_path: Path, asynchronous: bool) -> None:
+    file = tmp_path / "client.pem"
+    trustme.CA().issue_cert("client.test").private_key_and_cert_chain_pem.write_to_path(file)
+    kind: Any = AsyncPolicyTransport if asynchronous else PolicyTransport
+    transport = kind(*standard(retry=False, **SPREADS[spread]), cert=str(file))
+    certified, plain = World(lambda _: (503, "")), World(lambda _: (200, ""))
+    assert type(transport.inner) is type(transport._without_certificate)
+    transport.inner, transport._without_certificate = Inner(certified), Inner(plain)
+    request = httpx.Request("GET", f"{HOME}/items")
+    if asynchronous:
+        asyncio.run(transport.handle_async_request(request))
+    else:
+        transport.handle_request(request)
+    assert [host for host, _ in certified.got] == [{"region": "eu.test", "fallback": "named.test"}[spread]]
+    assert [host for host, _ in plain.got] == ["other.test"] * (spread == "fallback")
