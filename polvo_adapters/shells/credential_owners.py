@@ -13,6 +13,8 @@ from polvo_adapters.shells.request_marks import marks_of, read_marks
 _PLACES = "credential_places"
 """Attribute of a response hook, or of the object that has it as a method: where an auth object puts things."""
 
+_NOWHERE: frozenset[str] = frozenset()
+
 
 def add_credential_parameter(request: Any, name: str, owner: str = "") -> None:
     """Mark a query parameter of a prepared request as a credential.
@@ -42,9 +44,11 @@ def credential_places(request: Any) -> frozenset[str]:
     Marks stay behind when `requests` copies a request for a redirect. The hooks of the auth objects go along, and a
     server that redirects within its origin often repeats the query.
     """
-    places = set(read_marks(request).owners)
-    hooks = getattr(request, "hooks", None)
+    owners, hooks = read_marks(request).owners, getattr(request, "hooks", None)
     found = hooks.get("response") if hooks else None
+    if not owners and not found:
+        return _NOWHERE
+    places = set(owners)
     for hook in (found,) if callable(found) else found or ():
         places.update(getattr(getattr(hook, "__self__", hook), _PLACES, ()))
     return frozenset(places)
@@ -52,4 +56,5 @@ def credential_places(request: Any) -> frozenset[str]:
 
 def credential_parameters(request: Any) -> frozenset[str]:
     """Return the names of the query parameters that auth objects of this package have put on a request."""
-    return frozenset(place[1:] for place in credential_places(request) if place.startswith("?"))
+    places = credential_places(request)
+    return frozenset([place[1:] for place in places if place.startswith("?")]) if places else _NOWHERE
