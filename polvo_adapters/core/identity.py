@@ -69,7 +69,7 @@ AMBIGUOUS_PARAMETERS = header_names("key token license client_id sessionid")
 HARMLESS_HEADERS = header_names(
     "accept-encoding connection content-length keep-alive te transfer-encoding expect",  # how it is sent
     "date x-amz-date x-ms-date x-date idempotency-key x-idempotency-key",
-    "traceparent tracestate baggage x-request-id request-id x-correlation-id correlation-id x-trace-id uber-trace-id",
+    "traceparent tracestate x-request-id request-id x-correlation-id correlation-id x-trace-id uber-trace-id",
     "b3",
     "x-b3-traceid x-b3-spanid x-b3-parentspanid x-b3-sampled x-b3-flags x-cloud-trace-context x-amzn-trace-id",
     "sentry-trace newrelic x-datadog-trace-id x-datadog-parent-id x-datadog-sampling-priority x-ms-client-request-id",
@@ -96,6 +96,7 @@ _KEY_NAME = re.compile(  # and its value; or a quoted text, which may have anyth
 )
 _DATED = re.compile(r"/[0-9]{4}-?[0-9]{2}-?[0-9]{2}(?:/|\Z)")  # the key, "/", the date and more
 _LONGEST_SIGNATURE = 8192
+_BOUNDARY = re.compile(r';\s*boundary=("[^"]*"|[^;]*)', re.IGNORECASE)
 _LIKE_A_KEY = re.compile(r"(?=\w*[0-9])(?=\w*[A-Za-z])[\w-]{16,}")
 _UUID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
 _CREDENTIAL_DATES = frozenset({"x-amz-credential", "x-goog-credential"})  # the key, "/", the date and more
@@ -220,10 +221,15 @@ def list_selectors(
         elif kind != _HARMLESS and lower not in harmless:
             text = value if type(value) is str else _text(value)
             if kind == _OTHER or not text.startswith(_OWN_AGENTS):
-                found.append(f"header {lower}:{text}")
+                found.append(f"header {lower}:{_strip_boundary(text) if 'boundary=' in text else text}")
     if sender != PLAIN_SENDER:
         found += _list_sender(sender)
     return found
+
+
+def _strip_boundary(text: str) -> str:
+    """Return a content type without the boundary of its parts, which is drawn at random."""
+    return _BOUNDARY.sub("", text)
 
 
 def _list_sender(sender: Sender) -> list[str]:

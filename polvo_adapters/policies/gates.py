@@ -148,6 +148,11 @@ class Gates:
         self._by_origin = all(gate.key == "origin" for gate in gates)
         self._known: dict[str | tuple[str, str], Acquire] = {}
 
+    @property
+    def counts_credentials(self) -> bool:
+        """Whether the shell must set `Call.credential`, as a key of the user's may be made of it."""
+        return any(callable(gate.key) for gate in self.gates)
+
     def __reduce__(self) -> tuple[Any, ...]:
         return (Gates, (self.gates,))
 

@@ -90,6 +90,7 @@ APART: dict[str, tuple[Side, Side]] = {
 SELECTING: dict[str, tuple[Side, Side]] = {
     "an unknown header": (side(headers={"X-Account": "a"}), side(headers={"X-Account": "b"})),
     "a cookie": (side(cookies={"session": "a"}), side(cookies={"session": "b"})),
+    "the baggage of a trace": (side(headers={"baggage": "user=a"}), side(headers={"baggage": "user=b"})),
     "the language": (side(headers={"Accept-Language": "de"}), side(headers={"Accept-Language": "fr"})),
     "verify": (side(verify=False), side()),
     "a proxy": (side(proxies={"https": "http://127.0.0.1:9"}), side()),
@@ -245,6 +246,32 @@ def test_an_operation_is_found_by_its_caller(server: FailureServer) -> None:
         session.post("/echo", data=b"y", idempotency_key="k")
     assert session.operation("/echo", "k", caller=caught.value.caller).state == "done"
     assert "method or body differs" in str(caught.value)
+
+
+def test_a_repeat_in_doubt_may_differ_in_what_selects_the_response(server: FailureServer, opened: list[Any]) -> None:
+    pair = SELECTING["a cookie"]
+    one, two = both(pair, opened, idempotency={"record": True})
+    headers = {"Idempotency-Key": "k"}
+    with pytest.raises(requests.ConnectionError):
+        one("POST", server.url + "/fault/reset?times=1&key=doubt", data=b"x", headers=headers)
+    assert two("POST", server.url + "/fault/reset?times=1&key=doubt", data=b"x", headers=headers).status_code == 200
+
+
+def test_the_boundary_of_a_form_selects_nothing(server: FailureServer, opened: list[Any]) -> None:
+    one, two = both(SAME["nothing"], opened, idempotency={"record": True})
+    form = {"headers": {"Idempotency-Key": "k"}, "files": {"file": ("a.txt", b"content")}}
+    one("POST", server.url + "/echo", **form)
+    assert two("POST", server.url + "/echo", **form).polvo.replayed
+
+
+@pytest.mark.parametrize("bulkhead", [None, 5])
+def test_circuits_by_credential(bulkhead: Any, server: FailureServer, opened: list[Any]) -> None:
+    breaker = polvo.breaker.CircuitBreaker(failure_threshold=1, key=lambda call: call.credential)
+    one, two = both(APART["Authorization"], opened, circuit_breaker=breaker, bulkhead=bulkhead)
+    assert one("GET", server.url + "/fault/status?times=9&key=c").status_code == 503
+    with pytest.raises(polvo.CircuitOpenError):
+        one("GET", server.url + "/echo")
+    assert two("GET", server.url + "/echo").status_code == 200
 
 
 def test_a_header_is_declared_harmless(server: FailureServer, opened: list[Any]) -> None:

@@ -19,7 +19,7 @@ auth.tokens.token_storage.TokenStorage context.call.LogicalCall context.tenant.T
 core.effects.Decide core.effects.Release core.effects.Send core.effects.Sleep core.effects.Start
 core.machines.Event core.notices.Notice core.report.Attempt core.report.Report
 core.report.StateChange core.report.Wait core.trace.Trace drivers.decisions.Decisions
-drivers.single_shot.SingleShotExchange headers.names.Field policies.breaker.policy.CircuitBreaker
+drivers.single_shot.SingleShotExchange  policies.breaker.policy.CircuitBreaker
 policies.breaker.state.CallResult policies.breaker.state.CircuitState policies.breaker.state.Permit
 policies.breaker.windows.Consecutive policies.bulkhead.policy.Bulkhead policies.bulkhead.policy.BulkheadState
 policies.bulkhead.policy.Slot policies.deadline.Deadline policies.fallback.policy.Fallback
@@ -88,7 +88,7 @@ refresh.lifecycle.TokenRefreshed refresh.lifecycle.WaitForRefresh refresh.refres
 refresh.refresh_flow.RefreshFlow stores.persistent.Transition stores.sqlite_schema.ClockRow
     """,
     "what servers say about quotas": """
-headers.body.Complaint headers.entries.Context headers.ietf.QuotaPolicy headers.ietf.QuotaState
+headers.body.Complaint headers.entries.Context headers.names.Field headers.ietf.QuotaPolicy headers.ietf.QuotaState
 headers.quota.Quota headers.quota.Throttled headers.resets.Reset headers.structured.Item
     """,
     "outcomes, reports and traces without headers, bodies and texts of exceptions": """

@@ -141,6 +141,11 @@ class CircuitBreaker(Gate):
         object.__setattr__(self, "kind", kind)
 
     @property
+    def counts_credentials(self) -> bool:
+        """Whether the shell must set `Call.credential`, as a key of the user's may be made of it."""
+        return callable(self.key)
+
+    @property
     def initial(self) -> CircuitState:
         """A closed circuit that has counted nothing."""
         return CircuitState(CLOSED, new_permit(0), self.memory.initial)

@@ -153,6 +153,11 @@ class _Bulkhead(Gate):
         raise NotImplementedError
 
     @property
+    def counts_credentials(self) -> bool:
+        """Whether the shell must set `Call.credential`, as a key of the user's may be made of it."""
+        return callable(self.key)
+
+    @property
     def initial(self) -> BulkheadState:
         """A bulkhead whose slots are all free."""
         return BulkheadState()

@@ -52,6 +52,7 @@ from polvo_adapters.core.effects import (
     Undecided,
 )
 from polvo_adapters.core.http import Headers, lasting_headers
+from polvo_adapters.core.identity import strip_signature
 from polvo_adapters.core.machines import Event
 from polvo_adapters.core.notices import Notice
 from polvo_adapters.core.outcomes import Ending, Outcome
@@ -244,7 +245,7 @@ class IdempotencyKeys:
         """Run the call unless the record of its key forbids it, and write its end into the record."""
         key = self.store_key(call.origin, call.tenant, call.key, call.credential)
         call = call._replace(content=f"{call.content}\n{call.selectors}") if call.selectors else call
-        url = _digest(call.url.partition("#")[0])
+        url = _digest(strip_signature(call.url, None))
         try:
             verdict = yield from self._begin(record, call, key, Begin(call.content, url, self.supported))
         except Undecided as undecided:

@@ -23,9 +23,9 @@ Sending, Doubt, Unsent and Moved count from the holder of the last lease only, a
 Done is true from any run. A run that began in doubt ends in doubt unless it ends in Done: if asking again led to
 nothing, that says nothing of the first time. A record in doubt stays so until the user resolves it; time does not.
 
-A key stands for one request of one caller. Begin with another method, URL or body, or with anything else that may
-select the response, is Different, and changes nothing. Moved is for a redirect that has the request repeated elsewhere
-(307, 308): then the same request may come with another URL.
+A key stands for one request of one caller. Begin with another method, URL or body is Different, and changes nothing. So
+is, once there is a response, one in which anything else differs that may select it. Moved is for a redirect that has
+the request repeated elsewhere (307, 308): then the same request may come with another URL.
 """
 
 from __future__ import annotations
@@ -252,7 +252,10 @@ class Record:
         phase = state.phase
         if phase == NEW:
             return self._run(state, event, (event.url,), now)
-        if event.content != state.content or not (event.url in state.urls or phase == MOVED or state.moved):
+        is_known = event.url in state.urls or phase == MOVED or state.moved
+        if not is_known or _operation_of(event.content) != _operation_of(state.content):
+            return state, Different(_name_parts(state, event))
+        if phase == DONE and event.content != state.content:  # what selects the response matters where there is one
             return state, Different(_name_parts(state, event))
         if phase == MOVED or (state.moved and event.ask):
             return self._run(state, event, tuple(dict.fromkeys((*state.urls, event.url))), now)
@@ -272,7 +275,7 @@ class Record:
         return begun, Run(number, doubt is not None)
 
     def _finish(self, state: RecordState, event: Done, now: float) -> RecordState:
-        if state.phase == DONE or (state.content and state.content != event.content):
+        if state.phase == DONE or (state.content and _operation_of(state.content) != _operation_of(event.content)):
             return state
         urls = state.urls or (event.url,)
         return RecordState(DONE, event.content, urls, now, now + self.ttl, state.lease, None, event.response)
@@ -301,6 +304,10 @@ class Record:
         if not event.done:
             return RecordState(lease=state.lease), True
         return state._replace(phase=DONE, since=now, expires_at=now + self.ttl), True
+
+
+def _operation_of(content: str) -> str:
+    return content.partition("\n")[0]
 
 
 def _name_parts(state: RecordState, event: Begin) -> str:

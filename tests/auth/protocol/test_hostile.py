@@ -56,7 +56,7 @@ REASONS = {
     "error-401-empty": "status 401",
     "status-502-html": "status 502",
     "retry-after": "status 503",
-    "too-many": "status 429",
+    "too-many": "slow_down",
     "redirect-302": "redirect",
     "redirect-307": "redirect",
     "redirect-file": "redirect",
