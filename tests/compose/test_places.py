@@ -384,3 +384,29 @@ def test_a_client_certificate_of_httpx_goes_to_no_fallback(spread: str, tmp_path
         transport.handle_request(request)
     assert [host for host, _ in certified.got] == [{"region": "eu.test", "fallback": "named.test"}[spread]]
     assert [host for host, _ in plain.got] == ["other.test"] * (spread == "fallback")
+
+
+@pytest.mark.parametrize("base_url", [None, HOME])
+@pytest.mark.parametrize("way", ["another host", "the host of a region, out of its path"])
+@pytest.mark.parametrize("mode", ["fallback", "race"])
+def test_a_session_sends_redirects_to_other_hosts_to_no_region(mode: Any, way: str, base_url: str | None) -> None:
+    world = redirecting(WAYS[way])
+    with polvo.Session(base_url, retry=False) as session:
+        for prefix in session.adapters:
+            serves = HOME if base_url else ""
+            regions = polvo.regions.Regions([REGION], mode, serves=serves)
+            session.adapters[prefix] = ResilientAdapter(retry=False, regions=regions, inner=world)
+        session.trust_env = False
+        response = session.get(f"{HOME}/start", auth=polvo.auth.api_key(WORD))
+    assert response.url == WAYS[way]
+    assert [seen.split()[1] for _, seen in world.got] == [f"{REGION}/start", WAYS[way]]
+    assert WORD not in world.got[-1][1]
+
+
+def test_a_session_with_a_base_url_names_the_host_of_its_regions() -> None:
+    session = polvo.Session("http://named.test/api", regions=[REGION])
+    (regions,) = (each for each in session.get_adapter(HOME).policies if isinstance(each, polvo.regions.Regions))  # type: ignore[attr-defined]
+    assert regions.serves == HOME
+    given = polvo.regions.Regions([REGION], serves="http://mine.test/")
+    session = polvo.Session("http://named.test/api", regions=given)
+    assert given in session.get_adapter(HOME).policies  # type: ignore[attr-defined]
