@@ -25,17 +25,12 @@ class LogicalCall(NamedTuple):
         at: When it began.
         deadline: When it must be over, or None.
         sent: Whether its first request was sent, so that the next ones are hops.
-        url: URL of that request.
     """
 
     session: requests.Session | None
     at: float
     deadline: float | None = None
     sent: bool = False
-    url: str = ""
-
-    def __repr__(self) -> str:
-        return f"LogicalCall(at={self.at!r}, deadline={self.deadline!r}, sent={self.sent!r})"  # a URL may hold a key
 
 
 call_started: ContextVar[LogicalCall | None] = ContextVar("call_started", default=None)

@@ -41,7 +41,8 @@ class Call(NamedTuple):
         unsafe: Whether the caller declared it not safe to send again, whatever the method.
         labels: Names and values that the caller gave it, for reports, the log and listeners; never for keys of state.
         listeners: Functions that are called with a `CallEvent` for everything that is decided about it.
-        rerouted: Whether a policy has chosen another server than the caller, which regions further inside leave alone.
+        rerouted: Whether it goes to another server than the caller named, by a fallback or a redirect, so that regions
+            leave it alone.
     """
 
     method: str

@@ -225,9 +225,6 @@ def _name_of(pair: tuple[str, Any]) -> str:
 FOR_ONE_SERVER = CallSettings({"fallback": False})
 """For a request with a credential in its path or body, which is for the server that it names and for no other."""
 
-WITHOUT_REGIONS = CallSettings({"regions": False})
-"""For a request that a redirect has led to another host than the one that the regions serve."""
-
 
 def parse(options: Mapping[str, Any]) -> CallSettings:
     """Return what is said by keywords.

@@ -61,6 +61,7 @@ class BoundPolicies:
     Attributes:
         policies: The policies.
         identifies: Whether a policy needs to know who makes a request.
+        reroutes: Whether calls go to regions, unless a redirect has led them to another host.
         flow: Function that makes the flow of a call.
         store: Where state lives, until the owner is given another store.
         keys: The policy of idempotency keys, or None.
@@ -85,6 +86,7 @@ class BoundPolicies:
         "identifies",
         "keys",
         "policies",
+        "reroutes",
         "resumes",
         "store",
     )
@@ -119,6 +121,7 @@ class BoundPolicies:
         self._credential = credential if isinstance(credential, Credential) else Credential.of(credential)
         self._harmless = frozenset(ids).union(*(each.harmless_headers for _, each in traits))
         self.identifies = self._counts or self._keeps
+        self.reroutes = any(each.stack_option == "regions" for _, each in traits)
 
     def for_call(
         self, settings: CallSettings, inner: object = None
@@ -162,6 +165,8 @@ class BoundPolicies:
         sender: Sender = PLAIN_SENDER,
         outer: LogicalCall | None = None,
         settings: CallSettings | None = None,
+        *,
+        rerouted: bool = False,
     ) -> Call:
         """Give a request its key and its id, and return its Call.
 
@@ -173,6 +178,7 @@ class BoundPolicies:
             sender: What of the request is not in it; only looked at where `identifies`.
             outer: The logical call that the request is part of, on the same clock, or None.
             settings: What is said for this call, or None.
+            rerouted: Whether a redirect has led to it from another origin.
 
         Raises:
             IdempotencyKeyError: A key cannot be made or sent.
@@ -206,6 +212,7 @@ class BoundPolicies:
             repeated=bool(self._given_up)
             and body in IN_MEMORY
             and self._digest(request, url, caller) in self._given_up,
+            rerouted=rerouted,
         )
         return call if settings is None and not self._listeners else self._describe(call, settings)
 

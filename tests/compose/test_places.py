@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import pickle
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -312,15 +313,6 @@ def asynchronous(request: pytest.FixtureRequest) -> Iterator[bool]:
     return request.param  # type: ignore[no-any-return]
 
 
-def serving(options: dict[str, Any]) -> dict[str, Any]:
-    """Return options whose regions are for the one host, as a transport is for all."""
-    regions = options.get("regions")
-    if regions is None:
-        return options
-    named = {"urls": regions} if isinstance(regions, list) else regions
-    return {**options, "regions": {**named, "serves": HOME}}
-
-
 @pytest.mark.parametrize("credential", sorted(HTTPX.keys() - {"cookie"}))  # which httpx itself takes off
 @pytest.mark.parametrize("spread", SPREADS)
 @pytest.mark.parametrize(
@@ -328,7 +320,7 @@ def serving(options: dict[str, Any]) -> dict[str, Any]:
 )
 def test_a_redirect_of_httpx(way: str, spread: str, credential: str, asynchronous: bool) -> None:
     world = redirecting(WAYS[way])
-    response = get_by_httpx(world, credential, serving(SPREADS[spread]), f"{HOME}/start", asynchronous)
+    response = get_by_httpx(world, credential, SPREADS[spread], f"{HOME}/start", asynchronous)
     assert response.status_code == 200
     assert response.history[0].request.url == f"{HOME}/start"
     assert world.got[-1][1].split()[1].endswith(("/steal", "/login"))
@@ -340,7 +332,7 @@ def test_a_redirect_of_httpx(way: str, spread: str, credential: str, asynchronou
 @pytest.mark.parametrize("spread", ["fallback", "fallback behind regions"])
 def test_a_fallback_of_httpx(spread: str, credential: str, asynchronous: bool) -> None:
     world = World(failing)
-    response = get_by_httpx(world, credential, serving(SPREADS[spread]), f"{HOME}/items?page=2", asynchronous)
+    response = get_by_httpx(world, credential, SPREADS[spread], f"{HOME}/items?page=2", asynchronous)
     assert response.status_code == 200
     arrived = world.arrived({"named.test", "eu.test"})
     assert arrived.count("GET") == 1
@@ -351,7 +343,7 @@ def test_a_fallback_of_httpx(spread: str, credential: str, asynchronous: bool) -
 @pytest.mark.parametrize("location", ["/login", "../login", "http://eu.test/login"])
 def test_a_redirect_of_httpx_out_of_the_path_of_a_region(location: str, asynchronous: bool) -> None:
     world = redirecting(location)
-    response = get_by_httpx(world, "token", serving(SPREADS["region"]), f"{HOME}/start", asynchronous)
+    response = get_by_httpx(world, "token", SPREADS["region"], f"{HOME}/start", asynchronous)
     assert str(response.url) == "http://eu.test/login"
     assert WORD not in world.got[-1][1]
 
@@ -386,21 +378,41 @@ def test_a_client_certificate_of_httpx_goes_to_no_fallback(spread: str, tmp_path
     assert [host for host, _ in plain.got] == ["other.test"] * (spread == "fallback")
 
 
-@pytest.mark.parametrize("base_url", [None, HOME])
-@pytest.mark.parametrize("way", ["another host", "the host of a region, out of its path"])
+@pytest.mark.parametrize("kind", ["session", "session of ours", "session of ours with a base URL", "installed"])
+@pytest.mark.parametrize("way", ["another host", "another port", "the host of a region, out of its path"])
 @pytest.mark.parametrize("mode", ["fallback", "race"])
-def test_a_session_sends_redirects_to_other_hosts_to_no_region(mode: Any, way: str, base_url: str | None) -> None:
-    world = redirecting(WAYS[way])
-    with polvo.Session(base_url, retry=False) as session:
-        for prefix in session.adapters:
-            serves = HOME if base_url else ""
-            regions = polvo.regions.Regions([REGION], mode, serves=serves)
-            session.adapters[prefix] = ResilientAdapter(retry=False, regions=regions, inner=world)
-        session.trust_env = False
-        response = session.get(f"{HOME}/start", auth=polvo.auth.api_key(WORD))
-    assert response.url == WAYS[way]
-    assert [seen.split()[1] for _, seen in world.got] == [f"{REGION}/start", WAYS[way]]
-    assert WORD not in world.got[-1][1]
+@pytest.mark.parametrize("refusals", [0, 1])
+def test_a_redirect_to_another_host_goes_to_no_region(refusals: int, mode: Any, way: str, kind: str) -> None:
+    """Also where the adapter gets the calls to all hosts."""
+    world = redirecting(WAYS[way], refusals if mode == "fallback" else 0)
+    regions = polvo.regions.Regions([REGION], mode)
+    ours = polvo.Session(HOME if "base" in kind else None, retry=False, regions=regions)
+    session = ours if "ours" in kind else requests.Session()
+    session.trust_env = False
+    bound = ours.get_adapter(HOME).policies if "base" in kind else [regions]  # type: ignore[attr-defined]
+    for prefix in session.adapters:
+        session.adapters[prefix] = world
+        if kind != "installed":
+            session.adapters[prefix] = polvo.adapters.PolicyAdapter(*bound, inner=world)
+    if kind == "installed":
+        polvo.install(session, regions)
+    with session:
+        response = session.get(f"{HOME}/start", auth=polvo.auth.api_key(secret()))
+        assert response.url == WAYS[way]
+        assert [seen.split()[1] for _, seen in world.got[-2:]] == [f"{REGION}/start", WAYS[way]]
+        assert WORD not in world.got[-1][1]
+        pickle.loads(pickle.dumps(response.request))
+
+
+def test_a_request_that_is_sent_again_to_another_host_goes_to_the_regions() -> None:
+    world = World(lambda _: (200, ""))
+    with requests.Session() as session:
+        session.mount("http://", polvo.adapters.PolicyAdapter(polvo.regions.Regions([REGION]), inner=world))
+        prepared = session.prepare_request(requests.Request("GET", f"{HOME}/a"))
+        for url in (f"{HOME}/a", "http://second.test/b"):
+            prepared.url = url
+            session.send(prepared)
+    assert [seen.split()[1] for _, seen in world.got] == [f"{REGION}/a", f"{REGION}/b"]
 
 
 def test_a_session_with_a_base_url_names_the_host_of_its_regions() -> None:

@@ -135,7 +135,7 @@ services.double_o.cache.OverdueError stores.codec.Undecodable stores.private_fil
 stores.file_trust.Unfit stores.token_cache.Corrupt
     """,
     "names where secrets are, and holds none": """
-auth.signing_auth.SignatureHook core.identity.Credential
+auth.signing_auth.SignatureHook core.identity.Credential shells.requests.hooks.FirstOriginHook
 secrets.providers.aws.ParameterStore secrets.providers.aws.SecretsManager secrets.providers.base.LeftBehind
 secrets.providers.environment.Environment secrets.providers.file.DotEnv secrets.providers.file.File
 secrets.providers.keyring.Keyring

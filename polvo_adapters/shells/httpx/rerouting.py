@@ -14,6 +14,8 @@ from polvo_adapters.shells.credential_owners import credential_places
 
 _NOTED = "polvo_credentials"  # an extension, which httpx hands on to the request that follows a redirect
 
+_FIRST = "polvo_first_origin"  # the same
+
 
 def note_origin(request: httpx.Request, headers: Iterable[str]) -> None:
     """Note which headers of a request are meant for its origin alone, besides Authorization.
@@ -33,6 +35,15 @@ def take_off(request: httpx.Request) -> None:
     if noted is not None and noted[0] != origin(str(request.url)):
         for name in noted[1]:
             request.headers.pop(name, None)
+
+
+def has_left_origin(request: httpx.Request) -> bool:
+    """Return whether a redirect has led to a request from another origin, and note the origin of the first one."""
+    here = origin(str(request.url))
+    first: str | None = request.extensions.get(_FIRST)
+    if first is None:
+        request.extensions = {**request.extensions, _FIRST: here}
+    return first not in (None, here)
 
 
 def copy_request(request: httpx.Request) -> httpx.Request:

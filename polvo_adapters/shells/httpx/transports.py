@@ -31,7 +31,7 @@ from polvo_adapters.shells.error_notes import attach_report
 from polvo_adapters.shells.httpx.exchange import AsyncHTTPXExchange, HTTPXExchange, body_of
 from polvo_adapters.shells.httpx.one_call import said_for
 from polvo_adapters.shells.httpx.pools import keep_deadlines
-from polvo_adapters.shells.httpx.rerouting import take_off
+from polvo_adapters.shells.httpx.rerouting import has_left_origin, take_off
 from polvo_adapters.shells.httpx.response import is_given_up, synthesize_response
 from polvo_adapters.shells.httpx.senders import sender_of
 from polvo_adapters.shells.httpx.timeouts import find_deadline
@@ -60,7 +60,9 @@ class _BaseTransport(PolicyControls):
             bound, settings, below = bound.for_call(settings, self.inner)
         take_off(request)
         url = str(request.url)
-        call = bound.begin(request, url, body_of(request), self.clock.now(), self._sender, settings=settings)
+        has_left = bound.reroutes and has_left_origin(request)
+        body, now = body_of(request), self.clock.now()
+        call = bound.begin(request, url, body, now, self._sender, settings=settings, rerouted=has_left)
         deadline = find_deadline(request, self.clock)
         call = call if deadline is None else call.with_deadline(deadline)
         return bound, call, said_for(request, settings, below)

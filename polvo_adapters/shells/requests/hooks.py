@@ -11,12 +11,52 @@ other. The hooks of all other responses are run by the session, after the last a
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import requests
 
+from polvo_adapters.core.calls import origin
+
 _DONE = "_polvo_hooks_done"
+
+
+class FirstOriginHook:
+    """The response hook of a request to regions, which does nothing: redirects take it along, and it says where from.
+
+    Args:
+        request: The request.
+
+    Attributes:
+        origin: The origin that the caller named.
+    """
+
+    def __init__(self, request: requests.PreparedRequest) -> None:
+        self.origin = origin(request.url or "")
+        self._request: weakref.ref[requests.PreparedRequest] | None = weakref.ref(request)
+
+    def has_left(self, request: requests.PreparedRequest) -> bool:
+        """Return whether a redirect has led from that origin to the one of a request."""
+        if self._request is not None and self._request() is request:
+            self.origin = origin(request.url or "")  # the caller sends it once more, and has perhaps changed the URL
+        return self.origin != origin(request.url or "")
+
+    def __call__(self, response: requests.Response, **_: object) -> None:
+        """Do nothing."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"origin": self.origin, "_request": None}
+
+
+def has_left_origin(request: requests.PreparedRequest) -> bool:
+    """Return whether a redirect has led to a request from another origin, and note the origin of the first one."""
+    found = _response_hooks(request)
+    hook = next((hook for hook in found if isinstance(hook, FirstOriginHook)), None)
+    if hook is None:
+        request.hooks = {**(request.hooks or {}), "response": [*found, FirstOriginHook(request)]}
+        return False
+    return hook.has_left(request)
 
 
 def has_foreign_hook(request: requests.PreparedRequest) -> bool:

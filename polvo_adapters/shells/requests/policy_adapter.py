@@ -47,6 +47,7 @@ from polvo_adapters.runtime.logs import logger, say
 from polvo_adapters.shells.bound_policies import BoundPolicies, PolicyControls
 from polvo_adapters.shells.error_notes import attach_report
 from polvo_adapters.shells.requests.exchange import RequestsExchange
+from polvo_adapters.shells.requests.hooks import has_left_origin
 from polvo_adapters.shells.requests.pool_limits import PoolLimits
 from polvo_adapters.shells.requests.response import hand_over
 from polvo_adapters.shells.requests.rest import let_resume
@@ -221,7 +222,9 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
         entries: list[Entry] = []
         logical = call_started.get() if outer is None else _logical_call(outer, clock)
         sender = Sender(cert, verify, proxies, self._name_transport()) if bound.identifies else PLAIN_SENDER
-        call = bound.begin(request, request.url or "", exchange.body, clock.now(), sender, logical, settings)
+        has_left = bound.reroutes and has_left_origin(request)
+        url, now = request.url or "", clock.now()
+        call = bound.begin(request, url, exchange.body, now, sender, logical, settings, rerouted=has_left)
         if self._defers or fallback is not None:  # after the request has got its key and its id
             exchange.expect_own_send(fallback, self._defers)
         began = clock.now()

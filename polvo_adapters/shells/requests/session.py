@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,14 +18,13 @@ from typing import TYPE_CHECKING, Any
 import requests
 from requests._internal_utils import to_native_string
 
-from polvo_adapters.context.call import LogicalCall, call_settings, call_started, settings_scope
+from polvo_adapters.context.call import LogicalCall, call_settings, call_started
 from polvo_adapters.context.one_call import call as one_call
 from polvo_adapters.context.tenant import TenantScope, tenant_scope_for, validate_tenant
 from polvo_adapters.core.calls import origin
-from polvo_adapters.core.effects import PolicyTraits
 from polvo_adapters.errors import ConfigurationError
 from polvo_adapters.policies.deadline import Deadline
-from polvo_adapters.policies.one_call import WITHOUT_REGIONS, CallOptions
+from polvo_adapters.policies.one_call import CallOptions
 from polvo_adapters.policies.stack import make_policy, refuse_unknown_keywords
 from polvo_adapters.runtime.clock import SYSTEM, Clock
 from polvo_adapters.shells.request_identity import format_key
@@ -186,9 +185,8 @@ class Session(Verbs):
         current = call_started.get()
         if current is not None and current.session is self and current.sent:
             defer_hooks(request)
-            with self._hop_scope(current.url, request.url or ""):
-                return super().send(request, **keywords)  # a hop of the call in progress
-        with self._tenant_scope(), self._call_scope(sent=True, url=request.url or ""):
+            return super().send(request, **keywords)  # a hop of the call in progress
+        with self._tenant_scope(), self._call_scope(sent=True):
             defer_hooks(request)
             response = super().send(request, **keywords)
         if response.status_code == 429 or (self.raise_for_status and response.status_code >= 400):
@@ -237,24 +235,16 @@ class Session(Verbs):
                 self.get, url, path, on_change=on_change, progress=progress, absolute_url=absolute, **keywords
             ).path
 
-    def _hop_scope(self, first: str, url: str) -> AbstractContextManager[None]:
-        """Return the block of a hop, which goes to no region where it leads to another origin than the call."""
-        policies = getattr(self.get_adapter(url), "policies", ())
-        regions = next((each for each in policies if PolicyTraits.of(each).stack_option == "regions"), None)
-        if regions is None or origin(url) == origin(first):
-            return nullcontext()
-        return settings_scope(WITHOUT_REGIONS.within(call_settings.get()))
-
     @contextmanager
-    def _call_scope(self, *, sent: bool = False, url: str = "") -> Iterator[None]:
+    def _call_scope(self, *, sent: bool = False) -> Iterator[None]:
         """Note when the call began, which is before the token that it needs is obtained."""
         outer, now = call_started.get(), self.clock.now()
         if outer is not None and outer.session is self:
-            start = outer._replace(sent=sent, url=url)
+            start = outer._replace(sent=sent)
         else:  # a call within a call of another session ends with that
             settings = call_settings.get()
             seconds = self._seconds if settings is None else settings.seconds(self._seconds)
-            start = LogicalCall(self, now, _earliest_deadline(outer, seconds, now), sent, url)
+            start = LogicalCall(self, now, _earliest_deadline(outer, seconds, now), sent)
         token = call_started.set(start)
         try:
             yield
