@@ -15,6 +15,10 @@ The lists name what is harmless. A list of what looks secret would never be comp
 redirects that, hooks see it, and a replay after 401 starts from it. A redirect within the region is translated back, as
 reverse proxies do, so that it starts from the caller's URL as well. A URL that lies below one of the regions already is
 taken for what the regions have in common.
+
+**What is rerouted stays so.** A server that a fallback has chosen, or that a redirect leads to, is no name for the
+regions. What is sent later for the same call goes by the same rule: the rest of a body that broke off is asked for
+where the body came from, with what went there.
 """
 
 from __future__ import annotations
