@@ -237,6 +237,15 @@ def test_httpx_keeps_callers_apart_as_well(name: str, server: FailureServer, ope
             clients[1].get(server.url + "/echo", headers=pair[1].keywords["headers"])
 
 
+def test_the_user_names_the_credential_for_httpx_too(server: FailureServer, opened: list[Any]) -> None:
+    limit, store = polvo.ratelimit.TokenBucket(rate=0.001, capacity=1, max_wait=0), MemoryStore()
+    client = httpx.Client(transport=PolicyTransport(limit, store=store, credential="X-Account"))
+    opened.append(client)
+    assert [client.get(server.url + "/echo", headers={"X-Account": name}).status_code for name in "ab"] == [200, 200]
+    with pytest.raises(polvo.RateLimitError):
+        client.get(server.url + "/echo", headers={"X-Account": "a"})
+
+
 def test_an_operation_is_found_by_its_caller(server: FailureServer) -> None:
     session = polvo.Session(server.url, idempotency={"record": True}, auth=polvo.auth.bearer("a"))
     session.post("/echo", data=b"x", idempotency_key="k")

@@ -10,6 +10,7 @@ The report of a call is in `response.extensions["polvo"]`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -42,11 +43,18 @@ class _BaseTransport(PolicyControls):
     """What both transports have in common: settings, and how a call begins and ends."""
 
     def __init__(
-        self, policies: tuple[Policy, ...], store: Store | None, clock: Any, sender: Sender, *, stream: bool
+        self,
+        policies: tuple[Policy, ...],
+        store: Store | None,
+        clock: Any,
+        sender: Sender,
+        *,
+        credential: str | Sequence[str] | None,
+        stream: bool,
     ) -> None:
         self.policies = policies
         self._sender = sender
-        self._bound = BoundPolicies(type(self).__name__, policies, store, clock)
+        self._bound = BoundPolicies(type(self).__name__, policies, store, clock, credential)
         self.store = self._bound.store
         self.clock = clock
         self.stream = stream
@@ -94,6 +102,7 @@ class PolicyTransport(_BaseTransport, httpx.BaseTransport):
         store: Where state lives that outlives a call; share it with adapters to share the state.
         clock: Time and chance; tests pass a virtual clock.
         stream: Whether responses are returned before their body is read.
+        credential: Where the API takes its credential, if not in a usual place, as for `PolicyAdapter`.
         **http_transport_keywords: Those of `httpx.HTTPTransport`, without `inner`.
     """
 
@@ -104,9 +113,11 @@ class PolicyTransport(_BaseTransport, httpx.BaseTransport):
         store: Store | None = None,
         clock: Clock = SYSTEM,
         stream: bool = False,
+        credential: str | Sequence[str] | None = None,
         **http_transport_keywords: Any,
     ) -> None:
-        super().__init__(policies, store, clock, sender_of(inner, http_transport_keywords), stream=stream)
+        sender = sender_of(inner, http_transport_keywords)
+        super().__init__(policies, store, clock, sender, credential=credential, stream=stream)
         self.inner = httpx.HTTPTransport(**http_transport_keywords) if inner is None else inner
         keep_deadlines(self.inner)
         if inner is None and http_transport_keywords.get("cert") is not None:
@@ -149,9 +160,11 @@ class AsyncPolicyTransport(_BaseTransport, httpx.AsyncBaseTransport):
         store: Store | None = None,
         clock: aio.AsyncClock = aio.ASYNC_SYSTEM,
         stream: bool = False,
+        credential: str | Sequence[str] | None = None,
         **http_transport_keywords: Any,
     ) -> None:
-        super().__init__(policies, store, clock, sender_of(inner, http_transport_keywords), stream=stream)
+        sender = sender_of(inner, http_transport_keywords)
+        super().__init__(policies, store, clock, sender, credential=credential, stream=stream)
         self.inner = httpx.AsyncHTTPTransport(**http_transport_keywords) if inner is None else inner
         keep_deadlines(self.inner)
         if inner is None and http_transport_keywords.get("cert") is not None:

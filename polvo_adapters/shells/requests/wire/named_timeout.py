@@ -71,17 +71,23 @@ def is_none_on_purpose(depth: int = 1) -> bool:
 
 def _is_named_above(frame: FrameType) -> bool:
     """Return whether a timeout is among the keywords of a verb that has called `Session.request`."""
-    session = frame.f_locals.get("self")
     above = frame.f_back
     while above is not None:
-        code = above.f_code
-        is_method = code.co_argcount > 0 and above.f_locals.get(code.co_varnames[0]) is session
-        if not is_method and not str(above.f_globals.get("__name__")).startswith(_VERBS):
+        is_verb = str(above.f_globals.get("__name__")).startswith(_VERBS)
+        if not is_verb and not _is_method_of_session(above, frame):
             return False
         if _names_timeout(above):
             return True
         above = above.f_back
     return False
+
+
+def _is_method_of_session(frame: FrameType, request: FrameType) -> bool:
+    """Return whether a frame is that of a method of the session whose `request` has the other frame."""
+    code = frame.f_code
+    if code.co_argcount == 0 or code.co_varnames[0] != "self":
+        return False  # the locals of a frame take long to read
+    return frame.f_locals.get("self") is request.f_locals.get("self")
 
 
 def _names_timeout(frame: FrameType) -> bool:
