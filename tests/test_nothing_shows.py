@@ -409,6 +409,7 @@ def use_double_o(api: Listening) -> None:
     use("Double-O, a path that climbs", lambda: client.proxy("..%2Fx", word("token", OPEN)))
     use("Double-O, nowhere", lambda: DoubleOClient(NOWHERE, retries=0).get_secret(word("token", OPEN)))
     note(look("Double-O", client))
+    client.invalidate_cache()  # it kept a value for 60 s, as asked; every client of the process reaches the cache
 
 
 def test_the_command_line(api: Listening, watched: None, capsys: Any, monkeypatch: Any, tmp_path: Path) -> None:
