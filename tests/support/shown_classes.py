@@ -88,7 +88,7 @@ refresh.lifecycle.TokenRefreshed refresh.lifecycle.WaitForRefresh refresh.refres
 refresh.refresh_flow.RefreshFlow stores.persistent.Transition stores.sqlite_schema.ClockRow
     """,
     "what servers say about quotas": """
-headers.body.Complaint headers.entries.Context headers.names.Field headers.ietf.QuotaPolicy headers.ietf.QuotaState
+headers.complaints.Complaint headers.entries.Context headers.names.Field headers.ietf.QuotaPolicy headers.ietf.QuotaState
 headers.quota.Quota headers.quota.Throttled headers.resets.Reset headers.structured.Item
     """,
     "outcomes, reports and traces without headers, bodies and texts of exceptions": """
