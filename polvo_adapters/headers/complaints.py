@@ -15,7 +15,7 @@ with data, or a batch of which one part was refused.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 
 from polvo_adapters.headers import times

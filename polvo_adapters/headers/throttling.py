@@ -13,7 +13,7 @@ The kind is "rate", except for
     concurrency    Stripe's reason ends so; Okta switches its headers to the concurrent limit; all quotas that are
                    used up count concurrent requests; a `lock_timeout` of Stripe: two requests at one object at once
                    need fewer at once, not a slower pace, and may be repeated
-    exhausted      a plan's quota is used up: OpenAI, the daily policy of HubSpot, Google, codes that name a day or month
+    exhausted      a plan's quota is used up: OpenAI, the daily policy of HubSpot, Google, codes that name a day
 
 The wait is, in this order: what Retry-After and its variants say, or the finer number of Discord's body;
 X-RateLimit-Retry-After; what the body says; the latest reset of the violated quotas, which are those that the server

@@ -9,8 +9,8 @@ Theory of operation. The flow is the same for all:
 
 Requests and results are events for a machine in the store, with one state for each origin, credential and tenant: all
 threads and tasks, and all adapters that share the store, take turns from one quota in the order in which they came. No
-lock is held while a call waits. A refusal (429, or whatever else `headers.throttled` recognises) pauses all calls until
-the time that the server named; therefore a call that has waited requests its turn again.
+lock is held while a call waits. A refusal (429, or whatever else `polvo_adapters.core.verdict` knows) pauses all calls
+until the time that the server named; therefore a call that has waited requests its turn again.
 
     machine             a turn                                                   a result
     ------------------  -------------------------------------------------------  ---------------------------------
@@ -22,15 +22,17 @@ the time that the server named; therefore a call that has waited requests its tu
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple
 
 from polvo_adapters import headers
 from polvo_adapters.core import validate
 from polvo_adapters.core.calls import Call
 from polvo_adapters.core.effects import Decide, Effect, Flow, Proceed, Sleep, TryDecide, Undecided
+from polvo_adapters.core.judgement import verdict_of
+from polvo_adapters.core.judges import FormerRefusalJudge, Judge, adapt, add_judges
 from polvo_adapters.core.machines import Event, Machine
 from polvo_adapters.core.notices import Notice
 from polvo_adapters.core.outcomes import Outcome
@@ -43,9 +45,6 @@ from polvo_adapters.policies.ratelimit.account import Account, make_account
 from polvo_adapters.policies.ratelimit.adaptive import acquire_turn, learn_result
 from polvo_adapters.policies.ratelimit.turns import Turn, TurnRequest, TurnResult
 from polvo_adapters.redaction import strip_url
-
-Judge: TypeAlias = Callable[[Mapping[str, str], int, "bytes | None", float], "Throttled | None"]
-"""Returns how a response refuses, or None, from its headers, status, body and the Unix time."""
 
 _PAUSE = 1.0  # seconds, where a server refuses and does not say for how long
 _DEPTH = 4  # path segments that distinguish the resources of an API
@@ -60,6 +59,12 @@ class RateLimit(Machine):
     judge: Judge | None
     counts_credentials = True
     stack_option = "rate_limit"
+
+    @property
+    def judges(self) -> tuple[Judge, ...]:
+        """The judge, for the shell, so that all policies of a call go by it."""
+        return () if self.judge is None else (self.judge,)
+
     reports_every_outcome = False
     """Whether the machine receives every outcome, or only refusals."""
 
@@ -73,10 +78,12 @@ class RateLimit(Machine):
             return refuse_undecided(undecided)
         if turn.refused:
             return self._make_error(call, turn)
+        if self.judge is not None:
+            call = add_judges(call, self.judges)
         outcome = yield from proceed(call)
         if outcome.failure is not None and not self.reports_every_outcome:
             return outcome
-        quotas, refused = self._read_response(outcome)
+        quotas, refused = self._read_response(call, outcome)
         if self.reports_every_outcome or refused is not None:
             seconds = outcome.now - outcome.started
             result = TurnResult(route, turn.group, turn.era, seconds, outcome.status, quotas, refused)
@@ -97,11 +104,10 @@ class RateLimit(Machine):
                 ticket=turn.ticket, tries=turn.tries, chance=chance, waited=waited, group=turn.group
             )
 
-    def _read_response(self, outcome: Outcome) -> tuple[Sequence[Quota], Throttled | None]:
+    def _read_response(self, call: Call, outcome: Outcome) -> tuple[Sequence[Quota], Throttled | None]:
         if outcome.failure is not None:
             return (), None
-        judge = headers.throttled if self.judge is None else self.judge
-        refused = judge(outcome.headers, outcome.status, outcome.body, outcome.wall)
+        refused = verdict_of(call, outcome).to_throttled()
         if not self.reports_every_outcome:
             return (), refused
         quotas = headers.parse(outcome.headers, outcome.status, outcome.wall)
@@ -145,7 +151,8 @@ class TokenBucket(RateLimit):
         rate: Requests per second.
         capacity: Requests that may go at once after a silence; by default those of one second, at least 1.
         max_wait: Longest wait for a turn, in seconds; a longer one raises RateLimitError at once.
-        judge: Returns how a response refuses, or None; by default `headers.throttled`.
+        judge: A function of the `Answer` that says how it refuses, for an API that does so in a way of its own; see
+            `polvo_adapters.core.judges`.
 
     Raises:
         ValueError: A value is out of range.
@@ -165,6 +172,7 @@ class TokenBucket(RateLimit):
         validate.number(self, "capacity", 1)
         validate.number(self, "max_wait", 0, infinite=True)
         object.__setattr__(self, "kind", f"rate limit of {self.rate:g} up to {self.capacity:g}")
+        adapt(self, FormerRefusalJudge)
 
     @property
     def initial(self) -> _BucketState:
@@ -214,7 +222,8 @@ class SlidingWindow(RateLimit):
         limit: Requests per window.
         window: Length of the window, in seconds.
         max_wait: Longest wait for a turn, in seconds; a longer one raises RateLimitError at once.
-        judge: Returns how a response refuses, or None; by default `headers.throttled`.
+        judge: A function of the `Answer` that says how it refuses, for an API that does so in a way of its own; see
+            `polvo_adapters.core.judges`.
 
     Raises:
         ValueError: A value is out of range.
@@ -230,6 +239,7 @@ class SlidingWindow(RateLimit):
         validate.number(self, "window", 0, above=True)
         validate.number(self, "max_wait", 0, infinite=True)
         object.__setattr__(self, "kind", f"rate limit of {self.limit} in {self.window:g}")
+        adapt(self, FormerRefusalJudge)
 
     @property
     def initial(self) -> _WindowState:
@@ -279,8 +289,7 @@ class AdaptiveRateLimit(RateLimit):
         pace: "spread" spends freely while more than half of a quota is left and spreads the rest over the time to
             the reset; "burst" spends all that is there, and then waits for the reset.
         max_wait: Longest wait for a turn, in seconds; a longer one raises RateLimitError at once.
-        judge: Returns how a response refuses, or None, for an API that refuses in a way of its own; by default
-            `headers.throttled`.
+        judge: As for TokenBucket.
 
     Raises:
         ValueError: A value is out of range.
@@ -298,6 +307,7 @@ class AdaptiveRateLimit(RateLimit):
     def __post_init__(self) -> None:
         validate.choice(self, "pace", ("spread", "burst"))
         validate.number(self, "max_wait", 0, infinite=True)
+        adapt(self, FormerRefusalJudge)
 
     @property
     def initial(self) -> Account:
@@ -323,7 +333,9 @@ def _make_turn(ready_at: float, event: TurnRequest, now: float, reason: str, tic
 def _find_pause(event: TurnResult) -> float:
     if event.refused is None:
         return 0.0
-    return _PAUSE if event.refused.retry_after is None else event.refused.retry_after
+    if event.refused.retry_after is not None:
+        return event.refused.retry_after
+    return 0.0 if event.refused.kind == "concurrency" else _PAUSE  # fewer at once, and no slower
 
 
 def _find_route(url: str) -> str:

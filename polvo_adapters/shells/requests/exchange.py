@@ -222,6 +222,8 @@ class RequestsExchange:
             marks,
             None,
             advice,
+            (),
+            [],
         )
 
     def _reroute(self, call: Call) -> tuple[requests.PreparedRequest, dict[str, Any]]:
