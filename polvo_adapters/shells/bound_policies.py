@@ -270,7 +270,7 @@ class BoundPolicies:
         if outcome.error is None and (keys is not None or ids is not None):
             report.replayed = keys is not None and call.key != "" and keys.is_replayed(outcome.headers)
             request_identity.mark_complete(request, outcome.status, verdict_of(call, outcome))
-        if outcome.failure is not None or outcome.status >= 429 or call.repeated or is_refused(outcome):
+        if outcome.failure is not None or outcome.status >= 500 or call.repeated or is_refused(outcome):
             self._given_up.note_end(call, outcome, entries, lambda: self._digest(request, call.url, call.credential))
         return report
 

@@ -208,9 +208,9 @@ class CircuitBreaker(Gate):
 
     def _is_listed(self, status: int, verdict: Verdict) -> bool:
         """Return whether `failure_on` means an answer; a host that paces its clients, or replays, has not failed."""
-        if verdict.is_about_pace or verdict.kind == "replayed":
-            return verdict.is_about_pace and 429 in self.failure_on
-        return is_listed(self.failure_on, status, verdict)
+        if verdict.kind == "replayed":
+            return False
+        return is_listed(self.failure_on, 429 if verdict.is_about_pace else status, verdict)
 
     def transition(self, state: CircuitState, event: Any, now: float) -> tuple[CircuitState, Any]:
         """Let a call pass or refuse it, or count its result; see the table of this module."""

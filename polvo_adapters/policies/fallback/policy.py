@@ -87,7 +87,9 @@ class _Case:
     def make_outcome(self, status: int, named: tuple[tuple[str, str], ...], body: bytes, what: str) -> Outcome:
         """Return the outcome that the shell makes a response of."""
         first = self.outcome
-        made = Outcome(status=status, headers=Headers(named), started=first.started, wall=first.wall, body=body)
+        made = Outcome(
+            status=status, headers=Headers(named), started=first.started, wall=first.wall, body=body, judged=[]
+        )
         now = max(first.now, self.call.started)  # an outcome that a policy made may not know the time
         return self.explain(made._replace(now=now, note=first.note, quotas=first.quotas), what)
 

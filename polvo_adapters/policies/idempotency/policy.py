@@ -317,6 +317,7 @@ def _conclude(call: Call, verdict: Any, waited: float) -> Outcome:
             body=body or b"",
             note=note,
             ending=Ending("idempotency"),
+            judged=[],
         )
     if type(verdict) is Doubtful:
         message = (
