@@ -28,6 +28,7 @@ from polvo_adapters.policies.bulkhead import AdaptiveBulkhead
 from polvo_adapters.policies.fallback import Fallback, Fixed
 from polvo_adapters.policies.idempotency import IdempotencyKeys, Record
 from polvo_adapters.policies.ratelimit import AdaptiveRateLimit, SlidingWindow, TokenBucket
+from polvo_adapters.policies.regions import Regions
 from polvo_adapters.policies.retry import ExponentialBackoff
 from polvo_adapters.testing.virtual_clock import VirtualClock
 from polvo_adapters.transports import AsyncPolicyTransport, PolicyTransport
@@ -283,6 +284,56 @@ def test_what_counts_as_served_and_as_declined(answer: RecordedAnswer) -> None:
     served = answer.kind in ("served", "refused") or (answer.kind == "replayed" and answer.status < 500)
     assert was_served(CALL, outcome) == served
     assert is_declined(CALL, outcome) == (answer.kind in NOT_PROCESSED and not answer.processed)
+
+
+REFUSALS = [each for each in ANSWERS if each.kind in RAISES and not each.processed]
+every_refusal = pytest.mark.parametrize("answer", REFUSALS, ids=lambda answer: answer.name)
+
+
+@every_refusal
+def test_a_refusal_of_another_server_is_no_alternative(answer: RecordedAnswer) -> None:
+    clock = VirtualClock()
+    down = FINE._replace(status=503)
+    fallback = Fallback("https://backup.example.com", Fixed(body=b"instead"))
+    session = requests.Session()
+    session.mount("https://", PolicyAdapter(fallback, inner=Server(clock, down, answer), clock=clock))
+    assert session.get(URL).content == b"instead"
+
+
+@every_refusal
+def test_a_refusal_of_a_region_sends_the_call_to_another_one(answer: RecordedAnswer) -> None:
+    clock = VirtualClock()
+    regions = Regions(("https://api.example.com", "https://eu.example.com"), reroute_codes={429})
+    server = Server(clock, answer)
+    session = requests.Session()
+    session.mount("https://", PolicyAdapter(regions, inner=server, clock=clock))
+    assert session.post(URL, data=b"x").status_code == 200
+    assert len(server.asked) == 2
+
+
+@every_refusal
+def test_a_request_that_was_refused_has_its_key_when_it_is_sent_again(answer: RecordedAnswer) -> None:
+    clock = VirtualClock()
+    session = requests.Session()
+    session.mount("https://", PolicyAdapter(IdempotencyKeys(), inner=Server(clock, answer), clock=clock))
+    request = session.prepare_request(requests.Request("POST", URL, data=b"x"))
+    keys = []
+    for _ in range(3):
+        session.send(request)
+        keys.append(request.headers["Idempotency-Key"])
+    assert keys[0] == keys[1] != keys[2]
+
+
+@every_refusal
+def test_a_refused_request_that_was_given_up_is_sent_once_by_the_code_above(answer: RecordedAnswer) -> None:
+    clock = VirtualClock()
+    server = Server(clock, *[answer] * 10)
+    session = requests.Session()
+    session.mount("https://", PolicyAdapter(RETRY, inner=server, clock=clock))
+    session.get(URL)
+    first = len(server.asked)
+    session.get(URL)
+    assert (first, len(server.asked)) == ((1, 2) if answer.kind == "exhausted" else (3, 4))
 
 
 def test_all_kinds_that_servers_give_are_in_the_table() -> None:
