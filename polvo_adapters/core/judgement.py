@@ -10,7 +10,7 @@ from polvo_adapters.core.calls import Call
 from polvo_adapters.core.judges import ask_judge
 from polvo_adapters.core.outcomes import Outcome
 from polvo_adapters.core.verdict import SERVED, Verdict
-from polvo_adapters.headers.markers import may_ask_for_less
+from polvo_adapters.headers.markers import may_refuse
 
 _SERVED = frozenset({"served", "refused", "at work", "key refused"})
 _UNAVAILABLE = (503, 529)
@@ -40,18 +40,14 @@ def was_served(call: Call, outcome: Outcome) -> bool:
     """Return whether the server served the call; an answer that blames the caller counts as served."""
     if outcome.failure is not None:
         return False
-    verdict = verdict_of(call, outcome)
+    known = outcome.judged
+    verdict = known[0] if known else verdict_of(call, outcome)
     return verdict is SERVED or verdict.kind in _SERVED or (verdict.kind == "replayed" and outcome.status < 500)
 
 
 def is_declined(call: Call, outcome: Outcome) -> bool:
     """Return whether the server said that it did not process the request."""
     return outcome.status > 0 and verdict_of(call, outcome).is_declined
-
-
-def is_refused(outcome: Outcome) -> bool:
-    """Return whether a policy has found that the server refused the request for now; nothing is worked out for it."""
-    return bool(outcome.judged) and outcome.judged[0].is_refusal  # type: ignore[index]
 
 
 def _work_out(call: Call, outcome: Outcome) -> Verdict:
@@ -63,7 +59,7 @@ def _work_out(call: Call, outcome: Outcome) -> Verdict:
         said, note = _ask_judges(call, outcome)
         if said is not None:
             return _complete(said, outcome)
-    if status < 400 and not note and not may_ask_for_less(outcome.body):
+    if status < 400 and not note and not may_refuse(outcome.body):
         return SERVED
     verdict = _complete(_judge(outcome), outcome)
     return verdict._replace(reason=f"{verdict.reason}; {note}") if note else verdict
@@ -80,10 +76,7 @@ def _judge(outcome: Outcome) -> Verdict:
         is_plain = verdict.kind == "throttled" and status in _UNAVAILABLE
         return verdict._replace(kind="unavailable") if is_plain else verdict
     if status < 400:
-        from polvo_adapters.headers.body import find_pause
-
-        pause = find_pause(body)
-        return SERVED if pause is None else Verdict("served", pause, scope="method", reason=f"{status}, backoff")
+        return SERVED
     delay = headers.retry_after(named, wall)
     if status >= 500:
         return Verdict("failed", delay, reason=str(status))

@@ -26,7 +26,7 @@ and is one of these kinds:
 
 **Worked out once**, by `polvo_adapters.core.judgement`. Policies that ask for the verdict of one outcome share it by
 the list that its shell gives to the outcome. For nearly every answer, a success whose body has no marker of a refusal,
-the question costs two searches in its body and no object. No body is read for it: a streamed one is not looked at.
+the question costs one search in its body and no object. No body is read for it: a streamed one is not looked at.
 
 **Lists of statuses.** Settings such as `retry_on` name statuses. 429 in one stands for whatever is throttled,
 concurrent or exhausted, and 503 for whatever is unavailable, see `is_listed`.
@@ -70,7 +70,7 @@ class Verdict(NamedTuple):
 
     Attributes:
         kind: See the table of this module.
-        retry_after: Seconds after which the server wants the request again, or the next one; None where it did not say.
+        retry_after: Seconds after which the server wants the request again; None where it did not say.
         names: Names of the quotas that it is about, where the server names them.
         scope: What it is about: "global" for everything, "method" for this method of the API alone, "user", "shared",
             or "" where the server does not say.

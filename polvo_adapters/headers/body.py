@@ -13,15 +13,16 @@ from typing import TypeAlias
 
 from polvo_adapters.headers import times
 from polvo_adapters.headers.entries import MOST_QUOTAS, to_amount
-from polvo_adapters.headers.markers import BACKOFF, EDGE
 from polvo_adapters.headers.quota import CERTAIN, LIKELY, Quota
 
 LONGEST_JSON = 1 << 16
 _LONGEST_NAME = 128
+_EDGE = 1 << 11
+_BACKOFF = b'"backoff"'
 _STATE = b'"throttleStatus"'
 _STATE_LENGTH = 512
 _QUERY = b'"rateLimit'
-_PAUSE = re.compile(BACKOFF + rb"\s{0,8}:\s{0,8}([0-9]{1,9})\s{0,8}[,}]")
+_PAUSE = re.compile(_BACKOFF + rb"\s{0,8}:\s{0,8}([0-9]{1,9})\s{0,8}[,}]")
 _WRAPPER = {"items", "has_more", "quota_remaining"}
 
 Json: TypeAlias = "dict[str, object]"
@@ -43,10 +44,10 @@ def parse_body(body: bytes | None, status: int = 200) -> list[Quota]:  # noqa: A
     """
     if not isinstance(body, (bytes, bytearray)) or not begins_like_json(body):
         return []
-    at = body.rfind(_STATE, -EDGE)
+    at = body.rfind(_STATE, -_EDGE)
     if at >= 0:
         return _read_bucket(bytes(body[at + len(_STATE) : at + _STATE_LENGTH]))
-    if len(body) > LONGEST_JSON or (body.rfind(_QUERY, -EDGE) < 0 and body.rfind(_QUERY, 0, EDGE) < 0):
+    if len(body) > LONGEST_JSON or (body.rfind(_QUERY, -_EDGE) < 0 and body.rfind(_QUERY, 0, _EDGE) < 0):
         return []
     data = to_object(to_object(load_json(bytes(body))).get("data"))
     return _read_github_quota(data.get("rateLimit")) + _read_linear_quotas(data.get("rateLimitStatus"))
@@ -62,12 +63,12 @@ def find_pause(body: bytes | None) -> float | None:
     """
     if not isinstance(body, (bytes, bytearray)) or not begins_like_json(body):
         return None
-    edges = bytes(body[:EDGE] + body[-EDGE:])
-    if BACKOFF not in edges:
+    if body.rfind(_BACKOFF, -_EDGE) < 0 and body.rfind(_BACKOFF, 0, _EDGE) < 0:
         return None
     if len(body) <= LONGEST_JSON:
         document = to_object(load_json(bytes(body)))
         return to_amount(document.get("backoff")) if _WRAPPER & document.keys() else None
+    edges = bytes(body[:_EDGE] + body[-_EDGE:])
     found = _PAUSE.search(edges) if b'"quota_' in edges else None
     return None if found is None else times.parse_number(found[1].decode("ascii"))
 

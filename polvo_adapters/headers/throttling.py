@@ -33,6 +33,8 @@ from polvo_adapters.headers.reading import parse
 _LONGEST_VALUE = 256
 _MOST_HEADERS = 1024
 _OVERLOADED = 529
+_SPEAKING = frozenset({403, 429, 503, _OVERLOADED})  # statuses that may refuse without a word in the body
+_ERROR_TYPE = "x-amzn-errortype"
 _SCOPES = {"user", "global", "shared"}
 _NO_COMPLAINT = Complaint("rate", "")
 
@@ -81,8 +83,10 @@ def throttled(headers: Mapping[str, str], status: int, body: bytes | None = None
             return None
     else:
         found = find_complaint(body, status)
+        if found is None and status not in _SPEAKING and not _has_error_type(headers):
+            return None
     lower = _collect_short(headers)
-    found = found or read_aws_code(lower.get("x-amzn-errortype", "").partition(":")[0].rpartition("#")[2])
+    found = found or read_aws_code(lower.get(_ERROR_TYPE, "").partition(":")[0].rpartition("#")[2])
     wait, quotas = times.retry_after(lower, now), parse(headers, status, now)
     evidence = _Evidence(status, lower, found or _NO_COMPLAINT, wait, quotas)
     if not _is_refusal(evidence, body):
@@ -96,6 +100,11 @@ def throttled(headers: Mapping[str, str], status: int, body: bytes | None = None
         _find_scope(evidence),
         evidence.complaint.processed,
     )
+
+
+def _has_error_type(headers: Mapping[str, str]) -> bool:
+    """Return whether AWS names the error in a header; most errors are of others, and cost no more than this."""
+    return any(len(name) == len(_ERROR_TYPE) and name.lower() == _ERROR_TYPE for name in headers)
 
 
 def _is_refusal(evidence: _Evidence, body: bytes | None) -> bool:

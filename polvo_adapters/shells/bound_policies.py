@@ -24,7 +24,7 @@ from polvo_adapters.core.identity import (
     digest_selectors,
     list_selectors,
 )
-from polvo_adapters.core.judgement import is_refused, verdict_of
+from polvo_adapters.core.judgement import verdict_of
 from polvo_adapters.core.outcomes import Outcome
 from polvo_adapters.core.report import Entry, Report
 from polvo_adapters.core.validate import require_members
@@ -262,15 +262,17 @@ class BoundPolicies:
             seconds: How long it took.
         """
         report = Report(call.method, call.host, entries, outcome.note, outcome.quotas, seconds)
+        refused = False
         if outcome.judged and outcome.judged[0] is not SERVED:
-            report.verdict = outcome.judged[0]
+            report.verdict = verdict = outcome.judged[0]
+            refused = verdict.is_refusal
         keys, ids = self.keys, self._ids
         if ids is not None:
             report.request_id = text_of(request.headers.get(ids.header) or "")  # an inner adapter may have removed it
         if outcome.error is None and (keys is not None or ids is not None):
             report.replayed = keys is not None and call.key != "" and keys.is_replayed(outcome.headers)
             request_identity.mark_complete(request, outcome.status, verdict_of(call, outcome))
-        if outcome.failure is not None or outcome.status >= 500 or call.repeated or is_refused(outcome):
+        if outcome.failure is not None or outcome.status >= 500 or call.repeated or refused:
             self._given_up.note_end(call, outcome, entries, lambda: self._digest(request, call.url, call.credential))
         return report
 

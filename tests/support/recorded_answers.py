@@ -24,6 +24,7 @@ class RecordedAnswer(NamedTuple):
         scope: Its scope.
         processed: Whether a part of the request was processed all the same.
         source: The page that says so.
+        pause: Seconds for which an answer that is no refusal asks to wait before the next request.
     """
 
     name: str
@@ -35,6 +36,7 @@ class RecordedAnswer(NamedTuple):
     scope: str = ""
     processed: bool = False
     source: str = ""
+    pause: float = 0.0
 
 
 def text(**document: Any) -> bytes:
@@ -223,8 +225,7 @@ ANSWERS = [
         {},
         text(items=ITEMS, has_more=True, backoff=10, quota_max=300, quota_remaining=290),
         "served",
-        10.0,
-        "method",
+        pause=10.0,
         source=STACK,
     ),
     *(

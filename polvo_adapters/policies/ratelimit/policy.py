@@ -38,6 +38,7 @@ from polvo_adapters.core.notices import Notice
 from polvo_adapters.core.outcomes import Outcome
 from polvo_adapters.core.state_keys import of_tenant
 from polvo_adapters.core.stored_types import stored_as
+from polvo_adapters.core.verdict import SERVED
 from polvo_adapters.errors import PolvoError, RateLimitDeadlineExceeded, RateLimitError
 from polvo_adapters.headers import Quota, Throttled
 from polvo_adapters.policies.outcomes import refuse_to_send, refuse_undecided
@@ -107,7 +108,8 @@ class RateLimit(Machine):
     def _read_response(self, call: Call, outcome: Outcome) -> tuple[Sequence[Quota], Throttled | None]:
         if outcome.failure is not None:
             return (), None
-        refused = verdict_of(call, outcome).to_throttled()
+        verdict = verdict_of(call, outcome)
+        refused = None if verdict is SERVED else verdict.to_throttled()
         if not self.reports_every_outcome:
             return (), refused
         quotas = headers.parse(outcome.headers, outcome.status, outcome.wall)
