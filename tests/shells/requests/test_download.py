@@ -376,6 +376,20 @@ def test_what_the_progress_raises_ends_it_and_the_part_is_kept(session: polvo.Se
         assert seen[-1] == (len(PLAIN), len(PLAIN))
 
 
+@pytest.mark.parametrize("length", ["5", "9" * 5000, "-1", "5, 6", "٥"])
+def test_a_length_that_does_not_count_is_not_believed(session: polvo.Session, tmp_path: Path, length: str) -> None:
+    class Overridden(Entity):
+        def head(self) -> list[str]:
+            return [f"Content-Length: {length}"]
+
+    with serve(Overridden(PLAIN), framing="chunked", chunk=1000) as server:
+        seen: list[tuple[int, int | None]] = []
+        path = session.download(server.url, tmp_path / "x", progress=lambda size, total: seen.append((size, total)))
+        assert path.read_bytes() == PLAIN
+        assert {total for _, total in seen} == {None}
+        assert seen[-1][0] == len(PLAIN)
+
+
 @pytest.mark.parametrize("status", [404, 500])
 def test_an_error_page_is_no_file(session: polvo.Session, tmp_path: Path, status: int) -> None:
     class Failing(CuttingServer):
