@@ -26,7 +26,7 @@ import requests
 from requests.structures import CaseInsensitiveDict
 from urllib3.exceptions import HTTPError
 
-from polvo_adapters.core.calls import origin
+from polvo_adapters.core.calls import find_host
 from polvo_adapters.core.ranges import Entity, Rest, Unproved, content_length, describe_entity
 from polvo_adapters.errors import ConfigurationError, EntityChangedError, StatusError
 from polvo_adapters.shells.error_notes import add_note
@@ -271,4 +271,4 @@ def _salvage(response: requests.Response, written: int) -> bytes:
 
 
 def _host_of(response: requests.Response) -> str:
-    return origin(response.url or "").partition("://")[2]
+    return find_host(response.url or "")

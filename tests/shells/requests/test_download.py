@@ -297,7 +297,7 @@ def test_after_the_machine_has_stopped_only_what_was_written_out_counts(
         partial.begin(Origin("etag", '"one"', len(PLAIN)))
         partial.write(PLAIN[:CUT])
         partial.close()  # as a kill does
-        monkeypatch.setattr(partial_files, "_boot", lambda: "another")
+        monkeypatch.setattr(partial_files, "read_boot", lambda: "another")
         assert session.download(server.url, tmp_path / "x").read_bytes() == PLAIN
         assert ranges(server) == [None]
 
