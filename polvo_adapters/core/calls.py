@@ -101,6 +101,11 @@ def origin(url: str) -> str:
     return _origin_and_host(url)[0]
 
 
+def find_host(url: str) -> str:
+    """Return host and port of a URL, without the default port, for messages."""
+    return _origin_and_host(url)[1]
+
+
 def _origin_and_host(url: str) -> tuple[str, str]:
     end = url.find("/", url.find("://") + 3)
     prefix = url if end < 0 else url[:end]

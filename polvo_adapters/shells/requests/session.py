@@ -30,10 +30,11 @@ from polvo_adapters.policies.stack import make_policy, refuse_unknown_keywords
 from polvo_adapters.runtime.clock import SYSTEM, Clock
 from polvo_adapters.shells.request_identity import format_key
 from polvo_adapters.shells.requests.hooks import defer_hooks
-from polvo_adapters.shells.requests.policy_adapter import DEFAULT_TIMEOUT, PolicyAdapter
+from polvo_adapters.shells.requests.policy_adapter import PolicyAdapter
 from polvo_adapters.shells.requests.resilient_adapter import ResilientAdapter
 from polvo_adapters.shells.requests.status_error import find_verdict, status_error
 from polvo_adapters.shells.requests.tenancy import Tenancy
+from polvo_adapters.shells.requests.timeouts import DEFAULT_TIMEOUT
 from polvo_adapters.shells.requests.urls import make_absolute, resolve
 from polvo_adapters.shells.requests.verbs import Verbs
 from polvo_adapters.stores.base import Store
