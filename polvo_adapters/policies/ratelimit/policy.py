@@ -38,6 +38,7 @@ from polvo_adapters.core.state_keys import of_tenant
 from polvo_adapters.core.stored_types import stored_as
 from polvo_adapters.errors import PolvoError, RateLimitDeadlineExceeded, RateLimitError
 from polvo_adapters.headers import Quota, Throttled
+from polvo_adapters.policies.gates import Key, longest_prefix
 from polvo_adapters.policies.outcomes import refuse_to_send, refuse_undecided
 from polvo_adapters.policies.ratelimit.account import Account, make_account
 from polvo_adapters.policies.ratelimit.adaptive import acquire_turn, learn_result
@@ -48,7 +49,8 @@ Judge: TypeAlias = Callable[[Mapping[str, str], int, "bytes | None", float], "Th
 """Returns how a response refuses, or None, from its headers, status, body and the Unix time."""
 
 _PAUSE = 1.0  # seconds, where a server refuses and does not say for how long
-_DEPTH = 4  # path segments that distinguish the resources of an API
+_DEPTH = 6  # path segments that distinguish the resources of an API
+_LONGEST_PART = 64
 
 
 class RateLimit(Machine):
@@ -58,6 +60,8 @@ class RateLimit(Machine):
     """Beginning of the keys of its state; configured rates put their numbers in it, so that they do not mix."""
     max_wait: float
     judge: Judge | None
+    key: Key
+    """What its state is kept for, besides the credential and the tenant."""
     counts_credentials = True
     stack_option = "rate_limit"
     reports_every_outcome = False
@@ -65,10 +69,10 @@ class RateLimit(Machine):
 
     def flow(self, call: Call, proceed: Proceed) -> Flow:
         """Wait for the turn of the call, run it, and report the result."""
-        key = f"{self.kind} {call.origin} {call.credential}{of_tenant(call.tenant)}"
-        route = _find_route(call.url)
+        key = self._find_key(call)
+        route, part = _find_route(call.method, call.url)
         try:
-            turn = yield from self._acquire_turn(call, key, route)
+            turn = yield from self._acquire_turn(call, key, route, part)
         except Undecided as undecided:
             return refuse_undecided(undecided)
         if turn.refused:
@@ -79,12 +83,26 @@ class RateLimit(Machine):
         quotas, refused = self._read_response(outcome)
         if self.reports_every_outcome or refused is not None:
             seconds = outcome.now - outcome.started
-            result = TurnResult(route, turn.group, turn.era, seconds, outcome.status, quotas, refused)
+            pause, paced = _read_pause(outcome) if refused is None and self.reports_every_outcome else (0.0, False)
+            result = TurnResult(
+                route, turn.group, turn.era, seconds, outcome.status, quotas, refused, part, pause, paced
+            )
             yield TryDecide((Event(self, key, result),))
         return outcome.with_quotas(quotas) if quotas else outcome
 
-    def _acquire_turn(self, call: Call, key: str, route: str) -> Generator[Effect, Any, Turn]:
-        request = TurnRequest(route, -1, 0, self.max_wait, call.deadline)
+    def _find_key(self, call: Call) -> str:
+        """Return the key of the state for a call."""
+        key = self.key
+        if key == "origin":
+            place = call.origin
+        elif callable(key):
+            place = key(call)
+        else:
+            place = call.origin + longest_prefix(key, call.url)
+        return f"{self.kind} {place} {call.credential}{of_tenant(call.tenant)}"
+
+    def _acquire_turn(self, call: Call, key: str, route: str, part: str) -> Generator[Effect, Any, Turn]:
+        request = TurnRequest(route, -1, 0, self.max_wait, call.deadline, part=part)
         while True:
             turn: Turn = (yield Decide((Event(self, key, request),)))[0]
             if turn.wait <= 0 or turn.refused:
@@ -146,6 +164,8 @@ class TokenBucket(RateLimit):
         capacity: Requests that may go at once after a silence; by default those of one second, at least 1.
         max_wait: Longest wait for a turn, in seconds; a longer one raises RateLimitError at once.
         judge: Returns how a response refuses, or None; by default `headers.throttled`.
+        key: "origin" for one limit per scheme, host and port; a tuple of path prefixes for one per prefix; or a
+            function of the `Call` that names the limit. Each credential and each tenant has its own.
 
     Raises:
         ValueError: A value is out of range.
@@ -157,6 +177,7 @@ class TokenBucket(RateLimit):
     capacity: float | None = None
     max_wait: float = 60.0
     judge: Judge | None = None
+    key: Key = "origin"
 
     def __post_init__(self) -> None:
         validate.number(self, "rate", 0, above=True)
@@ -164,6 +185,7 @@ class TokenBucket(RateLimit):
             object.__setattr__(self, "capacity", max(1.0, self.rate))
         validate.number(self, "capacity", 1)
         validate.number(self, "max_wait", 0, infinite=True)
+        validate.key(self, "key")
         object.__setattr__(self, "kind", f"rate limit of {self.rate:g} up to {self.capacity:g}")
 
     @property
@@ -215,6 +237,8 @@ class SlidingWindow(RateLimit):
         window: Length of the window, in seconds.
         max_wait: Longest wait for a turn, in seconds; a longer one raises RateLimitError at once.
         judge: Returns how a response refuses, or None; by default `headers.throttled`.
+        key: "origin" for one limit per scheme, host and port; a tuple of path prefixes for one per prefix; or a
+            function of the `Call` that names the limit. Each credential and each tenant has its own.
 
     Raises:
         ValueError: A value is out of range.
@@ -224,11 +248,13 @@ class SlidingWindow(RateLimit):
     window: float
     max_wait: float = 60.0
     judge: Judge | None = None
+    key: Key = "origin"
 
     def __post_init__(self) -> None:
         validate.count(self, "limit", 1)
         validate.number(self, "window", 0, above=True)
         validate.number(self, "max_wait", 0, infinite=True)
+        validate.key(self, "key")
         object.__setattr__(self, "kind", f"rate limit of {self.limit} in {self.window:g}")
 
     @property
@@ -281,6 +307,7 @@ class AdaptiveRateLimit(RateLimit):
         max_wait: Longest wait for a turn, in seconds; a longer one raises RateLimitError at once.
         judge: Returns how a response refuses, or None, for an API that refuses in a way of its own; by default
             `headers.throttled`.
+        key: As for TokenBucket. It is rarely needed, because which routes share a quota is learned.
 
     Raises:
         ValueError: A value is out of range.
@@ -291,6 +318,7 @@ class AdaptiveRateLimit(RateLimit):
     pace: Literal["spread", "burst"] = "spread"
     max_wait: float = 60.0
     judge: Judge | None = None
+    key: Key = "origin"
 
     reports_every_outcome = True
     state_type = Account
@@ -298,6 +326,7 @@ class AdaptiveRateLimit(RateLimit):
     def __post_init__(self) -> None:
         validate.choice(self, "pace", ("spread", "burst"))
         validate.number(self, "max_wait", 0, infinite=True)
+        validate.key(self, "key")
 
     @property
     def initial(self) -> Account:
@@ -326,17 +355,35 @@ def _find_pause(event: TurnResult) -> float:
     return _PAUSE if event.refused.retry_after is None else event.refused.retry_after
 
 
-def _find_route(url: str) -> str:
-    """Return the part of a path that identifies a resource of an API, with numbers and ids left out."""
+def _read_pause(outcome: Outcome) -> tuple[float, bool]:
+    """Return for how long a response that is no refusal asks to wait, and whether it speaks of a rate limit.
+
+    A 202 means the progress of a job, and a redirect its target, not the next request (RFC 9110 section 10.2.3).
+    """
+    if not 200 <= outcome.status < 300 or outcome.status in (201, 202):
+        return 0.0, False
+    pause = headers.retry_after(outcome.headers, outcome.wall)
+    if not pause:
+        return 0.0, False
+    return pause, any("ratelimit" in name.lower().replace("-", "") for name in outcome.headers)
+
+
+def _find_route(method: str, url: str) -> tuple[str, str]:
+    """Return what identifies a resource of an API, method and path without ids, and the first id."""
     address = url.partition("?")[0]  # a cache of the process keeps nothing that may be a credential
-    return _shorten_route(strip_url(address) if "@" in address else address)
+    return _shorten_route(method, strip_url(address) if "@" in address else address)
 
 
 @lru_cache(maxsize=4096)
-def _shorten_route(url: str) -> str:
+def _shorten_route(method: str, url: str) -> tuple[str, str]:
     path = url.partition("://")[2].partition("/")[2].partition("#")[0]
-    return "/".join("*" if _is_id(part) else part for part in path[:256].split("/", _DEPTH)[:_DEPTH])
+    parts = path[:256].split("/", _DEPTH)[:_DEPTH]
+    ids = [part for before, part in zip(("api", *parts), parts, strict=False) if _is_id(part, before)]
+    route = "/".join("*" if part in ids else part for part in parts)
+    return f"{method} {route}", ids[0][:_LONGEST_PART] if ids else ""
 
 
-def _is_id(part: str) -> bool:
-    return (len(part) > 2 and part.isdigit()) or (len(part) > 7 and any(map(str.isdigit, part)))
+def _is_id(part: str, before: str) -> bool:
+    if part.isdigit():
+        return len(part) > 2 or before != "api"  # the version of an API stands at the beginning or behind "api"
+    return len(part) > 7 and any(map(str.isdigit, part))
