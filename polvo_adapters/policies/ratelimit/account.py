@@ -42,6 +42,7 @@ class QuotaBucket(TypedDict):
         latency: Seconds that a response takes.
         slots: Requests that may be under way at once.
         most: The same, as the server announced it.
+        told: Requests per second that the server announced, or 0.
         rate: Requests per second that were found, or infinity.
         peak: Rate that it grows back to.
         grown: Seconds of use since the last refusals.
@@ -72,6 +73,7 @@ class QuotaBucket(TypedDict):
     latency: float
     slots: float
     most: float
+    told: float
     rate: float
     peak: float
     grown: float
@@ -135,7 +137,7 @@ def make_group(now: float) -> QuotaBucket:
     return QuotaBucket(
         quotas=(), trial=False, suspect="", denials=0, known=False, paused=0.0,
         running=0, stale=0, era=0, era_began=now, head=0, tail=0, latency=0.0, slots=math.inf, most=math.inf,
-        rate=math.inf, peak=0.0, grown=0.0, due=0.0, plateau=0.0, pressed=False,
+        told=0.0, rate=math.inf, peak=0.0, grown=0.0, due=0.0, plateau=0.0, pressed=False,
         refusals=0, refused_at=0.0, cycled=False, counted=0, busy=0.0, heard=now, began=now,
     )  # fmt: skip
 

@@ -49,14 +49,17 @@ _SCOUTS = 8  # requests at once to a group of which nothing is known: few enough
 _LONGEST_SLEEP, _SHORTEST_SLEEP = 1.0, 0.005  # seconds in the queue until the turn is requested again
 _IDLE = 5.0  # seconds between two responses that count as use; a longer pause is the caller's own
 _MOST_QUOTAS, _MOST_HOLDS = 16, 64
+_NO_COUNTS = ("concurrent-requests", "requests-per-second")
 _FEWER = 0.7  # of the slots, after a refusal; CUBIC and the AWS SDKs use the same
 _LESS = 0.9  # of the rate that had grown until it was refused
 _A_LITTLE_LESS = 0.95  # of the rate that was accepted
 _PLATEAU = 10.0  # seconds of traffic until the rate is back where it was refused, at least
 _OFTEN = 20.0  # times the length of the refusals, within which they have to come again
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 60.0  # seconds, doubling, where a server refuses and says nothing
+_LONGEST_BREATH = 300.0  # seconds, where a server announces a rate and refuses
 _PAUSE = 1.0  # seconds, where a server that announces quotas refuses and does not say for how long
 _SHORTEST_WINDOW = 0.1
+_TICK = 0.001  # seconds
 _NO_TURN = Turn()
 _STALE = 10.0  # windows after which a quota that is not announced any more is forgotten
 
@@ -300,7 +303,9 @@ def _learn_pause(account: Account, group: QuotaBucket, route: str, event: TurnRe
                 account["holds"] = {**holds, route: now + event.pause} if len(holds) < _MOST_HOLDS else holds
         return
     until = now + _learn_refusal(group, refused, now - event.seconds, route)
-    if any(name.startswith("global") for name in refused.quotas) and refused.kind != "concurrency":
+    means_all = any(name.startswith("global") for name in refused.quotas)
+    means_all = means_all or any(quota.scope == "global" and quota.remaining == 0 for quota in event.quotas)
+    if means_all and refused.kind != "concurrency":
         account["paused"] = max(account["paused"], until)
     else:
         group["paused"] = max(group["paused"], until)
@@ -337,13 +342,11 @@ def _learn_quota(
 ) -> Key | None:
     """Move the pace of one quota, and return its key, or None where there is nothing to learn."""
     name, limit, remaining, reset, announced, unit, scope, _, resolution, _, bucket = quota
-    if unit == "concurrent-requests":
-        if limit is not None:
-            group["most"] = max(1.0, limit)
-            group["slots"] = min(group["slots"], group["most"])
+    if limit is None or limit <= 0 or unit in _NO_COUNTS:
+        _learn_other(group, quota)
         return None
-    if limit is None or remaining is None or limit <= 0 or (reset is None and announced is None):
-        return None
+    if remaining is None or (reset is None and announced is None):
+        return _count_own(account, group, quota, route, event, now, free)
     paces = account["paces"]
     for key in group["quotas"]:
         if key[0] == name and key[3] == announced and key[2] == unit and key[1] == scope and not bucket:
@@ -354,7 +357,7 @@ def _learn_quota(
         key = routes.find_key(account, group, quota, route, event, now)
         known = paces.get(key)
     window = announced if announced and announced > _SHORTEST_WINDOW else _estimate_window(account, key, quota, now)
-    cost = 1.0 if unit == "requests" else _estimate_cost(account, key, remaining)
+    cost = 1.0 if unit == "requests" else _estimate_cost(account, key, unit, remaining)
     asked, left = now - event.seconds, min(limit, remaining) / cost
     if known is not None and known["limit"] == limit / cost and known["window"] == window:
         pace = known.copy()
@@ -363,11 +366,47 @@ def _learn_quota(
             _note_source(pace, left, asked, now, route, event.part)
             return key
     running = _count_running(account, group, key) if account["separate"] else group["running"] + group["stale"]
-    reset = max(0.0, reset) if reset else reset
+    if reset is not None and resolution < _TICK:
+        reset, resolution = max(0.0, reset) + _TICK, 2 * _TICK  # milliseconds may have been rounded down
     seen = Seen(asked, limit / cost, window, left, reset, resolution, announced is not None)
     pace = paces[key] = _learn_seen(known, seen, now, free, running, accepted=event.refused is None)
     _note_source(pace, left, asked, now, route, event.part)
     state.note_end(pace, seen, now)
+    return key
+
+
+def _learn_other(group: QuotaBucket, quota: Quota) -> None:
+    """Learn from a quota that counts something else than what is used: requests at once, or a rate."""
+    if quota.unit == "concurrent-requests" and quota.limit is not None:
+        group["most"] = max(1.0, quota.limit)
+        group["slots"] = min(group["slots"], group["most"])
+    elif quota.unit == "requests-per-second" and quota.limit:
+        group["told"] = quota.limit
+        if group["rate"] != math.inf:
+            group["rate"] = quota.limit
+
+
+def _count_own(
+    account: Account, group: QuotaBucket, quota: Quota, route: str, event: TurnResult, now: float, free: float
+) -> Key | None:
+    """Move the pace of a quota of which the server says size and window alone: its own requests are counted."""
+    limit, window = quota.limit, quota.window
+    if not limit or not window or window <= _SHORTEST_WINDOW or quota.unit != "requests":
+        return None
+    if any(each.remaining is not None for each in event.quotas):
+        return None  # a policy beside the one that binds
+    key, paces = routes.find_key(account, group, quota, route, event, now), account["paces"]
+    known, accepted = paces.get(key), event.refused is None
+    if known is not None and (known["limit"] != limit or known["window"] != window):
+        known = None
+    used = 0.0 if known is None else learning.count_replica(known, now)
+    left = max(0.0, limit - used - 1) if accepted else 0.0
+    seen = Seen(now - event.seconds, limit, window, left, None, 0.0)
+    running = _count_running(account, group, key) if account["separate"] else group["running"] + group["stale"]
+    pace = paces[key] = _learn_seen(known, seen, now, free, running, accepted=accepted)
+    pace["refills"], pace["doubt"] = "sliding", 1.0
+    state.plan(pace)
+    _note_source(pace, left, seen.asked, now, route, event.part)
     return key
 
 
@@ -413,8 +452,14 @@ def _estimate_window(account: Account, key: Key, quota: Quota, now: float) -> fl
     return longest
 
 
-def _estimate_cost(account: Account, key: Key, remaining: float) -> float:
-    """Return what one request takes of a quota that does not count requests, in steps; 1 until it is known."""
+def _estimate_cost(account: Account, key: Key, unit: str, remaining: float) -> float:
+    """Return what one request takes of a quota that does not count requests, in steps; 1 until it is known.
+
+    A percentage shows the cost of many requests at best; it only matters when all of it is used up.
+    """
+    if unit == "percent":
+        account["costs"] = {**account["costs"], key: (state.PERCENT, remaining)}
+        return state.PERCENT
     cost, left = account["costs"].get(key, (0.0, remaining))
     taken = left - remaining
     if taken > 0:
@@ -440,6 +485,8 @@ def _learn_refusal(group: QuotaBucket, refused: Throttled, asked: float, route: 
         group["suspect"] = route
     if is_news or not group["refusals"]:
         group["refusals"] += 1
+    if group["told"] and pause is None:
+        return min(_LONGEST_BREATH, 1 / group["told"])
     return min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** min(20, group["refusals"] - 1)) if pause is None else pause
 
 
@@ -472,6 +519,10 @@ def _find_rate(group: QuotaBucket, now: float) -> None:
 
     A refusal that comes alone, or once in a long while, says nothing of a rate: it is waited out.
     """
+    if group["told"]:
+        group["rate"] = group["peak"] = group["told"]
+        group["plateau"], group["refusals"], group["due"] = math.inf, 0, now
+        return
     refused = now - group["refused_at"]
     seconds = max(group["busy"] + refused, 0.001)
     often = group["cycled"] and seconds < _OFTEN * refused + _PLATEAU

@@ -113,10 +113,10 @@ def _is_one(account: Account, key: Key, quota: Quota, route: str, event: TurnRes
 def _fits(account: Account, key: Key, pace: Pace, quota: Quota, event: TurnResult, now: float) -> bool:
     """Return whether a response of another route may speak of this quota."""
     cost = 1.0 if quota.unit == "requests" else state.round_cost(account["costs"].get(key, (0.0, 0.0))[0])
-    limit, remaining = quota.limit or 0.0, quota.remaining or 0.0
+    limit = quota.limit or 0.0
     if limit / cost != pace["limit"]:
         return False
-    if now >= pace["low"]:
+    if quota.remaining is None or now >= pace["low"]:
         return True
     asked = now - event.seconds
     since, slots = now - pace["told_at"] + event.seconds, pace["log"]
@@ -125,7 +125,7 @@ def _fits(account: Account, key: Key, pace: Pace, quota: Quota, event: TurnResul
     more += sum(slots[(pace["slot"] + step) % RING] for step in range(1, steps + 1)) if since > 0 else 0.0
     if asked < pace["told_at"]:  # which of the two the server counted first is not known
         more += 2.0 + sum(each["running"] + each["stale"] for each in account["groups"].values())
-    return remaining / cost <= pace["told"] - 0.5 + more
+    return quota.remaining / cost <= pace["told"] - 0.5 + more
 
 
 def _note_join(account: Account, route: str, part: str, pace: Pace) -> None:

@@ -16,6 +16,9 @@ ALONE = 0.95
 NEWCOMER = 3
 """Responses that a newcomer waits for, one request at a time, before it trusts its guess of the share."""
 
+PERCENT = 2.0**-13
+"""What a request takes of a quota in percent: so little that only the end of the quota matters."""
+
 BEND = 1 / 7  # 7 = ln(1000): a thousand clients double the pace at the beginning of a window
 _MARGIN = 0.01  # of a window's quota, left at its end, beside the requests that are under way then
 _MARGIN_MOST = 0.04  # together never more than this, because it is quota unused
@@ -204,6 +207,8 @@ def note_end(pace: Pace, seen: Seen, now: float) -> None:
 
 def round_cost(cost: float) -> float:
     """Return what a request takes, in steps, because each change restarts the pace; 1 where it is not known."""
+    if cost == PERCENT:
+        return cost
     return 2.0 ** round(math.log2(cost)) if cost >= 1 else 1.0
 
 
