@@ -425,7 +425,7 @@ def _learn_seen(known: Pace | None, seen: Seen, now: float, free: float, running
 
 def _note_source(pace: Pace, left: float, asked: float, now: float, route: str, part: str) -> None:
     """Note which route's response spoke of a quota, and what it said."""
-    pace["told"] = left if asked >= pace["told_at"] else min(pace["told"], left)
+    pace["told"] = left if asked >= pace["told_at"] else max(pace["told"], left)
     pace["told_at"] = now
     if pace["by"] != route or pace["part"] != part:
         pace["by"], pace["part"] = route, part

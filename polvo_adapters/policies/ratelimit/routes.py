@@ -120,7 +120,7 @@ def _fits(account: Account, key: Key, pace: Pace, quota: Quota, event: TurnResul
         return True
     asked = now - event.seconds
     since, slots = now - pace["told_at"] + event.seconds, pace["log"]
-    more = pace["limit"] * since / pace["window"]
+    more = 2 * pace["limit"] * since / pace["window"] + (pace["refills"] != "windows")  # whole requests, rounded
     steps = min(SLOTS, int(since * SLOTS / pace["window"]) + 1)
     more += sum(slots[(pace["slot"] + step) % RING] for step in range(1, steps + 1)) if since > 0 else 0.0
     if asked < pace["told_at"]:  # which of the two the server counted first is not known
