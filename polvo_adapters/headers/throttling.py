@@ -150,6 +150,8 @@ def _find_wait(evidence: _Evidence, violated: Sequence[Quota]) -> float | None:
 def _find_names(evidence: _Evidence, violated: Sequence[Quota]) -> tuple[str, ...]:
     if evidence.complaint.quotas:
         return evidence.complaint.quotas
+    if evidence.headers.get("x-ratelimit-global", "").lower() == "true":  # Discord, where the body was not read
+        return ("global",)
     if evidence.stripe_reason:
         return (evidence.stripe_reason.lower(),)
     return tuple(dict.fromkeys(quota.name for quota in violated if quota.name))

@@ -170,6 +170,8 @@ def test_the_limit_of_a_known_rate(answer: RecordedAnswer, limit: Any) -> None:
         assert pause >= (0.5 if answer.retry_after is None else answer.retry_after)
     elif answer.kind == "concurrent":
         assert pause == (answer.retry_after or 0.0)
+    else:
+        assert pause == answer.pause
 
 
 @every_answer
@@ -181,6 +183,8 @@ def test_the_adaptive_limit(answer: RecordedAnswer) -> None:
         assert pause > 0
     elif answer.kind == "concurrent":
         assert pause == (answer.retry_after or 0.0)
+    else:
+        assert pause == answer.pause
 
 
 def pause_after(answer: RecordedAnswer, limit: Any) -> float:

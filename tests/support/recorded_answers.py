@@ -220,6 +220,15 @@ ANSWERS = [
         source=SALESFORCE,
     ),
     RecordedAnswer(
+        "Azure DevOps, slowed down",
+        200,
+        {"Retry-After": "20", "X-RateLimit-Delay": "0.0"},
+        text(value=[]),
+        "served",
+        pause=20.0,
+        source="learn.microsoft.com, Azure DevOps, Rate and usage limits",
+    ),
+    RecordedAnswer(
         "Stack Exchange, backoff",
         200,
         {},

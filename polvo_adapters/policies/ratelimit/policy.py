@@ -41,6 +41,8 @@ from polvo_adapters.core.stored_types import stored_as
 from polvo_adapters.core.verdict import SERVED
 from polvo_adapters.errors import PolvoError, RateLimitDeadlineExceeded, RateLimitError
 from polvo_adapters.headers import Quota, Throttled
+from polvo_adapters.headers.body import find_pause
+from polvo_adapters.policies.gates import Key, longest_prefix
 from polvo_adapters.policies.outcomes import refuse_to_send, refuse_undecided
 from polvo_adapters.policies.ratelimit.account import Account, make_account
 from polvo_adapters.policies.ratelimit.adaptive import acquire_turn, learn_result
@@ -48,7 +50,8 @@ from polvo_adapters.policies.ratelimit.turns import Turn, TurnRequest, TurnResul
 from polvo_adapters.redaction import strip_url
 
 _PAUSE = 1.0  # seconds, where a server refuses and does not say for how long
-_DEPTH = 4  # path segments that distinguish the resources of an API
+_DEPTH = 6  # path segments that distinguish the resources of an API
+_LONGEST_PART = 64
 
 
 class RateLimit(Machine):
@@ -58,6 +61,8 @@ class RateLimit(Machine):
     """Beginning of the keys of its state; configured rates put their numbers in it, so that they do not mix."""
     max_wait: float
     judge: Judge | None
+    key: Key
+    """What its state is kept for, besides the credential and the tenant."""
     counts_credentials = True
     stack_option = "rate_limit"
 
@@ -71,10 +76,10 @@ class RateLimit(Machine):
 
     def flow(self, call: Call, proceed: Proceed) -> Flow:
         """Wait for the turn of the call, run it, and report the result."""
-        key = f"{self.kind} {call.origin} {call.credential}{of_tenant(call.tenant)}"
-        route = _find_route(call.url)
+        key = self._find_key(call)
+        route, part = _find_route(call.method, call.url)
         try:
-            turn = yield from self._acquire_turn(call, key, route)
+            turn = yield from self._acquire_turn(call, key, route, part)
         except Undecided as undecided:
             return refuse_undecided(undecided)
         if turn.refused:
@@ -85,14 +90,28 @@ class RateLimit(Machine):
         if outcome.failure is not None and not self.reports_every_outcome:
             return outcome
         quotas, refused = self._read_response(call, outcome)
-        if self.reports_every_outcome or refused is not None:
+        pause, paced = _read_pause(outcome) if refused is None else (0.0, False)
+        if self.reports_every_outcome or refused is not None or pause:
             seconds = outcome.now - outcome.started
-            result = TurnResult(route, turn.group, turn.era, seconds, outcome.status, quotas, refused)
+            result = TurnResult(
+                route, turn.group, turn.era, seconds, outcome.status, quotas, refused, part, pause, paced
+            )
             yield TryDecide((Event(self, key, result),))
         return outcome.with_quotas(quotas) if quotas else outcome
 
-    def _acquire_turn(self, call: Call, key: str, route: str) -> Generator[Effect, Any, Turn]:
-        request = TurnRequest(route, -1, 0, self.max_wait, call.deadline)
+    def _find_key(self, call: Call) -> str:
+        """Return the key of the state for a call."""
+        key = self.key
+        if key == "origin":
+            place = call.origin
+        elif callable(key):
+            place = key(call)
+        else:
+            place = call.origin + longest_prefix(key, call.url)
+        return f"{self.kind} {place} {call.credential}{of_tenant(call.tenant)}"
+
+    def _acquire_turn(self, call: Call, key: str, route: str, part: str) -> Generator[Effect, Any, Turn]:
+        request = TurnRequest(route, -1, 0, self.max_wait, call.deadline, part=part)
         while True:
             turn: Turn = (yield Decide((Event(self, key, request),)))[0]
             if turn.wait <= 0 or turn.refused:
@@ -155,6 +174,8 @@ class TokenBucket(RateLimit):
         max_wait: Longest wait for a turn, in seconds; a longer one raises RateLimitError at once.
         judge: A function of the `Answer` that says how it refuses, for an API that does so in a way of its own; see
             `polvo_adapters.core.judges`.
+        key: "origin" for one limit per scheme, host and port; a tuple of path prefixes for one per prefix; or a
+            function of the `Call` that names the limit. Each credential and each tenant has its own.
 
     Raises:
         ValueError: A value is out of range.
@@ -166,6 +187,7 @@ class TokenBucket(RateLimit):
     capacity: float | None = None
     max_wait: float = 60.0
     judge: Judge | None = None
+    key: Key = "origin"
 
     def __post_init__(self) -> None:
         validate.number(self, "rate", 0, above=True)
@@ -173,6 +195,7 @@ class TokenBucket(RateLimit):
             object.__setattr__(self, "capacity", max(1.0, self.rate))
         validate.number(self, "capacity", 1)
         validate.number(self, "max_wait", 0, infinite=True)
+        validate.key(self, "key")
         object.__setattr__(self, "kind", f"rate limit of {self.rate:g} up to {self.capacity:g}")
         adapt(self, FormerRefusalJudge)
 
@@ -226,6 +249,8 @@ class SlidingWindow(RateLimit):
         max_wait: Longest wait for a turn, in seconds; a longer one raises RateLimitError at once.
         judge: A function of the `Answer` that says how it refuses, for an API that does so in a way of its own; see
             `polvo_adapters.core.judges`.
+        key: "origin" for one limit per scheme, host and port; a tuple of path prefixes for one per prefix; or a
+            function of the `Call` that names the limit. Each credential and each tenant has its own.
 
     Raises:
         ValueError: A value is out of range.
@@ -235,11 +260,13 @@ class SlidingWindow(RateLimit):
     window: float
     max_wait: float = 60.0
     judge: Judge | None = None
+    key: Key = "origin"
 
     def __post_init__(self) -> None:
         validate.count(self, "limit", 1)
         validate.number(self, "window", 0, above=True)
         validate.number(self, "max_wait", 0, infinite=True)
+        validate.key(self, "key")
         object.__setattr__(self, "kind", f"rate limit of {self.limit} in {self.window:g}")
         adapt(self, FormerRefusalJudge)
 
@@ -292,6 +319,7 @@ class AdaptiveRateLimit(RateLimit):
             the reset; "burst" spends all that is there, and then waits for the reset.
         max_wait: Longest wait for a turn, in seconds; a longer one raises RateLimitError at once.
         judge: As for TokenBucket.
+        key: As for TokenBucket. It is rarely needed, because which routes share a quota is learned.
 
     Raises:
         ValueError: A value is out of range.
@@ -302,6 +330,7 @@ class AdaptiveRateLimit(RateLimit):
     pace: Literal["spread", "burst"] = "spread"
     max_wait: float = 60.0
     judge: Judge | None = None
+    key: Key = "origin"
 
     reports_every_outcome = True
     state_type = Account
@@ -309,6 +338,7 @@ class AdaptiveRateLimit(RateLimit):
     def __post_init__(self) -> None:
         validate.choice(self, "pace", ("spread", "burst"))
         validate.number(self, "max_wait", 0, infinite=True)
+        validate.key(self, "key")
         adapt(self, FormerRefusalJudge)
 
     @property
@@ -334,23 +364,46 @@ def _make_turn(ready_at: float, event: TurnRequest, now: float, reason: str, tic
 
 def _find_pause(event: TurnResult) -> float:
     if event.refused is None:
-        return 0.0
+        return event.pause
     if event.refused.retry_after is not None:
         return event.refused.retry_after
     return 0.0 if event.refused.kind == "concurrency" else _PAUSE  # fewer at once, and no slower
 
 
-def _find_route(url: str) -> str:
-    """Return the part of a path that identifies a resource of an API, with numbers and ids left out."""
+def _read_pause(outcome: Outcome) -> tuple[float, bool]:
+    """Return for how long a response that is no refusal asks to wait, and whether it speaks of a rate limit.
+
+    A 202 means the progress of a job, and a redirect its target, not the next request (RFC 9110 section 10.2.3).
+    """
+    if not 200 <= outcome.status < 300 or outcome.status in (201, 202):
+        return 0.0, False
+    pause = find_pause(outcome.body)
+    if pause:
+        return pause, False
+    # To look for a header that is not there costs an exception in the mapping of requests.
+    named = getattr(outcome.headers, "_store", outcome.headers)
+    pause = headers.retry_after(outcome.headers, outcome.wall) if "retry-after" in named else None
+    if not pause:
+        return 0.0, False
+    return pause, any("ratelimit" in name.lower().replace("-", "") for name in outcome.headers)
+
+
+def _find_route(method: str, url: str) -> tuple[str, str]:
+    """Return what identifies a resource of an API, method and path without ids, and the first id."""
     address = url.partition("?")[0]  # a cache of the process keeps nothing that may be a credential
-    return _shorten_route(strip_url(address) if "@" in address else address)
+    return _shorten_route(method, strip_url(address) if "@" in address else address)
 
 
 @lru_cache(maxsize=4096)
-def _shorten_route(url: str) -> str:
+def _shorten_route(method: str, url: str) -> tuple[str, str]:
     path = url.partition("://")[2].partition("/")[2].partition("#")[0]
-    return "/".join("*" if _is_id(part) else part for part in path[:256].split("/", _DEPTH)[:_DEPTH])
+    parts = path[:256].split("/", _DEPTH)[:_DEPTH]
+    ids = [part for before, part in zip(("api", *parts), parts, strict=False) if _is_id(part, before)]
+    route = "/".join("*" if part in ids else part for part in parts)
+    return f"{method} {route}", ids[0][:_LONGEST_PART] if ids else ""
 
 
-def _is_id(part: str) -> bool:
-    return (len(part) > 2 and part.isdigit()) or (len(part) > 7 and any(map(str.isdigit, part)))
+def _is_id(part: str, before: str) -> bool:
+    if part.isdigit():
+        return len(part) > 2 or before != "api"  # the version of an API stands at the beginning or behind "api"
+    return len(part) > 7 and any(map(str.isdigit, part))
