@@ -6,7 +6,7 @@ import ast
 import io
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import httpx
 import pytest
@@ -21,7 +21,7 @@ from polvo_adapters.adapters import PolicyAdapter
 from polvo_adapters.core.calls import Call
 from polvo_adapters.core.judgement import is_declined, verdict_of, was_served
 from polvo_adapters.core.outcomes import Outcome
-from polvo_adapters.core.verdict import KINDS, SERVED, Verdict
+from polvo_adapters.core.verdict import KINDS, SERVED, Kind, Verdict
 from polvo_adapters.errors import IdempotencyError, InDoubtError, QuotaExceededError, RateLimitError
 from polvo_adapters.policies.breaker import CircuitBreaker
 from polvo_adapters.policies.bulkhead import AdaptiveBulkhead
@@ -342,6 +342,20 @@ def test_a_refused_request_that_was_given_up_is_sent_once_by_the_code_above(answ
 
 def test_all_kinds_that_servers_give_are_in_the_table() -> None:
     assert {answer.kind for answer in ANSWERS} == KINDS - {"at work", "key refused"}
+
+
+def test_the_page_on_retries_has_the_same_table() -> None:
+    text = Path(__file__).parents[2].joinpath("docs", "retry.md").read_text()
+    lines = text.partition("| Verdict |")[2].partition("\n\n")[0].splitlines()[2:]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    told = {name.strip("`"): cells for name, *cells in rows}
+    assert set(told) == set(get_args(Kind))
+    for kind, (_, repeated, limit, circuit, bulkhead, unprocessed) in told.items():
+        assert (repeated in ("yes", "if safe")) == (kind in REPEATED)
+        assert (limit == "pauses") == (kind in PAUSES)
+        assert (circuit == "a failure") == (kind in OPENS)
+        assert bulkhead.startswith("fewer calls") == (kind in LOWERS or kind == "failed")
+        assert (unprocessed == "yes") == (kind in NOT_PROCESSED)
 
 
 # Once for each answer, and nothing for a fine one.
