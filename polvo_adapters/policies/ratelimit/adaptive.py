@@ -26,6 +26,7 @@ All is pure: dicts of numbers and strings, copied before they are changed.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -49,14 +50,14 @@ _SCOUTS = 8  # requests at once to a group of which nothing is known: few enough
 _LONGEST_SLEEP, _SHORTEST_SLEEP = 1.0, 0.005  # seconds in the queue until the turn is requested again
 _IDLE = 5.0  # seconds between two responses that count as use; a longer pause is the caller's own
 _MOST_QUOTAS, _MOST_HOLDS = 16, 64
-_NO_COUNTS = ("concurrent-requests", "requests-per-second")
 _FEWER = 0.7  # of the slots, after a refusal; CUBIC and the AWS SDKs use the same
+_NEARLY = 0.98  # of a rate that is announced, since not all requests take the same time to the server
+_SHORT = 5.0  # seconds of a window that is spread out without a need
 _LESS = 0.9  # of the rate that had grown until it was refused
 _A_LITTLE_LESS = 0.95  # of the rate that was accepted
 _PLATEAU = 10.0  # seconds of traffic until the rate is back where it was refused, at least
 _OFTEN = 20.0  # times the length of the refusals, within which they have to come again
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 60.0  # seconds, doubling, where a server refuses and says nothing
-_LONGEST_BREATH = 300.0  # seconds, where a server announces a rate and refuses
 _PAUSE = 1.0  # seconds, where a server that announces quotas refuses and does not say for how long
 _SHORTEST_WINDOW = 0.1
 _TICK = 0.001  # seconds
@@ -267,6 +268,10 @@ def learn_result(account: Account, event: TurnResult, now: float, *, free: float
         group["known"] = True
         group["latency"] += 0.2 * (event.seconds - group["latency"])
     account = replace_group(account, name, group)
+    if group["told"] and _has_other_rate(account, group, event, route, name):
+        name, group = route, routes.start_group(account, route, route, now)
+        account = replace_group(account, name, group)
+        account["separate"] = True
     keys = _learn_quotas(account, group, route, event, now, free) if event.quotas else []
     if event.status:
         if event.part:
@@ -281,6 +286,12 @@ def learn_result(account: Account, event: TurnResult, now: float, *, free: float
         if event.refused is None:
             _learn_success(group, event, now)
     return account, _NO_TURN
+
+
+def _has_other_rate(account: Account, group: QuotaBucket, event: TurnResult, route: str, name: str) -> bool:
+    """Return whether a response announces another rate to its route than to the other routes of the group."""
+    rates = [quota.limit for quota in event.quotas if quota.unit == "requests-per-second" and quota.limit]
+    return bool(rates) and _NEARLY * rates[0] != group["told"] and not routes.is_own(account, route, name)
 
 
 def _note_part(account: Account, event: TurnResult, route: str) -> str:
@@ -342,11 +353,11 @@ def _learn_quota(
 ) -> Key | None:
     """Move the pace of one quota, and return its key, or None where there is nothing to learn."""
     name, limit, remaining, reset, announced, unit, scope, _, resolution, _, bucket = quota
-    if limit is None or limit <= 0 or unit in _NO_COUNTS:
-        _learn_other(group, quota)
+    if limit is None or remaining is None or limit <= 0 or unit == "concurrent-requests":
+        _learn_other(group, quota, event.quotas)
         return None
-    if remaining is None or (reset is None and announced is None):
-        return _count_own(account, group, quota, route, event, now, free)
+    if reset is None and announced is None:
+        return None
     paces = account["paces"]
     for key in group["quotas"]:
         if key[0] == name and key[3] == announced and key[2] == unit and key[1] == scope and not bucket:
@@ -375,39 +386,22 @@ def _learn_quota(
     return key
 
 
-def _learn_other(group: QuotaBucket, quota: Quota) -> None:
-    """Learn from a quota that counts something else than what is used: requests at once, or a rate."""
-    if quota.unit == "concurrent-requests" and quota.limit is not None:
-        group["most"] = max(1.0, quota.limit)
-        group["slots"] = min(group["slots"], group["most"])
-    elif quota.unit == "requests-per-second" and quota.limit:
-        group["told"] = quota.limit
-        if group["rate"] != math.inf:
-            group["rate"] = quota.limit
+def _learn_other(group: QuotaBucket, quota: Quota, others: Sequence[Quota]) -> None:
+    """Learn from a quota that does not say what remains: how many requests at once, or which rate.
 
-
-def _count_own(
-    account: Account, group: QuotaBucket, quota: Quota, route: str, event: TurnResult, now: float, free: float
-) -> Key | None:
-    """Move the pace of a quota of which the server says size and window alone: its own requests are counted."""
-    limit, window = quota.limit, quota.window
-    if not limit or not window or window <= _SHORTEST_WINDOW or quota.unit != "requests":
-        return None
-    if any(each.remaining is not None for each in event.quotas):
-        return None  # a policy beside the one that binds
-    key, paces = routes.find_key(account, group, quota, route, event, now), account["paces"]
-    known, accepted = paces.get(key), event.refused is None
-    if known is not None and (known["limit"] != limit or known["window"] != window):
-        known = None
-    used = 0.0 if known is None else learning.count_replica(known, now)
-    left = max(0.0, limit - used - 1) if accepted else 0.0
-    seen = Seen(now - event.seconds, limit, window, left, None, 0.0)
-    running = _count_running(account, group, key) if account["separate"] else group["running"] + group["stale"]
-    pace = paces[key] = _learn_seen(known, seen, now, free, running, accepted=accepted)
-    pace["refills"], pace["doubt"] = "sliding", 1.0
-    state.plan(pace)
-    _note_source(pace, left, seen.asked, now, route, event.part)
-    return key
+    Many requests may go at once at such a rate, but not how many is known. A window of some seconds is spread out from
+    the beginning, which delays no request for longer; of a longer one, what was refused shows that it is used up.
+    """
+    limit, window = quota.limit, 1.0 if quota.unit == "requests-per-second" else quota.window
+    if quota.unit == "concurrent-requests":
+        if limit is not None:
+            group["most"] = max(1.0, limit)
+            group["slots"] = min(group["slots"], group["most"])
+    elif limit and window and window > _SHORTEST_WINDOW and not any(each.remaining is not None for each in others):
+        group["told"] = _NEARLY * limit / window
+        if group["rate"] != math.inf or (quota.unit == "requests" and window <= _SHORT):
+            group["rate"] = min(group["rate"], group["told"])
+            group["peak"], group["plateau"] = group["peak"] or group["told"], group["plateau"] or _PLATEAU
 
 
 def _learn_seen(known: Pace | None, seen: Seen, now: float, free: float, running: int, *, accepted: bool) -> Pace:
@@ -485,9 +479,10 @@ def _learn_refusal(group: QuotaBucket, refused: Throttled, asked: float, route: 
         group["suspect"] = route
     if is_news or not group["refusals"]:
         group["refusals"] += 1
-    if group["told"] and pause is None:
-        return min(_LONGEST_BREATH, 1 / group["told"])
-    return min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** min(20, group["refusals"] - 1)) if pause is None else pause
+    if pause is not None:
+        return pause
+    first = max(_FIRST_PAUSE, min(_LONGEST_PAUSE, 1 / group["told"]) if group["told"] else 0.0)
+    return min(_LONGEST_PAUSE, first * 2.0 ** min(20, group["refusals"] - 1))
 
 
 def _learn_success(group: QuotaBucket, event: TurnResult, now: float) -> None:
@@ -511,7 +506,8 @@ def _learn_success(group: QuotaBucket, event: TurnResult, now: float) -> None:
     # Time counts only while the limit is made use of, or silence would look like success.
     group["grown"] += 1 / rate if group["pressed"] else 0.0
     progress = group["grown"] / group["plateau"] - 1
-    group["rate"] = max(rate, group["peak"] * (1 + (1 - _FEWER) * progress**3))
+    grown = max(rate, group["peak"] * (1 + (1 - _FEWER) * progress**3))
+    group["rate"] = min(grown, group["told"]) if group["told"] else grown
 
 
 def _find_rate(group: QuotaBucket, now: float) -> None:
@@ -519,14 +515,13 @@ def _find_rate(group: QuotaBucket, now: float) -> None:
 
     A refusal that comes alone, or once in a long while, says nothing of a rate: it is waited out.
     """
-    if group["told"]:
-        group["rate"] = group["peak"] = group["told"]
-        group["plateau"], group["refusals"], group["due"] = math.inf, 0, now
-        return
     refused = now - group["refused_at"]
     seconds = max(group["busy"] + refused, 0.001)
     often = group["cycled"] and seconds < _OFTEN * refused + _PLATEAU
-    if often or group["rate"] != math.inf:
+    if group["told"] and group["rate"] == math.inf:
+        group["rate"] = group["peak"] = group["told"]
+        group["plateau"] = _PLATEAU
+    elif often or group["rate"] != math.inf:
         grown_to = 0.0 if group["rate"] == math.inf else _LESS * group["rate"]
         group["peak"] = max(grown_to, max(group["counted"], 1) / seconds)
         group["rate"] = _A_LITTLE_LESS * group["peak"]

@@ -227,7 +227,7 @@ def _find_target(account: Account, route: str, name: str, wanted: list[Key], buc
     for other, each in groups.items():
         if frozenset(each["quotas"]) == keys and not each["trial"]:
             return other
-    if (not bucket or name == bucket) and _is_own(account, route, name):
+    if (not bucket or name == bucket) and is_own(account, route, name):
         return name
     target = bucket if bucket and bucket not in groups else route
     if target not in groups:
@@ -239,7 +239,7 @@ def _find_target(account: Account, route: str, name: str, wanted: list[Key], buc
     return target
 
 
-def _is_own(account: Account, route: str, name: str) -> bool:
+def is_own(account: Account, route: str, name: str) -> bool:
     """Return whether no other route counts in a group."""
     return not any(group == name and other != route for other, group in account["routes"].items())
 
@@ -248,12 +248,12 @@ def _move(account: Account, route: str, name: str, target: str) -> None:
     """Let a route go from one group to another, and drop the first where no route is left in it."""
     groups = account["groups"]
     left = groups.get(name)
-    is_first = not account["routes"] or (name == account["main"] and _is_own(account, route, name))
+    is_first = not account["routes"] or (name == account["main"] and is_own(account, route, name))
     if is_first:
         account["main"] = target
     elif target != account["main"]:
         account["separate"] = True
-    if left is not None and (left["trial"] or _is_own(account, route, name)) and left["running"] + left["stale"] == 0:
+    if left is not None and (left["trial"] or is_own(account, route, name)) and left["running"] + left["stale"] == 0:
         account["groups"] = {each: group for each, group in groups.items() if each != name}
 
 

@@ -70,13 +70,6 @@ def absorb_repeat(pace: Pace, remaining: float, asked: float, now: float) -> boo
     return True
 
 
-def count_replica(pace: Pace, now: float) -> float:
-    """Return how much was used in the last window, by the replica."""
-    slot, log = state.find_slot(now, pace["window"]), pace["log"]
-    back = sum(log[old % RING] for old in range(pace["slot"] + 1, min(slot, pace["slot"] + RING) + 1))
-    return sum(log) + pace["fresh"] - back
-
-
 def refuse(pace: Pace) -> None:
     """Count a rejection: a client that shares a quota gives way, and the credit for the request was not spent."""
     pace["rejected"] += 1

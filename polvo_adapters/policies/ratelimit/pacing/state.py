@@ -29,7 +29,7 @@ _NOISE = 0.2  # of the root of the quota: what clients that know nothing of one 
 _RESERVE_MOST = 0.04  # together never more than this, because it is quota unused
 _SPREAD = 0.39  # standard deviation of the requests of a client that sends about one in a window
 _PRIOR = 5.0  # requests: the weight of the first guess of the share
-_LONG = 60.0  # seconds: a window that is not worth waiting for blindly
+_LONG = 300.0  # seconds: the end of a shorter window comes before another request may ask for it
 _FIRST_BLIND, _LONGEST_BLIND = 1.0, 300.0  # seconds until a request asks whether more has come, doubling
 _USUAL_WINDOWS = (60.0, 900.0, 3600.0, 86400.0)
 
