@@ -24,7 +24,7 @@ _ABOUT_SETTINGS = re.compile(
 )
 _CONCURRENT = re.compile(r"_(?:limit|limits|exceeded|reached|max|maximum|too)_")
 _SPENT = re.compile(
-    r"_(?:insufficient_quota|quota_exhausted"
+    r"_(?:insufficient_(?:quota|credits)|quota_exhausted"
     r"|(?:daily|weekly|monthly|yearly|annual|plan|billing|subscription|spending)_(?:[a-z]+_){0,3}?(?:limit|quota)"
     r"_(?:exceeded|reached|exhausted))_"
 )

@@ -29,10 +29,9 @@ LONGEST_BODY = 1 << 20
 LONGEST_JSON = 1 << 16
 _LONGEST_CODE = 128
 _MARKERS = (
-    *(b"imit", b"LIMIT", b"hrottl", b"THROTTL", b"uota", b"QUOTA", b"oo many", b"ooMany", b"oo_many", b"OO_MANY"),
-    *(b"retry_after", b"lock_timeout", b"xhausted", b"EXHAUSTED", b"oncurren", b"CONCURREN", b"omplexity", b"lowDown"),
-    *(b"policyName", b"temporary-reduced-capacity", b"abnormal-usage", b"ProvisionedThroughputExceeded", b"maxlag"),
-    b"RequestRate",
+    *(b"limit", b"throttl", b"quota", b"many", b"exhausted", b"concurren", b"complexity", b"slow", b"throughput"),
+    *(b"retry_after", b"lock_timeout", b"policyname", b"reduced-capacity", b"abnormal-usage", b"maxlag", b"max_lag"),
+    *(b"requestrate", b"request_rate", b"request-rate", b"abuse detection"),
 )
 _GRAPHQL_CODES = {"THROTTLED", "RATELIMITED", "RATE_LIMITED"}
 _GOOGLE_PACE = {"rateLimitExceeded", "userRateLimitExceeded"}
@@ -41,9 +40,21 @@ _META_PACE = {4, 17, 32, 613, *range(80000, 80015)}
 _PROBLEMS = ("quota-exceeded", "temporary-reduced-capacity", "abnormal-usage-detected")
 _CODE_KEYS = {"code", "type", "reason", "status", "error", "errorcode", "errortype", "errorname", "errorkey", "name"}
 _WAIT_KEYS = {"retryafter": 1.0, "retryafterseconds": 1.0, "retryinseconds": 1.0, "retryafterms": 0.001}
-_PROSE_KEYS = ("message", "error_message", "errorMessage", "error_description", "info", "detail", "error")
+_PROSE_KEYS = (
+    "message",
+    "msg",
+    "error_msg",
+    "error_message",
+    "errorMessage",
+    "error_description",
+    "info",
+    "detail",
+    "error",
+)
 _HOLDERS = ("error", "errors", "extensions", "fault", "detail", "details", "errordata", "error_data")
 _MOST_HOLDERS = 16
+_WORDY = (400, 403, 418, 420)  # errors that may ask for a slower pace by a sentence alone
+_PLAN = (401, 402, 403)  # errors in which a quota that is exceeded is that of a plan; with 429 it is one of pace
 
 Reader: TypeAlias = "Callable[[Json, int], Complaint | None]"
 """Returns the refusal that a JSON object states, from the object and the status of the response."""
@@ -87,11 +98,12 @@ def find_complaint(body: bytes | None, status: int) -> Complaint | None:
             return None
         return _find_first(_QUIET, bytes(body), status)
     text = bytes(body[:LONGEST_BODY])
-    if not any(marker in text for marker in _MARKERS):
+    lower = text.lower()
+    if not any(marker in lower for marker in _MARKERS):
         return None
     is_json = len(body) <= LONGEST_JSON and begins_like_json(text)
     found = (_find_first(_LOUD, text, status) if is_json else None) or _read_plain(text, status)
-    return _find_first((_read_prose,), text, status) if found is None and is_json and status in (400, 403) else found
+    return _find_first((_read_prose,), text, status) if found is None and is_json and status in _WORDY else found
 
 
 def _find_first(readers: tuple[Reader, ...], text: bytes, status: int) -> Complaint | None:
@@ -237,14 +249,16 @@ def _read_codes(document: Json, status: int) -> Complaint | None:
         for key, value in holder.items():
             code = to_word(value) if key.replace("_", "").lower() in _CODE_KEYS else ""
             kind = classify_code(code) if code else None
+            if kind is None and status in _PLAN and code.replace("_", "").lower() == "quotaexceeded":
+                kind = "exhausted"
             if kind is not None:
                 return _describe_code(kind, code, holders)
     return None
 
 
-def _read_prose(document: Json, _status: int) -> Complaint | None:
+def _read_prose(document: Json, status: int) -> Complaint | None:
     """Return the complaint of an API that refuses by a sentence alone."""
-    holders = _list_holders(document, quiet=False)
+    holders = _list_holders(document, quiet=status < 400)
     if any(map(is_complaint, _list_prose(holders))):
         return Complaint("rate", "rate limit in its message", _find_wait(holders))
     return None
@@ -300,7 +314,7 @@ def _read_plain(text: bytes, status: int) -> Complaint | None:
     return None
 
 
-_QUIET: tuple[Reader, ...] = (_read_graphql, _read_slack, _read_codes)
+_QUIET: tuple[Reader, ...] = (_read_graphql, _read_slack, _read_codes, _read_prose)
 """Readers for APIs that refuse with the status of a success."""
 _LOUD: tuple[Reader, ...] = (
     *(_read_graphql, _read_slack, _read_problem, _read_error, _read_hubspot, _read_discord, _read_aws),

@@ -141,10 +141,11 @@ def _find_wait(evidence: _Evidence, violated: Sequence[Quota]) -> float | None:
     if complaint.exact and complaint.retry_after is not None:
         return complaint.retry_after
     other = {"retry-after": evidence.headers.get("x-ratelimit-retry-after", "")}
-    for wait in (evidence.wait, times.retry_after(other, 0.0), complaint.retry_after):
-        if wait is not None:
-            return wait
-    return max((quota.reset for quota in violated if quota.reset is not None), default=complaint.pause)
+    said = [evidence.wait, times.retry_after(other, 0.0), complaint.retry_after]
+    wait = next(filter(None, said), None)  # zero, or a moment in the past, says nothing
+    if wait is None:
+        wait = max((quota.reset for quota in violated if quota.reset is not None), default=complaint.pause)
+    return 0.0 if wait is None and 0.0 in said else wait
 
 
 def _find_names(evidence: _Evidence, violated: Sequence[Quota]) -> tuple[str, ...]:

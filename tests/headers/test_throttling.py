@@ -48,6 +48,8 @@ CONCURRENT = {
 CASES: list[tuple[str, int, dict[str, str], bytes | None, Throttled | None]] = [
     ("bare", 429, {}, None, Throttled("rate", None, (), "429")),
     ("Retry-After", 429, {"Retry-After": "30"}, None, Throttled("rate", 30, (), "429")),
+    ("zero says nothing", 429, {"Retry-After": "0", **rest("10", "0", "60")}, None, Throttled("rate", 60, (), "429")),
+    ("nothing but zero", 429, {"Retry-After": "0"}, None, Throttled("rate", 0, (), "429")),
     ("its kin", 429, {"retry-after-ms": "1500"}, None, Throttled("rate", 1.5, (), "429")),
     ("X-", 429, {"X-RateLimit-Retry-After": "7"}, None, Throttled("rate", 7, (), "429")),
     ("Retry-After wins", 429, {"Retry-After": "3", **GITHUB}, None, Throttled("rate", 3, ("core",), "429")),

@@ -250,6 +250,42 @@ ANSWERS = [
         for status in (400, 502)
     ),
     RecordedAnswer(
+        "VK, a number and a sentence",
+        200,
+        {},
+        text(error={"error_code": 6, "error_msg": "Too many requests per second"}),
+        "throttled",
+        source="dev.vk.com, Errors",
+    ),
+    RecordedAnswer(
+        "a sentence of GraphQL", 200, {}, text(data=None, errors=[{"message": "Rate limit exceeded"}]), "throttled"
+    ),
+    RecordedAnswer(
+        "ElevenLabs, plan",
+        401,
+        {},
+        text(detail={"status": "quota_exceeded", "message": "You have 5 credits remaining"}),
+        "exhausted",
+        source="elevenlabs.io/docs, Errors",
+    ),
+    RecordedAnswer(
+        "Selling Partner API",
+        429,
+        {"x-amzn-RateLimit-Limit": "0.5"},
+        text(errors=[{"code": "QuotaExceeded", "message": "You exceeded your quota for the requested resource."}]),
+        "throttled",
+        source="developer-docs.amazon.com, Usage Plans and Rate Limits",
+    ),
+    RecordedAnswer(
+        "Binance, banned",
+        418,
+        {"Retry-After": "60"},
+        text(code=-1003, msg="Too many requests; IP banned."),
+        "throttled",
+        60.0,
+        source="developers.binance.com, LIMITS",
+    ),
+    RecordedAnswer(
         "Shopify",
         200,
         {},
