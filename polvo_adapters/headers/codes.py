@@ -17,6 +17,7 @@ from polvo_adapters.headers import times
 from polvo_adapters.headers.quota import Kind
 
 _LONGEST_CODE, _LONGEST_PROSE = 128, 1024
+_OF_DEVICE_LOGIN = "slow_down"  # asks for a longer interval from now on, not for a repeat (RFC 8628, section 3.5)
 _CODE = re.compile(r"[A-Za-z0-9_.:/#\-]+\Z")
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _ABOUT_SETTINGS = re.compile(
@@ -50,7 +51,7 @@ def classify_code(code: str) -> Kind | None:
     Args:
         code: The code; a text with spaces is none.
     """
-    if len(code) > _LONGEST_CODE or not _CODE.match(code):
+    if len(code) > _LONGEST_CODE or not _CODE.match(code) or code == _OF_DEVICE_LOGIN:
         return None
     words = "_".join(["", *_WORDS.findall(code), ""]).lower()
     if _ABOUT_SETTINGS.search(words):

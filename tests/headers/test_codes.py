@@ -24,7 +24,6 @@ WORDS = {
     "too many requests": "rate",
     "too many api calls": "rate",
     "request limit exceeded": "rate",
-    "slow down": "rate",
     "complexity budget exhausted": "rate",
     "max concurrency exceeded": "concurrency",
     "concurrent request limit exceeded": "concurrency",
@@ -85,6 +84,10 @@ def test_the_place_matters_in_a_success_alone(words: str, place: str, status: in
     body = json.dumps(PLACES[place](SPELLINGS["screaming"](words.split()))).encode()
     refusal = throttled({}, status, body)
     assert (None if refusal is None else refusal.kind) == kind
+
+
+def test_a_device_login_that_is_too_fast_is_left_to_its_own_pace() -> None:
+    assert (classify_code("SlowDown"), classify_code("slow_down")) == ("rate", None)
 
 
 @pytest.mark.parametrize(

@@ -205,7 +205,7 @@ ANSWERS = [
     RecordedAnswer("monday, too complex", 200, {}, graphql("maxComplexityExceeded"), "served", source=MONDAY),
     *(
         RecordedAnswer(f"Meta {code}", 400, {}, meta(code), "throttled", source=META)
-        for code in (4, 17, 32, 613, 80004)
+        for code in (4, 17, 32, 613, 80004, 130429)
     ),
     RecordedAnswer("Meta, token", 400, {}, meta(190), "served", source=META),
     RecordedAnswer(
