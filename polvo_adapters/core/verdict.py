@@ -29,7 +29,7 @@ the list that its shell gives to the outcome. For nearly every answer, a success
 the question costs one search in its body and no object. No body is read for it: a streamed one is not looked at.
 
 **Lists of statuses.** Settings such as `retry_on` name statuses. 429 in one stands for whatever is throttled,
-concurrent or exhausted, and 503 for whatever is unavailable, see `is_listed`.
+concurrent or exhausted, 503 for whatever is unavailable, and 500 for what a judge says has failed; see `is_listed`.
 """
 
 from __future__ import annotations
@@ -135,4 +135,6 @@ def is_listed(statuses: Collection[int], status: int, verdict: Verdict) -> bool:
     """
     if status in statuses:
         return True
+    if verdict.kind == "failed":
+        return status < 500 and 500 in statuses  # a judge says so
     return (verdict.is_about_pace and 429 in statuses) or (verdict.kind == "unavailable" and 503 in statuses)

@@ -266,9 +266,7 @@ def test_the_record_of_keys(answer: RecordedAnswer) -> None:
 def test_the_session(answer: RecordedAnswer) -> None:
     clock = VirtualClock()
     api = polvo.Session(retry=False, circuit_breaker=False, clock=clock)
-    adapter: Any = api.get_adapter(URL)
     api.mount("https://", polvo.ResilientAdapter(retry=False, clock=clock, inner=Server(clock, answer)))
-    del adapter
     expected: Any = None
     if answer.kind in RAISES and answer.status >= 400:
         expected = QuotaExceededError if answer.kind == "exhausted" else RateLimitError
@@ -459,6 +457,30 @@ def test_a_judge_of_the_limit_is_one_of_the_retry_too() -> None:
     stack = (RETRY, TokenBucket(100, judge=judge))  # type: ignore[arg-type]
     for ask in (ask_by_requests, ask_by_httpx, ask_by_asyncio):
         assert len(ask("POST", stack, teapot).asked) == 2
+
+
+def test_a_success_that_a_judge_calls_failed_counts_as_a_500() -> None:
+    def judge(answer: polvo.retry.Answer) -> str | None:
+        return "failed" if b"oops" in (answer.body or b"") else None
+
+    oops = FINE._replace(body=b"oops")
+    stack = (RETRY, CircuitBreaker(failure_threshold=1, recovery_timeout=0.1), TokenBucket(100, judge=judge))  # type: ignore[arg-type]
+    for ask in (ask_by_requests, ask_by_httpx, ask_by_asyncio):
+        assert len(ask("GET", stack, oops).asked) == 2
+        assert len(ask("POST", stack, oops).asked) == 1
+    keys = (IdempotencyKeys(supported=False, record=True), *stack[2:])
+    clock = VirtualClock()
+    session = requests.Session()
+    session.mount("https://", PolicyAdapter(*keys, inner=Server(clock, oops), clock=clock))
+    session.post(URL, headers={"Idempotency-Key": "order-1"})
+    with pytest.raises(InDoubtError):
+        session.post(URL, headers={"Idempotency-Key": "order-1"})
+    clock = VirtualClock()
+    adapter = PolicyAdapter(*stack[1:], inner=Server(clock, oops), clock=clock)
+    session = requests.Session()
+    session.mount("https://", adapter)
+    session.get(URL)
+    assert adapter.circuit(URL).state == "open"
 
 
 def test_a_judge_that_raises_is_told_of_in_the_reason() -> None:

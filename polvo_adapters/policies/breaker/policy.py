@@ -37,7 +37,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from polvo_adapters.core import validate
 from polvo_adapters.core.answer import Answer, AnswerTest, ask
 from polvo_adapters.core.calls import Call
-from polvo_adapters.core.judgement import verdict_of
+from polvo_adapters.core.judgement import verdict_of, was_served
 from polvo_adapters.core.machines import Changed, Refused
 from polvo_adapters.core.outcomes import EXPIRED, NO_STORE, NOT_SENT, Outcome, is_any
 from polvo_adapters.core.verdict import SERVED, Verdict, is_listed
@@ -351,7 +351,7 @@ class CircuitBreaker(Gate):
 def _result_of_no_failure(call: Call, outcome: Outcome) -> Result:
     if outcome.failure is not None:
         return "nothing"
-    return "success" if outcome.status < 400 and not verdict_of(call, outcome).is_refusal else "reachable"
+    return "success" if outcome.status < 400 and was_served(call, outcome) else "reachable"
 
 
 def _validate(policy: CircuitBreaker) -> None:

@@ -53,7 +53,7 @@ from polvo_adapters.core.effects import (
 )
 from polvo_adapters.core.http import Headers, lasting_headers
 from polvo_adapters.core.identity import strip_signature
-from polvo_adapters.core.judgement import REPLAYED_HEADERS, is_declined, is_replayed, verdict_of
+from polvo_adapters.core.judgement import REPLAYED_HEADERS, is_replayed, verdict_of
 from polvo_adapters.core.judges import FormerKeyJudge, Judge, adapt, add_judges, ask_judge
 from polvo_adapters.core.machines import Event
 from polvo_adapters.core.notices import Notice
@@ -295,8 +295,9 @@ class IdempotencyKeys:
         from_server = seen.is_from_server(outcome)
         if from_server and outcome.status in _ELSEWHERE:
             return Moved(lease, seen.doubtful)
-        declined = is_declined(call, outcome)
-        if from_server and 200 <= outcome.status < 400 and not declined:
+        verdict = verdict_of(call, outcome)
+        undone = verdict.is_declined or verdict.kind == "failed"
+        if from_server and 200 <= outcome.status < 400 and not undone:
             return Done(lease, call.content, url, _record_response(outcome, record.max_body))
         at_work = from_server and outcome.status >= 400 and self._read_key_response(call, outcome) == AT_WORK
         return Doubt(lease) if seen.doubtful or at_work else Unsent(lease)
@@ -396,7 +397,9 @@ def _is_doubtful(call: Call, outcome: Outcome, *, race: bool) -> bool:
         return not outcome.unsent
     if race:
         return True  # its response may hide the ends of other attempts
-    return (outcome.status >= 500 or outcome.status in _UNKNOWN) and not is_declined(call, outcome)
+    verdict = verdict_of(call, outcome)
+    unknown = outcome.status >= 500 or outcome.status in _UNKNOWN or verdict.kind == "failed"
+    return unknown and not verdict.is_declined
 
 
 def _report_unwritten(call: Call, seen: _Seen, outcome: Outcome) -> Outcome:
