@@ -218,6 +218,7 @@ class BoundPolicies:
             and self._digest(request, url, caller) in self._given_up,
             rerouted=rerouted,
             judges=self._judges,
+            patient=outer is not None and outer.is_default,
         )
         return call if settings is None and not self._listeners else self._describe(call, settings)
 

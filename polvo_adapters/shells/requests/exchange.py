@@ -24,6 +24,7 @@ from requests.models import REDIRECT_STATI
 from urllib3.util import Retry
 from urllib3.util.retry import RequestHistory
 
+from polvo_adapters.context.call import LogicalCall
 from polvo_adapters.core.calls import Call, origin
 from polvo_adapters.core.effects import Send
 from polvo_adapters.core.http import IDEMPOTENT_METHODS
@@ -72,6 +73,7 @@ class RequestsExchange:
             caller wants none; otherwise None.
         defers: Whether that adapter may be handed a timeout of None in spite of a deadline, which is kept below it.
         brought_by: The call of the attempt that has brought the last response, or None.
+        spared_deadline: The deadline that does not bind a body which is streamed to the caller, or None.
     """
 
     __slots__ = (
@@ -97,6 +99,7 @@ class RequestsExchange:
         "brought_by",
         "defers",
         "fallback",
+        "spared_deadline",
     )
 
     def __init__(
@@ -122,6 +125,7 @@ class RequestsExchange:
         self.above: BaseAdapter = adapter
         self.brought_by: Call | None = None
         self.fallback: Any = None
+        self.spared_deadline: float | None = None
         self._sent = self.defers = False
         self._untouched: tuple[Any, ...] | None = None
         self._response: requests.Response | None = None
@@ -146,6 +150,13 @@ class RequestsExchange:
             marks_of(self._request).sign_again = sign
             body = self._request.body
             self.body = classify_body(body)[0]
+
+    def spare_streams(self, logical: LogicalCall) -> LogicalCall:
+        """Let the deadline of a logical call not bind bodies that are streamed, and return the call as it is then."""
+        if self.body == "once" or self.body == "rewindable":
+            return logical._replace(deadline=None)
+        self.spared_deadline = logical.deadline if self._keywords["stream"] else None
+        return logical
 
     def expect_own_send(self, fallback: Any, defers: bool) -> None:
         """Prepare for an adapter below that may have a timeout of its own, or change the request.
@@ -296,9 +307,11 @@ class RequestsExchange:
 
     def _read_if_due(self, response: requests.Response, transmission: Transmission, started: float) -> bool:
         """Read the body unless the caller or the session does so, and return whether it was read."""
-        note_attempt(response, timedelta(0, self._clock.now() - started), transmission.deadline, self._clock)
         # The status comes first: to look for a header that is not there costs an exception inside.
         redirects = response.status_code in REDIRECT_STATI and response.is_redirect
+        if transmission.deadline is not None and transmission.deadline == self.spared_deadline and not redirects:
+            transmission.deadline = None  # which what reads the body looks at
+        note_attempt(response, timedelta(0, self._clock.now() - started), transmission.deadline, self._clock)
         if redirects or self._keywords["stream"]:
             return False
         found: Any = self._request.hooks
@@ -380,6 +393,7 @@ class RequestsExchange:
         fork.body, fork._position, fork._sent, fork.above = self.body, self._position, True, self.above
         fork._original = self._original
         fork.fallback, fork.defers, fork._untouched = self.fallback, self.defers, self._untouched
+        fork.spared_deadline = self.spared_deadline
         return fork
 
     @property

@@ -30,10 +30,17 @@ import requests
 from requests.adapters import DEFAULT_POOLSIZE, BaseAdapter, HTTPAdapter
 from urllib3.util import Retry
 
-from polvo_adapters.context.call import LogicalCall, call_settings, call_started, settings_scope
+from polvo_adapters.context.call import (
+    LogicalCall,
+    call_settings,
+    call_started,
+    extend_default_deadline,
+    settings_scope,
+)
 from polvo_adapters.core.effects import Policy
 from polvo_adapters.core.identity import PLAIN_SENDER, Sender
-from polvo_adapters.core.report import Entry
+from polvo_adapters.core.outcomes import Outcome
+from polvo_adapters.core.report import Entry, Report
 from polvo_adapters.drivers.sync import drive
 from polvo_adapters.policies.asked_retry import AskedRetry
 from polvo_adapters.policies.deadline import Deadline
@@ -217,7 +224,7 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
         exchange.above = self
         exchange.find_signer(self._session)
         entries: list[Entry] = []
-        logical = call_started.get() if outer is None else _logical_call(outer, clock)
+        logical = _find_logical_call(outer, clock, exchange)
         sender = Sender(cert, verify, proxies, self._name_transport()) if bound.identifies else PLAIN_SENDER
         has_left = bound.reroutes and has_left_origin(request)
         url, now = request.url or "", clock.now()
@@ -229,8 +236,7 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
             outcome = drive(bound.flow(call), exchange, self.store, clock, entries, call)
         report = bound.report(call, request, outcome, entries, clock.now() - began)
         report.labels = call.labels
-        if outer is not None:
-            outer.end_inside(outcome.error, outcome.failure, report.attempts)
+        _note_end(outer, outcome, report)
         if outcome.error is not None:
             exchange.close()
             try:
@@ -241,7 +247,8 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
         hand_over(response, report)
         response.connection = self  # a replay after 401 must pass the policies as well
         if bound.resumes:
-            let_resume(response, self.store, exchange, bound.policies, call)
+            rest = call if exchange.spared_deadline is None else call.with_deadline(None)
+            let_resume(response, self.store, exchange, bound.policies, rest)
         return response
 
     def _choose_timeout(self, outer: Transmission | None) -> tuple[Any, Any]:
@@ -364,15 +371,25 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
         self._bind()
 
 
-def _logical_call(outer: Transmission, clock: Clock) -> LogicalCall | None:
+def _find_logical_call(outer: Transmission | None, clock: Clock, exchange: RequestsExchange) -> LogicalCall | None:
     """Return the logical call that a send is part of, within the deadline of the adapter outside of this one."""
     logical = call_started.get()
-    if outer.deadline is None:
+    if logical is not None and logical.is_default:
+        logical = exchange.spare_streams(logical)
+    if outer is None or outer.deadline is None:
         return logical
     if logical is None:
         return LogicalCall(None, clock.now(), outer.deadline)
     ends = [end for end in (logical.deadline, outer.deadline) if end is not None]
     return logical._replace(deadline=min(ends))
+
+
+def _note_end(outer: Transmission | None, outcome: Outcome, report: Report) -> None:
+    """Let the adapter outside of this one, or else the next hops of the call, know what they need of its end."""
+    if outer is not None:
+        outer.end_inside(outcome.error, outcome.failure, report.attempts)
+    elif len(report.entries) > 1:
+        extend_default_deadline(report.waited)
 
 
 def fit_pool(keywords: dict[str, Any], policies: Sequence[Policy]) -> None:
