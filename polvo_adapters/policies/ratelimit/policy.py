@@ -7,10 +7,11 @@ Theory of operation. The flow is the same for all:
      │             └─▶ too long ──▶ RateLimitError, with the time in `retry_after`
      └─────────────────────────────────┘
 
-Requests and results are events for a machine in the store, with one state for each origin, credential and tenant: all
-threads and tasks, and all adapters that share the store, take turns from one quota in the order in which they came. No
-lock is held while a call waits. A refusal (429, or whatever else `headers.throttled` recognises) pauses all calls until
-the time that the server named; therefore a call that has waited requests its turn again.
+Requests and results are events for a machine in the store, with one state for each origin (or what `key` makes of the
+call), credential and tenant: all threads and tasks, and all adapters that share the store, take turns from one quota in
+the order in which they came. No lock is held while a call waits. A refusal (429, or whatever else `headers.throttled`
+recognises) pauses all calls that it is about until the time that the server named; therefore a call that has waited
+requests its turn again.
 
     machine             a turn                                                   a result
     ------------------  -------------------------------------------------------  ---------------------------------
@@ -297,9 +298,9 @@ class SlidingWindow(RateLimit):
 class AdaptiveRateLimit(RateLimit):
     """A rate limit that learns the quota of an API, uses all of it, and hardly ever meets a 429.
 
-    It reads what the API announces about its quotas in any of the dialects of `polvo_adapters.headers`, paces requests
-    to the tightest quota, and takes a fair share where other clients use it too. Where an API announces nothing, it
-    finds the rate from the refusals.
+    It reads what the API announces about its quotas in any of the dialects of `polvo_adapters.headers`, learns which
+    routes count in which quota, paces requests to the tightest one, and takes a fair share where other clients use it
+    too. Where an API announces nothing, it finds the rate from the refusals.
 
     Args:
         pace: "spread" spends freely while more than half of a quota is left and spreads the rest over the time to
@@ -360,7 +361,7 @@ def _read_pause(outcome: Outcome) -> tuple[float, bool]:
 
     A 202 means the progress of a job, and a redirect its target, not the next request (RFC 9110 section 10.2.3).
     """
-    if not 200 <= outcome.status < 300 or outcome.status in (201, 202):
+    if "retry-after" not in outcome.headers or not 200 <= outcome.status < 300 or outcome.status in (201, 202):
         return 0.0, False
     pause = headers.retry_after(outcome.headers, outcome.wall)
     if not pause:

@@ -198,6 +198,13 @@ def test_a_refusal_of_a_silent_server_is_that_of_all_if_another_is_refused_too(d
     assert [desk.ask(route).wait > 0 for route in "abc"] == [True] * 3
 
 
+def test_a_refusal_that_names_the_endpoint_stops_no_other_route(desk: Desk) -> None:
+    for route in "abc":
+        desk.serve(route=route)
+    desk.serve(route="a", refused=Throttled("rate", 30.0, ("endpoint-rate",)))
+    assert [desk.ask(route).wait > 0 for route in "abcbc"] == [True, False, False, False, False]
+
+
 # When it ends ---------------------------------------------------------------------------------------------------------
 
 
