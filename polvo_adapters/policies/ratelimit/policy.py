@@ -7,11 +7,10 @@ Theory of operation. The flow is the same for all:
      │             └─▶ too long ──▶ RateLimitError, with the time in `retry_after`
      └─────────────────────────────────┘
 
-Requests and results are events for a machine in the store, with one state for each origin (or what `key` makes of the
-call), credential and tenant: all threads and tasks, and all adapters that share the store, take turns from one quota in
-the order in which they came. No lock is held while a call waits. A refusal (429, or whatever else `headers.throttled`
-recognises) pauses all calls that it is about until the time that the server named; therefore a call that has waited
-requests its turn again.
+Requests and results are events for a machine in the store, with one state for each origin, credential and tenant: all
+threads and tasks, and all adapters that share the store, take turns from one quota in the order in which they came. No
+lock is held while a call waits. A refusal (429, or whatever else `headers.throttled` recognises) pauses all calls until
+the time that the server named; therefore a call that has waited requests its turn again.
 
     machine             a turn                                                   a result
     ------------------  -------------------------------------------------------  ---------------------------------
@@ -361,7 +360,7 @@ def _read_pause(outcome: Outcome) -> tuple[float, bool]:
 
     A 202 means the progress of a job, and a redirect its target, not the next request (RFC 9110 section 10.2.3).
     """
-    if "retry-after" not in outcome.headers or not 200 <= outcome.status < 300 or outcome.status in (201, 202):
+    if not 200 <= outcome.status < 300 or outcome.status in (201, 202):
         return 0.0, False
     pause = headers.retry_after(outcome.headers, outcome.wall)
     if not pause:
