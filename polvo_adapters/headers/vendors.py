@@ -35,6 +35,7 @@ from polvo_adapters.headers.times import DAY, EPOCH_MILLISECONDS
 Reader: TypeAlias = Callable[[Dimensions, Context], "list[Entry]"]
 
 _PROFILES: dict[str, tuple[str, float | None]] = {
+    "azure-devops": ("epoch", None),
     "discord": ("epoch", None),
     "github": ("epoch", None),
     "atlassian": ("", None),
@@ -43,7 +44,6 @@ _PROFILES: dict[str, tuple[str, float | None]] = {
     "okta": ("epoch", None),
     "strava": ("", None),
     "atlassian-dc": ("seconds", None),
-    "azure-devops": ("epoch", None),
 }
 """Unit of a reset that is a bare number, and length of the window; of several marks, the first in this order counts."""
 _SHOPIFY_DRAIN = 20.0  # seconds: on every plan the bucket leaks a twentieth of its size per second
@@ -139,12 +139,11 @@ def _read_reddit(parts: Parts, remaining: float | None) -> list[Entry]:
 
 
 def _read_words(dimensions: Dimensions, _context: Context) -> list[Entry]:
-    """Read headers of no known dialect by the words of their names; a reset without a dimension is that of all."""
-    shared = {role: text for role, text in dimensions.get("", {}).items() if role.startswith(("reset", "window"))}
+    """Read headers of no known dialect by the words of their names."""
     entries = []
     for name, own in dimensions.items():
-        parts = {**shared, **own}
-        window = _read_window(parts) or PERIODS.get(name)
+        parts = {**_find_shared(dimensions, name), **own}
+        window = _read_window(parts) or PERIODS.get(name.rpartition("-")[2])
         if ":" in parts.get("limit", ""):
             row = Dialect("x-ratelimit", limit="limit", used="used", quota=name, layout="pairs")
             entries += dialects.read_row(row, parts)
@@ -159,6 +158,12 @@ def _read_words(dimensions: Dimensions, _context: Context) -> list[Entry]:
         sure = min(confidence, LIKELY)
         entries.append(make_entry("x-ratelimit", limit, remaining, reset, name, window, _find_unit(name), "", "", sure))
     return entries
+
+
+def _find_shared(dimensions: Dimensions, name: str) -> Parts:
+    """Return reset and window of the dimensions that one belongs to: those of `acme` are those of `acme-tokens`."""
+    wider = [parts for each, parts in dimensions.items() if name.startswith(each) and each != name]
+    return {role: text for parts in wider for role, text in parts.items() if role.startswith(("reset", "window"))}
 
 
 def _read_meta(dimensions: Dimensions, _context: Context) -> list[Entry]:

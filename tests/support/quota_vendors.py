@@ -51,7 +51,8 @@ class Vendor(NamedTuple):
         told: The headers for their standings, at a Unix time.
         retry_after: Whether a refusal says when to come again.
         windows: How many windows to look at.
-        one: Least part of the quota that one process uses, and most refusals of a hundred requests.
+        one: Least part of the quota that one process uses, and most refusals of a hundred requests; where a vendor
+            does not say when more comes, or what remains, some are needed to find out.
         many: The same for eight processes over one store.
         apart: The same for eight processes over stores of their own.
     """
@@ -60,10 +61,10 @@ class Vendor(NamedTuple):
     limiters: Callable[[], list[Limiter]]
     told: Format
     retry_after: bool = True
-    windows: int = 10
+    windows: int = 6
     one: tuple[float, float] = (0.97, 0.0)
     many: tuple[float, float] = (0.97, 0.0)
-    apart: tuple[float, float] = (0.93, 1.0)
+    apart: tuple[float, float] = (0.93, 1.5)
 
 
 class VendorServer(QuotaServer):
@@ -111,6 +112,27 @@ def used(standing: Standing) -> int:
 
 FIXED, ALIGNED, SLIDING, BUCKET = FixedWindowLimiter, AlignedWindowLimiter, SlidingWindowLimiter, TokenBucketLimiter
 
+
+def by_clock(limit: int, window: float) -> Limiter:
+    """Return windows that end at whole multiples of their length since midnight UTC."""
+    return ALIGNED(limit, window, origin=-(EPOCH % window))
+
+
+def deep(limit: int, window: float) -> Limiter:
+    """Return a bucket for a burst of 20."""
+    return BUCKET(limit, window, 20)
+
+
+def moments(prefix: str) -> Format:
+    """Return what announces limit, remaining and the Unix time of the reset."""
+    return lambda s, wall: x(prefix, s[0].limit, s[0].remaining, epoch(s[0], wall))
+
+
+def delays(prefix: str) -> Format:
+    """Return what announces limit, remaining and the seconds until the reset."""
+    return lambda s, wall: x(prefix, s[0].limit, s[0].remaining, s[0].reset)
+
+
 VENDORS = [
     Vendor(
         "GitHub",
@@ -131,8 +153,8 @@ VENDORS = [
             "RateLimit-Observed": used(s[0]),
         },
     ),
-    Vendor("X", windows(FIXED, 180, 900.0), lambda s, wall: x("x-rate-limit-", s[0].limit, s[0].remaining, epoch(s[0], wall)), retry_after=False),
-    Vendor("Okta", windows(ALIGNED, 200, 60.0), lambda s, wall: x("X-Rate-Limit-", s[0].limit, s[0].remaining, epoch(s[0], wall)), retry_after=False),
+    Vendor("X", windows(FIXED, 180, 900.0), moments("x-rate-limit-"), retry_after=False),
+    Vendor("Okta", windows(ALIGNED, 200, 60.0), moments("X-Rate-Limit-"), retry_after=False),
     Vendor(
         "Discord",
         windows(FIXED, 50, 5.0),
@@ -141,19 +163,25 @@ VENDORS = [
             "X-RateLimit-Reset-After": f"{s[0].seconds_left:.3f}",
             "X-RateLimit-Bucket": "abcd1234",
         },
+        many=(0.95, 0.0),
     ),
     Vendor(
         "Zendesk",
         windows(ALIGNED, 200, 60.0),
-        lambda s, wall: {"X-Rate-Limit": s[0].limit, "X-Rate-Limit-Remaining": s[0].remaining, "ratelimit-reset": s[0].reset},
+        lambda s, wall: {
+            "X-Rate-Limit": s[0].limit,
+            "X-Rate-Limit-Remaining": s[0].remaining,
+            "ratelimit-reset": s[0].reset,
+        },
     ),
     Vendor(
         "Linear",
         windows(BUCKET, 200, 60.0),
         lambda s, wall: x("X-RateLimit-Requests-", s[0].limit, s[0].remaining, int(1000 * (wall + s[0].seconds_left))),
         retry_after=False,
+        many=(0.97, 1.5),
     ),
-    Vendor("RapidAPI", windows(FIXED, 200, 60.0), lambda s, wall: x("x-ratelimit-requests-", s[0].limit, s[0].remaining, s[0].reset), retry_after=False),
+    Vendor("RapidAPI", windows(FIXED, 200, 60.0), delays("x-ratelimit-requests-"), retry_after=False),
     Vendor(
         "OpenAI",
         windows(BUCKET, 200, 60.0),
@@ -162,11 +190,14 @@ VENDORS = [
             "x-ratelimit-remaining-requests": s[0].remaining,
             "x-ratelimit-reset-requests": go(s[0].seconds_left),
         },
+        many=(0.97, 1.5),
     ),
     Vendor(
         "Anthropic",
         windows(BUCKET, 200, 60.0),
-        lambda s, wall: x("anthropic-ratelimit-requests-", s[0].limit, s[0].remaining, rfc3339(wall + s[0].seconds_left)),
+        lambda s, wall: x(
+            "anthropic-ratelimit-requests-", s[0].limit, s[0].remaining, rfc3339(wall + s[0].seconds_left)
+        ),
     ),
     Vendor(
         "Reddit",
@@ -203,7 +234,7 @@ VENDORS = [
     ),
     Vendor(
         "Strava",
-        windows(lambda limit, window: ALIGNED(limit, window, origin=-(EPOCH % 900)), 200, 900.0, (lambda limit, window: ALIGNED(limit, window, origin=-(EPOCH % 86400)), 20_000, 86400.0)),
+        windows(by_clock, 200, 900.0, (by_clock, 20_000, 86400.0)),
         lambda s, wall: {
             "X-RateLimit-Limit": f"{s[0].limit},{s[1].limit}",
             "X-RateLimit-Usage": f"{used(s[0])},{used(s[1])}",
@@ -228,6 +259,8 @@ VENDORS = [
             "X-DayLimit-Remaining": s[1].remaining,
             "X-AppMinLimit-Remaining": s[2].remaining,
         },
+        one=(0.94, 0.5),
+        apart=(0.1, 0.5),  # which spread the quota of the day
     ),
     Vendor(
         "Riot",
@@ -238,8 +271,19 @@ VENDORS = [
             "X-Method-Rate-Limit": "2000:60",
             "X-Method-Rate-Limit-Count": f"{used(s[2])}:60",
         },
+        one=(0.95, 2.0),
+        many=(0.95, 2.0),
     ),
-    Vendor("Crossref", windows(SLIDING, 50, 1.0), lambda s, wall: {"X-Rate-Limit-Limit": 50, "X-Rate-Limit-Interval": "1s"}, retry_after=False, windows=30),
+    Vendor(
+        "Crossref",
+        windows(SLIDING, 50, 1.0),
+        lambda s, wall: {"X-Rate-Limit-Limit": 50, "X-Rate-Limit-Interval": "1s"},
+        retry_after=False,
+        windows=30,
+        one=(0.95, 0.0),
+        many=(0.95, 0.0),
+        apart=(0.85, 20.0),
+    ),
     Vendor(
         "Jira Data Center",
         lambda: [BatchBucketLimiter(60, 10, 2.0)],
@@ -250,14 +294,31 @@ VENDORS = [
             "X-RateLimit-Interval-Seconds": 2,
             "Retry-After": 0 if s[0].allowed else s[0].retry_after,
         },
+        one=(0.97, 5.0),
+        many=(0.97, 5.0),
+        apart=(0.93, 2.0),
     ),
-    Vendor("Shopify", windows(BUCKET, 40, 20.0), lambda s, wall: {"X-Shopify-Shop-Api-Call-Limit": f"{used(s[0])}/{s[0].limit}"}),
-    Vendor("Amazon SP-API", windows(lambda limit, window: BUCKET(limit, window, 20), 30, 60.0), lambda s, wall: {"x-amzn-RateLimit-Limit": "0.5"}, retry_after=False),
+    Vendor(
+        "Shopify",
+        windows(BUCKET, 40, 20.0),
+        lambda s, wall: {"X-Shopify-Shop-Api-Call-Limit": f"{used(s[0])}/{s[0].limit}"},
+        apart=(0.93, 4.0),
+    ),
+    Vendor(
+        "Amazon SP-API",
+        windows(deep, 30, 60.0),
+        lambda s, wall: {"x-amzn-RateLimit-Limit": "0.5"},
+        retry_after=False,
+        apart=(0.9, 60.0),
+    ),
     Vendor(
         "Meta",
         windows(SLIDING, 200, 3600.0),
-        lambda s, wall: {"X-App-Usage": f'{{"call_count":{100 * used(s[0]) // s[0].limit},"total_time":2,"total_cputime":1}}'},
+        lambda s, wall: {"X-App-Usage": f'{{"call_count":{100 * used(s[0]) // s[0].limit},"total_time":2}}'},
         retry_after=False,
+        one=(0.85, 2.0),
+        many=(0.85, 2.0),
+        apart=(0.6, 5.0),
     ),
     Vendor(
         "Kong",
@@ -280,11 +341,17 @@ VENDORS = [
             "x-remaining-today": s[1].remaining,
         },
         windows=40,
+        many=(0.95, 0.0),
+        apart=(0.8, 3.0),
     ),
     Vendor(
         "used in place of remaining, not in the tables",
         windows(FIXED, 150, 30.0),
-        lambda s, wall: {"X-RateLimit-Limit": s[0].limit, "X-RateLimit-Used": used(s[0]), "X-RateLimit-Reset": s[0].reset},
+        lambda s, wall: {
+            "X-RateLimit-Limit": s[0].limit,
+            "X-RateLimit-Used": used(s[0]),
+            "X-RateLimit-Reset": s[0].reset,
+        },
     ),
     Vendor(
         "words and milliseconds, not in the tables",
@@ -299,11 +366,16 @@ VENDORS = [
     Vendor(
         "pairs, not in the tables",
         windows(FIXED, 100, 30.0, (FIXED, 20, 1.0)),
-        lambda s, wall: {"X-Acme-Rate-Limit": "20:1,100:30", "X-Acme-Rate-Limit-Count": f"{used(s[1])}:1,{used(s[0])}:30"},
+        lambda s, wall: {
+            "X-Acme-Rate-Limit": "20:1,100:30",
+            "X-Acme-Rate-Limit-Count": f"{used(s[1])}:1,{used(s[0])}:30",
+        },
+        one=(0.95, 2.0),
+        many=(0.95, 2.0),
     ),
     Vendor(
         "an API quota, not in the tables",
         windows(FIXED, 150, 30.0),
-        lambda s, wall: x("X-API-Quota-", s[0].limit, s[0].remaining, epoch(s[0], wall)),
+        moments("X-API-Quota-"),
     ),
 ]

@@ -281,6 +281,9 @@ def headers(response: requests.Response) -> None:
     refused = polvo.headers.throttled(response.headers, response.status_code, response.content, now=0.0)
     assert_type(refused, polvo.headers.Throttled | None)
     assert_type(polvo.headers.Quota(limit=5).reset, float | None)
+    polvo.headers.register(polvo.headers.Dialect("acme", remaining="X-Calls-Left", windows=(60.0,), source="acme"))
+    polvo.ratelimit.AdaptiveRateLimit(key=("/search", "/v1/orders"))
+    polvo.ratelimit.TokenBucket(5, key=lambda call: call.method)
 
 
 def transports() -> None:

@@ -1,22 +1,22 @@
 """All quotas of one account: which of them a request counts in, which request goes next, and what refusals mean.
 
-An *account* is an origin and a credential. Its requests count in *groups*, the buckets or resources that the server
-names (search and core at GitHub, the buckets of Discord); a route that is not known yet counts in the group of the
-last response. Each group has any number of quotas at once (per second and per day, requests and tokens), with a `Pace`
-each; the one that makes a request wait longest governs.
+An *account* is an origin and a credential. Its requests count in *groups* of routes that share their quotas; `routes`
+learns from the responses which do. Each group has any number of quotas at once (per second and per day, requests and
+tokens), with a `Pace` each; the one that makes a request wait longest governs.
 
 **The queue** is two numbers. A request that has to wait takes the ticket `tail`, and goes when `head` has come to it.
 It sleeps until its turn should have come, but not much longer than a second at a time, since responses in between may
 change everything. A ticket whose thread has died would block the queue: a request that could go but for those ahead of
 it, twice in a row, goes past them.
 
-**Refusals** pause the group until the time that the server names. Beyond that:
+**Refusals** pause the group, or everything if the server says so, until the time that the server names. A delay of zero
+is no information. Beyond that:
 
     kind          quotas known            nothing known
     ------------  ----------------------  -----------------------------------------------------------------------
-    rate          see `learning.refuse`   one request at a time tries whether it is over, after pauses that double; the
-                                          rate is what was accepted from one end of refusals to the next; it then grows,
-                                          slower near the old rate, then faster (Ha, Rhee, Xu: CUBIC, 2008)
+    rate          see `learning.refuse`;  one request at a time tries whether it is over, after pauses that double; the
+                  pauses that double,     rate is what was accepted from one end of refusals to the next; it then grows,
+                  without a time          slower near the old rate, then faster (Ha, Rhee, Xu: CUBIC, 2008)
     concurrency   fewer at once, by three tenths; one more after as many successes as there are slots; the rate stays
     exhausted     as rate, paused until then
 
@@ -268,7 +268,7 @@ def learn_result(account: Account, event: TurnResult, now: float, *, free: float
         group["known"] = True
         group["latency"] += 0.2 * (event.seconds - group["latency"])
     account = replace_group(account, name, group)
-    if group["told"] and _has_other_rate(account, group, event, route, name):
+    if (group["told"] or event.refused is not None) and _counts_apart(account, group, event, route, name):
         name, group = route, routes.start_group(account, route, route, now)
         account = replace_group(account, name, group)
         account["separate"] = True
@@ -288,8 +288,10 @@ def learn_result(account: Account, event: TurnResult, now: float, *, free: float
     return account, _NO_TURN
 
 
-def _has_other_rate(account: Account, group: QuotaBucket, event: TurnResult, route: str, name: str) -> bool:
-    """Return whether a response announces another rate to its route than to the other routes of the group."""
+def _counts_apart(account: Account, group: QuotaBucket, event: TurnResult, route: str, name: str) -> bool:
+    """Return whether a response says that its route counts apart from the other routes of its group."""
+    if event.refused is not None and any(each.startswith("endpoint") for each in event.refused.quotas):
+        return not routes.is_own(account, route, name)  # Stripe
     rates = [quota.limit for quota in event.quotas if quota.unit == "requests-per-second" and quota.limit]
     return bool(rates) and _NEARLY * rates[0] != group["told"] and not routes.is_own(account, route, name)
 

@@ -310,9 +310,9 @@ class SlidingWindow(RateLimit):
 class AdaptiveRateLimit(RateLimit):
     """A rate limit that learns the quota of an API, uses all of it, and hardly ever meets a 429.
 
-    It reads what the API announces about its quotas in any of the dialects of `polvo_adapters.headers`, paces requests
-    to the tightest quota, and takes a fair share where other clients use it too. Where an API announces nothing, it
-    finds the rate from the refusals.
+    It reads what the API announces about its quotas in any of the dialects of `polvo_adapters.headers`, learns which
+    routes count in which quota, paces requests to the tightest one, and takes a fair share where other clients use it
+    too. Where an API announces nothing, it finds the rate from the refusals.
 
     Args:
         pace: "spread" spends freely while more than half of a quota is left and spreads the rest over the time to

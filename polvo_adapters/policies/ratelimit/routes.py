@@ -79,8 +79,12 @@ def find_trial(account: Account, group: QuotaBucket, route: str, event: TurnRequ
 def find_key(account: Account, group: QuotaBucket, quota: Quota, route: str, event: TurnResult, now: float) -> Key:
     """Return the key of the quota that a response speaks of; the account notes what that says of routes and parts."""
     if quota.group:
-        is_partitioned = event.part and quota.dialect == _PARTITIONED
-        owner = f"{quota.group} #{event.part}" if is_partitioned else quota.group
+        owner = quota.group
+        if event.part and quota.dialect == _PARTITIONED:
+            owner = f"{owner} #{event.part}"
+            last, seen = account["parts"].get(event.route, (event.part, 0))
+            if seen != _SPLIT:
+                _split(account, event.route, event.part, last)
         return (quota.name, "", quota.unit, quota.window, owner)
     scope = "" if quota.scope in ("global", "user", "shared") else quota.scope
     alike = (quota.name, scope, quota.unit, quota.window)

@@ -54,7 +54,8 @@ class Desk:
     def ask(self, route: str = "r", again: Turn | None = None, **wanted: Any) -> Turn:
         ticket, tries = (-1, 0) if again is None else (again.ticket, again.tries)
         chance = 1.0 if again is not None and again.spread else None
-        return self.put(TurnRequest(route, ticket, tries, self.policy.max_wait, None, chance)._replace(**wanted))
+        request = TurnRequest(route, ticket, tries, self.policy.max_wait, None, chance)
+        return self.put(request._replace(**{"group": again.group if again else "", **wanted}))
 
     def report(
         self,
