@@ -51,7 +51,7 @@ _PROSE_KEYS = (
     "detail",
     "error",
 )
-_HOLDERS = ("error", "errors", "extensions", "fault", "detail", "details", "errordata", "error_data")
+_HOLDERS = ("error", "errors", "extensions", "fault", "detail", "details")
 _MOST_HOLDERS = 16
 _WORDY = (400, 403, 418, 420)  # errors that may ask for a slower pace by a sentence alone
 _PLAN = (401, 402, 403)  # errors in which a quota that is exceeded is that of a plan; with 429 it is one of pace
