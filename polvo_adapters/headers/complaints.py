@@ -31,7 +31,7 @@ _LONGEST_CODE = 128
 _MARKERS = (
     *(b"limit", b"throttl", b"quota", b"many", b"exhausted", b"concurren", b"complexity", b"slow", b"throughput"),
     *(b"retry_after", b"lock_timeout", b"policyname", b"reduced-capacity", b"abnormal-usage", b"maxlag", b"max_lag"),
-    *(b"requestrate", b"request_rate", b"request-rate", b"abuse detection"),
+    *(b"requestrate", b"request_rate", b"request-rate", b"abuse detection", b"oauthexception", b"fbtrace_id"),
 )
 _GRAPHQL_CODES = {"THROTTLED", "RATELIMITED", "RATE_LIMITED"}
 _GOOGLE_PACE = {"rateLimitExceeded", "userRateLimitExceeded"}
