@@ -332,7 +332,7 @@ def _learn_pause(account: Account, group: QuotaBucket, route: str, event: TurnRe
                 account["holds"] = {**holds, route: now + event.pause} if len(holds) < _MOST_HOLDS else holds
         return
     until = now + _learn_refusal(group, refused, now - event.seconds, route)
-    means_all = any(name.startswith("global") for name in refused.quotas)
+    means_all = refused.scope == "global" or any(name.startswith("global") for name in refused.quotas)
     means_all = means_all or any(quota.scope == "global" and quota.remaining == 0 for quota in event.quotas)
     if means_all and refused.kind != "concurrency":
         account["paused"] = max(account["paused"], until)

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from polvo_adapters.core.answer import Answer
 from polvo_adapters.core.calls import Call
 from polvo_adapters.core.effects import Decide, Effect, Policy, Send, Sleep, TryDecide, compose
 from polvo_adapters.core.notices import Notice
@@ -278,15 +279,24 @@ def test_an_api_with_a_way_of_its_own_to_refuse_has_a_judge(policy: RateLimit) -
     assert run.clock.now() >= 9.0
 
 
-def test_a_judge_is_shown_headers_status_body_and_unix_time() -> None:
+def test_a_judge_is_shown_the_answer() -> None:
     shown: list[Any] = []
-    run = Run(TokenBucket(100, judge=lambda *what: shown.append(what)))
+    run = Run(TokenBucket(100, judge=lambda answer: shown.append(answer)))
+    run.call(answered(418, a="b")._replace(body=b"tea"))
+    assert shown == [Answer("GET", "api.example.com", 1, 418, {"a": "b"}, b"tea", "", 1_700_000_000.0)]
+
+
+def test_a_judge_in_the_form_of_before_is_shown_headers_status_body_and_unix_time() -> None:
+    shown: list[Any] = []
+    judge: Any = lambda headers, status, body, now: shown.append((headers, status, body, now))  # noqa: E731
+    run = Run(TokenBucket(100, judge=judge))
     run.call(answered(418, a="b")._replace(body=b"tea"))
     assert shown == [({"a": "b"}, 418, b"tea", 1_700_000_000.0)]
 
 
-def test_a_judge_that_sees_no_refusal_is_believed() -> None:
-    run = Run(TokenBucket(100, judge=lambda *_: None))
+@pytest.mark.parametrize("judge", [lambda _: "served", lambda headers, status, body, now: None])
+def test_a_judge_that_sees_no_refusal_is_believed(judge: Any) -> None:
+    run = Run(TokenBucket(100, judge=judge))
     run.call(answered(429, Retry_After="30"))
     run.call()
     assert run.sleeps == []
