@@ -11,11 +11,13 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Generator, Hashable
 from contextvars import copy_context
 from functools import partial
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import httpx
 
 from polvo_adapters.auth.attach.carrier import HeldCredential, HTTPXCarrier
+from polvo_adapters.auth.attach.httpx_refusals import is_refusal, is_refusal_async
+from polvo_adapters.auth.attach.replaced_credentials import describe_place
 from polvo_adapters.context.tenant import current_tenant
 from polvo_adapters.refresh.background import SharedCalls
 from polvo_adapters.runtime.clock import SYSTEM
@@ -45,35 +47,43 @@ class HTTPXAuth(httpx.Auth):
         Raises:
             TokenRefreshError: There is no token, and none can be obtained.
         """
-        held: HeldCredential | None = self._auth.get_held()
-        refreshed = False
+        auth, refreshed = self._auth, False
+        held: HeldCredential = auth.get_held()
         for _ in range(3):  # the request, again with another token, and again with another proof
-            if held is None:
-                return
             response = yield self._attach(request, held)
-            if not self._is_refused(response, held):
+            if not auth.is_in(held, response.request.headers):
+                return  # a redirect to another origin has lost the header
+            step = self._choose_step(held, response, is_refusal(auth.refusals, response), refreshed)
+            if step == "end":
                 return
             response.read()
             request = response.request  # a redirect may have changed it
-            if not self._auth.is_proof_refused(held, str(request.url), response.headers):
-                held, refreshed = None if refreshed else self._auth.after(held), True
+            if step == "replace":
+                later, refreshed = auth.after(held), True
+                if later is None:
+                    self._note_refusal(held, response)
+                    return
+                held = later
 
     async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
         """Authorize a request of `httpx.AsyncClient`, as `sync_auth_flow` does."""
-        held: HeldCredential | None = self._auth.peek_held()
-        if held is None:
-            held = await self._run_beside(("get", current_tenant()), self._auth.get_held)
-        refreshed = False
+        auth, refreshed = self._auth, False
+        held: HeldCredential = auth.peek_held() or await self._run_beside(("get", current_tenant()), auth.get_held)
         for _ in range(3):
-            if held is None:
-                return
             response = yield self._attach(request, held)
-            if not self._is_refused(response, held):
+            if not auth.is_in(held, response.request.headers):
+                return
+            step = self._choose_step(held, response, await is_refusal_async(auth.refusals, response), refreshed)
+            if step == "end":
                 return
             await response.aread()
             request = response.request
-            if not self._auth.is_proof_refused(held, str(request.url), response.headers):
-                held, refreshed = None if refreshed else await self._replace(held), True
+            if step == "replace":
+                later, refreshed = await self._replace(held), True
+                if later is None:
+                    self._note_refusal(held, response)
+                    return
+                held = later
 
     async def _replace(self, held: HeldCredential) -> HeldCredential | None:
         """Return a later token than a refused one, or None if there is none."""
@@ -105,15 +115,30 @@ class HTTPXAuth(httpx.Auth):
                 add_owner(request, name.lower(), owner)
         return request
 
-    def _is_refused(self, response: httpx.Response, held: HeldCredential) -> bool:
-        """Return whether a request is to be sent again; if its body is gone, the next request refreshes the token."""
-        sent = response.request
-        if response.status_code != 401 or sent.headers.get("Authorization") != held.header:
-            return False  # a redirect to another origin has lost the header
-        if isinstance(sent.stream, httpx.ByteStream):
-            return True
-        self._auth._mark_refused(held)
-        return False
+    def _choose_step(
+        self, held: HeldCredential, response: httpx.Response, is_refused: bool, refreshed: bool
+    ) -> Literal["end", "prove", "replace"]:
+        """Return what follows an answer to a request that carried a credential."""
+        auth, request = self._auth, response.request
+        place = describe_place(request.method, str(request.url))
+        if not is_refused:
+            if auth.replaced and response.is_success:
+                auth.note_answer(held, place, refused=False)
+            return "end"
+        can_be_replaced = not refreshed and auth.may_replace(held, place)
+        if not isinstance(request.stream, httpx.ByteStream):
+            if can_be_replaced:  # the body is gone, and the next request refreshes the token
+                auth._mark_refused(held)
+            return "end"
+        if auth.is_proof_refused(held, str(request.url), response.headers):
+            return "prove"
+        if can_be_replaced:
+            return "replace"
+        self._note_refusal(held, response)
+        return "end"
+
+    def _note_refusal(self, held: HeldCredential, response: httpx.Response) -> None:
+        self._auth.note_answer(held, describe_place(response.request.method, str(response.request.url)), refused=True)
 
     def __getstate__(self) -> dict[str, HTTPXCarrier]:
         return {"_auth": self._auth}

@@ -39,7 +39,6 @@ class JWTLogin(TokenAuth):
         fields: Names of the fields of requests: username, password and refresh token.
         answers: Names of the fields of responses: access token and refresh token. Dots lead into objects, as in
             "data.access".
-        scheme: The scheme before the token in the Authorization header.
         **options: See `ConnectionOptions` and `TokenAuthOptions` in `polvo_adapters.auth.options`.
 
     Raises:
@@ -58,7 +57,6 @@ class JWTLogin(TokenAuth):
         refresh_url: str | None = None,
         fields: tuple[str, str, str] = ("username", "password", "refresh"),
         answers: tuple[str, str] = ("access", "refresh"),
-        scheme: str = "Bearer",
         **options: Unpack[JWTLoginOptions],
     ) -> None:
         require_known_options(type(self).__name__, options, JWTLoginOptions)
@@ -68,7 +66,7 @@ class JWTLogin(TokenAuth):
             raise ConfigurationError(f"JWTLogin: missing {', '.join(missing)}")
         self._urls = (login_url, refresh_url)
         self._username, self._password = username, hide(password)
-        self._fields, self._answers, self._scheme = fields, answers, scheme
+        self._fields, self._answers = fields, answers
         timeout = validate_seconds("timeout", options.get("timeout", 10.0))
         self._channel = Channel(options.get("session"), options.get("verify"), None, timeout)
         self._allow_http = options.get("allow_http", False)
@@ -113,7 +111,7 @@ class JWTLogin(TokenAuth):
         access, refresh = (_find_text(received, path) for path in self._answers)
         if access is None:
             raise response.make_error("no access_token")
-        return Token(access, self._scheme, read_lifetime(access), refresh)
+        return Token(access, expires_in=read_lifetime(access), refresh_token=refresh)
 
     def __getstate__(self) -> dict[str, Any]:
         password = self._password if callable(self._password) else None

@@ -117,6 +117,10 @@ class OAuth2(TokenAuth):
 
     def _validate(self) -> None:
         """Raise ConfigurationError now for settings that would fail at the first request."""
+        if self._server_options.get("dpop") and (self._header.lower() != "authorization" or self._scheme is not None):
+            raise ConfigurationError(
+                "OAuth2(dpop=True): such tokens are sent as Authorization: DPoP; omit header and scheme"
+            )
         is_shared = self._storage_factory.is_shared
         if self._fetch is not None:
             if self.client_id is None and is_shared:

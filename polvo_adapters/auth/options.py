@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, TypeVar, Union, cas
 if TYPE_CHECKING:
     import requests
 
+    from polvo_adapters.core.credential_refusals import Refused
     from polvo_adapters.core.report import StateChange
     from polvo_adapters.runtime.clock import Clock
     from polvo_adapters.stores.base import Store
@@ -46,6 +47,12 @@ class TokenAuthOptions(TypedDict, total=False):
         max_tenants: Largest number of tenants whose tokens are held in memory; by default 1000.
         listeners: Functions that are called with a StateChange whenever a token was refreshed or could not be, and when
             its storage changed.
+        header: Name of the header that the API takes the token in; by default Authorization.
+        scheme: The text before the token, such as "Zoho-oauthtoken"; an empty string for nothing. By default the type
+            of the token, such as "Bearer", in Authorization, and nothing in any other header.
+        refused: What the API's refusal of a token looks like besides 401: statuses, a function of the `Answer`, a
+            `CredentialRefusal`, the name of a dialect ("slack", "meta", "graphql", "amazon", "bearer"), or several of
+            these; see `polvo_adapters.core.credential_refusals`.
         clock: Source of time and randomness; tests pass a virtual clock.
     """
 
@@ -58,6 +65,9 @@ class TokenAuthOptions(TypedDict, total=False):
     owner: str | None
     max_tenants: int
     listeners: Sequence[Callable[[StateChange], object]]
+    header: str
+    scheme: str | None
+    refused: Refused
     clock: Clock
 
 

@@ -9,10 +9,11 @@ itself drives the flow of `polvo_adapters.refresh.refresh_flow`: it refreshes, o
     this object  a HeldToken per tenant: the header, and when to ask the store again
     the store    the lifecycle of the token, sealed: in memory, in a token cache, in a database
 
-**A refused token** (401) is refreshed once, or replaced by one that another caller has obtained meanwhile, and the
-request is sent again through `response.connection`, the outermost adapter: every policy applies again. That happens
-once per request, if the body can be sent twice, and never to another origin: a redirect to one has lost the header, and
-a token that was not sent was not refused.
+**A refused token** (401, or what `refused=` says) is refreshed once, or replaced by one that another caller has
+obtained meanwhile, and the request is sent again through `response.connection`, the outermost adapter: every policy
+applies again. That happens once per request, if the body can be sent twice, and never to another origin: a redirect to
+one has lost the header, and a token that was not sent was not refused. A refusal that goes on with the new token is an
+answer; see `polvo_adapters.auth.attach.replaced_credentials`.
 
 **A refresh is completed**, after the deadline of the call that waits for it, and for a moment during the exit of the
 program: the response may have the only refresh token that the server still accepts. Calls with a deadline share it. See
@@ -30,7 +31,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from requests.auth import AuthBase
 
-from polvo_adapters.auth.attach.credential import OwnedHeaderValue, digest_owner
+from polvo_adapters.auth.attach.credential import OwnedHeaderValue, digest_owner, validate_place
+from polvo_adapters.auth.attach.replaced_credentials import ReplacedCredentials
 from polvo_adapters.auth.attach.response_hook import ReauthenticateHook
 from polvo_adapters.auth.capacity import make_room
 from polvo_adapters.auth.protocol.dpop import Proofs
@@ -42,6 +44,7 @@ from polvo_adapters.auth.tokens.token_storage import TokenStorage
 from polvo_adapters.context.call import call_started, settings_scope
 from polvo_adapters.context.tenant import TenantScope, current_tenant
 from polvo_adapters.core.calls import Call
+from polvo_adapters.core.credential_refusals import RefusalTest
 from polvo_adapters.core.machines import Event
 from polvo_adapters.core.report import Entry
 from polvo_adapters.drivers.sync import drive
@@ -78,7 +81,7 @@ class HeldToken(NamedTuple):
     Attributes:
         tenant: Name of the tenant.
         token: The token.
-        header: Value of the Authorization header.
+        header: Value of the header that the API takes the token in.
         known: What the store said of it.
         known_at: When the store said it.
         stale_at: When to ask the store again.
@@ -105,7 +108,6 @@ class TokenAuth(SharedByCopies, RefreshAhead[HeldToken], AuthBase):
     """
 
     _advice = "check the credentials"
-    _headers = ("Authorization", "DPoP")
     _parameters: tuple[str, ...] = ()
 
     def __init__(self, **options: Unpack[TokenAuthOptions]) -> None:
@@ -115,6 +117,9 @@ class TokenAuth(SharedByCopies, RefreshAhead[HeldToken], AuthBase):
         if max_tenants < 1:
             raise ConfigurationError(f"{type(self).__name__}(max_tenants={max_tenants!r}): expected at least 1")
         clock, listeners = options.get("clock", SYSTEM), options.get("listeners", ())
+        self._header, self._scheme = options.get("header", "Authorization"), options.get("scheme")
+        validate_place(type(self).__name__, self._header, self._scheme)
+        self.refusals = RefusalTest(type(self).__name__, options.get("refused"))
         self._life = Lifecycle(options.get("refresh_before", 60.0), deadline + 1.0, tuple(listeners))
         self._max_tenants = max_tenants
         self.owner = options.get("owner")
@@ -129,8 +134,14 @@ class TokenAuth(SharedByCopies, RefreshAhead[HeldToken], AuthBase):
         self._storages: dict[str, TokenStorage] = {}
         self._starting = [True]
         self._proofs = Proofs()
+        self.replaced = ReplacedCredentials()
         self._shared = background.SharedCalls()
         super()._begin()
+
+    @property
+    def _headers(self) -> tuple[str, ...]:
+        """The headers that must not be sent to another origin."""
+        return (self._header, "DPoP")
 
     @property
     def _is_owner_known(self) -> bool:
@@ -165,7 +176,11 @@ class TokenAuth(SharedByCopies, RefreshAhead[HeldToken], AuthBase):
             request.headers[name] = value  # faster than their update(), on every call
 
     def _carries(self, request: PreparedRequest, held: HeldToken) -> bool:
-        return request.headers.get("Authorization") == held.header
+        return self.is_in(held, request.headers)
+
+    def is_in(self, held: HeldToken, headers: Mapping[str, Any]) -> bool:
+        """Return whether the headers of a request have a token in them."""
+        return headers.get(self._header) == held.header
 
     def peek_held(self) -> HeldToken | None:
         """Return the token of the current tenant, or None if the caller would have to wait for it."""
@@ -191,7 +206,7 @@ class TokenAuth(SharedByCopies, RefreshAhead[HeldToken], AuthBase):
 
     def make_headers(self, held: HeldToken, method: str, url: str) -> dict[str, str]:
         """Return the headers that put a token on a request."""
-        headers: dict[str, str] = {"Authorization": held.header}
+        headers: dict[str, str] = {self._header: held.header}
         if held.token.key is not None:
             headers["DPoP"] = self._proofs.make_proof(held.token, method, url)
         return headers
@@ -214,7 +229,31 @@ class TokenAuth(SharedByCopies, RefreshAhead[HeldToken], AuthBase):
         if current is None or current.header == held.header:
             with TenantScope(held.tenant):
                 current = self._obtain(held.tenant, WantToken(refused=held.known.generation), entries)
+            if current.known.generation > held.known.generation:
+                self.replaced.add(current.header, self._clock.now())
         return None if current.header == held.header else current
+
+    def may_replace(self, held: HeldToken, place: str) -> bool:
+        """Return whether the refusal of a token is a reason to refresh it; otherwise it is the answer.
+
+        Args:
+            held: The refused token.
+            place: Where it was refused.
+        """
+        return not self.replaced or self.replaced.may_be_replaced(held.header, place, self._clock.now())
+
+    def note_answer(self, held: HeldToken, place: str, *, refused: bool) -> None:
+        """Learn where a token was refused, or has worked.
+
+        Args:
+            held: The token.
+            place: Where it was sent.
+            refused: Whether it was refused.
+        """
+        if refused:
+            self.replaced.note_refusal(held.header, place)
+        elif self.replaced:
+            self.replaced.note_success(held.header, place)
 
     def httpx(self) -> HTTPXAuth:
         """Return the auth object for `httpx` that uses the same tokens: `httpx.AsyncClient(auth=oauth.httpx())`."""
@@ -324,11 +363,26 @@ class TokenAuth(SharedByCopies, RefreshAhead[HeldToken], AuthBase):
 
     def _hold(self, tenant: str, token: Token, known: KnownToken, now: float) -> HeldToken:
         owner = digest_owner(f"{self._identify(tenant)[0]} {'' if self._is_owner_known else self._own_name}")
-        header = OwnedHeaderValue.of(owner, f"{token.token_type} {token.access_token}")
-        held = HeldToken(tenant, token, header, known, now, now + known.seconds_fresh)
-        self._held.pop(tenant, None)
+        held = HeldToken(
+            tenant,
+            token,
+            OwnedHeaderValue.of(owner, self._format(token)),
+            known,
+            now,
+            now + known.seconds_fresh,
+        )
+        before = self._held.pop(tenant, None)
+        if before is not None and before.refused and known.generation > before.known.generation:
+            self.replaced.add(held.header, now)
         make_room(self._held, self._max_tenants)[tenant] = held
         return held
+
+    def _format(self, token: Token) -> str:
+        """Return the text that is sent."""
+        scheme = self._scheme
+        if scheme is None:
+            scheme = token.token_type if self._header.lower() == "authorization" else ""
+        return f"{scheme} {token.access_token}" if scheme else token.access_token
 
     def _storage_for(self, tenant: str) -> TokenStorage:
         storage = self._storages.get(tenant)
@@ -344,11 +398,13 @@ class TokenAuth(SharedByCopies, RefreshAhead[HeldToken], AuthBase):
             self._held[held.tenant] = current._replace(refused=True, stale_at=float("-inf"))
 
     def __getstate__(self) -> dict[str, Any]:
-        left_out = ("_held", "_storages", "_refreshing", "_starting", "_proofs", "_shared")
+        left_out = ("_held", "_storages", "_refreshing", "_starting", "_proofs", "_shared", "replaced")
         return {name: value for name, value in vars(self).items() if name not in left_out}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update({_FORMER_ATTRIBUTES.get(name, name): value for name, value in state.items()})
-        vars(self).setdefault("owner", None)
+        for name, value in (("owner", None), ("_header", "Authorization"), ("_scheme", None)):
+            vars(self).setdefault(name, value)
+        vars(self).setdefault("refusals", RefusalTest(type(self).__name__))
         vars(self).setdefault("_own_name", token_hex(16))
         self._begin()
