@@ -6,6 +6,7 @@
     session_token
     signed                       auth objects of others that sign, asked again before each attempt
     secret, basic                secrets that are fetched when they are sent, and again when they are refused
+    CredentialRefusal            what the answer of an API looks like that refuses a credential
     TokenCache                   a file of tokens
 
 All of them work with any session: `session.auth = ...`, or `auth=...` of a single call. Each name is loaded at its
@@ -27,12 +28,14 @@ if TYPE_CHECKING:
     from polvo_adapters.auth.secret_auth import SecretAuth, basic, secret
     from polvo_adapters.auth.signing_auth import SigningAuth, signed
     from polvo_adapters.auth.static import APIKey, Bearer, SessionToken, api_key, bearer, session_token
+    from polvo_adapters.core.credential_refusals import CredentialRefusal
     from polvo_adapters.stores.token_cache import TokenCache
 
 __all__ = [
     "APIKey",
     "AuthorizationRequest",
     "Bearer",
+    "CredentialRefusal",
     "DeviceAuthorization",
     "JWTLogin",
     "OAuth2",
@@ -53,6 +56,7 @@ __all__ = [
 
 _HOMES = {
     "AuthorizationRequest": "polvo_adapters.auth.protocol.authorization_code",
+    "CredentialRefusal": "polvo_adapters.core.credential_refusals",
     "DeviceAuthorization": "polvo_adapters.auth.protocol.device_code",
     "Token": "polvo_adapters.auth.protocol.token",
     **dict.fromkeys(("JWTLogin", "jwt_login"), "polvo_adapters.auth.jwt_login_auth"),

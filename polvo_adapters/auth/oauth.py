@@ -35,6 +35,7 @@ from polvo_adapters.auth.tokens.sealing import DecryptionError
 from polvo_adapters.auth.tokens.token_auth import TokenAuth
 from polvo_adapters.context.tenant import current_tenant
 from polvo_adapters.core.calls import origin
+from polvo_adapters.core.credential_refusals import find_dialect
 from polvo_adapters.core.machines import Event
 from polvo_adapters.errors import ConfigurationError, TokenRefreshError
 from polvo_adapters.redaction import hide
@@ -91,6 +92,8 @@ class OAuth2(TokenAuth):
         **options: Unpack[OAuth2Options],
     ) -> None:
         require_known_options(type(self).__name__, options, OAuth2Options)
+        if options.get("refused") is None:
+            options["refused"] = find_dialect(str(token_url))
         super().__init__(**select_options(options, TokenAuthOptions))
         server = select_options(options, ServerOptions)
         self.client_id = client_id

@@ -52,7 +52,8 @@ class TokenAuthOptions(TypedDict, total=False):
             of the token, such as "Bearer", in Authorization, and nothing in any other header.
         refused: What the API's refusal of a token looks like besides 401: statuses, a function of the `Answer`, a
             `CredentialRefusal`, the name of a dialect ("slack", "meta", "graphql", "amazon", "bearer"), or several of
-            these; see `polvo_adapters.core.credential_refusals`.
+            these; see `polvo_adapters.core.credential_refusals`. By default the dialect of the vendor, where the URL of
+            the token endpoint tells which it is.
         clock: Source of time and randomness; tests pass a virtual clock.
     """
 

@@ -41,6 +41,8 @@ from polvo_adapters.shells.request_marks import marks_of
 if TYPE_CHECKING:
     from requests import PreparedRequest
 
+    from polvo_adapters.auth.httpx_auth import HTTPXAuth
+
 
 class HeldSecret(NamedTuple):
     """A secret as requests carry it.
@@ -171,9 +173,46 @@ class SecretAuth(SharedByCopies, AuthBase):
 
     def _carries(self, request: PreparedRequest, held: HeldSecret) -> bool:
         if self._query is None:
-            return request.headers.get(self._header) == held.header
+            return self.is_in(held, request.headers)
         pair = urlencode({self._query: str(held.header)})
         return pair in urlsplit(request.url or "").query.split("&")
+
+    # For httpx
+
+    def httpx(self) -> HTTPXAuth:
+        """Return the auth object for `httpx` that sends the same secret: `httpx.AsyncClient(auth=auth.httpx())`.
+
+        Raises:
+            ConfigurationError: The secret goes into the query, which this does not do in httpx.
+        """
+        from polvo_adapters.auth.httpx_auth import HTTPXAuth
+
+        if self._query is not None:
+            raise ConfigurationError("SecretAuth.httpx: a secret in the query is for sessions of requests alone")
+        return HTTPXAuth(self)
+
+    def peek_held(self) -> HeldSecret | None:
+        """Return the secret, or None if the caller would have to wait for it."""
+        value = self._secret.peek()
+        return None if value is None else self._hold(value)
+
+    def get_held(self) -> HeldSecret:
+        """Return the secret, fetched if need be.
+
+        Raises:
+            SecretError: There is no secret, and none can be fetched.
+        """
+        return self._hold(self._secret.current())
+
+    def make_headers(self, held: HeldSecret, method: str, url: str) -> dict[str, str]:  # noqa: ARG002
+        """Return the header that puts the secret on a request."""
+        return {self._header: held.header}
+
+    def is_in(self, held: HeldSecret, headers: Mapping[str, Any]) -> bool:
+        """Return whether the headers of a request have the secret in them."""
+        return headers.get(self._header) == held.header
+
+    # For both
 
     def may_replace(self, held: HeldSecret, place: str) -> bool:  # noqa: ARG002
         """Return True: to look whether a secret was rotated spends nothing, and the Secret sees to the pace."""

@@ -104,7 +104,7 @@ class CredentialRefusal:
 
 
 Rule: TypeAlias = Union[int, str, CredentialRefusal, Callable[[Answer], "bool | None"]]  # noqa: UP007 - as above
-Refused: TypeAlias = Union[Rule, Sequence[Rule], Collection[int], None]  # noqa: UP007 - as above
+Refused: TypeAlias = Union[Rule, Collection[Rule], None]  # noqa: UP007 - as above
 """What `refused=` takes: a rule, or several."""
 
 
@@ -187,7 +187,7 @@ def _as_statuses(given: int | Collection[int]) -> frozenset[int]:
 
 
 def _as_texts(name: str, given: Texts, change: Callable[[str], str] = str) -> frozenset[str]:
-    values: list[Any] = [given] if isinstance(given, (str, int)) else list(given)
+    values: list[Any] = list(given) if isinstance(given, Iterable) and not isinstance(given, str) else [given]
     if not values or not all(isinstance(value, (str, int)) and value != "" for value in values):
         raise ConfigurationError(f"CredentialRefusal({name}=...): expected texts or numbers")
     return frozenset(change(_as_text(value)) for value in values)
@@ -232,3 +232,15 @@ DIALECTS: Mapping[str, tuple[CredentialRefusal, ...]] = {
     "bearer": (CredentialRefusal(headers={"WWW-Authenticate": "invalid_token"}),),
 }
 """Dialects by name: how APIs of a kind say besides 401 that they refuse a credential, each with its source."""
+
+_ENDPOINTS = {
+    "/api/oauth.v2.access": "slack",  # on slack.com, or behind a proxy
+    "//graph.facebook.com/": "meta",
+    "//api.amazon.com/auth/o2/token": "amazon",
+}
+"""Dialects by what is in the URL of a token endpoint that only one vendor has."""
+
+
+def find_dialect(token_url: str) -> str | None:
+    """Return the name of the dialect that the tokens of an endpoint are refused in, or None if it is not known."""
+    return next((dialect for part, dialect in _ENDPOINTS.items() if part in token_url), None)

@@ -191,6 +191,10 @@ class Secret(SharedByCopies, RefreshAhead[Value]):
         held = self._held.get("")
         return self._get("", entries) if held is None or self._clock.now() >= held.stale_at else held
 
+    def peek(self) -> Value | None:
+        """Return the value to use now, or None if the caller would have to wait for it."""
+        return self._peek("")
+
     def after(self, held: Value, entries: list[Entry] | None = None) -> Value | None:
         """Return a later value than one that was refused, or None if it is still the same.
 

@@ -65,6 +65,7 @@ policies.options.StackOptions
 core.effects.Park core.effects.PolicyTraits core.effects.Race core.effects.TryDecide core.effects.Undecided
 core.effects.WaitAny policies.asked_retry.AskedRetry shells.given_up.GivenUpRequests
 core.machines.Changed core.machines.Refused core.machines.Wake core.notices.Retrying
+auth.attach.replaced_credentials.ReplacedCredentials
 policies.breaker.state.AcquirePermit policies.breaker.state.CircuitStatus policies.breaker.state.ManualControl
 policies.breaker.windows.LastCalls policies.breaker.windows.LastSeconds policies.breaker.windows.Tally
 policies.bulkhead.concurrency_limit.Concurrency policies.bulkhead.concurrency_limit.ConcurrencyState
@@ -86,6 +87,9 @@ policies.retry_budget.Spend refresh.lifecycle.ClearToken refresh.lifecycle.LookA
 refresh.lifecycle.RefreshFailed refresh.lifecycle.RefreshRight refresh.lifecycle.ReleaseRight
 refresh.lifecycle.TokenRefreshed refresh.lifecycle.WaitForRefresh refresh.refresh_flow.FetchedToken
 refresh.refresh_flow.RefreshFlow stores.persistent.Transition stores.sqlite_schema.ClockRow
+    """,
+    "what the answers of an API look like, as its documentation shows them": """
+core.credential_refusals.CredentialRefusal core.credential_refusals.RefusalTest
     """,
     "what servers say about quotas": """
 headers.body.Complaint headers.entries.Context headers.names.Field headers.ietf.QuotaPolicy headers.ietf.QuotaState

@@ -211,10 +211,19 @@ def credentials() -> None:
     polvo.auth.TokenCache("tokens.json").set_aside("reason")
     polvo.auth.TokenCache("tokens.json", elapsed=lambda: 1.0, check_files=False)
     polvo.stores.SQLiteStore("state.db", elapsed=lambda: 1.0, check_files=False)
+    refusal = polvo.auth.CredentialRefusal(200, fields={"error": ("token_expired", 190)}, headers={"X": "y"}, text="z")
+    polvo.auth.jwt_login("https://api.example.com/login", "ada", "secret", header="X-Token", scheme="", refused=refusal)
+    polvo.auth.OAuth2(client_id="app", issuer="https://a.example.com", refused=[403, "slack", refusal, refuses])
+    polvo.auth.OAuth2(client_id="app", issuer="https://a.example.com", refused=refuses)
+    polvo.auth.OAuth2(client_id="app", issuer="https://a.example.com", refused=(401, 403))
     assert_type(polvo.auth.bearer("token"), polvo.auth.Bearer)
     assert_type(polvo.auth.signed(polvo.auth.bearer("token")), polvo.auth.SigningAuth)
     assert_type(polvo.auth.api_key("key", header="X-Key"), polvo.auth.APIKey)
     assert_type(polvo.auth.session_token("token"), polvo.auth.SessionToken)
+
+
+def refuses(answer: polvo.retry.Answer) -> bool:
+    return answer.status == 200 and answer.json() == {"error": "token_expired"}
 
 
 def secrets() -> None:
@@ -229,7 +238,9 @@ def secrets() -> None:
     assert_type(polvo.auth.api_key(secret, query="key"), polvo.auth.SecretAuth)
     assert_type(polvo.auth.session_token(secret), polvo.auth.SecretAuth)
     assert_type(polvo.auth.secret("env://KEY", header="X-Key"), polvo.auth.SecretAuth)
-    polvo.auth.basic("ada", secret)
+    polvo.auth.basic("ada", secret, refused=403)
+    polvo.auth.api_key(secret, refused={401, 403})
+    httpx.AsyncClient(auth=polvo.auth.bearer(secret, refused="slack").httpx())
     polvo.auth.OAuth2(token_url="https://login.example.com/token", client_id="app", client_secret=secret)
 
 

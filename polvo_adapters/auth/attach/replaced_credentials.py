@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
+from polvo_adapters.auth.attach.credential import digest_owner
 from polvo_adapters.auth.capacity import make_room
 
 _MOST = 1000  # credentials
@@ -41,7 +42,7 @@ def describe_place(method: str | None, url: str | None) -> str:
 
 
 class ReplacedCredentials:
-    """What is known of credentials that replaced refused ones, by the text that is sent.
+    """What is known of credentials that replaced refused ones, by a digest of the text that is sent.
 
     It has no lock: what threads do at the same time costs a replacement at most.
     """
@@ -54,25 +55,28 @@ class ReplacedCredentials:
 
     def add(self, text: str, now: float) -> None:
         """Note that a credential has replaced a refused one, or is the same one that the server has issued again."""
-        self._records.pop(text, None)
-        make_room(self._records, _MOST)[text] = _Record(now + _SECONDS)
+        name = digest_owner(text)
+        self._records.pop(name, None)
+        make_room(self._records, _MOST)[name] = _Record(now + _SECONDS)
 
     def may_be_replaced(self, text: str, place: str, now: float) -> bool:
         """Return whether a refused credential is to be replaced."""
-        record = self._records.get(text)
+        record = self._records.get(digest_owner(text))
         if record is None or now >= record.until:
             return True
         return record.is_proved and place not in record.places
 
     def note_refusal(self, text: str, place: str) -> None:
         """Note where a credential was refused."""
-        record = self._records.get(text)
+        record = self._records.get(digest_owner(text))
         if record is not None:
             make_room(record.places, _MOST_PLACES)[place] = None
 
     def note_success(self, text: str, place: str) -> None:
         """Note where a request with a credential has succeeded."""
-        record = self._records.get(text)
+        record = self._records.get(digest_owner(text))
         if record is not None:
             record.is_proved = True
             record.places.pop(place, None)
+            if not record.places:  # it is like any other credential
+                self._records.pop(digest_owner(text), None)
