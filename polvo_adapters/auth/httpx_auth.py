@@ -18,16 +18,60 @@ import httpx
 from polvo_adapters.auth.attach.carrier import HeldCredential, HTTPXCarrier
 from polvo_adapters.auth.attach.httpx_refusals import is_refusal, is_refusal_async
 from polvo_adapters.auth.attach.replaced_credentials import describe_place
-from polvo_adapters.context.tenant import current_tenant
+from polvo_adapters.context.tenant import TenantScope, current_tenant
 from polvo_adapters.refresh.background import SharedCalls
 from polvo_adapters.runtime.clock import SYSTEM
 from polvo_adapters.runtime.workers import NoThreadError
 from polvo_adapters.shells.credential_owners import add_owner
+from polvo_adapters.shells.httpx.renewal import RenewableCredential, note_credential
 from polvo_adapters.shells.httpx.rerouting import note_origin
 
 _T = TypeVar("_T")
 
 _LONGEST = 60.0  # seconds until a refresh that hangs is left alone, and the next task begins another
+
+
+class AttachedCredential(RenewableCredential):
+    """The credential of one request, which a transport renews before it sends the request again.
+
+    Args:
+        owner: The auth object.
+        held: The credential.
+
+    Attributes:
+        held: The credential that was put on the request last.
+    """
+
+    __slots__ = ("_earlier", "_owner", "held")
+
+    def __init__(self, owner: HTTPXAuth, held: HeldCredential) -> None:
+        self._owner, self.held = owner, held
+        self._earlier: tuple[HeldCredential, ...] = ()
+
+    def find_in(self, request: httpx.Request) -> HeldCredential | None:
+        """Return the credential that a request carries: that of an attempt in a race may be another one."""
+        auth = self._owner._auth
+        return next((held for held in (self.held, *self._earlier) if auth.is_in(held, request.headers)), None)
+
+    def renew(self, request: httpx.Request) -> None:
+        """Put the present credential on a request in the place of an earlier one; see `RenewableCredential`."""
+        held = self.find_in(request)
+        current: HeldCredential | None = None if held is None else self._owner._auth.renew(held)
+        if current is None:
+            return
+        if current.header != self.held.header:
+            self._earlier, self.held = (*self._earlier, self.held), current
+        self._owner.put_on(request, current)
+
+    async def renew_async(self, request: httpx.Request) -> None:
+        """Do as `renew`, without blocking the event loop."""
+        if self.find_in(request) is not None:
+            with TenantScope(self.held.tenant):
+                await self._owner.get_held()  # what comes now has nothing to wait for
+            self.renew(request)
+
+    def __repr__(self) -> str:
+        return f"<AttachedCredential of {self._owner!r}>"
 
 
 class HTTPXAuth(httpx.Auth):
@@ -50,9 +94,12 @@ class HTTPXAuth(httpx.Auth):
         auth, refreshed = self._auth, False
         held: HeldCredential = auth.get_held()
         for _ in range(3):  # the request, again with another token, and again with another proof
-            response = yield self._attach(request, held)
-            if not auth.is_in(held, response.request.headers):
+            attached = AttachedCredential(self, held)
+            response = yield self._attach(request, attached)
+            sent = attached.find_in(response.request)
+            if sent is None:
                 return  # a redirect to another origin has lost the header
+            held = sent  # or a later one, where a transport has sent the request again
             step = self._choose_step(held, response, is_refusal(auth.refusals, response), refreshed)
             if step == "end":
                 return
@@ -68,11 +115,14 @@ class HTTPXAuth(httpx.Auth):
     async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
         """Authorize a request of `httpx.AsyncClient`, as `sync_auth_flow` does."""
         auth, refreshed = self._auth, False
-        held: HeldCredential = auth.peek_held() or await self._run_beside(("get", current_tenant()), auth.get_held)
+        held = await self.get_held()
         for _ in range(3):
-            response = yield self._attach(request, held)
-            if not auth.is_in(held, response.request.headers):
+            attached = AttachedCredential(self, held)
+            response = yield self._attach(request, attached)
+            sent = attached.find_in(response.request)
+            if sent is None:
                 return
+            held = sent
             step = self._choose_step(held, response, await is_refusal_async(auth.refusals, response), refreshed)
             if step == "end":
                 return
@@ -84,6 +134,14 @@ class HTTPXAuth(httpx.Auth):
                     self._note_refusal(held, response)
                     return
                 held = later
+
+    async def get_held(self) -> HeldCredential:
+        """Return the credential of the current tenant, refreshed if need be."""
+        held: HeldCredential | None = self._auth.peek_held()
+        if held is None:
+            obtained: HeldCredential = await self._run_beside(("get", current_tenant()), self._auth.get_held)
+            return obtained
+        return held
 
     async def _replace(self, held: HeldCredential) -> HeldCredential | None:
         """Return a later token than a refused one, or None if there is none."""
@@ -105,7 +163,13 @@ class HTTPXAuth(httpx.Auth):
             return work()
         return await result
 
-    def _attach(self, request: httpx.Request, held: HeldCredential) -> httpx.Request:
+    def _attach(self, request: httpx.Request, attached: AttachedCredential) -> httpx.Request:
+        note_credential(request, attached)
+        self.put_on(request, attached.held)
+        return request
+
+    def put_on(self, request: httpx.Request, held: HeldCredential) -> None:
+        """Put a credential on a request."""
         headers = self._auth.make_headers(held, request.method, str(request.url))
         note_origin(request, (name for name in headers if name != "Authorization"))  # which httpx itself takes off
         for name, value in headers.items():
@@ -113,7 +177,6 @@ class HTTPXAuth(httpx.Auth):
             owner = getattr(value, "owner", "")
             if owner:
                 add_owner(request, name.lower(), owner)
-        return request
 
     def _choose_step(
         self, held: HeldCredential, response: httpx.Response, is_refused: bool, refreshed: bool

@@ -214,6 +214,18 @@ class SecretAuth(SharedByCopies, AuthBase):
 
     # For both
 
+    def renew(self, held: HeldSecret) -> HeldSecret | None:
+        """Return the secret for a request that is sent again, or None if the one that it carries will do.
+
+        Args:
+            held: The secret that the request carries.
+
+        Raises:
+            SecretError: Its time is over, and there is no other.
+        """
+        current = self.get_held()
+        return current if current.header != held.header else None
+
     def may_replace(self, held: HeldSecret, place: str) -> bool:  # noqa: ARG002
         """Return True: to look whether a secret was rotated spends nothing, and the Secret sees to the pace."""
         return True

@@ -44,6 +44,9 @@ class ReplaceableCredential(Protocol):
     def note_answer(self, held: Any, place: str, *, refused: bool) -> None:
         """Learn from an answer to a request that carried a credential: where it was refused, or has worked."""
 
+    def renew(self, held: Any) -> Any:
+        """Return what to put on a request that is sent again in the place of a credential; None for nothing new."""
+
     def may_replace(self, held: Any, place: str) -> bool:
         """Return whether a refusal is a reason to obtain another credential; otherwise it is the answer."""
 

@@ -17,6 +17,7 @@ from polvo_adapters.auth.attach.replay import replay, replayable
 from polvo_adapters.core.report import Attempt, Wait
 from polvo_adapters.runtime.copies import SharedByCopies
 from polvo_adapters.shells.request_marks import marks_of, read_marks
+from polvo_adapters.shells.requests.hooks import CredentialHook
 from polvo_adapters.shells.requests.set_aside_responses import set_aside
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from polvo_adapters.core.report import Entry
 
 
-class ReauthenticateHook(SharedByCopies):
+class ReauthenticateHook(SharedByCopies, CredentialHook):
     """The response hook of one request.
 
     Args:
@@ -33,11 +34,27 @@ class ReauthenticateHook(SharedByCopies):
         held: The credential that the request carries.
     """
 
-    __slots__ = ("_auth", "_held")
+    __slots__ = ("_auth", "_earlier", "_held")
 
     def __init__(self, auth: CredentialCarrier, held: HeldCredential) -> None:
         self._auth = auth
         self._held = held
+        self._earlier: tuple[HeldCredential, ...] = ()
+
+    def renew_credential(self, request: PreparedRequest) -> None:
+        """Put the present credential on a request in the place of an earlier one; see `CredentialHook`."""
+        held = self._find_held(request)
+        current = None if held is None else self._auth.renew(held)
+        if current is None:
+            return
+        if current.header != self._held.header:
+            self._earlier, self._held = (*self._earlier, self._held), current
+        self._auth._attach(request, current)
+
+    def _find_held(self, request: PreparedRequest) -> HeldCredential | None:
+        """Return the credential that a request carries: that of an attempt in a race may be another one."""
+        carried = (held for held in (self._held, *self._earlier) if self._auth._carries(request, held))
+        return next(carried, None)
 
     @property
     def credential_places(self) -> tuple[str, ...]:
@@ -75,15 +92,15 @@ class ReauthenticateHook(SharedByCopies):
 
     def _handle_refusal(self, response: Response, keywords: dict[str, Any]) -> Response | None:
         """Return the response to the request with another credential or proof, or None if it is not sent again."""
-        auth, held, first = self._auth, self._held, response
-        if not auth._carries(response.request, held):
+        auth, held, first = self._auth, self._find_held(response.request), response
+        if held is None:
             return None
         place = describe_place(response.request.method, response.request.url)
         if not replayable(response.request):
             if auth.may_replace(held, place):
                 auth._mark_refused(held)
             return None
-        response, held, is_refused = self._repeat(first, place, keywords)
+        response, held, is_refused = self._repeat(first, held, place, keywords)
         if is_refused:
             auth.note_answer(held, place, refused=True)
         else:
@@ -96,13 +113,15 @@ class ReauthenticateHook(SharedByCopies):
             _follow_with(first.request, response.request, auth._headers)
         return response
 
-    def _repeat(self, first: Response, place: str, keywords: dict[str, Any]) -> tuple[Response, HeldCredential, bool]:
+    def _repeat(
+        self, first: Response, held: HeldCredential, place: str, keywords: dict[str, Any]
+    ) -> tuple[Response, HeldCredential, bool]:
         """Repeat a refused request with another proof, and with another credential.
 
         Returns:
             The last response, the credential that it is for, and whether it refuses that as well.
         """
-        auth, held, response = self._auth, self._held, first
+        auth, response = self._auth, first
         proved, refreshed, is_refused = False, False, True
         while is_refused:
             if not proved and auth.is_proof_refused(held, first.request.url or "", response.headers):

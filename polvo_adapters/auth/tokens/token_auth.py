@@ -196,6 +196,21 @@ class TokenAuth(SharedByCopies, RefreshAhead[HeldToken], AuthBase):
         """
         return self.peek_held() or self._get(current_tenant(), None)
 
+    def renew(self, held: HeldToken) -> HeldToken | None:
+        """Return the token for a request that is sent again, or None if the one that it carries will do.
+
+        A token that is bound to a key needs a new proof each time.
+
+        Args:
+            held: The token that the request carries.
+
+        Raises:
+            TokenRefreshError: It has expired, and there is no other.
+        """
+        with TenantScope(held.tenant):
+            current = self.get_held()
+        return current if current.header != held.header or current.token.key is not None else None
+
     def token(self) -> Token:
         """Return a token that is valid now, refreshed if need be, for a client other than `requests`.
 
