@@ -12,11 +12,13 @@ audience, and a digest of the user or token of the grant. Two objects that agree
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias, Union, cast
 
 from polvo_adapters.auth.capacity import make_room
 from polvo_adapters.auth.device_login import poll
+from polvo_adapters.auth.oauthlib_session import read_session, write_token
 from polvo_adapters.auth.options import (
     GrantOptions,
     OAuth2Options,
@@ -40,6 +42,8 @@ from polvo_adapters.core.machines import Event
 from polvo_adapters.errors import ConfigurationError, TokenRefreshError
 from polvo_adapters.redaction import hide
 from polvo_adapters.refresh.lifecycle import LookAtToken
+from polvo_adapters.runtime.clock import SYSTEM
+from polvo_adapters.runtime.logs import logger, say
 from polvo_adapters.shells.requests.urls import TENANT_SLOT
 
 if TYPE_CHECKING:
@@ -50,6 +54,9 @@ if TYPE_CHECKING:
 
 TokenLike: TypeAlias = Union[Token, Mapping[str, Any], str]  # noqa: UP007 - evaluated at import by Python 3.10 tools
 """A token as a user's function may return it: a Token, the server's response as a mapping, or its text alone."""
+
+
+_LOG = logger("tokens")
 
 
 class OAuth2(TokenAuth):
@@ -78,6 +85,8 @@ class OAuth2(TokenAuth):
 
     Source: RFC 6749, and the RFCs named in `polvo_adapters.auth.options`.
     """
+
+    _updater: Callable[[dict[str, Any]], object] | None = None  # keeps tokens outside, see `from_session`
 
     def __init__(
         self,
@@ -117,6 +126,41 @@ class OAuth2(TokenAuth):
             if self._grant_flow.is_unattended
             else "log in again (python -m polvo_adapters login), or give OAuth2 a new refresh token or reauthenticate="
         )
+
+    @classmethod
+    def from_session(cls, session: Any, **keywords: Any) -> OAuth2:
+        """Return the authorization by the tokens of an `OAuth2Session` of requests-oauthlib, which hands them over.
+
+        Its `token` is the first token, its `auto_refresh_url` and `auto_refresh_kwargs` say how tokens are refreshed,
+        its `token_updater` is called with each new token. A token in a `token_cache` comes before that of the session,
+        as it is the later one. Send nothing more by the session itself: it would refresh with a refresh token that is
+        used up. Its adapters, proxies and TLS settings are used for refreshes.
+
+        Args:
+            session: The session.
+            **keywords: As for the class; they take precedence over those that are read from the session.
+
+        Raises:
+            ConfigurationError: It is no such session, lacks what a refresh needs, or has compliance hooks.
+        """
+        clock = keywords.get("clock", SYSTEM)
+        settings = read_session(session, clock.wall())
+        made = cls(**{**settings.keywords, **keywords})
+        made._updater = settings.updater
+        if settings.token is not None and made._read_stored_token(current_tenant()) is None:
+            made.keep(settings.token)
+        return made
+
+    def _note_refreshed(self, token: Token) -> None:
+        """Tell the function that keeps tokens outside; its text may hold the token, so that it is not repeated."""
+        if self._updater is None:
+            return
+        try:
+            self._updater(write_token(token, self._clock.wall()))
+        except Exception as error:  # noqa: BLE001 - a function of the user's own may raise anything
+            text = "the token_updater raised %s: the new token at %s is used here, and was not kept there"
+            kind = type(error).__name__
+            say(_LOG, logging.ERROR, "token_updater", text, kind, self._host, what="token", reason=kind)
 
     def _validate(self) -> None:
         """Raise ConfigurationError now for settings that would fail at the first request."""

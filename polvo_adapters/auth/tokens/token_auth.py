@@ -156,6 +156,9 @@ class TokenAuth(SharedByCopies, RefreshAhead[HeldToken], AuthBase):
         """Return a new token from the server, which replaces the held one, or raise TokenRefreshError."""
         raise NotImplementedError
 
+    def _note_refreshed(self, token: Token) -> None:
+        """Do what is to be done with a new token beside keeping it."""
+
     # On every call ----------------------------------------------------------------------------------------------------
 
     def __call__(self, request: PreparedRequest) -> PreparedRequest:
@@ -353,7 +356,10 @@ class TokenAuth(SharedByCopies, RefreshAhead[HeldToken], AuthBase):
                 except DecryptionError:
                     sealed = known.token
                 else:
-                    return self._hold(tenant, token, known, self._clock.now())
+                    held = self._hold(tenant, token, known, self._clock.now())
+                    if known.token in fetch.tokens:
+                        self._note_refreshed(token)
+                    return held
             elif not sealed:
                 try:
                     raise outcome.error
