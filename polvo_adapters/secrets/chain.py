@@ -15,6 +15,7 @@ from polvo_adapters.secrets.provider import Fetched, Provider, is_local, renew_o
 from polvo_adapters.secrets.providers.base import BaseProvider
 from polvo_adapters.secrets.secret import Secret, resolve_source
 
+_Ask = Callable[[Provider, str, "str | None"], Fetched]
 _HAS_NOT = ("not found", "no such field")
 
 
@@ -46,18 +47,26 @@ class FirstOf(BaseProvider):
         """Do as `fetch`, with a value that is renewed where its source can do that; see `Provider`."""
         return self._find(name, field, renew_or_fetch)
 
-    def _find(self, name: str, field: str | None, ask: Callable[[Provider, str, str | None], Fetched]) -> Fetched:
+    def _find(self, name: str, field: str | None, ask: _Ask) -> Fetched:
         for provider, own_name, own_field in self._sources:
-            try:
-                return ask(provider, own_name or name, own_field or field)
-            except SecretError as error:
-                if error.reason not in _HAS_NOT:
-                    raise
+            found = _ask_if_there(ask, provider, own_name or name, own_field or field)
+            if found is not None:
+                return found
         asked = ", ".join(str(source._replace(name=source.name or name)) for source in self._sources)
         raise self.fetch_error(name, "not found", f"none of these has it: {asked}")
 
     def __repr__(self) -> str:
         return f"<FirstOf {', '.join(map(str, self._sources))}>"
+
+
+def _ask_if_there(ask: _Ask, provider: Provider, name: str, field: str | None) -> Fetched | None:
+    """Return a secret, or None if the provider has none of that name."""
+    try:
+        return ask(provider, name, field)
+    except SecretError as error:
+        if error.reason not in _HAS_NOT:
+            raise
+        return None
 
 
 def _fetch(provider: Provider, name: str, field: str | None) -> Fetched:

@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 
 from polvo_adapters.core.answer import Answer
-from polvo_adapters.core.calls import origin
+from polvo_adapters.core.calls import find_host
 from polvo_adapters.core.credential_refusals import LARGEST_REFUSAL, RefusalTest
 
 _FINITE = ("json", "xml")
@@ -62,7 +62,7 @@ def _judge(test: RefusalTest, response: httpx.Response, body: bytes | None) -> b
     if body is None and hasattr(response, "_content") and len(response.content) <= LARGEST_REFUSAL:
         body = response.content  # a hook of the caller has read it
     request = response.request
-    host = origin(str(request.url)).partition("://")[2]
+    host = find_host(str(request.url))
     return test(Answer(request.method, host, 1, response.status_code, response.headers, body, ""))
 
 

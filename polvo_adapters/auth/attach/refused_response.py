@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from polvo_adapters.core.answer import Answer
-from polvo_adapters.core.calls import origin
+from polvo_adapters.core.calls import find_host
 from polvo_adapters.core.credential_refusals import LARGEST_REFUSAL, RefusalTest
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def is_refusal(test: RefusalTest, response: Response, keywords: Mapping[str, Any
         return status in test.statuses
     request, report = response.request, getattr(response, "polvo", None)
     body = _read_small_body(response, keywords) if test.reads_body(status) else None
-    host = origin(request.url or "").partition("://")[2]
+    host = find_host(request.url or "")
     attempt = 1 if report is None else max(1, len(report.attempts))
     return test(Answer(request.method or "", host, attempt, status, response.headers, body, ""))
 

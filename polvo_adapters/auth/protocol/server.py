@@ -24,7 +24,7 @@ from polvo_adapters.auth.protocol.dpop import DPoPKey, Nonces
 from polvo_adapters.auth.protocol.grants import join_scope
 from polvo_adapters.auth.protocol.server_response import ServerResponse, request_once
 from polvo_adapters.auth.protocol.token import Token
-from polvo_adapters.core.calls import origin
+from polvo_adapters.core.calls import find_host
 from polvo_adapters.errors import ConfigurationError
 from polvo_adapters.redaction import HiddenText
 from polvo_adapters.shells.requests import urls
@@ -97,7 +97,7 @@ class AuthorizationServer:
     @property
     def host(self) -> str:
         """Host of the server, for messages."""
-        return origin(self._urls.get("token") or self.issuer or "").partition("://")[2]
+        return find_host(self._urls.get("token") or self.issuer or "")
 
     def token(
         self, fields: FormFields, *, deadline_timeout: float | None = None, key: DPoPKey | str | None = None

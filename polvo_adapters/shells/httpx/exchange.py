@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import httpx
 
@@ -29,10 +29,6 @@ from polvo_adapters.shells.httpx.timeouts import DeadlineTimeout
 from polvo_adapters.shells.httpx.trace import HTTPXTrace
 from polvo_adapters.shells.overruns import report_overrun
 from polvo_adapters.shells.single_use import is_single_use
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
-
 
 _LONG_WAIT = 1.0  # seconds in a queue after which a credential may have expired
 _NO_REPEAT = (TokenRefreshError, SecretError, ConfigurationError)
@@ -156,9 +152,9 @@ class _BaseHTTPXExchange:
         observe(response).on_body_closed.add(action)
         return True
 
-    def fork(self) -> Self:
+    def fork(self) -> _BaseHTTPXExchange:
         """Return an exchange that sends the same request at the same time."""
-        fork = type(self)(
+        fork = self._racing_class()(
             self.inner,
             copy_request(self.request),
             self.clock,
@@ -167,6 +163,9 @@ class _BaseHTTPXExchange:
         )
         fork._sent = True
         return fork
+
+    def _racing_class(self) -> type[_BaseHTTPXExchange]:
+        return type(self)
 
     def owns(self, outcome: Outcome) -> bool:
         """Return whether the response of an outcome is the one that was received last."""
@@ -255,11 +254,8 @@ class HTTPXExchange(_BaseHTTPXExchange):
         if response is not None:
             response.close()
 
-    def fork(self) -> RacingHTTPXExchange:
-        """Return an exchange that sends the same request on another thread."""
-        fork = RacingHTTPXExchange(self.inner, copy_request(self.request), self.clock, stream=self.stream)
-        fork._sent = True
-        return fork
+    def _racing_class(self) -> type[HTTPXExchange]:
+        return RacingHTTPXExchange
 
     def cancel(self) -> None:
         """Close the response of the last attempt."""
