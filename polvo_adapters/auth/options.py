@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from polvo_adapters.core.credential_refusals import Refused
     from polvo_adapters.core.report import StateChange
+    from polvo_adapters.errors import TokenRefreshError
     from polvo_adapters.runtime.clock import Clock
     from polvo_adapters.stores.base import Store
 
@@ -45,6 +46,11 @@ class TokenAuthOptions(TypedDict, total=False):
             or on another device, and `fetch`. It keeps tokens in a shared token_cache apart, and tells the user for
             what is kept across calls: quotas, responses. By default each such object is a user of its own.
         max_tenants: Largest number of tenants whose tokens are held in memory; by default 1000.
+        final: A function that is given the TokenRefreshError of a refused refresh token, and returns whether the token is
+            dead, or None for what the library thinks: `reason`, `status` and the text say what the server did.
+        repeat_lost_refresh: Whether a refresh token whose answer was lost is sent again, once at once and then whenever
+            a token is needed; by default it is. Servers with a grace period answer such a repeat. With False the refresh
+            token counts as used up.
         listeners: Functions that are called with a StateChange whenever a token was refreshed or could not be, and when
             its storage changed.
         header: Name of the header that the API takes the token in; by default Authorization.
@@ -64,6 +70,8 @@ class TokenAuthOptions(TypedDict, total=False):
     background: bool
     owner: str | None
     max_tenants: int
+    final: Callable[[TokenRefreshError], bool | None] | None
+    repeat_lost_refresh: bool
     listeners: Sequence[Callable[[StateChange], object]]
     header: str
     scheme: str | None
@@ -98,15 +106,21 @@ class ServerOptions(ConnectionOptions, total=False):
         device_authorization_url: URL of the endpoint where logins on other devices begin.
         revocation_url: URL of the endpoint that revokes tokens.
         introspection_url: URL of the endpoint that describes tokens.
-        client_authentication: How the client authenticates: "basic", "post", "private_key_jwt", "mtls" or "none". By
-            default "basic" with a secret, "private_key_jwt" with a private key, "mtls" with a certificate, else "none".
+        client_authentication: How the client authenticates: "basic", "basic_unencoded", "post", "private_key_jwt", "mtls"
+            or "none". By default "basic" with a secret, "private_key_jwt" with a private key, "mtls" with a certificate,
+            else "none".
         private_key: The client's private key, for "private_key_jwt" and for assertions: PEM, an object of cryptography,
             or a function that returns one of these.
         key_id: Name of the private key at the server (`kid`).
         algorithm: Algorithm of signatures; by default RS256, ES256 (ES384, ES512) or EdDSA, as fits the key.
+        claims: Further claims of the assertion that the private key signs: that of the grant with the flow "jwt_bearer",
+            else that of the client. None leaves a standard claim out.
+        assertion_headers: Further JOSE headers of assertions, such as `x5t`.
+        leeway: Seconds by which assertions are back-dated, as the clock of this machine may be ahead of the server's; by
+            default 60.
         cert: The client's TLS certificate for "mtls", as for `requests`. The API needs it as well: set `session.cert`.
         dpop: Whether tokens are bound to a key (RFC 9449); by default they are not.
-        parameters: Further fields of every token request; the fields of the grant take precedence.
+        parameters: Further fields of every token request; none that the grant or the client's credentials have.
     """
 
     issuer: str | None
@@ -118,6 +132,9 @@ class ServerOptions(ConnectionOptions, total=False):
     private_key: Any
     key_id: str | None
     algorithm: str | None
+    claims: Mapping[str, Any] | None
+    assertion_headers: Mapping[str, Any] | None
+    leeway: float
     cert: str | tuple[str, str] | None
     dpop: bool
     parameters: Mapping[str, str | Sequence[str] | None] | None
@@ -127,7 +144,9 @@ class GrantOptions(TypedDict, total=False):
     """Keywords of the grants: what the token is for, and what it is requested with.
 
     Attributes:
-        scope: What the token shall permit: names separated by spaces, or a sequence of them.
+        scope: What the token shall permit: names separated by spaces, or a sequence of them. Scope, audience and resource
+            are sent with refreshes too, unless the server has granted a part of the scope only; see
+            `TokenEndpoint(refresh_with=...)`.
         audience: The API that the token is meant for, where the server expects its name.
         resource: The API that the token is meant for, as a URL (RFC 8707).
         refresh_token: The first refresh token, for the flow "refresh_token". Its successors live in the token cache.
