@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from polvo_adapters.auth.oauth import OAuth2, oauth2
     from polvo_adapters.auth.protocol.authorization_code import AuthorizationRequest
     from polvo_adapters.auth.protocol.device_code import DeviceAuthorization
+    from polvo_adapters.auth.protocol.revocation_endpoint import RevocationEndpoint
     from polvo_adapters.auth.protocol.token import Token
     from polvo_adapters.auth.protocol.token_endpoint import TokenEndpoint, TokenRequest, TokenResponse
     from polvo_adapters.auth.secret_auth import SecretAuth, basic, secret
@@ -39,6 +40,7 @@ __all__ = [
     "DeviceAuthorization",
     "JWTLogin",
     "OAuth2",
+    "RevocationEndpoint",
     "SecretAuth",
     "SessionToken",
     "SigningAuth",
@@ -60,6 +62,7 @@ __all__ = [
 _HOMES = {
     "AuthorizationRequest": "polvo_adapters.auth.protocol.authorization_code",
     "DeviceAuthorization": "polvo_adapters.auth.protocol.device_code",
+    "RevocationEndpoint": "polvo_adapters.auth.protocol.revocation_endpoint",
     "Token": "polvo_adapters.auth.protocol.token",
     **dict.fromkeys(("JWTLogin", "jwt_login"), "polvo_adapters.auth.jwt_login_auth"),
     **dict.fromkeys(("OAuth2", "oauth2"), "polvo_adapters.auth.oauth"),

@@ -47,8 +47,9 @@ from polvo_adapters.refresh.lifecycle import LookAtToken
 from polvo_adapters.shells.requests.urls import TENANT_SLOT
 
 if TYPE_CHECKING:
-    from typing_extensions import Unpack
+    from typing_extensions import Self, Unpack
 
+    from polvo_adapters.auth.options import VendorOptions
     from polvo_adapters.auth.protocol.authorization_code import AuthorizationRequest
     from polvo_adapters.auth.protocol.device_code import DeviceAuthorization
 
@@ -128,6 +129,43 @@ class OAuth2(TokenAuth):
             else "log in again (python -m polvo_adapters login), or give OAuth2 a new refresh token or reauthenticate="
         )
 
+    @classmethod
+    def for_vendor(
+        cls,
+        vendor: str,
+        flow: FlowName | None = None,
+        client_id: str | None = None,
+        client_secret: SecretSource = None,
+        token_url: str | TokenEndpoint | None = None,
+        *,
+        redirect_uri: str | None = None,
+        reauthenticate: Callable[[TokenRefreshError], TokenLike | None] | None = None,
+        **options: Unpack[VendorOptions],
+    ) -> Self:
+        """Return authorization at a vendor that is known by name, with what its documentation says of its logins.
+
+        Args:
+            vendor: Name of the vendor, such as "slack"; `polvo_adapters.auth.vendors` has the table.
+            flow: The grant; by default the one that fits what else is given.
+            client_id: The client's name at the vendor.
+            client_secret: The client's secret.
+            token_url: Another URL that is asked in the vendor's way, or another description.
+            redirect_uri: As for the class.
+            reauthenticate: As for the class.
+            **options: As for the class; they take precedence over what the table says. Besides, settings of the vendor,
+                see `polvo_adapters.auth.options.VendorSettings`.
+
+        Raises:
+            ValueError: There is no such vendor, or a setting is missing or cannot be used; the message names it.
+            TypeError: A keyword is unknown.
+        """
+        from polvo_adapters.auth.vendors import find_vendor
+
+        given: dict[str, Any] = {"client_id": client_id, "client_secret": client_secret, "token_url": token_url}
+        given |= {"redirect_uri": redirect_uri, "reauthenticate": reauthenticate, **options}
+        keywords = find_vendor(vendor).keywords_for(flow, given)
+        return cls(**keywords)
+
     def _validate(self) -> None:
         """Raise ConfigurationError now for settings that would fail at the first request."""
         if self._server_options.get("dpop") and (self._header.lower() != "authorization" or self._scheme is not None):
@@ -173,7 +211,8 @@ class OAuth2(TokenAuth):
     def _validate_assertion(self) -> None:
         """Raise ConfigurationError for settings of an assertion where the client signs none."""
         options = self._server_options
-        names = [name for name in ("claims", "assertion_headers", "leeway") if options.get(name) is not None]
+        of_assertion = ("claims", "assertion_headers", "assertion_lifetime", "leeway")
+        names = [name for name in of_assertion if options.get(name) is not None]
         methods = (options.get("client_authentication"), self._described and self._described.client_authentication)
         method = next(filter(None, methods), None if options["client_secret"] is None else "basic")
         if names and not self._grant_flow.signs_grant and method not in (None, "private_key_jwt"):
@@ -247,10 +286,24 @@ class OAuth2(TokenAuth):
         token = self._read_stored_token(tenant)
         if token is not None:
             server = self._server_for(tenant)
-            if token.refresh_token is not None:
-                server.revoke(token.refresh_token, "refresh_token")
-            server.revoke(token.access_token, "access_token")
+            self._revoke_at(server, token)
         self.forget()
+
+    def _revoke_at(self, server: AuthorizationServer, token: Token) -> None:
+        """Make the server revoke what it can of a token and its refresh token."""
+        has_refresh_token = token.refresh_token is not None and "refresh_token" in server.revocable
+        if not has_refresh_token and "access_token" not in server.revocable:
+            raise ConfigurationError(f"{server.host}: revocation_url revokes refresh tokens alone, and there is none")
+        if has_refresh_token:
+            server.revoke(cast("str", token.refresh_token), "refresh_token")
+        if "access_token" not in server.revocable:
+            return
+        try:
+            server.revoke(token.access_token, "access_token")
+        except TokenRefreshError as error:
+            # Many servers end the access token with the login, or cannot revoke one, and refuse this.
+            if not has_refresh_token or not 400 <= error.status < 500 or error.status == 429:
+                raise
 
     def introspect(self) -> dict[str, Any]:
         """Return the server's description of the token of the current tenant (RFC 7662).

@@ -104,7 +104,8 @@ class ServerOptions(ConnectionOptions, total=False):
             (RFC 8414, OpenID Connect Discovery).
         authorization_url: URL of the authorization endpoint, which the user's browser opens.
         device_authorization_url: URL of the endpoint where logins on other devices begin.
-        revocation_url: URL of the endpoint that revokes tokens.
+        revocation_url: URL of the endpoint that revokes tokens, or a `RevocationEndpoint` that describes one with ways of
+            its own.
         introspection_url: URL of the endpoint that describes tokens.
         client_authentication: How the client authenticates: "basic", "basic_unencoded", "post", "private_key_jwt", "mtls"
             or "none". By default "basic" with a secret, "private_key_jwt" with a private key, "mtls" with a certificate,
@@ -116,6 +117,8 @@ class ServerOptions(ConnectionOptions, total=False):
         claims: Further claims of the assertion that the private key signs: that of the grant with the flow "jwt_bearer",
             else that of the client. None leaves a standard claim out.
         assertion_headers: Further JOSE headers of assertions, such as `x5t`.
+        assertion_lifetime: Seconds for which assertions are valid; by default 120 for that of the client, and 300 for
+            one that is a grant. Some servers accept less.
         leeway: Seconds by which assertions are back-dated, as the clock of this machine may be ahead of the server's; by
             default 60.
         cert: The client's TLS certificate for "mtls", as for `requests`. The API needs it as well: set `session.cert`.
@@ -126,7 +129,7 @@ class ServerOptions(ConnectionOptions, total=False):
     issuer: str | None
     authorization_url: str | None
     device_authorization_url: str | None
-    revocation_url: str | None
+    revocation_url: Any
     introspection_url: str | None
     client_authentication: str | None
     private_key: Any
@@ -134,6 +137,7 @@ class ServerOptions(ConnectionOptions, total=False):
     algorithm: str | None
     claims: Mapping[str, Any] | None
     assertion_headers: Mapping[str, Any] | None
+    assertion_lifetime: float
     leeway: float
     cert: str | tuple[str, str] | None
     dpop: bool
@@ -173,6 +177,40 @@ class GrantOptions(TypedDict, total=False):
 
 class OAuth2Options(GrantOptions, ServerOptions, TokenAuthOptions, total=False):
     """Keywords of OAuth2."""
+
+
+class VendorSettings(TypedDict, total=False):
+    """Settings of vendors besides those of OAuth2; `polvo_adapters.auth.vendors` says which vendor has which.
+
+    Attributes:
+        account_id: Zoom: the account, server to server.
+        api: GitHub Apps: URL of the API of a GitHub Enterprise Server.
+        certificate: Microsoft Entra ID: the certificate of the private key, in PEM.
+        domain: GitHub, Microsoft Entra ID, Salesforce: host of the login.
+        enterprise_id: Box: the enterprise, for its service account.
+        environment: DocuSign: "production" or "demo".
+        installation_id: GitHub Apps: number of the installation.
+        region: Zoho: the data center of the user.
+        shop: Shopify: the shop, as in SHOP.myshopify.com.
+        tenant_id: Microsoft Entra ID: the directory.
+        user_id: Box: the user to act as.
+    """
+
+    account_id: str
+    api: str
+    certificate: Any
+    domain: str
+    enterprise_id: str
+    environment: str
+    installation_id: str | int
+    region: str
+    shop: str
+    tenant_id: str
+    user_id: str
+
+
+class VendorOptions(OAuth2Options, VendorSettings, total=False):
+    """Keywords of `OAuth2.for_vendor`."""
 
 
 class JWTLoginOptions(ConnectionOptions, TokenAuthOptions, total=False):

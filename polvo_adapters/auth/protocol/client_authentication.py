@@ -29,8 +29,9 @@ from polvo_adapters.redaction import HiddenText, hide, unpicklable
 METHODS = ("basic", "basic_unencoded", "post", "private_key_jwt", "mtls", "none")
 _REGISTERED = {"client_secret_basic": "basic", "client_secret_post": "post"}
 _SIGNATURE = ("key_id", "algorithm")
-_ASSERTION = {"claims": "claims", "assertion_headers": "headers", "leeway": "leeway"}
+_ASSERTION = {"claims": "claims", "assertion_headers": "headers", "leeway": "leeway", "assertion_lifetime": "lifetime"}
 _LONGEST_LEEWAY = 600.0
+_LONGEST_LIFETIME = 86_400.0
 _BY_SECRET = ("basic", "basic_unencoded", "post")
 _ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 _ASSERTION_LIFETIME = 120.0
@@ -170,6 +171,9 @@ def require_key(options: Mapping[str, Any]) -> None:
     leeway = options.get("leeway", LEEWAY)
     if isinstance(leeway, bool) or not isinstance(leeway, (int, float)) or not 0 <= leeway <= _LONGEST_LEEWAY:
         raise ConfigurationError(f"leeway={leeway!r}: expected seconds from 0 to {_LONGEST_LEEWAY:g}")
+    lifetime = options.get("assertion_lifetime", _ASSERTION_LIFETIME)
+    if isinstance(lifetime, bool) or not isinstance(lifetime, (int, float)) or not 1 <= lifetime <= _LONGEST_LIFETIME:
+        raise ConfigurationError(f"assertion_lifetime={lifetime!r}: expected seconds from 1 to {_LONGEST_LIFETIME:g}")
     headers = options.get("assertion_headers") or {}
     for name, setting in (("alg", "algorithm"), ("kid", "key_id")):
         if name in headers and (name == "alg" or options.get(setting) is not None):

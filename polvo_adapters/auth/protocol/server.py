@@ -27,6 +27,7 @@ from polvo_adapters.auth.protocol.client_authentication import (
 from polvo_adapters.auth.protocol.device_code import DeviceAuthorization, parse_device_authorization
 from polvo_adapters.auth.protocol.dpop import DPoPKey, Nonces
 from polvo_adapters.auth.protocol.grants import join_scope
+from polvo_adapters.auth.protocol.revocation_endpoint import KINDS, RevocationEndpoint
 from polvo_adapters.auth.protocol.server_response import ServerResponse, request_once
 from polvo_adapters.auth.protocol.token import Token
 from polvo_adapters.auth.protocol.token_endpoint import TEMPLATE, TokenEndpoint
@@ -84,7 +85,11 @@ class AuthorizationServer:
         self._described, self._tenant = described, tenant
         url = described.url if described is not _STANDARD else token_url
         refresh_url = described.for_refresh.url if described.refresh is not None else None
-        given: Mapping[str, Any] = {"token_url": url, "refresh_url": refresh_url, **options}
+        given: dict[str, Any] = {"token_url": url, "refresh_url": refresh_url, **options}
+        revocation = given.get("revocation_url")
+        self._revocation = revocation if isinstance(revocation, RevocationEndpoint) else None
+        if self._revocation is not None:
+            given["revocation_url"] = self._revocation.url
         self._urls = {
             name: urls.validate_url(f"{name}_url", given[f"{name}_url"], tenant, self._allow_http)
             for name in _ENDPOINTS
@@ -104,8 +109,12 @@ class AuthorizationServer:
         )
         require_key(options)
         signing = (private_key, options.get("key_id"), options.get("algorithm"))
-        self._authentication = ClientAuthentication(
-            self.client_id, method, client_secret, *signing, cert is not None, select_assertion(options)
+        revoking = (self._revocation and self._revocation.client_authentication) or method
+        self._authentication, self._revoking_authentication = (
+            ClientAuthentication(
+                self.client_id, each, client_secret, *signing, cert is not None, select_assertion(options)
+            )
+            for each in (method, revoking)
         )
         self._check_headers()
         self._forget()
@@ -178,8 +187,15 @@ class AuthorizationServer:
 
         Source: RFC 7009 section 2.
         """
+        described = self._revocation or _STANDARD
         fields = {"token": token, "token_type_hint": hint}
-        server_response.parse_success(self._post("revocation", fields, "revocation", deadline_timeout))
+        response = self._post("revocation", fields, "revocation", deadline_timeout, described=described)
+        server_response.parse_success(response, described.response)
+
+    @property
+    def revocable(self) -> tuple[str, ...]:
+        """Kinds of tokens that the server revokes."""
+        return KINDS if self._revocation is None else self._revocation.kinds
 
     def introspect(
         self, token: str, hint: str | None = None, *, deadline_timeout: float | None = None
@@ -243,8 +259,10 @@ class AuthorizationServer:
 
         Source: RFC 6749 section 4.1.1, RFC 7636.
         """
-        url = self.endpoint("authorization")
-        return start_authorization(url, self.client_id, redirect_uri, join_scope(scope), state, extra)
+        url, joined = self.endpoint("authorization"), join_scope(scope)
+        if joined is not None:
+            joined = self._described.scope_separator.join(joined.split(" "))
+        return start_authorization(url, self.client_id, redirect_uri, joined, state, extra)
 
     def code_from(self, redirected_url: str, request: AuthorizationRequest) -> str:
         """Return the code that the user's browser brought back.
@@ -310,12 +328,13 @@ class AuthorizationServer:
         channel, refetched = self._channel_until(deadline_timeout), False
         url = self.endpoint(name, deadline_timeout=deadline_timeout)
         further = self._parameters if name in ("token", "refresh") else {}
+        authentication = self._revoking_authentication if name == "revocation" else self._authentication
         while True:
             nonce = self._nonces.get(url)
-            credentials = self._authentication.make_credentials(self.issuer or url)
+            credentials = authentication.make_credentials(self.issuer or url)
             known = {"client_id": self.client_id, "tenant": self._tenant or None, "access_token": hide(access_token)}
             if _names_secret(described):
-                known["client_secret"] = self._authentication.resolve_secret()
+                known["client_secret"] = authentication.resolve_secret()
                 credentials = credentials._replace(secrets=(*credentials.secrets, known["client_secret"]))
             request = encode_request(described, url, fields, credentials, known, further)
             method, headers = request.method, request.headers
@@ -326,7 +345,7 @@ class AuthorizationServer:
             )
             self._nonces.learn(url, response.headers)
             error = server_response.credential_error(response, described.response)
-            if error == "invalid_client" and not refetched and self._authentication.refetch_secret(credentials):
+            if error == "invalid_client" and not refetched and authentication.refetch_secret(credentials):
                 refetched = True
                 continue
             if key is None or error != "use_dpop_nonce" or self._nonces.get(url) == nonce:

@@ -171,13 +171,17 @@ def request_once(
     raise problem
 
 
-def parse_success(response: ServerResponse) -> dict[str, Any] | None:
+def parse_success(response: ServerResponse, described: TokenResponse = _STANDARD) -> dict[str, Any] | None:
     """Return the fields of a response that is no error, or None if it has none.
+
+    Args:
+        response: The response.
+        described: The meaning of the response.
 
     Raises:
         TokenRefreshError: The response is an error.
     """
-    answer = _Answer(response, _STANDARD)
+    answer = _Answer(response, described)
     answer.require_success()
     return answer.document if isinstance(answer.document, dict) else None
 

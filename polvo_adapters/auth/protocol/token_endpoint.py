@@ -17,7 +17,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, TypeAlias, Union, get_args
+from typing import Any, ClassVar, Literal, TypeAlias, Union, get_args
 
 from polvo_adapters.errors import ConfigurationError
 from polvo_adapters.redaction import unpicklable
@@ -70,6 +70,8 @@ FIELDS = frozenset(
         "subject_token",
         "subject_token_type",
         "tenant",
+        "token",
+        "token_type_hint",
         "username",
     }
 )
@@ -150,12 +152,12 @@ class TokenResponse:
 
     def __post_init__(self) -> None:
         for name in _PATHS:
-            _require(_is_path(getattr(self, name)), "TokenResponse", name, getattr(self, name), "a path")
-        _require(self.access_token is not None, "TokenResponse", "access_token", None, "a path")
+            require(_is_path(getattr(self, name)), "TokenResponse", name, getattr(self, name), "a path")
+        require(self.access_token is not None, "TokenResponse", "access_token", None, "a path")
         unit, life = self.expires_unit, self.lifetime
-        _require(unit in UNIT_SECONDS, "TokenResponse", "expires_unit", unit, f"one of {', '.join(UNIT_SECONDS)}")
+        require(unit in UNIT_SECONDS, "TokenResponse", "expires_unit", unit, f"one of {', '.join(UNIT_SECONDS)}")
         is_number = isinstance(life, (int, float)) and not isinstance(life, bool)
-        _require(life is None or (is_number and life > 0), "TokenResponse", "lifetime", life, "seconds above 0")
+        require(life is None or (is_number and life > 0), "TokenResponse", "lifetime", life, "seconds above 0")
         for name in ("never", "temporary", "final"):
             value = _as_tuple(getattr(self, name), "TokenResponse", name)
             object.__setattr__(self, name, value)
@@ -164,11 +166,11 @@ class TokenResponse:
             is_mapping = isinstance(given, Mapping) and all(
                 _is_path(path) and path for path in _list_paths(name, given)
             )
-            _require(is_mapping, "TokenResponse", name, given, "a mapping with paths")
+            require(is_mapping, "TokenResponse", name, given, "a mapping with paths")
             object.__setattr__(self, name, dict(given))
         both = set(self.temporary) & set(self.final)
-        _require(not both, "TokenResponse", "temporary", sorted(both), "codes that are not in final")
-        _require(self.read is None or callable(self.read), "TokenResponse", "read", self.read, "a function")
+        require(not both, "TokenResponse", "temporary", sorted(both), "codes that are not in final")
+        require(self.read is None or callable(self.read), "TokenResponse", "read", self.read, "a function")
 
 
 @dataclass(frozen=True)
@@ -203,6 +205,8 @@ class TokenEndpoint:
     Source: RFC 6749 section 3.2.
     """
 
+    METHODS: ClassVar[tuple[str, ...]] = ("GET", "POST", "PUT")
+
     url: str
     encoding: Encoding = "form"
     method: str | None = None
@@ -218,61 +222,61 @@ class TokenEndpoint:
     prepare: Callable[[TokenRequest], TokenRequest] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        kind = "TokenEndpoint"
-        _require(isinstance(self.url, str) and self.url != "", kind, "url", self.url, "a URL")
-        _require(self.encoding in get_args(Encoding), kind, "encoding", self.encoding, "form, json or query")
+        kind = type(self).__name__
+        require(isinstance(self.url, str) and self.url != "", kind, "url", self.url, "a URL")
+        require(self.encoding in get_args(Encoding), kind, "encoding", self.encoding, "form, json or query")
         method = self.method if self.method is not None else "GET" if self.encoding == "query" else "POST"
-        _require(method in ("GET", "POST", "PUT"), kind, "method", method, "GET, POST or PUT")
+        require(method in self.METHODS, kind, "method", method, f"one of {', '.join(self.METHODS)}")
         is_body = self.encoding == "query" or method != "GET"
-        _require(is_body, kind, "method", method, "POST or PUT for an encoding with a body")
+        require(is_body, kind, "method", method, "POST or PUT for an encoding with a body")
         for name in ("headers", "parameters", "names"):
             given = getattr(self, name)
-            _require(isinstance(given, Mapping), kind, name, type(given).__name__, "a mapping")
+            require(isinstance(given, Mapping), kind, name, type(given).__name__, "a mapping")
             object.__setattr__(self, name, dict(given))
         self._check_names()
         self._check_templates()
         object.__setattr__(self, "grant_type", self._read_grant_type())
         again = _as_tuple(self.refresh_with, kind, "refresh_with")
-        _require(set(again) <= set(REPEATED), kind, "refresh_with", again, f"some of {', '.join(REPEATED)}")
+        require(set(again) <= set(REPEATED), kind, "refresh_with", again, f"some of {', '.join(REPEATED)}")
         object.__setattr__(self, "refresh_with", again)
-        _require(isinstance(self.scope_separator, str), kind, "scope_separator", self.scope_separator, "a text")
+        require(isinstance(self.scope_separator, str), kind, "scope_separator", self.scope_separator, "a text")
         is_refresh = self.refresh is None or isinstance(self.refresh, (str, TokenEndpoint))
-        _require(is_refresh and self.refresh != "", kind, "refresh", self.refresh, "a TokenEndpoint or a URL")
+        require(is_refresh and self.refresh != "", kind, "refresh", self.refresh, "a TokenEndpoint or a URL")
         nested = isinstance(self.refresh, TokenEndpoint) and self.refresh.refresh is not None
-        _require(not nested, kind, "refresh", self.refresh, "a TokenEndpoint without another one for refreshes")
+        require(not nested, kind, "refresh", self.refresh, "a TokenEndpoint without another one for refreshes")
         other = self.refresh.client_authentication if isinstance(self.refresh, TokenEndpoint) else None
-        _require(other in (None, self.client_authentication), kind, "refresh", other, "the same client_authentication")
-        _require(isinstance(self.response, TokenResponse), kind, "response", self.response, "a TokenResponse")
-        _require(self.prepare is None or callable(self.prepare), kind, "prepare", self.prepare, "a function")
+        require(other in (None, self.client_authentication), kind, "refresh", other, "the same client_authentication")
+        require(isinstance(self.response, TokenResponse), kind, "response", self.response, "a TokenResponse")
+        require(self.prepare is None or callable(self.prepare), kind, "prepare", self.prepare, "a function")
 
     def _check_names(self) -> None:
         _check_known("names", self.names)
         for name, value in self.names.items():
             is_text = value is None or (isinstance(value, str) and value != "")
-            _require(is_text, "TokenEndpoint", f"names[{name!r}]", value, "a text or None")
+            require(is_text, "TokenEndpoint", f"names[{name!r}]", value, "a text or None")
         sent = [name for name in self.names.values() if name is not None]
-        _require(len(sent) == len(set(sent)), "TokenEndpoint", "names", sent, "a different name for each field")
+        require(len(sent) == len(set(sent)), "TokenEndpoint", "names", sent, "a different name for each field")
 
     def _check_templates(self) -> None:
         for name, value in self.headers.items():
             is_header = isinstance(name, str) and _NAME.match(name) and isinstance(value, str) and value.isprintable()
-            _require(bool(is_header), "TokenEndpoint", "headers", name, "names and values that a header can carry")
+            require(bool(is_header), "TokenEndpoint", "headers", name, "names and values that a header can carry")
         for name in self.parameters:
-            _require(isinstance(name, str) and name != "", "TokenEndpoint", "parameters", name, "names that are texts")
+            require(isinstance(name, str) and name != "", "TokenEndpoint", "parameters", name, "names that are texts")
         for value in (*self.headers.values(), *self.parameters.values()):
             if isinstance(value, str):
                 _check_known("templates", TEMPLATE.findall(value))
         # The request has these fields anyway: a constant of the same name would win or lose in silence.
         taken = self.parameters.keys() & {*map(self.send_name, ("grant_type", "refresh_token", "code"))}
         advice = "names that the grant does not send; grant_type= names the grant"
-        _require(not taken, "TokenEndpoint", "parameters", sorted(map(str, taken)), advice)
+        require(not taken, "TokenEndpoint", "parameters", sorted(map(str, taken)), advice)
 
     def _read_grant_type(self) -> str | dict[str, str | None] | None:
         given = self.grant_type
         if given is None or (isinstance(given, str) and given):
             return given
         is_known = isinstance(given, Mapping) and given.keys() <= set(GRANTS)
-        _require(is_known, "TokenEndpoint", "grant_type", given, f"a name, or a mapping from {', '.join(GRANTS)}")
+        require(is_known, "TokenEndpoint", "grant_type", given, f"a name, or a mapping from {', '.join(GRANTS)}")
         return dict(given) if isinstance(given, Mapping) else None
 
     def send_name(self, name: str) -> str | None:
@@ -311,7 +315,8 @@ _PATHS = (
 )
 
 
-def _require(condition: bool, kind: str, name: str, value: object, expected: str) -> None:
+def require(condition: bool, kind: str, name: str, value: object, expected: str) -> None:
+    """Raise ConfigurationError unless a condition holds for an argument of a class."""
     if not condition:
         raise ConfigurationError(f"{kind}({name}={value!r}): expected {expected}")
 
@@ -327,7 +332,7 @@ def _list_paths(name: str, given: Mapping[str, Any]) -> tuple[object, ...]:
 
 def _as_tuple(value: Any, kind: str, name: str) -> tuple[Any, ...]:
     """Return a sequence as a tuple; a single text, which is a sequence of letters, is a mistake."""
-    _require(not isinstance(value, (str, bytes)), kind, name, value, "a sequence")
+    require(not isinstance(value, (str, bytes)), kind, name, value, "a sequence")
     try:
         return tuple(value)
     except TypeError:
@@ -336,4 +341,4 @@ def _as_tuple(value: Any, kind: str, name: str) -> tuple[Any, ...]:
 
 def _check_known(what: str, names: Any) -> None:
     for name in names:
-        _require(name in FIELDS, "TokenEndpoint", what, name, f"one of {', '.join(sorted(FIELDS))}")
+        require(name in FIELDS, "TokenEndpoint", what, name, f"one of {', '.join(sorted(FIELDS))}")
