@@ -180,7 +180,6 @@ _VENDORS = (
         },
         options={
             "authorization_url": "https://accounts.google.com/o/oauth2/v2/auth?access_type=offline",
-            "device_authorization_url": "https://oauth2.googleapis.com/device/code",
             "revocation_url": _revoke("https://oauth2.googleapis.com/revoke"),
         },
         rotation=_STAYS,

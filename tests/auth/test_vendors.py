@@ -267,6 +267,38 @@ def test_the_login_page(vendor: str) -> None:
     assert sent["scope"] == [separator.join(("one", "two"))]
 
 
+@pytest.mark.parametrize(("vendor", "more"), [("github", {}), ("azure", {"tenant_id": "contoso.example"})])
+def test_a_login_on_another_device(vendor: str, more: dict[str, Any]) -> None:
+    """A public client shows a code, asks until the user has confirmed it, and has a token."""
+    shown: list[str] = []
+    with StandIn(DIALECTS[vendor]) as standin, requests.Session() as session:
+        session.mount("https://", standin.detour())
+        keywords = {"client_id": CLIENT, "session": session, "clock": VirtualClock(), **more}
+        oauth = OAuth2.for_vendor(vendor, flow="device_code", **keywords)
+        oauth.login(lambda login: shown.append(login.user_code))
+        assert session.get(DIALECTS[vendor].api_url, auth=oauth).json() == GOOD[1]
+        assert (shown, standin.counts["token"], standin.complaints) == (["WDJB-MJHT"], 2, [])
+
+
+SETTINGS_OF_AN_OWNER = {
+    "github_app": ({"private_key": "k", "installation_id": 1}, {"installation_id": 2}),
+    "zoom": ({"client_secret": "s", "account_id": "a"}, {"account_id": "b"}),
+    "box": ({"client_secret": "s", "private_key": "k", "enterprise_id": "1"}, {"enterprise_id": None, "user_id": "1"}),
+    "shopify": ({"client_secret": "s", "shop": "a"}, {"shop": "b"}),
+    "azure": ({"client_secret": "s", "scope": "x", "tenant_id": "a"}, {"tenant_id": "b"}),
+    "docusign": ({"private_key": "k", "subject": "u"}, {"environment": "demo"}),
+}
+
+
+@pytest.mark.parametrize("vendor", SETTINGS_OF_AN_OWNER)
+def test_each_account_has_tokens_of_its_own(vendor: str) -> None:
+    """What differs in a setting of the vendor has no token in common in a shared cache."""
+    keywords, other = SETTINGS_OF_AN_OWNER[vendor]
+    one, two = (OAuth2.for_vendor(vendor, client_id=CLIENT, **{**keywords, **each}) for each in ({}, other))
+    assert one._identify("") != two._identify("")
+    assert one._identify("") == OAuth2.for_vendor(vendor, client_id=CLIENT, **keywords)._identify("")
+
+
 # ------------------------------------------------------------------------------------------ what a caller says
 
 
@@ -460,7 +492,7 @@ CHECKS: tuple[Callable[[Life], None], ...] = (
 
 NOT_IN_A_LIFE = {
     "authorization_url": "the browser opens it; see test_the_login_page",
-    "device_authorization_url": "the stand-ins have no devices",
+    "device_authorization_url": "see test_a_login_on_another_device",
     "scope_separator": "see test_scopes_are_written_as_the_vendor_writes_them",
     "response.temporary": "see test_a_passing_refusal",
     "response.error": "the same",

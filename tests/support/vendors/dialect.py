@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
+DEVICE_CODE = "urn:ietf:params:oauth:grant-type:device_code"
 JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 
 
@@ -135,6 +136,8 @@ class Dialect:
         header: The header that carries the token to the API.
         scheme: What stands before the token in it.
         revocation: Where tokens are revoked.
+        device_url: Where logins on other devices begin.
+        pending: The answer while the user has not confirmed such a login.
     """
 
     vendor: str
@@ -154,6 +157,8 @@ class Dialect:
     header: str = "Authorization"
     scheme: str = "Bearer"
     revocation: Revocation | None = None
+    device_url: str | None = None
+    pending: Said = NOTHING
 
 
 def standard(**more: Any) -> Callable[[Issued], Said]:

@@ -6,7 +6,17 @@ import time
 from dataclasses import replace
 from typing import Any
 
-from tests.support.vendors.dialect import JWT_BEARER, Claims, Dialect, Grant, Issued, Revocation, Said, standard
+from tests.support.vendors.dialect import (
+    DEVICE_CODE,
+    JWT_BEARER,
+    Claims,
+    Dialect,
+    Grant,
+    Issued,
+    Revocation,
+    Said,
+    standard,
+)
 from tests.support.vendors.standin import CLIENT
 
 KEY_ID = "key-1"
@@ -16,6 +26,7 @@ ENTERPRISE = "1234567"
 _REFRESH = {"refresh_token": None}
 _CODE = {"code": None, "redirect_uri": None}
 _VERIFIER = ("code_verifier",)
+_DEVICE = Grant(DEVICE_CODE, {"device_code": None, "client_id": CLIENT}, client="none", gives_refresh=True)
 _INVALID_GRANT = {"error": "invalid_grant", "error_description": "The token has expired or was revoked."}
 
 
@@ -98,8 +109,11 @@ _GITHUB = Dialect(
     grants=(
         Grant("refresh_token", _REFRESH, gives_refresh=True, rotates=True),
         Grant("authorization_code", _CODE, _VERIFIER, gives_refresh=True),
+        _DEVICE,
     ),
     answer=standard(scope="", refresh_token_expires_in=15897600, token_type="bearer"),
+    device_url="https://github.com/login/device/code",
+    pending=Said(200, {"error": "authorization_pending", "error_description": "The request is still pending."}),
     dead_grant=Said(
         200,
         {
@@ -213,8 +227,11 @@ _AZURE = Dialect(
         Grant("client_credentials", {"scope": _AZURE_SCOPE}),
         Grant("refresh_token", {**_REFRESH, "scope": _AZURE_SCOPE}, gives_refresh=True, rotates=True),
         Grant("authorization_code", _CODE, ("scope", *_VERIFIER), gives_refresh=True),
+        _DEVICE,
     ),
     answer=standard(ext_expires_in=3599),
+    device_url="https://login.microsoftonline.com/contoso.example/oauth2/v2.0/devicecode",
+    pending=Said(400, {"error": "authorization_pending"}),
     dead_grant=Said(
         400,
         {

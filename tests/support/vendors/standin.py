@@ -24,7 +24,7 @@ import requests
 from requests.adapters import HTTPAdapter
 
 from tests.support.oauth.threads import IDLE, Ending
-from tests.support.vendors.dialect import Claims, Dialect, Grant, Issued, Said
+from tests.support.vendors.dialect import DEVICE_CODE, Claims, Dialect, Grant, Issued, Said
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -93,6 +93,7 @@ class StandIn:
         self._lock = threading.Lock()
         self._forbids = self._client_gone = False
         self._put_off: list[Said] = []
+        self._polls = 0
 
     def __enter__(self) -> Self:
         self._listener = _Listener(("127.0.0.1", 0), _Handler)
@@ -153,6 +154,8 @@ class StandIn:
                 if revocation is not None and heard.url == revocation.url:
                     self.counts["revoke"] += 1
                     return self._revoke(heard)
+                if heard.url == self.dialect.device_url:
+                    return self._begin_device_login(heard)
                 self.counts["api"] += 1
                 return self._protect(heard)
             except Refusal as refusal:
@@ -210,6 +213,10 @@ class StandIn:
                 self._refresh[given] = "spent"
             elif refresh is not None:
                 refresh = given
+        if grant.name == DEVICE_CODE:
+            self._polls += 1
+            if self._polls == 1:
+                raise Refusal(self.dialect.pending)
         if grant.name == "authorization_code":
             if fields["code"] not in self._codes:
                 raise Refusal(self.dialect.dead_grant)
@@ -219,6 +226,13 @@ class StandIn:
         access = f"access|{number}-{self.dialect.vendor}"
         self._access[access] = "valid"
         return Issued(access, refresh, self.dialect.lifetime, self._clock(), grant.name)
+
+    def _begin_device_login(self, heard: Heard) -> Said:
+        fields = self._read_fields(heard, "form")
+        if fields.pop("client_id", None) != CLIENT or fields.keys() - {"scope"}:
+            self._complain(f"a device login with {sorted(fields)}")
+        page = {"verification_uri": "https://example.com/device", "expires_in": 900, "interval": 5}
+        return Said(200, {"device_code": "d3v1ce", "user_code": "WDJB-MJHT", **page})
 
     def _read_fields(self, heard: Heard, encoding: str) -> dict[str, str]:
         kind = heard.headers.get("content-type", "").partition(";")[0]
