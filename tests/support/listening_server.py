@@ -53,7 +53,7 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(content)
 
-    do_GET = do_PUT = do_POST
+    do_GET = do_PUT = do_DELETE = do_POST
 
     def log_message(self, *_: object) -> None:
         pass

@@ -59,7 +59,8 @@ MET = _MET.split()
 HOLDING_NONE = {
     "keywords for type checkers; none is ever made": """
 auth.options.ConnectionOptions auth.options.GrantOptions auth.options.JWTLoginOptions auth.options.OAuth2Options
-auth.options.ServerOptions auth.options.TokenAuthOptions policies.options.OptionalPolicies
+auth.options.ServerOptions auth.options.TokenAuthOptions auth.options.VendorOptions
+auth.options.VendorSettings policies.options.OptionalPolicies
 policies.options.StackOptions
     """,
     "events, verdicts and states of policies: numbers, names of state and digests": """
@@ -92,6 +93,10 @@ refresh.refresh_flow.RefreshFlow stores.persistent.Transition stores.sqlite_sche
     """,
     "what the answers of an API look like, as its documentation shows them": """
 core.credential_refusals.CredentialRefusal core.credential_refusals.RefusalTest
+    """,
+    "what the documentation of vendors says; secrets are named by templates": """
+auth.protocol.revocation_endpoint.RevocationEndpoint
+auth.vendor_profile.Login auth.vendor_profile.Setting auth.vendor_profile.Vendor
     """,
     "what servers say about quotas": """
 headers.body.Complaint headers.entries.Context headers.names.Field headers.ietf.QuotaPolicy headers.ietf.QuotaState

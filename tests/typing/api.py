@@ -207,6 +207,11 @@ def credentials() -> None:
     request = oauth.authorization_request("http://127.0.0.1/callback", prompt="consent")
     assert_type(oauth.complete("http://127.0.0.1/callback?code=1", request), polvo.auth.Token)
     oauth.login(lambda login: print(login.user_code))
+    assert_type(polvo.auth.OAuth2.for_vendor("zoom", client_id="app", account_id="acc-1"), polvo.auth.OAuth2)
+    polvo.auth.OAuth2.for_vendor("github_app", client_id="app", private_key=b"pem", installation_id=4711, timeout=5.0)
+    polvo.auth.OAuth2.for_vendor("zoho", client_id="app", region=1)  # type: ignore[arg-type]
+    revocation = polvo.auth.RevocationEndpoint("https://login.example.com/revoke", encoding="json", method="DELETE")
+    polvo.auth.OAuth2(client_id="app", token_url="https://login.example.com/token", revocation_url=revocation)
     polvo.auth.jwt_login("https://api.example.com/login", "ada", lambda: "secret", token_cache="t")
     polvo.auth.TokenCache("tokens.json").set_aside("reason")
     polvo.auth.TokenCache("tokens.json", elapsed=lambda: 1.0, check_files=False)

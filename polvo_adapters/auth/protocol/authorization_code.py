@@ -22,7 +22,8 @@ from dataclasses import dataclass
 from typing import NoReturn
 from urllib.parse import parse_qsl, urlsplit
 
-from polvo_adapters.auth.protocol.server_response import ServerResponse, redact_code, redact_description
+from polvo_adapters.auth.protocol.server_response import ServerResponse
+from polvo_adapters.auth.protocol.server_words import redact_code, redact_description
 from polvo_adapters.core.calls import find_host, origin
 
 _VERIFIER_LENGTH = 64

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import math
 import queue
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -37,6 +37,7 @@ from polvo_adapters.auth.attach.response_hook import ReauthenticateHook
 from polvo_adapters.auth.capacity import make_room
 from polvo_adapters.auth.protocol.dpop import Proofs
 from polvo_adapters.auth.protocol.token import Token
+from polvo_adapters.auth.tokens.refresh_verdict import judge_refresh, spent_error
 from polvo_adapters.auth.tokens.sealing import DecryptionError
 from polvo_adapters.auth.tokens.storage_factory import TokenStorageFactory
 from polvo_adapters.auth.tokens.token_fetch import TokenFetch, overdue_error, undecryptable_error
@@ -48,11 +49,12 @@ from polvo_adapters.core.credential_refusals import RefusalTest
 from polvo_adapters.core.machines import Event
 from polvo_adapters.core.report import Entry
 from polvo_adapters.drivers.sync import drive
-from polvo_adapters.errors import ConfigurationError
+from polvo_adapters.errors import ConfigurationError, TokenRefreshError
 from polvo_adapters.refresh import background
 from polvo_adapters.refresh.lifecycle import ClearToken, KnownToken, Lifecycle, TokenRefreshed, WantToken
 from polvo_adapters.refresh.refresh_ahead import RefreshAhead
 from polvo_adapters.refresh.refresh_flow import RefreshFlow
+from polvo_adapters.refresh.spent_tokens import SpentTokens, digest_refresh_token
 from polvo_adapters.runtime.clock import SYSTEM
 from polvo_adapters.runtime.copies import SharedByCopies
 from polvo_adapters.runtime.workers import NoThreadError
@@ -122,6 +124,9 @@ class TokenAuth(SharedByCopies, RefreshAhead[HeldToken], AuthBase):
         self.refusals = RefusalTest(type(self).__name__, options.get("refused"))
         self._life = Lifecycle(options.get("refresh_before", 60.0), deadline + 1.0, tuple(listeners))
         self._max_tenants = max_tenants
+        self._judge, self._repeats_lost = options.get("final"), options.get("repeat_lost_refresh", True)
+        if self._judge is not None and not callable(self._judge):
+            raise ConfigurationError(f"{type(self).__name__}(final={self._judge!r}): expected a function")
         self.owner = options.get("owner")
         self._own_name = token_hex(16)
         encrypted, encryption_key = options.get("cache_encryption", True), options.get("encryption_key")
@@ -135,6 +140,7 @@ class TokenAuth(SharedByCopies, RefreshAhead[HeldToken], AuthBase):
         self._starting = [True]
         self._proofs = Proofs()
         self.replaced = ReplacedCredentials()
+        self._spent: set[str] = set()
         self._shared = background.SharedCalls()
         super()._begin()
 
@@ -374,6 +380,51 @@ class TokenAuth(SharedByCopies, RefreshAhead[HeldToken], AuthBase):
         with settings_scope(None):  # what is said for the call that needs the token is not about this one
             return self._fetch_token(tenant, held, seconds)
 
+    def _refresh_by(
+        self, tenant: str, host: str, refresh_token: str, temporary: Sequence[str], request: Callable[[], Token]
+    ) -> Token:
+        """Return the token that a refresh token brings, which is not sent if the server may have used it up.
+
+        Args:
+            tenant: Name of the tenant.
+            host: Host of the server.
+            refresh_token: The refresh token.
+            temporary: Error codes after which it can be sent again.
+            request: Sends it.
+
+        Raises:
+            TokenRefreshError: There is no token; `final` says whether the refresh token is dead.
+        """
+        digest = digest_refresh_token(refresh_token)
+        if self._is_spent(tenant, digest):
+            raise spent_error(host)
+        try:
+            return request()
+        except TokenRefreshError as error:
+            is_spent = judge_refresh(error, temporary, repeats_lost=self._repeats_lost)
+            try:
+                verdict = None if self._judge is None else self._judge(error)
+                error.final = error.final if verdict is None else bool(verdict)
+                is_spent = is_spent and error.final
+            finally:  # whatever the caller's function raises
+                if is_spent:
+                    self._is_spent(tenant, digest, is_now=True)
+            raise
+
+    def _is_spent(self, tenant: str, digest: str, *, is_now: bool = False) -> bool:
+        """Return whether a refresh token must not be sent, in the memory of this object and of all that share the store.
+
+        Args:
+            tenant: Name of the tenant.
+            digest: Digest of the refresh token.
+            is_now: Whether to remember that from now on it must not.
+        """
+        if is_now:
+            self._spent.add(digest)
+        event = Event(SpentTokens(), f"spent {self._identify(tenant)[0]}", digest if is_now else "")
+        (spent,) = self._storage_for(tenant).with_fallback().decide((event,))
+        return digest in self._spent or digest in spent
+
     def _known_token(self, tenant: str) -> KnownToken | None:
         """Return what this object knows of the token, for a store that may have lost it."""
         held = self._held.get(tenant)
@@ -419,12 +470,13 @@ class TokenAuth(SharedByCopies, RefreshAhead[HeldToken], AuthBase):
             self._held[held.tenant] = current._replace(refused=True, stale_at=float("-inf"))
 
     def __getstate__(self) -> dict[str, Any]:
-        left_out = ("_held", "_storages", "_refreshing", "_starting", "_proofs", "_shared", "replaced")
+        left_out = ("_held", "_spent", "_storages", "_refreshing", "_starting", "_proofs", "_shared", "replaced")
         return {name: value for name, value in vars(self).items() if name not in left_out}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update({_FORMER_ATTRIBUTES.get(name, name): value for name, value in state.items()})
-        for name, value in (("owner", None), ("_header", "Authorization"), ("_scheme", None)):
+        defaults = {"owner": None, "_header": "Authorization", "_scheme": None, "_judge": None, "_repeats_lost": True}
+        for name, value in defaults.items():
             vars(self).setdefault(name, value)
         vars(self).setdefault("refusals", RefusalTest(type(self).__name__))
         vars(self).setdefault("_own_name", token_hex(16))
