@@ -117,6 +117,10 @@ class _BaseHTTPXExchange:
         self._sent = True
         return find_credential(self.request) if is_late else None
 
+    def _find_rerouted_credential(self, call: Call, request: httpx.Request) -> RenewableCredential | None:
+        """Return what renews the credential of a request to another URL, which the proof of a token covers, or None."""
+        return None if request is self.request or call.anonymous else find_credential(request)
+
     def prepare(self, call: Call) -> tuple[httpx.Request, float | None]:
         """Return the request for the URL and the deadline of the call, and the seconds left."""
         self.reading, self._is_region = False, not call.rerouted
@@ -205,8 +209,9 @@ class HTTPXExchange(_BaseHTTPXExchange):
             if credential is not None:
                 credential.renew(self.request)
             request, _ = self.prepare(effect.call)
-            if credential is not None and request is not self.request and not effect.call.anonymous:
-                credential.renew(request)  # the proof of a token covers the URL
+            credential = self._find_rerouted_credential(effect.call, request)
+            if credential is not None:
+                credential.renew(request)
             self.response = response = self._used.handle_request(request)
             response.request = request  # httpx sets it above the transport, too late for errors
             if not self.stream:
@@ -284,8 +289,9 @@ class AsyncHTTPXExchange(_BaseHTTPXExchange):
             if credential is not None:
                 await credential.renew_async(self.request)
             request, left = self.prepare(effect.call)
-            if credential is not None and request is not self.request and not effect.call.anonymous:
-                await credential.renew_async(request)  # as above
+            credential = self._find_rerouted_credential(effect.call, request)
+            if credential is not None:
+                await credential.renew_async(request)
             await self._send_within(left, request)
             if self.stream:
                 self._hand_over(self.response, effect.call)
