@@ -289,7 +289,10 @@ class OAuth2(TokenAuth):
         if refresh_token is None and self.flow == "refresh_token":
             refresh_token = self._grant_flow.fetch_secret("refresh_token")
         server = self._server_for(tenant)
-        server.endpoint("token", deadline_timeout=seconds)  # first: its failures say nothing about the refresh token
+        if refresh_token is not None or self._grant_flow.is_unattended:
+            server.endpoint(
+                "token", deadline_timeout=seconds
+            )  # first: its failures say nothing about the refresh token
         try:
             return self._request_token(tenant, server, refresh_token, held, seconds)
         except TokenRefreshError as error:

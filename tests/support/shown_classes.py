@@ -87,6 +87,10 @@ refresh.lifecycle.RefreshFailed refresh.lifecycle.RefreshRight refresh.lifecycle
 refresh.lifecycle.TokenRefreshed refresh.lifecycle.WaitForRefresh refresh.refresh_flow.FetchedToken
 refresh.refresh_flow.RefreshFlow stores.persistent.Transition stores.sqlite_schema.ClockRow
     """,
+    "how a token endpoint is asked and what its answers mean; secrets are named by templates": """
+auth.protocol.token_endpoint.TokenEndpoint auth.protocol.token_endpoint.TokenResponse
+auth.protocol.token_lifetime.Lifetime refresh.spent_tokens.SpentTokens
+    """,
     "what servers say about quotas": """
 headers.body.Complaint headers.entries.Context headers.names.Field headers.ietf.QuotaPolicy headers.ietf.QuotaState
 headers.quota.Quota headers.quota.Throttled headers.resets.Reset headers.structured.Item
