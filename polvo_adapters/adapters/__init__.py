@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 
 from polvo_adapters.context.call import LogicalCall, call_started
 from polvo_adapters.runtime.lazy import lazy_attributes
-from polvo_adapters.shells.requests.policy_adapter import DEFAULT_TIMEOUT, PolicyAdapter
+from polvo_adapters.shells.requests.policy_adapter import PolicyAdapter
 from polvo_adapters.shells.requests.resilient_adapter import ResilientAdapter
+from polvo_adapters.shells.requests.timeouts import DEFAULT_TIMEOUT
 
 if TYPE_CHECKING:
     from polvo_adapters.shells.requests.install import install, uninstall

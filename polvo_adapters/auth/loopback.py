@@ -33,7 +33,7 @@ from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from polvo_adapters.core.calls import origin
+from polvo_adapters.core.calls import find_host
 from polvo_adapters.errors import ConfigurationError, DeadlineExceeded, TokenRefreshError
 from polvo_adapters.runtime import forks
 
@@ -125,7 +125,7 @@ def login(
         while True:
             arrival = listener.wait_for_arrival(ends_at)
             if arrival is None:
-                host = origin(request.url).partition("://")[2]
+                host = find_host(request.url)
                 problem = f"the browser did not come back from the login within {timeout:g} s"
                 message = f"{host}: {problem}; log in again, or allow more time"
                 raise DeadlineExceeded(message, host=host, reason="login timeout")

@@ -39,7 +39,7 @@ from polvo_adapters.auth.tokens.refresh_verdict import CONFIGURATION
 from polvo_adapters.auth.tokens.sealing import DecryptionError
 from polvo_adapters.auth.tokens.token_auth import TokenAuth
 from polvo_adapters.context.tenant import current_tenant
-from polvo_adapters.core.calls import origin
+from polvo_adapters.core.calls import find_host
 from polvo_adapters.core.machines import Event
 from polvo_adapters.errors import ConfigurationError, TokenRefreshError
 from polvo_adapters.redaction import hide
@@ -279,7 +279,7 @@ class OAuth2(TokenAuth):
 
     @property
     def _host(self) -> str:
-        return origin(self._place).partition("://")[2] or self._place
+        return find_host(self._place) or self._place
 
     def _fetch_token(self, tenant: str, held: Token | None, seconds: float) -> Token:
         if self._fetch is not None:

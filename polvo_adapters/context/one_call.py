@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
-from functools import wraps
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING
 
 from polvo_adapters.context.call import call_settings
+from polvo_adapters.context.decoration import AnyFunction, run_within
 from polvo_adapters.policies.one_call import CallOptions, CallSettings, parse
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
-
-AnyFunction = TypeVar("AnyFunction", bound=Callable[..., Any])
 
 
 class CallScope:
@@ -47,23 +43,7 @@ class CallScope:
         """
         if self.settings.operation is not None:
             raise TypeError("an idempotency_key is for one operation, and a function may be called again; use `with`")
-        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-            raise TypeError(f"nothing can be said for a generator function; put `with` into {function.__name__}")
-        if inspect.iscoroutinefunction(function):
-
-            @wraps(function)
-            async def call_async(*args: Any, **keywords: Any) -> Any:
-                with self:
-                    return await function(*args, **keywords)
-
-            return cast("AnyFunction", call_async)
-
-        @wraps(function)
-        def call(*args: Any, **keywords: Any) -> Any:
-            with self:
-                return function(*args, **keywords)
-
-        return cast("AnyFunction", call)
+        return run_within(self, function, "nothing can be said for a generator function")
 
     def __repr__(self) -> str:
         return f"<call {', '.join(self.settings.said)}>"

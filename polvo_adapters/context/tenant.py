@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import inspect
 import unicodedata
-from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
-from functools import wraps
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING
 
+from polvo_adapters.context.decoration import AnyFunction, run_within
 from polvo_adapters.errors import ConfigurationError
 
 if TYPE_CHECKING:
     import requests
-
-AnyFunction = TypeVar("AnyFunction", bound=Callable[..., Any])
 
 _LONGEST = 255  # characters of a tenant's name
 _LONGEST_IN_MESSAGE = 60
@@ -58,23 +54,7 @@ class TenantScope:
         Raises:
             TypeError: It is a generator function, which runs when its result is iterated, outside of the block.
         """
-        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-            raise TypeError(f"a generator function cannot be for a tenant; put `with` into {function.__name__}")
-        if inspect.iscoroutinefunction(function):
-
-            @wraps(function)
-            async def call_async(*args: Any, **keywords: Any) -> Any:
-                with self:
-                    return await function(*args, **keywords)
-
-            return cast("AnyFunction", call_async)
-
-        @wraps(function)
-        def call(*args: Any, **keywords: Any) -> Any:
-            with self:
-                return function(*args, **keywords)
-
-        return cast("AnyFunction", call)
+        return run_within(self, function, "a generator function cannot be for a tenant")
 
     def __repr__(self) -> str:
         return f"<tenant {self.name!r}>"

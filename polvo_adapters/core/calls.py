@@ -43,6 +43,7 @@ class Call(NamedTuple):
         listeners: Functions that are called with a `CallEvent` for everything that is decided about it.
         rerouted: Whether it goes to another server than the caller named, by a fallback or a redirect, so that regions
             leave it alone.
+        patient: Whether waits between attempts do not count against its deadline.
     """
 
     method: str
@@ -68,6 +69,7 @@ class Call(NamedTuple):
     labels: tuple[tuple[str, str], ...] = ()
     listeners: tuple[Callable[[Any], object], ...] = ()
     rerouted: bool = False
+    patient: bool = False
 
     @property
     def is_one_shot(self) -> bool:
@@ -79,9 +81,13 @@ class Call(NamedTuple):
         shown["url"] = strip_url(self.url)
         return f"Call({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
 
-    def with_deadline(self, deadline: float) -> Call:
+    def with_deadline(self, deadline: float | None) -> Call:
         """Return the call with another deadline, several times as fast as `_replace`."""
         return tuple.__new__(Call, (*self[:4], deadline, *self[5:]))
+
+    def after_wait(self, seconds: float) -> Call:
+        """Return the call after a wait between attempts, with a later deadline where waits do not count."""
+        return self.with_deadline(self.deadline + seconds) if self.patient and self.deadline is not None else self
 
     @property
     def origin(self) -> str:
@@ -97,6 +103,11 @@ class Call(NamedTuple):
 def origin(url: str) -> str:
     """Return scheme, host and port of a URL in lower case, without credentials and default port (RFC 6454)."""
     return _origin_and_host(url)[0]
+
+
+def find_host(url: str) -> str:
+    """Return host and port of a URL, without the default port, for messages."""
+    return _origin_and_host(url)[1]
 
 
 def _origin_and_host(url: str) -> tuple[str, str]:

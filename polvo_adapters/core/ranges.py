@@ -179,7 +179,7 @@ class Entity(NamedTuple):
         return 1 if self.end is None and received else 0
 
     def _check_whole(self, position: int, headers: Mapping[str, str]) -> Rest | Unproved:
-        length = _length_of(headers)
+        length = content_length(headers)
         if self.total is not None and length is not None and length != self.total:
             return Unproved("the entity has another length")
         whole = length if self.end is None else self.end
@@ -211,7 +211,7 @@ def describe_entity(method: str | None, status: int, headers: Mapping[str, str])
         return Unproved("the response has no strong validator (a strong ETag, or an old enough Last-Modified)")
     if (headers.get("accept-ranges") or "").strip().lower() == "none":
         return Unproved("the server says that it knows no ranges")
-    length, encoding = _length_of(headers), _encoding_of(headers)
+    length, encoding = content_length(headers), _encoding_of(headers)
     if status == 200:
         return Entity(*validator, encoding, 0, length, length)
     part = parse_content_range(headers.get("content-range"))
@@ -220,7 +220,12 @@ def describe_entity(method: str | None, status: int, headers: Mapping[str, str])
     return Entity(*validator, encoding, part.first, part.last + 1, part.total)
 
 
-def _length_of(headers: Mapping[str, str]) -> int | None:
+def content_length(headers: Mapping[str, str]) -> int | None:
+    """Return the length in bytes that a response says its body has, or None where it says nothing that counts.
+
+    Args:
+        headers: Headers of the response; names are looked up in lower case.
+    """
     if "transfer-encoding" in headers:  # which overrides it (RFC 9112 section 6.3)
         return None
     text = (headers.get("content-length") or "").strip()

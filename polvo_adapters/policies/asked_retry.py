@@ -27,7 +27,7 @@ from polvo_adapters.core.effects import Decide, Flow, Proceed, Sleep, TryDecide,
 from polvo_adapters.core.machines import Event
 from polvo_adapters.core.notices import Notice, Retrying
 from polvo_adapters.core.outcomes import EXPIRED, INTERRUPTED, NO_STORE, NOT_SENT, PROXY_REFUSED, Advice, Outcome
-from polvo_adapters.policies.outcomes import end_call, expire_call, explain_one_shot, keep_response, was_served
+from polvo_adapters.policies.outcomes import end_call, expire_call, explain_one_shot, keep_last_sent, was_served
 from polvo_adapters.policies.retry import ExponentialBackoff
 from polvo_adapters.policies.retry_budget import DEFAULT_BUDGET, Deposit, Refusal, RetryBudget, Spend
 from polvo_adapters.policies.retry_budget import key as budget_key
@@ -76,7 +76,7 @@ class AskedRetry:
         before: Outcome | None = None
         while True:
             outcome = yield from proceed(call)
-            kept = keep_response(outcome, before)
+            kept = keep_last_sent(outcome, before)
             if kept is not None:
                 return kept
             before, advice = outcome, outcome.advice
@@ -94,7 +94,7 @@ class AskedRetry:
                     yield TryDecide((Event(self.budget, budget_key(call), _REFUSAL),))
                     return end_call(outcome, "retry", "the retry budget is used up")
             attempts += 1
-            yield self._sleep(call, outcome, advice, attempts)
+            call = call.after_wait((yield self._sleep(call, outcome, advice, attempts)))
             if outcome.failure is not None or outcome.status >= 500:
                 call = call._replace(attempt=call.attempt + 1)
         if self.budget is not None and was_served(outcome):
@@ -117,7 +117,7 @@ def _find_obstacle(call: Call, outcome: Outcome, advice: Advice) -> Outcome | No
         return end_call(outcome, "retry", explain_one_shot(call))
     if call.unsafe and not outcome.unsent:
         return end_call(outcome, "retry", f"{call.method} is not repeated: it was declared not idempotent")
-    if call.deadline is None:
+    if call.deadline is None or call.patient:
         return None
     left = call.deadline - outcome.now
     if advice.seconds < left:

@@ -136,11 +136,11 @@ def describe_store_failure(error: Exception) -> str:
     return f"the store failed ({reason or type(error).__name__})"
 
 
-def keep_response(outcome: Outcome, before: Outcome | None) -> Outcome | None:
-    """Return the outcome of the attempt before where a repeat of an answered request was not sent, or None.
+def keep_last_sent(outcome: Outcome, before: Outcome | None) -> Outcome | None:
+    """Return the outcome of the attempt before where a repeat was not sent, or None.
 
-    The server has answered, so that the caller gets the answer, and the reason for which no other was asked for as its
-    note. Where the store failed, the outcome before is kept without an answer too.
+    The caller gets what came of the request, the answer of the server or the error, with the reason for which it was
+    not repeated as its note: a circuit that the call itself has opened says nothing of the call.
 
     Args:
         outcome: The outcome of a repeat.
@@ -148,7 +148,7 @@ def keep_response(outcome: Outcome, before: Outcome | None) -> Outcome | None:
     """
     if before is None or outcome.failure is NO_STORE:
         return outlast_store(outcome, before)
-    if outcome.failure is not NOT_SENT or before.failure is not None:
+    if outcome.failure is not NOT_SENT:
         return None
     ending = outcome.ending or Ending("retry")
     return add_note(before, f"not sent again: {ending.reason or outcome.note or 'a policy refused'}", ending.part)

@@ -31,7 +31,7 @@ from typing import Literal
 
 from polvo_adapters import headers
 from polvo_adapters.core import validate
-from polvo_adapters.core.calls import Call, origin
+from polvo_adapters.core.calls import Call, find_host
 from polvo_adapters.core.destinations import is_below, is_downgrade, rebase
 from polvo_adapters.core.effects import Flow, Proceed, Race, Start, WaitAny
 from polvo_adapters.core.http import IDEMPOTENT_METHODS
@@ -267,7 +267,7 @@ class Regions:
         return replace_error(best._replace(ending=ending), error, best.failure or UNCLASSIFIED)
 
     def _host(self, number: int) -> str:
-        return origin(self.urls[number]).partition("://")[2]
+        return find_host(self.urls[number])
 
 
 def _refuse_unencrypted(call: Call, region: str) -> Flow:

@@ -57,7 +57,7 @@ from polvo_adapters.policies.outcomes import (
     expire_call,
     explain_one_shot,
     is_safe,
-    keep_response,
+    keep_last_sent,
     was_served,
 )
 from polvo_adapters.policies.retry_budget import DEFAULT_BUDGET, Deposit, Refusal, RetryBudget, Spend
@@ -159,7 +159,7 @@ class ExponentialBackoff:
         raised = ""
         while True:
             outcome = yield from proceed(call)
-            kept = keep_response(outcome, before)
+            kept = keep_last_sent(outcome, before)
             if kept is not None:
                 outcome = kept
                 break
@@ -180,6 +180,7 @@ class ExponentialBackoff:
                 outcome = step
                 break
             waited = yield step  # type: ignore[misc]
+            call = call.after_wait(waited)
             attempts += 1
             if outcome.failure is not None or outcome.status >= 500:
                 call = call._replace(attempt=call.attempt + 1)
@@ -252,7 +253,7 @@ class ExponentialBackoff:
         delay = cause.retry_after
         if call.deadline is not None:
             left = call.deadline - outcome.now
-            if delay is not None and delay >= left:
+            if delay is not None and delay >= left and not call.patient:
                 reason = f"{cause.reason}, but only {max(left, 0):.3g} s are left before the deadline"
                 return expire_call(call, outcome, reason, delay)
             if left <= 0:
@@ -284,7 +285,7 @@ class ExponentialBackoff:
             low, high = cause.retry_after, cause.retry_after + jitter
         failure = "" if outcome.failure is None else outcome.failure.name
         notice = Notice("retry", call, retry + 1, self.max_attempts, outcome.status, failure, listeners=self.listeners)
-        if call.deadline is None:
+        if call.deadline is None or call.patient:
             return Sleep(low, high, cause.reason, notice)
         # At least half of the time left is for the attempt after the wait.
         half = (call.deadline - outcome.now) / 2

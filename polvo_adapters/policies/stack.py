@@ -21,7 +21,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from polvo_adapters.core.effects import Policy, PolicyTraits
-from polvo_adapters.policies.deadline import Deadline
+from polvo_adapters.policies.deadline import CallDeadline, Deadline
 from polvo_adapters.policies.options import StackOptions
 
 if TYPE_CHECKING:
@@ -49,7 +49,8 @@ def standard(**options: Unpack[StackOptions]) -> tuple[Policy, ...]:
     made = {name: make_policy(name, value) for name, value in given.items() if name not in ("deadline", "hedge")}
     retry, regions = made["retry"], made.get("regions")
     deadline = given.get("deadline")
-    total = deadline if deadline is None or isinstance(deadline, Deadline) else Deadline(deadline)
+    is_policy = deadline is None or isinstance(deadline, (Deadline, CallDeadline))
+    total: Deadline | CallDeadline | None = deadline if is_policy else Deadline(deadline)  # type: ignore[arg-type]
     # A hedge spends the budget that retries fill; without retries it would soon be empty.
     without_retry: dict[str, Any] = {"budget": None} if retry is None else {}
     policies = (
@@ -232,9 +233,9 @@ def leave_statuses_to(regions: Regions | None, retry: Any) -> Any:
     )
 
 
-def wait_within(keys: IdempotencyKeys | None, deadline: Deadline | None) -> IdempotencyKeys | None:
+def wait_within(keys: IdempotencyKeys | None, deadline: Policy | None) -> IdempotencyKeys | None:
     """Return the keys with a wait for another call with the same key that is within the deadline."""
-    if keys is None or deadline is None or keys.max_wait <= deadline.seconds:
+    if keys is None or not isinstance(deadline, Deadline) or keys.max_wait <= deadline.seconds:
         return keys
     return replace(keys, max_wait=deadline.seconds)
 

@@ -213,6 +213,7 @@ class BoundPolicies:
             and body in IN_MEMORY
             and self._digest(request, url, caller) in self._given_up,
             rerouted=rerouted,
+            patient=outer is not None and outer.is_default,
         )
         return call if settings is None and not self._listeners else self._describe(call, settings)
 

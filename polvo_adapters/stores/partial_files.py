@@ -26,10 +26,10 @@ import os
 import stat
 import sys
 from contextlib import suppress
-from pathlib import Path
 from typing import NamedTuple
 
 from polvo_adapters.stores.private_files import sync_directory
+from polvo_adapters.stores.shared_clock import UNKNOWN_BOOT, read_boot
 
 if sys.platform == "win32":
 
@@ -47,7 +47,6 @@ else:
 
 
 _SAFE = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
-_BOOT = Path("/proc/sys/kernel/random/boot_id")
 _LONGEST_NOTE = 4096
 _LONGEST_NAME = 180  # bytes; file systems allow 255, and some is added
 _USUAL_MODE = 0o666  # as the umask leaves it
@@ -126,7 +125,8 @@ class PartialFile:
             with open(os.open(self._note, os.O_RDONLY | _SAFE), "rb") as file:
                 note = json.loads(file.read(_LONGEST_NOTE))
             origin = Origin(str(note["name"]), str(note["validator"]), note["total"])
-            certain = size if note["boot"] and note["boot"] == _boot() else min(size, int(note["certain"]))
+            is_same_boot = note["boot"] == read_boot() != UNKNOWN_BOOT
+            certain = size if is_same_boot else min(size, int(note["certain"]))
             is_known = origin.total is None or isinstance(origin.total, int)
         except (OSError, ValueError, KeyError, TypeError):
             origin, certain, is_known = None, 0, False
@@ -201,7 +201,7 @@ class PartialFile:
             os.close(descriptor)
 
     def _write_note(self, about: Origin, certain: int) -> None:
-        note = {**about._asdict(), "boot": _boot(), "certain": certain}
+        note = {**about._asdict(), "boot": read_boot(), "certain": certain}
         temporary = f"{self._note}.tmp"
         with suppress(FileNotFoundError):
             os.unlink(temporary)
@@ -238,11 +238,3 @@ def _is_ours(found: os.stat_result) -> bool:
     """Return whether a file was made by this user for this purpose: another could hold anything, or be anything."""
     is_own = found.st_uid == getattr(os, "geteuid", lambda: found.st_uid)()
     return stat.S_ISREG(found.st_mode) and is_own and found.st_nlink == 1 and not found.st_mode & stat.S_IWOTH
-
-
-def _boot() -> str:
-    """Return what distinguishes this run of the machine from any other, or an empty string."""
-    try:
-        return _BOOT.read_text().strip()
-    except OSError:
-        return ""

@@ -44,7 +44,8 @@ LONGEST = 1e11
 """Seconds, some 3,000 years: a float of more than that could not count fractions of a second."""
 
 _SLACK = 0.001  # seconds by which the time may stand still before the start is corrected
-_UNKNOWN = "unknown"
+UNKNOWN_BOOT = "unknown"
+"""The name of every start of a machine whose system has none: two of them may be different starts."""
 
 
 def _find_elapsed_clock() -> Callable[[], float]:
@@ -69,10 +70,10 @@ def read_boot() -> str:
         with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
             name = file.read(64).strip()
     except (OSError, ValueError):
-        return _UNKNOWN
+        return UNKNOWN_BOOT
     with suppress(OSError):  # an older kernel has no namespaces of time
         name += " " + os.readlink("/proc/self/ns/time")
-    return name or _UNKNOWN
+    return name or UNKNOWN_BOOT
 
 
 class SharedClock:
@@ -135,7 +136,7 @@ class SharedClock:
         elapsed, start, seen = self.elapsed(), self.start, self.seen
         now = seen if start is None else start + elapsed
         wall = self.wall()
-        if start is None or (now < seen - _SLACK and self.boot == _UNKNOWN):
+        if start is None or (now < seen - _SLACK and self.boot == UNKNOWN_BOOT):
             now = max(wall + self.ahead, seen)
             self.start, self.ahead = now - elapsed, now - wall
         elif now < seen:

@@ -86,6 +86,7 @@ SPREADS: dict[str, dict[str, Any]] = {
     "fanout": {"regions": {"urls": [REGION, SPARE], "mode": "fanout"}},
     "race and hedge": {"regions": {"urls": [REGION, SPARE], "mode": "race"}, "hedge": 5.0},
     "fallback": {"fallback": "http://other.test"},
+    "fallback over a hedge": {"fallback": "http://other.test", "hedge": 5.0},
     "fallback behind regions": {"fallback": "http://other.test", "regions": [REGION]},
     "retry": {"retry": {"base": 0, "cap": 0}},
 }
@@ -329,7 +330,7 @@ def test_a_redirect_of_httpx(way: str, spread: str, credential: str, asynchronou
 
 
 @pytest.mark.parametrize("credential", HTTPX)
-@pytest.mark.parametrize("spread", ["fallback", "fallback behind regions"])
+@pytest.mark.parametrize("spread", [name for name in SPREADS if "fallback" in name])
 def test_a_fallback_of_httpx(spread: str, credential: str, asynchronous: bool) -> None:
     world = World(failing)
     response = get_by_httpx(world, credential, SPREADS[spread], f"{HOME}/items?page=2", asynchronous)
@@ -360,7 +361,7 @@ def test_a_redirect_of_httpx_within_a_region(mode: str, location: str, asynchron
 
 
 @pytest.mark.filterwarnings("ignore:`cert=...` is deprecated")
-@pytest.mark.parametrize("spread", ["region", "fallback"])
+@pytest.mark.parametrize("spread", ["region", "fallback", "fallback over a hedge"])
 def test_a_client_certificate_of_httpx_goes_to_no_fallback(spread: str, tmp_path: Path, asynchronous: bool) -> None:
     file = tmp_path / "client.pem"
     trustme.CA().issue_cert("client.test").private_key_and_cert_chain_pem.write_to_path(file)
@@ -374,8 +375,8 @@ def test_a_client_certificate_of_httpx_goes_to_no_fallback(spread: str, tmp_path
         asyncio.run(transport.handle_async_request(request))
     else:
         transport.handle_request(request)
-    assert [host for host, _ in certified.got] == [{"region": "eu.test", "fallback": "named.test"}[spread]]
-    assert [host for host, _ in plain.got] == ["other.test"] * (spread == "fallback")
+    assert [host for host, _ in certified.got] == ["eu.test" if spread == "region" else "named.test"]
+    assert [host for host, _ in plain.got] == ["other.test"] * (spread != "region")
 
 
 @pytest.mark.parametrize("kind", ["session", "session of ours", "session of ours with a base URL", "installed"])

@@ -15,7 +15,8 @@ auth.protocol.server_response.ServerResponse auth.secret_auth.HeldSecret auth.se
 auth.static.APIKey auth.static.Bearer auth.static.SessionToken auth.tokens.sealing.NoEncryption
 auth.tokens.storage_factory.TokenStorageFactory auth.tokens.token_auth.HeldToken
 auth.tokens.token_auth.TokenAuth auth.tokens.token_fetch.TokenFetch auth.tokens.token_storage.FallbackStore
-auth.tokens.token_storage.TokenStorage context.call.LogicalCall context.tenant.TenantScope core.effects.Acquire
+auth.tokens.token_storage.TokenStorage context.call.LogicalCall policies.defaults.DefaultDeadline
+context.tenant.TenantScope core.effects.Acquire
 core.effects.Decide core.effects.Release core.effects.Send core.effects.Sleep core.effects.Start
 core.machines.Event core.notices.Notice core.report.Attempt core.report.Report
 core.report.StateChange core.report.Wait core.trace.Trace drivers.decisions.Decisions
@@ -66,6 +67,7 @@ core.effects.Park core.effects.PolicyTraits core.effects.Race core.effects.TryDe
 core.effects.WaitAny policies.asked_retry.AskedRetry shells.given_up.GivenUpRequests
 core.machines.Changed core.machines.Refused core.machines.Wake core.notices.Retrying
 policies.breaker.state.AcquirePermit policies.breaker.state.CircuitStatus policies.breaker.state.ManualControl
+policies.deadline.CallDeadline
 policies.breaker.windows.LastCalls policies.breaker.windows.LastSeconds policies.breaker.windows.Tally
 policies.bulkhead.concurrency_limit.Concurrency policies.bulkhead.concurrency_limit.ConcurrencyState
 policies.bulkhead.concurrency_limit.Sample policies.bulkhead.policy.AcquireSlot

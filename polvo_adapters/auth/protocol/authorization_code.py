@@ -24,7 +24,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from polvo_adapters.auth.protocol.server_response import ServerResponse
 from polvo_adapters.auth.protocol.server_words import redact_code, redact_description
-from polvo_adapters.core.calls import origin
+from polvo_adapters.core.calls import find_host, origin
 
 _VERIFIER_LENGTH = 64
 _CODE = re.compile(r"[\x20-\x7E]{1,65536}\Z")
@@ -97,7 +97,7 @@ def extract_code(redirected_url: str, request: AuthorizationRequest, issuer: str
     """
     pairs = _parse_query(redirected_url)
     fields = dict(pairs)
-    answer = ServerResponse(origin(request.url).partition("://")[2], "the login")
+    answer = ServerResponse(find_host(request.url), "the login")
     if not hmac.compare_digest(fields.get("state", "").encode("utf-8", "replace"), request.state.encode()):
         raise answer.make_error("state mismatch", final=True)
     if issuer is not None and fields.get("iss", "" if wants_iss else issuer) != issuer:

@@ -31,7 +31,7 @@ from polvo_adapters.auth.protocol.server_response import ServerResponse, request
 from polvo_adapters.auth.protocol.token import Token
 from polvo_adapters.auth.protocol.token_endpoint import TEMPLATE, TokenEndpoint
 from polvo_adapters.auth.protocol.token_request import encode_request
-from polvo_adapters.core.calls import origin
+from polvo_adapters.core.calls import find_host
 from polvo_adapters.errors import ConfigurationError
 from polvo_adapters.redaction import hide
 from polvo_adapters.shells.requests import urls
@@ -126,7 +126,7 @@ class AuthorizationServer:
     @property
     def host(self) -> str:
         """Host of the server, for messages."""
-        return origin(self._urls.get("token") or self.issuer or "").partition("://")[2]
+        return find_host(self._urls.get("token") or self.issuer or "")
 
     def token(
         self,

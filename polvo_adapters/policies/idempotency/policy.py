@@ -83,7 +83,7 @@ from polvo_adapters.policies.outcomes import (
     add_note,
     end_call,
     is_declined,
-    keep_response,
+    keep_last_sent,
     refuse_to_send,
     refuse_undecided,
     replace_error,
@@ -215,7 +215,7 @@ class IdempotencyKeys:
         before: Outcome | None = None
         while True:
             outcome = yield from proceed(call)
-            kept = keep_response(outcome, before)
+            kept = keep_last_sent(outcome, before)
             if kept is not None:
                 return kept
             before = outcome

@@ -39,9 +39,11 @@ class TurnRequest(NamedTuple):
 
     def find_overrun(self, wait: float, now: float) -> Overrun:
         """Return what a wait would overrun, or an empty string."""
-        if self.deadline is not None and now + wait >= self.deadline and wait > 0:
-            return "deadline"
-        return "max_wait" if wait > self.max_wait else ""
+        left = None if self.deadline is None or wait <= 0 else self.deadline - now
+        is_late = left is not None and wait >= left
+        if wait > self.max_wait and (not is_late or left is None or self.max_wait < left):
+            return "max_wait"  # of two, the nearer one
+        return "deadline" if is_late else ""
 
 
 class TurnResult(NamedTuple):

@@ -13,7 +13,7 @@ import urllib3.exceptions
 
 from polvo_adapters import headers
 from polvo_adapters.auth.static import Bearer
-from polvo_adapters.core.calls import origin
+from polvo_adapters.core.calls import find_host
 from polvo_adapters.errors import DeadlineExceeded, PolvoError, StatusError
 from polvo_adapters.services.double_o.effects import ServiceRequest, ServiceResponse
 from polvo_adapters.shells.requests.failures import classify
@@ -36,7 +36,7 @@ def send(session: Session, base_url: str, request: ServiceRequest) -> ServiceRes
         base_url: What the path is appended to.
         request: The request.
     """
-    host = origin(base_url).partition("://")[2]
+    host = find_host(base_url)
     try:
         response = session.request(
             request.method,

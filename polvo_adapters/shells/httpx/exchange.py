@@ -9,16 +9,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import httpx
 
 from polvo_adapters.core.calls import Body, Call
 from polvo_adapters.core.effects import Send
-from polvo_adapters.core.outcomes import (
-    Outcome,
-    at_deadline,
-)
+from polvo_adapters.core.outcomes import Outcome, at_deadline
 from polvo_adapters.core.trace import Mark
 from polvo_adapters.errors import DeadlineExceeded
 from polvo_adapters.shells.cancellation import CancellableExchange
@@ -31,10 +28,6 @@ from polvo_adapters.shells.httpx.timeouts import DeadlineTimeout
 from polvo_adapters.shells.httpx.trace import HTTPXTrace
 from polvo_adapters.shells.overruns import report_overrun
 from polvo_adapters.shells.single_use import is_single_use
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
-
 
 _LARGEST_REFUSAL = 1 << 20  # bytes of a body that is kept when its connection is needed
 _TIMEOUTS = ("connect", "read", "write", "pool")
@@ -142,15 +135,18 @@ class _BaseHTTPXExchange:
         observe(response).on_body_closed.add(action)
         return True
 
-    def fork(self) -> Self:
+    def fork(self) -> _BaseHTTPXExchange:
         """Return an exchange that sends the same request at the same time."""
-        return type(self)(
+        return self._racing_class()(
             self.inner,
             copy_request(self.request),
             self.clock,
             stream=self.stream,
             without_certificate=self._without_certificate,
         )
+
+    def _racing_class(self) -> type[_BaseHTTPXExchange]:
+        return type(self)
 
     def owns(self, outcome: Outcome) -> bool:
         """Return whether the response of an outcome is the one that was received last."""
@@ -234,9 +230,8 @@ class HTTPXExchange(_BaseHTTPXExchange):
         if response is not None:
             response.close()
 
-    def fork(self) -> RacingHTTPXExchange:
-        """Return an exchange that sends the same request on another thread."""
-        return RacingHTTPXExchange(self.inner, copy_request(self.request), self.clock, stream=self.stream)
+    def _racing_class(self) -> type[HTTPXExchange]:
+        return RacingHTTPXExchange
 
     def cancel(self) -> None:
         """Close the response of the last attempt."""

@@ -26,8 +26,8 @@ import requests
 from requests.structures import CaseInsensitiveDict
 from urllib3.exceptions import HTTPError
 
-from polvo_adapters.core.calls import origin
-from polvo_adapters.core.ranges import Entity, Rest, Unproved, describe_entity
+from polvo_adapters.core.calls import find_host
+from polvo_adapters.core.ranges import Entity, Rest, Unproved, content_length, describe_entity
 from polvo_adapters.errors import ConfigurationError, EntityChangedError, StatusError
 from polvo_adapters.shells.error_notes import add_note
 from polvo_adapters.shells.requests.status_error import status_error
@@ -202,7 +202,8 @@ class _Job:
 
     def _write(self, response: requests.Response) -> None:
         partial, progress = self._partial, self._progress
-        total = partial.origin.total if partial.origin is not None else _length_of(response, partial.size)
+        origin_, length = partial.origin, content_length(response.headers)
+        total = origin_.total if origin_ is not None else length
         total = None if self._is_encoded else total
         if progress is not None:
             progress(partial.size, total)
@@ -270,9 +271,4 @@ def _salvage(response: requests.Response, written: int) -> bytes:
 
 
 def _host_of(response: requests.Response) -> str:
-    return origin(response.url or "").partition("://")[2]
-
-
-def _length_of(response: requests.Response, size: int) -> int | None:
-    text = response.headers.get("content-length") or ""
-    return size + int(text) if text.isascii() and text.isdigit() else None
+    return find_host(response.url or "")

@@ -19,10 +19,11 @@ from requests.adapters import BaseAdapter, HTTPAdapter
 from polvo_adapters.shells.requests.api import SharedConnections
 from polvo_adapters.shells.requests.mirror import Mirror, Replacement, add_submodules, show
 from polvo_adapters.shells.requests.resilient_adapter import ResilientAdapter
+from polvo_adapters.shells.requests.timeouts import DEFAULT_TIMEOUT
 from polvo_adapters.shells.requests.wire.owners import ConnectionOwner
 
 _NAME = "polvo_adapters.requests"
-_connections = SharedConnections(timeout=30.0)
+_connections = SharedConnections(timeout=DEFAULT_TIMEOUT)
 _PlainSession = requests.sessions.Session
 
 

@@ -21,23 +21,26 @@ from typing import Any, TypeVar
 import requests
 from requests.adapters import BaseAdapter
 from requests.models import REDIRECT_STATI
-from urllib3.util import Retry, Timeout
+from urllib3.util import Retry
 from urllib3.util.retry import RequestHistory
 
-from polvo_adapters.core.calls import Body, Call, origin
+from polvo_adapters.context.call import LogicalCall
+from polvo_adapters.core.calls import Call, origin
 from polvo_adapters.core.effects import Send
 from polvo_adapters.core.http import IDEMPOTENT_METHODS
 from polvo_adapters.core.outcomes import INTERRUPTED, Advice, Ending, Outcome, at_deadline
-from polvo_adapters.errors import DeadlineExceeded, ReplayError
+from polvo_adapters.errors import ReplayError
 from polvo_adapters.runtime.clock import Clock
 from polvo_adapters.shells.cancellation import CancellableExchange
 from polvo_adapters.shells.request_marks import marks_of, read_marks
+from polvo_adapters.shells.requests.body_replay import classify_body
 from polvo_adapters.shells.requests.failures import explain, holds
 from polvo_adapters.shells.requests.hooks import SessionHooks, find_session_hooks, has_foreign_hook
 from polvo_adapters.shells.requests.rerouting import drop_foreign_cookies, judge_proxies, reroute, translate_redirect
 from polvo_adapters.shells.requests.response import note_attempt, on_body_closed, read_body, synthesize_response
 from polvo_adapters.shells.requests.set_aside_responses import set_aside
 from polvo_adapters.shells.requests.signing import find_signer
+from polvo_adapters.shells.requests.timeouts import shorten_in, shorten_timeout
 from polvo_adapters.shells.requests.wire.named_timeout import UNLIMITED
 from polvo_adapters.shells.requests.wire.owners import ConnectionOwner
 from polvo_adapters.shells.requests.wire.recording_retry import prepare_retry, record_history, show_history
@@ -47,9 +50,6 @@ from polvo_adapters.shells.requests.wire.transmission import Transmission, authe
 from polvo_adapters.shells.single_use import is_single_use
 
 AnyExchange = TypeVar("AnyExchange", bound="RequestsExchange")
-
-_NO_BODY: tuple[Body, int | None] = ("none", None)
-_REPLAYABLE = (bytes, str, bytearray, memoryview, list, tuple)
 
 
 class RequestsExchange:
@@ -73,6 +73,7 @@ class RequestsExchange:
             caller wants none; otherwise None.
         defers: Whether that adapter may be handed a timeout of None in spite of a deadline, which is kept below it.
         brought_by: The call of the attempt that has brought the last response, or None.
+        spared_deadline: The deadline that does not bind a body which is streamed to the caller, or None.
     """
 
     __slots__ = (
@@ -98,6 +99,7 @@ class RequestsExchange:
         "brought_by",
         "defers",
         "fallback",
+        "spared_deadline",
     )
 
     def __init__(
@@ -123,13 +125,14 @@ class RequestsExchange:
         self.above: BaseAdapter = adapter
         self.brought_by: Call | None = None
         self.fallback: Any = None
+        self.spared_deadline: float | None = None
         self._sent = self.defers = False
         self._untouched: tuple[Any, ...] | None = None
         self._response: requests.Response | None = None
         self._open = self._is_for_hooks = False
         self._error: BaseException | None = None
         body = request.body
-        self.body, self._position = _NO_BODY if body is None else _classify_body(body)
+        self.body, self._position = classify_body(body)
         names = getattr(request.headers, "_store", request.headers)  # a look for one not there costs an exception
         if "authorization" in names and is_single_use(request.headers["Authorization"]) and self._sign is None:
             self.body = "single-use"
@@ -146,7 +149,14 @@ class RequestsExchange:
         if sign is not None:
             marks_of(self._request).sign_again = sign
             body = self._request.body
-            self.body = "none" if body is None else _classify_body(body)[0]
+            self.body = classify_body(body)[0]
+
+    def spare_streams(self, logical: LogicalCall) -> LogicalCall:
+        """Let the deadline of a logical call not bind bodies that are streamed, and return the call as it is then."""
+        if self.body == "once" or self.body == "rewindable":
+            return logical._replace(deadline=None)
+        self.spared_deadline = logical.deadline if self._keywords["stream"] else None
+        return logical
 
     def expect_own_send(self, fallback: Any, defers: bool) -> None:
         """Prepare for an adapter below that may have a timeout of its own, or change the request.
@@ -182,7 +192,7 @@ class RequestsExchange:
             if call.anonymous or (call.url is not request.url and call.url != request.url):
                 request, keywords = self._reroute(call)
             if deadline is not None:
-                keywords = _shorten(request, keywords, deadline - started, self.defers)
+                keywords = shorten_in(keywords, deadline - started, request, defers=self.defers)
             names = getattr(request.headers, "_store", request.headers)  # a look for one not there costs an exception
             if "authorization" in names or "proxy-authorization" in names:
                 transmission.bind_if(authenticates_connection(request.headers))
@@ -295,9 +305,11 @@ class RequestsExchange:
 
     def _read_if_due(self, response: requests.Response, transmission: Transmission, started: float) -> bool:
         """Read the body unless the caller or the session does so, and return whether it was read."""
-        note_attempt(response, timedelta(0, self._clock.now() - started), transmission.deadline, self._clock)
         # The status comes first: to look for a header that is not there costs an exception inside.
         redirects = response.status_code in REDIRECT_STATI and response.is_redirect
+        if transmission.deadline is not None and transmission.deadline == self.spared_deadline and not redirects:
+            transmission.deadline = None  # which what reads the body looks at
+        note_attempt(response, timedelta(0, self._clock.now() - started), transmission.deadline, self._clock)
         if redirects or self._keywords["stream"]:
             return False
         found: Any = self._request.hooks
@@ -379,6 +391,7 @@ class RequestsExchange:
         fork.body, fork._position, fork._sent, fork.above = self.body, self._position, True, self.above
         fork._original = self._original
         fork.fallback, fork.defers, fork._untouched = self.fallback, self.defers, self._untouched
+        fork.spared_deadline = self.spared_deadline
         return fork
 
     @property
@@ -436,7 +449,7 @@ class RequestsExchange:
 
     def _limit_fallback(self, left: float) -> Any:
         """Return the timeout for the pool below an adapter that may have its own, shortened to the time left."""
-        return UNLIMITED if self.fallback is UNLIMITED else _shorten_timeout(self.fallback, left)
+        return UNLIMITED if self.fallback is UNLIMITED else shorten_timeout(self.fallback, left)
 
     def _prepare_repeat(self) -> None:
         self.discard()
@@ -476,38 +489,3 @@ class RacingExchange(CancellableExchange, RequestsExchange):
         """Replace the locks."""
         super().after_fork_in_child()
         self._sockets._lock = threading.RLock()
-
-
-def _classify_body(body: Any) -> tuple[Body, int | None]:
-    """Return whether a body can be sent again, and from where."""
-    if isinstance(body, _REPLAYABLE):
-        return "replayable", None
-    try:
-        if not getattr(body, "seekable", lambda: hasattr(body, "seek"))():
-            return "once", None
-        return "rewindable", body.tell()
-    except (AttributeError, OSError, TypeError, ValueError):
-        return "once", None
-
-
-def _shorten(request: requests.PreparedRequest, keywords: dict[str, Any], left: float, defers: bool) -> dict[str, Any]:
-    """Return the keywords of an attempt with its timeout shortened to the time left, unless that is kept below."""
-    if left <= 0:
-        raise DeadlineExceeded("the deadline is over before the attempt began", request=request)
-    if defers and keywords["timeout"] is None:
-        return keywords
-    return {**keywords, "timeout": _shorten_timeout(keywords["timeout"], left)}
-
-
-def _shorten_timeout(timeout: Any, left: float) -> Any:
-    """Shorten a timeout, in any form that `requests` takes, to the time left; return any other value as it is."""
-    if timeout is None:
-        return left
-    if isinstance(timeout, (int, float)):
-        return min(timeout, left)
-    if isinstance(timeout, tuple) and len(timeout) == 2:
-        return tuple(_shorten_timeout(part, left) for part in timeout)
-    if isinstance(timeout, Timeout):
-        total = min(timeout.total, left) if isinstance(timeout.total, (int, float)) else left
-        return Timeout(total=total, connect=timeout._connect, read=timeout._read)
-    return timeout

@@ -37,7 +37,7 @@ from requests.adapters import BaseAdapter
 
 from polvo_adapters import headers as header_values
 from polvo_adapters.context.call import LogicalCall, separate_call
-from polvo_adapters.core.calls import origin
+from polvo_adapters.core.calls import find_host
 from polvo_adapters.core.http import text_of
 from polvo_adapters.core.outcomes import UNCLASSIFIED
 from polvo_adapters.core.report import Attempt
@@ -129,7 +129,7 @@ def send_one(
     Raises:
         OneShotError: There is no usable response; the table of this module has the reasons.
     """
-    host = origin(url).partition("://")[2]
+    host = find_host(url)
     session = channel.session or _session_of_process(os.getpid())
     problem: OneShotError
     status = 0

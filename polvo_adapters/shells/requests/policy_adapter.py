@@ -30,11 +30,17 @@ import requests
 from requests.adapters import DEFAULT_POOLSIZE, BaseAdapter, HTTPAdapter
 from urllib3.util import Retry
 
-from polvo_adapters.context.call import LogicalCall, call_settings, call_started, settings_scope
+from polvo_adapters.context.call import (
+    LogicalCall,
+    call_settings,
+    call_started,
+    extend_default_deadline,
+    settings_scope,
+)
 from polvo_adapters.core.effects import Policy
-from polvo_adapters.core.http import header_names
 from polvo_adapters.core.identity import PLAIN_SENDER, Sender
-from polvo_adapters.core.report import Entry
+from polvo_adapters.core.outcomes import Outcome
+from polvo_adapters.core.report import Entry, Report
 from polvo_adapters.drivers.sync import drive
 from polvo_adapters.policies.asked_retry import AskedRetry
 from polvo_adapters.policies.deadline import Deadline
@@ -49,6 +55,13 @@ from polvo_adapters.shells.error_notes import attach_report
 from polvo_adapters.shells.requests.exchange import RequestsExchange
 from polvo_adapters.shells.requests.hooks import has_left_origin
 from polvo_adapters.shells.requests.pool_limits import PoolLimits
+from polvo_adapters.shells.requests.pool_managers import has_plain_pools, pool_managers
+from polvo_adapters.shells.requests.requested_retry import (
+    RETRY_POLICIES,
+    as_retry,
+    ask_instead,
+    find_requested_retry,
+)
 from polvo_adapters.shells.requests.response import hand_over
 from polvo_adapters.shells.requests.rest import let_resume
 from polvo_adapters.shells.requests.wire.named_timeout import (
@@ -68,15 +81,6 @@ from polvo_adapters.shells.requests.wire.route import Route
 from polvo_adapters.shells.requests.wire.transmission import Transmission
 from polvo_adapters.shells.requests.wrapping import become_wrapping
 from polvo_adapters.stores.base import Store
-
-TLS_SETTINGS = header_names(
-    "ssl_context ssl_version ssl_minimum_version ssl_maximum_version cert_reqs ca_certs ca_cert_dir ca_cert_data",
-    "cert_file key_file key_password assert_hostname assert_fingerprint server_hostname",
-)
-"""Keywords of a pool manager that decide with which server it speaks."""
-
-DEFAULT_TIMEOUT = 30.0
-"""Seconds that an attempt may wait for a connection, and for each next byte, where the caller names no timeout."""
 
 
 class PolicyAdapter(HTTPAdapter, PolicyControls):
@@ -160,7 +164,7 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
         )
         self._transport_name = ""
         self.store = self._bound.store
-        retry = next((policy for policy in self.policies if isinstance(policy, (ExponentialBackoff, AskedRetry))), None)
+        retry = next((policy for policy in self.policies if isinstance(policy, RETRY_POLICIES)), None)
         self._below = None if self.inner is None else _view_of(self.inner, retries=retry is None)
         self._asked = retry.retry if isinstance(retry, AskedRetry) else None if retry is None else NO_RETRY
         self._seen = self._read_max_retries()
@@ -220,7 +224,7 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
         exchange.above = self
         exchange.find_signer(self._session)
         entries: list[Entry] = []
-        logical = call_started.get() if outer is None else _logical_call(outer, clock)
+        logical = _find_logical_call(outer, clock, exchange)
         sender = Sender(cert, verify, proxies, self._name_transport()) if bound.identifies else PLAIN_SENDER
         has_left = bound.reroutes and has_left_origin(request)
         url, now = request.url or "", clock.now()
@@ -232,8 +236,7 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
             outcome = drive(bound.flow(call), exchange, self.store, clock, entries, call)
         report = bound.report(call, request, outcome, entries, clock.now() - began)
         report.labels = call.labels
-        if outer is not None:
-            outer.end_inside(outcome.error, outcome.failure, report.attempts)
+        _note_end(outer, outcome, report)
         if outcome.error is not None:
             exchange.close()
             try:
@@ -244,7 +247,8 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
         hand_over(response, report)
         response.connection = self  # a replay after 401 must pass the policies as well
         if bound.resumes:
-            let_resume(response, self.store, exchange, bound.policies, call)
+            rest = call if exchange.spared_deadline is None else call.with_deadline(None)
+            let_resume(response, self.store, exchange, bound.policies, rest)
         return response
 
     def _choose_timeout(self, outer: Transmission | None) -> tuple[Any, Any]:
@@ -283,7 +287,7 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
     def _take_over(self) -> None:
         """Let the `Retry` that was assigned since this adapter was made decide in the place of the policy."""
         retry = as_retry(self._read_max_retries())
-        self.policies = tuple(_ask_instead(policy, retry) for policy in self.policies)
+        self.policies = tuple(ask_instead(policy, retry) for policy in self.policies)
         self._bind()
 
     def _is_plain(self) -> bool:
@@ -291,9 +295,7 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
         bottom: Any = self
         while isinstance(bottom, PolicyAdapter) and bottom.inner is not None:
             bottom = bottom.inner
-        manager = getattr(bottom, "poolmanager", None)
-        by_requests = type(bottom).init_poolmanager is HTTPAdapter.init_poolmanager if manager is not None else False
-        return by_requests and TLS_SETTINGS.isdisjoint(getattr(manager, "connection_pool_kw", ()))
+        return has_plain_pools(bottom)
 
     def _name_transport(self) -> str:
         """Return what tells the TLS settings of this adapter from those of others."""
@@ -369,15 +371,25 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
         self._bind()
 
 
-def _logical_call(outer: Transmission, clock: Clock) -> LogicalCall | None:
+def _find_logical_call(outer: Transmission | None, clock: Clock, exchange: RequestsExchange) -> LogicalCall | None:
     """Return the logical call that a send is part of, within the deadline of the adapter outside of this one."""
     logical = call_started.get()
-    if outer.deadline is None:
+    if logical is not None and logical.is_default:
+        logical = exchange.spare_streams(logical)
+    if outer is None or outer.deadline is None:
         return logical
     if logical is None:
         return LogicalCall(None, clock.now(), outer.deadline)
     ends = [end for end in (logical.deadline, outer.deadline) if end is not None]
     return logical._replace(deadline=min(ends))
+
+
+def _note_end(outer: Transmission | None, outcome: Outcome, report: Report) -> None:
+    """Let the adapter outside of this one, or else the next hops of the call, know what they need of its end."""
+    if outer is not None:
+        outer.end_inside(outcome.error, outcome.failure, report.attempts)
+    elif len(report.entries) > 1:
+        extend_default_deadline(report.waited)
 
 
 def fit_pool(keywords: dict[str, Any], policies: Sequence[Policy]) -> None:
@@ -404,40 +416,16 @@ def _warn_of_deadline(inner: BaseAdapter, policies: Sequence[Policy]) -> None:
     say(_log, logging.WARNING, "deadline", text, kind.__qualname__)
 
 
-def as_retry(value: Any) -> Retry:
-    """Return the urllib3 `Retry` that a value of `max_retries` stands for."""
-    return value if isinstance(value, Retry) else Retry.from_int(value, redirect=False)
-
-
-def find_requested_retry(value: Any) -> Retry | None:
-    """Return the urllib3 `Retry` that a value of `max_retries` asks for, or None where it asks for no retry."""
-    if value is None:
-        return None
-    retry = as_retry(value)
-    if type(retry) is not Retry:  # it may decide by anything
-        return retry
-    if retry.total is not None:
-        return retry if retry.total else None
-    return retry if any((retry.connect, retry.read, retry.status, retry.other)) else None
-
-
 def find_nested_retry(adapter: BaseAdapter | None) -> ExponentialBackoff | AskedRetry | Retry | None:
     """Return how an adapter retries by itself, or None."""
     while isinstance(adapter, PolicyAdapter):
         for policy in adapter.policies:
-            if isinstance(policy, (ExponentialBackoff, AskedRetry)):
+            if isinstance(policy, RETRY_POLICIES):
                 return policy
         if adapter.inner is None:
             break
         adapter = adapter.inner
     return find_requested_retry(getattr(adapter, "max_retries", None))
-
-
-def _ask_instead(policy: Policy, retry: Retry) -> Policy:
-    """Return the policy that asks a `Retry` in the place of one that retries, and any other as it is."""
-    if isinstance(policy, (ExponentialBackoff, AskedRetry)):
-        return AskedRetry(retry, policy.budget, policy.listeners)
-    return policy
 
 
 def _view_of(adapter: BaseAdapter, *, retries: bool) -> BaseAdapter:
@@ -446,21 +434,9 @@ def _view_of(adapter: BaseAdapter, *, retries: bool) -> BaseAdapter:
         return adapter
     twin = object.__new__(type(adapter))
     twin.__dict__.update(adapter.__dict__)
-    twin.policies = tuple(each for each in twin.policies if not isinstance(each, (ExponentialBackoff, AskedRetry)))
+    twin.policies = tuple(each for each in twin.policies if not isinstance(each, RETRY_POLICIES))
     twin._bind()
     if twin.inner is not None:
         twin._below = _view_of(twin.inner, retries=False)
         twin._route = Route(twin._below)
     return twin
-
-
-def pool_managers(adapter: BaseAdapter) -> list[Any]:
-    """Return the urllib3 pool managers of an adapter, those for proxies included."""
-    state = vars(adapter)
-    proxies = dict(state.get("proxy_manager") or {})
-    # Adapters for UNIX sockets keep their pools themselves.
-    return [
-        each
-        for each in (adapter, state.get("poolmanager"), *proxies.values())
-        if "pools" in getattr(each, "__dict__", ())
-    ]

@@ -12,12 +12,12 @@ from polvo_adapters.policies.options import DeadlineLike, OptionalPolicies, Retr
 from polvo_adapters.policies.stack import standard
 from polvo_adapters.runtime.clock import SYSTEM, Clock
 from polvo_adapters.shells.requests.policy_adapter import (
-    DEFAULT_TIMEOUT,
     PolicyAdapter,
     find_nested_retry,
-    find_requested_retry,
     fit_pool,
 )
+from polvo_adapters.shells.requests.requested_retry import find_requested_retry
+from polvo_adapters.shells.requests.timeouts import DEFAULT_TIMEOUT
 from polvo_adapters.shells.requests.wire.named_timeout import UNSET
 from polvo_adapters.stores.base import Store
 

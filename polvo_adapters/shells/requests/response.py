@@ -19,7 +19,7 @@ from requests.exceptions import ChunkedEncodingError
 from requests.utils import get_encoding_from_headers
 from urllib3 import HTTPResponse
 
-from polvo_adapters.core.calls import origin
+from polvo_adapters.core.calls import find_host
 from polvo_adapters.core.http import synthesized_headers
 from polvo_adapters.core.outcomes import Outcome
 from polvo_adapters.core.report import Report
@@ -133,7 +133,7 @@ def note_attempt(response: requests.Response, elapsed: timedelta, deadline: floa
     if "content-encoding" in getattr(response.headers, "_store", response.headers):
         check_end(response.raw)
     if deadline is not None:
-        host = origin(response.url or "").partition("://")[2]
+        host = find_host(response.url or "")
         if not limit(response, deadline, clock, host):
             response.__class__ = WatchedResponse
             state["_deadline"] = (deadline, clock, host)

@@ -24,15 +24,17 @@ from polvo_adapters.context.tenant import TenantScope, tenant_scope_for, validat
 from polvo_adapters.core.calls import origin
 from polvo_adapters.errors import ConfigurationError
 from polvo_adapters.policies.deadline import Deadline
+from polvo_adapters.policies.defaults import SESSION_DEFAULTS, DefaultDeadline
 from polvo_adapters.policies.one_call import CallOptions
 from polvo_adapters.policies.stack import make_policy, refuse_unknown_keywords
 from polvo_adapters.runtime.clock import SYSTEM, Clock
 from polvo_adapters.shells.request_identity import format_key
 from polvo_adapters.shells.requests.hooks import defer_hooks
-from polvo_adapters.shells.requests.policy_adapter import DEFAULT_TIMEOUT, PolicyAdapter
+from polvo_adapters.shells.requests.policy_adapter import PolicyAdapter
 from polvo_adapters.shells.requests.resilient_adapter import ResilientAdapter
 from polvo_adapters.shells.requests.status_error import status_error
 from polvo_adapters.shells.requests.tenancy import Tenancy
+from polvo_adapters.shells.requests.timeouts import DEFAULT_TIMEOUT
 from polvo_adapters.shells.requests.urls import make_absolute, resolve
 from polvo_adapters.shells.requests.verbs import Verbs
 from polvo_adapters.stores.base import Store
@@ -81,11 +83,13 @@ class Session(Verbs):
         "clock",
         "_tenant",
         "_seconds",
+        "_default_deadline",
     ]
 
     tenancy: Tenancy | None = None
     _tenant = ""
     _seconds: float | None = None
+    _default_deadline: DefaultDeadline | None = None  # an older pickle has none
 
     def __init__(
         self,
@@ -107,9 +111,11 @@ class Session(Verbs):
         self.tenancy = _validate_tenancy(tenancy, options.get("regions"))
         self.raise_for_status = raise_for_status
         self.clock = clock
-        deadline = options.get("deadline")
+        deadline: Any = options.get("deadline")
         self._seconds = deadline.seconds if isinstance(deadline, Deadline) else deadline
-        self._mount(store=MemoryStore(now=clock.now) if store is None else store, **options)
+        self._default_deadline = None if "deadline" in options else DefaultDeadline.of(options)
+        stack = {**SESSION_DEFAULTS, **options}
+        self._mount(store=MemoryStore(now=clock.now) if store is None else store, **stack)
 
     def _mount(self, **keywords: Any) -> None:
         regions = make_policy("regions", keywords.get("regions"))
@@ -157,7 +163,7 @@ class Session(Verbs):
                 return Session.request(self, method, url, *args, **keywords, idempotency_key=key)
         if timeout is _UNSET:
             timeout = self.timeout
-        with self._tenant_scope() as tenant, self._call_scope():
+        with self._tenant_scope() as tenant, self._call_scope(timeout):
             url, is_home = resolve(url, self.base_url, tenant, self.tenancy)
             if not is_home:
                 auth = _no_auth if auth is None and self.auth is not None else auth
@@ -186,7 +192,7 @@ class Session(Verbs):
         if current is not None and current.session is self and current.sent:
             defer_hooks(request)
             return super().send(request, **keywords)  # a hop of the call in progress
-        with self._tenant_scope(), self._call_scope(sent=True):
+        with self._tenant_scope(), self._call_scope(keywords.get("timeout"), sent=True):
             defer_hooks(request)
             response = super().send(request, **keywords)
         if response.status_code == 429 or (self.raise_for_status and response.status_code >= 400):
@@ -229,22 +235,29 @@ class Session(Verbs):
         """
         from polvo_adapters.shells.requests.download import download
 
-        with self._tenant_scope() as tenant, self._call_scope():
+        with self._tenant_scope() as tenant, self._call_scope(None):  # each part of it has its own default deadline
             absolute = make_absolute(url, self.base_url, tenant, self.tenancy)
             return download(
                 self.get, url, path, on_change=on_change, progress=progress, absolute_url=absolute, **keywords
             ).path
 
     @contextmanager
-    def _call_scope(self, *, sent: bool = False) -> Iterator[None]:
-        """Note when the call began, which is before the token that it needs is obtained."""
+    def _call_scope(self, timeout: Any, *, sent: bool = False) -> Iterator[None]:
+        """Note when the call began, which is before the token that it needs is obtained.
+
+        Args:
+            timeout: The timeout of its attempts, on which the default deadline depends.
+            sent: Whether its first request is about to be sent.
+        """
         outer, now = call_started.get(), self.clock.now()
         if outer is not None and outer.session is self:
             start = outer._replace(sent=sent)
         else:  # a call within a call of another session ends with that
-            settings = call_settings.get()
-            seconds = self._seconds if settings is None else settings.seconds(self._seconds)
-            start = LogicalCall(self, now, _earliest_deadline(outer, seconds, now), sent)
+            default, settings = self._default_deadline, call_settings.get()
+            own = self._seconds if default is None else default.seconds(timeout)
+            seconds = own if settings is None else settings.seconds(own)
+            is_default = default is not None and seconds is own and (outer is None or outer.deadline is None)
+            start = LogicalCall(self, now, _earliest_deadline(outer, seconds, now), sent, is_default)
         token = call_started.set(start)
         try:
             yield

@@ -297,7 +297,7 @@ def test_after_the_machine_has_stopped_only_what_was_written_out_counts(
         partial.begin(Origin("etag", '"one"', len(PLAIN)))
         partial.write(PLAIN[:CUT])
         partial.close()  # as a kill does
-        monkeypatch.setattr(partial_files, "_boot", lambda: "another")
+        monkeypatch.setattr(partial_files, "read_boot", lambda: "another")
         assert session.download(server.url, tmp_path / "x").read_bytes() == PLAIN
         assert ranges(server) == [None]
 
@@ -374,6 +374,20 @@ def test_what_the_progress_raises_ends_it_and_the_part_is_kept(session: polvo.Se
         assert (tmp_path / "x").read_bytes() == PLAIN
         assert 0 < seen[0][0] < len(PLAIN)
         assert seen[-1] == (len(PLAIN), len(PLAIN))
+
+
+@pytest.mark.parametrize("length", ["5", "9" * 5000, "-1", "5, 6", "\u0665"])
+def test_a_length_that_does_not_count_is_not_believed(session: polvo.Session, tmp_path: Path, length: str) -> None:
+    class Overridden(Entity):
+        def head(self) -> list[str]:
+            return [f"Content-Length: {length}"]
+
+    with serve(Overridden(PLAIN), framing="chunked", chunk=1000) as server:
+        seen: list[tuple[int, int | None]] = []
+        path = session.download(server.url, tmp_path / "x", progress=lambda size, total: seen.append((size, total)))
+        assert path.read_bytes() == PLAIN
+        assert {total for _, total in seen} == {None}
+        assert seen[-1][0] == len(PLAIN)
 
 
 @pytest.mark.parametrize("status", [404, 500])
