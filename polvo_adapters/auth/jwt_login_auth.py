@@ -125,7 +125,11 @@ class JWTLogin(TokenAuth):
             )
         user, password = _resolve(self._username), hide(_resolve(self._password))
         fields = {"grant_type": "password", "username": user, "password": password}
-        return self._post(tenant, self._login, fields, held, seconds)
+        try:
+            return self._post(tenant, self._login, fields, held, seconds)
+        except TokenRefreshError as error:
+            error.lost = False  # nothing that the server takes only once
+            raise
 
     def _post(
         self, tenant: str, described: TokenEndpoint, fields: Mapping[str, str], held: Token | None, seconds: float
