@@ -42,7 +42,7 @@ _PASSING_STATUSES = (408, 425, 429)
 _PASSING_CODES = frozenset({"authorization_pending", "server_error", "slow_down", "temporarily_unavailable"})
 
 
-def judge_refresh(error: TokenRefreshError, temporary: Sequence[str], *, repeats_lost: bool) -> bool:
+def judge_refresh(error: TokenRefreshError, temporary: Sequence[str | int], *, repeats_lost: bool) -> bool:
     """Set `final` of the error of a refresh, and return whether the refresh token may be used up.
 
     Args:
