@@ -161,6 +161,12 @@ class JWTLogin(TokenAuth):
         password = self._password if callable(self._password) else None
         return {**super().__getstate__(), "_password": password}
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        if "_urls" in state:  # of a pickle of an earlier version
+            described = [url and _describe(url, state["_fields"], state["_answers"]) for url in state["_urls"]]
+            state = {**state, "_login": described[0], "_renewal": described[1]}
+        super().__setstate__(state)
+
     def __repr__(self) -> str:
         return f"<JWTLogin at {self._identify(TENANT_SLOT)[1]}>"
 

@@ -88,6 +88,7 @@ class OAuth2(TokenAuth):
     Source: RFC 6749, and the RFCs named in `polvo_adapters.auth.options`.
     """
 
+    _described: TokenEndpoint | None = None  # as in pickles of earlier versions
     _is_bare = False  # whether refreshes ask for nothing beside the token, because the server has refused that
 
     def __init__(
@@ -294,9 +295,8 @@ class OAuth2(TokenAuth):
             refresh_token = self._grant_flow.fetch_secret("refresh_token")
         server = self._server_for(tenant)
         if refresh_token is not None or self._grant_flow.is_unattended:
-            server.endpoint(
-                "token", deadline_timeout=seconds
-            )  # first: its failures say nothing about the refresh token
+            # First, as failures of the discovery say nothing about the refresh token.
+            server.endpoint("token", deadline_timeout=seconds)
         try:
             return self._request_token(tenant, server, refresh_token, held, seconds)
         except TokenRefreshError as error:

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from polvo_adapters.auth.protocol.server_response import FINAL
 from polvo_adapters.errors import TokenRefreshError
 
 SPENT = "refresh token spent"
@@ -58,6 +59,9 @@ def judge_refresh(error: TokenRefreshError, temporary: Sequence[str | int], *, r
         is_passing = error.status in _PASSING_STATUSES or error.reason in _PASSING_CODES
         error.final = not is_passing and error.retry_after is None
     error.final = error.final or is_spent
+    if error.final and error.reason not in CONFIGURATION | FINAL:
+        advice = "the refresh token may be used up, and is not sent again" if is_spent else "it is not valid any more"
+        error.args = (f"{error.args[0]}; {advice}: log in again", *error.args[1:])
     return is_spent
 
 

@@ -115,7 +115,9 @@ def test_it_is_not_sent_again_by_others_that_share_the_store(listening: Listenin
         assert first.final
         clock.advance(3600)
         assert fail(auth).reason in (SPENT, "no access_token")
-    assert "no idea" in str(fail(ask(listening))), "what the server has said is told"
+    error = fail(ask(listening))
+    assert "no idea" in str(error), "what the server has said is told"
+    assert str(error).endswith("; the refresh token may be used up, and is not sent again: log in again")
     assert len(listening.asked) == 2
 
 
