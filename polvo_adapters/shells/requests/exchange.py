@@ -232,6 +232,8 @@ class RequestsExchange:
             marks,
             None,
             advice,
+            (),
+            [],
         )
 
     def _reroute(self, call: Call) -> tuple[requests.PreparedRequest, dict[str, Any]]:
