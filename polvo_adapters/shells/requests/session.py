@@ -1,7 +1,8 @@
 """A session for new code: base URL, timeouts and resilience by keyword, and errors that say what to do.
 
 It follows redirects itself, so its deadline bounds the whole logical call: every hop counts from the moment when the
-call began. A 429 that outlives the retries raises RateLimitError here, where a mounted adapter returns it.
+call began. A 429 that outlives the retries raises RateLimitError here, where a mounted adapter returns it; and so does
+another error by which the server says the same, such as a 403 with the reason `userRateLimitExceeded`.
 
 A call is made on behalf of one tenant from its preparation to its last hop, whatever is set meanwhile.
 """
@@ -21,6 +22,7 @@ from requests._internal_utils import to_native_string
 from polvo_adapters.context.call import LogicalCall, call_settings, call_started
 from polvo_adapters.context.one_call import call as one_call
 from polvo_adapters.context.tenant import TenantScope, tenant_scope_for, validate_tenant
+from polvo_adapters.core import validate
 from polvo_adapters.core.calls import origin
 from polvo_adapters.errors import ConfigurationError
 from polvo_adapters.policies.deadline import Deadline
@@ -32,7 +34,7 @@ from polvo_adapters.shells.request_identity import format_key
 from polvo_adapters.shells.requests.hooks import defer_hooks
 from polvo_adapters.shells.requests.policy_adapter import PolicyAdapter
 from polvo_adapters.shells.requests.resilient_adapter import ResilientAdapter
-from polvo_adapters.shells.requests.status_error import status_error
+from polvo_adapters.shells.requests.status_error import find_verdict, status_error
 from polvo_adapters.shells.requests.tenancy import Tenancy
 from polvo_adapters.shells.requests.timeouts import DEFAULT_TIMEOUT
 from polvo_adapters.shells.requests.urls import make_absolute, resolve
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
     from polvo_adapters.shells.requests.download import OnChange
 
 _UNSET: Any = object()
+_OWN_KEYWORDS = ("base_url", "auth", "timeout", "tenancy", "store", "raise_for_status", "clock")
 _CALL_OPTIONS = frozenset(CallOptions.__annotations__) - {"timeout", "idempotency_key"}  # which have a meaning already
 
 
@@ -103,11 +106,11 @@ class Session(Verbs):
         clock: Clock = SYSTEM,
         **options: Unpack[StackOptions],
     ) -> None:
-        refuse_unknown_keywords(options)
+        refuse_unknown_keywords(options, type(self).__name__, _OWN_KEYWORDS)
         super().__init__()
-        self.base_url = base_url
-        self.auth = auth
-        self.timeout = timeout
+        self.base_url = _validate_base_url(base_url)
+        self.auth = _validate_auth(auth)
+        self.timeout = validate.timeout("timeout", timeout)
         self.tenancy = _validate_tenancy(tenancy, options.get("regions"))
         self.raise_for_status = raise_for_status
         self.clock = clock
@@ -149,7 +152,8 @@ class Session(Verbs):
 
         Raises:
             requests.RequestException: As `requests` does.
-            RateLimitError: 429, after all retries.
+            RateLimitError: 429 or another error for want of quota, after all retries.
+            QuotaExceededError: The quota of a plan is used up; at once.
             DeadlineExceeded: The deadline is over.
             StatusError: Any status of 400 or above, with `raise_for_status`.
             ConfigurationError: The tenant is missing or does not fit into the request; or the session has no
@@ -195,8 +199,10 @@ class Session(Verbs):
         with self._tenant_scope(), self._call_scope(keywords.get("timeout"), sent=True):
             defer_hooks(request)
             response = super().send(request, **keywords)
-        if response.status_code == 429 or (self.raise_for_status and response.status_code >= 400):
-            raise status_error(response)
+        if response.status_code >= 400:
+            verdict = find_verdict(response)
+            if self.raise_for_status or response.status_code == 429 or verdict.is_about_pace:
+                raise status_error(response, verdict)
         return response
 
     def download(
@@ -354,6 +360,28 @@ def _earliest_deadline(outer: LogicalCall | None, seconds: float | None, now: fl
     if seconds is not None:
         ends.append(now + seconds)
     return min(ends, default=None)
+
+
+def _validate_base_url(value: Any) -> str | None:
+    """Return the base URL, or raise an error where it is none."""
+    if value is not None and not isinstance(value, str):
+        kind = type(value).__name__
+        raise TypeError(f"base_url: expected a URL such as 'https://api.example.com', or None, not {kind}")
+    if value and "://" not in value:  # it is not shown, as it may have a password
+        raise ConfigurationError("base_url: the scheme is missing; begin it with 'https://'")
+    return value
+
+
+def _validate_auth(value: Any) -> Any:
+    """Return what `requests` can use as `auth`, or raise an error, which shows nothing of it."""
+    is_pair = isinstance(value, tuple) and len(value) == 2
+    if value is None or is_pair or (callable(value) and not isinstance(value, type)):
+        return value
+    found = f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
+    raise TypeError(
+        "auth: expected a (user, password) tuple or an auth object, such as polvo.auth.bearer(token), "
+        f"polvo.auth.OAuth2(...) or an AuthBase, not {found}"
+    )
 
 
 def _validate_tenancy(tenancy: Any, regions: object) -> Tenancy | None:
