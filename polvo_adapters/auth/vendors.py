@@ -74,7 +74,7 @@ _VENDORS = (
                 names={"token": None, "token_type_hint": None, "client_id": None},
                 kinds=("access_token",),
             ),
-            "refused": CredentialRefusal(200, fields={"error": ("token_expired", "token_revoked", "invalid_auth")}),
+            "refused": "slack",
         },
         rotation=f"{_ROTATES}, with token rotation; without it tokens do not expire",
         sources={
@@ -449,8 +449,7 @@ _VENDORS = (
         },
         options={
             "header": "x-amz-access-token",
-            # The same 403 without this text means that the app may not do this.
-            "refused": CredentialRefusal(403, text="The access token you provided"),
+            "refused": "amazon",
         },
         rotation=_STAYS,
         aliases=("amazon", "sp_api"),

@@ -198,6 +198,9 @@ def test_an_own_address(life: Life) -> None:
     own = Life(life.login, life.standin, token_url=life.standin.proxy_url)
     own.begin()
     assert own.call() == GOOD
+    if own.can_refresh:
+        life.standin.revoke_access()
+        assert own.call() == GOOD
     assert life.standin.heard[0].url == life.standin.proxy_url
 
 
@@ -488,6 +491,7 @@ CHECKS: tuple[Callable[[Life], None], ...] = (
     test_the_login_has_ended,
     test_revocation,
     test_refresh_and_rotation,
+    test_an_own_address,
 )
 
 NOT_IN_A_LIFE = {
