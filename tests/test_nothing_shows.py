@@ -34,6 +34,8 @@ from polvo_adapters.auth.protocol.authorization_code import AuthorizationRequest
 from polvo_adapters.auth.protocol.device_code import DeviceAuthorization
 from polvo_adapters.auth.protocol.dpop import DPoPKey
 from polvo_adapters.auth.protocol.token import Token
+from polvo_adapters.auth.protocol.token_endpoint import TokenRequest
+from polvo_adapters.auth.protocol.token_request import EncodedRequest
 from polvo_adapters.auth.secret_auth import basic
 from polvo_adapters.auth.secret_auth import secret as secret_auth
 from polvo_adapters.auth.static import api_key, bearer, session_token
@@ -471,6 +473,10 @@ def make_others(folder: Path) -> dict[str, Any]:
         "auth.protocol.device_code.DeviceAuthorization": DeviceAuthorization(text, "code", "http://a.test", None, 1, 1),
         "auth.tokens.sealing.Sealer": Sealer([Fernet.generate_key()]),
         "auth.protocol.token.Token": Token(text, refresh_token=text, key=text, extra={"id_token": text}),
+        "auth.protocol.token_endpoint.TokenRequest": TokenRequest(
+            "GET", "http://a.test", {"X": text}, {"secret": text}
+        ),
+        "auth.protocol.token_request.EncodedRequest": EncodedRequest("GET", text, {"X": text}, text, (text,)),
         "auth.protocol.dpop.DPoPKey": DPoPKey.generate(),
         "secrets.chain.FirstOf": Secret(FirstOf(Secret(lambda: text), Secret(lambda: text))),
         "secrets.providers.vault.Vault": Vault("http://127.0.0.1:9", token=text),

@@ -2,9 +2,9 @@
 
 Theory of operation. Many APIs have a login of their own beside OAuth2: POST of a name and a password as JSON returns an
 access token and perhaps a refresh token, POST of the refresh token returns the next access token. Such a login is a
-token endpoint without client and grant: it is described by the same `TokenEndpoint`, of which `fields` and `answers` are
-a short form. The lifetime of a token is in the token itself (`exp`, RFC 7519 section 4.1.4); it is read and not verified:
-that is up to the API.
+token endpoint without client and grant. The same `TokenEndpoint` describes it, and `fields` and `answers` are its short
+form. The lifetime of a token is in the token itself (`exp`, RFC 7519 section 4.1.4); it is read and not verified: that
+is up to the API.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ class JWTLogin(TokenAuth):
             `TokenEndpoint(refresh=...)`, every refresh is a login.
         fields: Names of the fields of requests: username, password and refresh token; by default "username", "password"
             and "refresh". They belong to URLs; a `TokenEndpoint` has `names`.
-        answers: Paths to the fields of responses: access token and refresh token; by default "access" and "refresh". Dots
-            lead into objects, as in "data.access". They belong to URLs too.
+        answers: Paths to the fields of responses: access token and refresh token; by default "access" and "refresh".
+            Dots lead into objects, as in "data.access". They belong to URLs too.
         **options: See `ConnectionOptions` and `TokenAuthOptions` in `polvo_adapters.auth.options`.
 
     Raises:
@@ -112,7 +112,7 @@ class JWTLogin(TokenAuth):
             request = partial(self._post, tenant, self._renewal, fields, held, seconds)
             temporary = self._renewal.response.temporary
             try:
-                return self._refresh_by(tenant, self._identify(tenant)[1], refresh_token, temporary, request)
+                return self._refresh_by(tenant, self._identify(tenant)[1], refresh_token, held, temporary, request)
             except TokenRefreshError as error:
                 if not error.final:
                     raise

@@ -80,8 +80,8 @@ class OAuth2(TokenAuth):
             "client_credentials".
         client_id: The client's name at the authorization server.
         client_secret: The client's secret, for clients that have one.
-        token_url: URL of the token endpoint, or a `TokenEndpoint` that describes one with ways of its own; by default it
-            is discovered through `issuer`.
+        token_url: URL of the token endpoint, or a `TokenEndpoint` that describes one with ways of its own; by default
+            it is discovered through `issuer`.
         redirect_uri: URL that the user's browser is sent back to, for the flow "authorization_code".
         fetch: A function that obtains a token in another way; it is called with the last token or None.
         reauthenticate: A function that is called with the error when the refresh token is refused for good or missing,
@@ -96,7 +96,7 @@ class OAuth2(TokenAuth):
     Source: RFC 6749, and the RFCs named in `polvo_adapters.auth.options`.
     """
 
-    _is_bare: bool
+    _is_bare = False  # whether refreshes ask for nothing beside the token, because the server has refused that
     _updater: Callable[[dict[str, Any]], object] | None = None  # keeps tokens outside, see `from_session`
 
     def __init__(
@@ -396,7 +396,10 @@ class OAuth2(TokenAuth):
         if refresh_token is None and self.flow == "refresh_token":
             refresh_token = self._grant_flow.fetch_secret("refresh_token")
         server = self._server_for(tenant)
-        server.endpoint("token", deadline_timeout=seconds)  # first: its failures say nothing about the refresh token
+        if refresh_token is not None or self._grant_flow.is_unattended:
+            server.endpoint(
+                "token", deadline_timeout=seconds
+            )  # first: its failures say nothing about the refresh token
         try:
             return self._request_token(tenant, server, refresh_token, held, seconds)
         except TokenRefreshError as error:
@@ -416,7 +419,7 @@ class OAuth2(TokenAuth):
             temporary = () if self._described is None else self._described.for_refresh.response.temporary
             request = partial(self._request_refresh, server, refresh_token, held, seconds)
             try:
-                return self._refresh_by(tenant, server.host, refresh_token, temporary, request)
+                return self._refresh_by(tenant, server.host, refresh_token, held, temporary, request)
             except TokenRefreshError as error:
                 if not error.final or not self._grant_flow.is_unattended:
                     raise
@@ -475,11 +478,10 @@ class OAuth2(TokenAuth):
     def _begin(self) -> None:
         super()._begin()
         self._servers: dict[str, AuthorizationServer] = {}
-        self._is_bare = False
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
-        del state["_servers"], state["_is_bare"]
+        del state["_servers"]
         options, lost = dict(self._server_options), list(self._lost_secrets)
         for name in ("client_secret", "private_key"):
             if options.get(name) is not None and not callable(options[name]):

@@ -46,11 +46,11 @@ class TokenAuthOptions(TypedDict, total=False):
             or on another device, and `fetch`. It keeps tokens in a shared token_cache apart, and tells the user for
             what is kept across calls: quotas, responses. By default each such object is a user of its own.
         max_tenants: Largest number of tenants whose tokens are held in memory; by default 1000.
-        final: A function that is given the TokenRefreshError of a refused refresh token, and returns whether the token is
-            dead, or None for what the library thinks: `reason`, `status` and the text say what the server did.
+        final: A function that is given the TokenRefreshError of a refused refresh token, and returns whether the token
+            is dead, or None for what the library thinks: `reason`, `status` and the text say what the server did.
         repeat_lost_refresh: Whether a refresh token whose answer was lost is sent again, once at once and then whenever
-            a token is needed; by default it is. Servers with a grace period answer such a repeat. With False the refresh
-            token counts as used up.
+            a token is needed; by default it is. Servers with a grace period answer such a repeat. With False the
+            refresh token counts as used up.
         listeners: Functions that are called with a StateChange whenever a token was refreshed or could not be, and when
             its storage changed.
         header: Name of the header that the API takes the token in; by default Authorization.
@@ -105,23 +105,23 @@ class ServerOptions(ConnectionOptions, total=False):
             (RFC 8414, OpenID Connect Discovery).
         authorization_url: URL of the authorization endpoint, which the user's browser opens.
         device_authorization_url: URL of the endpoint where logins on other devices begin.
-        revocation_url: URL of the endpoint that revokes tokens, or a `RevocationEndpoint` that describes one with ways of
-            its own.
+        revocation_url: URL of the endpoint that revokes tokens, or a `RevocationEndpoint` that describes one with ways
+            of its own.
         introspection_url: URL of the endpoint that describes tokens.
-        client_authentication: How the client authenticates: "basic", "basic_unencoded", "post", "private_key_jwt", "mtls"
-            or "none". By default "basic" with a secret, "private_key_jwt" with a private key, "mtls" with a certificate,
-            else "none".
+        client_authentication: How the client authenticates: "basic", "basic_unencoded", "post", "private_key_jwt",
+            "mtls" or "none". By default "basic" with a secret, "private_key_jwt" with a private key, "mtls" with a
+            certificate, else "none".
         private_key: The client's private key, for "private_key_jwt" and for assertions: PEM, an object of cryptography,
             or a function that returns one of these.
         key_id: Name of the private key at the server (`kid`).
         algorithm: Algorithm of signatures; by default RS256, ES256 (ES384, ES512) or EdDSA, as fits the key.
-        claims: Further claims of the assertion that the private key signs: that of the grant with the flow "jwt_bearer",
-            else that of the client. None leaves a standard claim out.
+        claims: Further claims of the assertion that the private key signs: that of the grant with the flow
+            "jwt_bearer", else that of the client. None leaves a standard claim out.
         assertion_headers: Further JOSE headers of assertions, such as `x5t`.
         assertion_lifetime: Seconds for which assertions are valid; by default 120 for that of the client, and 300 for
             one that is a grant. Some servers accept less.
-        leeway: Seconds by which assertions are back-dated, as the clock of this machine may be ahead of the server's; by
-            default 60.
+        leeway: Seconds by which assertions are back-dated, as the clock of this machine may be ahead of the server's;
+            by default 60.
         cert: The client's TLS certificate for "mtls", as for `requests`. The API needs it as well: set `session.cert`.
         dpop: Whether tokens are bound to a key (RFC 9449); by default they are not.
         parameters: Further fields of every token request; none that the grant or the client's credentials have.
@@ -149,8 +149,8 @@ class GrantOptions(TypedDict, total=False):
     """Keywords of the grants: what the token is for, and what it is requested with.
 
     Attributes:
-        scope: What the token shall permit: names separated by spaces, or a sequence of them. Scope, audience and resource
-            are sent with refreshes too, unless the server has granted a part of the scope only; see
+        scope: What the token shall permit: names separated by spaces, or a sequence of them. It is sent with refreshes
+            too, unless the server has granted only a part of it; so are audience and resource. See
             `TokenEndpoint(refresh_with=...)`.
         audience: The API that the token is meant for, where the server expects its name.
         resource: The API that the token is meant for, as a URL (RFC 8707).

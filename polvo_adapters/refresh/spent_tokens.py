@@ -1,8 +1,8 @@
 """The refresh tokens that a server has used up without an answer that could be understood.
 
 Theory of operation. Servers with rotation take a refresh token that comes twice for a stolen one, and end the whole
-login. After an answer with a status of success the refresh token may be used up, whatever else the answer says; so it is
-remembered, in the store that all callers share, and not sent again. A digest is kept and not the token.
+login. After an answer with a status of success the refresh token may be used up, whatever else the answer says; so it
+is remembered, in the store that all callers share, and not sent again. A digest is kept and not the token.
 """
 
 from __future__ import annotations

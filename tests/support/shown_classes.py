@@ -98,6 +98,10 @@ core.credential_refusals.CredentialRefusal core.credential_refusals.RefusalTest
 auth.protocol.revocation_endpoint.RevocationEndpoint
 auth.vendor_profile.Login auth.vendor_profile.Setting auth.vendor_profile.Vendor
     """,
+    "how a token endpoint is asked and what its answers mean; secrets are named by templates": """
+auth.protocol.token_endpoint.TokenEndpoint auth.protocol.token_endpoint.TokenResponse
+auth.protocol.token_lifetime.Lifetime refresh.spent_tokens.SpentTokens
+    """,
     "what servers say about quotas": """
 headers.body.Complaint headers.entries.Context headers.names.Field headers.ietf.QuotaPolicy headers.ietf.QuotaState
 headers.quota.Quota headers.quota.Throttled headers.resets.Reset headers.structured.Item

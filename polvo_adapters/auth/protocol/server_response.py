@@ -78,6 +78,7 @@ FINAL = frozenset(_FINAL_ADVICE)
 """Codes after which another request with the same credentials is useless."""
 
 _TOKEN = re.compile(r"[\x21-\x7E]+\Z")
+_SCHEME = re.compile(r"\A(?:bearer|token|jwt) +", re.IGNORECASE)
 _LONGEST = 65_536
 _SHORT = 200
 _TEN_YEARS = 10 * 365 * 86_400.0
@@ -224,7 +225,7 @@ def parse_token(
     token_type = _TYPES.get(given.lower()) if isinstance(given, str) else None
     if (token_type == "DPoP") != (key is not None):
         raise response.make_error("unsupported token_type")
-    server_time = parse_date(response.headers.get("date") or "")
+    server_time = parse_date(answer.find_header("date") or "")
     life = choose_lifetime(answer.find, described, access_token, server_time)
     extra = answer.collect_extra()
     if token_type is None:
@@ -302,10 +303,14 @@ class _Answer:
         if path == ".":
             return self.document
         if path.startswith("header:"):
-            name = path.partition(":")[2].lower()
-            values = (value for each, value in self._response.headers.items() if each.lower() == name)
-            return next((value.rpartition(" ")[2] for value in values), None)
+            value = self.find_header(path.partition(":")[2])
+            return None if value is None else _SCHEME.sub("", value, count=1)
         return _follow(self._place, path)
+
+    def find_header(self, name: str) -> str | None:
+        """Return the value of a header, or None."""
+        headers = self._response.headers.items()
+        return next((value for each, value in headers if each.lower() == name.lower()), None)
 
     def require_success(self) -> None:
         """Raise the error that a response is."""
@@ -411,7 +416,7 @@ def _is_as_said(value: Any, said: Any) -> bool:
 
 
 def _parse_document(response: ServerResponse, described: TokenResponse) -> Any:
-    """Return what the body of a response says: any JSON, the fields of a form, or a bare text where that is expected."""
+    """Return what the body of a response says: JSON, the fields of a form, or a bare text where that is expected."""
     if described.read is not None:
         return _read(described.read, response)
     try:

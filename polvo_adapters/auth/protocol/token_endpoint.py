@@ -119,8 +119,8 @@ class TokenResponse:
         scope: Path to what the token permits.
         error: Path to the error code of a refusal.
         error_description: Path to the text of a refusal.
-        success: Values that a granted token comes with, such as {"status": 0}: a path, and a value or a tuple of values,
-            in which None stands for a value that is absent. Any other answer is a refusal, whatever its status.
+        success: Values that a granted token comes with, such as {"status": 0}: a path, and a value or a tuple of
+            values, in which None stands for a value that is absent. Any other answer is a refusal, whatever its status.
         temporary: Error codes after which the same request may succeed later, such as "ratelimited".
         final: Error codes after which the same request is useless.
         extra: Further values for `Token.extra`: a name, and the path to its value. Further fields beside the token are
@@ -193,8 +193,8 @@ class TokenEndpoint:
             first.
         scope_separator: Text between the names of scopes.
         refresh_with: Which of "scope", "audience" and "resource" are sent with a refresh, where they are set.
-        refresh: The endpoint for refreshes, where it is another one: its description, or a URL that is asked in the same
-            way.
+        refresh: The endpoint for refreshes, where it is another one: its description, or a URL that is asked in the
+            same way.
         response: The meaning of answers.
         prepare: As the last resort a function that is given the TokenRequest, which holds secrets, and returns the one
             to send; for signatures.

@@ -131,7 +131,7 @@ def _scale_moment(number: float) -> float:
 
 
 def read_lifetime(token: str, server_time: float | None = None) -> float | None:
-    """Return the seconds until a JSON Web Token expires, or None if that is not known without the clock of this machine.
+    """Return the seconds until a JSON Web Token expires, or None if it takes the clock of this machine to tell.
 
     Args:
         token: The token; any other text has no lifetime.

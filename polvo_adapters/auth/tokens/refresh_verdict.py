@@ -11,8 +11,8 @@
     no status, and certainly nothing was sent  stays valid
 
 Servers with rotation remember a refresh token that they have replaced, and end the login when it comes again. Many have
-a grace period for a client that has lost their answer, and give that the same answer again: so the repeat comes at once,
-or not at all. Where a server has none, the login is lost with the answer, whether there is a repeat or not.
+a grace period for a client that has lost their answer, and answer it again: so the repeat comes at once, or not at all.
+Where a server has none, the login is lost with the answer, whether there is a repeat or not.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def judge_refresh(error: TokenRefreshError, temporary: Sequence[str], *, repeats
 def spent_error(host: str) -> TokenRefreshError:
     """Return the error for a refresh token that may be used up."""
     message = (
-        f"{host}: the server may have used up the refresh token for an answer that was lost or had no token in it, so it "
-        "is not sent again; log in again"
+        f"{host}: the server may have used up the refresh token for an answer that was lost or had no token in it, so "
+        "it is not sent again; log in again"
     )
     return TokenRefreshError(message, host=host, reason=SPENT, final=True)

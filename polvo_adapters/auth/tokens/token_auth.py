@@ -381,7 +381,13 @@ class TokenAuth(SharedByCopies, RefreshAhead[HeldToken], AuthBase):
             return self._fetch_token(tenant, held, seconds)
 
     def _refresh_by(
-        self, tenant: str, host: str, refresh_token: str, temporary: Sequence[str], request: Callable[[], Token]
+        self,
+        tenant: str,
+        host: str,
+        refresh_token: str,
+        held: Token | None,
+        temporary: Sequence[str],
+        request: Callable[[], Token],
     ) -> Token:
         """Return the token that a refresh token brings, which is not sent if the server may have used it up.
 
@@ -389,6 +395,7 @@ class TokenAuth(SharedByCopies, RefreshAhead[HeldToken], AuthBase):
             tenant: Name of the tenant.
             host: Host of the server.
             refresh_token: The refresh token.
+            held: The last token, or None.
             temporary: Error codes after which it can be sent again.
             request: Sends it.
 
@@ -399,7 +406,7 @@ class TokenAuth(SharedByCopies, RefreshAhead[HeldToken], AuthBase):
         if self._is_spent(tenant, digest):
             raise spent_error(host)
         try:
-            return request()
+            token = request()
         except TokenRefreshError as error:
             is_spent = judge_refresh(error, temporary, repeats_lost=self._repeats_lost)
             try:
@@ -410,9 +417,12 @@ class TokenAuth(SharedByCopies, RefreshAhead[HeldToken], AuthBase):
                 if is_spent:
                     self._is_spent(tenant, digest, is_now=True)
             raise
+        if token.refresh_token != refresh_token and (held is None or held.refresh_token != refresh_token):
+            self._is_spent(tenant, digest, is_now=True)  # the settings still have it, and it has been replaced
+        return token
 
     def _is_spent(self, tenant: str, digest: str, *, is_now: bool = False) -> bool:
-        """Return whether a refresh token must not be sent, in the memory of this object and of all that share the store.
+        """Return whether a refresh token must not be sent, as this object or any that shares the store remembers.
 
         Args:
             tenant: Name of the tenant.
