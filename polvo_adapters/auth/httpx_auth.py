@@ -19,6 +19,7 @@ from polvo_adapters.auth.attach.carrier import HeldCredential, HTTPXCarrier
 from polvo_adapters.auth.attach.httpx_refusals import is_refusal, is_refusal_async
 from polvo_adapters.auth.attach.replaced_credentials import describe_place
 from polvo_adapters.context.tenant import TenantScope, current_tenant
+from polvo_adapters.redaction import unpicklable
 from polvo_adapters.refresh.background import SharedCalls
 from polvo_adapters.runtime.clock import SYSTEM
 from polvo_adapters.runtime.workers import NoThreadError
@@ -31,6 +32,7 @@ _T = TypeVar("_T")
 _LONGEST = 60.0  # seconds until a refresh that hangs is left alone, and the next task begins another
 
 
+@unpicklable
 class AttachedCredential(RenewableCredential):
     """The credential of one request, which a transport renews before it sends the request again.
 
