@@ -26,6 +26,7 @@ ALLOWED = {
     "functools",
     "itertools",
     "hashlib",
+    "inspect",  # parameters of functions of the user's own
     "importlib",  # late imports of our own
     "json",
     "math",

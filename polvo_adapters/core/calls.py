@@ -43,6 +43,7 @@ class Call(NamedTuple):
         listeners: Functions that are called with a `CallEvent` for everything that is decided about it.
         rerouted: Whether it goes to another server than the caller named, by a fallback or a redirect, so that regions
             leave it alone.
+        judges: Functions of the user's own that say what an answer is; see `polvo_adapters.core.judges`.
         patient: Whether waits between attempts do not count against its deadline.
     """
 
@@ -69,6 +70,7 @@ class Call(NamedTuple):
     labels: tuple[tuple[str, str], ...] = ()
     listeners: tuple[Callable[[Any], object], ...] = ()
     rerouted: bool = False
+    judges: tuple[Callable[[Any], Any], ...] = ()
     patient: bool = False
 
     @property

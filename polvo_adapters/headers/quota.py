@@ -66,9 +66,14 @@ class Throttled(NamedTuple):
         quotas: Names of the violated quotas where the server names them; they match `Quota.name` where the
             response announced the quota as well.
         reason: Short words for a person: "429", "403, GitHub secondary rate limit", "200, GraphQL THROTTLED".
+        scope: What it is about: "global" for everything, "method" for this method of the API alone, "user", "shared",
+            or "" where the server does not say.
+        processed: Whether a part of the request was processed all the same, so that a repeat may do that part twice.
     """
 
     kind: Kind
     retry_after: float | None = None
     quotas: tuple[str, ...] = ()
     reason: str = ""
+    scope: str = ""
+    processed: bool = False

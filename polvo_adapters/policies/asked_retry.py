@@ -24,10 +24,11 @@ from typing import TYPE_CHECKING
 from polvo_adapters.core import validate
 from polvo_adapters.core.calls import Call
 from polvo_adapters.core.effects import Decide, Flow, Proceed, Sleep, TryDecide, Undecided
+from polvo_adapters.core.judgement import was_served
 from polvo_adapters.core.machines import Event
 from polvo_adapters.core.notices import Notice, Retrying
 from polvo_adapters.core.outcomes import EXPIRED, INTERRUPTED, NO_STORE, NOT_SENT, PROXY_REFUSED, Advice, Outcome
-from polvo_adapters.policies.outcomes import end_call, expire_call, explain_one_shot, keep_last_sent, was_served
+from polvo_adapters.policies.outcomes import end_call, expire_call, explain_one_shot, keep_last_sent
 from polvo_adapters.policies.retry import ExponentialBackoff
 from polvo_adapters.policies.retry_budget import DEFAULT_BUDGET, Deposit, Refusal, RetryBudget, Spend
 from polvo_adapters.policies.retry_budget import key as budget_key
@@ -97,7 +98,7 @@ class AskedRetry:
             call = call.after_wait((yield self._sleep(call, outcome, advice, attempts)))
             if outcome.failure is not None or outcome.status >= 500:
                 call = call._replace(attempt=call.attempt + 1)
-        if self.budget is not None and was_served(outcome):
+        if self.budget is not None and was_served(call, outcome):
             yield TryDecide((Event(self.budget, budget_key(call), _DEPOSIT),))
         return (
             end_call(outcome, "retry", f"gave up after {attempts} attempts")

@@ -4,17 +4,16 @@ A race may do the work of a request several times over. So only requests take pa
 9.2.1: the client asks for no change of state) or were declared so, and only bodies that can be sent by several threads
 or tasks at the same time.
 
-**Good** is a response that a repeat would not better, see `was_served`: any but 429, 500 and above. Where none is good,
-the most informative outcome is kept: a response says more than an error, an error after the request may have arrived
-more than one before ("no connection" would deny that another attempt may have reached the server), and a policy's own
-refusal says least of all.
+**Good** is a response that a repeat would not better, see `was_served` of `polvo_adapters.core.judgement`. Where none
+is good, the most informative outcome is kept: a response says more than an error, an error after the request may have
+arrived more than one before ("no connection" would deny that another attempt may have reached the server), and a
+policy's own refusal says least of all.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 
-from polvo_adapters import headers
 from polvo_adapters.core.calls import Call
 from polvo_adapters.core.effects import Undecided
 from polvo_adapters.core.http import SAFE_METHODS
@@ -81,18 +80,6 @@ def choose_better(last: Outcome, best: Outcome) -> Outcome:
     if best.failure is not None or best.response is None or (best.body is None and last.failure is NO_STORE):
         return best
     return last if best.body is None else best._replace(response=None)  # the shell makes a new one of the body
-
-
-def was_served(outcome: Outcome) -> bool:
-    """Return whether the server served the call; a response that blames the caller counts as served."""
-    return outcome.failure is None and outcome.status < 500 and outcome.status != 429
-
-
-def is_declined(outcome: Outcome) -> bool:
-    """Return whether the status says that the server did not process the request: 429, or 503 with Retry-After."""
-    if outcome.status == 503:
-        return headers.retry_after(outcome.headers, outcome.wall) is not None
-    return outcome.status == 429
 
 
 def add_note(outcome: Outcome, note: str, part: str = "") -> Outcome:

@@ -24,9 +24,11 @@ from polvo_adapters.core.identity import (
     digest_selectors,
     list_selectors,
 )
+from polvo_adapters.core.judgement import verdict_of
 from polvo_adapters.core.outcomes import Outcome
 from polvo_adapters.core.report import Entry, Report
 from polvo_adapters.core.validate import require_members
+from polvo_adapters.core.verdict import SERVED
 from polvo_adapters.errors import ConfigurationError
 from polvo_adapters.policies.one_call import CallSettings, adapt
 from polvo_adapters.policies.resume import retry_place
@@ -79,6 +81,7 @@ class BoundPolicies:
         "_given_up",
         "_harmless",
         "_ids",
+        "_judges",
         "_keeps",
         "_listeners",
         "_owner",
@@ -115,6 +118,7 @@ class BoundPolicies:
         self._counts = any(each.counts_credentials for _, each in traits)
         self._keeps = any(each.keeps_answers for _, each in traits)
         self._listeners = tuple(listener for _, each in traits for listener in each.call_listeners)
+        self._judges = tuple(judge for _, each in traits for judge in each.judges)
         self.keys: IdempotencyKeys | None = next((policy for policy, each in traits if each.makes_keys), None)
         self._ids: RequestIDs | None = next((policy for policy, each in traits if each.makes_request_ids), None)
         ids = () if self._ids is None else (self._ids.header.lower(), self._ids.correlation_header.lower())
@@ -213,6 +217,7 @@ class BoundPolicies:
             and body in IN_MEMORY
             and self._digest(request, url, caller) in self._given_up,
             rerouted=rerouted,
+            judges=self._judges,
             patient=outer is not None and outer.is_default,
         )
         return call if settings is None and not self._listeners else self._describe(call, settings)
@@ -258,13 +263,17 @@ class BoundPolicies:
             seconds: How long it took.
         """
         report = Report(call.method, call.host, entries, outcome.note, outcome.quotas, seconds)
+        refused = False
+        if outcome.judged and outcome.judged[0] is not SERVED:
+            report.verdict = verdict = outcome.judged[0]
+            refused = verdict.is_refusal
         keys, ids = self.keys, self._ids
         if ids is not None:
             report.request_id = text_of(request.headers.get(ids.header) or "")  # an inner adapter may have removed it
         if outcome.error is None and (keys is not None or ids is not None):
             report.replayed = keys is not None and call.key != "" and keys.is_replayed(outcome.headers)
-            request_identity.mark_complete(request, outcome.status)
-        if outcome.failure is not None or outcome.status >= 429 or call.repeated:
+            request_identity.mark_complete(request, outcome.status, verdict_of(call, outcome))
+        if outcome.failure is not None or outcome.status >= 500 or call.repeated or refused:
             self._given_up.note_end(call, outcome, entries, lambda: self._digest(request, call.url, call.credential))
         return report
 

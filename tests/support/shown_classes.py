@@ -67,6 +67,7 @@ policies.options.StackOptions
     "events, verdicts and states of policies: numbers, names of state and digests": """
 core.effects.Park core.effects.PolicyTraits core.effects.Race core.effects.TryDecide core.effects.Undecided
 core.effects.WaitAny policies.asked_retry.AskedRetry shells.given_up.GivenUpRequests
+core.judges.FormerKeyJudge core.judges.FormerRefusalJudge
 core.machines.Changed core.machines.Refused core.machines.Wake core.notices.Retrying
 auth.attach.replaced_credentials.ReplacedCredentials
 policies.breaker.state.AcquirePermit policies.breaker.state.CircuitStatus policies.breaker.state.ManualControl
@@ -104,8 +105,9 @@ auth.protocol.token_endpoint.TokenEndpoint auth.protocol.token_endpoint.TokenRes
 auth.protocol.token_lifetime.Lifetime refresh.spent_tokens.SpentTokens
     """,
     "what servers say about quotas": """
-headers.body.Complaint headers.entries.Context headers.names.Field headers.ietf.QuotaPolicy headers.ietf.QuotaState
-headers.quota.Quota headers.quota.Throttled headers.resets.Reset headers.structured.Item
+headers.complaints.Complaint headers.entries.Context headers.names.Field headers.ietf.QuotaPolicy
+headers.ietf.QuotaState headers.quota.Quota headers.quota.Throttled headers.resets.Reset headers.structured.Item
+core.verdict.Verdict
     """,
     "outcomes, reports and traces without headers, bodies and texts of exceptions": """
 core.outcomes.Advice core.outcomes.Ending core.outcomes.Failure core.report.BodyBreak core.report.StoreFailure

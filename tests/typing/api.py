@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,9 +36,9 @@ class Twice:
         return outcome
 
 
-def judged(headers: Mapping[str, str], status: int, body: bytes | None, now: float) -> polvo.headers.Throttled | None:
+def judge(answer: polvo.retry.Answer) -> polvo.retry.Verdict | polvo.headers.Throttled | None:
     """A judge of the user's own."""
-    return polvo.headers.Throttled("rate", 5.0) if status == 418 else None
+    return polvo.headers.Throttled("rate", 5.0) if answer.status == 418 else None
 
 
 def named(call: Call) -> str:
@@ -79,7 +78,7 @@ def mounting(session: requests.Session) -> None:
     session.mount("https://", polvo.RateLimitAdapter(polvo.ratelimit.Adaptive(pace="burst", max_wait=5.0)))
     session.mount("https://", polvo.RateLimitAdapter(polvo.ratelimit.TokenBucket(rate=5, capacity=10)))
     session.mount("https://", polvo.ResilientAdapter(rate_limit=polvo.ratelimit.SlidingWindow(50, window=2)))
-    session.mount("https://", polvo.PolicyAdapter(polvo.ratelimit.Adaptive(judge=judged)))
+    session.mount("https://", polvo.PolicyAdapter(polvo.ratelimit.Adaptive(judge=judge)))
     session.mount("https://", polvo.BreakerAdapter(failure_threshold=3, recovery_timeout=10))
     session.mount("https://", polvo.BreakerAdapter(polvo.breaker.CircuitBreaker(window=30, failure_rate=0.5)))
     session.mount("https://", polvo.BreakerAdapter(polvo.breaker.CircuitBreaker(key=named, listeners=(told,))))
@@ -298,6 +297,9 @@ def headers(response: requests.Response) -> None:
     refused = polvo.headers.throttled(response.headers, response.status_code, response.content, now=0.0)
     assert_type(refused, polvo.headers.Throttled | None)
     assert_type(polvo.headers.Quota(limit=5).reset, float | None)
+    polvo.headers.register(polvo.headers.Dialect("acme", remaining="X-Calls-Left", windows=(60.0,), source="acme"))
+    polvo.ratelimit.AdaptiveRateLimit(key=("/search", "/v1/orders"))
+    polvo.ratelimit.TokenBucket(5, key=lambda call: call.method)
 
 
 def transports() -> None:

@@ -108,7 +108,19 @@ class _BaseHTTPXExchange:
             translate_response(response, self.request, is_region=self._is_region)
         body = decode_body(response) if not self.stream and is_read(response) else None
         return Outcome(
-            response, response.status_code, response.headers, None, None, started, now, wall, "", body, False, marks
+            response,
+            response.status_code,
+            response.headers,
+            None,
+            None,
+            started,
+            now,
+            wall,
+            "",
+            body,
+            False,
+            marks,
+            judged=[],
         )
 
     def _find_late_credential(self, call: Call, started: float) -> RenewableCredential | None:

@@ -115,7 +115,7 @@ def request(method: str, url: str, **keywords: Any) -> requests.Response:
 
     Raises:
         requests.RequestException: As `requests` does.
-        RateLimitError: 429, after all retries.
+        RateLimitError: 429 or another error for want of quota, after all retries.
     """
     session = _OneCall()
     try:

@@ -241,6 +241,8 @@ class RequestsExchange:
             marks,
             None,
             advice,
+            (),
+            [],
         )
 
     def _reroute(self, call: Call, now: float) -> tuple[requests.PreparedRequest, dict[str, Any]]:

@@ -1,7 +1,8 @@
 """A session for new code: base URL, timeouts and resilience by keyword, and errors that say what to do.
 
 It follows redirects itself, so its deadline bounds the whole logical call: every hop counts from the moment when the
-call began. A 429 that outlives the retries raises RateLimitError here, where a mounted adapter returns it.
+call began. A 429 that outlives the retries raises RateLimitError here, where a mounted adapter returns it; and so does
+another error by which the server says the same, such as a 403 with the reason `userRateLimitExceeded`.
 
 A call is made on behalf of one tenant from its preparation to its last hop, whatever is set meanwhile.
 """
@@ -32,7 +33,7 @@ from polvo_adapters.shells.request_identity import format_key
 from polvo_adapters.shells.requests.hooks import defer_hooks
 from polvo_adapters.shells.requests.policy_adapter import PolicyAdapter
 from polvo_adapters.shells.requests.resilient_adapter import ResilientAdapter
-from polvo_adapters.shells.requests.status_error import status_error
+from polvo_adapters.shells.requests.status_error import find_verdict, status_error
 from polvo_adapters.shells.requests.tenancy import Tenancy
 from polvo_adapters.shells.requests.timeouts import DEFAULT_TIMEOUT
 from polvo_adapters.shells.requests.urls import make_absolute, resolve
@@ -149,7 +150,8 @@ class Session(Verbs):
 
         Raises:
             requests.RequestException: As `requests` does.
-            RateLimitError: 429, after all retries.
+            RateLimitError: 429 or another error for want of quota, after all retries.
+            QuotaExceededError: The quota of a plan is used up; at once.
             DeadlineExceeded: The deadline is over.
             StatusError: Any status of 400 or above, with `raise_for_status`.
             ConfigurationError: The tenant is missing or does not fit into the request; or the session has no
@@ -195,8 +197,10 @@ class Session(Verbs):
         with self._tenant_scope(), self._call_scope(keywords.get("timeout"), sent=True):
             defer_hooks(request)
             response = super().send(request, **keywords)
-        if response.status_code == 429 or (self.raise_for_status and response.status_code >= 400):
-            raise status_error(response)
+        if response.status_code >= 400:
+            verdict = find_verdict(response)
+            if self.raise_for_status or response.status_code == 429 or verdict.is_about_pace:
+                raise status_error(response, verdict)
         return response
 
     def download(
