@@ -26,6 +26,7 @@ from polvo_adapters.runtime.workers import NoThreadError
 from polvo_adapters.shells.credential_owners import add_owner
 from polvo_adapters.shells.httpx.renewal import RenewableCredential, note_credential
 from polvo_adapters.shells.httpx.rerouting import note_origin
+from polvo_adapters.shells.request_marks import marks_of
 
 _T = TypeVar("_T")
 
@@ -167,6 +168,8 @@ class HTTPXAuth(httpx.Auth):
 
     def _attach(self, request: httpx.Request, attached: AttachedCredential) -> httpx.Request:
         note_credential(request, attached)
+        if not self._auth.refusals.is_plain:
+            marks_of(request).judges = (self._auth.refusals.judge,)
         self.put_on(request, attached.held)
         return request
 
