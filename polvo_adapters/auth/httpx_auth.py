@@ -19,18 +19,21 @@ from polvo_adapters.auth.attach.carrier import HeldCredential, HTTPXCarrier
 from polvo_adapters.auth.attach.httpx_refusals import is_refusal, is_refusal_async
 from polvo_adapters.auth.attach.replaced_credentials import describe_place
 from polvo_adapters.context.tenant import TenantScope, current_tenant
+from polvo_adapters.redaction import unpicklable
 from polvo_adapters.refresh.background import SharedCalls
 from polvo_adapters.runtime.clock import SYSTEM
 from polvo_adapters.runtime.workers import NoThreadError
 from polvo_adapters.shells.credential_owners import add_owner
 from polvo_adapters.shells.httpx.renewal import RenewableCredential, note_credential
 from polvo_adapters.shells.httpx.rerouting import note_origin
+from polvo_adapters.shells.request_marks import marks_of
 
 _T = TypeVar("_T")
 
 _LONGEST = 60.0  # seconds until a refresh that hangs is left alone, and the next task begins another
 
 
+@unpicklable
 class AttachedCredential(RenewableCredential):
     """The credential of one request, which a transport renews before it sends the request again.
 
@@ -165,6 +168,8 @@ class HTTPXAuth(httpx.Auth):
 
     def _attach(self, request: httpx.Request, attached: AttachedCredential) -> httpx.Request:
         note_credential(request, attached)
+        if not self._auth.refusals.is_plain:
+            marks_of(request).judges = (self._auth.refusals.judge,)
         self.put_on(request, attached.held)
         return request
 

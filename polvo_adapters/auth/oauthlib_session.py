@@ -25,12 +25,14 @@ from typing import Any, NamedTuple
 
 from polvo_adapters.auth.protocol.token import Token
 from polvo_adapters.errors import ConfigurationError
+from polvo_adapters.redaction import unpicklable
 
 _MEMBERS = ("token", "auto_refresh_url", "auto_refresh_kwargs", "token_updater", "client_id", "scope")
 _HOOKS = ("refresh_token_request", "refresh_token_response", "protected_request")
 _KNOWN = ("access_token", "token_type", "expires_in", "expires_at", "refresh_token", "scope")
 
 
+@unpicklable
 class SessionSettings(NamedTuple):
     """What was read of a session.
 

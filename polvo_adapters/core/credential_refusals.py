@@ -13,13 +13,16 @@ of an answer or none:
 
 One rule that says "refused" is enough. Otherwise a function that returned False decides, and where no rule has an
 opinion, 401 is the refusal.
+
+The policies below an auth object learn of it by a judge: an answer that refuses is neither recorded for a key nor kept
+as the last good one, and not repeated.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias, Union
+from typing import Any, Literal, TypeAlias, Union
 
 from polvo_adapters.core.answer import Answer, ask
 from polvo_adapters.errors import ConfigurationError
@@ -158,6 +161,13 @@ class RefusalTest:
         if True in said:
             return True
         return answer.status == _UNAUTHORIZED and False not in said
+
+    def judge(self, answer: Answer) -> Literal["refused"] | None:
+        """Return "refused" where an answer refuses the credential otherwise than by 401, so that no policy keeps it.
+
+        It is a judge, see `polvo_adapters.core.judges`.
+        """
+        return "refused" if answer.status != _UNAUTHORIZED and self(answer) else None
 
     def __reduce__(self) -> tuple[type[RefusalTest], tuple[str, Refused]]:
         return type(self), ("", self.refused)

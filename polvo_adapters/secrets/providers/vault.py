@@ -28,6 +28,7 @@ from polvo_adapters.context.call import settings_scope
 from polvo_adapters.core import paths
 from polvo_adapters.errors import ConfigurationError, SecretError
 from polvo_adapters.policies.one_call import FOR_ONE_SERVER
+from polvo_adapters.redaction import unpicklable
 from polvo_adapters.runtime.clock import SYSTEM, Clock
 from polvo_adapters.secrets.provider import (
     Fetched,
@@ -54,6 +55,7 @@ _MOST_LEASES = 1000
 _LONGEST_OUTAGE = 7 * 86_400.0  # seconds for which it is tried to renew a token that was given
 
 
+@unpicklable
 class _Lease(NamedTuple):
     """A secret that the server has lent.
 

@@ -22,6 +22,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from polvo_adapters.errors import SecretError
+from polvo_adapters.redaction import unpicklable
 from polvo_adapters.secrets.provider import Fetched
 from polvo_adapters.secrets.providers.base import BaseProvider
 
@@ -31,6 +32,7 @@ Ask = Callable[[str, str, str, "dict[str, Any] | None"], Any]
 """Sends method, path and fields with a token to the server, and returns the document of its answer."""
 
 
+@unpicklable
 class _Issued(NamedTuple):
     """What is known of a token.
 
@@ -78,7 +80,11 @@ class LoginToken(BaseProvider):
             return None  # a login says more about what is wrong
         return Fetched(issued.token, seconds) if seconds >= issued.seconds > 0 else None
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_issued": None}
 
+
+@unpicklable
 class GivenToken(BaseProvider):
     """The provider of the lifetime of a token that was given, and that this process cannot replace.
 

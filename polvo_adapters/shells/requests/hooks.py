@@ -26,6 +26,8 @@ _DONE = "_polvo_hooks_done"
 class CredentialHook:
     """The response hook of a request whose credential may be another one by the time of the next attempt."""
 
+    __slots__ = ()
+
     def renew_credential(self, request: requests.PreparedRequest) -> None:
         """Put the present credential on a request, or on a copy of it, that is about to be sent.
 

@@ -380,6 +380,42 @@ def test_a_hook_of_the_caller_finds_the_body(listening: Listening) -> None:
     assert seen == [GOOD]
 
 
+# ------------------------------------------------------------------------------------------ the policies below
+
+
+@each_dialect
+@pytest.mark.parametrize("strategy", ["hash", "unique"])
+def test_a_refusal_is_not_recorded_as_what_came_of_a_key(listening: Listening, strategy: str, dialect: str) -> None:
+    refused, refusal, _ = DIALECTS[dialect]
+    api = API(listening, refusal)
+    with polvo.Session(auth=api.oauth(refused=refused), idempotency={"strategy": strategy, "record": True}) as session:
+        session.post(f"{api.url}/api", data=b"one")
+        api.revoke()
+        assert session.post(f"{api.url}/api", data=b"two").json() == GOOD
+    assert (api.issued, api.calls()) == (2, 3)
+
+
+@pytest.mark.parametrize("dialect", [name for name in DIALECTS if DIALECTS[name].refusal.status < 500])
+def test_a_refusal_is_no_good_answer_to_fall_back_to(listening: Listening, dialect: str) -> None:
+    refused, refusal, _ = DIALECTS[dialect]
+    api = API(listening, refusal)
+    with polvo.Session(auth=api.oauth(refused=refused), fallback="stale", retry=False) as session:
+        assert session.get(f"{api.url}/api").json() == GOOD
+        api.good = set()
+        assert session.get(f"{api.url}/api").status_code == refusal.status
+        listening.routes["/api"] = Reply(status=503)
+        assert session.get(f"{api.url}/api").status_code == 503, "the last good answer is not for whom the API refuses"
+
+
+@pytest.mark.parametrize("client", ["polvo", "httpx, ours", "tasks, ours"])
+def test_a_refusal_is_not_retried_as_a_failure(listening: Listening, client: str) -> None:
+    refused, refusal, _ = DIALECTS["function"]  # which refuses by 500
+    api = API(listening, refusal)
+    got = CLIENTS[client](api.oauth(refused=refused), [b"one", api.revoke, b"two"], f"{api.url}/api", "GET")[-1]
+    check_good(got)
+    assert api.calls() == 3
+
+
 # ------------------------------------------------------------------------------------------ places of the token
 
 PLACES: dict[str, tuple[dict[str, Any], str, str]] = {

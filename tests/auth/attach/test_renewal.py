@@ -14,7 +14,8 @@ import pytest
 import requests
 
 import polvo_adapters as polvo
-from polvo_adapters.errors import SecretError, TokenRefreshError
+from polvo_adapters.auth.protocol.dpop import DPoPKey
+from polvo_adapters.policies.regions import Regions
 from polvo_adapters.policies.retry import ExponentialBackoff
 from polvo_adapters.secrets import Secret
 from polvo_adapters.testing.virtual_clock import VirtualClock
@@ -233,8 +234,6 @@ def test_a_redirect_to_another_origin_gets_no_token_by_a_retry(place: Place) -> 
 
 @pytest.mark.parametrize("client", CLIENTS)
 def test_each_attempt_has_a_proof_of_its_own(place: Place, client: str) -> None:
-    from polvo_adapters.auth.protocol.dpop import DPoPKey
-
     key = DPoPKey.generate().to_pem()
     given = {"access_token": "token-1", "token_type": "DPoP", "key": key}
     place.turns *= 2
@@ -242,3 +241,53 @@ def test_each_attempt_has_a_proof_of_its_own(place: Place, client: str) -> None:
     assert CLIENTS[client](place.url, auth)[0] == 200
     proofs = [asked.headers["dpop"] for asked in place.listening.asked if asked.path == "/api"]
     assert len(set(proofs)) == len(proofs) == 3
+
+
+def by_region_of_requests(first: str, region: str, auth: Any) -> int:
+    with requests.Session() as session:
+        session.mount("http://", polvo.ResilientAdapter(regions=[region], retry=False))
+        return session.get(f"{first}/api", auth=auth).status_code
+
+
+def by_region_of_httpx(first: str, region: str, auth: Any) -> int:
+    with httpx.Client(auth=auth.httpx(), transport=PolicyTransport(Regions([region]))) as client:
+        return client.get(f"{first}/api").status_code
+
+
+def by_region_of_tasks(first: str, region: str, auth: Any) -> int:
+    async def work() -> int:
+        transport = AsyncPolicyTransport(Regions([region]))
+        async with httpx.AsyncClient(auth=auth.httpx(), transport=transport) as client:
+            return (await client.get(f"{first}/api")).status_code
+
+    return asyncio.run(work())
+
+
+@pytest.mark.parametrize("call", [by_region_of_requests, by_region_of_httpx, by_region_of_tasks])
+def test_a_proof_is_for_the_region_that_it_is_sent_to(place: Place, call: Any) -> None:
+    key = DPoPKey.generate().to_pem()
+    auth = polvo.auth.OAuth2(fetch=lambda _: {"access_token": "token-1", "token_type": "DPoP", "key": key})
+    place.turns.clear()
+    assert call("http://127.0.0.1:9", place.listening.url, auth) == 200
+    (asked,) = place.listening.asked
+    proof = jwt.decode(asked.headers["dpop"], options={"verify_signature": False})
+    assert proof["htu"] == place.url
+
+
+def test_a_hedge_carries_the_present_token_and_the_refused_one_is_found(place: Place) -> None:
+    auth = KINDS["fetch"](place)
+    answer = place.listening.routes["/api"]
+    first = threading.Event()
+
+    def slow(asked: Asked) -> Reply:
+        if not first.is_set():
+            first.set()
+            place.clock.advance(61)
+            time.sleep(0.3)
+        return answer(asked)  # type: ignore[operator]
+
+    place.turns.clear()
+    place.listening.routes["/api"] = slow
+    with polvo.Session(auth=auth, retry=False, hedge={"delay": 0.05}) as session:
+        assert session.get(place.url).json() == {"fine": True}
+    assert set(place.sent()) <= {"1", "2"}
