@@ -16,8 +16,9 @@ where the caller named none.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import fields, replace
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from polvo_adapters.core.effects import Policy, PolicyTraits
@@ -69,14 +70,24 @@ def standard(**options: Unpack[StackOptions]) -> tuple[Policy, ...]:
     return tuple(policy for policy in policies if policy is not None)
 
 
-def refuse_unknown_keywords(options: Mapping[str, Any]) -> None:
+def refuse_unknown_keywords(
+    options: Mapping[str, Any], owner: str = "the standard stack", more: Collection[str] = ()
+) -> None:
     """Check that all keywords are those of the standard stack.
+
+    Args:
+        options: The keywords.
+        owner: Name of the class that was given them, for the message.
+        more: Further keywords that it takes.
 
     Raises:
         TypeError: One is not.
     """
-    for name in options.keys() - StackOptions.__annotations__.keys():
-        raise TypeError(f"{name} is not a keyword of the standard stack")
+    known = {*StackOptions.__annotations__, *more}
+    for name in options.keys() - known:
+        from polvo_adapters.policies.unknown_keywords import unknown_keyword_error
+
+        raise unknown_keyword_error(owner, name, known)
 
 
 class _Kind(NamedTuple):
@@ -116,19 +127,39 @@ def make_policy(option: str, value: Any, **keywords: Any) -> Any:
     kind = _KINDS[option]
     if value is None or (value is False and kind.switch):
         return None
-    module = importlib.import_module(f"polvo_adapters.policies.{kind.module}")
-    policy_class = getattr(module, kind.name)
-    if isinstance(value, (policy_class, *(getattr(module, name) for name in kind.others))):
+    policy_class = find_policy_class(option)
+    others = (getattr(importlib.import_module(f"polvo_adapters.policies.{kind.module}"), name) for name in kind.others)
+    if isinstance(value, (policy_class, *others)):
         return value
     if value is True and kind.switch:
         return policy_class(**keywords)
     if isinstance(value, Mapping):
-        return policy_class(**{**keywords, **value})
+        return _make_of_mapping(option, policy_class, {**keywords, **value})
     policy = kind.shorthand(policy_class, value, keywords)
     if policy is None:
         wanted = f"{kind.wanted}, a mapping of the keywords of {kind.name}, or None"
         raise TypeError(f"{option}={value!r}: expected {wanted}")
     return policy
+
+
+def _make_of_mapping(option: str, policy_class: Any, keywords: dict[str, Any]) -> Any:
+    known = {field.name for field in fields(policy_class) if field.init}
+    for name in keywords.keys() - known:
+        close = get_close_matches(str(name), known, 1)
+        advice = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(sorted(known))}"
+        raise TypeError(f"{option}: {policy_class.__name__} has no setting {name!r}; {advice}")
+    return policy_class(**keywords)
+
+
+def option_names() -> Collection[str]:
+    """Return the keywords of StackOptions that stand for a policy with settings."""
+    return _KINDS.keys()
+
+
+def find_policy_class(option: str) -> Any:
+    """Return the class of the policies that a keyword of StackOptions stands for."""
+    kind = _KINDS[option]
+    return getattr(importlib.import_module(f"polvo_adapters.policies.{kind.module}"), kind.name)
 
 
 def _asked_retry(_: Any, value: Any, __: dict[str, Any]) -> Any:

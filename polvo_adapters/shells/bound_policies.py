@@ -7,6 +7,7 @@ report    makes the report, once the flow has ended
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -108,7 +109,7 @@ class BoundPolicies:
         for policy in policies:
             require_members(owner, policy, "a policy", "flow")
         if store is not None:
-            require_members(owner, store, "a store", *_STORE_MEMBERS)
+            _require_store(owner, store)
         traits: list[tuple[Any, PolicyTraits]] = [(policy, PolicyTraits.of(policy)) for policy in policies]
         self._owner, self.policies, self._asks = owner, policies, asks
         self._adapted: dict[Any, BoundPolicies] = {}
@@ -278,6 +279,14 @@ class BoundPolicies:
         if outcome.failure is not None or outcome.status >= 500 or call.repeated or refused:
             self._given_up.note_end(call, outcome, entries, lambda: self._digest(request, call.url, call.credential))
         return report
+
+
+def _require_store(owner: str, store: Any) -> None:
+    if isinstance(store, (str, os.PathLike)):  # of which nothing is shown: it may hold a password
+        text = os.fspath(store)
+        advice = "there is none for servers" if "://" in text else "for a file it is SQLiteStore(path)"
+        raise TypeError(f"{owner}: store must be a store, MemoryStore() or SQLiteStore(path), and not text; {advice}")
+    require_members(owner, store, "a store", *_STORE_MEMBERS)
 
 
 def _options_of(policies: Sequence[Policy]) -> frozenset[str]:

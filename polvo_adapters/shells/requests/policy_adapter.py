@@ -37,6 +37,7 @@ from polvo_adapters.context.call import (
     extend_default_deadline,
     settings_scope,
 )
+from polvo_adapters.core import validate
 from polvo_adapters.core.effects import Policy
 from polvo_adapters.core.identity import PLAIN_SENDER, Sender
 from polvo_adapters.core.outcomes import Outcome
@@ -133,11 +134,13 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
         self.inner = inner
         self.store: Any = store
         if timeout is not UNSET:  # what a subclass has put there before stays
-            self.timeout = timeout
+            self.timeout = validate.timeout("timeout", timeout)
         self.clock = clock
         if inner is None:
             self._set_pool_limits(http_adapter_keywords.get("pool_connections", DEFAULT_POOLSIZE))
             super().__init__(**http_adapter_keywords)
+        elif not _is_adapter(inner):
+            raise TypeError(f"{type(self).__name__}: inner must be a transport adapter, not {type(inner).__name__}")
         elif http_adapter_keywords:
             names = ", ".join(http_adapter_keywords)
             raise TypeError(f"{type(self).__name__}: {names} belong to the adapter given as inner")
@@ -390,6 +393,11 @@ def _note_end(outer: Transmission | None, outcome: Outcome, report: Report) -> N
         outer.end_inside(outcome.error, outcome.failure, report.attempts)
     elif len(report.entries) > 1:
         extend_default_deadline(report.waited)
+
+
+def _is_adapter(value: Any) -> bool:
+    """Return whether a value may be an adapter; a session has a `send` too."""
+    return hasattr(value, "send") and not isinstance(value, (requests.Session, type))
 
 
 def fit_pool(keywords: dict[str, Any], policies: Sequence[Policy]) -> None:

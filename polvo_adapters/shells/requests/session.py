@@ -22,6 +22,7 @@ from requests._internal_utils import to_native_string
 from polvo_adapters.context.call import LogicalCall, call_settings, call_started
 from polvo_adapters.context.one_call import call as one_call
 from polvo_adapters.context.tenant import TenantScope, tenant_scope_for, validate_tenant
+from polvo_adapters.core import validate
 from polvo_adapters.core.calls import origin
 from polvo_adapters.errors import ConfigurationError
 from polvo_adapters.policies.deadline import Deadline
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from polvo_adapters.shells.requests.download import OnChange
 
 _UNSET: Any = object()
+_OWN_KEYWORDS = ("base_url", "auth", "timeout", "tenancy", "store", "raise_for_status", "clock")
 _CALL_OPTIONS = frozenset(CallOptions.__annotations__) - {"timeout", "idempotency_key"}  # which have a meaning already
 
 
@@ -104,11 +106,11 @@ class Session(Verbs):
         clock: Clock = SYSTEM,
         **options: Unpack[StackOptions],
     ) -> None:
-        refuse_unknown_keywords(options)
+        refuse_unknown_keywords(options, type(self).__name__, _OWN_KEYWORDS)
         super().__init__()
-        self.base_url = base_url
-        self.auth = auth
-        self.timeout = timeout
+        self.base_url = _validate_base_url(base_url)
+        self.auth = _validate_auth(auth)
+        self.timeout = validate.timeout("timeout", timeout)
         self.tenancy = _validate_tenancy(tenancy, options.get("regions"))
         self.raise_for_status = raise_for_status
         self.clock = clock
@@ -358,6 +360,28 @@ def _earliest_deadline(outer: LogicalCall | None, seconds: float | None, now: fl
     if seconds is not None:
         ends.append(now + seconds)
     return min(ends, default=None)
+
+
+def _validate_base_url(value: Any) -> str | None:
+    """Return the base URL, or raise an error where it is none."""
+    if value is not None and not isinstance(value, str):
+        kind = type(value).__name__
+        raise TypeError(f"base_url: expected a URL such as 'https://api.example.com', or None, not {kind}")
+    if value and "://" not in value:  # it is not shown, as it may have a password
+        raise ConfigurationError("base_url: the scheme is missing; begin it with 'https://'")
+    return value
+
+
+def _validate_auth(value: Any) -> Any:
+    """Return what `requests` can use as `auth`, or raise an error, which shows nothing of it."""
+    is_pair = isinstance(value, tuple) and len(value) == 2
+    if value is None or is_pair or (callable(value) and not isinstance(value, type)):
+        return value
+    found = f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
+    raise TypeError(
+        "auth: expected a (user, password) tuple or an auth object, such as polvo.auth.bearer(token), "
+        f"polvo.auth.OAuth2(...) or an AuthBase, not {found}"
+    )
 
 
 def _validate_tenancy(tenancy: Any, regions: object) -> Tenancy | None:
