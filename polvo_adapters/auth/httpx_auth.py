@@ -168,8 +168,8 @@ class HTTPXAuth(httpx.Auth):
 
     def _attach(self, request: httpx.Request, attached: AttachedCredential) -> httpx.Request:
         note_credential(request, attached)
-        if not self._auth.refusals.is_plain:
-            marks_of(request).judges = (self._auth.refusals.judge,)
+        if self._auth.refusals.judges:
+            marks_of(request).judges = self._auth.refusals.judges
         self.put_on(request, attached.held)
         return request
 

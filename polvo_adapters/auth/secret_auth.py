@@ -159,8 +159,8 @@ class SecretAuth(SharedByCopies, AuthBase):
     # For the response hook; see `polvo_adapters.auth.attach.carrier`
 
     def _attach(self, request: PreparedRequest, held: HeldSecret) -> None:
-        if not self.refusals.is_plain:
-            marks_of(request).judges = (self.refusals.judge,)
+        if self.refusals.judges:
+            marks_of(request).judges = self.refusals.judges
         if self._query is None:
             request.headers[self._header] = held.header
             return

@@ -106,6 +106,7 @@ class CredentialRefusal:
         return hash((self._statuses, self._text, *self._fields, *self._headers))
 
 
+Judge: TypeAlias = Callable[[Answer], 'Literal["refused"] | None']
 Rule: TypeAlias = Union[int, str, CredentialRefusal, Callable[[Answer], "bool | None"]]  # noqa: UP007 - as above
 Refused: TypeAlias = Union[Rule, Collection[Rule], None]  # noqa: UP007 - as above
 """What `refused=` takes: a rule, or several."""
@@ -121,12 +122,13 @@ class RefusalTest:
     Attributes:
         is_plain: Whether the status alone decides, which is then 401 or one of `statuses`.
         statuses: Statuses that are refusals whatever else an answer has.
+        judges: The judge that tells policies of refusals, or nothing where only 401 is one, which they know.
 
     Raises:
         ConfigurationError: A rule is none.
     """
 
-    __slots__ = ("_rules", "is_plain", "refused", "statuses")
+    __slots__ = ("_rules", "is_plain", "judges", "refused", "statuses")
 
     def __init__(self, owner: str, refused: Refused = None) -> None:
         self.refused = refused
@@ -146,6 +148,8 @@ class RefusalTest:
                 )
         self.is_plain = not self._rules
         self.statuses = frozenset(statuses | {_UNAUTHORIZED} if self.is_plain else statuses)
+        is_known = self.is_plain and self.statuses == {_UNAUTHORIZED}
+        self.judges: tuple[Judge, ...] = () if is_known else (self.judge,)
 
     def reads_body(self, status: int) -> bool:
         """Return whether the body of an answer with a status matters."""

@@ -183,8 +183,8 @@ class TokenAuth(SharedByCopies, RefreshAhead[HeldToken], AuthBase):
     def _attach(self, request: PreparedRequest, held: HeldToken) -> None:
         for name, value in self.make_headers(held, request.method or "", request.url or "").items():
             request.headers[name] = value  # faster than their update(), on every call
-        if not self.refusals.is_plain:
-            marks_of(request).judges = (self.refusals.judge,)
+        if self.refusals.judges:
+            marks_of(request).judges = self.refusals.judges
 
     def _carries(self, request: PreparedRequest, held: HeldToken) -> bool:
         return self.is_in(held, request.headers)

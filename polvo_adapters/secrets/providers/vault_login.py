@@ -24,7 +24,7 @@ from polvo_adapters.secrets.providers.base import Credential, LeftBehind, resolv
 SERVICE_ACCOUNT_FILE = "/var/run/secrets/kubernetes.io/serviceaccount/token"
 """Where Kubernetes puts the token of the service account of a pod."""
 
-_OPEN_FIELDS = ("role", "provider")
+_OPEN_FIELDS = ("role",)
 """Fields that name something and prove nothing, so that pickles have them."""
 
 

@@ -393,6 +393,8 @@ def test_a_refusal_is_not_recorded_as_what_came_of_a_key(listening: Listening, s
         api.revoke()
         assert session.post(f"{api.url}/api", data=b"two").json() == GOOD
     assert (api.issued, api.calls()) == (2, 3)
+    keys = [asked.headers["idempotency-key"] for asked in listening.asked if asked.path == "/api"]
+    assert keys[1] == keys[2] != keys[0], "the request that was refused and the one with another token are one call"
 
 
 @pytest.mark.parametrize("dialect", [name for name in DIALECTS if DIALECTS[name].refusal.status < 500])
