@@ -37,6 +37,7 @@ from polvo_adapters.redaction import strip_url
 from polvo_adapters.shells import request_identity
 from polvo_adapters.shells.credential_owners import credential_owners, credential_parameters
 from polvo_adapters.shells.given_up import IN_MEMORY, digest_request, given_up_requests
+from polvo_adapters.shells.request_marks import read_marks
 from polvo_adapters.stores.base import Store
 from polvo_adapters.stores.memory import MemoryStore
 
@@ -195,6 +196,7 @@ class BoundPolicies:
         key, content = request_identity.assign_key(self.keys, request, tenant)
         request_id = "" if self._ids is None else request_identity.assign_request_id(self._ids, request)
         at, deadline = (now, None) if outer is None else outer[1:3]
+        marked = read_marks(request).judges
         caller = answer = selectors = ""
         if self.identifies:
             caller, answer, selectors = self._identify(request, url, sender, key if content else "")
@@ -218,7 +220,7 @@ class BoundPolicies:
             and body in IN_MEMORY
             and self._digest(request, url, caller) in self._given_up,
             rerouted=rerouted,
-            judges=self._judges,
+            judges=(*marked, *self._judges) if marked else self._judges,
             patient=outer is not None and outer.is_default,
         )
         return call if settings is None and not self._listeners else self._describe(call, settings)

@@ -168,7 +168,8 @@ def mark_complete(request: Any, status: int, verdict: Verdict) -> None:
         status: The status of its response.
         verdict: The verdict on that, which may invite a repeat.
     """
-    if status < 500 and status not in _INVITES_REPEAT and not verdict.is_refusal:
+    is_for_other_credential = verdict.kind == "refused" and bool(read_marks(request).judges)
+    if status < 500 and status not in _INVITES_REPEAT and not verdict.is_refusal and not is_for_other_credential:
         assigned = read_marks(request).assigned
         for name in assigned:
             assigned[name] = (assigned[name][0], True)

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 _MET = """
 auth.attach.credential.CredentialURL auth.attach.credential.HeaderAuth auth.attach.credential.OwnedHeaderValue
-auth.attach.response_hook.ReauthenticateHook auth.httpx_auth.HTTPXAuth auth.jwt_login_auth.JWTLogin
+auth.attach.response_hook.ReauthenticateHook shells.requests.hooks.CredentialHook
+auth.httpx_auth.AttachedCredential auth.httpx_auth.HTTPXAuth auth.jwt_login_auth.JWTLogin
 auth.oauth.OAuth2 auth.protocol.client_authentication.ClientAuthentication
 auth.protocol.client_authentication.Credentials auth.protocol.dpop.Nonces auth.protocol.dpop.Proofs
 auth.protocol.grant_flow.GrantFlow auth.protocol.server.AuthorizationServer
@@ -59,7 +60,8 @@ MET = _MET.split()
 HOLDING_NONE = {
     "keywords for type checkers; none is ever made": """
 auth.options.ConnectionOptions auth.options.GrantOptions auth.options.JWTLoginOptions auth.options.OAuth2Options
-auth.options.ServerOptions auth.options.TokenAuthOptions policies.options.OptionalPolicies
+auth.options.ServerOptions auth.options.TokenAuthOptions auth.options.VendorOptions
+auth.options.VendorSettings policies.options.OptionalPolicies
 policies.options.StackOptions
     """,
     "events, verdicts and states of policies: numbers, names of state and digests": """
@@ -67,6 +69,7 @@ core.effects.Park core.effects.PolicyTraits core.effects.Race core.effects.TryDe
 core.effects.WaitAny policies.asked_retry.AskedRetry shells.given_up.GivenUpRequests
 core.judges.FormerKeyJudge core.judges.FormerRefusalJudge
 core.machines.Changed core.machines.Refused core.machines.Wake core.notices.Retrying
+auth.attach.replaced_credentials.ReplacedCredentials
 policies.breaker.state.AcquirePermit policies.breaker.state.CircuitStatus policies.breaker.state.ManualControl
 policies.deadline.CallDeadline
 policies.breaker.windows.LastCalls policies.breaker.windows.LastSeconds policies.breaker.windows.Tally
@@ -89,6 +92,17 @@ policies.retry_budget.Spend refresh.lifecycle.ClearToken refresh.lifecycle.LookA
 refresh.lifecycle.RefreshFailed refresh.lifecycle.RefreshRight refresh.lifecycle.ReleaseRight
 refresh.lifecycle.TokenRefreshed refresh.lifecycle.WaitForRefresh refresh.refresh_flow.FetchedToken
 refresh.refresh_flow.RefreshFlow stores.persistent.Transition stores.sqlite_schema.ClockRow
+    """,
+    "what the answers of an API look like, as its documentation shows them": """
+core.credential_refusals.CredentialRefusal core.credential_refusals.RefusalTest
+    """,
+    "how a token endpoint is asked and what its answers mean; secrets are named by templates": """
+auth.protocol.token_endpoint.TokenEndpoint auth.protocol.token_endpoint.TokenResponse
+auth.protocol.token_lifetime.Lifetime refresh.spent_tokens.SpentTokens
+auth.protocol.revocation_endpoint.RevocationEndpoint
+    """,
+    "what the documentation of vendors says": """
+auth.vendor_profile.Login auth.vendor_profile.Setting auth.vendor_profile.Vendor
     """,
     "what servers say about quotas": """
 headers.complaints.Complaint headers.entries.Context headers.names.Field headers.ietf.QuotaPolicy

@@ -206,14 +206,28 @@ def credentials() -> None:
     request = oauth.authorization_request("http://127.0.0.1/callback", prompt="consent")
     assert_type(oauth.complete("http://127.0.0.1/callback?code=1", request), polvo.auth.Token)
     oauth.login(lambda login: print(login.user_code))
+    assert_type(polvo.auth.OAuth2.for_vendor("zoom", client_id="app", account_id="acc-1"), polvo.auth.OAuth2)
+    polvo.auth.OAuth2.for_vendor("github_app", client_id="app", private_key=b"pem", installation_id=4711, timeout=5.0)
+    polvo.auth.OAuth2.for_vendor("zoho", client_id="app", region=1)  # type: ignore[arg-type]
+    revocation = polvo.auth.RevocationEndpoint("https://login.example.com/revoke", encoding="json", method="DELETE")
+    polvo.auth.OAuth2(client_id="app", token_url="https://login.example.com/token", revocation_url=revocation)
     polvo.auth.jwt_login("https://api.example.com/login", "ada", lambda: "secret", token_cache="t")
     polvo.auth.TokenCache("tokens.json").set_aside("reason")
     polvo.auth.TokenCache("tokens.json", elapsed=lambda: 1.0, check_files=False)
     polvo.stores.SQLiteStore("state.db", elapsed=lambda: 1.0, check_files=False)
+    refusal = polvo.auth.CredentialRefusal(200, fields={"error": ("token_expired", 190)}, headers={"X": "y"}, text="z")
+    polvo.auth.jwt_login("https://api.example.com/login", "ada", "secret", header="X-Token", scheme="", refused=refusal)
+    polvo.auth.OAuth2(client_id="app", issuer="https://a.example.com", refused=[403, "slack", refusal, refuses])
+    polvo.auth.OAuth2(client_id="app", issuer="https://a.example.com", refused=refuses)
+    polvo.auth.OAuth2(client_id="app", issuer="https://a.example.com", refused=(401, 403))
     assert_type(polvo.auth.bearer("token"), polvo.auth.Bearer)
     assert_type(polvo.auth.signed(polvo.auth.bearer("token")), polvo.auth.SigningAuth)
     assert_type(polvo.auth.api_key("key", header="X-Key"), polvo.auth.APIKey)
     assert_type(polvo.auth.session_token("token"), polvo.auth.SessionToken)
+
+
+def refuses(answer: polvo.retry.Answer) -> bool:
+    return answer.status == 200 and answer.json() == {"error": "token_expired"}
 
 
 def secrets() -> None:
@@ -228,7 +242,9 @@ def secrets() -> None:
     assert_type(polvo.auth.api_key(secret, query="key"), polvo.auth.SecretAuth)
     assert_type(polvo.auth.session_token(secret), polvo.auth.SecretAuth)
     assert_type(polvo.auth.secret("env://KEY", header="X-Key"), polvo.auth.SecretAuth)
-    polvo.auth.basic("ada", secret)
+    polvo.auth.basic("ada", secret, refused=403)
+    polvo.auth.api_key(secret, refused={401, 403})
+    httpx.AsyncClient(auth=polvo.auth.bearer(secret, refused="slack").httpx())
     polvo.auth.OAuth2(token_url="https://login.example.com/token", client_id="app", client_secret=secret)
 
 

@@ -296,7 +296,7 @@ class IdempotencyKeys:
         if from_server and outcome.status in _ELSEWHERE:
             return Moved(lease, seen.doubtful)
         verdict = verdict_of(call, outcome)
-        undone = verdict.is_declined or verdict.kind == "failed"
+        undone = verdict.is_declined or verdict.kind in ("failed", "refused")
         if from_server and 200 <= outcome.status < 400 and not undone:
             return Done(lease, call.content, url, _record_response(outcome, record.max_body))
         at_work = from_server and outcome.status >= 400 and self._read_key_response(call, outcome) == AT_WORK
@@ -399,7 +399,7 @@ def _is_doubtful(call: Call, outcome: Outcome, *, race: bool) -> bool:
         return True  # its response may hide the ends of other attempts
     verdict = verdict_of(call, outcome)
     unknown = outcome.status >= 500 or outcome.status in _UNKNOWN or verdict.kind == "failed"
-    return unknown and not verdict.is_declined
+    return unknown and not verdict.is_declined and verdict.kind != "refused"
 
 
 def _report_unwritten(call: Call, seen: _Seen, outcome: Outcome) -> Outcome:
