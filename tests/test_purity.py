@@ -22,6 +22,7 @@ ALLOWED = {
     "copy",
     "dataclasses",
     "datetime",
+    "difflib",
     "email.utils",
     "functools",
     "itertools",

@@ -31,7 +31,7 @@ _LONGEST_CODE = 128
 _MARKERS = (
     *(b"limit", b"throttl", b"quota", b"many", b"exhausted", b"concurren", b"complexity", b"slow", b"throughput"),
     *(b"retry_after", b"lock_timeout", b"policyname", b"reduced-capacity", b"abnormal-usage", b"maxlag", b"max_lag"),
-    *(b"requestrate", b"request_rate", b"request-rate", b"abuse detection"),
+    *(b"requestrate", b"request_rate", b"request-rate", b"abuse detection", b"oauthexception", b"fbtrace_id"),
 )
 _GRAPHQL_CODES = {"THROTTLED", "RATELIMITED", "RATE_LIMITED"}
 _GOOGLE_PACE = {"rateLimitExceeded", "userRateLimitExceeded"}
@@ -51,7 +51,7 @@ _PROSE_KEYS = (
     "detail",
     "error",
 )
-_HOLDERS = ("error", "errors", "extensions", "fault", "detail", "details", "errordata", "error_data")
+_HOLDERS = ("error", "errors", "extensions", "fault", "detail", "details")
 _MOST_HOLDERS = 16
 _WORDY = (400, 403, 418, 420)  # errors that may ask for a slower pace by a sentence alone
 _PLAN = (401, 402, 403)  # errors in which a quota that is exceeded is that of a plan; with 429 it is one of pace

@@ -18,7 +18,6 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import fields, replace
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from polvo_adapters.core.effects import Policy, PolicyTraits
@@ -87,7 +86,8 @@ def refuse_unknown_keywords(
     for name in options.keys() - known:
         from polvo_adapters.policies.unknown_keywords import unknown_keyword_error
 
-        raise unknown_keyword_error(owner, name, known)
+        settings = {option: _setting_names(_find_policy_class(option)) for option in _KINDS}
+        raise unknown_keyword_error(owner, name, known, settings)
 
 
 class _Kind(NamedTuple):
@@ -127,7 +127,7 @@ def make_policy(option: str, value: Any, **keywords: Any) -> Any:
     kind = _KINDS[option]
     if value is None or (value is False and kind.switch):
         return None
-    policy_class = find_policy_class(option)
+    policy_class = _find_policy_class(option)
     others = (getattr(importlib.import_module(f"polvo_adapters.policies.{kind.module}"), name) for name in kind.others)
     if isinstance(value, (policy_class, *others)):
         return value
@@ -143,21 +143,19 @@ def make_policy(option: str, value: Any, **keywords: Any) -> Any:
 
 
 def _make_of_mapping(option: str, policy_class: Any, keywords: dict[str, Any]) -> Any:
-    known = {field.name for field in fields(policy_class) if field.init}
+    known = _setting_names(policy_class)
     for name in keywords.keys() - known:
-        close = get_close_matches(str(name), known, 1)
-        advice = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(sorted(known))}"
-        raise TypeError(f"{option}: {policy_class.__name__} has no setting {name!r}; {advice}")
+        from polvo_adapters.policies.unknown_keywords import unknown_setting_error
+
+        raise unknown_setting_error(option, policy_class.__name__, name, known)
     return policy_class(**keywords)
 
 
-def option_names() -> Collection[str]:
-    """Return the keywords of StackOptions that stand for a policy with settings."""
-    return _KINDS.keys()
+def _setting_names(policy_class: Any) -> Collection[str]:
+    return {field.name for field in fields(policy_class) if field.init}
 
 
-def find_policy_class(option: str) -> Any:
-    """Return the class of the policies that a keyword of StackOptions stands for."""
+def _find_policy_class(option: str) -> Any:
     kind = _KINDS[option]
     return getattr(importlib.import_module(f"polvo_adapters.policies.{kind.module}"), kind.name)
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
-from dataclasses import fields
+from collections.abc import Collection, Mapping
 from difflib import get_close_matches
-
-from polvo_adapters.policies.stack import find_policy_class, option_names
 
 _NAMES_ELSEWHERE = {
     "max_retries": "retry={'max_attempts': ...}, which counts the first attempt as well",
@@ -25,19 +22,36 @@ _NAMES_ELSEWHERE = {
 """What users of `requests`, urllib3 and other libraries look for."""
 
 
-def unknown_keyword_error(owner: str, name: str, known: Collection[str]) -> TypeError:
+def unknown_keyword_error(
+    owner: str, name: str, known: Collection[str], settings: Mapping[str, Collection[str]]
+) -> TypeError:
     """Return the error for an unknown keyword.
 
     Args:
         owner: Name of the class or function.
         name: The keyword.
         known: The keywords that there are.
+        settings: The settings of each policy, by its keyword.
     """
-    return TypeError(f"{owner}: there is no keyword {name}; {_advise(name, known)}")
+    return TypeError(f"{owner}: there is no keyword {name}; {_advise(name, known, settings)}")
 
 
-def _advise(name: str, known: Collection[str]) -> str:
-    options = [option for option, field in _settings() if field == name and option in known]
+def unknown_setting_error(option: str, policy: str, name: object, known: Collection[str]) -> TypeError:
+    """Return the error for an unknown setting in a mapping that stands for a policy.
+
+    Args:
+        option: The keyword that was given the mapping.
+        policy: Name of the class of the policy.
+        name: The setting.
+        known: The settings that there are.
+    """
+    close = get_close_matches(str(name), known, 1)
+    advice = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(sorted(known))}"
+    return TypeError(f"{option}: {policy} has no setting {name!r}; {advice}")
+
+
+def _advise(name: str, known: Collection[str], settings: Mapping[str, Collection[str]]) -> str:
+    options = [option for option, names in settings.items() if name in names and option in known]
     if options:
         return "it is a setting of " + ", or of ".join(f"{option}={{{name!r}: ...}}" for option in options)
     if name in _NAMES_ELSEWHERE:
@@ -46,11 +60,3 @@ def _advise(name: str, known: Collection[str]) -> str:
     if close:
         return f"did you mean {close[0]}?"
     return f"there are {', '.join(sorted(known))}"
-
-
-def _settings() -> Iterator[tuple[str, str]]:
-    """Yield the keyword of each policy, and each of its fields."""
-    for option in option_names():
-        for field in fields(find_policy_class(option)):
-            if field.init:
-                yield option, field.name

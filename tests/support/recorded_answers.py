@@ -52,9 +52,7 @@ def graphql(code: str, data: Any = None, **extensions: Any) -> bytes:
 
 
 def meta(code: int) -> bytes:
-    return text(
-        error={"message": f"(#{code}) limit reached", "type": "OAuthException", "code": code, "fbtrace_id": "A"}
-    )
+    return text(error={"message": "An error occurred", "type": "OAuthException", "code": code, "fbtrace_id": "A"})
 
 
 def salesforce(message: str) -> bytes:

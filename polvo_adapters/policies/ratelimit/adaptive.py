@@ -75,7 +75,7 @@ def acquire_turn(account: Account, event: TurnRequest, now: float, trial: str = 
         trial: Group to which the request goes on trial, in place of that of its route.
     """
     route = routes.find_route(account, event.route, event.part) if event.part else event.route
-    name = trial or routes.find_group(account, route)
+    name = trial or account["routes"].get(route) or routes.find_group(account, route)
     ticketed = event.ticket >= 0
     if ticketed and event.group != name:
         account, event, ticketed = _leave_queue(account, event), event._replace(ticket=-1, tries=0), False
@@ -263,29 +263,44 @@ def learn_result(account: Account, event: TurnResult, now: float, *, free: float
     name = event.group if event.group in account["groups"] else routes.find_group(account, route)
     known = account["groups"].get(name)
     group = make_group(now) if known is None else known.copy()
-    release_request(group, event, now)
-    if event.status:
-        group["known"] = True
+    if name == event.group:
+        release_request(group, event, now)
+    status, refused = event.status, event.refused
+    if status:
+        if not group["known"]:
+            group["known"] = True
         group["latency"] += 0.2 * (event.seconds - group["latency"])
     account = replace_group(account, name, group)
-    if (group["told"] or event.refused is not None) and _counts_apart(account, group, event, route, name):
+    if (group["told"] or refused is not None) and _counts_apart(account, group, event, route, name):
         name, group = route, routes.start_group(account, route, route, now)
         account = replace_group(account, name, group)
         account["separate"] = True
-    keys = _learn_quotas(account, group, route, event, now, free) if event.quotas else []
-    if event.status:
-        if event.part:
-            route = _note_part(account, event, route)
-        if account["routes"].get(route) != name or group["trial"] or group["quotas"] != tuple(keys):
-            name = routes.settle(account, event, route, name, keys, now)
-            group = account["groups"].get(name) or make_group(now)
-            account = replace_group(account, name, group.copy())
-            group = account["groups"][name]
-        if event.refused is not None or event.pause:
+    keys: list[Key] = []
+    if event.quotas:
+        keys = _learn_quotas(account, group, route, event, now, free)
+        group = account["groups"][name]
+    if status:
+        if event.part or account["routes"].get(route) != name or group["trial"] or group["quotas"] != tuple(keys):
+            account, group = _settle(account, group, event, route, name, keys, now)
+        if refused is not None or event.pause:
             _learn_pause(account, group, route, event, now)
-        if event.refused is None:
+        if refused is None:
             _learn_success(group, event, now)
     return account, _NO_TURN
+
+
+def _settle(
+    account: Account, group: QuotaBucket, event: TurnResult, route: str, name: str, keys: list[Key], now: float
+) -> tuple[Account, QuotaBucket]:
+    """Return the account with the route where it belongs, and its group."""
+    if event.part:
+        route = _note_part(account, event, route)
+    if account["routes"].get(route) == name and not group["trial"] and group["quotas"] == tuple(keys):
+        return account, group
+    name = routes.settle(account, event, route, name, keys, now)
+    settled = account["groups"].get(name)
+    group = make_group(now) if settled is None else settled.copy()
+    return replace_group(account, name, group), group
 
 
 def _counts_apart(account: Account, group: QuotaBucket, event: TurnResult, route: str, name: str) -> bool:
@@ -312,6 +327,7 @@ def _learn_pause(account: Account, group: QuotaBucket, route: str, event: TurnRe
             if event.quotas or event.paced:
                 group["paused"] = max(group["paused"], now + event.pause)
             else:
+                route = routes.find_route(account, event.route, event.part)
                 holds = {each: until for each, until in account["holds"].items() if until > now}
                 account["holds"] = {**holds, route: now + event.pause} if len(holds) < _MOST_HOLDS else holds
         return
@@ -376,7 +392,10 @@ def _learn_quota(
         pace = known.copy()
         if event.refused is None and left >= 1 and learning.absorb_repeat(pace, left, asked, now):
             paces[key] = pace
-            _note_source(pace, left, asked, now, route, event.part)
+            if asked < pace["told_at"] or pace["by"] != route or pace["part"] != event.part:
+                _note_source(pace, left, asked, now, route, event.part)
+            else:
+                pace["told"], pace["told_at"] = left, now
             return key
     running = _count_running(account, group, key) if account["separate"] else group["running"] + group["stale"]
     if reset is not None and resolution < _TICK:
