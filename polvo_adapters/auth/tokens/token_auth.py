@@ -419,8 +419,10 @@ class TokenAuth(SharedByCopies, RefreshAhead[HeldToken], AuthBase):
                 if is_spent:
                     self._is_spent(tenant, digest, is_now=True)
             raise
-        if token.refresh_token != refresh_token and (held is None or held.refresh_token != refresh_token):
-            self._is_spent(tenant, digest, is_now=True)  # the settings still have it, and it has been replaced
+        if token.refresh_token is None:
+            self._is_spent(tenant, digest, is_now=True)
+        elif token.refresh_token != refresh_token and (held is None or held.refresh_token != refresh_token):
+            self._spent.add(digest)  # the settings still have it; others find its successor in the store
         return token
 
     def _is_spent(self, tenant: str, digest: str, *, is_now: bool = False) -> bool:

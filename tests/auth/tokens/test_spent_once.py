@@ -216,6 +216,14 @@ def test_a_replaced_refresh_token_of_the_settings_is_not_sent_again(listening: L
     assert len(listening.asked) == 1
 
 
+def test_nor_is_one_that_was_replaced_before_the_token_was_deleted(listening: Listening) -> None:
+    listening.routes["/token"] = Reply({"access_token": "t", "refresh_token": "second", "expires_in": 60})
+    auth = ask(listening)
+    assert auth.token().refresh_token == "second"
+    auth.forget()
+    assert fail(auth).reason == SPENT
+
+
 @pytest.mark.parametrize(("repeats", "sent"), [(True, 2), (False, 1)])
 def test_a_lost_answer_is_asked_for_once_at_once(repeats: bool, sent: int, monkeypatch: pytest.MonkeyPatch) -> None:
     endpoint, clock = Endpoint(monkeypatch, lambda: (0, b"")), VirtualClock()
