@@ -188,7 +188,7 @@ class TokenRefreshError(PolvoError):
         message: What happened and what to do, for a person.
         status: Status of the authorization server's answer, or 0 where there was none.
         final: Whether asking again with the same credentials cannot help.
-        lost: Whether a request may have reached the server, and its answer was lost.
+        lost: Whether a refresh token may have reached the server, and the answer was lost.
         **keywords: As for PolvoError.
     """
 

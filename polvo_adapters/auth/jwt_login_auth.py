@@ -122,7 +122,11 @@ class JWTLogin(TokenAuth):
             )
         user, password = _resolve(self._username), hide(_resolve(self._password))
         fields = {"grant_type": "password", "username": user, "password": password}
-        return self._post(tenant, self._login, fields, held, seconds)
+        try:
+            return self._post(tenant, self._login, fields, held, seconds)
+        except TokenRefreshError as error:
+            error.lost = False  # nothing that the server takes only once
+            raise
 
     def _post(
         self, tenant: str, described: TokenEndpoint, fields: Mapping[str, str], held: Token | None, seconds: float
@@ -153,6 +157,12 @@ class JWTLogin(TokenAuth):
     def __getstate__(self) -> dict[str, Any]:
         password = self._password if callable(self._password) else None
         return {**super().__getstate__(), "_password": password}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        if "_urls" in state:  # of a pickle of an earlier version
+            described = [url and _describe(url, state["_fields"], state["_answers"]) for url in state["_urls"]]
+            state = {**state, "_login": described[0], "_renewal": described[1]}
+        super().__setstate__(state)
 
     def __repr__(self) -> str:
         return f"<JWTLogin at {self._identify(TENANT_SLOT)[1]}>"

@@ -31,6 +31,7 @@ from polvo_adapters.auth.options import (
     select_options,
 )
 from polvo_adapters.auth.protocol import grants
+from polvo_adapters.auth.protocol.authorization_code import list_further
 from polvo_adapters.auth.protocol.client_authentication import require_key
 from polvo_adapters.auth.protocol.grant_flow import FlowName, GrantFlow, format_key_part, lost_secret_error
 from polvo_adapters.auth.protocol.server import AuthorizationServer
@@ -96,6 +97,7 @@ class OAuth2(TokenAuth):
     Source: RFC 6749, and the RFCs named in `polvo_adapters.auth.options`.
     """
 
+    _described: TokenEndpoint | None = None  # as in pickles of earlier versions
     _is_bare = False  # whether refreshes ask for nothing beside the token, because the server has refused that
     _updater: Callable[[dict[str, Any]], object] | None = None  # keeps tokens outside, see `from_session`
 
@@ -293,6 +295,8 @@ class OAuth2(TokenAuth):
     def complete(self, redirected_url: str, request: AuthorizationRequest) -> Token:
         """End a login in the user's browser, keep the token, and return it.
 
+        What the server has added to the URL, such as the `realmId` of QuickBooks, is in the token's `extra`.
+
         Args:
             redirected_url: The URL that the browser was sent back to.
             request: The result of `authorization_request`.
@@ -305,6 +309,7 @@ class OAuth2(TokenAuth):
         server = self._server_for(current_tenant())
         code = server.code_from(redirected_url, request)
         token = server.token(grants.code(code, request.redirect_uri, request.code_verifier))
+        token = replace(token, extra={**list_further(redirected_url), **token.extra})
         self.keep(token)
         return token
 
@@ -397,9 +402,8 @@ class OAuth2(TokenAuth):
             refresh_token = self._grant_flow.fetch_secret("refresh_token")
         server = self._server_for(tenant)
         if refresh_token is not None or self._grant_flow.is_unattended:
-            server.endpoint(
-                "token", deadline_timeout=seconds
-            )  # first: its failures say nothing about the refresh token
+            # First, as failures of the discovery say nothing about the refresh token.
+            server.endpoint("token", deadline_timeout=seconds)
         try:
             return self._request_token(tenant, server, refresh_token, held, seconds)
         except TokenRefreshError as error:
@@ -430,6 +434,7 @@ class OAuth2(TokenAuth):
         try:
             return server.token(grant, deadline_timeout=seconds, **_keep(held))
         except TokenRefreshError as error:
+            error.lost = False  # nothing that the server takes only once
             error.final = error.final or error.reason in CONFIGURATION
             raise
 
@@ -450,7 +455,10 @@ class OAuth2(TokenAuth):
         if token is None:
             token = server.token(grants.refresh(refresh_token), **keywords)
             self._is_bare = True
-        return replace(token, scope=token.scope or granted)  # where none comes it is the same as before
+        if held is None:
+            return token
+        # What a refresh does not repeat is as it was at the login.
+        return replace(token, scope=token.scope or granted, extra={**held.extra, **token.extra})
 
     def _server_for(self, tenant: str) -> AuthorizationServer:
         server = self._servers.get(tenant)

@@ -151,27 +151,31 @@ class Vendor:
             raise ConfigurationError(f"{self.name}: flow={flow!r}: expected one of {', '.join(self.logins)}")
         self._require_needed(flow, login, given)
         slots = _Slots(self._read_settings(given))
-        endpoint = _fill_endpoint(replace(self.endpoint, **login.endpoint), slots)
-        own_url = given.get("token_url")
-        if isinstance(own_url, TokenEndpoint):
-            endpoint = own_url
-        slots.add("token_url", endpoint.url if own_url is None else own_url)
+        endpoint = self._find_endpoint(login, slots, given)
+        slots.add("token_url", endpoint.url)
         slots.add("client_id", quote(str(given["client_id"]), safe="{}"))
         made = {**self.options, **login.options}
         keywords = {name: slots.fill(value) for name, value in made.items() if slots.has_all(value)}
+        self._require_used(flow, slots, given)
         if not given.get("client_secret") and _authenticates_by_secret(keywords.get("revocation_url")):
             del keywords["revocation_url"]
-        self._require_used(flow, slots, given)
         for setting in self.settings:
             if setting.derive is not None and given.get(setting.name) is not None:
                 keywords |= setting.derive(given[setting.name])
         merged = _merge(keywords, self._list_own(given))
-        if endpoint is not own_url:
-            changes = {"url": own_url, "client_authentication": merged.pop("client_authentication", None)}
-            if not given.get("client_secret") and _authenticates_by_secret(endpoint):
-                endpoint = replace(endpoint, client_authentication=None)  # by what else is given
-            endpoint = _change(endpoint, changes)
+        if endpoint is not given.get("token_url"):
+            merged.pop("client_authentication", None)  # the endpoint has it
         return {**merged, "flow": flow, "token_url": endpoint}
+
+    def _find_endpoint(self, login: Login, slots: _Slots, given: Mapping[str, Any]) -> TokenEndpoint:
+        """Return the token endpoint; another URL is asked in the vendor's way, and another description as it says."""
+        endpoint = _fill_endpoint(replace(self.endpoint, **login.endpoint), slots)
+        other = given.get("token_url")
+        if isinstance(other, TokenEndpoint):
+            return other
+        if not given.get("client_secret") and _authenticates_by_secret(endpoint):
+            endpoint = replace(endpoint, client_authentication=None)  # by what else is given
+        return _change(endpoint, {"url": other, "client_authentication": given.get("client_authentication")})
 
     def _list_own(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Return the keywords of OAuth2 among those of the caller."""

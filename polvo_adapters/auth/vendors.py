@@ -128,7 +128,6 @@ _VENDORS = (
             encoding="json",  # the body may restrict permissions and repositories; nothing else is in it
             headers={
                 "Accept": "application/vnd.github+json",
-                "X-GitHub-Api-Version": "2022-11-28",
                 "Authorization": "Bearer {assertion}",
             },
             names={"assertion": None, "client_id": None},

@@ -128,6 +128,27 @@ def test_an_assertion_in_a_header(listening: Listening) -> None:
     assert sent["exp"] - sent["iat"] <= 600
 
 
+def test_what_a_login_has_told_is_there_after_refreshes(listening: Listening) -> None:
+    replies = iter([{"access_token": "a", "expires_in": 60, "refresh_token": "r", "team": 7}, {"access_token": "b"}])
+    listening.routes["/token"] = lambda asked: Reply(next(replies))
+    clock = VirtualClock()
+    url = f"{listening.url}/token"
+    auth = OAuth2(
+        "authorization_code", token_url=url, authorization_url=url, clock=clock, background=False, scope="a b", **APP
+    )
+    request = auth.authorization_request("https://app.test/")
+    auth.complete(f"https://app.test/?code=c&state={request.state}&realmId=42&iss=x&scope=a", request)
+    clock.advance(100)
+    token = auth.token()
+    assert (token.access_token, token.extra) == ("b", {"realmId": "42", "team": 7})
+
+
+@pytest.mark.parametrize("nothing", [None, "", False, 0, "0", [], {}])
+def test_an_error_that_is_none_does_not_cost_the_token(listening: Listening, nothing: Any) -> None:
+    listening.routes["/token"] = Reply({"access_token": "t", "error": nothing})
+    assert OAuth2(token_url=f"{listening.url}/token", **APP).token().access_token == "t"
+
+
 # ------------------------------------------------------------------------------------------ assertions
 
 

@@ -124,6 +124,16 @@ def test_other_names_of_fields() -> None:
         assert listening.asked[0].headers["content-type"] == "application/json"
 
 
+def test_a_pickle_of_an_earlier_version_is_read() -> None:
+    auth = JWTLogin("https://a.test/in", "ada", lambda: "p", refresh_url="https://a.test/again")
+    state = auth.__getstate__()
+    described = [state.pop(name) for name in ("_login", "_renewal")]
+    state |= {"_urls": ("https://a.test/in", "https://a.test/again"), "_answers": ("access", "refresh")}
+    again = JWTLogin.__new__(JWTLogin)
+    again.__setstate__({**state, "_fields": ("username", "password", "refresh")})
+    assert [again._login, again._renewal] == described
+
+
 def test_tenants_have_logins_of_their_own() -> None:
     with Listening() as listening:
         for tenant in ("red", "blue"):

@@ -502,7 +502,6 @@ NOT_IN_A_LIFE = {
     "response.error": "the same",
     "response.error_description": "text for a person",
     "response.scope": "for the caller; see test_what_comes_beside_the_token",
-    "headers X-GitHub-Api-Version": "recommended, not required",
     "revocation kinds": "a refusal of the access token after that of the refresh token counts for nothing",
     "slack: client_authentication": "by either",
 }

@@ -96,13 +96,13 @@ refresh.refresh_flow.RefreshFlow stores.persistent.Transition stores.sqlite_sche
     "what the answers of an API look like, as its documentation shows them": """
 core.credential_refusals.CredentialRefusal core.credential_refusals.RefusalTest
     """,
-    "what the documentation of vendors says; secrets are named by templates": """
-auth.protocol.revocation_endpoint.RevocationEndpoint
-auth.vendor_profile.Login auth.vendor_profile.Setting auth.vendor_profile.Vendor
-    """,
     "how a token endpoint is asked and what its answers mean; secrets are named by templates": """
 auth.protocol.token_endpoint.TokenEndpoint auth.protocol.token_endpoint.TokenResponse
 auth.protocol.token_lifetime.Lifetime refresh.spent_tokens.SpentTokens
+auth.protocol.revocation_endpoint.RevocationEndpoint
+    """,
+    "what the documentation of vendors says": """
+auth.vendor_profile.Login auth.vendor_profile.Setting auth.vendor_profile.Vendor
     """,
     "what servers say about quotas": """
 headers.complaints.Complaint headers.entries.Context headers.names.Field headers.ietf.QuotaPolicy

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 from urllib.parse import quote_plus
 
@@ -71,6 +72,8 @@ class ClientAuthentication:
     Raises:
         ConfigurationError: The method is unknown, or what it needs is missing.
     """
+
+    _assertion: Mapping[str, Any] = MappingProxyType({})  # as in pickles of earlier versions
 
     def __init__(
         self,

@@ -67,6 +67,8 @@ class AuthorizationServer:
     Source: RFC 6749; RFC 8414 (discovery), 7523 and 8705 (client authentication), 9449 (DPoP).
     """
 
+    _described, _tenant = _STANDARD, ""  # as in pickles of earlier versions
+
     def __init__(
         self,
         *,

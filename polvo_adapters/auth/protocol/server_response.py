@@ -83,7 +83,7 @@ _LONGEST = 65_536
 _SHORT = 200
 _TEN_YEARS = 10 * 365 * 86_400.0
 _STANDARD = TokenResponse()
-_NOTHING = (None, "", False, 0, "0")
+_NOTHING: tuple[Any, ...] = (None, "", False, 0, "0", [], {})
 _TYPES = {"bearer": "Bearer", "dpop": "DPoP"}
 
 
@@ -322,7 +322,7 @@ class _Answer:
         if described.success:
             is_refused |= not all(_is_as_said(self.find(path), said) for path, said in described.success.items())
         else:
-            is_refused |= not (isinstance(error, (str, int, type(None))) and error in _NOTHING) or self._says_no()
+            is_refused |= error not in _NOTHING or self._says_no()
         if is_refused:
             reason, description = self._describe_refusal(error)
             final = reason in described.final or None

@@ -145,8 +145,8 @@ class TokenResponse:
     error: Path = "error"
     error_description: Path = "error_description"
     success: Mapping[str, Any] = field(default_factory=dict)
-    temporary: tuple[str, ...] = ()
-    final: tuple[str, ...] = ()
+    temporary: tuple[str | int, ...] = ()
+    final: tuple[str | int, ...] = ()
     extra: Mapping[str, str] = field(default_factory=dict)
     read: Callable[[int, Mapping[str, str], bytes], Mapping[str, Any]] | None = None
 
@@ -160,7 +160,7 @@ class TokenResponse:
         require(life is None or (is_number and life > 0), "TokenResponse", "lifetime", life, "seconds above 0")
         for name in ("never", "temporary", "final"):
             value = _as_tuple(getattr(self, name), "TokenResponse", name)
-            object.__setattr__(self, name, value)
+            object.__setattr__(self, name, value if name == "never" else tuple(map(str, value)))
         for name in ("success", "extra"):
             given = getattr(self, name)
             is_mapping = isinstance(given, Mapping) and all(

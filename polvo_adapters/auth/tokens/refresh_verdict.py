@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from polvo_adapters.auth.protocol.server_response import FINAL
 from polvo_adapters.errors import TokenRefreshError
 
 SPENT = "refresh token spent"
@@ -42,7 +43,7 @@ _PASSING_STATUSES = (408, 425, 429)
 _PASSING_CODES = frozenset({"authorization_pending", "server_error", "slow_down", "temporarily_unavailable"})
 
 
-def judge_refresh(error: TokenRefreshError, temporary: Sequence[str], *, repeats_lost: bool) -> bool:
+def judge_refresh(error: TokenRefreshError, temporary: Sequence[str | int], *, repeats_lost: bool) -> bool:
     """Set `final` of the error of a refresh, and return whether the refresh token may be used up.
 
     Args:
@@ -58,6 +59,9 @@ def judge_refresh(error: TokenRefreshError, temporary: Sequence[str], *, repeats
         is_passing = error.status in _PASSING_STATUSES or error.reason in _PASSING_CODES
         error.final = not is_passing and error.retry_after is None
     error.final = error.final or is_spent
+    if error.final and error.reason not in CONFIGURATION | FINAL:
+        advice = "the refresh token may be used up, and is not sent again" if is_spent else "it is not valid any more"
+        error.args = (f"{error.args[0]}; {advice}: log in again", *error.args[1:])
     return is_spent
 
 

@@ -388,7 +388,7 @@ class TokenAuth(SharedByCopies, RefreshAhead[HeldToken], AuthBase):
         host: str,
         refresh_token: str,
         held: Token | None,
-        temporary: Sequence[str],
+        temporary: Sequence[str | int],
         request: Callable[[], Token],
     ) -> Token:
         """Return the token that a refresh token brings, which is not sent if the server may have used it up.

@@ -231,6 +231,10 @@ REFUSALS: dict[str, tuple[TokenResponse, int, Any, str, str, bool]] = {
         False,
     ),
     "a documented death": (TokenResponse(final=("gone",)), 400, {"error": "gone"}, "gone", "", True),
+    "a number that is not final": (
+        TokenResponse(error="status", success={"status": 0}, temporary=(601,)),
+        *(200, {"status": 601, "error": "too many"}, "601", "too many", False),
+    ),
     "not final": (
         TokenResponse(temporary=("invalid_grant",)),
         400,

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from polvo_adapters.auth import JWTLogin, OAuth2, Token, TokenEndpoint, TokenResponse
+from polvo_adapters.auth import JWTLogin, OAuth2, Token, TokenEndpoint, TokenResponse, jwt_login_auth
 from polvo_adapters.auth.protocol import server
 from polvo_adapters.auth.protocol.server_response import ServerResponse
 from polvo_adapters.auth.tokens.refresh_verdict import SPENT
@@ -115,7 +115,9 @@ def test_it_is_not_sent_again_by_others_that_share_the_store(listening: Listenin
         assert first.final
         clock.advance(3600)
         assert fail(auth).reason in (SPENT, "no access_token")
-    assert "no idea" in str(fail(ask(listening))), "what the server has said is told"
+    error = fail(ask(listening))
+    assert "no idea" in str(error), "what the server has said is told"
+    assert str(error).endswith("; the refresh token may be used up, and is not sent again: log in again")
     assert len(listening.asked) == 2
 
 
@@ -222,6 +224,15 @@ def test_a_lost_answer_is_asked_for_once_at_once(repeats: bool, sent: int, monke
     assert (len(endpoint.seen), error.final, clock.now()) == (sent, not repeats, 0.0)
     clock.advance(100)
     assert fail(auth).reason == ("connection" if repeats else SPENT)
+
+
+@pytest.mark.parametrize("kind", ["client_credentials", "login"])
+def test_a_grant_whose_answer_was_lost_is_repeated_with_pauses(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    endpoint, clock = Endpoint(monkeypatch, lambda: (0, b"")), VirtualClock()
+    monkeypatch.setattr(jwt_login_auth, "request_once", lambda *_, **__: endpoint.respond(None, "", "", "", body="a=b"))
+    auth: Any = OAuth2(client_id="a", client_secret="b", token_url=URL, clock=clock)
+    fail(JWTLogin(URL, "ada", "p", clock=clock) if kind == "login" else auth)
+    assert (len(endpoint.seen), clock.now() > 0) == (3, True)
 
 
 def test_the_repeat_brings_the_answer_of_a_server_with_a_grace_period(monkeypatch: pytest.MonkeyPatch) -> None:
