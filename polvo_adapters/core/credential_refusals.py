@@ -171,6 +171,8 @@ class RefusalTest:
 
         It is a judge, see `polvo_adapters.core.judges`.
         """
+        if answer.body is not None and len(answer.body) > LARGEST_REFUSAL:
+            answer = answer._replace(body=None)
         return "refused" if answer.status != _UNAUTHORIZED and self(answer) else None
 
     def __reduce__(self) -> tuple[type[RefusalTest], tuple[str, Refused]]:
