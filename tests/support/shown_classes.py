@@ -106,7 +106,8 @@ auth.vendor_profile.Login auth.vendor_profile.Setting auth.vendor_profile.Vendor
     """,
     "what servers say about quotas": """
 headers.complaints.Complaint headers.entries.Context headers.names.Field headers.ietf.QuotaPolicy
-headers.ietf.QuotaState headers.quota.Quota headers.quota.Throttled headers.resets.Reset headers.structured.Item
+headers.dialects.Dialect headers.ietf.QuotaState headers.quota.Quota headers.quota.Throttled headers.resets.Boundary
+headers.resets.Reset headers.structured.Item
 core.verdict.Verdict
     """,
     "outcomes, reports and traces without headers, bodies and texts of exceptions": """
