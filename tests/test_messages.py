@@ -16,6 +16,7 @@ import trustme
 from urllib3.exceptions import MaxRetryError, NewConnectionError
 
 import polvo_adapters as polvo
+from polvo_adapters.shells.requests import plain_words
 from polvo_adapters.testing.server import FailureServer
 from tests.support.listening_server import Listening, Reply
 from tests.support.marked_secrets import OPEN, find, secret, word
@@ -300,7 +301,7 @@ def test_an_error_keeps_its_class_its_text_and_its_cause_but_for_the_query() -> 
         assert error.request is not None
         assert error.request.url == url
         texts.append(re.sub(r" at 0x\w+", "", str(error)))
-    assert texts[1] == texts[0].replace("?token=x1&c=2", "")
+    assert texts[1].partition(" (polvo: ")[0] == texts[0].replace("?token=x1&c=2", "")
 
 
 @pytest.mark.parametrize("kind", ["mounted", "installed", "bare"])
@@ -339,3 +340,17 @@ def test_a_redirect_that_cannot_be_followed_is_shown_without_query(api: Listenin
     with pytest.raises(requests.RequestException) as caught:
         polvo.Session().get(f"{api.url}/bad")
     assert find(repr(chain_of(caught.value))) == ""
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_python_that_shows_no_notes_has_them_at_the_end_of_the_text(
+    name: str, break_off: Callable[[Broken], requests.RequestException], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = BROKEN[name]
+    shown = break_off(case)
+    monkeypatch.setattr(plain_words, "shows_notes", lambda: False)
+    error = break_off(case)
+    (note,) = error.__notes__
+    assert str(error).count(note) == 1
+    assert [type(each) for each in error.args] == [type(each) for each in shown.args]
+    assert str(error)[:20] == str(shown)[:20]
