@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import Any, Literal, NamedTuple, TypeAlias
 from urllib.parse import urlsplit
 
+from polvo_adapters.core.tuples import new_tuple
 from polvo_adapters.redaction import strip_url
 
 Body: TypeAlias = Literal["none", "replayable", "rewindable", "once", "single-use"]
@@ -81,7 +82,7 @@ class Call(NamedTuple):
 
     def with_deadline(self, deadline: float) -> Call:
         """Return the call with another deadline, several times as fast as `_replace`."""
-        return tuple.__new__(Call, (*self[:4], deadline, *self[5:]))
+        return new_tuple(Call, (*self[:4], deadline, *self[5:]))
 
     @property
     def origin(self) -> str:
