@@ -270,7 +270,7 @@ class BoundPolicies:
         keys, ids = self.keys, self._ids
         if ids is not None:
             report.request_id = text_of(request.headers.get(ids.header) or "")  # an inner adapter may have removed it
-        if outcome.error is None and (keys is not None or ids is not None):
+        if (keys is not None or ids is not None) and outcome.error is None:
             report.replayed = keys is not None and call.key != "" and keys.is_replayed(outcome.headers)
             request_identity.mark_complete(request, outcome.status)
         if outcome.failure is not None or outcome.status >= 429 or call.repeated:
