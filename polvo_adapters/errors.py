@@ -188,13 +188,17 @@ class TokenRefreshError(PolvoError):
         message: What happened and what to do, for a person.
         status: Status of the authorization server's answer, or 0 where there was none.
         final: Whether asking again with the same credentials cannot help.
+        lost: Whether a refresh token may have reached the server, and the answer was lost.
         **keywords: As for PolvoError.
     """
 
-    def __init__(self, message: str = "", *, status: int = 0, final: bool = False, **keywords: Any) -> None:
+    def __init__(
+        self, message: str = "", *, status: int = 0, final: bool = False, lost: bool = False, **keywords: Any
+    ) -> None:
         super().__init__(message, **keywords)
         self.status = status
         self.final = final
+        self.lost = lost
 
 
 class SecretError(PolvoError):

@@ -26,6 +26,7 @@ SLOW = (
     "auth/test_jwt_login.py",
     "auth/test_leaks.py",
     "auth/test_oauth.py",
+    "auth/test_vendors.py::test_every_fact",
     "auth/tokens/test_processes.py",
     "auth/tokens/test_shared_refresh.py::test_a_",
     "auth/tokens/test_sharing.py",

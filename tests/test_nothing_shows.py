@@ -30,10 +30,13 @@ import polvo_adapters as polvo
 from polvo_adapters import errors
 from polvo_adapters.__main__ import main
 from polvo_adapters.auth import JWTLogin, OAuth2
+from polvo_adapters.auth.oauthlib_session import SessionSettings
 from polvo_adapters.auth.protocol.authorization_code import AuthorizationRequest
 from polvo_adapters.auth.protocol.device_code import DeviceAuthorization
 from polvo_adapters.auth.protocol.dpop import DPoPKey
 from polvo_adapters.auth.protocol.token import Token
+from polvo_adapters.auth.protocol.token_endpoint import TokenRequest
+from polvo_adapters.auth.protocol.token_request import EncodedRequest
 from polvo_adapters.auth.secret_auth import basic
 from polvo_adapters.auth.secret_auth import secret as secret_auth
 from polvo_adapters.auth.static import api_key, bearer, session_token
@@ -54,6 +57,8 @@ from polvo_adapters.secrets import Secret
 from polvo_adapters.secrets.chain import FirstOf
 from polvo_adapters.secrets.providers.double_o import DoubleO
 from polvo_adapters.secrets.providers.vault import Vault
+from polvo_adapters.secrets.providers.vault_login import VaultLogin
+from polvo_adapters.secrets.providers.vault_token import GivenToken, LoginToken
 from polvo_adapters.services.double_o import errors as double_o_errors
 from polvo_adapters.services.double_o.cache import SecretCache
 from polvo_adapters.services.double_o.client import Client as DoubleOClient
@@ -342,7 +347,10 @@ def use_urls_with_users(api: Listening) -> None:
                 use(f"{kind} of a user", session.post, url + path, data=secret("body", OPEN))
             use(f"{kind} of a user, refused", session.get, f"http://me:{password}@127.0.0.1:9/?a=b")
             use(f"{kind} by a proxy", session.get, api.url + "/ok", proxies={"http": proxy})
-    with polvo.Session(url, retry=False, tenancy=polvo.Tenancy(path="/t/{tenant}")) as session, session.tenant("acme"):
+    with (
+        polvo.Session(url, retry=False, circuit_breaker=None, tenancy=polvo.Tenancy(path="/t/{tenant}")) as session,
+        session.tenant("acme"),
+    ):
         use("a base URL with a user", session.get, "404")
         use("a path that climbs", session.get, "..;/404")
         use("a circuit", session.circuit, "x")
@@ -451,6 +459,18 @@ def test_nothing_shows(api: Listening, watched: None, tmp_path: Path) -> None:
     assert sorted(set(MET) - met) == []
 
 
+def nothing(*_: Any) -> None:
+    """Do nothing, in a pickle as well."""
+
+
+def make_login_token(text: str) -> LoginToken:
+    """Return the provider of a login that has logged in."""
+    provider = LoginToken(lambda: {"client_token": text, "lease_duration": 60}, nothing)
+    provider.fetch("", None)
+    provider._log_in = nothing
+    return provider
+
+
 def make_others(folder: Path) -> dict[str, Any]:
     """Return an object with secrets of every class that can hold some and that no scene meets."""
     request = requests.Request("POST", f"http://me:{word('user', OPEN)}@a.test/?key={word('key', OPEN)}").prepare()
@@ -468,9 +488,17 @@ def make_others(folder: Path) -> dict[str, Any]:
         "auth.protocol.device_code.DeviceAuthorization": DeviceAuthorization(text, "code", "http://a.test", None, 1, 1),
         "auth.tokens.sealing.Sealer": Sealer([Fernet.generate_key()]),
         "auth.protocol.token.Token": Token(text, refresh_token=text, key=text, extra={"id_token": text}),
+        "auth.protocol.token_endpoint.TokenRequest": TokenRequest(
+            "GET", "http://a.test", {"X": text}, {"secret": text}
+        ),
+        "auth.protocol.token_request.EncodedRequest": EncodedRequest("GET", text, {"X": text}, text, (text,)),
+        "auth.oauthlib_session.SessionSettings": SessionSettings({"client_secret": text}, Token(text), None),
         "auth.protocol.dpop.DPoPKey": DPoPKey.generate(),
         "secrets.chain.FirstOf": Secret(FirstOf(Secret(lambda: text), Secret(lambda: text))),
         "secrets.providers.vault.Vault": Vault("http://127.0.0.1:9", token=text),
+        "secrets.providers.vault_login.VaultLogin": VaultLogin("auth/userpass/login/ada", {"password": text}),
+        "secrets.providers.vault_token.GivenToken": GivenToken(text, nothing),
+        "secrets.providers.vault_token.LoginToken": make_login_token(text),
         "secrets.providers.double_o.DoubleO": DoubleO(text),
         "services.double_o.cache.SecretCache": SecretCache(),
         "services.double_o.effects.ServiceRequest": ServiceRequest("GET", f"/{text}", text, {"X": text}, {}, data),

@@ -12,11 +12,15 @@ audience, and a digest of the user or token of the grant. Two objects that agree
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias, Union, cast
 
 from polvo_adapters.auth.capacity import make_room
 from polvo_adapters.auth.device_login import poll
+from polvo_adapters.auth.oauthlib_session import read_session, write_token
 from polvo_adapters.auth.options import (
     GrantOptions,
     OAuth2Options,
@@ -27,28 +31,42 @@ from polvo_adapters.auth.options import (
     select_options,
 )
 from polvo_adapters.auth.protocol import grants
+from polvo_adapters.auth.protocol.authorization_code import list_further
+from polvo_adapters.auth.protocol.client_authentication import require_key
 from polvo_adapters.auth.protocol.grant_flow import FlowName, GrantFlow, format_key_part, lost_secret_error
 from polvo_adapters.auth.protocol.server import AuthorizationServer
 from polvo_adapters.auth.protocol.server_response import ServerResponse, parse_token
 from polvo_adapters.auth.protocol.token import Token
+from polvo_adapters.auth.protocol.token_endpoint import REPEATED, TokenEndpoint
+from polvo_adapters.auth.tokens.refresh_verdict import CONFIGURATION
 from polvo_adapters.auth.tokens.sealing import DecryptionError
 from polvo_adapters.auth.tokens.token_auth import TokenAuth
 from polvo_adapters.context.tenant import current_tenant
 from polvo_adapters.core.calls import find_host
+from polvo_adapters.core.credential_refusals import find_dialect
 from polvo_adapters.core.machines import Event
 from polvo_adapters.errors import ConfigurationError, TokenRefreshError
 from polvo_adapters.redaction import hide
 from polvo_adapters.refresh.lifecycle import LookAtToken
+from polvo_adapters.runtime.clock import SYSTEM
+from polvo_adapters.runtime.logs import logger, say
 from polvo_adapters.shells.requests.urls import TENANT_SLOT
 
 if TYPE_CHECKING:
-    from typing_extensions import Unpack
+    from typing_extensions import Self, Unpack
 
+    from polvo_adapters.auth.options import VendorOptions
     from polvo_adapters.auth.protocol.authorization_code import AuthorizationRequest
     from polvo_adapters.auth.protocol.device_code import DeviceAuthorization
 
+_TOO_MUCH = ("invalid_request", "invalid_scope", "invalid_target")
+"""Codes by which a server refuses what a refresh asks for beside the token, before it uses the refresh token up."""
+
 TokenLike: TypeAlias = Union[Token, Mapping[str, Any], str]  # noqa: UP007 - evaluated at import by Python 3.10 tools
 """A token as a user's function may return it: a Token, the server's response as a mapping, or its text alone."""
+
+
+_LOG = logger("tokens")
 
 
 class OAuth2(TokenAuth):
@@ -63,7 +81,8 @@ class OAuth2(TokenAuth):
             "client_credentials".
         client_id: The client's name at the authorization server.
         client_secret: The client's secret, for clients that have one.
-        token_url: URL of the token endpoint; by default it is discovered through `issuer`.
+        token_url: URL of the token endpoint, or a `TokenEndpoint` that describes one with ways of its own; by default
+            it is discovered through `issuer`.
         redirect_uri: URL that the user's browser is sent back to, for the flow "authorization_code".
         fetch: A function that obtains a token in another way; it is called with the last token or None.
         reauthenticate: A function that is called with the error when the refresh token is refused for good or missing,
@@ -78,12 +97,16 @@ class OAuth2(TokenAuth):
     Source: RFC 6749, and the RFCs named in `polvo_adapters.auth.options`.
     """
 
+    _described: TokenEndpoint | None = None  # as in pickles of earlier versions
+    _is_bare = False  # whether refreshes ask for nothing beside the token, because the server has refused that
+    _updater: Callable[[dict[str, Any]], object] | None = None  # keeps tokens outside, see `from_session`
+
     def __init__(
         self,
         flow: FlowName | None = None,
         client_id: str | None = None,
         client_secret: SecretSource = None,
-        token_url: str | None = None,
+        token_url: str | TokenEndpoint | None = None,
         *,
         redirect_uri: str | None = None,
         fetch: Callable[[Token | None], TokenLike] | None = None,
@@ -91,13 +114,16 @@ class OAuth2(TokenAuth):
         **options: Unpack[OAuth2Options],
     ) -> None:
         require_known_options(type(self).__name__, options, OAuth2Options)
+        if options.get("refused") is None:
+            options["refused"] = find_dialect(str(getattr(token_url, "url", token_url)))
         super().__init__(**select_options(options, TokenAuthOptions))
         server = select_options(options, ServerOptions)
         self.client_id = client_id
         self.scope = options.get("scope")
         if flow is None:
             flow = "client_credentials" if options.get("refresh_token") is None else "refresh_token"
-        self._grant_flow = GrantFlow(flow, client_id, select_options(options, GrantOptions), server)
+        self._described = token_url if isinstance(token_url, TokenEndpoint) else None
+        self._grant_flow = GrantFlow(flow, client_id, select_options(options, GrantOptions), server, self._described)
         self.flow = self._grant_flow.flow
         target = {"audience": options.get("audience"), "resource": options.get("resource")}
         self._target: dict[str, Any] = {name: value for name, value in target.items() if value is not None}
@@ -106,6 +132,9 @@ class OAuth2(TokenAuth):
         self._fetch, self._reauthenticate = fetch, reauthenticate
         credentials = {"client_id": client_id, "client_secret": client_secret, "token_url": token_url}
         self._server_options: dict[str, Any] = {**credentials, **server}
+        if self._grant_flow.signs_grant:
+            require_key(server)
+            self._server_options.pop("claims", None)  # they are of the assertion that is the grant
         for name in ("client_secret", "private_key"):
             self._server_options[name] = hide(self._server_options.get(name))
         self._validate()
@@ -115,8 +144,88 @@ class OAuth2(TokenAuth):
             else "log in again (python -m polvo_adapters login), or give OAuth2 a new refresh token or reauthenticate="
         )
 
+    @classmethod
+    def from_session(cls, session: Any, **keywords: Any) -> OAuth2:
+        """Return the authorization by the tokens of an `OAuth2Session` of requests-oauthlib, which hands them over.
+
+        Its `token` is the first token, its `auto_refresh_url` and `auto_refresh_kwargs` say how tokens are refreshed,
+        its `token_updater` is called with each new token. A token in a `token_cache` comes before that of the session,
+        as it is the later one. Send nothing more by the session itself: it would refresh with a refresh token that is
+        used up. Its adapters, proxies and TLS settings are used for refreshes.
+
+        Args:
+            session: The session.
+            **keywords: As for the class; they take precedence over those that are read from the session.
+
+        Raises:
+            ConfigurationError: It is no such session, lacks what a refresh needs, or has compliance hooks.
+        """
+        clock = keywords.get("clock", SYSTEM)
+        settings = read_session(session, clock.wall())
+        made = cls(**{**settings.keywords, **keywords})
+        made._updater = settings.updater
+        if settings.token is not None and made._read_stored_token(current_tenant()) is None:
+            made.keep(settings.token)
+        return made
+
+    def _note_refreshed(self, token: Token) -> None:
+        """Tell the function that keeps tokens outside; its text may hold the token, so that it is not repeated."""
+        if self._updater is None:
+            return
+        try:
+            self._updater(write_token(token, self._clock.wall()))
+        except Exception as error:  # noqa: BLE001 - a function of the user's own may raise anything
+            text = "the token_updater raised %s: the new token at %s is used here, and was not kept there"
+            kind = type(error).__name__
+            say(_LOG, logging.ERROR, "token_updater", text, kind, self._host, what="token", reason=kind)
+
+    @classmethod
+    def for_vendor(
+        cls,
+        vendor: str,
+        flow: FlowName | None = None,
+        client_id: str | None = None,
+        client_secret: SecretSource = None,
+        token_url: str | TokenEndpoint | None = None,
+        *,
+        redirect_uri: str | None = None,
+        reauthenticate: Callable[[TokenRefreshError], TokenLike | None] | None = None,
+        **options: Unpack[VendorOptions],
+    ) -> Self:
+        """Return authorization at a vendor that is known by name, with what its documentation says of its logins.
+
+        Args:
+            vendor: Name of the vendor, such as "slack"; `polvo_adapters.auth.vendors` has the table.
+            flow: The grant; by default the one that fits what else is given.
+            client_id: The client's name at the vendor.
+            client_secret: The client's secret.
+            token_url: Another URL that is asked in the vendor's way, or another description.
+            redirect_uri: As for the class.
+            reauthenticate: As for the class.
+            **options: As for the class; they take precedence over what the table says. Besides, settings of the vendor,
+                see `polvo_adapters.auth.options.VendorSettings`.
+
+        Raises:
+            ValueError: There is no such vendor, or a setting is missing or cannot be used; the message names it.
+            TypeError: A keyword is unknown.
+        """
+        from polvo_adapters.auth.vendors import find_vendor
+
+        given: dict[str, Any] = {"client_id": client_id, "client_secret": client_secret, "token_url": token_url}
+        given |= {"redirect_uri": redirect_uri, "reauthenticate": reauthenticate, **options}
+        keywords = find_vendor(vendor).keywords_for(flow, given)
+        return cls(**keywords)
+
+    def _validate_place(self) -> None:
+        is_elsewhere = self._header.lower() != "authorization" or self._scheme is not None
+        if self._server_options.get("dpop") and is_elsewhere:
+            raise ConfigurationError(
+                "OAuth2(dpop=True): such tokens are sent as Authorization: DPoP; omit header and scheme"
+            )
+
     def _validate(self) -> None:
         """Raise ConfigurationError now for settings that would fail at the first request."""
+        self._validate_place()
         is_shared = self._storage_factory.is_shared
         if self._fetch is not None:
             if self.client_id is None and is_shared:
@@ -135,8 +244,33 @@ class OAuth2(TokenAuth):
             missing.append("subject (what the assertions are about; it names the token in the token_cache)")
         if missing:
             raise ConfigurationError(f"OAuth2(flow={self.flow!r}): missing {', '.join(missing)}")
+        unused = self._grant_flow.find_unused()
+        if unused:
+            raise ConfigurationError(f"OAuth2(flow={self.flow!r}): this flow does not use {', '.join(unused)}")
+        self._validate_assertion()
+        self._validate_parameters()
         if TENANT_SLOT not in f"{self._server_options} {self.client_id}":
             self._server_for("")
+
+    def _validate_parameters(self) -> None:
+        """Raise ConfigurationError for a parameter with the name of a field that another option sets."""
+        described = self._described or TokenEndpoint(self._place)
+        constants = {**described.parameters, **(self._server_options.get("parameters") or {})}
+        both = [name for name in self._grant_flow.list_fields() if described.send_name(name) in constants]
+        if both:
+            raise ConfigurationError(
+                f"OAuth2(parameters=...): {', '.join(both)} is an option of its own, and is set too"
+            )
+
+    def _validate_assertion(self) -> None:
+        """Raise ConfigurationError for settings of an assertion where the client signs none."""
+        options = self._server_options
+        of_assertion = ("claims", "assertion_headers", "assertion_lifetime", "leeway")
+        names = [name for name in of_assertion if options.get(name) is not None]
+        methods = (options.get("client_authentication"), self._described and self._described.client_authentication)
+        method = next(filter(None, methods), None if options["client_secret"] is None else "basic")
+        if names and not self._grant_flow.signs_grant and method not in (None, "private_key_jwt"):
+            raise ConfigurationError(f"OAuth2: {', '.join(names)}: the client signs no assertion, but uses {method!r}")
 
     # Logins -----------------------------------------------------------------------------------------------------------
 
@@ -161,6 +295,8 @@ class OAuth2(TokenAuth):
     def complete(self, redirected_url: str, request: AuthorizationRequest) -> Token:
         """End a login in the user's browser, keep the token, and return it.
 
+        What the server has added to the URL, such as the `realmId` of QuickBooks, is in the token's `extra`.
+
         Args:
             redirected_url: The URL that the browser was sent back to.
             request: The result of `authorization_request`.
@@ -173,6 +309,7 @@ class OAuth2(TokenAuth):
         server = self._server_for(current_tenant())
         code = server.code_from(redirected_url, request)
         token = server.token(grants.code(code, request.redirect_uri, request.code_verifier))
+        token = replace(token, extra={**list_further(redirected_url), **token.extra})
         self.keep(token)
         return token
 
@@ -206,10 +343,24 @@ class OAuth2(TokenAuth):
         token = self._read_stored_token(tenant)
         if token is not None:
             server = self._server_for(tenant)
-            if token.refresh_token is not None:
-                server.revoke(token.refresh_token, "refresh_token")
-            server.revoke(token.access_token, "access_token")
+            self._revoke_at(server, token)
         self.forget()
+
+    def _revoke_at(self, server: AuthorizationServer, token: Token) -> None:
+        """Make the server revoke what it can of a token and its refresh token."""
+        has_refresh_token = token.refresh_token is not None and "refresh_token" in server.revocable
+        if not has_refresh_token and "access_token" not in server.revocable:
+            raise ConfigurationError(f"{server.host}: revocation_url revokes refresh tokens alone, and there is none")
+        if has_refresh_token:
+            server.revoke(cast("str", token.refresh_token), "refresh_token")
+        if "access_token" not in server.revocable:
+            return
+        try:
+            server.revoke(token.access_token, "access_token")
+        except TokenRefreshError as error:
+            # Many servers end the access token with the login, or cannot revoke one, and refuse this.
+            if not has_refresh_token or not 400 <= error.status < 500 or error.status == 429:
+                raise
 
     def introspect(self) -> dict[str, Any]:
         """Return the server's description of the token of the current tenant (RFC 7662).
@@ -235,7 +386,8 @@ class OAuth2(TokenAuth):
 
     @property
     def _place(self) -> str:
-        return str(self._server_options.get("issuer") or self._server_options["token_url"] or "fetch")
+        token_url = self._server_options["token_url"] if self._described is None else self._described.url
+        return str(self._server_options.get("issuer") or token_url or "fetch")
 
     @property
     def _host(self) -> str:
@@ -243,27 +395,35 @@ class OAuth2(TokenAuth):
 
     def _fetch_token(self, tenant: str, held: Token | None, seconds: float) -> Token:
         if self._fetch is not None:
-            return _make_token(self._fetch(held))
+            token = _make_token(self._fetch(held))
+            return token if held is None else replace(token, refresh_token=token.refresh_token or held.refresh_token)
         refresh_token = held.refresh_token if held is not None else None
         if refresh_token is None and self.flow == "refresh_token":
             refresh_token = self._grant_flow.fetch_secret("refresh_token")
-        key = held.key if held is not None else None
+        server = self._server_for(tenant)
+        if refresh_token is not None or self._grant_flow.is_unattended:
+            # First, as failures of the discovery say nothing about the refresh token.
+            server.endpoint("token", deadline_timeout=seconds)
         try:
-            return self._request_token(tenant, refresh_token, key, seconds)
+            return self._request_token(tenant, server, refresh_token, held, seconds)
         except TokenRefreshError as error:
-            token = self._reauthenticate(error) if error.final and self._reauthenticate is not None else None
-            if token is None:
+            is_dead = error.final and error.reason not in CONFIGURATION
+            token_like = self._reauthenticate(error) if is_dead and self._reauthenticate is not None else None
+            if token_like is None:
                 raise
-            return _make_token(token)
+            return _make_token(token_like)
 
     def _uses_refresh_token(self, token: Token | None) -> bool:
         return self.flow == "refresh_token" or super()._uses_refresh_token(token)
 
-    def _request_token(self, tenant: str, refresh_token: str | None, key: str | None, seconds: float) -> Token:
-        server = self._server_for(tenant)
+    def _request_token(
+        self, tenant: str, server: AuthorizationServer, refresh_token: str | None, held: Token | None, seconds: float
+    ) -> Token:
         if refresh_token is not None:
+            temporary = () if self._described is None else self._described.for_refresh.response.temporary
+            request = partial(self._request_refresh, server, refresh_token, held, seconds)
             try:
-                return server.token(grants.refresh(refresh_token), deadline_timeout=seconds, key=key)
+                return self._refresh_by(tenant, server.host, refresh_token, held, temporary, request)
             except TokenRefreshError as error:
                 if not error.final or not self._grant_flow.is_unattended:
                     raise
@@ -271,7 +431,34 @@ class OAuth2(TokenAuth):
         if grant is None:
             message = f"{server.host}: there is no token yet; {self._advice}"
             raise TokenRefreshError(message, host=server.host, reason="login required", final=True)
-        return server.token(grant, deadline_timeout=seconds, key=key)
+        try:
+            return server.token(grant, deadline_timeout=seconds, **_keep(held))
+        except TokenRefreshError as error:
+            error.lost = False  # nothing that the server takes only once
+            error.final = error.final or error.reason in CONFIGURATION
+            raise
+
+    def _request_refresh(
+        self, server: AuthorizationServer, refresh_token: str, held: Token | None, seconds: float
+    ) -> Token:
+        """Send a refresh token, with what else was set; once more without that where the server refuses it."""
+        names = REPEATED if self._described is None else self._described.refresh_with
+        granted = None if held is None else held.scope
+        further = {} if self._is_bare else self._grant_flow.select_for_refresh(granted, names)
+        keywords = {"deadline_timeout": seconds, **_keep(held)}
+        try:
+            token = server.token(grants.refresh(refresh_token, **further), **keywords)
+        except TokenRefreshError as error:
+            if not further or error.reason not in _TOO_MUCH or error.status not in (400, 403):
+                raise
+            token = None
+        if token is None:
+            token = server.token(grants.refresh(refresh_token), **keywords)
+            self._is_bare = True
+        if held is None:
+            return token
+        # What a refresh does not repeat is as it was at the login.
+        return replace(token, scope=token.scope or granted, extra={**held.extra, **token.extra})
 
     def _server_for(self, tenant: str) -> AuthorizationServer:
         server = self._servers.get(tenant)
@@ -317,6 +504,11 @@ class OAuth2(TokenAuth):
 def oauth2(*args: Any, **keywords: Any) -> OAuth2:
     """Return an OAuth2; arguments as for the class."""
     return OAuth2(*args, **keywords)
+
+
+def _keep(held: Token | None) -> dict[str, Any]:
+    """Return what the request for the next token needs of the last one: its key, and its text for some endpoints."""
+    return {} if held is None else {"key": held.key, "access_token": held.access_token}
 
 
 def _make_token(given: TokenLike) -> Token:

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, TypeVar, Union, cas
 if TYPE_CHECKING:
     import requests
 
+    from polvo_adapters.core.credential_refusals import Refused
     from polvo_adapters.core.report import StateChange
+    from polvo_adapters.errors import TokenRefreshError
     from polvo_adapters.runtime.clock import Clock
     from polvo_adapters.stores.base import Store
 
@@ -44,8 +46,20 @@ class TokenAuthOptions(TypedDict, total=False):
             or on another device, and `fetch`. It keeps tokens in a shared token_cache apart, and tells the user for
             what is kept across calls: quotas, responses. By default each such object is a user of its own.
         max_tenants: Largest number of tenants whose tokens are held in memory; by default 1000.
+        final: A function that is given the TokenRefreshError of a refused refresh token, and returns whether the token
+            is dead, or None for what the library thinks: `reason`, `status` and the text say what the server did.
+        repeat_lost_refresh: Whether a refresh token whose answer was lost is sent again, once at once and then whenever
+            a token is needed; by default it is. Servers with a grace period answer such a repeat. With False the
+            refresh token counts as used up.
         listeners: Functions that are called with a StateChange whenever a token was refreshed or could not be, and when
             its storage changed.
+        header: Name of the header that the API takes the token in; by default Authorization.
+        scheme: The text before the token, such as "Zoho-oauthtoken"; an empty string for nothing. By default the type
+            of the token, such as "Bearer", in Authorization, and nothing in any other header.
+        refused: What the API's refusal of a token looks like besides 401: statuses, a function of the `Answer`, a
+            `CredentialRefusal`, the name of a dialect ("slack", "meta", "graphql", "amazon", "bearer"), or several of
+            these; see `polvo_adapters.core.credential_refusals`. By default the dialect of the vendor, where the URL of
+            the token endpoint tells which it is.
         clock: Source of time and randomness; tests pass a virtual clock.
     """
 
@@ -57,7 +71,12 @@ class TokenAuthOptions(TypedDict, total=False):
     background: bool
     owner: str | None
     max_tenants: int
+    final: Callable[[TokenRefreshError], bool | None] | None
+    repeat_lost_refresh: bool
     listeners: Sequence[Callable[[StateChange], object]]
+    header: str
+    scheme: str | None
+    refused: Refused
     clock: Clock
 
 
@@ -86,28 +105,41 @@ class ServerOptions(ConnectionOptions, total=False):
             (RFC 8414, OpenID Connect Discovery).
         authorization_url: URL of the authorization endpoint, which the user's browser opens.
         device_authorization_url: URL of the endpoint where logins on other devices begin.
-        revocation_url: URL of the endpoint that revokes tokens.
+        revocation_url: URL of the endpoint that revokes tokens, or a `RevocationEndpoint` that describes one with ways
+            of its own.
         introspection_url: URL of the endpoint that describes tokens.
-        client_authentication: How the client authenticates: "basic", "post", "private_key_jwt", "mtls" or "none". By
-            default "basic" with a secret, "private_key_jwt" with a private key, "mtls" with a certificate, else "none".
+        client_authentication: How the client authenticates: "basic", "basic_unencoded", "post", "private_key_jwt",
+            "mtls" or "none". By default "basic" with a secret, "private_key_jwt" with a private key, "mtls" with a
+            certificate, else "none".
         private_key: The client's private key, for "private_key_jwt" and for assertions: PEM, an object of cryptography,
             or a function that returns one of these.
         key_id: Name of the private key at the server (`kid`).
         algorithm: Algorithm of signatures; by default RS256, ES256 (ES384, ES512) or EdDSA, as fits the key.
+        claims: Further claims of the assertion that the private key signs: that of the grant with the flow
+            "jwt_bearer", else that of the client. None leaves a standard claim out.
+        assertion_headers: Further JOSE headers of assertions, such as `x5t`.
+        assertion_lifetime: Seconds for which assertions are valid; by default 120 for that of the client, and 300 for
+            one that is a grant. Some servers accept less.
+        leeway: Seconds by which assertions are back-dated, as the clock of this machine may be ahead of the server's;
+            by default 60.
         cert: The client's TLS certificate for "mtls", as for `requests`. The API needs it as well: set `session.cert`.
         dpop: Whether tokens are bound to a key (RFC 9449); by default they are not.
-        parameters: Further fields of every token request; the fields of the grant take precedence.
+        parameters: Further fields of every token request; none that the grant or the client's credentials have.
     """
 
     issuer: str | None
     authorization_url: str | None
     device_authorization_url: str | None
-    revocation_url: str | None
+    revocation_url: Any
     introspection_url: str | None
     client_authentication: str | None
     private_key: Any
     key_id: str | None
     algorithm: str | None
+    claims: Mapping[str, Any] | None
+    assertion_headers: Mapping[str, Any] | None
+    assertion_lifetime: float
+    leeway: float
     cert: str | tuple[str, str] | None
     dpop: bool
     parameters: Mapping[str, str | Sequence[str] | None] | None
@@ -117,7 +149,9 @@ class GrantOptions(TypedDict, total=False):
     """Keywords of the grants: what the token is for, and what it is requested with.
 
     Attributes:
-        scope: What the token shall permit: names separated by spaces, or a sequence of them.
+        scope: What the token shall permit: names separated by spaces, or a sequence of them. It is sent with refreshes
+            too, unless the server has granted only a part of it; so are audience and resource. See
+            `TokenEndpoint(refresh_with=...)`.
         audience: The API that the token is meant for, where the server expects its name.
         resource: The API that the token is meant for, as a URL (RFC 8707).
         refresh_token: The first refresh token, for the flow "refresh_token". Its successors live in the token cache.
@@ -144,6 +178,40 @@ class GrantOptions(TypedDict, total=False):
 
 class OAuth2Options(GrantOptions, ServerOptions, TokenAuthOptions, total=False):
     """Keywords of OAuth2."""
+
+
+class VendorSettings(TypedDict, total=False):
+    """Settings of vendors besides those of OAuth2; `polvo_adapters.auth.vendors` says which vendor has which.
+
+    Attributes:
+        account_id: Zoom: the account, server to server.
+        api: GitHub Apps: URL of the API of a GitHub Enterprise Server.
+        certificate: Microsoft Entra ID: the certificate of the private key, in PEM.
+        domain: GitHub, Microsoft Entra ID, Salesforce: host of the login.
+        enterprise_id: Box: the enterprise, for its service account.
+        environment: DocuSign: "production" or "demo".
+        installation_id: GitHub Apps: number of the installation.
+        region: Zoho: the data center of the user.
+        shop: Shopify: the shop, as in SHOP.myshopify.com.
+        tenant_id: Microsoft Entra ID: the directory.
+        user_id: Box: the user to act as.
+    """
+
+    account_id: str
+    api: str
+    certificate: Any
+    domain: str
+    enterprise_id: str
+    environment: str
+    installation_id: str | int
+    region: str
+    shop: str
+    tenant_id: str
+    user_id: str
+
+
+class VendorOptions(OAuth2Options, VendorSettings, total=False):
+    """Keywords of `OAuth2.for_vendor`."""
 
 
 class JWTLoginOptions(ConnectionOptions, TokenAuthOptions, total=False):

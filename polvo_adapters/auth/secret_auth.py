@@ -1,9 +1,9 @@
 """Secrets as credentials: fetched when a request is sent, and fetched again when the server refuses them.
 
 Theory of operation. As for tokens (`polvo_adapters.auth.tokens.token_auth`), with the lifecycle of the secret in place
-of the token's: the held value is put on the request. After a 401 it is fetched once more, because it may have been
-rotated; if the value has changed and the body can be sent again, the request is sent again. The value never goes to
-another origin.
+of the token's: the held value is put on the request. After a 401, or what `refused=` says, it is fetched once more,
+because it may have been rotated; if the value has changed and the body can be sent again, the request is sent again.
+The value never goes to another origin.
 
 Quota, circuit and stored responses belong to the secret, and not to its present value.
 """
@@ -23,8 +23,12 @@ from polvo_adapters.auth.attach.credential import (
     OwnedHeaderValue,
     can_be_header,
     digest_owner,
+    require_no_rules,
+    validate_place,
 )
+from polvo_adapters.auth.attach.replaced_credentials import ReplacedCredentials
 from polvo_adapters.auth.attach.response_hook import ReauthenticateHook
+from polvo_adapters.core.credential_refusals import RefusalTest, Refused
 from polvo_adapters.core.report import Entry, StateChange
 from polvo_adapters.errors import ConfigurationError
 from polvo_adapters.refresh.lifecycle import OVERDUE, KnownToken
@@ -36,6 +40,8 @@ from polvo_adapters.shells.request_marks import marks_of
 
 if TYPE_CHECKING:
     from requests import PreparedRequest
+
+    from polvo_adapters.auth.httpx_auth import HTTPXAuth
 
 
 class HeldSecret(NamedTuple):
@@ -72,6 +78,9 @@ class SecretAuth(SharedByCopies, AuthBase):
         username: For HTTP Basic: the name that the secret is the password of.
         owner: Name of the party that the secret belongs to, for what is kept across calls: quotas, responses. By
             default that is the source of this Secret, in this process.
+        refused: What the API's refusal of the secret looks like besides 401: statuses, a function of the `Answer`, a
+            `CredentialRefusal`, the name of a dialect, or several of these; see
+            `polvo_adapters.core.credential_refusals`.
 
     Raises:
         ConfigurationError: A setting cannot work.
@@ -86,16 +95,20 @@ class SecretAuth(SharedByCopies, AuthBase):
         query: str | None = None,
         username: str | None = None,
         owner: str | None = None,
+        refused: Refused = None,
     ) -> None:
         if not isinstance(secret, Secret):
             raise ConfigurationError(f"{type(self).__name__}: expected a Secret, got {type(secret).__name__}")
         if username is not None and (":" in username or not username.isprintable()):
             raise ConfigurationError("basic: the username must have no colon and no control characters in it")
+        validate_place(type(self).__name__, header, prefix)
+        self.refusals = RefusalTest(type(self).__name__, refused)
         self._secret = secret
         self._header, self._prefix, self._query, self._username = header, prefix, query, username
         known_by = f"of {secret.origin}" if owner is None else f"named {owner}"
         self._owner = digest_owner(f"{known_by} {query is None} {header} {prefix} {query} {username}")
         self._held: dict[str, HeldSecret] = {}
+        self.replaced = ReplacedCredentials()
 
     @property
     def _headers(self) -> tuple[str, ...]:
@@ -114,13 +127,13 @@ class SecretAuth(SharedByCopies, AuthBase):
             SecretError: There is no secret, and none can be fetched.
         """
         entries: list[Entry] = []
-        value = self._secret.current(entries)
+        held = self._hold(self._secret.current(entries))
+        value = held.value
         if self._secret.overdue:
             before = f"generation {value.known.generation}"
             entries.append(StateChange(f"secret {self._secret.source}", before, OVERDUE, "it cannot be refreshed"))
         if entries:
             marks_of(request).unreported.extend(entries)
-        held = self._hold(value)
         self._attach(request, held)
         request.register_hook("response", ReauthenticateHook(self, held))
         return request
@@ -146,6 +159,8 @@ class SecretAuth(SharedByCopies, AuthBase):
     # For the response hook; see `polvo_adapters.auth.attach.carrier`
 
     def _attach(self, request: PreparedRequest, held: HeldSecret) -> None:
+        if self.refusals.judges:
+            marks_of(request).judges = self.refusals.judges
         if self._query is None:
             request.headers[self._header] = held.header
             return
@@ -160,9 +175,65 @@ class SecretAuth(SharedByCopies, AuthBase):
 
     def _carries(self, request: PreparedRequest, held: HeldSecret) -> bool:
         if self._query is None:
-            return request.headers.get(self._header) == held.header
+            return self.is_in(held, request.headers)
         pair = urlencode({self._query: str(held.header)})
         return pair in urlsplit(request.url or "").query.split("&")
+
+    # For httpx
+
+    def httpx(self) -> HTTPXAuth:
+        """Return the auth object for `httpx` that sends the same secret: `httpx.AsyncClient(auth=auth.httpx())`.
+
+        Raises:
+            ConfigurationError: The secret goes into the query, which this does not do in httpx.
+        """
+        from polvo_adapters.auth.httpx_auth import HTTPXAuth
+
+        if self._query is not None:
+            raise ConfigurationError("SecretAuth.httpx: a secret in the query is for sessions of requests alone")
+        return HTTPXAuth(self)
+
+    def peek_held(self) -> HeldSecret | None:
+        """Return the secret, or None if the caller would have to wait for it."""
+        value = self._secret.peek()
+        return None if value is None else self._hold(value)
+
+    def get_held(self) -> HeldSecret:
+        """Return the secret, fetched if need be.
+
+        Raises:
+            SecretError: There is no secret, and none can be fetched.
+        """
+        return self._hold(self._secret.current())
+
+    def make_headers(self, held: HeldSecret, method: str, url: str) -> dict[str, str]:  # noqa: ARG002
+        """Return the header that puts the secret on a request."""
+        return {self._header: held.header}
+
+    def is_in(self, held: HeldSecret, headers: Mapping[str, Any]) -> bool:
+        """Return whether the headers of a request have the secret in them."""
+        return headers.get(self._header) == held.header
+
+    # For both
+
+    def renew(self, held: HeldSecret) -> HeldSecret | None:
+        """Return the secret for a request that is sent again, or None if the one that it carries will do.
+
+        Args:
+            held: The secret that the request carries.
+
+        Raises:
+            SecretError: Its time is over, and there is no other.
+        """
+        current = self.get_held()
+        return current if current.header != held.header else None
+
+    def may_replace(self, held: HeldSecret, place: str) -> bool:  # noqa: ARG002
+        """Return True: to look whether a secret was rotated spends nothing, and the Secret sees to the pace."""
+        return True
+
+    def note_answer(self, held: HeldSecret, place: str, *, refused: bool) -> None:
+        """Do nothing; see `may_replace`."""
 
     def is_proof_refused(self, held: HeldSecret, url: str, headers: Mapping[str, str]) -> bool:  # noqa: ARG002
         """Return False: a secret needs no proof."""
@@ -192,7 +263,11 @@ class SecretAuth(SharedByCopies, AuthBase):
         return f"<SecretAuth {self._secret!r} in {where}>"
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_held": {}}
+        return {name: value for name, value in vars(self).items() if name not in ("_held", "replaced")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _held={}, replaced=ReplacedCredentials())
+        vars(self).setdefault("refusals", RefusalTest(type(self).__name__))
 
 
 def secret(
@@ -201,6 +276,7 @@ def secret(
     header: str = "Authorization",
     prefix: str | None = None,
     query: str | None = None,
+    refused: Refused = None,
 ) -> SecretAuth:
     """Return the authorization by a secret, in any header or query parameter.
 
@@ -209,21 +285,24 @@ def secret(
         header: Name of the header.
         prefix: Text before the secret; None for "Bearer" in Authorization, and for nothing in other headers.
         query: Name of a query parameter to send the secret in instead.
+        refused: What the API's refusal of the secret looks like besides 401; see `SecretAuth`.
     """
     if prefix is None:
         prefix = "Bearer" if header.lower() == "authorization" else ""
-    return SecretAuth(Secret(value) if isinstance(value, str) else value, header, prefix, query=query)
+    return SecretAuth(Secret(value) if isinstance(value, str) else value, header, prefix, query=query, refused=refused)
 
 
-def basic(username: str, password: Secret | str) -> AuthBase:
+def basic(username: str, password: Secret | str, *, refused: Refused = None) -> AuthBase:
     """Return the authorization by username and password: HTTP Basic (RFC 7617), in UTF-8.
 
     Args:
         username: The username.
         password: The password, or a Secret; a text is the password itself, and not a URI.
+        refused: For a Secret: what the API's refusal of it looks like besides 401; see `SecretAuth`.
     """
     if isinstance(password, Secret):
-        return SecretAuth(password, username=username)
+        return SecretAuth(password, username=username, refused=refused)
+    require_no_rules("basic", refused)
     if not isinstance(password, str) or ":" in username:
         raise ConfigurationError("basic: the username must have no colon in it, and the password must be a text")
     return HeaderAuth("Authorization", _format_basic(username, password))

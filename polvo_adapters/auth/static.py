@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, overload
 
-from polvo_adapters.auth.attach.credential import CredentialURL, HeaderAuth
+from polvo_adapters.auth.attach.credential import CredentialURL, HeaderAuth, require_no_rules
 from polvo_adapters.errors import ConfigurationError
 from polvo_adapters.shells.credential_owners import add_credential_parameter
 
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from requests import PreparedRequest, Response
 
     from polvo_adapters.auth.secret_auth import SecretAuth
+    from polvo_adapters.core.credential_refusals import Refused
     from polvo_adapters.secrets.secret import Secret
 
 __all__ = ["APIKey", "Bearer", "SessionToken"]
@@ -86,38 +87,46 @@ class APIKey(HeaderAuth):
 @overload
 def bearer(token: str) -> Bearer: ...
 @overload
-def bearer(token: Secret) -> SecretAuth: ...
-def bearer(token: Any) -> Bearer | SecretAuth:
-    """Return the authorization by a bearer token, or by a Secret that is one; see `Bearer`."""
-    return _secret_auth(token, "Authorization", "Bearer") or Bearer(token)
+def bearer(token: Secret, *, refused: Refused = ...) -> SecretAuth: ...
+def bearer(token: Any, *, refused: Refused = None) -> Bearer | SecretAuth:
+    """Return the authorization by a bearer token, or by a Secret that is one; see `Bearer` and `SecretAuth`."""
+    return _secret_auth("bearer", token, "Authorization", "Bearer", refused) or Bearer(token)
 
 
 @overload
 def session_token(token: str, header: str = ...) -> SessionToken: ...
 @overload
-def session_token(token: Secret, header: str = ...) -> SecretAuth: ...
-def session_token(token: Any, header: str = "X-Session-Token") -> SessionToken | SecretAuth:
-    """Return the authorization by a session token, or by a Secret that is one; see `SessionToken`."""
-    return _secret_auth(token, header, "") or SessionToken(token, header)
+def session_token(token: Secret, header: str = ..., *, refused: Refused = ...) -> SecretAuth: ...
+def session_token(token: Any, header: str = "X-Session-Token", *, refused: Refused = None) -> SessionToken | SecretAuth:
+    """Return the authorization by a session token, or by a Secret that is one; see `SessionToken` and `SecretAuth`."""
+    return _secret_auth("session_token", token, header, "", refused) or SessionToken(token, header)
 
 
 @overload
 def api_key(key: str, header: str = ..., *, prefix: str = ..., query: str | None = ...) -> APIKey: ...
 @overload
-def api_key(key: Secret, header: str = ..., *, prefix: str = ..., query: str | None = ...) -> SecretAuth: ...
-def api_key(key: Any, header: str = "X-API-Key", *, prefix: str = "", query: str | None = None) -> APIKey | SecretAuth:
-    """Return the authorization by an API key, or by a Secret that is one; see `APIKey`."""
-    return _secret_auth(key, header, prefix, query) or APIKey(key, header, prefix, query)
+def api_key(
+    key: Secret, header: str = ..., *, prefix: str = ..., query: str | None = ..., refused: Refused = ...
+) -> SecretAuth: ...
+def api_key(
+    key: Any, header: str = "X-API-Key", *, prefix: str = "", query: str | None = None, refused: Refused = None
+) -> APIKey | SecretAuth:
+    """Return the authorization by an API key, or by a Secret that is one; see `APIKey` and `SecretAuth`."""
+    return _secret_auth("api_key", key, header, prefix, refused, query) or APIKey(key, header, prefix, query)
 
 
-def _secret_auth(credential: Any, header: str, prefix: str, query: str | None = None) -> SecretAuth | None:
+def _secret_auth(
+    maker: str, credential: Any, header: str, prefix: str, refused: Refused, query: str | None = None
+) -> SecretAuth | None:
     """Return the authorization by a Secret, or None if the credential is none."""
-    if isinstance(credential, str):
-        return None
-    from polvo_adapters.auth.secret_auth import SecretAuth
-    from polvo_adapters.secrets.secret import Secret
+    if not isinstance(credential, str):  # a text needs none of these modules
+        from polvo_adapters.auth.secret_auth import SecretAuth
+        from polvo_adapters.secrets.secret import Secret
 
-    return SecretAuth(credential, header, prefix, query=query) if isinstance(credential, Secret) else None
+        if isinstance(credential, Secret):
+            return SecretAuth(credential, header, prefix, query=query, refused=refused)
+    require_no_rules(maker, refused)
+    return None
 
 
 def _require_text(auth: HeaderAuth, credential: object) -> None:

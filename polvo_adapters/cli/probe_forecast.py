@@ -65,7 +65,7 @@ class _Trial:
     @property
     def is_paced(self) -> bool:
         """Whether the rate limit paces a quota."""
-        return any(group["paces"] for group in self.state["groups"].values())
+        return bool(self.state["paces"])
 
     @property
     def most(self) -> int | None:

@@ -25,12 +25,15 @@ class LogicalCall(NamedTuple):
         at: When it began.
         deadline: When it must be over, or None.
         sent: Whether its first request was sent, so that the next ones are hops.
+        is_default: Whether the deadline is that of a session which names none: it binds no body that is streamed, in
+            either direction, and no wait between attempts.
     """
 
     session: requests.Session | None
     at: float
     deadline: float | None = None
     sent: bool = False
+    is_default: bool = False
 
 
 call_started: ContextVar[LogicalCall | None] = ContextVar("call_started", default=None)
@@ -38,6 +41,13 @@ call_started: ContextVar[LogicalCall | None] = ContextVar("call_started", defaul
 
 call_settings: ContextVar[CallSettings | None] = ContextVar("call_settings", default=None)
 """What is said for the next calls, or None."""
+
+
+def extend_default_deadline(seconds: float) -> None:
+    """Leave the next hops of the logical call as much time as if there had been no wait of so many seconds."""
+    logical = call_started.get()
+    if logical is not None and logical.is_default and logical.deadline is not None:
+        call_started.set(logical._replace(deadline=logical.deadline + seconds))  # until the call is over
 
 
 @contextmanager

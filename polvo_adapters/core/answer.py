@@ -21,6 +21,7 @@ class Answer(NamedTuple):
         headers: Headers of the response; names are looked up in lower case.
         body: The body, or None where it was not read: the caller streams it, or there was no response.
         failure: Name of the failure, such as "read timeout", or an empty string where there was a response.
+        now: Unix time at its end.
     """
 
     method: str
@@ -30,6 +31,7 @@ class Answer(NamedTuple):
     headers: Mapping[str, str]
     body: bytes | None
     failure: str
+    now: float = 0.0
 
     def json(self) -> Any:
         """Return the body as JSON, or None where it is none, so that a predicate need not look first."""
@@ -48,7 +50,8 @@ class Answer(NamedTuple):
             outcome: Its outcome.
         """
         failure = "" if outcome.failure is None else outcome.failure.name
-        return cls(call.method, call.host, attempt, outcome.status, outcome.headers, outcome.body, failure)
+        now = outcome.wall
+        return cls(call.method, call.host, attempt, outcome.status, outcome.headers, outcome.body, failure, now)
 
     def __repr__(self) -> str:
         size = "not read" if self.body is None else f"{len(self.body)} bytes"

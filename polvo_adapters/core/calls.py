@@ -44,6 +44,8 @@ class Call(NamedTuple):
         listeners: Functions that are called with a `CallEvent` for everything that is decided about it.
         rerouted: Whether it goes to another server than the caller named, by a fallback or a redirect, so that regions
             leave it alone.
+        judges: Functions of the user's own that say what an answer is; see `polvo_adapters.core.judges`.
+        patient: Whether waits between attempts do not count against its deadline.
     """
 
     method: str
@@ -69,6 +71,8 @@ class Call(NamedTuple):
     labels: tuple[tuple[str, str], ...] = ()
     listeners: tuple[Callable[[Any], object], ...] = ()
     rerouted: bool = False
+    judges: tuple[Callable[[Any], Any], ...] = ()
+    patient: bool = False
 
     @property
     def is_one_shot(self) -> bool:
@@ -80,9 +84,13 @@ class Call(NamedTuple):
         shown["url"] = strip_url(self.url)
         return f"Call({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
 
-    def with_deadline(self, deadline: float) -> Call:
+    def with_deadline(self, deadline: float | None) -> Call:
         """Return the call with another deadline, several times as fast as `_replace`."""
         return new_tuple(Call, (*self[:4], deadline, *self[5:]))
+
+    def after_wait(self, seconds: float) -> Call:
+        """Return the call after a wait between attempts, with a later deadline where waits do not count."""
+        return self.with_deadline(self.deadline + seconds) if self.patient and self.deadline is not None else self
 
     @property
     def origin(self) -> str:

@@ -208,6 +208,7 @@ class PolicyTraits(NamedTuple):
         resumes: Whether it says that bodies which break off are to go on where they broke off.
         stack_option: Keyword of the standard stack that it stands for, by which one call can do without it.
         call_listeners: Functions that are called with every `CallEvent`.
+        judges: Functions of the user's own that say what an answer is; see `polvo_adapters.core.judges`.
     """
 
     counts_credentials: bool = False
@@ -220,6 +221,7 @@ class PolicyTraits(NamedTuple):
     resumes: bool = False
     stack_option: str = ""
     call_listeners: tuple[Callable[[Any], object], ...] = ()
+    judges: tuple[Callable[[Any], Any], ...] = ()
 
     @classmethod
     def of(cls, policy: object) -> PolicyTraits:

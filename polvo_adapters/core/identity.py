@@ -121,11 +121,16 @@ class Credential(NamedTuple):
 
         Raises:
             ValueError: A text names no place.
+            TypeError: It is no text, and no collection of texts.
         """
         if named is None:
             return None
+        texts = [named] if isinstance(named, str) else list(named) if isinstance(named, Iterable) else [named]
+        if not all(isinstance(text, str) for text in texts):
+            wanted = "the name of a header, '?parameter', 'cookie:name', or several of them"
+            raise TypeError(f"credential={named!r}: expected {wanted}")
         places: dict[str, set[str]] = {"headers": set(), "parameters": set(), "cookies": set()}
-        for text in [named] if isinstance(named, str) else named:
+        for text in texts:
             kind = "parameters" if text.startswith("?") else "cookies" if text.startswith("cookie:") else "headers"
             name = text.removeprefix("?").removeprefix("cookie:")
             if not HEADER_NAME.fullmatch(name):

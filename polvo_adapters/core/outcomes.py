@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from polvo_adapters.core.trace import Mark
 
 if TYPE_CHECKING:
+    from polvo_adapters.core.verdict import Verdict
     from polvo_adapters.headers import Quota
 
 
@@ -133,6 +134,8 @@ class Outcome(NamedTuple):
         ending: Which part of the library ended the call, where one did.
         advice: What a retry object of the caller's says, where one was asked and wants another attempt.
         quotas: What the server said about its quotas, where a policy has read it.
+        judged: The verdict on the answer, once a policy has asked for it; a list, so that all policies share it. None
+            where no shell has made it; see `polvo_adapters.core.judgement`.
     """
 
     response: Any = None  # each shell has a response class of its own
@@ -150,13 +153,15 @@ class Outcome(NamedTuple):
     ending: Ending | None = None
     advice: Advice | None = None
     quotas: Sequence[Quota] = ()
+    judged: list[Verdict] | None = None
 
     def __repr__(self) -> str:
         shown: dict[str, Any] = {**self._asdict(), "headers": sorted(self.headers)}  # a value may be a cookie
+        del shown["judged"]
         shown["error"] = None if self.error is None else type(self.error)
         shown["body"] = None if self.body is None else len(self.body)
         return f"Outcome({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
 
     def with_quotas(self, quotas: Sequence[Quota]) -> Outcome:
         """Return the outcome with its quotas, four times as fast as `_replace`."""
-        return Outcome(*self[:-1], quotas)
+        return Outcome(*self[:-2], quotas, self.judged)

@@ -15,6 +15,7 @@ from polvo_adapters.core.trace import Mark, Phase, phases_of
 from polvo_adapters.core.tuples import new_tuple
 
 if TYPE_CHECKING:
+    from polvo_adapters.core.verdict import Verdict
     from polvo_adapters.headers import Quota
 
 RATE_LIMIT = "rate limit"
@@ -167,7 +168,19 @@ class Report:
         request_id: The request id, where a policy gives calls one, or an empty string.
     """
 
-    __slots__ = ("_labels", "elapsed", "entries", "host", "method", "note", "quotas", "replayed", "request_id", "token")
+    __slots__ = (
+        "_labels",
+        "_verdict",
+        "elapsed",
+        "entries",
+        "host",
+        "method",
+        "note",
+        "quotas",
+        "replayed",
+        "request_id",
+        "token",
+    )
 
     def __init__(
         self,
@@ -199,6 +212,15 @@ class Report:
     @labels.setter
     def labels(self, labels: tuple[tuple[str, str], ...]) -> None:
         self._labels = labels
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """What the answer is, see `polvo_adapters.core.verdict`; None where it says nothing, or no policy asked."""
+        return getattr(self, "_verdict", None)
+
+    @verdict.setter
+    def verdict(self, verdict: Verdict) -> None:
+        self._verdict = verdict
 
     def prepend(self, entries: Sequence[Entry], seconds: float) -> None:
         """Add what was performed before the entries of the report.

@@ -153,6 +153,29 @@ def function(policy: object, field: str) -> None:
         raise _setting_error(policy, field, "a function or None")
 
 
+def timeout(name: str, value: Any) -> Any:
+    """Return the timeout of an attempt, or raise an error for what `requests` could not use at the first call.
+
+    Args:
+        name: Name of the setting.
+        value: Seconds, a (connect, read) tuple, an object with `connect_timeout` as urllib3 has it, or None.
+
+    Raises:
+        TypeError: It is none of these.
+        ValueError: It is not more than 0.
+    """
+    if hasattr(value, "connect_timeout"):
+        return value
+    parts = value if isinstance(value, tuple) and len(value) == 2 else (value,)
+    for part in parts:
+        is_number = isinstance(part, (int, float)) and not isinstance(part, bool)
+        if part is not None and not is_number:
+            raise TypeError(f"{name}={value!r}: expected seconds, a (connect, read) tuple, or None")
+        if part is not None and not part > 0:
+            raise ValueError(f"{name}={value!r}: must be more than 0 seconds, or None for no limit")
+    return value
+
+
 def require_members(owner: str, value: object, kind: str, *names: str) -> None:
     """Raise TypeError for a value that lacks a member of its protocol.
 
@@ -165,6 +188,8 @@ def require_members(owner: str, value: object, kind: str, *names: str) -> None:
     Raises:
         TypeError: A member is missing; the message names it.
     """
+    if isinstance(value, type):
+        raise TypeError(f"{owner}: {value.__name__} is a class; make {kind} of it: {value.__name__}(...)")
     for name in names:
         if not hasattr(value, name):
             raise TypeError(f"{owner}: {value!r} is not {kind}, it has no `{name}`")

@@ -29,10 +29,10 @@ from typing import Any
 
 from polvo_adapters.core.calls import Call
 from polvo_adapters.core.effects import Park, Sleep, Start
+from polvo_adapters.core.judgement import was_served
 from polvo_adapters.core.notices import CallEvent, Notice, name_attempt
 from polvo_adapters.core.outcomes import EXPIRED, NO_STORE, NOT_SENT, Ending, Outcome
 from polvo_adapters.core.report import Attempt, Entry, StateChange
-from polvo_adapters.policies.outcomes import was_served
 from polvo_adapters.runtime.listeners import notify
 from polvo_adapters.runtime.logs import ROOT, logger, say
 
@@ -174,7 +174,7 @@ def say_end(call: Call, outcome: Outcome, entries: Sequence[Entry]) -> None:
         event, log = "deadline", _DEADLINE
     elif outcome.ending is None:
         return
-    elif was_served(outcome):
+    elif was_served(call, outcome):
         event, level = "answered", INFO
     if outcome.status and failure is not EXPIRED:
         what, name = str(outcome.status), ""  # says more than the failure that a policy made of it

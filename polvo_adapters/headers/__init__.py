@@ -8,6 +8,7 @@ which is not always a 429. `retry_after` and `should_retry` return what the serv
     names        a header name ──▶ its dialect, dimension and role; remembered by name
     reading      headers ──▶ known fields ──▶ the readers of their dialects ──▶ distinct quotas ──▶ resets from now
     ietf         the four generations of the RateLimit drafts, on top of `structured` (RFC 9651)
+    dialects     dialects that are rows of data, which users can add to
     vendors      all other dialects
     resets       a text ──▶ seconds or a moment: magnitude, dates, durations, clock skew
     times        Retry-After, verdicts, dates
@@ -29,24 +30,33 @@ from polvo_adapters.headers.times import retry_after, should_retry
 
 if TYPE_CHECKING:
     from polvo_adapters.headers.body import parse_body
+    from polvo_adapters.headers.dialects import Dialect
     from polvo_adapters.headers.quota import CERTAIN, GUESSED, LIKELY, Quota, Throttled
-    from polvo_adapters.headers.reading import parse
+    from polvo_adapters.headers.reading import parse, register
     from polvo_adapters.headers.throttling import throttled
 
 __all__ = [
     "CERTAIN",
     "GUESSED",
     "LIKELY",
+    "Dialect",
     "Quota",
     "Throttled",
     "parse",
     "parse_body",
+    "register",
     "retry_after",
     "should_retry",
     "throttled",
 ]
 
-_HOMES = {"parse": "reading", "parse_body": "body", "throttled": "throttling"}
+_HOMES = {
+    "Dialect": "dialects",
+    "parse": "reading",
+    "register": "reading",
+    "parse_body": "body",
+    "throttled": "throttling",
+}
 """The modules of names; those of all others are in `quota`."""
 
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import re
 
+from polvo_adapters.headers import dialects
+
 PERIODS = {
     "second": 1.0,
     "minute": 60.0,
@@ -24,6 +26,14 @@ _LONGEST_NAME = 96
 _MOST_NAMES = 1024
 _X_ROLES = {
     **{role: role for role in ("limit", "remaining", "reset", "used", "reset-after", "scope", "global")},
+    **dict.fromkeys(("left", "available"), "remaining"),
+    **dict.fromkeys(("max", "total", "quota"), "limit"),
+    **dict.fromkeys(("usage", "consumed", "count", "current"), "used"),
+    **dict.fromkeys(("window", "interval", "period", "interval-seconds", "window-seconds"), "window"),
+    **dict.fromkeys(("window-ms", "interval-ms", "window-milliseconds", "interval-milliseconds"), "window-ms"),
+    **dict.fromkeys(("reset-in", "reset-seconds"), "reset-in"),
+    **dict.fromkeys(("reset-ms", "reset-milliseconds", "reset-after-ms", "reset-in-ms"), "reset-ms"),
+    "fillrate": "fill",
     "bucket": "group",
     "resource": "group",
     "endpoint-name": "endpoint",
@@ -32,6 +42,9 @@ _X_MARKS = {
     "reset-after": "discord",
     "bucket": "discord",
     "resource": "github",
+    "usage": "strava",
+    "fillrate": "atlassian-dc",
+    "delay": "azure-devops",
     "nearlimit": "atlassian",
     "endpoint-name": "linear",
     "complexity-limit": "linear",
@@ -41,6 +54,38 @@ _ROLE_FIRST = re.compile(r"(limit|remaining|reset|renewalperiod)-(.+)\Z")
 _ROLE_LAST = re.compile(r"(.+)-(limit|remaining|reset)\Z")
 _ANTHROPIC = re.compile(r"anthropic-ratelimit-(.+)-(limit|remaining|reset)\Z")
 _TWITTER = re.compile(r"x-(app|user)-limit-(24hour)-(limit|remaining|reset)\Z")
+
+
+_WORDS = {
+    **dict.fromkeys(("remaining", "left", "available", "remain"), "remaining"),
+    **dict.fromkeys(("used", "usage", "consumed", "count", "spent", "current"), "used"),
+    **dict.fromkeys(("limit", "max", "maximum", "total", "allowed", "capacity", "size", "quota"), "limit"),
+    **dict.fromkeys(("reset", "resets", "renews", "refresh"), "reset"),
+    **dict.fromkeys(("window", "interval", "period", "duration"), "window"),
+}
+_MILLISECONDS = ("ms", "msec", "millis", "milliseconds")
+_PERIOD_WORDS = {
+    **{f"{name}ly": name for name in ("second", "minute", "hour", "week", "month", "year")},
+    **{f"{name}s": name for name in PERIODS},
+    "daily": "day",
+    "sec": "second",
+    "min": "minute",
+}
+_FILLERS = {
+    "ratelimit",
+    "quota",
+    "throttle",
+    "api",
+    "time",
+    "request",
+    "requests",
+    "call",
+    "calls",
+    "per",
+    "in",
+    "after",
+}
+_NO_REQUESTS = {"storage", "disk", "bytes", "space", "mailbox", "memory", "bandwidth"}
 
 
 class Field:
@@ -90,6 +135,11 @@ _EXACT: dict[str, tuple[str, str, str, str]] = {
     "x-hubspot-ratelimit-daily-remaining": ("hubspot", "remaining", "daily", ""),
     "x-hubspot-ratelimit-secondly": ("hubspot", "limit", "secondly", ""),
     "x-hubspot-ratelimit-secondly-remaining": ("hubspot", "remaining", "secondly", ""),
+    "x-app-usage": ("meta", "usage", "app", ""),
+    "x-page-usage": ("meta", "usage", "page", ""),
+    "x-ad-account-usage": ("meta", "usage", "ad-account", ""),
+    "x-business-use-case-usage": ("meta", "usage", "business", ""),
+    "x-amzn-ratelimit-limit": ("amazon", "rate", "", ""),
     "x-limit-per-second": ("etsy", "limit", "second", ""),
     "x-remaining-this-second": ("etsy", "remaining", "second", ""),
     "x-limit-per-day": ("etsy", "limit", "day", ""),
@@ -120,6 +170,9 @@ KNOWN = _Known()
 
 
 def _classify(name: str) -> Field | None:
+    row = dialects.find_role(name)
+    if row is not None:
+        return Field("rows", row[1], row[0])
     if name in _EXACT:
         return Field(*_EXACT[name])
     if match := _X.match(name):
@@ -131,7 +184,32 @@ def _classify(name: str) -> Field | None:
     for prefix, family, role in _PREFIXES:
         if name.startswith(prefix) and len(name) > len(prefix):
             return Field(family, role, name[len(prefix) :], family)
-    return None
+    return _classify_words(name)
+
+
+def _classify_words(name: str) -> Field | None:
+    """Return the field for a name that no dialect knows, if its words say what it tells of a rate limit or quota.
+
+    `X-Acme-RateLimit-Calls-Left` says what remains of calls; `X-Quota-Reset-Ms` when there is more, in milliseconds.
+    """
+    text = name.removeprefix("x-").replace("_", "-").replace("rate-limit", "ratelimit")
+    words = [word for word in text.split("-") if word]
+    if not ("ratelimit" in words or "quota" in words or "throttle" in words) or not _NO_REQUESTS.isdisjoint(words):
+        return None
+    in_milliseconds = words[-1] in _MILLISECONDS
+    if in_milliseconds or words[-1] in ("s", "sec", "secs", "seconds"):
+        words.pop()
+    at = next((at for at in reversed(range(len(words))) if words[at] in _WORDS), None)
+    if at is None:
+        if words[-1:] != ["ratelimit"]:
+            return None
+        role = "limit"
+    else:
+        role = _WORDS[words.pop(at)]
+    dimension = "-".join(_PERIOD_WORDS.get(word, word) for word in words if word not in _FILLERS)
+    if role in ("reset", "window"):
+        role = f"{role}-ms" if in_milliseconds else role
+    return Field("words", role, dimension)
 
 
 def _classify_x(tail: str | None) -> Field | None:

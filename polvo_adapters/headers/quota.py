@@ -29,9 +29,10 @@ class Quota(NamedTuple):
         remaining: What is left, in `unit`.
         reset: Seconds from now until there is quota, or more of it; never negative.
         window: Length of the window in seconds; of a bucket, the time in which it refills from empty.
-        unit: "requests", "tokens", "content-bytes", "concurrent-requests", "points", or what the server calls it.
-        scope: What it counts for: "", "user", "app", "global", "shared", or the partition key (`pk`, as sent) of
-            the IETF drafts from the eighth on.
+        unit: "requests", "tokens", "content-bytes", "concurrent-requests", "points", "percent", "requests-per-second"
+            (then `limit` is a rate), or what the server calls it.
+        scope: What it counts for: "", "user", "app", "global" (all requests count in it), "shared", or the partition
+            key (`pk`, as sent) of the IETF drafts from the eighth on.
         confidence: How sure the reading is: `CERTAIN`, `LIKELY` or `GUESSED`.
         resolution: By how many seconds `reset` may be too early or too late because it was announced in whole
             seconds (1.0) or minutes (60.0); 0.0 if it is exact.
@@ -66,9 +67,14 @@ class Throttled(NamedTuple):
         quotas: Names of the violated quotas where the server names them; they match `Quota.name` where the
             response announced the quota as well.
         reason: Short words for a person: "429", "403, GitHub secondary rate limit", "200, GraphQL THROTTLED".
+        scope: What it is about: "global" for everything, "method" for this method of the API alone, "user", "shared",
+            or "" where the server does not say.
+        processed: Whether a part of the request was processed all the same, so that a repeat may do that part twice.
     """
 
     kind: Kind
     retry_after: float | None = None
     quotas: tuple[str, ...] = ()
     reason: str = ""
+    scope: str = ""
+    processed: bool = False

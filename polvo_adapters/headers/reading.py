@@ -15,7 +15,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
-from polvo_adapters.headers import ietf, resets, times, vendors
+from polvo_adapters.headers import dialects, ietf, resets, times, vendors
+from polvo_adapters.headers.dialects import Dialect
 from polvo_adapters.headers.entries import MOST_QUOTAS, Context, Dimensions, Entry
 from polvo_adapters.headers.names import KNOWN, Field
 from polvo_adapters.headers.quota import Quota
@@ -48,6 +49,23 @@ def parse(headers: Mapping[str, str], status: int = 200, now: float = 0.0) -> li
         return []
     read = _read_cached if size <= _LONGEST_CACHED else _read
     return _resolve(read(tuple(texts), status == 429), date, now)
+
+
+def register(dialect: Dialect) -> None:
+    """Let the package read one more dialect, in the whole process and before all others that use its headers.
+
+    Args:
+        dialect: The row.
+
+    Raises:
+        ValueError: There are 256 already.
+        TypeError: It is no Dialect.
+    """
+    if not isinstance(dialect, Dialect):
+        raise TypeError(f"register takes a polvo_adapters.headers.Dialect, not {type(dialect).__name__}")
+    dialects.add(dialect)
+    KNOWN.clear()
+    _read_cached.cache_clear()
 
 
 def _collect(headers: Mapping[str, str]) -> tuple[list[tuple[Field, str]], str, int]:

@@ -49,6 +49,12 @@ class Reset(NamedTuple):
     confidence: float = CERTAIN
 
 
+class Boundary(float):
+    """A moment that is known by the clock alone: the next whole multiple of so many seconds since midnight UTC."""
+
+    __slots__ = ()
+
+
 UNKNOWN = Reset(resolution=0.0)
 """The server announced no reset, or none that makes sense."""
 
@@ -59,8 +65,8 @@ def read(text: str, unit: str = "") -> Reset:
 
     Args:
         text: The text, as the server sent it.
-        unit: Unit of a number in this dialect: "seconds", "epoch", "epoch-milliseconds", or "" to derive it from the
-            magnitude.
+        unit: Unit of a number in this dialect: "seconds", "milliseconds", "epoch", "epoch-milliseconds", or "" to
+            derive it from the magnitude.
 
     Returns:
         The reset, or `UNKNOWN`.
@@ -86,7 +92,9 @@ def from_number(value: float | None, unit: str = "") -> Reset:
     if value is None:
         return UNKNOWN
     confidence = CERTAIN if unit else LIKELY
-    if unit == "epoch-milliseconds" or (not unit and value >= times.EPOCH_MILLISECONDS):
+    if unit == "milliseconds" and value < times.EPOCH_MILLISECONDS:
+        return Reset(value / 1000, None, 0.0) if value <= 1000 * LONGEST_RESET else UNKNOWN
+    if unit in ("milliseconds", "epoch-milliseconds") or (not unit and value >= times.EPOCH_MILLISECONDS):
         return Reset(None, value / 1000, float(value % 1000 == 0), confidence)
     if unit == "epoch" or (not unit and value >= times.EPOCH_SECONDS):
         return Reset(None, value, float(value.is_integer()), confidence)
@@ -144,8 +152,10 @@ def count_seconds(moment: float, base: float) -> float | None:
     """Return the seconds from a time to a moment, never negative, or None where that makes no sense as a reset.
 
     Args:
-        moment: Unix time in seconds.
+        moment: Unix time in seconds, or a `Boundary`.
         base: Unix time in seconds, of the same clock.
     """
+    if type(moment) is Boundary:
+        return moment - base % moment
     seconds = moment - base
     return max(0.0, seconds) if -_OLDEST <= seconds <= LONGEST_RESET else None

@@ -2,18 +2,18 @@
 
 Theory of operation. A 429 always is one, and so is a 529. Everything else needs evidence:
 
-    503            a Retry-After, or the problem type temporary-reduced-capacity; else the server is just down
+    503            a Retry-After, or a body that names a limit; else the server is just down
     403            GitHub: nothing remains, or the body says so; Google: the reasons in the body
-    400            error codes of AWS in body or header; GraphQL of Linear
-    2xx            GraphQL and Slack: error codes in the body
-    4xx, 5xx       the other problem types of the RateLimit drafts
+    400            error codes of AWS in body or header, of Meta; GraphQL of Linear
+    2xx            an error code within `error` or `errors`: GraphQL, Slack, MediaWiki, monday
+    4xx, 5xx       the problem types of the RateLimit drafts; any error code that names a limit
 
 The kind is "rate", except for
 
     concurrency    Stripe's reason ends so; Okta switches its headers to the concurrent limit; all quotas that are
                    used up count concurrent requests; a `lock_timeout` of Stripe: two requests at one object at once
                    need fewer at once, not a slower pace, and may be repeated
-    exhausted      a plan's quota is used up: OpenAI, the daily policy of HubSpot, Google
+    exhausted      a plan's quota is used up: OpenAI, the daily policy of HubSpot, Google, codes that name a day
 
 The wait is, in this order: what Retry-After and its variants say, or the finer number of Discord's body;
 X-RateLimit-Retry-After; what the body says; the latest reset of the violated quotas, which are those that the server
@@ -26,14 +26,16 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from polvo_adapters.headers import times
-from polvo_adapters.headers.body import Complaint, find_complaint, read_aws_code
+from polvo_adapters.headers.complaints import Complaint, find_complaint, read_aws_code
 from polvo_adapters.headers.quota import Kind, Quota, Throttled
 from polvo_adapters.headers.reading import parse
 
 _LONGEST_VALUE = 256
 _MOST_HEADERS = 1024
 _OVERLOADED = 529
-_REDUCED = "temporary-reduced-capacity"
+_SPEAKING = frozenset({403, 429, 503, _OVERLOADED})  # statuses that may refuse without a word in the body
+_ERROR_TYPE = "x-amzn-errortype"
+_SCOPES = {"user", "global", "shared"}
 _NO_COMPLAINT = Complaint("rate", "")
 
 
@@ -81,8 +83,10 @@ def throttled(headers: Mapping[str, str], status: int, body: bytes | None = None
             return None
     else:
         found = find_complaint(body, status)
+        if found is None and status not in _SPEAKING and not _has_error_type(headers):
+            return None
     lower = _collect_short(headers)
-    found = found or read_aws_code(lower.get("x-amzn-errortype", "").partition(":")[0].rpartition("#")[2])
+    found = found or read_aws_code(lower.get(_ERROR_TYPE, "").partition(":")[0].rpartition("#")[2])
     wait, quotas = times.retry_after(lower, now), parse(headers, status, now)
     evidence = _Evidence(status, lower, found or _NO_COMPLAINT, wait, quotas)
     if not _is_refusal(evidence, body):
@@ -93,7 +97,14 @@ def throttled(headers: Mapping[str, str], status: int, body: bytes | None = None
         _find_wait(evidence, violated),
         _find_names(evidence, violated),
         _describe(evidence),
+        _find_scope(evidence),
+        evidence.complaint.processed,
     )
+
+
+def _has_error_type(headers: Mapping[str, str]) -> bool:
+    """Return whether AWS names the error in a header; most errors are of others, and cost no more than this."""
+    return any(len(name) == len(_ERROR_TYPE) and name.lower() == _ERROR_TYPE for name in headers)
 
 
 def _is_refusal(evidence: _Evidence, body: bytes | None) -> bool:
@@ -101,7 +112,7 @@ def _is_refusal(evidence: _Evidence, body: bytes | None) -> bool:
     if status in (429, _OVERLOADED):
         return True
     if status == 503:
-        return wait is not None or complaint.reason == _REDUCED
+        return wait is not None or complaint.reason != ""
     if complaint.reason:
         return True
     if status != 403 or not ("x-ratelimit-resource" in headers or "x-github-request-id" in headers):
@@ -130,18 +141,29 @@ def _find_wait(evidence: _Evidence, violated: Sequence[Quota]) -> float | None:
     if complaint.exact and complaint.retry_after is not None:
         return complaint.retry_after
     other = {"retry-after": evidence.headers.get("x-ratelimit-retry-after", "")}
-    for wait in (evidence.wait, times.retry_after(other, 0.0), complaint.retry_after):
-        if wait is not None:
-            return wait
-    return max((quota.reset for quota in violated if quota.reset is not None), default=complaint.pause)
+    said = [evidence.wait, times.retry_after(other, 0.0), complaint.retry_after]
+    wait = next(filter(None, said), None)  # zero, or a moment in the past, says nothing
+    if wait is None:
+        wait = max((quota.reset for quota in violated if quota.reset is not None), default=complaint.pause)
+    return 0.0 if wait is None and 0.0 in said else wait
 
 
 def _find_names(evidence: _Evidence, violated: Sequence[Quota]) -> tuple[str, ...]:
     if evidence.complaint.quotas:
         return evidence.complaint.quotas
+    if evidence.headers.get("x-ratelimit-global", "").lower() == "true":  # Discord, where the body was not read
+        return ("global",)
     if evidence.stripe_reason:
         return (evidence.stripe_reason.lower(),)
     return tuple(dict.fromkeys(quota.name for quota in violated if quota.name))
+
+
+def _find_scope(evidence: _Evidence) -> str:
+    """Return what the refusal is about, as Discord says it in headers and some others in the body."""
+    scope = evidence.headers.get("x-ratelimit-scope", "").lower()
+    if scope in _SCOPES:
+        return scope
+    return "global" if evidence.headers.get("x-ratelimit-global", "").lower() == "true" else evidence.complaint.scope
 
 
 def _describe(evidence: _Evidence) -> str:

@@ -14,7 +14,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import TypeAlias
 
-from polvo_adapters.headers import resets
+from polvo_adapters.headers import dialects, resets
+from polvo_adapters.headers.dialects import Dialect
 from polvo_adapters.headers.entries import (
     MOST_QUOTAS,
     Context,
@@ -24,6 +25,7 @@ from polvo_adapters.headers.entries import (
     make_entry,
     parse_amount,
     pick_tightest,
+    to_amount,
 )
 from polvo_adapters.headers.names import PERIODS
 from polvo_adapters.headers.quota import CERTAIN, GUESSED, LIKELY
@@ -33,16 +35,29 @@ from polvo_adapters.headers.times import DAY, EPOCH_MILLISECONDS
 Reader: TypeAlias = Callable[[Dimensions, Context], "list[Entry]"]
 
 _PROFILES: dict[str, tuple[str, float | None]] = {
+    "azure-devops": ("epoch", None),
     "discord": ("epoch", None),
     "github": ("epoch", None),
     "atlassian": ("", None),
     "zendesk": ("seconds", None),
     "twitter": ("epoch", 900.0),
     "okta": ("epoch", None),
+    "strava": ("", None),
+    "atlassian-dc": ("seconds", None),
 }
 """Unit of a reset that is a bare number, and length of the window; of several marks, the first in this order counts."""
 _SHOPIFY_DRAIN = 20.0  # seconds: on every plan the bucket leaks a twentieth of its size per second
 _LONGEST_NAME = 64
+_META_SHARES = ("call_count", "total_time", "total_cputime", "acc_id_util_pct")
+_STRAVA = Dialect(
+    "strava",
+    limit="X-RateLimit-Limit",
+    used="X-RateLimit-Usage",
+    layout="list",
+    windows=(900.0, DAY),
+    aligned=True,
+    source="developers.strava.com/docs/rate-limits",
+)
 
 
 def _read_x(dimensions: Dimensions, context: Context) -> list[Entry]:
@@ -52,22 +67,47 @@ def _read_x(dimensions: Dimensions, context: Context) -> list[Entry]:
     Zendesk "Rate limits", Atlassian "Rate limiting", Reddit "Data API Wiki", flask-limiter, express-rate-limit.
     """
     parts = dimensions.get("", {})
+    dialect = _find_dialect(parts, context.marks)
+    if dialect == "strava":
+        return dialects.read_row(_STRAVA, parts)
     if "," in parts.get("remaining", "") or "," in parts.get("limit", ""):
         parts = pick_tightest(parts)
-    limit, remaining = parse_amount(parts.get("limit", "")), parse_amount(parts.get("remaining", ""))
-    dialect = _find_dialect(parts, context.marks)
+    limit, remaining, sureness = dialects.count(parts)
     if dialect == "reddit":
         return _read_reddit(parts, remaining)
+    if dialect == "atlassian-dc":
+        return _read_atlassian_bucket(parts, limit, remaining)
     if context.refused and limit == 0 and remaining == 0 and dialect in ("okta", "x-ratelimit"):
         # Okta refuses too many requests at once like this; the numbers are not those of the window.
         return [make_entry(dialect, None, 0.0, name="concurrency", unit="concurrent-requests", confidence=LIKELY)]
     number_unit, window = _PROFILES.get(dialect, ("", None))
+    window = _read_window(parts) or window
     reset = _read_x_reset(parts, dialect, number_unit, context)
     group, scope = _strip_name(parts.get("group", "")), parts.get("scope", "")[:_LONGEST_NAME].lower()
     if parts.get("global", "").lower() == "true":
         scope = "global"
-    confidence = LIKELY if dialect == "x-ratelimit" else CERTAIN
+    confidence = min(sureness, LIKELY if dialect == "x-ratelimit" else CERTAIN)
+    if dialect == "azure-devops":  # its resource is not a bucket but what was most in demand
+        group = ""
     return [make_entry(dialect, limit, remaining, reset, group, window, "requests", scope, group, confidence)]
+
+
+def _read_window(parts: Parts) -> float | None:
+    return dialects.read_window(parts.get("window", ""), "seconds") or dialects.read_window(
+        parts.get("window-ms", ""), "milliseconds"
+    )
+
+
+def _read_atlassian_bucket(parts: Parts, limit: float | None, remaining: float | None) -> list[Entry]:
+    """Read the bucket of Jira and Confluence Data Center, which gets so many tokens at each interval.
+
+    Source: Atlassian "Improving instance stability with rate limiting".
+    """
+    fill, interval = parse_amount(parts.get("fill", "")), _read_window(parts)
+    if limit is None or remaining is None or not fill or not interval:
+        return [make_entry("atlassian-dc", limit, remaining)]
+    reset = Reset(max(0.0, limit - remaining) / fill * interval, None, interval if interval <= 1 else 1.0)
+    return [make_entry("atlassian-dc", limit, remaining, reset, window=limit / fill * interval)]
 
 
 def _find_dialect(parts: Parts, marks: frozenset[str]) -> str:
@@ -80,6 +120,10 @@ def _read_x_reset(parts: Parts, dialect: str, number_unit: str, context: Context
     after = resets.read(parts.get("reset-after", ""), "seconds")
     if after is not UNKNOWN:
         return after
+    if "reset-ms" in parts:
+        return resets.read(parts["reset-ms"], "milliseconds")
+    if "reset-in" in parts:
+        return resets.read(parts["reset-in"], "seconds")
     text = parts.get("reset", "")
     if not text and dialect == "zendesk":
         text = context.families.get("ietf", {}).get("", {}).get("reset", "")
@@ -92,6 +136,79 @@ def _read_reddit(parts: Parts, remaining: float | None) -> list[Entry]:
     limit = None if used is None or remaining is None else used + remaining
     reset = resets.read(parts.get("reset", ""), "seconds")
     return [make_entry("reddit", limit, remaining, reset, confidence=CERTAIN if limit is None else GUESSED)]
+
+
+def _read_words(dimensions: Dimensions, _context: Context) -> list[Entry]:
+    """Read headers of no known dialect by the words of their names."""
+    entries = []
+    for name, own in dimensions.items():
+        parts = {**_find_shared(dimensions, name), **own}
+        window = _read_window(parts) or PERIODS.get(name.rpartition("-")[2])
+        if ":" in parts.get("limit", ""):
+            row = Dialect("x-ratelimit", limit="limit", used="used", quota=name, layout="pairs")
+            entries += dialects.read_row(row, parts)
+            continue
+        limit, remaining, confidence = dialects.count(parts)
+        if limit is None and remaining is None:
+            continue
+        if "reset-ms" in parts:
+            reset = resets.read(parts["reset-ms"], "milliseconds")
+        else:
+            reset = resets.read(parts.get("reset", ""))
+        sure = min(confidence, LIKELY)
+        entries.append(make_entry("x-ratelimit", limit, remaining, reset, name, window, _find_unit(name), "", "", sure))
+    return entries
+
+
+def _find_shared(dimensions: Dimensions, name: str) -> Parts:
+    """Return reset and window of the dimensions that one belongs to: those of `acme` are those of `acme-tokens`."""
+    wider = [parts for each, parts in dimensions.items() if name.startswith(each) and each != name]
+    return {role: text for parts in wider for role, text in parts.items() if role.startswith(("reset", "window"))}
+
+
+def _read_meta(dimensions: Dimensions, _context: Context) -> list[Entry]:
+    """Read the percentages of Meta: of an app or a page, of an ad account, and of each use of a business.
+
+    Source: Meta "Rate Limits" of the Graph API and of the Marketing API.
+    """
+    entries: list[Entry] = []
+    for name, parts in dimensions.items():
+        for usage in _find_usages(parts["usage"]):
+            shares = [to_amount(usage.get(field)) for field in _META_SHARES]
+            used = max((share for share in shares if share is not None), default=None)
+            minutes = to_amount(usage.get("estimated_time_to_regain_access"))
+            seconds = to_amount(usage.get("reset_time_duration")) or (minutes or 0.0) * 60
+            reset = Reset(seconds, None, 60.0) if seconds and seconds <= resets.LONGEST_RESET else UNKNOWN
+            if used is not None:
+                left = max(0.0, 100.0 - used)
+                entries.append(make_entry("meta", 100.0, left, reset, name, PERIODS["hour"], "percent"))
+    return entries[:MOST_QUOTAS]
+
+
+def _find_usages(text: str) -> list[dict[str, object]]:
+    """Return the objects with percentages in a header: the value itself, or the lists in it by business."""
+    import json
+
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return []
+    if not isinstance(value, dict):
+        return []
+    lists = [each for each in list(value.values())[:MOST_QUOTAS] if isinstance(each, list)]
+    found = [usage for each in lists for usage in each[:MOST_QUOTAS] if isinstance(usage, dict)]
+    return found or [value]
+
+
+def _read_amazon(dimensions: Dimensions, _context: Context) -> list[Entry]:
+    """Read the rate of the Selling Partner API, in requests per second; how many may go at once no header says.
+
+    Source: Amazon "Usage plans and rate limits in the SP-API".
+    """
+    rate = parse_amount(dimensions[""]["rate"])
+    if not rate:
+        return []
+    return [make_entry("amazon", rate, None, unit="requests-per-second")]
 
 
 def _read_periods(dimensions: Dimensions, context: Context) -> list[Entry]:
@@ -286,5 +403,9 @@ READERS: dict[str, Reader] = {
     "zendesk": _read_zendesk,
     "salesforce": _read_salesforce,
     "shopify": _read_shopify,
+    "rows": dialects.read,
+    "words": _read_words,
+    "meta": _read_meta,
+    "amazon": _read_amazon,
 }
 """The reader of each family of header names."""

@@ -41,7 +41,24 @@ class Deadline:
         deadline = call.started + self.seconds
         if call.deadline is not None and call.deadline < deadline:
             deadline = call.deadline
-        outcome = yield from proceed(call.with_deadline(deadline))
-        if outcome.failure is not EXPIRED:
-            return outcome
-        return expire_call(call, outcome, f"the deadline of {deadline - call.started:g} s is over")
+        return (yield from _run_until(deadline, call, proceed))
+
+
+@dataclass(frozen=True)
+class CallDeadline:
+    """The deadline that a session has given the call, or none: only the error for the caller is made here."""
+
+    stack_option = "deadline"
+
+    def flow(self, call: Call, proceed: Proceed) -> Flow:
+        """Run the call within its deadline."""
+        if call.deadline is None:
+            return (yield from proceed(call))
+        return (yield from _run_until(call.deadline, call, proceed))
+
+
+def _run_until(deadline: float, call: Call, proceed: Proceed) -> Flow:
+    outcome = yield from proceed(call.with_deadline(deadline))
+    if outcome.failure is not EXPIRED:
+        return outcome
+    return expire_call(call, outcome, f"the deadline of {deadline - call.started:g} s is over")

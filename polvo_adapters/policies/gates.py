@@ -95,7 +95,7 @@ class Gate:
         elif callable(key):
             name = f"{self.kind} {key(call)}"
         else:
-            name = f"{self.kind} {call.origin}{_longest_prefix(key, call.url)}"
+            name = f"{self.kind} {call.origin}{longest_prefix(key, call.url)}"
         return name + of_tenant(call.tenant) if self.by_tenant and call.tenant else name
 
     def ask_event(self, call: Call, place: str) -> Any:
@@ -239,7 +239,7 @@ def _find_refusing(verdicts: Sequence[Any]) -> int:
     return kinds.index(Refused) if Refused in kinds else -1
 
 
-def _longest_prefix(prefixes: Sequence[str], url: str) -> str:
+def longest_prefix(prefixes: Sequence[str], url: str) -> str:
     """Return the longest of the path prefixes that a URL is under, or an empty string."""
     path = "/" + url.partition("#")[0].partition("?")[0].partition("://")[2].partition("/")[2]
     return max((prefix for prefix in prefixes if path.startswith(prefix)), key=len, default="")

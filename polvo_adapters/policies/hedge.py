@@ -40,6 +40,7 @@ from typing import Any, NamedTuple
 from polvo_adapters.core import validate
 from polvo_adapters.core.calls import Call
 from polvo_adapters.core.effects import Decide, Effect, Flow, Proceed, Race, Start, TryDecide, Undecided, WaitAny
+from polvo_adapters.core.judgement import was_served
 from polvo_adapters.core.machines import Event
 from polvo_adapters.core.notices import Notice
 from polvo_adapters.core.outcomes import Outcome
@@ -52,7 +53,6 @@ from polvo_adapters.policies.outcomes import (
     can_send_at_once,
     choose_most_informative,
     is_safe,
-    was_served,
 )
 from polvo_adapters.policies.retry_budget import DEFAULT_BUDGET, RetryBudget
 
@@ -149,7 +149,7 @@ class Hedge:
             outcome: Outcome = yield Race(self._race(call, proceed, key, plan.delay, plan.began))
             return outcome
         outcome = yield from proceed(call)
-        if was_served(outcome):
+        if was_served(call, outcome):
             yield TryDecide((Event(self, key, RecordLatency(plan.began)),))
         return outcome
 
@@ -170,7 +170,7 @@ class Hedge:
                 continue
             number, outcome = ended
             # 409 says of a call with a key that the server works on the other attempt.
-            if was_served(outcome) and not (call.key and outcome.status == 409):
+            if was_served(call, outcome) and not (call.key and outcome.status == 409):
                 if self.delay is None and 0 not in bad:
                     yield TryDecide((Event(self, key, RecordLatency(began)),))
                 return add_note(outcome, f"hedged: attempt {number + 1} answered first", "hedge") if number else outcome

@@ -26,6 +26,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypedDict
 
+from polvo_adapters.core import validate
 from polvo_adapters.core.answer import AnswerTest
 from polvo_adapters.core.effects import Policy, PolicyTraits
 from polvo_adapters.errors import ConfigurationError
@@ -264,17 +265,6 @@ def _parse_retry_if(name: str, value: Any) -> Any:
     return _Changes(make_policy("retry", {"retry_if": value}), ("retry_if",))
 
 
-def _parse_timeout(name: str, value: Any) -> Any:
-    parts = value if isinstance(value, tuple) and len(value) == 2 else (value,)
-    for part in parts:
-        is_number = isinstance(part, (int, float)) and not isinstance(part, bool)
-        if part is not None and not is_number:
-            raise TypeError(f"{name}={value!r}: expected seconds, a (connect, read) tuple, or None")
-        if part is not None and not part > 0:
-            raise ValueError(f"{name}={value!r}: must be more than 0 seconds, or None for no limit")
-    return value
-
-
 def _parse_idempotent(name: str, value: Any) -> bool | None:
     if value is not None and not isinstance(value, bool):
         raise TypeError(f"{name}={value!r}: expected True, False or None")
@@ -320,7 +310,7 @@ def _parse_listeners(name: str, value: Any) -> tuple[Any, ...]:
 
 _PARSERS: dict[str, Callable[[str, Any], Any]] = {
     "retry_if": _parse_retry_if,
-    "timeout": _parse_timeout,
+    "timeout": validate.timeout,
     "idempotent": _parse_idempotent,
     "idempotency_key": _parse_key,
     "labels": _parse_labels,

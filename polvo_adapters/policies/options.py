@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from polvo_adapters.policies.breaker import CircuitBreaker
     from polvo_adapters.policies.bulkhead import AdaptiveBulkhead, Bulkhead
     from polvo_adapters.policies.call_listeners import CallListeners
-    from polvo_adapters.policies.deadline import Deadline
+    from polvo_adapters.policies.deadline import CallDeadline, Deadline
     from polvo_adapters.policies.fallback import Alternative, Fallback
     from polvo_adapters.policies.hedge import Hedge
     from polvo_adapters.policies.idempotency import IdempotencyKeys
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from polvo_adapters.policies.retry import ExponentialBackoff
 
 RetryLike: TypeAlias = "ExponentialBackoff | AskedRetry | Retry | Mapping[str, Any] | bool | None"
-DeadlineLike: TypeAlias = "Deadline | float | None"
+DeadlineLike: TypeAlias = "Deadline | CallDeadline | float | None"
 RateLimitLike: TypeAlias = "RateLimit | str | Mapping[str, Any] | None"
 CircuitBreakerLike: TypeAlias = "CircuitBreaker | Mapping[str, Any] | bool | None"
 BulkheadLike: TypeAlias = "Bulkhead | AdaptiveBulkhead | Mapping[str, Any] | int | str | None"

@@ -4,25 +4,37 @@ A race may do the work of a request several times over. So only requests take pa
 9.2.1: the client asks for no change of state) or were declared so, and only bodies that can be sent by several threads
 or tasks at the same time.
 
-**Good** is a response that a repeat would not better, see `was_served`: any but 429, 500 and above. Where none is good,
-the most informative outcome is kept: a response says more than an error, an error after the request may have arrived
-more than one before ("no connection" would deny that another attempt may have reached the server), and a policy's own
-refusal says least of all.
+**Good** is a response that a repeat would not better, see `was_served` of `polvo_adapters.core.judgement`. Where none
+is good, the most informative outcome is kept: a response says more than an error, an error after the request may have
+arrived more than one before ("no connection" would deny that another attempt may have reached the server), and a
+policy's own refusal says least of all.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 
-from polvo_adapters import headers
 from polvo_adapters.core.calls import Call
 from polvo_adapters.core.effects import Undecided
 from polvo_adapters.core.http import SAFE_METHODS
-from polvo_adapters.core.outcomes import EXPIRED, NO_STORE, NOT_SENT, UNCLASSIFIED, Ending, Failure, Outcome
+from polvo_adapters.core.outcomes import (
+    EXPIRED,
+    INTERRUPTED,
+    NO_STORE,
+    NOT_SENT,
+    PROXY_REFUSED,
+    UNCLASSIFIED,
+    Ending,
+    Failure,
+    Outcome,
+)
 from polvo_adapters.errors import DeadlineExceeded, PolvoError
 
 RACED_METHODS = SAFE_METHODS - {"TRACE"}
 """Methods that ask for no change of state, without TRACE, which gains nothing from a race."""
+
+NEVER_CURED = (EXPIRED, INTERRUPTED, NOT_SENT, NO_STORE, PROXY_REFUSED)
+"""Failures that no repeat helps, whatever it is asked for by."""
 
 ONCE_ONLY = "not sent again, as the body can be read only once; pass bytes or a seekable file"
 """Note of a call that would have been repeated with another body."""
@@ -83,18 +95,6 @@ def choose_better(last: Outcome, best: Outcome) -> Outcome:
     return last if best.body is None else best._replace(response=None)  # the shell makes a new one of the body
 
 
-def was_served(outcome: Outcome) -> bool:
-    """Return whether the server served the call; a response that blames the caller counts as served."""
-    return outcome.failure is None and outcome.status < 500 and outcome.status != 429
-
-
-def is_declined(outcome: Outcome) -> bool:
-    """Return whether the status says that the server did not process the request: 429, or 503 with Retry-After."""
-    if outcome.status == 503:
-        return headers.retry_after(outcome.headers, outcome.wall) is not None
-    return outcome.status == 429
-
-
 def add_note(outcome: Outcome, note: str, part: str = "") -> Outcome:
     """Return the outcome with a note after those of policies further inside.
 
@@ -136,11 +136,11 @@ def describe_store_failure(error: Exception) -> str:
     return f"the store failed ({reason or type(error).__name__})"
 
 
-def keep_response(outcome: Outcome, before: Outcome | None) -> Outcome | None:
-    """Return the outcome of the attempt before where a repeat of an answered request was not sent, or None.
+def keep_last_sent(outcome: Outcome, before: Outcome | None) -> Outcome | None:
+    """Return the outcome of the attempt before where a repeat was not sent, or None.
 
-    The server has answered, so that the caller gets the answer, and the reason for which no other was asked for as its
-    note. Where the store failed, the outcome before is kept without an answer too.
+    The caller gets what came of the request, the answer of the server or the error, with the reason for which it was
+    not repeated as its note: a circuit that the call itself has opened says nothing of the call.
 
     Args:
         outcome: The outcome of a repeat.
@@ -148,7 +148,7 @@ def keep_response(outcome: Outcome, before: Outcome | None) -> Outcome | None:
     """
     if before is None or outcome.failure is NO_STORE:
         return outlast_store(outcome, before)
-    if outcome.failure is not NOT_SENT or before.failure is not None:
+    if outcome.failure is not NOT_SENT:
         return None
     ending = outcome.ending or Ending("retry")
     return add_note(before, f"not sent again: {ending.reason or outcome.note or 'a policy refused'}", ending.part)

@@ -14,8 +14,8 @@ circuit has closed.
     fanout    all at once                                         the first in order that is    nothing
                                                                   good, once all have ended
 
-**Good** is any response but 429, 500 and above, and those in `reroute_codes`. Where none is good, the flow returns the
-most informative outcome; see `polvo_adapters.policies.outcomes`.
+**Good** is any response but a refusal, such as 429, and 500 and above, and those in `reroute_codes`. Where none is
+good, the flow returns the most informative outcome; see `polvo_adapters.policies.outcomes`.
 
 **Safety.** Race, quorum and fanout do the work of a request several times. They refuse a request that is not safe, or
 whose body cannot be sent several times at once, before anything is sent. Fallback follows the rules of retries: after
@@ -29,13 +29,14 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from polvo_adapters import headers
 from polvo_adapters.core import validate
 from polvo_adapters.core.calls import Call, find_host
 from polvo_adapters.core.destinations import is_below, is_downgrade, rebase
 from polvo_adapters.core.effects import Flow, Proceed, Race, Start, WaitAny
 from polvo_adapters.core.http import IDEMPOTENT_METHODS
+from polvo_adapters.core.judgement import is_declined, verdict_of, was_served
 from polvo_adapters.core.outcomes import NOT_SENT, UNCLASSIFIED, Ending, Outcome
+from polvo_adapters.core.verdict import is_listed
 from polvo_adapters.errors import ConfigurationError, ServiceUnavailableError
 from polvo_adapters.policies.outcomes import (
     RACED_METHODS,
@@ -44,12 +45,10 @@ from polvo_adapters.policies.outcomes import (
     choose_better,
     choose_most_informative,
     explain_one_shot,
-    is_declined,
     is_safe_elsewhere,
     outlast_store,
     refuse_to_send,
     replace_error,
-    was_served,
 )
 from polvo_adapters.policies.retry import ExponentialBackoff
 
@@ -165,8 +164,8 @@ class Regions:
         there = call._replace(url=rebase(call.url, self.urls[number], self.urls))
         return proceed(there) if self._retry is None else self._retry.flow(there, proceed)
 
-    def _is_good(self, outcome: Outcome) -> bool:
-        return was_served(outcome) and outcome.status not in self.reroute_codes
+    def _is_good(self, call: Call, outcome: Outcome) -> bool:
+        return was_served(call, outcome) and outcome.status not in self.reroute_codes
 
     def _fallback(self, call: Call, proceed: Proceed) -> Flow:
         sent = 0
@@ -177,7 +176,7 @@ class Regions:
             if kept is not None:
                 return kept
             sent += outcome.failure is not NOT_SENT
-            if not self._may_improve(outcome):
+            if not self._may_improve(call, outcome):
                 return add_note(outcome, f"rerouted to {self._host(number)}", "regions") if number else outcome
             last = number + 1 == len(self.urls) or (self.max_reroutes is not None and sent > self.max_reroutes)
             final = self._find_final(call, outcome, last)
@@ -188,11 +187,11 @@ class Regions:
                 break
         return best or Outcome()
 
-    def _may_improve(self, outcome: Outcome) -> bool:
+    def _may_improve(self, call: Call, outcome: Outcome) -> bool:
         """Return whether another region may do better."""
         failure = outcome.failure
         if failure is None:
-            return outcome.status in self.reroute_codes
+            return is_listed(self.reroute_codes, outcome.status, verdict_of(call, outcome))
         return (failure is NOT_SENT or failure.transient) and self.region_policy != "strict"
 
     def _find_final(self, call: Call, outcome: Outcome, last: bool) -> Outcome | None:
@@ -200,7 +199,7 @@ class Regions:
         failure = outcome.failure
         if failure is not None and outcome.unsent:
             return None
-        declined = failure is None and is_declined(outcome)
+        declined = failure is None and is_declined(call, outcome)
         if not declined and not is_safe_elsewhere(call, self._repeatable):
             # Whatever other regions said: to hide that this one may have acted would invite a duplicate.
             reason = f"{call.method} is not sent to another region: this one may have processed it"
@@ -226,7 +225,7 @@ class Regions:
             due = True
             if ended is not None:
                 number, outcome = ended
-                (good if self._is_good(outcome) else bad)[number] = outcome
+                (good if self._is_good(call, outcome) else bad)[number] = outcome
         if self.mode == "fanout":
             note = f"{len(good)} of {count} regions succeeded"
             return add_note(good[min(good)] if good else _choose_in_order(bad), note, "regions")
@@ -261,7 +260,7 @@ class Regions:
             f"regions failed ({failures}) and {succeeded} succeeded; call again later, or lower quorum",
             response=best.response,
             host=call.host,
-            retry_after=None if best.failure else headers.retry_after(best.headers, best.wall),
+            retry_after=None if best.failure else verdict_of(call, best).retry_after,
         )
         ending = Ending("regions", f"the quorum of {needed} cannot be reached, {len(bad)} regions failed")
         return replace_error(best._replace(ending=ending), error, best.failure or UNCLASSIFIED)

@@ -10,11 +10,16 @@ that attempt:
     4. Can the destination take it?                      the retry budget of its origin
 
 A repeat is safe if the method is idempotent (RFC 9110 section 9.2.2) or was declared so; or the request was certainly
-never sent; or the server said that it did not process it (429, or 503 with Retry-After). A body that can be read once
-is not sent twice: where everything else calls for a repeat, the call ends with what came of that attempt, and a note. A
-request that was never sent has not touched its body, so that even a one-shot body is sent then.
+never sent; or the server said that it did not process it (it throttled it, or said 503 with Retry-After). A body that
+can be read once is not sent twice: where everything else calls for a repeat, the call ends with what came of that
+attempt, and a note. A request that was never sent has not touched its body, so that even a one-shot body is sent then.
 
-The wait is the server's Retry-After plus jitter, and never less; otherwise exponential backoff, with jitter before the
+**What the server said** is the verdict of `polvo_adapters.core.verdict`, and not the status: whatever is throttled is
+repeated where 429 would be, be it a 403 or a 200. What stays the same however often it is asked for (a plan's quota is
+used up, a replayed error, a 403 with its reason) is not repeated although its status is listed; `retry_if` may say
+otherwise.
+
+The wait is what the server asks for plus jitter, and never less; otherwise exponential backoff, with jitter before the
 first retry too. Jitter: "full" draws from [0, c], "equal" from [c/2, c], "decorrelated" from [base, 3 times the last
 wait], where c = min(cap, base * multiplier ** (retry - 1)). (M. Brooker, "Exponential Backoff And Jitter", AWS
 Architecture Blog, 2015.)
@@ -30,16 +35,15 @@ from polvo_adapters import headers
 from polvo_adapters.core import validate
 from polvo_adapters.core.answer import Answer, AnswerTest, ask
 from polvo_adapters.core.calls import Call
-from polvo_adapters.core.effects import Decide, Effect, Flow, Proceed, Sleep, TryDecide, Undecided
+from polvo_adapters.core.effects import Effect, Flow, Proceed, Sleep
 from polvo_adapters.core.http import IDEMPOTENT_METHODS
-from polvo_adapters.core.machines import Event
+from polvo_adapters.core.judgement import verdict_of, was_served
 from polvo_adapters.core.notices import Notice, Retrying
 from polvo_adapters.core.outcomes import (
     CONNECT,
     CONNECT_TIMEOUT,
     DISCONNECTED,
     EXPIRED,
-    INTERRUPTED,
     NO_STORE,
     NOT_SENT,
     PROXY_REFUSED,
@@ -50,29 +54,27 @@ from polvo_adapters.core.outcomes import (
     Outcome,
     is_any,
 )
+from polvo_adapters.core.verdict import Verdict, is_listed
 from polvo_adapters.errors import RetriesExhaustedError
 from polvo_adapters.policies.outcomes import (
+    NEVER_CURED,
     add_note,
     end_call,
     expire_call,
     explain_one_shot,
     is_safe,
-    keep_response,
-    was_served,
+    keep_last_sent,
 )
-from polvo_adapters.policies.retry_budget import DEFAULT_BUDGET, Deposit, Refusal, RetryBudget, Spend
-from polvo_adapters.policies.retry_budget import key as budget_key
+from polvo_adapters.policies.retry_budget import DEFAULT_BUDGET, RetryBudget, make_deposit, spend
 
 if TYPE_CHECKING:
     from urllib3 import Retry
 
-__all__ = ["IDEMPOTENT_METHODS", "Answer", "ExponentialBackoff", "RetryBudget", "Retrying"]
+__all__ = ["IDEMPOTENT_METHODS", "Answer", "ExponentialBackoff", "RetryBudget", "Retrying", "Verdict"]
 
 _JITTERS = ("full", "equal", "decorrelated", "none")
-_DEPOSIT, _REFUSAL = Deposit(), Refusal()
 _CONNECTING = (CONNECT.name, CONNECT_TIMEOUT.name)
 _READING = (READ_TIMEOUT.name, DISCONNECTED.name, TRUNCATED.name)
-_NEVER_ASKED = (EXPIRED, INTERRUPTED, NOT_SENT, NO_STORE, PROXY_REFUSED)  # a repeat helps none of these
 _RETRY_AFTER_MAX = 6 * 3600.0  # of the releases of urllib3 in which it is not an attribute
 
 
@@ -92,7 +94,7 @@ class ExponentialBackoff:
 
     Args:
         max_attempts: Largest number of attempts, the first included.
-        retry_on: Statuses to retry.
+        retry_on: Statuses to retry. 429 stands for whatever the server throttles, whatever its status.
         base: Upper bound of the first wait, in seconds.
         cap: Upper bound of every wait, in seconds, where the server does not name one.
         multiplier: Growth of that bound from retry to retry.
@@ -159,7 +161,7 @@ class ExponentialBackoff:
         raised = ""
         while True:
             outcome = yield from proceed(call)
-            kept = keep_response(outcome, before)
+            kept = keep_last_sent(outcome, before)
             if kept is not None:
                 outcome = kept
                 break
@@ -173,6 +175,7 @@ class ExponentialBackoff:
                 and outcome.failure is None
                 and outcome.status < 400
                 and outcome.status not in self.retry_on
+                and was_served(call, outcome)
             ):
                 break
             step = yield from self._next_step(call, outcome, attempts, waited, wanted)
@@ -180,61 +183,73 @@ class ExponentialBackoff:
                 outcome = step
                 break
             waited = yield step  # type: ignore[misc]
+            call = call.after_wait(waited)
             attempts += 1
             if outcome.failure is not None or outcome.status >= 500:
                 call = call._replace(attempt=call.attempt + 1)
-        if self.budget is not None and was_served(outcome):
-            yield TryDecide((Event(self.budget, budget_key(call), _DEPOSIT),))
+        if self.budget is not None and was_served(call, outcome):
+            yield make_deposit(self.budget, call)
         return outcome if reached is None and not raised else _tell_whole_story(outcome, reached, raised)
 
     def _next_step(
         self, call: Call, outcome: Outcome, attempts: int, waited: float, wanted: bool | None = None
     ) -> Generator[Effect, Any, Sleep | Outcome]:
         """Return the wait before another attempt, or the outcome that the call ends with."""
-        cause = self._find_cause(outcome, wanted)
+        cause = self._find_cause(call, outcome, wanted)
         if cause is None:
-            return outcome
+            return self._explain_final(call, outcome) if wanted is None and outcome.failure is None else outcome
         if cause.processed and not is_safe(call, self.methods):
             return end_call(outcome, "retry", f"{call.method} is not repeated: the server may have processed it")
         ending = self._find_obstacle(call, outcome, cause, attempts)
         if ending is not None:
             return ending
-        if self.budget is not None:
-            try:
-                verdicts = yield Decide((Event(self.budget, budget_key(call), Spend(_cost(self.budget, cause))),))
-            except Undecided:
-                return end_call(outcome, "retry", "not sent again, as the store of the retry budget failed")
-            if not verdicts[0]:
-                yield TryDecide((Event(self.budget, budget_key(call), _REFUSAL),))
-                return end_call(outcome, "retry", "the retry budget is used up")
+        cost = 0.0 if self.budget is None else _cost(self.budget, cause)
+        refusal = yield from spend(self.budget, call, cost)
+        if refusal:
+            return end_call(outcome, "retry", refusal)
         return self._sleep(call, outcome, cause, attempts, waited)
 
     def _ask(self, call: Call, outcome: Outcome, attempts: int) -> tuple[bool | None, str]:
         """Return what `retry_if` says of an attempt, and a note where it has raised."""
-        if self.retry_if is None or outcome.failure in _NEVER_ASKED:
+        if self.retry_if is None or outcome.failure in NEVER_CURED:
             return None, ""
         wanted, raised = ask(self.retry_if, Answer.of(call, attempts, outcome))
         return wanted, f"retry_if raised {raised}, which counts as None" if raised else ""
 
-    def _find_cause(self, outcome: Outcome, wanted: bool | None) -> _Cause | None:
+    def _find_cause(self, call: Call, outcome: Outcome, wanted: bool | None) -> _Cause | None:
         failure = outcome.failure
         if wanted is False:
             return None
         if failure is not None:
             is_retried = wanted is True or self._is_retried(outcome.error, failure)
             return _Cause(failure.name, not outcome.unsent, None, failure.timeout) if is_retried else None
-        delay = headers.retry_after(outcome.headers, outcome.wall)
-        verdict: bool | None = wanted
-        if verdict is None and outcome.status >= 400:
-            verdict = headers.should_retry(outcome.headers)
-        if verdict is None:
-            verdict = outcome.status in self.retry_on or (delay is not None and outcome.status in self.retry_after_on)
-        if not verdict:
+        verdict = verdict_of(call, outcome)
+        if not (wanted or self._is_wanted(outcome, verdict)):
             return None
-        unprocessed = outcome.status == 429 or (outcome.status == 503 and delay is not None)
-        status = f"{outcome.status}, wanted by retry_if" if wanted else str(outcome.status)
-        reason = status if delay is None else f"{status}, Retry-After {delay:g} s"
-        return _Cause(reason, not unprocessed, delay, throttled=outcome.status == 429 or delay is not None)
+        delay = verdict.retry_after
+        reason = _describe(outcome, verdict, by_function=wanted is True)
+        return _Cause(reason, not verdict.is_declined, delay, throttled=verdict.is_refusal or delay is not None)
+
+    def _is_wanted(self, outcome: Outcome, verdict: Verdict) -> bool:
+        """Return whether the server and the lists of statuses want a repeat."""
+        if verdict.is_final:
+            # Of a denial the server itself may think otherwise; what else is final stays so.
+            return verdict.kind == "refused" and headers.should_retry(outcome.headers) is True
+        said = headers.should_retry(outcome.headers) if outcome.status >= 400 else None
+        return self._is_listed(outcome, verdict) if said is None else said
+
+    def _is_listed(self, outcome: Outcome, verdict: Verdict) -> bool:
+        status = outcome.status
+        if is_listed(self.retry_on, status, verdict):
+            return True
+        return verdict.retry_after is not None and is_listed(self.retry_after_on, status, verdict)
+
+    def _explain_final(self, call: Call, outcome: Outcome) -> Outcome:
+        """Return the outcome with a note where it is not repeated although its status is listed."""
+        verdict = verdict_of(call, outcome)
+        if not verdict.is_final or not self._is_listed(outcome, verdict):
+            return outcome
+        return end_call(outcome, "retry", f"not repeated: {verdict.reason}, which stays the same")
 
     def _is_retried(self, error: BaseException | None, failure: Failure) -> bool:
         if self.exceptions is None or failure in (EXPIRED, NOT_SENT, NO_STORE, PROXY_REFUSED):
@@ -252,7 +267,7 @@ class ExponentialBackoff:
         delay = cause.retry_after
         if call.deadline is not None:
             left = call.deadline - outcome.now
-            if delay is not None and delay >= left:
+            if delay is not None and delay >= left and not call.patient:
                 reason = f"{cause.reason}, but only {max(left, 0):.3g} s are left before the deadline"
                 return expire_call(call, outcome, reason, delay)
             if left <= 0:
@@ -284,7 +299,7 @@ class ExponentialBackoff:
             low, high = cause.retry_after, cause.retry_after + jitter
         failure = "" if outcome.failure is None else outcome.failure.name
         notice = Notice("retry", call, retry + 1, self.max_attempts, outcome.status, failure, listeners=self.listeners)
-        if call.deadline is None:
+        if call.deadline is None or call.patient:
             return Sleep(low, high, cause.reason, notice)
         # At least half of the time left is for the attempt after the wait.
         half = (call.deadline - outcome.now) / 2
@@ -331,6 +346,19 @@ class ExponentialBackoff:
             retry_after_cap=float(getattr(retry, "retry_after_max", _RETRY_AFTER_MAX)),
             raise_on_status=retry.raise_on_status,
         )
+
+
+def _describe(outcome: Outcome, verdict: Verdict, *, by_function: bool) -> str:
+    """Return the reason for a repeat, for a person."""
+    reason, delay = str(outcome.status), verdict.retry_after
+    if by_function:
+        reason += ", wanted by retry_if"
+    elif verdict.is_refusal and verdict.kind != "unavailable":
+        reason = verdict.reason
+    if delay is None:
+        return reason
+    by_header = headers.retry_after(outcome.headers, outcome.wall) is not None
+    return f"{reason}, {'Retry-After' if by_header else 'again after'} {delay:g} s"
 
 
 def _cost(budget: RetryBudget, cause: _Cause) -> float:

@@ -16,12 +16,12 @@ where the caller named none.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from polvo_adapters.core.effects import Policy, PolicyTraits
-from polvo_adapters.policies.deadline import Deadline
+from polvo_adapters.policies.deadline import CallDeadline, Deadline
 from polvo_adapters.policies.options import StackOptions
 
 if TYPE_CHECKING:
@@ -49,7 +49,8 @@ def standard(**options: Unpack[StackOptions]) -> tuple[Policy, ...]:
     made = {name: make_policy(name, value) for name, value in given.items() if name not in ("deadline", "hedge")}
     retry, regions = made["retry"], made.get("regions")
     deadline = given.get("deadline")
-    total = deadline if deadline is None or isinstance(deadline, Deadline) else Deadline(deadline)
+    is_policy = deadline is None or isinstance(deadline, (Deadline, CallDeadline))
+    total: Deadline | CallDeadline | None = deadline if is_policy else Deadline(deadline)  # type: ignore[arg-type]
     # A hedge spends the budget that retries fill; without retries it would soon be empty.
     without_retry: dict[str, Any] = {"budget": None} if retry is None else {}
     policies = (
@@ -68,14 +69,25 @@ def standard(**options: Unpack[StackOptions]) -> tuple[Policy, ...]:
     return tuple(policy for policy in policies if policy is not None)
 
 
-def refuse_unknown_keywords(options: Mapping[str, Any]) -> None:
+def refuse_unknown_keywords(
+    options: Mapping[str, Any], owner: str = "the standard stack", more: Collection[str] = ()
+) -> None:
     """Check that all keywords are those of the standard stack.
+
+    Args:
+        options: The keywords.
+        owner: Name of the class that was given them, for the message.
+        more: Further keywords that it takes.
 
     Raises:
         TypeError: One is not.
     """
-    for name in options.keys() - StackOptions.__annotations__.keys():
-        raise TypeError(f"{name} is not a keyword of the standard stack")
+    known = {*StackOptions.__annotations__, *more}
+    for name in options.keys() - known:
+        from polvo_adapters.policies.unknown_keywords import unknown_keyword_error
+
+        settings = {option: _setting_names(_find_policy_class(option)) for option in _KINDS}
+        raise unknown_keyword_error(owner, name, known, settings)
 
 
 class _Kind(NamedTuple):
@@ -115,19 +127,37 @@ def make_policy(option: str, value: Any, **keywords: Any) -> Any:
     kind = _KINDS[option]
     if value is None or (value is False and kind.switch):
         return None
-    module = importlib.import_module(f"polvo_adapters.policies.{kind.module}")
-    policy_class = getattr(module, kind.name)
-    if isinstance(value, (policy_class, *(getattr(module, name) for name in kind.others))):
+    policy_class = _find_policy_class(option)
+    others = (getattr(importlib.import_module(f"polvo_adapters.policies.{kind.module}"), name) for name in kind.others)
+    if isinstance(value, (policy_class, *others)):
         return value
     if value is True and kind.switch:
         return policy_class(**keywords)
     if isinstance(value, Mapping):
-        return policy_class(**{**keywords, **value})
+        return _make_of_mapping(option, policy_class, {**keywords, **value})
     policy = kind.shorthand(policy_class, value, keywords)
     if policy is None:
         wanted = f"{kind.wanted}, a mapping of the keywords of {kind.name}, or None"
         raise TypeError(f"{option}={value!r}: expected {wanted}")
     return policy
+
+
+def _make_of_mapping(option: str, policy_class: Any, keywords: dict[str, Any]) -> Any:
+    known = _setting_names(policy_class)
+    for name in keywords.keys() - known:
+        from polvo_adapters.policies.unknown_keywords import unknown_setting_error
+
+        raise unknown_setting_error(option, policy_class.__name__, name, known)
+    return policy_class(**keywords)
+
+
+def _setting_names(policy_class: Any) -> Collection[str]:
+    return {field.name for field in fields(policy_class) if field.init}
+
+
+def _find_policy_class(option: str) -> Any:
+    kind = _KINDS[option]
+    return getattr(importlib.import_module(f"polvo_adapters.policies.{kind.module}"), kind.name)
 
 
 def _asked_retry(_: Any, value: Any, __: dict[str, Any]) -> Any:
@@ -232,9 +262,9 @@ def leave_statuses_to(regions: Regions | None, retry: Any) -> Any:
     )
 
 
-def wait_within(keys: IdempotencyKeys | None, deadline: Deadline | None) -> IdempotencyKeys | None:
+def wait_within(keys: IdempotencyKeys | None, deadline: Policy | None) -> IdempotencyKeys | None:
     """Return the keys with a wait for another call with the same key that is within the deadline."""
-    if keys is None or deadline is None or keys.max_wait <= deadline.seconds:
+    if keys is None or not isinstance(deadline, Deadline) or keys.max_wait <= deadline.seconds:
         return keys
     return replace(keys, max_wait=deadline.seconds)
 

@@ -48,7 +48,7 @@ OVERDUE = "in use past its time"
 _UNPAUSED_REFUSALS = 2  # refreshes in a row that a refusal causes at once
 _TRUSTED_SECONDS = 60.0  # a token that was in use for so long was good, whatever is refused now
 _LONGEST_PAUSE = 30.0
-_LONGEST_RETRY_AFTER = 300.0
+_LONGEST_RETRY_AFTER = 30 * 86_400.0  # what asks for more is a mistake, and must not end a login
 _ASK_AGAIN_SECONDS = 1.0  # for which a stale token is used before asking whether it was refreshed
 
 
@@ -100,7 +100,8 @@ class WantToken(NamedTuple):
         known: The token that the caller has, or None.
         refused: Generation that the API has refused, or 0.
         refresh: When the caller is ready to refresh: if the token has "expired", if it is "stale", or for "nothing".
-        anew: Whether to try although the last refresh failed a moment ago: the caller may have other credentials.
+        anew: Whether to try although the last refresh failed a moment ago: the caller may have other credentials. A
+            pause that the server has asked for is kept all the same.
     """
 
     known: KnownToken | None = None
@@ -290,13 +291,18 @@ def _want_token(life: Lifecycle, state: LifecycleState, event: WantToken, now: f
     is_usable = now < usable_until
     if is_usable and not (event.refresh == "stale" and now >= state.stale_at):
         return state, _grant_token(state, usable_until, now)
-    if event.refresh == "nothing" or (now < state.retry_at and not event.anew):
+    if event.refresh == "nothing" or (now < state.retry_at and not (event.anew and _is_own_pause(state, now))):
         no_token = NoToken(state.reason or "expired", state.retry_at - now, state.final)
         return state, _grant_token(state, usable_until, now) if is_usable else no_token
     if now < state.right_ends_at:
         return state, _grant_token(state, usable_until, now) if is_usable else WaitForRefresh()
     state = state._replace(lease=state.lease + 1, right_ends_at=now + life.lease)
     return state, RefreshRight(state.token, state.lease)
+
+
+def _is_own_pause(state: LifecycleState, now: float) -> bool:
+    """Return whether a pause may be this client's own, and not what the server has asked for, which is always kept."""
+    return state.retry_at - now <= (_LONGEST_PAUSE if state.final else pause_after(max(0, state.failures - 1)))
 
 
 def _has_forgotten(state: LifecycleState, known: KnownToken, now: float) -> bool:

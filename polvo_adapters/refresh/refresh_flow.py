@@ -105,19 +105,23 @@ class RefreshFlow:
 
     def _refresh(self, call: Call, right: RefreshRight) -> Generator[Effect, Any, Outcome]:
         """Ask the server for a token, and report the result to the store."""
-        number, give_up_at = 1, math.inf
+        number, give_up_at, has_repeated = 1, math.inf, False
         while True:
             outcome: Outcome = yield Send(call._replace(stored_token=right.token, attempt=number))
             error = cast("TokenRefreshError | SecretError | None", outcome.error)
-            if error is None or error.final or number == self.max_attempts:
+            is_lost = isinstance(error, TokenRefreshError) and error.lost
+            if error is None or error.final or number == self.max_attempts or (is_lost and has_repeated):
                 break
             if number == 1:
                 give_up_at = outcome.started + self.life.lease  # from then on others may use the token sent here
                 give_up_at = give_up_at if call.deadline is None else min(give_up_at, call.deadline)
-            seconds = error.retry_after or pause_after(number - 1) / 2
+            # A repeat after a lost answer comes at once, and once: see auth/tokens/refresh_verdict.py.
+            seconds = 0.0 if is_lost else error.retry_after or pause_after(number - 1) / 2
             if outcome.now + seconds >= give_up_at:
                 break
-            number += 1
+            number, has_repeated = number + 1, has_repeated or is_lost
+            if is_lost:
+                continue
             low = seconds if error.retry_after else seconds / 2
             notice = Notice(self.life.part, call, number, self.max_attempts, outcome.status)
             yield Sleep(low, seconds, f"{self.what}: {error.reason}", notice)

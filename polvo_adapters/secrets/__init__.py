@@ -2,6 +2,7 @@
 
     Secret                                 a value that is fetched, held for a while, and refreshed
     Vault, SecretsManager, ParameterStore  providers: OpenBao and Vault, AWS
+    VaultLogin                             the logins of OpenBao and Vault
     DoubleO, Keyring                       a Double-O service, the keyring of the operating system
     Environment, File, DotEnv, Function    this process, files, a function of your own
     first_of, FirstOf                      several sources, of which the first that has the secret is used
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from polvo_adapters.secrets.providers.function import Function
     from polvo_adapters.secrets.providers.keyring import Keyring
     from polvo_adapters.secrets.providers.vault import Vault
+    from polvo_adapters.secrets.providers.vault_login import VaultLogin
     from polvo_adapters.secrets.secret import Secret
 
 __all__ = [
@@ -44,6 +46,7 @@ __all__ = [
     "Secret",
     "SecretsManager",
     "Vault",
+    "VaultLogin",
     "fetch_all",
     "first_of",
 ]
@@ -60,6 +63,7 @@ _HOMES = {
     "Function": "polvo_adapters.secrets.providers.function",
     "Keyring": "polvo_adapters.secrets.providers.keyring",
     "Vault": "polvo_adapters.secrets.providers.vault",
+    "VaultLogin": "polvo_adapters.secrets.providers.vault_login",
 }
 
 __getattr__, __dir__ = lazy_attributes(__name__, _HOMES)

@@ -11,10 +11,11 @@ from collections.abc import Callable
 from typing import Any
 
 from polvo_adapters.errors import ConfigurationError, SecretError
-from polvo_adapters.secrets.provider import Fetched, Provider, is_local
+from polvo_adapters.secrets.provider import Fetched, Provider, is_local, renew_or_fetch
 from polvo_adapters.secrets.providers.base import BaseProvider
 from polvo_adapters.secrets.secret import Secret, resolve_source
 
+_Ask = Callable[[Provider, str, "str | None"], Fetched]
 _HAS_NOT = ("not found", "no such field")
 
 
@@ -40,8 +41,15 @@ class FirstOf(BaseProvider):
 
     def fetch(self, name: str, field: str | None) -> Fetched:
         """Return the secret from the first source that has it; see `Provider.fetch`."""
+        return self._find(name, field, _fetch)
+
+    def renew(self, name: str, field: str | None) -> Fetched:
+        """Do as `fetch`, with a value that is renewed where its source can do that; see `Provider`."""
+        return self._find(name, field, renew_or_fetch)
+
+    def _find(self, name: str, field: str | None, ask: _Ask) -> Fetched:
         for provider, own_name, own_field in self._sources:
-            found = _fetch_if_there(provider, own_name or name, own_field or field)
+            found = _ask_if_there(ask, provider, own_name or name, own_field or field)
             if found is not None:
                 return found
         asked = ", ".join(str(source._replace(name=source.name or name)) for source in self._sources)
@@ -51,14 +59,18 @@ class FirstOf(BaseProvider):
         return f"<FirstOf {', '.join(map(str, self._sources))}>"
 
 
-def _fetch_if_there(provider: Provider, name: str, field: str | None) -> Fetched | None:
+def _ask_if_there(ask: _Ask, provider: Provider, name: str, field: str | None) -> Fetched | None:
     """Return a secret, or None if the provider has none of that name."""
     try:
-        return provider.fetch(name, field)
+        return ask(provider, name, field)
     except SecretError as error:
         if error.reason not in _HAS_NOT:
             raise
         return None
+
+
+def _fetch(provider: Provider, name: str, field: str | None) -> Fetched:
+    return provider.fetch(name, field)
 
 
 def first_of(*sources: str | Provider | Secret | Callable[[], Any]) -> FirstOf:

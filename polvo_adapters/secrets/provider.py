@@ -57,9 +57,13 @@ class Fetched(NamedTuple):
 
 
 class Provider(Protocol):
-    """A source of secrets: any object with these two members, and optionally `local`.
+    """A source of secrets: any object with these two members, and optionally `local` and `renew`.
 
     If it has a true attribute `local`, a fetch is so fast that it is not made ahead of time on another thread.
+
+    If it has a method `renew(name, field)`, that is called in the place of `fetch` where a value is held that the
+    server, which it is for, has not refused. It returns a Fetched with the same value and the time that it may still be
+    used, or None, after which `fetch` is called; it may raise a SecretError as well.
     """
 
     @property
@@ -97,6 +101,13 @@ def require_provider(value: object) -> None:
 def is_local(provider: Provider) -> bool:
     """Return whether a fetch is too fast to be worth making ahead of time; see `Provider`."""
     return bool(getattr(provider, "local", False))
+
+
+def renew_or_fetch(provider: Provider, name: str, field: str | None) -> Fetched:
+    """Return the value that a provider has renewed, or a new one; see `Provider`."""
+    renew: Callable[[str, str | None], Fetched | None] | None = getattr(provider, "renew", None)
+    renewed = renew(name, field) if callable(renew) else None
+    return provider.fetch(name, field) if renewed is None else renewed
 
 
 def fetch_error(scheme: str, name: str, reason: str, advice: str, **keywords: Any) -> SecretError:

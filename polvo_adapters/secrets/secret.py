@@ -1,11 +1,13 @@
 """A secret that is fetched when it is used, held for a while, and refreshed before its time is over.
 
 Theory of operation. A secret has the lifecycle of a token (`polvo_adapters.refresh.lifecycle`): one thread fetches, the
-others wait or go on with the held value. Three things differ:
+others wait or go on with the held value. Four things differ:
 
 * The end of `ttl` is the time for another look; the value may still be good. If its provider cannot be asked, the value
   is used for `stale_if_error` seconds more; each failure is logged and given to the listeners. If the provider answers
   that the secret is gone, the value is not used any more.
+* A provider may renew the value that is held, such as a lease, in the place of fetching another one, unless the
+  server that it is for has refused it.
 * It is held in the memory of this process only. The machine is given numbers in the place of values.
 * It is the same for all tenants: where each tenant has its own, make a Secret for each.
 
@@ -17,6 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import count
 from secrets import token_hex
 from typing import Any, NoReturn, cast
@@ -45,6 +48,7 @@ from polvo_adapters.secrets.provider import (
     fetch_error,
     is_local,
     is_provider,
+    renew_or_fetch,
     require_provider,
     to_text,
 )
@@ -191,6 +195,10 @@ class Secret(SharedByCopies, RefreshAhead[Value]):
         held = self._held.get("")
         return self._get("", entries) if held is None or self._clock.now() >= held.stale_at else held
 
+    def peek(self) -> Value | None:
+        """Return the value to use now, or None if the caller would have to wait for it."""
+        return self._peek("")
+
     def after(self, held: Value, entries: list[Entry] | None = None) -> Value | None:
         """Return a later value than one that was refused, or None if it is still the same.
 
@@ -225,7 +233,11 @@ class Secret(SharedByCopies, RefreshAhead[Value]):
         refresh = RefreshFlow(self._life, key, 1, advice, f"secret {name!r}", SecretError)
         found: list[Entry] = []
         with TenantScope(""):
-            outcome = drive(refresh.flow(call, want), _SecretFetch(self), self._store, self._clock, found, call)
+            held = self._held.get("")
+            may_renew = held is not None and not held.refused and not want.refused
+            outcome = drive(
+                refresh.flow(call, want), _SecretFetch(self, may_renew), self._store, self._clock, found, call
+            )
         if entries is not None:
             entries += found
         if outcome.error is None:
@@ -248,10 +260,15 @@ class Secret(SharedByCopies, RefreshAhead[Value]):
             self._fetched.pop(number, None)
         return held
 
-    def _fetch(self) -> FetchedToken:
-        """Ask the provider, and return a number in the place of the value."""
+    def _fetch(self, *, may_renew: bool = False) -> FetchedToken:
+        """Ask the provider, and return a number in the place of the value.
+
+        Args:
+            may_renew: Whether the held value may be used for longer, where the provider can renew it.
+        """
         provider, name, field = self._source
-        fetched: Any = call_without_leak(lambda: provider.fetch(name, field), self._translate)
+        ask = partial(renew_or_fetch, provider) if may_renew else provider.fetch
+        fetched: Any = call_without_leak(lambda: ask(name, field), self._translate)
         if not _is_valid(fetched):
             raise fetch_error(provider.scheme, name, "malformed", "its provider must return a Fetched with a text")
         value = to_text(provider.scheme, name, fetched.value)
@@ -294,8 +311,8 @@ def _is_valid(fetched: object) -> bool:
 class _SecretFetch(SingleShotExchange):
     """The exchange of a refresh: each attempt is one fetch."""
 
-    def __init__(self, secret: Secret) -> None:
-        self._secret = secret
+    def __init__(self, secret: Secret, may_renew: bool) -> None:
+        self._secret, self._may_renew = secret, may_renew
 
     def send(self, effect: Send) -> Outcome:
         """Fetch the secret once."""
@@ -305,7 +322,7 @@ class _SecretFetch(SingleShotExchange):
         now = SYSTEM.now()  # the clock of the requests of the provider
         try:
             with separate_call(LogicalCall(None, now, now + deadline - started)):
-                fetched = secret._fetch()
+                fetched = secret._fetch(may_renew=self._may_renew)
         except SecretError as error:
             # A fetch that was cut by the deadline of the outer call proves nothing against the provider.
             is_cut = clock.now() >= deadline and deadline - effect.call.started < secret._deadline

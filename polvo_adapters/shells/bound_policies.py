@@ -7,6 +7,7 @@ report    makes the report, once the flow has ended
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -24,10 +25,12 @@ from polvo_adapters.core.identity import (
     digest_selectors,
     list_selectors,
 )
+from polvo_adapters.core.judgement import verdict_of
 from polvo_adapters.core.outcomes import Outcome
 from polvo_adapters.core.report import Entry, Report
 from polvo_adapters.core.tuples import new_tuple
 from polvo_adapters.core.validate import require_members
+from polvo_adapters.core.verdict import SERVED
 from polvo_adapters.errors import ConfigurationError
 from polvo_adapters.policies.one_call import CallSettings, adapt
 from polvo_adapters.policies.resume import retry_place
@@ -35,6 +38,7 @@ from polvo_adapters.redaction import strip_url
 from polvo_adapters.shells import request_identity
 from polvo_adapters.shells.credential_owners import credential_owners, credential_parameters
 from polvo_adapters.shells.given_up import IN_MEMORY, digest_request, given_up_requests
+from polvo_adapters.shells.request_marks import read_marks
 from polvo_adapters.stores.base import Store
 from polvo_adapters.stores.memory import MemoryStore
 
@@ -81,6 +85,7 @@ class BoundPolicies:
         "_given_up",
         "_harmless",
         "_ids",
+        "_judges",
         "_keeps",
         "_listeners",
         "_owner",
@@ -106,7 +111,7 @@ class BoundPolicies:
         for policy in policies:
             require_members(owner, policy, "a policy", "flow")
         if store is not None:
-            require_members(owner, store, "a store", *_STORE_MEMBERS)
+            _require_store(owner, store)
         traits: list[tuple[Any, PolicyTraits]] = [(policy, PolicyTraits.of(policy)) for policy in policies]
         self._owner, self.policies, self._asks = owner, policies, asks
         self._adapted: dict[Any, BoundPolicies] = {}
@@ -117,6 +122,7 @@ class BoundPolicies:
         self._counts = any(each.counts_credentials for _, each in traits)
         self._keeps = any(each.keeps_answers for _, each in traits)
         self._listeners = tuple(listener for _, each in traits for listener in each.call_listeners)
+        self._judges = tuple(judge for _, each in traits for judge in each.judges)
         self.keys: IdempotencyKeys | None = next((policy for policy, each in traits if each.makes_keys), None)
         self._ids: RequestIDs | None = next((policy for policy, each in traits if each.makes_request_ids), None)
         ids = () if self._ids is None else (self._ids.header.lower(), self._ids.correlation_header.lower())
@@ -193,6 +199,7 @@ class BoundPolicies:
             key, content = request_identity.assign_key(self.keys, request, tenant)
         request_id = "" if self._ids is None else request_identity.assign_request_id(self._ids, request)
         at, deadline = (now, None) if outer is None else outer[1:3]
+        marked = read_marks(request).judges
         caller = answer = selectors = ""
         if self.identifies:
             caller, answer, selectors = self._identify(request, url, sender, key if content else "")
@@ -222,6 +229,8 @@ class BoundPolicies:
                 (),  # labels
                 self._listeners,
                 rerouted,
+                (*marked, *self._judges) if marked else self._judges,
+                outer is not None and outer.is_default,  # patient
             ),
         )
         return call if settings is None else self._describe(call, settings)
@@ -267,15 +276,27 @@ class BoundPolicies:
         report = Report(call.method, call.host, entries, outcome.note, outcome.quotas, seconds)
         if call.labels:
             report.labels = call.labels
+        refused = False
+        if outcome.judged and outcome.judged[0] is not SERVED:
+            report.verdict = verdict = outcome.judged[0]
+            refused = verdict.is_refusal
         keys, ids = self.keys, self._ids
         if ids is not None:
             report.request_id = text_of(request.headers.get(ids.header) or "")  # an inner adapter may have removed it
         if (keys is not None or ids is not None) and outcome.error is None:
             report.replayed = keys is not None and call.key != "" and keys.is_replayed(outcome.headers)
-            request_identity.mark_complete(request, outcome.status)
-        if outcome.failure is not None or outcome.status >= 429 or call.repeated:
+            request_identity.mark_complete(request, outcome.status, verdict_of(call, outcome))
+        if outcome.failure is not None or outcome.status >= 500 or call.repeated or refused:
             self._given_up.note_end(call, outcome, entries, lambda: self._digest(request, call.url, call.credential))
         return report
+
+
+def _require_store(owner: str, store: Any) -> None:
+    if isinstance(store, (str, os.PathLike)):  # of which nothing is shown: it may hold a password
+        text = os.fspath(store)
+        advice = "there is none for servers" if "://" in text else "for a file it is SQLiteStore(path)"
+        raise TypeError(f"{owner}: store must be a store, MemoryStore() or SQLiteStore(path), and not text; {advice}")
+    require_members(owner, store, "a store", *_STORE_MEMBERS)
 
 
 def _options_of(policies: Sequence[Policy]) -> frozenset[str]:

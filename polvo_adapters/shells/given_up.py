@@ -27,10 +27,10 @@ from weakref import WeakKeyDictionary
 
 from polvo_adapters.core.calls import Call
 from polvo_adapters.core.identity import strip_signature
+from polvo_adapters.core.judgement import was_served
 from polvo_adapters.core.outcomes import Outcome
 from polvo_adapters.core.report import Entry
 from polvo_adapters.drivers.call_log import count_attempts
-from polvo_adapters.policies.outcomes import was_served
 from polvo_adapters.shells.credential_owners import credential_owners
 
 IN_MEMORY = ("none", "replayable")
@@ -63,7 +63,7 @@ class GivenUpRequests:
             entries: Everything that was performed for it.
             digest: Makes the digest of its request.
         """
-        if was_served(outcome):
+        if was_served(call, outcome):
             if call.repeated:
                 self._known.pop(digest(), None)
         elif not call.repeated and call.body in IN_MEMORY and count_attempts(entries) > 1:

@@ -12,7 +12,7 @@ changed. The caller's own headers are not touched: a prepared request has a copy
     a generated one, and the    another one: the caller sends the same prepared request once more on purpose
     call is complete
 
-A call is complete when it has a response, except 401, 407, 408, 425, 429 or 500 and above, which invite a repeat.
+A call is complete when it has a response, except a refusal such as 429, and 401, 407, 408, 425 or 500 and above.
 
 **The key of a hash** is the hexadecimal SHA-256 digest of
 
@@ -45,13 +45,14 @@ from polvo_adapters.shells.credential_owners import credential_parameters
 from polvo_adapters.shells.request_marks import marks_of, read_marks
 
 if TYPE_CHECKING:
+    from polvo_adapters.core.verdict import Verdict
     from polvo_adapters.policies.idempotency.policy import IdempotencyKeys
     from polvo_adapters.policies.one_call import Operation
     from polvo_adapters.policies.request_ids import RequestIDs
 
 VERSION = b"polvo-idempotency-key-1"
 
-_INVITES_REPEAT = frozenset({401, 407, 408, 425, 429})
+_INVITES_REPEAT = frozenset({401, 407, 408, 425})
 _VISIBLE = re.compile(r"[!-~]+")
 _QUOTED = re.compile(r'"((?:[^"\\]|\\["\\])*)"')
 _BOUNDARY = re.compile(r'multipart/.*?;\s*boundary="?([^";\s]+)', re.IGNORECASE)
@@ -159,9 +160,16 @@ def share_assigned_headers(request: Any, copied: Any) -> None:
     marks_of(copied).assigned = marks_of(request).assigned
 
 
-def mark_complete(request: Any, status: int) -> None:
-    """Mark the call of a request as complete, so that to send the request once more is another call."""
-    if status < 500 and status not in _INVITES_REPEAT:
+def mark_complete(request: Any, status: int, verdict: Verdict) -> None:
+    """Mark the call of a request as complete, so that to send the request once more is another call.
+
+    Args:
+        request: The request.
+        status: The status of its response.
+        verdict: The verdict on that, which may invite a repeat.
+    """
+    is_for_other_credential = verdict.kind == "refused" and bool(read_marks(request).judges)
+    if status < 500 and status not in _INVITES_REPEAT and not verdict.is_refusal and not is_for_other_credential:
         assigned = read_marks(request).assigned
         for name in assigned:
             assigned[name] = (assigned[name][0], True)

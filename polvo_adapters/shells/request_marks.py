@@ -18,6 +18,7 @@ class RequestMarks:
         owners: The owners of credentials in this request, by "?" and the name of the query parameter, or by the name of
             the header in lower case; an empty string where the credential never changes.
         unreported: What was performed to obtain its credential and is in no report yet.
+        judges: Functions that tell the policies which answers refuse its credential; see `polvo_adapters.core.judges`.
         sign_again: Signs it, or a copy of it, anew; None where one signature is for all attempts. It holds secrets, and
             is left out of pickles.
     """
@@ -28,10 +29,11 @@ class RequestMarks:
         self.assigned: dict[str, tuple[str | bytes, bool]] = {}
         self.owners: Mapping[str, str] = {}
         self.unreported: list[Entry] = []
+        self.judges: tuple[Callable[[Any], Any], ...] = ()
         self.sign_again: Callable[[Any], None] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "sign_again": None}
+        return {**vars(self), "sign_again": None, "judges": ()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__()  # type: ignore[misc]  # a pickle of before has not all of them

@@ -92,6 +92,8 @@ class SQLiteStore(PersistentStore):
         check_files: bool = True,
     ) -> None:
         super().__init__(os.fspath(path), max_keys, SharedClock(now, local, elapsed), check_files)
+        if os.path.isdir(self.path):
+            raise ConfigurationError(f"SQLiteStore({self.path!r}): it is a directory; name a file in it")
         if not os.path.isdir(os.path.dirname(self.path)):
             raise ConfigurationError(f"SQLiteStore({self.path!r}): its directory does not exist; make it first")
         self._spare: MemoryStore | None = None

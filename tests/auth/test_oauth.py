@@ -423,7 +423,7 @@ def test_parameters_are_sent_along() -> None:
         listening.routes["/token"] = Reply({"access_token": "a", "token_type": "Bearer"})
         OAuth2(
             token_url=f"{listening.url}/token",
-            parameters={"tenant": "t 1", "grant_type": "ignored"},
+            parameters={"tenant": "t 1"},
             scope=["a", "b"],
             audience="https://api.test/",
             **CC,
@@ -590,7 +590,10 @@ GOOD = {
     *(f"refresh-token-{name}" for name in ("newline", "space", "non-ascii", "nul", "surrogate")),
     *(f"scope-{name}" for name in ("null", "int", "true", "list", "object", "empty")),
     *(f"expires-in-{name}" for name in ("3600", "3600.5", "null", "1e30", "1e400", "infinity", "spaces")),
-    *("token-type-null", "token-type-empty", "gzip-cut"),
+    *(f"expires-in-{name}" for name in ("NaN", "empty", "hex", "list", "nan-string", "negative", "object", "soon")),
+    *(f"expires-in-{name}" for name in ("other-digits", "true", "underscore", "zero")),
+    *(f"token-type-{name}" for name in ("null", "empty", "int", "list", "mac", "newline", "object", "true")),
+    "gzip-cut",
 }
 UNSURE = {"length-too-short", "expires-in-huge", "gzip-cut", "utf-16", "length-bad", "length-negative"}
 SLOW = {"hang", "hang-in-body", "drip", "drip-headers"}

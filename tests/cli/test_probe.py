@@ -163,7 +163,8 @@ class TestJson:
         assert main(["probe", fault_url(server, 429, retry_after="7"), "--json"]) == 0
 
         found = json.loads(capsys.readouterr().out)
-        assert found["refused"] == {"kind": "rate", "retry_after": 7.0, "quotas": [], "reason": "429"}
+        expected = {"kind": "rate", "retry_after": 7.0, "quotas": [], "reason": "429", "scope": "", "processed": False}
+        assert found["refused"] == expected
         assert found["forecast"]["wait"] == 7.0
         assert found["forecast"]["used_up"] is None
 

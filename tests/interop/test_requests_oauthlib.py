@@ -5,14 +5,17 @@ from __future__ import annotations
 import pickle
 import re
 import time
+from urllib.parse import parse_qsl
 
 import pytest
 import requests
+from oauthlib.oauth2 import BackendApplicationClient, WebApplicationClient
 from requests_oauthlib import OAuth1, OAuth1Session, OAuth2Session
 from stand_in import StandIn
 
 import polvo_adapters as polvo
 import polvo_adapters.requests
+from polvo_adapters.errors import ConfigurationError
 
 THING = {"id": 7}
 WAYS = (
@@ -139,6 +142,122 @@ class TestOAuth1:
         copy = pickle.loads(pickle.dumps(response))
         assert copy.json() == THING
         assert b"token secret" not in pickle.dumps(response)
+
+
+class TestFromSession:
+    """A session hands its token, its way to refresh and its updater over to an OAuth2 of this package."""
+
+    @pytest.fixture
+    def connect(self, api):
+        api.answers["POST", "/token"] = {
+            "access_token": "new",
+            "refresh_token": "r2",
+            "token_type": "Bearer",
+            "expires_in": 3600,
+            "scope": "a b",
+            "more": 1,
+        }
+
+        def connect(keywords=None, expires_in=3600.0, hook=None, **settings):
+            saved = []
+            token = {"access_token": "old", "refresh_token": "r1", "token_type": "Bearer", "scope": ["a"]}
+            token.update(expires_in=3600, expires_at=time.time() + expires_in)
+            given = {"token": token, "auto_refresh_url": api.url + "/token", "token_updater": saved.append, **settings}
+            session = OAuth2Session("client", **given)
+            if hook is not None:
+                session.register_compliance_hook(hook, lambda *args: args)
+            return polvo.auth.OAuth2.from_session(session, **(keywords or {})), saved
+
+        return connect
+
+    def authorizations(self, api):
+        return [seen.headers.get("Authorization") for seen in api.seen if seen.path == "/thing"]
+
+    def forms(self, api):
+        return [dict(parse_qsl(seen.body.decode())) for seen in api.seen if seen.path == "/token"]
+
+    def test_a_token_that_is_valid_is_sent(self, connect, api):
+        auth, saved = connect()
+        assert requests.get(api.url + "/thing", auth=auth, timeout=5).json() == THING
+        assert (self.authorizations(api), self.forms(api), saved) == (["Bearer old"], [], [])
+
+    @pytest.mark.parametrize("seconds", [-3000.0, -1.0, 0.0])
+    def test_one_that_has_expired_is_refreshed_once_and_handed_to_the_updater(self, connect, api, seconds):
+        auth, saved = connect(expires_in=seconds)
+        for _ in range(3):
+            assert requests.get(api.url + "/thing", auth=auth, timeout=5).json() == THING
+        assert self.authorizations(api) == ["Bearer new"] * 3
+        (form,) = self.forms(api)
+        assert form["refresh_token"] == "r1"
+        assert form["client_id"] == "client"
+        (token,) = saved
+        assert 3590 < token.pop("expires_at") - time.time() < 3610
+        assert token == {**api.answers["POST", "/token"], "scope": ["a", "b"]}
+
+    def test_the_updater_gets_what_makes_the_next_session(self, connect, api):
+        auth, saved = connect(expires_in=0)
+        auth.token()
+        later, _ = connect(token=saved[0])
+        assert requests.get(api.url + "/thing", auth=later, timeout=5).json() == THING
+        assert (self.authorizations(api), len(self.forms(api))) == (["Bearer new"], 1)
+
+    def test_the_client_authenticates_as_before(self, connect, api):
+        extra = {"client_id": "other", "client_secret": "s", "audience": "x"}
+        auth, _ = connect(expires_in=0, auto_refresh_kwargs=extra)
+        auth.token()
+        (form,) = self.forms(api)
+        assert {**form, **extra} == form
+        assert "Authorization" not in next(seen for seen in api.seen if seen.path == "/token").headers
+
+    def test_keywords_come_first(self, connect, api):
+        auth, _ = connect({"client_secret": "s"}, expires_in=0)
+        auth.token()
+        assert next(seen for seen in api.seen if seen.path == "/token").headers["Authorization"].startswith("Basic ")
+
+    def test_a_refused_token_is_refreshed(self, connect, api):
+        auth, saved = connect()
+        api.failures, api.refusal = 1, (401, {})
+        assert requests.get(api.url + "/thing", auth=auth, timeout=5).json() == THING
+        assert (self.authorizations(api), len(saved)) == (["Bearer old", "Bearer new"], 1)
+
+    def test_an_updater_that_fails_costs_nothing(self, connect, api, caplog):
+        def fail(token):
+            raise KeyError(str(token))
+
+        auth, _ = connect(expires_in=0, token_updater=fail)
+        assert requests.get(api.url + "/thing", auth=auth, timeout=5).json() == THING
+        assert "token_updater raised KeyError" in caplog.text
+        assert "r2" not in caplog.text
+
+    def test_a_token_cache_has_the_later_token(self, connect, api, tmp_path):
+        first, _ = connect({"token_cache": tmp_path / "tokens"}, expires_in=0)
+        first.token()
+        second, _ = connect({"token_cache": tmp_path / "tokens"}, expires_in=0)
+        assert second.token().access_token == "new"
+        assert len(self.forms(api)) == 1
+
+    def test_a_client_without_a_user(self, connect, api):
+        client = BackendApplicationClient("client")
+        auth, _ = connect({"client_secret": "s"}, client=client, token={"access_token": "old", "expires_at": 1})
+        assert requests.get(api.url + "/thing", auth=auth, timeout=5).json() == THING
+        assert [form["grant_type"] for form in self.forms(api)] == ["client_credentials"]
+
+    @pytest.mark.parametrize(
+        "settings",
+        [
+            {"auto_refresh_url": None},
+            {"token": {"access_token": "old"}},
+            {"client": WebApplicationClient("client", default_token_placement="query")},
+            *({"hook": name} for name in ("refresh_token_request", "refresh_token_response", "protected_request")),
+        ],
+    )
+    def test_what_cannot_be_taken_over_is_refused(self, connect, settings):
+        with pytest.raises(ConfigurationError):
+            connect(**settings)
+
+    def test_another_session_is_refused(self):
+        with pytest.raises(ConfigurationError, match="expected an OAuth2Session"):
+            polvo.auth.OAuth2.from_session(requests.Session())
 
 
 class TestOAuth2Session:

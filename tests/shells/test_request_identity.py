@@ -19,6 +19,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import polvo_adapters as polvo
+from polvo_adapters.core.calls import Call
+from polvo_adapters.core.judgement import verdict_of
+from polvo_adapters.core.outcomes import Outcome
+from polvo_adapters.core.verdict import SERVED
 from polvo_adapters.errors import ConfigurationError, IdempotencyKeyError
 from polvo_adapters.policies.idempotency import IdempotencyKeys
 from polvo_adapters.shells import request_identity
@@ -80,7 +84,9 @@ def test_a_repeat_keeps_the_key(status: int | None) -> None:
     request = prepared()
     first = key(UNIQUE, request)
     if status is not None:  # None: the call has ended in an exception
-        request_identity.mark_complete(request, status)
+        request_identity.mark_complete(
+            request, status, verdict_of(Call("GET", "https://a.test/"), Outcome(status=status))
+        )
     assert key(UNIQUE, request) == key(UNIQUE, request.copy()) == first
 
 
@@ -89,7 +95,7 @@ def test_the_same_prepared_request_sent_anew_is_another_operation(status: int) -
     request = prepared()
     first = key(UNIQUE, request)
     hop = request.copy()
-    request_identity.mark_complete(request, status)
+    request_identity.mark_complete(request, status, verdict_of(Call("GET", "https://a.test/"), Outcome(status=status)))
     assert key(UNIQUE, hop) == first
     second = key(UNIQUE, request)
     assert second != first
@@ -99,14 +105,14 @@ def test_the_same_prepared_request_sent_anew_is_another_operation(status: int) -
 def test_a_callers_key_stays_when_a_prepared_request_is_sent_anew() -> None:
     request = prepared(headers={"Idempotency-Key": "mine"})
     key(UNIQUE, request)
-    request_identity.mark_complete(request, 200)
+    request_identity.mark_complete(request, 200, SERVED)
     assert key(UNIQUE, request) == "mine"
 
 
 def test_a_key_that_the_caller_puts_in_later_wins() -> None:
     request = prepared()
     key(UNIQUE, request)
-    request_identity.mark_complete(request, 200)
+    request_identity.mark_complete(request, 200, SERVED)
     request.headers["Idempotency-Key"] = "mine"
     assert key(UNIQUE, request) == "mine"
 

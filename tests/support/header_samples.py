@@ -502,7 +502,150 @@ BOTH = [
     ),
 ]
 
-ALL = [*IETF, *VENDORS, *BOTH]
+TRELLO = {"interval-ms": "10000", "max": "100", "remaining": "99"}
+ROWS = [
+    Sample(
+        "BigCommerce",
+        {
+            "X-Rate-Limit-Requests-Left": "35",
+            "X-Rate-Limit-Requests-Quota": "150",
+            "X-Rate-Limit-Time-Reset-Ms": "15000",
+            "X-Rate-Limit-Time-Window-Ms": "30000",
+        },
+        [quota("bigcommerce", 150, 35, 15, 30)],
+    ),
+    Sample(
+        "Strava, over its limit; windows end by the clock",
+        {"X-RateLimit-Limit": "600,30000", "X-RateLimit-Usage": "692,29300", "X-ReadRateLimit-Limit": "100,1000"},
+        [
+            quota("strava", 600, 0, 120, 900, 1),
+            quota("strava", 30_000, 700, 59_520, 86_400, 1),
+            quota("strava", 100, None, 120, 900, 1, name="read"),
+            quota("strava", 1000, None, 59_520, 86_400, 1, name="read"),
+        ],
+    ),
+    Sample(
+        "Strava, reads",
+        {"X-ReadRateLimit-Limit": "100,1000", "X-ReadRateLimit-Usage": "1,250"},
+        [
+            quota("strava", 100, 99, 120, 900, 1, name="read"),
+            quota("strava", 1000, 750, 59_520, 86_400, 1, name="read"),
+        ],
+    ),
+    Sample(
+        "Trello",
+        {f"x-rate-limit-api-{kind}-{name}": value for kind in ("token", "key") for name, value in TRELLO.items()},
+        [quota("trello", 100, 99, None, 10, name="api-token"), quota("trello", 100, 99, None, 10, name="api-key")],
+    ),
+    Sample(
+        "Xero, which announces no size",
+        {"X-MinLimit-Remaining": "59", "X-DayLimit-Remaining": "4999", "X-AppMinLimit-Remaining": "19999"},
+        [
+            quota("xero", 60, 59, None, 60, name="minute", confidence=0.6),
+            quota("xero", 5000, 4999, None, 86_400, name="day", confidence=0.6),
+            quota("xero", 19_999, 19_999, None, 60, name="app-minute", confidence=0.6),
+        ],
+    ),
+    Sample(
+        "Riot",
+        {
+            "X-App-Rate-Limit": "20:1,100:120",
+            "X-App-Rate-Limit-Count": "1:1,7:120",
+            "X-Method-Rate-Limit": "2000:60",
+            "X-Method-Rate-Limit-Count": "3:60",
+        },
+        [
+            quota("riot", 20, 19, None, 1, name="application", scope="global"),
+            quota("riot", 100, 93, None, 120, name="application", scope="global"),
+            quota("riot", 2000, 1997, None, 60, name="method"),
+        ],
+    ),
+    Sample(
+        "Crossref, which does not say what remains",
+        {"X-Rate-Limit-Limit": "50", "X-Rate-Limit-Interval": "1s"},
+        [quota("x-ratelimit", 50, None, None, 1, confidence=0.9)],
+    ),
+    Sample(
+        "Jira Data Center, where ten tokens come every two seconds",
+        {
+            "X-RateLimit-Limit": "60",
+            "X-RateLimit-Remaining": "40",
+            "X-RateLimit-FillRate": "10",
+            "X-RateLimit-Interval-Seconds": "2",
+            "Retry-After": "0",
+        },
+        [quota("atlassian-dc", 60, 40, 4, 12, 1)],
+    ),
+    Sample(
+        "Amazon, a rate alone",
+        {"x-amzn-RateLimit-Limit": "0.0167"},
+        [quota("amazon", 0.0167, None, unit="requests-per-second")],
+    ),
+    Sample(
+        "Meta, the highest of the percentages",
+        {"X-App-Usage": '{"call_count":28,"total_time":25,"total_cputime":31}'},
+        [quota("meta", 100, 69, None, 3600, name="app", unit="percent")],
+    ),
+    Sample(
+        "Meta, a business without access for 19 minutes",
+        {
+            "X-Business-Use-Case-Usage": '{"1":[{"type":"ads_management","call_count":100,"total_time":25,'
+            '"estimated_time_to_regain_access":19}]}'
+        },
+        [quota("meta", 100, 0, 1140, 3600, 60, name="business", unit="percent")],
+    ),
+    Sample(
+        "Meta, an ad account",
+        {"X-Ad-Account-Usage": '{"acc_id_util_pct":9.5,"reset_time_duration":100}'},
+        [quota("meta", 100, 90.5, 100, 3600, 60, name="ad-account", unit="percent")],
+    ),
+    Sample(
+        "Azure DevOps, whose resource is no bucket",
+        {
+            **rest("200", "0", str(int(NOW) + 60)),
+            "X-RateLimit-Resource": "core/throttling",
+            "X-RateLimit-Delay": "0.1",
+            "Retry-After": "20",
+        },
+        [quota("azure-devops", 200, 0, 60, None, 1)],
+    ),
+    Sample(
+        "used in the place of remaining",
+        {"X-RateLimit-Limit": "100", "X-RateLimit-Used": "7", "X-RateLimit-Reset": "30"},
+        [quota("x-ratelimit", 100, 93, 30, None, 1, confidence=0.6)],
+    ),
+    Sample(
+        "window and reset in milliseconds",
+        {**rest("100", "93", "30"), "X-RateLimit-Reset-Ms": "1500", "X-RateLimit-Window-Ms": "10000"},
+        [quota("x-ratelimit", 100, 93, 1.5, 10, 0, confidence=0.9)],
+    ),
+    Sample(
+        "no dialect: words and milliseconds",
+        {
+            "X-Acme-RateLimit-Calls-Max": "100",
+            "X-Acme-RateLimit-Calls-Consumed": "7",
+            "X-Acme-RateLimit-Tokens-Left": "5000",
+            "X-Acme-RateLimit-Reset-Ms": "1500",
+        },
+        [
+            quota("x-ratelimit", 100, 93, 1.5, name="acme", confidence=0.9),
+            quota("x-ratelimit", None, 5000, 1.5, name="acme-tokens", unit="tokens", confidence=0.9),
+        ],
+    ),
+    Sample(
+        "no dialect: pairs of an amount and a window",
+        {"X-Acme-Rate-Limit": "20:1,100:30", "X-Acme-Rate-Limit-Count": "1:1,2:30"},
+        [quota("x-ratelimit", 20, 19, None, 1, name="acme"), quota("x-ratelimit", 100, 98, None, 30, name="acme")],
+    ),
+    Sample(
+        "no dialect: a quota of the day",
+        {"X-API-Quota-Daily-Limit": "100", "X-API-Quota-Daily-Used": "7", "X-API-Quota-Daily-Reset": SOON},
+        [quota("x-ratelimit", 100, 93, 60, 86_400, 1, name="day", confidence=0.9)],
+    ),
+    Sample("a quota of storage is none of requests", {"X-Storage-Quota-Limit": "100", "X-Storage-Quota-Used": "7"}, []),
+]
+
+ALL = [*IETF, *VENDORS, *BOTH, *ROWS]
 
 NASTY = [
     "", " ", "\x00", "-1", "-0", "1e309", "nan", "inf", "Infinity", "9" * 16, "9" * 400, "0" * 64, "1" * 4097, "٣",

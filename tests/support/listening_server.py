@@ -22,6 +22,7 @@ class Asked(NamedTuple):
     headers: dict[str, str]
     form: dict[str, str]
     port: int
+    body: str = ""
 
 
 class Reply(NamedTuple):
@@ -41,7 +42,7 @@ class Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()
         form = {name: values[-1] for name, values in parse_qs(body).items()}
         headers = {name.lower(): value for name, value in self.headers.items()}
-        asked = Asked(self.command, self.path, headers, form, self.client_address[1])
+        asked = Asked(self.command, self.path, headers, form, self.client_address[1], body)
         self.server.asked.append(asked)
         reply = self.server.routes.get(self.path, Reply(status=404))
         reply = reply(asked) if callable(reply) else reply
@@ -52,7 +53,7 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(content)
 
-    do_GET = do_POST
+    do_GET = do_PUT = do_DELETE = do_POST
 
     def log_message(self, *_: object) -> None:
         pass

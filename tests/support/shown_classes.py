@@ -7,7 +7,8 @@ from __future__ import annotations
 
 _MET = """
 auth.attach.credential.CredentialURL auth.attach.credential.HeaderAuth auth.attach.credential.OwnedHeaderValue
-auth.attach.response_hook.ReauthenticateHook auth.httpx_auth.HTTPXAuth auth.jwt_login_auth.JWTLogin
+auth.attach.response_hook.ReauthenticateHook shells.requests.hooks.CredentialHook
+auth.httpx_auth.AttachedCredential auth.httpx_auth.HTTPXAuth auth.jwt_login_auth.JWTLogin
 auth.oauth.OAuth2 auth.protocol.client_authentication.ClientAuthentication
 auth.protocol.client_authentication.Credentials auth.protocol.dpop.Nonces auth.protocol.dpop.Proofs
 auth.protocol.grant_flow.GrantFlow auth.protocol.server.AuthorizationServer
@@ -15,7 +16,8 @@ auth.protocol.server_response.ServerResponse auth.secret_auth.HeldSecret auth.se
 auth.static.APIKey auth.static.Bearer auth.static.SessionToken auth.tokens.sealing.NoEncryption
 auth.tokens.storage_factory.TokenStorageFactory auth.tokens.token_auth.HeldToken
 auth.tokens.token_auth.TokenAuth auth.tokens.token_fetch.TokenFetch auth.tokens.token_storage.FallbackStore
-auth.tokens.token_storage.TokenStorage context.call.LogicalCall context.tenant.TenantScope core.effects.Acquire
+auth.tokens.token_storage.TokenStorage context.call.LogicalCall policies.defaults.DefaultDeadline
+context.tenant.TenantScope core.effects.Acquire
 core.effects.Decide core.effects.Release core.effects.Send core.effects.Sleep core.effects.Start
 core.machines.Event core.notices.Notice core.report.Attempt core.report.Report
 core.report.StateChange core.report.Wait core.trace.Trace drivers.decisions.Decisions
@@ -58,14 +60,18 @@ MET = _MET.split()
 HOLDING_NONE = {
     "keywords for type checkers; none is ever made": """
 auth.options.ConnectionOptions auth.options.GrantOptions auth.options.JWTLoginOptions auth.options.OAuth2Options
-auth.options.ServerOptions auth.options.TokenAuthOptions policies.options.OptionalPolicies
+auth.options.ServerOptions auth.options.TokenAuthOptions auth.options.VendorOptions
+auth.options.VendorSettings policies.options.OptionalPolicies
 policies.options.StackOptions
     """,
     "events, verdicts and states of policies: numbers, names of state and digests": """
 core.effects.Park core.effects.PolicyTraits core.effects.Race core.effects.TryDecide core.effects.Undecided
 core.effects.WaitAny policies.asked_retry.AskedRetry shells.given_up.GivenUpRequests
+core.judges.FormerKeyJudge core.judges.FormerRefusalJudge
 core.machines.Changed core.machines.Refused core.machines.Wake core.notices.Retrying
+auth.attach.replaced_credentials.ReplacedCredentials
 policies.breaker.state.AcquirePermit policies.breaker.state.CircuitStatus policies.breaker.state.ManualControl
+policies.deadline.CallDeadline
 policies.breaker.windows.LastCalls policies.breaker.windows.LastSeconds policies.breaker.windows.Tally
 policies.bulkhead.concurrency_limit.Concurrency policies.bulkhead.concurrency_limit.ConcurrencyState
 policies.bulkhead.concurrency_limit.Sample policies.bulkhead.policy.AcquireSlot
@@ -87,9 +93,22 @@ refresh.lifecycle.RefreshFailed refresh.lifecycle.RefreshRight refresh.lifecycle
 refresh.lifecycle.TokenRefreshed refresh.lifecycle.WaitForRefresh refresh.refresh_flow.FetchedToken
 refresh.refresh_flow.RefreshFlow stores.persistent.Transition stores.sqlite_schema.ClockRow
     """,
+    "what the answers of an API look like, as its documentation shows them": """
+core.credential_refusals.CredentialRefusal core.credential_refusals.RefusalTest
+    """,
+    "how a token endpoint is asked and what its answers mean; secrets are named by templates": """
+auth.protocol.token_endpoint.TokenEndpoint auth.protocol.token_endpoint.TokenResponse
+auth.protocol.token_lifetime.Lifetime refresh.spent_tokens.SpentTokens
+auth.protocol.revocation_endpoint.RevocationEndpoint
+    """,
+    "what the documentation of vendors says": """
+auth.vendor_profile.Login auth.vendor_profile.Setting auth.vendor_profile.Vendor
+    """,
     "what servers say about quotas": """
-headers.body.Complaint headers.entries.Context headers.names.Field headers.ietf.QuotaPolicy headers.ietf.QuotaState
-headers.quota.Quota headers.quota.Throttled headers.resets.Reset headers.structured.Item
+headers.complaints.Complaint headers.entries.Context headers.names.Field headers.ietf.QuotaPolicy
+headers.dialects.Dialect headers.ietf.QuotaState headers.quota.Quota headers.quota.Throttled headers.resets.Boundary
+headers.resets.Reset headers.structured.Item
+core.verdict.Verdict
     """,
     "outcomes, reports and traces without headers, bodies and texts of exceptions": """
 core.outcomes.Advice core.outcomes.Ending core.outcomes.Failure core.report.BodyBreak core.report.StoreFailure
@@ -130,7 +149,8 @@ cli.demo_trial.TrialClient cli.demo_trial.TrialResult cli.probe.Finding cli.prob
 cli.render.Screen cli.token_records.Cache
     """,
     "exceptions with texts of this package alone": """
-auth.tokens.sealing.DecryptionError auth.tokens.sealing.NoKeyFile runtime.workers.NoThreadError
+auth.tokens.sealing.DecryptionError auth.tokens.sealing.OtherKeyError auth.tokens.sealing.NoKeyFile
+runtime.workers.NoThreadError
 services.double_o.cache.OverdueError stores.codec.Undecodable stores.private_files.FileInUse
 stores.file_trust.Unfit stores.token_cache.Corrupt
     """,

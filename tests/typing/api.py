@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,9 +36,9 @@ class Twice:
         return outcome
 
 
-def judged(headers: Mapping[str, str], status: int, body: bytes | None, now: float) -> polvo.headers.Throttled | None:
+def judge(answer: polvo.retry.Answer) -> polvo.retry.Verdict | polvo.headers.Throttled | None:
     """A judge of the user's own."""
-    return polvo.headers.Throttled("rate", 5.0) if status == 418 else None
+    return polvo.headers.Throttled("rate", 5.0) if answer.status == 418 else None
 
 
 def named(call: Call) -> str:
@@ -79,7 +78,7 @@ def mounting(session: requests.Session) -> None:
     session.mount("https://", polvo.RateLimitAdapter(polvo.ratelimit.Adaptive(pace="burst", max_wait=5.0)))
     session.mount("https://", polvo.RateLimitAdapter(polvo.ratelimit.TokenBucket(rate=5, capacity=10)))
     session.mount("https://", polvo.ResilientAdapter(rate_limit=polvo.ratelimit.SlidingWindow(50, window=2)))
-    session.mount("https://", polvo.PolicyAdapter(polvo.ratelimit.Adaptive(judge=judged)))
+    session.mount("https://", polvo.PolicyAdapter(polvo.ratelimit.Adaptive(judge=judge)))
     session.mount("https://", polvo.BreakerAdapter(failure_threshold=3, recovery_timeout=10))
     session.mount("https://", polvo.BreakerAdapter(polvo.breaker.CircuitBreaker(window=30, failure_rate=0.5)))
     session.mount("https://", polvo.BreakerAdapter(polvo.breaker.CircuitBreaker(key=named, listeners=(told,))))
@@ -207,14 +206,28 @@ def credentials() -> None:
     request = oauth.authorization_request("http://127.0.0.1/callback", prompt="consent")
     assert_type(oauth.complete("http://127.0.0.1/callback?code=1", request), polvo.auth.Token)
     oauth.login(lambda login: print(login.user_code))
+    assert_type(polvo.auth.OAuth2.for_vendor("zoom", client_id="app", account_id="acc-1"), polvo.auth.OAuth2)
+    polvo.auth.OAuth2.for_vendor("github_app", client_id="app", private_key=b"pem", installation_id=4711, timeout=5.0)
+    polvo.auth.OAuth2.for_vendor("zoho", client_id="app", region=1)  # type: ignore[arg-type]
+    revocation = polvo.auth.RevocationEndpoint("https://login.example.com/revoke", encoding="json", method="DELETE")
+    polvo.auth.OAuth2(client_id="app", token_url="https://login.example.com/token", revocation_url=revocation)
     polvo.auth.jwt_login("https://api.example.com/login", "ada", lambda: "secret", token_cache="t")
     polvo.auth.TokenCache("tokens.json").set_aside("reason")
     polvo.auth.TokenCache("tokens.json", elapsed=lambda: 1.0, check_files=False)
     polvo.stores.SQLiteStore("state.db", elapsed=lambda: 1.0, check_files=False)
+    refusal = polvo.auth.CredentialRefusal(200, fields={"error": ("token_expired", 190)}, headers={"X": "y"}, text="z")
+    polvo.auth.jwt_login("https://api.example.com/login", "ada", "secret", header="X-Token", scheme="", refused=refusal)
+    polvo.auth.OAuth2(client_id="app", issuer="https://a.example.com", refused=[403, "slack", refusal, refuses])
+    polvo.auth.OAuth2(client_id="app", issuer="https://a.example.com", refused=refuses)
+    polvo.auth.OAuth2(client_id="app", issuer="https://a.example.com", refused=(401, 403))
     assert_type(polvo.auth.bearer("token"), polvo.auth.Bearer)
     assert_type(polvo.auth.signed(polvo.auth.bearer("token")), polvo.auth.SigningAuth)
     assert_type(polvo.auth.api_key("key", header="X-Key"), polvo.auth.APIKey)
     assert_type(polvo.auth.session_token("token"), polvo.auth.SessionToken)
+
+
+def refuses(answer: polvo.retry.Answer) -> bool:
+    return answer.status == 200 and answer.json() == {"error": "token_expired"}
 
 
 def secrets() -> None:
@@ -229,7 +242,9 @@ def secrets() -> None:
     assert_type(polvo.auth.api_key(secret, query="key"), polvo.auth.SecretAuth)
     assert_type(polvo.auth.session_token(secret), polvo.auth.SecretAuth)
     assert_type(polvo.auth.secret("env://KEY", header="X-Key"), polvo.auth.SecretAuth)
-    polvo.auth.basic("ada", secret)
+    polvo.auth.basic("ada", secret, refused=403)
+    polvo.auth.api_key(secret, refused={401, 403})
+    httpx.AsyncClient(auth=polvo.auth.bearer(secret, refused="slack").httpx())
     polvo.auth.OAuth2(token_url="https://login.example.com/token", client_id="app", client_secret=secret)
 
 
@@ -282,6 +297,9 @@ def headers(response: requests.Response) -> None:
     refused = polvo.headers.throttled(response.headers, response.status_code, response.content, now=0.0)
     assert_type(refused, polvo.headers.Throttled | None)
     assert_type(polvo.headers.Quota(limit=5).reset, float | None)
+    polvo.headers.register(polvo.headers.Dialect("acme", remaining="X-Calls-Left", windows=(60.0,), source="acme"))
+    polvo.ratelimit.AdaptiveRateLimit(key=("/search", "/v1/orders"))
+    polvo.ratelimit.TokenBucket(5, key=lambda call: call.method)
 
 
 def transports() -> None:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from requests import PreparedRequest
 
+    from polvo_adapters.auth.attach.replaced_credentials import ReplacedCredentials
+    from polvo_adapters.core.credential_refusals import RefusalTest
     from polvo_adapters.core.report import Entry
     from polvo_adapters.refresh.lifecycle import KnownToken
 
@@ -29,7 +31,24 @@ class HeldCredential(Protocol):
 
 
 class ReplaceableCredential(Protocol):
-    """An auth object that can replace a refused credential."""
+    """An auth object that can replace a refused credential.
+
+    Attributes:
+        refusals: The test for answers that refuse the credential.
+        replaced: What is known of credentials that replaced refused ones; empty as long as none did.
+    """
+
+    refusals: RefusalTest
+    replaced: ReplacedCredentials
+
+    def note_answer(self, held: Any, place: str, *, refused: bool) -> None:
+        """Learn from an answer to a request that carried a credential: where it was refused, or has worked."""
+
+    def renew(self, held: Any) -> Any:
+        """Return what to put on a request that is sent again in the place of a credential; None for nothing new."""
+
+    def may_replace(self, held: Any, place: str) -> bool:
+        """Return whether a refusal is a reason to obtain another credential; otherwise it is the answer."""
 
     def after(self, held: Any, entries: list[Entry] | None = None) -> Any:
         """Return a later credential than a refused one, or None if there is none."""
@@ -52,6 +71,9 @@ class HTTPXCarrier(ReplaceableCredential, Protocol):
 
     def make_headers(self, held: Any, method: str, url: str) -> dict[str, str]:
         """Return the headers that put the credential on a request."""
+
+    def is_in(self, held: Any, headers: Mapping[str, Any]) -> bool:
+        """Return whether the headers of a request have the credential in them."""
 
 
 class CredentialCarrier(ReplaceableCredential, Protocol):

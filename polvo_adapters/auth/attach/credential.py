@@ -25,6 +25,7 @@ from urllib3.exceptions import LocationParseError
 from urllib3.util import parse_url
 
 from polvo_adapters.core.calls import origin
+from polvo_adapters.core.http import HEADER_NAME
 from polvo_adapters.core.state_keys import without_parameters
 from polvo_adapters.errors import ConfigurationError
 from polvo_adapters.redaction import HiddenBytes
@@ -110,6 +111,26 @@ def digest_owner(description: str) -> str:
 def can_be_header(value: str) -> bool:
     """Return whether a text can be sent as the value of a header."""
     return value.isascii() and value.isprintable() and value == value.strip()
+
+
+def validate_place(owner: str, header: str, scheme: str | None) -> None:
+    """Raise ConfigurationError for a header, or a text before the credential in it, that no request can have.
+
+    Args:
+        owner: Class of the auth object, for the message.
+        header: Name of the header.
+        scheme: The text, or None.
+    """
+    if not isinstance(header, str) or not HEADER_NAME.fullmatch(header):
+        raise ConfigurationError(f"{owner}(header={header!r}): expected the name of a header")
+    if scheme is not None and (not isinstance(scheme, str) or not can_be_header(scheme)):
+        raise ConfigurationError(f"{owner}(scheme={scheme!r}): expected a text that can begin the value of a header")
+
+
+def require_no_rules(owner: str, refused: object) -> None:
+    """Raise ConfigurationError for rules about refusals of a credential that never changes."""
+    if refused is not None:
+        raise ConfigurationError(f"{owner}(refused=...): a text that is refused cannot be replaced; give a Secret")
 
 
 def same_origin(before: str, after: str) -> bool:

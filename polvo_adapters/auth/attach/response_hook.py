@@ -1,7 +1,7 @@
 """The response hook of requests that carry a token or a secret.
 
-It replaces a refused credential (401) and sends the request again, keeps the credential from other origins, and reports
-its generation. See `polvo_adapters.auth.tokens.token_auth`.
+It replaces a refused credential and sends the request again, keeps the credential from other origins, and reports its
+generation. See `polvo_adapters.auth.tokens.token_auth`.
 """
 
 from __future__ import annotations
@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from polvo_adapters.auth.attach.carrier import CredentialCarrier, HeldCredential
 from polvo_adapters.auth.attach.credential import take_off
+from polvo_adapters.auth.attach.refused_response import is_refusal
+from polvo_adapters.auth.attach.replaced_credentials import describe_place
 from polvo_adapters.auth.attach.replay import replay, replayable
 from polvo_adapters.core.report import Attempt, Wait
 from polvo_adapters.runtime.copies import SharedByCopies
 from polvo_adapters.shells.request_marks import marks_of, read_marks
+from polvo_adapters.shells.requests.hooks import CredentialHook
 from polvo_adapters.shells.requests.set_aside_responses import set_aside
 
 if TYPE_CHECKING:
@@ -23,7 +26,7 @@ if TYPE_CHECKING:
     from polvo_adapters.core.report import Entry
 
 
-class ReauthenticateHook(SharedByCopies):
+class ReauthenticateHook(SharedByCopies, CredentialHook):
     """The response hook of one request.
 
     Args:
@@ -31,11 +34,27 @@ class ReauthenticateHook(SharedByCopies):
         held: The credential that the request carries.
     """
 
-    __slots__ = ("_auth", "_held")
+    __slots__ = ("_auth", "_earlier", "_held")
 
     def __init__(self, auth: CredentialCarrier, held: HeldCredential) -> None:
         self._auth = auth
         self._held = held
+        self._earlier: tuple[HeldCredential, ...] = ()
+
+    def renew_credential(self, request: PreparedRequest) -> None:
+        """Put the present credential on a request in the place of an earlier one; see `CredentialHook`."""
+        held = self._find_held(request)
+        current = None if held is None else self._auth.renew(held)
+        if current is None:
+            return
+        if current.header != self._held.header:
+            self._earlier, self._held = (*self._earlier, self._held), current
+        self._auth._attach(request, current)
+
+    def _find_held(self, request: PreparedRequest) -> HeldCredential | None:
+        """Return the credential that a request carries: that of an attempt in a race may be another one."""
+        carried = (held for held in (self._held, *self._earlier) if self._auth._carries(request, held))
+        return next(carried, None)
 
     @property
     def credential_places(self) -> tuple[str, ...]:
@@ -48,10 +67,22 @@ class ReauthenticateHook(SharedByCopies):
         report = getattr(response, "polvo", None)
         if report is not None:
             self._report(response, report)
-        if response.status_code == 401:
-            return self._handle_refusal(response, keywords)
+        if is_refusal(self._auth.refusals, response, keywords):
+            replaced = self._handle_refusal(response, keywords)
+            if replaced is not None:
+                return replaced
+        else:
+            self._note_success(response, self._held, keywords)
         take_off(response, self._auth._headers)
         return None
+
+    def _note_success(self, response: Response, held: HeldCredential, keywords: dict[str, Any]) -> None:
+        auth = self._auth
+        if not auth.replaced or not 200 <= response.status_code < 300:
+            return
+        if auth.refusals.is_plain or not keywords.get("stream"):  # otherwise the body has not been looked at
+            place = describe_place(response.request.method, response.request.url)
+            auth.note_answer(held, place, refused=False)
 
     def _report(self, response: Response, report: Any) -> None:
         report.token = self._held.known.generation
@@ -61,17 +92,41 @@ class ReauthenticateHook(SharedByCopies):
 
     def _handle_refusal(self, response: Response, keywords: dict[str, Any]) -> Response | None:
         """Return the response to the request with another credential or proof, or None if it is not sent again."""
-        auth, held, first = self._auth, self._held, response
-        if not auth._carries(response.request, held):
+        auth, held, first = self._auth, self._find_held(response.request), response
+        if held is None:
             return None
+        place = describe_place(response.request.method, response.request.url)
         if not replayable(response.request):
-            auth._mark_refused(held)
+            if auth.may_replace(held, place):
+                auth._mark_refused(held)
             return None
-        proved = refreshed = False
-        while response.status_code == 401:
+        response, held, is_refused = self._repeat(first, held, place, keywords)
+        if is_refused:
+            auth.note_answer(held, place, refused=True)
+        else:
+            self._note_success(response, held, keywords)
+        if response is first:
+            return None
+        self._merge_reports(first, response)
+        if response.is_redirect:
+            take_off(response, auth._headers)
+            _follow_with(first.request, response.request, auth._headers)
+        return response
+
+    def _repeat(
+        self, first: Response, held: HeldCredential, place: str, keywords: dict[str, Any]
+    ) -> tuple[Response, HeldCredential, bool]:
+        """Repeat a refused request with another proof, and with another credential.
+
+        Returns:
+            The last response, the credential that it is for, and whether it refuses that as well.
+        """
+        auth, response = self._auth, first
+        proved, refreshed, is_refused = False, False, True
+        while is_refused:
             if not proved and auth.is_proof_refused(held, first.request.url or "", response.headers):
                 proved = True
-            elif refreshed:
+            elif refreshed or not auth.may_replace(held, place):
                 break
             else:
                 refreshed = True
@@ -83,13 +138,8 @@ class ReauthenticateHook(SharedByCopies):
             if again is None:
                 break
             response = again
-        if response is first:
-            return None
-        self._merge_reports(first, response)
-        if response.is_redirect:
-            take_off(response, auth._headers)
-            _follow_with(first.request, response.request, auth._headers)
-        return response
+            is_refused = is_refusal(auth.refusals, response, keywords)
+        return response, held, is_refused
 
     def _replace_credential(self, response: Response, held: HeldCredential, entries: list[Entry]) -> Any:
         try:

@@ -22,10 +22,12 @@ from dataclasses import dataclass
 from typing import NoReturn
 from urllib.parse import parse_qsl, urlsplit
 
-from polvo_adapters.auth.protocol.server_response import ServerResponse, redact_code, redact_description
+from polvo_adapters.auth.protocol.server_response import ServerResponse
+from polvo_adapters.auth.protocol.server_words import redact_code, redact_description
 from polvo_adapters.core.calls import find_host, origin
 
 _VERIFIER_LENGTH = 64
+_FIELDS = frozenset({"code", "error", "error_description", "error_uri", "expires_in", "iss", "scope", "state"})
 _CODE = re.compile(r"[\x20-\x7E]{1,65536}\Z")
 
 
@@ -108,6 +110,11 @@ def extract_code(redirected_url: str, request: AuthorizationRequest, issuer: str
     if len(fields) < len(pairs) or not _CODE.match(fields.get("code", "")):
         raise answer.make_error("no code", final=True)
     return fields["code"]
+
+
+def list_further(redirected_url: str) -> dict[str, str]:
+    """Return what a server has added to the URL that the browser was sent back to, beside the fields of RFC 6749."""
+    return {name: value for name, value in _parse_query(redirected_url) if name not in _FIELDS}
 
 
 def _parse_query(url: str) -> list[tuple[str, str]]:

@@ -18,6 +18,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from polvo_adapters.auth.protocol.server_response import ServerResponse, request_once, require_fields
+from polvo_adapters.auth.protocol.server_words import redact_description
 from polvo_adapters.core.calls import origin
 from polvo_adapters.errors import TokenRefreshError
 from polvo_adapters.shells.requests.one_shot import Channel
@@ -45,14 +46,28 @@ def discover(issuer: str, channel: Channel) -> dict[str, Any]:
             document = require_fields(response)
             if document.get("issuer") == issuer:
                 return document
-            raise ServerResponse(response.host, _WHAT).make_error("issuer mismatch")
+            raise _make_mismatch_error(response.host, issuer, document.get("issuer"))
         except TokenRefreshError as error:  # noqa: PERF203 - there are two URLs
             if error.reason in _UNREACHABLE:
                 raise
+            # The same question gets the same answer, until a person changes a setting here or there.
+            error.final = error.final or (300 <= error.status < 500 and error.status not in (408, 425, 429))
             # A document of another issuer says more than its absence at the other URL.
             problem = error if problem is None or problem.reason != "issuer mismatch" else problem
     assert problem is not None  # noqa: S101 - there are always two URLs
     raise problem
+
+
+def _make_mismatch_error(host: str, issuer: str, named: object) -> TokenRefreshError:
+    """Return the error for the document of another issuer, which says what to set."""
+    shown = redact_description(named, ())
+    if not shown:
+        description = "the document names no issuer"
+    elif shown.rstrip("/") == issuer.rstrip("/"):
+        description = f"the names differ by the last slash only; set issuer={shown!r}, exactly as the server writes it"
+    else:
+        description = f"the document is that of {shown!r}, and issuer={issuer!r} was set"
+    return ServerResponse(host, _WHAT).make_error("issuer mismatch", description, final=True)
 
 
 def well_known_urls(issuer: str) -> tuple[str, str]:

@@ -17,14 +17,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
-from typing import Any, Literal, TypeAlias, cast, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast, get_args
 from urllib.parse import quote
 
 from polvo_adapters.auth.capacity import make_room
 from polvo_adapters.auth.options import GrantOptions, ServerOptions
 from polvo_adapters.auth.protocol import grants
+from polvo_adapters.auth.protocol.client_authentication import select_assertion
 from polvo_adapters.errors import ConfigurationError, TokenRefreshError
 from polvo_adapters.redaction import hide
+
+if TYPE_CHECKING:
+    from polvo_adapters.auth.protocol.token_endpoint import TokenEndpoint
 
 FlowName: TypeAlias = Literal[
     "client_credentials",
@@ -38,6 +42,12 @@ FlowName: TypeAlias = Literal[
 
 _OWNER = {"refresh_token": ("refresh_token",), "token_exchange": ("subject_token",), "jwt_bearer": ("assertion",)}
 _NEEDED = {**_OWNER, "password": ("username", "password")}
+_USED = {
+    "password": ("username", "password"),
+    "jwt_bearer": ("assertion", "subject"),
+    "token_exchange": ("subject_token", "exchange"),
+    "refresh_token": ("refresh_token",),
+}
 _MAX_TENANTS = 1000
 _UNATTENDED = frozenset({"client_credentials", "password", "jwt_bearer", "token_exchange"})
 
@@ -51,12 +61,20 @@ class GrantFlow:
         options: The options of the grant.
         server: The options of the server; assertions are signed with its key, and all tokens depend on its `parameters`
             and `dpop`.
+        described: The description of the token endpoint; all tokens depend on its parameters and headers.
 
     Raises:
         ConfigurationError: There is no such flow.
     """
 
-    def __init__(self, flow: str, client_id: str | None, options: GrantOptions, server: ServerOptions) -> None:
+    def __init__(
+        self,
+        flow: str,
+        client_id: str | None,
+        options: GrantOptions,
+        server: ServerOptions,
+        described: TokenEndpoint | None = None,
+    ) -> None:
         if flow not in get_args(FlowName):
             raise ConfigurationError(f"OAuth2(flow={flow!r}): expected one of {', '.join(get_args(FlowName))}")
         self.flow = flow
@@ -71,17 +89,48 @@ class GrantFlow:
         signing: Mapping[str, Any] = {**server}
         signature = ("private_key", "key_id", "algorithm")
         self._signing: dict[str, Any] = {name: hide(signing.get(name)) for name in signature}
+        self._signing.update(select_assertion(signing))
         self._lost: tuple[str, ...] = ()
         # An assertion differs each time; `subject` says whose token it is for.
         functions = (name for name in _OWNER.get(flow, ()) if callable(self._secrets[name]))
         self._functions = tuple(name for name in functions if name != "assertion")
-        self._who = self._digest_settings(server.get("parameters") or {}, dpop=server.get("dpop", False))
+        further = {**(server.get("parameters") or {})}
+        if described is not None:
+            further |= {**described.parameters, **{f"header {name}": each for name, each in described.headers.items()}}
+        if self.signs_grant:
+            further |= {f"claim {name}": each for name, each in (server.get("claims") or {}).items()}
+        self._who = self._digest_settings(further, dpop=server.get("dpop", False))
         self._whom: dict[str, str] = {}
 
     @property
     def is_unattended(self) -> bool:
         """Whether the grant can be requested again without a user."""
         return self.flow in _UNATTENDED
+
+    @property
+    def signs_grant(self) -> bool:
+        """Whether the client makes and signs the assertion that is the grant."""
+        return self.flow == "jwt_bearer" and self._secrets["assertion"] is None
+
+    def find_unused(self) -> list[str]:
+        """Return the names of the options that were given and that the flow does not use."""
+        given = {
+            "username": self._username,
+            "subject": self._subject,
+            "exchange": self._exchange or None,
+            **self._secrets,
+        }
+        used = _USED.get(self.flow, ())
+        unused = [name for name, value in given.items() if value is not None and name not in used]
+        if self.flow == "jwt_bearer" and self._secrets["assertion"] is not None and self._audience is not None:
+            unused.append("audience (the assertion has it)")
+        return unused
+
+    def list_fields(self) -> list[str]:
+        """Return the standard names of the fields that requests have because of the options."""
+        given = {"scope": self._scope, "audience": self._audience, "resource": self._resource}
+        named = [name for name, value in given.items() if value is not None]
+        return [*named, *(name for name in _NEEDED.get(self.flow, ()))]
 
     def find_missing(self) -> list[str]:
         """Return the names of the options that the flow needs and that were not given."""
@@ -148,17 +197,37 @@ class GrantFlow:
         if self.flow == "client_credentials":
             return grants.client_credentials(scope, audience, resource)
         if self.flow == "password":
-            return grants.password(cast("str", self._username), cast("str", self.fetch_secret("password")), scope)
+            username, password = cast("str", self._username), cast("str", self.fetch_secret("password"))
+            return grants.password(username, password, scope, audience, resource)
         if self.flow == "jwt_bearer":
             assertion, subject = self.fetch_secret("assertion"), self._subject or self._client_id
             claims: Any = {"issuer": self._client_id, "subject": subject, "audience": audience}
-            return grants.jwt_bearer(assertion, **claims, scope=scope, **self._signing)
+            return grants.jwt_bearer(assertion, **claims, scope=scope, resource=resource, **self._signing)
         if self.flow == "token_exchange":
             for name in self._lost:
                 raise lost_secret_error(name)
             keywords = {"audience": audience, "resource": resource, "scope": scope, **self._exchange}
             return grants.token_exchange(cast("str", self.fetch_secret("subject_token")), **keywords)
         return None
+
+    def select_for_refresh(self, granted: str | None, names: Sequence[str]) -> dict[str, Any]:
+        """Return what a refresh asks for, beside the refresh token.
+
+        The scope is sent as it was requested: some servers need it to know which API the token is for. Where the server
+        has granted only a part of it, a refresh must not ask for more, and without a scope it means the same part.
+
+        Args:
+            granted: The scope that the last token came with, or None.
+            names: Names of the settings that the endpoint expects with a refresh.
+
+        Source: RFC 6749 section 6, RFC 8707 section 2.2.
+        """
+        requested, had = set((grants.join_scope(self._scope) or "").split()), set((granted or "").split())
+        is_part = bool(had) and had < requested
+        settings = {"scope": None if is_part else self._scope, "resource": self._resource}
+        if self.flow != "jwt_bearer":  # where it is the audience of the assertion
+            settings["audience"] = self._audience
+        return {name: value for name, value in settings.items() if name in names and value is not None}
 
     def __getstate__(self) -> dict[str, Any]:
         kept = {name: value if callable(value) else None for name, value in self._secrets.items()}

@@ -22,7 +22,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
-from polvo_adapters.auth.protocol.jwt_signing import make_assertion
+from polvo_adapters.auth.protocol.jwt_signing import LEEWAY, make_assertion
 
 FieldValue: TypeAlias = "str | Sequence[str] | None"
 FormFields: TypeAlias = "Mapping[str, FieldValue]"
@@ -48,29 +48,39 @@ def client_credentials(
     return {"grant_type": "client_credentials", "scope": join_scope(scope), "audience": audience, "resource": resource}
 
 
-def password(username: str, password: str, scope: FieldValue = None) -> dict[str, FieldValue]:
+def password(
+    username: str, password: str, scope: FieldValue = None, audience: FieldValue = None, resource: FieldValue = None
+) -> dict[str, FieldValue]:
     """Return the fields of a grant by a user's name and password, for servers that support nothing better.
 
     Args:
         username: Name of the user.
         password: Password of the user.
         scope: What the token shall permit.
+        audience: As for `client_credentials`.
+        resource: As for `client_credentials`.
 
     Source: RFC 6749 section 4.3.
     """
-    return {"grant_type": "password", "username": username, "password": password, "scope": join_scope(scope)}
+    target = {"scope": join_scope(scope), "audience": audience, "resource": resource}
+    return {"grant_type": "password", "username": username, "password": password, **target}
 
 
-def refresh(refresh_token: str, scope: FieldValue = None) -> dict[str, FieldValue]:
+def refresh(
+    refresh_token: str, scope: FieldValue = None, audience: FieldValue = None, resource: FieldValue = None
+) -> dict[str, FieldValue]:
     """Return the fields of a grant by a refresh token.
 
     Args:
         refresh_token: The refresh token; the response may bring another one, which then replaces it.
-        scope: What the new token shall permit, where that is less than the old one did.
+        scope: What the new token shall permit, at most what the old one did; by default the same.
+        audience: As for `client_credentials`.
+        resource: As for `client_credentials`.
 
-    Source: RFC 6749 section 6.
+    Source: RFC 6749 section 6, RFC 8707 section 2.2.
     """
-    return {"grant_type": "refresh_token", "refresh_token": refresh_token, "scope": join_scope(scope)}
+    target = {"scope": join_scope(scope), "audience": audience, "resource": resource}
+    return {"grant_type": "refresh_token", "refresh_token": refresh_token, **target}
 
 
 def code(code: str, redirect_uri: str | None = None, code_verifier: str | None = None) -> dict[str, FieldValue]:
@@ -113,7 +123,10 @@ def jwt_bearer(
     key_id: str | None = None,
     algorithm: str | None = None,
     claims: Mapping[str, Any] | None = None,
+    headers: Mapping[str, Any] | None = None,
+    leeway: float = LEEWAY,
     scope: FieldValue = None,
+    resource: FieldValue = None,
 ) -> dict[str, FieldValue]:
     """Return the fields of a grant by a signed assertion, about a service account or the user of another server.
 
@@ -128,8 +141,12 @@ def jwt_bearer(
         private_key: Key of the signature, as for `AuthorizationServer`.
         key_id: Name of the key (`kid`).
         algorithm: As for `AuthorizationServer`.
-        claims: Further claims of the assertion.
-        scope: What the token shall permit.
+        claims: Further claims of the assertion; None leaves a standard one out.
+        headers: Further JOSE headers of the assertion, such as `x5t`.
+        leeway: Seconds by which the assertion is back-dated, as the clock of this machine may be ahead of the server's.
+        scope: What the token shall permit. It is sent beside an assertion that is made here, and is a claim of it too:
+            Google and DocuSign expect it there.
+        resource: As for `client_credentials`.
 
     Raises:
         ConfigurationError: There is neither an assertion nor what is needed to make one, or the key cannot be used.
@@ -145,9 +162,11 @@ def jwt_bearer(
             private_key=private_key,
             key_id=key_id,
             algorithm=algorithm,
-            claims=claims,
+            claims={"scope": join_scope(scope), **(claims or {})},
+            headers=headers,
+            leeway=leeway,
         )
-    return {"grant_type": JWT_BEARER, "assertion": assertion, "scope": join_scope(scope)}
+    return {"grant_type": JWT_BEARER, "assertion": assertion, "scope": join_scope(scope), "resource": resource}
 
 
 def token_exchange(

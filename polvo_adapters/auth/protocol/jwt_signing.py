@@ -3,6 +3,9 @@
 Theory of operation. PyJWT writes and signs, cryptography reads keys. A key is given as PEM, as an object of
 cryptography, or as a function that returns one of these and is called at each use, so that the key can be replaced. No
 error shows a byte of the key.
+
+**Clocks.** A server refuses an assertion that was issued in its future, and the clock of this machine may be ahead. So
+`iat` and `nbf` lie before the time of this machine, by a leeway, while `exp` counts from its true time.
 """
 
 from __future__ import annotations
@@ -14,6 +17,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from polvo_adapters.errors import ConfigurationError
+
+LEEWAY = 60.0
+"""Seconds by which an assertion is back-dated by default; servers accept at least some minutes from `iat` to `exp`."""
 
 _ES = {"secp256r1": "ES256", "secp384r1": "ES384", "secp521r1": "ES512", "secp256k1": "ES256K"}
 
@@ -28,6 +34,8 @@ def make_assertion(
     key_id: str | None = None,
     algorithm: str | None = None,
     claims: Mapping[str, Any] | None = None,
+    headers: Mapping[str, Any] | None = None,
+    leeway: float = LEEWAY,
 ) -> str:
     """Return an assertion that is valid from now on; arguments as for `polvo_adapters.auth.protocol.grants.jwt_bearer`.
 
@@ -40,19 +48,22 @@ def make_assertion(
     missing = [name for name, value in needed.items() if value is None]
     if missing:
         raise ConfigurationError(f"{' and '.join(missing)}: needed to make an assertion, or pass assertion=")
-    issued = int(time.time())
+    now = int(time.time())
+    issued = now - round(leeway)
     standard = {
         "iss": issuer,
         "sub": issuer if subject is None else subject,
         "aud": audience,
         "iat": issued,
-        "exp": issued + max(1, round(lifetime)),
+        "nbf": issued,
+        "exp": now + max(1, round(lifetime)),
         "jti": secrets.token_urlsafe(16),
     }
-    return _sign({**standard, **(claims or {})}, private_key, key_id, algorithm)
+    given = {name: value for name, value in {**standard, **(claims or {})}.items() if value is not None}
+    return _sign(given, private_key, {**(headers or {}), **({} if key_id is None else {"kid": key_id})}, algorithm)
 
 
-def _sign(claims: Mapping[str, Any], private_key: Any, key_id: str | None, algorithm: str | None) -> str:
+def _sign(claims: Mapping[str, Any], private_key: Any, headers: dict[str, Any], algorithm: str | None) -> str:
     """Return a signed JWT."""
     import jwt
 
@@ -61,7 +72,7 @@ def _sign(claims: Mapping[str, Any], private_key: Any, key_id: str | None, algor
     # The error is raised below, so that it does not refer to the traceback of PyJWT, whose frames hold the key.
     with contextlib.suppress(jwt.PyJWTError, NotImplementedError, TypeError, ValueError):
         # PyJWT refuses the algorithm "none" and those of shared secrets for a key of this kind.
-        return jwt.encode(dict(claims), key, name, headers=None if key_id is None else {"kid": key_id})
+        return jwt.encode(dict(claims), key, name, headers=headers or None)
     raise ConfigurationError(f"algorithm={name!r} does not fit the private_key; leave it out to use what fits")
 
 

@@ -9,10 +9,11 @@ itself drives the flow of `polvo_adapters.refresh.refresh_flow`: it refreshes, o
     this object  a HeldToken per tenant: the header, and when to ask the store again
     the store    the lifecycle of the token, sealed: in memory, in a token cache, in a database
 
-**A refused token** (401) is refreshed once, or replaced by one that another caller has obtained meanwhile, and the
-request is sent again through `response.connection`, the outermost adapter: every policy applies again. That happens
-once per request, if the body can be sent twice, and never to another origin: a redirect to one has lost the header, and
-a token that was not sent was not refused.
+**A refused token** (401, or what `refused=` says) is refreshed once, or replaced by one that another caller has
+obtained meanwhile, and the request is sent again through `response.connection`, the outermost adapter: every policy
+applies again. That happens once per request, if the body can be sent twice, and never to another origin: a redirect to
+one has lost the header, and a token that was not sent was not refused. A refusal that goes on with the new token is an
+answer; see `polvo_adapters.auth.attach.replaced_credentials`.
 
 **A refresh is completed**, after the deadline of the call that waits for it, and for a moment during the exit of the
 program: the response may have the only refresh token that the server still accepts. Calls with a deadline share it. See
@@ -23,18 +24,20 @@ from __future__ import annotations
 
 import math
 import queue
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from requests.auth import AuthBase
 
-from polvo_adapters.auth.attach.credential import OwnedHeaderValue, digest_owner
+from polvo_adapters.auth.attach.credential import OwnedHeaderValue, digest_owner, validate_place
+from polvo_adapters.auth.attach.replaced_credentials import ReplacedCredentials
 from polvo_adapters.auth.attach.response_hook import ReauthenticateHook
 from polvo_adapters.auth.capacity import make_room
 from polvo_adapters.auth.protocol.dpop import Proofs
 from polvo_adapters.auth.protocol.token import Token
+from polvo_adapters.auth.tokens.refresh_verdict import judge_refresh, spent_error
 from polvo_adapters.auth.tokens.sealing import DecryptionError
 from polvo_adapters.auth.tokens.storage_factory import TokenStorageFactory
 from polvo_adapters.auth.tokens.token_fetch import TokenFetch, overdue_error, undecryptable_error
@@ -42,14 +45,16 @@ from polvo_adapters.auth.tokens.token_storage import TokenStorage
 from polvo_adapters.context.call import call_started, settings_scope
 from polvo_adapters.context.tenant import TenantScope, current_tenant
 from polvo_adapters.core.calls import Call
+from polvo_adapters.core.credential_refusals import RefusalTest
 from polvo_adapters.core.machines import Event
 from polvo_adapters.core.report import Entry
 from polvo_adapters.drivers.sync import drive
-from polvo_adapters.errors import ConfigurationError
+from polvo_adapters.errors import ConfigurationError, TokenRefreshError
 from polvo_adapters.refresh import background
 from polvo_adapters.refresh.lifecycle import ClearToken, KnownToken, Lifecycle, TokenRefreshed, WantToken
 from polvo_adapters.refresh.refresh_ahead import RefreshAhead
 from polvo_adapters.refresh.refresh_flow import RefreshFlow
+from polvo_adapters.refresh.spent_tokens import SpentTokens, digest_refresh_token
 from polvo_adapters.runtime.clock import SYSTEM
 from polvo_adapters.runtime.copies import SharedByCopies
 from polvo_adapters.runtime.workers import NoThreadError
@@ -78,7 +83,7 @@ class HeldToken(NamedTuple):
     Attributes:
         tenant: Name of the tenant.
         token: The token.
-        header: Value of the Authorization header.
+        header: Value of the header that the API takes the token in.
         known: What the store said of it.
         known_at: When the store said it.
         stale_at: When to ask the store again.
@@ -105,7 +110,6 @@ class TokenAuth(SharedByCopies, RefreshAhead[HeldToken], AuthBase):
     """
 
     _advice = "check the credentials"
-    _headers = ("Authorization", "DPoP")
     _parameters: tuple[str, ...] = ()
 
     def __init__(self, **options: Unpack[TokenAuthOptions]) -> None:
@@ -115,8 +119,14 @@ class TokenAuth(SharedByCopies, RefreshAhead[HeldToken], AuthBase):
         if max_tenants < 1:
             raise ConfigurationError(f"{type(self).__name__}(max_tenants={max_tenants!r}): expected at least 1")
         clock, listeners = options.get("clock", SYSTEM), options.get("listeners", ())
+        self._header, self._scheme = options.get("header", "Authorization"), options.get("scheme")
+        validate_place(type(self).__name__, self._header, self._scheme)
+        self.refusals = RefusalTest(type(self).__name__, options.get("refused"))
         self._life = Lifecycle(options.get("refresh_before", 60.0), deadline + 1.0, tuple(listeners))
         self._max_tenants = max_tenants
+        self._judge, self._repeats_lost = options.get("final"), options.get("repeat_lost_refresh", True)
+        if self._judge is not None and not callable(self._judge):
+            raise ConfigurationError(f"{type(self).__name__}(final={self._judge!r}): expected a function")
         self.owner = options.get("owner")
         self._own_name = token_hex(16)
         encrypted, encryption_key = options.get("cache_encryption", True), options.get("encryption_key")
@@ -129,8 +139,15 @@ class TokenAuth(SharedByCopies, RefreshAhead[HeldToken], AuthBase):
         self._storages: dict[str, TokenStorage] = {}
         self._starting = [True]
         self._proofs = Proofs()
+        self.replaced = ReplacedCredentials()
+        self._spent: set[str] = set()
         self._shared = background.SharedCalls()
         super()._begin()
+
+    @property
+    def _headers(self) -> tuple[str, ...]:
+        """The headers that must not be sent to another origin."""
+        return (self._header, "DPoP")
 
     @property
     def _is_owner_known(self) -> bool:
@@ -144,6 +161,9 @@ class TokenAuth(SharedByCopies, RefreshAhead[HeldToken], AuthBase):
     def _fetch_token(self, tenant: str, held: Token | None, seconds: float) -> Token:
         """Return a new token from the server, which replaces the held one, or raise TokenRefreshError."""
         raise NotImplementedError
+
+    def _note_refreshed(self, token: Token) -> None:
+        """Do what is to be done with a new token beside keeping it."""
 
     # On every call ----------------------------------------------------------------------------------------------------
 
@@ -163,9 +183,15 @@ class TokenAuth(SharedByCopies, RefreshAhead[HeldToken], AuthBase):
     def _attach(self, request: PreparedRequest, held: HeldToken) -> None:
         for name, value in self.make_headers(held, request.method or "", request.url or "").items():
             request.headers[name] = value  # faster than their update(), on every call
+        if self.refusals.judges:
+            marks_of(request).judges = self.refusals.judges
 
     def _carries(self, request: PreparedRequest, held: HeldToken) -> bool:
-        return request.headers.get("Authorization") == held.header
+        return self.is_in(held, request.headers)
+
+    def is_in(self, held: HeldToken, headers: Mapping[str, Any]) -> bool:
+        """Return whether the headers of a request have a token in them."""
+        return headers.get(self._header) == held.header
 
     def peek_held(self) -> HeldToken | None:
         """Return the token of the current tenant, or None if the caller would have to wait for it."""
@@ -181,6 +207,21 @@ class TokenAuth(SharedByCopies, RefreshAhead[HeldToken], AuthBase):
         """
         return self.peek_held() or self._get(current_tenant(), None)
 
+    def renew(self, held: HeldToken) -> HeldToken | None:
+        """Return the token for a request that is sent again, or None if the one that it carries will do.
+
+        A token that is bound to a key needs a new proof each time.
+
+        Args:
+            held: The token that the request carries.
+
+        Raises:
+            TokenRefreshError: It has expired, and there is no other.
+        """
+        with TenantScope(held.tenant):
+            current = self.get_held()
+        return current if current.header != held.header or current.token.key is not None else None
+
     def token(self) -> Token:
         """Return a token that is valid now, refreshed if need be, for a client other than `requests`.
 
@@ -191,7 +232,7 @@ class TokenAuth(SharedByCopies, RefreshAhead[HeldToken], AuthBase):
 
     def make_headers(self, held: HeldToken, method: str, url: str) -> dict[str, str]:
         """Return the headers that put a token on a request."""
-        headers: dict[str, str] = {"Authorization": held.header}
+        headers: dict[str, str] = {self._header: held.header}
         if held.token.key is not None:
             headers["DPoP"] = self._proofs.make_proof(held.token, method, url)
         return headers
@@ -214,7 +255,31 @@ class TokenAuth(SharedByCopies, RefreshAhead[HeldToken], AuthBase):
         if current is None or current.header == held.header:
             with TenantScope(held.tenant):
                 current = self._obtain(held.tenant, WantToken(refused=held.known.generation), entries)
+            if current.known.generation > held.known.generation:
+                self.replaced.add(current.header, self._clock.now())
         return None if current.header == held.header else current
+
+    def may_replace(self, held: HeldToken, place: str) -> bool:
+        """Return whether the refusal of a token is a reason to refresh it; otherwise it is the answer.
+
+        Args:
+            held: The refused token.
+            place: Where it was refused.
+        """
+        return not self.replaced or self.replaced.may_be_replaced(held.header, place, self._clock.now())
+
+    def note_answer(self, held: HeldToken, place: str, *, refused: bool) -> None:
+        """Learn where a token was refused, or has worked.
+
+        Args:
+            held: The token.
+            place: Where it was sent.
+            refused: Whether it was refused.
+        """
+        if refused:
+            self.replaced.note_refusal(held.header, place)
+        elif self.replaced:
+            self.replaced.note_success(held.header, place)
 
     def httpx(self) -> HTTPXAuth:
         """Return the auth object for `httpx` that uses the same tokens: `httpx.AsyncClient(auth=oauth.httpx())`."""
@@ -299,7 +364,10 @@ class TokenAuth(SharedByCopies, RefreshAhead[HeldToken], AuthBase):
                 except DecryptionError:
                     sealed = known.token
                 else:
-                    return self._hold(tenant, token, known, self._clock.now())
+                    held = self._hold(tenant, token, known, self._clock.now())
+                    if known.token in fetch.tokens:
+                        self._note_refreshed(token)
+                    return held
             elif not sealed:
                 try:
                     raise outcome.error
@@ -314,6 +382,63 @@ class TokenAuth(SharedByCopies, RefreshAhead[HeldToken], AuthBase):
         with settings_scope(None):  # what is said for the call that needs the token is not about this one
             return self._fetch_token(tenant, held, seconds)
 
+    def _refresh_by(
+        self,
+        tenant: str,
+        host: str,
+        refresh_token: str,
+        held: Token | None,
+        temporary: Sequence[str | int],
+        request: Callable[[], Token],
+    ) -> Token:
+        """Return the token that a refresh token brings, which is not sent if the server may have used it up.
+
+        Args:
+            tenant: Name of the tenant.
+            host: Host of the server.
+            refresh_token: The refresh token.
+            held: The last token, or None.
+            temporary: Error codes after which it can be sent again.
+            request: Sends it.
+
+        Raises:
+            TokenRefreshError: There is no token; `final` says whether the refresh token is dead.
+        """
+        digest = digest_refresh_token(refresh_token)
+        if self._is_spent(tenant, digest):
+            raise spent_error(host)
+        try:
+            token = request()
+        except TokenRefreshError as error:
+            is_spent = judge_refresh(error, temporary, repeats_lost=self._repeats_lost)
+            try:
+                verdict = None if self._judge is None else self._judge(error)
+                error.final = error.final if verdict is None else bool(verdict)
+                is_spent = is_spent and error.final
+            finally:  # whatever the caller's function raises
+                if is_spent:
+                    self._is_spent(tenant, digest, is_now=True)
+            raise
+        if token.refresh_token is None:
+            self._is_spent(tenant, digest, is_now=True)
+        elif token.refresh_token != refresh_token and (held is None or held.refresh_token != refresh_token):
+            self._spent.add(digest)  # the settings still have it; others find its successor in the store
+        return token
+
+    def _is_spent(self, tenant: str, digest: str, *, is_now: bool = False) -> bool:
+        """Return whether a refresh token must not be sent, as this object or any that shares the store remembers.
+
+        Args:
+            tenant: Name of the tenant.
+            digest: Digest of the refresh token.
+            is_now: Whether to remember that from now on it must not.
+        """
+        if is_now:
+            self._spent.add(digest)
+        event = Event(SpentTokens(), f"spent {self._identify(tenant)[0]}", digest if is_now else "")
+        (spent,) = self._storage_for(tenant).with_fallback().decide((event,))
+        return digest in self._spent or digest in spent
+
     def _known_token(self, tenant: str) -> KnownToken | None:
         """Return what this object knows of the token, for a store that may have lost it."""
         held = self._held.get(tenant)
@@ -324,11 +449,26 @@ class TokenAuth(SharedByCopies, RefreshAhead[HeldToken], AuthBase):
 
     def _hold(self, tenant: str, token: Token, known: KnownToken, now: float) -> HeldToken:
         owner = digest_owner(f"{self._identify(tenant)[0]} {'' if self._is_owner_known else self._own_name}")
-        header = OwnedHeaderValue.of(owner, f"{token.token_type} {token.access_token}")
-        held = HeldToken(tenant, token, header, known, now, now + known.seconds_fresh)
-        self._held.pop(tenant, None)
+        held = HeldToken(
+            tenant,
+            token,
+            OwnedHeaderValue.of(owner, self._format(token)),
+            known,
+            now,
+            now + known.seconds_fresh,
+        )
+        before = self._held.pop(tenant, None)
+        if before is not None and before.refused and known.generation > before.known.generation:
+            self.replaced.add(held.header, now)
         make_room(self._held, self._max_tenants)[tenant] = held
         return held
+
+    def _format(self, token: Token) -> str:
+        """Return the text that is sent."""
+        scheme = self._scheme
+        if scheme is None:
+            scheme = token.token_type if self._header.lower() == "authorization" else ""
+        return f"{scheme} {token.access_token}" if scheme else token.access_token
 
     def _storage_for(self, tenant: str) -> TokenStorage:
         storage = self._storages.get(tenant)
@@ -344,11 +484,14 @@ class TokenAuth(SharedByCopies, RefreshAhead[HeldToken], AuthBase):
             self._held[held.tenant] = current._replace(refused=True, stale_at=float("-inf"))
 
     def __getstate__(self) -> dict[str, Any]:
-        left_out = ("_held", "_storages", "_refreshing", "_starting", "_proofs", "_shared")
+        left_out = ("_held", "_spent", "_storages", "_refreshing", "_starting", "_proofs", "_shared", "replaced")
         return {name: value for name, value in vars(self).items() if name not in left_out}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update({_FORMER_ATTRIBUTES.get(name, name): value for name, value in state.items()})
-        vars(self).setdefault("owner", None)
+        defaults = {"owner": None, "_header": "Authorization", "_scheme": None, "_judge": None, "_repeats_lost": True}
+        for name, value in defaults.items():
+            vars(self).setdefault(name, value)
+        vars(self).setdefault("refusals", RefusalTest(type(self).__name__))
         vars(self).setdefault("_own_name", token_hex(16))
         self._begin()

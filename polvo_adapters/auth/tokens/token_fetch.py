@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 from polvo_adapters.auth.protocol.token import Token
 from polvo_adapters.auth.tokens.sealing import DecryptionError
@@ -69,8 +68,6 @@ class TokenFetch(SingleShotExchange):
             name = type(error).__name__
             message = f"{call.host}: {name} was raised while a token was requested; see the exception before this one"
             raise TokenRefreshError(message, host=call.host, reason=name) from error
-        if held is not None:
-            token = replace(token, refresh_token=token.refresh_token or held.refresh_token, key=token.key or held.key)
         sealed = self._storage.seal(self._key, token)
         self.tokens[sealed] = token
         return FetchedToken(sealed, token.expires_in)

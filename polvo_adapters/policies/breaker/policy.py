@@ -16,7 +16,8 @@ Every change of state begins a new era, and results of calls of an earlier era a
 way while the circuit opened says nothing about now. A probe is a lease; it is replaced if that ends without a result.
 
 **A failure** is an attempt that got one of the statuses `failure_on`, or no response. Repeats of a call that failed
-before do not count. Other 4xx blame the caller and count for nothing; of a probe they show that the host is there.
+before do not count. Other 4xx blame the caller and count for nothing; of a probe they show that the host is there. What
+the server throttles, whatever its status, and an error that it replays are taken for a 4xx: the host works.
 
 **The open time** doubles from one failed probe to the next, up to a limit, and is never shorter than the Retry-After
 of the response that opened the circuit. It varies from one circuit to another, so that many clients do not come back
@@ -33,12 +34,13 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from polvo_adapters import headers
 from polvo_adapters.core import validate
 from polvo_adapters.core.answer import Answer, AnswerTest, ask
 from polvo_adapters.core.calls import Call
+from polvo_adapters.core.judgement import verdict_of, was_served
 from polvo_adapters.core.machines import Changed, Refused
 from polvo_adapters.core.outcomes import EXPIRED, NO_STORE, NOT_SENT, Outcome, is_any
+from polvo_adapters.core.verdict import SERVED, Verdict, is_listed
 from polvo_adapters.errors import CircuitOpenError
 from polvo_adapters.policies.breaker.state import (
     CLOSED,
@@ -174,14 +176,14 @@ class CircuitBreaker(Gate):
         """Return the event with the result of a call."""
         status = outcome.status
         is_good = outcome.failure is None and status < 400 and status not in self.failure_on
-        if is_good and self.slow_call is None and self.failure_if is None:
+        if is_good and self.slow_call is None and self.failure_if is None and verdict_of(call, outcome) is SERVED:
             return permit.success
         seconds = outcome.now - outcome.started
         result = self._classify(call, outcome, seconds)
         repeat = self.counts == "calls" and call.attempt > 1
         delay = None
         if result == "failure" and status:
-            delay = headers.retry_after(outcome.headers, outcome.wall)
+            delay = verdict_of(call, outcome).retry_after
         return CallResult(permit.era, permit.probe, result, seconds, repeat, delay)
 
     def _classify(self, call: Call, outcome: Outcome, seconds: float) -> Result:
@@ -191,11 +193,11 @@ class CircuitBreaker(Gate):
         if self.failure_if is not None:
             is_failure, _ = ask(self.failure_if, Answer.of(call, call.attempt, outcome))
             if is_failure is not None:
-                return "failure" if is_failure else _result_of_no_failure(outcome)
-        if outcome.status in self.failure_on:  # even where a policy further inside has made an error of it
-            return "failure"
+                return "failure" if is_failure else _result_of_no_failure(call, outcome)
+        if outcome.status and self._is_listed(outcome.status, verdict_of(call, outcome)):
+            return "failure"  # even where a policy further inside has made an error of it
         if failure is None:
-            return _result_of_no_failure(outcome)
+            return _result_of_no_failure(call, outcome)
         if self.exceptions is not None:
             return "failure" if is_any(self.exceptions, failure, outcome.error) else "nothing"
         if failure is EXPIRED:
@@ -203,6 +205,12 @@ class CircuitBreaker(Gate):
             fair = call.deadline is None or 2 * seconds >= call.deadline - call.started
             return "failure" if fair else "nothing"
         return "failure" if failure.transient else "nothing"
+
+    def _is_listed(self, status: int, verdict: Verdict) -> bool:
+        """Return whether `failure_on` means an answer; a host that paces its clients, or replays, has not failed."""
+        if verdict.kind == "replayed":
+            return False
+        return is_listed(self.failure_on, 429 if verdict.is_about_pace else status, verdict)
 
     def transition(self, state: CircuitState, event: Any, now: float) -> tuple[CircuitState, Any]:
         """Let a call pass or refuse it, or count its result; see the table of this module."""
@@ -340,10 +348,10 @@ class CircuitBreaker(Gate):
         return CircuitStatus(state.state, state.hand, calls, failures, slow, delay, state.reason)
 
 
-def _result_of_no_failure(outcome: Outcome) -> Result:
+def _result_of_no_failure(call: Call, outcome: Outcome) -> Result:
     if outcome.failure is not None:
         return "nothing"
-    return "success" if outcome.status < 400 else "reachable"
+    return "success" if outcome.status < 400 and was_served(call, outcome) else "reachable"
 
 
 def _validate(policy: CircuitBreaker) -> None:

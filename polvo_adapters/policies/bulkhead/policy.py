@@ -27,6 +27,7 @@ from typing import Any, Literal, NamedTuple
 
 from polvo_adapters.core import validate
 from polvo_adapters.core.calls import Call
+from polvo_adapters.core.judgement import verdict_of
 from polvo_adapters.core.machines import Refused, Wake
 from polvo_adapters.core.outcomes import EXPIRED, NOT_SENT, Outcome
 from polvo_adapters.core.report import BULKHEAD
@@ -37,7 +38,8 @@ from polvo_adapters.policies.bulkhead.concurrency_limit import Concurrency, Samp
 from polvo_adapters.policies.gates import Gate, Key, QueuePlace
 
 _LEASE = 600.0
-_OVERLOADED = frozenset({429, 502, 503, 504})  # statuses by which a host says that it has too much to do
+_OVERLOADED = frozenset({502, 503, 504})  # statuses of a host, or one in front of it, that has too much to do
+_DROPPED = frozenset({"throttled", "concurrent", "unavailable"})
 
 
 class AcquireSlot(NamedTuple):
@@ -305,13 +307,14 @@ class AdaptiveBulkhead(_Bulkhead):
         """Return how many slots there are now."""
         return int(limit.limit)
 
-    def result_event(self, call: Call, permit: Slot, outcome: Outcome) -> ReleaseSlot:  # noqa: ARG002 - as every gate
+    def result_event(self, call: Call, permit: Slot, outcome: Outcome) -> ReleaseSlot:
         """Return the event that gives back a slot, with the latency and whether the host had too much to do."""
         failure = outcome.failure
         if failure is NOT_SENT or (failure is not None and not failure.transient and failure is not EXPIRED):
             return ReleaseSlot(permit)
-        dropped = failure is not None or outcome.status in _OVERLOADED
-        if outcome.status >= 400 and not dropped:
+        kind = "failed" if failure is not None else verdict_of(call, outcome).kind
+        dropped = kind in _DROPPED or (kind == "failed" and (failure is not None or outcome.status in _OVERLOADED))
+        if not dropped and (outcome.status >= 400 or kind == "exhausted"):
             return ReleaseSlot(permit)  # an error is often quicker than a good response, and says nothing of their time
         return ReleaseSlot(permit, Sample(outcome.now - outcome.started, permit.inflight, dropped))
 

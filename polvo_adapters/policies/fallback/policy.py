@@ -33,7 +33,9 @@ from polvo_adapters.core.answer import Answer, AnswerTest, ask
 from polvo_adapters.core.calls import Call
 from polvo_adapters.core.effects import Decide, Effect, Flow, Proceed, TryDecide, Undecided
 from polvo_adapters.core.http import Headers
+from polvo_adapters.core.judgement import is_declined, verdict_of
 from polvo_adapters.core.outcomes import EXPIRED, INTERRUPTED, NOT_SENT, UNCLASSIFIED, Outcome, is_any
+from polvo_adapters.core.verdict import is_listed
 from polvo_adapters.errors import CircuitOpenError, DeadlineExceeded, PoolTimeoutError, RateLimitError, ReplayError
 from polvo_adapters.policies.fallback.alternatives import (
     Another,
@@ -45,7 +47,7 @@ from polvo_adapters.policies.fallback.alternatives import (
     strip_url,
 )
 from polvo_adapters.policies.fallback.stale_cache import StaleCache
-from polvo_adapters.policies.outcomes import add_note, is_declined, is_safe_elsewhere
+from polvo_adapters.policies.outcomes import add_note, is_safe_elsewhere
 
 Function: TypeAlias = Callable[[FailedCall], Any]
 _Known: TypeAlias = Union[StaleCache, Another, Fixed, Function]  # noqa: UP007 - evaluated at import
@@ -72,7 +74,7 @@ class _Case:
         self.outcome = outcome
         self.reason = reason
         self.read = not _is_unsent(outcome)  # whether its body was read from, if there is one
-        self.processed = _is_maybe_processed(outcome)
+        self.processed = _is_maybe_processed(call, outcome)
         self.skipped: list[str] = []  # why alternatives were not good
 
     def describe(self) -> FailedCall:
@@ -85,7 +87,9 @@ class _Case:
     def make_outcome(self, status: int, named: tuple[tuple[str, str], ...], body: bytes, what: str) -> Outcome:
         """Return the outcome that the shell makes a response of."""
         first = self.outcome
-        made = Outcome(status=status, headers=Headers(named), started=first.started, wall=first.wall, body=body)
+        made = Outcome(
+            status=status, headers=Headers(named), started=first.started, wall=first.wall, body=body, judged=[]
+        )
         now = max(first.now, self.call.started)  # an outcome that a policy made may not know the time
         return self.explain(made._replace(now=now, note=first.note, quotas=first.quotas), what)
 
@@ -108,7 +112,7 @@ class Fallback:
             URL or an Another, the same request to another server; a Fixed, always the same response; or a function
             that takes a FailedCall and returns a Fixed, bytes or text, a dict or list to make JSON of, a response, or
             None for the next alternative. By default "stale".
-        on: Statuses that are bad.
+        on: Statuses that are bad. 429 stands for whatever the server throttles, whatever its status.
         exceptions: Failures without a response that are bad: exception classes, or the names that all shells share, as
             in ExponentialBackoff. None means all failures that a repeat may cure, and the errors of policies: an open
             circuit, a full bulkhead, a deadline, a used-up quota, a body that cannot be sent again.
@@ -191,7 +195,7 @@ class Fallback:
             if is_bad is not None:
                 return _name_reason(outcome) if is_bad else ""
         if failure is None:
-            return str(outcome.status) if outcome.status in self.on else ""
+            return self._find_bad_status(call, outcome)
         if self.exceptions is None:
             bad = failure.transient or failure in (EXPIRED, NOT_SENT)
             bad = bad or (failure is not INTERRUPTED and isinstance(error, _OURS))
@@ -200,6 +204,13 @@ class Fallback:
         if not bad and outcome.status not in self.on:
             return ""
         return _name_reason(outcome)
+
+    def _find_bad_status(self, call: Call, outcome: Outcome) -> str:
+        """Return the status of a bad answer, and the reason where the status is not it; or an empty string."""
+        if outcome.status in self.on:
+            return str(outcome.status)
+        verdict = verdict_of(call, outcome)
+        return verdict.reason if is_listed(self.on, outcome.status, verdict) else ""
 
     def _remember(self, call: Call, outcome: Outcome) -> Generator[Effect, Any, None]:
         for alternative in self.alternatives:
@@ -226,10 +237,11 @@ class Fallback:
             return None
         outcome = yield from proceed(there)
         failure, status = outcome.failure, outcome.status
-        if failure is None and (200 <= status < 300 or status == 304) and status not in self.on:
+        good = failure is None and (200 <= status < 300 or status == 304) and status not in self.on
+        if good and not verdict_of(there, outcome).is_refusal:
             return case.explain(outcome, f"{place} answered")
         case.skipped.append(f"{place} had {status if failure is None else failure.name}")
-        processed = _is_maybe_processed(outcome)
+        processed = _is_maybe_processed(there, outcome)
         if processed and not case.processed and not safe:
             case.outcome = outcome
         case.read = case.read or not _is_unsent(outcome)
@@ -300,8 +312,8 @@ def _is_unsent(outcome: Outcome) -> bool:
     return outcome.failure is not None and outcome.unsent
 
 
-def _is_maybe_processed(outcome: Outcome) -> bool:
-    return not (_is_unsent(outcome) or is_declined(outcome))
+def _is_maybe_processed(call: Call, outcome: Outcome) -> bool:
+    return not (_is_unsent(outcome) or is_declined(call, outcome))
 
 
 def _make_alternative(value: Any, max_age: float | None) -> _Known:

@@ -35,10 +35,10 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
-from polvo_adapters import headers
 from polvo_adapters.core import validate
 from polvo_adapters.core.calls import Call
 from polvo_adapters.core.http import SAFE_METHODS, lasting_headers
+from polvo_adapters.core.judgement import verdict_of
 from polvo_adapters.core.machines import Event
 from polvo_adapters.core.outcomes import Outcome
 from polvo_adapters.core.state_keys import of_tenant
@@ -46,7 +46,7 @@ from polvo_adapters.core.stored_types import stored_as
 
 _METHODS = frozenset({"GET", "HEAD"})
 _FORBIDDING = frozenset({"no-store", "no-cache", "must-revalidate", "proxy-revalidate"})
-_SILENT = frozenset({304, 408, 425, 429})  # statuses below 500 that say nothing of what the resource is now
+_SILENT = frozenset({304, 408, 425})  # statuses below 500 that say nothing of what the resource is now
 _PART = 8  # the part of max_bytes that a single response may take
 _SECONDS = re.compile(r"[0-9]{1,64}")
 
@@ -136,11 +136,11 @@ class StaleCache:
             return None
         key, named = _response_key(call), outcome.headers
         control = _parse_directives(named.get("cache-control"))
-        if _is_good(outcome, control):
+        if _is_good(call, outcome, control):
             until = min(self.max_age, _allowed_age(control))
             age = _parse_age(named.get("age"))
             return self._event(StoreResponse(key, age, until, lasting_headers(named), outcome.body or b""))
-        if outcome.status < 500 and outcome.status not in _SILENT:
+        if outcome.status < 500 and outcome.status not in _SILENT and not verdict_of(call, outcome).is_refusal:
             return self._event(DropResponse(key))
         return None
 
@@ -218,12 +218,12 @@ def _url_key(call: Call) -> str:
     return blake2b(url, digest_size=16).hexdigest()
 
 
-def _is_good(outcome: Outcome, control: Mapping[str, str]) -> bool:
+def _is_good(call: Call, outcome: Outcome, control: Mapping[str, str]) -> bool:
     if outcome.status != 200 or outcome.body is None or not _FORBIDDING.isdisjoint(control):
         return False
     if "*" in (outcome.headers.get("vary") or ""):
         return False
-    return headers.throttled(outcome.headers, 200, outcome.body, outcome.wall) is None
+    return verdict_of(call, outcome).kind == "served"
 
 
 def _parse_directives(text: str | None) -> Mapping[str, str]:

@@ -23,16 +23,13 @@ Source: draft-ietf-httpapi-idempotency-key-header-07, section 2.7.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Literal, TypeAlias, Union
 
-Verdict: TypeAlias = Union[Literal["at work", "refused"], None]  # noqa: UP007 - evaluated at import
-KeyJudge: TypeAlias = Callable[[int, Mapping[str, str], Union[bytes, None]], Union[str, None]]  # noqa: UP007 - as above
+KeyVerdict: TypeAlias = Union[Literal["at work", "key refused"], None]  # noqa: UP007 - evaluated at import
 
-AT_WORK = "at work"
-_REPLAYED = ("Idempotency-Replayed", "Idempotent-Replayed", "Idempotent-Replay")
-REPLAYED_HEADERS = (*_REPLAYED, *(f"X-{name}" for name in _REPLAYED))
-"""Headers by which servers say that they replay a response; the record itself uses the first one."""
+AT_WORK: Literal["at work"] = "at work"
+KEY_REFUSED: Literal["key refused"] = "key refused"
 
 _LOOKED_AT = 8192  # bytes
 _NAMED = re.compile(rb"idempot", re.IGNORECASE)
@@ -46,7 +43,7 @@ _KEY = re.compile(rb"\bkey\b", re.IGNORECASE)
 _TIME = re.compile(r"\s*[0-9A-Za-z]")
 
 
-def interpret_key_response(header: str, status: int, headers: Mapping[str, str], body: bytes | None) -> Verdict:
+def interpret_key_response(header: str, status: int, headers: Mapping[str, str], body: bytes | None) -> KeyVerdict:
     """Return what a response to a request with a key says about the key.
 
     Args:
@@ -56,7 +53,7 @@ def interpret_key_response(header: str, status: int, headers: Mapping[str, str],
         body: Its body, or None where it was not read.
 
     Returns:
-        "at work" where the server works on an earlier request, "refused" where it refuses the key, else None.
+        "at work" where the server works on an earlier request, "key refused" where it refuses the key, else None.
     """
     if status not in (400, 409, 417, 422):
         return None
@@ -65,13 +62,13 @@ def interpret_key_response(header: str, status: int, headers: Mapping[str, str],
     if status == 409:
         return _interpret_conflict(text, headers, named=named)
     if status == 417 or named or (_KEY.search(text) and _USED.search(text)):
-        return "refused"
+        return KEY_REFUSED
     return None
 
 
-def _interpret_conflict(text: bytes, headers: Mapping[str, str], *, named: bool) -> Verdict:
+def _interpret_conflict(text: bytes, headers: Mapping[str, str], *, named: bool) -> KeyVerdict:
     if _AT_WORK.search(text) or _TIME.match(headers.get("retry-after") or ""):
-        return "at work"
+        return AT_WORK
     if not named:
         return None
-    return "refused" if _USED.search(text) else "at work"
+    return KEY_REFUSED if _USED.search(text) else AT_WORK

@@ -21,9 +21,9 @@ it.
 
     what the attempts came to                                                       the record says
     ------------------------------------------------------------------------------  ---------------
-    2xx, 3xx but 307 and 308                                                        done
+    2xx, 3xx but 307 and 308; not what refuses in its body                          done
     307, 308, and none of the next lines                                            moved
-    sent without a response; 5xx but 503 with Retry-After; 408, 499; still at work  in doubt
+    sent without a response; 5xx but what was throttled; 408    , 499; still at work  in doubt
     anything else: never sent, or refused                                           not sent
 """
 
@@ -35,8 +35,8 @@ from functools import partial
 from hashlib import sha256
 from typing import Any, Literal, TypeAlias, Union
 
-from polvo_adapters import headers
 from polvo_adapters.core import validate
+from polvo_adapters.core.answer import Answer
 from polvo_adapters.core.calls import Call
 from polvo_adapters.core.effects import (
     Acquire,
@@ -53,6 +53,8 @@ from polvo_adapters.core.effects import (
 )
 from polvo_adapters.core.http import Headers, lasting_headers
 from polvo_adapters.core.identity import strip_signature
+from polvo_adapters.core.judgement import REPLAYED_HEADERS, is_replayed, verdict_of
+from polvo_adapters.core.judges import FormerKeyJudge, Judge, adapt, add_judges, ask_judge
 from polvo_adapters.core.machines import Event
 from polvo_adapters.core.notices import Notice
 from polvo_adapters.core.outcomes import Ending, Outcome
@@ -60,8 +62,7 @@ from polvo_adapters.core.state_keys import of_tenant, without_parameters
 from polvo_adapters.errors import IdempotencyConflictError, IdempotencyError, InDoubtError
 from polvo_adapters.policies.idempotency.key_responses import (
     AT_WORK,
-    REPLAYED_HEADERS,
-    KeyJudge,
+    KEY_REFUSED,
     interpret_key_response,
 )
 from polvo_adapters.policies.idempotency.record import (
@@ -82,8 +83,7 @@ from polvo_adapters.policies.idempotency.record import (
 from polvo_adapters.policies.outcomes import (
     add_note,
     end_call,
-    is_declined,
-    keep_response,
+    keep_last_sent,
     refuse_to_send,
     refuse_undecided,
     replace_error,
@@ -95,7 +95,6 @@ _FIRST_LOOK, _LAST_LOOK = 0.02, 0.25  # seconds between questions to the record 
 _BASE, _CAP = 0.5, 8.0  # seconds between questions to a server that is at work
 _UNKNOWN = frozenset({408, 499})  # below 500, and yet the request may have been processed
 _ELSEWHERE = (307, 308)
-_REPLAYED = frozenset(name.lower() for name in REPLAYED_HEADERS)
 _TOKEN = frozenset("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
 
 
@@ -129,8 +128,8 @@ class IdempotencyKeys:
         max_length: Characters that a key may have.
         supported: Whether the server honours keys. Where it does not, they are sent, but make no repeat safe.
         max_wait: Seconds to wait at most for a request with the same key that is at work already.
-        judge: A function of status, headers and body that returns "at work" or "refused" for a response about the key,
-            and None for any other; by default, common wording is looked for.
+        judge: A function of the `Answer` that returns "at work" or "key refused" for a response about the key; or a
+            verdict of another kind, which counts for all policies; or None, so that common wording is looked for.
         record: A Record, or True for its defaults, to keep the state of each key in the store.
 
     Raises:
@@ -146,7 +145,7 @@ class IdempotencyKeys:
     max_length: int = 255
     supported: bool = True
     max_wait: float = 60.0
-    judge: KeyJudge | None = None
+    judge: Judge | None = None
     record: Record | bool | None = None
 
     makes_keys = True
@@ -175,17 +174,13 @@ class IdempotencyKeys:
         object.__setattr__(self, "methods", methods)
         validate.count(self, "max_length", 1)
         validate.number(self, "max_wait", 0)
-        if self.judge is not None and not callable(self.judge):
-            raise ValueError(f"IdempotencyKeys(judge={self.judge!r}): judge must be a function or None")
+        adapt(self, FormerKeyJudge)
         object.__setattr__(self, "record", Record() if self.record is True else self.record or None)
         validate.instance(self, "record", Record)
 
     def is_replayed(self, named: Mapping[str, str]) -> bool:
         """Return whether the headers of a response say that the server replays it."""
-        for name in named:  # noqa: SIM110 - any() takes a microsecond more, and so does each name that is missing
-            if name.lower() in _REPLAYED and named[name].strip().lower() in ("true", "1", "?1"):
-                return True
-        return False
+        return is_replayed(named)
 
     def store_key(self, url_origin: str, tenant: str, key: str, caller: str = "") -> str:
         """Return the key of a record in the store: a digest, as idempotency keys may name customers.
@@ -205,6 +200,7 @@ class IdempotencyKeys:
             return proceed(call)
         if self.supported and not call.idempotent:
             call = call._replace(idempotent=True)
+        call = add_judges(call, self.judges)
         if isinstance(self.record, Record):
             return self._run_with_record(self.record, *_remove_secrets(call, proceed))
         return self._run(call, proceed)
@@ -215,18 +211,18 @@ class IdempotencyKeys:
         before: Outcome | None = None
         while True:
             outcome = yield from proceed(call)
-            kept = keep_response(outcome, before)
+            kept = keep_last_sent(outcome, before)
             if kept is not None:
                 return kept
             before = outcome
             if outcome.status < 400 or outcome.failure is not None:
                 return outcome
-            verdict = self._judge(outcome)
+            verdict = self._read_key_response(call, outcome)
             if verdict is None:
                 return outcome
             if verdict != AT_WORK:
                 return _report_refused_key(call, outcome)
-            delay = headers.retry_after(outcome.headers, outcome.wall)
+            delay = verdict_of(call, outcome).retry_after
             low, high = (pause / 2, pause) if delay is None else (delay, delay + _BASE)
             ends = patience if call.deadline is None else min(patience, call.deadline)
             if call.is_one_shot or outcome.now + low >= ends:
@@ -237,9 +233,21 @@ class IdempotencyKeys:
             yield Sleep(low, min(high, ends - outcome.now), f"{outcome.status}, idempotency key at work", notice)
             pause = min(2 * pause, _CAP)
 
-    def _judge(self, outcome: Outcome) -> str | None:
-        judge = self.judge or partial(interpret_key_response, self.header)
-        return judge(outcome.status, outcome.headers, outcome.body)
+    @property
+    def judges(self) -> tuple[Judge, ...]:
+        """The judge, for the shell, unless it knows answers about keys alone."""
+        return () if self.judge is None or isinstance(self.judge, FormerKeyJudge) else (self.judge,)
+
+    def _read_key_response(self, call: Call, outcome: Outcome) -> str | None:
+        """Return "at work" or "key refused" for a response about the key, and None for any other."""
+        judge = self.judge
+        if isinstance(judge, FormerKeyJudge):
+            verdict, _ = ask_judge(judge, Answer.of(call, call.attempt, outcome))
+            return None if verdict is None else verdict.kind
+        kind = verdict_of(call, outcome).kind
+        if kind in (AT_WORK, KEY_REFUSED):
+            return kind
+        return interpret_key_response(self.header, outcome.status, outcome.headers, outcome.body)
 
     def _run_with_record(self, record: Record, call: Call, proceed: Proceed) -> Flow:
         """Run the call unless the record of its key forbids it, and write its end into the record."""
@@ -287,9 +295,11 @@ class IdempotencyKeys:
         from_server = seen.is_from_server(outcome)
         if from_server and outcome.status in _ELSEWHERE:
             return Moved(lease, seen.doubtful)
-        if from_server and 200 <= outcome.status < 400:
+        verdict = verdict_of(call, outcome)
+        undone = verdict.is_declined or verdict.kind in ("failed", "refused")
+        if from_server and 200 <= outcome.status < 400 and not undone:
             return Done(lease, call.content, url, _record_response(outcome, record.max_body))
-        at_work = from_server and outcome.status >= 400 and self._judge(outcome) == AT_WORK
+        at_work = from_server and outcome.status >= 400 and self._read_key_response(call, outcome) == AT_WORK
         return Doubt(lease) if seen.doubtful or at_work else Unsent(lease)
 
 
@@ -308,6 +318,7 @@ def _conclude(call: Call, verdict: Any, waited: float) -> Outcome:
             body=body or b"",
             note=note,
             ending=Ending("idempotency"),
+            judged=[],
         )
     if type(verdict) is Doubtful:
         message = (
@@ -346,7 +357,7 @@ def _mark_sendings(record: Record, key: str, lease: int, seen: _Seen, proceed: P
             effect = flow.throw(answer) if type(answer) is Undecided else flow.send(answer)
             if type(effect) is Send or type(effect) is Race:
                 answer = seen.last = yield from _send_marked(call, effect, sending)
-                seen.doubtful = seen.doubtful or _is_doubtful(answer, race=type(effect) is Race)
+                seen.doubtful = seen.doubtful or _is_doubtful(call, answer, race=type(effect) is Race)
             else:
                 try:
                     answer = yield effect
@@ -380,13 +391,15 @@ def _record_response(outcome: Outcome, longest: int) -> RecordedResponse:
     return RecordedResponse(outcome.status, lasting_headers(outcome.headers), body)
 
 
-def _is_doubtful(outcome: Outcome, *, race: bool) -> bool:
+def _is_doubtful(call: Call, outcome: Outcome, *, race: bool) -> bool:
     """Return whether a server may have processed a request without saying so."""
     if outcome.failure is not None:
         return not outcome.unsent
     if race:
         return True  # its response may hide the ends of other attempts
-    return (outcome.status >= 500 or outcome.status in _UNKNOWN) and not is_declined(outcome)
+    verdict = verdict_of(call, outcome)
+    unknown = outcome.status >= 500 or outcome.status in _UNKNOWN or verdict.kind == "failed"
+    return unknown and not verdict.is_declined and verdict.kind != "refused"
 
 
 def _report_unwritten(call: Call, seen: _Seen, outcome: Outcome) -> Outcome:

@@ -2,6 +2,7 @@
 
 policy      TokenBucket and SlidingWindow for a rate that is known, and the adaptive limit
 adaptive    the machine that learns the quotas from the responses
+routes      which quotas a request counts in
 account     what is known of the quotas of one origin and credential
 turns       the events and the verdict of a rate limit
 pacing/     how one quota is spread over its window

@@ -1,22 +1,22 @@
 """All quotas of one account: which of them a request counts in, which request goes next, and what refusals mean.
 
-An *account* is an origin and a credential. Its requests count in *groups*, the buckets or resources that the server
-names (search and core at GitHub, the buckets of Discord); a route that is not known yet counts in the group of the
-last response. Each group has any number of quotas at once (per second and per day, requests and tokens), with a `Pace`
-each; the one that makes a request wait longest governs.
+An *account* is an origin and a credential. Its requests count in *groups* of routes that share their quotas; `routes`
+learns from the responses which do. Each group has any number of quotas at once (per second and per day, requests and
+tokens), with a `Pace` each; the one that makes a request wait longest governs.
 
 **The queue** is two numbers. A request that has to wait takes the ticket `tail`, and goes when `head` has come to it.
 It sleeps until its turn should have come, but not much longer than a second at a time, since responses in between may
 change everything. A ticket whose thread has died would block the queue: a request that could go but for those ahead of
 it, twice in a row, goes past them.
 
-**Refusals** pause the group until the time that the server names. Beyond that:
+**Refusals** pause the group, or everything if the server says so, until the time that the server names. A delay of zero
+is no information. Beyond that:
 
     kind          quotas known            nothing known
     ------------  ----------------------  -----------------------------------------------------------------------
-    rate          see `learning.refuse`   one request at a time tries whether it is over, after pauses that double; the
-                                          rate is what was accepted from one end of refusals to the next; it then grows,
-                                          slower near the old rate, then faster (Ha, Rhee, Xu: CUBIC, 2008)
+    rate          see `learning.refuse`;  one request at a time tries whether it is over, after pauses that double; the
+                  pauses that double,     rate is what was accepted from one end of refusals to the next; it then grows,
+                  without a time          slower near the old rate, then faster (Ha, Rhee, Xu: CUBIC, 2008)
     concurrency   fewer at once, by three tenths; one more after as many successes as there are slots; the rate stays
     exhausted     as rate, paused until then
 
@@ -26,10 +26,14 @@ All is pure: dicts of numbers and strings, copied before they are changed.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
 from polvo_adapters.headers import Quota, Throttled
+from polvo_adapters.policies.ratelimit import routes
 from polvo_adapters.policies.ratelimit.account import (
+    ERA,
     Account,
     Key,
     QuotaBucket,
@@ -45,8 +49,10 @@ from polvo_adapters.policies.ratelimit.turns import Turn, TurnRequest, TurnResul
 _SCOUTS = 8  # requests at once to a group of which nothing is known: few enough not to break a small quota much
 _LONGEST_SLEEP, _SHORTEST_SLEEP = 1.0, 0.005  # seconds in the queue until the turn is requested again
 _IDLE = 5.0  # seconds between two responses that count as use; a longer pause is the caller's own
-_MOST_ROUTES, _MOST_QUOTAS = 256, 16
+_MOST_QUOTAS, _MOST_HOLDS = 16, 64
 _FEWER = 0.7  # of the slots, after a refusal; CUBIC and the AWS SDKs use the same
+_NEARLY = 0.98  # of a rate that is announced, since not all requests take the same time to the server
+_SHORT = 5.0  # seconds of a window that is spread out without a need
 _LESS = 0.9  # of the rate that had grown until it was refused
 _A_LITTLE_LESS = 0.95  # of the rate that was accepted
 _PLATEAU = 10.0  # seconds of traffic until the rate is back where it was refused, at least
@@ -54,38 +60,105 @@ _OFTEN = 20.0  # times the length of the refusals, within which they have to com
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 60.0  # seconds, doubling, where a server refuses and says nothing
 _PAUSE = 1.0  # seconds, where a server that announces quotas refuses and does not say for how long
 _SHORTEST_WINDOW = 0.1
+_TICK = 0.001  # seconds
 _NO_TURN = Turn()
 _STALE = 10.0  # windows after which a quota that is not announced any more is forgotten
 
 
-def acquire_turn(account: Account, event: TurnRequest, now: float) -> tuple[Account, Turn]:
-    """Return the account after a request has taken its turn or its place in the queue, and the turn."""
-    name = account["routes"].get(event.route, account["last"])
-    known = account["groups"].get(name)
-    group = make_group(now) if known is None else known.copy()
-    advance_era(group, now)
-    ticketed = event.ticket >= 0 and event.group == name
-    if event.ticket >= 0 and not ticketed:
-        account, event = _leave_queue(account, event), event._replace(ticket=-1, tries=0)
+def acquire_turn(account: Account, event: TurnRequest, now: float, trial: str = "") -> tuple[Account, Turn]:
+    """Return the account after a request has taken its turn or its place in the queue, and the turn.
+
+    Args:
+        account: The account.
+        event: The request.
+        now: The time, in seconds.
+        trial: Group to which the request goes on trial, in place of that of its route.
+    """
+    route = routes.find_route(account, event.route, event.part) if event.part else event.route
+    name = trial or account["routes"].get(route) or routes.find_group(account, route)
+    ticketed = event.ticket >= 0
+    if ticketed and event.group != name:
+        account, event, ticketed = _leave_queue(account, event), event._replace(ticket=-1, tries=0), False
+    known, paces = account["groups"].get(name), account["paces"]
+    group = known.copy() if known is not None else routes.start_group(account, route, name, now)
+    if now - group["era_began"] >= ERA:
+        advance_era(group, now)
     ahead = max(0, event.ticket - group["head"]) if ticketed else group["tail"] - group["head"]
-    if ahead and event.tries >= 2:
+    if event.tries >= 2 and ahead:
         group["head"], ahead = event.ticket, 0
-    group["paces"] = paces = {key: pace.copy() for key, pace in group["paces"].items()}
-    if ahead or ticketed or now < group["paused"] or not _has_plenty(group, paces):
-        for pace in paces.values():
-            credit.earn(pace, now)
-        at, reason = _find_ready_time(group, now, ahead, event.chance)
-        if at > now or ahead:
-            return _queue(account, name, group, event, now, at, reason)
+    own = {key: paces[key].copy() for key in group["quotas"]}
+    until = group["paused"]
+    if account["paused"] > until or account["holds"]:
+        until = max(until, account["paused"], account["holds"].get(route, 0.0))
+    if ahead or ticketed or now < until or not _has_plenty(account, group, own):
+        waiting = _wait(_Queue(account, name, group, own, until), route, event, now, ahead, can_try=not trial)
+        if waiting is not None:
+            return waiting
     if ticketed and event.ticket == group["head"]:
         group["head"] += 1
-    for pace in paces.values():
+    for pace in own.values():
         pace["credit"] = max(0.0, pace["credit"] - 1)
     group["running"] += 1
     if group["rate"] != math.inf:
-        group["pressed"] = now < group["due"] + 1 / group["rate"]
-        group["due"] = max(group["due"], now) + 1 / group["rate"]
-    return replace_group(account, name, group), _make_turn(name, group["era"])
+        _spend_rate(group, now)
+    return _replace(account, name, group, own), _make_turn(name, group["era"])
+
+
+def _wait(
+    queue: _Queue, route: str, event: TurnRequest, now: float, ahead: int, *, can_try: bool
+) -> tuple[Account, Turn] | None:
+    """Return the account with the request in the queue, or on trial, or None where it is its turn."""
+    for pace in queue.paces.values():
+        credit.earn(pace, now)
+    at, reason = _find_ready_time(queue, now, ahead, event.chance)
+    if at <= now and not ahead:
+        return None
+    tried = _try_alone(queue.account, queue.group, route, event, now) if can_try else None
+    return tried or _queue(queue, event, now, at, reason)
+
+
+def _try_alone(
+    account: Account, group: QuotaBucket, route: str, event: TurnRequest, now: float
+) -> tuple[Account, Turn] | None:
+    """Return the account and the turn of a request that goes on trial in place of waiting, or None."""
+    trial = routes.find_trial(account, group, route, event, now)
+    if not trial:
+        return None
+    tried, turn = acquire_turn(account, event._replace(ticket=-1, tries=0), now, trial)
+    if turn.wait > 0:
+        return None
+    return _leave_queue(tried, event) if event.ticket >= 0 else tried, turn
+
+
+class _Queue(NamedTuple):
+    """The group that a request waits in, with its quotas, and the time until which it is paused."""
+
+    account: Account
+    name: str
+    group: QuotaBucket
+    paces: dict[Key, Pace]
+    until: float
+
+
+def _replace(account: Account, name: str, group: QuotaBucket, paces: dict[Key, Pace]) -> Account:
+    account = replace_group(account, name, group)
+    account["paces"] = {**account["paces"], **paces} if len(paces) < len(account["paces"]) else paces
+    return account
+
+
+def _count_running(account: Account, group: QuotaBucket, key: Key) -> int:
+    """Return how many requests are under way that count in a quota, in all groups."""
+    running = group["running"] + group["stale"]
+    quotas = group["quotas"]
+    for each in account["groups"].values():
+        if each["quotas"] is not quotas and key in each["quotas"]:
+            running += each["running"] + each["stale"]
+    return running
+
+
+def _spend_rate(group: QuotaBucket, now: float) -> None:
+    group["pressed"] = now < group["due"] + 1 / group["rate"]
+    group["due"] = max(group["due"], now) + 1 / group["rate"]
 
 
 @lru_cache(maxsize=256)
@@ -103,10 +176,15 @@ def _leave_queue(account: Account, event: TurnRequest) -> Account:
     return replace_group(account, event.group, group)
 
 
-def _has_plenty(group: QuotaBucket, paces: dict[Key, Pace]) -> bool:
+def _has_plenty(account: Account, group: QuotaBucket, paces: dict[Key, Pace]) -> bool:
     """Return whether a request may go without a closer look: the usual case while quota is plentiful."""
-    if not paces or group["rate"] != math.inf or group["slots"] != math.inf:
+    if not paces or group["rate"] != math.inf or group["slots"] != math.inf or group["trial"]:
         return False
+    if account["separate"]:
+        return all(
+            pace["credit"] >= 1 and pace["remaining"] > _count_running(account, group, key)
+            for key, pace in paces.items()
+        )
     running = group["running"] + group["stale"]
     for pace in paces.values():  # noqa: SIM110 - half the time of all()
         if pace["credit"] < 1 or pace["remaining"] <= running:
@@ -114,12 +192,11 @@ def _has_plenty(group: QuotaBucket, paces: dict[Key, Pace]) -> bool:
     return True
 
 
-def _queue(
-    account: Account, name: str, group: QuotaBucket, event: TurnRequest, now: float, at: float, reason: str
-) -> tuple[Account, Turn]:
+def _queue(queue: _Queue, event: TurnRequest, now: float, at: float, reason: str) -> tuple[Account, Turn]:
     """Return the account with a request in the queue, and the time that it sleeps, or the wait that is too long."""
+    account, name, group, paces, _ = queue
     ticket = event.ticket
-    ready_alone = ticket >= 0 and _find_ready_time(group, now, 0, event.chance)[0] <= now
+    ready_alone = ticket >= 0 and _find_ready_time(queue, now, 0, event.chance)[0] <= now
     tries = event.tries + 1 if ready_alone else 0
     if at == math.inf:  # a response decides; the longer the wait was, the less often the turn is requested
         wait = max(_SHORTEST_SLEEP, min(_LONGEST_SLEEP, max(group["latency"] / 2, event.waited / 4)))
@@ -131,40 +208,44 @@ def _queue(
         if ticket == group["head"] and ticket >= 0:
             group["head"] += 1
         turn = Turn(wait=wait, ticket=ticket, group=name, reason=reason, refused=refused)
-        return replace_group(account, name, group), turn
+        return _replace(account, name, group, paces), turn
     if ticket < 0:
         ticket = group["tail"]
         group["tail"] += 1
     spread = 0.0
     if wait > _LONGEST_SLEEP:
         wait = max(_LONGEST_SLEEP, wait / 2)
-    if event.chance is None and any(state.is_shared(pace) for pace in group["paces"].values()):
+    if event.chance is None and any(state.is_shared(pace) for pace in paces.values()):
         wait = spread = wait / 2
-    return replace_group(account, name, group), Turn(wait, spread, ticket, tries, name, group["era"], reason)
+    return _replace(account, name, group, paces), Turn(wait, spread, ticket, tries, name, group["era"], reason)
 
 
-def _find_ready_time(group: QuotaBucket, now: float, ahead: int, chance: float | None) -> tuple[float, str]:
+def _find_ready_time(queue: _Queue, now: float, ahead: int, chance: float | None) -> tuple[float, str]:
     """Return when the next request may go behind those ahead, and what it waits for.
 
     Clients that share a quota wait for up to half a request's credit more, as chance has it, so that they do not
     march in step; newcomers for up to a whole one, since every reset would bring them together again.
     """
+    account, _, group, paces, until = queue
     running = group["running"] + group["stale"]
-    at, reason = group["paused"], "rate limit, paused by the server"
+    at, reason = until, "rate limit, paused by the server"
     if running + ahead + 1 > group["slots"]:
         at, reason = math.inf, f"rate limit, {running} of {group['slots']:.0f} requests at once"
-    for pace in group["paces"].values():
+    separate = account["separate"]
+    for key, pace in paces.items():
+        in_flight = _count_running(account, group, key) if separate else running
         more = (0.5 if pace["seen"] > state.NEWCOMER else 1.0) * chance if chance and state.is_shared(pace) else 0.0
-        ready = credit.find_ready_time(pace, now, ahead + more, running)
+        ready = credit.find_ready_time(pace, now, ahead + more, in_flight)
         if ready > at:
             at, reason = ready, f"rate limit, {pace['remaining']:g} of {pace['limit']:g} left"
     if group["rate"] != math.inf:
         ready = group["due"] + ahead / group["rate"]
         if ready > at:
             at, reason = ready, f"rate limit, found to be {group['rate']:.3g} per second"
-    if group["refusals"] and running + ahead and now >= group["paused"]:
+    scouts = 1 if group["trial"] else _SCOUTS
+    if group["refusals"] and running + ahead and now >= until:
         at, reason = math.inf, "rate limit, one request asks whether it is over"
-    elif not group["known"] and running + ahead >= _SCOUTS and now < group["began"] + _LONGEST_SLEEP:
+    elif not group["known"] and running + ahead >= scouts and now < group["began"] + _LONGEST_SLEEP:
         at, reason = math.inf, "rate limit, not known before the first response"
     return at, reason
 
@@ -178,92 +259,194 @@ def learn_result(account: Account, event: TurnResult, now: float, *, free: float
         now: When it came, in seconds.
         free: Part of a quota above which a client that is alone does not wait.
     """
-    account, name, group = _find_group(account, event, now)
-    if event.status:
-        group["known"] = True
+    route = routes.find_route(account, event.route, event.part) if event.part else event.route
+    name = event.group if event.group in account["groups"] else routes.find_group(account, route)
+    known = account["groups"].get(name)
+    group = make_group(now) if known is None else known.copy()
+    if name == event.group:
+        release_request(group, event, now)
+    status, refused = event.status, event.refused
+    if status:
+        if not group["known"]:
+            group["known"] = True
         group["latency"] += 0.2 * (event.seconds - group["latency"])
-    if event.quotas:
-        _learn_quotas(group, event, now, free)
-    if event.refused is not None:
-        group["paused"] = max(group["paused"], now + _learn_refusal(group, event.refused, now - event.seconds))
-    elif event.status:
-        _learn_success(group, event, now)
     account = replace_group(account, name, group)
-    account["last"] = name
-    if account["routes"].get(event.route) != name:
-        routes = account["routes"] = account["routes"].copy()
-        routes[event.route] = name
-        if len(routes) > _MOST_ROUTES:
-            del routes[next(iter(routes))]
+    if (group["told"] or refused is not None) and _counts_apart(account, group, event, route, name):
+        name, group = route, routes.start_group(account, route, route, now)
+        account = replace_group(account, name, group)
+        account["separate"] = True
+    keys: list[Key] = []
+    if event.quotas:
+        keys = _learn_quotas(account, group, route, event, now, free)
+        group = account["groups"][name]
+    if status:
+        if event.part or account["routes"].get(route) != name or group["trial"] or group["quotas"] != tuple(keys):
+            account, group = _settle(account, group, event, route, name, keys, now)
+        if refused is not None or event.pause:
+            _learn_pause(account, group, route, event, now)
+        if refused is None:
+            _learn_success(group, event, now)
     return account, _NO_TURN
 
 
-def _find_group(account: Account, event: TurnResult, now: float) -> tuple[Account, str, QuotaBucket]:
-    """Return the group that the server counted the request in, with the request released where it was under way."""
-    name = event.group
-    for quota in event.quotas:
-        if quota.group:
-            name = quota.group
-            break
-    groups = account["groups"]
-    group = groups[name].copy() if name in groups else make_group(now)
-    if name == event.group:
-        release_request(group, event, now)
-    elif event.group in groups:
-        other = groups[event.group].copy()
-        release_request(other, event, now)
-        account = replace_group(account, event.group, other)
-    return account, name, group
+def _settle(
+    account: Account, group: QuotaBucket, event: TurnResult, route: str, name: str, keys: list[Key], now: float
+) -> tuple[Account, QuotaBucket]:
+    """Return the account with the route where it belongs, and its group."""
+    if event.part:
+        route = _note_part(account, event, route)
+    if account["routes"].get(route) == name and not group["trial"] and group["quotas"] == tuple(keys):
+        return account, group
+    name = routes.settle(account, event, route, name, keys, now)
+    settled = account["groups"].get(name)
+    group = make_group(now) if settled is None else settled.copy()
+    return replace_group(account, name, group), group
 
 
-def _learn_quotas(group: QuotaBucket, event: TurnResult, now: float, free: float) -> None:
-    paces = group["paces"] = group["paces"].copy()
+def _counts_apart(account: Account, group: QuotaBucket, event: TurnResult, route: str, name: str) -> bool:
+    """Return whether a response says that its route counts apart from the other routes of its group."""
+    if event.refused is not None and any(each.startswith("endpoint") for each in event.refused.quotas):
+        return not routes.is_own(account, route, name)  # Stripe
+    rates = [quota.limit for quota in event.quotas if quota.unit == "requests-per-second" and quota.limit]
+    return bool(rates) and _NEARLY * rates[0] != group["told"] and not routes.is_own(account, route, name)
+
+
+def _note_part(account: Account, event: TurnResult, route: str) -> str:
+    """Remember the part, and return the route, which is the part's own if parts were found to count apart."""
+    if event.route not in account["parts"]:
+        routes.note_part(account, event.route, event.part)
+        return route
+    return routes.find_route(account, event.route, event.part)
+
+
+def _learn_pause(account: Account, group: QuotaBucket, route: str, event: TurnResult, now: float) -> None:
+    """Let what the response is about pause: everything, the group, or the route."""
+    refused = event.refused
+    if refused is None:
+        if event.pause > 0:
+            if event.quotas or event.paced:
+                group["paused"] = max(group["paused"], now + event.pause)
+            else:
+                route = routes.find_route(account, event.route, event.part)
+                holds = {each: until for each, until in account["holds"].items() if until > now}
+                account["holds"] = {**holds, route: now + event.pause} if len(holds) < _MOST_HOLDS else holds
+        return
+    until = now + _learn_refusal(group, refused, now - event.seconds, route)
+    means_all = refused.scope == "global" or any(name.startswith("global") for name in refused.quotas)
+    means_all = means_all or any(quota.scope == "global" and quota.remaining == 0 for quota in event.quotas)
+    if means_all and refused.kind != "concurrency":
+        account["paused"] = max(account["paused"], until)
+    else:
+        group["paused"] = max(group["paused"], until)
+
+
+def _learn_quotas(
+    account: Account, group: QuotaBucket, route: str, event: TurnResult, now: float, free: float
+) -> list[Key]:
+    """Move the paces of all quotas of a response, and return their keys."""
+    account["paces"] = account["paces"].copy()
+    keys = []
     for quota in event.quotas if len(event.quotas) <= _MOST_QUOTAS else event.quotas[:_MOST_QUOTAS]:
-        _learn_quota(group, quota, event, now, free)
-    if len(paces) > _MOST_QUOTAS:
-        for key in list(paces)[: len(paces) - _MOST_QUOTAS]:
-            del paces[key]
-        group["windows"] = {key: value for key, value in group["windows"].items() if key in paces}
-        group["costs"] = {key: value for key, value in group["costs"].items() if key in paces}
-    if len(paces) > len(event.quotas):
-        for key in [key for key, pace in paces.items() if now - pace["at"] > _STALE * pace["window"]]:
-            del paces[key]
+        key = _learn_quota(account, group, quota, route, event, now, free)
+        if key is not None:
+            keys.append(key)
+    if len(account["paces"]) > len(keys):
+        _forget_stale(account, group, now)
+    return keys
 
 
-def _learn_quota(group: QuotaBucket, quota: Quota, event: TurnResult, now: float, free: float) -> None:
-    """Move the pace of one quota, where there is anything to learn."""
-    name, limit, remaining, reset, announced, unit, scope, _, resolution, _, _ = quota
-    if unit == "concurrent-requests":
+def _forget_stale(account: Account, group: QuotaBucket, now: float) -> None:
+    """Forget quotas that are not spoken of any more, and those beyond the number that is kept."""
+    paces = account["paces"]
+    gone = [key for key in group["quotas"] if now - paces[key]["at"] > _STALE * paces[key]["window"]]
+    gone += [key for key in group["quotas"] if key not in gone][: max(0, len(group["quotas"]) - _MOST_QUOTAS)]
+    if gone:
+        group["quotas"] = tuple(key for key in group["quotas"] if key not in gone)
+        routes.forget(account, *gone)
+    routes.drop_paces(account)
+
+
+def _learn_quota(
+    account: Account, group: QuotaBucket, quota: Quota, route: str, event: TurnResult, now: float, free: float
+) -> Key | None:
+    """Move the pace of one quota, and return its key, or None where there is nothing to learn."""
+    name, limit, remaining, reset, announced, unit, scope, _, resolution, _, bucket = quota
+    if limit is None or remaining is None or limit <= 0 or unit == "concurrent-requests":
+        _learn_other(group, quota, event.quotas)
+        return None
+    if reset is None and announced is None:
+        return None
+    paces = account["paces"]
+    for key in group["quotas"]:
+        if key[0] == name and key[3] == announced and key[2] == unit and key[1] == scope and not bucket:
+            known: Pace | None = paces[key]
+            if known is not None and known["by"] == route and known["part"] == event.part:
+                break
+    else:
+        key = routes.find_key(account, group, quota, route, event, now)
+        known = paces.get(key)
+    window = announced if announced and announced > _SHORTEST_WINDOW else _estimate_window(account, key, quota, now)
+    cost = 1.0 if unit == "requests" else _estimate_cost(account, key, unit, remaining)
+    asked, left = now - event.seconds, min(limit, remaining) / cost
+    if known is not None and known["limit"] == limit / cost and known["window"] == window:
+        pace = known.copy()
+        if event.refused is None and left >= 1 and learning.absorb_repeat(pace, left, asked, now):
+            paces[key] = pace
+            if asked < pace["told_at"] or pace["by"] != route or pace["part"] != event.part:
+                _note_source(pace, left, asked, now, route, event.part)
+            else:
+                pace["told"], pace["told_at"] = left, now
+            return key
+    running = _count_running(account, group, key) if account["separate"] else group["running"] + group["stale"]
+    if reset is not None and resolution < _TICK:
+        reset, resolution = max(0.0, reset) + _TICK, 2 * _TICK  # milliseconds may have been rounded down
+    seen = Seen(asked, limit / cost, window, left, reset, resolution, announced is not None)
+    pace = paces[key] = _learn_seen(known, seen, now, free, running, accepted=event.refused is None)
+    _note_source(pace, left, asked, now, route, event.part)
+    state.note_end(pace, seen, now)
+    return key
+
+
+def _learn_other(group: QuotaBucket, quota: Quota, others: Sequence[Quota]) -> None:
+    """Learn from a quota that does not say what remains: how many requests at once, or which rate.
+
+    Many requests may go at once at such a rate, but not how many is known. A window of some seconds is spread out from
+    the beginning, which delays no request for longer; of a longer one, what was refused shows that it is used up.
+    """
+    limit, window = quota.limit, 1.0 if quota.unit == "requests-per-second" else quota.window
+    if quota.unit == "concurrent-requests":
         if limit is not None:
             group["most"] = max(1.0, limit)
             group["slots"] = min(group["slots"], group["most"])
-        return
-    if limit is None or remaining is None or limit <= 0 or (reset is None and announced is None):
-        return
-    key, paces = (name, scope, unit, announced), group["paces"]
-    known = paces.get(key)
-    window = announced if announced and announced > _SHORTEST_WINDOW else _estimate_window(group, key, quota, now)
-    cost = 1.0 if unit == "requests" else _estimate_cost(group, key, remaining)
-    accepted, asked = event.refused is None, now - event.seconds
-    size, left = limit / cost, min(limit, remaining) / cost
-    pace = None
-    if known is not None and known["limit"] == size and known["window"] == window:
-        pace = paces[key] = known.copy()
-        if accepted and learning.absorb_repeat(pace, left, asked, now):
-            return
-    seen = Seen(asked, size, window, left, max(0.0, reset) if reset else reset, resolution, announced is not None)
-    running = group["running"] + group["stale"]
-    if pace is not None:
-        if not accepted and remaining < cost:
-            learning.refuse(pace)
-        learning.learn(pace, seen, now, accepted=accepted, free=free, in_flight=running)
-    elif known is not None:
-        paces[key] = state.restart_pace(known, seen, now, running)
-    else:
-        paces[key] = state.start_pace(seen, now, running)
+    elif limit and window and window > _SHORTEST_WINDOW and not any(each.remaining is not None for each in others):
+        group["told"] = _NEARLY * limit / window
+        if group["rate"] != math.inf or (quota.unit == "requests" and window <= _SHORT):
+            group["rate"] = min(group["rate"], group["told"])
+            group["peak"], group["plateau"] = group["peak"] or group["told"], group["plateau"] or _PLATEAU
 
 
-def _estimate_window(group: QuotaBucket, key: Key, quota: Quota, now: float) -> float:
+def _learn_seen(known: Pace | None, seen: Seen, now: float, free: float, running: int, *, accepted: bool) -> Pace:
+    """Return the pace of a quota after a response that says something new."""
+    if known is None:
+        return state.start_pace(seen, now, running)
+    if known["limit"] != seen.limit or known["window"] != seen.window:
+        return state.restart_pace(known, seen, now, running)
+    pace = known.copy()
+    if not accepted and seen.remaining < 1:
+        learning.refuse(pace)
+    learning.learn(pace, seen, now, accepted=accepted, free=free, in_flight=running)
+    return pace
+
+
+def _note_source(pace: Pace, left: float, asked: float, now: float, route: str, part: str) -> None:
+    """Note which route's response spoke of a quota, and what it said."""
+    pace["told"] = left if asked >= pace["told_at"] else max(pace["told"], left)
+    pace["told_at"] = now
+    if pace["by"] != route or pace["part"] != part:
+        pace["by"], pace["part"] = route, part
+
+
+def _estimate_window(account: Account, key: Key, quota: Quota, now: float) -> float:
     """Return the length of a window that is not announced, or absurdly short.
 
     It is the longest time to a reset seen so far, until the reset is seen to jump by about as much: a moment that is
@@ -272,11 +455,11 @@ def _estimate_window(group: QuotaBucket, key: Key, quota: Quota, now: float) -> 
     if quota.window is not None or quota.reset is None:
         return _SHORTEST_WINDOW
     reset = quota.reset
-    longest, due, jump = group["windows"].get(key, (_SHORTEST_WINDOW, now + reset, 0.0))
+    longest, due, jump = account["windows"].get(key, (_SHORTEST_WINDOW, now + reset, 0.0))
     step, longest = now + reset - due, max(longest, reset)
     if max(longest - 1.1, 0.6 * longest) < step < longest + 0.5:
         jump = min(jump, step) if jump else step
-    group["windows"] = {**group["windows"], key: (longest, now + reset, jump)}
+    account["windows"] = {**account["windows"], key: (longest, now + reset, jump)}
     if jump:
         return round(jump) if quota.resolution >= 1 else jump
     if quota.resolution >= 1 and longest >= 1:
@@ -284,34 +467,49 @@ def _estimate_window(group: QuotaBucket, key: Key, quota: Quota, now: float) -> 
     return longest
 
 
-def _estimate_cost(group: QuotaBucket, key: Key, remaining: float) -> float:
-    """Return what one request takes of a quota that does not count requests, in steps; 1 until it is known."""
-    cost, left = group["costs"].get(key, (0.0, remaining))
+def _estimate_cost(account: Account, key: Key, unit: str, remaining: float) -> float:
+    """Return what one request takes of a quota that does not count requests, in steps; 1 until it is known.
+
+    A percentage shows the cost of many requests at best; it only matters when all of it is used up.
+    """
+    if unit == "percent":
+        account["costs"] = {**account["costs"], key: (state.PERCENT, remaining)}
+        return state.PERCENT
+    cost, left = account["costs"].get(key, (0.0, remaining))
     taken = left - remaining
     if taken > 0:
         cost += (taken - cost) * (0.2 if cost else 1.0)
-    group["costs"] = {**group["costs"], key: (cost, remaining)}
-    return 2.0 ** round(math.log2(cost)) if cost >= 1 else 1.0  # in steps, because each change restarts the pace
+    account["costs"] = {**account["costs"], key: (cost, remaining)}
+    return state.round_cost(cost)
 
 
-def _learn_refusal(group: QuotaBucket, refused: Throttled, asked: float) -> float:
-    """Count a refusal of a request that was sent at `asked`, and return the seconds for which the group pauses."""
-    pause = refused.retry_after
+def _learn_refusal(group: QuotaBucket, refused: Throttled, asked: float, route: str) -> float:
+    """Count a refusal of a request that was sent at `asked`, and return the seconds for which to pause."""
+    pause = refused.retry_after or None  # a delay of zero is no information
     if refused.kind == "concurrency":
         running = group["running"] + group["stale"]
         group["slots"] = max(1.0, math.floor(_FEWER * min(group["slots"], running + 1)))
         return pause or 0.0
-    if group["paces"]:
-        return _PAUSE if pause is None else pause
+    is_news = asked >= group["paused"]
+    if group["quotas"]:
+        if is_news or not group["denials"]:
+            group["denials"] += 1
+        return min(_LONGEST_PAUSE, _PAUSE * 2.0 ** min(20, group["denials"] - 1)) if pause is None else pause
     if not group["refusals"]:
         group["refused_at"] = group["heard"] = asked
-    if asked >= group["paused"] or not group["refusals"]:
+        group["suspect"] = route
+    if is_news or not group["refusals"]:
         group["refusals"] += 1
-    return min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** min(20, group["refusals"] - 1)) if pause is None else pause
+    if pause is not None:
+        return pause
+    first = max(_FIRST_PAUSE, min(_LONGEST_PAUSE, 1 / group["told"]) if group["told"] else 0.0)
+    return min(_LONGEST_PAUSE, first * 2.0 ** min(20, group["refusals"] - 1))
 
 
 def _learn_success(group: QuotaBucket, event: TurnResult, now: float) -> None:
-    if group["paces"] and group["slots"] == math.inf and not group["refusals"]:
+    if group["denials"]:
+        group["denials"] = 0
+    if group["quotas"] and group["slots"] == math.inf and not group["refusals"]:
         return
     if group["refusals"]:
         if now - event.seconds < group["paused"]:
@@ -329,7 +527,8 @@ def _learn_success(group: QuotaBucket, event: TurnResult, now: float) -> None:
     # Time counts only while the limit is made use of, or silence would look like success.
     group["grown"] += 1 / rate if group["pressed"] else 0.0
     progress = group["grown"] / group["plateau"] - 1
-    group["rate"] = max(rate, group["peak"] * (1 + (1 - _FEWER) * progress**3))
+    grown = max(rate, group["peak"] * (1 + (1 - _FEWER) * progress**3))
+    group["rate"] = min(grown, group["told"]) if group["told"] else grown
 
 
 def _find_rate(group: QuotaBucket, now: float) -> None:
@@ -340,7 +539,10 @@ def _find_rate(group: QuotaBucket, now: float) -> None:
     refused = now - group["refused_at"]
     seconds = max(group["busy"] + refused, 0.001)
     often = group["cycled"] and seconds < _OFTEN * refused + _PLATEAU
-    if often or group["rate"] != math.inf:
+    if group["told"] and group["rate"] == math.inf:
+        group["rate"] = group["peak"] = group["told"]
+        group["plateau"] = _PLATEAU
+    elif often or group["rate"] != math.inf:
         grown_to = 0.0 if group["rate"] == math.inf else _LESS * group["rate"]
         group["peak"] = max(grown_to, max(group["counted"], 1) / seconds)
         group["rate"] = _A_LITTLE_LESS * group["peak"]

@@ -9,8 +9,8 @@ Theory of operation. The flow is the same for all:
 
 Requests and results are events for a machine in the store, with one state for each origin, credential and tenant: all
 threads and tasks, and all adapters that share the store, take turns from one quota in the order in which they came. No
-lock is held while a call waits. A refusal (429, or whatever else `headers.throttled` recognises) pauses all calls until
-the time that the server named; therefore a call that has waited requests its turn again.
+lock is held while a call waits. A refusal (429, or whatever else `polvo_adapters.core.verdict` knows) pauses all calls
+until the time that the server named; therefore a call that has waited requests its turn again.
 
     machine             a turn                                                   a result
     ------------------  -------------------------------------------------------  ---------------------------------
@@ -22,33 +22,36 @@ the time that the server named; therefore a call that has waited requests its tu
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple
 
 from polvo_adapters import headers
 from polvo_adapters.core import validate
 from polvo_adapters.core.calls import Call
 from polvo_adapters.core.effects import Decide, Effect, Flow, Proceed, Sleep, TryDecide, Undecided
+from polvo_adapters.core.judgement import verdict_of
+from polvo_adapters.core.judges import FormerRefusalJudge, Judge, adapt, add_judges
 from polvo_adapters.core.machines import Event, Machine
 from polvo_adapters.core.notices import Notice
 from polvo_adapters.core.outcomes import Outcome
 from polvo_adapters.core.state_keys import of_tenant
 from polvo_adapters.core.stored_types import stored_as
+from polvo_adapters.core.verdict import SERVED
 from polvo_adapters.errors import PolvoError, RateLimitDeadlineExceeded, RateLimitError
 from polvo_adapters.headers import Quota, Throttled
+from polvo_adapters.headers.body import find_pause
+from polvo_adapters.policies.gates import Key, longest_prefix
 from polvo_adapters.policies.outcomes import refuse_to_send, refuse_undecided
 from polvo_adapters.policies.ratelimit.account import Account, make_account
 from polvo_adapters.policies.ratelimit.adaptive import acquire_turn, learn_result
 from polvo_adapters.policies.ratelimit.turns import Turn, TurnRequest, TurnResult
 from polvo_adapters.redaction import strip_url
 
-Judge: TypeAlias = Callable[[Mapping[str, str], int, "bytes | None", float], "Throttled | None"]
-"""Returns how a response refuses, or None, from its headers, status, body and the Unix time."""
-
 _PAUSE = 1.0  # seconds, where a server refuses and does not say for how long
-_DEPTH = 4  # path segments that distinguish the resources of an API
+_DEPTH = 6  # path segments that distinguish the resources of an API
+_LONGEST_PART = 64
 
 
 class RateLimit(Machine):
@@ -58,33 +61,57 @@ class RateLimit(Machine):
     """Beginning of the keys of its state; configured rates put their numbers in it, so that they do not mix."""
     max_wait: float
     judge: Judge | None
+    key: Key
+    """What its state is kept for, besides the credential and the tenant."""
     counts_credentials = True
     stack_option = "rate_limit"
+
+    @property
+    def judges(self) -> tuple[Judge, ...]:
+        """The judge, for the shell, so that all policies of a call go by it."""
+        return () if self.judge is None else (self.judge,)
+
     reports_every_outcome = False
     """Whether the machine receives every outcome, or only refusals."""
 
     def flow(self, call: Call, proceed: Proceed) -> Flow:
         """Wait for the turn of the call, run it, and report the result."""
-        key = f"{self.kind} {call.origin} {call.credential}{of_tenant(call.tenant)}"
-        route = _find_route(call.url)
+        key = self._find_key(call)
+        route, part = _find_route(call.method, call.url)
         try:
-            turn = yield from self._acquire_turn(call, key, route)
+            turn = yield from self._acquire_turn(call, key, route, part)
         except Undecided as undecided:
             return refuse_undecided(undecided)
         if turn.refused:
             return self._make_error(call, turn)
+        if self.judge is not None:
+            call = add_judges(call, self.judges)
         outcome = yield from proceed(call)
         if outcome.failure is not None and not self.reports_every_outcome:
             return outcome
-        quotas, refused = self._read_response(outcome)
-        if self.reports_every_outcome or refused is not None:
+        quotas, refused = self._read_response(call, outcome)
+        pause, paced = _read_pause(outcome) if refused is None else (0.0, False)
+        if self.reports_every_outcome or refused is not None or pause:
             seconds = outcome.now - outcome.started
-            result = TurnResult(route, turn.group, turn.era, seconds, outcome.status, quotas, refused)
+            result = TurnResult(
+                route, turn.group, turn.era, seconds, outcome.status, quotas, refused, part, pause, paced
+            )
             yield TryDecide((Event(self, key, result),))
         return outcome.with_quotas(quotas) if quotas else outcome
 
-    def _acquire_turn(self, call: Call, key: str, route: str) -> Generator[Effect, Any, Turn]:
-        request = TurnRequest(route, -1, 0, self.max_wait, call.deadline)
+    def _find_key(self, call: Call) -> str:
+        """Return the key of the state for a call."""
+        key = self.key
+        if key == "origin":
+            place = call.origin
+        elif callable(key):
+            place = key(call)
+        else:
+            place = call.origin + longest_prefix(key, call.url)
+        return f"{self.kind} {place} {call.credential}{of_tenant(call.tenant)}"
+
+    def _acquire_turn(self, call: Call, key: str, route: str, part: str) -> Generator[Effect, Any, Turn]:
+        request = TurnRequest(route, -1, 0, self.max_wait, call.deadline, part=part)
         while True:
             turn: Turn = (yield Decide((Event(self, key, request),)))[0]
             if turn.wait <= 0 or turn.refused:
@@ -97,11 +124,11 @@ class RateLimit(Machine):
                 ticket=turn.ticket, tries=turn.tries, chance=chance, waited=waited, group=turn.group
             )
 
-    def _read_response(self, outcome: Outcome) -> tuple[Sequence[Quota], Throttled | None]:
+    def _read_response(self, call: Call, outcome: Outcome) -> tuple[Sequence[Quota], Throttled | None]:
         if outcome.failure is not None:
             return (), None
-        judge = headers.throttled if self.judge is None else self.judge
-        refused = judge(outcome.headers, outcome.status, outcome.body, outcome.wall)
+        verdict = verdict_of(call, outcome)
+        refused = None if verdict is SERVED else verdict.to_throttled()
         if not self.reports_every_outcome:
             return (), refused
         quotas = headers.parse(outcome.headers, outcome.status, outcome.wall)
@@ -145,7 +172,10 @@ class TokenBucket(RateLimit):
         rate: Requests per second.
         capacity: Requests that may go at once after a silence; by default those of one second, at least 1.
         max_wait: Longest wait for a turn, in seconds; a longer one raises RateLimitError at once.
-        judge: Returns how a response refuses, or None; by default `headers.throttled`.
+        judge: A function of the `Answer` that says how it refuses, for an API that does so in a way of its own; see
+            `polvo_adapters.core.judges`.
+        key: "origin" for one limit per scheme, host and port; a tuple of path prefixes for one per prefix; or a
+            function of the `Call` that names the limit. Each credential and each tenant has its own.
 
     Raises:
         ValueError: A value is out of range.
@@ -157,6 +187,7 @@ class TokenBucket(RateLimit):
     capacity: float | None = None
     max_wait: float = 60.0
     judge: Judge | None = None
+    key: Key = "origin"
 
     def __post_init__(self) -> None:
         validate.number(self, "rate", 0, above=True)
@@ -164,7 +195,9 @@ class TokenBucket(RateLimit):
             object.__setattr__(self, "capacity", max(1.0, self.rate))
         validate.number(self, "capacity", 1)
         validate.number(self, "max_wait", 0, infinite=True)
+        validate.key(self, "key")
         object.__setattr__(self, "kind", f"rate limit of {self.rate:g} up to {self.capacity:g}")
+        adapt(self, FormerRefusalJudge)
 
     @property
     def initial(self) -> _BucketState:
@@ -214,7 +247,10 @@ class SlidingWindow(RateLimit):
         limit: Requests per window.
         window: Length of the window, in seconds.
         max_wait: Longest wait for a turn, in seconds; a longer one raises RateLimitError at once.
-        judge: Returns how a response refuses, or None; by default `headers.throttled`.
+        judge: A function of the `Answer` that says how it refuses, for an API that does so in a way of its own; see
+            `polvo_adapters.core.judges`.
+        key: "origin" for one limit per scheme, host and port; a tuple of path prefixes for one per prefix; or a
+            function of the `Call` that names the limit. Each credential and each tenant has its own.
 
     Raises:
         ValueError: A value is out of range.
@@ -224,12 +260,15 @@ class SlidingWindow(RateLimit):
     window: float
     max_wait: float = 60.0
     judge: Judge | None = None
+    key: Key = "origin"
 
     def __post_init__(self) -> None:
         validate.count(self, "limit", 1)
         validate.number(self, "window", 0, above=True)
         validate.number(self, "max_wait", 0, infinite=True)
+        validate.key(self, "key")
         object.__setattr__(self, "kind", f"rate limit of {self.limit} in {self.window:g}")
+        adapt(self, FormerRefusalJudge)
 
     @property
     def initial(self) -> _WindowState:
@@ -271,16 +310,16 @@ class SlidingWindow(RateLimit):
 class AdaptiveRateLimit(RateLimit):
     """A rate limit that learns the quota of an API, uses all of it, and hardly ever meets a 429.
 
-    It reads what the API announces about its quotas in any of the dialects of `polvo_adapters.headers`, paces requests
-    to the tightest quota, and takes a fair share where other clients use it too. Where an API announces nothing, it
-    finds the rate from the refusals.
+    It reads what the API announces about its quotas in any of the dialects of `polvo_adapters.headers`, learns which
+    routes count in which quota, paces requests to the tightest one, and takes a fair share where other clients use it
+    too. Where an API announces nothing, it finds the rate from the refusals.
 
     Args:
         pace: "spread" spends freely while more than half of a quota is left and spreads the rest over the time to
             the reset; "burst" spends all that is there, and then waits for the reset.
         max_wait: Longest wait for a turn, in seconds; a longer one raises RateLimitError at once.
-        judge: Returns how a response refuses, or None, for an API that refuses in a way of its own; by default
-            `headers.throttled`.
+        judge: As for TokenBucket.
+        key: As for TokenBucket. It is rarely needed, because which routes share a quota is learned.
 
     Raises:
         ValueError: A value is out of range.
@@ -291,6 +330,7 @@ class AdaptiveRateLimit(RateLimit):
     pace: Literal["spread", "burst"] = "spread"
     max_wait: float = 60.0
     judge: Judge | None = None
+    key: Key = "origin"
 
     reports_every_outcome = True
     state_type = Account
@@ -298,6 +338,8 @@ class AdaptiveRateLimit(RateLimit):
     def __post_init__(self) -> None:
         validate.choice(self, "pace", ("spread", "burst"))
         validate.number(self, "max_wait", 0, infinite=True)
+        validate.key(self, "key")
+        adapt(self, FormerRefusalJudge)
 
     @property
     def initial(self) -> Account:
@@ -322,21 +364,46 @@ def _make_turn(ready_at: float, event: TurnRequest, now: float, reason: str, tic
 
 def _find_pause(event: TurnResult) -> float:
     if event.refused is None:
-        return 0.0
-    return _PAUSE if event.refused.retry_after is None else event.refused.retry_after
+        return event.pause
+    if event.refused.retry_after is not None:
+        return event.refused.retry_after
+    return 0.0 if event.refused.kind == "concurrency" else _PAUSE  # fewer at once, and no slower
 
 
-def _find_route(url: str) -> str:
-    """Return the part of a path that identifies a resource of an API, with numbers and ids left out."""
+def _read_pause(outcome: Outcome) -> tuple[float, bool]:
+    """Return for how long a response that is no refusal asks to wait, and whether it speaks of a rate limit.
+
+    A 202 means the progress of a job, and a redirect its target, not the next request (RFC 9110 section 10.2.3).
+    """
+    if not 200 <= outcome.status < 300 or outcome.status in (201, 202):
+        return 0.0, False
+    pause = find_pause(outcome.body)
+    if pause:
+        return pause, False
+    # To look for a header that is not there costs an exception in the mapping of requests.
+    named = getattr(outcome.headers, "_store", outcome.headers)
+    pause = headers.retry_after(outcome.headers, outcome.wall) if "retry-after" in named else None
+    if not pause:
+        return 0.0, False
+    return pause, any("ratelimit" in name.lower().replace("-", "") for name in outcome.headers)
+
+
+def _find_route(method: str, url: str) -> tuple[str, str]:
+    """Return what identifies a resource of an API, method and path without ids, and the first id."""
     address = url.partition("?")[0]  # a cache of the process keeps nothing that may be a credential
-    return _shorten_route(strip_url(address) if "@" in address else address)
+    return _shorten_route(method, strip_url(address) if "@" in address else address)
 
 
 @lru_cache(maxsize=4096)
-def _shorten_route(url: str) -> str:
+def _shorten_route(method: str, url: str) -> tuple[str, str]:
     path = url.partition("://")[2].partition("/")[2].partition("#")[0]
-    return "/".join("*" if _is_id(part) else part for part in path[:256].split("/", _DEPTH)[:_DEPTH])
+    parts = path[:256].split("/", _DEPTH)[:_DEPTH]
+    ids = [part for before, part in zip(("api", *parts), parts, strict=False) if _is_id(part, before)]
+    route = "/".join("*" if part in ids else part for part in parts)
+    return f"{method} {route}", ids[0][:_LONGEST_PART] if ids else ""
 
 
-def _is_id(part: str) -> bool:
-    return (len(part) > 2 and part.isdigit()) or (len(part) > 7 and any(map(str.isdigit, part)))
+def _is_id(part: str, before: str) -> bool:
+    if part.isdigit():
+        return len(part) > 2 or before != "api"  # the version of an API stands at the beginning or behind "api"
+    return len(part) > 7 and any(map(str.isdigit, part))

@@ -14,7 +14,7 @@ class TurnRequest(NamedTuple):
     """Event: a call requests its turn.
 
     Attributes:
-        route: Resource of the API that it is for.
+        route: Resource of the API that it is for: method and path, without ids.
         ticket: Its place in the queue from an earlier Turn, or -1.
         tries: How often only the calls ahead of it kept it waiting.
         max_wait: Seconds that it may wait.
@@ -22,6 +22,7 @@ class TurnRequest(NamedTuple):
         chance: A number drawn evenly from [0, 1] in an earlier wait, or None where none was drawn yet.
         waited: Seconds that it has waited already.
         group: Group of the ticket.
+        part: The first id in its path, or an empty string.
     """
 
     route: str
@@ -32,6 +33,7 @@ class TurnRequest(NamedTuple):
     chance: float | None = None
     waited: float = 0.0
     group: str = ""
+    part: str = ""
 
     def shift(self, seconds: float) -> TurnRequest:
         """Return the request with its deadline on a clock that is ahead by so many seconds."""
@@ -39,9 +41,11 @@ class TurnRequest(NamedTuple):
 
     def find_overrun(self, wait: float, now: float) -> Overrun:
         """Return what a wait would overrun, or an empty string."""
-        if self.deadline is not None and now + wait >= self.deadline and wait > 0:
-            return "deadline"
-        return "max_wait" if wait > self.max_wait else ""
+        left = None if self.deadline is None or wait <= 0 else self.deadline - now
+        is_late = left is not None and wait >= left
+        if wait > self.max_wait and (not is_late or left is None or self.max_wait < left):
+            return "max_wait"  # of two, the nearer one
+        return "deadline" if is_late else ""
 
 
 class TurnResult(NamedTuple):
@@ -55,6 +59,9 @@ class TurnResult(NamedTuple):
         status: Status of the response, or 0 without one.
         quotas: What the response announced.
         refused: How the server refused, or None.
+        part: As in TurnRequest.
+        pause: Seconds for which a response that is no refusal asks to wait before the next request, or 0.
+        paced: Whether that response speaks of a rate limit, so that it means more than its own route.
     """
 
     route: str
@@ -64,6 +71,9 @@ class TurnResult(NamedTuple):
     status: int
     quotas: Sequence[Quota]
     refused: Throttled | None
+    part: str = ""
+    pause: float = 0.0
+    paced: bool = False
 
 
 class Turn(NamedTuple):

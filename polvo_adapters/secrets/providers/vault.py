@@ -5,11 +5,13 @@ of the key-value store that is mounted at `secret`, `secret/app` for version 1, 
 that are made for each reader. hvac sends through a session with a ResilientAdapter, which retries and obeys the
 deadline of the call.
 
-If the response has a lease, its duration bounds the lifetime of the secret, which is fetched again ahead of that. Two
-fields of such a secret belong together: ask for "*", or each would come from a lease of its own.
+If the response has a lease, its duration bounds the lifetime of the secret. One that can be renewed is renewed when
+three quarters of it are over, and the value stays. It is replaced by a new one where the server does not renew it, or
+for less than half of its first time, because the longest time that it may live is near; and where the server that it
+is for has refused it. Two fields of such a secret belong together: ask for "*", or each would come from a lease of its
+own.
 
-**Logins.** The token of an AppRole is itself a Secret: one login for all threads, refreshed ahead of its end, and
-once when the server refuses it.
+The token, given or of a login, is renewed as well: see `polvo_adapters.secrets.providers.vault_token`.
 
 Source: https://openbao.org/api-docs/
 """
@@ -17,17 +19,20 @@ Source: https://openbao.org/api-docs/
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
 from polvo_adapters.context.call import settings_scope
 from polvo_adapters.core import paths
 from polvo_adapters.errors import ConfigurationError, SecretError
 from polvo_adapters.policies.one_call import FOR_ONE_SERVER
+from polvo_adapters.redaction import unpicklable
 from polvo_adapters.runtime.clock import SYSTEM, Clock
 from polvo_adapters.secrets.provider import (
     Fetched,
+    Provider,
     call_without_leak,
     copy_without_request,
     extract_field,
@@ -35,12 +40,37 @@ from polvo_adapters.secrets.provider import (
     to_text,
 )
 from polvo_adapters.secrets.providers.base import BaseProvider, Credential, leave_text_behind, resolve_credential
-from polvo_adapters.secrets.providers.function import Function
+from polvo_adapters.secrets.providers.vault_login import VaultLogin
+from polvo_adapters.secrets.providers.vault_token import GivenToken, LoginToken
 from polvo_adapters.secrets.secret import Secret
 from polvo_adapters.shells.requests.urls import validate_seconds, validate_url
 
 if TYPE_CHECKING:
     import requests
+
+
+_AT_MOST_A_QUARTER = 1e9  # seconds before its end from which on a token is renewed; a Secret takes a quarter at most
+_USED_PART = 0.75  # of a lease that can be renewed: the rest is for the renewal
+_MOST_LEASES = 1000
+_LONGEST_OUTAGE = 7 * 86_400.0  # seconds for which it is tried to renew a token that was given
+
+
+@unpicklable
+class _Lease(NamedTuple):
+    """A secret that the server has lent.
+
+    Attributes:
+        lease_id: Name of the lease at the server.
+        value: The secret, or the field of it that was asked for.
+        seconds: For how long it was lent first.
+    """
+
+    lease_id: str
+    value: str
+    seconds: float
+
+    def __repr__(self) -> str:
+        return f"<_Lease for {self.seconds:g} s>"
 
 
 class Vault(BaseProvider):
@@ -49,6 +79,7 @@ class Vault(BaseProvider):
     Args:
         url: URL of the server; None for the environment variable VAULT_ADDR.
         token: The token, or a function that returns it; None for VAULT_TOKEN.
+        login: The login that a token is obtained by, such as `VaultLogin.kubernetes("app")`.
         role_id: The role to log in with by AppRole, in the place of a token.
         secret_id: Its secret, or a function that returns it.
         mount: Where AppRole is mounted.
@@ -59,7 +90,7 @@ class Vault(BaseProvider):
         verify: As for `requests`, if there is no session; None for VAULT_CACERT, VAULT_CAPATH, or the default.
         timeout: Seconds for one response.
         allow_http: Whether secrets may go over plain http to other hosts than this one.
-        clock: Time and chance for the login.
+        clock: Time and chance for the life of the token.
 
     Raises:
         ConfigurationError: A setting cannot work.
@@ -72,6 +103,7 @@ class Vault(BaseProvider):
         url: str | None = None,
         token: Credential | None = None,
         *,
+        login: VaultLogin | None = None,
         role_id: Credential | None = None,
         secret_id: Credential | None = None,
         mount: str = "approle",
@@ -86,8 +118,10 @@ class Vault(BaseProvider):
     ) -> None:
         if kv not in (1, 2, "auto"):
             raise ConfigurationError(f'Vault: kv={kv!r} must be 1, 2 or "auto"')
-        if token is not None and role_id is not None:
-            raise ConfigurationError("Vault: token and role_id do not go together")
+        ways = {"token": token, "login": login, "role_id": role_id}
+        given = [name for name, value in ways.items() if value is not None]
+        if len(given) > 1:
+            raise ConfigurationError(f"Vault: {' and '.join(given)} do not go together")
         if (role_id is None) != (secret_id is None):
             raise ConfigurationError("Vault: role_id and secret_id go together")
         if url is not None:
@@ -97,32 +131,106 @@ class Vault(BaseProvider):
         self._kv, self._version = kv, version
         self._session, self._verify, self._allow_http = session, verify, allow_http
         self._timeout = validate_seconds("timeout", timeout)
+        self._method, self._clock = login, clock
+        self._leases: dict[tuple[str, str | None], _Lease] = {}
+        self._given: Secret | None = None
         self._login: Secret | None = None
-        if role_id is not None:
+        if role_id is not None or login is not None:
             # Not beyond its end: the server would refuse it.
-            self._login = Secret(Function(self._log_in), "auth/approle", ttl=None, stale_if_error=0.0, clock=clock)
+            provider = LoginToken(self._log_in, self._ask_server)
+            self._login = self._hold_token(provider, self._login_path, stale_if_error=0.0)
+
+    @property
+    def _login_path(self) -> str:
+        return f"auth/{self._mount}/login" if self._method is None else self._method.path
 
     def fetch(self, name: str, field: str | None) -> Fetched:
         """Return the secret at a path, or one of its fields; see `Provider.fetch`."""
-        path = _quote_path(name)
-        held = None if self._login is None else self._login.current()
+        response = self._ask_with_token(name, "GET", _quote_path(name), self._parameters)
+        fetched = self._extract(name, response, field)
+        lease_id = response.get("lease_id")
+        if isinstance(lease_id, str) and lease_id and response.get("renewable") is True and fetched.lifetime:
+            while len(self._leases) >= _MOST_LEASES:
+                self._leases.pop(next(iter(list(self._leases)), ("", None)), None)
+            self._leases[name, field] = _Lease(lease_id, fetched.value, fetched.lifetime)
+            return fetched._replace(lifetime=fetched.lifetime * _USED_PART)
+        return fetched
+
+    def renew(self, name: str, field: str | None) -> Fetched | None:
+        """Return the value of a lease that the server has renewed, or None where it is to be replaced."""
+        lease = self._leases.get((name, field))
+        if lease is None:
+            return None
+        fields = {"lease_id": lease.lease_id, "increment": int(lease.seconds)}
         try:
-            response = self._read(name, path, self._resolve_token() if held is None else held.value)
+            response = self._ask_with_token(name, "PUT", "sys/leases/renew", {"json": fields})
         except SecretError as error:
-            if held is None or self._login is None or error.reason != "denied":
+            if error.reason in ("sealed", "unavailable", "unreachable"):
+                raise
+            response = None
+        duration = _read_duration(response)
+        if duration is None or duration < lease.seconds / 2:
+            self._leases.pop((name, field), None)
+            return None
+        return Fetched(lease.value, duration * _USED_PART)
+
+    @property
+    def _parameters(self) -> dict[str, Any]:
+        return {} if self._version is None else {"params": {"version": str(self._version)}}
+
+    def _ask_with_token(self, name: str, method: str, path: str, keywords: dict[str, Any]) -> Any:
+        """Return the answer to a request with the present token, or with the next one where that is refused."""
+        if self._login is None:
+            token = self._resolve_token()
+            self._renew_given(token)
+            response = self._send(name, method, path, token, keywords)
+            if self._given is None:
+                self._given = self._hold_given(token)  # it is looked up when it is used again
+            return response
+        held = self._login.current()
+        try:
+            return self._send(name, method, path, held.value, keywords)
+        except SecretError as error:
+            if error.reason != "denied":
                 raise
             later = self._login.after(held)
             refused = copy_without_request(error)
-            response = None if later is None else self._read(name, path, later.value)
-        if response is None:
+        if later is None:
             raise refused
-        return self._extract(name, response, field)
+        return self._send(name, method, path, later.value, keywords)
 
-    def _read(self, name: str, path: str, token: str) -> Any:
-        parameters = {} if self._version is None else {"params": {"version": str(self._version)}}
+    def _hold_given(self, token: str) -> Secret:
+        provider = GivenToken(token, self._ask_server)
+        return self._hold_token(provider, "auth/token", stale_if_error=_LONGEST_OUTAGE)
+
+    def _hold_token(self, provider: Provider, name: str, *, stale_if_error: float) -> Secret:
+        """Return the Secret that holds a token; a fetch that needs it renews it, and runs ahead of time itself."""
+        return Secret(
+            provider,
+            name,
+            ttl=None,
+            stale_if_error=stale_if_error,
+            refresh_before=_AT_MOST_A_QUARTER,
+            background=False,
+            clock=self._clock,
+        )
+
+    def _renew_given(self, token: str) -> None:
+        """Renew a token that was given, if it is time; the server says what it thinks of one that is not renewed."""
+        if self._given is None:
+            return
+        if self._given.source.provider.token != token:  # type: ignore[attr-defined]
+            self._given = self._hold_given(token)
+        with suppress(SecretError):
+            self._given.get()
+
+    def _ask_server(self, method: str, path: str, token: str, fields: dict[str, Any] | None) -> Any:
+        return self._send(path, method, path, token, {} if fields is None else {"json": fields})
+
+    def _send(self, name: str, method: str, path: str, token: str, keywords: dict[str, Any]) -> Any:
         client = self._client(token)
         with settings_scope(FOR_ONE_SERVER):
-            return self._ask(name, lambda: client.adapter.get(f"/v1/{path}", **parameters))
+            return self._ask(name, lambda: client.adapter.request(method, f"/v1/{path}", **keywords))
 
     def _extract(self, name: str, response: Any, field: str | None) -> Fetched:
         data = response.get("data") if isinstance(response, dict) else None
@@ -133,31 +241,34 @@ class Vault(BaseProvider):
             data = data.get("data")
         if not isinstance(data, dict):
             raise self.fetch_error(name, "not found", "this version of it was deleted")
-        duration = response.get("lease_duration")
-        has_lease = isinstance(duration, (int, float)) and duration > 0
-        return Fetched(extract_field(self.scheme, name, data, field), float(duration) if has_lease else None)
+        return Fetched(extract_field(self.scheme, name, data, field), _read_duration(response))
 
-    def _log_in(self) -> Fetched:
-        name = f"auth/{self._mount}/login"
-        role, secret = (
-            resolve_credential(credential, "Vault", field)
-            for field, credential in zip(("role_id", "secret_id"), self._role, strict=True)
-        )
+    def _log_in(self) -> Any:
+        """Log in, and return the part `auth` of the answer."""
+        path = self._login_path
+        fields = self._build_login_fields()
         client = self._client("")
 
-        def login() -> tuple[str, float]:
+        def login() -> dict[str, Any]:
             with settings_scope(FOR_ONE_SERVER):
-                answer = client.auth.approle.login(role, secret, use_token=False, mount_point=self._mount)
-            grant = answer["auth"]
-            token, duration = grant["client_token"], float(grant["lease_duration"])
-            if not isinstance(token, str):
+                auth = client.adapter.request("POST", f"/v1/{path}", json=fields)["auth"]
+            if not isinstance(auth["client_token"], str):
                 raise TypeError("client_token")
-            return token, duration
+            float(auth["lease_duration"])
+            to_text(self.scheme, path, auth["client_token"])
+            return auth  # type: ignore[no-any-return]
 
-        token, duration = call_without_leak(login, lambda error: self._translate_login(name, error))
-        return Fetched(to_text(self.scheme, name, token), duration if duration > 0 else None)
+        return call_without_leak(login, lambda error: self._translate_login(path, error))
 
     _logged_in = _log_in  # its name in the pickles of earlier versions
+
+    def _build_login_fields(self) -> dict[str, str]:
+        if self._method is not None:
+            return self._method.build_fields()
+        return {
+            field: resolve_credential(credential, "Vault", field)
+            for field, credential in zip(("role_id", "secret_id"), self._role, strict=True)
+        }
 
     def _resolve_token(self) -> str:
         token = self._token if self._token is not None else os.environ.get("VAULT_TOKEN")
@@ -202,7 +313,10 @@ class Vault(BaseProvider):
             leave_text_behind(credential, "Vault", "the token or secret_id")
             for credential in (self._token, *self._role)
         )
-        return {**vars(self), "_token": token, "_role": tuple(role)}
+        return {**vars(self), "_token": token, "_role": tuple(role), "_leases": {}, "_given": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update({"_method": None, "_clock": SYSTEM, "_leases": {}, "_given": None, **state})
 
     def __repr__(self) -> str:
         return f"<Vault at {self._url or 'VAULT_ADDR'}>"
@@ -212,7 +326,7 @@ _REASONS = {
     "InvalidPath": ("not found", "check the path; version 2 of the key-value store has /data/ in it"),
     "Forbidden": ("denied", "check the token and its policies"),
     "Unauthorized": ("denied", "check the token"),
-    "InvalidRequest": ("denied", "check the path, role_id and secret_id"),
+    "InvalidRequest": ("denied", "check the path, and what is sent to log in"),
     "VaultDown": ("sealed", "unseal the server, or wait until it is up"),
     "VaultNotInitialized": ("sealed", "initialize the server"),
     "RateLimitExceeded": ("unavailable", "the server's quota is used up; fetch less often"),
@@ -232,6 +346,13 @@ def _quote_path(name: str) -> str:
 def _is_versioned(data: dict[str, Any]) -> bool:
     metadata = data.get("metadata")
     return set(data) == {"data", "metadata"} and isinstance(metadata, dict) and "version" in metadata
+
+
+def _read_duration(response: Any) -> float | None:
+    """Return the seconds of a lease, or None where there is none."""
+    duration = response.get("lease_duration") if isinstance(response, dict) else None
+    is_number = isinstance(duration, (int, float)) and not isinstance(duration, bool)
+    return float(duration) if is_number and duration > 0 else None  # type: ignore[arg-type, operator]
 
 
 def _is_transport(error: Exception) -> bool:

@@ -75,7 +75,8 @@ class Client:
         self.clock, self._keywords = clock, session
         self._cache = CACHE if cache is None else cache
         backoff = ExponentialBackoff(max_attempts=retries + 1, base=backoff_factor)
-        self._session = Session(**{"retry": backoff, **session}, timeout=timeout, deadline=deadline, clock=clock)
+        stack = {"retry": backoff, "circuit_breaker": None, **session}
+        self._session = Session(**stack, timeout=timeout, deadline=deadline, clock=clock)
         # A cookie that came with one token must not go out with another.
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
 

@@ -15,13 +15,14 @@ import httpx
 
 from polvo_adapters.core.calls import Body, Call
 from polvo_adapters.core.effects import Send
-from polvo_adapters.core.outcomes import Outcome, at_deadline
+from polvo_adapters.core.outcomes import Ending, Outcome, at_deadline
 from polvo_adapters.core.trace import Mark
-from polvo_adapters.errors import DeadlineExceeded
+from polvo_adapters.errors import ConfigurationError, DeadlineExceeded, SecretError, TokenRefreshError
 from polvo_adapters.shells.cancellation import CancellableExchange
 from polvo_adapters.shells.encodings import EncodingCheck
 from polvo_adapters.shells.httpx.failures import explain
 from polvo_adapters.shells.httpx.observed_body import observe, require_whole
+from polvo_adapters.shells.httpx.renewal import RenewableCredential, find_credential
 from polvo_adapters.shells.httpx.rerouting import copy_request, reroute, translate_response
 from polvo_adapters.shells.httpx.response import decode_body, is_read
 from polvo_adapters.shells.httpx.timeouts import DeadlineTimeout
@@ -29,6 +30,8 @@ from polvo_adapters.shells.httpx.trace import HTTPXTrace
 from polvo_adapters.shells.overruns import report_overrun
 from polvo_adapters.shells.single_use import is_single_use
 
+_LONG_WAIT = 1.0  # seconds in a queue after which a credential may have expired
+_NO_REPEAT = (TokenRefreshError, SecretError, ConfigurationError)
 _LARGEST_REFUSAL = 1 << 20  # bytes of a body that is kept when its connection is needed
 _TIMEOUTS = ("connect", "read", "write", "pool")
 
@@ -71,7 +74,7 @@ class _BaseHTTPXExchange:
         self.request = request
         self.clock = clock
         self.stream = stream
-        self.reading = self._is_region = False
+        self.reading = self._is_region = self._sent = False
         self.response: httpx.Response | None = None
         self._listener = request.extensions.get("trace")
         self._trace: HTTPXTrace | None = None
@@ -88,8 +91,16 @@ class _BaseHTTPXExchange:
         if error is not None:
             unsent = not self.reading and (trace is None or trace.proves_unsent(self._used, error))
             failure = at_deadline(explain(error, trace, reading=self.reading, unsent=unsent), now, deadline)
+            ending = Ending("retry", str(error)) if isinstance(error, _NO_REPEAT) else None
             return Outcome(
-                error=error, failure=failure, started=started, now=now, wall=wall, unsent=unsent, marks=marks
+                error=error,
+                failure=failure,
+                started=started,
+                now=now,
+                wall=wall,
+                unsent=unsent,
+                marks=marks,
+                ending=ending,
             )
         if response is None:
             raise TypeError("an attempt without response and without error")
@@ -97,8 +108,30 @@ class _BaseHTTPXExchange:
             translate_response(response, self.request, is_region=self._is_region)
         body = decode_body(response) if not self.stream and is_read(response) else None
         return Outcome(
-            response, response.status_code, response.headers, None, None, started, now, wall, "", body, False, marks
+            response,
+            response.status_code,
+            response.headers,
+            None,
+            None,
+            started,
+            now,
+            wall,
+            "",
+            body,
+            False,
+            marks,
+            judged=[],
         )
+
+    def _find_late_credential(self, call: Call, started: float) -> RenewableCredential | None:
+        """Return what renews the credential before this attempt, or None where it was put there just now."""
+        is_late = self._sent or started - call.started >= _LONG_WAIT
+        self._sent = True
+        return find_credential(self.request) if is_late else None
+
+    def _find_rerouted_credential(self, call: Call, request: httpx.Request) -> RenewableCredential | None:
+        """Return what renews the credential of a request to another URL, which the proof of a token covers, or None."""
+        return None if request is self.request or call.anonymous else find_credential(request)
 
     def prepare(self, call: Call) -> tuple[httpx.Request, float | None]:
         """Return the request for the URL and the deadline of the call, and the seconds left."""
@@ -137,13 +170,15 @@ class _BaseHTTPXExchange:
 
     def fork(self) -> _BaseHTTPXExchange:
         """Return an exchange that sends the same request at the same time."""
-        return self._racing_class()(
+        fork = self._racing_class()(
             self.inner,
             copy_request(self.request),
             self.clock,
             stream=self.stream,
             without_certificate=self._without_certificate,
         )
+        fork._sent = True
+        return fork
 
     def _racing_class(self) -> type[_BaseHTTPXExchange]:
         return type(self)
@@ -182,7 +217,13 @@ class HTTPXExchange(_BaseHTTPXExchange):
         self.discard()
         started, deadline = self.clock.now(), effect.call.deadline
         try:
+            credential = self._find_late_credential(effect.call, started)
+            if credential is not None:
+                credential.renew(self.request)
             request, _ = self.prepare(effect.call)
+            credential = self._find_rerouted_credential(effect.call, request)
+            if credential is not None:
+                credential.renew(request)
             self.response = response = self._used.handle_request(request)
             response.request = request  # httpx sets it above the transport, too late for errors
             if not self.stream:
@@ -256,7 +297,13 @@ class AsyncHTTPXExchange(_BaseHTTPXExchange):
         await self.discard()
         started, deadline = self.clock.now(), effect.call.deadline
         try:
+            credential = self._find_late_credential(effect.call, started)
+            if credential is not None:
+                await credential.renew_async(self.request)
             request, left = self.prepare(effect.call)
+            credential = self._find_rerouted_credential(effect.call, request)
+            if credential is not None:
+                await credential.renew_async(request)
             await self._send_within(left, request)
             if self.stream:
                 self._hand_over(self.response, effect.call)

@@ -10,6 +10,7 @@ from polvo_adapters.core.outcomes import (
     DISCONNECTED,
     EXPIRED,
     INTERRUPTED,
+    NOT_SENT,
     PROXY_REFUSED,
     READ_TIMEOUT,
     TRUNCATED,
@@ -17,12 +18,15 @@ from polvo_adapters.core.outcomes import (
     Failure,
     name_failure,
 )
-from polvo_adapters.errors import DeadlineExceeded
+from polvo_adapters.errors import ConfigurationError, DeadlineExceeded, SecretError, TokenRefreshError
 from polvo_adapters.shells.httpx.trace import HTTPXTrace
 from polvo_adapters.shells.signal_handlers import comes_from_signal_handler
 
 _MEANINGS: tuple[tuple[type[BaseException], Failure], ...] = (
     (DeadlineExceeded, EXPIRED),
+    (TokenRefreshError, NOT_SENT),  # by the auth object, which is asked again before a repeat
+    (SecretError, NOT_SENT),
+    (ConfigurationError, NOT_SENT),
     (httpx.ConnectTimeout, CONNECT_TIMEOUT),
     (httpx.PoolTimeout, CONNECT_TIMEOUT),
     (httpx.TimeoutException, READ_TIMEOUT),

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import threading
 import weakref
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import requests
 
+from polvo_adapters.policies.defaults import SESSION_DEFAULTS
 from polvo_adapters.runtime import forks
 from polvo_adapters.runtime.workers import WORKERS
 from polvo_adapters.shells.requests.policy_adapter import PolicyAdapter
@@ -19,6 +20,11 @@ from polvo_adapters.shells.requests.resilient_adapter import ResilientAdapter
 from polvo_adapters.shells.requests.session import Session
 from polvo_adapters.shells.requests.wire.owners import ConnectionOwner
 from polvo_adapters.shells.requests.wire.pools import shared_view
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from polvo_adapters.policies.options import StackOptions
 
 
 class _SharedView(PolicyAdapter):
@@ -32,13 +38,14 @@ class SharedConnections:
 
     Args:
         timeout: Timeout of an attempt where the session names none, in seconds; None for no limit.
+        **options: Keywords of the standard stack.
 
     Attributes:
         adapter: The adapter, or None before the first use.
     """
 
-    def __init__(self, timeout: float | None) -> None:
-        self._timeout = timeout
+    def __init__(self, timeout: float | None, **options: Unpack[StackOptions]) -> None:
+        self._timeout, self._options = timeout, options
         self._lock = threading.Lock()
         self.adapter: ResilientAdapter | None = None
         _all_shared.add(self)
@@ -53,7 +60,7 @@ class SharedConnections:
         if self.adapter is None:
             with self._lock:
                 self.adapter = self.adapter or ResilientAdapter(
-                    timeout=self._timeout, pool_connections=32, pool_maxsize=32
+                    timeout=self._timeout, pool_connections=32, pool_maxsize=32, **self._options
                 )
         owner = ConnectionOwner()
         view = shared_view(self.adapter, _SharedView, owner)
@@ -73,7 +80,7 @@ class SharedConnections:
 
 
 _all_shared: weakref.WeakSet[SharedConnections] = weakref.WeakSet()
-_connections = SharedConnections(timeout=None)
+_connections = SharedConnections(timeout=None, **SESSION_DEFAULTS)
 
 
 def close() -> None:
@@ -108,7 +115,7 @@ def request(method: str, url: str, **keywords: Any) -> requests.Response:
 
     Raises:
         requests.RequestException: As `requests` does.
-        RateLimitError: 429, after all retries.
+        RateLimitError: 429 or another error for want of quota, after all retries.
     """
     session = _OneCall()
     try:

@@ -1,11 +1,12 @@
 """One attempt through a `requests` adapter: what `Send` means in the synchronous world.
 
 Theory of operation. The request body is rewound to where it stood before the first attempt, the caller's timeout is
-shortened to the rest of the deadline, and the wrapped adapter sends. Where the caller did not ask for a stream, the
-response body is read here and not above the adapter as `requests.Session` does, so that a body that breaks off or drips
-belongs to the attempt. The body of a redirect is left to the session, which forgives errors in it. So is every body
-where response hooks are not all ours: they expect an unread response, with its connection below it; see
-`polvo_adapters.shells.requests.hooks`.
+shortened to the rest of the deadline, and the wrapped adapter sends. The credential of an auth object of this package
+is renewed first, before a repeat and after a wait in a queue, as it may have expired. Where the caller did not ask for
+a stream, the response body is read here and not above the adapter as `requests.Session` does, so that a body that
+breaks off or drips belongs to the attempt. The body of a redirect is left to the session, which forgives errors in it.
+So is every body where response hooks are not all ours: they expect an unread response, with its connection below it;
+see `polvo_adapters.shells.requests.hooks`.
 
 An exception becomes an Outcome together with its meaning; see `polvo_adapters.shells.requests.failures`. Whether the
 request was sent is read off the trace of the transmission, never off the exception.
@@ -24,18 +25,24 @@ from requests.models import REDIRECT_STATI
 from urllib3.util import Retry
 from urllib3.util.retry import RequestHistory
 
+from polvo_adapters.context.call import LogicalCall
 from polvo_adapters.core.calls import Call, origin
 from polvo_adapters.core.effects import Send
 from polvo_adapters.core.http import IDEMPOTENT_METHODS
 from polvo_adapters.core.outcomes import INTERRUPTED, Advice, Ending, Outcome, at_deadline
 from polvo_adapters.core.tuples import new_tuple
-from polvo_adapters.errors import ReplayError
+from polvo_adapters.errors import ConfigurationError, ReplayError, SecretError, TokenRefreshError
 from polvo_adapters.runtime.clock import Clock
 from polvo_adapters.shells.cancellation import CancellableExchange
 from polvo_adapters.shells.request_marks import marks_of, read_marks
 from polvo_adapters.shells.requests.body_replay import classify_body
 from polvo_adapters.shells.requests.failures import explain, holds
-from polvo_adapters.shells.requests.hooks import SessionHooks, find_session_hooks, has_foreign_hook
+from polvo_adapters.shells.requests.hooks import (
+    SessionHooks,
+    find_session_hooks,
+    has_foreign_hook,
+    renew_credentials,
+)
 from polvo_adapters.shells.requests.rerouting import drop_foreign_cookies, judge_proxies, reroute, translate_redirect
 from polvo_adapters.shells.requests.response import note_attempt, on_body_closed, read_body, synthesize_response
 from polvo_adapters.shells.requests.set_aside_responses import set_aside
@@ -50,6 +57,9 @@ from polvo_adapters.shells.requests.wire.transmission import Transmission, authe
 from polvo_adapters.shells.single_use import is_single_use
 
 AnyExchange = TypeVar("AnyExchange", bound="RequestsExchange")
+
+_LONG_WAIT = 1.0  # seconds in a queue after which a credential may have expired
+_NO_REPEAT = (ReplayError, TokenRefreshError, SecretError, ConfigurationError)
 
 
 class RequestsExchange:
@@ -73,6 +83,7 @@ class RequestsExchange:
             caller wants none; otherwise None.
         defers: Whether that adapter may be handed a timeout of None in spite of a deadline, which is kept below it.
         brought_by: The call of the attempt that has brought the last response, or None.
+        spared_deadline: The deadline that does not bind a body which is streamed to the caller, or None.
     """
 
     __slots__ = (
@@ -98,6 +109,7 @@ class RequestsExchange:
         "brought_by",
         "defers",
         "fallback",
+        "spared_deadline",
     )
 
     def __init__(
@@ -123,6 +135,7 @@ class RequestsExchange:
         self.above: BaseAdapter = adapter
         self.brought_by: Call | None = None
         self.fallback: Any = None
+        self.spared_deadline: float | None = None
         self._sent = self.defers = False
         self._untouched: tuple[Any, ...] | None = None
         self._response: requests.Response | None = None
@@ -147,6 +160,13 @@ class RequestsExchange:
             marks_of(self._request).sign_again = sign
             body = self._request.body
             self.body = classify_body(body)[0]
+
+    def spare_streams(self, logical: LogicalCall) -> LogicalCall:
+        """Let the deadline of a logical call not bind bodies that are streamed, and return the call as it is then."""
+        if self.body == "once" or self.body == "rewindable":
+            return logical._replace(deadline=None)
+        self.spared_deadline = logical.deadline if self._keywords["stream"] else None
+        return logical
 
     def expect_own_send(self, fallback: Any, defers: bool) -> None:
         """Prepare for an adapter below that may have a timeout of its own, or change the request.
@@ -176,11 +196,11 @@ class RequestsExchange:
         advice: Advice | None = None
         request, keywords = self._request, self._keywords
         try:
-            if self._sent:
-                self._prepare_repeat()
+            if self._sent or started - call.started >= _LONG_WAIT:
+                self._prepare_late_attempt(started, deadline)
             self._sent, self._is_for_hooks = True, False
             if call.anonymous or (call.url is not request.url and call.url != request.url):
-                request, keywords = self._reroute(call)
+                request, keywords = self._reroute(call, started)
             if deadline is not None:
                 keywords = shorten_in(keywords, deadline - started, request, defers=self.defers)
             names = getattr(request.headers, "_store", request.headers)  # a look for one not there costs an exception
@@ -223,14 +243,17 @@ class RequestsExchange:
                 None,  # ending
                 advice,
                 (),  # quotas
+                [],  # judged
             ),
         )
 
-    def _reroute(self, call: Call) -> tuple[requests.PreparedRequest, dict[str, Any]]:
+    def _reroute(self, call: Call, now: float) -> tuple[requests.PreparedRequest, dict[str, Any]]:
         """Return the request for the URL of the call, and the keywords that it is sent with."""
         request = reroute(self._request, call)
-        if self._sign is not None and not call.anonymous:
-            self._sign(request)  # a signature covers the URL
+        if not call.anonymous:
+            if self._sign is not None:
+                self._sign(request)  # a signature covers the URL
+            renew_credentials(request, now, call.deadline)  # and so does the proof of a token
         session = getattr(self.above, "_session", None)
         keywords = judge_proxies(self._keywords, request, self._original, None if session is None else session())
         return request, {**keywords, "cert": None} if call.anonymous else keywords
@@ -271,7 +294,7 @@ class RequestsExchange:
                 failure = at_deadline(explain(error, transmission, unsent=unsent), now, transmission.deadline)
             self._error = error
             marks = transmission.end(now)
-            ending = Ending("retry", str(error)) if isinstance(error, ReplayError) else None
+            ending = Ending("retry", str(error)) if isinstance(error, _NO_REPEAT) else None
             return Outcome(
                 error=error,
                 failure=failure,
@@ -298,9 +321,11 @@ class RequestsExchange:
     def _read_if_due(self, response: requests.Response, transmission: Transmission, started: float) -> bytes | None:
         """Read and return the body, unless the caller or the session reads it."""
         self._open = True
-        note_attempt(response, timedelta(0, self._clock.now() - started), transmission.deadline, self._clock)
         # The status comes first: to look for a header that is not there costs an exception inside.
         redirects = response.status_code in REDIRECT_STATI and response.is_redirect
+        if transmission.deadline is not None and transmission.deadline == self.spared_deadline and not redirects:
+            transmission.deadline = None  # which what reads the body looks at
+        note_attempt(response, timedelta(0, self._clock.now() - started), transmission.deadline, self._clock)
         if redirects or self._keywords["stream"]:
             return None
         found: Any = self._request.hooks
@@ -383,6 +408,7 @@ class RequestsExchange:
         fork.body, fork._position, fork._sent, fork.above = self.body, self._position, True, self.above
         fork._original = self._original
         fork.fallback, fork.defers, fork._untouched = self.fallback, self.defers, self._untouched
+        fork.spared_deadline = self.spared_deadline
         return fork
 
     @property
@@ -442,6 +468,12 @@ class RequestsExchange:
         """Return the timeout for the pool below an adapter that may have its own, shortened to the time left."""
         is_limited = self.defers and self.fallback is not UNLIMITED
         return shorten_timeout(self.fallback, left) if is_limited else self.fallback
+
+    def _prepare_late_attempt(self, now: float, deadline: float | None) -> None:
+        """Prepare the request for an attempt that comes some time after the auth objects were asked."""
+        if self._sent:
+            self._prepare_repeat()
+        renew_credentials(self._request, now, deadline)
 
     def _prepare_repeat(self) -> None:
         self.discard()

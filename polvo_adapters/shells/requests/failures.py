@@ -28,7 +28,7 @@ from polvo_adapters.core.outcomes import (
     Failure,
     name_failure,
 )
-from polvo_adapters.errors import DeadlineExceeded, ReplayError
+from polvo_adapters.errors import ConfigurationError, DeadlineExceeded, ReplayError, SecretError, TokenRefreshError
 from polvo_adapters.shells.requests.wire.transmission import Transmission
 from polvo_adapters.shells.signal_handlers import comes_from_signal_handler
 
@@ -76,6 +76,9 @@ def classify(error: BaseException) -> Failure:
 _MEANINGS: tuple[tuple[type[BaseException], Failure], ...] = (
     (DeadlineExceeded, EXPIRED),
     (ReplayError, NOT_SENT),
+    (TokenRefreshError, NOT_SENT),  # by the auth object, which is asked again before a repeat
+    (SecretError, NOT_SENT),
+    (ConfigurationError, NOT_SENT),
     (errors.ConnectTimeout, CONNECT_TIMEOUT),
     (errors.Timeout, READ_TIMEOUT),
     (errors.ChunkedEncodingError, TRUNCATED),

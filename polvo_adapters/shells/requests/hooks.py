@@ -17,9 +17,48 @@ from typing import Any
 
 import requests
 
+from polvo_adapters.context.call import LogicalCall, call_started, separate_call
 from polvo_adapters.core.calls import origin
 
 _DONE = "_polvo_hooks_done"
+
+
+class CredentialHook:
+    """The response hook of a request whose credential may be another one by the time of the next attempt."""
+
+    __slots__ = ()
+
+    def renew_credential(self, request: requests.PreparedRequest) -> None:
+        """Put the present credential on a request, or on a copy of it, that is about to be sent.
+
+        A request that does not carry the credential is left as it is.
+
+        Args:
+            request: The request.
+
+        Raises:
+            TokenRefreshError: The credential has expired, and there is no other.
+            SecretError: The same of a secret.
+        """
+        raise NotImplementedError
+
+
+def renew_credentials(request: requests.PreparedRequest, now: float, deadline: float | None) -> None:
+    """Let the auth objects of this package renew their credentials on a request that is about to be sent.
+
+    Args:
+        request: The request.
+        now: The time.
+        deadline: When the call must be over, or None.
+    """
+    for hook in _response_hooks(request):
+        if isinstance(hook, CredentialHook):
+            outer = call_started.get()
+            if deadline is None or (outer is not None and outer.deadline is not None):
+                hook.renew_credential(request)
+            else:
+                with separate_call(LogicalCall(None, now, deadline)):
+                    hook.renew_credential(request)
 
 
 class FirstOriginHook:

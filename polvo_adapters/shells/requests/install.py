@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import requests
@@ -41,7 +42,10 @@ def install(
 
     Raises:
         requests.exceptions.InvalidSchema: No adapter serves the prefix.
+        TypeError: It is no session.
     """
+    if not isinstance(getattr(session, "adapters", None), Mapping) or isinstance(session, type):
+        raise TypeError(f"install: expected a requests.Session, not {_describe(session)}")
     if prefix is not None and prefix not in session.adapters:
         session.get_adapter(prefix)
     store = MemoryStore(now=keywords.get("clock", SYSTEM).now) if store is None else store
@@ -56,6 +60,10 @@ def install(
     if type(session).get_adapter is not requests.Session.get_adapter:
         _wrap_lookup(session)
     return session
+
+
+def _describe(value: object) -> str:
+    return f"the class {value.__name__}; make a session of it" if isinstance(value, type) else type(value).__name__
 
 
 def uninstall(session: AnySession) -> AnySession:

@@ -40,6 +40,7 @@ from polvo_adapters.context.call import LogicalCall, separate_call
 from polvo_adapters.core.calls import find_host
 from polvo_adapters.core.http import text_of
 from polvo_adapters.core.outcomes import UNCLASSIFIED
+from polvo_adapters.core.report import Attempt
 from polvo_adapters.errors import ConfigurationError
 from polvo_adapters.policies.one_call import FOR_ONE_SERVER
 from polvo_adapters.policies.retry import ExponentialBackoff
@@ -101,12 +102,16 @@ class OneShotError(Exception):
         reason: The reason, one of the table of this module.
         status: Status of the response, or 0.
         retry_after: Seconds that the server asks to wait, or None.
+        lost: Whether the request may have reached the server, and no status came back.
     """
 
-    def __init__(self, host: str, reason: str, *, status: int = 0, retry_after: float | None = None) -> None:
+    def __init__(
+        self, host: str, reason: str, *, status: int = 0, retry_after: float | None = None, lost: bool = False
+    ) -> None:
         super().__init__(f"{host}: {reason}")
         self.host, self.reason = host, reason
         self.status, self.retry_after = status, retry_after
+        self.lost = lost
 
 
 def send_one(
@@ -127,6 +132,7 @@ def send_one(
     host = find_host(url)
     session = channel.session or _session_of_process(os.getpid())
     problem: OneShotError
+    status = 0
     try:
         request = requests.Request(method, url, headers=_headers(session, headers), data=body).prepare()
         adapter = _adapter(session, url)
@@ -134,6 +140,7 @@ def send_one(
         with _deadline_scope(clock, channel.seconds) as deadline:
             settings = session.merge_environment_settings(url, {}, True, channel.verify, channel.cert)
             with closing(adapter.send(request, timeout=channel.seconds, **settings)) as response:
+                status = response.status_code
                 content = _read(response, deadline, clock)
                 delay = header_values.retry_after(response.headers, time.time())
                 if content is not None:
@@ -143,7 +150,7 @@ def send_one(
         error.request = None
         raise
     except _FAILURES as error:
-        problem = _translate_error(host, error)
+        problem = _translate_error(host, error, status)
     # Raised outside of `except`, because an exception from below holds the request, and with it the secrets.
     raise problem
 
@@ -170,13 +177,22 @@ def _read(response: requests.Response, deadline: float, clock: Clock) -> bytes |
     return bytes(content)
 
 
-def _translate_error(host: str, error: Exception) -> OneShotError:
-    """Return the error for an exception of a send, without keeping the exception."""
+def _translate_error(host: str, error: Exception, status: int) -> OneShotError:
+    """Return the error for an exception of a send, without keeping the exception.
+
+    Args:
+        host: Host of the server.
+        error: The exception.
+        status: Status of the response whose body could not be read, or 0.
+    """
     response = getattr(error, "response", None)
     delay = getattr(error, "retry_after", None)
     if response is not None and response.status_code >= 400 and delay is not None:
         return OneShotError(host, f"status {response.status_code}", status=response.status_code, retry_after=delay)
-    return OneShotError(host, _reason(error), retry_after=delay)
+    attempts: list[Attempt] = getattr(getattr(error, "polvo", None), "attempts", [])
+    status = status or (attempts[-1].status if attempts else 0)
+    lost = not status and any(attempt.sent for attempt in attempts)
+    return OneShotError(host, _reason(error), status=status, retry_after=delay, lost=lost)
 
 
 def _reason(error: Exception) -> str:

@@ -29,10 +29,18 @@ import requests
 from requests.adapters import DEFAULT_POOLSIZE, BaseAdapter, HTTPAdapter
 from urllib3.util import Retry
 
-from polvo_adapters.context.call import LogicalCall, call_settings, call_started, settings_scope
+from polvo_adapters.context.call import (
+    LogicalCall,
+    call_settings,
+    call_started,
+    extend_default_deadline,
+    settings_scope,
+)
+from polvo_adapters.core import validate
 from polvo_adapters.core.effects import Policy
 from polvo_adapters.core.identity import PLAIN_SENDER, Sender
-from polvo_adapters.core.report import Entry
+from polvo_adapters.core.outcomes import Outcome
+from polvo_adapters.core.report import Entry, Report
 from polvo_adapters.drivers.sync import drive
 from polvo_adapters.policies.asked_retry import AskedRetry
 from polvo_adapters.policies.deadline import Deadline
@@ -125,11 +133,13 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
         self.inner = inner
         self.store: Any = store
         if timeout is not UNSET:  # what a subclass has put there before stays
-            self.timeout = timeout
+            self.timeout = validate.timeout("timeout", timeout)
         self.clock = clock
         if inner is None:
             self._set_pool_limits(http_adapter_keywords.get("pool_connections", DEFAULT_POOLSIZE))
             super().__init__(**http_adapter_keywords)
+        elif not _is_adapter(inner):
+            raise TypeError(f"{type(self).__name__}: inner must be a transport adapter, not {type(inner).__name__}")
         elif http_adapter_keywords:
             names = ", ".join(http_adapter_keywords)
             raise TypeError(f"{type(self).__name__}: {names} belong to the adapter given as inner")
@@ -193,10 +203,9 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
             self._take_over()
         bound, clock, outer, settings = self._bound, self.clock, self._transmission, call_settings.get()
         below = self if self._below is None else self._below
-        sockets, asked, logical, fallback = None, self._asked, call_started.get(), None
+        sockets, asked, fallback = None, self._asked, None
         if outer is not None:
-            sockets, logical = outer.sockets, _logical_call(outer, logical, clock)
-            asked = outer.retries if asked is None else asked
+            sockets, asked = outer.sockets, outer.retries if asked is None else asked
         if timeout is None:
             timeout, fallback = self._choose_timeout(outer)
         keywords = {
@@ -212,6 +221,7 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
         exchange.above = self
         exchange.find_signer(self._session)
         entries: list[Entry] = []
+        logical = _find_logical_call(outer, clock, exchange)
         sender = Sender(cert, verify, proxies, self._name_transport()) if bound.identifies else PLAIN_SENDER
         has_left = bound.reroutes and has_left_origin(request)
         url, now = request.url or "", clock.now()
@@ -225,8 +235,7 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
             with settings_scope(said_below):
                 outcome = drive(bound.flow(call), exchange, self.store, clock, entries, call)
         report = bound.report(call, request, outcome, entries, clock.now() - began)
-        if outer is not None:
-            outer.end_inside(outcome.error, outcome.failure, report.attempts)
+        _note_end(outer, outcome, report)
         if outcome.error is not None:
             exchange.close()
             try:
@@ -237,7 +246,8 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
         hand_over(response, report)
         response.connection = self  # a replay after 401 must pass the policies as well
         if bound.resumes:
-            let_resume(response, self.store, exchange, bound.policies, call)
+            rest = call if exchange.spared_deadline is None else call.with_deadline(None)
+            let_resume(response, self.store, exchange, bound.policies, rest)
         return response
 
     def _choose_timeout(self, outer: Transmission | None) -> tuple[Any, Any]:
@@ -367,14 +377,30 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
         self._bind()
 
 
-def _logical_call(outer: Transmission, logical: LogicalCall | None, clock: Clock) -> LogicalCall | None:
+def _find_logical_call(outer: Transmission | None, clock: Clock, exchange: RequestsExchange) -> LogicalCall | None:
     """Return the logical call that a send is part of, within the deadline of the adapter outside of this one."""
-    if outer.deadline is None:
+    logical = call_started.get()
+    if logical is not None and logical.is_default:
+        logical = exchange.spare_streams(logical)
+    if outer is None or outer.deadline is None:
         return logical
     if logical is None:
         return LogicalCall(None, clock.now(), outer.deadline)
     ends = [end for end in (logical.deadline, outer.deadline) if end is not None]
     return logical._replace(deadline=min(ends))
+
+
+def _note_end(outer: Transmission | None, outcome: Outcome, report: Report) -> None:
+    """Let the adapter outside of this one, or else the next hops of the call, know what they need of its end."""
+    if outer is not None:
+        outer.end_inside(outcome.error, outcome.failure, report.attempts)
+    elif len(report.entries) > 1:
+        extend_default_deadline(report.waited)
+
+
+def _is_adapter(value: Any) -> bool:
+    """Return whether a value may be an adapter; a session has a `send` too."""
+    return hasattr(value, "send") and not isinstance(value, (requests.Session, type))
 
 
 def fit_pool(keywords: dict[str, Any], policies: Sequence[Policy]) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from requests.adapters import BaseAdapter
+from requests.adapters import BaseAdapter, HTTPAdapter
 
 from polvo_adapters.core.effects import Policy
 from polvo_adapters.policies.options import DeadlineLike, OptionalPolicies, RetryLike
-from polvo_adapters.policies.stack import standard
+from polvo_adapters.policies.stack import refuse_unknown_keywords, standard
 from polvo_adapters.runtime.clock import SYSTEM, Clock
 from polvo_adapters.shells.requests.policy_adapter import (
     PolicyAdapter,
@@ -32,6 +32,12 @@ if TYPE_CHECKING:
         max_retries: Any
         pool_block: bool
         credential: str | Sequence[str] | None
+
+
+_ADAPTER_KEYWORDS = (
+    *("pool_connections", "pool_maxsize", "max_retries", "pool_block"),
+    *("inner", "store", "timeout", "clock", "credential"),
+)
 
 
 class ResilientAdapter(PolicyAdapter):
@@ -69,6 +75,7 @@ class ResilientAdapter(PolicyAdapter):
         **options: Unpack[ResilientAdapterOptions],
     ) -> None:
         http_adapter_keywords: dict[str, Any] = {**options}
+        self._refuse_unknown(http_adapter_keywords)
         if retry is True:
             retry = find_nested_retry(inner) or find_requested_retry(http_adapter_keywords.get("max_retries")) or True
         own = http_adapter_keywords.keys() & OptionalPolicies.__annotations__.keys()
@@ -77,6 +84,12 @@ class ResilientAdapter(PolicyAdapter):
         if inner is None:
             fit_pool(http_adapter_keywords, policies)
         super().__init__(*policies, inner=inner, store=store, timeout=timeout, clock=clock, **http_adapter_keywords)
+
+    def _refuse_unknown(self, keywords: dict[str, Any]) -> None:
+        """Raise TypeError for a keyword that neither the stack nor an adapter knows."""
+        classes = type(self).__mro__
+        if classes[classes.index(PolicyAdapter) + 1] is HTTPAdapter:  # another class beside this one may know it
+            refuse_unknown_keywords(keywords, type(self).__name__, _ADAPTER_KEYWORDS)
 
     def _make_default_policies(self) -> tuple[Policy, ...]:
         return standard(retry=find_requested_retry(self.__dict__.get("max_retries")) or True, deadline=None)

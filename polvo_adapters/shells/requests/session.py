@@ -1,7 +1,8 @@
 """A session for new code: base URL, timeouts and resilience by keyword, and errors that say what to do.
 
 It follows redirects itself, so its deadline bounds the whole logical call: every hop counts from the moment when the
-call began. A 429 that outlives the retries raises RateLimitError here, where a mounted adapter returns it.
+call began. A 429 that outlives the retries raises RateLimitError here, where a mounted adapter returns it; and so does
+another error by which the server says the same, such as a 403 with the reason `userRateLimitExceeded`.
 
 A call is made on behalf of one tenant from its preparation to its last hop, whatever is set meanwhile.
 """
@@ -21,9 +22,11 @@ from requests._internal_utils import to_native_string
 from polvo_adapters.context.call import LogicalCall, call_settings, call_started
 from polvo_adapters.context.one_call import call as one_call
 from polvo_adapters.context.tenant import TenantScope, tenant_scope_for, validate_tenant
+from polvo_adapters.core import validate
 from polvo_adapters.core.calls import origin
 from polvo_adapters.errors import ConfigurationError
 from polvo_adapters.policies.deadline import Deadline
+from polvo_adapters.policies.defaults import SESSION_DEFAULTS, DefaultDeadline
 from polvo_adapters.policies.one_call import CallOptions
 from polvo_adapters.policies.stack import make_policy, refuse_unknown_keywords
 from polvo_adapters.runtime.clock import SYSTEM, Clock
@@ -31,7 +34,7 @@ from polvo_adapters.shells.request_identity import format_key
 from polvo_adapters.shells.requests.hooks import defer_hooks
 from polvo_adapters.shells.requests.policy_adapter import PolicyAdapter
 from polvo_adapters.shells.requests.resilient_adapter import ResilientAdapter
-from polvo_adapters.shells.requests.status_error import status_error
+from polvo_adapters.shells.requests.status_error import find_verdict, status_error
 from polvo_adapters.shells.requests.tenancy import Tenancy
 from polvo_adapters.shells.requests.timeouts import DEFAULT_TIMEOUT
 from polvo_adapters.shells.requests.urls import make_absolute, resolve
@@ -48,6 +51,7 @@ if TYPE_CHECKING:
     from polvo_adapters.shells.requests.download import OnChange
 
 _UNSET: Any = object()
+_OWN_KEYWORDS = ("base_url", "auth", "timeout", "tenancy", "store", "raise_for_status", "clock")
 _CALL_OPTIONS = frozenset(CallOptions.__annotations__) - {"timeout", "idempotency_key"}  # which have a meaning already
 
 
@@ -82,11 +86,13 @@ class Session(Verbs):
         "clock",
         "_tenant",
         "_seconds",
+        "_default_deadline",
     ]
 
     tenancy: Tenancy | None = None
     _tenant = ""
     _seconds: float | None = None
+    _default_deadline: DefaultDeadline | None = None  # an older pickle has none
 
     def __init__(
         self,
@@ -100,17 +106,19 @@ class Session(Verbs):
         clock: Clock = SYSTEM,
         **options: Unpack[StackOptions],
     ) -> None:
-        refuse_unknown_keywords(options)
+        refuse_unknown_keywords(options, type(self).__name__, _OWN_KEYWORDS)
         super().__init__()
-        self.base_url = base_url
-        self.auth = auth
-        self.timeout = timeout
+        self.base_url = _validate_base_url(base_url)
+        self.auth = _validate_auth(auth)
+        self.timeout = validate.timeout("timeout", timeout)
         self.tenancy = _validate_tenancy(tenancy, options.get("regions"))
         self.raise_for_status = raise_for_status
         self.clock = clock
-        deadline = options.get("deadline")
+        deadline: Any = options.get("deadline")
         self._seconds = deadline.seconds if isinstance(deadline, Deadline) else deadline
-        self._mount(store=MemoryStore(now=clock.now) if store is None else store, **options)
+        self._default_deadline = None if "deadline" in options else DefaultDeadline.of(options)
+        stack = {**SESSION_DEFAULTS, **options}
+        self._mount(store=MemoryStore(now=clock.now) if store is None else store, **stack)
 
     def _mount(self, **keywords: Any) -> None:
         regions = make_policy("regions", keywords.get("regions"))
@@ -144,7 +152,8 @@ class Session(Verbs):
 
         Raises:
             requests.RequestException: As `requests` does.
-            RateLimitError: 429, after all retries.
+            RateLimitError: 429 or another error for want of quota, after all retries.
+            QuotaExceededError: The quota of a plan is used up; at once.
             DeadlineExceeded: The deadline is over.
             StatusError: Any status of 400 or above, with `raise_for_status`.
             ConfigurationError: The tenant is missing or does not fit into the request; or the session has no
@@ -158,7 +167,7 @@ class Session(Verbs):
                 return Session.request(self, method, url, *args, **keywords, idempotency_key=key)
         if timeout is _UNSET:
             timeout = self.timeout
-        with self._tenant_scope() as tenant, self._call_scope():
+        with self._tenant_scope() as tenant, self._call_scope(timeout):
             url, is_home = resolve(url, self.base_url, tenant, self.tenancy)
             if not is_home:
                 auth = _no_auth if auth is None and self.auth is not None else auth
@@ -187,11 +196,13 @@ class Session(Verbs):
         if current is not None and current.session is self and current.sent:
             defer_hooks(request)
             return super().send(request, **keywords)  # a hop of the call in progress
-        with self._tenant_scope(), self._call_scope(sent=True):
+        with self._tenant_scope(), self._call_scope(keywords.get("timeout"), sent=True):
             defer_hooks(request)
             response = super().send(request, **keywords)
-        if response.status_code == 429 or (self.raise_for_status and response.status_code >= 400):
-            raise status_error(response)
+        if response.status_code >= 400:
+            verdict = find_verdict(response)
+            if self.raise_for_status or response.status_code == 429 or verdict.is_about_pace:
+                raise status_error(response, verdict)
         return response
 
     def download(
@@ -230,22 +241,29 @@ class Session(Verbs):
         """
         from polvo_adapters.shells.requests.download import download
 
-        with self._tenant_scope() as tenant, self._call_scope():
+        with self._tenant_scope() as tenant, self._call_scope(None):  # each part of it has its own default deadline
             absolute = make_absolute(url, self.base_url, tenant, self.tenancy)
             return download(
                 self.get, url, path, on_change=on_change, progress=progress, absolute_url=absolute, **keywords
             ).path
 
     @contextmanager
-    def _call_scope(self, *, sent: bool = False) -> Iterator[None]:
-        """Note when the call began, which is before the token that it needs is obtained."""
+    def _call_scope(self, timeout: Any, *, sent: bool = False) -> Iterator[None]:
+        """Note when the call began, which is before the token that it needs is obtained.
+
+        Args:
+            timeout: The timeout of its attempts, on which the default deadline depends.
+            sent: Whether its first request is about to be sent.
+        """
         outer, now = call_started.get(), self.clock.now()
         if outer is not None and outer.session is self:
             start = outer._replace(sent=sent)
         else:  # a call within a call of another session ends with that
-            settings = call_settings.get()
-            seconds = self._seconds if settings is None else settings.seconds(self._seconds)
-            start = LogicalCall(self, now, _earliest_deadline(outer, seconds, now), sent)
+            default, settings = self._default_deadline, call_settings.get()
+            own = self._seconds if default is None else default.seconds(timeout)
+            seconds = own if settings is None else settings.seconds(own)
+            is_default = default is not None and seconds is own and (outer is None or outer.deadline is None)
+            start = LogicalCall(self, now, _earliest_deadline(outer, seconds, now), sent, is_default)
         token = call_started.set(start)
         try:
             yield
@@ -342,6 +360,28 @@ def _earliest_deadline(outer: LogicalCall | None, seconds: float | None, now: fl
     if seconds is not None:
         ends.append(now + seconds)
     return min(ends, default=None)
+
+
+def _validate_base_url(value: Any) -> str | None:
+    """Return the base URL, or raise an error where it is none."""
+    if value is not None and not isinstance(value, str):
+        kind = type(value).__name__
+        raise TypeError(f"base_url: expected a URL such as 'https://api.example.com', or None, not {kind}")
+    if value and "://" not in value:  # it is not shown, as it may have a password
+        raise ConfigurationError("base_url: the scheme is missing; begin it with 'https://'")
+    return value
+
+
+def _validate_auth(value: Any) -> Any:
+    """Return what `requests` can use as `auth`, or raise an error, which shows nothing of it."""
+    is_pair = isinstance(value, tuple) and len(value) == 2
+    if value is None or is_pair or (callable(value) and not isinstance(value, type)):
+        return value
+    found = f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
+    raise TypeError(
+        "auth: expected a (user, password) tuple or an auth object, such as polvo.auth.bearer(token), "
+        f"polvo.auth.OAuth2(...) or an AuthBase, not {found}"
+    )
 
 
 def _validate_tenancy(tenancy: Any, regions: object) -> Tenancy | None:

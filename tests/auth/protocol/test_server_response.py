@@ -20,10 +20,9 @@ from polvo_adapters.auth.protocol.server_response import (
     credential_error,
     parse_success,
     parse_token,
-    redact_code,
-    redact_description,
     require_fields,
 )
+from polvo_adapters.auth.protocol.server_words import redact_code, redact_description
 from polvo_adapters.auth.protocol.token import Token
 from polvo_adapters.errors import TokenRefreshError
 
@@ -137,8 +136,17 @@ def test_lifetimes(given_life: Any, life: float | None) -> None:
 @pytest.mark.parametrize(
     "life", [0, -1, -0.0, "0", "-5", "", "soon", "1_000", "٣", "1e3", True, False, [], {}, math.nan]
 )
-def test_lifetimes_that_are_none(life: Any) -> None:
-    assert reason(good(expires_in=life)) == "invalid expires_in"
+def test_a_lifetime_that_means_nothing_does_not_cost_the_token(life: Any, caplog: pytest.LogCaptureFixture) -> None:
+    got = parse_token(answer(good(expires_in=life)))
+    assert (got.access_token, got.expires_in) == ("token", None)
+    assert [record.polvo_reason for record in caplog.records] == ["expires_in"]
+
+
+@pytest.mark.parametrize("kind", ["bot", "user", "mac", "N_A", 7, ["Bearer"], {"a": 1}, "é"])
+def test_a_type_that_is_none_does_not_cost_the_token(kind: Any) -> None:
+    got = parse_token(answer(good(token_type=kind)))
+    assert (got.token_type, got.extra) == ("Bearer", {"token_type": kind})
+    assert reason(good(token_type=kind), key="the PEM") == "unsupported token_type"
 
 
 @pytest.mark.parametrize("kind", ["Bearer", "bearer", "BEARER", ..., None, ""])

@@ -220,7 +220,6 @@ def test_answers_to_head_are_remembered(world: World) -> None:
         good(Cache_Control="proxy-revalidate"),
         good(Cache_Control='private="x, no-store"'),
         good(Vary="*"),
-        good(b'{"ok": false, "error": "ratelimited"}'),
         good()._replace(body=None),
         good()._replace(status=203),
         good()._replace(status=206),
@@ -233,6 +232,19 @@ def test_an_answer_that_must_not_be_kept_replaces_the_one_that_was(world: World,
     world.run(Fallback(), GET, good(b"old"))
     world.run(Fallback(), GET, answer)
     assert world.run(Fallback(), GET, answered(503)).status == 503
+
+
+REFUSED_403 = b'{"error": {"errors": [{"reason": "userRateLimitExceeded"}]}}'
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [answered(429), good(b'{"ok": false, "error": "ratelimited"}'), answered(403)._replace(body=REFUSED_403)],
+)
+def test_a_refusal_says_nothing_of_the_resource_and_replaces_nothing(world: World, answer: Outcome) -> None:
+    world.run(Fallback(), GET, good(b"old"))
+    world.run(Fallback(), GET, answer)
+    assert world.run(Fallback(), GET, answered(503)).body == b"old"
 
 
 @pytest.mark.parametrize("status", [304, 408, 425, 429, 501, 505])

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from polvo_adapters.core.answer import Answer
 from polvo_adapters.core.calls import Call
 from polvo_adapters.core.effects import Acquire, Decide, Race, Release, Send, Sleep, TryDecide, compose, send_once
 from polvo_adapters.core.outcomes import CONNECT, DISCONNECTED, NOT_SENT, READ_TIMEOUT, Failure, Outcome
@@ -188,21 +189,21 @@ def test_a_refused_key_is_an_error_and_never_sent_again(status: int) -> None:
         (409, b"<pre>Error: A previous request is still in progress for this key.</pre>", {}, "at work"),
         (409, b"", {"retry-after": "1"}, "at work"),
         (409, b'{"code": "IDEMPOTENCY"}', {}, "at work"),
-        (409, b'{"reason": "idempotent_creation_conflict"}', {}, "refused"),
+        (409, b'{"reason": "idempotent_creation_conflict"}', {}, "key refused"),
         (409, b'{"detail": "the name is taken"}', {}, None),
         (409, b"", {}, None),
         (409, None, {}, None),
-        (422, b'{"title": "Idempotency-Key is already used"}', {}, "refused"),
-        (422, b'{"error": "key reused with another payload"}', {}, "refused"),
+        (422, b'{"title": "Idempotency-Key is already used"}', {}, "key refused"),
+        (422, b'{"error": "key reused with another payload"}', {}, "key refused"),
         (422, b'{"detail": "amount: must be positive"}', {}, None),
         (422, b'{"detail": "key: field required"}', {}, None),
         (422, None, {}, None),
-        (400, b'{"title": "Idempotency-Key is missing"}', {}, "refused"),
-        (400, b'{"errors": [{"code": "IDEMPOTENCY_KEY_REUSED"}]}', {}, "refused"),
-        (400, b"PAYPAL-REQUEST-ID is too long", {}, "refused"),
+        (400, b'{"title": "Idempotency-Key is missing"}', {}, "key refused"),
+        (400, b'{"errors": [{"code": "IDEMPOTENCY_KEY_REUSED"}]}', {}, "key refused"),
+        (400, b"PAYPAL-REQUEST-ID is too long", {}, "key refused"),
         (400, b"bad request", {}, None),
         (400, b" " * 8192 + b"idempotency", {}, None),
-        (417, b"", {}, "refused"),
+        (417, b"", {}, "key refused"),
         (403, USED, {}, None),
         (500, USED, {}, None),
         (200, USED, {}, None),
@@ -215,11 +216,29 @@ def test_which_answers_are_about_the_key(status: int, body: bytes | None, header
 def test_a_judge_of_ones_own() -> None:
     seen: list[tuple[int, bytes | None]] = []
 
+    def judge(answer: Answer) -> Any:
+        seen.append((answer.status, answer.body))
+        return {425: "at work", 460: "key refused"}.get(answer.status)
+
+    world = World(IdempotencyKeys(judge=judge))
+    outcome = world.run(
+        *(each._replace(judged=[]) for each in (answered(425, b"wait"), answered(409, AT_WORK), answered(201)))
+    )
+    assert outcome is not None
+    assert (outcome.status, seen) == (201, [(425, b"wait"), (409, AT_WORK)])
+    outcome = world.run(answered(460))
+    assert outcome is not None
+    assert isinstance(outcome.error, IdempotencyConflictError)
+
+
+def test_a_judge_in_the_form_of_before_decides_alone() -> None:
+    seen: list[tuple[int, bytes | None]] = []
+
     def judge(status: int, headers: Any, body: bytes | None) -> str | None:
         seen.append((status, body))
         return {425: "at work", 460: "refused"}.get(status)
 
-    world = World(IdempotencyKeys(judge=judge))
+    world = World(IdempotencyKeys(judge=judge))  # type: ignore[arg-type]  # as it was
     outcome = world.run(answered(425, b"wait"), answered(409, AT_WORK))
     assert outcome is not None
     assert (outcome.status, seen) == (409, [(425, b"wait"), (409, AT_WORK)])

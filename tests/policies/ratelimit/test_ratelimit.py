@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from polvo_adapters.core.answer import Answer
 from polvo_adapters.core.calls import Call
 from polvo_adapters.core.effects import Decide, Effect, Policy, Send, Sleep, TryDecide, compose
 from polvo_adapters.core.notices import Notice
@@ -102,9 +103,9 @@ def test_asking_again_shows_ticket_and_tries_of_the_turn_and_how_much_of_the_spr
     first: Any = next(flow)
     sleep: Any = flow.send((Turn(wait=1.0, spread=0.5, ticket=7, tries=1, reason="because"),))
     second: Any = flow.send(1.25)
-    assert first.events[0].event == TurnRequest("orders", -1, 0, 60.0, None)
+    assert first.events[0].event == TurnRequest("GET orders", -1, 0, 60.0, None)
     assert sleep == Sleep(1.0, 1.5, "because", Notice("ratelimit", GET))
-    assert second.events[0].event == TurnRequest("orders", 7, 1, 60.0, None, 0.5, 1.25, "")
+    assert second.events[0].event == TurnRequest("GET orders", 7, 1, 60.0, None, 0.5, 1.25, "", "")
 
 
 def test_a_call_that_waited_waits_on_when_a_refusal_came_in_between() -> None:
@@ -253,7 +254,7 @@ def test_adaptive_receives_the_result_of_a_request() -> None:
     flow.send((Turn(group="core", era=3),))
     told: Any = flow.send(answered(429, Retry_After="5")._replace(started=1.0, now=3.5))
     event = told.events[0].event
-    assert event == TurnResult("orders", "core", 3, 2.5, 429, event.quotas, Throttled("rate", 5.0, (), "429"))
+    assert event == TurnResult("GET orders", "core", 3, 2.5, 429, event.quotas, Throttled("rate", 5.0, (), "429"))
 
 
 def test_adaptive_receives_requests_without_a_response() -> None:
@@ -261,7 +262,7 @@ def test_adaptive_receives_requests_without_a_response() -> None:
     next(flow)
     flow.send((Turn(group="core", era=3),))
     told: Any = flow.send(failed(DISCONNECTED, now=2.0))
-    assert told.events[0].event == TurnResult("orders", "core", 3, 2.0, 0, (), None)
+    assert told.events[0].event == TurnResult("GET orders", "core", 3, 2.0, 0, (), None)
 
 
 @pytest.mark.parametrize(
@@ -278,15 +279,24 @@ def test_an_api_with_a_way_of_its_own_to_refuse_has_a_judge(policy: RateLimit) -
     assert run.clock.now() >= 9.0
 
 
-def test_a_judge_is_shown_headers_status_body_and_unix_time() -> None:
+def test_a_judge_is_shown_the_answer() -> None:
     shown: list[Any] = []
-    run = Run(TokenBucket(100, judge=lambda *what: shown.append(what)))
+    run = Run(TokenBucket(100, judge=lambda answer: shown.append(answer)))
+    run.call(answered(418, a="b")._replace(body=b"tea"))
+    assert shown == [Answer("GET", "api.example.com", 1, 418, {"a": "b"}, b"tea", "", 1_700_000_000.0)]
+
+
+def test_a_judge_in_the_form_of_before_is_shown_headers_status_body_and_unix_time() -> None:
+    shown: list[Any] = []
+    judge: Any = lambda headers, status, body, now: shown.append((headers, status, body, now))  # noqa: E731
+    run = Run(TokenBucket(100, judge=judge))
     run.call(answered(418, a="b")._replace(body=b"tea"))
     assert shown == [({"a": "b"}, 418, b"tea", 1_700_000_000.0)]
 
 
-def test_a_judge_that_sees_no_refusal_is_believed() -> None:
-    run = Run(TokenBucket(100, judge=lambda *_: None))
+@pytest.mark.parametrize("judge", [lambda _: "served", lambda headers, status, body, now: None])
+def test_a_judge_that_sees_no_refusal_is_believed(judge: Any) -> None:
+    run = Run(TokenBucket(100, judge=judge))
     run.call(answered(429, Retry_After="30"))
     run.call()
     assert run.sleeps == []
@@ -330,21 +340,27 @@ def test_a_result_counts_for_the_tenant_of_the_request() -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "route"),
+    ("url", "route", "part"),
     [
-        ("https://api.example.com", ""),
-        ("https://api.example.com/", ""),
-        ("https://api.example.com/search?q=1", "search"),
-        ("https://api.example.com/repos/1700/issues/3000/comments/4", "repos/*/issues/*"),
-        ("https://api.example.com/v2/orders#top", "v2/orders"),
-        ("https://api.example.com/orders/0f8fad5b-d9cb", "orders/*"),
-        ("https://api.example.com/" + "x" * 1000, "x" * 256),
+        ("https://api.example.com", "", ""),
+        ("https://api.example.com/", "", ""),
+        ("https://api.example.com/search?q=1", "search", ""),
+        ("https://api.example.com/repos/1700/issues/3000/comments/4", "repos/*/issues/*/comments/*", "1700"),
+        ("https://api.example.com/a/b/c/d/e/f/g", "a/b/c/d/e/f", ""),
+        ("https://api.example.com/items/4", "items/*", "4"),
+        ("https://api.example.com/2/users", "2/users", ""),
+        ("https://api.example.com/rest/api/3/issue/10001", "rest/api/3/issue/*", "10001"),
+        ("https://api.example.com/v2/orders#top", "v2/orders", ""),
+        ("https://api.example.com/orders/0f8fad5b-d9cb", "orders/*", "0f8fad5b-d9cb"),
+        ("https://api.example.com/" + "x" * 1000, "x" * 256, ""),
+        ("https://api.example.com/" + "7" * 1000, "*", "7" * 64),
     ],
 )
-def test_a_route_is_the_beginning_of_a_path_without_ids(url: str, route: str) -> None:
+def test_a_route_is_a_method_and_the_beginning_of_a_path_without_ids(url: str, route: str, part: str) -> None:
     run = Run(SLOW)
-    run.call(call=Call("GET", url))
-    assert run.events[0].event.route == route
+    run.call(call=Call("POST", url))
+    event = run.events[0].event
+    assert (event.route, event.part) == (f"POST {route}", part)
 
 
 # Configured rates ----------------------------------------------------------------------------------------------------

@@ -147,7 +147,8 @@ def test_retry_takes_many_forms(server: FailureServer) -> None:
     ],
 )
 def test_a_rate_limit_takes_many_forms(value: Any, policies: Any) -> None:
-    adapter: Any = polvo.Session(retry=False, rate_limit=value).get_adapter("https://api.example.com/")
+    bare: Any = {"retry": False, "circuit_breaker": None, "deadline": None}
+    adapter: Any = polvo.Session(**bare, rate_limit=value).get_adapter("https://api.example.com/")
     assert adapter.policies == policies
 
 
@@ -269,8 +270,8 @@ def test_a_session_pickles(server: FailureServer) -> None:
 
 def test_sessions_share_state_through_a_store(server: FailureServer) -> None:
     store = MemoryStore()
-    polvo.Session(server.url, store=store).get("echo")
-    polvo.Session(server.url, store=store).get("echo")
+    polvo.Session(server.url, store=store, circuit_breaker=None).get("echo")
+    polvo.Session(server.url, store=store, circuit_breaker=None).get("echo")
     assert len(store) == 1
 
 

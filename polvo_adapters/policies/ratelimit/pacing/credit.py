@@ -29,6 +29,8 @@ def find_ready_time(pace: Pace, now: float, ahead: float, in_flight: int) -> flo
         in_flight: Requests without a response yet.
     """
     missing = 1 + in_flight + ahead - pace["remaining"]
+    if pace["blind"]:
+        return math.inf if in_flight else max(now, pace["ask_at"])
     if pace["seen"] < NEWCOMER and is_shared(pace):
         if in_flight:
             return math.inf

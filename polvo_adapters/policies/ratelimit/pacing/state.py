@@ -16,6 +16,9 @@ ALONE = 0.95
 NEWCOMER = 3
 """Responses that a newcomer waits for, one request at a time, before it trusts its guess of the share."""
 
+PERCENT = 2.0**-13
+"""What a request takes of a quota in percent: so little that only the end of the quota matters."""
+
 BEND = 1 / 7  # 7 = ln(1000): a thousand clients double the pace at the beginning of a window
 _MARGIN = 0.01  # of a window's quota, left at its end, beside the requests that are under way then
 _MARGIN_MOST = 0.04  # together never more than this, because it is quota unused
@@ -26,6 +29,8 @@ _NOISE = 0.2  # of the root of the quota: what clients that know nothing of one 
 _RESERVE_MOST = 0.04  # together never more than this, because it is quota unused
 _SPREAD = 0.39  # standard deviation of the requests of a client that sends about one in a window
 _PRIOR = 5.0  # requests: the weight of the first guess of the share
+_LONG = 300.0  # seconds: the end of a shorter window comes before another request may ask for it
+_FIRST_BLIND, _LONGEST_BLIND = 1.0, 300.0  # seconds until a request asks whether more has come, doubling
 _USUAL_WINDOWS = (60.0, 900.0, 3600.0, 86400.0)
 
 
@@ -69,6 +74,12 @@ class Pace(TypedDict):
         reset: When what remains should be spent.
         margin: What should remain then.
         bend: The exponent F.
+        by: The route whose response spoke of it last.
+        part: The id in the path of that response.
+        told: What that response said remains.
+        told_at: When it came.
+        blind: Responses in a row that said that nothing remains, and not when more comes of a long window.
+        ask_at: When a request may find out whether more has come.
     """
 
     limit: float
@@ -107,6 +118,12 @@ class Pace(TypedDict):
     reset: float
     margin: float
     bend: float
+    by: str
+    part: str
+    told: float
+    told_at: float
+    blind: int
+    ask_at: float
 
 
 class Seen(NamedTuple):
@@ -149,6 +166,7 @@ def start_pace(seen: Seen, now: float, in_flight: int = 0) -> Pace:
         credit=credit, credited=now, earned=credit, accepted=0.0, rejected=0.0, integral=0.0,
         log=log, slot=slot, fresh=1.0, expired=0.0, debt=0.0,
         slope=0.0, until=now, reset=0.0, margin=0.0, bend=1.0,
+        by="", part="", told=seen.remaining, told_at=now, blind=0, ask_at=0.0,
     )  # fmt: skip
     plan(pace)
     return pace
@@ -175,6 +193,23 @@ def restart_pace(pace: Pace, seen: Seen, now: float, in_flight: int = 0) -> Pace
         fresh["born"], fresh["seen"], fresh["unexplained"] = pace["born"], pace["seen"], pace["unexplained"]
         plan(fresh)
     return fresh
+
+
+def note_end(pace: Pace, seen: Seen, now: float) -> None:
+    """Note, where nothing remains and the server does not say when more comes, when a request may ask for it."""
+    if seen.remaining >= 1:
+        pace["blind"] = 0
+    elif seen.reset is None and pace["window"] > _LONG and (seen.asked >= pace["ask_at"] or not pace["blind"]):
+        first = min(60.0, max(_FIRST_BLIND, pace["window"] / 1000))
+        pace["ask_at"] = now + min(_LONGEST_BLIND, first * 2.0 ** min(20, pace["blind"]))
+        pace["blind"] += 1
+
+
+def round_cost(cost: float) -> float:
+    """Return what a request takes, in steps, because each change restarts the pace; 1 where it is not known."""
+    if cost == PERCENT:
+        return cost
+    return 2.0 ** round(math.log2(cost)) if cost >= 1 else 1.0
 
 
 def is_shared(pace: Pace) -> bool:

@@ -1,0 +1,62 @@
+"""The error for a keyword that the standard stack does not know: what was probably meant."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from difflib import get_close_matches
+
+_NAMES_ELSEWHERE = {
+    "max_retries": "retry={'max_attempts': ...}, which counts the first attempt as well",
+    "retries": "retry={'max_attempts': ...}, which counts the first attempt as well",
+    "total": "retry={'max_attempts': ...}, which counts the first attempt as well",
+    "backoff_factor": "retry={'base': ...}",
+    "status_forcelist": "retry={'retry_on': [...]}",
+    "allowed_methods": "retry={'methods': [...]}",
+    "headers": "session.headers.update(...)",
+    "proxies": "session.proxies.update(...)",
+    "verify": "session.verify = ...",
+    "cert": "session.cert = ...",
+    "cookies": "session.cookies.update(...)",
+    "params": "session.params.update(...)",
+}
+"""What users of `requests`, urllib3 and other libraries look for."""
+
+
+def unknown_keyword_error(
+    owner: str, name: str, known: Collection[str], settings: Mapping[str, Collection[str]]
+) -> TypeError:
+    """Return the error for an unknown keyword.
+
+    Args:
+        owner: Name of the class or function.
+        name: The keyword.
+        known: The keywords that there are.
+        settings: The settings of each policy, by its keyword.
+    """
+    return TypeError(f"{owner}: there is no keyword {name}; {_advise(name, known, settings)}")
+
+
+def unknown_setting_error(option: str, policy: str, name: object, known: Collection[str]) -> TypeError:
+    """Return the error for an unknown setting in a mapping that stands for a policy.
+
+    Args:
+        option: The keyword that was given the mapping.
+        policy: Name of the class of the policy.
+        name: The setting.
+        known: The settings that there are.
+    """
+    close = get_close_matches(str(name), known, 1)
+    advice = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(sorted(known))}"
+    return TypeError(f"{option}: {policy} has no setting {name!r}; {advice}")
+
+
+def _advise(name: str, known: Collection[str], settings: Mapping[str, Collection[str]]) -> str:
+    options = [option for option, names in settings.items() if name in names and option in known]
+    if options:
+        return "it is a setting of " + ", or of ".join(f"{option}={{{name!r}: ...}}" for option in options)
+    if name in _NAMES_ELSEWHERE:
+        return f"use {_NAMES_ELSEWHERE[name]}"
+    close = get_close_matches(name, known, 1) or [each for each in known if each.startswith(f"{name}_")]
+    if close:
+        return f"did you mean {close[0]}?"
+    return f"there are {', '.join(sorted(known))}"
