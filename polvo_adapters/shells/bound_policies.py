@@ -230,7 +230,7 @@ class BoundPolicies:
                 self._listeners,
                 rerouted,
                 (*marked, *self._judges) if marked else self._judges,
-                outer is not None and outer.is_default,
+                outer is not None and outer.is_default,  # patient
             ),
         )
         return call if settings is None else self._describe(call, settings)
@@ -283,7 +283,7 @@ class BoundPolicies:
         keys, ids = self.keys, self._ids
         if ids is not None:
             report.request_id = text_of(request.headers.get(ids.header) or "")  # an inner adapter may have removed it
-        if outcome.error is None and (keys is not None or ids is not None):
+        if (keys is not None or ids is not None) and outcome.error is None:
             report.replayed = keys is not None and call.key != "" and keys.is_replayed(outcome.headers)
             request_identity.mark_complete(request, outcome.status, verdict_of(call, outcome))
         if outcome.failure is not None or outcome.status >= 500 or call.repeated or refused:

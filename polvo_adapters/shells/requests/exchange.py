@@ -185,9 +185,10 @@ class RequestsExchange:
         call, clock = effect.call, self._clock
         started, deadline = clock.now(), call.deadline
         # Those who share connections know nothing of each other's, and have no reason to bear their age.
-        once = self._owner is not None or call.body == "once"
-        once = once or call.unsafe or (call.method not in IDEMPOTENT_METHODS and not call.idempotent)
-        streamed = call.body == "once" or call.body == "rewindable"
+        body = call.body
+        once = self._owner is not None or body == "once" or call.unsafe
+        once = once or (call.method not in IDEMPOTENT_METHODS and not call.idempotent)
+        streamed = body == "once" or body == "rewindable"
         retries = prepare_retry(self._retries)
         transmission = Transmission(clock, started, deadline, self._sockets, once, self._owner, streamed, retries)
         transmission.fallback = self.fallback if deadline is None else self._limit_fallback(deadline - started)
@@ -214,7 +215,7 @@ class RequestsExchange:
                 report_overrun(transmission, send)
             if request is not self._original:
                 self._give_back_request(response, request, call)
-            body = self._read_if_due(response, transmission, started)
+            content = self._read_if_due(response, transmission, started)
             response = self._response
         except Exception as error:  # noqa: BLE001 - every exception becomes an outcome
             return self._fail(error, transmission, send, started, request)
@@ -236,7 +237,7 @@ class RequestsExchange:
                 now,
                 wall,
                 "",  # note
-                body,
+                content,
                 False,  # unsent
                 marks,
                 None,  # ending

@@ -203,10 +203,9 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
             self._take_over()
         bound, clock, outer, settings = self._bound, self.clock, self._transmission, call_settings.get()
         below = self if self._below is None else self._below
-        sockets, asked, logical, fallback = None, self._asked, call_started.get(), None
+        sockets, asked, fallback = None, self._asked, None
         if outer is not None:
-            sockets, logical = outer.sockets, _logical_call(outer, logical, clock)
-            asked = outer.retries if asked is None else asked
+            sockets, asked = outer.sockets, outer.retries if asked is None else asked
         if timeout is None:
             timeout, fallback = self._choose_timeout(outer)
         keywords = {
