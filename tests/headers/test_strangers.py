@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from polvo_adapters.headers import throttled
+from polvo_adapters.headers import parse, throttled
 
 REFUSALS: list[tuple[str, int, Any, str]] = [
     ("a writer's limit in a tag", 409, {"error": {".tag": "too_many_write_operations"}}, "rate"),
@@ -76,3 +76,73 @@ def test_a_short_wait_counts_for_more_than_a_sentence() -> None:
     body = encode({"message": "The daily request limit was reached"})
     kinds = [throttled({"Retry-After": seconds}, 429, body) for seconds in ("5", "3600")]
     assert [each and each.kind for each in kinds] == ["rate", "exhausted"]
+
+
+NOW = 1_800_000_000.0
+SOON, SOON_MS = str(int(NOW) + 60), str((int(NOW) + 60) * 1000)
+QUOTAS: list[tuple[str, dict[str, str], list[tuple[float | None, float | None, float | None, float | None]]]] = [
+    (
+        "thousands",
+        {"X-RateLimit-Limit": "15,000", "X-RateLimit-Remaining": "14,999", "X-RateLimit-Reset": "60"},
+        [(15000, 14999, 60, None)],
+    ),
+    ("two layers", {"X-RateLimit-Limit": "100, 200", "X-RateLimit-Remaining": "99, 100"}, [(100, 99, None, None)]),
+    ("two layers, close", {"X-RateLimit-Limit": "100,200", "X-RateLimit-Remaining": "99,100"}, [(100, 99, None, None)]),
+    (
+        "the lists of the drafts under another name",
+        {
+            "x-ratelimit-limit": '100, 100;w=1;name="app", 1000;w=60;name="org"',
+            "x-ratelimit-remaining": "99",
+            "x-ratelimit-reset": "1",
+        },
+        [(100, 99, 1, 1), (1000, None, None, 60)],
+    ),
+    (
+        "minutely",
+        {
+            "X-RateLimit-Minutely-Limit": "60",
+            "X-RateLimit-Minutely-Remaining": "59",
+            "X-RateLimit-Minutely-Reset": SOON_MS,
+        },
+        [(60, 59, 60, 60)],
+    ),
+    (
+        "milliseconds",
+        {"gw-ratelimit-limit": "500", "gw-ratelimit-remaining": "300", "gw-ratelimit-reset": "1489"},
+        [(500, 300, 1.489, None)],
+    ),
+    (
+        "a status for what remains",
+        {"X-Bapi-Limit": "100", "X-Bapi-Limit-Status": "99", "X-Bapi-Limit-Reset-Timestamp": SOON_MS},
+        [(100, 99, 60, None)],
+    ),
+    (
+        "a timestamp",
+        {
+            "X-Gate-RateLimit-Requests-Remain": "39",
+            "X-Gate-RateLimit-Limit": "40",
+            "X-Gate-RateLimit-Reset-Timestamp": SOON,
+        },
+        [(40, 39, 60, None)],
+    ),
+    ("requests, plainly", {"x-requests-remaining": "499", "x-requests-used": "1"}, [(500, 499, None, None)]),
+    ("of a day", {"X-Daily-Requests-Left": "9"}, [(None, 9, None, 86_400)]),
+    ("of a minute", {"X-Requests-Available-Minute": "9"}, [(None, 9, None, 60)]),
+    (
+        "points",
+        {"X-API-Quota-Request": "1", "X-API-Quota-Used": "12", "X-API-Quota-Left": "138"},
+        [(150, 138, None, None)],
+    ),
+    ("time", {"x-acme-ratelimit-time-remaining": "0.5"}, []),
+    ("a name", {"X-Quota-Id": "9", "X-Quota-User": "3", "X-Quota-Class": "1"}, []),
+    ("mails", {"X-Email-Quota-Remaining": "0", "X-Sms-Quota-Left": "0", "X-Mail-Quota-Used": "9"}, []),
+    ("seats", {"X-Users-Quota-Limit": "5", "X-Users-Quota-Remaining": "0", "X-Seats-Quota-Left": "0"}, []),
+    ("containers", {"X-Container-Quota-Max": "4", "X-Account-Meta-Quota-Count": "5"}, []),
+    ("not of requests", {"X-Items-Left": "0", "X-Pending-Requests-Count": "4", "X-Requests-Id": "7"}, []),
+]
+
+
+@pytest.mark.parametrize(("headers", "quotas"), [row[1:] for row in QUOTAS], ids=[row[0] for row in QUOTAS])
+def test_quotas_of_strangers(headers: dict[str, str], quotas: list[Any]) -> None:
+    found = parse(headers, 200, NOW)
+    assert [(each.limit, each.remaining, each.reset, each.window) for each in found] == quotas
