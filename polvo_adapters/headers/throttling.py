@@ -26,7 +26,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from polvo_adapters.headers import times
-from polvo_adapters.headers.complaints import Complaint, find_complaint, read_aws_code
+from polvo_adapters.headers.complaints import SPENT_REASON, Complaint, find_complaint, read_aws_code
 from polvo_adapters.headers.quota import Kind, Quota, Throttled
 from polvo_adapters.headers.reading import parse
 
@@ -34,6 +34,7 @@ _LONGEST_VALUE = 256
 _MOST_HEADERS = 1024
 _OVERLOADED = 529
 _SPEAKING = frozenset({403, 429, 503, _OVERLOADED})  # statuses that may refuse without a word in the body
+_SOON = 60.0  # seconds
 _ERROR_TYPE = "x-amzn-errortype"
 _SCOPES = {"user", "global", "shared"}
 _NO_COMPLAINT = Complaint("rate", "")
@@ -130,6 +131,8 @@ def _find_violated(evidence: _Evidence) -> list[Quota]:
 
 
 def _find_kind(evidence: _Evidence, violated: Sequence[Quota]) -> Kind:
+    if evidence.complaint.reason == SPENT_REASON and evidence.wait and evidence.wait <= _SOON:
+        return "rate"  # what the server asks for counts for more than its sentence
     if evidence.complaint.kind != "rate":
         return evidence.complaint.kind
     concurrent = bool(violated) and all(quota.unit == "concurrent-requests" for quota in violated)
