@@ -47,6 +47,14 @@ def explain_one_shot(call: Call) -> str:
     return SINGLE_USE if call.body == "single-use" else ONCE_ONLY
 
 
+def explain_unsafe(call: Call) -> str:
+    """Return the note of a call that is not repeated as its method is not safe to repeat, and what to set."""
+    if call.unsafe:
+        return f"{call.method} is not repeated: it was declared not idempotent"
+    key = "" if call.key else "pass an idempotency key where the API takes one (idempotency=True), or "
+    return f"{call.method} is not repeated: the server may have processed it; {key}declare it safe (idempotent=True)"
+
+
 def is_safe(call: Call, methods: Collection[str] | None) -> bool:
     """Return whether a request may be processed several times; `methods` are those that may, None means all."""
     return (call.idempotent or methods is None or call.method in methods) and not call.unsafe

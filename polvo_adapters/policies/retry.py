@@ -62,6 +62,7 @@ from polvo_adapters.policies.outcomes import (
     end_call,
     expire_call,
     explain_one_shot,
+    explain_unsafe,
     is_safe,
     keep_last_sent,
 )
@@ -199,7 +200,7 @@ class ExponentialBackoff:
         if cause is None:
             return self._explain_final(call, outcome) if wanted is None and outcome.failure is None else outcome
         if cause.processed and not is_safe(call, self.methods):
-            return end_call(outcome, "retry", f"{call.method} is not repeated: the server may have processed it")
+            return end_call(outcome, "retry", explain_unsafe(call))
         ending = self._find_obstacle(call, outcome, cause, attempts)
         if ending is not None:
             return ending
