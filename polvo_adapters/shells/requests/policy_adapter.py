@@ -221,8 +221,7 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
         exchange.above = self
         exchange.find_signer(self._session)
         entries: list[Entry] = []
-        if logical is not None and logical.is_default:
-            logical = exchange.spare_streams(logical)
+        logical = _find_logical_call(outer, clock, exchange)
         sender = Sender(cert, verify, proxies, self._name_transport()) if bound.identifies else PLAIN_SENDER
         has_left = bound.reroutes and has_left_origin(request)
         url, now = request.url or "", clock.now()
@@ -378,15 +377,15 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
         self._bind()
 
 
-def _logical_call(outer: Transmission, logical: LogicalCall | None, clock: Clock) -> LogicalCall | None:
+def _find_logical_call(outer: Transmission | None, clock: Clock, exchange: RequestsExchange) -> LogicalCall | None:
     """Return the logical call that a send is part of, within the deadline of the adapter outside of this one."""
-    if outer.deadline is None:
-        return logical
-    if logical is None:
-        return LogicalCall(None, clock.now(), outer.deadline)
-    if logical.deadline is not None and logical.deadline <= outer.deadline:
-        return logical
-    return logical._replace(deadline=outer.deadline, is_default=False)  # it is that of an adapter outside
+    logical = call_started.get()
+    if outer is not None and outer.deadline is not None:
+        if logical is None:
+            return LogicalCall(None, clock.now(), outer.deadline)
+        if logical.deadline is None or logical.deadline > outer.deadline:
+            return logical._replace(deadline=outer.deadline, is_default=False)
+    return exchange.spare_streams(logical) if logical is not None and logical.is_default else logical
 
 
 def _note_end(outer: Transmission | None, outcome: Outcome, report: Report) -> None:
