@@ -32,7 +32,7 @@ from urllib3.util import Retry
 from polvo_adapters.context.call import (
     LogicalCall,
     call_settings,
-    call_started,
+    current_call,
     extend_default_deadline,
     settings_scope,
 )
@@ -379,7 +379,7 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
 
 def _find_logical_call(outer: Transmission | None, clock: Clock, exchange: RequestsExchange) -> LogicalCall | None:
     """Return the logical call that a send is part of, within the deadline of the adapter outside of this one."""
-    logical = call_started.get()
+    logical = current_call()
     if outer is not None and outer.deadline is not None:
         if logical is None:
             return LogicalCall(None, clock.now(), outer.deadline)
