@@ -17,11 +17,24 @@ from collections.abc import Collection, Iterable, Sequence
 from polvo_adapters.core.calls import Call
 from polvo_adapters.core.effects import Undecided
 from polvo_adapters.core.http import SAFE_METHODS
-from polvo_adapters.core.outcomes import EXPIRED, NO_STORE, NOT_SENT, UNCLASSIFIED, Ending, Failure, Outcome
+from polvo_adapters.core.outcomes import (
+    EXPIRED,
+    INTERRUPTED,
+    NO_STORE,
+    NOT_SENT,
+    PROXY_REFUSED,
+    UNCLASSIFIED,
+    Ending,
+    Failure,
+    Outcome,
+)
 from polvo_adapters.errors import DeadlineExceeded, PolvoError
 
 RACED_METHODS = SAFE_METHODS - {"TRACE"}
 """Methods that ask for no change of state, without TRACE, which gains nothing from a race."""
+
+NEVER_CURED = (EXPIRED, INTERRUPTED, NOT_SENT, NO_STORE, PROXY_REFUSED)
+"""Failures that no repeat helps, whatever it is asked for by."""
 
 ONCE_ONLY = "not sent again, as the body can be read only once; pass bytes or a seekable file"
 """Note of a call that would have been repeated with another body."""
