@@ -75,9 +75,7 @@ class JWTLogin(TokenAuth):
     ) -> None:
         require_known_options(type(self).__name__, options, JWTLoginOptions)
         super().__init__(**select_options(options, TokenAuthOptions))
-        missing = [name for name, value in (("username", username), ("password", password)) if not value]
-        if missing:
-            raise ConfigurationError(f"JWTLogin: missing {', '.join(missing)}")
+        _validate_login(username, password, login_url, refresh_url)
         urls = (login_url, refresh_url)
         if not any(isinstance(url, str) for url in urls) and (fields, answers) != (None, None):
             raise ConfigurationError(
@@ -175,6 +173,21 @@ class JWTLogin(TokenAuth):
 def jwt_login(*args: Any, **keywords: Any) -> JWTLogin:
     """Return a JWTLogin; arguments as for the class."""
     return JWTLogin(*args, **keywords)
+
+
+def _validate_login(username: object, password: object, login_url: object, refresh_url: object) -> None:
+    """Raise ConfigurationError now for values that would fail at the first login; it shows none of them."""
+    given = {"username": username, "password": password}
+    missing = [name for name, value in given.items() if not value]
+    if missing:
+        raise ConfigurationError(f"JWTLogin: missing {', '.join(missing)}")
+    for name, value in given.items():
+        if not isinstance(value, str) and not callable(value):
+            raise ConfigurationError(f"JWTLogin: {name} must be a text, or a function that returns one")
+    for name, url in (("login_url", login_url), ("refresh_url", refresh_url or "")):
+        if not isinstance(url, (str, TokenEndpoint)):
+            found = "None, as from a variable that is not set" if url is None else type(url).__name__
+            raise ConfigurationError(f"JWTLogin: {name} must be a URL or a TokenEndpoint, and not {found}")
 
 
 def _describe(url: str | TokenEndpoint, fields: tuple[str, str, str], answers: tuple[str, str]) -> TokenEndpoint:

@@ -99,10 +99,17 @@ class TokenCache(PersistentStore):
         elapsed: Callable[[], float] | None = None,
         check_files: bool = True,
     ) -> None:
+        if not isinstance(path, (str, os.PathLike)):
+            raise TypeError(f"TokenCache: path must name a file, such as 'tokens.json', and not {type(path).__name__}")
         name = os.fspath(path)
         if not name or "\0" in name:
             raise ConfigurationError(f"TokenCache(path={name!r}): path must name a file")
         super().__init__(name, max_keys, SharedClock(now, elapsed=elapsed), check_files)
+        if os.path.isdir(self.path):
+            raise ConfigurationError(f"TokenCache: {self.path} is a directory; name a file in it, such as tokens.json")
+        directory = os.path.dirname(self.path)
+        if not os.path.isdir(directory) and not os.path.isdir(os.path.dirname(directory)):
+            raise ConfigurationError(f"TokenCache: its directory {directory} does not exist; make it first")
         self._busy_advice = f"and holds {self.path}.lock"
         self.listeners: list[Callable[[StateChange], object]] = []
         self._sleep: Callable[[float], object] = time.sleep
