@@ -31,12 +31,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from polvo_adapters.auth.protocol.server_words import (
-    describe_failure,
-    list_tokens,
-    redact_code,
-    redact_description,
-)
 from polvo_adapters.auth.protocol.token import Token
 from polvo_adapters.auth.protocol.token_endpoint import Path, TokenResponse
 from polvo_adapters.auth.protocol.token_lifetime import choose_lifetime, parse_duration
@@ -45,6 +39,12 @@ from polvo_adapters.headers.times import parse_date
 from polvo_adapters.redaction import unpicklable
 from polvo_adapters.runtime.logs import logger, say
 from polvo_adapters.shells.requests.one_shot import Channel, OneShotError, send_one
+from polvo_adapters.shells.server_words import (
+    describe_failure,
+    list_tokens,
+    redact_code,
+    redact_description,
+)
 
 _LOG = logger("tokens")
 _FINAL_ADVICE = {
