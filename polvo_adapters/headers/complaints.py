@@ -76,7 +76,7 @@ _ANY_PLAN = re.compile(r"(?:plan|subscription)[-_.]?limit", re.IGNORECASE)
 _PLAN = (401, 402, 403, 456)  # errors in which a quota that is exceeded is that of a plan; with 429 it is one of pace
 
 _TITLE = re.compile(rb"<(?:title|message)>([^<]{1,256})<", re.IGNORECASE)
-SPENT_REASON = "quota in its message"
+SPENT_REASON, PACE_REASON = "quota in its message", "rate limit in its message"
 
 Reader: TypeAlias = "Callable[[Json, int], Complaint | None]"
 """Returns the refusal that a JSON object states, from the object and the status of the response."""
@@ -317,12 +317,12 @@ def _read_prose(document: Json, status: int) -> Complaint | None:
     if any(map(is_spent, prose)) or (status == _SPENT and any("quota" in each.lower() for each in prose)):
         return Complaint("exhausted", SPENT_REASON, _find_wait(holders))
     if any(map(is_complaint, prose)):
-        return Complaint("rate", "rate limit in its message", _find_wait(holders))
+        return Complaint("rate", PACE_REASON, _find_wait(holders))
     if any(code for holder in holders for code in _list_codes(holder, is_top=True)):
         return None
     kinds = (classify_code(each) for each in prose if " " not in each)  # "too_many_requests" as the message of JSON-RPC
     kind = next((kind for kind in kinds if kind is not None), None)
-    return None if kind is None else Complaint(kind, "rate limit in its message", _find_wait(holders))
+    return None if kind is None else Complaint(kind, PACE_REASON, _find_wait(holders))
 
 
 def _list_holders(document: Json, *, quiet: bool) -> list[Json]:

@@ -26,14 +26,14 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from polvo_adapters.headers import times
-from polvo_adapters.headers.complaints import SPENT_REASON, Complaint, find_complaint, read_aws_code
+from polvo_adapters.headers.complaints import PACE_REASON, SPENT_REASON, Complaint, find_complaint, read_aws_code
 from polvo_adapters.headers.quota import Kind, Quota, Throttled
 from polvo_adapters.headers.reading import parse
 
 _LONGEST_VALUE = 256
 _MOST_HEADERS = 1024
-_OVERLOADED = 529
-_SPEAKING = frozenset({403, 429, 503, _OVERLOADED})  # statuses that may refuse without a word in the body
+_TOO_MANY, _OVERLOADED = 429, 529
+_SPEAKING = frozenset({403, _TOO_MANY, 503, _OVERLOADED})  # statuses that may refuse without a word in the body
 _SOON = 60.0  # seconds
 _ERROR_TYPE = "x-amzn-errortype"
 _SCOPES = {"user", "global", "shared"}
@@ -110,7 +110,7 @@ def _has_error_type(headers: Mapping[str, str]) -> bool:
 
 def _is_refusal(evidence: _Evidence, body: bytes | None) -> bool:
     status, headers, complaint, wait, quotas = evidence
-    if status in (429, _OVERLOADED):
+    if status in (_TOO_MANY, _OVERLOADED):
         return True
     if status == 503:
         return wait is not None or complaint.reason != ""
@@ -173,6 +173,8 @@ def _describe(evidence: _Evidence) -> str:
     status = evidence.status
     known = {_OVERLOADED: "overloaded", 503: "Retry-After", 403: "GitHub rate limit"}
     reason = evidence.complaint.reason or known.get(status) or evidence.stripe_reason.lower()
+    if status == _TOO_MANY and reason == PACE_REASON:  # the status says no less
+        reason = ""
     return f"{status}, {reason}" if reason else str(status)
 
 

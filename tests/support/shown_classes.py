@@ -149,7 +149,8 @@ cli.demo_trial.TrialClient cli.demo_trial.TrialResult cli.probe.Finding cli.prob
 cli.render.Screen cli.token_records.Cache
     """,
     "exceptions with texts of this package alone": """
-auth.tokens.sealing.DecryptionError auth.tokens.sealing.NoKeyFile runtime.workers.NoThreadError
+auth.tokens.sealing.DecryptionError auth.tokens.sealing.OtherKeyError auth.tokens.sealing.NoKeyFile
+runtime.workers.NoThreadError
 services.double_o.cache.OverdueError stores.codec.Undecodable stores.private_files.FileInUse
 stores.file_trust.Unfit stores.token_cache.Corrupt
     """,

@@ -151,9 +151,10 @@ class TestDeadline:
         with polvo.Session(server.url, timeout=0.1) as session, pytest.raises(polvo.DeadlineExceeded):
             session.get(DRIP, stream=True, deadline=0.3).content  # noqa: B018 - the same
 
-    def test_the_deadline_of_an_adapter_binds_streams(self, server: FailureServer) -> None:
+    @pytest.mark.parametrize("inner", [None, polvo.RetryAdapter()])
+    def test_the_deadline_of_an_adapter_binds_streams(self, server: FailureServer, inner: Any) -> None:
         with polvo.Session(server.url, timeout=0.1) as session:
-            session.mount("http://", polvo.ResilientAdapter(deadline=0.25))
+            session.mount("http://", polvo.ResilientAdapter(deadline=0.25, inner=inner))
             with pytest.raises(polvo.DeadlineExceeded):
                 session.get(DRIP, stream=True).content  # noqa: B018 - the same
 
