@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from polvo_adapters.headers import parse, throttled
+from polvo_adapters.headers import parse, parse_body, throttled
 
 REFUSALS: list[tuple[str, int, Any, str]] = [
     ("a writer's limit in a tag", 409, {"error": {".tag": "too_many_write_operations"}}, "rate"),
@@ -133,6 +133,16 @@ QUOTAS: list[tuple[str, dict[str, str], list[tuple[float | None, float | None, f
         {"X-API-Quota-Request": "1", "X-API-Quota-Used": "12", "X-API-Quota-Left": "138"},
         [(150, 138, None, None)],
     ),
+    (
+        "a bucket that fills for years",
+        {
+            "X-RateLimit-Limit": "1377013266",
+            "X-RateLimit-Remaining": "40",
+            "X-RateLimit-FillRate": "10",
+            "X-RateLimit-Interval-Seconds": "2",
+        },
+        [(1377013266, 40, None, 1377013266 / 5)],
+    ),
     ("time", {"x-acme-ratelimit-time-remaining": "0.5"}, []),
     ("a name", {"X-Quota-Id": "9", "X-Quota-User": "3", "X-Quota-Class": "1"}, []),
     ("mails", {"X-Email-Quota-Remaining": "0", "X-Sms-Quota-Left": "0", "X-Mail-Quota-Used": "9"}, []),
@@ -146,3 +156,9 @@ QUOTAS: list[tuple[str, dict[str, str], list[tuple[float | None, float | None, f
 def test_quotas_of_strangers(headers: dict[str, str], quotas: list[Any]) -> None:
     found = parse(headers, 200, NOW)
     assert [(each.limit, each.remaining, each.reset, each.window) for each in found] == quotas
+
+
+def test_a_bucket_in_a_body_that_fills_for_years() -> None:
+    state = {"maximumAvailable": 1e12, "currentlyAvailable": 1, "restoreRate": 1}
+    (quota,) = parse_body(encode({"extensions": {"cost": {"throttleStatus": state}}}))
+    assert (quota.limit, quota.reset) == (1e12, None)
