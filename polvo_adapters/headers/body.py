@@ -68,10 +68,10 @@ def find_pause(body: bytes | None) -> float | None:
         return None
     if len(body) <= LONGEST_JSON:
         document = to_object(load_json(bytes(body)))
-        return to_amount(document.get("backoff")) if _WRAPPER & document.keys() else None
+        return times.cap_delay(to_amount(document.get("backoff"))) if _WRAPPER & document.keys() else None
     edges = bytes(body[:_EDGE] + body[-_EDGE:])
     found = _PAUSE.search(edges) if b'"quota_' in edges else None
-    return None if found is None else times.parse_number(found[1].decode("ascii"))
+    return None if found is None else times.cap_delay(times.parse_number(found[1].decode("ascii")))
 
 
 def begins_like_json(body: bytes | bytearray) -> bool:
