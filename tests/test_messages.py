@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import errno
+import gc
+import json
+import pickle
 import re
 import socket
 import ssl
 import traceback
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -16,6 +20,7 @@ import trustme
 from urllib3.exceptions import MaxRetryError, NewConnectionError
 
 import polvo_adapters as polvo
+from polvo_adapters.shells.requests import plain_words
 from polvo_adapters.testing.server import FailureServer
 from tests.support.listening_server import Listening, Reply
 from tests.support.marked_secrets import OPEN, find, secret, word
@@ -300,7 +305,7 @@ def test_an_error_keeps_its_class_its_text_and_its_cause_but_for_the_query() -> 
         assert error.request is not None
         assert error.request.url == url
         texts.append(re.sub(r" at 0x\w+", "", str(error)))
-    assert texts[1] == texts[0].replace("?token=x1&c=2", "")
+    assert texts[1].partition(" (polvo: ")[0] == texts[0].replace("?token=x1&c=2", "")
 
 
 @pytest.mark.parametrize("kind", ["mounted", "installed", "bare"])
@@ -339,3 +344,93 @@ def test_a_redirect_that_cannot_be_followed_is_shown_without_query(api: Listenin
     with pytest.raises(requests.RequestException) as caught:
         polvo.Session().get(f"{api.url}/bad")
     assert find(repr(chain_of(caught.value))) == ""
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_python_that_shows_no_notes_has_them_at_the_end_of_the_text(
+    name: str, break_off: Callable[[Broken], requests.RequestException], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = BROKEN[name]
+    shown = break_off(case)
+    monkeypatch.setattr(plain_words, "shows_notes", lambda: False)
+    error = break_off(case)
+    (note,) = error.__notes__
+    assert str(error).count(note) == 1
+    assert [type(each) for each in error.args] == [type(each) for each in shown.args]
+    assert str(error)[:20] == str(shown)[:20]
+
+
+NO_JSON = {
+    "a page": (Reply(b"<html><h1>Log in</h1>", 200, (HTML,)), ("200 OK", "text/html", "begins with '<html><h1>Log in")),
+    "nothing": (Reply(b"", 200), ("the content type not given", "the body is empty")),
+    "a text": (
+        Reply(b"not found " * 50, 404, (("Content-Type", "text/plain; charset=utf-8"),)),
+        ("404", "text/plain,"),
+    ),
+    "an echo": (Reply(f"Bad {QUERY}".encode(), 200), ("begins with 'Bad token=***'",)),
+}
+
+
+@pytest.mark.parametrize("name", NO_JSON)
+def test_json_that_is_none(name: str, api: Listening) -> None:
+    reply, says = NO_JSON[name]
+    api.routes[f"/plans?{QUERY}"] = reply
+    response = polvo.Session(api.url).get(f"/plans?{QUERY}")
+    assert type(response) is requests.Response
+    with pytest.raises(requests.exceptions.JSONDecodeError) as caught:
+        response.json()
+    error, text = caught.value, str(caught.value)
+    assert text.startswith(f"GET {api.url[7:]}/plans: the body is no JSON")
+    assert text.endswith("(Expecting value): line 1 column 1 (char 0)")
+    assert [said for said in says if said not in text] == [], text
+    assert find(text) == ""
+    assert len(text) < 400
+    assert (error.msg in text, error.doc, error.pos) == (True, reply.body.decode(), 0)
+    assert pickle.loads(pickle.dumps(response)).text == response.text
+    with pytest.raises(requests.exceptions.JSONDecodeError) as bare:
+        requests.get(f"{api.url}/plans?{QUERY}").json()
+    assert (type(error), error.doc, error.pos) == (type(bare.value), bare.value.doc, bare.value.pos)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"{}",
+        b" [1]",
+        b"7",
+        b"-1",
+        b"true",
+        b"null",
+        b'"a"',
+        b"NaN",
+        b"-Infinity",
+        b"\n{}",
+        '{"a": "ü"}'.encode("utf-16"),
+    ]
+    + ["{}".encode(each) for each in ("utf-8-sig", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be")],
+)
+def test_a_response_that_begins_as_json_is_left_as_it_is(body: bytes, api: Listening) -> None:
+    api.routes["/json"] = Reply(body)
+    response = polvo.Session(api.url).get("/json")
+    assert "json" not in vars(response)
+
+
+def test_a_decoder_of_the_caller_decides_what_is_json(api: Listening) -> None:
+    class Lenient(json.JSONDecoder):
+        def decode(self, text: str) -> Any:  # type: ignore[override]
+            return ["lenient", text]
+
+    api.routes["/json"] = Reply(b"<a>")
+    assert polvo.Session(api.url).get("/json").json(cls=Lenient) == ["lenient", "<a>"]
+
+
+def test_a_response_without_json_does_not_keep_itself_alive(api: Listening) -> None:
+    api.routes["/json"] = Reply(b"<a>")
+    response = polvo.Session(api.url).get("/json")
+    seen = weakref.ref(response)
+    gc.disable()
+    try:
+        del response
+        assert seen() is None
+    finally:
+        gc.enable()

@@ -112,6 +112,31 @@ def replace_note(error: BaseException, before: str, after: str) -> None:
         add_note(error, after)
 
 
+def append_to_text(error: BaseException, note: str) -> None:
+    """Put a note at the end of the text of an exception, for a Python whose tracebacks show no notes (before 3.11).
+
+    The text may be that of the exception that it was made of, which is its argument: both stay, as do their classes and
+    the number of their arguments.
+    """
+    try:
+        for _ in range(_MOST_CAUSES):
+            first = error.args[0] if error.args else None
+            if isinstance(first, str):
+                if note not in first:
+                    error.args = (f"{first} ({note})", *error.args[1:])
+                return
+            if not isinstance(first, BaseException):
+                return
+            error = first
+    finally:
+        del error
+
+
+def shows_notes() -> bool:
+    """Return whether tracebacks of this Python show notes."""
+    return sys.version_info >= (3, 11)
+
+
 def add_note(error: BaseException, note: str) -> None:
     """Add a note to an exception, as PEP 678 says, under every Python."""
     if sys.version_info >= (3, 11):

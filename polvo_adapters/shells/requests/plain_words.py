@@ -22,7 +22,7 @@ from polvo_adapters.core.calls import find_host
 from polvo_adapters.core.http import IDEMPOTENT_METHODS, text_of
 from polvo_adapters.core.report import Report
 from polvo_adapters.errors import PolvoError
-from polvo_adapters.shells.error_notes import hide_queries, replace_note
+from polvo_adapters.shells.error_notes import append_to_text, hide_queries, replace_note, shows_notes
 from polvo_adapters.shells.requests.failures import list_causes
 from polvo_adapters.shells.requests.message_parts import describe_place
 
@@ -59,7 +59,10 @@ def _explain(error: requests.RequestException, request: requests.PreparedRequest
             parts.append(report.summary())
         advice = _warn(request, report) or advice
         with suppress(AttributeError, TypeError):  # a class of exceptions that is not to be changed
-            replace_note(error, before, "polvo: " + "; ".join([*parts, advice]))
+            note = "polvo: " + "; ".join([*parts, advice])
+            replace_note(error, before, note)
+            if not shows_notes():
+                append_to_text(error, note)
     finally:
         del error
 

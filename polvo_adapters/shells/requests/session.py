@@ -32,6 +32,7 @@ from polvo_adapters.policies.stack import make_policy, refuse_unknown_keywords
 from polvo_adapters.runtime.clock import SYSTEM, Clock
 from polvo_adapters.shells.request_identity import format_key
 from polvo_adapters.shells.requests.hooks import defer_hooks
+from polvo_adapters.shells.requests.json_errors import explain_json
 from polvo_adapters.shells.requests.plain_words import complete_error
 from polvo_adapters.shells.requests.policy_adapter import PolicyAdapter
 from polvo_adapters.shells.requests.resilient_adapter import ResilientAdapter
@@ -216,6 +217,7 @@ class Session(Verbs):
             verdict = find_verdict(response)
             if self.raise_for_status or response.status_code == 429 or verdict.is_about_pace:
                 raise status_error(response, verdict)
+        explain_json(response)
         return response
 
     def download(
