@@ -21,6 +21,7 @@ from urllib3.exceptions import MaxRetryError, NewConnectionError
 
 import polvo_adapters as polvo
 from polvo_adapters.shells.requests import plain_words
+from polvo_adapters.shells.requests.status_error import status_error
 from polvo_adapters.testing.server import FailureServer
 from tests.support.listening_server import Listening, Reply
 from tests.support.marked_secrets import OPEN, find, secret, word
@@ -434,3 +435,13 @@ def test_a_response_without_json_does_not_keep_itself_alive(api: Listening) -> N
         assert seen() is None
     finally:
         gc.enable()
+
+
+def test_the_rest_of_a_note_stays(api: Listening) -> None:
+    api.routes["/regions"] = Reply(b"", 503)
+    session = polvo.Session(api.url, retry=FAST, raise_for_status=True, circuit_breaker=None)
+    with pytest.raises(polvo.ServiceUnavailableError) as caught:
+        session.get("/regions")
+    response = caught.value.response
+    response.polvo.note = "gave up after 3 attempts; none of 3 regions succeeded"
+    assert " s; none of 3 regions succeeded; call again later" in str(status_error(response))

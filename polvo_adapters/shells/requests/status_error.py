@@ -73,8 +73,8 @@ def _describe_effort(report: Report | None) -> str:
 
 def _explain_end(report: Report | None, verdict: Verdict) -> str:
     """Return why the call was not repeated, or not once more, unless the count of attempts or the advice says it."""
-    note = "" if report is None else report.note
-    return "" if not note or note.startswith("gave up after") or verdict.kind == "exhausted" else f"; {note}"
+    note = "" if report is None else _GAVE_UP.sub("", report.note)
+    return "" if not note or verdict.kind == "exhausted" else f"; {note}"
 
 
 def _choose_class(status: int, verdict: Verdict) -> type[PolvoError]:
@@ -110,6 +110,7 @@ def _choose_advice(response: requests.Response) -> str:
     )
 
 
+_GAVE_UP = re.compile(r"\Agave up after \d+ attempts(; )?")
 _METHODS = re.compile(r"[A-Z]{1,12}(?:, ?[A-Z]{1,12}){0,12}")
 _ADVICE = {
     400: "correct the request; a repeat cannot help",
