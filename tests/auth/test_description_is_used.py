@@ -273,3 +273,16 @@ def test_the_words_of_servers_that_name_them_otherwise(listening: Listening, bod
 def test_a_vendor_without_a_name(vendor: Any) -> None:
     with pytest.raises(ConfigurationError, match="no such vendor"):
         OAuth2.for_vendor(vendor)
+
+
+def lead_to_plain_http(request: TokenRequest) -> TokenRequest:
+    return replace(request, url=f"http://id.example.com/token?sign={SECRET}")
+
+
+@pytest.mark.parametrize("kind", ["oauth", "login"])
+def test_a_function_does_not_lead_secrets_over_plain_http(kind: str) -> None:
+    described = TokenEndpoint("https://id.example.com/token", prepare=lead_to_plain_http)
+    auth = OAuth2(token_url=described, **APP) if kind == "oauth" else JWTLogin(described, "ada", "pw")
+    with pytest.raises(ConfigurationError, match=r"prepare=.*https") as caught:
+        auth.token()
+    assert SECRET not in str(caught.value)
