@@ -6,13 +6,13 @@ import json
 import pickle
 import time
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from polvo_adapters.auth import JWTLogin, OAuth2, TokenEndpoint, TokenRequest, TokenResponse
+from polvo_adapters.auth import AuthorizationRequest, JWTLogin, OAuth2, TokenEndpoint, TokenRequest, TokenResponse
 from polvo_adapters.errors import ConfigurationError, TokenRefreshError
 from tests.support.listening_server import Asked, Listening, Reply
 
@@ -286,3 +286,12 @@ def test_a_function_does_not_lead_secrets_over_plain_http(kind: str) -> None:
     with pytest.raises(ConfigurationError, match=r"prepare=.*https") as caught:
         auth.token()
     assert SECRET not in str(caught.value)
+
+
+def test_a_login_is_completed_from_the_fields_of_its_request(listening: Listening) -> None:
+    keywords: Any = {"token_url": f"{listening.url}/token", "authorization_url": f"{listening.url}/authorize"}
+    auth = OAuth2("authorization_code", redirect_uri="https://app.example.com/back", **keywords, **APP)
+    kept = json.dumps(asdict(auth.authorization_request()))
+    request = AuthorizationRequest(**json.loads(kept))
+    assert auth.complete(f"https://app.example.com/back?code=c&state={request.state}", request).access_token == "token"
+    assert listening.asked[0].form["code_verifier"] == request.code_verifier
