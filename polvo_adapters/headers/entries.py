@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeAlias
 
 from polvo_adapters.headers import times
 from polvo_adapters.headers.quota import CERTAIN, Quota
-from polvo_adapters.headers.resets import UNKNOWN, Reset
+from polvo_adapters.headers.resets import LONGEST_RESET, UNKNOWN, Reset
 
 MOST_QUOTAS = 32
 _LARGEST_AMOUNT = 1e15
@@ -112,6 +112,8 @@ def make_entry(
         group: The server's bucket or resource.
         confidence: How sure everything but the reset is.
     """
+    if reset.seconds is not None and reset.seconds > LONGEST_RESET:
+        reset = UNKNOWN  # computed from numbers that make no sense together
     seconds, moment, resolution, reset_confidence = reset
     confidence = min(confidence, reset_confidence)
     return Quota(name, limit, remaining, seconds, window, unit, scope, confidence, resolution, dialect, group), moment

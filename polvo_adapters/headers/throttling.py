@@ -140,11 +140,11 @@ def _find_kind(evidence: _Evidence, violated: Sequence[Quota]) -> Kind:
 
 
 def _find_wait(evidence: _Evidence, violated: Sequence[Quota]) -> float | None:
-    complaint = evidence.complaint
-    if complaint.exact and complaint.retry_after is not None:
-        return complaint.retry_after
+    complaint, in_body = evidence.complaint, times.cap_delay(evidence.complaint.retry_after)
+    if complaint.exact and in_body is not None:
+        return in_body
     other = {"retry-after": evidence.headers.get("x-ratelimit-retry-after", "")}
-    said = [evidence.wait, times.retry_after(other, 0.0), complaint.retry_after]
+    said = [evidence.wait, times.retry_after(other, 0.0), in_body]
     wait = next(filter(None, said), None)  # zero, or a moment in the past, says nothing
     if wait is None:
         wait = max((quota.reset for quota in violated if quota.reset is not None), default=complaint.pause)

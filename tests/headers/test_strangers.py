@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from polvo_adapters.headers import parse, throttled
+from polvo_adapters.headers import parse, parse_body, throttled
+from polvo_adapters.headers.body import find_pause
 
 REFUSALS: list[tuple[str, int, Any, str]] = [
     ("a writer's limit in a tag", 409, {"error": {".tag": "too_many_write_operations"}}, "rate"),
@@ -133,6 +134,16 @@ QUOTAS: list[tuple[str, dict[str, str], list[tuple[float | None, float | None, f
         {"X-API-Quota-Request": "1", "X-API-Quota-Used": "12", "X-API-Quota-Left": "138"},
         [(150, 138, None, None)],
     ),
+    (
+        "a bucket that fills for years",
+        {
+            "X-RateLimit-Limit": "1377013266",
+            "X-RateLimit-Remaining": "40",
+            "X-RateLimit-FillRate": "10",
+            "X-RateLimit-Interval-Seconds": "2",
+        },
+        [(1377013266, 40, None, 1377013266 / 5)],
+    ),
     ("time", {"x-acme-ratelimit-time-remaining": "0.5"}, []),
     ("a name", {"X-Quota-Id": "9", "X-Quota-User": "3", "X-Quota-Class": "1"}, []),
     ("mails", {"X-Email-Quota-Remaining": "0", "X-Sms-Quota-Left": "0", "X-Mail-Quota-Used": "9"}, []),
@@ -146,3 +157,41 @@ QUOTAS: list[tuple[str, dict[str, str], list[tuple[float | None, float | None, f
 def test_quotas_of_strangers(headers: dict[str, str], quotas: list[Any]) -> None:
     found = parse(headers, 200, NOW)
     assert [(each.limit, each.remaining, each.reset, each.window) for each in found] == quotas
+
+
+def test_a_bucket_in_a_body_that_fills_for_years() -> None:
+    state = {"maximumAvailable": 1e12, "currentlyAvailable": 1, "restoreRate": 1}
+    (quota,) = parse_body(encode({"extensions": {"cost": {"throttleStatus": state}}}))
+    assert (quota.limit, quota.reset) == (1e12, None)
+
+
+DATE = {"Date": "Fri, 15 Jan 2027 08:00:00 GMT"}
+YEARS = "100000000"
+
+
+@pytest.mark.parametrize(
+    ("headers", "document", "seconds"),
+    [
+        ({"Retry-After": "2027-01-15T08:01:00Z"}, {}, 60),
+        ({"Retry-After": "2027-01-15T10:01:00+02:00", **DATE}, {}, 60),
+        ({"Retry-After": YEARS}, {}, None),
+        ({"Retry-After": "2999-01-01T00:00:00Z"}, {}, None),
+        ({"Retry-After": "Tue, 01 Jan 2999 00:00:00 GMT"}, {}, None),
+        ({"retry-after-ms": YEARS + "000"}, {}, None),
+        ({"X-RateLimit-Retry-After": YEARS}, {}, None),
+        ({}, {"error": {"code": "rate_limited", "retry_after": 1e14}}, None),
+        ({}, {"message": "no", "retry_after": 1e14, "global": True}, None),
+        ({"Retry-After": "7"}, {"message": "no", "retry_after": 1e14, "global": True}, 7),
+        ({}, {"ok": False, "description": "Too Many Requests", "parameters": {"retry_after": 35}}, 35),
+    ],
+)
+def test_delays_that_can_be_meant(headers: dict[str, str], document: Any, seconds: float | None) -> None:
+    """One delay of years by mistake would end all calls for as long."""
+    refusal = throttled(headers, 429, encode(document), NOW)
+    assert refusal is not None
+    assert refusal.retry_after == seconds
+
+
+def test_a_pause_that_can_be_meant() -> None:
+    pauses = [find_pause(encode({"items": [], "backoff": seconds, "quota_remaining": 9})) for seconds in (10, 1e14)]
+    assert pauses == [10, None]
