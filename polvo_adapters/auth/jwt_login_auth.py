@@ -138,6 +138,8 @@ class JWTLogin(TokenAuth):
         url = validate_url("login_url", described.url, tenant, self._allow_http)
         known = {"tenant": tenant or None, "access_token": None if held is None else hide(held.access_token)}
         request = encode_request(described, url, fields, Credentials({}, {}, ()), known)
+        if described.prepare is not None:
+            validate_url("prepare", request.url.partition("?")[0], "", self._allow_http)
         response = request_once(
             channel,
             request.method,

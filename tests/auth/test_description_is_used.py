@@ -6,13 +6,13 @@ import json
 import pickle
 import time
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from polvo_adapters.auth import JWTLogin, OAuth2, TokenEndpoint, TokenRequest, TokenResponse
+from polvo_adapters.auth import AuthorizationRequest, JWTLogin, OAuth2, TokenEndpoint, TokenRequest, TokenResponse
 from polvo_adapters.errors import ConfigurationError, TokenRefreshError
 from tests.support.listening_server import Asked, Listening, Reply
 
@@ -273,3 +273,25 @@ def test_the_words_of_servers_that_name_them_otherwise(listening: Listening, bod
 def test_a_vendor_without_a_name(vendor: Any) -> None:
     with pytest.raises(ConfigurationError, match="no such vendor"):
         OAuth2.for_vendor(vendor)
+
+
+def lead_to_plain_http(request: TokenRequest) -> TokenRequest:
+    return replace(request, url=f"http://id.example.com/token?sign={SECRET}")
+
+
+@pytest.mark.parametrize("kind", ["oauth", "login"])
+def test_a_function_does_not_lead_secrets_over_plain_http(kind: str) -> None:
+    described = TokenEndpoint("https://id.example.com/token", prepare=lead_to_plain_http)
+    auth = OAuth2(token_url=described, **APP) if kind == "oauth" else JWTLogin(described, "ada", "pw")
+    with pytest.raises(ConfigurationError, match=r"prepare=.*https") as caught:
+        auth.token()
+    assert SECRET not in str(caught.value)
+
+
+def test_a_login_is_completed_from_the_fields_of_its_request(listening: Listening) -> None:
+    keywords: Any = {"token_url": f"{listening.url}/token", "authorization_url": f"{listening.url}/authorize"}
+    auth = OAuth2("authorization_code", redirect_uri="https://app.example.com/back", **keywords, **APP)
+    kept = json.dumps(asdict(auth.authorization_request()))
+    request = AuthorizationRequest(**json.loads(kept))
+    assert auth.complete(f"https://app.example.com/back?code=c&state={request.state}", request).access_token == "token"
+    assert listening.asked[0].form["code_verifier"] == request.code_verifier

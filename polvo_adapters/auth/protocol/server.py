@@ -339,6 +339,8 @@ class AuthorizationServer:
                 known["client_secret"] = authentication.resolve_secret()
                 credentials = credentials._replace(secrets=(*credentials.secrets, known["client_secret"]))
             request = encode_request(described, url, fields, credentials, known, further)
+            if described.prepare is not None:  # it may have led to plain http; a query may hold secrets
+                urls.validate_url("prepare", request.url.partition("?")[0], "", self._allow_http)
             method, headers = request.method, request.headers
             if key is not None:
                 headers["DPoP"] = key.make_proof(method, url, nonce=nonce)

@@ -90,7 +90,7 @@ def list_logins() -> dict[str, Login]:
         "zoho refresh": Login("zoho", {**refresh, "region": "eu"}),
         "zoho code": Login("zoho", {**code, "region": "eu"}),
         "shopify client": Login("shopify", {"client_secret": SECRET, "shop": "acme"}),
-        "shopify refresh": Login("shopify", {**refresh, "shop": "acme.myshopify.com"}),
+        "shopify refresh": Login("shopify", {**refresh, "shop": "acme.myshopify.com", "scope": "read_orders"}),
         "shopify code": Login("shopify", {**code, "shop": "acme"}),
         "mailchimp code": Login("mailchimp", code),
         "xero client": Login("xero", {"client_secret": SECRET}),
