@@ -253,3 +253,23 @@ def test_a_session_with_an_odd_lifetime(expires_in: Any) -> None:
     session._client.token = {"access_token": "abc", "refresh_token": "r", "expires_in": expires_in}
     token = OAuth2.from_session(session).token()
     assert (token.access_token, token.expires_in) == ("abc", 3600.0 if expires_in in ("3600", 3600) else None)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"errorCode": "E0000011", "errorSummary": "words of the server"},
+        {"error_code": 110, "error_msg": "words of the server"},
+        {"Fault": {}, "Message": "words of the server"},
+    ],
+)
+def test_the_words_of_servers_that_name_them_otherwise(listening: Listening, body: Any) -> None:
+    listening.routes["/token"] = Reply(body, 400)
+    with pytest.raises(TokenRefreshError, match="words of the server"):
+        OAuth2(token_url=f"{listening.url}/token", **APP).token()
+
+
+@pytest.mark.parametrize("vendor", [None, 7, b"slack"])
+def test_a_vendor_without_a_name(vendor: Any) -> None:
+    with pytest.raises(ConfigurationError, match="no such vendor"):
+        OAuth2.for_vendor(vendor)

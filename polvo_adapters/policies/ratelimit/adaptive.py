@@ -54,8 +54,10 @@ _FEWER = 0.7  # of the slots, after a refusal; CUBIC and the AWS SDKs use the sa
 _NEARLY = 0.98  # of a rate that is announced, since not all requests take the same time to the server
 _SHORT = 5.0  # seconds of a window that is spread out without a need
 _LESS = 0.9  # of the rate that had grown until it was refused
-_A_LITTLE_LESS = 0.95  # of the rate that was accepted
+_A_LITTLE_LESS = 0.97  # of the rate that was accepted
 _PLATEAU = 10.0  # seconds of traffic until the rate is back where it was refused, at least
+_APART, _MOST_APART = 70.0, 350.0  # the same for each refusal in a row, so that there is less than one a minute
+_STREAK = 3  # refusals in a row that are no accident
 _OFTEN = 20.0  # times the length of the refusals, within which they have to come again
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 60.0  # seconds, doubling, where a server refuses and says nothing
 _PAUSE = 1.0  # seconds, where a server that announces quotas refuses and does not say for how long
@@ -496,12 +498,18 @@ def _learn_refusal(group: QuotaBucket, refused: Throttled, asked: float, route: 
             group["denials"] += 1
         return min(_LONGEST_PAUSE, _PAUSE * 2.0 ** min(20, group["denials"] - 1)) if pause is None else pause
     if not group["refusals"]:
+        group["busy"] += min(_IDLE, max(0.0, asked - group["heard"]))
         group["refused_at"] = group["heard"] = asked
         group["suspect"] = route
     if is_news or not group["refusals"]:
         group["refusals"] += 1
     if pause is not None:
         return pause
+    return _compute_pause(group)
+
+
+def _compute_pause(group: QuotaBucket) -> float:
+    """Return the pause after the last refusal in a row of a server that says nothing."""
     first = max(_FIRST_PAUSE, min(_LONGEST_PAUSE, 1 / group["told"]) if group["told"] else 0.0)
     return min(_LONGEST_PAUSE, first * 2.0 ** min(20, group["refusals"] - 1))
 
@@ -534,18 +542,22 @@ def _learn_success(group: QuotaBucket, event: TurnResult, now: float) -> None:
 def _find_rate(group: QuotaBucket, now: float) -> None:
     """Take what was accepted from one end of refusals to the next for the rate, if refusals come in a rhythm.
 
-    A refusal that comes alone, or once in a long while, says nothing of a rate: it is waited out.
+    A refusal that comes alone, or once in a long while, says nothing of a rate: it is waited out. A streak does.
     """
     refused = now - group["refused_at"]
     seconds = max(group["busy"] + refused, 0.001)
-    often = group["cycled"] and seconds < _OFTEN * refused + _PLATEAU
+    often = (group["cycled"] or group["refusals"] >= _STREAK) and seconds < _OFTEN * refused + _PLATEAU
     if group["told"] and group["rate"] == math.inf:
         group["rate"] = group["peak"] = group["told"]
         group["plateau"] = _PLATEAU
     elif often or group["rate"] != math.inf:
         grown_to = 0.0 if group["rate"] == math.inf else _LESS * group["rate"]
-        group["peak"] = max(grown_to, max(group["counted"], 1) / seconds)
-        group["rate"] = _A_LITTLE_LESS * group["peak"]
-        group["plateau"] = max(_PLATEAU, 5 * refused)
+        counted, last_pause = max(group["counted"], 1), _compute_pause(group)
+        if group["refusals"] < _STREAK:  # a pause that the server named was rounded up to whole seconds
+            last_pause = max(last_pause, min(1.0, group["paused"] - group["refused_at"]))
+        group["rate"] = _A_LITTLE_LESS * max(grown_to, counted / seconds)
+        # The server may have stopped refusing at any time in the last pause, and accept as much more.
+        group["peak"] = max(grown_to, counted / max(seconds - last_pause, 0.5 * seconds))
+        group["plateau"] = max(_PLATEAU, min(_MOST_APART, _APART * group["refusals"]))
     group["cycled"], group["grown"], group["refusals"], group["due"] = True, 0.0, 0, now
     group["counted"], group["busy"], group["heard"] = 0, 0.0, now

@@ -34,6 +34,7 @@ _IN_ALL_FORMS, _LONG = 4, 8  # characters of a credential, and of a value of a b
 _LARGEST, _LARGEST_SENT = 1 << 16, 1 << 14
 _SHOWN, _LOOKED_AT = 200, 400
 _LONGEST_PATH, _LONGEST_SEGMENT = 80, 20
+_BEGINNING = 40
 _MASK = "***"
 
 
@@ -123,6 +124,15 @@ def quote_server(response: requests.Response, secrets: RequestSecrets) -> str:
         return _quote_json(text, secrets)
     kind = text_of(response.headers.get("content-type") or "text/plain").partition(";")[0].strip().lower()
     return "" if kind != "text/plain" or "<" in text else _show(text, secrets)
+
+
+def quote_beginning(response: requests.Response, secrets: RequestSecrets) -> str:
+    """Return the first characters of a body that was read, redacted, or nothing."""
+    body = response._content
+    if not isinstance(body, bytes) or not secrets.is_complete:
+        return ""
+    shown = _show(body[:_LOOKED_AT].decode("utf-8", "replace"), secrets)
+    return shown if len(shown) <= _BEGINNING else shown[:_BEGINNING].rstrip() + "…"
 
 
 def _quote_json(text: str, secrets: RequestSecrets) -> str:

@@ -32,6 +32,8 @@ from polvo_adapters.policies.stack import make_policy, refuse_unknown_keywords
 from polvo_adapters.runtime.clock import SYSTEM, Clock
 from polvo_adapters.shells.request_identity import format_key
 from polvo_adapters.shells.requests.hooks import defer_hooks
+from polvo_adapters.shells.requests.json_errors import explain_json
+from polvo_adapters.shells.requests.plain_words import complete_error
 from polvo_adapters.shells.requests.policy_adapter import PolicyAdapter
 from polvo_adapters.shells.requests.resilient_adapter import ResilientAdapter
 from polvo_adapters.shells.requests.status_error import find_verdict, status_error
@@ -167,14 +169,21 @@ class Session(Verbs):
                 return Session.request(self, method, url, *args, **keywords, idempotency_key=key)
         if timeout is _UNSET:
             timeout = self.timeout
-        with self._tenant_scope() as tenant, self._call_scope(timeout, begins=True):
-            url, is_home = resolve(url, self.base_url, tenant, self.tenancy)
-            if not is_home:
-                auth = _no_auth if auth is None and self.auth is not None else auth
-                headers = {"Authorization": None, **(headers or {})}
-            if key is not None:
-                headers = self._add_key(url, key, headers or {})
-            return super().request(method, url, params, data, headers, cookies, files, auth, timeout, *args, **keywords)
+        given = url
+        try:
+            with self._tenant_scope() as tenant, self._call_scope(timeout, begins=True):
+                url, is_home = resolve(url, self.base_url, tenant, self.tenancy)
+                if not is_home:
+                    auth = _no_auth if auth is None and self.auth is not None else auth
+                    headers = {"Authorization": None, **(headers or {})}
+                if key is not None:
+                    headers = self._add_key(url, key, headers or {})
+                return super().request(
+                    method, url, params, data, headers, cookies, files, auth, timeout, *args, **keywords
+                )
+        except requests.RequestException as error:
+            complete_error(error, given, url)
+            raise
 
     def prepare_request(self, request: requests.Request) -> requests.PreparedRequest:
         """Prepare a request on behalf of its tenant; see `requests.Session.prepare_request`."""
@@ -197,13 +206,18 @@ class Session(Verbs):
             defer_hooks(request)
             return super().send(request, **keywords)  # a hop of the call in progress
         keywords.setdefault("timeout", self.timeout)
-        with self._tenant_scope(), self._call_scope(keywords["timeout"], sent=True):
-            defer_hooks(request)
-            response = super().send(request, **keywords)
+        try:
+            with self._tenant_scope(), self._call_scope(keywords["timeout"], sent=True):
+                defer_hooks(request)
+                response = super().send(request, **keywords)
+        except requests.RequestException as error:
+            complete_error(error, request.url)
+            raise
         if response.status_code >= 400:
             verdict = find_verdict(response)
             if self.raise_for_status or response.status_code == 429 or verdict.is_about_pace:
                 raise status_error(response, verdict)
+        explain_json(response)
         return response
 
     def download(

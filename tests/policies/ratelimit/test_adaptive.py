@@ -642,6 +642,28 @@ def test_a_refusal_that_comes_alone_says_nothing_of_a_rate(desk: Desk) -> None:
     assert desk.group["rate"] == math.inf
 
 
+def test_three_refusals_in_a_row_do_not_come_alone(desk: Desk) -> None:
+    for _ in range(50):
+        desk.serve()
+    for _ in range(3):
+        desk.serve(refused=Throttled("rate"))
+    desk.serve()
+    assert desk.group["rate"] < math.inf
+
+
+def test_the_time_before_a_refusal_counts_too(desk: Desk) -> None:
+    cycle(desk)
+    begun = desk.now
+    for _ in range(2):
+        desk.now += 4.0
+        desk.serve()
+    desk.now += 4.0
+    desk.serve(refused=Throttled("rate", 2.0))
+    desk.now += 2.0
+    desk.serve()
+    assert desk.group["rate"] <= 3 / (desk.now - begun)
+
+
 def test_the_rate_of_a_silent_server_is_what_it_accepted(desk: Desk) -> None:
     cycle(desk)
     begun = desk.now
@@ -661,7 +683,7 @@ def test_a_rate_that_was_found_is_kept_to(desk: Desk) -> None:
 def test_a_rate_that_was_found_grows_while_it_is_made_use_of(desk: Desk) -> None:
     find_rate(desk)
     first = desk.group["rate"]
-    for _ in range(1000):
+    for _ in range(3000):
         desk.report(desk.turn(desk.ask()))
     assert desk.group["rate"] > 1.5 * first
 
@@ -683,13 +705,42 @@ def test_silence_saves_up_no_burst(desk: Desk) -> None:
 # A silent server, driven ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("limiter", [AlignedWindowLimiter, SlidingWindowLimiter, TokenBucketLimiter])
+@pytest.mark.parametrize(
+    "limiter", [AlignedWindowLimiter, FixedWindowLimiter, SlidingWindowLimiter, TokenBucketLimiter]
+)
 @pytest.mark.parametrize("dialect", ["none", "retry-only"])
 def test_the_rate_of_a_server_that_says_nothing_is_found_and_held(limiter: Any, dialect: str) -> None:
     server = QuotaServer([limiter(50, 2.0)], dialect)
     settled = run(server, [CrowdClient(8)], [AdaptiveRateLimit(max_wait=1e9)], windows=40).over(15)
     assert settled.goodput >= 0.75
     assert settled.rejected_part <= 0.12
+
+
+@pytest.mark.parametrize(
+    ("limiter", "limit", "window"),
+    [
+        (FixedWindowLimiter, 50, 2.0),
+        (FixedWindowLimiter, 100, 10.0),
+        (FixedWindowLimiter, 300, 60.0),
+        (AlignedWindowLimiter, 300, 60.0),
+        (SlidingWindowLimiter, 300, 60.0),
+        (TokenBucketLimiter, 100, 10.0),
+    ],
+)
+def test_a_silent_server_is_made_use_of_and_hardly_asked_in_vain(limiter: Any, limit: int, window: float) -> None:
+    server = QuotaServer([limiter(limit, window)], "none")
+    windows, settled = int(1200 / window), int(120 / window)
+    result = run(server, [CrowdClient(8)], [AdaptiveRateLimit(max_wait=1e9)], windows).over(settled)
+    assert result.goodput >= 0.9
+    assert result.rejected <= result.seconds / 60
+
+
+def test_many_clients_of_a_silent_server_find_their_parts() -> None:
+    server = QuotaServer([FixedWindowLimiter(1000, 10.0)], "none")
+    crowd = [CrowdClient(1, joins=0.1 * number) for number in range(100)]
+    result = run(server, crowd, [AdaptiveRateLimit(max_wait=1e9)], windows=12).over(4)
+    assert result.goodput >= 0.95
+    assert result.rejected_part <= 0.02
 
 
 # Anything at all ------------------------------------------------------------------------------------------------------
