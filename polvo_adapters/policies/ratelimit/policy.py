@@ -50,6 +50,7 @@ from polvo_adapters.policies.ratelimit.turns import Turn, TurnRequest, TurnResul
 from polvo_adapters.redaction import strip_url
 
 _PAUSE = 1.0  # seconds, where a server refuses and does not say for how long
+_ROUNDED = 1.5  # seconds by which two headers about one moment may differ
 _DEPTH = 6  # path segments that distinguish the resources of an API
 _LONGEST_PART = 64
 
@@ -383,9 +384,22 @@ def _read_pause(outcome: Outcome) -> tuple[float, bool]:
     # To look for a header that is not there costs an exception in the mapping of requests.
     named = getattr(outcome.headers, "_store", outcome.headers)
     pause = headers.retry_after(outcome.headers, outcome.wall) if "retry-after" in named else None
-    if not pause:
+    if not pause or _repeats_reset(pause, outcome):
         return 0.0, False
     return pause, any("ratelimit" in name.lower().replace("-", "") for name in outcome.headers)
+
+
+def _repeats_reset(pause: float, outcome: Outcome) -> bool:
+    """Return whether a Retry-After only repeats when a quota ends of which something is left.
+
+    flask-limiter and slowapi send it so with every response. Azure DevOps means it, and sends a delay besides.
+    """
+    quotas = headers.parse(outcome.headers, outcome.status, outcome.wall)
+    return any(
+        quota.remaining and quota.reset is not None and abs(quota.reset - pause) <= _ROUNDED
+        for quota in quotas
+        if quota.dialect != "azure-devops"
+    )
 
 
 def _find_route(method: str, url: str) -> tuple[str, str]:
