@@ -279,8 +279,7 @@ def learn_result(account: Account, event: TurnResult, now: float, *, free: float
         release_request(group, event, now)
     status, refused = event.status, event.refused
     if status:
-        if not group["known"]:
-            group["known"] = True
+        group["known"] = True
         group["latency"] += 0.2 * (event.seconds - group["latency"])
     account = replace_group(account, name, group)
     if (group["told"] or refused is not None) and _counts_apart(account, group, event, route, name):
@@ -297,7 +296,9 @@ def learn_result(account: Account, event: TurnResult, now: float, *, free: float
         if refused is not None or event.pause:
             _learn_pause(account, group, route, event, now)
         if refused is None:
-            _learn_success(group, event, now)
+            group["denials"] = 0
+            if not group["quotas"] or group["slots"] != math.inf or group["refusals"]:
+                _learn_success(group, event, now)
     return account, _NO_TURN
 
 
@@ -526,10 +527,7 @@ def _compute_pause(group: QuotaBucket) -> float:
 
 
 def _learn_success(group: QuotaBucket, event: TurnResult, now: float) -> None:
-    if group["denials"]:
-        group["denials"] = 0
-    if group["quotas"] and group["slots"] == math.inf and not group["refusals"]:
-        return
+    """Let the rate grow, and the number of requests at once; where refusals are over, find the rate."""
     if group["refusals"]:
         if now - event.seconds < group["paused"]:
             group["counted"] += 1
