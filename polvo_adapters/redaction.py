@@ -15,6 +15,9 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn, TypeVar
 
+LOST = "(a secret that was not pickled)"
+"""What the pickle of a HiddenText has in its place."""
+
 AnyType = TypeVar("AnyType", bound=type)
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*:(?://)?)(?:[^/?#]*@)?([^?#]*)", re.DOTALL)
@@ -23,6 +26,7 @@ _SECRET_WORD = re.compile(
     "apikey|auth|authorization|cookie2?|credentials?|csrf|csrftoken|jwt|key|link|nonce|pass|passwd|password|proof"
     "|refresh|secret|session|sessionid|sid|signature|token|xsrf"
 )
+_SECRET_PART = re.compile("apikey|password|passwd|secret|token", re.IGNORECASE)
 _URL_HEADERS = frozenset({"content-location", "location"})
 
 
@@ -35,7 +39,7 @@ class HiddenText(str):
         return "'(a secret)'"
 
     def __reduce_ex__(self, protocol: object) -> tuple[type[str], tuple[str]]:
-        return str, ("(a secret that was not pickled)",)
+        return str, (LOST,)
 
     def __copy__(self) -> HiddenText:
         return self
@@ -67,6 +71,24 @@ class HiddenBytes(bytes):
 def hide(value: Any) -> Any:
     """Return a text as a HiddenText, and everything else, such as a function that fetches a secret, as it is."""
     return HiddenText(value) if type(value) is str else value
+
+
+def hide_named(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values with those hidden whose name is that of a secret, also within objects.
+
+    Args:
+        values: The values by name; of one that is an object the names in it count.
+    """
+    return {name: _hide_one(name, value) for name, value in values.items()}
+
+
+def _hide_one(name: object, value: Any) -> Any:
+    if isinstance(value, dict):
+        return hide_named(value)
+    words = _WORD.findall(re.sub("([a-z])([A-Z])", r"\1 \2", str(name)).lower())
+    if not (any(map(_SECRET_WORD.fullmatch, words)) or _SECRET_PART.search(str(name))):
+        return value
+    return type(value)(map(hide, value)) if type(value) in (list, tuple) else hide(value)
 
 
 def unpicklable(kind: AnyType) -> AnyType:

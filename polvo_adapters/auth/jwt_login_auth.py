@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 from polvo_adapters.auth.options import JWTLoginOptions, TokenAuthOptions, require_known_options, select_options
 from polvo_adapters.auth.protocol.client_authentication import Credentials
-from polvo_adapters.auth.protocol.grant_flow import format_key_part
+from polvo_adapters.auth.protocol.grant_flow import digest_parts, format_key_part
 from polvo_adapters.auth.protocol.server_response import parse_token, request_once
 from polvo_adapters.auth.protocol.token import Token
-from polvo_adapters.auth.protocol.token_endpoint import TokenEndpoint, TokenResponse
+from polvo_adapters.auth.protocol.token_endpoint import TokenEndpoint, TokenResponse, name_refresh
 from polvo_adapters.auth.protocol.token_lifetime import read_lifetime
 from polvo_adapters.auth.protocol.token_request import encode_request
 from polvo_adapters.auth.tokens.token_auth import TokenAuth
@@ -60,6 +60,7 @@ class JWTLogin(TokenAuth):
     """
 
     _advice = "check username and password"
+    _constants = ""  # as in pickles of earlier versions
 
     def __init__(
         self,
@@ -83,11 +84,13 @@ class JWTLogin(TokenAuth):
                 "JWTLogin: a TokenEndpoint has names= and response=, in place of fields and answers"
             )
         self._login = _describe(login_url, fields or _FIELDS, answers or _ANSWERS)
+        constants = (self._login.parameters, self._login.headers)
+        self._constants = digest_parts([pair for each in constants for pair in sorted(each.items())])
         self._renewal = self._login.for_refresh if self._login.refresh is not None else None
         if refresh_url is not None:
             if self._renewal is not None:
                 raise ConfigurationError("JWTLogin(refresh_url=...): the TokenEndpoint has refresh= already")
-            self._renewal = _describe(refresh_url, fields or _FIELDS, answers or _ANSWERS)
+            self._renewal = name_refresh(_describe(refresh_url, fields or _FIELDS, answers or _ANSWERS))
         self._username, self._password = username, hide(password)
         timeout = validate_seconds("timeout", options.get("timeout", 10.0))
         self._channel = Channel(options.get("session"), options.get("verify"), None, timeout)
@@ -103,6 +106,7 @@ class JWTLogin(TokenAuth):
         user = sha256(_resolve(self._username).encode()).hexdigest()[:16]
         host = login_url.partition("://")[2].partition("/")[0].rpartition("@")[2]
         key = f"token jwt {login_url} {format_key_part(tenant or None)} {user}"
+        key += f" {self._constants}" if self._constants else ""
         return (key if self.owner is None else f"{key} of {format_key_part(self.owner)}"), host
 
     def _fetch_token(self, tenant: str, held: Token | None, seconds: float) -> Token:

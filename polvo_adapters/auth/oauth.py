@@ -37,7 +37,7 @@ from polvo_adapters.auth.protocol.grant_flow import FlowName, GrantFlow, format_
 from polvo_adapters.auth.protocol.server import AuthorizationServer
 from polvo_adapters.auth.protocol.server_response import ServerResponse, parse_token
 from polvo_adapters.auth.protocol.token import Token
-from polvo_adapters.auth.protocol.token_endpoint import REPEATED, TokenEndpoint
+from polvo_adapters.auth.protocol.token_endpoint import REPEATED, TokenEndpoint, hide_constants
 from polvo_adapters.auth.tokens.refresh_verdict import CONFIGURATION
 from polvo_adapters.auth.tokens.sealing import DecryptionError
 from polvo_adapters.auth.tokens.token_auth import TokenAuth
@@ -117,6 +117,9 @@ class OAuth2(TokenAuth):
         if options.get("refused") is None:
             options["refused"] = find_dialect(str(getattr(token_url, "url", token_url)))
         super().__init__(**select_options(options, TokenAuthOptions))
+        parameters = options.get("parameters")
+        if parameters:
+            options["parameters"] = hide_constants(parameters)
         server = select_options(options, ServerOptions)
         self.client_id = client_id
         self.scope = options.get("scope")
@@ -255,6 +258,11 @@ class OAuth2(TokenAuth):
     def _validate_parameters(self) -> None:
         """Raise ConfigurationError for a parameter with the name of a field that another option sets."""
         described = self._described or TokenEndpoint(self._place)
+        if self.flow == "refresh_token" and described.refresh is None and isinstance(described.grant_type, str):
+            raise ConfigurationError(
+                f"TokenEndpoint(grant_type={described.grant_type!r}): it is not sent with refreshes; give a mapping, "
+                f'{{"refresh_token": {described.grant_type!r}}}'
+            )
         constants = {**described.parameters, **(self._server_options.get("parameters") or {})}
         both = [name for name in self._grant_flow.list_fields() if described.send_name(name) in constants]
         if both:
@@ -442,7 +450,7 @@ class OAuth2(TokenAuth):
         self, server: AuthorizationServer, refresh_token: str, held: Token | None, seconds: float
     ) -> Token:
         """Send a refresh token, with what else was set; once more without that where the server refuses it."""
-        names = REPEATED if self._described is None else self._described.refresh_with
+        names = REPEATED if self._described is None else self._described.for_refresh.refresh_with
         granted = None if held is None else held.scope
         further = {} if self._is_bare else self._grant_flow.select_for_refresh(granted, names)
         keywords = {"deadline_timeout": seconds, **_keep(held)}

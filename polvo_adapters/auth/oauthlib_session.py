@@ -24,6 +24,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from polvo_adapters.auth.protocol.token import Token
+from polvo_adapters.auth.protocol.token_lifetime import parse_duration
 from polvo_adapters.errors import ConfigurationError
 from polvo_adapters.redaction import unpicklable
 
@@ -124,11 +125,12 @@ def _read_token(fields: Mapping[str, Any], wall: float) -> Token | None:
     if not access_token:
         return None
     scope, expires_at, expires_in = fields.get("scope"), fields.get("expires_at"), fields.get("expires_in")
-    if expires_at is not None:
-        expires_in = max(0.0, float(expires_at) - wall)
+    end, seconds = parse_duration(expires_at), parse_duration(expires_in)  # what is odd says nothing
+    if end is not None:
+        seconds = max(0.0, end - wall)
     return Token(
         access_token,
-        expires_in=None if expires_in is None else float(expires_in),
+        expires_in=seconds,
         refresh_token=fields.get("refresh_token"),
         scope=" ".join(scope) if isinstance(scope, (list, tuple, set)) else scope,
         extra={name: value for name, value in fields.items() if name not in _KNOWN},

@@ -584,7 +584,7 @@ def find_vendor(name: str) -> Vendor:
     Raises:
         ConfigurationError: There is no such vendor; the message lists those that there are.
     """
-    vendor = _NAMES.get(simplify_name(name))
+    vendor = _NAMES.get(simplify_name(name)) if isinstance(name, str) else None
     if vendor is None:
         raise ConfigurationError(
             f"OAuth2.for_vendor({name!r}): there is no such vendor; expected one of {', '.join(sorted(VENDORS))}. Any "

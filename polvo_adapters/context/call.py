@@ -17,6 +17,15 @@ if TYPE_CHECKING:
     from polvo_adapters.policies.one_call import CallSettings
 
 
+class CallSpan:
+    """How long a logical call lasts: contexts are copied, to threads and tasks that may outlive it."""
+
+    __slots__ = ("is_over",)
+
+    def __init__(self) -> None:
+        self.is_over = False
+
+
 class LogicalCall(NamedTuple):
     """A logical call that the next sends are part of.
 
@@ -26,7 +35,8 @@ class LogicalCall(NamedTuple):
         deadline: When it must be over, or None.
         sent: Whether its first request was sent, so that the next ones are hops.
         is_default: Whether the deadline is that of a session which names none: it binds no body that is streamed, in
-            either direction, and no wait between attempts.
+            either direction, no wait between attempts, and no call that is made within the call.
+        span: Whether it is over already, where that is known.
     """
 
     session: requests.Session | None
@@ -34,6 +44,7 @@ class LogicalCall(NamedTuple):
     deadline: float | None = None
     sent: bool = False
     is_default: bool = False
+    span: CallSpan | None = None
 
 
 call_started: ContextVar[LogicalCall | None] = ContextVar("call_started", default=None)
@@ -43,9 +54,17 @@ call_settings: ContextVar[CallSettings | None] = ContextVar("call_settings", def
 """What is said for the next calls, or None."""
 
 
+def current_call() -> LogicalCall | None:
+    """Return the logical call that the next sends are part of, unless it has ended since the context was copied."""
+    logical = call_started.get()
+    if logical is not None and logical.span is not None and logical.span.is_over:
+        return None
+    return logical
+
+
 def extend_default_deadline(seconds: float) -> None:
     """Leave the next hops of the logical call as much time as if there had been no wait of so many seconds."""
-    logical = call_started.get()
+    logical = current_call()
     if logical is not None and logical.is_default and logical.deadline is not None:
         call_started.set(logical._replace(deadline=logical.deadline + seconds))  # until the call is over
 

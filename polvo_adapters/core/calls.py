@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import Any, Literal, NamedTuple, TypeAlias
 from urllib.parse import urlsplit
 
+from polvo_adapters.core.tuples import new_tuple
 from polvo_adapters.redaction import strip_url
 
 Body: TypeAlias = Literal["none", "replayable", "rewindable", "once", "single-use"]
@@ -85,7 +86,7 @@ class Call(NamedTuple):
 
     def with_deadline(self, deadline: float | None) -> Call:
         """Return the call with another deadline, several times as fast as `_replace`."""
-        return tuple.__new__(Call, (*self[:4], deadline, *self[5:]))
+        return new_tuple(Call, (*self[:4], deadline, *self[5:]))
 
     def after_wait(self, seconds: float) -> Call:
         """Return the call after a wait between attempts, with a later deadline where waits do not count."""

@@ -69,6 +69,7 @@ from polvo_adapters.core.calls import Call
 from polvo_adapters.core.machines import Event
 from polvo_adapters.core.notices import Notice
 from polvo_adapters.core.outcomes import Outcome
+from polvo_adapters.core.tuples import new_tuple
 
 
 class Send(NamedTuple):
@@ -231,7 +232,7 @@ class PolicyTraits(NamedTuple):
 
 def send_once(call: Call) -> Flow:
     """Send the call once: the innermost flow."""
-    outcome: Outcome = yield Send(call)
+    outcome: Outcome = yield new_tuple(Send, (call,))
     return outcome
 
 

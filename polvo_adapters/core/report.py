@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias, Union
 
 from polvo_adapters.core.outcomes import Outcome
 from polvo_adapters.core.trace import Mark, Phase, phases_of
+from polvo_adapters.core.tuples import new_tuple
 
 if TYPE_CHECKING:
     from polvo_adapters.core.verdict import Verdict
@@ -58,7 +59,7 @@ def record_attempt(outcome: Outcome) -> Attempt:
     """Return the entry of an attempt, which holds neither response nor exception."""
     failure, seconds = outcome.failure, outcome.now - outcome.started
     if failure is None:
-        return Attempt(outcome.status, "", seconds, True, outcome.marks)
+        return new_tuple(Attempt, (outcome.status, "", seconds, True, outcome.marks))
     return Attempt(outcome.status, failure.name, seconds, not outcome.unsent, outcome.marks)
 
 

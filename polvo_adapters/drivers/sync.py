@@ -55,17 +55,18 @@ def drive(
     decisions = Decisions(store, entries, call, in_race)
     try:
         while True:
-            effect = flow.throw(answer) if type(answer) is Undecided else flow.send(answer)
-            if type(effect) is Send:
+            effect: Any = flow.throw(answer) if type(answer) is Undecided else flow.send(answer)
+            kind = type(effect)
+            if kind is Send:
                 answer = exchange.send(effect)
                 decisions.note_attempt(effect.call, answer)
-            elif type(effect) is TryDecide:
+            elif kind is TryDecide:
                 answer = decisions.try_decide(effect)
-            elif type(effect) is Decide:
+            elif kind is Decide:
                 answer = decisions.decide(effect.events)
-            elif type(effect) is Acquire:
+            elif kind is Acquire:
                 answer = _acquire(effect, exchange, decisions)
-            elif type(effect) is Release:
+            elif kind is Release:
                 decisions.release(effect, exchange)
                 answer = None
             else:

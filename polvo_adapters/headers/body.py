@@ -14,6 +14,7 @@ from typing import TypeAlias
 from polvo_adapters.headers import times
 from polvo_adapters.headers.entries import MOST_QUOTAS, to_amount
 from polvo_adapters.headers.quota import CERTAIN, LIKELY, Quota
+from polvo_adapters.headers.resets import LONGEST_RESET
 
 LONGEST_JSON = 1 << 16
 _LONGEST_NAME = 128
@@ -67,10 +68,10 @@ def find_pause(body: bytes | None) -> float | None:
         return None
     if len(body) <= LONGEST_JSON:
         document = to_object(load_json(bytes(body)))
-        return to_amount(document.get("backoff")) if _WRAPPER & document.keys() else None
+        return times.cap_delay(to_amount(document.get("backoff"))) if _WRAPPER & document.keys() else None
     edges = bytes(body[:_EDGE] + body[-_EDGE:])
     found = _PAUSE.search(edges) if b'"quota_' in edges else None
-    return None if found is None else times.parse_number(found[1].decode("ascii"))
+    return None if found is None else times.cap_delay(times.parse_number(found[1].decode("ascii")))
 
 
 def begins_like_json(body: bytes | bytearray) -> bool:
@@ -112,7 +113,8 @@ def _read_bucket(text: bytes) -> list[Quota]:
     rate = to_amount(state.get("restoreRate"))
     if limit is None or remaining is None:
         return []
-    reset = to_amount(max(0.0, limit - remaining) / rate) if rate else None
+    seconds = max(0.0, limit - remaining) / rate if rate else None
+    reset = seconds if seconds is not None and seconds <= LONGEST_RESET else None
     window = to_amount(limit / rate) if rate else None
     return [Quota("graphql", limit, remaining, reset, window or None, "points", "", CERTAIN, 0.0, "shopify")]
 

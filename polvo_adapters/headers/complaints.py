@@ -15,12 +15,13 @@ with data, or a batch of which one part was refused.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 
 from polvo_adapters.headers import times
 from polvo_adapters.headers.body import Json, begins_like_json, load_json, to_object, to_objects, to_word
-from polvo_adapters.headers.codes import classify_code, find_wait, is_complaint
+from polvo_adapters.headers.codes import classify_code, find_wait, is_complaint, is_spent
 from polvo_adapters.headers.entries import MOST_QUOTAS, to_amount
 from polvo_adapters.headers.markers import may_refuse
 from polvo_adapters.headers.quota import Kind
@@ -31,30 +32,51 @@ _LONGEST_CODE = 128
 _MARKERS = (
     *(b"limit", b"throttl", b"quota", b"many", b"exhausted", b"concurren", b"complexity", b"slow", b"throughput"),
     *(b"retry_after", b"lock_timeout", b"policyname", b"reduced-capacity", b"abnormal-usage", b"maxlag", b"max_lag"),
-    *(b"requestrate", b"request_rate", b"request-rate", b"abuse detection", b"oauthexception", b"fbtrace_id"),
+    *(
+        b"too much",
+        b"rate exceeded",
+        b"threshold exceeded",
+        b"requestrate",
+        b"request_rate",
+        b"request-rate",
+        b"abuse detection",
+        b"oauthexception",
+        b"fbtrace_id",
+    ),
 )
 _GRAPHQL_CODES = {"THROTTLED", "RATELIMITED", "RATE_LIMITED"}
 _GOOGLE_PACE = {"rateLimitExceeded", "userRateLimitExceeded"}
 _GOOGLE_SPENT = {"dailyLimitExceeded", "quotaExceeded"}
 _META_PACE = {4, 17, 32, 613, *range(80000, 80015), 130429, 131056}
 _PROBLEMS = ("quota-exceeded", "temporary-reduced-capacity", "abnormal-usage-detected")
-_CODE_KEYS = {"code", "type", "reason", "status", "error", "errorcode", "errortype", "errorname", "errorkey", "name"}
+_CODE_KEYS = {"code", "type", "reason", "error", "errorcode", "errortype", "errorname", "errorkey", "tag"}
+_LOOSE_KEYS = {"status", "name"}
+"""Keys that hold a code in an error, and at the top where there is no error beside them: else they are of the data."""
 _WAIT_KEYS = {"retryafter": 1.0, "retryafterseconds": 1.0, "retryinseconds": 1.0, "retryafterms": 0.001}
-_PROSE_KEYS = (
+_PROSE_KEYS = {
     "message",
     "msg",
-    "error_msg",
-    "error_message",
-    "errorMessage",
-    "error_description",
+    "errormsg",
+    "errormessage",
+    "errordescription",
+    "description",
     "info",
     "detail",
     "error",
-)
-_HOLDERS = ("error", "errors", "extensions", "fault", "detail", "details")
+}
+_HOLDERS = ("error", "errors", "extensions", "fault", "detail", "details", "parameters")
+_STATES = ("status", "state", "object", "created", "created_at", "createdAt", "count")
 _MOST_HOLDERS = 16
-_WORDY = (400, 403, 418, 420)  # errors that may ask for a slower pace by a sentence alone
-_PLAN = (401, 402, 403)  # errors in which a quota that is exceeded is that of a plan; with 429 it is one of pace
+_WORDY = (200, 400, 401, 402, 403, 418, 420, 429, 456)
+"""Statuses with which a sentence alone may ask for a slower pace."""
+_UNRELATED = (404, 405, 406, 410, 411, 413, 414, 415, 431)
+"""Errors that are about what was asked, whatever limit they name: one that is too large stays so."""
+_UNAUTHORIZED, _SPENT = 401, 456  # 456 of DeepL
+_ANY_PLAN = re.compile(r"(?:plan|subscription)[-_.]?limit", re.IGNORECASE)
+_PLAN = (401, 402, 403, 456)  # errors in which a quota that is exceeded is that of a plan; with 429 it is one of pace
+
+_TITLE = re.compile(rb"<(?:title|message)>([^<]{1,256})<", re.IGNORECASE)
+SPENT_REASON, PACE_REASON = "quota in its message", "rate limit in its message"
 
 Reader: TypeAlias = "Callable[[Json, int], Complaint | None]"
 """Returns the refusal that a JSON object states, from the object and the status of the response."""
@@ -99,17 +121,21 @@ def find_complaint(body: bytes | None, status: int) -> Complaint | None:
         return _find_first(_QUIET, bytes(body), status)
     text = bytes(body[:LONGEST_BODY])
     lower = text.lower()
-    if not any(marker in lower for marker in _MARKERS):
+    if status in _UNRELATED or not any(marker in lower for marker in _MARKERS):
         return None
     is_json = len(body) <= LONGEST_JSON and begins_like_json(text)
     found = (_find_first(_LOUD, text, status) if is_json else None) or _read_plain(text, status)
-    return _find_first((_read_prose,), text, status) if found is None and is_json and status in _WORDY else found
+    if found is not None or status not in _WORDY:
+        return found
+    return _find_first((_read_prose,), text, status) if is_json else _read_page(text, status)
 
 
 def _find_first(readers: tuple[Reader, ...], text: bytes, status: int) -> Complaint | None:
     """Return the first complaint; the documents of a GraphQL batch, or of a list of errors, are read in turn."""
     document = load_json(text)
     documents = list(to_objects(document if isinstance(document, list) else [document]))
+    if status < 400:
+        documents = [each for each in documents if not _is_resource(each)]
     found = (read(each, status) for each in documents for read in readers)
     first = next((each for each in found if each is not None), None)
     if first is None or status >= 400:
@@ -125,6 +151,11 @@ def _has_content(document: Json) -> bool:
     )
 
 
+def _is_resource(document: Json) -> bool:
+    """Return whether an object of a success is a thing of the API, such as a job that has failed, and no refusal."""
+    return "id" in document and "jsonrpc" not in document and any(document.get(key) is not None for key in _STATES)
+
+
 def _holds_anything(value: object) -> bool:
     if isinstance(value, dict):
         return any(each is not None for each in value.values())
@@ -137,7 +168,8 @@ def _read_graphql(document: Json, _status: int) -> Complaint | None:
         code = next((code for code in map(to_word, codes) if code in _GRAPHQL_CODES), None)
         if code is not None:
             wait = _compute_shopify_wait(document) if code == "THROTTLED" else None
-            return Complaint("rate", f"GraphQL {code}", wait, pause=60.0 if code == "RATE_LIMITED" else None)
+            is_github = code == "RATE_LIMITED" and error.get("type") == code
+            return Complaint("rate", f"GraphQL {code}", wait, pause=60.0 if is_github else None)
     return None
 
 
@@ -224,8 +256,7 @@ def _read_google(error: Json) -> Complaint:
 
 
 def _read_aws(document: Json, _status: int) -> Complaint | None:
-    codes = (document.get("__type"), document.get("code"), document.get("Code"))
-    return next((read_aws_code(to_word(code).rpartition("#")[2]) for code in codes if to_word(code)), None)
+    return read_aws_code(to_word(document.get("__type")).rpartition("#")[2])
 
 
 def read_aws_code(code: str) -> Complaint | None:
@@ -242,13 +273,14 @@ def read_aws_code(code: str) -> Complaint | None:
 
 def _read_codes(document: Json, status: int) -> Complaint | None:
     """Return the complaint of an API that names its refusal by a code."""
-    if status < 400 and (document.get("ok") is True or document.get("success") is True):
+    if status < 400 and _says_success(document):
         return None
     holders = _list_holders(document, quiet=status < 400)
     for holder in holders:
-        for key, value in holder.items():
-            code = to_word(value) if key.replace("_", "").lower() in _CODE_KEYS else ""
+        for code in _list_codes(holder, is_top=holder is holders[0] and _has_error(holders)):
             kind = classify_code(code) if code else None
+            if kind == "exhausted" and status != 429 and _ANY_PLAN.search(code):
+                kind = None  # a plan limits seats and projects too
             if kind is None and status in _PLAN and code.replace("_", "").lower() == "quotaexceeded":
                 kind = "exhausted"
             if kind is not None:
@@ -256,25 +288,68 @@ def _read_codes(document: Json, status: int) -> Complaint | None:
     return None
 
 
+def _says_success(document: Json) -> bool:
+    return document.get("ok") is True or document.get("success") is True
+
+
+def _has_error(holders: list[Json]) -> bool:
+    """Return whether a document states its error somewhere else than in loose keys at its top."""
+    return len(holders) > 1 or not {"code", "error"}.isdisjoint(holders[0])
+
+
+def _list_codes(holder: Json, *, is_top: bool) -> list[str]:
+    keys = _CODE_KEYS if is_top else _CODE_KEYS | _LOOSE_KEYS
+    return [to_word(value) for key, value in holder.items() if _normalize(key) in keys]
+
+
+def _normalize(key: str) -> str:
+    return key.replace("_", "").lower().lstrip(".")
+
+
 def _read_prose(document: Json, status: int) -> Complaint | None:
     """Return the complaint of an API that refuses by a sentence alone."""
     holders = _list_holders(document, quiet=status < 400)
-    if any(map(is_complaint, _list_prose(holders))):
-        return Complaint("rate", "rate limit in its message", _find_wait(holders))
-    return None
+    prose = _list_prose(holders)
+    if status < 400 and _says_success(document):
+        return None
+    if status == _UNAUTHORIZED and any(" " not in each for each in prose):
+        return None  # there is a code, and it says that the credential is refused
+    if any(map(is_spent, prose)) or (status == _SPENT and any("quota" in each.lower() for each in prose)):
+        return Complaint("exhausted", SPENT_REASON, _find_wait(holders))
+    if any(map(is_complaint, prose)):
+        return Complaint("rate", PACE_REASON, _find_wait(holders))
+    if any(code for holder in holders for code in _list_codes(holder, is_top=True)):
+        return None
+    kinds = (classify_code(each) for each in prose if " " not in each)  # "too_many_requests" as the message of JSON-RPC
+    kind = next((kind for kind in kinds if kind is not None), None)
+    return None if kind is None else Complaint(kind, PACE_REASON, _find_wait(holders))
 
 
 def _list_holders(document: Json, *, quiet: bool) -> list[Json]:
     """Return the objects that may hold a code, outermost first; of a success, those of its error only."""
-    first = {key: value for key, value in document.items() if "error" in key.lower()} if quiet else document
+    first = _find_error(document) if quiet else document
     holders = [first]
     for holder in holders:
         for key in _HOLDERS:
             value = holder.get(key)
-            holders += to_objects(value if isinstance(value, list) else [value])
+            found = to_objects(value if isinstance(value, list) else [value])
+            holders += (each for each in found if not (quiet and _is_resource(each)))
         if len(holders) >= _MOST_HOLDERS:
             break
     return holders[:_MOST_HOLDERS]
+
+
+def _find_error(document: Json) -> Json:
+    """Return what a success says about its error: what is named so, and what belongs to it.
+
+    That is the message beside `"error": 29` or `"error": true`, and the status beside an `error_message`.
+    """
+    first = {key: value for key, value in document.items() if "error" in key.lower()}
+    if isinstance(document.get("error"), int) and document["error"]:
+        first |= {key: document[key] for key in ("message", "msg") if key in document}
+    if any(isinstance(value, str) and value and _normalize(key) == "errormessage" for key, value in first.items()):
+        first |= {key: document[key] for key in ("status",) if key in document}
+    return first
 
 
 def _describe_code(kind: Kind, code: str, holders: list[Json]) -> Complaint:
@@ -284,15 +359,16 @@ def _describe_code(kind: Kind, code: str, holders: list[Json]) -> Complaint:
 
 
 def _list_prose(holders: list[Json]) -> list[str]:
-    values = (holder.get(key) for holder in holders for key in _PROSE_KEYS)
-    return [value for value in values if isinstance(value, str)]
+    values = [value for holder in holders for key, value in holder.items() if _normalize(key) in _PROSE_KEYS]
+    lists = [each for value in values if isinstance(value, list) for each in value[:MOST_QUOTAS]]
+    return [value for value in (*values, *lists) if isinstance(value, str)]
 
 
 def _find_wait(holders: list[Json]) -> float | None:
     """Return the seconds that a body asks to wait, in a field of its own or in its message, or None."""
     for holder in holders:
         for key, value in holder.items():
-            unit = _WAIT_KEYS.get(key.replace("_", "").lower())
+            unit = _WAIT_KEYS.get(_normalize(key))
             wait = times.parse_number(value) if unit and isinstance(value, str) else to_amount(value) if unit else None
             if wait is not None and unit is not None:
                 return wait * unit
@@ -312,6 +388,16 @@ def _read_plain(text: bytes, status: int) -> Complaint | None:
         code = text[start + 6 : start + 6 + _LONGEST_CODE].partition(b"<")[0]
         return read_aws_code(code.decode("ascii", "replace"))
     return None
+
+
+def _read_page(text: bytes, status: int) -> Complaint | None:
+    """Return the complaint of a short text, or of the title or message of a page or XML."""
+    if b"<" not in text[:_LONGEST_CODE]:
+        words = text if len(text) <= 2 * _LONGEST_CODE else b""
+    else:
+        found = _TITLE.search(text[:LONGEST_JSON])
+        words = b"" if found is None else found[1]
+    return _read_prose({"message": words.decode("utf-8", "replace").strip()}, status)
 
 
 _QUIET: tuple[Reader, ...] = (_read_graphql, _read_slack, _read_codes, _read_prose)

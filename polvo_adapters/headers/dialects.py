@@ -166,6 +166,22 @@ BUILT_IN = (
         layout="pairs",
         source=_RIOT,
     ),
+    Dialect(
+        "kucoin",
+        limit="gw-ratelimit-limit",
+        remaining="gw-ratelimit-remaining",
+        reset="gw-ratelimit-reset",
+        reset_unit="milliseconds",
+        source="kucoin.com/docs/basic-info/request-rate-limit/rest-api",
+    ),
+    Dialect(
+        "bybit",
+        limit="X-Bapi-Limit",
+        remaining="X-Bapi-Limit-Status",
+        reset="X-Bapi-Limit-Reset-Timestamp",
+        reset_unit="epoch-milliseconds",
+        source="bybit-exchange.github.io/docs/v5/rate-limit",
+    ),
 )
 """The rows of this package."""
 

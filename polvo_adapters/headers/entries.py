@@ -7,15 +7,18 @@ depend on when it is read, so that it can be remembered together with the text t
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from typing import NamedTuple, TypeAlias
 
 from polvo_adapters.headers import times
 from polvo_adapters.headers.quota import CERTAIN, Quota
-from polvo_adapters.headers.resets import UNKNOWN, Reset
+from polvo_adapters.headers.resets import LONGEST_RESET, UNKNOWN, Reset
 
 MOST_QUOTAS = 32
 _LARGEST_AMOUNT = 1e15
+_THOUSANDS = re.compile(r"\b[0-9]{1,3}(?:,[0-9]{3})+\b")
+_ZEROS = re.compile(r",0[0-9]{2}\b")
 Parts: TypeAlias = "dict[str, str]"
 Dimensions: TypeAlias = "dict[str, Parts]"
 Entry: TypeAlias = "tuple[Quota, float | None]"
@@ -62,9 +65,14 @@ def to_amount(value: object) -> float | None:
 def pick_tightest(parts: Parts) -> Parts:
     """Return the fields of the layer with the least left, where two layers of servers sent the same fields.
 
+    A comma may also separate thousands, as in `15,000`. No number of a list begins with a zero as those of groups do.
+
     Args:
         parts: Texts by role; two field lines were joined to "99, 4".
     """
+    plain = {role: _THOUSANDS.sub(lambda found: found[0].replace(",", ""), text) for role, text in parts.items()}
+    if any(_ZEROS.search(text) for text in parts.values()) and not any("," in text for text in plain.values()):
+        return plain
     lists = {role: [value.strip() for value in text.split(",", MOST_QUOTAS)] for role, text in parts.items()}
     left = [parse_amount(value) for value in lists.get("remaining", ())]
     known = [value for value in left if value is not None]
@@ -104,6 +112,8 @@ def make_entry(
         group: The server's bucket or resource.
         confidence: How sure everything but the reset is.
     """
+    if reset.seconds is not None and reset.seconds > LONGEST_RESET:
+        reset = UNKNOWN  # computed from numbers that make no sense together
     seconds, moment, resolution, reset_confidence = reset
     confidence = min(confidence, reset_confidence)
     return Quota(name, limit, remaining, seconds, window, unit, scope, confidence, resolution, dialect, group), moment

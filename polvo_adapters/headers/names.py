@@ -84,8 +84,28 @@ _FILLERS = {
     "per",
     "in",
     "after",
+    "at",
+    "timestamp",
+    "epoch",
 }
-_NO_REQUESTS = {"storage", "disk", "bytes", "space", "mailbox", "memory", "bandwidth"}
+_NO_REQUESTS = {
+    *("storage", "disk", "bytes", "space", "mailbox", "memory", "bandwidth", "container", "meta", "files", "objects"),
+    *(
+        "email",
+        "emails",
+        "mail",
+        "mails",
+        "sms",
+        "messages",
+        "contacts",
+        "records",
+        "rows",
+        "seats",
+        "users",
+        "members",
+    ),
+}
+_PLAIN = {"api", "request", "requests", "call", "calls"}
 
 
 class Field:
@@ -193,23 +213,40 @@ def _classify_words(name: str) -> Field | None:
     `X-Acme-RateLimit-Calls-Left` says what remains of calls; `X-Quota-Reset-Ms` when there is more, in milliseconds.
     """
     text = name.removeprefix("x-").replace("_", "-").replace("rate-limit", "ratelimit")
-    words = [word for word in text.split("-") if word]
-    if not ("ratelimit" in words or "quota" in words or "throttle" in words) or not _NO_REQUESTS.isdisjoint(words):
+    words = [_PERIOD_WORDS.get(word, word) for word in text.split("-") if word]
+    if not _NO_REQUESTS.isdisjoint(words):
         return None
+    if not ("ratelimit" in words or "quota" in words or "throttle" in words):
+        return _classify_plain(words)
     in_milliseconds = words[-1] in _MILLISECONDS
     if in_milliseconds or words[-1] in ("s", "sec", "secs", "seconds"):
         words.pop()
-    at = next((at for at in reversed(range(len(words))) if words[at] in _WORDS), None)
+    last = len(words) - 1
+    at = next(
+        (at for at in reversed(range(len(words))) if words[at] in _WORDS and (words[at] != "quota" or at == last)), None
+    )
     if at is None:
         if words[-1:] != ["ratelimit"]:
             return None
         role = "limit"
     else:
         role = _WORDS[words.pop(at)]
-    dimension = "-".join(_PERIOD_WORDS.get(word, word) for word in words if word not in _FILLERS)
+        if at and words[at - 1] == "time" and role not in ("reset", "window"):
+            return None  # what remains is time
+    dimension = "-".join(word for word in words if word not in _FILLERS)
     if role in ("reset", "window"):
         role = f"{role}-ms" if in_milliseconds else role
     return Field("words", role, dimension)
+
+
+def _classify_plain(words: list[str]) -> Field | None:
+    """Return the field for `X-Requests-Remaining`, or `X-Daily-Calls-Left`, with no word besides."""
+    roles = [_WORDS[word] for word in words if _WORDS.get(word) in ("remaining", "used") or word == "limit"]
+    periods = [word for word in words if word in PERIODS]
+    counted = {"requests", "calls"} & set(words)
+    if len(words) != len(roles) + len(periods) + len(_PLAIN & set(words)) or len(roles) != 1 or not counted:
+        return None
+    return Field("words", roles[0], "-".join(periods))
 
 
 def _classify_x(tail: str | None) -> Field | None:
@@ -220,9 +257,9 @@ def _classify_x(tail: str | None) -> Field | None:
     if tail in _X_ROLES:
         return Field("x", _X_ROLES[tail], mark=mark)
     if match := _ROLE_FIRST.match(tail):
-        role, dimension = match[1], match[2]
+        role, dimension = match[1], _PERIOD_WORDS.get(match[2], match[2])
         return Field("periods" if dimension in PERIODS else "openai", role, dimension)
     if match := _ROLE_LAST.match(tail):
-        dimension, role = match[1], match[2]
+        dimension, role = _PERIOD_WORDS.get(match[1], match[1]), match[2]
         return Field("periods" if dimension in PERIODS else "dimensions", role, dimension, mark)
     return Field("x", mark=mark) if mark else None

@@ -21,13 +21,9 @@ from typing import NamedTuple
 from polvo_adapters.headers import times
 from polvo_adapters.headers.quota import CERTAIN, GUESSED, LIKELY
 
-LONGEST_RESET = 400 * times.DAY
+LONGEST_RESET = times.LONGEST_DELAY
 _OLDEST = times.DAY
 _AGREEMENT = 1.25  # seconds: Date is cut to whole seconds, and the response takes a moment to arrive
-_ISO = re.compile(
-    r"([0-9]{4})-([0-9]{2})-([0-9]{2})[Tt ]([0-9]{2}):([0-9]{2})(?::([0-9]{2})(\.[0-9]{1,9})?)?"
-    r"(?:[Zz]|([+-])([0-9]{2}):?([0-9]{2}))?\Z"
-)
 _DURATION = re.compile(r"(?:[0-9]{1,12}(?:\.[0-9]{1,12})?(?:ms|us|µs|μs|ns|d|h|m|s))+\Z")
 _DURATION_PART = re.compile(r"([0-9.]+)([^0-9.]+)")
 _DURATION_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -104,17 +100,8 @@ def from_number(value: float | None, unit: str = "") -> Reset:
 
 
 def _read_iso(text: str) -> Reset | None:
-    match = _ISO.match(text)
-    if match is None:
-        return None
-    year, month, day, hour, minute, second, fraction, sign, hours, minutes = match.groups()
-    moment = times.to_unix_time(int(year), int(month), int(day), int(hour), int(minute), int(second or 0))
-    if moment is None:
-        return None
-    if sign:
-        moment -= (int(hours) * 3600 + int(minutes) * 60) * (1 if sign == "+" else -1)
-    moment += float(fraction or 0)
-    return Reset(None, moment, 60.0 if second is None else float(fraction is None))
+    found = times.parse_iso(text)
+    return None if found is None else Reset(None, *found)
 
 
 def _read_duration(text: str) -> Reset | None:

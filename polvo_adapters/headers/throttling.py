@@ -26,14 +26,15 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from polvo_adapters.headers import times
-from polvo_adapters.headers.complaints import Complaint, find_complaint, read_aws_code
+from polvo_adapters.headers.complaints import PACE_REASON, SPENT_REASON, Complaint, find_complaint, read_aws_code
 from polvo_adapters.headers.quota import Kind, Quota, Throttled
 from polvo_adapters.headers.reading import parse
 
 _LONGEST_VALUE = 256
 _MOST_HEADERS = 1024
-_OVERLOADED = 529
-_SPEAKING = frozenset({403, 429, 503, _OVERLOADED})  # statuses that may refuse without a word in the body
+_TOO_MANY, _OVERLOADED = 429, 529
+_SPEAKING = frozenset({403, _TOO_MANY, 503, _OVERLOADED})  # statuses that may refuse without a word in the body
+_SOON = 60.0  # seconds
 _ERROR_TYPE = "x-amzn-errortype"
 _SCOPES = {"user", "global", "shared"}
 _NO_COMPLAINT = Complaint("rate", "")
@@ -109,7 +110,7 @@ def _has_error_type(headers: Mapping[str, str]) -> bool:
 
 def _is_refusal(evidence: _Evidence, body: bytes | None) -> bool:
     status, headers, complaint, wait, quotas = evidence
-    if status in (429, _OVERLOADED):
+    if status in (_TOO_MANY, _OVERLOADED):
         return True
     if status == 503:
         return wait is not None or complaint.reason != ""
@@ -130,6 +131,8 @@ def _find_violated(evidence: _Evidence) -> list[Quota]:
 
 
 def _find_kind(evidence: _Evidence, violated: Sequence[Quota]) -> Kind:
+    if evidence.complaint.reason == SPENT_REASON and evidence.wait and evidence.wait <= _SOON:
+        return "rate"  # what the server asks for counts for more than its sentence
     if evidence.complaint.kind != "rate":
         return evidence.complaint.kind
     concurrent = bool(violated) and all(quota.unit == "concurrent-requests" for quota in violated)
@@ -137,11 +140,11 @@ def _find_kind(evidence: _Evidence, violated: Sequence[Quota]) -> Kind:
 
 
 def _find_wait(evidence: _Evidence, violated: Sequence[Quota]) -> float | None:
-    complaint = evidence.complaint
-    if complaint.exact and complaint.retry_after is not None:
-        return complaint.retry_after
+    complaint, in_body = evidence.complaint, times.cap_delay(evidence.complaint.retry_after)
+    if complaint.exact and in_body is not None:
+        return in_body
     other = {"retry-after": evidence.headers.get("x-ratelimit-retry-after", "")}
-    said = [evidence.wait, times.retry_after(other, 0.0), complaint.retry_after]
+    said = [evidence.wait, times.retry_after(other, 0.0), in_body]
     wait = next(filter(None, said), None)  # zero, or a moment in the past, says nothing
     if wait is None:
         wait = max((quota.reset for quota in violated if quota.reset is not None), default=complaint.pause)
@@ -170,6 +173,8 @@ def _describe(evidence: _Evidence) -> str:
     status = evidence.status
     known = {_OVERLOADED: "overloaded", 503: "Retry-After", 403: "GitHub rate limit"}
     reason = evidence.complaint.reason or known.get(status) or evidence.stripe_reason.lower()
+    if status == _TOO_MANY and reason == PACE_REASON:  # the status says no less
+        reason = ""
     return f"{status}, {reason}" if reason else str(status)
 
 

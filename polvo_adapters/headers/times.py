@@ -20,7 +20,13 @@ from functools import lru_cache
 LONGEST = 64
 EPOCH_SECONDS, EPOCH_MILLISECONDS = 1e9, 1e12
 DAY = 86_400.0
+LONGEST_DELAY = 400 * DAY
+"""Longer delays are mistakes of the server: to obey one would end all calls for years."""
 _NUMBER = re.compile(r"[0-9]{1,15}(?:\.[0-9]{1,15})?\Z")
+_ISO = re.compile(
+    r"([0-9]{4})-([0-9]{2})-([0-9]{2})[Tt ]([0-9]{2}):([0-9]{2})(?::([0-9]{2})(\.[0-9]{1,9})?)?"
+    r"(?:[Zz]|([+-])([0-9]{2}):?([0-9]{2}))?\Z"
+)
 _MILLISECOND_NAMES = ("retry-after-ms", "x-ms-retry-after-ms", "x-amz-retry-after", "grpc-retry-pushback-ms")
 _VERDICT_NAMES = ("x-should-retry", "stripe-should-retry")
 _MONTH_NAMES = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
@@ -36,27 +42,53 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
         now: Unix time in seconds, for dates in a response that has no `Date` of its own.
 
     Returns:
-        Seconds, never negative, or None where the server did not say.
+        Seconds, never negative and at most 400 days, or None where the server did not say.
 
-    Source: RFC 9110 section 10.2.3; OpenAI and Azure (`retry-after-ms`), Azure Core (`x-ms-retry-after-ms`),
-    AWS (`x-amz-retry-after`), gRPC A6 (`grpc-retry-pushback-ms`).
+    Source: RFC 9110 section 10.2.3; Zoom (RFC 3339 in Retry-After); OpenAI and Azure (`retry-after-ms`), Azure Core
+    (`x-ms-retry-after-ms`), AWS (`x-amz-retry-after`), gRPC A6 (`grpc-retry-pushback-ms`).
     """
     for name in _MILLISECOND_NAMES:
         milliseconds = parse_number(_get_text(headers, name))
         if milliseconds is not None:
-            return milliseconds / 1000
+            return cap_delay(milliseconds / 1000)
     text = _get_text(headers, "retry-after")
     seconds = parse_number(text)
     if seconds is None:
-        moment = parse_date(text)
+        iso = parse_iso(text)
+        moment = parse_date(text) if iso is None else iso[0]
     elif seconds < EPOCH_SECONDS:
-        return seconds
+        return cap_delay(seconds)
     else:
         moment = seconds / 1000 if seconds >= EPOCH_MILLISECONDS else seconds
     if moment is None:
         return None
     server_time = parse_date(_get_text(headers, "date"))
-    return max(0.0, moment - (now if server_time is None else server_time))
+    return cap_delay(max(0.0, moment - (now if server_time is None else server_time)))
+
+
+def cap_delay(seconds: float | None) -> float | None:
+    """Return a delay, or None for one that is longer than 400 days."""
+    return None if seconds is None or seconds > LONGEST_DELAY else seconds
+
+
+def parse_iso(text: str) -> tuple[float, float] | None:
+    """Return the Unix time of a moment, and by how many seconds it may be off, or None.
+
+    Args:
+        text: The moment in the manner of RFC 3339, with or without seconds and zone.
+
+    Source: RFC 3339.
+    """
+    match = _ISO.match(text)
+    if match is None:
+        return None
+    year, month, day, hour, minute, second, fraction, sign, hours, minutes = match.groups()
+    moment = to_unix_time(int(year), int(month), int(day), int(hour), int(minute), int(second or 0))
+    if moment is None:
+        return None
+    if sign:
+        moment -= (int(hours) * 3600 + int(minutes) * 60) * (1 if sign == "+" else -1)
+    return moment + float(fraction or 0), 60.0 if second is None else float(fraction is None)
 
 
 def should_retry(headers: Mapping[str, str]) -> bool | None:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TypeAlias
 
-from polvo_adapters.headers import dialects, resets
+from polvo_adapters.headers import dialects, ietf, resets
 from polvo_adapters.headers.dialects import Dialect
 from polvo_adapters.headers.entries import (
     MOST_QUOTAS,
@@ -70,6 +70,8 @@ def _read_x(dimensions: Dimensions, context: Context) -> list[Entry]:
     dialect = _find_dialect(parts, context.marks)
     if dialect == "strava":
         return dialects.read_row(_STRAVA, parts)
+    if ";w=" in parts.get("limit", ""):  # the lists of the IETF's drafts under these names, as Pinterest sends them
+        return ietf.read({"": parts}, context)
     if "," in parts.get("remaining", "") or "," in parts.get("limit", ""):
         parts = pick_tightest(parts)
     limit, remaining, sureness = dialects.count(parts)

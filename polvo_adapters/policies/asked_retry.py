@@ -23,21 +23,16 @@ from typing import TYPE_CHECKING
 
 from polvo_adapters.core import validate
 from polvo_adapters.core.calls import Call
-from polvo_adapters.core.effects import Decide, Flow, Proceed, Sleep, TryDecide, Undecided
+from polvo_adapters.core.effects import Flow, Proceed, Sleep
 from polvo_adapters.core.judgement import was_served
-from polvo_adapters.core.machines import Event
 from polvo_adapters.core.notices import Notice, Retrying
-from polvo_adapters.core.outcomes import EXPIRED, INTERRUPTED, NO_STORE, NOT_SENT, PROXY_REFUSED, Advice, Outcome
-from polvo_adapters.policies.outcomes import end_call, expire_call, explain_one_shot, keep_last_sent
+from polvo_adapters.core.outcomes import Advice, Outcome
+from polvo_adapters.policies.outcomes import NEVER_CURED, end_call, expire_call, explain_one_shot, keep_last_sent
 from polvo_adapters.policies.retry import ExponentialBackoff
-from polvo_adapters.policies.retry_budget import DEFAULT_BUDGET, Deposit, Refusal, RetryBudget, Spend
-from polvo_adapters.policies.retry_budget import key as budget_key
+from polvo_adapters.policies.retry_budget import DEFAULT_BUDGET, RetryBudget, make_deposit, spend
 
 if TYPE_CHECKING:
     from urllib3 import Retry
-
-_DEPOSIT, _REFUSAL = Deposit(), Refusal()
-_FINAL = (EXPIRED, INTERRUPTED, NO_STORE, NOT_SENT, PROXY_REFUSED)
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,25 +76,20 @@ class AskedRetry:
             if kept is not None:
                 return kept
             before, advice = outcome, outcome.advice
-            if advice is None or outcome.failure in _FINAL:
+            if advice is None or outcome.failure in NEVER_CURED:
                 break
             ending = _find_obstacle(call, outcome, advice)
             if ending is not None:
                 return ending
-            if self.budget is not None:
-                try:
-                    verdicts = yield Decide((Event(self.budget, budget_key(call), Spend(1.0)),))
-                except Undecided:
-                    return end_call(outcome, "retry", "not sent again, as the store of the retry budget failed")
-                if not verdicts[0]:
-                    yield TryDecide((Event(self.budget, budget_key(call), _REFUSAL),))
-                    return end_call(outcome, "retry", "the retry budget is used up")
+            refusal = yield from spend(self.budget, call, 1.0)
+            if refusal:
+                return end_call(outcome, "retry", refusal)
             attempts += 1
             call = call.after_wait((yield self._sleep(call, outcome, advice, attempts)))
             if outcome.failure is not None or outcome.status >= 500:
                 call = call._replace(attempt=call.attempt + 1)
         if self.budget is not None and was_served(call, outcome):
-            yield TryDecide((Event(self.budget, budget_key(call), _DEPOSIT),))
+            yield make_deposit(self.budget, call)
         return (
             end_call(outcome, "retry", f"gave up after {attempts} attempts")
             if _has_failed(outcome, attempts)

@@ -17,11 +17,24 @@ from collections.abc import Collection, Iterable, Sequence
 from polvo_adapters.core.calls import Call
 from polvo_adapters.core.effects import Undecided
 from polvo_adapters.core.http import SAFE_METHODS
-from polvo_adapters.core.outcomes import EXPIRED, NO_STORE, NOT_SENT, UNCLASSIFIED, Ending, Failure, Outcome
+from polvo_adapters.core.outcomes import (
+    EXPIRED,
+    INTERRUPTED,
+    NO_STORE,
+    NOT_SENT,
+    PROXY_REFUSED,
+    UNCLASSIFIED,
+    Ending,
+    Failure,
+    Outcome,
+)
 from polvo_adapters.errors import DeadlineExceeded, PolvoError
 
 RACED_METHODS = SAFE_METHODS - {"TRACE"}
 """Methods that ask for no change of state, without TRACE, which gains nothing from a race."""
+
+NEVER_CURED = (EXPIRED, INTERRUPTED, NOT_SENT, NO_STORE, PROXY_REFUSED)
+"""Failures that no repeat helps, whatever it is asked for by."""
 
 ONCE_ONLY = "not sent again, as the body can be read only once; pass bytes or a seekable file"
 """Note of a call that would have been repeated with another body."""
@@ -32,6 +45,14 @@ SINGLE_USE = "not sent again, as its signature has a nonce; polvo.auth.signed(au
 def explain_one_shot(call: Call) -> str:
     """Return the note of a call that can be sent once."""
     return SINGLE_USE if call.body == "single-use" else ONCE_ONLY
+
+
+def explain_unsafe(call: Call) -> str:
+    """Return the note of a call that is not repeated as its method is not safe to repeat, and what to set."""
+    if call.unsafe:
+        return f"{call.method} is not repeated: it was declared not idempotent"
+    key = "" if call.key else "pass an idempotency key where the API takes one (idempotency=True), or "
+    return f"{call.method} is not repeated: the server may have processed it; {key}declare it safe (idempotent=True)"
 
 
 def is_safe(call: Call, methods: Collection[str] | None) -> bool:

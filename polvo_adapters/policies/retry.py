@@ -35,17 +35,15 @@ from polvo_adapters import headers
 from polvo_adapters.core import validate
 from polvo_adapters.core.answer import Answer, AnswerTest, ask
 from polvo_adapters.core.calls import Call
-from polvo_adapters.core.effects import Decide, Effect, Flow, Proceed, Sleep, TryDecide, Undecided
+from polvo_adapters.core.effects import Effect, Flow, Proceed, Sleep
 from polvo_adapters.core.http import IDEMPOTENT_METHODS
 from polvo_adapters.core.judgement import verdict_of, was_served
-from polvo_adapters.core.machines import Event
 from polvo_adapters.core.notices import Notice, Retrying
 from polvo_adapters.core.outcomes import (
     CONNECT,
     CONNECT_TIMEOUT,
     DISCONNECTED,
     EXPIRED,
-    INTERRUPTED,
     NO_STORE,
     NOT_SENT,
     PROXY_REFUSED,
@@ -59,15 +57,16 @@ from polvo_adapters.core.outcomes import (
 from polvo_adapters.core.verdict import Verdict, is_listed
 from polvo_adapters.errors import RetriesExhaustedError
 from polvo_adapters.policies.outcomes import (
+    NEVER_CURED,
     add_note,
     end_call,
     expire_call,
     explain_one_shot,
+    explain_unsafe,
     is_safe,
     keep_last_sent,
 )
-from polvo_adapters.policies.retry_budget import DEFAULT_BUDGET, Deposit, Refusal, RetryBudget, Spend
-from polvo_adapters.policies.retry_budget import key as budget_key
+from polvo_adapters.policies.retry_budget import DEFAULT_BUDGET, RetryBudget, make_deposit, spend
 
 if TYPE_CHECKING:
     from urllib3 import Retry
@@ -75,10 +74,8 @@ if TYPE_CHECKING:
 __all__ = ["IDEMPOTENT_METHODS", "Answer", "ExponentialBackoff", "RetryBudget", "Retrying", "Verdict"]
 
 _JITTERS = ("full", "equal", "decorrelated", "none")
-_DEPOSIT, _REFUSAL = Deposit(), Refusal()
 _CONNECTING = (CONNECT.name, CONNECT_TIMEOUT.name)
 _READING = (READ_TIMEOUT.name, DISCONNECTED.name, TRUNCATED.name)
-_NEVER_ASKED = (EXPIRED, INTERRUPTED, NOT_SENT, NO_STORE, PROXY_REFUSED)  # a repeat helps none of these
 _RETRY_AFTER_MAX = 6 * 3600.0  # of the releases of urllib3 in which it is not an attribute
 
 
@@ -192,7 +189,7 @@ class ExponentialBackoff:
             if outcome.failure is not None or outcome.status >= 500:
                 call = call._replace(attempt=call.attempt + 1)
         if self.budget is not None and was_served(call, outcome):
-            yield TryDecide((Event(self.budget, budget_key(call), _DEPOSIT),))
+            yield make_deposit(self.budget, call)
         return outcome if reached is None and not raised else _tell_whole_story(outcome, reached, raised)
 
     def _next_step(
@@ -203,23 +200,19 @@ class ExponentialBackoff:
         if cause is None:
             return self._explain_final(call, outcome) if wanted is None and outcome.failure is None else outcome
         if cause.processed and not is_safe(call, self.methods):
-            return end_call(outcome, "retry", f"{call.method} is not repeated: the server may have processed it")
+            return end_call(outcome, "retry", explain_unsafe(call))
         ending = self._find_obstacle(call, outcome, cause, attempts)
         if ending is not None:
             return ending
-        if self.budget is not None:
-            try:
-                verdicts = yield Decide((Event(self.budget, budget_key(call), Spend(_cost(self.budget, cause))),))
-            except Undecided:
-                return end_call(outcome, "retry", "not sent again, as the store of the retry budget failed")
-            if not verdicts[0]:
-                yield TryDecide((Event(self.budget, budget_key(call), _REFUSAL),))
-                return end_call(outcome, "retry", "the retry budget is used up")
+        cost = 0.0 if self.budget is None else _cost(self.budget, cause)
+        refusal = yield from spend(self.budget, call, cost)
+        if refusal:
+            return end_call(outcome, "retry", refusal)
         return self._sleep(call, outcome, cause, attempts, waited)
 
     def _ask(self, call: Call, outcome: Outcome, attempts: int) -> tuple[bool | None, str]:
         """Return what `retry_if` says of an attempt, and a note where it has raised."""
-        if self.retry_if is None or outcome.failure in _NEVER_ASKED:
+        if self.retry_if is None or outcome.failure in NEVER_CURED:
             return None, ""
         wanted, raised = ask(self.retry_if, Answer.of(call, attempts, outcome))
         return wanted, f"retry_if raised {raised}, which counts as None" if raised else ""

@@ -34,11 +34,14 @@ retry that costs more than there is takes the bucket below zero.
 from __future__ import annotations
 
 import math
+from collections.abc import Generator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from polvo_adapters.core import validate
 from polvo_adapters.core.calls import Call
+from polvo_adapters.core.effects import Decide, Effect, TryDecide, Undecided
+from polvo_adapters.core.machines import Event
 from polvo_adapters.core.stored_types import stored_as
 
 _IDLE = 2.0  # windows; a client that calls every few seconds seldom pauses for so long by chance
@@ -150,6 +153,35 @@ class RetryBudget:
 
 DEFAULT_BUDGET = RetryBudget()
 """The budget of policies that are given none."""
+
+
+_DEPOSIT, _REFUSAL = Deposit(), Refusal()
+
+
+def spend(budget: RetryBudget | None, call: Call, cost: float) -> Generator[Effect, Any, str]:
+    """Take the cost of a repeat from the budget, and return the reason why it must not be made, or an empty string.
+
+    Args:
+        budget: The budget, or None for no bound.
+        call: The call that is to be repeated.
+        cost: Tokens.
+    """
+    if budget is None:
+        return ""
+    name = key(call)
+    try:
+        verdicts = yield Decide((Event(budget, name, Spend(cost)),))
+    except Undecided:
+        return "not sent again, as the store of the retry budget failed"
+    if verdicts[0]:
+        return ""
+    yield TryDecide((Event(budget, name, _REFUSAL),))
+    return "the retry budget is used up"
+
+
+def make_deposit(budget: RetryBudget, call: Call) -> TryDecide:
+    """Return the effect that puts a call which was served into the budget."""
+    return TryDecide((Event(budget, key(call), _DEPOSIT),))
 
 
 def key(call: Call) -> str:

@@ -25,7 +25,7 @@ from secrets import token_hex
 from typing import Any, NoReturn, cast
 from weakref import WeakKeyDictionary
 
-from polvo_adapters.context.call import LogicalCall, call_started, separate_call
+from polvo_adapters.context.call import LogicalCall, current_call, separate_call
 from polvo_adapters.context.tenant import TenantScope
 from polvo_adapters.core.calls import Call
 from polvo_adapters.core.effects import Send
@@ -225,7 +225,7 @@ class Secret(SharedByCopies, RefreshAhead[Value]):
     def _refresh(self, tenant: str, want: WantToken, entries: list[Entry] | None = None) -> Value:
         scheme, name = self._source.provider.scheme, self._source.name
         now = self._clock.now()
-        outer, deadline = call_started.get(), now + self._deadline
+        outer, deadline = current_call(), now + self._deadline
         if outer is not None and outer.deadline is not None:
             deadline = min(deadline, outer.deadline)  # a fetch that is cut short loses nothing: it can be made again
         call = Call("GET", f"https://{scheme}/", "none", now, deadline)

@@ -28,6 +28,7 @@ from polvo_adapters.core.identity import (
 from polvo_adapters.core.judgement import verdict_of
 from polvo_adapters.core.outcomes import Outcome
 from polvo_adapters.core.report import Entry, Report
+from polvo_adapters.core.tuples import new_tuple
 from polvo_adapters.core.validate import require_members
 from polvo_adapters.core.verdict import SERVED
 from polvo_adapters.errors import ConfigurationError
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from polvo_adapters.shells.operation_control import Operation
 
 _MOST_ADAPTED = 64
+_NO_PARAMETERS: frozenset[str] = frozenset()
 _STORE_MEMBERS = ("decide", "defer", "park", "unpark")
 
 
@@ -190,45 +192,51 @@ class BoundPolicies:
             IdempotencyKeyError: A key cannot be made or sent.
             ConfigurationError: A key was said, and there is no policy of keys.
         """
-        tenant = current_tenant()
+        tenant, key, content = current_tenant(), "", ""
         if settings is not None and settings.operation is not None:
             request_identity.assign_operation_key(self.keys, settings.operation, request)
-        key, content = request_identity.assign_key(self.keys, request, tenant)
+        if self.keys is not None:
+            key, content = request_identity.assign_key(self.keys, request, tenant)
         request_id = "" if self._ids is None else request_identity.assign_request_id(self._ids, request)
         at, deadline = (now, None) if outer is None else outer[1:3]
         marked = read_marks(request).judges
         caller = answer = selectors = ""
         if self.identifies:
             caller, answer, selectors = self._identify(request, url, sender, key if content else "")
-        call = Call(
-            request.method or "",
-            url,
-            body,
-            at,
-            deadline,
-            key != "" and self.keys.supported,  # type: ignore[union-attr]  # without the policy there is no key
-            caller,
-            answer,
-            tenant=tenant,
-            key=key,
-            content=content,
-            secret_parameters=credential_parameters(request) if "?" in url else frozenset(),
-            request_id=request_id,
-            selectors=selectors,
-            asked=self._asks,
-            repeated=bool(self._given_up)
-            and body in IN_MEMORY
-            and self._digest(request, url, caller) in self._given_up,
-            rerouted=rerouted,
-            judges=(*marked, *self._judges) if marked else self._judges,
-            patient=outer is not None and outer.is_default,
+        call = new_tuple(
+            Call,
+            (
+                request.method or "",
+                url,
+                body,
+                at,
+                deadline,
+                key != "" and self.keys.supported,  # type: ignore[union-attr]  # without the policy there is no key
+                caller,
+                answer,
+                1,  # attempt
+                False,  # anonymous
+                "",  # stored_token
+                tenant,
+                key,
+                content,
+                credential_parameters(request) if "?" in url else _NO_PARAMETERS,
+                request_id,
+                selectors,
+                self._asks,
+                bool(self._given_up) and body in IN_MEMORY and self._digest(request, url, caller) in self._given_up,
+                False,  # unsafe
+                (),  # labels
+                self._listeners,
+                rerouted,
+                (*marked, *self._judges) if marked else self._judges,
+                outer is not None and outer.is_default,  # patient
+            ),
         )
-        return call if settings is None and not self._listeners else self._describe(call, settings)
+        return call if settings is None else self._describe(call, settings)
 
-    def _describe(self, call: Call, settings: CallSettings | None) -> Call:
-        """Return the call with its listeners, and with what is said of it."""
-        if settings is None:
-            return call._replace(listeners=self._listeners)
+    def _describe(self, call: Call, settings: CallSettings) -> Call:
+        """Return the call with what is said of it."""
         unsafe = settings.idempotent is False
         return call._replace(
             idempotent=(call.idempotent or settings.idempotent is True) and not unsafe,
@@ -266,6 +274,8 @@ class BoundPolicies:
             seconds: How long it took.
         """
         report = Report(call.method, call.host, entries, outcome.note, outcome.quotas, seconds)
+        if call.labels:
+            report.labels = call.labels
         refused = False
         if outcome.judged and outcome.judged[0] is not SERVED:
             report.verdict = verdict = outcome.judged[0]
@@ -273,7 +283,7 @@ class BoundPolicies:
         keys, ids = self.keys, self._ids
         if ids is not None:
             report.request_id = text_of(request.headers.get(ids.header) or "")  # an inner adapter may have removed it
-        if outcome.error is None and (keys is not None or ids is not None):
+        if (keys is not None or ids is not None) and outcome.error is None:
             report.replayed = keys is not None and call.key != "" and keys.is_replayed(outcome.headers)
             request_identity.mark_complete(request, outcome.status, verdict_of(call, outcome))
         if outcome.failure is not None or outcome.status >= 500 or call.repeated or refused:

@@ -8,9 +8,9 @@ exceptions that it was made of, becomes "***".
 from __future__ import annotations
 
 import contextlib
+import re
 import sys
-from collections.abc import Collection
-from typing import Any
+from collections.abc import Callable, Collection, Mapping
 from urllib.parse import unquote_plus
 
 import requests
@@ -20,6 +20,9 @@ from polvo_adapters.errors import PolvoError
 from polvo_adapters.shells.credential_owners import credential_parameters
 
 _MOST_CAUSES = 50
+_TAIL = re.compile("[?#].+", re.DOTALL)
+_URL_TAIL = re.compile(r"""((?:[A-Za-z][A-Za-z0-9+.-]*:/)?/[^\s?#'"]*)[?#][^\s'"]*""")
+_USER = re.compile(r"""://[^\s/?#'"]*@""")
 
 
 def attach_report(
@@ -52,6 +55,40 @@ def _hide_parameters(error: BaseException, url: str, names: Collection[str]) -> 
     """Replace the values of query parameters in the texts of an exception and of those that it was made of."""
     pairs = [pair.partition("=") for pair in url.partition("#")[0].partition("?")[2].split("&")]
     shown = {f"{name}={value}": f"{name}=***" for name, _, value in pairs if value and unquote_plus(name) in names}
+    try:
+        _replace_texts(error, lambda text: _replace_all(text, shown))
+    finally:
+        del error  # see errors.py, "Errors and frames"
+
+
+def _replace_all(text: str, replacements: Mapping[str, str]) -> str:
+    for before, after in replacements.items():
+        text = text.replace(before, after)
+    return text
+
+
+def hide_queries(error: BaseException, *urls: object) -> None:
+    """Remove user names, queries and fragments of URLs from the texts of an exception and of those it was made of.
+
+    The exception stays the same object, of the same class and with as many arguments.
+
+    Args:
+        error: The exception.
+        *urls: URLs that its texts may show although they are not well-formed.
+    """
+    tails = [match[0] for url in urls if isinstance(url, str) and (match := _TAIL.search(url))]
+    try:
+        _replace_texts(error, lambda text: _strip_urls(_replace_all(text, dict.fromkeys(tails, ""))))
+    finally:
+        del error
+
+
+def _strip_urls(text: str) -> str:
+    return _URL_TAIL.sub(r"\1", _USER.sub("://", text)) if "?" in text or "#" in text or "@" in text else text
+
+
+def _replace_texts(error: BaseException, replace: Callable[[str], str]) -> None:
+    """Replace the texts that are arguments or attributes of an exception and of those that it was made of."""
     left, seen = [error], [error]
     while left and len(seen) < _MOST_CAUSES:
         each = left.pop()
@@ -60,16 +97,44 @@ def _hide_parameters(error: BaseException, url: str, names: Collection[str]) -> 
         left += causes
         seen += causes
         with contextlib.suppress(AttributeError, TypeError):  # a class of exceptions that is not to be changed
-            each.args = tuple([_replace_pairs(value, shown) for value in each.args])
-            vars(each).update({name: _replace_pairs(value, shown) for name, value in vars(each).items()})
+            each.args = tuple([replace(value) if type(value) is str else value for value in each.args])
+            texts = {name: replace(value) for name, value in vars(each).items() if type(value) is str}
+            vars(each).update(texts)
     del error, each, left, seen, values, causes  # see errors.py, "Errors and frames"
 
 
-def _replace_pairs(value: Any, shown: dict[str, str]) -> Any:
-    if type(value) is str:
-        for pair, replacement in shown.items():
-            value = value.replace(pair, replacement)
-    return value
+def replace_note(error: BaseException, before: str, after: str) -> None:
+    """Put a note in the place of another one of an exception, or add it where that is missing."""
+    notes: list[str] | None = getattr(error, "__notes__", None)
+    if notes and before in notes:
+        notes[notes.index(before)] = after
+    elif not notes or after not in notes:
+        add_note(error, after)
+
+
+def append_to_text(error: BaseException, note: str) -> None:
+    """Put a note at the end of the text of an exception, for a Python whose tracebacks show no notes (before 3.11).
+
+    The text may be that of the exception that it was made of, which is its argument: both stay, as do their classes and
+    the number of their arguments.
+    """
+    try:
+        for _ in range(_MOST_CAUSES):
+            first = error.args[0] if error.args else None
+            if isinstance(first, str):
+                if note not in first:
+                    error.args = (f"{first} ({note})", *error.args[1:])
+                return
+            if not isinstance(first, BaseException):
+                return
+            error = first
+    finally:
+        del error
+
+
+def shows_notes() -> bool:
+    """Return whether tracebacks of this Python show notes."""
+    return sys.version_info >= (3, 11)
 
 
 def add_note(error: BaseException, note: str) -> None:

@@ -135,11 +135,13 @@ class RetryAfter:
 
 @dataclass(frozen=True)
 class Deaf:
-    """Hides Retry-After from the policies around it."""
+    """Hides what the server says about its quota from the policies around it."""
 
     def flow(self, call: Call, proceed: Proceed) -> Flow:
         outcome: Outcome = yield from proceed(call)
-        headers = {name: value for name, value in outcome.headers.items() if name != "retry-after"}
+        headers = {
+            name: value for name, value in outcome.headers.items() if not name.startswith(("retry-", "ratelimit"))
+        }
         return outcome._replace(headers=headers)
 
 

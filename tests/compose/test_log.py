@@ -317,7 +317,10 @@ def test_a_queue_is_said_once_and_before(world: Any) -> None:
 TEXTS = {
     "attempts used up": "GET server.example: 503; gave up after 3 attempts",
     "attempts used up, raised": "GET server.example: 503; gave up after 2 attempts",
-    "not safe": "POST server.example: disconnected; POST is not repeated: the server may have processed it",
+    "not safe": (
+        "POST server.example: disconnected; POST is not repeated: the server may have processed it; pass an "
+        "idempotency key where the API takes one (idempotency=True), or declare it safe (idempotent=True)"
+    ),
     "no body for another": (
         "PUT server.example: 503; not sent again, as the body can be read only once; pass bytes or a seekable file"
     ),

@@ -21,12 +21,14 @@ class Suite(NamedTuple):
         ignored: Files that need what is not installed.
         least: How many tests must pass bare, so that the comparison says something.
         unfair: Tests that fail under the drop-in, and why that is right.
+        options: More arguments of pytest.
     """
 
     tests: tuple[str, ...]
     ignored: tuple[str, ...]
     least: int
     unfair: dict[str, str]
+    options: tuple[str, ...] = ()
 
 
 SUITES = {
@@ -41,6 +43,31 @@ SUITES = {
             for test in ("test_responses_reuse", "test_connection_error")
         },
     ),
+    "requests-mock": Suite(("tests",), (), 140, {}, ("-p", "requests_mock.contrib._pytest_plugin")),
+    "keystoneauth1": Suite(("keystoneauth1/tests/unit",), (), 700, {}),
+    "google-auth": Suite(
+        ("tests/transport/test_requests.py",),
+        (),
+        60,
+        {
+            f"tests.transport.test_requests.TestRequestResponse::{test}": "it gives a client certificate to plain "
+            "adapters, and leaves alone any other, which the caller has mounted"
+            for test in (
+                (
+                    "test_mtls_cert_error_raises_transport_error_and_recovers["
+                    "-----BEGIN CERTIFICATE-----\\ninvalid\\n-----END CERTIFICATE-----\\n-MutualTLSChannelError]"
+                ),
+                "test_mtls_cert_error_raises_transport_error_and_recovers[None-FileNotFoundError]",
+                "test_mtls_cert_error_raises_transport_error_and_recovers[invalid-ClientCertError]",
+                "test_mtls_deepcopy",
+                "test_mtls_legacy_pickle",
+                "test_mtls_no_cert_caches_unavailable",
+                "test_mtls_origin_mount_and_reuse[https://iamcredentials.mtls.googleapis.com/]",
+                "test_mtls_pickle",
+                "test_mtls_request_verify_false",
+            )
+        },
+    ),
 }
 
 
@@ -48,7 +75,7 @@ SUITES = {
 def test_no_new_failure(name, tmp_path_factory):
     suite, folder = SUITES[name], fetch_suite(name)
     # Else pytest would take the configuration of this repository, in which the suite lies.
-    options = ["-c", "setup.cfg", *(f"--ignore={path}" for path in suite.ignored)]
+    options = ["-c", "setup.cfg", *(f"--ignore={path}" for path in suite.ignored), *suite.options]
     bare, drop_in = (
         run_suite(folder, tmp_path_factory.mktemp(face), face, suite.tests, options) for face in ("bare", "drop_in")
     )

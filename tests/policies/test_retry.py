@@ -181,7 +181,24 @@ def test_other_methods_are_repeated_only_when_certainly_not_processed(method: st
     ended = stepper.run(outcome)
     assert len(stepper.sends) == sends
     if sends == 1:
-        assert ended.note == f"{method} is not repeated: the server may have processed it"
+        assert ended.note == (
+            f"{method} is not repeated: the server may have processed it; pass an idempotency key where the API takes "
+            "one (idempotency=True), or declare it safe (idempotent=True)"
+        )
+
+
+@pytest.mark.parametrize(
+    ("call", "note"),
+    [
+        (
+            Call("POST", URL, key="k"),
+            "POST is not repeated: the server may have processed it; declare it safe (idempotent=True)",
+        ),
+        (Call("PUT", URL, unsafe=True), "PUT is not repeated: it was declared not idempotent"),
+    ],
+)
+def test_the_note_of_a_call_that_is_not_repeated_names_only_what_is_not_set_yet(call: Call, note: str) -> None:
+    assert Stepper(ExponentialBackoff(), call).run(failed(DISCONNECTED)).note == note
 
 
 def test_methods_are_selectable_and_none_means_every_method() -> None:

@@ -9,7 +9,10 @@ import pytest
 import requests
 
 import polvo_adapters as polvo
+from polvo_adapters.context.call import LogicalCall
+from polvo_adapters.core.calls import Call
 from polvo_adapters.core.effects import PolicyTraits
+from polvo_adapters.policies.call_listeners import CallListeners
 from polvo_adapters.policies.gates import Gates
 from polvo_adapters.shells.bound_policies import BoundPolicies
 from polvo_adapters.testing import VirtualClock
@@ -77,3 +80,38 @@ def test_both_shells_see_the_same_call() -> None:
     assert calls[0].idempotent
     assert calls[0].started == 7
     assert len(calls[0].key) == 64
+
+
+def test_each_field_of_a_call_has_its_place() -> None:
+    policies = (
+        polvo.idempotency.IdempotencyKeys("hash", record=True),
+        polvo.request_ids.RequestIDs(),
+        polvo.ratelimit.TokenBucket(5),
+        CallListeners((print,)),
+    )
+    bound = BoundPolicies("test", policies, None, VirtualClock(), asks=True)
+    url, headers = "https://api.example.com/orders?a=1", {"Authorization": "Bearer secret"}
+    request = requests.Request("POST", url, headers=headers, data=b"x").prepare()
+    outer = LogicalCall(None, 3.0, 9.0)
+    with polvo.tenant("acme"):
+        call = bound.begin(request, url, "replayable", 7.0, outer=outer, rerouted=True)
+    assert len(call) == len(Call._fields)
+    assert call == Call(
+        "POST",
+        url,
+        "replayable",
+        started=3.0,
+        deadline=9.0,
+        idempotent=True,
+        credential=call.credential,
+        identity=call.identity,
+        tenant="acme",
+        key=request.headers["Idempotency-Key"],
+        content=call.content,
+        request_id=request.headers["X-Request-ID"],
+        selectors=call.selectors,
+        asked=True,
+        listeners=(print,),
+        rerouted=True,
+    )
+    assert all((call.credential, call.identity, call.content, call.selectors))

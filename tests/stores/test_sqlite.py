@@ -353,9 +353,11 @@ def test_without_a_file_it_decides_in_memory_says_so_once_and_comes_back(
     path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caplog.set_level(logging.INFO, "polvo_adapters")
-    path.mkdir()  # root can read whatever it is forbidden, but not this
     monkeypatch.setattr(persistent, "RETRY_SECONDS", 0.0)
     store, woken = SQLiteStore(path), list[str]()
+    store.close()
+    path.unlink()
+    path.mkdir()  # root can read whatever it is forbidden, but not this
     assert [store.decide(ONE) for _ in range(3)] == [(1,), (2,), (3,)]
     assert store.park("a", lambda: woken.append("a"))
     store.decide([saying(Wake(("a",)))])
@@ -379,11 +381,14 @@ def test_a_full_disk_fails_no_decision(store: SQLiteStore) -> None:
 
 
 def test_a_spare_memory_is_not_asked_for_the_file_each_time(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path.mkdir()
     monkeypatch.setattr(persistent, "RETRY_SECONDS", 1e6)
     store = SQLiteStore(path)
-    path.rmdir()
+    store.close()
+    path.unlink()
+    path.mkdir()
     assert store.decide(ONE) == (1,)
+    path.rmdir()
+    assert store.decide(ONE) == (2,)
     assert not path.exists()
 
 

@@ -16,7 +16,7 @@ auth.protocol.server_response.ServerResponse auth.secret_auth.HeldSecret auth.se
 auth.static.APIKey auth.static.Bearer auth.static.SessionToken auth.tokens.sealing.NoEncryption
 auth.tokens.storage_factory.TokenStorageFactory auth.tokens.token_auth.HeldToken
 auth.tokens.token_auth.TokenAuth auth.tokens.token_fetch.TokenFetch auth.tokens.token_storage.FallbackStore
-auth.tokens.token_storage.TokenStorage context.call.LogicalCall policies.defaults.DefaultDeadline
+auth.tokens.token_storage.TokenStorage context.call.CallSpan context.call.LogicalCall policies.defaults.DefaultDeadline
 context.tenant.TenantScope core.effects.Acquire
 core.effects.Decide core.effects.Release core.effects.Send core.effects.Sleep core.effects.Start
 core.machines.Event core.notices.Notice core.report.Attempt core.report.Report
@@ -149,7 +149,8 @@ cli.demo_trial.TrialClient cli.demo_trial.TrialResult cli.probe.Finding cli.prob
 cli.render.Screen cli.token_records.Cache
     """,
     "exceptions with texts of this package alone": """
-auth.tokens.sealing.DecryptionError auth.tokens.sealing.NoKeyFile runtime.workers.NoThreadError
+auth.tokens.sealing.DecryptionError auth.tokens.sealing.OtherKeyError auth.tokens.sealing.NoKeyFile
+runtime.workers.NoThreadError
 services.double_o.cache.OverdueError stores.codec.Undecodable stores.private_files.FileInUse
 stores.file_trust.Unfit stores.token_cache.Corrupt
     """,

@@ -23,8 +23,8 @@ from typing import NoReturn
 from urllib.parse import parse_qsl, urlsplit
 
 from polvo_adapters.auth.protocol.server_response import ServerResponse
-from polvo_adapters.auth.protocol.server_words import redact_code, redact_description
 from polvo_adapters.core.calls import find_host, origin
+from polvo_adapters.shells.server_words import redact_code, redact_description
 
 _VERIFIER_LENGTH = 64
 _FIELDS = frozenset({"code", "error", "error_description", "error_uri", "expires_in", "iss", "scope", "state"})

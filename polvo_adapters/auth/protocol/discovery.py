@@ -18,10 +18,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from polvo_adapters.auth.protocol.server_response import ServerResponse, request_once, require_fields
-from polvo_adapters.auth.protocol.server_words import redact_description
 from polvo_adapters.core.calls import origin
 from polvo_adapters.errors import TokenRefreshError
 from polvo_adapters.shells.requests.one_shot import Channel
+from polvo_adapters.shells.server_words import redact_description
 
 _WHAT = "discovery"
 _UNREACHABLE = ("timeout", "connection", "tls")

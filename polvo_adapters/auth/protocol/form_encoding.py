@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from polvo_adapters.auth.protocol.grants import FormFields
 
 HEADERS = {"Content-Type": "application/x-www-form-urlencoded"}
-_HARMLESS = frozenset(
+HARMLESS = frozenset(
     {
         "actor_token_type",
         "audience",
@@ -48,7 +48,7 @@ def encode(fields: FormFields) -> str:
 
 def list_secrets(fields: FormFields) -> tuple[str, ...]:
     """Return the values that must not be shown."""
-    return tuple(hide(value) for name, value in _flatten(fields) if name not in _HARMLESS)
+    return tuple(hide(value) for name, value in _flatten(fields) if name not in HARMLESS)
 
 
 def _flatten(fields: FormFields) -> Iterator[tuple[str, str]]:

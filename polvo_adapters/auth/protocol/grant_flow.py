@@ -174,13 +174,13 @@ class GrantFlow:
                 names = " or ".join(self._functions)
                 message = f"OAuth2: {names} could not be fetched; see the exception before this one"
                 raise TokenRefreshError(message, reason=type(error).__name__) from error
-            digest = make_room(self._whom, _MAX_TENANTS)[tenant] = _digest([self._who, *values])
+            digest = make_room(self._whom, _MAX_TENANTS)[tenant] = digest_parts([self._who, *values])
         return digest
 
     def _digest_settings(self, parameters: Mapping[str, Any], *, dpop: bool) -> str:
         """Return a digest of the user or token of the grant, and of all other settings that make tokens differ."""
         given = [self._secrets[name] for name in _OWNER.get(self.flow, ()) if not callable(self._secrets[name])]
-        return _digest(
+        return digest_parts(
             [
                 self._username if self.flow == "password" else None,
                 self._subject if self.flow == "jwt_bearer" else None,
@@ -251,7 +251,7 @@ def lost_secret_error(name: str) -> ConfigurationError:
     )
 
 
-def _digest(parts: Sequence[object]) -> str:
+def digest_parts(parts: Sequence[object]) -> str:
     """Return a digest of what tells owners apart, or an empty string if all parts are empty."""
     text = repr(_reveal(list(parts)))
     return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16] if any(parts) else ""
@@ -261,6 +261,8 @@ def _reveal(part: Any) -> Any:
     """Return a part with plain texts: the repr of a hidden one is the same for all secrets."""
     if isinstance(part, str):
         return str(part)
+    if type(part) is dict:
+        return {name: _reveal(value) for name, value in part.items()}
     return type(part)(map(_reveal, part)) if type(part) in (list, tuple) else part
 
 

@@ -30,7 +30,7 @@ from polvo_adapters.auth.protocol.grants import join_scope
 from polvo_adapters.auth.protocol.revocation_endpoint import KINDS, RevocationEndpoint
 from polvo_adapters.auth.protocol.server_response import ServerResponse, request_once
 from polvo_adapters.auth.protocol.token import Token
-from polvo_adapters.auth.protocol.token_endpoint import TEMPLATE, TokenEndpoint
+from polvo_adapters.auth.protocol.token_endpoint import TokenEndpoint, find_templates
 from polvo_adapters.auth.protocol.token_request import encode_request
 from polvo_adapters.core.calls import find_host
 from polvo_adapters.errors import ConfigurationError
@@ -390,5 +390,4 @@ def _check_parameters(described: TokenEndpoint, parameters: Mapping[str, Any]) -
 
 
 def _names_secret(described: TokenEndpoint) -> bool:
-    values = (*described.headers.values(), *described.parameters.values())
-    return any("client_secret" in TEMPLATE.findall(value) for value in values if isinstance(value, str))
+    return "client_secret" in find_templates((described.headers, described.parameters))

@@ -31,12 +31,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from polvo_adapters.auth.protocol.server_words import (
-    describe_failure,
-    list_tokens,
-    redact_code,
-    redact_description,
-)
 from polvo_adapters.auth.protocol.token import Token
 from polvo_adapters.auth.protocol.token_endpoint import Path, TokenResponse
 from polvo_adapters.auth.protocol.token_lifetime import choose_lifetime, parse_duration
@@ -45,6 +39,12 @@ from polvo_adapters.headers.times import parse_date
 from polvo_adapters.redaction import unpicklable
 from polvo_adapters.runtime.logs import logger, say
 from polvo_adapters.shells.requests.one_shot import Channel, OneShotError, send_one
+from polvo_adapters.shells.server_words import (
+    describe_failure,
+    list_tokens,
+    redact_code,
+    redact_description,
+)
 
 _LOG = logger("tokens")
 _FINAL_ADVICE = {
@@ -81,6 +81,7 @@ _TOKEN = re.compile(r"[\x21-\x7E]+\Z")
 _SCHEME = re.compile(r"\A(?:bearer|token|jwt) +", re.IGNORECASE)
 _LONGEST = 65_536
 _SHORT = 200
+_LONGEST_NUMBER = 400  # digits; Python refuses to convert some thousands
 _TEN_YEARS = 10 * 365 * 86_400.0
 _STANDARD = TokenResponse()
 _NOTHING: tuple[Any, ...] = (None, "", False, 0, "0", [], {})
@@ -362,6 +363,8 @@ class _Answer:
                 access_token = self.find(path)
         if access_token in (None, ""):
             raise self._make_token_error("no access_token" if isinstance(self.document, dict) else "not json")
+        if isinstance(access_token, str):
+            access_token = _SCHEME.sub("", access_token, count=1)  # some servers write the scheme before it
         if not isinstance(access_token, str) or len(access_token) > _LONGEST or not _TOKEN.match(access_token):
             raise self._make_token_error("invalid access_token")
         return access_token
@@ -419,17 +422,19 @@ def _parse_document(response: ServerResponse, described: TokenResponse) -> Any:
     """Return what the body of a response says: JSON, the fields of a form, or a bare text where that is expected."""
     if described.read is not None:
         return _read(described.read, response)
+    # Letters of another encoding, control characters and endless numbers are in fields that matter less than the token.
+    text = response.body.decode(json.detect_encoding(response.body), "replace")
     try:
-        text = response.body.decode("utf-8-sig")
-    except ValueError:
-        return None
-    try:
-        return json.loads(text)
+        return json.loads(text, strict=False, parse_int=_parse_int)
     except (ValueError, RecursionError):
         pass
     fields = _parse_form(text, described)
     is_text = fields is None and "." in (described.access_token or ())
     return text.strip() or None if is_text else fields
+
+
+def _parse_int(digits: str) -> float:
+    return int(digits) if len(digits) <= _LONGEST_NUMBER else float(digits)
 
 
 def _read(read: Callable[[int, Mapping[str, str], bytes], Mapping[str, Any]], response: ServerResponse) -> Any:

@@ -8,19 +8,21 @@ are data. Time limits, single flight, rotation and the care for secrets are the 
 for one in a list; "header:X-Subject-Token" for a header; "." for the whole answer, where that is a bare text. Several
 paths are tried in order. A name that has dots in it is found as well.
 
-**A template**: in the values of `headers` and `parameters`, the standard name of a field of the request in braces, such
-as "{client_secret}", stands for its value. A header or parameter whose field the request does not have is left out.
+**A template**: in the values of `headers` and `parameters`, also within objects and lists, the standard name of a field
+of the request in braces, such as "{client_secret}", stands for its value. A value whose field the request does not have
+is left out.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, TypeAlias, Union, get_args
 
+from polvo_adapters.auth.protocol.form_encoding import HARMLESS
 from polvo_adapters.errors import ConfigurationError
-from polvo_adapters.redaction import unpicklable
+from polvo_adapters.redaction import hide_named, unpicklable
 
 Path: TypeAlias = Union[str, tuple[str, ...], None]  # noqa: UP007 - evaluated at import by Python 3.10 tools
 """Where a value stands in an answer, or several places that are tried in order; None for nowhere."""
@@ -187,8 +189,9 @@ class TokenEndpoint:
             and with "json" anything that JSON can express.
         names: Names that the endpoint expects in the place of standard ones, such as {"client_id": "appid"}; None
             leaves the field out.
-        grant_type: Name of the grant itself, where it is not the standard one, such as "account_credentials"; or a
-            mapping from `flow` names (and "refresh_token") to names, in which None leaves the field out.
+        grant_type: Name of the grant itself, where it is not the standard one, such as "account_credentials"; that of a
+            refresh only in the description of an endpoint for refreshes (`refresh`). Or a mapping from `flow` names
+            (and "refresh_token") to names, in which None leaves the field out.
         client_authentication: As for OAuth2; besides, "basic_unencoded" is "basic" whose parts are not form-encoded
             first.
         scope_separator: Text between the names of scopes.
@@ -232,7 +235,7 @@ class TokenEndpoint:
         for name in ("headers", "parameters", "names"):
             given = getattr(self, name)
             require(isinstance(given, Mapping), kind, name, type(given).__name__, "a mapping")
-            object.__setattr__(self, name, dict(given))
+            object.__setattr__(self, name, hide_constants(given) if name != "names" else dict(given))
         self._check_names()
         self._check_templates()
         object.__setattr__(self, "grant_type", self._read_grant_type())
@@ -244,6 +247,8 @@ class TokenEndpoint:
         require(is_refresh and self.refresh != "", kind, "refresh", self.refresh, "a TokenEndpoint or a URL")
         nested = isinstance(self.refresh, TokenEndpoint) and self.refresh.refresh is not None
         require(not nested, kind, "refresh", self.refresh, "a TokenEndpoint without another one for refreshes")
+        if isinstance(self.refresh, TokenEndpoint):
+            object.__setattr__(self, "refresh", name_refresh(self.refresh))
         other = self.refresh.client_authentication if isinstance(self.refresh, TokenEndpoint) else None
         require(other in (None, self.client_authentication), kind, "refresh", other, "the same client_authentication")
         require(isinstance(self.response, TokenResponse), kind, "response", self.response, "a TokenResponse")
@@ -263,9 +268,7 @@ class TokenEndpoint:
             require(bool(is_header), "TokenEndpoint", "headers", name, "names and values that a header can carry")
         for name in self.parameters:
             require(isinstance(name, str) and name != "", "TokenEndpoint", "parameters", name, "names that are texts")
-        for value in (*self.headers.values(), *self.parameters.values()):
-            if isinstance(value, str):
-                _check_known("templates", TEMPLATE.findall(value))
+        _check_known("templates", find_templates((self.headers, self.parameters)))
         # The request has these fields anyway: a constant of the same name would win or lose in silence.
         taken = self.parameters.keys() & {*map(self.send_name, ("grant_type", "refresh_token", "code"))}
         advice = "names that the grant does not send; grant_type= names the grant"
@@ -300,6 +303,23 @@ class TokenEndpoint:
         if isinstance(self.refresh, str):
             return replace(self, url=self.refresh, refresh=None)
         return self if self.refresh is None else self.refresh
+
+
+def name_refresh(endpoint: TokenEndpoint) -> TokenEndpoint:
+    """Return an endpoint for refreshes alone, where the name of its grant is that of a refresh."""
+    if not isinstance(endpoint.grant_type, str):
+        return endpoint
+    return replace(endpoint, grant_type={"refresh_token": endpoint.grant_type})
+
+
+def hide_constants(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return constants with those hidden that are secrets by their names; templates and names of types are none."""
+    hidden = hide_named(given)
+    return {name: given[name] if _is_harmless(name, given[name]) else value for name, value in hidden.items()}
+
+
+def _is_harmless(name: str, value: Any) -> bool:
+    return name in HARMLESS or (isinstance(value, str) and TEMPLATE.search(value) is not None)
 
 
 _PATHS = (
@@ -337,6 +357,15 @@ def _as_tuple(value: Any, kind: str, name: str) -> tuple[Any, ...]:
         return tuple(value)
     except TypeError:
         raise ConfigurationError(f"{kind}({name}={value!r}): expected a sequence") from None
+
+
+def find_templates(value: Any) -> Iterator[str]:
+    """Yield the names in the templates of a value, however deep they are in it."""
+    if isinstance(value, str):
+        yield from TEMPLATE.findall(value)
+    elif isinstance(value, (Mapping, list, tuple)):
+        for each in value.values() if isinstance(value, Mapping) else value:
+            yield from find_templates(each)
 
 
 def _check_known(what: str, names: Any) -> None:

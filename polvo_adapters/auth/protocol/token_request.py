@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import parse_qsl, urlsplit
 
 from polvo_adapters.auth.protocol import form_encoding
 from polvo_adapters.auth.protocol.token_endpoint import TEMPLATE, TokenEndpoint, TokenRequest
 from polvo_adapters.errors import ConfigurationError
-from polvo_adapters.redaction import HiddenText, harmless_headers, hide, unpicklable
+from polvo_adapters.redaction import LOST, HiddenText, harmless_headers, hide, unpicklable
 
 if TYPE_CHECKING:
     from polvo_adapters.auth.protocol.client_authentication import Credentials
     from polvo_adapters.auth.protocol.grants import FormFields
 
 JSON_HEADERS = {"Content-Type": "application/json"}
+_ABSENT = object()
 
 
 @unpicklable
@@ -70,14 +72,15 @@ def encode_request(
             raise ConfigurationError(f"parameters: {name} is a field of this request already, with another value")
         sent[name] = value
     headers = {**credentials.headers, **_fill(endpoint.headers, values)}
+    _require_all({**sent, **headers})
     request = TokenRequest(endpoint.method or ("GET" if endpoint.encoding == "query" else "POST"), url, headers, sent)
     if endpoint.prepare is not None:
         request = endpoint.prepare(request)
         if not isinstance(request, TokenRequest):
             raise ConfigurationError("TokenEndpoint(prepare=...): the function did not return a TokenRequest")
     named = form_encoding.list_secrets(_as_texts({**given, **standard}))
-    secrets = (*named, *credentials.secrets, *_list_secrets(endpoint, request))
-    return _encode(endpoint.encoding, request, secrets)
+    added = _list_added(request, url, _list_harmless(endpoint, {**given, **standard}))
+    return _encode(endpoint.encoding, request, (*named, *credentials.secrets, *added))
 
 
 def _rename(endpoint: TokenEndpoint, standard: Mapping[str, Any]) -> dict[str, Any]:
@@ -94,14 +97,33 @@ def _rename(endpoint: TokenEndpoint, standard: Mapping[str, Any]) -> dict[str, A
     return sent
 
 
+def _require_all(constants: Mapping[str, Any]) -> None:
+    """Raise ConfigurationError for a constant that is a secret, and was therefore not pickled."""
+    lost = [name for name, value in constants.items() if LOST in _list_texts(value)]
+    if lost:
+        raise ConfigurationError(
+            f"{', '.join(lost)}: a secret stayed behind when this was pickled; make a new auth object where it is used"
+        )
+
+
 def _fill(given: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
     """Return constants with their templates replaced, without those that name what the request does not have."""
-    filled = {}
-    for name, value in given.items():
-        named = TEMPLATE.findall(value) if isinstance(value, str) else ()
-        if all(values.get(each) is not None for each in named):
-            filled[name] = hide(TEMPLATE.sub(lambda found: str(values[found[1]]), value)) if named else value
-    return filled
+    filled = {name: _fill_one(value, values) for name, value in given.items()}
+    return {name: value for name, value in filled.items() if value is not _ABSENT}
+
+
+def _fill_one(value: Any, values: Mapping[str, Any]) -> Any:
+    """Return a constant with the templates in it replaced, however deep; _ABSENT for one that is left out."""
+    if isinstance(value, dict):
+        return _fill(value, values)
+    if isinstance(value, (list, tuple)):
+        return [each for each in (_fill_one(each, values) for each in value) if each is not _ABSENT]
+    named = TEMPLATE.findall(value) if isinstance(value, str) else ()
+    if not named:
+        return value
+    if any(values.get(each) is None for each in named):
+        return _ABSENT
+    return hide(TEMPLATE.sub(lambda found: str(values[found[1]]), value))
 
 
 def _encode(encoding: str, request: TokenRequest, secrets: tuple[str, ...]) -> EncodedRequest:
@@ -120,17 +142,27 @@ def _encode_json(fields: Mapping[str, Any]) -> str:
     document: dict[str, Any] = {}
     for path, value in fields.items():
         *outer, last = path.split(".")
-        inner = document
-        for name in outer:
-            inner = inner.setdefault(name, {})
-            if not isinstance(inner, dict):
-                raise ConfigurationError(f"TokenEndpoint: the name {path!r} leads into a field that is no object")
-        inner[last] = value
+        nested = {last: value}
+        for name in reversed(outer):
+            nested = {name: nested}
+        _merge_into(document, nested, path)
     try:
         return HiddenText(json.dumps(document))
     except (TypeError, ValueError):
         pass  # raised below: such an error may show a value
     raise ConfigurationError(f"TokenEndpoint: JSON cannot express one of the fields {', '.join(sorted(fields))}")
+
+
+def _merge_into(document: dict[str, Any], more: Mapping[str, Any], path: str) -> None:
+    """Put a field into a document, which it may share objects with; objects are copied, as they are the caller's."""
+    for name, value in more.items():
+        there = document.get(name)
+        if isinstance(value, dict) and (name not in document or isinstance(there, dict)):
+            _merge_into(document.setdefault(name, {}), value, path)
+        elif name in document and there != value:
+            raise ConfigurationError(f"TokenEndpoint: the name {path!r} leads into a field that has another value")
+        else:
+            document[name] = value
 
 
 def _as_texts(fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -148,8 +180,25 @@ def _as_text(value: Any) -> Any:
     return json.dumps(value) if isinstance(value, dict) else str(value)
 
 
-def _list_secrets(endpoint: TokenEndpoint, request: TokenRequest) -> Iterator[str]:
+def _list_harmless(endpoint: TokenEndpoint, fields: Mapping[str, Any]) -> frozenset[str]:
+    """Return the values of fields that are no secrets, as they are sent."""
+    harmless = {name: value for name, value in fields.items() if name in form_encoding.HARMLESS}
+    return frozenset((*_list_texts(harmless), *_list_texts(_rename(endpoint, harmless))))
+
+
+def _list_added(request: TokenRequest, url: str, known: Collection[str]) -> Iterator[str]:
     """Yield what constants and a function have added, as far as it may be a secret."""
     harmless = {name for name, _ in harmless_headers(request.headers)}
     yield from (hide(value) for name, value in request.headers.items() if name not in harmless)
-    yield from (hide(value) for value in endpoint.parameters.values() if isinstance(value, str))
+    query = parse_qsl(urlsplit(request.url).query) if request.url != url else ()
+    texts = (*_list_texts(request.fields), *(value for _, value in query))
+    yield from (hide(text) for text in texts if text not in known)
+
+
+def _list_texts(value: Any) -> Iterator[str]:
+    """Yield the texts of a value, however deep."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, (Mapping, list, tuple)):
+        for each in value.values() if isinstance(value, Mapping) else value:
+            yield from _list_texts(each)

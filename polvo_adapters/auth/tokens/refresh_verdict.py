@@ -33,6 +33,7 @@ CONFIGURATION = frozenset(
         "redirect",
         "status 405",
         "status 406",
+        "status 407",
         "status 415",
         "unsupported_grant_type",
     }

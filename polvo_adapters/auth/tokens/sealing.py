@@ -53,8 +53,16 @@ _ADVICE = (
 _log = logger("stores")
 
 
+_OPEN, _SEALED = _PREFIXES = ("open:1:", "sealed:1:")
+_FERNET_TEXT = re.compile(r"gAAAA[\w-]{90,}={0,2}", re.ASCII)  # version, time, and room for the shortest record
+
+
 class DecryptionError(ValueError):
     """A text that cannot be unsealed: another key, another record, another kind, or damage. The message shows none."""
+
+
+class OtherKeyError(DecryptionError):
+    """A text that is whole as far as can be seen, and was sealed with another key, or in another way."""
 
 
 class NoKeyFile(ConfigurationError):
@@ -85,10 +93,12 @@ class _Records:
             sealed: A sealed text, or anything.
 
         Raises:
-            DecryptionError: It was not sealed for this record by an object of the same kind, with one of the same keys.
+            DecryptionError: It was not sealed for this record by an object of the same kind, with one of the same keys;
+                OtherKeyError where it may be of use to somebody else.
         """
         if not isinstance(sealed, str) or not sealed.startswith(self._prefix):
-            raise DecryptionError(self._mismatch)
+            is_whole = isinstance(sealed, str) and sealed.startswith(_PREFIXES)
+            raise OtherKeyError(self._mismatch) if is_whole else DecryptionError(self._mismatch)
         record, data = None, self._decrypt(sealed[len(self._prefix) :])
         with suppress(ValueError, RecursionError):  # not chained: such an error contains what was read
             record = json.loads(data)
@@ -109,7 +119,7 @@ class _Records:
 class NoEncryption(_Records):
     """Records in readable form, for users who do not want encryption."""
 
-    _prefix = "open:1:"
+    _prefix = _OPEN
     _mismatch = "it is sealed, or damaged"
 
 
@@ -124,7 +134,7 @@ class Sealer(_Records):
         ConfigurationError: There is no key, or one is malformed.
     """
 
-    _prefix = "sealed:1:"
+    _prefix = _SEALED
     _mismatch = "it is not sealed"
 
     def __init__(self, keys: Sequence[str | bytes], changes: Sequence[StateChange] = ()) -> None:
@@ -141,7 +151,9 @@ class Sealer(_Records):
 
         with suppress(InvalidToken, ValueError):  # not chained: such an error may contain what was read
             return self._fernet.decrypt(text.encode("ascii"))
-        raise DecryptionError("no key opens it: it was sealed by another one, or it is damaged")
+        if _FERNET_TEXT.fullmatch(text):
+            raise OtherKeyError("no key opens it: it was sealed by another one")
+        raise DecryptionError("it is damaged")
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a Sealer holds keys and is not pickled; let the other process call make_sealer()")

@@ -42,7 +42,7 @@ from polvo_adapters.auth.tokens.sealing import DecryptionError
 from polvo_adapters.auth.tokens.storage_factory import TokenStorageFactory
 from polvo_adapters.auth.tokens.token_fetch import TokenFetch, overdue_error, undecryptable_error
 from polvo_adapters.auth.tokens.token_storage import TokenStorage
-from polvo_adapters.context.call import call_started, settings_scope
+from polvo_adapters.context.call import current_call, settings_scope
 from polvo_adapters.context.tenant import TenantScope, current_tenant
 from polvo_adapters.core.calls import Call
 from polvo_adapters.core.credential_refusals import RefusalTest
@@ -310,7 +310,7 @@ class TokenAuth(SharedByCopies, RefreshAhead[HeldToken], AuthBase):
 
     def _obtain(self, tenant: str, want: WantToken, entries: list[Entry] | None = None) -> HeldToken:
         """Obtain a token, within the deadline of the call that needs it."""
-        now, call = self._clock.now(), call_started.get()
+        now, call = self._clock.now(), current_call()
         if call is None or call.deadline is None or call.deadline >= now + self._deadline:
             return self._refresh(tenant, want, entries)
         # On another thread: the refresh must not end with the call, see "A refresh is completed" above.

@@ -3,8 +3,10 @@
     failure                                       behaviour
     --------------------------------------------  --------------------------------------------------------------------
     the store raises                              memory decides until the next refresh, which tries the store again
-    its content cannot be unsealed, once          the file is set aside, or the record cleared; the store starts empty
-    again, in the same process                    tokens live in memory: another process uses another key
+    it holds tokens of another key                they are left as they are, for those who have the key; tokens live in
+                                                  memory
+    its content is damaged                        the file is set aside, or the record cleared; the store starts empty
+    again, in the same process                    tokens live in memory
     no key file can be made (full disk)           tokens live in memory
     a setting is wrong (ConfigurationError)       it is raised
 
@@ -19,7 +21,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from polvo_adapters.auth.protocol.token import Token
-from polvo_adapters.auth.tokens.sealing import DecryptionError, NoEncryption, NoKeyFile, Sealer
+from polvo_adapters.auth.tokens.sealing import DecryptionError, NoEncryption, NoKeyFile, OtherKeyError, Sealer
 from polvo_adapters.core.machines import Event
 from polvo_adapters.core.report import StateChange
 from polvo_adapters.errors import ConfigurationError, PolvoError
@@ -32,6 +34,11 @@ from polvo_adapters.stores.base import Store
 from polvo_adapters.stores.memory import MemoryStore
 
 _log = logger("stores")
+_OTHER_KEY = (
+    "the token store holds tokens of another key, and is left as it is; tokens live in the memory of this process. "
+    "Give it the former encryption_key, or encryption_key=[new, former] to change keys; to do without the former "
+    "tokens, delete them"
+)
 
 
 class TokenStorage:
@@ -109,9 +116,9 @@ class TokenStorage:
                 return
             is_repeated = bool(self._discarded)
             self._discarded.add(sealed)
-            if is_repeated:
+            if is_repeated or self._is_of_another_key(key, sealed):
                 self.store = self.memory
-                reason = "tokens of another key were found again; this process keeps its own"
+                reason = "damaged tokens were found again" if is_repeated else _OTHER_KEY
                 self._report_change("the store", "memory", reason)
                 return
             try:
@@ -120,6 +127,15 @@ class TokenStorage:
                 raise
             except Exception as error:  # noqa: BLE001 - a store of the user's may raise anything
                 self.mark_failed(error)
+
+    def _is_of_another_key(self, key: str, sealed: str) -> bool:
+        try:
+            self.unseal(key, sealed)
+        except OtherKeyError:
+            return True
+        except DecryptionError:
+            pass
+        return False
 
     def _discard(self, life: Lifecycle, key: str, sealed: str) -> None:
         set_aside = getattr(self.store, "set_aside", None)

@@ -32,9 +32,10 @@ from polvo_adapters.core.machines import Refused, Wake
 from polvo_adapters.core.outcomes import EXPIRED, NOT_SENT, Outcome
 from polvo_adapters.core.report import BULKHEAD
 from polvo_adapters.core.stored_types import stored_as
+from polvo_adapters.core.tuples import new_tuple
 from polvo_adapters.errors import PoolTimeoutError
 from polvo_adapters.policies.bulkhead.concurrency_limit import Concurrency, Sample
-from polvo_adapters.policies.gates import Gate, Key, QueuePlace, new_tuple
+from polvo_adapters.policies.gates import Gate, Key, QueuePlace
 
 _LEASE = 600.0
 _OVERLOADED = frozenset({502, 503, 504})  # statuses of a host, or one in front of it, that has too much to do

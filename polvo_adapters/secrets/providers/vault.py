@@ -37,7 +37,6 @@ from polvo_adapters.secrets.provider import (
     copy_without_request,
     extract_field,
     import_library,
-    to_text,
 )
 from polvo_adapters.secrets.providers.base import BaseProvider, Credential, leave_text_behind, resolve_credential
 from polvo_adapters.secrets.providers.vault_login import VaultLogin
@@ -249,16 +248,22 @@ class Vault(BaseProvider):
         fields = self._build_login_fields()
         client = self._client("")
 
-        def login() -> dict[str, Any]:
+        def login() -> Any:
             with settings_scope(FOR_ONE_SERVER):
-                auth = client.adapter.request("POST", f"/v1/{path}", json=fields)["auth"]
-            if not isinstance(auth["client_token"], str):
-                raise TypeError("client_token")
-            float(auth["lease_duration"])
-            to_text(self.scheme, path, auth["client_token"])
-            return auth  # type: ignore[no-any-return]
+                return client.adapter.request("POST", f"/v1/{path}", json=fields)
 
-        return call_without_leak(login, lambda error: self._translate_login(path, error))
+        answer = call_without_leak(login, lambda error: self._translate_login(path, error))
+        auth = answer.get("auth") if isinstance(answer, dict) else None
+        auth = auth if isinstance(auth, dict) else {}
+        token = auth.get("client_token")
+        if isinstance(token, str) and token and token.isascii() and token.isprintable():
+            return auth
+        advice = "check that VAULT_ADDR is that of the active server, and the path that of a login"
+        if auth.get("mfa_requirement"):
+            advice = "the server asks for a second factor; log in by a method that needs none"
+        error = self.fetch_error(path, "malformed", advice)
+        error.final = False  # as in _translate_login
+        raise error
 
     _logged_in = _log_in  # its name in the pickles of earlier versions
 

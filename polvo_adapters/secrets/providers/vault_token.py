@@ -18,6 +18,7 @@ Source: https://openbao.org/api-docs/auth/token/
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -76,7 +77,7 @@ class LoginToken(BaseProvider):
             return None
         try:
             seconds = _renew(self._ask_server, issued.token, issued.seconds)
-        except (SecretError, TypeError, KeyError, ValueError):
+        except (SecretError, TypeError, KeyError):
             return None  # a login says more about what is wrong
         return Fetched(issued.token, seconds) if seconds >= issued.seconds > 0 else None
 
@@ -103,9 +104,9 @@ class GivenToken(BaseProvider):
         """Look the token up, and return it; see `Provider.fetch`."""
         try:
             data = self._ask_server("GET", LOOK_UP, self.token, None)["data"]
-            seconds, self._is_renewable = float(data["ttl"]), data.get("renewable") is True
-            self._first_seconds = float(data.get("creation_ttl") or seconds)
-        except (TypeError, KeyError, ValueError):
+            seconds, self._is_renewable = _read_seconds(data["ttl"]), data.get("renewable") is True
+            self._first_seconds = _read_seconds(data.get("creation_ttl")) or seconds
+        except (TypeError, KeyError):
             return Fetched(self.token)
         except SecretError as error:
             _raise_if_transient(error)
@@ -118,7 +119,7 @@ class GivenToken(BaseProvider):
             return None
         try:
             seconds = _renew(self._ask_server, self.token, self._first_seconds)
-        except (TypeError, KeyError, ValueError):
+        except (TypeError, KeyError):
             return Fetched(self.token)
         except SecretError as error:
             _raise_if_transient(error)
@@ -128,14 +129,20 @@ class GivenToken(BaseProvider):
 
 def _renew(ask: Ask, token: str, seconds: float) -> float:
     """Return for how many seconds the server has renewed a token, which is asked for as many as it had first."""
-    return float(ask("POST", RENEW, token, {"increment": int(seconds)})["auth"]["lease_duration"])
+    return _read_seconds(ask("POST", RENEW, token, {"increment": int(seconds)})["auth"]["lease_duration"])
+
+
+def _read_seconds(value: Any) -> float:
+    """Return a lifetime in seconds, or 0 for none, and for what is no lifetime: it never costs a token."""
+    try:
+        seconds = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return 0.0
+    return seconds if 0 < seconds < math.inf else 0.0
 
 
 def _read_auth(auth: Any) -> _Issued:
-    token, seconds = auth["client_token"], float(auth["lease_duration"])
-    if not isinstance(token, str):
-        raise TypeError("client_token")
-    return _Issued(token, max(0.0, seconds), auth.get("renewable") is True)
+    return _Issued(auth["client_token"], _read_seconds(auth.get("lease_duration")), auth.get("renewable") is True)
 
 
 def _raise_if_transient(error: SecretError) -> None:

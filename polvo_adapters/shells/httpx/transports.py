@@ -79,7 +79,6 @@ class _BaseTransport(PolicyControls):
         self, bound: BoundPolicies, call: Call, request: httpx.Request, outcome: Outcome, entries: list[Entry]
     ) -> httpx.Response:
         report = bound.report(call, request, outcome, entries, self.clock.now() - call.started)
-        report.labels = call.labels
         if outcome.error is not None:
             try:
                 raise attach_report(outcome.error, report)

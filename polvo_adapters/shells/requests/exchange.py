@@ -30,6 +30,7 @@ from polvo_adapters.core.calls import Call, origin
 from polvo_adapters.core.effects import Send
 from polvo_adapters.core.http import IDEMPOTENT_METHODS
 from polvo_adapters.core.outcomes import INTERRUPTED, Advice, Ending, Outcome, at_deadline
+from polvo_adapters.core.tuples import new_tuple
 from polvo_adapters.errors import ConfigurationError, ReplayError, SecretError, TokenRefreshError
 from polvo_adapters.runtime.clock import Clock
 from polvo_adapters.shells.cancellation import CancellableExchange
@@ -184,13 +185,13 @@ class RequestsExchange:
         call, clock = effect.call, self._clock
         started, deadline = clock.now(), call.deadline
         # Those who share connections know nothing of each other's, and have no reason to bear their age.
-        once = self._owner is not None or call.body == "once"
-        once = once or call.unsafe or (call.method not in IDEMPOTENT_METHODS and not call.idempotent)
-        streamed = call.body == "once" or call.body == "rewindable"
+        body = call.body
+        once = self._owner is not None or body == "once" or call.unsafe
+        once = once or (call.method not in IDEMPOTENT_METHODS and not call.idempotent)
+        streamed = body == "once" or body == "rewindable"
         retries = prepare_retry(self._retries)
         transmission = Transmission(clock, started, deadline, self._sockets, once, self._owner, streamed, retries)
-        is_limited = deadline is not None and self.defers
-        transmission.fallback = self._limit_fallback(deadline - started) if is_limited else self.fallback  # type: ignore[operator]
+        transmission.fallback = self.fallback if deadline is None else self._limit_fallback(deadline - started)
         send: Any = None
         advice: Advice | None = None
         request, keywords = self._request, self._keywords
@@ -214,35 +215,36 @@ class RequestsExchange:
                 report_overrun(transmission, send)
             if request is not self._original:
                 self._give_back_request(response, request, call)
-            whole = self._read_if_due(response, transmission, started)
+            content = self._read_if_due(response, transmission, started)
             response = self._response
         except Exception as error:  # noqa: BLE001 - every exception becomes an outcome
             return self._fail(error, transmission, send, started, request)
-        self._open = not whole
-        body = response.content if whole else None
         if retries is not self._retries:
             advice = self._advise(retries, response)
         elif self._history:
             show_history(response, self._history)
         now, wall = clock.now(), clock.wall()
         marks = transmission.end(now)
-        return Outcome(
-            response,
-            response.status_code or 0,
-            response.headers,
-            None,
-            None,
-            started,
-            now,
-            wall,
-            "",
-            body,
-            False,
-            marks,
-            None,
-            advice,
-            (),
-            [],
+        return new_tuple(
+            Outcome,
+            (
+                response,
+                response.status_code or 0,
+                response.headers,
+                None,  # error
+                None,  # failure
+                started,
+                now,
+                wall,
+                "",  # note
+                content,
+                False,  # unsent
+                marks,
+                None,  # ending
+                advice,
+                (),  # quotas
+                [],  # judged
+            ),
         )
 
     def _reroute(self, call: Call, now: float) -> tuple[requests.PreparedRequest, dict[str, Any]]:
@@ -316,24 +318,26 @@ class RequestsExchange:
             self._retries = retries.following
         return retries.advise()  # type: ignore[no-any-return]
 
-    def _read_if_due(self, response: requests.Response, transmission: Transmission, started: float) -> bool:
-        """Read the body unless the caller or the session does so, and return whether it was read."""
+    def _read_if_due(self, response: requests.Response, transmission: Transmission, started: float) -> bytes | None:
+        """Read and return the body, unless the caller or the session reads it."""
+        self._open = True
         # The status comes first: to look for a header that is not there costs an exception inside.
         redirects = response.status_code in REDIRECT_STATI and response.is_redirect
         if transmission.deadline is not None and transmission.deadline == self.spared_deadline and not redirects:
             transmission.deadline = None  # which what reads the body looks at
         note_attempt(response, timedelta(0, self._clock.now() - started), transmission.deadline, self._clock)
         if redirects or self._keywords["stream"]:
-            return False
+            return None
         found: Any = self._request.hooks
         if found and found.get("response") and has_foreign_hook(self._request):
             hooks = find_session_hooks(self._request) if response.status_code < 400 else None
             if hooks is None:
                 self._is_for_hooks = True
-                return False
+                return None
             response = self._run_hooks(hooks, response, transmission)
-        read_body(response)
-        return True
+        body = read_body(response)
+        self._open = False
+        return body
 
     def _run_hooks(
         self, hooks: SessionHooks, response: requests.Response, transmission: Transmission
@@ -462,7 +466,8 @@ class RequestsExchange:
 
     def _limit_fallback(self, left: float) -> Any:
         """Return the timeout for the pool below an adapter that may have its own, shortened to the time left."""
-        return UNLIMITED if self.fallback is UNLIMITED else shorten_timeout(self.fallback, left)
+        is_limited = self.defers and self.fallback is not UNLIMITED
+        return shorten_timeout(self.fallback, left) if is_limited else self.fallback
 
     def _prepare_late_attempt(self, now: float, deadline: float | None) -> None:
         """Prepare the request for an attempt that comes some time after the auth objects were asked."""

@@ -53,7 +53,7 @@ def explain(error: BaseException, transmission: Transmission, *, unsent: bool) -
     failure = classify(error)
     if transmission.proxy_status and not transmission.sent:
         return CONNECT if transmission.proxy_status in _TRY_AGAIN or transmission.proxy_status >= 500 else PROXY_REFUSED
-    if failure.transient and comes_from_signal_handler(_chain(error)[-1]):
+    if failure.transient and comes_from_signal_handler(list_causes(error)[-1]):
         return INTERRUPTED
     return name_failure(failure, unsent=unsent) if transmission.sent or unsent else failure
 
@@ -103,10 +103,10 @@ def _classify_connection_error(root: BaseException | None) -> Failure:
 
 def holds(error: BaseException, wanted: BaseException) -> bool:
     """Return whether an exception is another one, or was made of it."""
-    return any(each is wanted for each in _chain(error))
+    return any(each is wanted for each in list_causes(error))
 
 
-def _chain(error: BaseException) -> list[BaseException]:
+def list_causes(error: BaseException) -> list[BaseException]:
     """Return an exception and those that it was made of, the last the innermost.
 
     urllib3 keeps them in `reason`, among the arguments or as the cause, `requests` in the first argument, PySocks in
@@ -126,6 +126,6 @@ def _chain(error: BaseException) -> list[BaseException]:
 
 def _find_root(error: BaseException) -> BaseException | None:
     """Return the innermost cause, or the first whose class says enough."""
-    chain = _chain(error)[1:]
+    chain = list_causes(error)[1:]
     telling = (cause for cause in chain if isinstance(cause, (NewConnectionError, ReadTimeoutError)))
     return next(telling, chain[-1] if chain else None)

@@ -17,7 +17,7 @@ from typing import Any
 
 import requests
 
-from polvo_adapters.context.call import LogicalCall, call_started, separate_call
+from polvo_adapters.context.call import LogicalCall, current_call, separate_call
 from polvo_adapters.core.calls import origin
 
 _DONE = "_polvo_hooks_done"
@@ -53,7 +53,7 @@ def renew_credentials(request: requests.PreparedRequest, now: float, deadline: f
     """
     for hook in _response_hooks(request):
         if isinstance(hook, CredentialHook):
-            outer = call_started.get()
+            outer = current_call()
             if deadline is None or (outer is not None and outer.deadline is not None):
                 hook.renew_credential(request)
             else:

@@ -22,7 +22,6 @@ from __future__ import annotations
 import logging
 import weakref
 from collections.abc import Sequence
-from contextlib import nullcontext
 from secrets import token_hex
 from typing import Any
 
@@ -33,7 +32,7 @@ from urllib3.util import Retry
 from polvo_adapters.context.call import (
     LogicalCall,
     call_settings,
-    call_started,
+    current_call,
     extend_default_deadline,
     settings_scope,
 )
@@ -202,12 +201,11 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
         """
         if self._read_max_retries() is not self._seen:
             self._take_over()
-        bound, clock, outer = self._bound, self.clock, self._transmission
+        bound, clock, outer, settings = self._bound, self.clock, self._transmission, call_settings.get()
         below = self if self._below is None else self._below
-        settings, said_below = call_settings.get(), None
-        if settings is not None:
-            bound, settings, said_below = bound.for_call(settings, self.inner)
-        fallback = None
+        sockets, asked, fallback = None, self._asked, None
+        if outer is not None:
+            sockets, asked = outer.sockets, outer.retries if asked is None else asked
         if timeout is None:
             timeout, fallback = self._choose_timeout(outer)
         keywords = {
@@ -217,12 +215,8 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
             "cert": cert,
             "proxies": proxies,
         }
-        sockets = None if outer is None else outer.sockets
-        asked = outer.retries if self._asked is None and outer is not None else self._asked
         if settings is not None:
-            asked = self._find_asked(bound, settings, asked)
-            if settings.has_timeout:
-                keywords["timeout"] = settings.timeout
+            bound, settings, said_below, asked = self._heed(settings, keywords, asked)
         exchange = RequestsExchange(self._route, below, request, keywords, clock, sockets, self._owner, asked)
         exchange.above = self
         exchange.find_signer(self._session)
@@ -235,10 +229,12 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
         if self._defers or fallback is not None:  # after the request has got its key and its id
             exchange.expect_own_send(fallback, self._defers)
         began = clock.now()
-        with _NOTHING_SAID if settings is None else settings_scope(said_below):
+        if settings is None:
             outcome = drive(bound.flow(call), exchange, self.store, clock, entries, call)
+        else:
+            with settings_scope(said_below):
+                outcome = drive(bound.flow(call), exchange, self.store, clock, entries, call)
         report = bound.report(call, request, outcome, entries, clock.now() - began)
-        report.labels = call.labels
         _note_end(outer, outcome, report)
         if outcome.error is not None:
             exchange.close()
@@ -308,18 +304,25 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
             self._transport_name = token_hex(8)
         return self._transport_name
 
-    def _find_asked(self, bound: BoundPolicies, settings: CallSettings, asked: Retry | None) -> Retry | None:
-        """Return what decides about retries in a call of which something is said.
+    def _heed(
+        self, settings: CallSettings, keywords: dict[str, Any], asked: Retry | None
+    ) -> tuple[BoundPolicies, CallSettings, CallSettings | None, Retry | None]:
+        """Return the policies of a call of which something is said, and what decides about its retries.
+
+        Between them stands what is said here and to adapters below.
 
         Args:
-            bound: Its policies.
             settings: What is said.
+            keywords: Those of the attempts, which get the timeout that is said.
             asked: What decides in other calls.
         """
-        if not settings.says_retries or (asked is None and isinstance(self.inner, PolicyAdapter)):
-            return asked  # the adapter below is told as well
-        retry = next((each for each in bound.policies if isinstance(each, AskedRetry)), None)
-        return NO_RETRY if retry is None else retry.retry
+        bound, here, below = self._bound.for_call(settings, self.inner)
+        if here.has_timeout:
+            keywords["timeout"] = here.timeout
+        is_told = asked is None and isinstance(self.inner, PolicyAdapter)  # the adapter below is told as well
+        if here.says_retries and not is_told:
+            asked = next((each.retry for each in bound.policies if isinstance(each, AskedRetry)), NO_RETRY)
+        return bound, here, below, asked
 
     def close(self) -> None:
         """Close the connections of this adapter, or of the one that it wraps."""
@@ -376,15 +379,13 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
 
 def _find_logical_call(outer: Transmission | None, clock: Clock, exchange: RequestsExchange) -> LogicalCall | None:
     """Return the logical call that a send is part of, within the deadline of the adapter outside of this one."""
-    logical = call_started.get()
-    if logical is not None and logical.is_default:
-        logical = exchange.spare_streams(logical)
-    if outer is None or outer.deadline is None:
-        return logical
-    if logical is None:
-        return LogicalCall(None, clock.now(), outer.deadline)
-    ends = [end for end in (logical.deadline, outer.deadline) if end is not None]
-    return logical._replace(deadline=min(ends))
+    logical = current_call()
+    if outer is not None and outer.deadline is not None:
+        if logical is None:
+            return LogicalCall(None, clock.now(), outer.deadline)
+        if logical.deadline is None or logical.deadline > outer.deadline:
+            return logical._replace(deadline=outer.deadline, is_default=False)
+    return exchange.spare_streams(logical) if logical is not None and logical.is_default else logical
 
 
 def _note_end(outer: Transmission | None, outcome: Outcome, report: Report) -> None:
@@ -408,7 +409,6 @@ def fit_pool(keywords: dict[str, Any], policies: Sequence[Policy]) -> None:
 
 
 _SET_BY_INIT = frozenset({"policies", "inner", "store", "clock", "_bound", "_seen", "_pool_limits"})
-_NOTHING_SAID = nullcontext()
 _log = logger("deadline")
 _warned: set[type] = set()
 

@@ -13,7 +13,7 @@ from urllib.request import getproxies
 import requests
 from requests.utils import get_environ_proxies, select_proxy, should_bypass_proxies
 
-from polvo_adapters.context.call import call_started
+from polvo_adapters.context.call import current_call
 from polvo_adapters.core.calls import Call, origin
 from polvo_adapters.core.destinations import translate_location, withheld_headers
 from polvo_adapters.shells.credential_owners import credential_places
@@ -76,7 +76,7 @@ def judge_proxies(
 
 
 def _looks_at_environment(session: requests.Session | None) -> bool:
-    logical = call_started.get()
+    logical = current_call()
     session = session if logical is None or logical.session is None else logical.session
     return session is not None and bool(session.trust_env)
 

@@ -129,8 +129,7 @@ def note_attempt(response: requests.Response, elapsed: timedelta, deadline: floa
         return
     state["elapsed"] = elapsed
     state["__attrs__"] = _PICKLED
-    # Not in the mapping itself, where a look for a header that is not there costs an exception.
-    if "content-encoding" in getattr(response.headers, "_store", response.headers):
+    if _is_encoded(response):
         check_end(response.raw)
     if deadline is not None:
         host = find_host(response.url or "")
@@ -149,17 +148,26 @@ def on_body_closed(response: requests.Response, action: Callable[[bool, bool], N
     actions.add(action)
 
 
-def read_body(response: requests.Response) -> None:
-    """Read the whole body, in larger pieces than `requests` does, but never as large as a header may claim."""
+def read_body(response: requests.Response) -> bytes | None:
+    """Read and return the whole body, in larger pieces than `requests` does, but not as large as a header may claim."""
     kind = type(response)
     is_known = kind is requests.Response or kind is Response
-    is_unread = response._content is False and not response._content_consumed
-    if is_unread and is_known and isinstance(response.raw, HTTPResponse):
-        response._content = b"".join(response.iter_content(_PIECE))  # which also marks it as read
-        return
-    response.content  # noqa: B018 - reads the body, which the response then keeps
+    is_unread, raw = response._content is False and not response._content_consumed, response.raw
+    if is_unread and is_known and isinstance(raw, HTTPResponse):
+        # Where the whole length is asked for, urllib3 does not look for more behind it.
+        length = None if _is_encoded(response) else raw.length_remaining
+        piece = length if length and length < _PIECE else _PIECE
+        body = response._content = b"".join(response.iter_content(piece))  # which also marks it as read
+        return body
+    body = response.content  # which reads it
     if not is_known and is_cut_off(response.raw):
         raise ChunkedEncodingError(encodings.TEXT)
+    return body
+
+
+def _is_encoded(response: requests.Response) -> bool:
+    # Not in the mapping itself, where a look for a header that is not there costs an exception.
+    return "content-encoding" in getattr(response.headers, "_store", response.headers)
 
 
 def hand_over(response: requests.Response, report: Report) -> None:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import requests
 from requests._internal_utils import to_native_string
 
-from polvo_adapters.context.call import LogicalCall, call_settings, call_started
+from polvo_adapters.context.call import CallSpan, LogicalCall, call_settings, call_started, current_call
 from polvo_adapters.context.one_call import call as one_call
 from polvo_adapters.context.tenant import TenantScope, tenant_scope_for, validate_tenant
 from polvo_adapters.core import validate
@@ -32,6 +32,8 @@ from polvo_adapters.policies.stack import make_policy, refuse_unknown_keywords
 from polvo_adapters.runtime.clock import SYSTEM, Clock
 from polvo_adapters.shells.request_identity import format_key
 from polvo_adapters.shells.requests.hooks import defer_hooks
+from polvo_adapters.shells.requests.json_errors import explain_json
+from polvo_adapters.shells.requests.plain_words import complete_error
 from polvo_adapters.shells.requests.policy_adapter import PolicyAdapter
 from polvo_adapters.shells.requests.resilient_adapter import ResilientAdapter
 from polvo_adapters.shells.requests.status_error import find_verdict, status_error
@@ -167,14 +169,21 @@ class Session(Verbs):
                 return Session.request(self, method, url, *args, **keywords, idempotency_key=key)
         if timeout is _UNSET:
             timeout = self.timeout
-        with self._tenant_scope() as tenant, self._call_scope(timeout):
-            url, is_home = resolve(url, self.base_url, tenant, self.tenancy)
-            if not is_home:
-                auth = _no_auth if auth is None and self.auth is not None else auth
-                headers = {"Authorization": None, **(headers or {})}
-            if key is not None:
-                headers = self._add_key(url, key, headers or {})
-            return super().request(method, url, params, data, headers, cookies, files, auth, timeout, *args, **keywords)
+        given = url
+        try:
+            with self._tenant_scope() as tenant, self._call_scope(timeout, begins=True):
+                url, is_home = resolve(url, self.base_url, tenant, self.tenancy)
+                if not is_home:
+                    auth = _no_auth if auth is None and self.auth is not None else auth
+                    headers = {"Authorization": None, **(headers or {})}
+                if key is not None:
+                    headers = self._add_key(url, key, headers or {})
+                return super().request(
+                    method, url, params, data, headers, cookies, files, auth, timeout, *args, **keywords
+                )
+        except requests.RequestException as error:
+            complete_error(error, given, url)
+            raise
 
     def prepare_request(self, request: requests.Request) -> requests.PreparedRequest:
         """Prepare a request on behalf of its tenant; see `requests.Session.prepare_request`."""
@@ -191,18 +200,24 @@ class Session(Verbs):
             self.tenancy.withdraw(prepared_request.headers)
 
     def send(self, request: requests.PreparedRequest, **keywords: Any) -> requests.Response:
-        """Send a prepared request; arguments as for `requests.Session.send`."""
-        current = call_started.get()
+        """Send a prepared request; arguments as for `requests.Session.send`, and the timeout of the session."""
+        current = current_call()
         if current is not None and current.session is self and current.sent:
             defer_hooks(request)
             return super().send(request, **keywords)  # a hop of the call in progress
-        with self._tenant_scope(), self._call_scope(keywords.get("timeout"), sent=True):
-            defer_hooks(request)
-            response = super().send(request, **keywords)
+        keywords.setdefault("timeout", self.timeout)
+        try:
+            with self._tenant_scope(), self._call_scope(keywords["timeout"], sent=True):
+                defer_hooks(request)
+                response = super().send(request, **keywords)
+        except requests.RequestException as error:
+            complete_error(error, request.url)
+            raise
         if response.status_code >= 400:
             verdict = find_verdict(response)
             if self.raise_for_status or response.status_code == 429 or verdict.is_about_pace:
                 raise status_error(response, verdict)
+        explain_json(response)
         return response
 
     def download(
@@ -248,14 +263,18 @@ class Session(Verbs):
             ).path
 
     @contextmanager
-    def _call_scope(self, timeout: Any, *, sent: bool = False) -> Iterator[None]:
+    def _call_scope(self, timeout: Any, *, sent: bool = False, begins: bool = False) -> Iterator[None]:
         """Note when the call began, which is before the token that it needs is obtained.
 
         Args:
             timeout: The timeout of its attempts, on which the default deadline depends.
             sent: Whether its first request is about to be sent.
+            begins: Whether it is a call of its own even within one of this session, as one that a hook makes is.
         """
-        outer, now = call_started.get(), self.clock.now()
+        outer, now, span = current_call(), self.clock.now(), CallSpan()
+        is_within = begins or (outer is not None and outer.session is not self)
+        if is_within and outer is not None and outer.is_default and outer.deadline is not None:
+            outer = None  # a deadline that no caller has named bounds its own call alone
         if outer is not None and outer.session is self:
             start = outer._replace(sent=sent)
         else:  # a call within a call of another session ends with that
@@ -263,11 +282,12 @@ class Session(Verbs):
             own = self._seconds if default is None else default.seconds(timeout)
             seconds = own if settings is None else settings.seconds(own)
             is_default = default is not None and seconds is own and (outer is None or outer.deadline is None)
-            start = LogicalCall(self, now, _earliest_deadline(outer, seconds, now), sent, is_default)
+            start = LogicalCall(self, now, _earliest_deadline(outer, seconds, now), sent, is_default, span)
         token = call_started.set(start)
         try:
             yield
         finally:
+            span.is_over = True
             call_started.reset(token)
 
     def set_tenant(self, identifier: str | int | None) -> None:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import re
 import time
+from typing import TYPE_CHECKING
 
 import requests
 
-from polvo_adapters.core.calls import Call
+from polvo_adapters.core.calls import Call, find_host
+from polvo_adapters.core.http import IDEMPOTENT_METHODS
 from polvo_adapters.core.judgement import verdict_of
 from polvo_adapters.core.outcomes import Outcome
 from polvo_adapters.core.verdict import Verdict
 from polvo_adapters.errors import PolvoError, QuotaExceededError, RateLimitError, error_for_status
+from polvo_adapters.shells.requests.message_parts import describe_place, list_secrets, quote_reason, quote_server
+
+if TYPE_CHECKING:
+    from polvo_adapters.core.report import Report
 
 
 def find_verdict(response: requests.Response) -> Verdict:
@@ -37,20 +44,37 @@ def status_error(response: requests.Response, verdict: Verdict | None = None) ->
         verdict: The verdict on it, where it is known.
     """
     verdict = find_verdict(response) if verdict is None else verdict
-    status, reason = response.status_code, response.reason
     report = getattr(response, "polvo", None)
-    host = (response.url or "").partition("://")[2].partition("/")[0].rpartition("@")[2]
-    method = response.request.method
-    attempts = len(report.attempts) if report is not None else 1
-    tries = f" after {attempts} attempts" if attempts > 1 else ""
-    return _choose_class(status, verdict)(
-        f"{method} {host}: {status} {reason or ''}".rstrip() + tries + _advise(verdict),
+    secrets = list_secrets(response, response.request)
+    said = quote_server(response, secrets)
+    status = f"{response.status_code} {quote_reason(response, secrets)}".rstrip()
+    error = _choose_class(response.status_code, verdict)(
+        f"{describe_place(response.request, secrets)}: {status}"
+        + _describe_effort(report)
+        + (f'; the server says "{said}"' if said else "")
+        + _explain_end(report, verdict)
+        + _advise(response, verdict),
         request=response.request,
         response=response,
-        host=host,
-        attempts=attempts,
+        host=find_host(response.url or ""),
+        attempts=1 if report is None else len(report.attempts),
         retry_after=verdict.retry_after,
     )
+    error.polvo = report  # type: ignore[attr-defined]
+    return error
+
+
+def _describe_effort(report: Report | None) -> str:
+    if report is None:
+        return ""
+    count = len(report.attempts)
+    return f" after {count} attempt{'' if count == 1 else 's'} in {report.elapsed:.3g} s"
+
+
+def _explain_end(report: Report | None, verdict: Verdict) -> str:
+    """Return why the call was not repeated, or not once more, unless the count of attempts or the advice says it."""
+    note = "" if report is None else report.note
+    return "" if not note or note.startswith("gave up after") or verdict.kind == "exhausted" else f"; {note}"
 
 
 def _choose_class(status: int, verdict: Verdict) -> type[PolvoError]:
@@ -59,12 +83,53 @@ def _choose_class(status: int, verdict: Verdict) -> type[PolvoError]:
     return RateLimitError if verdict.is_about_pace else error_for_status(status)
 
 
-def _advise(verdict: Verdict) -> str:
-    """Return what the caller of a request can do about its error, if anything is known."""
+def _advise(response: requests.Response, verdict: Verdict) -> str:
+    """Return what the caller of a request can do about its error."""
     delay = verdict.retry_after
     again = "" if delay is None else f"; call again after {delay:g} s"
     if verdict.kind == "exhausted":
         ends = again or "; it does not say until when, and a repeat does not help"
         return f", the quota is used up ({verdict.reason}){ends}"
     named = verdict.is_about_pace and "," in verdict.reason
-    return (f" ({verdict.reason.partition(', ')[2]})" if named else "") + again
+    told = f" ({verdict.reason.partition(', ')[2]})" if named else ""
+    if verdict.is_about_pace:
+        return told + (again or "; send less, or pace the calls with rate_limit='adaptive'")
+    return again or f"; {_choose_advice(response)}"
+
+
+def _choose_advice(response: requests.Response) -> str:
+    status, request = response.status_code, response.request
+    if status == 401 and not {"authorization", "cookie"} & {str(name).lower() for name in request.headers}:
+        return "no credential was sent in Authorization; give the call or the session an auth"
+    if status == 405 and _METHODS.fullmatch(response.headers.get("allow") or ""):
+        return f"use one of the methods {response.headers['allow']}"
+    if status >= 500 and request.method not in IDEMPOTENT_METHODS:
+        return "find out whether it was processed before you send it again"
+    return _ADVICE.get(status) or (
+        "report it to the operator of the API" if status >= 500 else "see what the API says about this status"
+    )
+
+
+_METHODS = re.compile(r"[A-Z]{1,12}(?:, ?[A-Z]{1,12}){0,12}")
+_ADVICE = {
+    400: "correct the request; a repeat cannot help",
+    401: "check the credential",
+    402: "see what the API wants to be paid",
+    403: "the credential may not do this; ask for the permission or scope",
+    404: "check the URL",
+    405: "use another method",
+    406: "correct the header Accept",
+    408: "call again",
+    409: "read the state of the resource, and decide what to send",
+    410: "it is gone for good; remove the reference to it",
+    412: "read the resource again, as it has changed",
+    413: "send less at a time",
+    414: "send the parameters in the body",
+    415: "correct the header Content-Type",
+    422: "correct the request; a repeat cannot help",
+    431: "send fewer or shorter headers",
+    501: "use another method",
+    502: "call again later",
+    503: "call again later",
+    504: "call again later",
+}

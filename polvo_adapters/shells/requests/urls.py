@@ -21,6 +21,7 @@ from polvo_adapters.core.calls import origin
 from polvo_adapters.errors import ConfigurationError
 
 TENANT_SLOT = "{tenant}"
+_OTHER_SLOT = re.compile(r"\{[a-z_]+\}")
 """The place of the tenant in a setting."""
 DNS_LABEL = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
 """One label of a host name (RFC 1123 section 2.1)."""
@@ -157,6 +158,9 @@ def validate_url(field: str, given: str, tenant: str, allow_http: bool) -> str:
         problem = paths.find_climb(tenant) if TENANT_SLOT in given.partition("?")[0] else ""
         if problem:
             raise ConfigurationError(f"{field}: the tenant {tenant!r} cannot be part of a path: {problem}")
+    other = _OTHER_SLOT.search(given.replace(TENANT_SLOT, ""))
+    if other is not None:
+        raise ConfigurationError(f"{field}: {other[0]} is not replaced in a URL, only {TENANT_SLOT} is")
     text = given.replace(TENANT_SLOT, quote(tenant, safe=""))
     if is_secure(text) or (allow_http and text.startswith("http://") and is_secure("https" + text[4:])):
         return text

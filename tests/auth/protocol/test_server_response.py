@@ -22,9 +22,9 @@ from polvo_adapters.auth.protocol.server_response import (
     parse_token,
     require_fields,
 )
-from polvo_adapters.auth.protocol.server_words import redact_code, redact_description
 from polvo_adapters.auth.protocol.token import Token
 from polvo_adapters.errors import TokenRefreshError
+from polvo_adapters.shells.server_words import redact_code, redact_description
 
 SECRETS = ("correct horse battery", "pa+ss/wörd%41", "tok", "A" * 5000)
 

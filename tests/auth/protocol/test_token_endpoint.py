@@ -406,10 +406,10 @@ def test_a_login_is_described_once() -> None:
 
 
 def test_a_description_is_a_value() -> None:
-    headers = {"X-Key": "hidden"}
+    headers = {"X-Version": "hidden"}
     endpoint = TokenEndpoint(URL, headers=headers, response=TokenResponse("a.b", success={"ok": True}))
-    headers["X-Key"] = "changed"
-    assert endpoint.headers == {"X-Key": "hidden"}
+    headers["X-Version"] = "changed"
+    assert endpoint.headers == {"X-Version": "hidden"}
     assert pickle.loads(pickle.dumps(endpoint)) == endpoint
     assert "hidden" not in repr(endpoint)
     with pytest.raises(AttributeError):

@@ -479,3 +479,53 @@ def test_a_real_server_takes_a_login_by_jwt(bao: OpenBao) -> None:
     with pytest.raises(SecretError) as caught:
         wrong.fetch("secret/data/app", "password")
     assert caught.value.reason == "denied"
+
+
+def log_in(bank: Bank, body: Any, status: int = 200, headers: Any = ()) -> Secret:
+    bank.instead["auth/userpass/login/ada"] = Reply(body, status, headers)
+    login = VaultLogin("auth/userpass/login/ada", {"password": lambda: "password-of-ada"})
+    return bank.secret(bank.vault(login=login))
+
+
+@pytest.mark.parametrize("seconds", [None, "", "soon", [], {}, -5, 0, float("nan"), 1e999, "3600", "absent"])
+def test_an_odd_lifetime_does_not_cost_the_token_of_a_login(bank: Bank, seconds: Any) -> None:
+    auth: dict[str, Any] = {"client_token": "given", "lease_duration": seconds, "renewable": True}
+    if seconds == "absent":
+        del auth["lease_duration"]
+    secret = log_in(bank, {"auth": auth})
+    assert secret.get()
+    assert bank.listening.asked[-1].headers["x-vault-token"] == "given"
+
+
+@pytest.mark.parametrize("seconds", [None, "soon", [], float("nan"), 1e999])
+def test_so_it_is_with_a_renewal(bank: Bank, seconds: Any) -> None:
+    bank.tokens["given"] = 1e9
+    bank.instead["auth/token/renew-self"] = Reply({"auth": {"lease_duration": seconds}})
+    assert bank.live(bank.secret(bank.vault(token="given")), 3) == {"t"}
+    bank.instead["auth/token/lookup-self"] = Reply({"data": {"ttl": seconds, "renewable": True}})
+    assert bank.live(bank.secret(bank.vault(token="given")), 3) == {"t"}
+
+
+@pytest.mark.parametrize(
+    ("body", "advice"),
+    [
+        ({}, "VAULT_ADDR"),
+        ({"auth": None}, "VAULT_ADDR"),
+        ([], "VAULT_ADDR"),
+        (b"<html>", "VAULT_ADDR"),
+        ({"auth": {"client_token": 5, "lease_duration": 1}}, "VAULT_ADDR"),
+        ({"auth": {"client_token": "a\nX-Other: b", "lease_duration": 1}}, "VAULT_ADDR"),
+        ({"auth": {"client_token": "", "mfa_requirement": {"mfa_request_id": "1"}}}, "second factor"),
+    ],
+)
+def test_an_answer_without_a_token_is_explained(bank: Bank, body: Any, advice: str) -> None:
+    with pytest.raises(SecretError, match=advice) as caught:
+        log_in(bank, body).get()
+    assert (caught.value.reason, caught.value.final) == ("malformed", False)
+
+
+def test_so_is_a_redirect_of_a_login(bank: Bank) -> None:
+    place = f"{bank.url}/v1/auth/approle/login"
+    with pytest.raises(SecretError, match="active server"):
+        log_in(bank, b"", 307, (("Location", place),)).get()
+    assert len(bank.listening.asked) == 1

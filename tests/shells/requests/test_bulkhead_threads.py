@@ -348,6 +348,7 @@ def test_a_thread_that_dies_in_mid_flight_gives_its_slot_back(
 def interrupted() -> Iterator[Callable[[Callable[[], bool]], None]]:
     """Press Ctrl-C, for real, as soon as something has come about."""
     threads = []
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a process in the background may ignore it
 
     def press(when: Callable[[], bool]) -> None:
         def wait() -> None:
@@ -364,6 +365,7 @@ def interrupted() -> Iterator[Callable[[Callable[[], bool]], None]]:
     yield press
     for thread in threads:
         thread.join(LONGEST)
+    signal.signal(signal.SIGINT, before)
 
 
 needs_signals = pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="this system has no such signals")

@@ -25,7 +25,7 @@ from polvo_adapters.adapters import PolicyAdapter
 from polvo_adapters.core.calls import Call
 from polvo_adapters.core.effects import Flow, Proceed, Race, Send, Start, WaitAny
 from polvo_adapters.core.outcomes import Outcome
-from polvo_adapters.core.report import CANCELLED
+from polvo_adapters.core.report import CANCELLED, Attempt, record_attempt
 from polvo_adapters.drivers.exchange import Cancelled
 from polvo_adapters.policies.deadline import Deadline
 from polvo_adapters.runtime import clock as system_clock
@@ -528,3 +528,11 @@ async def test_an_error_of_httpx_lives_no_longer_than_its_call(policies: Any) ->
         assert [reference() for reference in inner.watched] == [None] * len(inner.answers)
     finally:
         gc.enable()
+
+
+def test_an_outcome_and_an_attempt_have_all_their_fields() -> None:
+    hand = Hand()
+    outcome = hand.exchange.send(hand.effect)
+    fields = {"response": outcome.response, "status": 200, "headers": outcome.headers, "wall": outcome.wall}
+    assert outcome == Outcome(**fields, started=outcome.started, now=outcome.now, judged=[])
+    assert record_attempt(outcome) == Attempt(200, "", outcome.now - outcome.started)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import math
 import pickle
 import time
@@ -150,9 +151,10 @@ class TestDeadline:
         with polvo.Session(server.url, timeout=0.1) as session, pytest.raises(polvo.DeadlineExceeded):
             session.get(DRIP, stream=True, deadline=0.3).content  # noqa: B018 - the same
 
-    def test_the_deadline_of_an_adapter_binds_streams(self, server: FailureServer) -> None:
+    @pytest.mark.parametrize("inner", [None, polvo.RetryAdapter()])
+    def test_the_deadline_of_an_adapter_binds_streams(self, server: FailureServer, inner: Any) -> None:
         with polvo.Session(server.url, timeout=0.1) as session:
-            session.mount("http://", polvo.ResilientAdapter(deadline=0.25))
+            session.mount("http://", polvo.ResilientAdapter(deadline=0.25, inner=inner))
             with pytest.raises(polvo.DeadlineExceeded):
                 session.get(DRIP, stream=True).content  # noqa: B018 - the same
 
@@ -168,6 +170,54 @@ class TestDeadline:
     def test_a_download_takes_as_long_as_it_takes(self, server: FailureServer, tmp_path: Path) -> None:
         with polvo.Session(server.url, timeout=0.1) as session:
             assert len(session.download(DRIP, tmp_path / "x").read_bytes()) == 12
+
+    @pytest.mark.parametrize("way", ["another session", "without a deadline", "stream", "download", "verb", "its own"])
+    def test_it_binds_no_call_that_a_hook_makes(self, server: FailureServer, tmp_path: Path, way: str) -> None:
+        session = polvo.Session(server.url, timeout=0.1)
+        other = polvo.Session(server.url, timeout=30, **({"deadline": None} if way == "without a deadline" else {}))
+        ways: dict[str, Callable[[], Any]] = {
+            "stream": lambda: session.get(DRIP, stream=True).content,
+            "download": lambda: other.download(DRIP, tmp_path / "x").read_bytes(),
+            "verb": lambda: polvo.get(server.url + DRIP).content,
+            "its own": lambda: session.get(DRIP, timeout=30).content,
+        }
+        found = []
+
+        def hook(*_: Any, **__: Any) -> None:
+            found.append(len(ways.get(way, lambda: other.get(DRIP).content)()))
+
+        with session, other:
+            assert session.get("echo", hooks={"response": hook}).status_code == 200
+        assert found == [12]
+
+    @pytest.mark.parametrize("outer", [{"timeout": 0.1}, {"deadline": 0.3}])
+    def test_a_call_that_is_over_binds_nothing(self, server: FailureServer, outer: dict[str, Any]) -> None:
+        """Contexts are copied to threads and tasks that outlive the call in which they begin."""
+        copied = []
+
+        def hook(*_: Any, **__: Any) -> None:
+            copied.append(contextvars.copy_context())
+
+        with polvo.Session(server.url, **outer) as session, polvo.Session(server.url) as other:
+            session.get("echo", hooks={"response": hook})
+            time.sleep(0.31)
+            for get in (session.get, other.get):
+                assert copied[0].run(get, "echo").status_code == 200
+
+    def test_a_deadline_that_is_named_binds_what_a_hook_calls(self, server: FailureServer) -> None:
+        def hook(*_: Any, **__: Any) -> None:
+            other.get(DRIP)
+
+        other = polvo.Session(server.url, deadline=None)
+        with other, polvo.Session(server.url, deadline=0.3) as session, pytest.raises(polvo.DeadlineExceeded):
+            session.get("echo", hooks={"response": hook})
+
+    def test_a_prepared_request_has_it_too(self, server: FailureServer) -> None:
+        with polvo.Session(server.url, timeout=0.1) as session:
+            prepared = session.prepare_request(requests.Request("GET", server.url + DRIP))
+            with pytest.raises(polvo.DeadlineExceeded):
+                session.send(prepared)
+            assert len(session.send(prepared, timeout=None).content) == 12
 
     def test_a_session_keeps_it_in_a_pickle(self, server: FailureServer) -> None:
         copy = pickle.loads(pickle.dumps(polvo.Session(server.url, timeout=0.1)))

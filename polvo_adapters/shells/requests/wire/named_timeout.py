@@ -86,8 +86,9 @@ def _is_method_of_session(frame: FrameType, request: FrameType) -> bool:
     """Return whether a frame is that of a method of the session whose `request` has the other frame."""
     code = frame.f_code
     if code.co_argcount == 0 or code.co_varnames[0] != "self":
-        return False  # the locals of a frame take long to read
-    return frame.f_locals.get("self") is request.f_locals.get("self")
+        return False  # the locals of a frame take long to read, most of all those of `Session.request`
+    owner = frame.f_locals.get("self")
+    return issubclass(type(owner), requests.Session) and owner is request.f_locals.get("self")
 
 
 def _names_timeout(frame: FrameType) -> bool:

@@ -123,6 +123,15 @@ class AdapterView(_View):
         self._transmission.has_pool = True
         return _view_of_pool(pool, self._transmission)
 
+    def request_url(self, request: PreparedRequest, proxies: Any) -> str:
+        """Return the target of the request line: the path, where there is no proxy that had to be looked for."""
+        find = super().request_url
+        if not proxies and getattr(find, "__func__", None) is _TARGET:
+            path: str = request.path_url
+            if path[:2] != "//":  # which not all releases of requests send as it is
+                return path
+        return find(request, proxies)
+
 
 def _view_of_pool(pool: Any, transmission: Transmission) -> Any:
     """Return a view on a pool, or the pool itself where it is none of urllib3."""
@@ -243,7 +252,7 @@ def _originals_of(owner: Any, module: ModuleType, *names: str) -> dict[str, Any]
     return {name: each if is_original(each, module, name) else object() for name, each in found.items()}
 
 
-_OF_ADAPTERS = _originals_of(HTTPAdapter, adapters, _LOOKUP, "build_connection_pool_key_attributes")
+_OF_ADAPTERS = _originals_of(HTTPAdapter, adapters, _LOOKUP, "build_connection_pool_key_attributes", "request_url")
 _OF_MODULE = _originals_of(adapters, adapters, "_urllib3_request_context")
 _OF_MANAGERS = _originals_of(
     PoolManager,
@@ -253,7 +262,7 @@ _OF_MANAGERS = _originals_of(
     "connection_from_pool_key",
     "_merge_pool_kwargs",
 )
-_ASK, _ATTRIBUTES = _OF_ADAPTERS.values()
+_ASK, _ATTRIBUTES, _TARGET = _OF_ADAPTERS.values()
 (_CONTEXT,) = _OF_MODULE.values()
 _FROM_HOST, _FROM_CONTEXT, _FROM_KEY, _MERGE = _OF_MANAGERS.values()
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import requests
+from requests import adapters
 from requests.adapters import HTTPAdapter
 
 from polvo_adapters.adapters import PolicyAdapter, ResilientAdapter
@@ -146,6 +147,30 @@ def test_what_requests_refuses_is_refused_alike(adapter: Any) -> None:
             with pytest.raises(Exception) as theirs:  # noqa: PT011 - whichever it is
                 HTTPAdapter().get_connection_with_tls_context(request, True)
             assert type(ours.value) is type(theirs.value)
+
+
+@pytest.mark.parametrize("proxies", [None, {}, {"http": "http://proxy:3128"}, {"http": "socks5://proxy"}])
+@pytest.mark.parametrize(
+    "url", [URL, "http://a.example", "http://u:p@a.example/b?c#d", "http://a.example//b/c", "mock:"]
+)
+def test_the_target_is_that_of_requests(adapter: Any, url: str, proxies: Any) -> None:
+    request = prepared(url)
+    assert adapter.request_url(request, proxies) == HTTPAdapter().request_url(request, proxies)
+
+
+def test_no_proxy_is_looked_for_where_there_is_none(adapter: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(adapters, "select_proxy", None)
+    assert adapter.request_url(prepared(), {}) == "/orders?page=1"
+
+
+def test_a_target_of_ones_own_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Absolute(HTTPAdapter):
+        def request_url(self, request: Any, proxies: Any) -> str:
+            return str(request.url)
+
+    assert view(Absolute()).request_url(prepared(), {}) == URL
+    monkeypatch.setattr(HTTPAdapter, "request_url", Absolute.request_url)
+    assert view(HTTPAdapter()).request_url(prepared(), {}) == URL
 
 
 class Socket:

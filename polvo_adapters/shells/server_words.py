@@ -13,7 +13,7 @@ from __future__ import annotations
 import html
 import re
 from base64 import b64encode, urlsafe_b64encode
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 from urllib.parse import quote_plus, unquote_plus
 
@@ -50,7 +50,10 @@ _TEXT_NAMES = (
     "errorDescription",
     "error_message",
     "errorMessage",
+    "errorSummary",
+    "error_msg",
     "message",
+    "Message",
     "msg",
     "errmsg",
     "detail",
@@ -62,16 +65,20 @@ _TEXT_NAMES = (
 )
 
 
-def describe_failure(document: Any, secrets: tuple[str, ...]) -> tuple[str, str]:
+def describe_failure(
+    document: Any, secrets: tuple[str, ...], show: Callable[[Any, tuple[str, ...]], str] | None = None
+) -> tuple[str, str]:
     """Return the error code and the text of an answer in the names that are common, each empty where there is none.
 
     Args:
         document: The answer.
         secrets: Values that must not be shown.
+        show: Returns what may be shown of a text; by default `redact_description`.
     """
+    show = redact_description if show is None else show
     places = list(_list_places(document))
     code = next((found for place in places for found in _find_codes(place, secrets)), "")
-    texts = (redact_description(place.get(name), secrets) for place in places for name in _TEXT_NAMES)
+    texts = (show(place.get(name), secrets) for place in places for name in _TEXT_NAMES)
     return code, next((text for text in texts if text and text != code), "")
 
 
@@ -120,7 +127,7 @@ def redact_description(text: Any, secrets: tuple[str, ...]) -> str:
         text: The description.
         secrets: Values that must not be shown.
     """
-    if not isinstance(text, str) or _reveals(text[:_LOOKED_AT], secrets):
+    if not isinstance(text, str) or reveals(text[:_LOOKED_AT], secrets):
         return ""
     shown = "".join(character if " " <= character <= "~" else " " for character in text[:_SHOWN])
     return " ".join(shown.split())
@@ -139,22 +146,20 @@ def redact_code(error: Any, secrets: tuple[str, ...]) -> str:
         error = str(error)
     if not isinstance(error, str) or not _CODE.match(error):
         return "error"
-    return error if error in KNOWN_CODES or not _reveals(error, secrets) else "error"
+    return error if error in KNOWN_CODES or not reveals(error, secrets) else "error"
 
 
-def _reveals(text: str, secrets: tuple[str, ...]) -> bool:
+def reveals(text: str, secrets: Collection[str]) -> bool:
     """Return whether a text has a whole secret, or eight characters in a row of one, in plain or encoded form."""
     forms = {text.casefold(), "".join(text.split()).casefold()}
     for _ in range(3):
         text = html.unescape(unquote_plus(text))
         forms.add(text.casefold())
-    for secret in filter(None, secrets):
-        for each in _encode_variants(secret):
-            if any(each in form for form in forms):
-                return True
-            if any(form[at : at + _RUN] in each for form in forms for at in range(len(form) - _RUN + 1)):
-                return True
-    return False
+    variants = [each for secret in filter(None, secrets) for each in _encode_variants(secret)]
+    if any(each in form for each in variants for form in forms):
+        return True
+    joined = "\0".join(variants)
+    return any(form[at : at + _RUN] in joined for form in forms for at in range(len(form) - _RUN + 1))
 
 
 def _encode_variants(secret: str) -> set[str]:

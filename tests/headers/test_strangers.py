@@ -1,0 +1,197 @@
+"""Refusals of APIs that no table lists, and answers that only look like refusals."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from polvo_adapters.headers import parse, parse_body, throttled
+from polvo_adapters.headers.body import find_pause
+
+REFUSALS: list[tuple[str, int, Any, str]] = [
+    ("a writer's limit in a tag", 409, {"error": {".tag": "too_many_write_operations"}}, "rate"),
+    ("a number for the error, and a message", 200, {"error": 29, "message": "Rate limit exceeded"}, "rate"),
+    ("a flag for the error, and a message", 200, {"error": True, "message": "Too many requests"}, "rate"),
+    ("weight", 418, {"code": -1003, "msg": "Way too much request weight used; IP banned"}, "rate"),
+    ("a list of sentences", 200, {"error": ["EAPI:Rate limit exceeded"], "result": {}}, "rate"),
+    ("a status beside a message", 200, {"error_message": "no", "results": [], "status": "OVER_QUERY_LIMIT"}, "rate"),
+    ("of a day", 200, {"error_message": "no", "results": [], "status": "OVER_DAILY_LIMIT"}, "exhausted"),
+    ("calls of a plan", 403, {"statusCode": 403, "message": "Out of call volume quota. Replenished soon"}, "exhausted"),
+    ("456", 456, {"message": "Quota exceeded"}, "exhausted"),
+    ("keys in capitals", 401, {"Response": "False", "Error": "Request limit reached!"}, "rate"),
+    ("usage", 200, {"success": False, "error": {"code": 104, "type": "usage_limit_reached"}}, "exhausted"),
+    ("of a month", 429, {"message": "You have exceeded the MONTHLY quota for Requests on your plan"}, "exhausted"),
+    ("the throttle of a day", 429, {"message": "Resource level throttle DAY limit for calls is reached."}, "exhausted"),
+    ("a code as a message", 400, {"error": {"message": "too_many_requests", "code": 10028}}, "rate"),
+    ("JSON-RPC", 200, {"jsonrpc": "2.0", "id": 1, "error": {"code": 1, "message": "request rate exceeded"}}, "rate"),
+    ("JSON-RPC, of a day", 200, {"id": 1, "error": {"message": "daily request count exceeded"}}, "exhausted"),
+    ("apostrophes", 400, {"message": "You've exceeded your rate limit, so it can't be served"}, "rate"),
+    ("a page", 403, b"<html><title>x | Request Rate Threshold Exceeded</title>", "rate"),
+    ("XML", 403, b"<error><message>Rate limit exceeded</message></error>", "rate"),
+    ("a line", 403, b"Rate limit exceeded\n", "rate"),
+]
+OTHERS: list[tuple[str, int, Any]] = [
+    *((f"a setting, {code}", 422, {"error": {"code": code}}) for code in (
+        *("rate_limit_rule_exists", "duplicate_rate_limit", "rate_limit_id_required", "ThrottlingPolicyConflict"),
+        *("RateLimitRuleNameTaken", "request_rate_limit_too_high", "NoSuchRateLimit", "RateLimitUpdateForbidden"),
+    )),
+    ("a quoted name", 403, {"message": "Only admins may see the report 'too many requests'"}),
+    ("a quoted tag", 400, {"message": 'No tag "too many requests" in this list'}),
+    ("a name in capitals", 400, {"name": "rate_limited", "error": {"code": "bad_name", "message": "taken"}}),
+    ("the state of a thing", 422, {"status": "throttled", "error": "cannot transition"}),
+    ("the state of a job", 409, {"id": "1", "status": "throttled", "error": {"code": "already_running"}}),
+    ("a job that has failed", 200, {"id": "1", "status": "failed", "error": {"code": "rate_limit_exceeded"}}),
+    ("a list of errors met", 200, {"errors": [{"id": 1, "type": "ThrottlingException", "count": 12}], "total": 1}),
+    ("too large", 413, {"error": {"code": "request_limit_exceeded", "message": "body too large"}}),
+    ("too large for the quota of a minute", 413, {"error": {"code": "rate_limit_exceeded"}}),
+    ("seats", 403, {"code": "plan_limit_reached", "message": "Your plan allows 5 users"}),
+    ("mails", 403, {"message": "You have reached the monthly mail limit"}),
+    ("a refused credential", 401, {"error": "invalid_token", "error_description": "too many requests with it"}),
+    ("no error", 200, {"error": False, "message": "Too many requests"}),
+    ("no error, by number", 200, {"error": 0, "message": "Too many requests"}),
+    ("a long page", 403, b"x" * 1000 + b" rate limit exceeded"),
+]  # fmt: skip
+
+
+def encode(document: Any) -> bytes:
+    return document if isinstance(document, bytes) else json.dumps(document).encode()
+
+
+@pytest.mark.parametrize(
+    ("status", "document", "kind"), [row[1:] for row in REFUSALS], ids=[row[0] for row in REFUSALS]
+)
+def test_refusals_of_strangers(status: int, document: Any, kind: str) -> None:
+    refusal = throttled({}, status, encode(document))
+    assert refusal is not None
+    assert refusal.kind == kind
+
+
+@pytest.mark.parametrize(("status", "document"), [row[1:] for row in OTHERS], ids=[row[0] for row in OTHERS])
+def test_what_only_looks_like_a_refusal(status: int, document: Any) -> None:
+    assert throttled({}, status, encode(document)) is None
+
+
+def test_a_short_wait_counts_for_more_than_a_sentence() -> None:
+    body = encode({"message": "The daily request limit was reached"})
+    kinds = [throttled({"Retry-After": seconds}, 429, body) for seconds in ("5", "3600")]
+    assert [each and each.kind for each in kinds] == ["rate", "exhausted"]
+
+
+NOW = 1_800_000_000.0
+SOON, SOON_MS = str(int(NOW) + 60), str((int(NOW) + 60) * 1000)
+QUOTAS: list[tuple[str, dict[str, str], list[tuple[float | None, float | None, float | None, float | None]]]] = [
+    (
+        "thousands",
+        {"X-RateLimit-Limit": "15,000", "X-RateLimit-Remaining": "14,999", "X-RateLimit-Reset": "60"},
+        [(15000, 14999, 60, None)],
+    ),
+    ("two layers", {"X-RateLimit-Limit": "100, 200", "X-RateLimit-Remaining": "99, 100"}, [(100, 99, None, None)]),
+    ("two layers, close", {"X-RateLimit-Limit": "100,200", "X-RateLimit-Remaining": "99,100"}, [(100, 99, None, None)]),
+    (
+        "the lists of the drafts under another name",
+        {
+            "x-ratelimit-limit": '100, 100;w=1;name="app", 1000;w=60;name="org"',
+            "x-ratelimit-remaining": "99",
+            "x-ratelimit-reset": "1",
+        },
+        [(100, 99, 1, 1), (1000, None, None, 60)],
+    ),
+    (
+        "minutely",
+        {
+            "X-RateLimit-Minutely-Limit": "60",
+            "X-RateLimit-Minutely-Remaining": "59",
+            "X-RateLimit-Minutely-Reset": SOON_MS,
+        },
+        [(60, 59, 60, 60)],
+    ),
+    (
+        "milliseconds",
+        {"gw-ratelimit-limit": "500", "gw-ratelimit-remaining": "300", "gw-ratelimit-reset": "1489"},
+        [(500, 300, 1.489, None)],
+    ),
+    (
+        "a status for what remains",
+        {"X-Bapi-Limit": "100", "X-Bapi-Limit-Status": "99", "X-Bapi-Limit-Reset-Timestamp": SOON_MS},
+        [(100, 99, 60, None)],
+    ),
+    (
+        "a timestamp",
+        {
+            "X-Gate-RateLimit-Requests-Remain": "39",
+            "X-Gate-RateLimit-Limit": "40",
+            "X-Gate-RateLimit-Reset-Timestamp": SOON,
+        },
+        [(40, 39, 60, None)],
+    ),
+    ("requests, plainly", {"x-requests-remaining": "499", "x-requests-used": "1"}, [(500, 499, None, None)]),
+    ("of a day", {"X-Daily-Requests-Left": "9"}, [(None, 9, None, 86_400)]),
+    ("of a minute", {"X-Requests-Available-Minute": "9"}, [(None, 9, None, 60)]),
+    (
+        "points",
+        {"X-API-Quota-Request": "1", "X-API-Quota-Used": "12", "X-API-Quota-Left": "138"},
+        [(150, 138, None, None)],
+    ),
+    (
+        "a bucket that fills for years",
+        {
+            "X-RateLimit-Limit": "1377013266",
+            "X-RateLimit-Remaining": "40",
+            "X-RateLimit-FillRate": "10",
+            "X-RateLimit-Interval-Seconds": "2",
+        },
+        [(1377013266, 40, None, 1377013266 / 5)],
+    ),
+    ("time", {"x-acme-ratelimit-time-remaining": "0.5"}, []),
+    ("a name", {"X-Quota-Id": "9", "X-Quota-User": "3", "X-Quota-Class": "1"}, []),
+    ("mails", {"X-Email-Quota-Remaining": "0", "X-Sms-Quota-Left": "0", "X-Mail-Quota-Used": "9"}, []),
+    ("seats", {"X-Users-Quota-Limit": "5", "X-Users-Quota-Remaining": "0", "X-Seats-Quota-Left": "0"}, []),
+    ("containers", {"X-Container-Quota-Max": "4", "X-Account-Meta-Quota-Count": "5"}, []),
+    ("not of requests", {"X-Items-Left": "0", "X-Pending-Requests-Count": "4", "X-Requests-Id": "7"}, []),
+]
+
+
+@pytest.mark.parametrize(("headers", "quotas"), [row[1:] for row in QUOTAS], ids=[row[0] for row in QUOTAS])
+def test_quotas_of_strangers(headers: dict[str, str], quotas: list[Any]) -> None:
+    found = parse(headers, 200, NOW)
+    assert [(each.limit, each.remaining, each.reset, each.window) for each in found] == quotas
+
+
+def test_a_bucket_in_a_body_that_fills_for_years() -> None:
+    state = {"maximumAvailable": 1e12, "currentlyAvailable": 1, "restoreRate": 1}
+    (quota,) = parse_body(encode({"extensions": {"cost": {"throttleStatus": state}}}))
+    assert (quota.limit, quota.reset) == (1e12, None)
+
+
+DATE = {"Date": "Fri, 15 Jan 2027 08:00:00 GMT"}
+YEARS = "100000000"
+
+
+@pytest.mark.parametrize(
+    ("headers", "document", "seconds"),
+    [
+        ({"Retry-After": "2027-01-15T08:01:00Z"}, {}, 60),
+        ({"Retry-After": "2027-01-15T10:01:00+02:00", **DATE}, {}, 60),
+        ({"Retry-After": YEARS}, {}, None),
+        ({"Retry-After": "2999-01-01T00:00:00Z"}, {}, None),
+        ({"Retry-After": "Tue, 01 Jan 2999 00:00:00 GMT"}, {}, None),
+        ({"retry-after-ms": YEARS + "000"}, {}, None),
+        ({"X-RateLimit-Retry-After": YEARS}, {}, None),
+        ({}, {"error": {"code": "rate_limited", "retry_after": 1e14}}, None),
+        ({}, {"message": "no", "retry_after": 1e14, "global": True}, None),
+        ({"Retry-After": "7"}, {"message": "no", "retry_after": 1e14, "global": True}, 7),
+        ({}, {"ok": False, "description": "Too Many Requests", "parameters": {"retry_after": 35}}, 35),
+    ],
+)
+def test_delays_that_can_be_meant(headers: dict[str, str], document: Any, seconds: float | None) -> None:
+    """One delay of years by mistake would end all calls for as long."""
+    refusal = throttled(headers, 429, encode(document), NOW)
+    assert refusal is not None
+    assert refusal.retry_after == seconds
+
+
+def test_a_pause_that_can_be_meant() -> None:
+    pauses = [find_pause(encode({"items": [], "backoff": seconds, "quota_remaining": 9})) for seconds in (10, 1e14)]
+    assert pauses == [10, None]
