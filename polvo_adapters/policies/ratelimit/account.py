@@ -145,20 +145,23 @@ def make_group(now: float) -> QuotaBucket:
 def replace_group(account: Account, name: str, group: QuotaBucket) -> Account:
     """Return the account with one group replaced; where there are too many, the one unused for longest is dropped."""
     account = account.copy()
-    groups = account["groups"] = account["groups"].copy()
+    groups = account["groups"].copy()
+    account["groups"] = groups
     if len(groups) > 1:
         groups.pop(name, None)  # so that it comes last: the order of the dict is the order of use
+        if len(groups) >= _MOST_GROUPS:
+            del groups[next(iter(groups))]
     groups[name] = group
-    if len(groups) > _MOST_GROUPS:
-        del groups[next(iter(groups))]
     return account
 
 
 def release_request(group: QuotaBucket, event: TurnResult, now: float) -> None:
     """Count the request as under way no longer."""
-    advance_era(group, now)
+    if now - group["era_began"] >= ERA:
+        advance_era(group, now)
     if event.era == group["era"]:
-        group["running"] = max(0, group["running"] - 1)
+        if group["running"]:
+            group["running"] -= 1
     elif event.era == group["era"] - 1:
         group["stale"] = max(0, group["stale"] - 1)
 

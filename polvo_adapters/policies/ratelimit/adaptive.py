@@ -56,7 +56,7 @@ _SHORT = 5.0  # seconds of a window that is spread out without a need
 _LESS = 0.9  # of the rate that had grown until it was refused
 _A_LITTLE_LESS = 0.97  # of the rate that was accepted
 _PLATEAU = 10.0  # seconds of traffic until the rate is back where it was refused, at least
-_APART, _MOST_APART = 70.0, 350.0  # the same for each refusal in a row, so that there is less than one a minute
+_APART, _MOST_APART = 70.0, 350.0  # the same for each refusal in a row, so that there is about one a minute at most
 _STREAK = 3  # refusals in a row that are no accident
 _OFTEN = 20.0  # times the length of the refusals, within which they have to come again
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 60.0  # seconds, doubling, where a server refuses and says nothing
@@ -85,10 +85,10 @@ def acquire_turn(account: Account, event: TurnRequest, now: float, trial: str = 
     group = known.copy() if known is not None else routes.start_group(account, route, name, now)
     if now - group["era_began"] >= ERA:
         advance_era(group, now)
-    ahead = max(0, event.ticket - group["head"]) if ticketed else group["tail"] - group["head"]
-    if event.tries >= 2 and ahead:
-        group["head"], ahead = event.ticket, 0
-    own = {key: paces[key].copy() for key in group["quotas"]}
+    ahead = _count_ahead(group, event) if ticketed else group["tail"] - group["head"]
+    own: dict[Key, Pace] = {}
+    for key in group["quotas"]:  # a third faster than a comprehension
+        own[key] = paces[key].copy()
     until = group["paused"]
     if account["paused"] > until or account["holds"]:
         until = max(until, account["paused"], account["holds"].get(route, 0.0))
@@ -99,11 +99,20 @@ def acquire_turn(account: Account, event: TurnRequest, now: float, trial: str = 
     if ticketed and event.ticket == group["head"]:
         group["head"] += 1
     for pace in own.values():
-        pace["credit"] = max(0.0, pace["credit"] - 1)
+        left = pace["credit"] - 1
+        pace["credit"] = left if left > 0 else 0.0
     group["running"] += 1
     if group["rate"] != math.inf:
         _spend_rate(group, now)
     return _replace(account, name, group, own), _make_turn(name, group["era"])
+
+
+def _count_ahead(group: QuotaBucket, event: TurnRequest) -> int:
+    """Return how many tickets go before that of the request, which goes past those that seem to be dead."""
+    ahead = max(0, event.ticket - group["head"])
+    if ahead and event.tries >= 2:
+        group["head"], ahead = event.ticket, 0
+    return ahead
 
 
 def _wait(
@@ -144,7 +153,8 @@ class _Queue(NamedTuple):
 
 def _replace(account: Account, name: str, group: QuotaBucket, paces: dict[Key, Pace]) -> Account:
     account = replace_group(account, name, group)
-    account["paces"] = {**account["paces"], **paces} if len(paces) < len(account["paces"]) else paces
+    if paces:
+        account["paces"] = {**account["paces"], **paces} if len(paces) < len(account["paces"]) else paces
     return account
 
 
@@ -269,8 +279,7 @@ def learn_result(account: Account, event: TurnResult, now: float, *, free: float
         release_request(group, event, now)
     status, refused = event.status, event.refused
     if status:
-        if not group["known"]:
-            group["known"] = True
+        group["known"] = True
         group["latency"] += 0.2 * (event.seconds - group["latency"])
     account = replace_group(account, name, group)
     if (group["told"] or refused is not None) and _counts_apart(account, group, event, route, name):
@@ -287,7 +296,9 @@ def learn_result(account: Account, event: TurnResult, now: float, *, free: float
         if refused is not None or event.pause:
             _learn_pause(account, group, route, event, now)
         if refused is None:
-            _learn_success(group, event, now)
+            group["denials"] = 0
+            if not group["quotas"] or group["slots"] != math.inf or group["refusals"]:
+                _learn_success(group, event, now)
     return account, _NO_TURN
 
 
@@ -389,7 +400,8 @@ def _learn_quota(
         known = paces.get(key)
     window = announced if announced and announced > _SHORTEST_WINDOW else _estimate_window(account, key, quota, now)
     cost = 1.0 if unit == "requests" else _estimate_cost(account, key, unit, remaining)
-    asked, left = now - event.seconds, min(limit, remaining) / cost
+    asked = now - event.seconds
+    left = (remaining if remaining < limit else limit) / cost  # noqa: FURB136 - half the time of min()
     if known is not None and known["limit"] == limit / cost and known["window"] == window:
         pace = known.copy()
         if event.refused is None and left >= 1 and learning.absorb_repeat(pace, left, asked, now):
@@ -515,10 +527,7 @@ def _compute_pause(group: QuotaBucket) -> float:
 
 
 def _learn_success(group: QuotaBucket, event: TurnResult, now: float) -> None:
-    if group["denials"]:
-        group["denials"] = 0
-    if group["quotas"] and group["slots"] == math.inf and not group["refusals"]:
-        return
+    """Let the rate grow, and the number of requests at once; where refusals are over, find the rate."""
     if group["refusals"]:
         if now - event.seconds < group["paused"]:
             group["counted"] += 1
