@@ -76,7 +76,8 @@ def hide_queries(error: BaseException, *urls: object) -> None:
         error: The exception.
         *urls: URLs that its texts may show although they are not well-formed.
     """
-    tails = [match[0] for url in urls if isinstance(url, str) and (match := _TAIL.search(url))]
+    found = [_TAIL.search(url) for url in urls if isinstance(url, str)]
+    tails = [match[0] for match in found if match is not None and len(match[0]) > 1]  # a mark alone holds nothing
     try:
         _replace_texts(error, lambda text: _strip_urls(_replace_all(text, dict.fromkeys(tails, ""))))
     finally:
