@@ -21,7 +21,7 @@ from polvo_adapters.shells.credential_owners import credential_parameters
 
 _MOST_CAUSES = 50
 _TAIL = re.compile("[?#].+", re.DOTALL)
-_URL_TAIL = re.compile(r"""((?:[A-Za-z][A-Za-z0-9+.-]*:/)?/[^\s?#'"]*)[?#][^\s'"]*""")
+_URL_TAIL = re.compile(r"""((?:[A-Za-z][A-Za-z0-9+.-]*:/)?/[^\s?#'"]*)[?#][^\s'"]+""")
 _USER = re.compile(r"""://[^\s/?#'"]*@""")
 
 
@@ -76,8 +76,7 @@ def hide_queries(error: BaseException, *urls: object) -> None:
         error: The exception.
         *urls: URLs that its texts may show although they are not well-formed.
     """
-    found = [_TAIL.search(url) for url in urls if isinstance(url, str)]
-    tails = [match[0] for match in found if match is not None and len(match[0]) > 1]  # a mark alone holds nothing
+    tails = [match[0] for url in urls if isinstance(url, str) and (match := _TAIL.search(url))]
     try:
         _replace_texts(error, lambda text: _strip_urls(_replace_all(text, dict.fromkeys(tails, ""))))
     finally:
