@@ -39,7 +39,7 @@ class Handler(BaseHTTPRequestHandler):
     server: Socket
 
     def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()
+        body = self._read_body().decode()
         form = {name: values[-1] for name, values in parse_qs(body).items()}
         headers = {name.lower(): value for name, value in self.headers.items()}
         asked = Asked(self.command, self.path, headers, form, self.client_address[1], body)
@@ -52,6 +52,17 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(content)
+
+    def _read_body(self) -> bytes:
+        """Read the body of the request; what is left of one would be taken for the next request."""
+        if "chunked" not in self.headers.get("Transfer-Encoding", ""):
+            return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        chunks = []
+        while length := int(self.rfile.readline().partition(b";")[0] or b"0", 16):
+            chunks.append(self.rfile.read(length))
+            self.rfile.readline()
+        self.rfile.readline()
+        return b"".join(chunks)
 
     do_GET = do_PUT = do_DELETE = do_POST
 

@@ -408,7 +408,7 @@ def test_an_error_page_is_no_file(session: polvo.Session, tmp_path: Path, status
 
 def test_the_deadline_is_that_of_the_whole(tmp_path: Path) -> None:
     with (
-        polvo.Session(retry=ExponentialBackoff(base=0, cap=0), timeout=0.1, deadline=0.4) as session,
+        polvo.Session(retry=ExponentialBackoff(base=0, cap=0), timeout=0.15, deadline=0.4) as session,
         serve(Entity(PLAIN), cuts=[10] * 50, deed="hang") as server,
     ):
         began = time.monotonic()
