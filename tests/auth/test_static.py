@@ -164,12 +164,14 @@ def test_a_key_in_the_query_is_sent_and_not_shown(server: FailureServer, auth: A
     assert copy.deepcopy(response.url) == response.url
 
 
+@pytest.mark.parametrize(("kind", "shown"), [(polvo.Session, "/x"), (requests.Session, "/x?a=b&key=***")])
 @pytest.mark.parametrize("auth", IN_QUERY)
-def test_a_key_in_the_query_is_not_in_the_text_of_a_failure(auth: Any) -> None:
-    session = polvo.Session(retry={"max_attempts": 2, "base": 0.001})
+def test_a_key_in_the_query_is_not_in_the_text_of_a_failure(auth: Any, kind: type, shown: str) -> None:
+    session = kind()
+    session.mount("http://", polvo.ResilientAdapter(retry={"max_attempts": 2, "base": 0.001}))
     with session, pytest.raises(requests.ConnectionError) as caught:
         session.get("http://127.0.0.1:9/x?a=b", auth=auth)
     assert type(caught.value) is requests.ConnectionError
-    assert "Max retries exceeded with url: /x?a=b&key=***" in str(caught.value)
+    assert f"Max retries exceeded with url: {shown} (" in str(caught.value)
     told = "".join(traceback.format_exception(caught.value))
     assert "s3cret" not in told + str(pickle.dumps(caught.value))
