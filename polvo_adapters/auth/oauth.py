@@ -66,7 +66,6 @@ TokenLike: TypeAlias = Union[Token, Mapping[str, Any], str]  # noqa: UP007 - eva
 """A token as a user's function may return it: a Token, the server's response as a mapping, or its text alone."""
 
 
-_CLIENT_PROOFS = ("client_secret", "private_key", "cert", "client_authentication", "parameters", "session", "dpop")
 _LOG = logger("tokens")
 
 
@@ -240,7 +239,8 @@ class OAuth2(TokenAuth):
         missing = self._grant_flow.find_missing()
         if not self.client_id:
             missing.insert(0, "client_id")
-        missing += self._find_missing_secret()
+        if self._server_options["client_secret"] == "":
+            missing.append("client_secret (it is empty)")
         if not self._server_options["token_url"] and not self._server_options.get("issuer"):
             missing.append("token_url (or issuer)")
         if self._grant_flow.is_nameless and is_shared:
@@ -254,15 +254,6 @@ class OAuth2(TokenAuth):
         self._validate_parameters()
         if TENANT_SLOT not in f"{self._server_options} {self.client_id}":
             self._server_for("")
-
-    def _find_missing_secret(self) -> list[str]:
-        """Return what is missing where nothing is given by which the authorization server may know the client."""
-        if self._server_options["client_secret"] == "":
-            return ["client_secret (it is empty)"]
-        is_public = all(self._server_options.get(name) is None for name in _CLIENT_PROOFS)
-        if self.flow == "client_credentials" and self._described is None and is_public:
-            return ["client_secret (or private_key, or cert; it is None, as from a variable that is not set)"]
-        return []
 
     def _validate_parameters(self) -> None:
         """Raise ConfigurationError for a parameter with the name of a field that another option sets."""

@@ -107,9 +107,6 @@ class TokenCache(PersistentStore):
         super().__init__(name, max_keys, SharedClock(now, elapsed=elapsed), check_files)
         if os.path.isdir(self.path):
             raise ConfigurationError(f"TokenCache: {self.path} is a directory; name a file in it, such as tokens.json")
-        directory = os.path.dirname(self.path)
-        if not os.path.isdir(directory) and not os.path.isdir(os.path.dirname(directory)):
-            raise ConfigurationError(f"TokenCache: its directory {directory} does not exist; make it first")
         self._busy_advice = f"and holds {self.path}.lock"
         self.listeners: list[Callable[[StateChange], object]] = []
         self._sleep: Callable[[float], object] = time.sleep

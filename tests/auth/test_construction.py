@@ -7,14 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import requests
 
 from polvo_adapters import ConfigurationError
-from polvo_adapters.auth import JWTLogin, OAuth2, TokenCache, TokenEndpoint
+from polvo_adapters.auth import JWTLogin, OAuth2, TokenCache
 
 URL = "https://login.test/token"
 WRONG: dict[str, tuple[Callable[..., Any], str]] = {
-    "no secret": (lambda: OAuth2(client_id="me", client_secret=None, token_url=URL), "missing client_secret .*not set"),
     "an empty secret": (lambda: OAuth2(client_id="me", client_secret="", token_url=URL), "client_secret .it is empty"),
     "no login URL": (lambda: JWTLogin(None, "me", "s3cret"), "login_url must be a URL .*None"),  # type: ignore[arg-type]
     "no URL of refreshes": (lambda: JWTLogin(URL, "me", "s3cret", refresh_url=5), "refresh_url must be .*int"),  # type: ignore[arg-type]
@@ -32,29 +30,9 @@ def test_what_cannot_work_is_refused_at_once(name: str) -> None:
     assert "s3cret" not in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    "more",
-    [
-        {"client_authentication": "none"},
-        {"cert": "client.pem"},
-        {"parameters": {"api_key": "k"}},
-        {"session": requests.Session()},
-        {"flow": "device_code"},
-        {"refresh_token": "r"},
-    ],
-)
-def test_a_client_that_is_known_otherwise_needs_no_secret(more: dict[str, Any]) -> None:
-    url = TokenEndpoint(URL) if "flow" in more else URL
-    assert OAuth2(client_id="me", token_url=url, **more).client_id == "me"
-
-
-@pytest.mark.parametrize(
-    ("place", "text"),
-    [("", "is a directory; name a file in it"), ("no/app/tokens.json", "its directory .* does not exist; make it")],
-)
-def test_a_cache_at_a_place_that_has_none_is_refused_at_once(place: str, text: str, tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match=text):
-        TokenCache(tmp_path / place)
+def test_a_cache_at_a_directory_is_refused_at_once(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="is a directory; name a file in it"):
+        TokenCache(tmp_path)
 
 
 @pytest.mark.parametrize("path", [None, 5])
