@@ -55,11 +55,12 @@ class Handler(BaseHTTPRequestHandler):
 
     def _read_body(self) -> bytes:
         """Read the body of the request; what is left of one would be taken for the next request."""
-        if "chunked" not in self.headers.get("Transfer-Encoding", ""):
-            return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        length = self.headers.get("Content-Length")  # requests sends one beside Transfer-Encoding, and no chunks then
+        if length is not None or "chunked" not in self.headers.get("Transfer-Encoding", ""):
+            return self.rfile.read(int(length or 0))
         chunks = []
-        while length := int(self.rfile.readline().partition(b";")[0] or b"0", 16):
-            chunks.append(self.rfile.read(length))
+        while size := int(self.rfile.readline().partition(b";")[0] or b"0", 16):
+            chunks.append(self.rfile.read(size))
             self.rfile.readline()
         self.rfile.readline()
         return b"".join(chunks)
