@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
 from polvo_adapters.auth.options import OAuth2Options, VendorSettings
+from polvo_adapters.auth.protocol.client_authentication import BY_SECRET
 from polvo_adapters.auth.protocol.token_endpoint import TokenEndpoint
 from polvo_adapters.errors import ConfigurationError
 from polvo_adapters.shells.requests.urls import TENANT_SLOT
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 EndpointType = TypeVar("EndpointType", bound=TokenEndpoint)
 
 _SLOT = re.compile(r"<([a-z_]+)>")
-_BY_SECRET = ("basic", "basic_unencoded", "post")
 _ARGUMENTS = ("client_id", "client_secret", "token_url", "redirect_uri", "fetch", "reauthenticate")
 _SIGNS: dict[FlowName, tuple[str, ...]] = {
     "refresh_token": ("refresh_token",),
@@ -261,7 +261,7 @@ def simplify_name(name: str) -> str:
 
 
 def _authenticates_by_secret(endpoint: Any) -> bool:
-    return isinstance(endpoint, TokenEndpoint) and endpoint.client_authentication in _BY_SECRET
+    return isinstance(endpoint, TokenEndpoint) and endpoint.client_authentication in BY_SECRET
 
 
 def _fill_endpoint(endpoint: EndpointType, slots: _Slots) -> EndpointType:

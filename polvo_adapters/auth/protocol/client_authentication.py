@@ -33,7 +33,8 @@ _SIGNATURE = ("key_id", "algorithm")
 _ASSERTION = {"claims": "claims", "assertion_headers": "headers", "leeway": "leeway", "assertion_lifetime": "lifetime"}
 _LONGEST_LEEWAY = 600.0
 _LONGEST_LIFETIME = 86_400.0
-_BY_SECRET = ("basic", "basic_unencoded", "post")
+BY_SECRET = ("basic", "basic_unencoded", "post")
+"""The methods that send the client secret."""
 _ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 _ASSERTION_LIFETIME = 120.0
 
@@ -98,7 +99,7 @@ class ClientAuthentication:
             raise ConfigurationError(
                 f"client_authentication={method!r}: it must be one of {', '.join(map(repr, METHODS))}"
             )
-        if self.method in _BY_SECRET and client_secret is None:
+        if self.method in BY_SECRET and client_secret is None:
             raise ConfigurationError(f"client_secret: client_authentication={self.method!r} needs one")
         if self.method == "private_key_jwt" and private_key is None:
             raise ConfigurationError("private_key: client_authentication='private_key_jwt' needs one")

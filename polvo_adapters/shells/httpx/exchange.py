@@ -17,7 +17,7 @@ from polvo_adapters.core.calls import Body, Call
 from polvo_adapters.core.effects import Send
 from polvo_adapters.core.outcomes import Ending, Outcome, at_deadline
 from polvo_adapters.core.trace import Mark
-from polvo_adapters.errors import ConfigurationError, DeadlineExceeded, SecretError, TokenRefreshError
+from polvo_adapters.errors import DeadlineExceeded
 from polvo_adapters.shells.cancellation import CancellableExchange
 from polvo_adapters.shells.encodings import EncodingCheck
 from polvo_adapters.shells.httpx.failures import explain
@@ -27,11 +27,10 @@ from polvo_adapters.shells.httpx.rerouting import copy_request, reroute, transla
 from polvo_adapters.shells.httpx.response import decode_body, is_read
 from polvo_adapters.shells.httpx.timeouts import DeadlineTimeout
 from polvo_adapters.shells.httpx.trace import HTTPXTrace
+from polvo_adapters.shells.late_credentials import LONG_WAIT, NO_CREDENTIAL
 from polvo_adapters.shells.overruns import report_overrun
 from polvo_adapters.shells.single_use import is_single_use
 
-_LONG_WAIT = 1.0  # seconds in a queue after which a credential may have expired
-_NO_REPEAT = (TokenRefreshError, SecretError, ConfigurationError)
 _LARGEST_REFUSAL = 1 << 20  # bytes of a body that is kept when its connection is needed
 _TIMEOUTS = ("connect", "read", "write", "pool")
 
@@ -91,7 +90,7 @@ class _BaseHTTPXExchange:
         if error is not None:
             unsent = not self.reading and (trace is None or trace.proves_unsent(self._used, error))
             failure = at_deadline(explain(error, trace, reading=self.reading, unsent=unsent), now, deadline)
-            ending = Ending("retry", str(error)) if isinstance(error, _NO_REPEAT) else None
+            ending = Ending("retry", str(error)) if isinstance(error, NO_CREDENTIAL) else None
             return Outcome(
                 error=error,
                 failure=failure,
@@ -125,7 +124,7 @@ class _BaseHTTPXExchange:
 
     def _find_late_credential(self, call: Call, started: float) -> RenewableCredential | None:
         """Return what renews the credential before this attempt, or None where it was put there just now."""
-        is_late = self._sent or started - call.started >= _LONG_WAIT
+        is_late = self._sent or started - call.started >= LONG_WAIT
         self._sent = True
         return find_credential(self.request) if is_late else None
 

@@ -31,9 +31,10 @@ from polvo_adapters.core.effects import Send
 from polvo_adapters.core.http import IDEMPOTENT_METHODS
 from polvo_adapters.core.outcomes import INTERRUPTED, Advice, Ending, Outcome, at_deadline
 from polvo_adapters.core.tuples import new_tuple
-from polvo_adapters.errors import ConfigurationError, ReplayError, SecretError, TokenRefreshError
+from polvo_adapters.errors import ReplayError
 from polvo_adapters.runtime.clock import Clock
 from polvo_adapters.shells.cancellation import CancellableExchange
+from polvo_adapters.shells.late_credentials import LONG_WAIT, NO_CREDENTIAL
 from polvo_adapters.shells.request_marks import marks_of, read_marks
 from polvo_adapters.shells.requests.body_replay import classify_body
 from polvo_adapters.shells.requests.failures import explain, holds
@@ -58,8 +59,7 @@ from polvo_adapters.shells.single_use import is_single_use
 
 AnyExchange = TypeVar("AnyExchange", bound="RequestsExchange")
 
-_LONG_WAIT = 1.0  # seconds in a queue after which a credential may have expired
-_NO_REPEAT = (ReplayError, TokenRefreshError, SecretError, ConfigurationError)
+_NO_REPEAT = (ReplayError, *NO_CREDENTIAL)
 
 
 class RequestsExchange:
@@ -196,7 +196,7 @@ class RequestsExchange:
         advice: Advice | None = None
         request, keywords = self._request, self._keywords
         try:
-            if self._sent or started - call.started >= _LONG_WAIT:
+            if self._sent or started - call.started >= LONG_WAIT:
                 self._prepare_late_attempt(started, deadline)
             self._sent, self._is_for_hooks = True, False
             if call.anonymous or (call.url is not request.url and call.url != request.url):
