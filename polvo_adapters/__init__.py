@@ -93,7 +93,7 @@ if TYPE_CHECKING:
     from polvo_adapters.shells.requests.single_policy_adapters import RateLimitAdapter as RateLimitAdapter
     from polvo_adapters.shells.requests.single_policy_adapters import RegionsAdapter as RegionsAdapter
     from polvo_adapters.shells.requests.single_policy_adapters import RetryAdapter as RetryAdapter
-    from polvo_adapters.shells.requests.tenancy import Tenancy as Tenancy
+    from polvo_adapters.shells.tenancy import Tenancy as Tenancy
 
 _NAMES = {
     "polvo_adapters.context.correlation": "correlated",
@@ -117,7 +117,7 @@ _NAMES = {
         "BreakerAdapter BulkheadAdapter FallbackAdapter HedgeAdapter IdempotencyAdapter RateLimitAdapter "
         "RegionsAdapter RetryAdapter"
     ),
-    "polvo_adapters.shells.requests.tenancy": "Tenancy",
+    "polvo_adapters.shells.tenancy": "Tenancy",
 }
 """The module of each name that is imported above for type checkers."""
 _MODULES = {

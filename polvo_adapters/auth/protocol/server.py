@@ -37,7 +37,7 @@ from polvo_adapters.errors import ConfigurationError
 from polvo_adapters.redaction import hide
 from polvo_adapters.shells.requests import urls
 from polvo_adapters.shells.requests.one_shot import Channel
-from polvo_adapters.shells.requests.urls import is_secure
+from polvo_adapters.shells.urls import is_secure
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack

@@ -9,6 +9,7 @@ A call is made on behalf of one tenant from its preparation to its last hop, wha
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -24,6 +25,7 @@ from polvo_adapters.context.one_call import call as one_call
 from polvo_adapters.context.tenant import TenantScope, tenant_scope_for, validate_tenant
 from polvo_adapters.core import validate
 from polvo_adapters.core.calls import origin
+from polvo_adapters.core.http import text_of
 from polvo_adapters.errors import ConfigurationError
 from polvo_adapters.policies.deadline import Deadline
 from polvo_adapters.policies.defaults import SESSION_DEFAULTS, DefaultDeadline
@@ -37,10 +39,11 @@ from polvo_adapters.shells.requests.plain_words import complete_error
 from polvo_adapters.shells.requests.policy_adapter import PolicyAdapter
 from polvo_adapters.shells.requests.resilient_adapter import ResilientAdapter
 from polvo_adapters.shells.requests.status_error import find_verdict, status_error
-from polvo_adapters.shells.requests.tenancy import Tenancy
 from polvo_adapters.shells.requests.timeouts import DEFAULT_TIMEOUT
-from polvo_adapters.shells.requests.urls import make_absolute, resolve
+from polvo_adapters.shells.requests.url_reading import parse_as_requests
 from polvo_adapters.shells.requests.verbs import Verbs
+from polvo_adapters.shells.tenancy import Tenancy
+from polvo_adapters.shells.urls import make_absolute, resolve
 from polvo_adapters.stores.base import Store
 from polvo_adapters.stores.memory import MemoryStore
 
@@ -172,7 +175,7 @@ class Session(Verbs):
         given = url
         try:
             with self._tenant_scope() as tenant, self._call_scope(timeout, begins=True):
-                url, is_home = resolve(url, self.base_url, tenant, self.tenancy)
+                url, is_home = resolve(url, self.base_url, tenant, self.tenancy, parse_as_requests)
                 if not is_home:
                     auth = _no_auth if auth is None and self.auth is not None else auth
                     headers = {"Authorization": None, **(headers or {})}
@@ -189,7 +192,7 @@ class Session(Verbs):
         """Prepare a request on behalf of its tenant; see `requests.Session.prepare_request`."""
         with self._tenant_scope() as tenant:
             if self.tenancy is not None:
-                request = self.tenancy.apply(request, tenant, self.base_url)
+                request = _name_tenant(self.tenancy, request, tenant, self.base_url)
             return super().prepare_request(request)
 
     def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
@@ -257,7 +260,7 @@ class Session(Verbs):
         from polvo_adapters.shells.requests.download import download
 
         with self._tenant_scope() as tenant, self._call_scope(None):  # each part of it has its own default deadline
-            absolute = make_absolute(url, self.base_url, tenant, self.tenancy)
+            absolute = make_absolute(url, self.base_url, tenant, self.tenancy, parse_as_requests)
             return download(
                 self.get, url, path, on_change=on_change, progress=progress, absolute_url=absolute, **keywords
             ).path
@@ -328,9 +331,9 @@ class Session(Verbs):
             ConfigurationError: There is no circuit breaker for it.
         """
         with self._tenant_scope() as tenant:
-            url = make_absolute(url, self.base_url, tenant, self.tenancy)
+            url = make_absolute(url, self.base_url, tenant, self.tenancy, parse_as_requests)
             if self.tenancy is not None:
-                url = self.tenancy.address(url, tenant, self.base_url)
+                url = self.tenancy.address(url, tenant, self.base_url, parse=parse_as_requests)
             return self._get_policy_adapter(url, "circuit breaker").circuit(url)
 
     def operation(self, url: str, key: str, *, caller: str | None = None) -> Operation:
@@ -346,7 +349,7 @@ class Session(Verbs):
             ConfigurationError: There is no record of keys.
         """
         with self._tenant_scope() as tenant:
-            url = make_absolute(url, self.base_url, tenant, self.tenancy)
+            url = make_absolute(url, self.base_url, tenant, self.tenancy, parse_as_requests)
             adapter = self._get_policy_adapter(url, "record of idempotency keys")
             request = None
             if caller is None:
@@ -415,6 +418,22 @@ def _validate_tenancy(tenancy: Any, regions: object) -> Tenancy | None:
             f"tenancy={tenancy!r}: the regions are other hosts, which would not know the tenant; use header or path"
         )
     return tenancy
+
+
+def _name_tenant(tenancy: Tenancy, request: requests.Request, name: str, base_url: str | None) -> requests.Request:
+    """Return a copy of a request that names the tenant."""
+    url: Any = request.url
+    if not name or not tenancy.is_home(url, name, base_url, parse=parse_as_requests):
+        return request
+    request = copy.copy(request)
+    request.url = tenancy.address(url, name, base_url, parse=parse_as_requests)
+    added = tenancy.make_headers(name)
+    if added:
+        replaced = {header.lower() for header in added}
+        given = dict(request.headers or {}).items()
+        others = {header: value for header, value in given if text_of(header).lower() not in replaced}
+        request.headers = {**others, **added}
+    return request
 
 
 def _no_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:
