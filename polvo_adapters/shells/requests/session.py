@@ -38,10 +38,10 @@ from polvo_adapters.shells.requests.json_errors import explain_json
 from polvo_adapters.shells.requests.plain_words import complete_error
 from polvo_adapters.shells.requests.policy_adapter import PolicyAdapter
 from polvo_adapters.shells.requests.resilient_adapter import ResilientAdapter
-from polvo_adapters.shells.requests.status_error import find_verdict, status_error
 from polvo_adapters.shells.requests.timeouts import DEFAULT_TIMEOUT
 from polvo_adapters.shells.requests.url_reading import parse_as_requests
 from polvo_adapters.shells.requests.verbs import Verbs
+from polvo_adapters.shells.status_error import find_verdict, status_error
 from polvo_adapters.shells.tenancy import Tenancy
 from polvo_adapters.shells.urls import make_absolute, resolve
 from polvo_adapters.stores.base import Store
