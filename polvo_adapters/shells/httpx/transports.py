@@ -10,7 +10,6 @@ The report of a call is in `response.extensions["polvo"]`.
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any
@@ -63,11 +62,6 @@ class _BaseTransport(PolicyControls):
 
     inner: Any
     _without_certificate: Any = None  # the same transport, for requests to another server, which get no credential
-    _session: weakref.ref[Any] | None = None  # the one that it serves, where that is known
-
-    def serve(self, session: object) -> None:
-        """Keep the default deadline of the calls of a session, and no other call's."""
-        self._session = weakref.ref(session)
 
     def _begin(
         self, request: httpx.Request, exchange: HTTPXExchange | AsyncHTTPXExchange
@@ -85,12 +79,16 @@ class _BaseTransport(PolicyControls):
         call = call if deadline is None else call.with_deadline(deadline)
         return bound, call, said_for(request, settings, below)
 
+    def _serves(self, logical: LogicalCall | None) -> bool:
+        """Return whether a logical call is one of a session that sends through this transport."""
+        return logical is not None and getattr(logical.session, "_policy_transport", None) is self
+
     def _find_logical_call(self, body: Body, exchange: HTTPXExchange | AsyncHTTPXExchange) -> LogicalCall | None:
         """Return the logical call that a request is part of; a default deadline binds no body that is streamed."""
         logical = current_call()
         if logical is None or not logical.is_default:
             return logical
-        if self._session is None or logical.session is not self._session():
+        if not self._serves(logical):
             return None  # it bounds the calls of its own session alone
         if body == "once":
             return logical._replace(deadline=None)
@@ -107,7 +105,7 @@ class _BaseTransport(PolicyControls):
         seconds: float,
     ) -> httpx.Response:
         report = bound.report(call, request, outcome, entries, seconds)
-        if len(entries) > 1 and self._session is not None:
+        if len(entries) > 1 and self._serves(current_call()):
             extend_default_deadline(report.waited)
         if outcome.error is not None:
             try:
