@@ -10,8 +10,6 @@ bounds the whole of it.
 
 from __future__ import annotations
 
-import asyncio
-import weakref
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -35,12 +33,13 @@ from polvo_adapters.policies.options import StackOptions
 from polvo_adapters.policies.stack import pool_size, refuse_unknown_keywords, standard
 from polvo_adapters.policies.unknown_keywords import unknown_keyword_error
 from polvo_adapters.redaction import strip_url
+from polvo_adapters.runtime import async_library
 from polvo_adapters.shells.bound_policies import PolicyControls, options_of_all
 from polvo_adapters.shells.httpx.errors import httpx_error
 from polvo_adapters.shells.httpx.given_auth import AuthWithin, as_httpx_auth
 from polvo_adapters.shells.httpx.json_errors import explain_json
 from polvo_adapters.shells.httpx.messages import ResponseView, read_content
-from polvo_adapters.shells.httpx.pools import keep_deadlines
+from polvo_adapters.shells.httpx.pools import find_pool, keep_deadlines
 from polvo_adapters.shells.httpx.routes import Routes
 from polvo_adapters.shells.httpx.senders import sender_of
 from polvo_adapters.shells.httpx.streaming import mark_as_streamed
@@ -141,7 +140,7 @@ class AsyncSession(SessionCalls, AsyncVerbs):
         self._note_deadline(stack)
         client = {"follow_redirects": True, **client}
         self.store = MemoryStore(now=clock.now) if store is None else store
-        self._loop: weakref.ref[asyncio.AbstractEventLoop] | None = None
+        self._loop: object = None
         self._bare: httpx.AsyncClient | None = None  # of which the transports without certificate are
         self._cert = client.get("cert")
         self._policy_transport = self._make_transport(stack, client, as_httpx_auth(auth), as_timeout(timeout))
@@ -400,20 +399,15 @@ class AsyncSession(SessionCalls, AsyncVerbs):
                 "the session is closed, and nothing was sent; make another one, or close it later"
             )
             raise httpx_error(error, request)  # type: ignore[arg-type]
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:  # that of trio
-            return
-        if self._loop is None or self._loop() is not loop:
+        loop = async_library.find_loop()
+        if loop is not self._loop:
             if self._loop is not None and any(map(_has_connections, _list_transports(self))):
-                raise httpx_error(
-                    ConfigurationError(
-                        "the connections of this session are of another event loop, and nothing was sent; make one "
-                        "session in each loop, and give all the same store= to share their state"
-                    ),
-                    request,  # type: ignore[arg-type]
+                message = (
+                    "the connections of this session are of another event loop, and nothing was sent; make one session "
+                    "in each loop, and give all the same store= to share their state"
                 )
-            self._loop = weakref.ref(loop)
+                raise httpx_error(ConfigurationError(message), request)  # type: ignore[arg-type]
+            self._loop = loop
 
     async def aclose(self) -> None:
         """Close the connections; a call after that raises SessionClosedError."""
@@ -486,7 +480,8 @@ def _keep_deadlines(client: httpx.AsyncClient) -> None:
 
 
 def _has_connections(transport: Any) -> bool:
-    return bool(getattr(getattr(transport, "_pool", None), "connections", ()))
+    pool = find_pool(transport)
+    return pool is not None and bool(pool.connections or getattr(pool, "_requests", ()))
 
 
 def _fit_limits(limits: httpx.Limits | None, size: int) -> httpx.Limits:
