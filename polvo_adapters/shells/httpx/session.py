@@ -21,8 +21,9 @@ except ImportError as error:  # pragma: no cover - tested in an environment with
         "polvo_adapters.AsyncSession needs httpx: python -m pip install 'polvo_adapters[httpx]'"
     ) from error
 
-from polvo_adapters.context.call import current_call
+from polvo_adapters.context.call import call_started, current_call
 from polvo_adapters.context.one_call import call as one_call
+from polvo_adapters.context.tenant import current_tenant
 from polvo_adapters.core import validate
 from polvo_adapters.core.calls import origin
 from polvo_adapters.drivers.aio import ASYNC_SYSTEM, AsyncClock
@@ -35,15 +36,15 @@ from polvo_adapters.policies.unknown_keywords import unknown_keyword_error
 from polvo_adapters.redaction import strip_url
 from polvo_adapters.runtime import async_library
 from polvo_adapters.shells.bound_policies import PolicyControls, options_of_all
+from polvo_adapters.shells.httpx.cookies import SessionCookies
 from polvo_adapters.shells.httpx.errors import httpx_error
 from polvo_adapters.shells.httpx.given_auth import AuthWithin, as_httpx_auth
 from polvo_adapters.shells.httpx.json_errors import explain_json
 from polvo_adapters.shells.httpx.messages import ResponseView, read_content
 from polvo_adapters.shells.httpx.pools import find_pool, keep_deadlines
-from polvo_adapters.shells.httpx.routes import Routes
 from polvo_adapters.shells.httpx.senders import sender_of
+from polvo_adapters.shells.httpx.session_transport import SessionTransport
 from polvo_adapters.shells.httpx.streaming import mark_as_streamed
-from polvo_adapters.shells.httpx.transports import AsyncPolicyTransport
 from polvo_adapters.shells.httpx.url_reading import parse_as_httpx
 from polvo_adapters.shells.httpx.verbs import AsyncSessionOptions, AsyncVerbs, RequestOptions
 from polvo_adapters.shells.session_calls import (
@@ -147,7 +148,7 @@ class AsyncSession(SessionCalls, AsyncVerbs):
 
     def _make_transport(
         self, stack: dict[str, Any], client: dict[str, Any], auth: Any, timeout: Any
-    ) -> AsyncPolicyTransport:
+    ) -> SessionTransport:
         """Let httpx make its transports, and return the one with the policies above them."""
         inner = client.get("transport")
         if "retry" not in stack and "retry" in options_of_all(inner):
@@ -156,14 +157,18 @@ class AsyncSession(SessionCalls, AsyncVerbs):
         client = {**client, "limits": _fit_limits(client.get("limits"), pool_size(policies))}
         AsyncVerbs.__init__(self, auth=auth, timeout=timeout, base_url=self._base or "", **client)
         _keep_deadlines(self)
-        transport = AsyncPolicyTransport(*policies, inner=Routes(self._find_route), store=self.store, clock=self.clock)
-        transport._sender = sender_of(inner, client)
+        self._cookies = SessionCookies(self._cookies)
         if self._cert is not None and inner is None:
-            known = {name: client[name] for name in _OF_CONNECTIONS & client.keys()}
-            self._bare = httpx.AsyncClient(**known)
+            self._bare = httpx.AsyncClient(**{name: client[name] for name in _OF_CONNECTIONS & client.keys()})
             _keep_deadlines(self._bare)
-            transport._without_certificate = Routes(self._bare._transport_for_url)
-        return transport
+        return SessionTransport(
+            *policies,
+            find=self._find_route,
+            find_without_certificate=None if self._bare is None else self._bare._transport_for_url,
+            sender=sender_of(inner, client),
+            store=self.store,
+            clock=self.clock,
+        )
 
     def _find_route(self, url: httpx.URL) -> httpx.AsyncBaseTransport:
         """Return the transport of httpx for a URL."""
@@ -211,6 +216,9 @@ class AsyncSession(SessionCalls, AsyncVerbs):
 
     def _add_tenant(self, url: str, tenant: str) -> str:
         return url if self.tenancy is None else self.tenancy.address(url, tenant, self._base, parse=parse_as_httpx)
+
+    def _merge_headers(self, headers: Any = None) -> Any:
+        return super()._merge_headers(headers) if headers else self._headers  # of which the request makes a copy
 
     def _is_home(self, url: httpx.URL, tenant: str) -> bool:
         """Return whether the credentials of the session may go to a URL."""
@@ -291,7 +299,7 @@ class AsyncSession(SessionCalls, AsyncVerbs):
 
     def _parts_of(self, timeout: Any) -> Any:
         """Return a timeout as a tuple of what each phase may take."""
-        timeout = self.timeout if timeout is _DEFAULT else timeout
+        timeout = self._timeout if timeout is _DEFAULT else timeout
         return timeout.connect, timeout.read, timeout.write, timeout.pool
 
     async def send(
@@ -303,21 +311,33 @@ class AsyncSession(SessionCalls, AsyncVerbs):
             mark_as_streamed(request)
         outer = current_call()
         begins = outer is not None and outer.session is self and outer.sent  # such as one that a hook sends
-        timeouts = request.extensions.get("timeout")
-        parts = self._parts_of(_DEFAULT) if timeouts is None else tuple(timeouts.values())
         try:
-            with self._tenant_scope() as tenant, self._call_scope(parts, sent=True, begins=begins):
-                chosen = self._choose_auth(request, auth, tenant)
-                response = await super().send(request, stream=stream, auth=chosen, follow_redirects=follow_redirects)
-                _show_report(response)
-                if response.status_code >= 400:
-                    await self._judge(response)
+            if outer is not None and outer.session is self and not begins:
+                call_started.set(outer._replace(sent=True))  # until the call is over
+                response = await self._send(request, current_tenant(), stream, auth, follow_redirects)
+            else:
+                timeouts = request.extensions.get("timeout")
+                parts = self._parts_of(_DEFAULT) if timeouts is None else tuple(timeouts.values())
+                with self._tenant_scope() as tenant, self._call_scope(parts, sent=True, begins=begins):
+                    response = await self._send(request, tenant, stream, auth, follow_redirects)
         except PolvoError as error:
             httpx_error(error, request)
             raise
         body = read_content(response)
         if body is not None:
             explain_json(response, body)
+        return response
+
+    async def _send(
+        self, request: httpx.Request, tenant: str, stream: bool, auth: Any, follow_redirects: Any
+    ) -> httpx.Response:
+        chosen = self._choose_auth(request, auth, tenant)
+        response: httpx.Response = await super().send(
+            request, stream=stream, auth=chosen, follow_redirects=follow_redirects
+        )
+        _show_report(response)
+        if response.status_code >= 400:
+            await self._judge(response)
         return response
 
     async def _judge(self, response: httpx.Response) -> None:
