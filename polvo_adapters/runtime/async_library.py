@@ -14,8 +14,6 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-_HAS_TIMEOUT = sys.version_info >= (3, 11)
-
 
 class Late(Exception):
     """The time is up, and the work was cancelled."""
@@ -103,9 +101,10 @@ async def finish_within(seconds: float, work: Coroutine[Any, Any, T]) -> T:
         with trio.move_on_after(seconds):
             return await work
         raise Late
-    if not _HAS_TIMEOUT:
+    make_scope: Any = getattr(asyncio, "timeout", None)
+    if make_scope is None:
         return await _finish_in_task(seconds, work)
-    scope = asyncio.timeout(seconds)
+    scope = make_scope(seconds)
     try:
         async with scope:
             return await work

@@ -34,7 +34,7 @@ from polvo_adapters.runtime.copies import SharedByCopies
 if TYPE_CHECKING:
     from requests import PreparedRequest, Response
 
-    from polvo_adapters.auth.httpx_static import HTTPXFixedAuth
+    from polvo_adapters.auth.attach.httpx_fixed import HTTPXFixedAuth
 
 _PORT = re.compile(r":[0-9]+\Z")
 
@@ -219,7 +219,7 @@ class HeaderAuth(SharedByCopies, AuthBase):
 
     def httpx(self) -> HTTPXFixedAuth:
         """Return the auth object for `httpx` that sends the same credential: `httpx.AsyncClient(auth=auth.httpx())`."""
-        from polvo_adapters.auth.httpx_static import HTTPXFixedAuth
+        from polvo_adapters.auth.attach.httpx_fixed import HTTPXFixedAuth
 
         return HTTPXFixedAuth(self)
 
