@@ -64,9 +64,9 @@ from polvo_adapters.services.double_o.cache import SecretCache
 from polvo_adapters.services.double_o.client import Client as DoubleOClient
 from polvo_adapters.services.double_o.effects import CachedFetch, ServiceRequest, ServiceResponse
 from polvo_adapters.shells.message_parts import list_secrets
+from polvo_adapters.shells.one_shot import OneShotResponse
 from polvo_adapters.shells.requests.download import Download
 from polvo_adapters.shells.requests.json_errors import NoJSON
-from polvo_adapters.shells.requests.one_shot import OneShotResponse
 from polvo_adapters.shells.requests.rest import RestExchange, RestFinder
 from polvo_adapters.stores.memory import MemoryStore
 from polvo_adapters.stores.private_files import FileContent

@@ -26,7 +26,6 @@ from typing import Any, NamedTuple
 from polvo_adapters.redaction import unpicklable
 from polvo_adapters.runtime import forks
 from polvo_adapters.runtime.clock import SYSTEM
-from polvo_adapters.runtime.loops import wait_for
 
 _KEY = secrets.token_bytes(32)
 
@@ -125,6 +124,8 @@ class SecretCache:
         """
         if ttl <= 0:
             return await fetch()
+        from polvo_adapters.runtime.loops import wait_for  # with asyncio, which threads do without
+
         look = _Look(self, _Place(server, _digest(token), kind), ttl, patience)
         while (flight := look.find()) is not None:
             await wait_for(flight.done, look.left)

@@ -66,8 +66,8 @@ def test_no_operation_is_there_twice() -> None:
                 found[path.name] += 1
     assert set(found) == {"calls.py"}
     for method in ast.walk(ast.parse(Path(async_client.__file__).read_text(encoding="utf-8"))):
-        if isinstance(method, ast.AsyncFunctionDef) and not method.name.startswith("_"):
-            assert len(method.body) <= 5
+        if isinstance(method, ast.AsyncFunctionDef) and not method.name.startswith(("_", "close")):
+            assert len(method.body) <= 3  # a docstring, arguments, and the operation
 
 
 def has_docstring(node: ast.AST) -> bool:
