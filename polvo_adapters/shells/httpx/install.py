@@ -21,7 +21,8 @@ from polvo_adapters.drivers import aio
 from polvo_adapters.errors import ConfigurationError
 from polvo_adapters.runtime.clock import SYSTEM
 from polvo_adapters.shells.httpx.resilient import AsyncResilientTransport, ResilientTransport
-from polvo_adapters.shells.httpx.transports import STREAM, AsyncPolicyTransport, PolicyTransport
+from polvo_adapters.shells.httpx.streaming import mark_as_streamed, unmark
+from polvo_adapters.shells.httpx.transports import AsyncPolicyTransport, PolicyTransport
 from polvo_adapters.shells.httpx.url_prefix import URLPrefix
 from polvo_adapters.shells.installation import BaseInstallation
 from polvo_adapters.stores.base import Store
@@ -93,7 +94,10 @@ class _InstalledSend:
     def __call__(self, request: httpx.Request, *, stream: bool = False, **keywords: Any) -> Any:
         """Send a request as the client does; a coroutine, where it is asynchronous."""
         client: Any = self._client()
-        request.extensions = {**request.extensions, STREAM: stream}
+        if stream:
+            mark_as_streamed(request)
+        else:
+            unmark(request)
         return type(client).send(client, request, stream=stream, **keywords)
 
 

@@ -22,14 +22,14 @@ try:
 except ImportError as error:  # pragma: no cover - tested in an environment without httpx
     raise ImportError("polvo_adapters.transports needs httpx: python -m pip install 'polvo_adapters[httpx]'") from error
 
-from polvo_adapters.context.call import call_settings
-from polvo_adapters.core.calls import Call
+from polvo_adapters.context.call import LogicalCall, call_settings, current_call, extend_default_deadline
+from polvo_adapters.core.calls import Body, Call
 from polvo_adapters.core.effects import Policy, PolicyTraits
 from polvo_adapters.core.identity import PLAIN_SENDER, Sender
 from polvo_adapters.core.outcomes import Outcome
 from polvo_adapters.core.report import Entry
 from polvo_adapters.drivers import aio, sync
-from polvo_adapters.errors import ConfigurationError, PolvoError
+from polvo_adapters.errors import ConfigurationError, PolvoError, SessionClosedError
 from polvo_adapters.policies.resume import retry_place
 from polvo_adapters.runtime import async_library
 from polvo_adapters.runtime.clock import SYSTEM, Clock
@@ -43,15 +43,12 @@ from polvo_adapters.shells.httpx.replays import refuse_spent_body
 from polvo_adapters.shells.httpx.rerouting import has_left_origin, take_off
 from polvo_adapters.shells.httpx.response import is_given_up, synthesize_response
 from polvo_adapters.shells.httpx.senders import sender_of
+from polvo_adapters.shells.httpx.streaming import is_streamed
 from polvo_adapters.shells.httpx.timeouts import find_deadline
 from polvo_adapters.stores.base import Store
 
 if TYPE_CHECKING:
     from typing_extensions import Self
-
-
-STREAM = "polvo_stream"
-"""The extension of a request that says whether its response is returned before its body is read."""
 
 
 class _BaseTransport(PolicyControls):
@@ -91,7 +88,7 @@ class _BaseTransport(PolicyControls):
     def _begin(self, request: httpx.Request) -> tuple[BoundPolicies, Call, AbstractContextManager[None] | None]:
         """Return the policies for a request, its call, and the context that it is sent in, where it needs one."""
         if self._is_closed:
-            raise ConfigurationError(
+            raise SessionClosedError(
                 f"this {type(self).__name__} is closed; make a new one, or close it after its last call"
             )
         bound, settings, below = self._bound, call_settings.get(), None
@@ -103,16 +100,38 @@ class _BaseTransport(PolicyControls):
             refuse_spent_body(request)
         has_left = bound.reroutes and has_left_origin(request)
         sender = self._sender if bound.identifies else PLAIN_SENDER
-        call = bound.begin(request, str(request.url), body, now, sender, settings=settings, rerouted=has_left)
+        logical = self._find_logical_call(body)
+        call = bound.begin(request, str(request.url), body, now, sender, logical, settings, rerouted=has_left)
         deadline = find_deadline(request, self.clock)
         if deadline is not None:
             call = call.with_deadline(deadline)
         return bound, call, None if settings is None else said_for(request, settings, below)
 
+    def _find_logical_call(self, body: Body) -> LogicalCall | None:
+        """Return the logical call that a request is part of; a default deadline bounds no body that is streamed."""
+        logical = current_call()
+        if logical is None or not logical.is_default:
+            return logical
+        if not self._serves(logical):
+            return None  # it bounds the calls of its own session alone
+        return logical._replace(deadline=None) if body == "once" else logical
+
+    def _serves(self, logical: LogicalCall | None) -> bool:
+        """Return whether a logical call is one of a session that sends through this transport."""
+        return logical is not None and getattr(logical.session, "_policy_transport", None) is self
+
     def _end(
-        self, bound: BoundPolicies, call: Call, request: httpx.Request, outcome: Outcome, entries: list[Entry]
+        self,
+        bound: BoundPolicies,
+        call: Call,
+        request: httpx.Request,
+        outcome: Outcome,
+        entries: list[Entry],
+        seconds: float,
     ) -> httpx.Response:
-        report = bound.report(call, request, outcome, entries, self.clock.now() - call.started)
+        report = bound.report(call, request, outcome, entries, seconds)
+        if len(entries) > 1 and self._serves(current_call()):
+            extend_default_deadline(report.waited)
         if outcome.error is not None:
             try:
                 raise attach_report(outcome.error, report)
@@ -186,20 +205,22 @@ class PolicyTransport(_BaseTransport, httpx.BaseTransport):
             raise
 
     def _send(self, bound: BoundPolicies, call: Call, request: httpx.Request) -> httpx.Response:
-        entries: list[Entry] = []
+        entries, began, stream = list[Entry](), self.clock.now(), self.stream or is_streamed(request)
         exchange = HTTPXExchange(
             self._below,
             request,
             self.clock,
-            stream=request.extensions.get(STREAM, self.stream),
+            stream=stream,
             without_certificate=self._without_certificate,
             url=call.url,
         )
+        if stream and call.patient:
+            exchange.spared_deadline = call.deadline
         outcome = sync.drive(bound.flow(call), exchange, self.store, self.clock, entries, call)
         if outcome.error is not None or not exchange.owns(outcome):
             exchange.close()
         try:
-            return self._end(bound, call, request, outcome, entries)
+            return self._end(bound, call, request, outcome, entries, self.clock.now() - began)
         finally:
             del outcome  # see errors.py, "Errors and frames"
 
@@ -276,20 +297,22 @@ class AsyncPolicyTransport(_BaseTransport, httpx.AsyncBaseTransport):
             raise
 
     async def _send(self, bound: BoundPolicies, call: Call, request: httpx.Request) -> httpx.Response:
-        entries: list[Entry] = []
+        entries, began, stream = list[Entry](), self.clock.now(), self.stream or is_streamed(request)
         exchange = AsyncHTTPXExchange(
             self._below,
             request,
             self.clock,
-            stream=request.extensions.get(STREAM, self.stream),
+            stream=stream,
             without_certificate=self._without_certificate,
             url=call.url,
         )
+        if stream and call.patient:
+            exchange.spared_deadline = call.deadline
         outcome = await aio.drive(bound.flow(call), exchange, self.store, self.clock, entries, call)
         if outcome.error is not None or not exchange.owns(outcome):
             await exchange.discard()
         try:
-            return self._end(bound, call, request, outcome, entries)
+            return self._end(bound, call, request, outcome, entries, self.clock.now() - began)
         finally:
             del outcome  # see errors.py, "Errors and frames"
 
