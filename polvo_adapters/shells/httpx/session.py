@@ -319,6 +319,7 @@ class AsyncSession(SessionCalls, AsyncVerbs):
         self._require_open(request)
         if stream:
             mark_as_streamed(request)
+        response: httpx.Response
         outer = current_call()
         begins = outer is not None and outer.session is self and outer.sent  # such as one that a hook sends
         try:
