@@ -46,7 +46,11 @@ class Twin:
         self.status_error: Any = httpx.HTTPStatusError if self.is_async else requests.HTTPError
         self.timeout_error: Any = httpx.TimeoutException if self.is_async else requests.Timeout
         if self.is_async:
-            keywords = {"verify": _PLAIN, "trust_env": False, **keywords}  # to load certificates takes longer than a call
+            keywords = {
+                "verify": _PLAIN,
+                "trust_env": False,
+                **keywords,
+            }  # to load certificates takes longer than a call
         self.session: Any = polvo.AsyncSession(*args, **keywords) if self.is_async else polvo.Session(*args, **keywords)
         self._loop = asyncio.new_event_loop() if self.is_async else None
 
