@@ -163,9 +163,11 @@ class BoundPolicies:
         return known
 
     def _adapt(self, settings: CallSettings) -> BoundPolicies:
-        return BoundPolicies(
-            self._owner, adapt(self.policies, settings), self.store, None, self._credential, asks=self._asks
-        )
+        return self.with_policies(adapt(self.policies, settings))
+
+    def with_policies(self, policies: Sequence[Policy]) -> BoundPolicies:
+        """Return other policies of the same owner."""
+        return BoundPolicies(self._owner, policies, self.store, None, self._credential, asks=self._asks)
 
     def begin(
         self,

@@ -3,7 +3,8 @@
     client = httpx.AsyncClient(transport=AsyncPolicyTransport(Deadline(10), ExponentialBackoff()))
 
 A transport does not know whether the client will stream the body. It reads the body as part of the attempt, so that an
-attempt whose body breaks off is retried; `stream=True` is for streams and for responses that never end.
+attempt whose body breaks off is retried; `stream=True` is for streams and for responses that never end. The extension
+`polvo_stream` says so for one request: `client.stream("GET", url, extensions={"polvo_stream": True})`.
 
 The report of a call is in `response.extensions["polvo"]`. An error is one of httpx as well, see
 `polvo_adapters.shells.httpx.errors`.
@@ -28,7 +29,8 @@ from polvo_adapters.core.identity import PLAIN_SENDER, Sender
 from polvo_adapters.core.outcomes import Outcome
 from polvo_adapters.core.report import Entry
 from polvo_adapters.drivers import aio, sync
-from polvo_adapters.errors import ConfigurationError, PolvoError
+from polvo_adapters.errors import ConfigurationError, PolvoError, SessionClosedError
+from polvo_adapters.policies.resume import retry_place
 from polvo_adapters.runtime import async_library
 from polvo_adapters.runtime.clock import SYSTEM, Clock
 from polvo_adapters.shells.bound_policies import BoundPolicies, PolicyControls
@@ -76,6 +78,7 @@ class _BaseTransport(PolicyControls):
             )
 
     inner: Any
+    _below: Any  # the same, or a view on it
     installed: Any = None
     """The installation that this transport was made for."""
     _without_certificate: Any = None  # the same transport, for requests to another server, which get no credential
@@ -85,7 +88,7 @@ class _BaseTransport(PolicyControls):
     def _begin(self, request: httpx.Request) -> tuple[BoundPolicies, Call, AbstractContextManager[None] | None]:
         """Return the policies for a request, its call, and the context that it is sent in, where it needs one."""
         if self._is_closed:
-            raise ConfigurationError(
+            raise SessionClosedError(
                 f"this {type(self).__name__} is closed; make a new one, or close it after its last call"
             )
         bound, settings, below = self._bound, call_settings.get(), None
@@ -183,6 +186,7 @@ class PolicyTransport(_BaseTransport, httpx.BaseTransport):
         sender = sender_of(inner, http_transport_keywords)
         super().__init__(policies, store, clock, sender, credential=credential, stream=stream)
         self.inner = httpx.HTTPTransport(**http_transport_keywords) if inner is None else inner
+        self._below = view_without_retries(self.inner, policies)
         keep_deadlines(self.inner)
         if inner is None and http_transport_keywords.get("cert") is not None:
             self._without_certificate = httpx.HTTPTransport(**{**http_transport_keywords, "cert": None})
@@ -203,7 +207,7 @@ class PolicyTransport(_BaseTransport, httpx.BaseTransport):
     def _send(self, bound: BoundPolicies, call: Call, request: httpx.Request) -> httpx.Response:
         entries, began, stream = list[Entry](), self.clock.now(), self.stream or is_streamed(request)
         exchange = HTTPXExchange(
-            self.inner,
+            self._below,
             request,
             self.clock,
             stream=stream,
@@ -269,6 +273,7 @@ class AsyncPolicyTransport(_BaseTransport, httpx.AsyncBaseTransport):
         if self._bound.races:
             aio.require_tasks()
         self.inner = httpx.AsyncHTTPTransport(**http_transport_keywords) if inner is None else inner
+        self._below = view_without_retries(self.inner, policies)
         keep_deadlines(self.inner)
         self._pool: Any = None if isinstance(inner, AsyncPolicyTransport) else find_pool(self.inner)
         if inner is None and http_transport_keywords.get("cert") is not None:
@@ -294,7 +299,7 @@ class AsyncPolicyTransport(_BaseTransport, httpx.AsyncBaseTransport):
     async def _send(self, bound: BoundPolicies, call: Call, request: httpx.Request) -> httpx.Response:
         entries, began, stream = list[Entry](), self.clock.now(), self.stream or is_streamed(request)
         exchange = AsyncHTTPXExchange(
-            self.inner,
+            self._below,
             request,
             self.clock,
             stream=stream,
@@ -345,6 +350,20 @@ class AsyncPolicyTransport(_BaseTransport, httpx.AsyncBaseTransport):
         await self.inner.aclose()
         if self._without_certificate is not None:
             await self._without_certificate.aclose()
+
+
+def view_without_retries(transport: Any, policies: Sequence[Policy]) -> Any:
+    """Return the wrapped transport, or where policies retry a view on it whose policies do not."""
+    if retry_place(policies) is None or not isinstance(transport, _BaseTransport):
+        return transport
+    twin: Any = object.__new__(type(transport))
+    twin.__dict__.update(transport.__dict__)
+    place = retry_place(transport.policies)
+    if place is not None:
+        twin.policies = (*transport.policies[:place], *transport.policies[place + 1 :])
+        twin._bound = transport._bound.with_policies(twin.policies)
+    twin._below = view_without_retries(transport.inner, policies)
+    return twin
 
 
 def _require_inner(transport: object, inner: Any, method: str, keywords: dict[str, Any]) -> None:
