@@ -35,7 +35,7 @@ redaction.HiddenBytes redaction.HiddenText refresh.background.SharedCalls refres
 refresh.lifecycle.Lifecycle refresh.lifecycle.LifecycleState refresh.lifecycle.WantToken
 refresh.refresh_ahead.RefreshAhead runtime.copies.SharedByCopies secrets.provider.Fetched
 secrets.provider.Source secrets.providers.base.BaseProvider secrets.providers.function.Function
-secrets.secret.Secret secrets.secret.Value secrets.secret_fetch.SecretFetch services.double_o.client.Client
+secrets.secret.Secret secrets.secret.Value services.double_o.client.Client
 services.double_o.settings.ClientSettings shells.body_closing.BodyCloseActions
 shells.bound_policies.BoundPolicies shells.bound_policies.PolicyControls shells.cancellation.CancellableExchange
 shells.httpx.async_network.AsyncDeadlineBackend shells.httpx.exchange.AsyncHTTPXExchange
@@ -169,6 +169,7 @@ shells.requests.installed_adapters.Installation shells.requests.installed_adapte
 shells.requests.wire.pools.PoolView shells.requests.wrapping.Wrapping
 drivers.beside.AskedStore drivers.beside.BesideDecisions runtime.serial_thread.SerialThread
 secrets.async_fetch.AsyncClockOf secrets.async_fetch.AsyncSecretFetch secrets.async_fetch.SharedTasks
+secrets.secret_fetch.SecretFetch
 core.identity.Sender auth.signing_auth.SigningAuth auth.httpx_signing.HTTPXSigningAuth
 shells.requests.signing.UnsignedState
 auth.attach.response_hook.InertHook requests.Session runtime.bounded.BoundedCalls runtime.clock.SystemClock
