@@ -14,7 +14,7 @@ from typing import Any
 
 from polvo_adapters.runtime import async_library
 
-_STILL_WAITED = 0.5
+_STILL_WAITED = 0.25
 """Seconds for which a cancelled task waits for what gives back its permits."""
 
 

@@ -6,6 +6,7 @@ import asyncio
 import pickle
 import threading
 import time
+from functools import partial
 from typing import Any
 
 import pytest
@@ -152,6 +153,8 @@ def test_a_coroutine_function_is_a_source() -> None:
             Secret(a_value).get()
 
     asyncio.run(wrong())
+    assert asyncio.run(Secret(lambda: a_value()).aget()) == "from a coroutine"  # on a loop of its own
+    assert Secret(partial(a_value)).get() == "from a coroutine"
     assert asyncio.run(pickle.loads(pickle.dumps(secret)).aget()) == "from a coroutine"
 
 

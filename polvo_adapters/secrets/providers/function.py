@@ -18,7 +18,8 @@ class Function(BaseProvider):
     Args:
         function: Returns the secret, or a Fetched with its lifetime, or a mapping of fields. An exception that it
             raises becomes a SecretError without its text. A coroutine function is awaited by `Secret.aget`; `get` runs
-            it on an event loop of its own, where none runs on the thread.
+            it on an event loop of its own, where none runs on the thread. So are coroutines that other functions
+            return, by `aget` as well.
     """
 
     scheme = "function"
@@ -37,21 +38,24 @@ class Function(BaseProvider):
         Raises:
             ConfigurationError: It is a coroutine function, and an event loop runs on this thread.
         """
-        ask = self._run if is_coroutine_function(self._function) else self._function
-        return self._convert(name, self._ask(name, ask), field)
+        return self._convert(name, self._ask(name, self._call), field)
 
     async def _await(self, name: str, field: str | None) -> Fetched:
         translate = partial(self._translate, name)
         return self._convert(name, await await_without_leak(self._function(), translate), field)
 
-    def _run(self) -> Any:
-        """Return what a coroutine function returns, on an event loop of its own."""
+    def _call(self) -> Any:
+        """Return what the function returns; a coroutine is run on an event loop of its own."""
+        returned = self._function()
+        if not inspect.iscoroutine(returned):
+            return returned
         import asyncio
 
         try:
             asyncio.get_running_loop()
         except RuntimeError:
-            return asyncio.run(self._function())
+            return asyncio.run(returned)
+        returned.close()
         raise ConfigurationError(
             "the secret comes from a coroutine function, and its get() would hold up the event loop that runs here; "
             "await its aget()"
