@@ -23,12 +23,13 @@ from polvo_adapters.core.effects import (
 )
 from polvo_adapters.core.outcomes import Outcome
 from polvo_adapters.core.report import Entry, Wait
+from polvo_adapters.drivers.beside import ASKED, BesideDecisions
 from polvo_adapters.drivers.decisions import Decisions, outlast_store
 from polvo_adapters.drivers.exchange import BaseExchange
 from polvo_adapters.errors import ConfigurationError
 from polvo_adapters.runtime import async_library
 from polvo_adapters.runtime.clock import SystemTime, TimeSource
-from polvo_adapters.stores.base import Store
+from polvo_adapters.stores.base import Store, is_blocking
 
 
 class AsyncClock(TimeSource, Protocol):
@@ -73,13 +74,17 @@ async def drive(
 ) -> Outcome:
     """Carry out a flow to its end; as `polvo_adapters.drivers.sync.drive`, without blocking the loop."""
     answer: Any = None
-    decisions = Decisions(store, entries, call, in_race)
+    # `is_blocking`, without the time that a function takes:
+    beside = BesideDecisions(store, entries, call, in_race) if getattr(store, "blocking", False) else None
+    decisions = Decisions(store, entries, call, in_race) if beside is None else beside
     try:
         while True:
             effect = flow.throw(answer) if type(answer) is Undecided else flow.send(answer)
             if type(effect) is Send:
                 answer = await exchange.send(effect)
                 decisions.note_attempt(effect.call, answer)
+            elif beside is not None and type(effect) in ASKED:
+                answer = await beside.perform(effect, exchange)
             elif type(effect) is TryDecide:
                 answer = decisions.try_decide(effect)
             elif type(effect) is Decide:
@@ -91,10 +96,8 @@ async def drive(
                 answer = None
             else:
                 answer = await _perform_rare(effect, exchange, store, clock, entries, decisions, call)
-    except StopIteration as end:
-        return decisions.end(end.value)  # and no variable, see `finally`
-    except Undecided as undecided:
-        return decisions.conclude(undecided)
+    except (StopIteration, Undecided) as end:  # and no variable for what it has, see `finally`
+        return decisions.end(end.value) if type(end) is StopIteration else decisions.conclude(cast("Undecided", end))
     except BaseException as error:
         await _break_off(exchange, decisions, error)
         raise
@@ -102,7 +105,7 @@ async def drive(
         try:
             flow.close()
         finally:
-            decisions.release_all()
+            await beside.release_all_beside() if beside is not None else decisions.release_all()
             answer = None  # see errors.py, "Errors and frames"
 
 
@@ -182,14 +185,15 @@ class _AsyncRace:
         self, exchange: AsyncExchange, store: Store, clock: AsyncClock, entries: list[Entry], call: Call | None
     ) -> None:
         self._exchange, self._store, self._clock, self._entries = exchange, store, clock, entries
-        self._call, self._decisions = call, Decisions(store, entries, call, in_race=True)
+        self._call = call
+        self._beside = BesideDecisions(store, entries, call, in_race=True) if is_blocking(store) else None
+        self._decisions = Decisions(store, entries, call, in_race=True) if self._beside is None else self._beside
         self._tasks: dict[asyncio.Task[Outcome], int] = {}
         self._forks: list[tuple[AsyncExchange, float, list[Entry]]] = []
 
     async def run(self, flow: Flow) -> Outcome:
         """Carry out the flow of the race."""
         answer: Any = None
-        decisions = self._decisions
         flow = outlast_store(flow)
         try:
             while True:
@@ -198,10 +202,8 @@ class _AsyncRace:
                     answer = self._start(effect)
                 elif type(effect) is WaitAny:
                     answer = await self._wait_any(effect)
-                elif type(effect) is Decide:
-                    answer = decisions.decide(effect.events)
-                elif type(effect) is TryDecide:
-                    answer = decisions.try_decide(effect)
+                elif type(effect) in (Decide, TryDecide):
+                    answer = await self._decide(effect)
                 else:
                     raise TypeError(f"{effect!r} is no effect of a race")
         except StopIteration as end:
@@ -217,6 +219,11 @@ class _AsyncRace:
         finally:
             flow.close()
             answer = None
+
+    async def _decide(self, effect: Any) -> Any:
+        if self._beside is not None:
+            return await self._beside.perform(effect, self._exchange)
+        return self._decisions.decide(effect.events) if type(effect) is Decide else self._decisions.try_decide(effect)
 
     def _start(self, effect: Start) -> int:
         fork, entries = self._exchange.fork(), list[Entry]()

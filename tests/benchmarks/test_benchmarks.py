@@ -21,6 +21,7 @@ ROWS = {
     "headers": 16,
     "deadlines": 14,
     "cancellations": 5,
+    "lag": 4,
 }
 
 

@@ -6,7 +6,10 @@ from typing import Any
 
 import httpx
 
+from polvo_adapters.redaction import unpicklable
 
+
+@unpicklable
 class RequestView:
     """What a message needs of a request.
 
@@ -27,6 +30,7 @@ class RequestView:
         return f"<RequestView {self.method}>"
 
 
+@unpicklable
 class ResponseView:
     """What a message needs of a response.
 

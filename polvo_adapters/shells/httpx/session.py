@@ -10,7 +10,8 @@ bounds the whole of it.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+import math
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +46,7 @@ from polvo_adapters.shells.httpx.pools import find_pool, keep_deadlines
 from polvo_adapters.shells.httpx.senders import sender_of
 from polvo_adapters.shells.httpx.session_transport import SessionTransport
 from polvo_adapters.shells.httpx.streaming import mark_as_streamed
-from polvo_adapters.shells.httpx.url_reading import parse_as_httpx
+from polvo_adapters.shells.httpx.url_reading import parse_as_httpx, read_url
 from polvo_adapters.shells.httpx.verbs import AsyncSessionOptions, AsyncVerbs, RequestOptions
 from polvo_adapters.shells.session_calls import (
     SessionCalls,
@@ -142,6 +143,8 @@ class AsyncSession(SessionCalls, AsyncVerbs):
         client = {"follow_redirects": True, **client}
         self.store = MemoryStore(now=clock.now) if store is None else store
         self._loop: object = None
+        self._longest = 0.0
+        self._seen_timeout: httpx.Timeout | None = None  # which that is the longest part of
         self._bare: httpx.AsyncClient | None = None  # of which the transports without certificate are
         self._cert = client.get("cert")
         self._policy_transport = self._make_transport(stack, client, as_httpx_auth(auth), as_timeout(timeout))
@@ -207,9 +210,13 @@ class AsyncSession(SessionCalls, AsyncVerbs):
             return request
 
     def _resolve(self, url: httpx.URL | str, tenant: str) -> httpx.URL | str:
+        if isinstance(url, httpx.URL):
+            if url.is_absolute_url and self.tenancy is None:
+                return url
+            url = str(url)
         if self._base is None and self.tenancy is None:
-            return url
-        return self._add_tenant(self._make_absolute(str(url) if isinstance(url, httpx.URL) else url, tenant), tenant)
+            return read_url(url) if isinstance(url, str) else url
+        return read_url(self._add_tenant(self._make_absolute(url, tenant), tenant))
 
     def _make_absolute(self, url: str, tenant: str) -> str:
         return make_absolute(url, self._base, tenant, self.tenancy, parse_as_httpx)
@@ -287,7 +294,7 @@ class AsyncSession(SessionCalls, AsyncVerbs):
         sending = {name: keywords.pop(name) for name in _OF_SENDING & keywords.keys()}
         timeout = as_timeout(keywords.get("timeout", _DEFAULT))
         try:
-            with self._tenant_scope(), self._call_scope(self._parts_of(timeout), begins=True):
+            with self._tenant_scope(), self._call_scope(self._longest_of(timeout), begins=True):
                 request = self.build_request(method, url, **keywords)
                 if key is not None:
                     given = httpx.Headers(keywords.get("headers"))
@@ -297,10 +304,13 @@ class AsyncSession(SessionCalls, AsyncVerbs):
             httpx_error(error, error.request)  # type: ignore[arg-type]  # of what comes before there is none
             raise
 
-    def _parts_of(self, timeout: Any) -> Any:
-        """Return a timeout as a tuple of what each phase may take."""
-        timeout = self._timeout if timeout is _DEFAULT else timeout
-        return timeout.connect, timeout.read, timeout.write, timeout.pool
+    def _longest_of(self, timeout: Any) -> float:
+        """Return the longest time that one phase of an attempt may take."""
+        if timeout is not _DEFAULT:
+            return _find_longest(timeout)
+        if self._timeout is not self._seen_timeout:
+            self._longest, self._seen_timeout = _find_longest(self._timeout), self._timeout
+        return self._longest
 
     async def send(
         self, request: httpx.Request, *, stream: bool = False, auth: Any = _DEFAULT, follow_redirects: Any = _DEFAULT
@@ -309,17 +319,18 @@ class AsyncSession(SessionCalls, AsyncVerbs):
         self._require_open(request)
         if stream:
             mark_as_streamed(request)
+        response: httpx.Response
         outer = current_call()
         begins = outer is not None and outer.session is self and outer.sent  # such as one that a hook sends
         try:
             if outer is not None and outer.session is self and not begins:
                 call_started.set(outer._replace(sent=True))  # until the call is over
-                response = await self._send(request, current_tenant(), stream, auth, follow_redirects)
+                response = await self._send_alone(request, current_tenant(), stream, auth, follow_redirects)
             else:
                 timeouts = request.extensions.get("timeout")
-                parts = self._parts_of(_DEFAULT) if timeouts is None else tuple(timeouts.values())
-                with self._tenant_scope() as tenant, self._call_scope(parts, sent=True, begins=begins):
-                    response = await self._send(request, tenant, stream, auth, follow_redirects)
+                longest = self._longest_of(_DEFAULT) if timeouts is None else _longest_part(timeouts.values())
+                with self._tenant_scope() as tenant, self._call_scope(longest, sent=True, begins=begins):
+                    response = await self._send_alone(request, tenant, stream, auth, follow_redirects)
         except PolvoError as error:
             httpx_error(error, request)
             raise
@@ -328,17 +339,22 @@ class AsyncSession(SessionCalls, AsyncVerbs):
             explain_json(response, body)
         return response
 
-    async def _send(
+    async def _send_alone(
         self, request: httpx.Request, tenant: str, stream: bool, auth: Any, follow_redirects: Any
     ) -> httpx.Response:
         chosen = self._choose_auth(request, auth, tenant)
-        response: httpx.Response = await super().send(
-            request, stream=stream, auth=chosen, follow_redirects=follow_redirects
-        )
+        response = await super().send(request, stream=stream, auth=chosen, follow_redirects=follow_redirects)
         _show_report(response)
         if response.status_code >= 400:
             await self._judge(response)
         return response
+
+    async def _send_handling_auth(
+        self, request: httpx.Request, auth: httpx.Auth, follow_redirects: bool, history: list[httpx.Response]
+    ) -> httpx.Response:
+        if type(auth) is not httpx.Auth:
+            return await super()._send_handling_auth(request, auth, follow_redirects, history)
+        return await self._send_handling_redirects(request, follow_redirects, history)  # there is none
 
     async def _judge(self, response: httpx.Response) -> None:
         """Raise the error that a response with an error status stands for, if it is one here."""
@@ -470,6 +486,14 @@ def as_timeout(value: Any) -> Any:
         return httpx.Timeout(parts)
     connect, read = parts
     return httpx.Timeout(connect=connect, read=read, write=read, pool=connect)
+
+
+def _find_longest(timeout: httpx.Timeout) -> float:
+    return _longest_part((timeout.connect, timeout.read, timeout.write, timeout.pool))
+
+
+def _longest_part(parts: Iterable[float | None]) -> float:
+    return max((math.inf if part is None else part for part in parts), default=math.inf)
 
 
 def _validate_base(url: Any) -> str | None:
