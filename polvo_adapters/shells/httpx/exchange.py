@@ -276,7 +276,7 @@ class HTTPXExchange(_BaseHTTPXExchange):
         for chunk in response.stream:  # type: ignore[union-attr]
             chunks.append(chunk)
             check.feed(chunk)
-            if deadline is not None and self.clock.now() >= deadline:
+            if deadline is not None and self.clock.now() > deadline:
                 raise DeadlineExceeded("the deadline is over and the body is not complete")
         require_whole(check)
         response.stream.close()  # type: ignore[union-attr]
