@@ -82,7 +82,7 @@ async def _refresh_ahead(secret: Any, want: WantToken) -> None:
     try:
         await _refresh(secret, want)
     except PolvoError as error:
-        secret._say("a %s was not refreshed in time: %s", "secret", error, error.reason or type(error).__name__)
+        secret.say_failure(error)
 
 
 async def _fetch(secret: Any, may_renew: bool) -> FetchedToken:
