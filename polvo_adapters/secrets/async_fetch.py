@@ -169,12 +169,13 @@ class SharedTasks:
         """Return the task in progress, or begin one; its exception is not logged where no caller waits for it."""
         place = (asyncio.get_running_loop(), key)
         task = self._tasks.get(place)
-        if task is None:
+        if task is None or task.done():  # what is over is not in progress, though it is yet to be forgotten
             task = self._tasks[place] = asyncio.ensure_future(make())
             task.add_done_callback(partial(self._forget, place))
         return task
 
     def _forget(self, place: tuple[Any, Hashable], task: asyncio.Task[Any]) -> None:
-        self._tasks.pop(place, None)
+        if self._tasks.get(place) is task:
+            del self._tasks[place]
         if not task.cancelled():
             task.exception()

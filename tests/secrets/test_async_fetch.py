@@ -14,6 +14,7 @@ import pytest
 import polvo_adapters as polvo
 from polvo_adapters.errors import ConfigurationError, SecretError
 from polvo_adapters.secrets import Fetched, Secret, first_of
+from polvo_adapters.secrets.async_fetch import SharedTasks
 from polvo_adapters.secrets.providers.base import BaseProvider
 from polvo_adapters.testing.virtual_clock import VirtualClock
 from tests.support.token_sharing import until
@@ -223,3 +224,16 @@ def test_under_trio() -> None:
     source.fetch_async = fetch_async  # type: ignore[method-assign]
     assert trio.run(Secret(source, "name").aget) == "value"
     assert trio.run(Secret(lambda: "other").aget) == "other"
+
+
+async def test_a_task_that_is_over_is_not_joined() -> None:
+    tasks, made = SharedTasks(), list[int]()
+
+    async def make() -> int:
+        made.append(1)
+        return len(made)
+
+    first = tasks.begin("key", make)
+    while not first.done():
+        await asyncio.sleep(0)
+    assert await asyncio.gather(tasks.join("key", make), tasks.join("key", make)) == [2, 2]
