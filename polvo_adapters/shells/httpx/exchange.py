@@ -25,6 +25,7 @@ from polvo_adapters.shells.httpx.failures import explain
 from polvo_adapters.shells.httpx.header_fields import find_field
 from polvo_adapters.shells.httpx.observed_body import observe, require_whole
 from polvo_adapters.shells.httpx.renewal import RenewableCredential, find_credential
+from polvo_adapters.shells.httpx.replays import kind_of_stream, rewind
 from polvo_adapters.shells.httpx.rerouting import copy_request, reroute, translate_response
 from polvo_adapters.shells.httpx.response import decode_body, is_read
 from polvo_adapters.shells.httpx.routes import Routes
@@ -147,8 +148,10 @@ class _BaseHTTPXExchange:
             ),
         )
 
-    def _find_late_credential(self, call: Call, started: float) -> RenewableCredential | None:
-        """Return what renews the credential before this attempt, or None where it was put there just now."""
+    def _prepare_repeat(self, call: Call, started: float) -> RenewableCredential | None:
+        """Rewind a body that was sent before, and return what renews the credential, or None where it is a new one."""
+        if self._sent:
+            rewind(self.request)
         is_late = self._sent or started - call.started >= LONG_WAIT
         self._sent = True
         return find_credential(self.request) if is_late else None
@@ -241,7 +244,7 @@ class HTTPXExchange(_BaseHTTPXExchange):
             self.discard()
         started, deadline = self.clock.now(), effect.call.deadline
         try:
-            credential = self._find_late_credential(effect.call, started)
+            credential = self._prepare_repeat(effect.call, started)
             if credential is not None:
                 credential.renew(self.request)
             request, _ = self.prepare(effect.call)
@@ -326,7 +329,7 @@ class AsyncHTTPXExchange(_BaseHTTPXExchange):
             await self.discard()
         started, deadline = self.clock.now(), effect.call.deadline
         try:
-            credential = self._find_late_credential(effect.call, started)
+            credential = self._prepare_repeat(effect.call, started)
             if credential is not None:
                 await credential.renew_async(self.request)
             request, left = self.prepare(effect.call)
@@ -418,7 +421,7 @@ def body_of(request: httpx.Request) -> Body:
     """Return whether the body of a request can be sent again."""
     stream = request.stream
     if not isinstance(stream, httpx.ByteStream):
-        return "once"
+        return kind_of_stream(request)
     authorization = find_field(request.headers, b"authorization")
     if authorization is not None and is_single_use(authorization):
         return "single-use"  # httpx asks auth objects above its transports

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 import types
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator
 from typing import Any, NamedTuple
@@ -11,6 +12,7 @@ import anyio
 import httpx
 import pytest
 
+import polvo_adapters as polvo
 from polvo_adapters.policies.breaker import CircuitBreaker
 from polvo_adapters.policies.bulkhead import Bulkhead
 from polvo_adapters.policies.deadline import Deadline
@@ -236,3 +238,28 @@ async def test_real_connections_are_given_back(policies: Any, server: FailureSer
         answers = await asyncio.gather(*[client.get(server.url + "/echo") for _ in range(8)])
         assert [answer.status_code for answer in answers] == [200] * 8
         assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.01, 0.05])
+async def test_a_fetch_of_a_token_outlives_the_task_that_began_it(seconds: float, server: FailureServer) -> None:
+    """The answer of the authorization server is for all who wait for it; none is lost, and none fetched twice."""
+    fetched: list[int] = []
+
+    def fetch(_: Any) -> dict[str, Any]:
+        time.sleep(0.1)
+        fetched.append(1)
+        return {"access_token": "token", "expires_in": 3600}
+
+    auth = polvo.auth.OAuth2(fetch=fetch).httpx()
+    transport = AsyncPolicyTransport(RETRY, Bulkhead(1))
+    async with httpx.AsyncClient(transport=transport, auth=auth) as client:
+        first = asyncio.create_task(client.get(server.url + "/echo"))
+        second = asyncio.create_task(client.get(server.url + "/echo"))
+        await asyncio.sleep(seconds)
+        first.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await first
+        assert (await second).status_code == 200
+        assert (await client.get(server.url + "/echo")).status_code == 200
+    assert fetched == [1]
+    assert asyncio.all_tasks() == {asyncio.current_task()}
