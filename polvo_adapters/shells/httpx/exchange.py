@@ -322,6 +322,7 @@ class AsyncHTTPXExchange(_BaseHTTPXExchange):
     """The attempts at one request, in a task."""
 
     is_async = True
+    broken_off = False
 
     async def send(self, effect: Send) -> Outcome:
         """Make one attempt, and return its outcome."""
@@ -394,6 +395,9 @@ class AsyncHTTPXExchange(_BaseHTTPXExchange):
         """Take the response of the last attempt from its connection; its body stays readable if it is small."""
         response = self._take_response()
         if response is None:
+            return
+        if self.broken_off:
+            await _close_shielded(response)
             return
         kept = _KeptBody()
         try:
