@@ -347,11 +347,8 @@ class AsyncHTTPXExchange(_BaseHTTPXExchange):
         except Exception as error:  # noqa: BLE001 - every exception becomes an outcome
             await self.close()
             return self.outcome(started, error, deadline)
-        except GeneratorExit:  # the loop is gone, and nothing can be awaited any more
-            raise
-        except BaseException:  # a cancellation, which in trio is no exception of asyncio
+        except BaseException:  # a cancellation, after which the driver discards the response
             self.give_back()
-            await self.abort()
             raise
         return self.outcome(started)
 
@@ -384,12 +381,6 @@ class AsyncHTTPXExchange(_BaseHTTPXExchange):
         response = self._take_response()
         if response is not None:
             await response.aclose()
-
-    async def abort(self) -> None:
-        """Close the response of the last attempt, also where the task is cancelled."""
-        response = self._take_response()
-        if response is not None:
-            await _close_shielded(response)
 
     async def discard(self) -> None:
         """Take the response of the last attempt from its connection; its body stays readable if it is small."""
