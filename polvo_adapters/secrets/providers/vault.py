@@ -25,7 +25,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
 from polvo_adapters.context.call import settings_scope
-from polvo_adapters.core import paths
+from polvo_adapters.core import paths, setting_kinds
+from polvo_adapters.core.setting_kinds import SettingKind, check_settings
 from polvo_adapters.errors import ConfigurationError, SecretError
 from polvo_adapters.policies.one_call import FOR_ONE_SERVER
 from polvo_adapters.redaction import unpicklable
@@ -72,6 +73,21 @@ class _Lease(NamedTuple):
         return f"<_Lease for {self.seconds:g} s>"
 
 
+_KINDS = {
+    "token": setting_kinds.SECRET | None,
+    "role_id": setting_kinds.SECRET | None,
+    "secret_id": setting_kinds.SECRET | None,
+    "login": SettingKind("a VaultLogin", lambda value: isinstance(value, VaultLogin)) | None,
+    "mount": setting_kinds.TEXT,
+    "namespace": setting_kinds.TEXT | None,
+    "version": setting_kinds.whole(1) | None,
+    "session": setting_kinds.SESSION | None,
+    "verify": setting_kinds.VERIFY | None,
+    "allow_http": setting_kinds.FLAG,
+    "clock": setting_kinds.CLOCK,
+}
+
+
 class Vault(BaseProvider):
     """OpenBao or HashiCorp Vault: `vault://secret/data/app#password`.
 
@@ -115,7 +131,21 @@ class Vault(BaseProvider):
         allow_http: bool = False,
         clock: Clock = SYSTEM,
     ) -> None:
-        if kv not in (1, 2, "auto"):
+        given_kinds = {
+            "token": token,
+            "role_id": role_id,
+            "secret_id": secret_id,
+            "login": login,
+            "mount": mount,
+            "namespace": namespace,
+            "version": version,
+            "session": session,
+            "verify": verify,
+            "allow_http": allow_http,
+            "clock": clock,
+        }
+        check_settings("Vault", given_kinds, _KINDS, ConfigurationError, shows=False)
+        if isinstance(kv, bool) or kv not in (1, 2, "auto"):
             raise ConfigurationError(f'Vault: kv={kv!r} must be 1, 2 or "auto"')
         ways = {"token": token, "login": login, "role_id": role_id}
         given = [name for name, value in ways.items() if value is not None]

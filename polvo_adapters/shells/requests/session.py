@@ -22,8 +22,9 @@ from requests._internal_utils import to_native_string
 from polvo_adapters.context.call import CallSpan, LogicalCall, call_settings, call_started, current_call
 from polvo_adapters.context.one_call import call as one_call
 from polvo_adapters.context.tenant import TenantScope, tenant_scope_for, validate_tenant
-from polvo_adapters.core import validate
+from polvo_adapters.core import setting_kinds, validate
 from polvo_adapters.core.calls import origin
+from polvo_adapters.core.setting_kinds import check_settings, show_value
 from polvo_adapters.errors import ConfigurationError
 from polvo_adapters.policies.deadline import Deadline
 from polvo_adapters.policies.defaults import SESSION_DEFAULTS, DefaultDeadline
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     from polvo_adapters.shells.requests.download import OnChange
 
 _UNSET: Any = object()
+_KINDS = {"clock": setting_kinds.CLOCK, "raise_for_status": setting_kinds.FLAG}
 _OWN_KEYWORDS = ("base_url", "auth", "timeout", "tenancy", "store", "raise_for_status", "clock")
 _CALL_OPTIONS = frozenset(CallOptions.__annotations__) - {"timeout", "idempotency_key"}  # which have a meaning already
 
@@ -109,6 +111,7 @@ class Session(Verbs):
         **options: Unpack[StackOptions],
     ) -> None:
         refuse_unknown_keywords(options, type(self).__name__, _OWN_KEYWORDS)
+        check_settings(type(self).__name__, {"clock": clock, "raise_for_status": raise_for_status}, _KINDS)
         super().__init__()
         self.base_url = _validate_base_url(base_url)
         self.auth = _validate_auth(auth)
@@ -395,6 +398,8 @@ def _validate_base_url(value: Any) -> str | None:
 def _validate_auth(value: Any) -> Any:
     """Return what `requests` can use as `auth`, or raise an error, which shows nothing of it."""
     is_pair = isinstance(value, tuple) and len(value) == 2
+    if is_pair and None in value:
+        raise TypeError("auth: user or password is None; is the environment variable set that it is read from?")
     if value is None or is_pair or (callable(value) and not isinstance(value, type)):
         return value
     found = f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
@@ -409,7 +414,7 @@ def _validate_tenancy(tenancy: Any, regions: object) -> Tenancy | None:
     if tenancy is None:
         return None
     if not isinstance(tenancy, Tenancy):
-        raise TypeError(f"tenancy={tenancy!r}: expected Tenancy(...) or None")
+        raise TypeError(f"tenancy={show_value(tenancy)}: expected Tenancy(...) or None")
     if tenancy.names_host and regions is not None:
         raise ConfigurationError(
             f"tenancy={tenancy!r}: the regions are other hosts, which would not know the tenant; use header or path"
