@@ -140,6 +140,8 @@ def show_value(value: object) -> str:
     """Return a value as a message shows it: plain values as they are written, all others by their class."""
     if value is None or isinstance(value, _PLAIN):
         return _shorten(repr(value))
+    if isinstance(value, (set, frozenset)) and not value:
+        return repr(value)
     if isinstance(value, (list, tuple, set, frozenset)):
         inner = ", ".join(map(show_value, value))
         before, after = _BRACKETS.get(type(value), ("{", "}"))

@@ -11,13 +11,13 @@ import httpx
 
 from polvo_adapters.core.outcomes import EXPIRED, at_deadline
 from polvo_adapters.errors import DeadlineExceeded
+from polvo_adapters.policies.outcomes import describe_late_body
 from polvo_adapters.runtime.clock import TimeSource
 from polvo_adapters.shells.body_closing import BodyCloseActions
 from polvo_adapters.shells.encodings import TEXT, EncodingCheck
 from polvo_adapters.shells.httpx.failures import explain
 
 _END: Any = object()
-_LATE = "the deadline is over and the body is not complete; allow a longer deadline, or ask for less"
 
 
 class ObservedStream(httpx.SyncByteStream, httpx.AsyncByteStream):
@@ -28,6 +28,7 @@ class ObservedStream(httpx.SyncByteStream, httpx.AsyncByteStream):
         self._check = EncodingCheck(encoding)
         self._deadline: tuple[float, TimeSource, str] | None = None
         self.on_body_closed = BodyCloseActions()
+        self.received = 0
 
     def limit(self, deadline: float, clock: TimeSource, host: str) -> None:
         """Let reading after a deadline raise DeadlineExceeded, unless there is an earlier one.
@@ -43,6 +44,7 @@ class ObservedStream(httpx.SyncByteStream, httpx.AsyncByteStream):
     def __iter__(self) -> Iterator[bytes]:
         with self._watch():
             for chunk in self._stream:
+                self.received += len(chunk)
                 self._require_time()
                 self._check.feed(chunk)
                 yield chunk
@@ -51,6 +53,7 @@ class ObservedStream(httpx.SyncByteStream, httpx.AsyncByteStream):
     async def __aiter__(self) -> AsyncIterator[bytes]:
         with self._watch():
             async for chunk in self._stream if self._deadline is None else self._iterate_within(*self._deadline):
+                self.received += len(chunk)
                 self._check.feed(chunk)
                 yield chunk
             require_whole(self._check)
@@ -65,7 +68,7 @@ class ObservedStream(httpx.SyncByteStream, httpx.AsyncByteStream):
             if part is _END:
                 return
             if part is None:
-                raise DeadlineExceeded(_LATE, host=host)
+                raise DeadlineExceeded(describe_late_body(self.received), host=host)
             self._require_time()
             yield part
 
@@ -75,7 +78,7 @@ class ObservedStream(httpx.SyncByteStream, httpx.AsyncByteStream):
             return
         deadline, clock, host = self._deadline
         if clock.now() >= deadline:
-            raise DeadlineExceeded(_LATE, host=host)
+            raise DeadlineExceeded(describe_late_body(self.received), host=host)
 
     @contextmanager
     def _watch(self) -> Iterator[None]:
@@ -89,7 +92,7 @@ class ObservedStream(httpx.SyncByteStream, httpx.AsyncByteStream):
             failure = explain(error, None, reading=True, unsent=False)
             if at_deadline(failure, clock.now(), deadline) is not EXPIRED:
                 raise
-            raise DeadlineExceeded(_LATE, host=host) from error
+            raise DeadlineExceeded(describe_late_body(self.received), host=host) from error
 
     def close(self) -> None:
         """Close the body, which is over then."""

@@ -81,7 +81,7 @@ class _BaseTransport(PolicyControls):
         report = bound.report(call, request, outcome, entries, self.clock.now() - call.started)
         if outcome.error is not None:
             try:
-                raise attach_report(outcome.error, report)
+                raise attach_report(outcome.error, report, request)
             finally:
                 del outcome  # see errors.py, "Errors and frames"
         response: httpx.Response | None = outcome.response

@@ -13,7 +13,7 @@ from typing import Any
 import requests
 
 from polvo_adapters.redaction import unpicklable
-from polvo_adapters.shells.requests.message_parts import describe_place, list_secrets, quote_beginning, quote_reason
+from polvo_adapters.shells.message_parts import describe_place, list_secrets, quote_beginning, quote_reason
 
 _LIKE_JSON = re.compile(rb'[\s\xef\xbb\xbf]*([\[{"0-9-]|true|false|null|NaN|Infinity)|[\x00\xfe\xff]|.\x00', re.DOTALL)
 

@@ -83,7 +83,7 @@ class SinglePolicyAdapter(PolicyAdapter, Generic[PolicyLike]):
             return kind(**{**self._defaults, **own})
         if own and (self._plain in ("", *own) or hasattr(given, "flow") or isinstance(given, Mapping)):
             raise TypeError(f"{type(self).__name__}: {', '.join(own)} beside a policy; give one or the other")
-        made = make_policy(self._option, given, f"{type(self).__name__}: policy", **{**self._defaults, **own})
+        made = make_policy(self._option, given, f"{type(self).__name__}: {self._option}", **{**self._defaults, **own})
         if made is None:
             raise TypeError(f"{type(self).__name__}: {given!r} is no policy of its kind")
         return made

@@ -14,7 +14,7 @@ from polvo_adapters.core.judgement import verdict_of
 from polvo_adapters.core.outcomes import Outcome
 from polvo_adapters.core.verdict import Verdict
 from polvo_adapters.errors import PolvoError, QuotaExceededError, RateLimitError, error_for_status
-from polvo_adapters.shells.requests.message_parts import describe_place, list_secrets, quote_reason, quote_server
+from polvo_adapters.shells.message_parts import describe_place, list_secrets, quote_reason, quote_server
 
 if TYPE_CHECKING:
     from polvo_adapters.core.report import Report
