@@ -157,7 +157,7 @@ class JWTLogin(TokenAuth):
             channel,
             request.method,
             request.url,
-            "a token",
+            "the login",
             headers=request.headers,
             body=request.body,
             secrets=(*request.secrets, fields.get("username", "")),

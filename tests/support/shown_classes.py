@@ -65,9 +65,9 @@ auth.options.VendorSettings policies.options.OptionalPolicies
 policies.options.StackOptions
     """,
     "events, verdicts and states of policies: numbers, names of state and digests": """
-core.effects.Park core.effects.PolicyTraits core.setting_kinds.SettingKind core.effects.Race core.effects.TryDecide core.effects.Undecided
-core.effects.WaitAny policies.asked_retry.AskedRetry shells.given_up.GivenUpRequests
-core.judges.FormerKeyJudge core.judges.FormerRefusalJudge
+core.effects.Park core.effects.PolicyTraits core.effects.Race core.effects.TryDecide core.effects.Undecided
+core.effects.WaitAny core.setting_kinds.SettingKind policies.asked_retry.AskedRetry
+shells.given_up.GivenUpRequests core.judges.FormerKeyJudge core.judges.FormerRefusalJudge
 core.machines.Changed core.machines.Refused core.machines.Wake core.notices.Retrying
 auth.attach.replaced_credentials.ReplacedCredentials
 policies.breaker.state.AcquirePermit policies.breaker.state.CircuitStatus policies.breaker.state.ManualControl

@@ -26,6 +26,7 @@ from urllib.parse import quote
 
 from polvo_adapters.context.call import settings_scope
 from polvo_adapters.core import paths, setting_kinds
+from polvo_adapters.core.calls import find_host
 from polvo_adapters.core.setting_kinds import SettingKind, check_settings
 from polvo_adapters.errors import ConfigurationError, SecretError
 from polvo_adapters.policies.one_call import FOR_ONE_SERVER
@@ -43,6 +44,7 @@ from polvo_adapters.secrets.providers.base import BaseProvider, Credential, leav
 from polvo_adapters.secrets.providers.vault_login import VaultLogin
 from polvo_adapters.secrets.providers.vault_token import GivenToken, LoginToken
 from polvo_adapters.secrets.secret import Secret
+from polvo_adapters.shells.plain_words import describe_cause
 from polvo_adapters.shells.requests.urls import validate_seconds, validate_url
 
 if TYPE_CHECKING:
@@ -332,10 +334,15 @@ class Vault(BaseProvider):
     def _translate(self, name: str, error: Exception) -> Exception:
         known = _REASONS.get(type(error).__name__)
         if known is None and _is_transport(error):
-            known = ("unreachable", "check VAULT_ADDR, proxies and network")
+            cause, advice = describe_cause(error, self._host)
+            known = ("unreachable", f"{cause}; {advice}, and VAULT_ADDR")
         if known is None:
             return super()._translate(name, error)
-        return self.fetch_error(name, *known, retry_after=getattr(error, "retry_after", None))
+        return self.fetch_error(name, *known, host=self._host, retry_after=getattr(error, "retry_after", None))
+
+    @property
+    def _host(self) -> str:
+        return find_host(self._url or os.environ.get("VAULT_ADDR") or "")
 
     def _translate_login(self, name: str, error: Exception) -> Exception:
         translated = self._translate(name, error)

@@ -161,8 +161,8 @@ def test_what_is_no_rate_limit_is_a_type_error(value: Any) -> None:
     with pytest.raises(TypeError) as caught:
         polvo.Session(rate_limit=value)
     assert str(caught.value) == (
-        f"rate_limit={show_value(value)}: expected 'adaptive', AdaptiveRateLimit(...), TokenBucket(...), SlidingWindow(...), "
-        "a mapping of the keywords of AdaptiveRateLimit, or None"
+        f"rate_limit={show_value(value)}: expected 'adaptive', AdaptiveRateLimit(...), TokenBucket(...), "
+        "SlidingWindow(...), a mapping of the keywords of AdaptiveRateLimit, or None"
     )
 
 
