@@ -127,10 +127,7 @@ class ServerResponse:
         if not failure.cause:
             return self.make_error(failure.reason)
         sent = "the server may have received the request" if failure.lost else "nothing was sent"
-        advice = failure.advice
-        if failure.reason == "tls":
-            advice = advice.replace("verify='ca.pem' or REQUESTS_CA_BUNDLE", "OAuth2(verify='ca.pem')")
-        text = f"{self.what} failed at {self.place}: {failure.cause}; {sent}; {advice}"
+        text = f"{self.what} failed at {self.place}: {failure.cause}; {sent}; {failure.advice}"
         return TokenRefreshError(text, host=self.host, reason=failure.reason, retry_after=self.retry_after)
 
     def make_error(self, reason: str, description: str = "", *, final: bool | None = None) -> TokenRefreshError:

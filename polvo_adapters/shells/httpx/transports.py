@@ -17,7 +17,9 @@ from typing import Any
 try:
     import httpx
 except ImportError as error:  # pragma: no cover - tested in an environment without httpx
-    raise ImportError("polvo_adapters.transports needs httpx: python -m pip install 'polvo_adapters[httpx]'") from error
+    from polvo_adapters.runtime.extras import missing_text
+
+    raise ImportError(missing_text("polvo_adapters.transports", "httpx", "httpx")) from error
 
 from polvo_adapters.context.call import call_settings
 from polvo_adapters.core.calls import Call
