@@ -24,6 +24,7 @@ from polvo_adapters.errors import PolvoError
 from polvo_adapters.shells.credential_owners import credential_parameters
 from polvo_adapters.shells.message_parts import describe_place
 from polvo_adapters.shells.plain_words import describe_cause
+from polvo_adapters.shells.tracebacks import drop_frames
 
 _MOST_CAUSES = 50
 _OF_TRANSPORTS = (requests.RequestException, ConnectionError, TimeoutError)
@@ -49,6 +50,7 @@ def attach_report(error: BaseException, report: Report, request: Any = None) -> 
         error.host = error.host or report.host
         _name_place(error, request, report)
     else:
+        drop_frames(error)
         _add_report(error, request, report)
     if isinstance(error, requests.RequestException) and error.request is None and is_of_requests:
         error.request = request

@@ -8,6 +8,7 @@ import requests
 
 from polvo_adapters.errors import PolvoError
 from polvo_adapters.shells.error_notes import append_to_text, explain_error, find_note, hide_queries, shows_notes
+from polvo_adapters.shells.tracebacks import drop_frames
 
 
 def complete_error(error: requests.RequestException, *urls: object) -> None:
@@ -20,6 +21,8 @@ def complete_error(error: requests.RequestException, *urls: object) -> None:
     try:
         request = error.request
         hide_queries(error, *urls, getattr(request, "url", None))
+        if not isinstance(error, PolvoError):
+            drop_frames(error, keeps_first=True)
         if not isinstance(error, PolvoError) and isinstance(request, requests.PreparedRequest):
             with suppress(AttributeError, TypeError):  # a class of exceptions that is not to be changed
                 note = find_note(error) or explain_error(error, request, getattr(error, "polvo", None))

@@ -97,11 +97,11 @@ def test_an_exception_keeps_its_arguments_beside_the_note(server: FailureServer)
     assert "the server closed the connection without an answer; 1 attempt in " in note
 
 
-def test_a_traceback_shows_two_frames_of_ours(session: requests.Session, server: FailureServer) -> None:
+def test_a_traceback_shows_one_frame_of_ours(session: requests.Session, server: FailureServer) -> None:
     with pytest.raises(requests.ConnectionError) as caught:
         session.get(failing(server, "reset", times=9))
     ours = [entry for entry in caught.traceback if "polvo_adapters" in str(entry.path)]
-    assert [entry.name for entry in ours] == ["send", "send"]
+    assert [entry.name for entry in ours] == ["send"]
 
 
 def test_response_connection_is_the_adapter_that_was_mounted(server: FailureServer) -> None:
