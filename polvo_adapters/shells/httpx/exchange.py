@@ -169,8 +169,9 @@ class _BaseHTTPXExchange:
             if left <= 0:
                 raise DeadlineExceeded("the deadline is over before the attempt began")
             timeouts = request.extensions.get("timeout", {})
-            cut = {name: self._shorten(timeouts.get(name), call.deadline, left) for name in _TIMEOUTS}
-            request.extensions = {**request.extensions, "timeout": cut}
+            if not self.is_async or not _end_before(timeouts, left):
+                cut = {name: self._shorten(timeouts.get(name), call.deadline, left) for name in _TIMEOUTS}
+                request.extensions = {**request.extensions, "timeout": cut}
         self._trace = HTTPXTrace(self.clock.now(), self.clock.now, self._listener)
         self._trace.attach(request, asynchronous=self.is_async)
         return request, left
@@ -413,6 +414,12 @@ class AsyncHTTPXExchange(_BaseHTTPXExchange):
 async def _close_shielded(response: httpx.Response) -> None:
     with async_library.shield():
         await response.stream.aclose()  # type: ignore[union-attr]
+
+
+def _end_before(timeouts: Any, left: float) -> bool:
+    """Return whether all timeouts of a request end within so many seconds."""
+    parts = timeouts.values()
+    return len(parts) == len(_TIMEOUTS) and None not in parts and max(parts) <= left
 
 
 def body_of(request: httpx.Request) -> Body:
