@@ -63,7 +63,6 @@ from polvo_adapters.services.double_o import errors as double_o_errors
 from polvo_adapters.services.double_o.cache import SecretCache
 from polvo_adapters.services.double_o.client import Client as DoubleOClient
 from polvo_adapters.services.double_o.effects import CachedFetch, ServiceRequest, ServiceResponse
-from polvo_adapters.shells.httpx.json_errors import NoJSON as HTTPXNoJSON
 from polvo_adapters.shells.httpx.messages import RequestView, ResponseView
 from polvo_adapters.shells.message_parts import list_secrets
 from polvo_adapters.shells.requests.download import Download
@@ -491,7 +490,6 @@ def make_httpx_views(text: str, data: bytes) -> dict[str, Any]:
     return {
         "shells.httpx.messages.RequestView": RequestView(request),
         "shells.httpx.messages.ResponseView": ResponseView(response),
-        "shells.httpx.json_errors.NoJSON": HTTPXNoJSON(response, data),
     }
 
 

@@ -25,6 +25,11 @@ def find_trio() -> Any:
     if trio is None:
         return None
     try:
+        if asyncio.current_task() is not None:  # httpcore imports trio wherever it is installed
+            return None
+    except RuntimeError:
+        pass
+    try:
         trio.lowlevel.current_task()
     except (AttributeError, RuntimeError):  # half imported, or not what runs this
         return None

@@ -16,6 +16,7 @@ ROWS = {
     "session": 3,
     "transports": 8,
     "loopback": 10,
+    "async": 6,
     "imports": 4,
     "admission": 6,
     "headers": 16,

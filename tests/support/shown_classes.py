@@ -69,8 +69,8 @@ policies.options.StackOptions shells.httpx.verbs.AsyncSessionOptions shells.http
     """,
     "events, verdicts and states of policies: numbers, names of state and digests": """
 core.effects.Park core.effects.PolicyTraits core.effects.Race core.effects.TryDecide core.effects.Undecided
-core.effects.WaitAny policies.asked_retry.AskedRetry shells.given_up.GivenUpRequests
-core.judges.FormerKeyJudge core.judges.FormerRefusalJudge
+core.effects.WaitAny core.setting_kinds.SettingKind policies.asked_retry.AskedRetry
+shells.given_up.GivenUpRequests core.judges.FormerKeyJudge core.judges.FormerRefusalJudge
 core.machines.Changed core.machines.Refused core.machines.Wake core.notices.Retrying
 auth.attach.replaced_credentials.ReplacedCredentials
 policies.breaker.state.AcquirePermit policies.breaker.state.CircuitStatus policies.breaker.state.ManualControl
@@ -173,7 +173,8 @@ core.identity.Sender auth.signing_auth.SigningAuth shells.requests.signing.Unsig
 auth.attach.response_hook.InertHook requests.Session runtime.bounded.BoundedCalls runtime.clock.SystemClock
 runtime.clock.SystemTime runtime.shared_call.SharedCall runtime.workers.Workers shells.circuit_control.Circuit
 shells.encodings.EncodingCheck shells.httpx.exchange.RacingHTTPXExchange
-shells.httpx.api.LoopPools shells.httpx.observed_body.ObservedStream shells.httpx.timeouts.DeadlineTimeout
+shells.httpx.api.LoopPools shells.httpx.json_errors.NoJSONResponse
+shells.httpx.observed_body.ObservedStream shells.httpx.timeouts.DeadlineTimeout
 shells.operation_control.Operation shells.request_identity.RequestKey shells.requests.api.SharedConnections
 shells.requests.drop_in.OneCallSession shells.requests.hooks.SessionHooks shells.requests.response.Response
 shells.requests.response.WatchedResponse shells.requests.single_policy_adapters.BreakerAdapter

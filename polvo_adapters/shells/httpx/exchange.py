@@ -12,12 +12,13 @@ from typing import Any
 
 import httpx
 
-from polvo_adapters.core.calls import Body, Call
+from polvo_adapters.core.calls import Body, Call, find_host
 from polvo_adapters.core.effects import Send
 from polvo_adapters.core.outcomes import Ending, Outcome, at_deadline
 from polvo_adapters.core.trace import Mark
 from polvo_adapters.core.tuples import new_tuple
 from polvo_adapters.errors import DeadlineExceeded
+from polvo_adapters.policies.outcomes import describe_late_body
 from polvo_adapters.runtime import async_library
 from polvo_adapters.shells.cancellation import CancellableExchange
 from polvo_adapters.shells.encodings import EncodingCheck
@@ -171,8 +172,9 @@ class _BaseHTTPXExchange:
             if left <= 0:
                 raise DeadlineExceeded("the deadline is over before the attempt began")
             timeouts = request.extensions.get("timeout", {})
-            cut = {name: self._shorten(timeouts.get(name), call.deadline, left) for name in _TIMEOUTS}
-            request.extensions = {**request.extensions, "timeout": cut}
+            if not self.is_async or not _end_before(timeouts, left):
+                cut = {name: self._shorten(timeouts.get(name), call.deadline, left) for name in _TIMEOUTS}
+                request.extensions = {**request.extensions, "timeout": cut}
         self._trace = HTTPXTrace(self.clock.now(), self.clock.now, self._listener)
         self._trace.attach(request, asynchronous=self.is_async)
         return request, left
@@ -280,7 +282,7 @@ class HTTPXExchange(_BaseHTTPXExchange):
             chunks.append(chunk)
             check.feed(chunk)
             if deadline is not None and self.clock.now() > deadline:
-                raise DeadlineExceeded("the deadline is over and the body is not complete")
+                raise DeadlineExceeded(describe_late_body(sum(map(len, chunks))), host=find_host(str(response.url)))
         require_whole(check)
         response.stream.close()  # type: ignore[union-attr]
         response.stream = httpx.ByteStream(b"".join(chunks))
@@ -410,6 +412,12 @@ class AsyncHTTPXExchange(_BaseHTTPXExchange):
 async def _close_shielded(response: httpx.Response) -> None:
     with async_library.shield():
         await response.stream.aclose()  # type: ignore[union-attr]
+
+
+def _end_before(timeouts: Any, left: float) -> bool:
+    """Return whether all timeouts of a request end within so many seconds."""
+    parts = timeouts.values()
+    return len(parts) == len(_TIMEOUTS) and None not in parts and max(parts) <= left
 
 
 def body_of(request: httpx.Request) -> Body:
