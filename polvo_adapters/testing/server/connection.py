@@ -109,6 +109,11 @@ class Connection(asyncio.Protocol):
             raise ClientGoneError
         return self._transport
 
+    @property
+    def scheme(self) -> str:
+        """`https` where the connection is encrypted, else `http`."""
+        return "http" if self.transport.get_extra_info("ssl_object") is None else "https"
+
     async def read_head(self) -> Request:
         """Return the next request, its body still unread.
 
