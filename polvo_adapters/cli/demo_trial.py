@@ -54,9 +54,9 @@ class Limits:
         patience: After which the demo abandons a call.
     """
 
-    timeout: float = 0.75
-    deadline: float = 2.0
-    patience: float = 3.0
+    timeout: float = 0.5
+    deadline: float = 1.5
+    patience: float = 2.0
 
 
 class TrialClient(NamedTuple):
