@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import codeop
 import doctest
 import logging
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from configparser import ConfigParser
 from pathlib import Path
@@ -98,6 +101,31 @@ def test_python_blocks_run(
     namespace: dict[str, Any] = {"__name__": "__main__"}
     for block in blocks(page, "(?:python|pycon)"):
         run(on_failure_server(block, server.url), namespace, page)
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.stem)
+def test_python_blocks_can_be_pasted_into_the_interpreter(page: Path) -> None:
+    """There, a line without indentation must not follow a suite, nor a blank line be within one."""
+    compiled = codeop.CommandCompiler()
+    for block in blocks(page, "python"):
+        lines: list[str] = []
+        for line in block.splitlines():
+            lines.append(line)
+            if compiled("\n".join(lines)) is not None:
+                lines = []
+        assert lines == [], f"{page.name}: the last statement is not complete; end the block with a blank line"
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", ROOT / "docs/tutorial.md"], ids=lambda page: page.stem)
+def test_a_new_user_pastes_the_page(page: Path, server: FailureServer, tmp_path: Path) -> None:
+    """Into the interpreter itself, block by block; each prints what the page says that it prints."""
+    pasted = on_failure_server("\n".join(blocks(page, "python")), server.url)
+    command = [sys.executable, "-i", "-c", "import sys; sys.ps1 = sys.ps2 = ''"]
+    done = subprocess.run(command, input=pasted, capture_output=True, text=True, timeout=120, cwd=tmp_path, check=False)
+    assert (done.returncode, done.stderr.strip()) == (0, "")
+    assert re.search(
+        r"3 attempts in .*\n +503 after .*\n +waited .*Retry-After 0\.2 s.*\n +503 .*\n +waited .*\n +200", done.stdout
+    )
 
 
 def test_every_link_between_pages_leads_somewhere() -> None:
