@@ -269,6 +269,19 @@ class TestInducedFailures:
         assert get(server, "/msg", X_Request_ID="a").json == first
 
     @pytest.mark.parametrize(
+        ("path", "expected"),
+        [
+            ("count/-1", {"type": "greater_than_equal", "loc": ["path", "count"], "input": "-1", "ctx": {"ge": 0}}),
+            ("count/1001", {"type": "less_than_equal", "loc": ["path", "count"], "input": "1001", "ctx": {"le": 1000}}),
+            ("duration/x", {"type": "int_parsing", "loc": ["path", "seconds"], "input": "x"}),
+        ],
+    )
+    def test_says_which_value_is_out_of_bounds(self, server, path, expected):
+        (detail,) = ask(server, "POST", f"/fail/{path}").json["detail"]
+        assert detail.pop("msg").startswith("Input should be ")
+        assert detail == expected
+
+    @pytest.mark.parametrize(
         "path", ["count/-1", "count/1001", "count/x", "duration/-1", "duration/3601", "duration/1.5"]
     )
     def test_refuses_amounts_out_of_bounds(self, server, path):
