@@ -92,7 +92,8 @@ def show(figures: Sequence[Figures], limits: Limits, screen: render.Screen) -> N
         screen: The console.
     """
     calls = len(figures[0].results)
-    screen.print(Text(f"{calls} calls to a failing server on this machine, by {len(figures)} clients", style="bold"))
+    counted = "1 call" if calls == 1 else f"{calls} calls"
+    screen.print(Text(f"{counted} to a failing server on this machine, by {len(figures)} clients", style="bold"))
     for part in (_totals(figures, screen), _by_scenario(figures, screen), _footnotes(limits)):
         screen.print()
         screen.print(part)

@@ -228,6 +228,7 @@ class TestShow:
 
         figures = demo_trial.run_all(calls(*QUICK, *HEALTHY), server, PATIENT)
 
+        assert ("(calls)" in words(width)) == (width < 80)  # a line for each client only where it must be
         assert words(width) - words(300) <= {"an", "exception", "(1)", "(3)", "(calls)", "what", "became"}
 
     def test_harm_is_no_success(self):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 import threading
 import time
 from html import unescape
@@ -68,6 +69,12 @@ class TestDocument:
         found = requests.get(url + "/.well-known/oauth-authorization-server", timeout=5).json()
         assert found["issuer"] == url
         assert found["token_endpoint"] == url + "/oauth/token"
+
+    def test_without_a_host_header(self, server: FailureServer) -> None:
+        with socket.create_connection(("127.0.0.1", server.port), timeout=5) as client:
+            client.sendall(b"GET /.well-known/oauth-authorization-server HTTP/1.0\r\n\r\n")
+            answer = client.makefile("rb").read()
+        assert f'"issuer": "{server.url}"'.encode() in answer
 
     @pytest.mark.parametrize("path", ["/", "/other", "-else"])
     def test_of_another_issuer(self, server: FailureServer, path: str) -> None:

@@ -119,8 +119,7 @@ def _check_token(exchange: RequestContext) -> Reply:
 
 def _find_origin(exchange: RequestContext) -> str:
     """Return scheme, host and port of this server as the client has written them."""
-    host = exchange.request.headers.get("host", "")
-    return f"{exchange.connection.scheme}://{host}"
+    return exchange.connection.origin_for(exchange.request.headers.get("host", ""))
 
 
 def _read_form(exchange: RequestContext) -> dict[str, str]:
