@@ -24,7 +24,7 @@ _LETTERS = "BCDFGHJKLMNPQRSTVWXZ"
 _Kept = TypeVar("_Kept")
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Grant:
     """What a user has agreed to.
 
@@ -48,7 +48,7 @@ class Grant:
         return time.monotonic() >= self.expires_at
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class CodeGrant(Grant):
     """A login in a browser; `challenge` and `method` are those of PKCE, or empty."""
 
@@ -67,7 +67,7 @@ class CodeGrant(Grant):
         return hmac.compare_digest(made.encode(), self.challenge.encode())
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class DeviceGrant(Grant):
     """A login on another device; the token is asked for every `interval` seconds."""
 
