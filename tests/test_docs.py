@@ -109,14 +109,21 @@ def test_python_blocks_run(
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.stem)
 def test_python_blocks_can_be_pasted_into_the_interpreter(page: Path) -> None:
     """There, a line without indentation must not follow a suite, nor a blank line be within one."""
-    compiled = codeop.CommandCompiler()
     for block in blocks(page, "python"):
-        lines: list[str] = []
-        for line in block.splitlines():
-            lines.append(line)
+        assert find_first_unpastable(block) is None, f"{page.name}: put a blank line after a suite, and none into one"
+
+
+def find_first_unpastable(block: str) -> str | None:
+    """Return the line of a block at which the interpreter fails, or goes on waiting."""
+    compiled, lines = codeop.CommandCompiler(), list[str]()
+    for line in block.splitlines():
+        lines.append(line)
+        try:
             if compiled("\n".join(lines)) is not None:
                 lines = []
-        assert lines == [], f"{page.name}: the last statement is not complete; end the block with a blank line"
+        except SyntaxError:
+            return line
+    return lines[-1] if lines else None
 
 
 @pytest.mark.parametrize("page", [ROOT / "README.md", ROOT / "docs/tutorial.md"], ids=lambda page: page.stem)
