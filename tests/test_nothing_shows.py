@@ -66,7 +66,6 @@ from polvo_adapters.services.double_o.cache import SecretCache
 from polvo_adapters.services.double_o.client import Client as DoubleOClient
 from polvo_adapters.services.double_o.effects import CachedFetch, FileWork, ServiceRequest, ServiceResponse
 from polvo_adapters.services.double_o.sending import Received
-from polvo_adapters.shells.httpx.json_errors import NoJSON as HTTPXNoJSON
 from polvo_adapters.shells.httpx.messages import RequestView, ResponseView
 from polvo_adapters.shells.message_parts import list_secrets
 from polvo_adapters.shells.one_shot import OneShotResponse
@@ -496,7 +495,6 @@ def make_httpx_views(text: str, data: bytes) -> dict[str, Any]:
         "auth.httpx_signing.AttachedSignature": AttachedSignature(requests.auth.HTTPBasicAuth("ada", text), request),
         "shells.httpx.messages.RequestView": RequestView(request),
         "shells.httpx.messages.ResponseView": ResponseView(response),
-        "shells.httpx.json_errors.NoJSON": HTTPXNoJSON(response, data),
     }
 
 

@@ -98,6 +98,8 @@ async def _fetch(secret: Any, may_renew: bool) -> FetchedToken:
 class AsyncSecretFetch(SecretFetch):
     """The exchange of a refresh in a task: each attempt is one fetch."""
 
+    broken_off = False
+
     async def send(self, effect: Send) -> Outcome:  # type: ignore[override]
         """Fetch the secret once."""
         secret, clock = self._secret, self._secret._clock

@@ -17,6 +17,9 @@ from typing import NamedTuple
 
 from polvo_adapters.redaction import unpicklable
 
+UNANSWERED = ("connection", "timeout", "tls")
+"""The reasons of requests to which no server has responded."""
+
 
 @unpicklable
 class OneShotResponse(NamedTuple):
@@ -45,6 +48,9 @@ class OneShotError(Exception):
 
     Attributes:
         host: Host of the server.
+        place: Host and path, without what may be a secret in it.
+        cause: What happened in plain words, or an empty string.
+        advice: What to do about that, or an empty string.
         reason: The reason, one of the table of this module.
         status: Status of the response, or 0.
         retry_after: Seconds that the server asks to wait, or None.
@@ -55,6 +61,7 @@ class OneShotError(Exception):
         self, host: str, reason: str, *, status: int = 0, retry_after: float | None = None, lost: bool = False
     ) -> None:
         super().__init__(f"{host}: {reason}")
+        self.place, self.cause, self.advice = host, "", ""
         self.host, self.reason = host, reason
         self.status, self.retry_after = status, retry_after
         self.lost = lost

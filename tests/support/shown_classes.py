@@ -70,8 +70,8 @@ policies.options.StackOptions shells.httpx.verbs.AsyncSessionOptions shells.http
     """,
     "events, verdicts and states of policies: numbers, names of state and digests": """
 core.effects.Park core.effects.PolicyTraits core.effects.Race core.effects.TryDecide core.effects.Undecided
-core.effects.WaitAny policies.asked_retry.AskedRetry shells.given_up.GivenUpRequests
-core.judges.FormerKeyJudge core.judges.FormerRefusalJudge
+core.effects.WaitAny core.setting_kinds.SettingKind policies.asked_retry.AskedRetry
+shells.given_up.GivenUpRequests core.judges.FormerKeyJudge core.judges.FormerRefusalJudge
 core.machines.Changed core.machines.Refused core.machines.Wake core.notices.Retrying
 auth.attach.replaced_credentials.ReplacedCredentials
 policies.breaker.state.AcquirePermit policies.breaker.state.CircuitStatus policies.breaker.state.ManualControl
@@ -135,7 +135,9 @@ testing.server.http_messages.MalformedRequestError testing.server.http_messages.
 testing.server.http_messages.Reply testing.server.http_messages.Request testing.server.http_messages.RequestBody
 testing.server.issued_tokens.Tokens testing.server.journal.Counters testing.server.journal.Journal
 testing.server.journal.JournalEntry testing.server.journal.KeyCounters testing.server.journal.RequestRecord
-testing.server.message_endpoints.Contract testing.server.state.ExpiringCache testing.server.state.FailureSwitch
+testing.server.message_endpoints.Contract testing.server.pending_logins.CodeGrant
+testing.server.pending_logins.DeviceGrant testing.server.pending_logins.Grant
+testing.server.pending_logins.PendingLogins testing.server.state.ExpiringCache testing.server.state.FailureSwitch
 testing.server.state.Quotas testing.server.state.RequestContext testing.server.state.ServerState
 testing.simulation.crowd.CrowdClient testing.simulation.crowd.CrowdResult testing.simulation.crowd.CrowdSample
 testing.simulation.crowd.CrowdWindow testing.simulation.crowd.QuotaServer
@@ -178,7 +180,8 @@ shells.requests.signing.UnsignedState
 auth.attach.response_hook.InertHook requests.Session runtime.bounded.BoundedCalls runtime.clock.SystemClock
 runtime.clock.SystemTime runtime.shared_call.SharedCall runtime.workers.Workers shells.circuit_control.Circuit
 shells.encodings.EncodingCheck shells.httpx.exchange.RacingHTTPXExchange
-shells.httpx.api.LoopPools shells.httpx.observed_body.ObservedStream shells.httpx.timeouts.DeadlineTimeout
+shells.httpx.api.LoopPools shells.httpx.json_errors.NoJSONResponse
+shells.httpx.observed_body.ObservedStream shells.httpx.timeouts.DeadlineTimeout
 shells.operation_control.Operation shells.request_identity.RequestKey shells.requests.api.SharedConnections
 shells.requests.drop_in.OneCallSession shells.requests.hooks.SessionHooks shells.requests.response.Response
 shells.requests.response.WatchedResponse shells.requests.single_policy_adapters.BreakerAdapter

@@ -106,7 +106,7 @@ class DoubleO(BaseProvider):
         return {"Authorization": f"Bearer {resolve_credential(given, 'DoubleO', 'token, or DOUBLE_O_TOKEN,')}"}
 
     def _unreachable_error(self, name: str, error: OneShotError) -> SecretError:
-        advice = "check the address, proxies and network"
+        advice = f"{error.cause}; {error.advice}" if error.cause else "check the address, proxies and network"
         return self.fetch_error(name, "unreachable", advice, host=error.host, retry_after=error.retry_after)
 
     def _read(self, name: str, response: OneShotResponse) -> Any:

@@ -6,6 +6,7 @@ Nor is the response as it is. A redirect is followed for GET and HEAD only: it w
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -21,6 +22,7 @@ from polvo_adapters.core.outcomes import Failure
 from polvo_adapters.errors import DeadlineExceeded, PolvoError, StatusError
 from polvo_adapters.redaction import unpicklable
 from polvo_adapters.services.double_o.effects import ServiceRequest, ServiceResponse
+from polvo_adapters.shells.plain_words import describe_cause
 from polvo_adapters.shells.requests.failures import classify
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
     from polvo_adapters.shells.requests.session import Session
 
+_PLACE = re.compile(r"\A[A-Z]+ \S+: ")  # which the error of the service names itself
 _ERRORS = (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError)
 FOLLOWED = ("GET", "HEAD")
 _HIDDEN = "[token]"
@@ -142,12 +145,15 @@ def convert_error(
         token: The token.
         received: The response that it has, or None.
     """
+    request = getattr(error, "request", None)  # which may be one that a redirect has led to
+    cause = "; ".join(describe_cause(error, host if request is None else find_host(str(request.url or ""))))
+    problem = _PLACE.sub("", str(error)) if isinstance(error, PolvoError) else cause
     return ServiceResponse(
         host=host,
         retry_after=getattr(error, "retry_after", None),
         attempts=getattr(error, "attempts", 0) or _count_attempts(getattr(error, "polvo", None)),
         # The messages of this library's errors hold no secret by design; those of others may.
-        problem=str(error) if isinstance(error, PolvoError) else f"{failure.name} ({type(error).__name__})",
+        problem=problem,
         reason=failure.name,
         response=None if received is None else _copy_response(received, token),
     )

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 
-from polvo_adapters.core import validate
+from polvo_adapters.core import setting_kinds, validate
 from polvo_adapters.core.calls import find_host
+from polvo_adapters.core.setting_kinds import SettingKind, check_settings
 from polvo_adapters.policies.retry import ExponentialBackoff
 from polvo_adapters.services.double_o import checks
 from polvo_adapters.services.double_o.cache import SecretCache
@@ -20,6 +21,11 @@ CACHE = SecretCache()
 """The cache of all clients of this process, unless one has its own."""
 NO_COOKIES = DefaultCookiePolicy(allowed_domains=())
 """The cookies of every client: one that came with one token must not go out with another."""
+
+_KINDS = {
+    "cache": SettingKind("a SecretCache", lambda value: isinstance(value, SecretCache)) | None,
+    "clock": setting_kinds.CLOCK,
+}
 
 _SETTINGS = ("base_url", "timeout", "retries", "backoff_factor", "deadline", "clock")
 
@@ -54,6 +60,7 @@ class ClientSettings:
     ) -> None:
         self.timeout, self.retries, self.backoff_factor, self.deadline = timeout, retries, backoff_factor, deadline
         self._validate()
+        check_settings(type(self).__name__, {"cache": cache, "clock": clock}, _KINDS, ArgumentError)
         if deadline is None and timeout is not None:
             self.deadline = timeout * (retries + 1)
         self.base_url = _normalize(base_url)

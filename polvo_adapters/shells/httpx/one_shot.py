@@ -21,7 +21,8 @@ from polvo_adapters.policies.one_call import FOR_ONE_SERVER
 from polvo_adapters.shells.httpx.failures import classify
 from polvo_adapters.shells.httpx.messages import read_content
 from polvo_adapters.shells.httpx.session import AsyncSession
-from polvo_adapters.shells.one_shot import OneShotError, OneShotResponse
+from polvo_adapters.shells.one_shot import UNANSWERED, OneShotError, OneShotResponse
+from polvo_adapters.shells.plain_words import describe_cause
 
 _LARGEST = 1 << 20
 _FAILURES = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, PolvoError, OSError, ValueError)
@@ -50,6 +51,9 @@ async def send_one_async(url: str, *, headers: Mapping[str, str], seconds: float
         problem = error
     except _FAILURES as error:
         problem = _translate_error(host, error)
+        if problem.reason in UNANSWERED and not problem.status:
+            problem.cause, problem.advice = describe_cause(error, host)
+    problem.place = host + httpx.URL(url).path
     # Raised outside of `except`, because an exception from below holds the request, and with it the secrets.
     raise problem
 

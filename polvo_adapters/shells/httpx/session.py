@@ -10,6 +10,7 @@ bounds the whole of it.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
@@ -27,6 +28,7 @@ from polvo_adapters.context.one_call import call as one_call
 from polvo_adapters.context.tenant import current_tenant
 from polvo_adapters.core import validate
 from polvo_adapters.core.calls import origin
+from polvo_adapters.core.setting_kinds import check_settings
 from polvo_adapters.drivers.aio import ASYNC_SYSTEM, AsyncClock
 from polvo_adapters.errors import ConfigurationError, PolvoError, SessionClosedError
 from polvo_adapters.policies.defaults import SESSION_DEFAULTS
@@ -45,10 +47,11 @@ from polvo_adapters.shells.httpx.messages import ResponseView, read_content
 from polvo_adapters.shells.httpx.pools import find_pool, keep_deadlines
 from polvo_adapters.shells.httpx.senders import sender_of
 from polvo_adapters.shells.httpx.session_transport import SessionTransport
-from polvo_adapters.shells.httpx.streaming import mark_as_streamed
+from polvo_adapters.shells.httpx.streaming import is_streamed, mark_as_streamed
 from polvo_adapters.shells.httpx.url_reading import parse_as_httpx, read_url
 from polvo_adapters.shells.httpx.verbs import AsyncSessionOptions, AsyncVerbs, RequestOptions
 from polvo_adapters.shells.session_calls import (
+    KINDS,
     SessionCalls,
     make_key_header,
     name_served_host,
@@ -91,6 +94,7 @@ _OF_CONNECTIONS = frozenset({"verify", "http1", "http2", "proxy", "mounts", "lim
 _OF_SENDING = frozenset({"auth", "follow_redirects"})
 _PHASES = ("connect", "read", "write", "pool")
 _DEFAULT: Any = httpx.USE_CLIENT_DEFAULT
+_HTTPX_LOG = logging.getLogger("httpx")
 _LARGEST_ERROR = 1 << 16  # bytes of a streamed error that are read for its message
 
 
@@ -134,6 +138,7 @@ class AsyncSession(SessionCalls, AsyncVerbs):
         client = {name: given.pop(name) for name in _HTTPX_KEYWORDS & given.keys()}
         _refuse_names_of_requests(given, type(self).__name__)
         refuse_unknown_keywords(given, type(self).__name__, (*_OWN_KEYWORDS, *_HTTPX_KEYWORDS))
+        check_settings(type(self).__name__, {"clock": clock, "raise_for_status": raise_for_status}, KINDS)
         stack: Any = given
         self._base = _validate_base(base_url)
         self.tenancy = validate_tenancy_of(tenancy, stack.get("regions"))
@@ -216,7 +221,8 @@ class AsyncSession(SessionCalls, AsyncVerbs):
             url = str(url)
         if self._base is None and self.tenancy is None:
             return read_url(url) if isinstance(url, str) else url
-        return read_url(self._add_tenant(self._make_absolute(url, tenant), tenant))
+        absolute: Any = self._make_absolute(url, tenant)
+        return read_url(self._add_tenant(absolute, tenant)) if isinstance(absolute, str) else absolute
 
     def _make_absolute(self, url: str, tenant: str) -> str:
         return make_absolute(url, self._base, tenant, self.tenancy, parse_as_httpx)
@@ -355,6 +361,22 @@ class AsyncSession(SessionCalls, AsyncVerbs):
         if type(auth) is not httpx.Auth:
             return await super()._send_handling_auth(request, auth, follow_redirects, history)
         return await self._send_handling_redirects(request, follow_redirects, history)  # there is none
+
+    async def _send_single_request(self, request: httpx.Request) -> httpx.Response:
+        # What httpx does here is to log the call and to look after a body that is still to be read.
+        transport = self._transport_for_url(request.url)
+        if transport is not self._policy_transport or is_streamed(request) or not _is_quiet(request):
+            return await super()._send_single_request(request)
+        try:
+            response = await self._policy_transport.handle_async_request(request)
+        except httpx.RequestError as error:
+            error.request = request
+            raise
+        if not response.is_closed:
+            await response.aread()
+        self._cookies.extract_cookies(response)
+        response.default_encoding = self._default_encoding
+        return response
 
     async def _judge(self, response: httpx.Response) -> None:
         """Raise the error that a response with an error status stands for, if it is one here."""
@@ -512,6 +534,11 @@ def _refuse_unknown(keywords: Mapping[str, Any], owner: str) -> None:
     known = {*_REQUEST_KEYWORDS, *_CALL_OPTIONS}
     for name in keywords.keys() - known:
         raise unknown_keyword_error(owner, name, known, {})
+
+
+def _is_quiet(request: httpx.Request) -> bool:
+    """Return whether httpx logs no calls, and the body of a request is one that a task can send."""
+    return type(request.stream) is httpx.ByteStream and not _HTTPX_LOG.isEnabledFor(logging.INFO)
 
 
 def _list_transports(client: httpx.AsyncClient) -> list[Any]:

@@ -37,7 +37,9 @@ from polvo_adapters.policies.one_call import FOR_ONE_SERVER
 from polvo_adapters.policies.retry import ExponentialBackoff
 from polvo_adapters.runtime.clock import Clock
 from polvo_adapters.shells.extended_class import extend
-from polvo_adapters.shells.one_shot import OneShotError, OneShotResponse
+from polvo_adapters.shells.message_parts import describe_place
+from polvo_adapters.shells.one_shot import UNANSWERED, OneShotError, OneShotResponse
+from polvo_adapters.shells.plain_words import describe_cause
 from polvo_adapters.shells.requests.failures import classify
 from polvo_adapters.shells.requests.policy_adapter import PolicyAdapter
 from polvo_adapters.shells.requests.resilient_adapter import ResilientAdapter
@@ -78,12 +80,13 @@ def send_one(
     Raises:
         OneShotError: There is no usable response; see `polvo_adapters.shells.one_shot`.
     """
-    host = find_host(url)
+    host, place = find_host(url), find_host(url)
     session = channel.session or _session_of_process(os.getpid())
     problem: OneShotError
     status = 0
     try:
         request = requests.Request(method, url, headers=_headers(session, headers), data=body).prepare()
+        place = describe_place(request).partition(" ")[2]
         adapter = _adapter(session, url)
         clock: Clock = adapter.clock
         with _deadline_scope(clock, channel.seconds) as deadline:
@@ -100,6 +103,9 @@ def send_one(
         raise
     except _FAILURES as error:
         problem = _translate_error(host, error, status)
+        if problem.reason in UNANSWERED and not problem.status:
+            problem.cause, problem.advice = describe_cause(error, host)
+    problem.place = place
     # Raised outside of `except`, because an exception from below holds the request, and with it the secrets.
     raise problem
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import time
 import types
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import anyio
 import httpx
 import pytest
 
+import polvo_adapters as polvo
 from polvo_adapters.policies.breaker import CircuitBreaker
 from polvo_adapters.policies.bulkhead import Bulkhead
 from polvo_adapters.policies.deadline import Deadline
@@ -31,7 +34,7 @@ MOST = 400  # suspensions, more than any scene has
 
 
 class Body(httpx.AsyncByteStream):
-    """A body in three parts, which knows whether it is closed; to close it takes time."""
+    """A body in three parts; to close it takes time, and where the transport reads it, all of that time."""
 
     def __init__(self, server: Server) -> None:
         self.server, self.is_open = server, True
@@ -43,17 +46,23 @@ class Body(httpx.AsyncByteStream):
             yield b"x"
 
     async def aclose(self) -> None:
-        if self.is_open:
-            self.is_open = False
-            self.server.open -= 1
-            await self.server.clock.sleep(0.125)
+        if not self.is_open:
+            return
+        if self.server.streams:  # the caller closes it, who may be cancelled there
+            self._note_closed()
+        await self.server.clock.sleep(0.125)
+        self._note_closed()
+
+    def _note_closed(self) -> None:
+        self.server.open -= self.is_open
+        self.is_open = False
 
 
 class Server(httpx.AsyncBaseTransport):
     """Answers in turn with statuses, each after a while; counts what is under way and which bodies are open."""
 
-    def __init__(self, clock: LoopClock, *statuses: int) -> None:
-        self.clock, self.statuses = clock, list(statuses)
+    def __init__(self, clock: LoopClock, *statuses: int, streams: bool) -> None:
+        self.clock, self.statuses, self.streams = clock, list(statuses), streams
         self.active = self.open = self.received = 0
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -61,6 +70,10 @@ class Server(httpx.AsyncBaseTransport):
         self.active += 1
         try:
             await self.clock.sleep(1.0)
+        except asyncio.CancelledError:
+            with suppress(asyncio.CancelledError):
+                await self.clock.sleep(0.0625)  # until the connection is closed
+            raise
         finally:
             self.active -= 1
         status = self.statuses.pop(0) if len(self.statuses) > 1 else self.statuses[0]
@@ -149,7 +162,7 @@ async def read(client: httpx.AsyncClient, scene: Scene, number: int = 0) -> int:
 def play(scene: Scene, cancel_at: int, *, by_scope: bool = False) -> bool:
     """Play a scene whose last call is cancelled at its suspension of that number; return whether there was one."""
     clock = LoopClock()
-    server = Server(clock, *scene.statuses)
+    server = Server(clock, *scene.statuses, streams=scene.stream)
     policies = scene.policies()
     transport = AsyncPolicyTransport(*policies, inner=server, clock=clock, stream=scene.stream)
 
@@ -161,7 +174,8 @@ def play(scene: Scene, cancel_at: int, *, by_scope: bool = False) -> bool:
             await clock.sleep(10)
         beside = [asyncio.ensure_future(read(client, scene)) for _ in range(scene.beside)]
         await clock.sleep(0.0625)
-        was_cancelled = await _cancel_at(lambda: read(client, scene), cancel_at, by_scope=by_scope)
+        was_cancelled, seconds = await _cancel_at(lambda: read(client, scene), cancel_at, clock, by_scope=by_scope)
+        assert seconds <= 0.1875, "the task goes on although it is cancelled"
         for task in beside:
             assert await task == 200
         others = asyncio.all_tasks() - {asyncio.current_task()}
@@ -173,18 +187,22 @@ def play(scene: Scene, cancel_at: int, *, by_scope: bool = False) -> bool:
             assert await read(client, scene._replace(headers={})) == 200
             assert clock.now() - began < 12.5, "something is still taken"
         assert (server.active, server.open) == (0, 0)
+        assert not transport.store._parked  # type: ignore[attr-defined]
         return was_cancelled
 
     return clock.run(act())
 
 
-async def _cancel_at(work: Callable[[], Coroutine[Any, Any, Any]], number: int, *, by_scope: bool) -> bool:
-    scope, reached = anyio.CancelScope(), False
+async def _cancel_at(
+    work: Callable[[], Coroutine[Any, Any, Any]], number: int, clock: LoopClock, *, by_scope: bool
+) -> tuple[bool, float]:
+    """Cancel some work at a suspension, and return whether there was that one, and after how long it ended then."""
+    scope, reached, since = anyio.CancelScope(), False, clock.now()
 
     def on_suspend(current: int) -> None:
-        nonlocal reached
+        nonlocal reached, since
         if current == number:
-            reached = True
+            reached, since = True, clock.now()
             if by_scope:
                 scope.cancel()
             else:
@@ -198,7 +216,7 @@ async def _cancel_at(work: Callable[[], Coroutine[Any, Any, Any]], number: int, 
     await asyncio.wait([task])
     if not by_scope and reached:
         assert task.cancelled() or task.exception() is None
-    return reached
+    return reached, clock.now() - since if reached else 0.0
 
 
 @pytest.mark.parametrize("by_scope", [False, True], ids=["task", "scope"])
@@ -236,3 +254,28 @@ async def test_real_connections_are_given_back(policies: Any, server: FailureSer
         answers = await asyncio.gather(*[client.get(server.url + "/echo") for _ in range(8)])
         assert [answer.status_code for answer in answers] == [200] * 8
         assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.01, 0.05])
+async def test_a_fetch_of_a_token_outlives_the_task_that_began_it(seconds: float, server: FailureServer) -> None:
+    """The answer of the authorization server is for all who wait for it; none is lost, and none fetched twice."""
+    fetched: list[int] = []
+
+    def fetch(_: Any) -> dict[str, Any]:
+        time.sleep(0.1)
+        fetched.append(1)
+        return {"access_token": "token", "expires_in": 3600}
+
+    auth = polvo.auth.OAuth2(fetch=fetch).httpx()
+    transport = AsyncPolicyTransport(RETRY, Bulkhead(1))
+    async with httpx.AsyncClient(transport=transport, auth=auth) as client:
+        first = asyncio.create_task(client.get(server.url + "/echo"))
+        second = asyncio.create_task(client.get(server.url + "/echo"))
+        await asyncio.sleep(seconds)
+        first.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await first
+        assert (await second).status_code == 200
+        assert (await client.get(server.url + "/echo")).status_code == 200
+    assert fetched == [1]
+    assert asyncio.all_tasks() == {asyncio.current_task()}

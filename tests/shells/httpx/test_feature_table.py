@@ -230,6 +230,19 @@ def files(kind: Kind, server: FailureServer) -> bool:
         return answer.status == 200 and [record.body_length for record in server.requests] == [3, 3]
 
 
+@row("Multipart uploads of files, sent again")
+def multipart(kind: Kind, server: FailureServer) -> bool:
+    files, url = {"file": io.BytesIO(b"abc")}, server.url + "/fault/status?times=1"
+    with using(kind, RETRY) as shell:
+        if isinstance(shell, AsyncHTTPXShell):
+            status = shell.loop.run_until_complete(shell.client.put(url, files=files)).status_code
+        else:
+            client: Any = shell.session if isinstance(shell, RequestsShell) else shell.client  # type: ignore[attr-defined]
+            status = client.put(url, files=files).status_code
+        lengths = {record.body_length for record in server.requests}
+        return status == 200 and len(server.requests) == 2 and len(lengths) == 1
+
+
 @row("Broken downloads go on where they broke off (`resume`)")
 def resumes(kind: Kind, server: FailureServer) -> bool:
     try:

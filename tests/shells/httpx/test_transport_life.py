@@ -110,6 +110,20 @@ class TestEventLoops:
         assert [asyncio.run(get()), asyncio.run(get())] == [200, 200]
 
 
+class Unseekable(io.BytesIO):
+    """A file like a pipe."""
+
+    def seekable(self) -> bool:
+        return False
+
+
+def begun() -> io.BytesIO:
+    """Return a file that is not at its beginning."""
+    file = io.BytesIO(b"head: ab")
+    file.seek(6)
+    return file
+
+
 class TestSpentBodies:
     """A redirect with 307 sends the body again; httpx would send an empty one, or break off in the middle."""
 
@@ -126,7 +140,7 @@ class TestSpentBodies:
         client = httpx.Client(transport=PolicyTransport(RETRY, inner=Inner()), follow_redirects=True)
         return client.post("http://a.example/", content=content)
 
-    @pytest.mark.parametrize("make", [lambda: (part for part in (b"a", b"b")), lambda: io.BytesIO(b"ab")])
+    @pytest.mark.parametrize("make", [lambda: (part for part in (b"a", b"b")), lambda: Unseekable(b"ab")])
     def test_a_body_that_is_gone_is_not_sent_as_an_empty_one(self, make: Any) -> None:
         with pytest.raises(
             polvo.ReplayError, match="was sent before, and cannot be read again; give `content` as"
@@ -135,10 +149,38 @@ class TestSpentBodies:
         assert isinstance(caught.value, httpx.StreamConsumed)
         assert self.seen == [b"ab"]
 
-    @pytest.mark.parametrize("make", [lambda: b"ab", lambda: [b"a", b"b"]])
+    @pytest.mark.parametrize("make", [lambda: b"ab", lambda: [b"a", b"b"], lambda: io.BytesIO(b"ab"), lambda: begun()])
     def test_a_body_that_begins_anew_is_sent_again(self, make: Any) -> None:
         assert self.send(make()).status_code == 200
         assert self.seen == [b"ab", b"ab"]
+
+    @pytest.mark.parametrize("policies", [(RETRY,), (polvo.hedge.Hedge(delay=0.001, budget=None), RETRY)])
+    def test_a_file_is_rewound_before_it_is_sent_again(self, policies: Any, server: FailureServer) -> None:
+        with httpx.Client(transport=PolicyTransport(*policies)) as client, polvo.call(labels={"job": "upload"}):
+            response = client.put(server.url + "/fault/status?times=2", content=io.BytesIO(b"ab"))
+        assert response.status_code == 200
+        assert [record.body_length for record in server.requests] == [2] * 3
+
+    def test_a_file_that_cannot_be_rewound_is_sent_once(self, server: FailureServer) -> None:
+        with httpx.Client(transport=PolicyTransport(RETRY)) as client:
+            response = client.put(server.url + "/fault/status?times=1", content=Unseekable(b"ab"))
+        assert (response.status_code, len(server.requests)) == (503, 1)
+        assert "the body can be read only once" in response.extensions["polvo"].note
+
+    @pytest.mark.parametrize("make", [lambda: b"ab", lambda: io.BytesIO(b"ab")])
+    def test_a_multipart_body_is_sent_again(self, make: Any, server: FailureServer) -> None:
+        with httpx.Client(transport=PolicyTransport(RETRY)) as client:
+            response = client.put(server.url + "/fault/status?times=1", files={"file": make()}, data={"a": "b"})
+        assert response.status_code == 200
+        first, second = (record.body_length for record in server.requests)
+        assert first == second > 100
+
+    async def test_a_multipart_body_of_a_task_is_sent_again(self, server: FailureServer) -> None:
+        async with httpx.AsyncClient(transport=AsyncPolicyTransport(RETRY)) as client:
+            response = await client.put(server.url + "/fault/status?times=1", files={"file": io.BytesIO(b"ab")})
+        assert response.status_code == 200
+        first, second = (record.body_length for record in server.requests)
+        assert first == second > 100
 
     async def test_an_asynchronous_generator_is_sent_once(self) -> None:
         async def parts() -> Any:
