@@ -209,9 +209,9 @@ class AsyncSession(SessionCalls, AsyncVerbs):
                 keywords["timeout"] = as_timeout(keywords["timeout"])
             request = super().build_request(method, self._resolve(url, tenant), **keywords)
             has_credential = find_field(request.headers, b"authorization") is not None
-            if self._base is not None and has_credential and not self._is_home(request.url, tenant):
-                if "authorization" not in httpx.Headers(keywords.get("headers")):
-                    del request.headers["authorization"]  # that of the session
+            is_own = has_credential and "authorization" not in httpx.Headers(keywords.get("headers"))
+            if is_own and not self._is_home(request.url, tenant):
+                del request.headers["authorization"]  # that of the session
             if self.tenancy is not None and tenant and self._is_home(request.url, tenant):
                 request.headers.update(self.tenancy.make_headers(tenant))
             return request
