@@ -5,6 +5,8 @@ try:
 except ModuleNotFoundError as error:  # pragma: no cover - tested in an environment without httpx
     if error.name != "httpx":
         raise
-    raise ImportError("polvo_adapters.aio needs httpx: python -m pip install 'polvo_adapters[httpx]'") from error
+    from polvo_adapters.runtime.extras import missing_text
+
+    raise ImportError(missing_text("polvo_adapters.aio", "httpx", "httpx")) from error
 
 __all__ = ["aclose", "delete", "get", "head", "options", "patch", "post", "put", "request"]

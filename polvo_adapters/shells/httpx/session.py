@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 try:
     import httpx
 except ImportError as error:  # pragma: no cover - tested in an environment without httpx
-    raise ImportError(
-        "polvo_adapters.AsyncSession needs httpx: python -m pip install 'polvo_adapters[httpx]'"
-    ) from error
+    from polvo_adapters.runtime.extras import missing_text
+
+    raise ImportError(missing_text("polvo_adapters.AsyncSession", "httpx", "httpx")) from error
 
 from polvo_adapters.context.call import call_started, current_call
 from polvo_adapters.context.one_call import call as one_call
