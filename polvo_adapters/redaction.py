@@ -110,7 +110,7 @@ def strip_url(url: str) -> str:
 
 
 def shorten_segment(segment: str) -> str:
-    """Return a segment of a path as messages show it: long ones are cut, as webhooks and bots have their credential there."""
+    """Return a segment of a path as messages show it, cut if it is long: bots and webhooks have a credential in one."""
     return segment if len(segment) <= _LONGEST_SEGMENT or _WORDS.fullmatch(segment) else segment[:4] + "…"
 
 

@@ -173,7 +173,8 @@ class ClientConfig(Settings):
     """All settings of a client; only `base_url` has no default.
 
     Args:
-        base_url: URL that those of calls are relative to: scheme and host, and a path where all calls have it in common.
+        base_url: URL that those of calls are relative to: scheme and host, and the path that they have in
+            common.
         timeout: The longest waits of one attempt.
         retry: How often a call is sent.
         circuit_breaker: When calls are refused.
@@ -233,7 +234,7 @@ class ClientConfig(Settings):
         """
         from polvo_adapters.client.environment import read_settings
 
-        return cls(**read_settings(prefix, environ))
+        return cls(**read_settings(cls, PARTS, prefix, environ))
 
 
 PARTS: dict[str, Any] = {

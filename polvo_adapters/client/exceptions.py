@@ -16,8 +16,8 @@
     │   └── UnknownSettingError       + TypeError; a setting that does not exist
     └── ClientClosedError             + RuntimeError; the client was closed, or belongs to another event loop
 
-A name that `polvo_adapters` has as well, such as NotFoundError, is another class there: `except polvo.PolvoError` catches
-the errors of both. The exception of httpx or of a policy, where there was one, is the `__cause__`.
+A name that `polvo_adapters` has as well, such as NotFoundError, is another class there: `except polvo.PolvoError`
+catches the errors of both. The exception of httpx or of a policy, where there was one, is the `__cause__`.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ class ServerError(APIConnectionError):
 
 
 class CircuitBreakerOpenError(APIConnectionError):
-    """The circuit breaker refuses calls to a host that keeps failing; nothing was sent. `retry_after` tells until when."""
+    """The circuit breaker refuses calls to a host that keeps failing, for `retry_after` seconds; nothing was sent."""
 
 
 class APIStatusError(MyAPIError):

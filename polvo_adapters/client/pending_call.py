@@ -24,12 +24,15 @@ class PendingCall(Coroutine[Any, Any, T]):
 
     Args:
         coroutine: What carries it out.
+        name: Its name, as asyncio shows it, and warns of a coroutine that was never awaited.
     """
 
-    __slots__ = ("__weakref__", "_coroutine", "_is_cancelled", "_is_done", "_is_started", "_task")
+    __slots__ = ("__weakref__", "_coroutine", "_is_cancelled", "_is_done", "_is_started", "_name", "_task")
 
-    def __init__(self, coroutine: Coroutine[Any, Any, T]) -> None:
-        self._coroutine = coroutine
+    def __init__(self, coroutine: Coroutine[Any, Any, T], name: str) -> None:
+        named: Any = coroutine
+        named.__name__, named.__qualname__ = name.rpartition(".")[2], name
+        self._coroutine, self._name = coroutine, name
         self._task: asyncio.Task[Any] | None = None
         self._is_started = self._is_done = self._is_cancelled = False
 
@@ -98,7 +101,7 @@ class PendingCall(Coroutine[Any, Any, T]):
 
     def __repr__(self) -> str:
         state = "done" if self._is_done else "under way" if self._is_started else "not begun"
-        return f"<PendingCall {self._coroutine.__qualname__}, {state}>"
+        return f"<PendingCall {self._name}, {state}>"
 
     def _begin(self) -> None:
         if self._is_cancelled and not self._is_started:

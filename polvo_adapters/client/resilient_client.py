@@ -5,7 +5,7 @@ auth objects. Below it the transport retries, and asks circuit breaker and bulkh
 an answer below 400 is returned as it is, everything else becomes an error of `polvo_adapters.client.exceptions`.
 
 The httpx client is made at the first use, in the event loop that runs then. Connections belong to that loop and that
-process: in another one, after a fork or a second `asyncio.run`, another client is made, while circuits stay as they are.
+process: in another one, after a fork or a second `asyncio.run`, another client is made, and circuits stay as they are.
 Two loops that run at the same time need two clients.
 """
 
@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -50,6 +50,10 @@ class _Opened(NamedTuple):
     def is_here(self, loop: asyncio.AbstractEventLoop | None) -> bool:
         """Return whether it belongs to this loop and this process."""
         return self.loop is loop and self.process == os.getpid()
+
+    def is_elsewhere(self) -> bool:
+        """Return whether its loop is running, in another thread of this process."""
+        return self.process == os.getpid() and self.loop is not None and self.loop.is_running()
 
 
 class ResilientClient:
@@ -187,9 +191,7 @@ class ResilientClient:
     def _call(
         self, verb: str, method: str, url: httpx.URL | str, request_id: str | None, kwargs: dict[str, Any]
     ) -> PendingCall[httpx.Response]:
-        coroutine: Coroutine[Any, Any, httpx.Response] = self._send(method, url, request_id, kwargs)
-        coroutine.__name__, coroutine.__qualname__ = verb, f"ResilientClient.{verb}"
-        return PendingCall(coroutine)
+        return PendingCall(self._send(method, url, request_id, kwargs), f"ResilientClient.{verb}")
 
     async def _send(self, method: str, url: httpx.URL | str, request_id: str | None, kwargs: dict[str, Any]) -> Any:
         http = self._open()
@@ -237,12 +239,7 @@ class ResilientClient:
         opened, loop = self._opened, _find_loop()
         if opened is not None and opened.is_here(loop):
             return opened.http
-        if (
-            opened is not None
-            and opened.process == os.getpid()
-            and opened.loop is not None
-            and opened.loop.is_running()
-        ):
+        if opened is not None and opened.is_elsewhere():
             raise ClientClosedError(
                 f"{describe_url(self.config.base_url)}: the client is in use by another event loop; make a client for "
                 "each loop"

@@ -1,10 +1,12 @@
-"""The policies of the resilient client, in the order of the guide that it follows.
+"""The policies of the resilient client, outermost first.
 
-request id            one for all attempts, and for the redirects of a call
-breaker, bulkhead     side by side, outside of the retries: a call counts once, however many attempts it makes, and
-                      keeps its slot until it ends
-retry                 each attempt
-closing               no attempt after `close`
+    request id            one for all attempts, and for the redirects of a call
+    breaker, bulkhead     outside of the retries: a call counts once, however many attempts it makes, and keeps its slot
+    retry                 each attempt
+    closing               no attempt after `close`
+
+There is no retry budget, and no deadline: the guide that this client follows promises that each call has all its
+attempts.
 """
 
 from __future__ import annotations
@@ -97,6 +99,6 @@ def _make_breaker(config: ClientConfig) -> CircuitBreaker:
 
 
 def _longest_call(timeout: TimeoutConfig, retry: RetryConfig) -> float:
-    """Return how long a call may take whose waits are as long as they may be; only one probe at a time is let through."""
+    """Return how long a call may take, each of its waits the longest: as long no other probe is let through."""
     attempt = timeout.connect + timeout.read + timeout.write + timeout.pool
     return float(retry.max_attempts * (attempt + retry.max_wait_seconds))

@@ -176,7 +176,7 @@ def _find_timeout(error: BaseException, phase: str, record: CallRecord) -> str:
     return "" if seconds is None else f" within {float(seconds):g} s"
 
 
-def _explain_deadline(error: BaseException, _: CallRecord) -> _Finding:
+def _explain_deadline(_: BaseException, __: CallRecord) -> _Finding:
     return _Finding(APITimeoutError, "the deadline of the call is over", "allow it a longer deadline, or ask for less")
 
 
