@@ -29,7 +29,9 @@ from polvo_adapters.client.exceptions import ClientClosedError, ClientConfigurat
 from polvo_adapters.client.pending_call import PendingCall, marks_coroutine
 from polvo_adapters.client.stack import CLOSED, ClosingGate, build_stack
 from polvo_adapters.core.calls import find_host
+from polvo_adapters.drivers.aio import ASYNC_SYSTEM, AsyncClock
 from polvo_adapters.redaction import describe_url
+from polvo_adapters.shells.httpx.environment_proxies import find_proxies
 from polvo_adapters.shells.httpx.transports import AsyncPolicyTransport
 from polvo_adapters.stores.base import Store
 from polvo_adapters.stores.memory import MemoryStore
@@ -64,13 +66,19 @@ class ResilientClient:
         transport: What sends, for tests: an `httpx.MockTransport`, say. By default connections of its own.
         store: Where circuits and the bulkhead keep their state; clients that share a store share it. By default memory
             of this client.
+        clock: Time and chance of retries, circuits and the bulkhead; tests pass a virtual clock.
 
     Attributes:
         config: The settings.
     """
 
     def __init__(
-        self, config: ClientConfig, *, transport: httpx.AsyncBaseTransport | None = None, store: Store | None = None
+        self,
+        config: ClientConfig,
+        *,
+        transport: httpx.AsyncBaseTransport | None = None,
+        store: Store | None = None,
+        clock: AsyncClock = ASYNC_SYSTEM,
     ) -> None:
         if not isinstance(config, ClientConfig):
             raise ClientConfigurationError(
@@ -78,7 +86,8 @@ class ResilientClient:
             )
         self.config = config
         self._transport = transport
-        self._store: Store = MemoryStore() if store is None else store
+        self._clock = clock
+        self._store: Store = MemoryStore(now=clock.now) if store is None else store
         self._log = ClientLog(config.logging)
         self._closing = ClosingGate()
         self._policies = build_stack(config, self._log, self._closing)
@@ -249,23 +258,43 @@ class ResilientClient:
 
     def _make_http(self) -> httpx.AsyncClient:
         config = self.config
-        keywords: dict[str, Any] = {"inner": self._transport}
+        mounts = {}
         if self._transport is None:
-            most = config.bulkhead.max_concurrency
-            limits = httpx.Limits(max_connections=most, max_keepalive_connections=most)
-            keywords = {"verify": config.verify_ssl, "limits": limits}
+            transport = self._make_transport()
+            for pattern, proxy in find_proxies().items():
+                mounts[pattern] = transport if proxy is None else self._make_transport(proxy)
+        else:
+            transport = AsyncPolicyTransport(
+                *self._policies, store=self._store, clock=self._clock, inner=self._transport
+            )
         return httpx.AsyncClient(
             base_url=config.base_url,
             headers={"User-Agent": config.user_agent},
             timeout=_httpx_timeout(config.timeout),
             follow_redirects=config.follow_redirects,
-            transport=AsyncPolicyTransport(*self._policies, store=self._store, **keywords),
+            transport=transport,
+            mounts=mounts,
+        )
+
+    def _make_transport(self, proxy: str | None = None) -> AsyncPolicyTransport:
+        most = self.config.bulkhead.max_concurrency
+        return AsyncPolicyTransport(
+            *self._policies,
+            store=self._store,
+            clock=self._clock,
+            verify=self.config.verify_ssl,
+            limits=httpx.Limits(max_connections=most, max_keepalive_connections=most),
+            proxy=proxy,
         )
 
 
 @asynccontextmanager
 async def create_resilient_client(
-    config: ClientConfig, *, transport: httpx.AsyncBaseTransport | None = None, store: Store | None = None
+    config: ClientConfig,
+    *,
+    transport: httpx.AsyncBaseTransport | None = None,
+    store: Store | None = None,
+    clock: AsyncClock = ASYNC_SYSTEM,
 ) -> AsyncIterator[ResilientClient]:
     """Make a client for an `async with` block, and close it in the end.
 
@@ -273,8 +302,9 @@ async def create_resilient_client(
         config: The settings.
         transport: As for ResilientClient.
         store: As for ResilientClient.
+        clock: As for ResilientClient.
     """
-    async with ResilientClient(config, transport=transport, store=store) as client:
+    async with ResilientClient(config, transport=transport, store=store, clock=clock) as client:
         yield client
 
 
