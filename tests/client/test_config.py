@@ -77,8 +77,20 @@ def test_an_impossible_value_is_refused_by_name(kind: Any, name: str, value: Any
 
 @pytest.mark.parametrize(
     "url",
-    [None, "", "localhost:8000", "api.example.com", "ftp://a.example.com", "http://", "https:///x", "http://a/?q=1"]
-    + ["http://a/#x", "http://a b/", "http://a:99999", "http://a:0", 5, b"http://a", "http://a\\b", "http://a\n"],
+    [
+        *(
+            None,
+            "",
+            5,
+            b"http://a",
+            "localhost:8000",
+            "api.example.com",
+            "ftp://a.example.com",
+            "http://",
+            "https:///x",
+        ),
+        *("http://a/?q=1", "http://a/#x", "http://a b/", "http://a:99999", "http://a:0", "http://a\\b", "http://a\n"),
+    ],
     ids=repr,
 )
 def test_a_base_url_that_is_none_is_refused(url: Any) -> None:

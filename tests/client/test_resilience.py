@@ -129,8 +129,8 @@ class TestRetries:
         async with make_client(server, clock, bulkhead={"max_concurrency": 1, "acquisition_timeout": 0}) as client:
             for count in (1, 2):
                 task = asyncio.create_task(client.get("/a"))
-                while len(clock.waits) < count:
-                    await asyncio.sleep(0)
+                await server.received(count)
+                await asyncio.sleep(0)
                 task.cancel()
                 with pytest.raises(asyncio.CancelledError):
                     await task
@@ -217,8 +217,7 @@ class TestCircuit:
             await fail(client)
             clock.advance(31)
             call = asyncio.create_task(client.get("/a"))
-            while len(server.requests) < 2:
-                await asyncio.sleep(0)
+            await server.received(2)
             call.cancel()
             await asyncio.gather(call, return_exceptions=True)
             assert (await client.get("/a")).status_code == 200
@@ -274,8 +273,7 @@ class TestBulkhead:
         async with make_client(server, **settings) as client:
             await fail(client)
             hanging = asyncio.create_task(client.get("https://other.example.com/"))
-            while len(server.requests) < 2:
-                await asyncio.sleep(0)
+            await server.received(2)
             assert isinstance(await fail(client), CircuitBreakerOpenError)
             gate.set()
             await asyncio.gather(hanging, return_exceptions=True)

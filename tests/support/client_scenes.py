@@ -61,6 +61,11 @@ class ScriptedServer:
             return await made if asyncio.iscoroutine(made) else made
         return answer
 
+    async def received(self, count: int) -> None:
+        """Wait until so many requests have come."""
+        while len(self.requests) < count:  # noqa: ASYNC110 - a few turns of the loop
+            await asyncio.sleep(0)
+
     @property
     def ids(self) -> list[str]:
         """The request ids that it has received."""
