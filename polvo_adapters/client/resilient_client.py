@@ -13,9 +13,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import ssl
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import lru_cache
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -282,7 +284,7 @@ class ResilientClient:
             *self._policies,
             store=self._store,
             clock=self._clock,
-            verify=self.config.verify_ssl,
+            verify=_find_context(self.config.verify_ssl),
             limits=httpx.Limits(max_connections=most, max_keepalive_connections=most),
             proxy=proxy,
         )
@@ -313,6 +315,18 @@ def _find_loop() -> asyncio.AbstractEventLoop | None:
         return asyncio.get_running_loop()
     except RuntimeError:  # run by another library than asyncio
         return None
+
+
+def _find_context(verify: bool | ssl.SSLContext) -> ssl.SSLContext:
+    """Return the context for TLS; clients share it, as to load all authorities takes longer than many calls."""
+    if isinstance(verify, ssl.SSLContext):
+        return verify
+    return _make_context(verify, os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
+
+
+@lru_cache(maxsize=8)
+def _make_context(verify: bool, *_: str | None) -> ssl.SSLContext:
+    return httpx.create_ssl_context(verify=verify)
 
 
 def _httpx_timeout(timeout: TimeoutConfig) -> httpx.Timeout:

@@ -230,7 +230,7 @@ asyncio.run(main())
 
 def test_a_client_per_call_leaks_nothing() -> None:
     with FailureServer() as server:
-        command = [sys.executable, "-X", "dev", "-W", "error", "-c", LEAKS, server.url]
+        command = [sys.executable, "-W", "error", "-c", LEAKS, server.url]
         done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
         assert (done.returncode, done.stderr) == (0, "")
 
