@@ -57,6 +57,10 @@ def loggers_as_before() -> Iterator[None]:
         log.handlers = handlers
 
 
+RUN_ELSEWHERE = {"client"}
+"""Pages with blocks as the interpreter of asyncio runs them, and tests within them: `tests/client/test_guide.py`."""
+
+
 def blocks(page: Path, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
 
@@ -85,7 +89,11 @@ def run(code: str, namespace: dict[str, Any], page: Path) -> None:
     namespace.update(session.globs)
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.stem)
+@pytest.mark.parametrize(
+    "page",
+    [page for page in PAGES if blocks(page, "python") and page.stem not in RUN_ELSEWHERE],
+    ids=lambda page: page.stem,
+)
 def test_python_blocks_run(
     page: Path,
     server: FailureServer,

@@ -277,4 +277,5 @@ def _explain_end(record: CallRecord, report: Report | None) -> str:
     note = "" if report is None else _GAVE_UP.sub("", report.note)
     if note.startswith(f"{record.method} is not repeated: the server may"):
         return "not sent again, as the server may have processed it, and RetryConfig.retry_non_idempotent is False"
+    note = note.replace("pass bytes or a seekable file", "pass bytes")  # httpx does not say whether a stream can seek
     return note.replace("retry_after_cap", "RetryConfig.max_wait_seconds")
