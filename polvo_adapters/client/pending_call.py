@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Generator
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -90,8 +90,8 @@ class PendingCall(Coroutine[Any, Any, T]):
         self._task = None
         self._coroutine.close()
 
-    def __await__(self) -> Any:
-        return self
+    def __await__(self) -> Generator[Any, Any, T]:
+        return self  # type: ignore[return-value]  # it has all that a generator has for `await`
 
     def __iter__(self) -> Any:
         return self

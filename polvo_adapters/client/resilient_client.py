@@ -94,6 +94,10 @@ class ResilientClient:
         self._closing = ClosingGate()
         self._policies = build_stack(config, self._log, self._closing)
         self._opened: _Opened | None = None
+        # Not in the URL of requests, whose repr shows it.
+        url = httpx.URL(config.base_url)
+        self._base_url = url.copy_with(userinfo=b"")
+        self._auth = httpx.BasicAuth(url.username, url.password) if url.userinfo else None
 
     async def __aenter__(self) -> Self:
         await self._ensure_initialized()
@@ -207,6 +211,8 @@ class ResilientClient:
     async def _send(self, method: str, url: httpx.URL | str, request_id: str | None, kwargs: dict[str, Any]) -> Any:
         http = self._open()
         headers, identifier = _identify(kwargs.pop("headers", None), request_id)
+        if self._auth is not None and "://" not in str(url) and "authorization" not in headers:
+            kwargs.setdefault("auth", self._auth)
         record = self._record(method, url, identifier)
         if isinstance(kwargs.get("timeout"), TimeoutConfig):
             kwargs["timeout"] = _httpx_timeout(kwargs["timeout"])
@@ -270,7 +276,7 @@ class ResilientClient:
                 *self._policies, store=self._store, clock=self._clock, inner=self._transport
             )
         return httpx.AsyncClient(
-            base_url=config.base_url,
+            base_url=self._base_url,
             headers={"User-Agent": config.user_agent},
             timeout=_httpx_timeout(config.timeout),
             follow_redirects=config.follow_redirects,

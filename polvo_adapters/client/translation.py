@@ -84,7 +84,7 @@ def translate_response(response: Any, record: CallRecord) -> MyAPIError:
     is_answer = isinstance(response, httpx.Response)
     report = response.extensions.get("polvo") if is_answer else None
     delay = _find_delay(response, report) if is_answer else None
-    again = "" if delay is None else f"call again after {delay:g} s"
+    again = f"call again after {delay:g} s" if delay else ""
     advice = again or _ADVICE.get(status, _TOO_LATE if status >= 500 else "see what the API says about this status")
     finding = _Finding(error_for_status(status), _describe_status(status), advice)
     request = getattr(response, "_request", None) if is_answer else None

@@ -70,8 +70,13 @@ async def test_the_password_of_the_base_url_goes_to_no_other_host() -> None:
     async with make_client(server, base_url="https://user:hunter22@api.example.com") as client:
         await client.get("/a")
         await client.get("https://other.example.com/a")
+        await client.get("/a", headers={"Authorization": "Bearer mine"})
+        await client.get("/a", auth=("other", "pw"))
         assert "hunter22" not in repr(client)
-    own, other = server.requests
+    own, other, with_header, with_auth = server.requests
+    assert with_header.headers["Authorization"] == "Bearer mine"
+    assert with_auth.headers["Authorization"] != own.headers["Authorization"]
+    assert all("hunter22" not in repr(request) for request in server.requests)
     assert own.headers["Authorization"].startswith("Basic ")
     assert "Authorization" not in other.headers
     assert other.url.userinfo == b""
