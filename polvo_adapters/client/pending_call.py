@@ -13,7 +13,7 @@ import asyncio
 import inspect
 import sys
 from collections.abc import Callable, Coroutine, Generator
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 T = TypeVar("T")
 AnyFunction = TypeVar("AnyFunction", bound=Callable[..., Any])
@@ -90,14 +90,20 @@ class PendingCall(Coroutine[Any, Any, T]):
         self._task = None
         self._coroutine.close()
 
-    def __await__(self) -> Generator[Any, Any, T]:
-        return self  # type: ignore[return-value]  # it has all that a generator has for `await`
+    if TYPE_CHECKING:
 
-    def __iter__(self) -> Any:
-        return self
+        def __await__(self) -> Generator[Any, Any, T]: ...
 
-    def __next__(self) -> Any:
-        return self.send(None)
+    else:  # what `await` needs; a type checker would take the class for a generator
+
+        def __await__(self) -> Any:
+            return self
+
+        def __iter__(self) -> Any:
+            return self
+
+        def __next__(self) -> Any:
+            return self.send(None)
 
     def __repr__(self) -> str:
         state = "done" if self._is_done else "under way" if self._is_started else "not begun"
