@@ -36,11 +36,6 @@ class PendingCall(Coroutine[Any, Any, T]):
         self._task: asyncio.Task[Any] | None = None
         self._is_started = self._is_done = self._is_cancelled = False
 
-    def __getattr__(self, name: str) -> Any:
-        if name in ("__name__", "__qualname__"):  # asyncio shows them; a class cannot define its own
-            return getattr(self._coroutine, name)
-        raise AttributeError(f"PendingCall has no attribute {name!r}; await it to have the response")
-
     def done(self) -> bool:
         """Return whether the call has ended, with a response or an error, or was cancelled."""
         return self._is_done
@@ -104,6 +99,11 @@ class PendingCall(Coroutine[Any, Any, T]):
 
         def __next__(self) -> Any:
             return self.send(None)
+
+        def __getattr__(self, name: str) -> Any:
+            if name in ("__name__", "__qualname__"):  # asyncio shows them; a class cannot define its own
+                return getattr(self._coroutine, name)
+            raise AttributeError(f"PendingCall has no attribute {name!r}; await it to have the response")
 
     def __repr__(self) -> str:
         state = "done" if self._is_done else "under way" if self._is_started else "not begun"
