@@ -219,10 +219,11 @@ from polvo_adapters.client import ClientConfig, create_resilient_client
 
 async def main():
     config = ClientConfig(base_url=sys.argv[1])
-    for _ in range(30):
+    for _ in range(10):
         async with create_resilient_client(config) as client:
             await client.get("/health")
     assert len(asyncio.all_tasks()) == 1
+    assert "structlog" not in sys.modules
 
 asyncio.run(main())
 """

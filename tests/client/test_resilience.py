@@ -137,6 +137,36 @@ class TestRetries:
         assert len(server.requests) == 2
 
 
+async def test_cancelled_at_any_await_it_gives_everything_back() -> None:
+    """One slot, one probe: what was not given back would refuse the call after it."""
+
+    async def serve(request: httpx.Request) -> httpx.Response:
+        await asyncio.sleep(0)
+        return httpx.Response(500 if request.url.path == "/bad" else 200)
+
+    settings: dict[str, Any] = {
+        "circuit_breaker": {"failure_threshold": 1},
+        "bulkhead": {"max_concurrency": 1, "acquisition_timeout": 0},
+    }
+    turns = 0
+    while True:
+        clock = TaskClock()
+        async with make_client(ScriptedServer(serve), clock, **settings) as client:
+            await fail(client, path="/bad")  # opens the circuit
+            clock.advance(31)
+            probe = asyncio.create_task(client.get("/bad"))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            was_done = not probe.cancel()
+            await asyncio.gather(probe, return_exceptions=True)
+            if was_done:
+                break
+            assert (await client.get("/good")).status_code == 200
+            assert len(asyncio.all_tasks()) == 1
+        turns += 1
+    assert turns > 5
+
+
 class TestCircuit:
     @pytest.mark.parametrize("trouble", [500, 503, 408, *FAILURES[:4], FAILURES[-1]], ids=repr)
     async def test_it_opens_after_so_many_calls_each_of_which_has_its_own_error(self, trouble: Any) -> None:
