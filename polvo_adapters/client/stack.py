@@ -19,8 +19,10 @@ from polvo_adapters.client.exceptions import ClientClosedError
 from polvo_adapters.core.calls import Call
 from polvo_adapters.core.effects import Flow, Policy, Proceed
 from polvo_adapters.core.notices import LogListener
+from polvo_adapters.core.outcomes import Outcome
 from polvo_adapters.policies.bounded_backoff import BoundedBackoff
 from polvo_adapters.policies.breaker import CircuitBreaker
+from polvo_adapters.policies.breaker.state import CallResult, Permit
 from polvo_adapters.policies.bulkhead import Bulkhead
 from polvo_adapters.policies.call_listeners import CallListeners
 from polvo_adapters.policies.gates import Gates
@@ -30,6 +32,7 @@ from polvo_adapters.policies.retry import IDEMPOTENT_METHODS
 
 _FAILED = frozenset({408, *range(500, 600)})
 _RETRIED = _FAILED | {429}
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 CLOSED = "the client is closed; make another one, or close it later"
 
@@ -41,6 +44,25 @@ class ClientBulkhead(Bulkhead):
     def name(self, call: Call) -> str:  # noqa: ARG002 - as every gate
         """Return the key of its state, which is one for all calls."""
         return f"{self.kind} of the client"
+
+
+@dataclass(frozen=True)
+class ClientBreaker(CircuitBreaker):
+    """A circuit breaker that takes a redirect for no success: how the call ends is known where it leads to.
+
+    Args:
+        follows: Whether redirects are followed.
+
+    The other arguments are those of CircuitBreaker.
+    """
+
+    follows: bool = True
+
+    def result_event(self, call: Call, permit: Permit, outcome: Outcome) -> CallResult:
+        """Return the event with the result of a call."""
+        event = super().result_event(call, permit, outcome)
+        is_redirect = self.follows and event.result == "success" and outcome.status in _REDIRECTS
+        return event._replace(result="reachable") if is_redirect else event
 
 
 class ClosingGate:
@@ -89,7 +111,8 @@ def make_retry(config: RetryConfig) -> BoundedBackoff:
 def _make_breaker(config: ClientConfig) -> CircuitBreaker:
     settings = config.circuit_breaker
     recovery = float(settings.recovery_timeout)
-    return CircuitBreaker(
+    return ClientBreaker(
+        follows=config.follow_redirects,
         failure_threshold=settings.failure_threshold,
         recovery_timeout=recovery,
         multiplier=1.0,  # the host is asked again after the same time

@@ -213,6 +213,13 @@ class TestConnections:
                     await client.get("/health")
 
 
+def test_without_httpx_it_says_what_to_install() -> None:
+    code = "import sys; sys.modules['httpx'] = None; import polvo_adapters.client"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "python -m pip install 'polvo_adapters[httpx]'" in done.stderr.splitlines()[-1]
+    assert "pip install -e '.[httpx]'" in done.stderr
+
+
 LEAKS = """
 import asyncio, sys
 from polvo_adapters.client import ClientConfig, create_resilient_client

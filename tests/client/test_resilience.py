@@ -252,6 +252,17 @@ class TestCircuit:
             await asyncio.gather(call, return_exceptions=True)
             assert (await client.get("/a")).status_code == 200
 
+    async def test_a_redirect_to_what_fails_is_no_success(self) -> None:
+        def serve(request: httpx.Request) -> httpx.Response:
+            if request.url.path == "/new":
+                return httpx.Response(500)
+            return httpx.Response(307, headers={"Location": "/new"})
+
+        settings: dict[str, Any] = {"circuit_breaker": {"failure_threshold": 3}, "retry": {"max_attempts": 1}}
+        async with make_client(ScriptedServer(serve), **settings) as client:
+            errors = [await fail(client, path="/old") for _ in range(4)]
+        assert names(errors) == ["ServerError"] * 3 + ["CircuitBreakerOpenError"]
+
     async def test_each_host_has_its_own(self) -> None:
         settings: dict[str, Any] = {"circuit_breaker": {"failure_threshold": 1}, "retry": {"max_attempts": 1}}
         async with make_client(ScriptedServer(500, 200), **settings) as client:
