@@ -159,6 +159,16 @@ class TestMocks:
         assert asyncio.iscoroutinefunction(ResilientClient.get) or inspect.iscoroutinefunction(ResilientClient.get)
 
 
+    async def test_answers_of_respx_are_retried(self) -> None:
+        respx = pytest.importorskip("respx")
+        with respx.mock(base_url=BASE) as mock:
+            answers = [httpx.Response(503), httpx.ConnectError("no"), httpx.Response(200, json={"ok": 1})]
+            route = mock.post("/a").mock(side_effect=answers)
+            async with ResilientClient(ClientConfig(base_url=BASE), clock=TaskClock()) as client:
+                assert (await client.post("/a", json={})).json() == {"ok": 1}
+        assert route.call_count == 3
+
+
 async def test_a_body_that_can_be_read_once_is_sent_once() -> None:
     async def body() -> AsyncIterator[bytes]:
         yield b"piece"
