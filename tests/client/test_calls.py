@@ -158,7 +158,6 @@ class TestMocks:
             assert await client.get("/a") == "answer"
         assert asyncio.iscoroutinefunction(ResilientClient.get) or inspect.iscoroutinefunction(ResilientClient.get)
 
-
     async def test_answers_of_respx_are_retried(self) -> None:
         respx = pytest.importorskip("respx")
         with respx.mock(base_url=BASE) as mock:
