@@ -216,7 +216,8 @@ class ResilientClient:
         record = self._record(method, url, identifier)
         if isinstance(kwargs.get("timeout"), TimeoutConfig):
             kwargs["timeout"] = _httpx_timeout(kwargs["timeout"])
-        token, began = current_record.set(record), time.monotonic()
+        outer, began = current_record.get(), time.monotonic()
+        current_record.set(record)
         self._log.say_request(record)
         try:
             response = await http.request(method, url, headers=headers, **kwargs)
@@ -239,7 +240,7 @@ class ResilientClient:
             finally:
                 del translated  # see errors.py, "Errors and frames"
         finally:
-            current_record.reset(token)
+            current_record.set(outer)  # not by a token: a call that was given up may end in another context
 
     def _record(self, method: str, url: httpx.URL | str, identifier: str) -> CallRecord:
         text = str(url)

@@ -250,7 +250,7 @@ _MEANINGS: tuple[tuple[type[BaseException], Callable[[Any, CallRecord], _Finding
 def _make(finding: _Finding, record: CallRecord, report: Report | None, **data: Any) -> MyAPIError:
     attempts = 0 if report is None else len(report.attempts)
     end = _explain_end(record, report)
-    text = f"{record.method} {record.url}: {finding.what}{_describe_effort(record, report, attempts)}"
+    text = f"{record.method} {record.url}: {finding.what}{_describe_effort(finding.kind, record, report, attempts)}"
     text += "".join(f"; {part}" for part in (end, finding.advice) if part)
     return finding.kind(
         text,
@@ -264,11 +264,12 @@ def _make(finding: _Finding, record: CallRecord, report: Report | None, **data: 
     )
 
 
-def _describe_effort(record: CallRecord, report: Report | None, attempts: int) -> str:
+def _describe_effort(kind: type[MyAPIError], record: CallRecord, report: Report | None, attempts: int) -> str:
     if report is None or not attempts:
         return ""
     most = record.config.retry.max_attempts
-    limit = f" (RetryConfig.max_attempts={most})" if attempts >= most else ""
+    is_used_up = attempts >= most and (issubclass(kind, APIConnectionError) or _GAVE_UP.match(report.note))
+    limit = f" (RetryConfig.max_attempts={most})" if is_used_up else ""
     return f" after {attempts} attempt{'' if attempts == 1 else 's'} in {report.elapsed:.3g} s{limit}"
 
 
