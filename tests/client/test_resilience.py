@@ -287,6 +287,19 @@ class TestBulkhead:
             assert len(await asyncio.gather(*map(client.get, urls))) == 40
         assert most == 5
 
+    async def test_a_long_queue_is_served_in_order(self) -> None:
+        served: list[str] = []
+
+        async def serve(request: httpx.Request) -> httpx.Response:
+            served.append(request.url.path)
+            await asyncio.sleep(0)
+            return httpx.Response(200)
+
+        paths = [f"/{number}" for number in range(500)]
+        async with make_client(ScriptedServer(serve), bulkhead={"max_concurrency": 1}) as client:
+            await asyncio.gather(*map(client.get, paths))
+        assert served == paths
+
     async def test_a_call_without_a_slot_is_not_sent(self) -> None:
         server = ScriptedServer(lambda request: asyncio.sleep(0.05, httpx.Response(200)))
         async with make_client(server, bulkhead={"max_concurrency": 5, "acquisition_timeout": 0}) as client:
