@@ -173,6 +173,8 @@ def test_a_long_queue_is_looked_at_only_as_far_as_it_matters() -> None:
     looked = 0
 
     class Counted(tuple):  # type: ignore[type-arg]
+        __slots__ = ()
+
         def __iter__(self) -> Any:
             nonlocal looked
             for each in tuple.__iter__(self):
