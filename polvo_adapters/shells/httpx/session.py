@@ -238,11 +238,9 @@ class AsyncSession(SessionCalls, AsyncVerbs):
     def _is_home(self, url: httpx.URL, tenant: str) -> bool:
         """Return whether the credentials of the session may go to a URL."""
         base = self._base_url
-        if self._base is None or (url.raw_scheme, url.raw_host, url.port) == (
-            base.raw_scheme,
-            base.raw_host,
-            base.port,
-        ):
+        if self._base is None:
+            return True
+        if url.raw_host == base.raw_host and url.port == base.port and url.raw_scheme == base.raw_scheme:
             return True
         return self.tenancy is not None and self.tenancy.is_home(str(url), tenant, self._base, parse=parse_as_httpx)
 
