@@ -39,7 +39,8 @@ from polvo_adapters.errors import TokenRefreshError
 from polvo_adapters.headers.times import parse_date
 from polvo_adapters.redaction import unpicklable
 from polvo_adapters.runtime.logs import logger, say
-from polvo_adapters.shells.requests.one_shot import Channel, OneShotError, send_one
+from polvo_adapters.shells.one_shot import OneShotError
+from polvo_adapters.shells.requests.one_shot import Channel, send_one
 from polvo_adapters.shells.server_words import (
     describe_failure,
     list_tokens,
