@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 try:
     import httpx
 except ImportError as error:  # pragma: no cover - tested in an environment without httpx
-    raise ImportError(
-        "polvo_adapters.AsyncSession needs httpx: python -m pip install 'polvo_adapters[httpx]'"
-    ) from error
+    from polvo_adapters.runtime.extras import missing_text
+
+    raise ImportError(missing_text("polvo_adapters.AsyncSession", "httpx", "httpx")) from error
 
 from polvo_adapters.context.call import call_started, current_call
 from polvo_adapters.context.one_call import call as one_call
@@ -42,6 +42,7 @@ from polvo_adapters.shells.bound_policies import PolicyControls, options_of_all
 from polvo_adapters.shells.httpx.cookies import SessionCookies
 from polvo_adapters.shells.httpx.errors import httpx_error
 from polvo_adapters.shells.httpx.given_auth import AuthWithin, as_httpx_auth
+from polvo_adapters.shells.httpx.header_fields import find_field
 from polvo_adapters.shells.httpx.json_errors import explain_json
 from polvo_adapters.shells.httpx.messages import ResponseView, read_content
 from polvo_adapters.shells.httpx.pools import find_pool, keep_deadlines
@@ -207,10 +208,11 @@ class AsyncSession(SessionCalls, AsyncVerbs):
             if keywords.get("timeout", _DEFAULT) is not _DEFAULT:
                 keywords["timeout"] = as_timeout(keywords["timeout"])
             request = super().build_request(method, self._resolve(url, tenant), **keywords)
-            if self._base is not None and not self._is_home(request.url, tenant):
-                if "authorization" in request.headers and "authorization" not in httpx.Headers(keywords.get("headers")):
-                    del request.headers["authorization"]  # that of the session
-            elif self.tenancy is not None and tenant:
+            has_credential = find_field(request.headers, b"authorization") is not None
+            is_own = has_credential and "authorization" not in httpx.Headers(keywords.get("headers"))
+            if is_own and not self._is_home(request.url, tenant):
+                del request.headers["authorization"]  # that of the session
+            if self.tenancy is not None and tenant and self._is_home(request.url, tenant):
                 request.headers.update(self.tenancy.make_headers(tenant))
             return request
 
@@ -236,11 +238,9 @@ class AsyncSession(SessionCalls, AsyncVerbs):
     def _is_home(self, url: httpx.URL, tenant: str) -> bool:
         """Return whether the credentials of the session may go to a URL."""
         base = self._base_url
-        if self._base is None or (url.raw_scheme, url.raw_host, url.port) == (
-            base.raw_scheme,
-            base.raw_host,
-            base.port,
-        ):
+        if self._base is None:
+            return True
+        if url.raw_host == base.raw_host and url.port == base.port and url.raw_scheme == base.raw_scheme:
             return True
         return self.tenancy is not None and self.tenancy.is_home(str(url), tenant, self._base, parse=parse_as_httpx)
 
