@@ -7,8 +7,17 @@ from contextlib import suppress
 import requests
 
 from polvo_adapters.errors import PolvoError
-from polvo_adapters.shells.error_notes import append_to_text, explain_error, find_note, hide_queries, shows_notes
+from polvo_adapters.shells.error_notes import (
+    append_to_text,
+    explain_error,
+    find_note,
+    hide_queries,
+    replace_note,
+    shows_notes,
+)
 from polvo_adapters.shells.tracebacks import drop_frames
+
+_NO_SCHEME = "polvo: the URL is not absolute; begin it with https://, or give the session a base_url, which is not None"
 
 
 def complete_error(error: requests.RequestException, *urls: object) -> None:
@@ -23,7 +32,11 @@ def complete_error(error: requests.RequestException, *urls: object) -> None:
         hide_queries(error, *urls, getattr(request, "url", None))
         if not isinstance(error, PolvoError):
             drop_frames(error, keeps_first=True)
-        if not isinstance(error, PolvoError) and isinstance(request, requests.PreparedRequest):
+        if isinstance(error, requests.exceptions.MissingSchema):
+            replace_note(error, find_note(error), _NO_SCHEME)
+            if not shows_notes():
+                append_to_text(error, _NO_SCHEME)
+        elif not isinstance(error, PolvoError) and isinstance(request, requests.PreparedRequest):
             with suppress(AttributeError, TypeError):  # a class of exceptions that is not to be changed
                 note = find_note(error) or explain_error(error, request, getattr(error, "polvo", None))
                 if not shows_notes():
