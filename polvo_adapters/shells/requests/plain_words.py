@@ -17,7 +17,20 @@ from polvo_adapters.shells.error_notes import (
 )
 from polvo_adapters.shells.tracebacks import drop_frames
 
-_NO_SCHEME = "polvo: the URL is not absolute; begin it with https://, or give the session a base_url, which is not None"
+_BAD_URLS: tuple[tuple[type[Exception], str], ...] = (
+    (
+        requests.exceptions.MissingSchema,
+        "the URL is not absolute; begin it with https://, or give the session a base_url, which is not None",
+    ),
+    (
+        requests.exceptions.InvalidSchema,
+        "the URL, or the one that a redirect leads to, is neither http:// nor https://; nothing was sent there",
+    ),
+    (
+        requests.exceptions.InvalidURL,
+        "the URL, or the one that a redirect leads to, cannot be used; correct it; nothing was sent there",
+    ),
+)
 
 
 def complete_error(error: requests.RequestException, *urls: object) -> None:
@@ -32,10 +45,11 @@ def complete_error(error: requests.RequestException, *urls: object) -> None:
         hide_queries(error, *urls, getattr(request, "url", None))
         if not isinstance(error, PolvoError):
             drop_frames(error, keeps_first=True)
-        if isinstance(error, requests.exceptions.MissingSchema):
-            replace_note(error, find_note(error), _NO_SCHEME)
+        advice = next((advice for kind, advice in _BAD_URLS if isinstance(error, kind)), "")
+        if advice:
+            replace_note(error, find_note(error), f"polvo: {advice}")
             if not shows_notes():
-                append_to_text(error, _NO_SCHEME)
+                append_to_text(error, f"polvo: {advice}")
         elif not isinstance(error, PolvoError) and isinstance(request, requests.PreparedRequest):
             with suppress(AttributeError, TypeError):  # a class of exceptions that is not to be changed
                 note = find_note(error) or explain_error(error, request, getattr(error, "polvo", None))
