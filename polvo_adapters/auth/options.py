@@ -281,7 +281,7 @@ def check_client_secret(owner: str, client_secret: Any, options: Mapping[str, An
     """
     if client_secret is ABSENT:
         return None
-    others = ("client_authentication", "private_key", "cert")
+    others = ("client_authentication", "private_key", "cert", "password", "assertion", "subject_token")
     if client_secret is None and not any(options.get(name) for name in others):
         raise ConfigurationError(
             f"{owner}(client_secret=None): is the environment variable set that it is read from? For a client without "
