@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from typing import TYPE_CHECKING
-
-import requests
+from typing import TYPE_CHECKING, Any
 
 from polvo_adapters.core.calls import Call, find_host
 from polvo_adapters.core.durations import format_seconds
@@ -21,7 +19,7 @@ if TYPE_CHECKING:
     from polvo_adapters.core.report import Report
 
 
-def find_verdict(response: requests.Response) -> Verdict:
+def find_verdict(response: Any) -> Verdict:
     """Return the verdict on a response, from its report or, where no policy has asked, from the response itself."""
     report = getattr(response, "polvo", None)
     known: Verdict | None = getattr(report, "verdict", None)
@@ -37,7 +35,7 @@ def find_verdict(response: requests.Response) -> Verdict:
     return verdict_of(Call(response.request.method or "", response.url or ""), outcome)
 
 
-def status_error(response: requests.Response, verdict: Verdict | None = None) -> Exception:
+def status_error(response: Any, verdict: Verdict | None = None) -> Exception:
     """Return the error for a response with an error status.
 
     Args:
@@ -84,7 +82,7 @@ def _choose_class(status: int, verdict: Verdict) -> type[PolvoError]:
     return RateLimitError if verdict.is_about_pace else error_for_status(status)
 
 
-def _advise(response: requests.Response, verdict: Verdict) -> str:
+def _advise(response: Any, verdict: Verdict) -> str:
     """Return what the caller of a request can do about its error."""
     delay = verdict.retry_after
     again = "" if delay is None else f"; call again after {format_seconds(delay, 6)} s"
@@ -98,7 +96,7 @@ def _advise(response: requests.Response, verdict: Verdict) -> str:
     return again or f"; {_choose_advice(response)}"
 
 
-def _choose_advice(response: requests.Response) -> str:
+def _choose_advice(response: Any) -> str:
     status, request = response.status_code, response.request
     if status == 401 and not {"authorization", "cookie"} & {str(name).lower() for name in request.headers}:
         return "no credential was sent in Authorization; give the call or the session an auth"
