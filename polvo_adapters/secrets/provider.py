@@ -131,8 +131,9 @@ def fetch_error(scheme: str, name: str, reason: str, advice: str, **keywords: An
         **keywords: As for SecretError.
     """
     final = keywords.pop("final", reason in _FINAL)
+    origin = f" from {keywords['host']}" if keywords.get("host") else ""
     return SecretError(
-        f"{scheme}: the secret {name!r} could not be fetched ({reason}); {advice}",
+        f"{scheme}: the secret {name!r} could not be fetched{origin} ({reason}); {advice}",
         provider=scheme,
         name=name,
         reason=reason,

@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from polvo_adapters.core.calls import Call, find_host
+from polvo_adapters.core.durations import format_seconds
 from polvo_adapters.core.http import IDEMPOTENT_METHODS
 from polvo_adapters.core.judgement import verdict_of
 from polvo_adapters.core.outcomes import Outcome
@@ -66,7 +67,7 @@ def _describe_effort(report: Report | None) -> str:
     if report is None:
         return ""
     count = len(report.attempts)
-    return f" after {count} attempt{'' if count == 1 else 's'} in {report.elapsed:.3g} s"
+    return f" after {count} attempt{'' if count == 1 else 's'} in {format_seconds(report.elapsed)} s"
 
 
 def _explain_end(report: Report | None, verdict: Verdict) -> str:
@@ -84,7 +85,7 @@ def _choose_class(status: int, verdict: Verdict) -> type[PolvoError]:
 def _advise(response: Any, verdict: Verdict) -> str:
     """Return what the caller of a request can do about its error."""
     delay = verdict.retry_after
-    again = "" if delay is None else f"; call again after {delay:g} s"
+    again = "" if delay is None else f"; call again after {format_seconds(delay, 6)} s"
     if verdict.kind == "exhausted":
         ends = again or "; it does not say until when, and a repeat does not help"
         return f", the quota is used up ({verdict.reason}){ends}"

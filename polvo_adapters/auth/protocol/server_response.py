@@ -35,6 +35,7 @@ from urllib.parse import urlsplit
 from polvo_adapters.auth.protocol.token import Token
 from polvo_adapters.auth.protocol.token_endpoint import Path, TokenResponse
 from polvo_adapters.auth.protocol.token_lifetime import choose_lifetime, parse_duration
+from polvo_adapters.core.durations import format_seconds
 from polvo_adapters.errors import TokenRefreshError
 from polvo_adapters.headers.times import parse_date
 from polvo_adapters.redaction import unpicklable
@@ -149,7 +150,7 @@ class ServerResponse:
             message += f" ({description})"
         advice = _ADVICE.get(reason, _STATUS_ADVICE.get(status))
         if retry_after is not None:
-            advice = f"ask again after {retry_after:g} s"
+            advice = f"ask again after {format_seconds(retry_after, 6)} s"
         if advice:
             message += f"; {advice}"
         return TokenRefreshError(

@@ -22,6 +22,7 @@ from functools import partial
 from http.client import responses
 from typing import Any
 
+from polvo_adapters.core.durations import format_seconds
 from polvo_adapters.services.double_o import checks, env_files
 from polvo_adapters.services.double_o.effects import (
     NO_JSON,
@@ -189,7 +190,7 @@ def _make_status_error(error: type[DoubleOError], request: ServiceRequest, respo
     if status == 401 and request.token:
         error, advice = AuthenticationError, "; the token is not accepted: look whether it is the right one"
     elif response.retry_after is not None:
-        advice = f"; call again after {response.retry_after:g} s"
+        advice = f"; call again after {format_seconds(response.retry_after, 6)} s"
     elif 300 <= status < 400:
         advice = "; it is not followed: give the address that it leads to as base_url"
     elif status in _ADVICE or status >= 500:

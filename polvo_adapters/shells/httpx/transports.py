@@ -47,6 +47,7 @@ from polvo_adapters.shells.httpx.response import is_given_up, synthesize_respons
 from polvo_adapters.shells.httpx.senders import sender_of
 from polvo_adapters.shells.httpx.streaming import is_streamed
 from polvo_adapters.shells.httpx.timeouts import find_deadline
+from polvo_adapters.shells.tracebacks import drop_frames
 from polvo_adapters.stores.base import Store
 
 if TYPE_CHECKING:
@@ -217,6 +218,9 @@ class PolicyTransport(_BaseTransport, httpx.BaseTransport):
         except PolvoError as error:
             httpx_error(error, request)
             raise
+        except httpx.HTTPError as error:
+            drop_frames(error, keeps_first=True)
+            raise
 
     def _send(self, bound: BoundPolicies, call: Call, request: httpx.Request) -> httpx.Response:
         entries, began, stream = list[Entry](), self.clock.now(), self.stream or is_streamed(request)
@@ -306,6 +310,9 @@ class AsyncPolicyTransport(_BaseTransport, httpx.AsyncBaseTransport):
             return await self._send(bound, call, request)
         except PolvoError as error:
             httpx_error(error, request)
+            raise
+        except httpx.HTTPError as error:
+            drop_frames(error, keeps_first=True)
             raise
 
     async def _send(self, bound: BoundPolicies, call: Call, request: httpx.Request) -> httpx.Response:
