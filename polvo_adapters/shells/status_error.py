@@ -35,6 +35,17 @@ def find_verdict(response: Any) -> Verdict:
     return verdict_of(Call(response.request.method or "", response.url or ""), outcome)
 
 
+def raises(status: int, verdict: Verdict, *, raise_for_status: bool) -> bool:
+    """Return whether a session raises the error of a response with an error status.
+
+    Args:
+        status: The status.
+        verdict: The verdict on the response.
+        raise_for_status: Whether the caller wants the errors of all statuses.
+    """
+    return raise_for_status or status == 429 or verdict.is_about_pace
+
+
 def status_error(response: Any, verdict: Verdict | None = None) -> Exception:
     """Return the error for a response with an error status.
 
