@@ -42,7 +42,7 @@ from polvo_adapters.policies.ratelimit.account import (
     release_request,
     replace_group,
 )
-from polvo_adapters.policies.ratelimit.pacing import credit, learning, state
+from polvo_adapters.policies.ratelimit.pacing import buckets, credit, learning, state
 from polvo_adapters.policies.ratelimit.pacing.state import Pace, Seen
 from polvo_adapters.policies.ratelimit.turns import Turn, TurnRequest, TurnResult
 
@@ -398,7 +398,17 @@ def _learn_quota(
     else:
         key = routes.find_key(account, group, quota, route, event, now)
         known = paces.get(key)
-    window = announced if announced and announced > _SHORTEST_WINDOW else _estimate_window(account, key, quota, now)
+    bucket_match = known["bucket"] if known is not None else buckets.UNKNOWN
+    if reset is not None and resolution < _TICK:
+        reset, resolution = max(0.0, reset) + _TICK, 2 * _TICK  # milliseconds may have been rounded down
+    if announced and announced > _SHORTEST_WINDOW:
+        window = announced
+    else:
+        window = _estimate_window(account, key, quota, now)
+        if reset is not None and announced is None:
+            level = buckets.Level(limit, limit - remaining, reset, resolution, event.seconds)
+            bucket_match = buckets.match(bucket_match, level)
+            window = buckets.find_window(bucket_match, known["window"] if known is not None else 0.0) or window
     cost = 1.0 if unit == "requests" else _estimate_cost(account, key, unit, remaining)
     asked = now - event.seconds
     left = (remaining if remaining < limit else limit) / cost  # noqa: FURB136 - half the time of min()
@@ -412,9 +422,10 @@ def _learn_quota(
                 pace["told"], pace["told_at"] = left, now
             return key
     running = _count_running(account, group, key) if account["separate"] else group["running"] + group["stale"]
-    if reset is not None and resolution < _TICK:
-        reset, resolution = max(0.0, reset) + _TICK, 2 * _TICK  # milliseconds may have been rounded down
-    seen = Seen(asked, limit / cost, window, left, reset, resolution, announced is not None)
+    if reset is not None and window == announced:
+        level = buckets.Level(limit, limit - remaining, reset, resolution, event.seconds)
+        bucket_match = buckets.match(bucket_match, level, window)
+    seen = Seen(asked, limit / cost, window, left, reset, resolution, announced is not None, bucket_match)
     pace = paces[key] = _learn_seen(known, seen, now, free, running, accepted=event.refused is None)
     _note_source(pace, left, asked, now, route, event.part)
     state.note_end(pace, seen, now)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Literal, NamedTuple, TypedDict
 
+from polvo_adapters.policies.ratelimit.pacing import buckets
+
 SLOTS = 128
 """Slots of the replica: a finer one gains less than the way to the server takes."""
 
@@ -27,6 +29,8 @@ _RESERVE_SHARE = 0.002  # more for each e-fold of the share
 _YIELD = 0.5  # times its share, by which a client slows down more than others where less than the reserve remains
 _NOISE = 0.2  # of the root of the quota: what clients that know nothing of one another vary by
 _RESERVE_MOST = 0.04  # together never more than this, because it is quota unused
+_LEVEL, _LEVEL_SHARE = 0.06, 0.5  # of a bucket that should remain: for the smallest share, and more for all of it
+_URGENCY, _SLOWEST, _FASTEST = 4.0, -1.5, 0.7  # how much faster the pace is for what is above that, as exponents
 _SPREAD = 0.39  # standard deviation of the requests of a client that sends about one in a window
 _PRIOR = 5.0  # requests: the weight of the first guess of the share
 _LONG = 300.0  # seconds: the end of a shorter window comes before another request may ask for it
@@ -72,7 +76,7 @@ class Pace(TypedDict):
         slope: Rate of all clients on servers that refill all the time.
         until: Time until which `slope` holds.
         reset: When what remains should be spent.
-        margin: What should remain then.
+        margin: What should remain then; on buckets, the largest batch that comes back at once.
         bend: The exponent F.
         by: The route whose response spoke of it last.
         part: The id in the path of that response.
@@ -80,6 +84,7 @@ class Pace(TypedDict):
         told_at: When it came.
         blind: Responses in a row that said that nothing remains, and not when more comes of a long window.
         ask_at: When a request may find out whether more has come.
+        bucket: What speaks for a bucket; see `buckets`.
     """
 
     limit: float
@@ -124,6 +129,7 @@ class Pace(TypedDict):
     told_at: float
     blind: int
     ask_at: float
+    bucket: buckets.Match
 
 
 class Seen(NamedTuple):
@@ -137,6 +143,7 @@ class Seen(NamedTuple):
         reset: Seconds until there are more, or None.
         coarse: Seconds by which `reset` may be too high, because it was rounded.
         announced: Whether the server announced the window; otherwise it is the longest time to a reset so far.
+        bucket: What speaks for a bucket, this response included.
     """
 
     asked: float
@@ -146,6 +153,7 @@ class Seen(NamedTuple):
     reset: float | None
     coarse: float
     announced: bool = True
+    bucket: buckets.Match = buckets.UNKNOWN
 
 
 def start_pace(seen: Seen, now: float, in_flight: int = 0) -> Pace:
@@ -167,7 +175,10 @@ def start_pace(seen: Seen, now: float, in_flight: int = 0) -> Pace:
         log=log, slot=slot, fresh=1.0, expired=0.0, debt=0.0,
         slope=0.0, until=now, reset=0.0, margin=0.0, bend=1.0,
         by="", part="", told=seen.remaining, told_at=now, blind=0, ask_at=0.0,
+        bucket=seen.bucket,
     )  # fmt: skip
+    if buckets.is_bucket(seen.bucket):
+        pace["refills"] = "bucket"
     plan(pace)
     return pace
 
@@ -236,6 +247,10 @@ def plan(pace: Pace) -> None:
         return
     above = pace["remaining"] - compute_reserve(pace)
     rate = limit / window
+    if share <= ALONE and buckets.is_bucket(pace["bucket"]):
+        pace["slope"] = rate * math.exp(max(_SLOWEST, min(_FASTEST, _URGENCY * above / limit)))
+        pace["until"] = pace["at"] + window / 4
+        return
     if share > ALONE:
         pace["slope"], pace["until"] = max(rate + 10 * above / window, 0.05 * rate), pace["at"] + window / 10
         return
@@ -258,6 +273,8 @@ def compute_reserve(pace: Pace) -> float:
     """Return what should remain on a server that refills all the time."""
     share, limit = pace["share"], pace["limit"]
     if share > ALONE:
-        return 0.5
+        return 0.5 + pace["margin"] if buckets.is_bucket(pace["bucket"]) else 0.5
+    if buckets.is_bucket(pace["bucket"]):
+        return limit * (_LEVEL + _LEVEL_SHARE * max(0.0, 1 + math.log(share) * BEND))
     wanted = limit * (_RESERVE + _RESERVE_SHARE * math.log1p(share / 1e-4)) + _NOISE * math.sqrt(limit)
     return max(1.0, min(_RESERVE_MOST * limit, wanted))
