@@ -406,7 +406,7 @@ def _learn_quota(
     else:
         window = _estimate_window(account, key, quota, now)
         if reset is not None and announced is None:
-            level = buckets.Level(limit, limit - remaining, reset, resolution, event.seconds)
+            level = buckets.Level(limit, limit - remaining, reset, resolution, event.seconds, now)
             bucket_match = buckets.match(bucket_match, level)
             window = buckets.find_window(bucket_match, known["window"] if known is not None else 0.0) or window
     cost = 1.0 if unit == "requests" else _estimate_cost(account, key, unit, remaining)
@@ -423,7 +423,7 @@ def _learn_quota(
             return key
     running = _count_running(account, group, key) if account["separate"] else group["running"] + group["stale"]
     if reset is not None and window == announced:
-        level = buckets.Level(limit, limit - remaining, reset, resolution, event.seconds)
+        level = buckets.Level(limit, limit - remaining, reset, resolution, event.seconds, now)
         bucket_match = buckets.match(bucket_match, level, window)
     seen = Seen(asked, limit / cost, window, left, reset, resolution, announced is not None, bucket_match)
     pace = paces[key] = _learn_seen(known, seen, now, free, running, accepted=event.refused is None)

@@ -8,7 +8,8 @@ from polvo_adapters.policies.ratelimit.pacing import buckets, credit, state
 from polvo_adapters.policies.ratelimit.pacing.state import ALONE, RING, SLOTS, Pace, Seen
 
 _FAIRNESS = 0.1  # per window; with ten times as much, the shares of all clients would react at once
-_PULL = 4.0  # per window, on buckets
+_PULL_SLIDING = 2.0  # per window, on sliding servers
+_PULL, _PULL_LEAST, _VISIBLE = 4.0, -0.1, 2.0  # per window, on buckets; requests per window
 _NEWCOMER = 0.5  # per window, for three windows: a newcomer starts with one request and has far to go
 _INTEGRAL, _INTEGRAL_LEAST, _INTEGRAL_MOST = 1.0, -0.3, 0.2
 _BACK_OFF = 0.8  # of the share, after a rejection that should not have been
@@ -56,7 +57,10 @@ def learn(pace: Pace, seen: Seen, now: float, *, accepted: bool, free: float, in
         windows = pace["span"] / pace["window"]
         pace["total"] = max(pace["total"], windows * (pace["limit"] - seen.remaining))
     spent = _estimate_spent(pace, seen, now, rolled, explained)
+    share, is_large = pace["share"], state.is_large(pace)
     _measure_share(pace, seen, now, mine, spent, rolled=rolled > 0)
+    if believed == "windows" != pace["refills"] and pace["share"] > share and is_large:
+        pace["own"], pace["share"] = share * pace["total"], share
     if seen.asked >= pace["noted"] or rolled or seen.remaining < pace["remaining"]:
         pace["remaining"] = seen.remaining
     pace["before"], pace["at"], pace["asked"] = seen.remaining, now, seen.asked
@@ -82,7 +86,9 @@ def refuse(pace: Pace) -> None:
     """Count a rejection: a client that shares a quota gives way, and the credit for the request was not spent."""
     pace["rejected"] += 1
     if pace["share"] <= ALONE:
-        pace["own"] *= _BACK_OFF
+        # Of a large share all responses tell, so that one refusal says less.
+        weight = 0.2 if state.is_large(pace) and pace["refills"] == "sliding" else 1.0
+        pace["own"] *= _BACK_OFF**weight
         pace["integral"] = max(_INTEGRAL_LEAST, pace["integral"] - 0.06)
 
 
@@ -197,6 +203,8 @@ def _shift_doubt(pace: Pace, step: float) -> None:
 def _estimate_spent(pace: Pace, seen: Seen, now: float, rolled: int, replicated: float) -> float:
     """Return what all clients took since the last response."""
     fall = pace["before"] - seen.remaining
+    if pace["refills"] == "sliding" and state.is_large(pace) and pace["slope"]:
+        return (now - pace["at"]) * pace["slope"]
     if pace["refills"] == "bucket" or (pace["refills"] == "sliding" and _LARGE < pace["share"] <= ALONE):
         # The replica is short of what comes back evenly, which would make a large share larger still.
         return fall + (now - pace["at"]) * pace["limit"] / pace["window"]
@@ -228,7 +236,12 @@ def _measure_share(pace: Pace, seen: Seen, now: float, mine: float, spent: float
         share *= math.exp(_compute_pull(pace, seen, now, share) * part)
     elif buckets.is_bucket(pace["bucket"]):
         above = (seen.remaining - state.compute_reserve(pace)) / pace["limit"]
-        share *= math.exp(_PULL * above * part)
+        # With less than a few requests it would not be seen by the others, and never get its part back.
+        lowest = _PULL_LEAST if share * pace["limit"] > _VISIBLE else 0.0
+        share *= math.exp(_PULL * max(lowest, above) * part)
+    elif state.is_large(pace):
+        above = (seen.remaining - state.compute_reserve(pace)) / pace["limit"]
+        share *= math.exp(_PULL_SLIDING * above * part)
     else:
         above = (seen.remaining - state.compute_reserve(pace)) / pace["limit"]
         pace["integral"] = max(-0.05, min(_INTEGRAL_MOST, pace["integral"] + _INTEGRAL * above * part))

@@ -15,6 +15,9 @@ RING = SLOTS + 1  # a slot comes back when its end is one window ago
 ALONE = 0.95
 """From this share on a client counts as alone with the quota."""
 
+FEW = 1 / 32
+"""From this share on a client counts as one of few, whose responses tell often enough what the others do."""
+
 NEWCOMER = 3
 """Responses that a newcomer waits for, one request at a time, before it trusts its guess of the share."""
 
@@ -29,7 +32,9 @@ _RESERVE_SHARE = 0.002  # more for each e-fold of the share
 _YIELD = 0.5  # times its share, by which a client slows down more than others where less than the reserve remains
 _NOISE = 0.2  # of the root of the quota: what clients that know nothing of one another vary by
 _RESERVE_MOST = 0.04  # together never more than this, because it is quota unused
-_LEVEL, _LEVEL_SHARE = 0.06, 0.5  # of a bucket that should remain: for the smallest share, and more for all of it
+_LEVEL, _LEVEL_SHARE = 0.03, 0.05  # of a bucket that should remain, and more for each e-fold of a share above FEW
+_FEW_SHARE = 0.015  # the same of a sliding quota, above twice FEW, where it is quota unused
+_ENOUGH = 10.0  # requests per window, by which a client of few learns what remains
 _URGENCY, _SLOWEST, _FASTEST = 4.0, -1.5, 0.7  # how much faster the pace is for what is above that, as exponents
 _SPREAD = 0.39  # standard deviation of the requests of a client that sends about one in a window
 _PRIOR = 5.0  # requests: the weight of the first guess of the share
@@ -245,36 +250,54 @@ def plan(pace: Pace) -> None:
         pace["margin"] = min(_MARGIN_MOST * limit, _MARGIN * limit + spread + under_way) * (1 - share)
         pace["bend"] = 1 - BEND * math.log(share)
         return
-    above = pace["remaining"] - compute_reserve(pace)
-    rate = limit / window
-    if share <= ALONE and buckets.is_bucket(pace["bucket"]):
-        pace["slope"] = rate * math.exp(max(_SLOWEST, min(_FASTEST, _URGENCY * above / limit)))
-        pace["until"] = pace["at"] + window / 4
-        return
+    rate, reserve = limit / window, compute_reserve(pace)
+    above = pace["remaining"] - reserve
     if share > ALONE:
         pace["slope"], pace["until"] = max(rate + 10 * above / window, 0.05 * rate), pace["at"] + window / 10
         return
-    # The client reacts to no dip before its own next response.
-    nearest = max(1, min(SLOTS, math.ceil(SLOTS * max(0.1, 1 / max(share * limit, 0.05)))))
+    urgency = math.exp(max(_SLOWEST, min(_FASTEST, _URGENCY * above / limit)))
+    if buckets.is_bucket(pace["bucket"]):
+        pace["slope"], pace["until"] = rate * urgency, pace["at"] + window / 4
+        return
+    if is_large(pace):
+        slope = min((rate - reserve / window) * urgency, _find_highest_rate(pace, pace["remaining"] - 1.0))
+    else:
+        slope = _find_highest_rate(pace, above) * (1 + pace["integral"])
+        if above < 0:
+            slope *= 1 - _YIELD * share
+    pace["slope"], pace["until"] = max(slope, 0.05 * rate), pace["at"] + window
+
+
+def _find_highest_rate(pace: Pace, above: float) -> float:
+    """Return the highest even rate at which what is above stays above through the next window, by the replica."""
     log, slot = pace["log"], pace["slot"]
+    # The client reacts to no dip before its own next response.
+    nearest = max(1, min(SLOTS, math.ceil(SLOTS * max(0.1, 1 / max(pace["share"] * pace["limit"], 0.05)))))
     lowest = math.inf
     for step in range(1, SLOTS + 1):
         back = log[(slot + step) % RING]
         above += back
         if step >= nearest:
             lowest = min(lowest, (above - back / 2) / step)
-    slope = lowest * SLOTS / window * (1 + pace["integral"])
-    if pace["remaining"] < compute_reserve(pace):
-        slope *= 1 - _YIELD * share
-    pace["slope"], pace["until"] = max(slope, 0.05 * rate), pace["at"] + window
+    return lowest * SLOTS / pace["window"]
+
+
+def is_large(pace: Pace) -> bool:
+    """Return whether a client that shares a sliding server learns often enough what remains to share it by that."""
+    return FEW <= pace["share"] <= ALONE and pace["share"] * pace["limit"] >= _ENOUGH
 
 
 def compute_reserve(pace: Pace) -> float:
     """Return what should remain on a server that refills all the time."""
     share, limit = pace["share"], pace["limit"]
+    is_bucket = buckets.is_bucket(pace["bucket"])
     if share > ALONE:
-        return 0.5 + pace["margin"] if buckets.is_bucket(pace["bucket"]) else 0.5
-    if buckets.is_bucket(pace["bucket"]):
-        return limit * (_LEVEL + _LEVEL_SHARE * max(0.0, 1 + math.log(share) * BEND))
-    wanted = limit * (_RESERVE + _RESERVE_SHARE * math.log1p(share / 1e-4)) + _NOISE * math.sqrt(limit)
+        return 0.5 + pace["margin"] if is_bucket else 0.5
+    noise = _NOISE * math.sqrt(limit)
+    if is_bucket:
+        return max(1.0, _LEVEL * limit, noise) + _LEVEL_SHARE * limit * max(0.0, math.log(share / FEW))
+    wanted = limit * (_RESERVE + _RESERVE_SHARE * math.log1p(share / 1e-4))
+    if is_large(pace):
+        return max(1.0, wanted + noise / 2) + _FEW_SHARE * limit * max(0.0, math.log(share / (2 * FEW)))
+    wanted += noise
     return max(1.0, min(_RESERVE_MOST * limit, wanted))
