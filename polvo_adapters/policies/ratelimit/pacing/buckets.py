@@ -3,8 +3,8 @@
 The reset that a bucket announces is the time until it is full: so much of the window as the part of the quota that is
 used. Each response therefore bounds the length of the window from both sides, and those of a bucket agree. Those of
 other servers do not: in a window what is used rises while the time to the reset falls, a sliding server announces when
-its oldest request comes back, or always the same. A bucket that others keep level tells it by a reset that stays where it
-is while time passes.
+its oldest request comes back, or always the same. A bucket that others keep level is told by a reset that comes no
+nearer while time passes.
 """
 
 from __future__ import annotations

@@ -33,7 +33,8 @@ _YIELD = 0.5  # times its share, by which a client slows down more than others w
 _NOISE = 0.2  # of the root of the quota: what clients that know nothing of one another vary by
 _RESERVE_MOST = 0.04  # together never more than this, because it is quota unused
 _LEVEL, _LEVEL_SHARE = 0.03, 0.05  # of a bucket that should remain, and more for each e-fold of a share above FEW
-_FEW_SHARE = 0.015  # the same of a sliding quota, above twice FEW, where it is quota unused
+_FEW_SHARE = 0.012  # the same of a sliding quota, above twice FEW, where it is quota unused
+_SURE, _SOON = 0.7, 0.9  # of the doubt in windows; of the window
 _ENOUGH = 10.0  # requests per window, by which a client of few learns what remains
 _URGENCY, _SLOWEST, _FASTEST = 4.0, -1.5, 0.7  # how much faster the pace is for what is above that, as exponents
 _SPREAD = 0.39  # standard deviation of the requests of a client that sends about one in a window
@@ -283,8 +284,14 @@ def _find_highest_rate(pace: Pace, above: float) -> float:
 
 
 def is_large(pace: Pace) -> bool:
-    """Return whether a client that shares a sliding server learns often enough what remains to share it by that."""
-    return FEW <= pace["share"] <= ALONE and pace["share"] * pace["limit"] >= _ENOUGH
+    """Return whether a client shares a sliding server by what remains.
+
+    It has to be one of few and to learn often enough what remains, and the server must surely be a sliding one, which
+    announces when its oldest request comes back: soon, when all are spread evenly.
+    """
+    if not FEW <= pace["share"] <= ALONE or pace["share"] * pace["limit"] < _ENOUGH:
+        return False
+    return pace["doubt"] > _SURE and pace["high"] - pace["at"] < _SOON * pace["window"]
 
 
 def compute_reserve(pace: Pace) -> float:
