@@ -43,6 +43,8 @@ from polvo_adapters.auth.static import api_key, bearer, session_token
 from polvo_adapters.auth.tokens.sealing import Sealer
 from polvo_adapters.cli.request import CallOutcome
 from polvo_adapters.cli.token_records import TokenRecord
+from polvo_adapters.client import ClientConfig, LoggingConfig, ResilientClient, RetryConfig
+from polvo_adapters.client import exceptions as client_errors
 from polvo_adapters.core.calls import Call
 from polvo_adapters.core.http import Headers
 from polvo_adapters.core.outcomes import Outcome
@@ -63,9 +65,10 @@ from polvo_adapters.services.double_o import errors as double_o_errors
 from polvo_adapters.services.double_o.cache import SecretCache
 from polvo_adapters.services.double_o.client import Client as DoubleOClient
 from polvo_adapters.services.double_o.effects import CachedFetch, ServiceRequest, ServiceResponse
+from polvo_adapters.shells.httpx.messages import RequestView, ResponseView
+from polvo_adapters.shells.message_parts import list_secrets
 from polvo_adapters.shells.requests.download import Download
 from polvo_adapters.shells.requests.json_errors import NoJSON
-from polvo_adapters.shells.requests.message_parts import list_secrets
 from polvo_adapters.shells.requests.one_shot import OneShotResponse
 from polvo_adapters.shells.requests.rest import RestExchange, RestFinder
 from polvo_adapters.stores.memory import MemoryStore
@@ -404,6 +407,35 @@ def use_httpx(api: Listening) -> None:
                 except httpx.HTTPError as error:
                     note(look_at_error("httpx in a task", error))
                 sample("httpx in a task")
+        async with polvo.AsyncSession(
+            api.url, named["client credentials"], raise_for_status=True, transport=AsyncHTTPXSampling()
+        ) as session:
+            for url in ("401", "404", NOWHERE):
+                try:
+                    await session.post(url, content=body, deadline=30)
+                except httpx.HTTPError as error:
+                    note(look_at_error("an asynchronous session", error))
+                sample("an asynchronous session")
+
+    asyncio.run(run())
+
+
+def use_resilient_client(api: Listening) -> None:
+    base = api.url.replace("://", f"://me:{word('password', OPEN)}@")
+    config = ClientConfig(
+        base_url=base, retry=RetryConfig(max_attempts=2, min_wait_seconds=0.001), logging=LoggingConfig(level="DEBUG")
+    )
+
+    async def run() -> None:
+        async with ResilientClient(config, transport=AsyncHTTPXSampling()) as client:
+            for url in ("/401", "/404", NOWHERE):
+                call = client.post(url, json={"card": secret("body", OPEN)}, headers={"X-Key": word("header", OPEN)})
+                note(look("the resilient client", [client, config, call]))
+                try:
+                    await call
+                except client_errors.MyAPIError as error:
+                    note(look_at_error("the resilient client", error))
+                sample("the resilient client")
 
     asyncio.run(run())
 
@@ -450,6 +482,7 @@ def test_nothing_shows(api: Listening, watched: None, tmp_path: Path) -> None:
     use_requests(api, tmp_path)
     use_urls_with_users(api)
     use_httpx(api)
+    use_resilient_client(api)
     use_double_o(api)
     for name, made in make_others(tmp_path).items():
         note(look(f"a polvo_adapters.{name}", made))
@@ -471,6 +504,16 @@ def make_login_token(text: str) -> LoginToken:
     provider.fetch("", None)
     provider._log_in = nothing
     return provider
+
+
+def make_httpx_views(text: str, data: bytes) -> dict[str, Any]:
+    """Return what messages are made of for httpx."""
+    request = httpx.Request("POST", f"http://me:{text}@a.test/?key={text}", headers={"X": text}, content=data)
+    response = httpx.Response(404, headers={"Set-Cookie": f"id={text}"}, content=data, request=request)
+    return {
+        "shells.httpx.messages.RequestView": RequestView(request),
+        "shells.httpx.messages.ResponseView": ResponseView(response),
+    }
 
 
 def make_others(folder: Path) -> dict[str, Any]:
@@ -507,8 +550,9 @@ def make_others(folder: Path) -> dict[str, Any]:
         "services.double_o.effects.CachedFetch": CachedFetch("secret", text, 1.0, lambda: iter(())),  # type: ignore[arg-type, return-value]
         "services.double_o.effects.ServiceResponse": ServiceResponse(200, data),
         "shells.requests.one_shot.OneShotResponse": OneShotResponse("a.test", 200, dict(header), data, None),
-        "shells.requests.message_parts.RequestSecrets": list_secrets(None, request),
+        "shells.message_parts.RequestSecrets": list_secrets(None, request),
         "shells.requests.json_errors.NoJSON": NoJSON(response),
+        **make_httpx_views(text, data),
         "core.http.Headers": Headers(header),
         "core.calls.Call": call,
         "core.outcomes.Outcome": Outcome(response, 404, response.headers, body=data),
@@ -529,6 +573,10 @@ def make_others(folder: Path) -> dict[str, Any]:
             error = kind("what happened", request=request, response=response, host="a.test")
             note(look_at_error(f"a polvo_adapters.errors.{name}", error))
             made[f"errors.{name}"] = None
+    for name, kind in inspect.getmembers(client_errors, inspect.isclass):
+        if issubclass(kind, errors.PolvoError) and kind.__module__ == client_errors.__name__:
+            note(look_at_error(f"an error of the client, {name}", kind("what happened", request=request)))
+            made[f"client.exceptions.{name}"] = None
     for name, kind in inspect.getmembers(double_o_errors, inspect.isclass):
         if issubclass(kind, errors.PolvoError) and kind.__module__ == double_o_errors.__name__:
             note(

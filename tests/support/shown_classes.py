@@ -16,7 +16,12 @@ auth.protocol.server_response.ServerResponse auth.secret_auth.HeldSecret auth.se
 auth.static.APIKey auth.static.Bearer auth.static.SessionToken auth.tokens.sealing.NoEncryption
 auth.tokens.storage_factory.TokenStorageFactory auth.tokens.token_auth.HeldToken
 auth.tokens.token_auth.TokenAuth auth.tokens.token_fetch.TokenFetch auth.tokens.token_storage.FallbackStore
-auth.tokens.token_storage.TokenStorage context.call.CallSpan context.call.LogicalCall policies.defaults.DefaultDeadline
+auth.tokens.token_storage.TokenStorage client.call_record.CallRecord client.client_log.ClientLog
+client.config.BulkheadConfig client.config.CircuitBreakerConfig client.config.ClientConfig client.config.LoggingConfig
+client.config.RetryConfig client.config.Settings client.config.TimeoutConfig client.pending_call.PendingCall
+client.resilient_client.ResilientClient client.stack.ClientBreaker
+client.stack.ClientBulkhead client.stack.ClosingGate core.notices.LogListener
+policies.bounded_backoff.BoundedBackoff context.call.CallSpan context.call.LogicalCall policies.defaults.DefaultDeadline
 context.tenant.TenantScope core.effects.Acquire
 core.effects.Decide core.effects.Release core.effects.Send core.effects.Sleep core.effects.Start
 core.machines.Event core.notices.Notice core.report.Attempt core.report.Report
@@ -38,7 +43,10 @@ secrets.provider.Source secrets.providers.base.BaseProvider secrets.providers.fu
 secrets.secret.Secret secrets.secret.Value services.double_o.client.Client shells.body_closing.BodyCloseActions
 shells.bound_policies.BoundPolicies shells.bound_policies.PolicyControls shells.cancellation.CancellableExchange
 shells.httpx.async_network.AsyncDeadlineBackend shells.httpx.exchange.AsyncHTTPXExchange
-shells.httpx.exchange.HTTPXExchange shells.httpx.network.DeadlineBackend shells.httpx.network.DeadlineStream
+shells.httpx.cookies.SessionCookies shells.httpx.exchange.HTTPXExchange
+shells.httpx.given_auth.AuthWithin shells.httpx.routes.Routes shells.httpx.session.AsyncSession
+shells.httpx.session_transport.SessionTransport shells.httpx.verbs.AsyncVerbs shells.session_calls.CallScope
+shells.session_calls.SessionCalls shells.httpx.network.DeadlineBackend shells.httpx.network.DeadlineStream
 shells.httpx.trace.HTTPXTrace shells.httpx.transports.AsyncPolicyTransport
 shells.httpx.transports.PolicyTransport shells.request_marks.RequestMarks
 shells.requests.exchange.RacingExchange shells.requests.exchange.RequestsExchange
@@ -46,7 +54,7 @@ shells.requests.one_shot.Channel shells.requests.one_shot.OneShotError
 shells.requests.policy_adapter.PolicyAdapter shells.requests.pool_limits.PoolLimits
 shells.requests.resilient_adapter.ResilientAdapter
 shells.requests.session.Session shells.requests.single_policy_adapters.IdempotencyAdapter
-shells.requests.single_policy_adapters.SinglePolicyAdapter shells.requests.tenancy.Tenancy
+shells.requests.single_policy_adapters.SinglePolicyAdapter shells.tenancy.Tenancy
 shells.requests.wire.connections.TracedConnection shells.requests.wire.pools.AdapterView
 shells.requests.wire.pools.KnownPools
 shells.requests.wire.responses.TracedResponse shells.requests.wire.route.Route
@@ -62,12 +70,12 @@ HOLDING_NONE = {
 auth.options.ConnectionOptions auth.options.GrantOptions auth.options.JWTLoginOptions auth.options.OAuth2Options
 auth.options.ServerOptions auth.options.TokenAuthOptions auth.options.VendorOptions
 auth.options.VendorSettings policies.options.OptionalPolicies
-policies.options.StackOptions
+policies.options.StackOptions shells.httpx.verbs.AsyncSessionOptions shells.httpx.verbs.RequestOptions
     """,
     "events, verdicts and states of policies: numbers, names of state and digests": """
 core.effects.Park core.effects.PolicyTraits core.effects.Race core.effects.TryDecide core.effects.Undecided
-core.effects.WaitAny policies.asked_retry.AskedRetry shells.given_up.GivenUpRequests
-core.judges.FormerKeyJudge core.judges.FormerRefusalJudge
+core.effects.WaitAny core.setting_kinds.SettingKind policies.asked_retry.AskedRetry
+shells.given_up.GivenUpRequests core.judges.FormerKeyJudge core.judges.FormerRefusalJudge
 core.machines.Changed core.machines.Refused core.machines.Wake core.notices.Retrying
 auth.attach.replaced_credentials.ReplacedCredentials
 policies.breaker.state.AcquirePermit policies.breaker.state.CircuitStatus policies.breaker.state.ManualControl
@@ -131,7 +139,9 @@ testing.server.http_messages.MalformedRequestError testing.server.http_messages.
 testing.server.http_messages.Reply testing.server.http_messages.Request testing.server.http_messages.RequestBody
 testing.server.issued_tokens.Tokens testing.server.journal.Counters testing.server.journal.Journal
 testing.server.journal.JournalEntry testing.server.journal.KeyCounters testing.server.journal.RequestRecord
-testing.server.message_endpoints.Contract testing.server.state.ExpiringCache testing.server.state.FailureSwitch
+testing.server.message_endpoints.Contract testing.server.pending_logins.CodeGrant
+testing.server.pending_logins.DeviceGrant testing.server.pending_logins.Grant
+testing.server.pending_logins.PendingLogins testing.server.state.ExpiringCache testing.server.state.FailureSwitch
 testing.server.state.Quotas testing.server.state.RequestContext testing.server.state.ServerState
 testing.simulation.crowd.CrowdClient testing.simulation.crowd.CrowdResult testing.simulation.crowd.CrowdSample
 testing.simulation.crowd.CrowdWindow testing.simulation.crowd.QuotaServer
@@ -162,11 +172,15 @@ secrets.providers.keyring.Keyring
     """,
     "wraps what is looked at in itself: a transport, a connection, a stream, a session": """
 shells.requests.installed_adapters.Installation shells.requests.installed_adapters.InstalledAdapters
+shells.installation.BaseInstallation shells.httpx.install.Installation shells.httpx.install.InstalledLookup
+shells.httpx.resilient.ResilientTransport shells.httpx.resilient.AsyncResilientTransport
+runtime.async_library.Late runtime.async_library.Wakeup shells.httpx.url_prefix.URLPrefix
 shells.requests.wire.pools.PoolView shells.requests.wrapping.Wrapping
 core.identity.Sender auth.signing_auth.SigningAuth shells.requests.signing.UnsignedState
 auth.attach.response_hook.InertHook requests.Session runtime.bounded.BoundedCalls runtime.clock.SystemClock
 runtime.clock.SystemTime runtime.shared_call.SharedCall runtime.workers.Workers shells.circuit_control.Circuit
 shells.encodings.EncodingCheck shells.httpx.exchange.RacingHTTPXExchange
+shells.httpx.api.LoopPools shells.httpx.json_errors.NoJSONResponse
 shells.httpx.observed_body.ObservedStream shells.httpx.timeouts.DeadlineTimeout
 shells.operation_control.Operation shells.request_identity.RequestKey shells.requests.api.SharedConnections
 shells.requests.drop_in.OneCallSession shells.requests.hooks.SessionHooks shells.requests.response.Response
@@ -174,7 +188,7 @@ shells.requests.response.WatchedResponse shells.requests.single_policy_adapters.
 shells.requests.single_policy_adapters.BulkheadAdapter shells.requests.single_policy_adapters.FallbackAdapter
 shells.requests.single_policy_adapters.HedgeAdapter shells.requests.single_policy_adapters.RateLimitAdapter
 shells.requests.single_policy_adapters.RegionsAdapter shells.requests.single_policy_adapters.RetryAdapter
-shells.requests.urls.ResolvedURL shells.requests.wire.owners.ConnectionOwner
+shells.urls.ResolvedURL shells.requests.wire.owners.ConnectionOwner
 shells.requests.wire.responses.DeadlineReader shells.requests.wire.sockets.CutOff
     """,
     "polls with a DeviceAuthorization, which is looked at, and runs until the user has answered": """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,9 @@ import requests
 from urllib3.util import Retry
 
 import polvo_adapters as polvo
+import polvo_adapters.client as resilient
 import polvo_adapters.requests as dropin
+from polvo_adapters.client import exceptions as client_errors
 from polvo_adapters.core.calls import Call
 from polvo_adapters.core.effects import Flow, Proceed, compose
 from polvo_adapters.core.notices import CallEvent
@@ -21,7 +24,12 @@ from polvo_adapters.services import double_o
 from polvo_adapters.testing import FailureServer
 from polvo_adapters.testing.simulation.simulation import Script, ScriptedReply, Simulation
 from polvo_adapters.testing.virtual_clock import VirtualClock
-from polvo_adapters.transports import AsyncPolicyTransport, PolicyTransport
+from polvo_adapters.transports import (
+    AsyncPolicyTransport,
+    AsyncResilientTransport,
+    PolicyTransport,
+    ResilientTransport,
+)
 
 if TYPE_CHECKING:
     from typing_extensions import assert_type
@@ -105,6 +113,38 @@ def mounting(session: requests.Session) -> None:
     assert_type(polvo.install(session), requests.Session)
     assert_type(polvo.install(polvo.Session(), Twice(), prefix="https://"), polvo.Session)
     assert_type(polvo.uninstall(session), requests.Session)
+
+
+async def asynchronous(url: httpx.URL) -> None:
+    store = polvo.stores.MemoryStore()
+    async with polvo.AsyncSession(
+        "https://api.example.com",
+        ("user", "pass"),
+        timeout=(3, 20),
+        tenancy=polvo.Tenancy(header="X-Tenant"),
+        store=store,
+        raise_for_status=True,
+        rate_limit="adaptive",
+        retry={"max_attempts": 5},
+        deadline=20,
+        http2=True,
+        limits=httpx.Limits(max_connections=10),
+        headers={"X-App": "polvo"},
+    ) as session:
+        assert_type(session, polvo.AsyncSession)
+        assert_type(await session.get("orders", params={"a": "b"}, retry=False), httpx.Response)
+        assert_type(await session.post(url, json={"a": 1}, idempotency_key="order-1"), httpx.Response)
+        assert_type(await session.request("PUT", "orders", content=b"x", labels={"job": 7}), httpx.Response)
+        async with session.stream("GET", "orders", deadline=None) as response:
+            assert_type(response, httpx.Response)
+        assert_type(await session.send(session.build_request("GET", "orders")), httpx.Response)
+        assert_type(session.circuit("orders").state, str)
+        assert_type(session.operation("orders", "order-1").state, str)
+        with session.tenant("acme"):
+            await session.delete("orders/7")
+        session.set_tenant(7)
+    assert_type(await polvo.aio.get(url, timeout=3), httpx.Response)
+    await polvo.aio.aclose()
 
 
 def faces() -> None:
@@ -306,6 +346,11 @@ def transports() -> None:
     httpx.Client(transport=PolicyTransport(Twice(), polvo.retry.ExponentialBackoff(budget=None)))
     httpx.AsyncClient(transport=AsyncPolicyTransport(polvo.deadline.Deadline(5), http2=True))
     httpx.AsyncClient(transport=AsyncPolicyTransport(polvo.ratelimit.Adaptive()))
+    httpx.Client(transport=ResilientTransport(deadline=5, rate_limit="adaptive", http2=True, stream=True))
+    httpx.AsyncClient(transport=AsyncResilientTransport(retry={"base": 0.1}, limits=httpx.Limits(max_connections=5)))
+    assert_type(polvo.install(httpx.Client(), deadline=5), httpx.Client)
+    assert_type(polvo.install(httpx.AsyncClient(), prefix="all://*.example.com"), httpx.AsyncClient)
+    assert_type(polvo.uninstall(httpx.AsyncClient()), httpx.AsyncClient)
 
 
 def simulation() -> None:
@@ -318,3 +363,39 @@ def simulation() -> None:
 def testing() -> None:
     with FailureServer(port=0) as server:
         assert_type(server.url, str)
+
+
+async def with_the_resilient_client(environ: dict[str, str]) -> None:
+    config = resilient.ClientConfig(
+        base_url="https://api.example.com",
+        timeout=resilient.TimeoutConfig(connect=60.0, read=15.0),
+        retry=resilient.RetryConfig(max_attempts=5, jitter=True, retry_non_idempotent=False),
+        circuit_breaker=resilient.CircuitBreakerConfig(failure_threshold=5, recovery_timeout=30),
+        bulkhead=resilient.BulkheadConfig(max_concurrency=50),
+        logging=resilient.LoggingConfig(level="INFO", logger_name="my_client"),
+        verify_ssl=True,
+    )
+    assert_type(config.retry.max_attempts, int)
+    assert_type(resilient.ClientConfig.from_env("API_", environ), resilient.ClientConfig)
+    resilient.ClientConfig(base_url="x", retrie=None)  # type: ignore[call-arg]
+    transport = httpx.MockTransport(lambda request: httpx.Response(200))
+    async with resilient.create_resilient_client(config, transport=transport) as client:
+        assert_type(client, resilient.ResilientClient)
+        assert_type(await client.get("/a", params={"q": 1}), httpx.Response)
+        assert_type(await client.request("POST", "/a", json={}, request_id="mine"), httpx.Response)
+        call = client.delete("/a")
+        assert_type(call, resilient.PendingCall[httpx.Response])
+        assert_type(call.done(), bool)
+        assert_type(await asyncio.create_task(client.put("/a")), httpx.Response)
+        assert_type(await asyncio.gather(client.get("/a"), client.head("/b")), tuple[httpx.Response, httpx.Response])
+    async with resilient.ResilientClient(config) as again:
+        try:
+            await again.patch("/a")
+        except client_errors.APIConnectionError as error:
+            assert_type(error.response, httpx.Response | None)
+            assert_type(error.request, httpx.Request | None)
+            assert_type(error.status_code, int | None)
+            assert_type(error.retry_after, float | None)
+            assert_type(error.polvo, Report | None)
+        await again._ensure_initialized()
+        await again.close()
