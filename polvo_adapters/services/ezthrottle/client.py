@@ -103,7 +103,8 @@ class EZThrottle:
         """Return the retries of a call made here: none on a status that is forwarded, as the engine has its own."""
         if not isinstance(self._retry, ExponentialBackoff):
             return self._retry is not None
-        return replace(self._retry, retry_on=frozenset(self._retry.retry_on) - frozenset(forwarded))
+        names = ("retry_on", "retry_after_on")
+        return replace(self._retry, **{name: frozenset(getattr(self._retry, name)) - set(forwarded) for name in names})
 
     # ---- Calls without a step
 

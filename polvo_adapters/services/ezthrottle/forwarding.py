@@ -35,7 +35,7 @@ def auto_forward(client: EZThrottle) -> Callable[[Callable[P, R]], Callable[P, R
             except ForwardToEZThrottle as error:
                 fields: dict[str, Any] = {name: value for name, value in error.fields.items() if value is not None}
             fields.setdefault("idempotent_key", str(uuid.uuid4()))
-            return client.submit_job(**fields)
+            return client.submit_job(**{"url": "", **fields})
 
         return run
 
