@@ -12,6 +12,7 @@ from __future__ import annotations
 from polvo_adapters.services.ezthrottle.client import EZThrottle
 from polvo_adapters.services.ezthrottle.engines.base import Engine
 from polvo_adapters.services.ezthrottle.engines.hosted import HostedEngine
+from polvo_adapters.services.ezthrottle.engines.local import LocalEngine
 from polvo_adapters.services.ezthrottle.errors import (
     ArgumentError,
     AuthenticationError,
@@ -53,6 +54,7 @@ __all__ = [
     "InDoubtError",
     "JobResult",
     "JobTimeoutError",
+    "LocalEngine",
     "QuotaExceededError",
     "RateLimitError",
     "ReplayMemory",

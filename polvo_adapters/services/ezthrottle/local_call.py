@@ -11,7 +11,8 @@ import urllib3.exceptions
 from polvo_adapters import headers
 from polvo_adapters.core.calls import find_host
 from polvo_adapters.core.http import IDEMPOTENT_METHODS
-from polvo_adapters.errors import DeadlineExceeded, PolvoError, StatusError
+from polvo_adapters.core.report import CANCELLED
+from polvo_adapters.errors import DeadlineExceeded, IdempotencyError, InDoubtError, PolvoError, StatusError
 from polvo_adapters.shells.requests.failures import classify
 from polvo_adapters.shells.requests.session import Session
 
@@ -30,8 +31,12 @@ class CallEnd(NamedTuple):
         unsent: Whether it is proved that no server has seen the request.
         declined: Whether the response says that the request was not processed.
         timeout: Whether this process stopped waiting.
+        in_doubt: Whether a record says that an earlier request may have been processed.
         attempts: How often the request was sent.
         retry_after: Seconds that the server asks to wait, or None.
+        caller: The caller that the record of a key belongs to, where it has kept the call from being made.
+        note: What a policy says of the end, such as which region answered first.
+        lost: How many attempts of a race were cancelled.
     """
 
     status: int = 0
@@ -42,8 +47,12 @@ class CallEnd(NamedTuple):
     unsent: bool = False
     declined: bool = False
     timeout: bool = False
+    in_doubt: bool = False
     attempts: int = 0
     retry_after: float | None = None
+    caller: str = ""
+    note: str = ""
+    lost: int = 0
 
     def __repr__(self) -> str:
         return f"<CallEnd {self.status or self.problem}>"  # a body may be private
@@ -90,6 +99,8 @@ def read_response(response: requests.Response, now: float) -> CallEnd:
         declined=response.status_code == 429 or (response.status_code == 503 and wait is not None),
         attempts=0 if report is None else len(report.attempts),
         retry_after=wait,
+        note="" if report is None else report.note,
+        lost=0 if report is None else sum(attempt.failure == CANCELLED for attempt in report.attempts),
     )
 
 
@@ -105,8 +116,10 @@ def read_error(error: Exception, method: str, host: str) -> CallEnd:
     text = str(error) if is_ours else f"{host}: {failure.name} ({type(error).__name__})"
     return CallEnd(
         problem=text,
-        unsent=is_same_request and not sent,
+        unsent=is_same_request and not sent and not isinstance(error, InDoubtError),
         timeout=failure.timeout,
+        in_doubt=isinstance(error, InDoubtError),
+        caller=error.caller if isinstance(error, IdempotencyError) else "",
         attempts=len(attempts),
         retry_after=getattr(error, "retry_after", None),
     )

@@ -1,0 +1,670 @@
+"""The engine in this process: worker threads over an acknowledged queue, which lies on the disk or in memory.
+
+Theory of operation.
+
+    submit ──▶ queue (synced) ──▶ dispatcher ──▶ worker: attempts ──▶ record (synced) ──▶ follow-ups ──▶ acknowledged
+                                      ▲                                                      │
+                                      └──── webhooks, on_success, on_failure, later tries ◀──┘
+
+A job is in the queue before `submit` returns, and leaves it when everything that follows from it is in the queue too.
+So a process may be killed anywhere: the next one takes up what was not acknowledged. That makes a job begin twice at
+times, but never act twice:
+
+* the id of a job follows from its key (or from URL, method and body), so that a second submission is the same job, and
+  its record tells how it ended;
+* a POST or PATCH has its key in the record of idempotency keys before it leaves. After the death of the process the
+  server is asked again with the same key, if it honours keys; otherwise the job is in doubt, and says so;
+* what follows has ids that follow from the job, so that it is enqueued twice and done once. A webhook may come twice,
+  with the same `X-EZThrottle-Delivery`.
+
+One process at a time works on a directory: the one that holds its lock, which ends with the process. Others may submit
+and ask; when the lock is free, one of them goes on with the work.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+import itertools
+import json
+import os
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from polvo_adapters.core.calls import find_host
+from polvo_adapters.redaction import unpicklable
+from polvo_adapters.runtime import forks
+from polvo_adapters.runtime.clock import SYSTEM, Clock
+from polvo_adapters.runtime.logs import logger
+from polvo_adapters.runtime.workers import NoThreadError, Workers
+from polvo_adapters.services.ezthrottle import checks
+from polvo_adapters.services.ezthrottle.engines.local_attempts import Attempts
+from polvo_adapters.services.ezthrottle.engines.local_delivery import (
+    Delivery,
+    describe_deliveries,
+    keep_headers,
+    make_payload,
+    name_delivery,
+)
+from polvo_adapters.services.ezthrottle.engines.local_queue import AckQueue, DiskQueue, MemoryQueue
+from polvo_adapters.services.ezthrottle.engines.local_records import (
+    DiskRecords,
+    JobRecord,
+    JobRecords,
+    MemoryRecords,
+)
+from polvo_adapters.services.ezthrottle.errors import (
+    DuplicateJobError,
+    JobTimeoutError,
+    UnknownJobError,
+)
+from polvo_adapters.services.ezthrottle.jobs import make_job
+from polvo_adapters.services.ezthrottle.local_call import CallEnd, is_idempotent
+from polvo_adapters.services.ezthrottle.webhooks import Secrets
+from polvo_adapters.stores import private_files
+from polvo_adapters.stores.base import Store
+from polvo_adapters.stores.file_trust import Unfit
+from polvo_adapters.stores.memory import MemoryStore
+from polvo_adapters.stores.sqlite import SQLiteStore
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+_TICK = 0.2  # seconds between two looks at a queue that another process may have put something into
+_MOST_DELIVERIES = 9
+_MOST_RUNS = 12  # of a job whose answers are lost again and again, at a server that honours keys
+_LONGEST_PAUSE = 60.0
+_PRUNED_EVERY = 500
+_MOST_KEYS = 1_000_000
+
+_log = logger("ezthrottle")
+_abandoned: list[object] = []
+"""Connections of the parent in a forked child: SQLite allows neither to use nor to close them there."""
+
+
+@unpicklable
+class LocalEngine:
+    """Executes jobs in this process, with the policies of this library.
+
+    Args:
+        path: Directory of the queue, which is made where it is missing; None to keep everything in memory, for tests.
+        regions: Base URLs of regions by name, such as {"iad": "https://iad.api.example.com"}. A name that is not in
+            it stands for the URL of the step itself, unless the step's `region_policy` is "strict".
+        workers: How many jobs and webhooks are under way at a time.
+        honours_keys: Whether the servers honour idempotency keys, so that a POST whose answer was lost is sent again.
+        key_header: Name of the header with the key.
+        webhook_secrets: The secret that webhooks are signed with, or several while they are rotated.
+        webhook_backoff: Seconds between the first two tries to deliver a webhook; they double up to a minute.
+        keep: Seconds for which the result of a job is kept, and its key is known.
+        store: Where circuits, quotas and the records of keys live; by default beside the queue.
+        clock: Time and chance.
+        **session: Other keywords of `polvo_adapters.Session` for the attempts, such as `rate_limit`,
+            `circuit_breaker` or `timeout`.
+
+    Raises:
+        ArgumentError: A value cannot work, or other users can change the directory.
+        ConfigurationError: `persist-queue` is not installed.
+    """
+
+    knows_status = True
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        regions: Mapping[str, str] | None = None,
+        workers: int = 8,
+        honours_keys: bool = False,
+        key_header: str = "Idempotency-Key",
+        webhook_secrets: Secrets = (),
+        webhook_backoff: float = 1.0,
+        keep: float = 86_400.0,
+        store: Store | None = None,
+        clock: Clock = SYSTEM,
+        **session: Any,
+    ) -> None:
+        self.path = None if path is None else os.path.abspath(os.fspath(path))
+        self.repeats_safely = honours_keys
+        self._most = checks.check_count("workers", workers, 1)
+        self._keep = checks.check_seconds("keep", keep)
+        self._backoff = checks.check_seconds("webhook_backoff", webhook_backoff)
+        self._clock, self._given_store = clock, store
+        secrets = [webhook_secrets] if isinstance(webhook_secrets, str) else list(webhook_secrets)
+        if not all(isinstance(secret, str) and secret for secret in secrets):
+            raise checks.refuse("webhook_secrets", "each must be a string that is not empty")
+        self._make_delivery: Callable[[], Delivery] = lambda: Delivery(secrets, clock)
+        self._make_attempts: Callable[[Store], Attempts] = lambda owned: Attempts(
+            regions or {},
+            owned,
+            clock,
+            honours_keys=honours_keys,
+            key_header=key_header,
+            keep=keep,
+            session=session,
+        )
+        self._is_closed = False
+        self._opening = threading.Lock()
+        self._open()
+        forks.register(self)
+
+    # ---- What a client asks for
+
+    def attempt_headers(self, job: Mapping[str, Any]) -> dict[str, str]:
+        """Return the header with the job's key, where servers honour keys."""
+        from polvo_adapters.services.ezthrottle.engines.local_attempts import encode_key
+
+        if not self.repeats_safely or is_idempotent(job["method"]):
+            return {}
+        return {self._attempts.key_header: encode_key(job.get("idempotent_key") or identify(job))}
+
+    def submit(self, job: Mapping[str, Any]) -> dict[str, Any]:
+        """Accept a job; see `Engine.submit`. It is on the disk when this returns.
+
+        Raises:
+            ArgumentError: A field cannot work, or the engine is closed.
+            DuplicateJobError: The key belongs to a job with another URL, method or body.
+        """
+        checked = make_job(job)
+        self._ensure_open()
+        self._attempts.check(checked)
+        return self._enqueue(checked, identify(checked))
+
+    def status(self, job_id: str) -> dict[str, Any]:
+        """Return what has become of a job; see `Engine.status`."""
+        self._ensure_open()
+        record = self._records.find(job_id) if isinstance(job_id, str) else None
+        if record is None:
+            raise UnknownJobError(f"there is no job {job_id!r}; results are kept for {self._keep:g} s", reason="job_id")
+        return describe(record)
+
+    def wait(self, job_id: str, timeout: float | None = None) -> dict[str, Any]:
+        """Return the result of a job once it has ended; see `Engine.wait`."""
+        if timeout is not None:
+            checks.check_seconds("timeout", timeout)
+        ends = None if timeout is None else self._clock.now() + timeout
+        while True:
+            seen = self._changes
+            found = self.status(job_id)
+            if JobRecord("", "", 0, found["status"]).is_final:
+                return found
+            left = _TICK if ends is None else min(_TICK, ends - self._clock.now())
+            if left <= 0:
+                text = f"the job {job_id} is {found['status']} after {timeout:g} s; it goes on, ask for it again"
+                raise JobTimeoutError(text, reason="timeout")
+            self._await_change(seen, left)
+
+    def cancel(self, job_id: str) -> bool:
+        """Take a job back where it has not begun; see `Engine.cancel`."""
+        self.status(job_id)
+        done = False
+
+        def change(record: JobRecord) -> JobRecord:
+            nonlocal done
+            done = record.status == "queued"
+            return record._replace(status="cancelled", changed=self._clock.wall()) if done else record
+
+        self._records.change(job_id, change, sure=True)
+        self._announce()
+        return done
+
+    def resolve(self, job_id: str, *, done: bool) -> dict[str, Any]:
+        """Say what became of a job that is in doubt, once it was found out on the other side.
+
+        Args:
+            job_id: The job.
+            done: Whether the server has done the work. If so the job has succeeded, and what follows from that is
+                done; otherwise it is executed once more.
+
+        Returns:
+            The status of the job.
+
+        Raises:
+            ArgumentError: The job is not in doubt.
+            UnknownJobError: There is no such job.
+        """
+        if self.status(job_id)["status"] != "in_doubt":
+            raise checks.refuse("job_id", f"the job {job_id} is not in doubt")
+        record = self._records.find(job_id)
+        assert record is not None  # noqa: S101 - it was there
+        job = record.result["job"]
+        task = {"kind": "job", "job_id": job_id, "job": job, "resolved": done}
+        number = self._queue.put(task)
+        self._records.change(
+            job_id,
+            lambda old: old._replace(
+                status="queued", item=number, deliveries=_await_all(job), changed=self._clock.wall()
+            ),
+            sure=True,
+        )
+        self._wake.set()
+        return self.status(job_id)
+
+    def drain(self, timeout: float | None = None) -> bool:
+        """Wait until all jobs have ended and all webhooks are delivered or given up, and return whether that is so.
+
+        Args:
+            timeout: Seconds to wait at most; None for as long as it takes.
+        """
+        ends = None if timeout is None else self._clock.now() + timeout
+        while self._records.count_open():
+            left = _TICK if ends is None else min(_TICK, ends - self._clock.now())
+            if left <= 0:
+                return False
+            self._await_change(self._changes, left)
+        return True
+
+    def close(self, timeout: float = 5.0) -> None:
+        """Stop taking up jobs, wait for those under way, and close the files; the next engine goes on.
+
+        Args:
+            timeout: Seconds to wait for what is under way. What takes longer is begun again by the next engine.
+        """
+        with self._opening:
+            if self._is_closed:
+                return
+            self._is_closed = True
+        self._stop.set()
+        self._wake.set()
+        ends = self._clock.now() + timeout
+        while (self._busy or self._dispatcher.is_alive()) and self._clock.now() < ends:
+            if self._dispatcher is threading.current_thread():
+                break
+            self._await_change(self._changes, 0.05)
+        self._attempts.close()
+        self._delivery.close()
+        if self._busy or self._dispatcher.is_alive():
+            return  # the lock is kept: nothing else may take up a job that is still under way here
+        self._workers.end_idle()
+        self._queue.close()
+        self._records.close()
+        if isinstance(self._store, SQLiteStore) and self._given_store is None:
+            self._store.close()
+        self._release_lock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<LocalEngine {'in memory' if self.path is None else self.path}>"
+
+    # ---- Opening and forks
+
+    def _open(self) -> None:
+        self._wake, self._stop = threading.Event(), threading.Event()
+        self._condition = threading.Condition()
+        self._changes = 0
+        self._busy: set[int] = set()
+        self._later: list[tuple[float, int, int, dict[str, Any]]] = []
+        self._numbers = itertools.count()
+        self._ended = 0
+        self._workers = Workers("polvo-job", self._most)
+        self._descriptor: int | None = None
+        if self.path is None:
+            self._store: Store = MemoryStore(max_keys=_MOST_KEYS) if self._given_store is None else self._given_store
+            self._queue: AckQueue = MemoryQueue()
+            self._records: JobRecords = MemoryRecords()
+        else:
+            self._open_directory(self.path)
+        self._attempts = self._make_attempts(self._store)
+        self._delivery = self._make_delivery()
+        self._dispatcher = threading.Thread(target=self._dispatch, name="polvo-jobs", daemon=True)
+        self._dispatcher.start()
+
+    def _open_directory(self, path: str) -> None:
+        try:
+            os.makedirs(path, 0o700, exist_ok=True)
+            self._lock_path = os.path.join(path, "lock")
+            descriptor = private_files.try_to_lock(self._lock_path, True)
+            if descriptor is not None:
+                private_files.unlock(descriptor)
+                os.close(descriptor)
+        except Unfit as error:
+            reason = str(error)
+        except OSError as error:
+            reason = f"the directory cannot be used ({error.strerror or error})"
+        else:
+            self._queue = DiskQueue(path)
+            self._records = DiskRecords(os.path.join(path, "jobs.db"))
+            if self._given_store is None:
+                self._store = SQLiteStore(os.path.join(path, "state.db"), max_keys=_MOST_KEYS)
+            else:
+                self._store = self._given_store
+            return
+        raise checks.refuse("path", reason)
+
+    def _ensure_open(self) -> None:
+        if self._is_closed:
+            raise checks.refuse("engine", "it is closed")
+
+    def after_fork_in_child(self) -> None:
+        """Open the files anew: a child has neither the threads of its parent nor a use for its connections."""
+        self._opening = threading.Lock()
+        if self._is_closed:
+            return
+        _abandoned.append((self._queue, self._records, self._condition))
+        if self._descriptor is not None:
+            os.close(self._descriptor)  # which unlocks nothing: the parent has it open
+        self._open()
+
+    def _take_lock(self) -> bool:
+        """Return whether this process is the one that works, and become it where there is none."""
+        if self.path is None or self._descriptor is not None:
+            return True
+        try:
+            self._descriptor = private_files.try_to_lock(self._lock_path, True)
+        except (OSError, Unfit):
+            return False
+        if self._descriptor is None:
+            return False
+        self._queue.resume()
+        return True
+
+    def _release_lock(self) -> None:
+        if self._descriptor is not None:
+            private_files.unlock(self._descriptor)
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    # ---- The queue
+
+    def _enqueue(self, job: Mapping[str, Any], job_id: str, digest: str | None = None) -> dict[str, Any]:
+        """Put a job into the queue, unless it is known already."""
+        digest = digest_of(job) if digest is None else digest
+        now = self._clock.wall()
+        known = self._records.find(job_id)
+        if known is not None and not (known.is_settled and known.changed < now - self._keep):
+            return self._report_duplicate(known, digest, job)
+        task: dict[str, Any] = {"kind": "job", "job_id": job_id, "job": job}
+        if "retry_at" in job:
+            task["due"] = job["retry_at"] / 1000
+        number = self._queue.put(task)
+        record = JobRecord(job_id, digest, number, deliveries=_await_all(job), changed=now)
+        counts = self._records.add(record, now - self._keep)
+        self._wake.set()
+        if counts.item != number:  # another thread or process was faster; the dispatcher drops this item
+            return self._report_duplicate(counts, digest, job)
+        return {"job_id": job_id, "status": "queued", "idempotent_key": job.get("idempotent_key", job_id)}
+
+    def _report_duplicate(self, known: JobRecord, digest: str, job: Mapping[str, Any]) -> dict[str, Any]:
+        if known.digest != digest:
+            raise DuplicateJobError(
+                f"{find_host(job['url'])}: the idempotent key belongs to a job with another URL, method or body; "
+                "nothing was sent",
+                reason="idempotent_key",
+            )
+        return {**describe(known), "duplicate": True, "idempotent_key": job.get("idempotent_key", known.job_id)}
+
+    def _dispatch(self) -> None:
+        """Hand tasks to the workers; the only thread that takes from the queue."""
+        while not self._stop.is_set():
+            try:
+                pause = self._dispatch_one()
+            except Exception:  # noqa: BLE001 - a full disk, say: the jobs wait, and are not lost
+                _log.exception("the queue of jobs cannot be read; it is tried again")
+                pause = 1.0
+            if pause:
+                self._wake.wait(pause)
+            self._wake.clear()
+        self._announce()
+
+    def _dispatch_one(self) -> float:
+        """Start one task, and return how long there is nothing to do."""
+        if len(self._busy) >= self._most or not self._take_lock():
+            return _TICK
+        found = self._take()
+        if found is None:
+            return _TICK if not self._later else max(0.0, min(_TICK, self._later[0][0] - self._clock.wall()))
+        number, task = found
+        self._busy.add(number)
+        try:
+            self._workers.run(lambda: self._work(number, task))
+        except NoThreadError:
+            self._busy.discard(number)
+            self._postpone(number, task, self._clock.wall() + _TICK)
+            return _TICK
+        return 0.0
+
+    def _take(self) -> tuple[int, dict[str, Any]] | None:
+        """Return a task that is due."""
+        now = self._clock.wall()
+        if self._later and self._later[0][0] <= now:
+            _, _, number, task = heapq.heappop(self._later)
+            return number, task
+        while (found := self._queue.take()) is not None:
+            number, task = found
+            if task.get("due", 0) <= now:
+                return found
+            self._postpone(number, task, task["due"])
+        return None
+
+    def _postpone(self, number: int, task: dict[str, Any], due: float) -> None:
+        heapq.heappush(self._later, (due, next(self._numbers), number, task))
+
+    def _work(self, number: int, task: dict[str, Any]) -> None:
+        """Do a task, and acknowledge it."""
+        try:
+            if task["kind"] == "job":
+                self._run_job(number, task)
+            else:
+                self._run_delivery(task)
+            self._queue.acknowledge(number)
+            self._ended += 1
+            if self._ended % _PRUNED_EVERY == 0:
+                self._records.prune(self._clock.wall() - self._keep)
+        except Exception:  # noqa: BLE001 - it stays in the queue, and is taken up again
+            if not self._stop.is_set():
+                _log.exception("a job could not be brought to its end; it is tried again")
+                self._postpone(number, task, self._clock.wall() + 5.0)
+        finally:
+            self._busy.discard(number)
+            self._wake.set()
+            self._announce()
+
+    def _announce(self) -> None:
+        with self._condition:
+            self._changes += 1
+            self._condition.notify_all()
+
+    def _await_change(self, seen: int, seconds: float) -> None:
+        with self._condition:
+            if self._changes == seen:
+                self._condition.wait(seconds)
+
+    # ---- A job
+
+    def _run_job(self, number: int, task: Mapping[str, Any]) -> None:
+        job, job_id = task["job"], task["job_id"]
+        now = self._clock.wall()
+        new = JobRecord(job_id, digest_of(job), number, deliveries=_await_all(job), changed=now)
+        record = self._records.add(new, now - self._keep)
+        if record.item != number:
+            return  # the job belongs to another item
+        if not record.is_final:
+            begun = self._records.change(
+                job_id, lambda old: old if old.is_final else old._replace(status="running", changed=now)
+            )
+            if begun is not None and begun.is_final:
+                record = begun  # it was cancelled meanwhile
+            else:
+                finished = self._execute(task)
+                if finished is None:
+                    return  # put back, to be tried again later
+                record = finished
+        self._follow_up(job, record)
+
+    def _execute(self, task: Mapping[str, Any]) -> JobRecord | None:
+        """Make the calls of a job, and return its record, which says how it ended."""
+        job, job_id = task["job"], task["job_id"]
+        if task.get("resolved") is True:
+            status, result = "success", {"note": "resolved by the user"}
+        else:
+            status, result = self._attempt(job, job_id, forget=task.get("resolved") is False)
+            if status == "in_doubt" and self.repeats_safely and task.get("runs", 0) < _MOST_RUNS:
+                self._put_back(task)
+                return None
+            if status == "in_doubt":
+                result["job"] = job  # for `resolve`
+
+        def finish(old: JobRecord) -> JobRecord:
+            return old._replace(status=status, result=result, changed=self._clock.wall())
+
+        return self._records.change(job_id, finish, sure=True)
+
+    def _attempt(self, job: Mapping[str, Any], job_id: str, *, forget: bool) -> tuple[str, dict[str, Any]]:
+        """Return how a job ends: by its own call, or by that of a fallback."""
+        seconds = _find_limit(job)
+        end = self._attempts.attempt(job, self._key_of(job, job_id), seconds, forget=forget)
+        result = make_values(end)
+        if end.is_success:
+            return "success", result
+        doubt = self._is_in_doubt(job, end)
+        fallback = job.get("fallback_job")
+        depth, current = 0, job
+        while fallback is not None:
+            depth += 1
+            if _is_triggered(fallback.get("trigger", {}), end, doubt=doubt):
+                end = self._attempts.attempt(
+                    fallback, self._key_of(fallback, f"{job_id}-{depth}"), _find_limit(fallback)
+                )
+                result, current = {**make_values(end), "fallback": depth}, fallback
+                if end.is_success:
+                    return "success", result
+                doubt = doubt or self._is_in_doubt(current, end)
+            fallback = fallback.get("fallback_job")
+        return ("in_doubt" if doubt else "failed"), result
+
+    def _is_in_doubt(self, job: Mapping[str, Any], end: CallEnd) -> bool:
+        if end.in_doubt:
+            return True
+        return not end.status and not end.unsent and not is_idempotent(job["method"])
+
+    def _put_back(self, task: Mapping[str, Any]) -> None:
+        runs = task.get("runs", 0) + 1
+        due = self._clock.wall() + min(0.5 * 2.0**runs, _LONGEST_PAUSE)
+        number = self._queue.put({**task, "runs": runs, "due": due})
+        self._records.change(
+            task["job_id"], lambda old: old._replace(item=number, status="queued", changed=self._clock.wall())
+        )
+        self._wake.set()
+
+    def _key_of(self, job: Mapping[str, Any], job_id: str) -> str:
+        key: str = job.get("idempotent_key") or job_id
+        return key
+
+    def _follow_up(self, job: Mapping[str, Any], record: JobRecord) -> None:
+        """Enqueue what follows from the end of a job; all of it has ids that follow from that of the job."""
+        if record.status == "cancelled":
+            self._records.change(record.job_id, lambda old: old._replace(deliveries={}))
+            return
+        role = {"success": "on_success", "failed": "on_failure"}.get(record.status, "")
+        if role in job:
+            child = job[role]
+            child_id = identify(child) if "idempotent_key" in child else derive(record.job_id, role)
+            with suppress(DuplicateJobError):
+                self._enqueue(child, child_id)
+        payload = make_payload(job, record.job_id, record.status, record.result)
+        for number, hook in enumerate(job.get("webhooks", ())):
+            if record.deliveries.get(str(number)) == "pending":
+                self._queue.put(
+                    {
+                        "kind": "webhook",
+                        "job_id": record.job_id,
+                        "number": number,
+                        "url": hook["url"],
+                        "payload": payload,
+                        "hooks": {"webhooks": job["webhooks"], "webhook_quorum": job.get("webhook_quorum", 1)},
+                    }
+                )
+        self._wake.set()
+
+    # ---- A webhook
+
+    def _run_delivery(self, task: Mapping[str, Any]) -> None:
+        job_id, number = task["job_id"], str(task["number"])
+        record = self._records.find(job_id)
+        if record is None or record.deliveries.get(number) != "pending":
+            return
+        end = self._delivery.deliver(task["url"], task["payload"], name_delivery(job_id, task["number"]))
+        tries = task.get("tries", 0) + 1
+        if not end.is_success and tries < _MOST_DELIVERIES:
+            pause = min(self._backoff * 2.0 ** (tries - 1), _LONGEST_PAUSE)
+            pause = max(pause, min(end.retry_after or 0.0, 10 * _LONGEST_PAUSE))
+            self._queue.put({**task, "tries": tries, "due": self._clock.wall() + pause})
+            return
+        state = "delivered" if end.is_success else "failed"
+        if state == "failed":
+            reason = str(end.status or end.problem)
+            _log.warning("a webhook at %s was not delivered after %d tries: %s", find_host(task["url"]), tries, reason)
+
+        def change(old: JobRecord) -> JobRecord:
+            deliveries = {**old.deliveries, number: state}
+            told = {**old.result, "webhooks": describe_deliveries(task["hooks"], deliveries)}
+            return old._replace(deliveries=deliveries, result=told, changed=self._clock.wall())
+
+        self._records.change(job_id, change, sure=True)
+
+
+def identify(job: Mapping[str, Any]) -> str:
+    """Return the id of a job: equal keys, or else equal URLs, methods and bodies, are the same job."""
+    key = job.get("idempotent_key")
+    name = digest_of(job) if key is None else f"key\n{key}"
+    return f"job_{hashlib.sha256(name.encode()).hexdigest()[:32]}"
+
+
+def derive(job_id: str, role: str) -> str:
+    """Return the id of a job that follows from another: each parent has its own."""
+    return f"job_{hashlib.sha256(f'{role}{chr(10)}{job_id}'.encode()).hexdigest()[:32]}"
+
+
+def digest_of(job: Mapping[str, Any]) -> str:
+    """Return the digest of what a key stands for."""
+    parts = json.dumps([job["method"], job["url"], job.get("body")])
+    return hashlib.sha256(parts.encode()).hexdigest()
+
+
+def describe(record: JobRecord) -> dict[str, Any]:
+    """Return what a client is told of a job."""
+    shown = {name: value for name, value in record.result.items() if name not in ("headers", "job")}
+    return {"job_id": record.job_id, "status": record.status, **shown}
+
+
+def make_values(end: CallEnd) -> dict[str, Any]:
+    """Return what is kept of the end of a job's call."""
+    values: dict[str, Any] = {
+        "status_code": end.status or None,
+        "response": end.text if end.status else None,
+        "headers": keep_headers(end.headers),
+        "error": None if end.is_success else f"Request failed: {end.status}" if end.status else end.problem,
+        "attempts": end.attempts,
+    }
+    if end.note:
+        values["note"] = end.note
+    if end.lost:
+        values["cancelled_attempts"] = end.lost
+    return values
+
+
+def _await_all(job: Mapping[str, Any]) -> dict[str, str]:
+    return {str(number): "pending" for number, _ in enumerate(job.get("webhooks", ()))}
+
+
+def _find_limit(job: Mapping[str, Any]) -> float | None:
+    """Return the seconds that the call of a job may take: until it counts as failed, or a fallback takes its place."""
+    trigger = job.get("fallback_job", {}).get("trigger", {})
+    limits = [each for each in (job.get("on_failure_timeout_ms"), trigger.get("timeout_ms")) if each is not None]
+    return min(limits) / 1000 if limits else None
+
+
+def _is_triggered(trigger: Mapping[str, Any], end: CallEnd, *, doubt: bool) -> bool:
+    if "timeout_ms" in trigger and end.timeout:
+        return True  # the caller has said so, and for a POST as well
+    if doubt:
+        return False
+    if "codes" not in trigger:
+        return "timeout_ms" not in trigger
+    return end.status in trigger["codes"] or (not end.status and not end.timeout)
