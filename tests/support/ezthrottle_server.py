@@ -127,7 +127,7 @@ class EZThrottleServer:
         for prefix, respond in self.routes.items():
             if request.path.startswith(prefix):
                 return respond(request)
-        part = request.path.rpartition("/")[2]
+        part = request.path.partition("?")[0].rpartition("/")[2]
         if request.path.startswith("/api/"):
             return self._proxy(request)
         if request.path.startswith("/work/"):

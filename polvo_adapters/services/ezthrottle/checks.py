@@ -86,9 +86,13 @@ def check_body(value: object) -> str:
     if not isinstance(value, str):
         advice = "json.dumps(...) makes one of it" if isinstance(value, (dict, list)) else "decode it"
         raise refuse("body", f"it must be a string, and is {_name_type(value)}; {advice}")
-    if any("\ud800" <= character <= "\udfff" for character in value):
-        raise refuse("body", "it has half a character, and cannot be encoded as UTF-8")
-    return value
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        pass
+    else:
+        return value
+    raise refuse("body", "it has half a character, and cannot be encoded as UTF-8")
 
 
 def check_metadata(value: object) -> dict[str, Any]:

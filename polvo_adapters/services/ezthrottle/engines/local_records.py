@@ -12,7 +12,7 @@ import json
 import sqlite3
 import threading
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from polvo_adapters.services.ezthrottle.results import FINAL
 
@@ -163,6 +163,9 @@ class DiskRecords:
             self._write(record)
             return record
 
+        with self._lock:
+            if self._write(record, "IGNORE"):  # nearly always, and then without a transaction of its own
+                return record
         written: JobRecord = self._transact(write, sure=False)
         return written
 
@@ -230,8 +233,7 @@ class DiskRecords:
         job, digest, item, status, result, deliveries, changed = row
         return JobRecord(job, digest, item, status, json.loads(result), json.loads(deliveries), changed)
 
-    def _write(self, record: JobRecord) -> None:
+    def _write(self, record: JobRecord, otherwise: Literal["IGNORE", "REPLACE"] = "REPLACE") -> bool:
         texts = (json.dumps(record.result), json.dumps(record.deliveries))
-        self._connection.execute(
-            "INSERT OR REPLACE INTO jobs VALUES (?, ?, ?, ?, ?, ?, ?)", (*record[:4], *texts, record.changed)
-        )
+        statement = f"INSERT OR {otherwise} INTO jobs VALUES (?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - one of two words
+        return self._connection.execute(statement, (*record[:4], *texts, record.changed)).rowcount == 1
