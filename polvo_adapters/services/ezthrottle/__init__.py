@@ -10,7 +10,7 @@ process: the checks, and the call of a FRUGAL step.
 from __future__ import annotations
 
 from polvo_adapters.services.ezthrottle.client import EZThrottle
-from polvo_adapters.services.ezthrottle.engines.base import Engine
+from polvo_adapters.services.ezthrottle.engine import Engine
 from polvo_adapters.services.ezthrottle.engines.hosted import HostedEngine
 from polvo_adapters.services.ezthrottle.engines.local import LocalEngine
 from polvo_adapters.services.ezthrottle.errors import (

@@ -16,7 +16,7 @@ from polvo_adapters.policies.stack import make_policy
 from polvo_adapters.redaction import unpicklable
 from polvo_adapters.runtime.clock import SYSTEM, Clock
 from polvo_adapters.services.ezthrottle import checks
-from polvo_adapters.services.ezthrottle.engines.base import Engine
+from polvo_adapters.services.ezthrottle.engine import Engine
 from polvo_adapters.services.ezthrottle.engines.hosted import EZTHROTTLE_URL, TRACKTAGS_URL, HostedEngine
 from polvo_adapters.services.ezthrottle.errors import EZThrottleError, InDoubtError, UnsupportedError
 from polvo_adapters.services.ezthrottle.frugal import FrugalRun

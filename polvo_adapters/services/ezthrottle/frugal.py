@@ -17,7 +17,8 @@ changes that where its repeats are safe, as the server recognizes them by their 
 from __future__ import annotations
 
 import uuid
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Any, Protocol
 
 from polvo_adapters.errors import PolvoError
 from polvo_adapters.services.ezthrottle.errors import EZThrottleError, InDoubtError
@@ -26,7 +27,26 @@ from polvo_adapters.services.ezthrottle.results import JobResult
 from polvo_adapters.services.ezthrottle.step import FORWARDED_CODES, FallbackStep, Job, Step, StepType
 
 if TYPE_CHECKING:
-    from polvo_adapters.services.ezthrottle.client import EZThrottle
+    from polvo_adapters.services.ezthrottle.engine import Engine
+    from polvo_adapters.shells.requests.session import Session
+
+
+class FrugalClient(Protocol):
+    """What a client has for calls that are made in this process.
+
+    Attributes:
+        engine: Executes the jobs that become of them.
+        session: Makes the calls.
+    """
+
+    engine: Engine
+    session: Session
+
+    def make_retry(self, forwarded: Collection[int]) -> Any:
+        """Return the retries of a call, given the statuses on which it is forwarded."""
+
+    def execute_step(self, step: Step) -> JobResult:
+        """Execute a step that follows."""
 
 
 class FrugalRun:
@@ -37,7 +57,7 @@ class FrugalRun:
         step: The step.
     """
 
-    def __init__(self, client: EZThrottle, step: Step) -> None:
+    def __init__(self, client: FrugalClient, step: Step) -> None:
         self._client = client
         self._step = step
         self._job = step.to_job()

@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from polvo_adapters.services.ezthrottle.engines.base import Engine
+    from polvo_adapters.services.ezthrottle.engine import Engine
 
 FINAL = frozenset({"success", "failed", "in_doubt", "cancelled"})
 """States that do not change by themselves."""

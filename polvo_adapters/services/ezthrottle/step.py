@@ -19,14 +19,13 @@ from __future__ import annotations
 import enum
 import uuid
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 from polvo_adapters.core.calls import find_host
 from polvo_adapters.redaction import unpicklable
 from polvo_adapters.services.ezthrottle import checks
 
 if TYPE_CHECKING:
-    from polvo_adapters.services.ezthrottle.client import EZThrottle
     from polvo_adapters.services.ezthrottle.results import JobResult
 
 Job: TypeAlias = "dict[str, Any]"
@@ -51,6 +50,13 @@ class IdempotentStrategy(str, enum.Enum):
 
     HASH = "hash"
     UNIQUE = "unique"
+
+
+class StepExecutor(Protocol):
+    """What executes steps: a client."""
+
+    def execute_step(self, step: Step) -> JobResult:
+        """Execute a step, and return its result."""
 
 
 @unpicklable
@@ -90,7 +96,7 @@ class Step:
         client: The client that executes it, unless `execute` is given another.
     """
 
-    def __init__(self, client: EZThrottle | None = None) -> None:
+    def __init__(self, client: StepExecutor | None = None) -> None:
         if client is not None and not hasattr(client, "execute_step"):
             raise checks.refuse("client", f"it must be an EZThrottle, and is of type {type(client).__name__}")
         self._client = client
@@ -247,7 +253,7 @@ class Step:
 
     # ---- What becomes of it
 
-    def execute(self, client: EZThrottle | None = None) -> JobResult:
+    def execute(self, client: StepExecutor | None = None) -> JobResult:
         """Execute the step, and return its result, a dict with `job_id` and `status`.
 
         Args:
