@@ -78,6 +78,7 @@ KNOWN = {
     ("services/ezthrottle/engines/local.py", "Event"): "LocalEngine makes them anew in the child",
     ("services/ezthrottle/engines/local.py", "Lock"): "after_fork_in_child",
     ("services/ezthrottle/engines/local_attempts.py", "Lock"): "after_fork_in_child",
+    ("services/ezthrottle/engines/local_queue.py", "Lock"): "LocalEngine makes the queue anew in the child",
     ("services/ezthrottle/engines/local_records.py", "Lock"): "LocalEngine makes the records anew in the child",
     ("services/ezthrottle/webhooks.py", "Lock"): "after_fork_in_child",
     ("services/double_o/cache.py", "Event"): "SecretCache forgets them in the child",

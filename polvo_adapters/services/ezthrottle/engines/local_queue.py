@@ -8,6 +8,7 @@ is a deque, for tests.
 from __future__ import annotations
 
 import itertools
+import threading
 import warnings
 from collections import deque
 from typing import Any, Protocol
@@ -84,16 +85,25 @@ class DiskQueue:
             raise ConfigurationError(
                 "LocalEngine(path): a queue on disk needs persist-queue; run: pip install 'polvo_adapters[queue]'"
             ) from None
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)
-            self._queue: Any = SQLiteAckQueue(
+
+        def open_queue() -> Any:
+            return SQLiteAckQueue(
                 directory, multithreading=True, auto_resume=False, serializer=plain, db_file_name="queue.db"
             )
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            self._incoming, self._outgoing = open_queue(), open_queue()
+        # What is put must be on the disk. That something was taken or acknowledged need not be: after a power cut it is
+        # taken up again, and the record of the job says that it is done.
+        self._outgoing._putter.execute("PRAGMA synchronous=NORMAL")
+        self._lock = threading.Lock()  # or SQLite would have one of the two wait for milliseconds
         self._acknowledged = 0
 
     def put(self, item: dict[str, Any]) -> int:
         """Add an item, and return its number; it is on the disk then."""
-        number: int = self._queue.put(item)
+        with self._lock:
+            number: int = self._incoming.put(item)
         return number
 
     def take(self) -> tuple[int, dict[str, Any]] | None:
@@ -101,22 +111,27 @@ class DiskQueue:
         from persistqueue import Empty
 
         try:
-            found = self._queue.get(block=False, raw=True)
+            with self._lock:
+                found = self._outgoing.get(block=False, raw=True)
         except Empty:
             return None
         return found["pqid"], found["data"]
 
     def acknowledge(self, number: int) -> None:
         """Remove an item that was taken."""
-        self._queue.ack(id=number)
-        self._acknowledged += 1
-        if self._acknowledged % _SWEEP == 0:
-            self._queue.clear_acked_data(max_delete=10 * _SWEEP, keep_latest=0)
+        with self._lock:
+            self._outgoing.ack(id=number)
+            self._acknowledged += 1
+            if self._acknowledged % _SWEEP == 0:
+                self._outgoing.clear_acked_data(max_delete=10 * _SWEEP, keep_latest=0)
 
     def resume(self) -> None:
         """Make items available again that were taken by a process that is gone."""
-        self._queue.resume_unack_tasks()
+        with self._lock:
+            self._outgoing.resume_unack_tasks()
 
     def close(self) -> None:
         """Close the file."""
-        self._queue.close()
+        with self._lock:
+            self._incoming.close()
+            self._outgoing.close()
