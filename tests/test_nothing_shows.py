@@ -497,7 +497,7 @@ def make_ezthrottle(secret: str, open_text: str) -> dict[str, Any]:
     local.close()
     return {
         "services.ezthrottle.client.EZThrottle": client,
-        "services.ezthrottle.engines.envelope.Envelope": Envelope(HiddenText(secret), "http://a.test"),
+        "services.ezthrottle.engines.envelope.Envelope": Envelope(HiddenText(secret), "http://a.test", lambda: 0.0),
         "services.ezthrottle.engines.hosted.HostedEngine": HostedEngine(secret),
         "services.ezthrottle.engines.local.LocalEngine": local,
         "services.ezthrottle.engines.local_delivery.Delivery": Delivery([secret], SystemClock()),

@@ -90,9 +90,8 @@ def _submit(options: argparse.Namespace, engine: LocalEngine | None, screen: ren
         result = _build(options, client).execute()
         if engine is None or result["executed_locally"]:
             return result
-        result = result.wait(options.wait)
-        engine.drain(options.wait)
-        return result.status()
+        ended = engine.wait(result["job_id"], options.wait, delivered=True)
+        return JobResult({**result, **ended}, engine)
 
 
 def _build(options: argparse.Namespace, client: EZThrottle) -> Step:

@@ -32,6 +32,7 @@ T = TypeVar("T")
 
 SHORTEST_SECRET = 16
 _ENGINE_METHODS = ("submit", "status", "wait", "cancel", "close", "attempt_headers")
+_ENGINE_ATTRIBUTES = ("knows_status", "repeats_safely")
 _UNREACHED = frozenset({"no connection", "connect timeout"})
 
 
@@ -81,6 +82,7 @@ class EZThrottle:
                 clock=clock,
             )
         missing = [name for name in _ENGINE_METHODS if not callable(getattr(engine, name, None))]
+        missing += [name for name in _ENGINE_ATTRIBUTES if not isinstance(getattr(engine, name, None), bool)]
         if missing:
             kind = type(engine).__name__
             raise checks.refuse("engine", f"it must be an engine, such as LocalEngine(...); {kind} has no {missing[0]}")

@@ -12,10 +12,20 @@ from polvo_adapters import headers
 from polvo_adapters.core.calls import find_host
 from polvo_adapters.core.http import IDEMPOTENT_METHODS
 from polvo_adapters.core.report import CANCELLED
-from polvo_adapters.errors import DeadlineExceeded, IdempotencyError, InDoubtError, PolvoError, StatusError
+from polvo_adapters.errors import (
+    CircuitOpenError,
+    DeadlineExceeded,
+    IdempotencyError,
+    InDoubtError,
+    PolvoError,
+    PoolTimeoutError,
+    RateLimitError,
+    StatusError,
+)
 from polvo_adapters.shells.requests.failures import classify
 from polvo_adapters.shells.requests.session import Session
 
+_HELD = (CircuitOpenError, PoolTimeoutError, RateLimitError)
 _ERRORS = (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError)
 
 
@@ -31,6 +41,7 @@ class CallEnd(NamedTuple):
         unsent: Whether it is proved that no server has seen the request.
         declined: Whether the response says that the request was not processed.
         timeout: Whether this process stopped waiting.
+        held: Whether a policy of this process, such as a rate limit, did not let it through for the moment.
         in_doubt: Whether a record says that an earlier request may have been processed.
         attempts: How often the request was sent.
         retry_after: Seconds that the server asks to wait, or None.
@@ -47,6 +58,7 @@ class CallEnd(NamedTuple):
     unsent: bool = False
     declined: bool = False
     timeout: bool = False
+    held: bool = False
     in_doubt: bool = False
     attempts: int = 0
     retry_after: float | None = None
@@ -93,7 +105,7 @@ def read_response(response: requests.Response, now: float) -> CallEnd:
     wait = headers.retry_after(response.headers, now)
     return CallEnd(
         response.status_code,
-        response.text,
+        decode_body(response),
         {name: value for name, value in response.headers.items() if name.lower() != "set-cookie"},
         response.url or "",
         declined=response.status_code == 429 or (response.status_code == 503 and wait is not None),
@@ -102,6 +114,15 @@ def read_response(response: requests.Response, now: float) -> CallEnd:
         note="" if report is None else report.note,
         lost=0 if report is None else sum(attempt.failure == CANCELLED for attempt in report.attempts),
     )
+
+
+def decode_body(response: requests.Response) -> str:
+    """Return a body as text: by its charset, or as UTF-8, as guessing takes seconds for a large one."""
+    kind = response.headers.get("Content-Type", "").lower()
+    try:
+        return response.content.decode((response.encoding if "charset" in kind else None) or "utf-8", "replace")
+    except LookupError:  # no such charset
+        return response.content.decode("utf-8", "replace")
 
 
 def read_error(error: Exception, method: str, host: str) -> CallEnd:
@@ -118,6 +139,7 @@ def read_error(error: Exception, method: str, host: str) -> CallEnd:
         problem=text,
         unsent=is_same_request and not sent and not isinstance(error, InDoubtError),
         timeout=failure.timeout,
+        held=isinstance(error, _HELD) and is_same_request and not sent,
         in_doubt=isinstance(error, InDoubtError),
         caller=error.caller if isinstance(error, IdempotencyError) else "",
         attempts=len(attempts),

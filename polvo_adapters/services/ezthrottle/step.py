@@ -280,6 +280,13 @@ class Step:
         """
         return _compile(self, new_key, ())
 
+    def __copy__(self) -> Step:
+        """Return a step of its own with the same fields and the same chained steps."""
+        other = Step(self._client)
+        vars(other).update(vars(self))
+        other._fields, other._fallbacks, other._notes = dict(self._fields), list(self._fallbacks), dict(self._notes)
+        return other
+
     def __repr__(self) -> str:
         where = find_host(self._fields["url"].rpartition("@")[2]) if "url" in self._fields else "without a URL"
         return f"<Step {self._type.value} {self._fields['method']} {where}>"

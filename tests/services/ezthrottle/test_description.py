@@ -74,4 +74,4 @@ def test_a_block_runs(
 
 
 def test_there_are_all_blocks() -> None:
-    assert len(BLOCKS) == 13
+    assert len(BLOCKS) == 12

@@ -13,7 +13,7 @@ EZThrottleError. `polvo_adapters.services.double_o.effects` says how operations 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http.client import responses
 from typing import Any
 
@@ -51,10 +51,11 @@ class Envelope:
     Args:
         api_key: The API key.
         ezthrottle_url: Address of the service behind the proxy, which goes into the envelope.
+        now: Returns the Unix time, for a Retry-After that is a date.
     """
 
-    def __init__(self, api_key: str, ezthrottle_url: str) -> None:
-        self._api_key, self._url = api_key, ezthrottle_url
+    def __init__(self, api_key: str, ezthrottle_url: str, now: Callable[[], float]) -> None:
+        self._api_key, self._url, self._now = api_key, ezthrottle_url, now
 
     def submit(self, job: Mapping[str, Any]) -> ServiceOperation[dict[str, Any]]:
         """Submit a job, and return what the service says of it, with `job_id` and `status`."""
@@ -62,6 +63,8 @@ class Envelope:
         if not isinstance(answer, dict):
             raise _make_error(EZThrottleError, response, "the answer about the job is no JSON object")
         job_id = answer.get("job_id")
+        if job_id is None and answer.get("status") == "duplicate":
+            raise _make_status_error(response, 409, answer, None)
         if not isinstance(job_id, str) or not 0 < len(job_id) <= _LONGEST_ID:
             raise _make_error(EZThrottleError, response, f"the answer has no job_id; {KEY_IN_DOUBT}")
         status = answer.get("status", "queued")
@@ -107,7 +110,7 @@ class Envelope:
         if outer.get("status") != "allowed":
             reason = _quote(outer.get("error") or outer.get("message") or "no reason is given")
             raise _make_error(EZThrottleError, response, f"the request is denied: {reason}", reason="denied")
-        return _read_inner(outer.get("forwarded_response"), response), response
+        return _read_inner(outer.get("forwarded_response"), response, self._now()), response
 
 
 def _read_outer(response: ServiceResponse) -> dict[str, Any]:
@@ -127,7 +130,7 @@ def _read_outer(response: ServiceResponse) -> dict[str, Any]:
     return outer
 
 
-def _read_inner(inner: Any, response: ServiceResponse) -> Any:
+def _read_inner(inner: Any, response: ServiceResponse, now: float) -> Any:
     """Return the JSON value of the answer in the answer, or raise the error that it is."""
     status = inner.get("status_code") if isinstance(inner, dict) else None
     if isinstance(status, bool) or not isinstance(status, int) or not 100 <= status <= 599:
@@ -135,7 +138,7 @@ def _read_inner(inner: Any, response: ServiceResponse) -> Any:
     text, fields = inner.get("body"), inner.get("headers")
     value = _parse(text)
     if not 200 <= status < 300:
-        wait = headers.retry_after(_plain_headers(fields), 0.0) if isinstance(fields, dict) else None
+        wait = headers.retry_after(_plain_headers(fields), now) if isinstance(fields, dict) else None
         raise _make_status_error(response, status, value, wait)
     if value is NO_JSON:
         raise _make_error(EZThrottleError, response, "the answer of EZThrottle is empty, or no JSON")

@@ -71,7 +71,7 @@ class HostedEngine:
             deadline = timeout * (retries + 1)
         checks.check_seconds("deadline", deadline)
         self._clock = clock
-        self._envelope = Envelope(self._api_key, target)
+        self._envelope = Envelope(self._api_key, target, clock.wall)
         retry = ExponentialBackoff(max_attempts=retries + 1, methods=None)
         stack: dict[str, Any] = {"retry": retry, "circuit_breaker": None, **session}
         self._session = Session(**stack, timeout=timeout, deadline=deadline, clock=clock)

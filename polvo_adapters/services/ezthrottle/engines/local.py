@@ -28,9 +28,10 @@ import heapq
 import itertools
 import json
 import os
+import sqlite3
 import threading
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from polvo_adapters.core.calls import find_host
@@ -57,11 +58,13 @@ from polvo_adapters.services.ezthrottle.engines.local_records import (
 )
 from polvo_adapters.services.ezthrottle.errors import (
     DuplicateJobError,
+    EZThrottleError,
     JobTimeoutError,
     UnknownJobError,
 )
 from polvo_adapters.services.ezthrottle.jobs import make_job
 from polvo_adapters.services.ezthrottle.local_call import CallEnd, is_idempotent
+from polvo_adapters.services.ezthrottle.results import FINAL
 from polvo_adapters.services.ezthrottle.webhooks import Secrets
 from polvo_adapters.stores import private_files
 from polvo_adapters.stores.base import Store
@@ -125,7 +128,9 @@ class LocalEngine:
         clock: Clock = SYSTEM,
         **session: Any,
     ) -> None:
-        self.path = None if path is None else os.path.abspath(os.fspath(path))
+        if "idempotency" in session:
+            raise checks.refuse("idempotency", "jobs have keys of their own; say honours_keys=True, or key_header=")
+        self.path = None if path is None else os.path.abspath(os.path.expanduser(os.fspath(path)))
         self.repeats_safely = honours_keys
         self._most = checks.check_count("workers", workers, 1)
         self._keep = checks.check_seconds("keep", keep)
@@ -169,25 +174,33 @@ class LocalEngine:
         checked = make_job(job)
         self._ensure_open()
         self._attempts.check(checked)
-        return self._enqueue(checked, identify(checked))
+        with self._explain():
+            return self._enqueue(checked, identify(checked))
 
     def status(self, job_id: str) -> dict[str, Any]:
         """Return what has become of a job; see `Engine.status`."""
         self._ensure_open()
-        record = self._records.find(job_id) if isinstance(job_id, str) else None
+        with self._explain():
+            record = self._records.find(job_id) if isinstance(job_id, str) else None
         if record is None:
             raise UnknownJobError(f"there is no job {job_id!r}; results are kept for {self._keep:g} s", reason="job_id")
         return describe(record)
 
-    def wait(self, job_id: str, timeout: float | None = None) -> dict[str, Any]:
-        """Return the result of a job once it has ended; see `Engine.wait`."""
-        if timeout is not None:
+    def wait(self, job_id: str, timeout: float | None = None, *, delivered: bool = False) -> dict[str, Any]:
+        """Return the result of a job once it has ended; see `Engine.wait`.
+
+        Args:
+            job_id: The job.
+            timeout: Seconds to wait at most; None for as long as it takes.
+            delivered: Whether to wait for its webhooks too, until they are delivered or given up.
+        """
+        if timeout is not None and timeout != 0:
             checks.check_seconds("timeout", timeout)
         ends = None if timeout is None else self._clock.now() + timeout
         while True:
             seen = self._changes
             found = self.status(job_id)
-            if JobRecord("", "", 0, found["status"]).is_final:
+            if found["status"] in FINAL and not (delivered and found.get("webhooks", {}).get("pending")):
                 return found
             left = _TICK if ends is None else min(_TICK, ends - self._clock.now())
             if left <= 0:
@@ -205,7 +218,8 @@ class LocalEngine:
             done = record.status == "queued"
             return record._replace(status="cancelled", changed=self._clock.wall()) if done else record
 
-        self._records.change(job_id, change, sure=True)
+        with self._explain():
+            self._records.change(job_id, change, sure=True)
         self._announce()
         return done
 
@@ -274,6 +288,9 @@ class LocalEngine:
             self._await_change(self._changes, 0.05)
         self._attempts.close()
         self._delivery.close()
+        left = self._records.count_open() if self.path is None else 0
+        if left:
+            _log.warning("%d jobs were in memory only, and are lost with the engine; name a path to keep them", left)
         if self._busy or self._dispatcher.is_alive():
             return  # the lock is kept: nothing else may take up a job that is still under way here
         self._workers.end_idle()
@@ -328,14 +345,29 @@ class LocalEngine:
         except OSError as error:
             reason = f"the directory cannot be used ({error.strerror or error})"
         else:
-            self._queue = DiskQueue(path)
-            self._records = DiskRecords(os.path.join(path, "jobs.db"))
-            if self._given_store is None:
-                self._store = SQLiteStore(os.path.join(path, "state.db"), max_keys=_MOST_KEYS)
-            else:
-                self._store = self._given_store
-            return
+            try:
+                for name in ("queue.db", "jobs.db"):  # SQLite gives the files beside them the same mode
+                    os.close(os.open(os.path.join(path, name), os.O_CREAT | os.O_RDWR, 0o600))
+                self._queue = DiskQueue(path)
+                self._records = DiskRecords(os.path.join(path, "jobs.db"))
+                if self._given_store is None:
+                    self._store = SQLiteStore(os.path.join(path, "state.db"), max_keys=_MOST_KEYS)
+                else:
+                    self._store = self._given_store
+                return
+            except (sqlite3.Error, OSError) as error:
+                reason = f"its files cannot be used ({error})"
         raise checks.refuse("path", reason)
+
+    @contextmanager
+    def _explain(self) -> Iterator[None]:
+        """Raise EZThrottleError where the files cannot be read or written."""
+        try:
+            yield
+            return
+        except sqlite3.Error as error:
+            reason = str(error)
+        raise EZThrottleError(f"the queue at {self.path} cannot be used: {reason}; nothing was sent", reason="queue")
 
     def _ensure_open(self) -> None:
         if self._is_closed:
@@ -377,7 +409,7 @@ class LocalEngine:
         digest = digest_of(job) if digest is None else digest
         now = self._clock.wall()
         known = self._records.find(job_id)
-        if known is not None and not (known.is_settled and known.changed < now - self._keep):
+        if known is not None and known.counts(now - self._keep):
             return self._report_duplicate(known, digest, job)
         task: dict[str, Any] = {"kind": "job", "job_id": job_id, "job": job}
         if "retry_at" in job:
@@ -503,9 +535,13 @@ class LocalEngine:
         if task.get("resolved") is True:
             status, result = "success", {"note": "resolved by the user"}
         else:
-            status, result = self._attempt(job, job_id, forget=task.get("resolved") is False)
+            status, result, held = self._attempt(job, job_id, forget=task.get("resolved") is False)
+            if held is not None and self._clock.wall() - task.get("since", self._clock.wall()) < self._keep:
+                self._put_back({"since": self._clock.wall(), **task}, held)
+                return None
             if status == "in_doubt" and self.repeats_safely and task.get("runs", 0) < _MOST_RUNS:
-                self._put_back(task)
+                runs = task.get("runs", 0) + 1
+                self._put_back({**task, "runs": runs}, min(0.5 * 2.0**runs, _LONGEST_PAUSE))
                 return None
             if status == "in_doubt":
                 result["job"] = job  # for `resolve`
@@ -515,13 +551,22 @@ class LocalEngine:
 
         return self._records.change(job_id, finish, sure=True)
 
-    def _attempt(self, job: Mapping[str, Any], job_id: str, *, forget: bool) -> tuple[str, dict[str, Any]]:
-        """Return how a job ends: by its own call, or by that of a fallback."""
+    def _attempt(
+        self, job: Mapping[str, Any], job_id: str, *, forget: bool
+    ) -> tuple[str, dict[str, Any], float | None]:
+        """Return how a job ends, by its own call or by that of a fallback.
+
+        Returns:
+            Its status, its result, and None, or the seconds after which it is to be tried again: where a limit or an
+            open circuit of this process did not let it through.
+        """
         seconds = _find_limit(job)
         end = self._attempts.attempt(job, self._key_of(job, job_id), seconds, forget=forget)
         result = make_values(end)
         if end.is_success:
-            return "success", result
+            return "success", result, None
+        if end.held and "fallback_job" not in job:
+            return "failed", result, min(max(end.retry_after or 1.0, _TICK), _LONGEST_PAUSE)
         doubt = self._is_in_doubt(job, end)
         fallback = job.get("fallback_job")
         depth, current = 0, job
@@ -533,20 +578,18 @@ class LocalEngine:
                 )
                 result, current = {**make_values(end), "fallback": depth}, fallback
                 if end.is_success:
-                    return "success", result
+                    return "success", result, None
                 doubt = doubt or self._is_in_doubt(current, end)
             fallback = fallback.get("fallback_job")
-        return ("in_doubt" if doubt else "failed"), result
+        return ("in_doubt" if doubt else "failed"), result, None
 
     def _is_in_doubt(self, job: Mapping[str, Any], end: CallEnd) -> bool:
         if end.in_doubt:
             return True
         return not end.status and not end.unsent and not is_idempotent(job["method"])
 
-    def _put_back(self, task: Mapping[str, Any]) -> None:
-        runs = task.get("runs", 0) + 1
-        due = self._clock.wall() + min(0.5 * 2.0**runs, _LONGEST_PAUSE)
-        number = self._queue.put({**task, "runs": runs, "due": due})
+    def _put_back(self, task: Mapping[str, Any], pause: float) -> None:
+        number = self._queue.put({**task, "due": self._clock.wall() + pause})
         self._records.change(
             task["job_id"], lambda old: old._replace(item=number, status="queued", changed=self._clock.wall())
         )
@@ -564,9 +607,14 @@ class LocalEngine:
         role = {"success": "on_success", "failed": "on_failure"}.get(record.status, "")
         if role in job:
             child = job[role]
-            child_id = identify(child) if "idempotent_key" in child else derive(record.job_id, role)
+            child_id = identify(child) if "idempotent_key" in child else derive(record, role)
             with suppress(DuplicateJobError):
                 self._enqueue(child, child_id)
+        if job.get("webhooks"):
+            self._records.change(
+                record.job_id,
+                lambda old: old._replace(result={**old.result, "webhooks": describe_deliveries(job, old.deliveries)}),
+            )
         payload = make_payload(job, record.job_id, record.status, record.result)
         for number, hook in enumerate(job.get("webhooks", ())):
             if record.deliveries.get(str(number)) == "pending":
@@ -575,6 +623,7 @@ class LocalEngine:
                         "kind": "webhook",
                         "job_id": record.job_id,
                         "number": number,
+                        "delivery": name_delivery(f"{record.job_id}-{record.item}", number),
                         "url": hook["url"],
                         "payload": payload,
                         "hooks": {"webhooks": job["webhooks"], "webhook_quorum": job.get("webhook_quorum", 1)},
@@ -589,7 +638,7 @@ class LocalEngine:
         record = self._records.find(job_id)
         if record is None or record.deliveries.get(number) != "pending":
             return
-        end = self._delivery.deliver(task["url"], task["payload"], name_delivery(job_id, task["number"]))
+        end = self._delivery.deliver(task["url"], task["payload"], task["delivery"])
         tries = task.get("tries", 0) + 1
         if not end.is_success and tries < _MOST_DELIVERIES:
             pause = min(self._backoff * 2.0 ** (tries - 1), _LONGEST_PAUSE)
@@ -616,9 +665,10 @@ def identify(job: Mapping[str, Any]) -> str:
     return f"job_{hashlib.sha256(name.encode()).hexdigest()[:32]}"
 
 
-def derive(job_id: str, role: str) -> str:
-    """Return the id of a job that follows from another: each parent has its own."""
-    return f"job_{hashlib.sha256(f'{role}{chr(10)}{job_id}'.encode()).hexdigest()[:32]}"
+def derive(record: JobRecord, role: str) -> str:
+    """Return the id of a job that follows from another: each execution of a parent has its own."""
+    name = "\n".join((role, record.job_id, str(record.item)))
+    return f"job_{hashlib.sha256(name.encode()).hexdigest()[:32]}"
 
 
 def digest_of(job: Mapping[str, Any]) -> str:
@@ -629,7 +679,7 @@ def digest_of(job: Mapping[str, Any]) -> str:
 
 def describe(record: JobRecord) -> dict[str, Any]:
     """Return what a client is told of a job."""
-    shown = {name: value for name, value in record.result.items() if name not in ("headers", "job")}
+    shown = {name: value for name, value in record.result.items() if name not in ("headers", "job", "unsent")}
     return {"job_id": record.job_id, "status": record.status, **shown}
 
 
@@ -642,6 +692,8 @@ def make_values(end: CallEnd) -> dict[str, Any]:
         "error": None if end.is_success else f"Request failed: {end.status}" if end.status else end.problem,
         "attempts": end.attempts,
     }
+    if end.unsent:
+        values["unsent"] = True
     if end.note:
         values["note"] = end.note
     if end.lost:

@@ -54,6 +54,17 @@ class JobRecord(NamedTuple):
         return self.status in FINAL
 
     @property
+    def is_free(self) -> bool:
+        """Whether its key may be used anew, as nothing of the job was done: cancelled, or never sent."""
+        return self.status == "cancelled" or (self.status == "failed" and bool(self.result.get("unsent")))
+
+    def counts(self, expired: float) -> bool:
+        """Return whether a job with the same id is this one: not if it is free, or was settled before a time."""
+        if not self.is_settled:
+            return self.status != "cancelled"
+        return not self.is_free and self.changed >= expired
+
+    @property
     def is_settled(self) -> bool:
         """Whether the job has ended, and nothing of it is still to be delivered."""
         return self.is_final and "pending" not in self.deliveries.values()
@@ -66,7 +77,7 @@ class JobRecords(Protocol):
         """Return the record of a job, or None."""
 
     def add(self, record: JobRecord, expired: float) -> JobRecord:
-        """Add a record unless there is one that is not final since before `expired`; return the one that counts."""
+        """Add a record unless there is one that counts, see `JobRecord.counts`; return the one that counts."""
 
     def change(self, job_id: str, change: Callable[[JobRecord], JobRecord], *, sure: bool = False) -> JobRecord | None:
         """Change a record, and return the new one; with `sure` it is on the disk then."""
@@ -96,7 +107,7 @@ class MemoryRecords:
         """Add a record unless there is one that counts."""
         with self._lock:
             before = self._records.get(record.job_id)
-            if before is not None and not (before.is_settled and before.changed < expired):
+            if before is not None and before.counts(expired):
                 return before
             self._records[record.job_id] = record
             return record
@@ -158,7 +169,7 @@ class DiskRecords:
 
         def write() -> JobRecord:
             before = self._read(record.job_id)
-            if before is not None and not (before.is_settled and before.changed < expired):
+            if before is not None and before.counts(expired):
                 return before
             self._write(record)
             return record
