@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import pickle
+import time
+from email.utils import formatdate
 from typing import Any
 
 import pytest
@@ -102,6 +104,26 @@ def test_each_attempt_submits_the_same_job(server: EZThrottleServer, fault: Repl
     assert len(bodies) == 1
     job = json.loads(json.loads(bodies.pop())["body"])
     assert ("idempotent_key" in job) == (strategy == "unique")
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_a_failure_of_the_service_behind_the_proxy_is_repeated(server: EZThrottleServer, status: int) -> None:
+    server.script.extend([forwarded(status, {}), forwarded(status, "x")])
+    assert client(server).submit_job(URL)["job_id"] == "job_1"
+    later = time.time() + 3600
+    inner = {"status_code": status, "headers": {"Retry-After": formatdate(later, usegmt=True)}, "body": "{}"}
+    server.script.append(Reply(200, {"status": "allowed", "forwarded_response": inner}))
+    with pytest.raises(EZThrottleError) as caught:
+        EZThrottle(KEY, server.url).submit_job(URL)
+    assert caught.value.retry_at is not None
+    assert abs(caught.value.retry_at / 1000 - later) < 5
+
+
+@pytest.mark.parametrize("reply", [forwarded(409, {"error": "duplicate"}), forwarded(200, {"status": "duplicate"})])
+def test_a_duplicate_without_an_id_is_an_error(server: EZThrottleServer, reply: Reply) -> None:
+    server.always = reply
+    with pytest.raises(ez.DuplicateJobError, match="has a job with this key"):
+        client(server).submit_job(URL)
 
 
 def test_a_submission_whose_answers_are_lost_is_in_doubt(server: EZThrottleServer) -> None:

@@ -11,10 +11,12 @@ from typing import Any
 
 import pytest
 
+from polvo_adapters.policies.ratelimit import TokenBucket
 from polvo_adapters.services.ezthrottle import (
     ArgumentError,
     DuplicateJobError,
     EZThrottle,
+    EZThrottleError,
     IdempotentStrategy,
     JobResult,
     LocalEngine,
@@ -25,11 +27,12 @@ from polvo_adapters.services.ezthrottle import (
 from tests.support.ezthrottle_server import EZThrottleServer, Received, Reply, wait_until
 
 SECRETS = ["n" * 16, "o" * 16]
+FAST = {"base": 0.01}
 
 
 @pytest.fixture
 def engine() -> Iterator[LocalEngine]:
-    with LocalEngine(webhook_backoff=0.01, webhook_secrets=SECRETS) as made:
+    with LocalEngine(webhook_backoff=0.001, webhook_secrets=SECRETS, retry=FAST) as made:
         yield made
 
 
@@ -110,7 +113,7 @@ def _pay(client: EZThrottle, server: EZThrottleServer, body: str, **headers: str
 def test_a_server_that_honours_keys_is_asked_again_with_the_same_key(server: EZThrottleServer) -> None:
     lost = iter([True] * 3)
     server.lose = lambda: next(lost, False)
-    with LocalEngine(honours_keys=True) as engine:
+    with LocalEngine(honours_keys=True, retry=FAST) as engine:
         result = run(_pay(EZThrottle(engine=engine), server, "a"))
     assert result["status"] == "success"
     assert server.executions == {"a": 1}
@@ -153,6 +156,64 @@ def test_a_job_begins_at_its_time(server: EZThrottleServer, client: EZThrottle) 
     assert time.time() >= at
 
 
+def test_what_a_limit_of_this_process_holds_up_is_tried_again(server: EZThrottleServer) -> None:
+    with LocalEngine(rate_limit=TokenBucket(10, 1, max_wait=0.01)) as engine:
+        client = EZThrottle(engine=engine)
+        results = [Step(client).url(f"{server.url}/target/200?{number}").execute() for number in range(4)]
+        assert [result.wait(10)["status"] for result in results] == ["success"] * 4
+    assert len(server.received) == 4
+
+
+def test_a_job_waits_while_a_circuit_is_open(server: EZThrottleServer) -> None:
+    answers(server, "/own", Reply(503), Reply(503), Reply(200))
+    breaker = {"failure_threshold": 2, "recovery_timeout": 0.3}
+    with LocalEngine(circuit_breaker=breaker, retry=False, workers=1) as engine:
+        client = EZThrottle(engine=engine)
+        results = [Step(client).url(f"{server.url}/own?{number}").execute() for number in range(3)]
+        assert [result.wait(10)["status"] for result in results] == ["failed", "failed", "success"]
+    assert len(server.received) == 3
+
+
+def test_a_job_that_never_left_or_was_cancelled_may_be_submitted_again(server: EZThrottleServer) -> None:
+    with LocalEngine(retry=False) as engine:
+        client = EZThrottle(engine=engine)
+        gone = Step(client).url("http://127.0.0.1:9/").method("POST")
+        assert run(gone)["status"] == "failed"
+        assert "duplicate" not in gone.execute()
+        step = Step(client).url(server.url + "/target/200").retry_at(4_000_000_000_000)
+        assert step.execute().cancel() is True
+        assert run(step.retry_at(1_700_000_000_000))["status"] == "success"
+        failed = Step(client).url(server.url + "/target/404")
+        assert run(failed)["status"] == failed.execute()["status"] == "failed"
+    assert len(server.received) == 2
+
+
+def test_an_engine_in_memory_tells_of_jobs_that_are_lost_with_it(
+    server: EZThrottleServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = LocalEngine()
+    engine.submit({"url": server.url + "/target/200", "retry_at": 4_000_000_000_000})
+    engine.close()
+    assert "1 jobs were in memory only" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("field", "keywords"),
+    [
+        ("workers", {"workers": 0}),
+        ("keep", {"keep": -1}),
+        ("webhook_backoff", {"webhook_backoff": "1"}),
+        ("webhook_secrets", {"webhook_secrets": ["s", ""]}),
+        ("regions", {"regions": {"iad": "iad.example.com"}}),
+        ("idempotency", {"idempotency": True}),
+    ],
+)
+def test_a_setting_that_cannot_work_is_named(field: str, keywords: dict[str, Any]) -> None:
+    with pytest.raises(ArgumentError) as caught:
+        LocalEngine(**keywords)
+    assert caught.value.reason == field
+
+
 # ---- Regions
 
 
@@ -177,7 +238,7 @@ def counts(regions: dict[str, EZThrottleServer]) -> list[int]:
 def test_a_race_returns_the_fastest_region_and_counts_the_losers(regions: dict[str, EZThrottleServer]) -> None:
     for server, seconds in zip(regions.values(), (0.8, 0.05, 0.2), strict=True):
         server.routes["/own"] = lambda request, seconds=seconds: Reply(200, b"", delay=seconds)
-    with LocalEngine(regions=urls(regions)) as engine:
+    with LocalEngine(regions=urls(regions), retry=FAST) as engine:
         began = time.monotonic()
         step = Step(EZThrottle(engine=engine)).url("http://api.example.com/own").regions(["iad", "lax", "ord"])
         result = run(step)
@@ -188,7 +249,7 @@ def test_a_race_returns_the_fastest_region_and_counts_the_losers(regions: dict[s
 
 def test_a_post_is_not_raced_but_sent_to_one_region_after_the_other(regions: dict[str, EZThrottleServer]) -> None:
     regions["iad"].routes["/own"] = lambda request: Reply(500)
-    with LocalEngine(regions=urls(regions)) as engine:
+    with LocalEngine(regions=urls(regions), retry=FAST) as engine:
         client = EZThrottle(engine=engine)
         step = Step(client).url("http://api.example.com/own").method("POST").regions(["iad", "lax", "ord"])
         assert run(step.body("1"))["status"] == "failed"  # it may have been processed
@@ -199,7 +260,7 @@ def test_a_post_is_not_raced_but_sent_to_one_region_after_the_other(regions: dic
 
 
 def test_a_fan_out_does_the_work_in_each_region(regions: dict[str, EZThrottleServer]) -> None:
-    with LocalEngine(regions=urls(regions)) as engine:
+    with LocalEngine(regions=urls(regions), retry=FAST) as engine:
         step = Step(EZThrottle(engine=engine)).url("http://api.example.com/work/a").method("POST").body("x")
         assert run(step.regions(["iad", "ord"]).execution_mode("fanout"))["status"] == "success"
     assert [server.executions["x"] for server in regions.values()] == [1, 0, 1]
@@ -207,7 +268,7 @@ def test_a_fan_out_does_the_work_in_each_region(regions: dict[str, EZThrottleSer
 
 def test_a_region_that_is_down_is_replaced_unless_the_policy_is_strict(regions: dict[str, EZThrottleServer]) -> None:
     down = {**urls(regions), "iad": "http://127.0.0.1:9"}
-    with LocalEngine(regions=down) as engine:
+    with LocalEngine(regions=down, retry=FAST) as engine:
         client = EZThrottle(engine=engine)
         step = Step(client).url("http://api.example.com/own").method("POST").regions(["iad"])
         assert run(step.body("1"))["status"] == "success"
@@ -364,6 +425,28 @@ def test_a_forked_child_hands_in_jobs_too(server: EZThrottleServer, tmp_path: Pa
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
         assert engine.submit({"url": server.url + "/target/201"})["duplicate"] is True
     assert len(server.received) == 2
+
+
+@pytest.mark.slow
+def test_a_broken_queue_is_an_error_of_ours(server: EZThrottleServer, tmp_path: Path) -> None:
+    path = tmp_path / "jobs"
+    with LocalEngine(path) as engine:
+        engine._records._connection.execute("DROP TABLE jobs")  # type: ignore[attr-defined]
+        with pytest.raises(EZThrottleError, match="cannot be used"):
+            engine.submit({"url": server.url + "/target/200"})
+    (path / "queue.db").write_bytes(b"garbage" * 1000)
+    with pytest.raises(ArgumentError, match="path"):
+        LocalEngine(path)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="modes are those of POSIX")
+def test_jobs_are_for_their_owner_even_in_a_directory_that_others_can_read(tmp_path: Path) -> None:
+    (tmp_path / "jobs").mkdir(mode=0o755)
+    with LocalEngine(tmp_path / "jobs") as engine:
+        engine.submit({"url": "https://api.example.com/", "retry_at": 4_000_000_000_000})
+        modes = {each.name: each.stat().st_mode & 0o077 for each in (tmp_path / "jobs").iterdir()}
+    assert set(modes.values()) == {0}, modes
 
 
 @pytest.mark.skipif(os.name != "posix", reason="modes are those of POSIX")

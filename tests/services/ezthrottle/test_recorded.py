@@ -47,7 +47,7 @@ IMPROVED: dict[str, tuple[int, Any]] = {
     "200 not json": (1, "EZThrottleError"),
     "200 allowed no forwarded_response": (1, "EZThrottleError"),
     "200 allowed inner 409 duplicate": (1, "DuplicateJobError"),
-    "200 allowed inner 429": (1, "RateLimitError"),
+    "200 allowed inner 429": (3, "RateLimitError"),
     "200 allowed inner 201 empty body": (1, "EZThrottleError"),
     "proxy down (conn refused)": (0, "EZThrottleError"),
     "redirect 307 from proxy keeps POST": (1, "EZThrottleError"),

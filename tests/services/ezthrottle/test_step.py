@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import pickle
 import threading
@@ -143,6 +144,14 @@ def test_a_job_is_plain_values_and_a_copy_of_what_was_given() -> None:
     headers["A"] = "c"
     hooks[0]["regions"].append("lax")  # type: ignore[attr-defined]
     assert built.to_job() == before == json.loads(json.dumps(before))
+
+
+def test_a_copy_of_a_step_is_a_step_of_its_own() -> None:
+    first = step().body("1").fallback(step(), [500])
+    second = copy.copy(first).body("2").fallback(step(), [502])
+    assert first.to_job()["body"] == "1"
+    assert "fallback_job" not in first.to_job()["fallback_job"]
+    assert second.to_job()["fallback_job"]["fallback_job"]["trigger"]["codes"] == [502]
 
 
 def test_setters_chain_in_any_order_and_the_last_one_counts() -> None:

@@ -18,6 +18,7 @@ from http.client import responses
 from typing import Any
 
 from polvo_adapters import headers
+from polvo_adapters.core.answer import Answer
 from polvo_adapters.services.double_o.effects import NO_JSON, ServiceOperation, ServiceRequest, ServiceResponse
 from polvo_adapters.services.ezthrottle.checks import EARLIEST_MILLISECONDS
 from polvo_adapters.services.ezthrottle.errors import (
@@ -36,6 +37,7 @@ KEY_IN_DOUBT = "the job may have been accepted: submit it again with the same ke
 _LONGEST_TEXT = 200
 _LONGEST_ID = 512
 _NEVER_SENT = frozenset({"no connection", "connect timeout", "not sent"})
+_REPEATED = (429, 500, 502, 503, 504)
 _ERRORS: dict[int, tuple[type[EZThrottleError], str]] = {
     401: (AuthenticationError, "the API key is not accepted; look at EZTHROTTLE_API_KEY, or api_key="),
     402: (QuotaExceededError, "the plan is used up"),
@@ -155,7 +157,8 @@ def _parse(text: Any) -> Any:
 
 
 def _plain_headers(fields: dict[Any, Any]) -> dict[str, str]:
-    return {str(name): value for name, value in fields.items() if isinstance(value, str)}
+    """Return headers as the rest of the library looks them up; JSON may have a number for Retry-After."""
+    return {str(name).lower(): str(value) for name, value in fields.items() if isinstance(value, (str, int, float))}
 
 
 def _make_status_error(
@@ -205,6 +208,20 @@ def _make_error(
         retry_after=response.retry_after,
         reason=reason,
     )
+
+
+def wants_repeat(answer: Answer) -> bool | None:
+    """Return True where the service behind the proxy has failed, or accepts nothing for the moment.
+
+    Where it says how long, the caller is told instead: the wait may be longer than a submission may take.
+    """
+    outer = answer.json()
+    inner = outer.get("forwarded_response") if isinstance(outer, dict) else None
+    if not isinstance(inner, dict) or inner.get("status_code") not in _REPEATED:
+        return None
+    fields = inner.get("headers")
+    is_told = isinstance(fields, dict) and any(str(name).lower() == "retry-after" for name in fields)
+    return None if is_told else True
 
 
 def hide(error: EZThrottleError, api_key: str) -> EZThrottleError:

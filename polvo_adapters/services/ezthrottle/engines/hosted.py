@@ -17,7 +17,7 @@ from polvo_adapters.runtime.clock import SYSTEM, Clock
 from polvo_adapters.services.double_o.effects import ServiceOperation, ServiceRequest, drive
 from polvo_adapters.services.double_o.sending import send
 from polvo_adapters.services.ezthrottle import checks
-from polvo_adapters.services.ezthrottle.engines.envelope import Envelope, hide
+from polvo_adapters.services.ezthrottle.engines.envelope import Envelope, hide, wants_repeat
 from polvo_adapters.services.ezthrottle.errors import EZThrottleError, UnsupportedError
 from polvo_adapters.shells.requests.session import Session
 
@@ -72,7 +72,7 @@ class HostedEngine:
         checks.check_seconds("deadline", deadline)
         self._clock = clock
         self._envelope = Envelope(self._api_key, target, clock.wall)
-        retry = ExponentialBackoff(max_attempts=retries + 1, methods=None)
+        retry = ExponentialBackoff(max_attempts=retries + 1, methods=None, retry_if=wants_repeat)
         stack: dict[str, Any] = {"retry": retry, "circuit_breaker": None, **session}
         self._session = Session(**stack, timeout=timeout, deadline=deadline, clock=clock)
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))

@@ -20,6 +20,7 @@ import hashlib
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from polvo_adapters.core.calls import Call, origin
@@ -28,6 +29,7 @@ from polvo_adapters.core.outcomes import Outcome
 from polvo_adapters.policies.idempotency import IdempotencyKeys, Record
 from polvo_adapters.policies.regions import Regions
 from polvo_adapters.policies.retry import ExponentialBackoff
+from polvo_adapters.policies.stack import make_policy
 from polvo_adapters.runtime import forks
 from polvo_adapters.runtime.clock import Clock
 from polvo_adapters.services.ezthrottle import checks
@@ -96,7 +98,12 @@ class Attempts:
         session: Mapping[str, Any],
     ) -> None:
         self._regions = {name: checks.check_url("regions", url).rstrip("/") for name, url in regions.items()}
-        self._store, self._clock, self._options = store, clock, dict(session)
+        self._store, self._clock, options = store, clock, dict(session)
+        retry = make_policy("retry", options.pop("retry", True)) or ExponentialBackoff(max_attempts=1)
+        self._retry = retry if isinstance(retry, ExponentialBackoff) else None
+        if self._retry is None:
+            options["retry"] = retry
+        self._options = options
         self._honours_keys, self.key_header = honours_keys, key_header
         record = Record(ttl=keep, lease=_LEASE, max_body=_MOST_BODY)
         self._keys = IdempotencyKeys(header=key_header, supported=honours_keys, record=record)
@@ -178,7 +185,9 @@ class Attempts:
             return session
 
     def _make_session(self, plan: Plan) -> Session:
-        options: dict[str, Any] = {"retry": _make_retry(plan), **self._options}
+        options = dict(self._options)
+        if self._retry is not None:
+            options["retry"] = _make_retry(plan, self._retry)
         if plan.urls:
             options["regions"] = _make_regions(plan)
         return Session(**options, idempotency=self._keys, store=self._store, clock=self._clock)
@@ -201,20 +210,17 @@ def encode_key(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()
 
 
-def _make_retry(plan: Plan) -> ExponentialBackoff:
-    default = ExponentialBackoff()
+def _make_retry(plan: Plan, default: ExponentialBackoff) -> ExponentialBackoff:
+    """Return the retries of a job: those of the engine, with what the job says in their place."""
     attempts = default.max_attempts if plan.max_retries is None else plan.max_retries + 1
     if plan.retry_codes is None:
         retry_on = frozenset(default.retry_on) - set(plan.reroute_codes)
         again = frozenset(default.retry_after_on) - set(plan.reroute_codes)
-        return ExponentialBackoff(max_attempts=attempts, retry_on=retry_on, retry_after_on=again)
+        return replace(default, max_attempts=attempts, retry_on=retry_on, retry_after_on=again)
     codes = frozenset(plan.retry_codes)
     again = frozenset(default.retry_after_on) & codes
-    if plan.unsafe:
-        return ExponentialBackoff(
-            max_attempts=attempts, retry_on=codes, retry_after_on=again, methods=None, exceptions=_BEFORE_SENDING
-        )
-    return ExponentialBackoff(max_attempts=attempts, retry_on=codes, retry_after_on=again)
+    named = replace(default, max_attempts=attempts, retry_on=codes, retry_after_on=again)
+    return replace(named, methods=None, exceptions=_BEFORE_SENDING) if plan.unsafe else named
 
 
 def _make_regions(plan: Plan) -> Regions:
