@@ -69,6 +69,7 @@ from polvo_adapters.services.ezthrottle.engines.envelope import Envelope
 from polvo_adapters.services.ezthrottle.engines.hosted import HostedEngine
 from polvo_adapters.services.ezthrottle.engines.local import LocalEngine
 from polvo_adapters.services.ezthrottle.engines.local_delivery import Delivery
+from polvo_adapters.services.ezthrottle.engines.local_execution import JobEnd
 from polvo_adapters.services.ezthrottle.engines.local_queue import MemoryQueue
 from polvo_adapters.services.ezthrottle.engines.local_records import JobRecord, MemoryRecords
 from polvo_adapters.services.ezthrottle.frugal import FrugalRun
@@ -501,6 +502,7 @@ def make_ezthrottle(secret: str, open_text: str) -> dict[str, Any]:
         "services.ezthrottle.engines.hosted.HostedEngine": HostedEngine(secret),
         "services.ezthrottle.engines.local.LocalEngine": local,
         "services.ezthrottle.engines.local_delivery.Delivery": Delivery([secret], SystemClock()),
+        "services.ezthrottle.engines.local_execution.JobEnd": JobEnd("success", {"response": open_text}),
         "services.ezthrottle.engines.local_queue.MemoryQueue": queue,
         "services.ezthrottle.engines.local_records.JobRecord": record,
         "services.ezthrottle.engines.local_records.MemoryRecords": records,

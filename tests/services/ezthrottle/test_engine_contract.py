@@ -23,7 +23,7 @@ from polvo_adapters.services.ezthrottle import (
     UnknownJobError,
     UnsupportedError,
 )
-from polvo_adapters.services.ezthrottle.engines.local import identify
+from polvo_adapters.services.ezthrottle.engines.local_results import identify
 from tests.support.ezthrottle_server import KEY, EZThrottleServer, Reply, forwarded, wait_until
 
 KINDS = ("hosted", "memory", pytest.param("disk", marks=pytest.mark.slow))

@@ -23,10 +23,8 @@ and ask; when the lock is free, one of them goes on with the work.
 
 from __future__ import annotations
 
-import hashlib
 import heapq
 import itertools
-import json
 import os
 import sqlite3
 import threading
@@ -45,10 +43,10 @@ from polvo_adapters.services.ezthrottle.engines.local_attempts import Attempts
 from polvo_adapters.services.ezthrottle.engines.local_delivery import (
     Delivery,
     describe_deliveries,
-    keep_headers,
     make_payload,
     name_delivery,
 )
+from polvo_adapters.services.ezthrottle.engines.local_execution import execute
 from polvo_adapters.services.ezthrottle.engines.local_queue import AckQueue, DiskQueue, MemoryQueue
 from polvo_adapters.services.ezthrottle.engines.local_records import (
     DiskRecords,
@@ -56,6 +54,7 @@ from polvo_adapters.services.ezthrottle.engines.local_records import (
     JobRecords,
     MemoryRecords,
 )
+from polvo_adapters.services.ezthrottle.engines.local_results import await_all, derive, describe, digest_of, identify
 from polvo_adapters.services.ezthrottle.errors import (
     DuplicateJobError,
     EZThrottleError,
@@ -63,7 +62,7 @@ from polvo_adapters.services.ezthrottle.errors import (
     UnknownJobError,
 )
 from polvo_adapters.services.ezthrottle.jobs import make_job
-from polvo_adapters.services.ezthrottle.local_call import CallEnd, is_idempotent
+from polvo_adapters.services.ezthrottle.local_call import is_idempotent
 from polvo_adapters.services.ezthrottle.results import FINAL
 from polvo_adapters.services.ezthrottle.webhooks import Secrets
 from polvo_adapters.stores import private_files
@@ -149,7 +148,7 @@ class LocalEngine:
             keep=keep,
             session=session,
         )
-        self._is_closed = False
+        self._is_closed = self._is_open = False
         self._opening = threading.Lock()
         self._open()
         forks.register(self)
@@ -248,7 +247,7 @@ class LocalEngine:
         self._records.change(
             job_id,
             lambda old: old._replace(
-                status="queued", item=number, deliveries=_await_all(job), changed=self._clock.wall()
+                status="queued", item=number, deliveries=await_all(job), changed=self._clock.wall()
             ),
             sure=True,
         )
@@ -261,6 +260,7 @@ class LocalEngine:
         Args:
             timeout: Seconds to wait at most; None for as long as it takes.
         """
+        self._ensure_open()
         ends = None if timeout is None else self._clock.now() + timeout
         while self._records.count_open():
             left = _TICK if ends is None else min(_TICK, ends - self._clock.now())
@@ -279,6 +279,8 @@ class LocalEngine:
             if self._is_closed:
                 return
             self._is_closed = True
+        if not self._is_open:
+            return
         self._stop.set()
         self._wake.set()
         ends = self._clock.now() + timeout
@@ -331,6 +333,7 @@ class LocalEngine:
         self._delivery = self._make_delivery()
         self._dispatcher = threading.Thread(target=self._dispatch, name="polvo-jobs", daemon=True)
         self._dispatcher.start()
+        self._is_open = True
 
     def _open_directory(self, path: str) -> None:
         try:
@@ -372,16 +375,22 @@ class LocalEngine:
     def _ensure_open(self) -> None:
         if self._is_closed:
             raise checks.refuse("engine", "it is closed")
+        if not self._is_open:
+            with self._opening:
+                if not self._is_open:
+                    self._open()
 
     def after_fork_in_child(self) -> None:
-        """Open the files anew: a child has neither the threads of its parent nor a use for its connections."""
+        """Let go of the files: a child has neither the threads of its parent nor a use for its connections."""
         self._opening = threading.Lock()
         if self._is_closed:
             return
-        _abandoned.append((self._queue, self._records, self._condition))
+        if self._is_open:
+            _abandoned.append((self._queue, self._records))
         if self._descriptor is not None:
             os.close(self._descriptor)  # which unlocks nothing: the parent has it open
-        self._open()
+            self._descriptor = None
+        self._is_open = False  # until it is used: a child that has nothing to do with jobs does none
 
     def _take_lock(self) -> bool:
         """Return whether this process is the one that works, and become it where there is none."""
@@ -415,7 +424,7 @@ class LocalEngine:
         if "retry_at" in job:
             task["due"] = job["retry_at"] / 1000
         number = self._queue.put(task)
-        record = JobRecord(job_id, digest, number, deliveries=_await_all(job), changed=now)
+        record = JobRecord(job_id, digest, number, deliveries=await_all(job), changed=now)
         counts = self._records.add(record, now - self._keep)
         self._wake.set()
         if counts.item != number:  # another thread or process was faster; the dispatcher drops this item
@@ -512,7 +521,7 @@ class LocalEngine:
     def _run_job(self, number: int, task: Mapping[str, Any]) -> None:
         job, job_id = task["job"], task["job_id"]
         now = self._clock.wall()
-        new = JobRecord(job_id, digest_of(job), number, deliveries=_await_all(job), changed=now)
+        new = JobRecord(job_id, digest_of(job), number, deliveries=await_all(job), changed=now)
         record = self._records.add(new, now - self._keep)
         if record.item != number:
             return  # the job belongs to another item
@@ -535,7 +544,7 @@ class LocalEngine:
         if task.get("resolved") is True:
             status, result = "success", {"note": "resolved by the user"}
         else:
-            status, result, held = self._attempt(job, job_id, forget=task.get("resolved") is False)
+            status, result, held = execute(self._attempts, job, job_id, forget=task.get("resolved") is False)
             if held is not None and self._clock.wall() - task.get("since", self._clock.wall()) < self._keep:
                 self._put_back({"since": self._clock.wall(), **task}, held)
                 return None
@@ -551,53 +560,12 @@ class LocalEngine:
 
         return self._records.change(job_id, finish, sure=True)
 
-    def _attempt(
-        self, job: Mapping[str, Any], job_id: str, *, forget: bool
-    ) -> tuple[str, dict[str, Any], float | None]:
-        """Return how a job ends, by its own call or by that of a fallback.
-
-        Returns:
-            Its status, its result, and None, or the seconds after which it is to be tried again: where a limit or an
-            open circuit of this process did not let it through.
-        """
-        seconds = _find_limit(job)
-        end = self._attempts.attempt(job, self._key_of(job, job_id), seconds, forget=forget)
-        result = make_values(end)
-        if end.is_success:
-            return "success", result, None
-        if end.held and "fallback_job" not in job:
-            return "failed", result, min(max(end.retry_after or 1.0, _TICK), _LONGEST_PAUSE)
-        doubt = self._is_in_doubt(job, end)
-        fallback = job.get("fallback_job")
-        depth, current = 0, job
-        while fallback is not None:
-            depth += 1
-            if _is_triggered(fallback.get("trigger", {}), end, doubt=doubt):
-                end = self._attempts.attempt(
-                    fallback, self._key_of(fallback, f"{job_id}-{depth}"), _find_limit(fallback)
-                )
-                result, current = {**make_values(end), "fallback": depth}, fallback
-                if end.is_success:
-                    return "success", result, None
-                doubt = doubt or self._is_in_doubt(current, end)
-            fallback = fallback.get("fallback_job")
-        return ("in_doubt" if doubt else "failed"), result, None
-
-    def _is_in_doubt(self, job: Mapping[str, Any], end: CallEnd) -> bool:
-        if end.in_doubt:
-            return True
-        return not end.status and not end.unsent and not is_idempotent(job["method"])
-
     def _put_back(self, task: Mapping[str, Any], pause: float) -> None:
         number = self._queue.put({**task, "due": self._clock.wall() + pause})
         self._records.change(
             task["job_id"], lambda old: old._replace(item=number, status="queued", changed=self._clock.wall())
         )
         self._wake.set()
-
-    def _key_of(self, job: Mapping[str, Any], job_id: str) -> str:
-        key: str = job.get("idempotent_key") or job_id
-        return key
 
     def _follow_up(self, job: Mapping[str, Any], record: JobRecord) -> None:
         """Enqueue what follows from the end of a job; all of it has ids that follow from that of the job."""
@@ -656,67 +624,3 @@ class LocalEngine:
             return old._replace(deliveries=deliveries, result=told, changed=self._clock.wall())
 
         self._records.change(job_id, change, sure=True)
-
-
-def identify(job: Mapping[str, Any]) -> str:
-    """Return the id of a job: equal keys, or else equal URLs, methods and bodies, are the same job."""
-    key = job.get("idempotent_key")
-    name = digest_of(job) if key is None else f"key\n{key}"
-    return f"job_{hashlib.sha256(name.encode()).hexdigest()[:32]}"
-
-
-def derive(record: JobRecord, role: str) -> str:
-    """Return the id of a job that follows from another: each execution of a parent has its own."""
-    name = "\n".join((role, record.job_id, str(record.item)))
-    return f"job_{hashlib.sha256(name.encode()).hexdigest()[:32]}"
-
-
-def digest_of(job: Mapping[str, Any]) -> str:
-    """Return the digest of what a key stands for."""
-    parts = json.dumps([job["method"], job["url"], job.get("body")])
-    return hashlib.sha256(parts.encode()).hexdigest()
-
-
-def describe(record: JobRecord) -> dict[str, Any]:
-    """Return what a client is told of a job."""
-    shown = {name: value for name, value in record.result.items() if name not in ("headers", "job", "unsent")}
-    return {"job_id": record.job_id, "status": record.status, **shown}
-
-
-def make_values(end: CallEnd) -> dict[str, Any]:
-    """Return what is kept of the end of a job's call."""
-    values: dict[str, Any] = {
-        "status_code": end.status or None,
-        "response": end.text if end.status else None,
-        "headers": keep_headers(end.headers),
-        "error": None if end.is_success else f"Request failed: {end.status}" if end.status else end.problem,
-        "attempts": end.attempts,
-    }
-    if end.unsent:
-        values["unsent"] = True
-    if end.note:
-        values["note"] = end.note
-    if end.lost:
-        values["cancelled_attempts"] = end.lost
-    return values
-
-
-def _await_all(job: Mapping[str, Any]) -> dict[str, str]:
-    return {str(number): "pending" for number, _ in enumerate(job.get("webhooks", ()))}
-
-
-def _find_limit(job: Mapping[str, Any]) -> float | None:
-    """Return the seconds that the call of a job may take: until it counts as failed, or a fallback takes its place."""
-    trigger = job.get("fallback_job", {}).get("trigger", {})
-    limits = [each for each in (job.get("on_failure_timeout_ms"), trigger.get("timeout_ms")) if each is not None]
-    return min(limits) / 1000 if limits else None
-
-
-def _is_triggered(trigger: Mapping[str, Any], end: CallEnd, *, doubt: bool) -> bool:
-    if "timeout_ms" in trigger and end.timeout:
-        return True  # the caller has said so, and for a POST as well
-    if doubt:
-        return False
-    if "codes" not in trigger:
-        return "timeout_ms" not in trigger
-    return end.status in trigger["codes"] or (not end.status and not end.timeout)

@@ -153,6 +153,8 @@ class Attempts:
         retries = (policy.get("max_retries"), retry_codes, unsafe)
         own = origin(job["url"])
         urls = self._resolve(job, own)
+        if own.startswith("https://") and urls and not any(url.lower().startswith("https://") for url in urls):
+            raise checks.refuse("regions", "the call is to https://, and none of their base URLs is")
         if not urls or urls == (own,):
             return Plan("", (), "", "", None, (), *retries)
         codes = tuple(policy.get("reroute_codes", (c for c in _REROUTE_CODES if c not in (retry_codes or ()))))
