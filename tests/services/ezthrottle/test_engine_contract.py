@@ -152,4 +152,4 @@ def test_a_closed_engine_refuses_jobs(server: EZThrottleServer) -> None:
     engine.close()
     with pytest.raises(EZThrottleError, match="closed"):
         engine.submit(job(server))
-    assert wait_until(lambda: not engine._dispatcher.is_alive())
+    assert wait_until(lambda: not engine._dispatcher.is_working)

@@ -156,6 +156,26 @@ def test_a_job_begins_at_its_time(server: EZThrottleServer, client: EZThrottle) 
     assert time.time() >= at
 
 
+@pytest.mark.parametrize("resolved", [{"resolved": True}, {"resolved": False}, {}])
+def test_an_item_whose_process_died_before_the_job_was_its_own_is_executed_if_it_is_wanted(
+    server: EZThrottleServer, client: EZThrottle, engine: LocalEngine, resolved: dict[str, bool]
+) -> None:
+    server.honours_keys = False
+    server.lose = lambda: sum(server.executions.values()) < 2
+    result = run(_pay(client, server, "a"))
+    record = engine._records.find(result["job_id"])
+    assert record is not None
+    task = {"kind": "job", "job_id": record.job_id, "job": record.result["job"], "replaces": record.item}
+    engine._queue.put({**task, **resolved})
+    engine._dispatcher.wake()
+    if resolved:
+        assert wait_until(lambda: result.status()["status"] == "success")
+    else:
+        time.sleep(0.1)
+        assert result.status()["status"] == "in_doubt"
+    assert server.executions["a"] == (2 if resolved == {"resolved": False} else 1)
+
+
 def test_what_a_limit_of_this_process_holds_up_is_tried_again(server: EZThrottleServer) -> None:
     with LocalEngine(rate_limit=TokenBucket(10, 1, max_wait=0.01)) as engine:
         client = EZThrottle(engine=engine)

@@ -23,8 +23,6 @@ and ask; when the lock is free, one of them goes on with the work.
 
 from __future__ import annotations
 
-import heapq
-import itertools
 import os
 import sqlite3
 import threading
@@ -37,7 +35,6 @@ from polvo_adapters.redaction import unpicklable
 from polvo_adapters.runtime import forks
 from polvo_adapters.runtime.clock import SYSTEM, Clock
 from polvo_adapters.runtime.logs import logger
-from polvo_adapters.runtime.workers import NoThreadError, Workers
 from polvo_adapters.services.ezthrottle import checks
 from polvo_adapters.services.ezthrottle.engines.local_attempts import Attempts
 from polvo_adapters.services.ezthrottle.engines.local_delivery import (
@@ -46,6 +43,7 @@ from polvo_adapters.services.ezthrottle.engines.local_delivery import (
     make_payload,
     name_delivery,
 )
+from polvo_adapters.services.ezthrottle.engines.local_dispatcher import TICK, Dispatcher
 from polvo_adapters.services.ezthrottle.engines.local_execution import execute
 from polvo_adapters.services.ezthrottle.engines.local_queue import AckQueue, DiskQueue, MemoryQueue
 from polvo_adapters.services.ezthrottle.engines.local_records import (
@@ -74,7 +72,6 @@ from polvo_adapters.stores.sqlite import SQLiteStore
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-_TICK = 0.2  # seconds between two looks at a queue that another process may have put something into
 _MOST_DELIVERIES = 9
 _MOST_RUNS = 12  # of a job whose answers are lost again and again, at a server that honours keys
 _LONGEST_PAUSE = 60.0
@@ -201,7 +198,7 @@ class LocalEngine:
             found = self.status(job_id)
             if found["status"] in FINAL and not (delivered and found.get("webhooks", {}).get("pending")):
                 return found
-            left = _TICK if ends is None else min(_TICK, ends - self._clock.now())
+            left = TICK if ends is None else min(TICK, ends - self._clock.now())
             if left <= 0:
                 text = f"the job {job_id} is {found['status']} after {timeout:g} s; it goes on, ask for it again"
                 raise JobTimeoutError(text, reason="timeout")
@@ -242,16 +239,7 @@ class LocalEngine:
         record = self._records.find(job_id)
         assert record is not None  # noqa: S101 - it was there
         job = record.result["job"]
-        task = {"kind": "job", "job_id": job_id, "job": job, "resolved": done}
-        number = self._queue.put(task)
-        self._records.change(
-            job_id,
-            lambda old: old._replace(
-                status="queued", item=number, deliveries=await_all(job), changed=self._clock.wall()
-            ),
-            sure=True,
-        )
-        self._wake.set()
+        self._replace_item({"kind": "job", "job_id": job_id, "job": job, "resolved": done, "replaces": record.item})
         return self.status(job_id)
 
     def drain(self, timeout: float | None = None) -> bool:
@@ -263,7 +251,7 @@ class LocalEngine:
         self._ensure_open()
         ends = None if timeout is None else self._clock.now() + timeout
         while self._records.count_open():
-            left = _TICK if ends is None else min(_TICK, ends - self._clock.now())
+            left = TICK if ends is None else min(TICK, ends - self._clock.now())
             if left <= 0:
                 return False
             self._await_change(self._changes, left)
@@ -281,21 +269,17 @@ class LocalEngine:
             self._is_closed = True
         if not self._is_open:
             return
-        self._stop.set()
-        self._wake.set()
+        self._dispatcher.stop()
         ends = self._clock.now() + timeout
-        while (self._busy or self._dispatcher.is_alive()) and self._clock.now() < ends:
-            if self._dispatcher is threading.current_thread():
-                break
+        while self._dispatcher.is_working and self._clock.now() < ends:
             self._await_change(self._changes, 0.05)
         self._attempts.close()
         self._delivery.close()
         left = self._records.count_open() if self.path is None else 0
         if left:
             _log.warning("%d jobs were in memory only, and are lost with the engine; name a path to keep them", left)
-        if self._busy or self._dispatcher.is_alive():
+        if self._dispatcher.is_working:
             return  # the lock is kept: nothing else may take up a job that is still under way here
-        self._workers.end_idle()
         self._queue.close()
         self._records.close()
         if isinstance(self._store, SQLiteStore) and self._given_store is None:
@@ -314,14 +298,9 @@ class LocalEngine:
     # ---- Opening and forks
 
     def _open(self) -> None:
-        self._wake, self._stop = threading.Event(), threading.Event()
         self._condition = threading.Condition()
         self._changes = 0
-        self._busy: set[int] = set()
-        self._later: list[tuple[float, int, int, dict[str, Any]]] = []
-        self._numbers = itertools.count()
         self._ended = 0
-        self._workers = Workers("polvo-job", self._most)
         self._descriptor: int | None = None
         if self.path is None:
             self._store: Store = MemoryStore(max_keys=_MOST_KEYS) if self._given_store is None else self._given_store
@@ -331,7 +310,8 @@ class LocalEngine:
             self._open_directory(self.path)
         self._attempts = self._make_attempts(self._store)
         self._delivery = self._make_delivery()
-        self._dispatcher = threading.Thread(target=self._dispatch, name="polvo-jobs", daemon=True)
+        hooks: dict[str, Any] = {"do": self._do, "may_work": self._take_lock, "on_change": self._announce}
+        self._dispatcher = Dispatcher(self._queue, self._most, self._clock.wall, **hooks)
         self._dispatcher.start()
         self._is_open = True
 
@@ -370,7 +350,9 @@ class LocalEngine:
             return
         except sqlite3.Error as error:
             reason = str(error)
-        raise EZThrottleError(f"the queue at {self.path} cannot be used: {reason}; nothing was sent", reason="queue")
+        raise EZThrottleError(
+            f"the queue at {self.path} cannot be used: {reason}; submit the job again with the same key", reason="queue"
+        )
 
     def _ensure_open(self) -> None:
         if self._is_closed:
@@ -426,7 +408,7 @@ class LocalEngine:
         number = self._queue.put(task)
         record = JobRecord(job_id, digest, number, deliveries=await_all(job), changed=now)
         counts = self._records.add(record, now - self._keep)
-        self._wake.set()
+        self._dispatcher.wake()
         if counts.item != number:  # another thread or process was faster; the dispatcher drops this item
             return self._report_duplicate(counts, digest, job)
         return {"job_id": job_id, "status": "queued", "idempotent_key": job.get("idempotent_key", job_id)}
@@ -440,71 +422,15 @@ class LocalEngine:
             )
         return {**describe(known), "duplicate": True, "idempotent_key": job.get("idempotent_key", known.job_id)}
 
-    def _dispatch(self) -> None:
-        """Hand tasks to the workers; the only thread that takes from the queue."""
-        while not self._stop.is_set():
-            try:
-                pause = self._dispatch_one()
-            except Exception:  # noqa: BLE001 - a full disk, say: the jobs wait, and are not lost
-                _log.exception("the queue of jobs cannot be read; it is tried again")
-                pause = 1.0
-            if pause:
-                self._wake.wait(pause)
-            self._wake.clear()
-        self._announce()
-
-    def _dispatch_one(self) -> float:
-        """Start one task, and return how long there is nothing to do."""
-        if len(self._busy) >= self._most or not self._take_lock():
-            return _TICK
-        found = self._take()
-        if found is None:
-            return _TICK if not self._later else max(0.0, min(_TICK, self._later[0][0] - self._clock.wall()))
-        number, task = found
-        self._busy.add(number)
-        try:
-            self._workers.run(lambda: self._work(number, task))
-        except NoThreadError:
-            self._busy.discard(number)
-            self._postpone(number, task, self._clock.wall() + _TICK)
-            return _TICK
-        return 0.0
-
-    def _take(self) -> tuple[int, dict[str, Any]] | None:
-        """Return a task that is due."""
-        now = self._clock.wall()
-        if self._later and self._later[0][0] <= now:
-            _, _, number, task = heapq.heappop(self._later)
-            return number, task
-        while (found := self._queue.take()) is not None:
-            number, task = found
-            if task.get("due", 0) <= now:
-                return found
-            self._postpone(number, task, task["due"])
-        return None
-
-    def _postpone(self, number: int, task: dict[str, Any], due: float) -> None:
-        heapq.heappush(self._later, (due, next(self._numbers), number, task))
-
-    def _work(self, number: int, task: dict[str, Any]) -> None:
-        """Do a task, and acknowledge it."""
-        try:
-            if task["kind"] == "job":
-                self._run_job(number, task)
-            else:
-                self._run_delivery(task)
-            self._queue.acknowledge(number)
-            self._ended += 1
-            if self._ended % _PRUNED_EVERY == 0:
-                self._records.prune(self._clock.wall() - self._keep)
-        except Exception:  # noqa: BLE001 - it stays in the queue, and is taken up again
-            if not self._stop.is_set():
-                _log.exception("a job could not be brought to its end; it is tried again")
-                self._postpone(number, task, self._clock.wall() + 5.0)
-        finally:
-            self._busy.discard(number)
-            self._wake.set()
-            self._announce()
+    def _do(self, number: int, task: dict[str, Any]) -> None:
+        """Do a task of the queue, on a worker."""
+        if task["kind"] == "job":
+            self._run_job(number, task)
+        else:
+            self._run_delivery(task)
+        self._ended += 1
+        if self._ended % _PRUNED_EVERY == 0:
+            self._records.prune(self._clock.wall() - self._keep)
 
     def _announce(self) -> None:
         with self._condition:
@@ -520,6 +446,8 @@ class LocalEngine:
 
     def _run_job(self, number: int, task: Mapping[str, Any]) -> None:
         job, job_id = task["job"], task["job_id"]
+        if "replaces" in task:
+            self._claim(task, number)
         now = self._clock.wall()
         new = JobRecord(job_id, digest_of(job), number, deliveries=await_all(job), changed=now)
         record = self._records.add(new, now - self._keep)
@@ -532,13 +460,13 @@ class LocalEngine:
             if begun is not None and begun.is_final:
                 record = begun  # it was cancelled meanwhile
             else:
-                finished = self._execute(task)
+                finished = self._execute(number, task)
                 if finished is None:
                     return  # put back, to be tried again later
                 record = finished
         self._follow_up(job, record)
 
-    def _execute(self, task: Mapping[str, Any]) -> JobRecord | None:
+    def _execute(self, number: int, task: Mapping[str, Any]) -> JobRecord | None:
         """Make the calls of a job, and return its record, which says how it ended."""
         job, job_id = task["job"], task["job_id"]
         if task.get("resolved") is True:
@@ -546,11 +474,11 @@ class LocalEngine:
         else:
             status, result, held = execute(self._attempts, job, job_id, forget=task.get("resolved") is False)
             if held is not None and self._clock.wall() - task.get("since", self._clock.wall()) < self._keep:
-                self._put_back({"since": self._clock.wall(), **task}, held)
+                self._put_back({"since": self._clock.wall(), **task}, number, held)
                 return None
             if status == "in_doubt" and self.repeats_safely and task.get("runs", 0) < _MOST_RUNS:
                 runs = task.get("runs", 0) + 1
-                self._put_back({**task, "runs": runs}, min(0.5 * 2.0**runs, _LONGEST_PAUSE))
+                self._put_back({**task, "runs": runs}, number, min(0.5 * 2.0**runs, _LONGEST_PAUSE))
                 return None
             if status == "in_doubt":
                 result["job"] = job  # for `resolve`
@@ -560,12 +488,33 @@ class LocalEngine:
 
         return self._records.change(job_id, finish, sure=True)
 
-    def _put_back(self, task: Mapping[str, Any], pause: float) -> None:
-        number = self._queue.put({**task, "due": self._clock.wall() + pause})
-        self._records.change(
-            task["job_id"], lambda old: old._replace(item=number, status="queued", changed=self._clock.wall())
-        )
-        self._wake.set()
+    def _put_back(self, task: Mapping[str, Any], number: int, pause: float) -> None:
+        """Have a job executed once more after a pause."""
+        plain = {name: value for name, value in task.items() if name != "resolved"}
+        self._replace_item({**plain, "replaces": number, "due": self._clock.wall() + pause})
+
+    def _replace_item(self, task: Mapping[str, Any]) -> None:
+        """Put an item into the queue that takes the place of the one that a job belongs to."""
+        number = self._queue.put(dict(task))
+        self._claim(task, number)
+        self._dispatcher.wake()
+
+    def _claim(self, task: Mapping[str, Any], number: int) -> None:
+        """Give a job to the item that replaces its own: by the thread that has put it there, or the one that takes it.
+
+        A process may be killed before the first has done so. Then both items are there: the old one is executed, and
+        the new one finds a job that has ended.
+        """
+
+        def change(old: JobRecord) -> JobRecord:
+            wanted = old.status == "in_doubt" if "resolved" in task else not old.is_final
+            if old.item != task["replaces"] or not wanted:
+                return old
+            return old._replace(
+                item=number, status="queued", deliveries=await_all(task["job"]), changed=self._clock.wall()
+            )
+
+        self._records.change(task["job_id"], change, sure=True)
 
     def _follow_up(self, job: Mapping[str, Any], record: JobRecord) -> None:
         """Enqueue what follows from the end of a job; all of it has ids that follow from that of the job."""
@@ -597,7 +546,7 @@ class LocalEngine:
                         "hooks": {"webhooks": job["webhooks"], "webhook_quorum": job.get("webhook_quorum", 1)},
                     }
                 )
-        self._wake.set()
+        self._dispatcher.wake()
 
     # ---- A webhook
 
