@@ -45,7 +45,8 @@ class CallEnd(NamedTuple):
         in_doubt: Whether a record says that an earlier request may have been processed.
         attempts: How often the request was sent.
         retry_after: Seconds that the server asks to wait, or None.
-        caller: The caller that the record of a key belongs to, where it has kept the call from being made.
+        caller: The caller that the record of a key belongs to, where it has kept the call from being made;
+            otherwise None.
         note: What a policy says of the end, such as which region answered first.
         lost: How many attempts of a race were cancelled.
     """
@@ -62,7 +63,7 @@ class CallEnd(NamedTuple):
     in_doubt: bool = False
     attempts: int = 0
     retry_after: float | None = None
-    caller: str = ""
+    caller: str | None = None
     note: str = ""
     lost: int = 0
 
@@ -141,7 +142,7 @@ def read_error(error: Exception, method: str, host: str) -> CallEnd:
         timeout=failure.timeout,
         held=isinstance(error, _HELD) and is_same_request and not sent,
         in_doubt=isinstance(error, InDoubtError),
-        caller=error.caller if isinstance(error, IdempotencyError) else "",
+        caller=error.caller if isinstance(error, IdempotencyError) else None,
         attempts=len(attempts),
         retry_after=getattr(error, "retry_after", None),
     )

@@ -88,15 +88,16 @@ def test_a_post_whose_answer_is_lost_is_in_doubt_and_nothing_follows(
     assert (told["status"], told["in_doubt"]) == ("failed", True)
 
 
+@pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer t"}])
 def test_a_job_in_doubt_can_be_resolved_either_way(
-    server: EZThrottleServer, client: EZThrottle, engine: LocalEngine
+    server: EZThrottleServer, client: EZThrottle, engine: LocalEngine, headers: dict[str, str]
 ) -> None:
     server.honours_keys = False
     server.lose = lambda: len(server.executions) < 3 and sum(server.executions.values()) < 3
-    done = run(_pay(client, server, "done", Authorization="Bearer t"))
-    lost = run(_pay(client, server, "lost", Authorization="Bearer t"))
+    done = run(_pay(client, server, "done", **headers))
+    lost = run(_pay(client, server, "lost", **headers))
     assert done["status"] == lost["status"] == "in_doubt"
-    assert _pay(client, server, "lost", Authorization="Bearer t").execute()["duplicate"]
+    assert _pay(client, server, "lost", **headers).execute()["duplicate"]
     server.lose = lambda: False
     engine.resolve(done["job_id"], done=True)
     engine.resolve(lost["job_id"], done=False)

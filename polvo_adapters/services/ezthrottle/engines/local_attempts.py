@@ -136,7 +136,7 @@ class Attempts:
         if given is None and not is_idempotent(job["method"]):
             fields[self.key_header] = sent
         end = make_call(session, job, headers=fields, **keywords)
-        if not end.caller:
+        if end.caller is None:
             return end
         operation = session.operation(job["url"], sent, caller=end.caller)
         if forget and end.in_doubt:
