@@ -267,6 +267,7 @@ if sys.platform == "win32":
         return True
 
     def unlock(descriptor: int) -> None:
+        """Release the lock of a descriptor."""
         os.lseek(descriptor, 0, os.SEEK_SET)
         msvcrt.locking(descriptor, msvcrt.LK_UNLCK, 1)
 
@@ -281,6 +282,7 @@ else:
         return True
 
     def unlock(descriptor: int) -> None:
+        """Release the lock of a descriptor."""
         fcntl.flock(descriptor, fcntl.LOCK_UN)
 
 
