@@ -185,7 +185,11 @@ class _Handler(BaseHTTPRequestHandler):
             super().handle()
 
     def handle_any(self) -> None:
-        data = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        length = int(self.headers.get("Content-Length", 0))
+        data = self.rfile.read(length)
+        if len(data) < length:  # of a client that was killed
+            self.close_connection = True
+            return
         owner = self.server_of
         reply = owner.answer(Received(self.command, self.path, dict(self.headers.items()), data))
         if reply.delay:

@@ -31,12 +31,12 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from polvo_adapters.core.calls import find_host
-from polvo_adapters.redaction import unpicklable
+from polvo_adapters.redaction import HiddenText, unpicklable
 from polvo_adapters.runtime import forks
 from polvo_adapters.runtime.clock import SYSTEM, Clock
 from polvo_adapters.runtime.logs import logger
 from polvo_adapters.services.ezthrottle import checks
-from polvo_adapters.services.ezthrottle.engines.local_attempts import Attempts
+from polvo_adapters.services.ezthrottle.engines.local_attempts import Attempts, encode_key
 from polvo_adapters.services.ezthrottle.engines.local_delivery import (
     Delivery,
     describe_deliveries,
@@ -135,6 +135,7 @@ class LocalEngine:
         secrets = [webhook_secrets] if isinstance(webhook_secrets, str) else list(webhook_secrets)
         if not all(isinstance(secret, str) and secret for secret in secrets):
             raise checks.refuse("webhook_secrets", "each must be a string that is not empty")
+        secrets = [HiddenText(secret) for secret in secrets]
         self._make_delivery: Callable[[], Delivery] = lambda: Delivery(secrets, clock)
         self._make_attempts: Callable[[Store], Attempts] = lambda owned: Attempts(
             regions or {},
@@ -154,8 +155,6 @@ class LocalEngine:
 
     def attempt_headers(self, job: Mapping[str, Any]) -> dict[str, str]:
         """Return the header with the job's key, where servers honour keys."""
-        from polvo_adapters.services.ezthrottle.engines.local_attempts import encode_key
-
         if not self.repeats_safely or is_idempotent(job["method"]):
             return {}
         return {self._attempts.key_header: encode_key(job.get("idempotent_key") or identify(job))}
@@ -469,10 +468,10 @@ class LocalEngine:
     def _execute(self, number: int, task: Mapping[str, Any]) -> JobRecord | None:
         """Make the calls of a job, and return its record, which says how it ended."""
         job, job_id = task["job"], task["job_id"]
-        if task.get("resolved") is True:
-            status, result = "success", {"note": "resolved by the user"}
-        else:
-            status, result, held = execute(self._attempts, job, job_id, forget=task.get("resolved") is False)
+        status, result = "success", dict[str, Any](note="resolved by the user")
+        if task.get("resolved") is not True:
+            forget = task.get("resolved") is False or task.get("forget", False)
+            status, result, held = execute(self._attempts, job, job_id, forget=forget)
             if held is not None and self._clock.wall() - task.get("since", self._clock.wall()) < self._keep:
                 self._put_back({"since": self._clock.wall(), **task}, number, held)
                 return None
@@ -482,6 +481,8 @@ class LocalEngine:
                 return None
             if status == "in_doubt":
                 result["job"] = job  # for `resolve`
+        if job.get("webhooks"):
+            result["webhooks"] = describe_deliveries(job, await_all(job))
 
         def finish(old: JobRecord) -> JobRecord:
             return old._replace(status=status, result=result, changed=self._clock.wall())
@@ -491,6 +492,8 @@ class LocalEngine:
     def _put_back(self, task: Mapping[str, Any], number: int, pause: float) -> None:
         """Have a job executed once more after a pause."""
         plain = {name: value for name, value in task.items() if name != "resolved"}
+        if task.get("resolved") is False:
+            plain["forget"] = True
         self._replace_item({**plain, "replaces": number, "due": self._clock.wall() + pause})
 
     def _replace_item(self, task: Mapping[str, Any]) -> None:
@@ -527,11 +530,6 @@ class LocalEngine:
             child_id = identify(child) if "idempotent_key" in child else derive(record, role)
             with suppress(DuplicateJobError):
                 self._enqueue(child, child_id)
-        if job.get("webhooks"):
-            self._records.change(
-                record.job_id,
-                lambda old: old._replace(result={**old.result, "webhooks": describe_deliveries(job, old.deliveries)}),
-            )
         payload = make_payload(job, record.job_id, record.status, record.result)
         for number, hook in enumerate(job.get("webhooks", ())):
             if record.deliveries.get(str(number)) == "pending":
