@@ -279,6 +279,7 @@ def jobs(job_id: str) -> None:
     assert_type(result.status(), ezthrottle.JobResult)
     assert_type(engine.resolve(job_id, done=True), dict[str, Any])
     assert_type(engine.drain(5), bool)
+    assert_type(client.find_job(job_id), ezthrottle.JobResult)
     own: ezthrottle.Engine = engine
     assert_type(own.cancel(job_id), bool)
     own = ezthrottle.HostedEngine("key")

@@ -110,6 +110,18 @@ class EZThrottle:
         retry_after_on = frozenset(self._retry.retry_after_on) - frozenset(forwarded)
         return replace(self._retry, retry_on=retry_on, retry_after_on=retry_after_on)
 
+    def find_job(self, job_id: str) -> JobResult:
+        """Return what has become of a job, given the id that an earlier result had, also in another process.
+
+        Args:
+            job_id: The id.
+
+        Raises:
+            UnknownJobError: The engine has no such job, or has it no more.
+            UnsupportedError: The engine does not know the results of jobs.
+        """
+        return JobResult(self.engine.status(job_id), self.engine)
+
     # ---- Calls without a step
 
     def submit_job(

@@ -24,6 +24,7 @@ from polvo_adapters.services.ezthrottle import (
     Step,
     verify_webhook_signature,
 )
+from polvo_adapters.stores.memory import MemoryStore
 from tests.support.ezthrottle_server import EZThrottleServer, Received, Reply, wait_until
 
 SECRETS = ["n" * 16, "o" * 16]
@@ -227,6 +228,7 @@ def test_an_engine_in_memory_tells_of_jobs_that_are_lost_with_it(
         ("webhook_secrets", {"webhook_secrets": ["s", ""]}),
         ("regions", {"regions": {"iad": "iad.example.com"}}),
         ("idempotency", {"idempotency": True}),
+        ("store", {"path": "jobs", "store": MemoryStore()}),
     ],
 )
 def test_a_setting_that_cannot_work_is_named(field: str, keywords: dict[str, Any]) -> None:
@@ -406,7 +408,7 @@ def test_jobs_that_were_not_begun_are_taken_up_by_the_next_engine(server: EZThro
         waiting = Step(client).url(server.url + "/target/201").retry_at(at).execute()
     assert os.stat(path).st_mode & 0o077 == 0
     with LocalEngine(path) as engine:
-        assert engine.status(done["job_id"])["response"] == '{"t": 1}'
+        assert EZThrottle(engine=engine).find_job(done["job_id"])["response"] == '{"t": 1}'
         assert engine.wait(waiting["job_id"], 10)["status"] == "success"
         assert engine.submit({"url": server.url + "/target/200"})["duplicate"] is True
     assert len(server.received) == 2

@@ -103,7 +103,8 @@ class LocalEngine:
             `circuit_breaker` or `timeout`.
 
     Raises:
-        ArgumentError: A value cannot work, or other users can change the directory.
+        ArgumentError: A value cannot work, or other users can change the directory, or the store is not as lasting as
+            the jobs.
         ConfigurationError: `persist-queue` is not installed.
     """
 
@@ -126,6 +127,8 @@ class LocalEngine:
     ) -> None:
         if "idempotency" in session:
             raise checks.refuse("idempotency", "jobs have keys of their own; say honours_keys=True, or key_header=")
+        if path is not None and type(store) is MemoryStore:
+            raise checks.refuse("store", "it ends with the process, and jobs do not: what was sent would be forgotten")
         self.path = None if path is None else os.path.abspath(os.path.expanduser(os.fspath(path)))
         self.repeats_safely = honours_keys
         self._most = checks.check_count("workers", workers, 1)
