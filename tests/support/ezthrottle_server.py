@@ -73,8 +73,12 @@ class EZThrottleServer:
     Attributes:
         received: All requests.
         script: Responses of the proxy, in order, before its usual ones.
-        route: Functions that respond to a request below a path.
-        executions: How often the work of each key, or of each body without one, was done.
+        always: The response of the proxy to everything, or None.
+        routes: Functions that respond to the requests below a path.
+        executions: How often the work of each body was done.
+        honours_keys: Whether work with a key is done once.
+        lose: Returns whether the response of work that was done is lost.
+        slow: Seconds that `/target/slow` takes.
     """
 
     def __init__(self) -> None:
