@@ -79,6 +79,7 @@ class EZThrottleServer:
         honours_keys: Whether work with a key is done once.
         lose: Returns whether the response of work that was done is lost.
         slow: Seconds that `/target/slow` takes.
+        pause: Seconds between work that is done and its response.
     """
 
     def __init__(self) -> None:
@@ -90,6 +91,7 @@ class EZThrottleServer:
         self.honours_keys = True
         self.lose: Callable[[], bool] = lambda: False
         self.slow = 30.0
+        self.pause = 0.0
         self._done: dict[str, bytes] = {}
         self._jobs = 0
         self._lock = threading.Lock()
@@ -166,7 +168,7 @@ class EZThrottleServer:
             if not (self.honours_keys and key and key in self._done):
                 self.executions[name] += 1
                 self._done[key] = b""
-            return Reply(drop=True) if self.lose() else Reply(200, {"done": name})
+            return Reply(200, {"done": name}, drop=self.lose(), delay=self.pause)
 
 
 class _Handler(BaseHTTPRequestHandler):

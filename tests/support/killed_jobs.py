@@ -62,7 +62,16 @@ class KilledJobs(NamedTuple):
     seconds: float
 
 
-def run(folder: Path, count: int, *, honours: bool, interval: float, lost: float, most_kills: int = 1000) -> KilledJobs:
+def run(
+    folder: Path,
+    count: int,
+    *,
+    honours: bool,
+    interval: float,
+    lost: float,
+    most_kills: int = 1000,
+    pause: float = 0.05,
+) -> KilledJobs:
     """Have jobs done by a worker that is killed.
 
     Args:
@@ -71,6 +80,7 @@ def run(folder: Path, count: int, *, honours: bool, interval: float, lost: float
         honours: Whether the server honours keys.
         interval: Seconds between two kills.
         lost: Share of responses that are lost after the work.
+        pause: Seconds between the work and its response, in which most kills come.
         most_kills: How often it is killed at most.
     """
     chance, lock = random.Random(7), threading.Lock()
@@ -81,7 +91,7 @@ def run(folder: Path, count: int, *, honours: bool, interval: float, lost: float
 
     began, kills = time.monotonic(), 0
     with EZThrottleServer() as server:
-        server.honours_keys, server.lose = honours, lose
+        server.honours_keys, server.lose, server.pause = honours, lose, pause
         while True:
             arguments = [server.url, str(folder), str(count), str(honours)]
             worker = subprocess.Popen([sys.executable, "-c", WORKER, *arguments], stdout=subprocess.PIPE, text=True)

@@ -178,6 +178,21 @@ def test_an_item_whose_process_died_before_the_job_was_its_own_is_executed_if_it
     assert server.executions["a"] == (2 if resolved == {"resolved": False} else 1)
 
 
+def test_a_job_that_is_in_the_queue_twice_is_executed_for_one_of_its_items(
+    server: EZThrottleServer, client: EZThrottle, engine: LocalEngine
+) -> None:
+    """As it is where two processes submit it at the same moment."""
+    server.slow = 0.2
+    step = Step(client).url(server.url + "/target/slow").on_success(Step().url(server.url + "/target/201"))
+    result = step.execute()
+    for _ in range(3):
+        engine._queue.put({"kind": "job", "job_id": result["job_id"], "job": step.to_job()})
+    engine._dispatcher.wake()
+    assert result.wait(5)["status"] == "success"
+    assert engine.drain(5)
+    assert [request.path for request in server.received] == ["/target/slow", "/target/201"]
+
+
 def test_what_a_limit_of_this_process_holds_up_is_tried_again(server: EZThrottleServer) -> None:
     with LocalEngine(rate_limit=TokenBucket(10, 1, max_wait=0.01)) as engine:
         client = EZThrottle(engine=engine)
