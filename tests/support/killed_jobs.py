@@ -98,11 +98,13 @@ def run(
             try:
                 assert worker.stdout is not None
                 assert worker.stdout.readline() == "READY\n"
-                output, _ = worker.communicate(timeout=interval if kills < most_kills else 120)
+                output, _ = worker.communicate(timeout=interval if kills < most_kills else 30)
                 break
             except subprocess.TimeoutExpired:
                 worker.kill()
                 worker.communicate()
+                if kills >= most_kills:
+                    raise  # a job was lost, and it waits for ever
                 kills += 1
         hooks = server.at("/hook")
     payloads = [json.loads(hook.body) for hook in hooks]
