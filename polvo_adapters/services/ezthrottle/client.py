@@ -32,6 +32,8 @@ T = TypeVar("T")
 
 SHORTEST_SECRET = 16
 _ENGINE_METHODS = ("submit", "status", "wait", "cancel", "close", "attempt_headers")
+_WEBHOOK_SERVER = frozenset({"webhook_server", "start_webhook_server", "webhook_port"})
+"""Arguments of the published client for a server that verified nothing."""
 _ENGINE_ATTRIBUTES = ("knows_status", "repeats_safely")
 _UNREACHED = frozenset({"no connection", "connect timeout"})
 
@@ -69,6 +71,8 @@ class EZThrottle:
         clock: Clock = SYSTEM,
         **session: Any,
     ) -> None:
+        for name in _WEBHOOK_SERVER & session.keys():
+            raise checks.refuse(name, "there is no built-in webhook server; see WebhookReceiver for one of your own")
         self._hosted: HostedEngine | None = None
         if engine is None:
             key = os.environ.get("EZTHROTTLE_API_KEY") if api_key is None else api_key

@@ -97,6 +97,7 @@ BAD: dict[str, tuple[str, Callable[[], Any]]] = {
     "timeout of the client": ("timeout", lambda: EZThrottle("k", timeout=-1)),
     "retries of the client": ("retries", lambda: EZThrottle("k", retries=-1)),
     "engine": ("engine", lambda: EZThrottle(engine="local")),  # type: ignore[arg-type]
+    "webhook server": ("start_webhook_server", lambda: EZThrottle("k", start_webhook_server=True)),
     "address": ("tracktags_url", lambda: EZThrottle("k", "tracktags.example.com")),
     "job field": ("on_success", lambda: EZThrottle("k").submit_job(URL, on_success=step())),  # type: ignore[arg-type]
     "nested job": ("method", lambda: EZThrottle("k").submit_job(URL, on_failure={"url": URL, "method": 1})),
