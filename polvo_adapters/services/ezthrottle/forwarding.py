@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import uuid
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
+from polvo_adapters.services.ezthrottle import checks
 from polvo_adapters.services.ezthrottle.errors import ForwardToEZThrottle
 
 if TYPE_CHECKING:
@@ -25,9 +27,15 @@ def auto_forward(client: EZThrottle) -> Callable[[Callable[P, R]], Callable[P, R
 
     Returns:
         A decorator; the function then returns what it did before, or the result of the job.
+
+    Raises:
+        ArgumentError: When it decorates an asynchronous function.
     """
 
     def decorate(function: Callable[P, R]) -> Callable[P, R | JobResult]:
+        if inspect.iscoroutinefunction(function):
+            raise checks.refuse("auto_forward", "the function is asynchronous, and what it raises would not be seen")
+
         @functools.wraps(function)
         def run(*args: P.args, **keywords: P.kwargs) -> R | JobResult:
             try:

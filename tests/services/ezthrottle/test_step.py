@@ -24,6 +24,10 @@ def step() -> Step:
     return Step().url(URL)
 
 
+async def asynchronous() -> None:
+    """Do nothing."""
+
+
 BAD: dict[str, tuple[str, Callable[[], Any]]] = {
     "no URL": ("url", lambda: Step().to_job()),
     "URL of another kind": ("url", lambda: step().url(b"https://a.b")),  # type: ignore[arg-type]
@@ -97,6 +101,7 @@ BAD: dict[str, tuple[str, Callable[[], Any]]] = {
     "timeout of the client": ("timeout", lambda: EZThrottle("k", timeout=-1)),
     "retries of the client": ("retries", lambda: EZThrottle("k", retries=-1)),
     "engine": ("engine", lambda: EZThrottle(engine="local")),  # type: ignore[arg-type]
+    "asynchronous function": ("auto_forward", lambda: ez.auto_forward(EZThrottle("k"))(asynchronous)),
     "webhook server": ("start_webhook_server", lambda: EZThrottle("k", start_webhook_server=True)),
     "address": ("tracktags_url", lambda: EZThrottle("k", "tracktags.example.com")),
     "job field": ("on_success", lambda: EZThrottle("k").submit_job(URL, on_success=step())),  # type: ignore[arg-type]
