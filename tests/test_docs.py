@@ -63,8 +63,15 @@ def loggers_as_before() -> Iterator[None]:
         log.handlers = handlers
 
 
+RUN_ELSEWHERE = {"client"}
+"""Pages with blocks as the interpreter of asyncio runs them, and tests within them: `tests/client/test_guide.py`."""
+
+
 def blocks(page: Path, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
+
+
+RUN_HERE = [page for page in PAGES if blocks(page, "python") and page.stem not in RUN_ELSEWHERE]
 
 
 def on_failure_server(code: str, url: str) -> str:
@@ -91,7 +98,7 @@ def run(code: str, namespace: dict[str, Any], page: Path) -> None:
     namespace.update(session.globs)
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", RUN_HERE, ids=lambda page: page.stem)
 def test_python_blocks_run(
     page: Path,
     server: FailureServer,
@@ -106,7 +113,7 @@ def test_python_blocks_run(
         run(on_failure_server(block, server.url), namespace, page)
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", RUN_HERE, ids=lambda page: page.stem)
 def test_python_blocks_can_be_pasted_into_the_interpreter(page: Path) -> None:
     """There, a line without indentation must not follow a suite, nor a blank line be within one."""
     for block in blocks(page, "python"):

@@ -43,6 +43,8 @@ from polvo_adapters.auth.static import api_key, bearer, session_token
 from polvo_adapters.auth.tokens.sealing import Sealer
 from polvo_adapters.cli.request import CallOutcome
 from polvo_adapters.cli.token_records import TokenRecord
+from polvo_adapters.client import ClientConfig, LoggingConfig, ResilientClient, RetryConfig
+from polvo_adapters.client import exceptions as client_errors
 from polvo_adapters.core.calls import Call
 from polvo_adapters.core.http import Headers
 from polvo_adapters.core.outcomes import Outcome
@@ -421,6 +423,26 @@ def use_httpx(api: Listening) -> None:
     asyncio.run(run())
 
 
+def use_resilient_client(api: Listening) -> None:
+    base = api.url.replace("://", f"://me:{word('password', OPEN)}@")
+    config = ClientConfig(
+        base_url=base, retry=RetryConfig(max_attempts=2, min_wait_seconds=0.001), logging=LoggingConfig(level="DEBUG")
+    )
+
+    async def run() -> None:
+        async with ResilientClient(config, transport=AsyncHTTPXSampling()) as client:
+            for url in ("/401", "/404", NOWHERE):
+                call = client.post(url, json={"card": secret("body", OPEN)}, headers={"X-Key": word("header", OPEN)})
+                note(look("the resilient client", [client, config, call]))
+                try:
+                    await call
+                except client_errors.MyAPIError as error:
+                    note(look_at_error("the resilient client", error))
+                sample("the resilient client")
+
+    asyncio.run(run())
+
+
 def use_double_o(api: Listening) -> None:
     client = DoubleOClient(api.url, retries=0)
     use("Double-O", lambda: client.get_secret(word("token", OPEN), 60) and None)
@@ -463,6 +485,7 @@ def test_nothing_shows(api: Listening, watched: None, tmp_path: Path) -> None:
     use_requests(api, tmp_path)
     use_urls_with_users(api)
     use_httpx(api)
+    use_resilient_client(api)
     use_double_o(api)
     for name, made in make_others(tmp_path).items():
         note(look(f"a polvo_adapters.{name}", made))
@@ -571,6 +594,10 @@ def make_others(folder: Path) -> dict[str, Any]:
             error = kind("what happened", request=request, response=response, host="a.test")
             note(look_at_error(f"a polvo_adapters.errors.{name}", error))
             made[f"errors.{name}"] = None
+    for name, kind in inspect.getmembers(client_errors, inspect.isclass):
+        if issubclass(kind, errors.PolvoError) and kind.__module__ == client_errors.__name__:
+            note(look_at_error(f"an error of the client, {name}", kind("what happened", request=request)))
+            made[f"client.exceptions.{name}"] = None
     made |= make_ezthrottle(text, word("authorization", OPEN))
     for module in (double_o_errors, ezthrottle_errors):
         for name, kind in inspect.getmembers(module, inspect.isclass):

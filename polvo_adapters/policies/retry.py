@@ -294,10 +294,7 @@ class ExponentialBackoff:
         return outcome
 
     def _sleep(self, call: Call, outcome: Outcome, cause: _Cause, retry: int, waited: float) -> Sleep:
-        low, high = self._backoff(retry, waited)
-        if cause.retry_after:
-            jitter = min(self.base, high) if self.jitter != "none" else 0.0
-            low, high = cause.retry_after, cause.retry_after + jitter
+        low, high = self._bounds(cause.retry_after, retry, waited)
         failure = "" if outcome.failure is None else outcome.failure.name
         notice = Notice("retry", call, retry + 1, self.max_attempts, outcome.status, failure, listeners=self.listeners)
         if call.deadline is None or call.patient:
@@ -307,6 +304,14 @@ class ExponentialBackoff:
         if cause.retry_after is None:
             low = min(low, half)
         return Sleep(low, min(high, max(low, half)), cause.reason, notice)
+
+    def _bounds(self, retry_after: float | None, retry: int, waited: float) -> tuple[float, float]:
+        """Return the bounds of the wait before a retry, given what the server asks for."""
+        low, high = self._backoff(retry, waited)
+        if retry_after:
+            jitter = min(self.base, high) if self.jitter != "none" else 0.0
+            return retry_after, retry_after + jitter
+        return low, high
 
     def _backoff(self, retry: int, waited: float) -> tuple[float, float]:
         """Return the bounds of the wait before a retry, given its number from 1 and the wait before it."""

@@ -16,7 +16,12 @@ auth.protocol.server_response.ServerResponse auth.secret_auth.HeldSecret auth.se
 auth.static.APIKey auth.static.Bearer auth.static.SessionToken auth.tokens.sealing.NoEncryption
 auth.tokens.storage_factory.TokenStorageFactory auth.tokens.token_auth.HeldToken
 auth.tokens.token_auth.TokenAuth auth.tokens.token_fetch.TokenFetch auth.tokens.token_storage.FallbackStore
-auth.tokens.token_storage.TokenStorage context.call.CallSpan context.call.LogicalCall policies.defaults.DefaultDeadline
+auth.tokens.token_storage.TokenStorage client.call_record.CallRecord client.client_log.ClientLog
+client.config.BulkheadConfig client.config.CircuitBreakerConfig client.config.ClientConfig client.config.LoggingConfig
+client.config.RetryConfig client.config.Settings client.config.TimeoutConfig client.pending_call.PendingCall
+client.resilient_client.ResilientClient client.stack.ClientBreaker
+client.stack.ClientBulkhead client.stack.ClosingGate core.notices.LogListener
+policies.bounded_backoff.BoundedBackoff context.call.CallSpan context.call.LogicalCall policies.defaults.DefaultDeadline
 context.tenant.TenantScope core.effects.Acquire
 core.effects.Decide core.effects.Release core.effects.Send core.effects.Sleep core.effects.Start
 core.machines.Event core.notices.Notice core.report.Attempt core.report.Report

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,9 @@ import requests
 from urllib3.util import Retry
 
 import polvo_adapters as polvo
+import polvo_adapters.client as resilient
 import polvo_adapters.requests as dropin
+from polvo_adapters.client import exceptions as client_errors
 from polvo_adapters.core.calls import Call
 from polvo_adapters.core.effects import Flow, Proceed, compose
 from polvo_adapters.core.notices import CallEvent
@@ -354,3 +357,39 @@ def simulation() -> None:
 def testing() -> None:
     with FailureServer(port=0) as server:
         assert_type(server.url, str)
+
+
+async def with_the_resilient_client(environ: dict[str, str]) -> None:
+    config = resilient.ClientConfig(
+        base_url="https://api.example.com",
+        timeout=resilient.TimeoutConfig(connect=60.0, read=15.0),
+        retry=resilient.RetryConfig(max_attempts=5, jitter=True, retry_non_idempotent=False),
+        circuit_breaker=resilient.CircuitBreakerConfig(failure_threshold=5, recovery_timeout=30),
+        bulkhead=resilient.BulkheadConfig(max_concurrency=50),
+        logging=resilient.LoggingConfig(level="INFO", logger_name="my_client"),
+        verify_ssl=True,
+    )
+    assert_type(config.retry.max_attempts, int)
+    assert_type(resilient.ClientConfig.from_env("API_", environ), resilient.ClientConfig)
+    resilient.ClientConfig(base_url="x", retrie=None)  # type: ignore[call-arg]
+    transport = httpx.MockTransport(lambda request: httpx.Response(200))
+    async with resilient.create_resilient_client(config, transport=transport) as client:
+        assert_type(client, resilient.ResilientClient)
+        assert_type(await client.get("/a", params={"q": 1}), httpx.Response)
+        assert_type(await client.request("POST", "/a", json={}, request_id="mine"), httpx.Response)
+        call = client.delete("/a")
+        assert_type(call, resilient.PendingCall[httpx.Response])
+        assert_type(call.done(), bool)
+        assert_type(await asyncio.create_task(client.put("/a")), httpx.Response)
+        assert_type(await asyncio.gather(client.get("/a"), client.head("/b")), tuple[httpx.Response, httpx.Response])
+    async with resilient.ResilientClient(config) as again:
+        try:
+            await again.patch("/a")
+        except client_errors.APIConnectionError as error:
+            assert_type(error.response, httpx.Response | None)
+            assert_type(error.request, httpx.Request | None)
+            assert_type(error.status_code, int | None)
+            assert_type(error.retry_after, float | None)
+            assert_type(error.polvo, Report | None)
+        await again._ensure_initialized()
+        await again.close()
