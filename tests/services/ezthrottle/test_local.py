@@ -153,7 +153,8 @@ def test_a_job_begins_at_its_time(server: EZThrottleServer, client: EZThrottle) 
     later = Step(client).url(server.url + "/target/200").retry_at(int(at * 1000)).execute()
     now = Step(client).url(server.url + "/target/201").execute()
     assert now.wait(5)["status"] == "success"
-    assert later.status()["status"] == "queued"
+    status = later.status()["status"]
+    assert status == "queued" or time.time() >= at
     assert later.wait(5)["status"] == "success"
     assert time.time() >= at
 
@@ -280,7 +281,7 @@ def test_a_race_returns_the_fastest_region_and_counts_the_losers(regions: dict[s
         began = time.monotonic()
         step = Step(EZThrottle(engine=engine)).url("http://api.example.com/own").regions(["iad", "lax", "ord"])
         result = run(step)
-        assert time.monotonic() - began < 0.5
+        assert time.monotonic() - began < 0.75
     assert (result["status"], result["cancelled_attempts"]) == ("success", 2)
     assert regions["lax"].url.partition("://")[2] in result["note"]
 
