@@ -78,9 +78,10 @@ from polvo_adapters.services.ezthrottle.frugal import FrugalRun
 from polvo_adapters.services.ezthrottle.local_call import CallEnd
 from polvo_adapters.services.ezthrottle.step import FallbackStep, Step
 from polvo_adapters.services.ezthrottle.webhooks import ReplayMemory, WebhookReceiver
+from polvo_adapters.shells.httpx.messages import RequestView, ResponseView
+from polvo_adapters.shells.message_parts import list_secrets
 from polvo_adapters.shells.requests.download import Download
 from polvo_adapters.shells.requests.json_errors import NoJSON
-from polvo_adapters.shells.requests.message_parts import list_secrets
 from polvo_adapters.shells.requests.one_shot import OneShotResponse
 from polvo_adapters.shells.requests.rest import RestExchange, RestFinder
 from polvo_adapters.stores.memory import MemoryStore
@@ -419,6 +420,15 @@ def use_httpx(api: Listening) -> None:
                 except httpx.HTTPError as error:
                     note(look_at_error("httpx in a task", error))
                 sample("httpx in a task")
+        async with polvo.AsyncSession(
+            api.url, named["client credentials"], raise_for_status=True, transport=AsyncHTTPXSampling()
+        ) as session:
+            for url in ("401", "404", NOWHERE):
+                try:
+                    await session.post(url, content=body, deadline=30)
+                except httpx.HTTPError as error:
+                    note(look_at_error("an asynchronous session", error))
+                sample("an asynchronous session")
 
     asyncio.run(run())
 
@@ -538,6 +548,16 @@ def make_ezthrottle(secret: str, open_text: str) -> dict[str, Any]:
     }
 
 
+def make_httpx_views(text: str, data: bytes) -> dict[str, Any]:
+    """Return what messages are made of for httpx."""
+    request = httpx.Request("POST", f"http://me:{text}@a.test/?key={text}", headers={"X": text}, content=data)
+    response = httpx.Response(404, headers={"Set-Cookie": f"id={text}"}, content=data, request=request)
+    return {
+        "shells.httpx.messages.RequestView": RequestView(request),
+        "shells.httpx.messages.ResponseView": ResponseView(response),
+    }
+
+
 def make_others(folder: Path) -> dict[str, Any]:
     """Return an object with secrets of every class that can hold some and that no scene meets."""
     request = requests.Request("POST", f"http://me:{word('user', OPEN)}@a.test/?key={word('key', OPEN)}").prepare()
@@ -572,8 +592,9 @@ def make_others(folder: Path) -> dict[str, Any]:
         "services.double_o.effects.CachedFetch": CachedFetch("secret", text, 1.0, lambda: iter(())),  # type: ignore[arg-type, return-value]
         "services.double_o.effects.ServiceResponse": ServiceResponse(200, data),
         "shells.requests.one_shot.OneShotResponse": OneShotResponse("a.test", 200, dict(header), data, None),
-        "shells.requests.message_parts.RequestSecrets": list_secrets(None, request),
+        "shells.message_parts.RequestSecrets": list_secrets(None, request),
         "shells.requests.json_errors.NoJSON": NoJSON(response),
+        **make_httpx_views(text, data),
         "core.http.Headers": Headers(header),
         "core.calls.Call": call,
         "core.outcomes.Outcome": Outcome(response, 404, response.headers, body=data),

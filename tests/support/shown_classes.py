@@ -43,7 +43,10 @@ secrets.provider.Source secrets.providers.base.BaseProvider secrets.providers.fu
 secrets.secret.Secret secrets.secret.Value services.double_o.client.Client shells.body_closing.BodyCloseActions
 shells.bound_policies.BoundPolicies shells.bound_policies.PolicyControls shells.cancellation.CancellableExchange
 shells.httpx.async_network.AsyncDeadlineBackend shells.httpx.exchange.AsyncHTTPXExchange
-shells.httpx.exchange.HTTPXExchange shells.httpx.network.DeadlineBackend shells.httpx.network.DeadlineStream
+shells.httpx.cookies.SessionCookies shells.httpx.exchange.HTTPXExchange
+shells.httpx.given_auth.AuthWithin shells.httpx.routes.Routes shells.httpx.session.AsyncSession
+shells.httpx.session_transport.SessionTransport shells.httpx.verbs.AsyncVerbs shells.session_calls.CallScope
+shells.session_calls.SessionCalls shells.httpx.network.DeadlineBackend shells.httpx.network.DeadlineStream
 shells.httpx.trace.HTTPXTrace shells.httpx.transports.AsyncPolicyTransport
 shells.httpx.transports.PolicyTransport shells.request_marks.RequestMarks
 shells.requests.exchange.RacingExchange shells.requests.exchange.RequestsExchange
@@ -51,7 +54,7 @@ shells.requests.one_shot.Channel shells.requests.one_shot.OneShotError
 shells.requests.policy_adapter.PolicyAdapter shells.requests.pool_limits.PoolLimits
 shells.requests.resilient_adapter.ResilientAdapter
 shells.requests.session.Session shells.requests.single_policy_adapters.IdempotencyAdapter
-shells.requests.single_policy_adapters.SinglePolicyAdapter shells.requests.tenancy.Tenancy
+shells.requests.single_policy_adapters.SinglePolicyAdapter shells.tenancy.Tenancy
 shells.requests.wire.connections.TracedConnection shells.requests.wire.pools.AdapterView
 shells.requests.wire.pools.KnownPools
 shells.requests.wire.responses.TracedResponse shells.requests.wire.route.Route
@@ -67,12 +70,12 @@ HOLDING_NONE = {
 auth.options.ConnectionOptions auth.options.GrantOptions auth.options.JWTLoginOptions auth.options.OAuth2Options
 auth.options.ServerOptions auth.options.TokenAuthOptions auth.options.VendorOptions
 auth.options.VendorSettings policies.options.OptionalPolicies
-policies.options.StackOptions
+policies.options.StackOptions shells.httpx.verbs.AsyncSessionOptions shells.httpx.verbs.RequestOptions
     """,
     "events, verdicts and states of policies: numbers, names of state and digests": """
 core.effects.Park core.effects.PolicyTraits core.effects.Race core.effects.TryDecide core.effects.Undecided
-core.effects.WaitAny policies.asked_retry.AskedRetry shells.given_up.GivenUpRequests
-core.judges.FormerKeyJudge core.judges.FormerRefusalJudge
+core.effects.WaitAny core.setting_kinds.SettingKind policies.asked_retry.AskedRetry
+shells.given_up.GivenUpRequests core.judges.FormerKeyJudge core.judges.FormerRefusalJudge
 core.machines.Changed core.machines.Refused core.machines.Wake core.notices.Retrying
 auth.attach.replaced_credentials.ReplacedCredentials
 policies.breaker.state.AcquirePermit policies.breaker.state.CircuitStatus policies.breaker.state.ManualControl
@@ -169,11 +172,15 @@ secrets.providers.keyring.Keyring
     """,
     "wraps what is looked at in itself: a transport, a connection, a stream, a session": """
 shells.requests.installed_adapters.Installation shells.requests.installed_adapters.InstalledAdapters
+shells.installation.BaseInstallation shells.httpx.install.Installation shells.httpx.install.InstalledLookup
+shells.httpx.resilient.ResilientTransport shells.httpx.resilient.AsyncResilientTransport
+runtime.async_library.Late runtime.async_library.Wakeup shells.httpx.url_prefix.URLPrefix
 shells.requests.wire.pools.PoolView shells.requests.wrapping.Wrapping
 core.identity.Sender auth.signing_auth.SigningAuth shells.requests.signing.UnsignedState
 auth.attach.response_hook.InertHook requests.Session runtime.bounded.BoundedCalls runtime.clock.SystemClock
 runtime.clock.SystemTime runtime.shared_call.SharedCall runtime.workers.Workers shells.circuit_control.Circuit
 shells.encodings.EncodingCheck shells.httpx.exchange.RacingHTTPXExchange
+shells.httpx.api.LoopPools shells.httpx.json_errors.NoJSONResponse
 shells.httpx.observed_body.ObservedStream shells.httpx.timeouts.DeadlineTimeout
 shells.operation_control.Operation shells.request_identity.RequestKey shells.requests.api.SharedConnections
 shells.requests.drop_in.OneCallSession shells.requests.hooks.SessionHooks shells.requests.response.Response
@@ -181,7 +188,7 @@ shells.requests.response.WatchedResponse shells.requests.single_policy_adapters.
 shells.requests.single_policy_adapters.BulkheadAdapter shells.requests.single_policy_adapters.FallbackAdapter
 shells.requests.single_policy_adapters.HedgeAdapter shells.requests.single_policy_adapters.RateLimitAdapter
 shells.requests.single_policy_adapters.RegionsAdapter shells.requests.single_policy_adapters.RetryAdapter
-shells.requests.urls.ResolvedURL shells.requests.wire.owners.ConnectionOwner
+shells.urls.ResolvedURL shells.requests.wire.owners.ConnectionOwner
 shells.requests.wire.responses.DeadlineReader shells.requests.wire.sockets.CutOff
     """,
     "polls with a DeviceAuthorization, which is looked at, and runs until the user has answered": """

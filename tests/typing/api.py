@@ -24,7 +24,12 @@ from polvo_adapters.services import double_o, ezthrottle
 from polvo_adapters.testing import FailureServer
 from polvo_adapters.testing.simulation.simulation import Script, ScriptedReply, Simulation
 from polvo_adapters.testing.virtual_clock import VirtualClock
-from polvo_adapters.transports import AsyncPolicyTransport, PolicyTransport
+from polvo_adapters.transports import (
+    AsyncPolicyTransport,
+    AsyncResilientTransport,
+    PolicyTransport,
+    ResilientTransport,
+)
 
 if TYPE_CHECKING:
     from typing_extensions import assert_type
@@ -108,6 +113,38 @@ def mounting(session: requests.Session) -> None:
     assert_type(polvo.install(session), requests.Session)
     assert_type(polvo.install(polvo.Session(), Twice(), prefix="https://"), polvo.Session)
     assert_type(polvo.uninstall(session), requests.Session)
+
+
+async def asynchronous(url: httpx.URL) -> None:
+    store = polvo.stores.MemoryStore()
+    async with polvo.AsyncSession(
+        "https://api.example.com",
+        ("user", "pass"),
+        timeout=(3, 20),
+        tenancy=polvo.Tenancy(header="X-Tenant"),
+        store=store,
+        raise_for_status=True,
+        rate_limit="adaptive",
+        retry={"max_attempts": 5},
+        deadline=20,
+        http2=True,
+        limits=httpx.Limits(max_connections=10),
+        headers={"X-App": "polvo"},
+    ) as session:
+        assert_type(session, polvo.AsyncSession)
+        assert_type(await session.get("orders", params={"a": "b"}, retry=False), httpx.Response)
+        assert_type(await session.post(url, json={"a": 1}, idempotency_key="order-1"), httpx.Response)
+        assert_type(await session.request("PUT", "orders", content=b"x", labels={"job": 7}), httpx.Response)
+        async with session.stream("GET", "orders", deadline=None) as response:
+            assert_type(response, httpx.Response)
+        assert_type(await session.send(session.build_request("GET", "orders")), httpx.Response)
+        assert_type(session.circuit("orders").state, str)
+        assert_type(session.operation("orders", "order-1").state, str)
+        with session.tenant("acme"):
+            await session.delete("orders/7")
+        session.set_tenant(7)
+    assert_type(await polvo.aio.get(url, timeout=3), httpx.Response)
+    await polvo.aio.aclose()
 
 
 def faces() -> None:
@@ -345,6 +382,11 @@ def transports() -> None:
     httpx.Client(transport=PolicyTransport(Twice(), polvo.retry.ExponentialBackoff(budget=None)))
     httpx.AsyncClient(transport=AsyncPolicyTransport(polvo.deadline.Deadline(5), http2=True))
     httpx.AsyncClient(transport=AsyncPolicyTransport(polvo.ratelimit.Adaptive()))
+    httpx.Client(transport=ResilientTransport(deadline=5, rate_limit="adaptive", http2=True, stream=True))
+    httpx.AsyncClient(transport=AsyncResilientTransport(retry={"base": 0.1}, limits=httpx.Limits(max_connections=5)))
+    assert_type(polvo.install(httpx.Client(), deadline=5), httpx.Client)
+    assert_type(polvo.install(httpx.AsyncClient(), prefix="all://*.example.com"), httpx.AsyncClient)
+    assert_type(polvo.uninstall(httpx.AsyncClient()), httpx.AsyncClient)
 
 
 def simulation() -> None:
