@@ -30,6 +30,7 @@ import polvo_adapters as polvo
 from polvo_adapters import errors
 from polvo_adapters.__main__ import main
 from polvo_adapters.auth import JWTLogin, OAuth2
+from polvo_adapters.auth.httpx_signing import AttachedSignature
 from polvo_adapters.auth.oauthlib_session import SessionSettings
 from polvo_adapters.auth.protocol.authorization_code import AuthorizationRequest
 from polvo_adapters.auth.protocol.device_code import DeviceAuthorization
@@ -62,9 +63,11 @@ from polvo_adapters.secrets.providers.vault import Vault
 from polvo_adapters.secrets.providers.vault_login import VaultLogin
 from polvo_adapters.secrets.providers.vault_token import GivenToken, LoginToken
 from polvo_adapters.services.double_o import errors as double_o_errors
+from polvo_adapters.services.double_o.async_client import AsyncClient
 from polvo_adapters.services.double_o.cache import SecretCache
 from polvo_adapters.services.double_o.client import Client as DoubleOClient
-from polvo_adapters.services.double_o.effects import CachedFetch, ServiceRequest, ServiceResponse
+from polvo_adapters.services.double_o.effects import CachedFetch, FileWork, ServiceRequest, ServiceResponse
+from polvo_adapters.services.double_o.sending import Received
 from polvo_adapters.services.ezthrottle import errors as ezthrottle_errors
 from polvo_adapters.services.ezthrottle.client import EZThrottle
 from polvo_adapters.services.ezthrottle.engines.envelope import Envelope
@@ -80,9 +83,9 @@ from polvo_adapters.services.ezthrottle.step import FallbackStep, Step
 from polvo_adapters.services.ezthrottle.webhooks import ReplayMemory, WebhookReceiver
 from polvo_adapters.shells.httpx.messages import RequestView, ResponseView
 from polvo_adapters.shells.message_parts import list_secrets
+from polvo_adapters.shells.one_shot import OneShotResponse
 from polvo_adapters.shells.requests.download import Download
 from polvo_adapters.shells.requests.json_errors import NoJSON
-from polvo_adapters.shells.requests.one_shot import OneShotResponse
 from polvo_adapters.shells.requests.rest import RestExchange, RestFinder
 from polvo_adapters.stores.memory import MemoryStore
 from polvo_adapters.stores.private_files import FileContent
@@ -553,6 +556,8 @@ def make_httpx_views(text: str, data: bytes) -> dict[str, Any]:
     request = httpx.Request("POST", f"http://me:{text}@a.test/?key={text}", headers={"X": text}, content=data)
     response = httpx.Response(404, headers={"Set-Cookie": f"id={text}"}, content=data, request=request)
     return {
+        "auth.attach.httpx_fixed.HTTPXFixedAuth": polvo.auth.bearer(text).httpx(),
+        "auth.httpx_signing.AttachedSignature": AttachedSignature(requests.auth.HTTPBasicAuth("ada", text), request),
         "shells.httpx.messages.RequestView": RequestView(request),
         "shells.httpx.messages.ResponseView": ResponseView(response),
     }
@@ -591,7 +596,10 @@ def make_others(folder: Path) -> dict[str, Any]:
         "services.double_o.effects.ServiceRequest": ServiceRequest("GET", f"/{text}", text, {"X": text}, {}, data),
         "services.double_o.effects.CachedFetch": CachedFetch("secret", text, 1.0, lambda: iter(())),  # type: ignore[arg-type, return-value]
         "services.double_o.effects.ServiceResponse": ServiceResponse(200, data),
-        "shells.requests.one_shot.OneShotResponse": OneShotResponse("a.test", 200, dict(header), data, None),
+        "services.double_o.effects.FileWork": FileWork(lambda: text),
+        "services.double_o.sending.Received": Received(400, text, text, [("X", text)], data, 0.1, None),
+        "services.double_o.async_client.AsyncClient": AsyncClient("http://a.test"),
+        "shells.one_shot.OneShotResponse": OneShotResponse("a.test", 200, dict(header), data, None),
         "shells.message_parts.RequestSecrets": list_secrets(None, request),
         "shells.requests.json_errors.NoJSON": NoJSON(response),
         **make_httpx_views(text, data),

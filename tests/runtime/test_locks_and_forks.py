@@ -82,7 +82,7 @@ KNOWN = {
     ("services/ezthrottle/engines/local_queue.py", "Lock"): "LocalEngine makes the queue anew in the child",
     ("services/ezthrottle/engines/local_records.py", "Lock"): "LocalEngine makes the records anew in the child",
     ("services/ezthrottle/webhooks.py", "Lock"): "after_fork_in_child",
-    ("services/double_o/cache.py", "Event"): "SecretCache forgets them in the child",
+    ("services/double_o/cache.py", "Future"): "SecretCache forgets them in the child",
     ("services/double_o/cache.py", "Lock"): "after_fork_in_child",
     ("shells/cancellation.py", "Lock"): "after_fork_in_child",
     ("shells/httpx/api.py", "Lock"): "after_fork_in_child",

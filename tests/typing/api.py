@@ -285,6 +285,9 @@ def secrets() -> None:
     polvo.auth.basic("ada", secret, refused=403)
     polvo.auth.api_key(secret, refused={401, 403})
     httpx.AsyncClient(auth=polvo.auth.bearer(secret, refused="slack").httpx())
+    for auth in (polvo.auth.bearer("token"), polvo.auth.api_key("key", query="key"), polvo.auth.session_token("token")):
+        httpx.Client(auth=auth.httpx())
+    httpx.Client(auth=polvo.auth.signed(lambda request: request).httpx())
     polvo.auth.OAuth2(token_url="https://login.example.com/token", client_id="app", client_secret=secret)
 
 
@@ -339,6 +342,15 @@ def jobs(job_id: str) -> None:
     except ezthrottle.EZThrottleError as error:
         assert_type((error.retry_at, error.status_code), tuple[int | None, int | None])
     assert_type(ezthrottle.verify_webhook_signature(b"", None, "secret"), tuple[bool, str])
+
+
+async def awaits_secrets(secret: polvo.Secret) -> None:
+    assert_type(await secret.aget(), str)
+    async with double_o.AsyncClient("http://localhost:3001", timeout=60, retries=3, rate_limit="adaptive") as client:
+        assert_type(client, double_o.AsyncClient)
+        assert_type(await client.get_env("token", cache_ttl=300), dict[str, Any])
+        await client.proxy("v1/chat/completions", token="token", payload={"model": "gpt-4o-mini"})
+        assert_type(await client.health(), bool)
 
 
 def errors() -> None:

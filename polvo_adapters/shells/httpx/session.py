@@ -59,7 +59,7 @@ from polvo_adapters.shells.session_calls import (
     validate_base_url,
     validate_tenancy_of,
 )
-from polvo_adapters.shells.status_error import find_verdict, status_error
+from polvo_adapters.shells.status_error import find_verdict, raises, status_error
 from polvo_adapters.shells.tenancy import Tenancy
 from polvo_adapters.shells.urls import make_absolute
 from polvo_adapters.stores.base import Store
@@ -384,7 +384,7 @@ class AsyncSession(SessionCalls, AsyncVerbs):
         verdict = None if report is None else report.verdict
         if verdict is None:
             verdict = find_verdict(ResponseView(response))
-        if self.raise_for_status or response.status_code == 429 or verdict.is_about_pace:
+        if raises(response.status_code, verdict, raise_for_status=self.raise_for_status):
             await _finish(response)
             error: Any = status_error(ResponseView(response), verdict)
             error.response = response
