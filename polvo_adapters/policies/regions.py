@@ -35,6 +35,7 @@ from polvo_adapters.core.destinations import is_below, is_downgrade, rebase
 from polvo_adapters.core.effects import Flow, Proceed, Race, Start, WaitAny
 from polvo_adapters.core.http import IDEMPOTENT_METHODS
 from polvo_adapters.core.judgement import is_declined, verdict_of, was_served
+from polvo_adapters.core.keywords import explain_arguments
 from polvo_adapters.core.outcomes import NOT_SENT, UNCLASSIFIED, Ending, Outcome
 from polvo_adapters.core.verdict import is_listed
 from polvo_adapters.errors import ConfigurationError, ServiceUnavailableError
@@ -64,6 +65,7 @@ _MODE_FIELDS: tuple[tuple[str, str, object], ...] = (
 """Fields that belong to one mode: their names, the mode, and their defaults."""
 
 
+@explain_arguments
 @dataclass(frozen=True)
 class Regions:
     """Several regions that serve one host.

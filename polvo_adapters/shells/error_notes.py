@@ -20,11 +20,11 @@ from polvo_adapters.core.calls import find_host
 from polvo_adapters.core.http import IDEMPOTENT_METHODS
 from polvo_adapters.core.outcomes import INTERRUPTED
 from polvo_adapters.core.report import Report
-from polvo_adapters.core.trace import CONNECT
+from polvo_adapters.core.trace import CONNECT, TLS
 from polvo_adapters.errors import PolvoError
 from polvo_adapters.shells.credential_owners import credential_parameters
 from polvo_adapters.shells.message_parts import describe_place
-from polvo_adapters.shells.plain_words import PROXY_FAILED, describe_cause
+from polvo_adapters.shells.plain_words import PROXY_FAILED, SILENT_IN_TLS, describe_cause
 from polvo_adapters.shells.tracebacks import drop_frames
 
 _MOST_CAUSES = 50
@@ -96,6 +96,8 @@ def explain_error(error: BaseException, request: Any, report: Any) -> str:
         cause, advice = describe_cause(error, host)
         if _went_elsewhere(error, host, report):
             cause, advice = PROXY_FAILED
+        elif _is_silent_in_tls(error, report):
+            cause, advice = SILENT_IN_TLS
         parts = [f"polvo: {describe_place(request)}: {cause}"]
         if isinstance(report, Report):
             parts.append(report.summary())
@@ -116,6 +118,17 @@ def _went_elsewhere(error: BaseException, host: str, report: Any) -> bool:
         marks = report.attempts[-1].marks
         names = [name[len(CONNECT) :].strip() for name, _ in marks if name.startswith(CONNECT)]
         return bool(names) and "/" not in names[-1] and names[-1] not in host and len(marks) == _UNCONNECTED
+    finally:
+        del error
+
+
+def _is_silent_in_tls(error: BaseException, report: Any) -> bool:
+    """Return whether the last attempt ran into its timeout in the TLS handshake."""
+    try:
+        if "Timeout" not in type(error).__name__ or not isinstance(report, Report) or not report.attempts:
+            return False
+        marks = report.attempts[-1].marks
+        return len(marks) > 1 and marks[-2][0] == TLS
     finally:
         del error
 
