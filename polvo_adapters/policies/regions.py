@@ -192,7 +192,13 @@ class Regions:
             best = outcome if best is None else choose_better(outcome, best)
             if last or (call.deadline is not None and outcome.now >= call.deadline):
                 break
+        if best is not None and best.failure is not None and number:
+            best = add_note(best, self._name_tried(number + 1), "regions")
         return best or Outcome()
+
+    def _name_tried(self, count: int) -> str:
+        """Return which regions a call was tried in that failed in each; its error names the host of one."""
+        return f"tried {', '.join(self._host(number) for number in range(count))}"
 
     def _may_improve(self, call: Call, outcome: Outcome) -> bool:
         """Return whether another region may do better."""
@@ -239,7 +245,9 @@ class Regions:
         if self.mode == "quorum" and len(good) < enough:
             return self._report_no_quorum(call, enough, bad, len(good))
         if not good:
-            return add_note(_choose_in_order(bad), f"none of {count} regions succeeded", "regions")
+            return add_note(
+                _choose_in_order(bad), f"none of {count} regions succeeded: {self._name_tried(count)}", "regions"
+            )
         first = next(iter(good))
         if self.mode == "race":
             return add_note(good[first], f"{self._host(first)} answered first", "regions")

@@ -24,7 +24,7 @@ from polvo_adapters.core.trace import CONNECT, TLS
 from polvo_adapters.errors import PolvoError
 from polvo_adapters.shells.credential_owners import credential_parameters
 from polvo_adapters.shells.message_parts import describe_place
-from polvo_adapters.shells.plain_words import PROXY_FAILED, SILENT_IN_TLS, describe_cause
+from polvo_adapters.shells.plain_words import BROKEN_OFF, CLOSED, PROXY_FAILED, SILENT_IN_TLS, describe_cause
 from polvo_adapters.shells.tracebacks import drop_frames
 
 _MOST_CAUSES = 50
@@ -83,13 +83,14 @@ def _add_report(error: BaseException, request: Any, report: Report) -> None:
         del error  # see errors.py, "Errors and frames"
 
 
-def explain_error(error: BaseException, request: Any, report: Any) -> str:
+def explain_error(error: BaseException, request: Any, report: Any, *, reading: bool = False) -> str:
     """Add the note to an exception of a transport: place, cause, effort, and what to do. Return the note.
 
     Args:
         error: The exception.
         request: Its request, of `requests` or httpx.
         report: The report of the call; where there is none, anything else.
+        reading: Whether the body of the answer was being read.
     """
     try:
         host = find_host(str(request.url or ""))
@@ -98,6 +99,8 @@ def explain_error(error: BaseException, request: Any, report: Any) -> str:
             cause, advice = PROXY_FAILED
         elif _is_silent_in_tls(error, report):
             cause, advice = SILENT_IN_TLS
+        elif reading and (cause, advice) == CLOSED:
+            cause, advice = BROKEN_OFF
         parts = [f"polvo: {describe_place(request)}: {cause}"]
         if isinstance(report, Report):
             parts.append(report.summary())

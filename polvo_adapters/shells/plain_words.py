@@ -28,6 +28,9 @@ SILENT_IN_TLS = (
 """Cause and advice where a connection was there, and no TLS handshake came about."""
 
 _LATER = "call again later"
+CLOSED = "the server closed the connection without an answer", _LATER
+BROKEN_OFF = "the body broke off before its end", _LATER
+"""Cause and advice where the server ended the connection before its answer, and within the body of its answer."""
 _PLACE = "check host and port in the URL, and whether the service runs"
 
 
@@ -123,10 +126,10 @@ def _describe_response(causes: Sequence[BaseException], names: Any) -> tuple[str
         return "the body is not encoded as its header says", "report it to the operator of the API"
     texts = [str(cause) for cause in causes if type(cause).__name__ == "RemoteProtocolError"]
     if names & {"ChunkedEncodingError", "IncompleteRead"} or any("complete message body" in text for text in texts):
-        return "the body broke off before its end", _LATER
+        return BROKEN_OFF
     if any("got more than" in text and "headers" in text for text in map(str, causes[1:])):
         return "the answer has more headers than can be read", "report it to the operator of the API"
     is_garbage = names & {"BadStatusLine", "LineTooLong"} and "RemoteDisconnected" not in names
     if is_garbage or any("illegal" in text for text in texts):
         return "the answer is no HTTP", "check scheme and port in the URL"
-    return ("the server closed the connection without an answer", _LATER) if names & _CLOSED else None
+    return CLOSED if names & _CLOSED else None
