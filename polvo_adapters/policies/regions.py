@@ -193,12 +193,12 @@ class Regions:
             if last or (call.deadline is not None and outcome.now >= call.deadline):
                 break
         if best is not None and best.failure is not None and number:
-            best = add_note(best, self._name_tried(number + 1), "regions")
+            best = add_note(best, f"tried {self._list_hosts(number + 1)}")
         return best or Outcome()
 
-    def _name_tried(self, count: int) -> str:
-        """Return which regions a call was tried in that failed in each; its error names the host of one."""
-        return f"tried {', '.join(self._host(number) for number in range(count))}"
+    def _list_hosts(self, count: int) -> str:
+        """Return the first hosts, for the note where a call failed in each; its error names one of them."""
+        return ", ".join(self._host(number) for number in range(count))
 
     def _may_improve(self, call: Call, outcome: Outcome) -> bool:
         """Return whether another region may do better."""
@@ -246,7 +246,7 @@ class Regions:
             return self._report_no_quorum(call, enough, bad, len(good))
         if not good:
             return add_note(
-                _choose_in_order(bad), f"none of {count} regions succeeded: {self._name_tried(count)}", "regions"
+                _choose_in_order(bad), f"none of {count} regions succeeded: {self._list_hosts(count)}", "regions"
             )
         first = next(iter(good))
         if self.mode == "race":

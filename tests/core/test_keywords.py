@@ -85,7 +85,7 @@ def test_the_name_of_another_library_is_translated(kind: Any, name: str, here: s
 
 def test_the_classes_are_otherwise_as_they_were() -> None:
     policy = polvo.breaker.CircuitBreaker(failure_threshold=3)
-    assert pickle.loads(pickle.dumps(policy)) == copy.deepcopy(policy) == policy  # noqa: S301
+    assert pickle.loads(pickle.dumps(policy)) == copy.deepcopy(policy) == policy
     assert "failure_threshold" in inspect.signature(polvo.breaker.CircuitBreaker).parameters
     with pytest.raises(ValueError, match="failure_threshold must be"):
         polvo.breaker.CircuitBreaker(failure_threshold=0)
