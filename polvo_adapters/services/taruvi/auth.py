@@ -1,0 +1,104 @@
+"""Signing in and out: each returns a new client and leaves the one that it is asked of as it is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, overload
+
+from polvo_adapters.services.taruvi import checks, credentials
+from polvo_adapters.services.taruvi.errors import AuthenticationError, ValidationError
+from polvo_adapters.services.taruvi.operations import Async, Call, Mode_co, Module, Operation, Sync, operation
+from polvo_adapters.services.taruvi.responses import fetch_envelope, fetch_object
+
+if TYPE_CHECKING:
+    from polvo_adapters.services.taruvi.client import AsyncClient, SyncClient
+
+
+class AuthManager(Module[Mode_co]):
+    """Signing in and out, and the tokens behind it."""
+
+    _client: Any
+
+    @overload
+    def signInWithPassword(
+        self: AuthManager[Sync], username: str | None = ..., password: str | None = ..., *, email: str | None = ...
+    ) -> SyncClient: ...
+    @overload
+    def signInWithPassword(
+        self: AuthManager[Async], username: str | None = ..., password: str | None = ..., *, email: str | None = ...
+    ) -> AsyncClient: ...
+    def signInWithPassword(  # noqa: N802 - the name of the published client
+        self, username: str | None = None, password: str | None = None, *, email: str | None = None
+    ) -> Any:
+        """Return a client that is signed in as a user.
+
+        A synchronous client logs in now. An asynchronous one logs in at its first call, or when it is awaited:
+        `await client.auth.signInWithPassword(...)`; so it never blocks the event loop. The token is refreshed before
+        its end where the server gives a refresh token, once for all threads and tasks; else the client logs in again.
+
+        Args:
+            username: Name or e-mail address of the user.
+            password: The password, which the client keeps.
+            email: As `username`.
+
+        Raises:
+            AuthenticationError: The server does not accept them.
+            NetworkError: There is no answer.
+            ConfigurationError: One of them is missing, as from a variable that is not set.
+        """
+        return self._client.sign_in_with_password(email if username is None else username, password)
+
+    @overload
+    def signInWithToken(self: AuthManager[Sync], token: str | None, token_type: str = ...) -> SyncClient: ...
+    @overload
+    def signInWithToken(self: AuthManager[Async], token: str | None, token_type: str = ...) -> AsyncClient: ...
+    def signInWithToken(self, token: str | None, token_type: str = "jwt") -> Any:  # noqa: N802, S107 - as above
+        """Return a client that sends a token; nothing is sent now.
+
+        Args:
+            token: The token.
+            token_type: "jwt" for `Authorization: Bearer`, "api_key" for `Authorization: Api-Key`, "session_token" for
+                `X-Session-Token`.
+
+        Raises:
+            ConfigurationError: The token is missing or cannot be sent, or there is no such type.
+        """
+        return self._client.derive(credentials.from_token(token, token_type))
+
+    @overload
+    def signOut(self: AuthManager[Sync]) -> SyncClient: ...
+    @overload
+    def signOut(self: AuthManager[Async]) -> AsyncClient: ...
+    def signOut(self) -> Any:  # noqa: N802 - as above
+        """Return a client without a credential; nothing is sent, and this client stays signed in."""
+        return self._client.derive(credentials.ANONYMOUS)
+
+    @operation
+    def login(self, username: str, password: str) -> Operation[dict[str, Any]]:
+        """Return the tokens of a user, "access" and "refresh"; the client does not change."""
+        body = {
+            "username": checks.require_text("username", username),
+            "password": checks.require_text("password", password),
+        }
+        call = Call("POST", credentials.TOKEN_PATH, body=body, anonymous=True, idempotent=True)
+        return (yield from fetch_object(call))
+
+    @operation
+    def refresh_token(self, refresh_token: str) -> Operation[dict[str, Any]]:
+        """Return the next tokens for a refresh token; it may be useless from then on."""
+        body = {"refresh": checks.require_text("refresh_token", refresh_token)}
+        return (yield from fetch_object(Call("POST", credentials.REFRESH_PATH, body=body, anonymous=True)))
+
+    @operation
+    def verify_token(self, token: str) -> Operation[bool]:
+        """Return whether the server accepts a token; raise where it does not answer."""
+        body = {"token": checks.require_text("token", token)}
+        try:
+            yield from fetch_envelope(Call("POST", credentials.VERIFY_PATH, body=body, anonymous=True, idempotent=True))
+        except (AuthenticationError, ValidationError):
+            return False
+        return True
+
+    @operation
+    def get_current_user(self) -> Operation[dict[str, Any]]:
+        """Return the user who is signed in: "username", "email" and others."""
+        return (yield from fetch_object(Call("GET", "/api/users/me/")))

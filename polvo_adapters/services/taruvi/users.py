@@ -1,0 +1,153 @@
+"""Users of the site, and their roles."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from polvo_adapters.services.taruvi import checks
+from polvo_adapters.services.taruvi.operations import Call, Mode_co, Module, Operation, operation
+from polvo_adapters.services.taruvi.responses import fetch, fetch_data, fetch_envelope, fetch_list, fetch_object
+
+
+class Users(Module[Mode_co]):
+    """Users of the site, and their roles."""
+
+    @operation
+    def list_users(
+        self,
+        search: str | None = None,
+        is_active: bool | None = None,
+        is_staff: bool | None = None,
+        is_superuser: bool | None = None,
+        is_deleted: bool | None = None,
+        ordering: str | None = None,
+        page: int | None = None,
+        page_size: int | None = None,
+        roles: str | Sequence[str] | None = None,
+    ) -> Operation[dict[str, Any]]:
+        """Return users, in "results"; those that fit what is given.
+
+        Args:
+            search: A text in their names.
+            is_active: Whether they may sign in.
+            is_staff: Whether they are staff.
+            is_superuser: Whether they may do everything.
+            is_deleted: Whether they are deleted.
+            ordering: The field that they are sorted by, with a minus sign for the other way around.
+            page: The page, the first of which is 1.
+            page_size: How many at once.
+            roles: Names of roles, with commas between them, or a sequence.
+        """
+        switches = {
+            "is_active": is_active,
+            "is_staff": is_staff,
+            "is_superuser": is_superuser,
+            "is_deleted": is_deleted,
+        }
+        params = [] if search is None else [("search", checks.require_text("search", search))]
+        params += [(name, str(bool(value))) for name, value in switches.items() if value is not None]
+        if roles is not None:
+            params.append(("roles", checks.join_names("roles", roles)))
+        if ordering is not None:
+            params.append(("ordering", checks.require_text("ordering", ordering)))
+        for name, number in (("page", page), ("page_size", page_size)):
+            if number is not None:
+                params.append((name, str(checks.require_count(name, number, 1))))
+        return (yield from fetch_list(Call("GET", "/api/users/", params)))
+
+    @operation
+    def get_user(self, username: str) -> Operation[dict[str, Any]]:
+        """Return a user."""
+        return (yield from fetch_object(Call("GET", _locate(username))))
+
+    @operation
+    def create_user(
+        self,
+        /,
+        username: str,
+        email: str,
+        password: str,
+        confirm_password: str,
+        first_name: str | None = None,
+        last_name: str | None = None,
+        is_active: bool = True,
+        is_staff: bool = False,
+        **attributes: Any,
+    ) -> Operation[dict[str, Any]]:
+        """Create a user, and return it; further keywords are sent as they are."""
+        if password != confirm_password:
+            raise checks.refuse("confirm_password", "it differs from password")
+        body: dict[str, Any] = {
+            "username": checks.require_text("username", username),
+            "email": checks.require_text("email", email),
+            "password": checks.require_text("password", password),
+            "confirm_password": confirm_password,
+            "is_active": is_active,
+            "is_staff": is_staff,
+        }
+        names = {"first_name": first_name, "last_name": last_name, **attributes}
+        body.update({name: value for name, value in names.items() if value is not None})
+        return (yield from fetch_object(Call("POST", "/api/users/", body=checks.require_json("attributes", body))))
+
+    @operation
+    def update_user(self, /, username: str, **attributes: Any) -> Operation[dict[str, Any]]:
+        """Change what is given of a user, such as `email="bob@example.com"`, and return the user."""
+        path = _locate(username)
+        if not attributes:
+            raise checks.refuse("attributes", "nothing is to be changed")
+        return (yield from fetch_object(Call("PUT", path, body=checks.require_json("attributes", attributes))))
+
+    @operation
+    def delete_user(self, username: str) -> Operation[None]:
+        """Delete a user."""
+        yield from fetch(Call("DELETE", _locate(username)))
+
+    @operation
+    def get_user_apps(self, username: str) -> Operation[Any]:
+        """Return the apps of a user."""
+        return (yield from fetch_data(Call("GET", f"{_locate(username)}apps/")))
+
+    @operation
+    def assign_roles(
+        self, roles: Sequence[str], usernames: Sequence[str], expires_at: str | None = None
+    ) -> Operation[dict[str, Any]]:
+        """Give roles to users, at most 100 of each.
+
+        Args:
+            roles: Names of the roles.
+            usernames: Names of the users.
+            expires_at: The end, in ISO 8601, such as "2025-12-31T23:59:59Z"; None for none.
+        """
+        body: dict[str, Any] = _name_roles(roles, usernames)
+        if expires_at is not None:
+            body["expires_at"] = checks.require_text("expires_at", expires_at)
+        return (yield from fetch_envelope(Call("POST", self._roles_path("assign"), body=body)))
+
+    @operation
+    def revoke_roles(self, roles: Sequence[str], usernames: Sequence[str]) -> Operation[dict[str, Any]]:
+        """Take roles from users, at most 100 of each."""
+        body = _name_roles(roles, usernames)
+        return (yield from fetch_envelope(Call("DELETE", self._roles_path("revoke"), body=body)))
+
+    @operation
+    def get_preferences(self) -> Operation[dict[str, Any]]:
+        """Return the preferences of the user who is signed in."""
+        return (yield from fetch_object(Call("GET", "/api/users/me/preferences/")))
+
+    @operation
+    def update_preferences(self, preferences: Mapping[str, Any]) -> Operation[dict[str, Any]]:
+        """Change preferences of the user who is signed in."""
+        body = checks.require_json("preferences", checks.require_mapping("preferences", preferences, filled=True))
+        return (yield from fetch_object(Call("PUT", "/api/users/me/preferences/", body=body)))
+
+    def _roles_path(self, verb: str) -> str:
+        return f"/api/{verb}/roles/" if self._is_current else f"/api/{verb}/roles"
+
+
+def _locate(username: str) -> str:
+    return f"/api/users/{checks.segment('username', username)}/"
+
+
+def _name_roles(roles: Sequence[str], usernames: Sequence[str]) -> dict[str, Any]:
+    return {"roles": checks.require_names("roles", roles), "usernames": checks.require_names("usernames", usernames)}
