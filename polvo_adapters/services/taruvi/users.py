@@ -71,8 +71,8 @@ class Users(Module[Mode_co]):
         confirm_password: str,
         first_name: str | None = None,
         last_name: str | None = None,
-        is_active: bool = True,
-        is_staff: bool = False,
+        is_active: bool | None = None,
+        is_staff: bool | None = None,
         **attributes: Any,
     ) -> Operation[dict[str, Any]]:
         """Create a user, and return it; further keywords are sent as they are."""
@@ -83,10 +83,14 @@ class Users(Module[Mode_co]):
             "email": checks.require_text("email", email),
             "password": checks.require_text("password", password),
             "confirm_password": confirm_password,
+        }
+        names = {
             "is_active": is_active,
             "is_staff": is_staff,
+            "first_name": first_name,
+            "last_name": last_name,
+            **attributes,
         }
-        names = {"first_name": first_name, "last_name": last_name, **attributes}
         body.update({name: value for name, value in names.items() if value is not None})
         return (yield from fetch_object(Call("POST", "/api/users/", body=checks.require_json("attributes", body))))
 
