@@ -37,7 +37,7 @@ class Reply(NamedTuple):
 
     status: int = 200
     body: Any = None
-    headers: Mapping[str, str] = {}  # noqa: RUF012 - never changed
+    headers: Mapping[str, str] = {}
     drop: bool = False
     hang: float = 0.0
 
@@ -159,7 +159,9 @@ def _secret(_: TaruviServer, request: Received) -> Reply:
 def _secrets(_: TaruviServer, request: Received) -> Reply:
     wanted = dict(request.query).get("keys")
     keys = SECRET_KEYS if wanted is None else [key for key in wanted.split(",") if key in SECRET_KEYS]
-    return Reply(200, {"status": "success", "message": "m", "data": [_describe(key) for key in keys], "total": len(keys)})
+    return Reply(
+        200, {"status": "success", "message": "m", "data": [_describe(key) for key in keys], "total": len(keys)}
+    )
 
 
 def _describe(key: str) -> dict[str, Any]:
@@ -266,7 +268,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(content)
 
-    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _serve  # noqa: N815 - names of the standard library
+    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _serve
 
     def log_message(self, *_: object) -> None:
         """Say nothing."""

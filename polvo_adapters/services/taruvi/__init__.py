@@ -11,7 +11,7 @@ The page "Taruvi" of the documentation lists where this client differs from the 
 
 from __future__ import annotations
 
-from polvo_adapters.services.taruvi.client import Client, SyncClient
+from polvo_adapters.services.taruvi.client import AsyncClient, Client, SyncClient
 from polvo_adapters.services.taruvi.errors import (
     APIError,
     AuthenticationError,
@@ -45,6 +45,7 @@ from polvo_adapters.services.taruvi.runtime import (
 # Without ConnectionError, RuntimeError and TimeoutError, which would hide those of Python.
 __all__ = [
     "APIError",
+    "AsyncClient",
     "AuthenticationError",
     "AuthorizationError",
     "BillingError",

@@ -7,7 +7,7 @@ of its own, so that closing one leaves the others open.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Coroutine, Generator, Mapping
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
 from polvo_adapters.errors import TokenRefreshError
@@ -19,7 +19,7 @@ from polvo_adapters.services.taruvi.auth import AuthManager
 from polvo_adapters.services.taruvi.credentials import ANONYMOUS, Credential
 from polvo_adapters.services.taruvi.database import Database
 from polvo_adapters.services.taruvi.functions import Functions
-from polvo_adapters.services.taruvi.operations import Call, Mode_co, Operation, Sync, drive
+from polvo_adapters.services.taruvi.operations import Async, Call, Mode_co, Operation, Sync, drive, drive_async
 from polvo_adapters.services.taruvi.policy import Policy
 from polvo_adapters.services.taruvi.responses import make_error
 from polvo_adapters.services.taruvi.secrets import Secrets
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from typing_extensions import Self
+
+    from polvo_adapters.services.taruvi.async_sender import AsyncSender
 
 T = TypeVar("T")
 M = TypeVar("M")
@@ -202,14 +204,90 @@ class SyncClient(BaseClient[Sync]):
         self.close()
 
 
+@unpicklable
+class AsyncClient(BaseClient[Async]):
+    """A client whose methods return coroutines; tasks of one event loop may share it. `Client` makes it.
+
+    `await client.auth.signInWithPassword(...)` logs in now, and returns the client.
+    """
+
+    def run(self, operation: Operation[T]) -> Coroutine[Any, Any, T]:
+        """Return a coroutine that returns the result of an operation."""
+        return self._run(operation)
+
+    async def _run(self, operation: Operation[T]) -> T:
+        self._require_open()
+        return await drive_async(operation, self._sender().perform)
+
+    def sign_in_with_password(self, username: str | None, password: str | None) -> AsyncClient:
+        """Return a client that logs in at its first call; see `AuthManager.signInWithPassword`."""
+        return self.derive(self._log_in_credential(username, password))
+
+    async def close(self) -> None:
+        """Close the connections; calls after that raise."""
+        self._is_closed = True
+        sender = self.__dict__.pop("_made_sender", None)
+        if sender is not None:
+            await sender.close()
+
+    def _sender(self) -> AsyncSender:
+        sender = self.__dict__.get("_made_sender")
+        if sender is None:
+            from polvo_adapters.services.taruvi.async_sender import AsyncSender  # which needs httpx
+
+            sender = self.__dict__.setdefault("_made_sender", AsyncSender(self._wire, self._session_options()))
+        made: AsyncSender = sender
+        return made
+
+    async def _log_in(self) -> Self:
+        self._require_open()
+        failed = None
+        try:
+            await self._sender().log_in()
+        except TokenRefreshError as error:
+            failed = self._login_error(error)
+        if failed is not None:
+            raise failed
+        return self
+
+    def __await__(self) -> Generator[Any, None, Self]:
+        return self._log_in().__await__()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        await self.close()
+
+
 @overload
 def Client(
-    api_url: str | None = ..., app_slug: str | None = ..., mode: Literal["sync"] | None = ..., **keywords: Any
+    api_url: str | None = ...,
+    app_slug: str | None = ...,
+    mode: Literal["sync"] | None = ...,
+    timeout: float | None = ...,
+    max_retries: int | None = ...,
+    site_slug: str | None = ...,
+    *,
+    wire: str = ...,
+    env_file: str | os.PathLike[str] | None = ...,
+    **options: Any,
 ) -> SyncClient: ...
 @overload
 def Client(
-    api_url: str | None = ..., app_slug: str | None = ..., mode: Literal["async"] = ..., **keywords: Any
-) -> Any: ...
+    api_url: str | None = ...,
+    app_slug: str | None = ...,
+    *,
+    mode: Literal["async"],
+    timeout: float | None = ...,
+    max_retries: int | None = ...,
+    site_slug: str | None = ...,
+    wire: str = ...,
+    env_file: str | os.PathLike[str] | None = ...,
+    **options: Any,
+) -> AsyncClient: ...
 def Client(  # noqa: N802 - the name of the published client
     api_url: str | None = None,
     app_slug: str | None = None,
@@ -258,4 +336,5 @@ def Client(  # noqa: N802 - the name of the published client
     }
     settings = read_settings(given, wire, env_file)
     credential = credentials.from_token(settings.function_key, "jwt") if settings.function_key else ANONYMOUS
-    return SyncClient(settings, credential, options)
+    kind = AsyncClient if settings.mode == "async" else SyncClient
+    return kind(settings, credential, options)

@@ -23,7 +23,7 @@ EXPECTED = {
     "print(roles)": "['admin', 'editor', 'viewer']\n",
     "print(mode)": "RuntimeMode.EXTERNAL\nNone\nNone\n",
     "for resource_id, actions": "doc1: {'view': True, 'edit': True, 'delete': False}\n",
-    "Returns: {\"API_KEY\"": "API_KEY: api_key\nDATABASE_URL: api_key\nSTRIPE_KEY: api_key\n",
+    'Returns: {"API_KEY"': "API_KEY: api_key\nDATABASE_URL: api_key\nSTRIPE_KEY: api_key\n",
     "print(settings['site_name'])": "Example\n{}\n",
 }
 """What blocks print that have such a line."""

@@ -21,15 +21,15 @@ FILES = [("p1.jpg", io.BytesIO(b"AAA"), "image/jpeg"), ("p2.bin", b"BBB", "x/y")
 
 CURRENT: dict[str, Callable[[Any], Any]] = {
     "auth.signInWithPassword(email,password)": lambda c: c.auth.signInWithPassword(email="u@x", password="p"),
-    "auth.signInWithToken jwt -> settings.get": lambda c: (
-        c.auth.signInWithToken("TOK_jwt", token_type="jwt").settings.get()
-    ),
-    "auth.signInWithToken api_key -> settings.get": lambda c: (
-        c.auth.signInWithToken("TOK_api_key", token_type="api_key").settings.get()
-    ),
-    "auth.signInWithToken session_token -> settings.get": lambda c: (
-        c.auth.signInWithToken("TOK_session_token", token_type="session_token").settings.get()
-    ),
+    "auth.signInWithToken jwt -> settings.get": lambda c: c.auth.signInWithToken(
+        "TOK_jwt", token_type="jwt"
+    ).settings.get(),
+    "auth.signInWithToken api_key -> settings.get": lambda c: c.auth.signInWithToken(
+        "TOK_api_key", token_type="api_key"
+    ).settings.get(),
+    "auth.signInWithToken session_token -> settings.get": lambda c: c.auth.signInWithToken(
+        "TOK_session_token", token_type="session_token"
+    ).settings.get(),
     "auth.signOut -> settings.get": lambda c: c.auth.signOut().settings.get(),
     "auth.get_current_user": lambda c: c.auth.get_current_user(),
     "AuthManager(unused).signInWithPassword": lambda c: c.auth.login("u", "p"),
@@ -95,8 +95,8 @@ CURRENT: dict[str, Callable[[Any], Any]] = {
     "storage list filter as in the seed (3 positional)": lambda c: (
         c.storage.from_("images").filter("mimetype", "contains", "image/").list()
     ),
-    "storage upload": lambda c: (
-        c.storage.from_("images").upload(FILES, ["d/p1.jpg", "p2.bin"], metadatas=[{"k": 1}, {}])
+    "storage upload": lambda c: c.storage.from_("images").upload(
+        FILES, ["d/p1.jpg", "p2.bin"], metadatas=[{"k": 1}, {}]
     ),
     "storage download": lambda c: c.storage.from_("images").download("dir/ph oto#1.jpg"),
     "storage update": lambda c: c.storage.from_("images").update("p.jpg", {"a": 1}, visibility="public"),
@@ -171,7 +171,11 @@ def simplify(request: Received) -> dict[str, Any]:
 
 def _expect(row: dict[str, Any]) -> dict[str, Any]:
     headers = {name: value for name, value in row["headers"].items() if name in _KEPT}
-    return {**{name: row[name] for name in ("method", "path", "body")}, "query": sorted(row["query"]), "headers": headers}
+    return {
+        **{name: row[name] for name in ("method", "path", "body")},
+        "query": sorted(row["query"]),
+        "headers": headers,
+    }
 
 
 def _recorded(wire: str) -> dict[str, list[dict[str, Any]]]:
@@ -183,7 +187,9 @@ def _recorded(wire: str) -> dict[str, list[dict[str, Any]]]:
 
 
 CASES = [("current", case) for case in _recorded("current") if case not in ABSENT]
-CASES += [("2026-01", case) for case in _recorded("2026-01") if case.startswith("seed: client.") and "auth." not in case]
+CASES += [
+    ("2026-01", case) for case in _recorded("2026-01") if case.startswith("seed: client.") and "auth." not in case
+]
 
 
 def make_call(wire: str, case: str) -> Callable[[Any], Any]:

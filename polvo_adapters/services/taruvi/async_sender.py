@@ -1,0 +1,110 @@
+"""The calls of an asynchronous client: a `polvo_adapters.AsyncSession` makes them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from http.cookiejar import DefaultCookiePolicy
+from typing import Any
+
+import httpx
+
+from polvo_adapters.errors import DeadlineExceeded, PolvoError, StatusError
+from polvo_adapters.services.taruvi.operations import Call, Effect, Reply, Together, drive_async
+from polvo_adapters.services.taruvi.sending import FOLLOWED, Wire
+from polvo_adapters.shells.httpx.session import AsyncSession
+
+_ERRORS = (httpx.HTTPError, httpx.InvalidURL, PolvoError, OSError, ValueError)
+_AT_ONCE = 10
+
+
+class AsyncSender:
+    """Performs the effects of operations on an event loop.
+
+    Args:
+        wire: What the client sends.
+        options: Keywords of the session.
+    """
+
+    def __init__(self, wire: Wire, options: Mapping[str, Any]) -> None:
+        self._wire = wire
+        auth = wire.credential.auth
+        self._auth = None if auth is None else auth.httpx()
+        self._session = AsyncSession(**options)
+        # A cookie that came for one user must not go out for another.
+        self._session.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=()))
+
+    async def perform(self, effect: Effect) -> Any:
+        """Carry out an effect, and return what is to be sent in."""
+        return await (self._send(effect, None) if isinstance(effect, Call) else self._run_together(effect))
+
+    async def log_in(self) -> None:
+        """Obtain the token of a login now."""
+        if self._auth is not None and hasattr(self._auth, "get_held"):
+            await self._auth.get_held()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._session.aclose()
+
+    async def _run_together(self, effect: Together) -> list[Any]:
+        clock, limits = self._session.clock, self._wire.bound(Call("GET", ""), None)
+        end, turns = clock.now() + limits["deadline"], asyncio.Semaphore(_AT_ONCE)
+
+        async def perform(each: Effect) -> Any:
+            if not isinstance(each, Call):
+                return await self._run_together(each)
+            async with turns:
+                return await self._send(each, end - clock.now())
+
+        tasks = [asyncio.ensure_future(drive_async(each, perform)) for each in effect.operations]
+        try:
+            return await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _send(self, call: Call, left: float | None) -> Reply:
+        url, headers, body = self._wire.encode(call)
+        keywords: dict[str, Any] = {**self._wire.bound(call, left), "idempotent": call.idempotent}
+        if call.files:
+            keywords |= {"files": list(call.files), "data": dict(call.fields or {})}
+        else:
+            keywords["content"] = body
+        keywords |= {
+            "params": list(call.params) or None,
+            "headers": headers,
+            "auth": None if call.anonymous else self._auth,
+            "follow_redirects": call.method in FOLLOWED,
+        }
+        try:
+            if call.target is not None:
+                async with self._session.stream(call.method, url, **keywords) as response:
+                    return await self._read(call, response)
+            return await self._read(call, await self._session.request(call.method, url, **keywords))
+        except _ERRORS as error:
+            answer: Any = getattr(error, "response", None)
+            answered = isinstance(error, StatusError) and not isinstance(error, DeadlineExceeded)
+            if answered and answer is not None:
+                return await self._read(call, answer)
+            is_timeout = isinstance(error, (httpx.TimeoutException, DeadlineExceeded))
+            name = "timeout" if is_timeout else "no connection"
+            return self._wire.failure(error, name, is_timeout=is_timeout, attempts=_count_attempts(error))
+
+    async def _read(self, call: Call, response: httpx.Response) -> Reply:
+        written, body = 0, b""
+        if call.target is not None and response.is_success:
+            async for chunk in response.aiter_bytes():
+                written += call.target.write(chunk)
+        else:
+            body = await response.aread()
+        attempts, now = _count_attempts(response), self._session.clock.wall()
+        url = str(response.request.url)
+        reply = self._wire.reply(call, response.status_code, response.headers, body, url, attempts, now)
+        return reply._replace(written=written)
+
+
+def _count_attempts(source: Any) -> int:
+    report = getattr(source, "polvo", None)
+    return 0 if report is None else len(report.attempts)
