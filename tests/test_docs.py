@@ -17,6 +17,8 @@ from polvo_adapters.testing import FailureServer
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+GUIDES = {"taruvi": "tests/services/taruvi/test_guide.py"}
+"""Pages whose blocks need another server, and the tests that run them."""
 
 SERVED = ("https://api.example.com", "https://id.example.com", "https://us.example.com", "http://127.0.0.1:8000")
 """Origins in snippets that the failure server stands in for."""
@@ -85,7 +87,9 @@ def run(code: str, namespace: dict[str, Any], page: Path) -> None:
     namespace.update(session.globs)
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.stem)
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if blocks(page, "python") and page.stem not in GUIDES], ids=lambda page: page.stem
+)
 def test_python_blocks_run(
     page: Path,
     server: FailureServer,
@@ -98,6 +102,10 @@ def test_python_blocks_run(
     namespace: dict[str, Any] = {"__name__": "__main__"}
     for block in blocks(page, "(?:python|pycon)"):
         run(on_failure_server(block, server.url), namespace, page)
+
+
+def test_every_guide_has_a_test() -> None:
+    assert [test for test in GUIDES.values() if not (ROOT / test).exists()] == []
 
 
 def test_every_link_between_pages_leads_somewhere() -> None:
