@@ -21,7 +21,7 @@ from urllib3.exceptions import MaxRetryError, NewConnectionError
 
 import polvo_adapters as polvo
 from polvo_adapters.shells.requests import plain_words
-from polvo_adapters.shells.requests.status_error import status_error
+from polvo_adapters.shells.status_error import status_error
 from polvo_adapters.testing.server import FailureServer
 from tests.support.listening_server import Listening, Reply
 from tests.support.marked_secrets import OPEN, find, secret, word

@@ -63,9 +63,9 @@ from polvo_adapters.services.double_o import errors as double_o_errors
 from polvo_adapters.services.double_o.cache import SecretCache
 from polvo_adapters.services.double_o.client import Client as DoubleOClient
 from polvo_adapters.services.double_o.effects import CachedFetch, ServiceRequest, ServiceResponse
+from polvo_adapters.shells.message_parts import list_secrets
 from polvo_adapters.shells.requests.download import Download
 from polvo_adapters.shells.requests.json_errors import NoJSON
-from polvo_adapters.shells.requests.message_parts import list_secrets
 from polvo_adapters.shells.requests.one_shot import OneShotResponse
 from polvo_adapters.shells.requests.rest import RestExchange, RestFinder
 from polvo_adapters.stores.memory import MemoryStore
@@ -507,7 +507,7 @@ def make_others(folder: Path) -> dict[str, Any]:
         "services.double_o.effects.CachedFetch": CachedFetch("secret", text, 1.0, lambda: iter(())),  # type: ignore[arg-type, return-value]
         "services.double_o.effects.ServiceResponse": ServiceResponse(200, data),
         "shells.requests.one_shot.OneShotResponse": OneShotResponse("a.test", 200, dict(header), data, None),
-        "shells.requests.message_parts.RequestSecrets": list_secrets(None, request),
+        "shells.message_parts.RequestSecrets": list_secrets(None, request),
         "shells.requests.json_errors.NoJSON": NoJSON(response),
         "core.http.Headers": Headers(header),
         "core.calls.Call": call,

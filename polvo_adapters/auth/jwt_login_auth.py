@@ -27,7 +27,7 @@ from polvo_adapters.auth.tokens.token_auth import TokenAuth
 from polvo_adapters.errors import ConfigurationError, TokenRefreshError
 from polvo_adapters.redaction import hide
 from polvo_adapters.shells.requests.one_shot import Channel
-from polvo_adapters.shells.requests.urls import TENANT_SLOT, validate_seconds, validate_url
+from polvo_adapters.shells.urls import TENANT_SLOT, validate_seconds, validate_url
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack

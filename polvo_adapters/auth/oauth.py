@@ -50,7 +50,7 @@ from polvo_adapters.redaction import hide
 from polvo_adapters.refresh.lifecycle import LookAtToken
 from polvo_adapters.runtime.clock import SYSTEM
 from polvo_adapters.runtime.logs import logger, say
-from polvo_adapters.shells.requests.urls import TENANT_SLOT
+from polvo_adapters.shells.urls import TENANT_SLOT
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack

@@ -140,7 +140,7 @@ class BoundPolicies:
             settings: What is said.
             inner: The adapter or transport below, which may have policies as well.
         """
-        below = _options_of_all(inner) - _options_of(self.policies)
+        below = options_of_all(inner) - _options_of(self.policies)
         here, handed = settings.split(below)
         return self._adapt_or_recall(here), here, handed
 
@@ -304,7 +304,7 @@ def _options_of(policies: Sequence[Policy]) -> frozenset[str]:
     return frozenset(PolicyTraits.of(policy).stack_option for policy in policies)
 
 
-def _options_of_all(adapter: object) -> frozenset[str]:
+def options_of_all(adapter: object) -> frozenset[str]:
     """Return the keywords of the policies of an adapter or transport and of those below, as far as they are ours."""
     options: frozenset[str] = frozenset()
     while isinstance(adapter, PolicyControls):
@@ -363,7 +363,9 @@ class PolicyControls:
             if isinstance(policy, IdempotencyKeys) and isinstance(policy.record, Record):
                 if caller is None:
                     caller = (
-                        "" if request is None else self._bound.find_caller(request, request.url or url, certificate)
+                        ""
+                        if request is None
+                        else self._bound.find_caller(request, str(request.url or url), certificate)
                     )
                 place = policy.store_key(origin(url), current_tenant(), key, caller)
                 return Operation(self.store, policy.record, place)

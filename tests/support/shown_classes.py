@@ -46,7 +46,7 @@ shells.requests.one_shot.Channel shells.requests.one_shot.OneShotError
 shells.requests.policy_adapter.PolicyAdapter shells.requests.pool_limits.PoolLimits
 shells.requests.resilient_adapter.ResilientAdapter
 shells.requests.session.Session shells.requests.single_policy_adapters.IdempotencyAdapter
-shells.requests.single_policy_adapters.SinglePolicyAdapter shells.requests.tenancy.Tenancy
+shells.requests.single_policy_adapters.SinglePolicyAdapter shells.tenancy.Tenancy
 shells.requests.wire.connections.TracedConnection shells.requests.wire.pools.AdapterView
 shells.requests.wire.pools.KnownPools
 shells.requests.wire.responses.TracedResponse shells.requests.wire.route.Route
@@ -174,7 +174,7 @@ shells.requests.response.WatchedResponse shells.requests.single_policy_adapters.
 shells.requests.single_policy_adapters.BulkheadAdapter shells.requests.single_policy_adapters.FallbackAdapter
 shells.requests.single_policy_adapters.HedgeAdapter shells.requests.single_policy_adapters.RateLimitAdapter
 shells.requests.single_policy_adapters.RegionsAdapter shells.requests.single_policy_adapters.RetryAdapter
-shells.requests.urls.ResolvedURL shells.requests.wire.owners.ConnectionOwner
+shells.urls.ResolvedURL shells.requests.wire.owners.ConnectionOwner
 shells.requests.wire.responses.DeadlineReader shells.requests.wire.sockets.CutOff
     """,
     "polls with a DeviceAuthorization, which is looked at, and runs until the user has answered": """

@@ -23,7 +23,7 @@ from polvo_adapters.auth.tokens.token_storage import TokenStorage
 from polvo_adapters.errors import ConfigurationError
 from polvo_adapters.runtime.clock import Clock
 from polvo_adapters.runtime.listeners import notify
-from polvo_adapters.shells.requests.urls import TENANT_SLOT
+from polvo_adapters.shells.urls import TENANT_SLOT
 from polvo_adapters.stores.memory import MemoryStore
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from polvo_adapters.secrets.providers.base import (
     resolve_credential,
 )
 from polvo_adapters.shells.requests.one_shot import Channel, OneShotError, OneShotResponse, send_one
-from polvo_adapters.shells.requests.urls import validate_seconds, validate_url
+from polvo_adapters.shells.urls import validate_seconds, validate_url
 
 if TYPE_CHECKING:
     import requests

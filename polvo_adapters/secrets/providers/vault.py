@@ -42,7 +42,7 @@ from polvo_adapters.secrets.providers.base import BaseProvider, Credential, leav
 from polvo_adapters.secrets.providers.vault_login import VaultLogin
 from polvo_adapters.secrets.providers.vault_token import GivenToken, LoginToken
 from polvo_adapters.secrets.secret import Secret
-from polvo_adapters.shells.requests.urls import validate_seconds, validate_url
+from polvo_adapters.shells.urls import validate_seconds, validate_url
 
 if TYPE_CHECKING:
     import requests

@@ -25,6 +25,7 @@ from polvo_adapters.shells.httpx.observed_body import observe, require_whole
 from polvo_adapters.shells.httpx.renewal import RenewableCredential, find_credential
 from polvo_adapters.shells.httpx.rerouting import copy_request, reroute, translate_response
 from polvo_adapters.shells.httpx.response import decode_body, is_read
+from polvo_adapters.shells.httpx.routes import Routes
 from polvo_adapters.shells.httpx.timeouts import DeadlineTimeout
 from polvo_adapters.shells.httpx.trace import HTTPXTrace
 from polvo_adapters.shells.late_credentials import LONG_WAIT, NO_CREDENTIAL
@@ -61,6 +62,9 @@ class _BaseHTTPXExchange:
         clock: Time.
         stream: Whether responses are returned before their body is read.
         without_certificate: The transport for requests that are to hold no credential; by default the same.
+
+    Attributes:
+        spared_deadline: The deadline that does not bind a body which is streamed to the caller, or None.
     """
 
     is_async = False
@@ -73,6 +77,7 @@ class _BaseHTTPXExchange:
         self.request = request
         self.clock = clock
         self.stream = stream
+        self.spared_deadline: float | None = None
         self.reading = self._is_region = self._sent = False
         self.response: httpx.Response | None = None
         self._listener = request.extensions.get("trace")
@@ -140,6 +145,8 @@ class _BaseHTTPXExchange:
         if call.url != str(request.url):
             request = reroute(request, call)
         self._traced, self._extensions = request, request.extensions
+        if type(self._used) is Routes:
+            self._used = self._used.find(request.url)
         if call.deadline is not None:
             left = call.deadline - self.clock.now()
             if left <= 0:
@@ -176,7 +183,7 @@ class _BaseHTTPXExchange:
             stream=self.stream,
             without_certificate=self._without_certificate,
         )
-        fork._sent = True
+        fork._sent, fork.spared_deadline = True, self.spared_deadline
         return fork
 
     def _racing_class(self) -> type[_BaseHTTPXExchange]:
@@ -194,7 +201,7 @@ class _BaseHTTPXExchange:
         """Look after the body of a response that the caller will read."""
         if is_read(response):
             return
-        if call.deadline is not None:
+        if call.deadline is not None and call.deadline != self.spared_deadline:
             observe(response).limit(call.deadline, self.clock, call.host)
         elif "content-encoding" in response.headers:
             observe(response)

@@ -19,8 +19,8 @@ try:
 except ImportError as error:  # pragma: no cover - tested in an environment without httpx
     raise ImportError("polvo_adapters.transports needs httpx: python -m pip install 'polvo_adapters[httpx]'") from error
 
-from polvo_adapters.context.call import call_settings
-from polvo_adapters.core.calls import Call
+from polvo_adapters.context.call import LogicalCall, call_settings, current_call, extend_default_deadline
+from polvo_adapters.core.calls import Body, Call
 from polvo_adapters.core.effects import Policy
 from polvo_adapters.core.identity import Sender
 from polvo_adapters.core.outcomes import Outcome
@@ -35,6 +35,7 @@ from polvo_adapters.shells.httpx.pools import keep_deadlines
 from polvo_adapters.shells.httpx.rerouting import has_left_origin, take_off
 from polvo_adapters.shells.httpx.response import is_given_up, synthesize_response
 from polvo_adapters.shells.httpx.senders import sender_of
+from polvo_adapters.shells.httpx.streaming import is_streamed
 from polvo_adapters.shells.httpx.timeouts import find_deadline
 from polvo_adapters.stores.base import Store
 
@@ -62,7 +63,9 @@ class _BaseTransport(PolicyControls):
     inner: Any
     _without_certificate: Any = None  # the same transport, for requests to another server, which get no credential
 
-    def _begin(self, request: httpx.Request) -> tuple[BoundPolicies, Call, AbstractContextManager[None]]:
+    def _begin(
+        self, request: httpx.Request, exchange: HTTPXExchange | AsyncHTTPXExchange
+    ) -> tuple[BoundPolicies, Call, AbstractContextManager[None]]:
         bound, settings, below = self._bound, call_settings.get(), None
         if settings is not None:
             bound, settings, below = bound.for_call(settings, self.inner)
@@ -70,15 +73,40 @@ class _BaseTransport(PolicyControls):
         url = str(request.url)
         has_left = bound.reroutes and has_left_origin(request)
         body, now = body_of(request), self.clock.now()
-        call = bound.begin(request, url, body, now, self._sender, settings=settings, rerouted=has_left)
+        logical = self._find_logical_call(body, exchange)
+        call = bound.begin(request, url, body, now, self._sender, logical, settings, rerouted=has_left)
         deadline = find_deadline(request, self.clock)
         call = call if deadline is None else call.with_deadline(deadline)
         return bound, call, said_for(request, settings, below)
 
+    def _serves(self, logical: LogicalCall | None) -> bool:
+        """Return whether a logical call is one of a session that sends through this transport."""
+        return logical is not None and getattr(logical.session, "_policy_transport", None) is self
+
+    def _find_logical_call(self, body: Body, exchange: HTTPXExchange | AsyncHTTPXExchange) -> LogicalCall | None:
+        """Return the logical call that a request is part of; a default deadline binds no body that is streamed."""
+        logical = current_call()
+        if logical is None or not logical.is_default:
+            return logical
+        if not self._serves(logical):
+            return None  # it bounds the calls of its own session alone
+        if body == "once":
+            return logical._replace(deadline=None)
+        exchange.spared_deadline = logical.deadline if exchange.stream else None
+        return logical
+
     def _end(
-        self, bound: BoundPolicies, call: Call, request: httpx.Request, outcome: Outcome, entries: list[Entry]
+        self,
+        bound: BoundPolicies,
+        call: Call,
+        request: httpx.Request,
+        outcome: Outcome,
+        entries: list[Entry],
+        seconds: float,
     ) -> httpx.Response:
-        report = bound.report(call, request, outcome, entries, self.clock.now() - call.started)
+        report = bound.report(call, request, outcome, entries, seconds)
+        if len(entries) > 1 and self._serves(current_call()):
+            extend_default_deadline(report.waited)
         if outcome.error is not None:
             try:
                 raise attach_report(outcome.error, report)
@@ -125,22 +153,26 @@ class PolicyTransport(_BaseTransport, httpx.BaseTransport):
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request as the policies say; see `httpx.BaseTransport`."""
-        (bound, call, scope), entries = self._begin(request), list[Entry]()
+        exchange, entries = self._make_exchange(request), list[Entry]()
+        bound, call, scope = self._begin(request, exchange)
+        began = self.clock.now()
         with scope:
-            exchange = HTTPXExchange(
-                self.inner,
-                request,
-                self.clock,
-                stream=self.stream,
-                without_certificate=self._without_certificate,
-            )
             outcome = sync.drive(bound.flow(call), exchange, self.store, self.clock, entries, call)
         if outcome.error is not None or not exchange.owns(outcome):
             exchange.close()
         try:
-            return self._end(bound, call, request, outcome, entries)
+            return self._end(bound, call, request, outcome, entries, self.clock.now() - began)
         finally:
             del outcome  # see errors.py, "Errors and frames"
+
+    def _make_exchange(self, request: httpx.Request) -> HTTPXExchange:
+        return HTTPXExchange(
+            self.inner,
+            request,
+            self.clock,
+            stream=self.stream or is_streamed(request),
+            without_certificate=self._without_certificate,
+        )
 
     def close(self) -> None:
         """Close the transport below."""
@@ -172,22 +204,26 @@ class AsyncPolicyTransport(_BaseTransport, httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request as the policies say; see `httpx.AsyncBaseTransport`."""
-        (bound, call, scope), entries = self._begin(request), list[Entry]()
+        exchange, entries = self._make_exchange(request), list[Entry]()
+        bound, call, scope = self._begin(request, exchange)
+        began = self.clock.now()
         with scope:
-            exchange = AsyncHTTPXExchange(
-                self.inner,
-                request,
-                self.clock,
-                stream=self.stream,
-                without_certificate=self._without_certificate,
-            )
             outcome = await aio.drive(bound.flow(call), exchange, self.store, self.clock, entries, call)
         if outcome.error is not None or not exchange.owns(outcome):
             await exchange.discard()
         try:
-            return self._end(bound, call, request, outcome, entries)
+            return self._end(bound, call, request, outcome, entries, self.clock.now() - began)
         finally:
             del outcome  # see errors.py, "Errors and frames"
+
+    def _make_exchange(self, request: httpx.Request) -> AsyncHTTPXExchange:
+        return AsyncHTTPXExchange(
+            self.inner,
+            request,
+            self.clock,
+            stream=self.stream or is_streamed(request),
+            without_certificate=self._without_certificate,
+        )
 
     async def aclose(self) -> None:
         """Close the transport below."""

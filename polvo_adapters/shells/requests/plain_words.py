@@ -23,8 +23,8 @@ from polvo_adapters.core.http import IDEMPOTENT_METHODS, text_of
 from polvo_adapters.core.report import Report
 from polvo_adapters.errors import PolvoError
 from polvo_adapters.shells.error_notes import append_to_text, hide_queries, replace_note, shows_notes
+from polvo_adapters.shells.message_parts import describe_place
 from polvo_adapters.shells.requests.failures import list_causes
-from polvo_adapters.shells.requests.message_parts import describe_place
 
 _UNREACHABLE = (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN)
 _EXPIRED, _OTHER_NAMES = (9, 10), (62, 63, 64)  # X509_V_ERR_CERT_NOT_YET_VALID, _HAS_EXPIRED, _HOSTNAME_MISMATCH ...

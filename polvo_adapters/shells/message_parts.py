@@ -15,11 +15,10 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, unquote, unquote_plus, urlsplit
 
-import requests
-
 from polvo_adapters.core.calls import find_host
 from polvo_adapters.core.http import text_of
 from polvo_adapters.redaction import HiddenText, unpicklable
+from polvo_adapters.shells.messages import ReceivedResponse, SentRequest
 from polvo_adapters.shells.server_words import describe_failure, list_tokens, reveals
 
 _HARMLESS = re.compile(
@@ -62,7 +61,7 @@ class RequestSecrets(NamedTuple):
         return "" if reveals(text, self.in_all_forms) else text
 
 
-def list_secrets(response: requests.Response | None, request: requests.PreparedRequest) -> RequestSecrets:
+def list_secrets(response: ReceivedResponse | None, request: SentRequest) -> RequestSecrets:
     """Return the values of a request, and of those that led to it, that no message may show."""
     credentials: set[str] = set(_list_cookies(response))
     contents: set[str] = set()
@@ -77,7 +76,7 @@ def list_secrets(response: requests.Response | None, request: requests.PreparedR
     return RequestSecrets(tuple(map(HiddenText, values)), tuple(map(HiddenText, long)), is_complete)
 
 
-def describe_place(request: requests.PreparedRequest, secrets: RequestSecrets | None = None) -> str:
+def describe_place(request: SentRequest, secrets: RequestSecrets | None = None) -> str:
     """Return method, host and path of a request, without query, and without what may be a secret in the path."""
     url = text_of(request.url or "")
     secrets = list_secrets(None, request) if secrets is None else secrets
@@ -104,12 +103,12 @@ def _shorten_segment(segment: str, secrets: RequestSecrets) -> str:
     return name if len(name) <= _LONGEST_SEGMENT or _WORDS.fullmatch(name) else name[:4] + "…"
 
 
-def quote_reason(response: requests.Response, secrets: RequestSecrets) -> str:
+def quote_reason(response: ReceivedResponse, secrets: RequestSecrets) -> str:
     """Return the reason phrase of a response, bounded and redacted, or nothing."""
     return _show(text_of(response.reason or "")[:_LONGEST_PATH], secrets)
 
 
-def quote_server(response: requests.Response, secrets: RequestSecrets) -> str:
+def quote_server(response: ReceivedResponse, secrets: RequestSecrets) -> str:
     """Return what the server says about its error, bounded and redacted, or nothing.
 
     Args:
@@ -126,7 +125,7 @@ def quote_server(response: requests.Response, secrets: RequestSecrets) -> str:
     return "" if kind != "text/plain" or "<" in text else _show(text, secrets)
 
 
-def quote_beginning(response: requests.Response, secrets: RequestSecrets) -> str:
+def quote_beginning(response: ReceivedResponse, secrets: RequestSecrets) -> str:
     """Return the first characters of a body that was read, redacted, or nothing."""
     body = response._content
     if not isinstance(body, bytes) or not secrets.is_complete:
@@ -168,12 +167,12 @@ def _replace_value(text: str, value: str) -> str:
     return re.sub(pattern, _MASK, text, flags=re.IGNORECASE)
 
 
-def _list_cookies(response: requests.Response | None) -> Iterator[str]:
+def _list_cookies(response: ReceivedResponse | None) -> Iterator[str]:
     for each in [] if response is None else [response, *response.history]:
         yield from (cookie.value for cookie in each.cookies if cookie.value)
 
 
-def _list_credentials(request: requests.PreparedRequest) -> Iterator[str]:
+def _list_credentials(request: SentRequest) -> Iterator[str]:
     """Yield the values of the URL and of the headers of a request."""
     rest, _, query = text_of(request.url or "").partition("#")[0].partition("?")
     for part in rest.partition("://")[2].partition("/")[0].rpartition("@")[0].split(":"):
@@ -200,7 +199,7 @@ def _split_header(value: str) -> Iterator[str]:
             return
 
 
-def _list_contents(request: requests.PreparedRequest) -> set[str] | None:
+def _list_contents(request: SentRequest) -> set[str] | None:
     """Return the values of the body of a request, or None where they are not known."""
     body = request.body
     if body is None:

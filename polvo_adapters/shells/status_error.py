@@ -6,21 +6,20 @@ import re
 import time
 from typing import TYPE_CHECKING
 
-import requests
-
 from polvo_adapters.core.calls import Call, find_host
 from polvo_adapters.core.http import IDEMPOTENT_METHODS
 from polvo_adapters.core.judgement import verdict_of
 from polvo_adapters.core.outcomes import Outcome
 from polvo_adapters.core.verdict import Verdict
 from polvo_adapters.errors import PolvoError, QuotaExceededError, RateLimitError, error_for_status
-from polvo_adapters.shells.requests.message_parts import describe_place, list_secrets, quote_reason, quote_server
+from polvo_adapters.shells.message_parts import describe_place, list_secrets, quote_reason, quote_server
+from polvo_adapters.shells.messages import ReceivedResponse
 
 if TYPE_CHECKING:
     from polvo_adapters.core.report import Report
 
 
-def find_verdict(response: requests.Response) -> Verdict:
+def find_verdict(response: ReceivedResponse) -> Verdict:
     """Return the verdict on a response, from its report or, where no policy has asked, from the response itself."""
     report = getattr(response, "polvo", None)
     known: Verdict | None = getattr(report, "verdict", None)
@@ -36,7 +35,7 @@ def find_verdict(response: requests.Response) -> Verdict:
     return verdict_of(Call(response.request.method or "", response.url or ""), outcome)
 
 
-def status_error(response: requests.Response, verdict: Verdict | None = None) -> Exception:
+def status_error(response: ReceivedResponse, verdict: Verdict | None = None) -> Exception:
     """Return the error for a response with an error status.
 
     Args:
@@ -55,7 +54,7 @@ def status_error(response: requests.Response, verdict: Verdict | None = None) ->
         + _explain_end(report, verdict)
         + _advise(response, verdict),
         request=response.request,
-        response=response,
+        response=response,  # type: ignore[arg-type]  # the response of any library
         host=find_host(response.url or ""),
         attempts=1 if report is None else len(report.attempts),
         retry_after=verdict.retry_after,
@@ -83,7 +82,7 @@ def _choose_class(status: int, verdict: Verdict) -> type[PolvoError]:
     return RateLimitError if verdict.is_about_pace else error_for_status(status)
 
 
-def _advise(response: requests.Response, verdict: Verdict) -> str:
+def _advise(response: ReceivedResponse, verdict: Verdict) -> str:
     """Return what the caller of a request can do about its error."""
     delay = verdict.retry_after
     again = "" if delay is None else f"; call again after {delay:g} s"
@@ -97,7 +96,7 @@ def _advise(response: requests.Response, verdict: Verdict) -> str:
     return again or f"; {_choose_advice(response)}"
 
 
-def _choose_advice(response: requests.Response) -> str:
+def _choose_advice(response: ReceivedResponse) -> str:
     status, request = response.status_code, response.request
     if status == 401 and not {"authorization", "cookie"} & {str(name).lower() for name in request.headers}:
         return "no credential was sent in Authorization; give the call or the session an auth"

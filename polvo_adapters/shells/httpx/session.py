@@ -1,0 +1,519 @@
+"""The asynchronous twin of `polvo.Session`, on httpx; needs the extra `httpx`.
+
+It is an `httpx.AsyncClient`, and takes its keywords. What it has of `polvo.Session`, it has by the same keywords and
+the same code; with the same `store=` both share what they know of an API: quota, circuits, slots, tokens and keys.
+
+Theory of operation. One transport with the policies sends each hop of a call; below it are the transports that httpx
+makes for hosts and proxies. The session notes when the call began, before its token is obtained, so that its deadline
+bounds the whole of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+try:
+    import httpx
+except ImportError as error:  # pragma: no cover - tested in an environment without httpx
+    raise ImportError(
+        "polvo_adapters.AsyncSession needs httpx: python -m pip install 'polvo_adapters[httpx]'"
+    ) from error
+
+from polvo_adapters.context.call import current_call
+from polvo_adapters.context.one_call import call as one_call
+from polvo_adapters.core import validate
+from polvo_adapters.core.calls import origin
+from polvo_adapters.drivers.aio import ASYNC_SYSTEM, AsyncClock
+from polvo_adapters.errors import ConfigurationError, PolvoError, SessionClosedError
+from polvo_adapters.policies.defaults import SESSION_DEFAULTS
+from polvo_adapters.policies.one_call import CallOptions
+from polvo_adapters.policies.options import StackOptions
+from polvo_adapters.policies.stack import pool_size, refuse_unknown_keywords, standard
+from polvo_adapters.policies.unknown_keywords import unknown_keyword_error
+from polvo_adapters.redaction import strip_url
+from polvo_adapters.shells.bound_policies import PolicyControls, options_of_all
+from polvo_adapters.shells.httpx.errors import httpx_error
+from polvo_adapters.shells.httpx.given_auth import AuthWithin, as_httpx_auth
+from polvo_adapters.shells.httpx.json_errors import explain_json
+from polvo_adapters.shells.httpx.messages import ResponseView, read_content
+from polvo_adapters.shells.httpx.pools import keep_deadlines
+from polvo_adapters.shells.httpx.routes import Routes
+from polvo_adapters.shells.httpx.senders import sender_of
+from polvo_adapters.shells.httpx.streaming import mark_as_streamed
+from polvo_adapters.shells.httpx.transports import AsyncPolicyTransport
+from polvo_adapters.shells.httpx.url_reading import parse_as_httpx
+from polvo_adapters.shells.httpx.verbs import AsyncSessionOptions, AsyncVerbs, RequestOptions
+from polvo_adapters.shells.session_calls import (
+    SessionCalls,
+    make_key_header,
+    name_served_host,
+    validate_base_url,
+    validate_tenancy_of,
+)
+from polvo_adapters.shells.status_error import find_verdict, status_error
+from polvo_adapters.shells.tenancy import Tenancy
+from polvo_adapters.shells.urls import make_absolute
+from polvo_adapters.stores.base import Store
+from polvo_adapters.stores.memory import MemoryStore
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from typing_extensions import Self, Unpack
+
+    from polvo_adapters.core.report import Report
+    from polvo_adapters.policies.idempotency import IdempotencyKeys
+    from polvo_adapters.shells.operation_control import Operation
+
+_OWN_KEYWORDS = ("base_url", "auth", "timeout", "tenancy", "store", "raise_for_status", "clock")
+_HTTPX_KEYWORDS = frozenset(AsyncSessionOptions.__annotations__) - StackOptions.__annotations__.keys()
+_CALL_OPTIONS = frozenset(CallOptions.__annotations__) - {"timeout", "idempotency_key"}  # which have a meaning already
+_REQUEST_KEYWORDS = frozenset(RequestOptions.__annotations__) - _CALL_OPTIONS
+_NAMES_OF_REQUESTS = {
+    "allow_redirects": "follow_redirects=...",
+    "stream": "async with session.stream(method, url) as response",
+    "proxies": "proxy=... or mounts={...} of the session",
+    "proxy": "proxy=... of the session",
+    "verify": "verify=... of the session",
+    "cert": "cert=... of the session",
+    "hooks": "event_hooks={...} of the session",
+    "body": "content=...",
+    "pool_connections": "limits=httpx.Limits(...)",
+    "pool_maxsize": "limits=httpx.Limits(max_connections=...)",
+    "inner": "transport=...",
+}
+_OF_CONNECTIONS = frozenset({"verify", "http1", "http2", "proxy", "mounts", "limits", "trust_env"})
+_OF_SENDING = frozenset({"auth", "follow_redirects"})
+_PHASES = ("connect", "read", "write", "pool")
+_DEFAULT: Any = httpx.USE_CLIENT_DEFAULT
+_LARGEST_ERROR = 1 << 16  # bytes of a streamed error that are read for its message
+
+
+class AsyncSession(SessionCalls, AsyncVerbs):
+    """An `httpx.AsyncClient` that is resilient from the start; the asynchronous twin of `polvo.Session`.
+
+    Use it in one event loop, as `async with polvo.AsyncSession(...) as session`, and share state by `store=`.
+
+    Args:
+        base_url: URL that relative URLs are appended to. With one, `auth` and an `Authorization` header of the session
+            go to its origin only, not to other hosts given as absolute URLs.
+        auth: A (user, password) tuple, an `httpx.Auth`, or an auth object of `polvo_adapters.auth`.
+        timeout: Seconds that an attempt may wait for a connection, and for each next byte, where the call names no
+            timeout of its own; a (connect, read) tuple, an `httpx.Timeout`, or None for no limit.
+        tenancy: Where requests name their tenant, or None where the tenant only selects state.
+        store: Where state lives that outlives a call; share it with sessions of both kinds to share the state.
+        raise_for_status: Raise a StatusError for every status of 400 or above.
+        clock: Time and chance; tests pass a virtual clock.
+        **options: Retries, deadline, rate limit and all other policies, as for `polvo.Session`; and the keywords of
+            `httpx.AsyncClient`, of which `transport` is what the policies send through. Redirects are followed.
+
+    Raises:
+        TypeError: A keyword is unknown, or a value is of no known kind.
+        ValueError: A value is out of range.
+        ConfigurationError: Regions would take the place of a host that names the tenant.
+    """
+
+    def __init__(
+        self,
+        base_url: str | None = None,
+        auth: Any = None,
+        *,
+        timeout: Any = 30.0,
+        tenancy: Tenancy | None = None,
+        store: Store | None = None,
+        raise_for_status: bool = False,
+        clock: AsyncClock = ASYNC_SYSTEM,
+        **options: Unpack[AsyncSessionOptions],
+    ) -> None:
+        given: dict[str, Any] = {**options}
+        client = {name: given.pop(name) for name in _HTTPX_KEYWORDS & given.keys()}
+        _refuse_names_of_requests(given, type(self).__name__)
+        refuse_unknown_keywords(given, type(self).__name__, (*_OWN_KEYWORDS, *_HTTPX_KEYWORDS))
+        stack: Any = given
+        self._base = _validate_base(base_url)
+        self.tenancy = validate_tenancy_of(tenancy, stack.get("regions"))
+        self.raise_for_status = raise_for_status
+        self.clock = clock
+        self._note_deadline(stack)
+        client = {"follow_redirects": True, **client}
+        self.store = MemoryStore(now=clock.now) if store is None else store
+        self._loop: weakref.ref[asyncio.AbstractEventLoop] | None = None
+        self._bare: httpx.AsyncClient | None = None  # of which the transports without certificate are
+        self._cert = client.get("cert")
+        self._policy_transport = self._make_transport(stack, client, as_httpx_auth(auth), as_timeout(timeout))
+
+    def _make_transport(
+        self, stack: dict[str, Any], client: dict[str, Any], auth: Any, timeout: Any
+    ) -> AsyncPolicyTransport:
+        """Let httpx make its transports, and return the one with the policies above them."""
+        inner = client.get("transport")
+        if "retry" not in stack and "retry" in options_of_all(inner):
+            stack = {**stack, "retry": False}  # retries do not multiply
+        policies = standard(**name_served_host({**SESSION_DEFAULTS, **stack}, self._base))
+        client = {**client, "limits": _fit_limits(client.get("limits"), pool_size(policies))}
+        AsyncVerbs.__init__(self, auth=auth, timeout=timeout, base_url=self._base or "", **client)
+        _keep_deadlines(self)
+        transport = AsyncPolicyTransport(*policies, inner=Routes(self._find_route), store=self.store, clock=self.clock)
+        transport._sender = sender_of(inner, client)
+        if self._cert is not None and inner is None:
+            known = {name: client[name] for name in _OF_CONNECTIONS & client.keys()}
+            self._bare = httpx.AsyncClient(**known)
+            _keep_deadlines(self._bare)
+            transport._without_certificate = Routes(self._bare._transport_for_url)
+        return transport
+
+    def _find_route(self, url: httpx.URL) -> httpx.AsyncBaseTransport:
+        """Return the transport of httpx for a URL."""
+        return super()._transport_for_url(url) if self._mounts else self._transport
+
+    def _transport_for_url(self, url: httpx.URL) -> httpx.AsyncBaseTransport:
+        if self._mounts:
+            found = self._find_route(url)
+            if found is not self._transport and isinstance(found, PolicyControls):
+                return found  # it has policies of its own
+        return self._policy_transport
+
+    # Requests ---------------------------------------------------------------------------------------------------------
+
+    @property
+    def base_url(self) -> httpx.URL:
+        """The URL that relative URLs are appended to, as httpx has it: with a slash at its end."""
+        return self._base_url
+
+    @base_url.setter
+    def base_url(self, url: httpx.URL | str) -> None:
+        self._base = _validate_base(url)
+        self._base_url = self._enforce_trailing_slash(httpx.URL(self._base or ""))
+
+    def build_request(self, method: str, url: httpx.URL | str, **keywords: Any) -> httpx.Request:
+        """Build a request on behalf of its tenant; see `httpx.AsyncClient.build_request`."""
+        with self._tenant_scope() as tenant:
+            if keywords.get("timeout", _DEFAULT) is not _DEFAULT:
+                keywords["timeout"] = as_timeout(keywords["timeout"])
+            request = super().build_request(method, self._resolve(url, tenant), **keywords)
+            if self._base is not None and not self._is_home(request.url, tenant):
+                if "authorization" in request.headers and "authorization" not in httpx.Headers(keywords.get("headers")):
+                    del request.headers["authorization"]  # that of the session
+            elif self.tenancy is not None and tenant:
+                request.headers.update(self.tenancy.make_headers(tenant))
+            return request
+
+    def _resolve(self, url: httpx.URL | str, tenant: str) -> httpx.URL | str:
+        if self._base is None and self.tenancy is None:
+            return url
+        return self._add_tenant(self._make_absolute(str(url) if isinstance(url, httpx.URL) else url, tenant), tenant)
+
+    def _make_absolute(self, url: str, tenant: str) -> str:
+        return make_absolute(url, self._base, tenant, self.tenancy, parse_as_httpx)
+
+    def _add_tenant(self, url: str, tenant: str) -> str:
+        return url if self.tenancy is None else self.tenancy.address(url, tenant, self._base, parse=parse_as_httpx)
+
+    def _is_home(self, url: httpx.URL, tenant: str) -> bool:
+        """Return whether the credentials of the session may go to a URL."""
+        base = self._base_url
+        if self._base is None or (url.raw_scheme, url.raw_host, url.port) == (
+            base.raw_scheme,
+            base.raw_host,
+            base.port,
+        ):
+            return True
+        return self.tenancy is not None and self.tenancy.is_home(str(url), tenant, self._base, parse=parse_as_httpx)
+
+    def _build_auth(self, auth: Any) -> httpx.Auth | None:
+        return super()._build_auth(as_httpx_auth(auth))
+
+    def _redirect_headers(self, request: httpx.Request, url: httpx.URL, method: str) -> httpx.Headers:
+        """Return the headers of the request that follows a redirect, without the tenant where that leads elsewhere."""
+        headers = super()._redirect_headers(request, url, method)
+        if self.tenancy is not None and origin(str(url)) != origin(str(request.url)):
+            self.tenancy.withdraw(headers)
+            headers["Host"] = url.netloc.decode("ascii")
+        return headers
+
+    # Calls ------------------------------------------------------------------------------------------------------------
+
+    async def request(self, method: str, url: httpx.URL | str, **keywords: Unpack[RequestOptions]) -> httpx.Response:
+        """Send a request; keywords as for `httpx.AsyncClient.request`, `url` relative to `base_url`.
+
+        There are more keywords: `idempotency_key`, for the key of the operation where the session has `idempotency`,
+        and those of `polvo_adapters.call`, such as `retry=False`, for what is said for this call alone.
+
+        Returns:
+            The response; its `polvo`, and `extensions["polvo"]`, is the report of the call.
+
+        Raises:
+            httpx.HTTPError: As httpx does.
+            RateLimitError: 429 or another error for want of quota, after all retries.
+            QuotaExceededError: The quota of a plan is used up; at once.
+            DeadlineExceeded: The deadline is over.
+            StatusError: Any status of 400 or above, with `raise_for_status`.
+            ConfigurationError: The tenant is missing or does not fit into the request; or the session has no
+                `idempotency`, or the key cannot be sent; or the session is that of another event loop.
+            SessionClosedError: The session is closed.
+        """
+        return await self._call(method, url, {**keywords}, stream=False)
+
+    @asynccontextmanager
+    async def stream(
+        self, method: str, url: httpx.URL | str, **keywords: Unpack[RequestOptions]
+    ) -> AsyncIterator[httpx.Response]:
+        """Send a request, and leave the body of the response to the block; keywords and errors as for `request`."""
+        response = await self._call(method, url, {**keywords}, stream=True)
+        try:
+            yield response
+        finally:
+            await response.aclose()
+
+    async def _call(self, method: str, url: Any, keywords: dict[str, Any], *, stream: bool) -> httpx.Response:
+        if not _REQUEST_KEYWORDS.issuperset(keywords):
+            said: Any = {name: keywords.pop(name) for name in _CALL_OPTIONS & keywords.keys()}
+            if said:
+                with one_call(**said):
+                    return await self._call(method, url, keywords, stream=stream)
+            _refuse_unknown(keywords, type(self).__name__)
+        key = keywords.pop("idempotency_key", None)
+        sending = {name: keywords.pop(name) for name in _OF_SENDING & keywords.keys()}
+        timeout = as_timeout(keywords.get("timeout", _DEFAULT))
+        try:
+            with self._tenant_scope(), self._call_scope(self._parts_of(timeout), begins=True):
+                request = self.build_request(method, url, **keywords)
+                if key is not None:
+                    given = httpx.Headers(keywords.get("headers"))
+                    request.headers.update(make_key_header(self._find_keys(request.url), key, given))
+                return await self.send(request, stream=stream, **sending)
+        except PolvoError as error:
+            httpx_error(error, error.request)  # type: ignore[arg-type]  # of what comes before there is none
+            raise
+
+    def _parts_of(self, timeout: Any) -> Any:
+        """Return a timeout as a tuple of what each phase may take."""
+        timeout = self.timeout if timeout is _DEFAULT else timeout
+        return timeout.connect, timeout.read, timeout.write, timeout.pool
+
+    async def send(
+        self, request: httpx.Request, *, stream: bool = False, auth: Any = _DEFAULT, follow_redirects: Any = _DEFAULT
+    ) -> httpx.Response:
+        """Send a request as it is; see `httpx.AsyncClient.send`, and `request` for what it raises."""
+        self._require_open(request)
+        if stream:
+            mark_as_streamed(request)
+        outer = current_call()
+        begins = outer is not None and outer.session is self and outer.sent  # such as one that a hook sends
+        timeouts = request.extensions.get("timeout")
+        parts = self._parts_of(_DEFAULT) if timeouts is None else tuple(timeouts.values())
+        try:
+            with self._tenant_scope() as tenant, self._call_scope(parts, sent=True, begins=begins):
+                chosen = self._choose_auth(request, auth, tenant)
+                response = await super().send(request, stream=stream, auth=chosen, follow_redirects=follow_redirects)
+                _show_report(response)
+                if response.status_code >= 400:
+                    await self._judge(response)
+        except PolvoError as error:
+            httpx_error(error, request)
+            raise
+        body = read_content(response)
+        if body is not None:
+            explain_json(response, body)
+        return response
+
+    async def _judge(self, response: httpx.Response) -> None:
+        """Raise the error that a response with an error status stands for, if it is one here."""
+        report: Report | None = response.extensions.get("polvo")
+        verdict = None if report is None else report.verdict
+        if verdict is None:
+            verdict = find_verdict(ResponseView(response))
+        if self.raise_for_status or response.status_code == 429 or verdict.is_about_pace:
+            await _finish(response)
+            error: Any = status_error(ResponseView(response), verdict)
+            error.response = response
+            try:
+                raise httpx_error(error, response.request)
+            finally:
+                del error  # see errors.py, "Errors and frames"
+
+    def _choose_auth(self, request: httpx.Request, auth: Any, tenant: str) -> httpx.Auth | None:
+        """Return the auth object for a request, which waits no longer than the deadline of the call."""
+        if auth is _DEFAULT:
+            auth = self._auth
+            if auth is not None and self._base is not None and not self._is_home(request.url, tenant):
+                return None
+        else:
+            auth = self._build_auth(auth)
+        if auth is None or type(auth).__module__.startswith("httpx."):
+            found: httpx.Auth | None = auth
+            return found
+        logical = current_call()
+        deadline = None if logical is None else logical.deadline
+        return auth if deadline is None else AuthWithin(auth, deadline, self.clock)
+
+    # The state --------------------------------------------------------------------------------------------------------
+
+    def _find_controls(self, url: str, wanted: str) -> PolicyControls:
+        found = self._transport_for_url(httpx.URL(url))
+        if not isinstance(found, PolicyControls):
+            raise ConfigurationError(f"there is no {wanted} for {origin(url)}; ask for another URL")
+        return found
+
+    def _find_keys(self, url: httpx.URL) -> IdempotencyKeys | None:
+        bound = getattr(self._transport_for_url(url), "_bound", None)
+        return None if bound is None else bound.keys
+
+    def operation(self, url: str, key: str, *, caller: str | None = None) -> Operation:
+        """Return the operation of an idempotency key, for the current tenant; see `PolicyAdapter.operation`.
+
+        Args:
+            url: A URL of the server that the key was sent to, relative to `base_url` where there is one.
+            key: The key.
+            caller: The caller that the key belongs to, as `caller` of an IdempotencyError says it; by default the one
+                that the headers, `auth` and `cert` of this session tell.
+
+        Raises:
+            ConfigurationError: There is no record of keys, or no token yet that tells the caller.
+        """
+        with self._tenant_scope() as tenant:
+            url = self._make_absolute(url, tenant)
+            controls = self._find_controls(url, "record of idempotency keys")
+            request = None if caller is not None else self._authorize(self.build_request("POST", url), tenant)
+            return controls.operation(url, key, caller=caller, request=request, certificate=self._cert)
+
+    def _authorize(self, request: httpx.Request, tenant: str) -> httpx.Request:
+        """Return a request with the credential of this session, as far as it is at hand."""
+        auth = self._auth
+        if auth is None or not self._is_home(request.url, tenant):
+            return request
+        holder: Any = getattr(auth, "_auth", None)
+        if hasattr(holder, "peek_held") and holder.peek_held() is None:
+            raise ConfigurationError("operation(): there is no token yet that tells the caller; give caller=")
+        return next(auth.sync_auth_flow(request))
+
+    # The end ----------------------------------------------------------------------------------------------------------
+
+    def _require_open(self, request: httpx.Request | None) -> None:
+        """Raise an error where the session cannot send: it is closed, or its connections are of another event loop."""
+        if self.is_closed:
+            error = SessionClosedError(
+                "the session is closed, and nothing was sent; make another one, or close it later"
+            )
+            raise httpx_error(error, request)  # type: ignore[arg-type]
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:  # that of trio
+            return
+        if self._loop is None or self._loop() is not loop:
+            if self._loop is not None and any(map(_has_connections, _list_transports(self))):
+                raise httpx_error(
+                    ConfigurationError(
+                        "the connections of this session are of another event loop, and nothing was sent; make one "
+                        "session in each loop, and give all the same store= to share their state"
+                    ),
+                    request,  # type: ignore[arg-type]
+                )
+            self._loop = weakref.ref(loop)
+
+    async def aclose(self) -> None:
+        """Close the connections; a call after that raises SessionClosedError."""
+        await super().aclose()
+        if self._bare is not None:
+            await self._bare.aclose()
+
+    async def __aenter__(self) -> Self:
+        self._require_open(None)
+        await super().__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None = None,
+        error: BaseException | None = None,
+        traceback: TracebackType | None = None,
+    ) -> None:
+        await super().__aexit__(kind, error, traceback)
+        if self._bare is not None:
+            await self._bare.aclose()
+
+    def __repr__(self) -> str:
+        return f"<AsyncSession {strip_url(self._base or '')}>"
+
+
+def as_timeout(value: Any) -> Any:
+    """Return a timeout as httpx has it, for seconds, a (connect, read) tuple, one of httpx, or None.
+
+    Raises:
+        TypeError: It is none of these.
+        ValueError: It is not more than 0.
+    """
+    if value is _DEFAULT or isinstance(value, httpx.Timeout):
+        return value
+    if isinstance(value, tuple) and len(value) == len(_PHASES):
+        return httpx.Timeout(value)
+    parts = validate.timeout("timeout", value)
+    if not isinstance(parts, tuple):
+        return httpx.Timeout(parts)
+    connect, read = parts
+    return httpx.Timeout(connect=connect, read=read, write=read, pool=connect)
+
+
+def _validate_base(url: Any) -> str | None:
+    return validate_base_url((str(url) or None) if isinstance(url, httpx.URL) else url)
+
+
+def _refuse_names_of_requests(given: Mapping[str, Any], owner: str) -> None:
+    for name in given:
+        if name in _NAMES_OF_REQUESTS:
+            raise TypeError(f"{owner}: there is no keyword {name}; use {_NAMES_OF_REQUESTS[name]}")
+
+
+def _refuse_unknown(keywords: Mapping[str, Any], owner: str) -> None:
+    """Raise TypeError for a keyword of a call that there is not."""
+    _refuse_names_of_requests(keywords, owner)
+    known = {*_REQUEST_KEYWORDS, *_CALL_OPTIONS}
+    for name in keywords.keys() - known:
+        raise unknown_keyword_error(owner, name, known, {})
+
+
+def _list_transports(client: httpx.AsyncClient) -> list[Any]:
+    return [client._transport, *filter(None, client._mounts.values())]
+
+
+def _keep_deadlines(client: httpx.AsyncClient) -> None:
+    for transport in _list_transports(client):
+        keep_deadlines(transport)
+
+
+def _has_connections(transport: Any) -> bool:
+    return bool(getattr(getattr(transport, "_pool", None), "connections", ()))
+
+
+def _fit_limits(limits: httpx.Limits | None, size: int) -> httpx.Limits:
+    """Return the limits of the pool, large enough for a bulkhead unless they are given."""
+    if limits is not None:
+        return limits
+    usual = 100  # as httpx has it
+    return httpx.Limits(max_connections=max(usual, size), max_keepalive_connections=max(20, size))
+
+
+def _show_report(response: httpx.Response) -> None:
+    """Put the reports on the response and on the redirects before it, where those of `requests` have them."""
+    for each in (*response.history, response):
+        report = each.extensions.get("polvo")
+        if report is not None:
+            each.polvo = report  # type: ignore[attr-defined]
+
+
+async def _finish(response: httpx.Response) -> None:
+    """Read the body of an error that is streamed, if it is short, and close the response."""
+    if response.is_stream_consumed or read_content(response) is not None:
+        return
+    length = response.headers.get("content-length", "")
+    try:
+        if length.isdecimal() and int(length[:20]) <= _LARGEST_ERROR:
+            await response.aread()
+    except httpx.HTTPError:
+        pass  # the error says what it can without
+    finally:
+        await response.aclose()
