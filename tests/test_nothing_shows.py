@@ -59,7 +59,10 @@ from polvo_adapters.secrets.providers.double_o import DoubleO
 from polvo_adapters.secrets.providers.vault import Vault
 from polvo_adapters.secrets.providers.vault_login import VaultLogin
 from polvo_adapters.secrets.providers.vault_token import GivenToken, LoginToken
+from polvo_adapters.services import taruvi
 from polvo_adapters.services.double_o import errors as double_o_errors
+from polvo_adapters.services.taruvi import errors as taruvi_errors
+from polvo_adapters.services.taruvi import operations as taruvi_operations
 from polvo_adapters.services.double_o.cache import SecretCache
 from polvo_adapters.services.double_o.client import Client as DoubleOClient
 from polvo_adapters.services.double_o.effects import CachedFetch, ServiceRequest, ServiceResponse
@@ -529,15 +532,41 @@ def make_others(folder: Path) -> dict[str, Any]:
             error = kind("what happened", request=request, response=response, host="a.test")
             note(look_at_error(f"a polvo_adapters.errors.{name}", error))
             made[f"errors.{name}"] = None
-    for name, kind in inspect.getmembers(double_o_errors, inspect.isclass):
-        if issubclass(kind, errors.PolvoError) and kind.__module__ == double_o_errors.__name__:
-            note(
-                look_at_error(
-                    f"an error of Double-O, {name}", kind("what happened", request=request, response=response)
-                )
-            )
-            made[f"services.double_o.errors.{name}"] = None
-    return made
+    for module in (double_o_errors, taruvi_errors):
+        for name, kind in inspect.getmembers(module, inspect.isclass):
+            if issubclass(kind, errors.PolvoError) and kind.__module__ == module.__name__:
+                place = f"{module.__name__.removeprefix('polvo_adapters.')}.{name}"
+                note(look_at_error(place, kind("what happened", request=request, response=response)))
+                made[place] = None
+    return {**made, **make_taruvi(text, data)}
+
+
+def make_taruvi(text: str, data: bytes) -> dict[str, Any]:
+    """Return objects of the clients of Taruvi that hold secrets."""
+    client = taruvi.Client("http://a.test", "app", env_file=None)
+    signed = client.auth.signInWithToken(text)
+    parts = ("auth", "functions", "database", "users", "storage", "secrets", "policy", "analytics", "app", "settings")
+    modules = [getattr(signed, part) for part in parts]
+    modules += [signed.database.query("table"), signed.storage.from_("bucket")]
+    credential = signed._credential
+    sender = signed._sender()
+    asynchronous = taruvi.Client("http://a.test", "app", mode="async", env_file=None).auth.signInWithToken(text)
+    others = [
+        signed,
+        asynchronous,
+        credential,
+        sender,
+        asynchronous._sender(),
+        signed._wire,
+        signed._settings,
+        taruvi_operations.Call("POST", "/", body={"secret": text}, fields={"secret": text}),
+        taruvi_operations.Together([]),
+        taruvi_operations.Reply(200, data, headers={"X": text}, secret=text),
+    ]
+    return {
+        f"{type(each).__module__.removeprefix('polvo_adapters.')}.{type(each).__name__}": each
+        for each in modules + others
+    }
 
 
 def test_every_public_class_is_here(tmp_path: Path) -> None:

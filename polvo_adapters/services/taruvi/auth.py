@@ -2,33 +2,41 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, overload
+from typing import Any, Generic, Protocol, TypeVar
 
 from polvo_adapters.services.taruvi import checks, credentials
+from polvo_adapters.services.taruvi.credentials import Credential
 from polvo_adapters.services.taruvi.errors import AuthenticationError, ValidationError
-from polvo_adapters.services.taruvi.operations import Async, Call, Mode_co, Module, Operation, Sync, operation
+from polvo_adapters.services.taruvi.operations import Call, Mode_co, Module, Operation, Runner, operation
 from polvo_adapters.services.taruvi.responses import fetch_envelope, fetch_object
 
-if TYPE_CHECKING:
-    from polvo_adapters.services.taruvi.client import AsyncClient, SyncClient
+ClientType_co = TypeVar("ClientType_co", covariant=True)
 
 
-class AuthManager(Module[Mode_co]):
-    """Signing in and out, and the tokens behind it."""
+class Signing(Runner, Protocol[ClientType_co]):
+    """A client that others with another credential can be made of."""
 
-    _client: Any
+    def derive(self, credential: Credential) -> ClientType_co:
+        """Return a client with another credential."""
 
-    @overload
-    def signInWithPassword(
-        self: AuthManager[Sync], username: str | None = ..., password: str | None = ..., *, email: str | None = ...
-    ) -> SyncClient: ...
-    @overload
-    def signInWithPassword(
-        self: AuthManager[Async], username: str | None = ..., password: str | None = ..., *, email: str | None = ...
-    ) -> AsyncClient: ...
+    def sign_in_with_password(self, username: str | None, password: str | None) -> ClientType_co:
+        """Return a client that is signed in as a user."""
+
+
+class AuthManager(Module[Mode_co], Generic[Mode_co, ClientType_co]):
+    """Signing in and out, and the tokens behind it.
+
+    Args:
+        client: The client that signs in.
+    """
+
+    def __init__(self, client: Signing[ClientType_co]) -> None:
+        super().__init__(client)
+        self._signing = client
+
     def signInWithPassword(  # noqa: N802 - the name of the published client
         self, username: str | None = None, password: str | None = None, *, email: str | None = None
-    ) -> Any:
+    ) -> ClientType_co:
         """Return a client that is signed in as a user.
 
         A synchronous client logs in now. An asynchronous one logs in at its first call, or when it is awaited:
@@ -45,13 +53,9 @@ class AuthManager(Module[Mode_co]):
             NetworkError: There is no answer.
             ConfigurationError: One of them is missing, as from a variable that is not set.
         """
-        return self._client.sign_in_with_password(email if username is None else username, password)
+        return self._signing.sign_in_with_password(email if username is None else username, password)
 
-    @overload
-    def signInWithToken(self: AuthManager[Sync], token: str | None, token_type: str = ...) -> SyncClient: ...
-    @overload
-    def signInWithToken(self: AuthManager[Async], token: str | None, token_type: str = ...) -> AsyncClient: ...
-    def signInWithToken(self, token: str | None, token_type: str = "jwt") -> Any:  # noqa: N802, S107 - as above
+    def signInWithToken(self, token: str | None, token_type: str = "jwt") -> ClientType_co:  # noqa: N802, S107 - as above
         """Return a client that sends a token; nothing is sent now.
 
         Args:
@@ -62,15 +66,11 @@ class AuthManager(Module[Mode_co]):
         Raises:
             ConfigurationError: The token is missing or cannot be sent, or there is no such type.
         """
-        return self._client.derive(credentials.from_token(token, token_type))
+        return self._signing.derive(credentials.from_token(token, token_type))
 
-    @overload
-    def signOut(self: AuthManager[Sync]) -> SyncClient: ...
-    @overload
-    def signOut(self: AuthManager[Async]) -> AsyncClient: ...
-    def signOut(self) -> Any:  # noqa: N802 - as above
+    def signOut(self) -> ClientType_co:  # noqa: N802 - as above
         """Return a client without a credential; nothing is sent, and this client stays signed in."""
-        return self._client.derive(credentials.ANONYMOUS)
+        return self._signing.derive(credentials.ANONYMOUS)
 
     @operation
     def login(self, username: str, password: str) -> Operation[dict[str, Any]]:

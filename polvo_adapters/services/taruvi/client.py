@@ -77,7 +77,7 @@ class BaseClient(Generic[Mode_co]):
         return self._credential.auth is not None
 
     @property
-    def auth(self) -> AuthManager[Mode_co]:
+    def auth(self) -> AuthManager[Mode_co, Self]:
         """Signing in and out."""
         return self._module(AuthManager)
 
