@@ -1,10 +1,10 @@
 """Measures everything and prints it: `python -m tests.benchmarks [--quick] [--json FILE] [--only SECTION]`.
 
 What is measured, how, and why that way: see the modules `overhead`, `loopback`, `imports`, `admission`, `gates`,
-`headers`, `pacing`, `crowd`, `concurrency`, `deadlines`, `hedging`, `idempotency`, `identities`, `overload`, `secrets`
-and `tokens`, and `measure` for what they share. A run takes about two minutes; `--quick` takes seconds and shows only
-that everything works. `crowd` takes half an hour, `pacing` a quarter, and some others take minutes; they run only where
-they are asked for, or quickly.
+`headers`, `pacing`, `crowd`, `concurrency`, `deadlines`, `hedging`, `idempotency`, `identities`, `overload`, `secrets`,
+`services` and `tokens`, and `measure` for what they share. A run takes about two minutes; `--quick` takes seconds and
+shows only that everything works. `crowd` takes half an hour, `pacing` a quarter, and some others take minutes; they run
+only where they are asked for, or quickly.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ from tests.benchmarks.overhead import adapter_level, session_level
 from tests.benchmarks.overload import Overload, overloads
 from tests.benchmarks.pacing import Pace, paces
 from tests.benchmarks.secrets import secrets
+from tests.benchmarks.services import services
 from tests.benchmarks.tokens import Figure, tokens
 
 _PACKAGES = ("polvo_adapters", "requests", "urllib3", "httpx", "tenacity", "stamina")
@@ -58,6 +59,7 @@ _SECTIONS: dict[str, tuple[str, Callable[..., list[Any]]]] = {
     "idempotency": ("Idempotency: what a key costs, and a worker that is killed again and again", idempotency),
     "overload": ("Overload: a server that falls short for a while, in virtual time", overloads),
     "secrets": ("Secrets: one that is held, and one that 64 threads want at once", secrets),
+    "services": ("Services: a client over the session that it uses, over loopback", services),
     "tokens": ("Tokens: shared by processes, refreshed in the background, and kept through kills", tokens),
 }
 _LONG = ("concurrency", "crowd", "deadlines", "hedging", "hostile", "idempotency", "overload", "pacing", "tokens")

@@ -11,7 +11,16 @@ import pytest
 
 Run: TypeAlias = Callable[..., dict[str, Any]]
 
-ROWS = {"adapter": 6, "session": 3, "loopback": 10, "imports": 4, "admission": 6, "headers": 16, "deadlines": 14}
+ROWS = {
+    "adapter": 6,
+    "session": 3,
+    "loopback": 10,
+    "imports": 4,
+    "admission": 6,
+    "headers": 16,
+    "deadlines": 14,
+    "services": 3,
+}
 
 
 @pytest.fixture

@@ -48,14 +48,17 @@ class TaruviServer:
     Attributes:
         received: Requests in the order of their arrival.
         script: Replies that the next requests get in place of the usual ones.
-        passwords: Passwords of users; any other is refused.
-        accepted: Access tokens that are accepted, or None for all.
-        lifetime: Seconds that tokens of a login are valid, or None for tokens that tell no end.
+        keep: Whether requests are kept in `received`.
+        refused_password: A password that is refused; any other is accepted.
+        accepted: Access tokens that are accepted, the last issued one alone; or None for all.
+        issued: How many access tokens were issued.
+        results: What the next questions for the result of a function are answered with; at its end "SUCCESS".
     """
 
     def __init__(self) -> None:
         self.received: list[Received] = []
         self.script: deque[Reply] = deque()
+        self.keep = True
         self.refused_password = "wrong"
         self.accepted: set[str] | None = None
         self.issued = 0
@@ -250,13 +253,15 @@ class _Handler(BaseHTTPRequestHandler):
         body = self._parse(self.rfile.read(int(fields.get("content-length", "0"))), fields.get("content-type", ""))
         query = [list(pair) for pair in parse_qsl(parts.query, keep_blank_values=True)]
         request = Received(self.command, parts.path, query, fields, body)
-        server.received.append(request)
+        if server.keep:
+            server.received.append(request)
         reply = server.answer(request)
         if reply.hang:
             server._stopped.wait(reply.hang)
         if reply.drop or reply.hang:
             self.close_connection = True
             return
+        # In one piece, as otherwise the client waits for the body that the server holds back until an acknowledgement.
         content = reply.body if isinstance(reply.body, bytes) else b"" if reply.body is None else _encode(reply.body)
         self.send_response(reply.status)
         for name, value in reply.headers.items():
@@ -265,8 +270,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Type", "application/json")
         if reply.status != 204:
             self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
+        self._headers_buffer += [b"\r\n", content]  # type: ignore[attr-defined]
+        self.flush_headers()
 
     do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _serve
 
