@@ -61,11 +61,11 @@ from polvo_adapters.secrets.providers.vault_login import VaultLogin
 from polvo_adapters.secrets.providers.vault_token import GivenToken, LoginToken
 from polvo_adapters.services import taruvi
 from polvo_adapters.services.double_o import errors as double_o_errors
-from polvo_adapters.services.taruvi import errors as taruvi_errors
-from polvo_adapters.services.taruvi import operations as taruvi_operations
 from polvo_adapters.services.double_o.cache import SecretCache
 from polvo_adapters.services.double_o.client import Client as DoubleOClient
 from polvo_adapters.services.double_o.effects import CachedFetch, ServiceRequest, ServiceResponse
+from polvo_adapters.services.taruvi import errors as taruvi_errors
+from polvo_adapters.services.taruvi import operations as taruvi_operations
 from polvo_adapters.shells.message_parts import list_secrets
 from polvo_adapters.shells.requests.download import Download
 from polvo_adapters.shells.requests.json_errors import NoJSON
