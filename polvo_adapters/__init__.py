@@ -75,6 +75,8 @@ if TYPE_CHECKING:
     from polvo_adapters.policies import retry as retry
     from polvo_adapters.secrets import Secret as Secret
     from polvo_adapters.shells.httpx.session import AsyncSession as AsyncSession
+    from polvo_adapters.shells.install import install as install
+    from polvo_adapters.shells.install import uninstall as uninstall
     from polvo_adapters.shells.requests.api import close as close
     from polvo_adapters.shells.requests.api import delete as delete
     from polvo_adapters.shells.requests.api import get as get
@@ -84,8 +86,6 @@ if TYPE_CHECKING:
     from polvo_adapters.shells.requests.api import post as post
     from polvo_adapters.shells.requests.api import put as put
     from polvo_adapters.shells.requests.api import request as request
-    from polvo_adapters.shells.requests.install import install as install
-    from polvo_adapters.shells.requests.install import uninstall as uninstall
     from polvo_adapters.shells.requests.policy_adapter import PolicyAdapter as PolicyAdapter
     from polvo_adapters.shells.requests.resilient_adapter import ResilientAdapter as ResilientAdapter
     from polvo_adapters.shells.requests.session import Session as Session
@@ -113,8 +113,8 @@ _NAMES = {
     ),
     "polvo_adapters.secrets": "Secret",
     "polvo_adapters.shells.httpx.session": "AsyncSession",
+    "polvo_adapters.shells.install": "install uninstall",
     "polvo_adapters.shells.requests.api": "close delete get head options patch post put request",
-    "polvo_adapters.shells.requests.install": "install uninstall",
     "polvo_adapters.shells.requests.policy_adapter": "PolicyAdapter",
     "polvo_adapters.shells.requests.resilient_adapter": "ResilientAdapter",
     "polvo_adapters.shells.requests.session": "Session",

@@ -104,7 +104,7 @@ class ConfigurationError(PolvoError, ValueError):
 
 
 class SessionClosedError(ConfigurationError, RuntimeError):
-    """The session was closed before the call; nothing was sent."""
+    """The session, or the transport, was closed before the call; nothing was sent."""
 
 
 class StatusError(PolvoError, base.HTTPError):

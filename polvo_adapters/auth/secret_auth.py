@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from requests import PreparedRequest
 
     from polvo_adapters.auth.httpx_auth import HTTPXAuth
+    from polvo_adapters.refresh.background import SharedCalls
 
 
 class HeldSecret(NamedTuple):
@@ -182,16 +183,29 @@ class SecretAuth(SharedByCopies, AuthBase):
     # For httpx
 
     def httpx(self) -> HTTPXAuth:
-        """Return the auth object for `httpx` that sends the same secret: `httpx.AsyncClient(auth=auth.httpx())`.
-
-        Raises:
-            ConfigurationError: The secret goes into the query, which this does not do in httpx.
-        """
+        """Return the auth object for `httpx` that sends the same secret: `httpx.AsyncClient(auth=auth.httpx())`."""
         from polvo_adapters.auth.httpx_auth import HTTPXAuth
 
-        if self._query is not None:
-            raise ConfigurationError("SecretAuth.httpx: a secret in the query is for sessions of requests alone")
         return HTTPXAuth(self)
+
+    @property
+    def flights(self) -> SharedCalls:
+        """The fetches in progress that tasks wait for."""
+        return self._secret.flights
+
+    @property
+    def parameter(self) -> str | None:
+        """Name of the query parameter that it is put in; None where it goes into a header."""
+        return self._query
+
+    async def aget_held(self) -> HeldSecret:
+        """Return the secret, fetched if need be, without blocking the event loop; as `get_held`."""
+        return self._hold(await self._secret.acurrent())
+
+    async def aafter(self, held: HeldSecret) -> HeldSecret | None:
+        """Return the present value of the secret without blocking the event loop; as `after`."""
+        later = await self._secret.aafter(held.value)
+        return None if later is None else self._hold(later)
 
     def peek_held(self) -> HeldSecret | None:
         """Return the secret, or None if the caller would have to wait for it."""

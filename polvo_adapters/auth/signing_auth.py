@@ -15,6 +15,8 @@ from polvo_adapters.shells.requests.signing import Auth, UnsignedState, apply, s
 if TYPE_CHECKING:
     from requests import PreparedRequest, Response
 
+    from polvo_adapters.auth.httpx_signing import HTTPXSigningAuth
+
 
 class SignatureHook:
     """The response hook of a signed request, which keeps the signature from other origins.
@@ -50,6 +52,12 @@ class SigningAuth(AuthBase):
         if unsigned.places:
             request.register_hook("response", SignatureHook(unsigned.places))
         return request
+
+    def httpx(self) -> HTTPXSigningAuth:
+        """Return the auth object for `httpx` that signs by the same one: `httpx.Client(auth=signed(it).httpx())`."""
+        from polvo_adapters.auth.httpx_signing import HTTPXSigningAuth
+
+        return HTTPXSigningAuth(self.auth)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") or "auth" not in vars(self):

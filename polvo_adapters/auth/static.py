@@ -69,6 +69,10 @@ class APIKey(HeaderAuth):
         request.register_hook("response", self._protect_redirect)  # which tells the parameter after a redirect as well
         return request
 
+    def place(self) -> tuple[str, str, bool]:
+        """Return the name of the header or query parameter, the value, and whether it is a parameter; for httpx."""
+        return super().place() if self._query is None else (self._query, self._require_value(), True)
+
     @property
     def credential_places(self) -> tuple[str, ...]:
         """Where the key is; see `polvo_adapters.shells.credential_owners`."""

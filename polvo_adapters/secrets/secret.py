@@ -35,6 +35,8 @@ from polvo_adapters.drivers.single_shot import SingleShotExchange, make_outcome
 from polvo_adapters.drivers.sync import drive
 from polvo_adapters.errors import ConfigurationError, SecretError
 from polvo_adapters.redaction import unpicklable
+from polvo_adapters.refresh.background import SharedCalls
+from polvo_adapters.refresh.beside import run_beside
 from polvo_adapters.refresh.lifecycle import KnownToken, Lifecycle, WantToken, usable_seconds
 from polvo_adapters.refresh.refresh_ahead import RefreshAhead
 from polvo_adapters.refresh.refresh_flow import FetchedToken, RefreshFlow
@@ -146,6 +148,7 @@ class Secret(SharedByCopies, RefreshAhead[Value]):
         self._store = MemoryStore(now=self._clock.now)
         self._fetched: dict[str, Fetched] = {}  # by the numbers that the machine is given
         self._numbers = count(1)
+        self.flights = SharedCalls()  # the fetches in progress that tasks wait for
         super()._begin()
 
     @property
@@ -168,6 +171,14 @@ class Secret(SharedByCopies, RefreshAhead[Value]):
         return self.current().value
 
     __call__ = get
+
+    async def aget(self) -> str:
+        """Return the value, fetched if need be, without blocking the event loop; raises as `get` does.
+
+        Tasks of all loops that wait for it, and threads that call `get`, share one fetch. A task that is cancelled
+        leaves the fetch to the others.
+        """
+        return (await self.acurrent()).value
 
     @property
     def overdue(self) -> bool:
@@ -198,6 +209,15 @@ class Secret(SharedByCopies, RefreshAhead[Value]):
     def peek(self) -> Value | None:
         """Return the value to use now, or None if the caller would have to wait for it."""
         return self._peek("")
+
+    async def acurrent(self) -> Value:
+        """Return the value to use now, without blocking the event loop; as `current`."""
+        held = self.peek()
+        return await run_beside(self.flights, "get", self.current) if held is None else held
+
+    async def aafter(self, held: Value) -> Value | None:
+        """Return a later value than one that was refused, without blocking the event loop; as `after`."""
+        return await run_beside(self.flights, ("after", held.known.generation), partial(self.after, held))
 
     def after(self, held: Value, entries: list[Entry] | None = None) -> Value | None:
         """Return a later value than one that was refused, or None if it is still the same.
@@ -292,7 +312,7 @@ class Secret(SharedByCopies, RefreshAhead[Value]):
         raise TypeError(f"{self!r} is not a text, so that it is not logged by mistake; call its get() where it is sent")
 
     def __getstate__(self) -> dict[str, Any]:
-        left_out = ("_held", "_refreshing", "_store", "_fetched", "_numbers")
+        left_out = ("_held", "_refreshing", "_store", "_fetched", "_numbers", "flights")
         return {name: value for name, value in vars(self).items() if name not in left_out}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -72,6 +72,7 @@ class BoundPolicies:
         store: Where state lives, until the owner is given another store.
         keys: The policy of idempotency keys, or None.
         resumes: Whether bodies that break off are to go on where they broke off.
+        races: Whether attempts may be raced.
 
     Raises:
         TypeError: A policy or the store lacks a member that its protocol asks for.
@@ -93,6 +94,7 @@ class BoundPolicies:
         "identifies",
         "keys",
         "policies",
+        "races",
         "reroutes",
         "resumes",
         "store",
@@ -118,6 +120,7 @@ class BoundPolicies:
         self.store: Store = MemoryStore(now=clock.now) if store is None else store
         self.flow = compose(policies)
         self.resumes = retry_place(policies) is not None and any(each.resumes for _, each in traits)
+        self.races = any(each.races for _, each in traits)
         self._given_up = given_up_requests(self.store)
         self._counts = any(each.counts_credentials for _, each in traits)
         self._keeps = any(each.keeps_answers for _, each in traits)
@@ -160,9 +163,11 @@ class BoundPolicies:
         return known
 
     def _adapt(self, settings: CallSettings) -> BoundPolicies:
-        return BoundPolicies(
-            self._owner, adapt(self.policies, settings), self.store, None, self._credential, asks=self._asks
-        )
+        return self.with_policies(adapt(self.policies, settings))
+
+    def with_policies(self, policies: Sequence[Policy]) -> BoundPolicies:
+        """Return other policies of the same owner."""
+        return BoundPolicies(self._owner, policies, self.store, None, self._credential, asks=self._asks)
 
     def begin(
         self,

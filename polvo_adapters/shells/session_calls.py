@@ -6,8 +6,8 @@ two sides of a process that moves from one to the other mean the same by the sam
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,27 @@ if TYPE_CHECKING:
     from polvo_adapters.shells.circuit_control import Circuit
 
 
+class CallScope:
+    """A block of code in which a session makes a call.
+
+    Args:
+        start: The call.
+        span: What is to be told when the block is over.
+    """
+
+    __slots__ = ("_span", "_start", "_token")
+
+    def __init__(self, start: LogicalCall, span: CallSpan) -> None:
+        self._start, self._span = start, span
+
+    def __enter__(self) -> None:
+        self._token = call_started.set(self._start)
+
+    def __exit__(self, *_: object) -> None:
+        self._span.is_over = True
+        call_started.reset(self._token)
+
+
 class SessionCalls:
     """Mixin of sessions: whose deadline and whose tenant their calls have."""
 
@@ -43,8 +64,7 @@ class SessionCalls:
         self._seconds = deadline.seconds if isinstance(deadline, Deadline) else deadline
         self._default_deadline = None if "deadline" in options else DefaultDeadline.of(options)
 
-    @contextmanager
-    def _call_scope(self, timeout: Any, *, sent: bool = False, begins: bool = False) -> Iterator[None]:
+    def _call_scope(self, timeout: Any, *, sent: bool = False, begins: bool = False) -> CallScope:
         """Note when the call began, which is before the token that it needs is obtained.
 
         Args:
@@ -64,12 +84,7 @@ class SessionCalls:
             seconds = own if settings is None else settings.seconds(own)
             is_default = default is not None and seconds is own and (outer is None or outer.deadline is None)
             start = LogicalCall(self, now, _earliest_deadline(outer, seconds, now), sent, is_default, span)
-        token = call_started.set(start)
-        try:
-            yield
-        finally:
-            span.is_over = True
-            call_started.reset(token)
+        return CallScope(start, span)
 
     def set_tenant(self, identifier: str | int | None) -> None:
         """Make the calls of this session on behalf of a tenant, where no `with` block says otherwise.

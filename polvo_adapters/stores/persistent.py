@@ -85,6 +85,7 @@ class PersistentStore(BaseStore):
         ConfigurationError: `max_keys` is not positive.
     """
 
+    blocking = True
     kind = "store"
     """What it is called in messages."""
     _busy_advice = ""

@@ -1,10 +1,9 @@
 """Measures everything and prints it: `python -m tests.benchmarks [--quick] [--json FILE] [--only SECTION]`.
 
-What is measured, how, and why that way: see the modules `overhead`, `loopback`, `imports`, `admission`, `gates`,
-`headers`, `pacing`, `crowd`, `concurrency`, `deadlines`, `hedging`, `idempotency`, `identities`, `overload`, `secrets`,
-`services` and `tokens`, and `measure` for what they share. A run takes about two minutes; `--quick` takes seconds and
-shows only that everything works. `crowd` takes half an hour, `pacing` a quarter, and some others take minutes; they run
-only where they are asked for, or quickly.
+What is measured, how, and why that way: see the modules beside this one, which are named in its imports, and `measure`
+for what they share. A run takes about two minutes; `--quick` takes seconds and shows only that everything works.
+`crowd` takes half an hour, `pacing` a quarter, and some others take minutes; they run only where they are asked for, or
+quickly.
 """
 
 from __future__ import annotations
@@ -31,6 +30,7 @@ from tests.benchmarks.hedging import Hedging, hedges
 from tests.benchmarks.idempotency import idempotency
 from tests.benchmarks.identities import identities
 from tests.benchmarks.imports import ImportCost, import_costs
+from tests.benchmarks.lag import lags
 from tests.benchmarks.loopback import over_loopback
 from tests.benchmarks.measure import Result, Spread
 from tests.benchmarks.overhead import adapter_level, session_level
@@ -57,12 +57,24 @@ _SECTIONS: dict[str, tuple[str, Callable[..., list[Any]]]] = {
     "deadlines": ("Deadlines: calls with a deadline of 1 s that would never end", deadlines),
     "hedging": ("Hedging: one answer in a hundred takes a hundred times as long", hedges),
     "idempotency": ("Idempotency: what a key costs, and a worker that is killed again and again", idempotency),
+    "lag": ("Event loops: how late a task runs while 100 others make calls", lags),
     "overload": ("Overload: a server that falls short for a while, in virtual time", overloads),
     "secrets": ("Secrets: one that is held, and one that 64 threads want at once", secrets),
     "services": ("Services: a client over the session that it uses, over loopback", services),
     "tokens": ("Tokens: shared by processes, refreshed in the background, and kept through kills", tokens),
 }
-_LONG = ("concurrency", "crowd", "deadlines", "hedging", "hostile", "idempotency", "overload", "pacing", "tokens")
+_LONG = (
+    "concurrency",
+    "crowd",
+    "deadlines",
+    "hedging",
+    "hostile",
+    "idempotency",
+    "lag",
+    "overload",
+    "pacing",
+    "tokens",
+)
 _NARROWEST = 140  # columns that the widest table needs, also where the output is not a terminal
 
 
@@ -242,6 +254,7 @@ _TABLES: dict[str, Callable[..., Table]] = {
     "secrets": _secret_table,
     "idempotency": _secret_table,
     "deadlines": _secret_table,
+    "lag": _secret_table,
 }
 
 

@@ -19,6 +19,7 @@ ROWS = {
     "admission": 6,
     "headers": 16,
     "deadlines": 14,
+    "lag": 4,
     "services": 3,
 }
 

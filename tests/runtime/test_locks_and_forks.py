@@ -71,6 +71,7 @@ KNOWN = {
     ("drivers/sync.py", "Event"): LOCAL,
     ("refresh/background.py", "Event"): "SharedCalls forgets them in the child",
     ("runtime/forks.py", "Lock"): "held by the fork itself, and released in the child",
+    ("runtime/serial_thread.py", "Future"): "SerialThread forgets them in the child",
     ("runtime/shared_call.py", "Event"): "SharedCalls and BoundedCalls forget them in the child",
     ("runtime/shared_call.py", "Future"): "SharedCalls and BoundedCalls forget them in the child",
     ("runtime/workers.py", "SimpleQueue"): "Workers forgets them in the child",

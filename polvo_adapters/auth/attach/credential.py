@@ -34,6 +34,8 @@ from polvo_adapters.runtime.copies import SharedByCopies
 if TYPE_CHECKING:
     from requests import PreparedRequest, Response
 
+    from polvo_adapters.auth.attach.httpx_fixed import HTTPXFixedAuth
+
 _PORT = re.compile(r":[0-9]+\Z")
 
 
@@ -206,6 +208,20 @@ class HeaderAuth(SharedByCopies, AuthBase):
         request.headers[self._header] = self._require_value()
         request.register_hook("response", self._protect_redirect)
         return request
+
+    def place(self) -> tuple[str, str, bool]:
+        """Return the name of the header, its value, and that it is no query parameter; for httpx.
+
+        Raises:
+            ConfigurationError: The value stayed behind when this was pickled.
+        """
+        return self._header, self._require_value(), False
+
+    def httpx(self) -> HTTPXFixedAuth:
+        """Return the auth object for `httpx` that sends the same credential: `httpx.AsyncClient(auth=auth.httpx())`."""
+        from polvo_adapters.auth.attach.httpx_fixed import HTTPXFixedAuth
+
+        return HTTPXFixedAuth(self)
 
     def _require_value(self) -> OwnedHeaderValue:
         if self._value is None:

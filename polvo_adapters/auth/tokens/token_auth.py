@@ -281,6 +281,14 @@ class TokenAuth(SharedByCopies, RefreshAhead[HeldToken], AuthBase):
         elif self.replaced:
             self.replaced.note_success(held.header, place)
 
+    parameter = None
+    """The query parameter that it is put in: none."""
+
+    @property
+    def flights(self) -> background.SharedCalls:
+        """The refreshes in progress."""
+        return self._shared
+
     def httpx(self) -> HTTPXAuth:
         """Return the auth object for `httpx` that uses the same tokens: `httpx.AsyncClient(auth=oauth.httpx())`."""
         from polvo_adapters.auth.httpx_auth import HTTPXAuth

@@ -22,7 +22,7 @@ from polvo_adapters.stores.memory import MemoryStore
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from polvo_adapters.shells.httpx.transports import AsyncPolicyTransport
+    from polvo_adapters.shells.httpx.session_transport import SessionTransport
     from polvo_adapters.shells.httpx.verbs import RequestOptions
 
 
@@ -39,7 +39,7 @@ class LoopPools:
         self._lock = threading.Lock()
         forks.register(self)
 
-    async def lend(self) -> AsyncPolicyTransport:
+    async def lend(self) -> SessionTransport:
         """Return the transport that the calls of this event loop send through.
 
         Raises:
@@ -99,7 +99,7 @@ _NO_TRANSPORT = _NoTransport()
 class _OneCall(AsyncSession):
     """A session for one call, without connections of its own."""
 
-    def __init__(self, transport: AsyncPolicyTransport) -> None:
+    def __init__(self, transport: SessionTransport) -> None:
         self._lent = transport
         super().__init__(store=transport.store)
 

@@ -14,6 +14,7 @@ from polvo_adapters.errors import DeadlineExceeded
 from polvo_adapters.runtime.clock import TimeSource
 from polvo_adapters.shells.body_closing import BodyCloseActions
 from polvo_adapters.shells.encodings import TEXT, EncodingCheck
+from polvo_adapters.shells.httpx.errors import httpx_error
 from polvo_adapters.shells.httpx.failures import explain
 
 _END: Any = object()
@@ -23,8 +24,9 @@ _LATE = "the deadline is over and the body is not complete; allow a longer deadl
 class ObservedStream(httpx.SyncByteStream, httpx.AsyncByteStream):
     """A body that runs actions when it is closed, breaks off, or is freed, and that may have a deadline."""
 
-    def __init__(self, stream: Any, encoding: str | None) -> None:
+    def __init__(self, stream: Any, encoding: str | None, request: httpx.Request) -> None:
         self._stream = stream
+        self._request = request
         self._check = EncodingCheck(encoding)
         self._deadline: tuple[float, TimeSource, str] | None = None
         self.on_body_closed = BodyCloseActions()
@@ -65,7 +67,7 @@ class ObservedStream(httpx.SyncByteStream, httpx.AsyncByteStream):
             if part is _END:
                 return
             if part is None:
-                raise DeadlineExceeded(_LATE, host=host)
+                raise self._late(host)
             self._require_time()
             yield part
 
@@ -75,38 +77,49 @@ class ObservedStream(httpx.SyncByteStream, httpx.AsyncByteStream):
             return
         deadline, clock, host = self._deadline
         if clock.now() >= deadline:
-            raise DeadlineExceeded(_LATE, host=host)
+            raise self._late(host)
+
+    def _late(self, host: str) -> DeadlineExceeded:
+        return httpx_error(DeadlineExceeded(_LATE, host=host), self._request)
 
     @contextmanager
     def _watch(self) -> Iterator[None]:
         try:
             yield
-        except Exception as error:
+        except GeneratorExit:  # the reader has stopped, and closes the body
+            raise
+        except BaseException as error:
             self.on_body_closed.run(broken=True)
+            if not isinstance(error, Exception):
+                raise
             if self._deadline is None or isinstance(error, DeadlineExceeded):
                 raise
             deadline, clock, host = self._deadline
             failure = explain(error, None, reading=True, unsent=False)
             if at_deadline(failure, clock.now(), deadline) is not EXPIRED:
                 raise
-            raise DeadlineExceeded(_LATE, host=host) from error
+            raise self._late(host) from error
 
     def close(self) -> None:
         """Close the body, which is over then."""
-        self._stream.close()
-        self.on_body_closed.run()
+        try:
+            self._stream.close()
+        finally:
+            self.on_body_closed.run()
 
     async def aclose(self) -> None:
-        """Close the body, which is over then."""
-        await self._stream.aclose()
-        self.on_body_closed.run()
+        """Close the body, which is over then, also where the task is cancelled meanwhile."""
+        try:
+            await self._stream.aclose()
+        finally:
+            self.on_body_closed.run()
 
 
 def observe(response: httpx.Response) -> ObservedStream:
     """Return the stream of a response, which from now on tells when it is over."""
     stream = response.stream
     if not isinstance(stream, ObservedStream):
-        response.stream = stream = ObservedStream(stream, response.headers.get("content-encoding"))
+        response.stream = stream = ObservedStream(stream, response.headers.get("content-encoding"), response.request)
     return stream
 
 

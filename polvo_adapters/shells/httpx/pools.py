@@ -42,6 +42,24 @@ def keep_deadlines(transport: Any, depth: int = _DEPTH) -> None:
                 keep_deadlines(value, depth - 1)
 
 
+def find_pool(transport: Any, depth: int = _DEPTH) -> Any:
+    """Return the pool of a transport, or of the first that it holds, or None.
+
+    Args:
+        transport: A transport of httpx, or one that holds another one.
+        depth: How many transports may hold each other.
+    """
+    pool = getattr(transport, "_pool", None)
+    if isinstance(pool, (httpcore.ConnectionPool, httpcore.AsyncConnectionPool)):
+        return pool
+    for value in list(getattr(transport, "__dict__", {}).values()) if depth else ():
+        if isinstance(value, (httpx.BaseTransport, httpx.AsyncBaseTransport)):
+            found = find_pool(value, depth - 1)
+            if found is not None:
+                return found
+    return None
+
+
 def _extend(pool: Any, backend: httpcore.NetworkBackend) -> None:
     if isinstance(pool, _Pool):
         return

@@ -10,9 +10,8 @@ bounds the whole of it.
 
 from __future__ import annotations
 
-import asyncio
-import weakref
-from collections.abc import AsyncIterator, Mapping
+import math
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -23,8 +22,9 @@ except ImportError as error:  # pragma: no cover - tested in an environment with
         "polvo_adapters.AsyncSession needs httpx: python -m pip install 'polvo_adapters[httpx]'"
     ) from error
 
-from polvo_adapters.context.call import current_call
+from polvo_adapters.context.call import call_started, current_call
 from polvo_adapters.context.one_call import call as one_call
+from polvo_adapters.context.tenant import current_tenant
 from polvo_adapters.core import validate
 from polvo_adapters.core.calls import origin
 from polvo_adapters.drivers.aio import ASYNC_SYSTEM, AsyncClock
@@ -35,17 +35,18 @@ from polvo_adapters.policies.options import StackOptions
 from polvo_adapters.policies.stack import pool_size, refuse_unknown_keywords, standard
 from polvo_adapters.policies.unknown_keywords import unknown_keyword_error
 from polvo_adapters.redaction import strip_url
+from polvo_adapters.runtime import async_library
 from polvo_adapters.shells.bound_policies import PolicyControls, options_of_all
+from polvo_adapters.shells.httpx.cookies import SessionCookies
 from polvo_adapters.shells.httpx.errors import httpx_error
 from polvo_adapters.shells.httpx.given_auth import AuthWithin, as_httpx_auth
 from polvo_adapters.shells.httpx.json_errors import explain_json
 from polvo_adapters.shells.httpx.messages import ResponseView, read_content
-from polvo_adapters.shells.httpx.pools import keep_deadlines
-from polvo_adapters.shells.httpx.routes import Routes
+from polvo_adapters.shells.httpx.pools import find_pool, keep_deadlines
 from polvo_adapters.shells.httpx.senders import sender_of
+from polvo_adapters.shells.httpx.session_transport import SessionTransport
 from polvo_adapters.shells.httpx.streaming import mark_as_streamed
-from polvo_adapters.shells.httpx.transports import AsyncPolicyTransport
-from polvo_adapters.shells.httpx.url_reading import parse_as_httpx
+from polvo_adapters.shells.httpx.url_reading import parse_as_httpx, read_url
 from polvo_adapters.shells.httpx.verbs import AsyncSessionOptions, AsyncVerbs, RequestOptions
 from polvo_adapters.shells.session_calls import (
     SessionCalls,
@@ -141,14 +142,16 @@ class AsyncSession(SessionCalls, AsyncVerbs):
         self._note_deadline(stack)
         client = {"follow_redirects": True, **client}
         self.store = MemoryStore(now=clock.now) if store is None else store
-        self._loop: weakref.ref[asyncio.AbstractEventLoop] | None = None
+        self._loop: object = None
+        self._longest = 0.0
+        self._seen_timeout: httpx.Timeout | None = None  # which that is the longest part of
         self._bare: httpx.AsyncClient | None = None  # of which the transports without certificate are
         self._cert = client.get("cert")
         self._policy_transport = self._make_transport(stack, client, as_httpx_auth(auth), as_timeout(timeout))
 
     def _make_transport(
         self, stack: dict[str, Any], client: dict[str, Any], auth: Any, timeout: Any
-    ) -> AsyncPolicyTransport:
+    ) -> SessionTransport:
         """Let httpx make its transports, and return the one with the policies above them."""
         inner = client.get("transport")
         if "retry" not in stack and "retry" in options_of_all(inner):
@@ -157,14 +160,18 @@ class AsyncSession(SessionCalls, AsyncVerbs):
         client = {**client, "limits": _fit_limits(client.get("limits"), pool_size(policies))}
         AsyncVerbs.__init__(self, auth=auth, timeout=timeout, base_url=self._base or "", **client)
         _keep_deadlines(self)
-        transport = AsyncPolicyTransport(*policies, inner=Routes(self._find_route), store=self.store, clock=self.clock)
-        transport._sender = sender_of(inner, client)
+        self._cookies = SessionCookies(self._cookies)
         if self._cert is not None and inner is None:
-            known = {name: client[name] for name in _OF_CONNECTIONS & client.keys()}
-            self._bare = httpx.AsyncClient(**known)
+            self._bare = httpx.AsyncClient(**{name: client[name] for name in _OF_CONNECTIONS & client.keys()})
             _keep_deadlines(self._bare)
-            transport._without_certificate = Routes(self._bare._transport_for_url)
-        return transport
+        return SessionTransport(
+            *policies,
+            find=self._find_route,
+            find_without_certificate=None if self._bare is None else self._bare._transport_for_url,
+            sender=sender_of(inner, client),
+            store=self.store,
+            clock=self.clock,
+        )
 
     def _find_route(self, url: httpx.URL) -> httpx.AsyncBaseTransport:
         """Return the transport of httpx for a URL."""
@@ -203,15 +210,22 @@ class AsyncSession(SessionCalls, AsyncVerbs):
             return request
 
     def _resolve(self, url: httpx.URL | str, tenant: str) -> httpx.URL | str:
+        if isinstance(url, httpx.URL):
+            if url.is_absolute_url and self.tenancy is None:
+                return url
+            url = str(url)
         if self._base is None and self.tenancy is None:
-            return url
-        return self._add_tenant(self._make_absolute(str(url) if isinstance(url, httpx.URL) else url, tenant), tenant)
+            return read_url(url) if isinstance(url, str) else url
+        return read_url(self._add_tenant(self._make_absolute(url, tenant), tenant))
 
     def _make_absolute(self, url: str, tenant: str) -> str:
         return make_absolute(url, self._base, tenant, self.tenancy, parse_as_httpx)
 
     def _add_tenant(self, url: str, tenant: str) -> str:
         return url if self.tenancy is None else self.tenancy.address(url, tenant, self._base, parse=parse_as_httpx)
+
+    def _merge_headers(self, headers: Any = None) -> Any:
+        return super()._merge_headers(headers) if headers else self._headers  # of which the request makes a copy
 
     def _is_home(self, url: httpx.URL, tenant: str) -> bool:
         """Return whether the credentials of the session may go to a URL."""
@@ -280,7 +294,7 @@ class AsyncSession(SessionCalls, AsyncVerbs):
         sending = {name: keywords.pop(name) for name in _OF_SENDING & keywords.keys()}
         timeout = as_timeout(keywords.get("timeout", _DEFAULT))
         try:
-            with self._tenant_scope(), self._call_scope(self._parts_of(timeout), begins=True):
+            with self._tenant_scope(), self._call_scope(self._longest_of(timeout), begins=True):
                 request = self.build_request(method, url, **keywords)
                 if key is not None:
                     given = httpx.Headers(keywords.get("headers"))
@@ -290,10 +304,13 @@ class AsyncSession(SessionCalls, AsyncVerbs):
             httpx_error(error, error.request)  # type: ignore[arg-type]  # of what comes before there is none
             raise
 
-    def _parts_of(self, timeout: Any) -> Any:
-        """Return a timeout as a tuple of what each phase may take."""
-        timeout = self.timeout if timeout is _DEFAULT else timeout
-        return timeout.connect, timeout.read, timeout.write, timeout.pool
+    def _longest_of(self, timeout: Any) -> float:
+        """Return the longest time that one phase of an attempt may take."""
+        if timeout is not _DEFAULT:
+            return _find_longest(timeout)
+        if self._timeout is not self._seen_timeout:
+            self._longest, self._seen_timeout = _find_longest(self._timeout), self._timeout
+        return self._longest
 
     async def send(
         self, request: httpx.Request, *, stream: bool = False, auth: Any = _DEFAULT, follow_redirects: Any = _DEFAULT
@@ -302,17 +319,18 @@ class AsyncSession(SessionCalls, AsyncVerbs):
         self._require_open(request)
         if stream:
             mark_as_streamed(request)
+        response: httpx.Response
         outer = current_call()
         begins = outer is not None and outer.session is self and outer.sent  # such as one that a hook sends
-        timeouts = request.extensions.get("timeout")
-        parts = self._parts_of(_DEFAULT) if timeouts is None else tuple(timeouts.values())
         try:
-            with self._tenant_scope() as tenant, self._call_scope(parts, sent=True, begins=begins):
-                chosen = self._choose_auth(request, auth, tenant)
-                response = await super().send(request, stream=stream, auth=chosen, follow_redirects=follow_redirects)
-                _show_report(response)
-                if response.status_code >= 400:
-                    await self._judge(response)
+            if outer is not None and outer.session is self and not begins:
+                call_started.set(outer._replace(sent=True))  # until the call is over
+                response = await self._send_alone(request, current_tenant(), stream, auth, follow_redirects)
+            else:
+                timeouts = request.extensions.get("timeout")
+                longest = self._longest_of(_DEFAULT) if timeouts is None else _longest_part(timeouts.values())
+                with self._tenant_scope() as tenant, self._call_scope(longest, sent=True, begins=begins):
+                    response = await self._send_alone(request, tenant, stream, auth, follow_redirects)
         except PolvoError as error:
             httpx_error(error, request)
             raise
@@ -320,6 +338,23 @@ class AsyncSession(SessionCalls, AsyncVerbs):
         if body is not None:
             explain_json(response, body)
         return response
+
+    async def _send_alone(
+        self, request: httpx.Request, tenant: str, stream: bool, auth: Any, follow_redirects: Any
+    ) -> httpx.Response:
+        chosen = self._choose_auth(request, auth, tenant)
+        response = await super().send(request, stream=stream, auth=chosen, follow_redirects=follow_redirects)
+        _show_report(response)
+        if response.status_code >= 400:
+            await self._judge(response)
+        return response
+
+    async def _send_handling_auth(
+        self, request: httpx.Request, auth: httpx.Auth, follow_redirects: bool, history: list[httpx.Response]
+    ) -> httpx.Response:
+        if type(auth) is not httpx.Auth:
+            return await super()._send_handling_auth(request, auth, follow_redirects, history)
+        return await self._send_handling_redirects(request, follow_redirects, history)  # there is none
 
     async def _judge(self, response: httpx.Response) -> None:
         """Raise the error that a response with an error status stands for, if it is one here."""
@@ -400,20 +435,15 @@ class AsyncSession(SessionCalls, AsyncVerbs):
                 "the session is closed, and nothing was sent; make another one, or close it later"
             )
             raise httpx_error(error, request)  # type: ignore[arg-type]
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:  # that of trio
-            return
-        if self._loop is None or self._loop() is not loop:
+        loop = async_library.find_loop()
+        if loop is not self._loop:
             if self._loop is not None and any(map(_has_connections, _list_transports(self))):
-                raise httpx_error(
-                    ConfigurationError(
-                        "the connections of this session are of another event loop, and nothing was sent; make one "
-                        "session in each loop, and give all the same store= to share their state"
-                    ),
-                    request,  # type: ignore[arg-type]
+                message = (
+                    "the connections of this session are of another event loop, and nothing was sent; make one session "
+                    "in each loop, and give all the same store= to share their state"
                 )
-            self._loop = weakref.ref(loop)
+                raise httpx_error(ConfigurationError(message), request)  # type: ignore[arg-type]
+            self._loop = loop
 
     async def aclose(self) -> None:
         """Close the connections; a call after that raises SessionClosedError."""
@@ -458,6 +488,14 @@ def as_timeout(value: Any) -> Any:
     return httpx.Timeout(connect=connect, read=read, write=read, pool=connect)
 
 
+def _find_longest(timeout: httpx.Timeout) -> float:
+    return _longest_part((timeout.connect, timeout.read, timeout.write, timeout.pool))
+
+
+def _longest_part(parts: Iterable[float | None]) -> float:
+    return max((math.inf if part is None else part for part in parts), default=math.inf)
+
+
 def _validate_base(url: Any) -> str | None:
     return validate_base_url((str(url) or None) if isinstance(url, httpx.URL) else url)
 
@@ -486,7 +524,8 @@ def _keep_deadlines(client: httpx.AsyncClient) -> None:
 
 
 def _has_connections(transport: Any) -> bool:
-    return bool(getattr(getattr(transport, "_pool", None), "connections", ()))
+    pool = find_pool(transport)
+    return pool is not None and bool(pool.connections or getattr(pool, "_requests", ()))
 
 
 def _fit_limits(limits: httpx.Limits | None, size: int) -> httpx.Limits:

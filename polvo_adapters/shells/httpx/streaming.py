@@ -12,6 +12,12 @@ def mark_as_streamed(request: httpx.Request) -> None:
     request.extensions = {**request.extensions, _STREAMED: True}
 
 
+def unmark(request: httpx.Request) -> None:
+    """Forget what was said of an earlier call with the same request."""
+    if _STREAMED in request.extensions:
+        request.extensions = {name: value for name, value in request.extensions.items() if name != _STREAMED}
+
+
 def is_streamed(request: httpx.Request) -> bool:
     """Return whether the body of the response to a request is left to the caller."""
-    return _STREAMED in request.extensions
+    return bool(request.extensions.get(_STREAMED))

@@ -78,6 +78,8 @@ class HTTPXTrace(Trace):
             await self._listener(event, info)
 
     def _note(self, event: str, info: dict[str, Any]) -> None:
+        if event.endswith(".complete"):
+            return
         _, _, step = event.partition(".")
         name, _, state = step.rpartition(".")
         if state == "failed":
