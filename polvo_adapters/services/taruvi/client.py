@@ -136,10 +136,7 @@ class BaseClient(Generic[Mode_co]):
         return made
 
     def _log_in_credential(self, username: str | None, password: str | None) -> Credential:
-        settings = self._settings
-        return credentials.from_login(
-            settings.api_url, username, password, settings.wire, self._wire.headers, settings.timeout
-        )
+        return credentials.from_login(self._settings, username, password, self._wire.headers)
 
     def _session_options(self) -> dict[str, Any]:
         """Return the keywords of the session of this client."""
@@ -155,7 +152,7 @@ class BaseClient(Generic[Mode_co]):
     def _login_error(self, error: TokenRefreshError) -> Exception:
         """Return the error for a login that failed, without its cause."""
         reply = self._wire.failure(error, "login", is_timeout=error.reason == "timeout", attempts=error.attempts)
-        return make_error(Call("POST", "/login"), reply)
+        return make_error(Call("POST", credentials.login_path(self._settings)), reply)
 
     def __repr__(self) -> str:
         state = "signed in" if self.is_authenticated else "anonymous"
@@ -273,6 +270,7 @@ def Client(
     *,
     wire: str = ...,
     env_file: str | os.PathLike[str] | None = ...,
+    allow_http: bool = ...,
     **options: Any,
 ) -> SyncClient: ...
 @overload
@@ -286,6 +284,7 @@ def Client(
     site_slug: str | None = ...,
     wire: str = ...,
     env_file: str | os.PathLike[str] | None = ...,
+    allow_http: bool = ...,
     **options: Any,
 ) -> AsyncClient: ...
 def Client(  # noqa: N802 - the name of the published client
@@ -298,6 +297,7 @@ def Client(  # noqa: N802 - the name of the published client
     *,
     wire: str = "current",
     env_file: str | os.PathLike[str] | None = ".env",
+    allow_http: bool = False,
     **options: Any,
 ) -> Any:
     """Return a client of Taruvi; what is not given is read from `TARUVI_*` variables, then from a `.env` file.
@@ -314,6 +314,7 @@ def Client(  # noqa: N802 - the name of the published client
         site_slug: The site, which is sent as `Host: <site_slug>.localhost`.
         wire: The version of the protocol: "current", or "2026-01" for servers of that time.
         env_file: A file of variables, or None for none.
+        allow_http: Whether a password may go over plain http to another machine, as between containers.
         **options: Keywords of `polvo_adapters.Session`, such as `rate_limit` or `idempotency`.
 
     Raises:
@@ -334,7 +335,8 @@ def Client(  # noqa: N802 - the name of the published client
         "max_retries": max_retries,
         "site_slug": site_slug,
     }
-    settings = read_settings(given, wire, env_file)
+    settings = read_settings(given, wire, env_file, allow_http=allow_http)
     credential = credentials.from_token(settings.function_key, "jwt") if settings.function_key else ANONYMOUS
-    kind = AsyncClient if settings.mode == "async" else SyncClient
-    return kind(settings, credential, options)
+    client = (AsyncClient if settings.mode == "async" else SyncClient)(settings, credential, options)
+    client._sender()  # so that a wrong keyword, or a missing library, is told now
+    return client

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from polvo_adapters import errors
 from polvo_adapters.auth.jwt_login_auth import JWTLogin
 from polvo_adapters.auth.protocol.token_endpoint import TokenEndpoint, TokenResponse
 from polvo_adapters.auth.static import APIKey, Bearer, SessionToken
 from polvo_adapters.redaction import unpicklable
 from polvo_adapters.services.taruvi import checks
+from polvo_adapters.services.taruvi.settings import ClientSettings
 
 TOKEN_TYPES = ("jwt", "api_key", "session_token")
 """What `signInWithToken` takes."""
@@ -58,37 +60,46 @@ def from_token(token: object, token_type: str) -> Credential:
     return Credential(SessionToken(text), text)
 
 
-def from_login(
-    api_url: str, username: object, password: object, wire: str, headers: Mapping[str, str], timeout: float
-) -> Credential:
+def from_login(settings: ClientSettings, username: object, password: object, headers: Mapping[str, str]) -> Credential:
     """Return the credential of a login; it logs in when a token is needed, and refreshes it before its end.
 
     Args:
-        api_url: URL of the API.
+        settings: Those of the client.
         username: Name or e-mail address of the user.
         password: The password.
-        wire: "current", or "2026-01".
         headers: What the client sends with every call.
-        timeout: Seconds for a request.
     """
     name = checks.require_text("username", _require_set("username", username))
     secret = checks.require_text("password", _require_set("password", password))
-    is_current = wire == "current"
+    is_current = settings.wire == "current"
     login = TokenEndpoint(
-        api_url + (_LOGIN_PATH if is_current else TOKEN_PATH),
+        settings.api_url + login_path(settings),
         encoding="json",
         names={"username": "email" if is_current else "username", "grant_type": None},
         headers=dict(headers),
         response=_RESPONSE,
     )
     refresh = TokenEndpoint(
-        api_url + REFRESH_PATH,
+        settings.api_url + REFRESH_PATH,
         encoding="json",
         names={"refresh_token": "refresh", "grant_type": None},
         headers=dict(headers),
         response=_RESPONSE,
     )
-    return Credential(JWTLogin(login, name, secret, refresh_url=refresh, timeout=timeout))
+    problem = ""
+    try:
+        auth = JWTLogin(
+            login, name, secret, refresh_url=refresh, timeout=settings.timeout, allow_http=settings.allow_http
+        )
+        return Credential(auth)
+    except errors.ConfigurationError as error:
+        problem = str(error)
+    raise checks.refuse("api_url", problem)
+
+
+def login_path(settings: ClientSettings) -> str:
+    """Return the path that a client logs in at."""
+    return _LOGIN_PATH if settings.wire == "current" else TOKEN_PATH
 
 
 def _require_set(name: str, value: object) -> object:

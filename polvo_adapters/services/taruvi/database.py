@@ -5,7 +5,9 @@ from __future__ import annotations
 import datetime as dt
 import json
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from polvo_adapters.services.taruvi import checks
 from polvo_adapters.services.taruvi.operations import Call, Mode_co, Module, Operation, Runner, operation
@@ -281,6 +283,6 @@ def _format(value: Any) -> str:
         if any("," in text for text in texts):
             raise checks.refuse("value", "a value of the list has a comma, which the server takes for its end")
         return ",".join(texts)
-    if isinstance(value, (str, int, float)) or hasattr(value, "as_tuple") or hasattr(value, "hex"):
-        return str(value)  # numbers, decimals, UUIDs
+    if isinstance(value, (str, int, float, Decimal, UUID)):
+        return str(value)
     raise checks.refuse("value", f"a {type(value).__name__} has no form in a query")

@@ -84,6 +84,7 @@ class Together(NamedTuple):
     operations: Sequence[Operation[Any]]
 
 
+@unpicklable
 class Reply(NamedTuple):
     """The response to a call, or the reason that there is none.
 
@@ -97,7 +98,7 @@ class Reply(NamedTuple):
         retry_after: Seconds that the server asks to wait, or None.
         attempts: How often the request was sent.
         problem: The reason that there is no response, for a person, or an empty string; nothing secret.
-        reason: The same for a program: "timeout", "connection", "login", "argument" or "other".
+        reason: The same for a program: "timeout", "connection", "login", "answer" or "argument".
         is_authenticated: Whether a credential went along.
         secret: The credential that went along, which no text may show.
         moved: Path that the same call is to be sent to, where the server says so (307, 308), or an empty string.

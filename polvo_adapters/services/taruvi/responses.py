@@ -16,6 +16,7 @@ import requests
 from polvo_adapters.services.taruvi.errors import (
     AuthenticationError,
     BillingError,
+    ConfigurationError,
     ConnectionError,  # noqa: A004 - the name of the published client
     NetworkError,
     NotAuthenticatedError,
@@ -31,6 +32,7 @@ _MOST_MOVES = 5
 _NO_JSON: Any = object()
 _HIDDEN = "[credential]"
 _SIGN_IN = "sign in with client.auth.signInWithPassword() or client.auth.signInWithToken()"
+_ENVELOPE = ("message", "detail", "error", "code", "module", "status", "success", "data")
 _BILLING = {"account_suspended": False, "product_suspended": False, "gate_unavailable": True}
 _NETWORK: dict[str, type[NetworkError]] = {"timeout": TimeoutError, "connection": ConnectionError}
 _ADVICE = {
@@ -118,8 +120,8 @@ def make_error(call: Call, reply: Reply) -> TaruviError:
     """Return the error for a reply that is no success."""
     if reply.problem:
         return _make_failure(call, reply)
-    said = _parse(reply.body)
-    said = said if isinstance(said, dict) else {}
+    value = _parse(reply.body)
+    said = value if isinstance(value, dict) else {}
     message = _find_message(said, reply)
     code = said.get("code") if isinstance(said.get("code"), str) else None
     kind = error_for_status(reply.status)
@@ -158,6 +160,8 @@ def _make_failure(call: Call, reply: Reply) -> TaruviError:
         kind, status = AuthenticationError, 401
     elif reply.reason == "answer":
         kind = ResponseError
+    elif reply.reason == "argument":
+        kind = ConfigurationError
     return kind(
         reply.problem,
         status_code=status,
@@ -170,11 +174,10 @@ def _make_failure(call: Call, reply: Reply) -> TaruviError:
 
 
 def _unreadable(call: Call, reply: Reply, problem: str) -> ResponseError:
-    beginning = _hide(reply.body[: 4 * _LONGEST_EXCERPT].decode("utf-8", "replace"), reply)[:_LONGEST_EXCERPT]
     return ResponseError(
         problem,
         status_code=reply.status,
-        details={"status_code": reply.status, "content": beginning},
+        details={"status_code": reply.status, "content": _excerpt(reply)},
         where=_locate(call, reply.host),
         advice="look whether api_url is that of Taruvi",
         response=show_response(call, reply),
@@ -210,22 +213,43 @@ def _parse(body: bytes) -> Any:
 
 
 def _find_message(said: Mapping[str, Any], reply: Reply) -> str:
-    for name in ("message", "detail", "error"):
-        text = said.get(name)
-        if isinstance(text, dict):
-            text = text.get("message")
-        if isinstance(text, str) and text.strip():
+    for name in ("message", "detail", "error", "errors", "non_field_errors"):
+        text = _find_text(said.get(name))
+        if text:
             return _shorten(_hide(text, reply))
     return responses.get(reply.status, f"status {reply.status}")
 
 
+def _find_text(value: Any) -> str:
+    """Return a text that stands for itself, in an object as its message, or at the beginning of a list."""
+    if isinstance(value, list):
+        value = next(iter(value), None)
+    if isinstance(value, dict):
+        value = value.get("message")
+    return value if isinstance(value, str) and value.strip() else ""
+
+
 def _find_details(said: Mapping[str, Any], reply: Reply) -> dict[str, Any]:
+    """Return what the server says in detail: "details", "errors", or all that is no part of the envelope."""
     for name in ("details", "errors"):
-        value = said.get(name)
-        if value:
-            hidden = json.loads(_hide(json.dumps(value), reply))
-            return hidden if isinstance(hidden, dict) else {name: hidden}
-    return {}
+        if said.get(name):
+            value = _hide_in(said[name], reply)
+            return value if isinstance(value, dict) else {name: value}
+    if said:
+        fields = {name: value for name, value in said.items() if name not in _ENVELOPE}
+        hidden: dict[str, Any] = _hide_in(fields, reply)
+        return hidden
+    beginning = _excerpt(reply)
+    return {"content": beginning} if beginning else {}
+
+
+def _hide_in(value: Any, reply: Reply) -> Any:
+    return json.loads(_hide(json.dumps(value), reply))
+
+
+def _excerpt(reply: Reply) -> str:
+    """Return the beginning of the body of a reply, without the credential."""
+    return _hide(reply.body[: 4 * _LONGEST_EXCERPT].decode("utf-8", "replace"), reply)[:_LONGEST_EXCERPT]
 
 
 def _hide(text: str, reply: Reply) -> str:

@@ -10,6 +10,7 @@ from polvo_adapters.services.taruvi.errors import NotFoundError
 from polvo_adapters.services.taruvi.operations import Call, Mode_co, Module, Operation, Together, operation
 from polvo_adapters.services.taruvi.responses import fetch_data, fetch_envelope, fetch_list, find_items
 
+_MOST_KEYS = 10_000
 _LONGEST_KEYS = 1500  # characters of keys in a URL, which some proxies limit to 2,000
 
 
@@ -78,7 +79,8 @@ class Secrets(Module[Mode_co]):
         Raises:
             NotFoundError: One of them is not there; `details["missing"]` has all that are not.
         """
-        wanted = list(dict.fromkeys(checks.require_names("keys", list(keys), 10_000)))
+        given = keys if isinstance(keys, str) else list(keys)
+        wanted = list(dict.fromkeys(checks.require_names("keys", given, _MOST_KEYS)))
         params = self._params(app, tags)
         if self._is_current:
             params.append(("include_metadata", "true" if include_metadata else "false"))

@@ -13,7 +13,7 @@ from urllib.parse import urljoin, urlsplit
 
 from polvo_adapters import headers as quota_headers
 from polvo_adapters.core.calls import find_host, origin
-from polvo_adapters.errors import PolvoError, TokenRefreshError
+from polvo_adapters.errors import ConfigurationError, PolvoError, TokenRefreshError
 from polvo_adapters.services.taruvi.credentials import Credential
 from polvo_adapters.services.taruvi.operations import NO_BODY, Call, Reply
 from polvo_adapters.services.taruvi.settings import ClientSettings
@@ -96,6 +96,8 @@ class Wire(NamedTuple):
         reason = "timeout" if is_timeout else "connection"
         # The messages of this library's errors hold no secret by design; those of others may.
         problem = str(error) if isinstance(error, PolvoError) else f"{name} ({type(error).__name__})"
+        if isinstance(error, ConfigurationError):
+            reason = "argument"
         if isinstance(error, TokenRefreshError):
             problem = f"the login failed: {problem}"
             if error.status in _LOGIN_REFUSALS:

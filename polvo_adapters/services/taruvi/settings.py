@@ -31,6 +31,7 @@ class ClientSettings:
         max_retries: How often a call is repeated at most.
         site_slug: The site, or None.
         wire: "current", or "2026-01".
+        allow_http: Whether a password may go over plain http to another machine.
         execution: Headers that tell the server which execution of a function calls.
         function_key: The credential that the platform gives to a function, or an empty string.
     """
@@ -42,17 +43,21 @@ class ClientSettings:
     max_retries: int
     site_slug: str | None
     wire: str = "current"
+    allow_http: bool = False
     execution: Mapping[str, str] = field(default_factory=dict)
     function_key: str = field(default="", repr=False)
 
 
-def read_settings(given: Mapping[str, Any], wire: str, env_file: str | os.PathLike[str] | None) -> ClientSettings:
+def read_settings(
+    given: Mapping[str, Any], wire: str, env_file: str | os.PathLike[str] | None, *, allow_http: bool = False
+) -> ClientSettings:
     """Return the settings of a client.
 
     Args:
         given: What was said by argument; None for what was not.
         wire: "current", or "2026-01".
         env_file: A file of variables, or None for none. One that is not there is none.
+        allow_http: Whether a password may go over plain http to another machine.
 
     Raises:
         ConfigurationError: A value is missing or cannot work.
@@ -74,6 +79,7 @@ def read_settings(given: Mapping[str, Any], wire: str, env_file: str | os.PathLi
         max_retries=checks.require_count(found.name("max_retries"), retries, 0, _MOST_RETRIES),
         site_slug=checks.require_site(found.get("site_slug", None)),
         wire=wire,
+        allow_http=allow_http,
         execution={name: value for name, value in ids.items() if value is not None},
         function_key=found.get("function_key", "") if is_inside_function() else "",
     )

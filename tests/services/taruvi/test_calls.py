@@ -249,6 +249,25 @@ def test_only_what_the_server_allows_is_allowed(mode: str, taruvi_server: Taruvi
         assert call(mode, taruvi_server.url, use) == expected
 
 
+SAID = {
+    "a field": ({"email": ["invalid"]}, "Bad Request", {"email": ["invalid"]}),
+    "a list of errors": ({"errors": [{"message": "first"}]}, "first", {"errors": [{"message": "first"}]}),
+    "a list of details": ({"detail": ["one", "two"]}, "one", {}),
+    "no JSON": (b"<h1>Oops", "Bad Request", {"content": "<h1>Oops"}),
+    "nothing": (None, "Bad Request", {}),
+}
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("kind", SAID)
+def test_what_the_server_says_is_told(mode: str, kind: str, taruvi_server: TaruviServer) -> None:
+    body, message, details = SAID[kind]
+    taruvi_server.script.append(Reply(400, body))
+    with pytest.raises(taruvi.ValidationError) as caught:
+        call(mode, taruvi_server.url, get)
+    assert (caught.value.message, caught.value.details) == (message, details)
+
+
 BAD: dict[str, Callable[[Any], Any]] = {
     "record_id": lambda c: c.database.get("u", "a/b"),
     "table": lambda c: c.database.query("../x").get(),
@@ -279,6 +298,8 @@ BAD: dict[str, Callable[[Any], Any]] = {
     "visibility": lambda c: c.storage.create_bucket("b", visibility="open"),
     "key": lambda c: c.secrets.get_secret("a\nb"),
     "keys": lambda c: c.secrets.get_secrets([]),
+    "keys ": lambda c: c.secrets.get_secrets("API_KEY"),
+    "value": lambda c: c.database.query("u").filter("a", "eq", b"x").get(),
     "tags": lambda c: c.secrets.list_secrets(tags=["a,b"]),
     "actions": lambda c: c.policy.check_resources([{"kind": "d", "id": 1}]),
     "resources": lambda c: c.policy.filter_allowed([{"id": 1}], ["view"]),

@@ -73,7 +73,14 @@ def test_credentials_are_no_settings() -> None:
     with pytest.raises(TypeError, match=r"client\.auth\.signInWithToken"):
         Client(URL, "a", jwt="x")
     with pytest.raises(TypeError, match="retrys"):
-        Client(URL, "a", retrys=1).settings.get()
+        Client(URL, "a", retrys=1)
+
+
+def test_a_password_does_not_go_over_plain_http() -> None:
+    with pytest.raises(ConfigurationError, match=r"^api_url: .*allow_http"):
+        Client("http://api.example.com", "a").auth.signInWithPassword("alice", "a")
+    client = Client("http://api.example.com", "a", mode="async", allow_http=True)
+    assert client.auth.signInWithPassword("alice", "a").is_authenticated
 
 
 def test_a_credential_in_the_environment_is_not_used(
