@@ -5,12 +5,13 @@ from __future__ import annotations
 import ast
 import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from polvo_adapters.services.taruvi import AsyncClient
 from tests.support.taruvi_server import FILE, TaruviServer
 
 PAGE = (Path(__file__).parents[3] / "docs/taruvi.md").read_text()
@@ -42,7 +43,15 @@ def run(code: str, namespace: dict[str, Any]) -> None:
     compiled = compile(code, "docs/taruvi.md", "exec", flags)
     result = eval(compiled, namespace)
     if asyncio.iscoroutine(result):
-        asyncio.run(result)
+        asyncio.run(_finish(result, namespace))
+
+
+async def _finish(block: Coroutine[Any, Any, None], namespace: dict[str, Any]) -> None:
+    """Run a block to its end, and close the clients that it leaves open, before their event loop ends."""
+    await block
+    for value in namespace.values():
+        if isinstance(value, AsyncClient):
+            await value.close()
 
 
 @pytest.fixture
