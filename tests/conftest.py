@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,6 +14,10 @@ from hypothesis import HealthCheck, settings
 from polvo_adapters.testing import FailureServer, VirtualClock
 
 pytest_plugins = ["tests.support.oauth.fixtures", "tests.support.secret_fixtures"]
+
+# A process that a shell starts in the background ignores SIGINT, and so would all that the tests start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A slow machine is no defect of the code.
 settings.register_profile("polvo", deadline=None, suppress_health_check=[HealthCheck.too_slow])

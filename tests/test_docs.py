@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import codeop
 import doctest
+import inspect
 import logging
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from configparser import ConfigParser
 from pathlib import Path
@@ -13,6 +17,8 @@ from typing import Any
 import pytest
 
 import polvo_adapters
+from polvo_adapters.policies.defaults import SESSION_BREAKER, DefaultDeadline
+from polvo_adapters.shells.requests.timeouts import DEFAULT_TIMEOUT
 from polvo_adapters.testing import FailureServer
 
 ROOT = Path(__file__).parent.parent
@@ -108,6 +114,38 @@ def test_every_guide_has_a_test() -> None:
     assert [test for test in GUIDES.values() if not (ROOT / test).exists()] == []
 
 
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.stem)
+def test_python_blocks_can_be_pasted_into_the_interpreter(page: Path) -> None:
+    """There, a line without indentation must not follow a suite, nor a blank line be within one."""
+    for block in blocks(page, "python"):
+        assert find_first_unpastable(block) is None, f"{page.name}: put a blank line after a suite, and none into one"
+
+
+def find_first_unpastable(block: str) -> str | None:
+    """Return the line of a block at which the interpreter fails, or goes on waiting."""
+    compiled, lines = codeop.CommandCompiler(), list[str]()
+    for line in block.splitlines():
+        lines.append(line)
+        try:
+            if compiled("\n".join(lines)) is not None:
+                lines = []
+        except SyntaxError:
+            return line
+    return lines[-1] if lines else None
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", ROOT / "docs/tutorial.md"], ids=lambda page: page.stem)
+def test_a_new_user_pastes_the_page(page: Path, server: FailureServer, tmp_path: Path) -> None:
+    """Into the interpreter itself, block by block; each prints what the page says that it prints."""
+    pasted = on_failure_server("\n".join(blocks(page, "python")), server.url)
+    command = [sys.executable, "-i", "-c", "import sys; sys.ps1 = sys.ps2 = ''"]
+    done = subprocess.run(command, input=pasted, capture_output=True, text=True, timeout=120, cwd=tmp_path, check=False)
+    assert (done.returncode, done.stderr.strip()) == (0, "")
+    assert re.search(
+        r"3 attempts in .*\n +503 after .*\n +waited .*Retry-After 0\.2 s.*\n +503 .*\n +waited .*\n +200", done.stdout
+    )
+
+
 def test_every_link_between_pages_leads_somewhere() -> None:
     for page in PAGES:
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
@@ -141,6 +179,50 @@ def test_the_page_on_errors_has_every_error() -> None:
     tables = (ROOT / "docs/errors.md").read_text().partition("```{eval-rst}")[0]
     errors = {name for name in polvo_adapters.__all__ if name in vars(polvo_adapters.errors)}
     assert {name for name in errors if f"`{name}`" not in tables} == set()
+
+
+DEFAULTS = {
+    "breaker": (polvo_adapters.breaker.CircuitBreaker,),
+    "bulkhead": (polvo_adapters.bulkhead.Bulkhead, polvo_adapters.bulkhead.AdaptiveBulkhead),
+    "fallback": (polvo_adapters.fallback.Fallback, polvo_adapters.fallback.StaleCache),
+    "hedge": (polvo_adapters.hedge.Hedge,),
+    "idempotency": (polvo_adapters.idempotency.IdempotencyKeys, polvo_adapters.idempotency.Record),
+    "ratelimit": (polvo_adapters.ratelimit.AdaptiveRateLimit, polvo_adapters.ratelimit.TokenBucket),
+    "regions": (polvo_adapters.regions.Regions,),
+    "retry": (polvo_adapters.retry.ExponentialBackoff, polvo_adapters.retry.RetryBudget),
+}
+"""The page whose table has the defaults of a policy."""
+
+
+@pytest.mark.parametrize(("page", "policy"), [(page, policy) for page, all_of in DEFAULTS.items() for policy in all_of])
+def test_every_default_has_its_reason(page: str, policy: type) -> None:
+    """Each keyword with a default has a row of the table, which is linked from the table of the session."""
+    text = (
+        (ROOT / f"docs/{page}.md").read_text().partition("## Every default, in one sentence")[2].partition("\n## ")[0]
+    )
+    fields = inspect.signature(policy).parameters.values()
+    names = {field.name for field in fields if field.default is not field.empty}
+    missing = {name for name in names if f"`{name}`" not in text and f"`{policy.__name__}.{name}`" not in text}
+    assert missing == set()
+    assert f"{page}.md#every-default-in-one-sentence" in (ROOT / "docs/session.md").read_text()
+    reasons = [row.split("|")[3].strip() for row in text.splitlines() if row.startswith("| ")]
+    assert len(reasons) > 5
+    assert all(reasons)
+
+
+def test_the_table_of_the_session_has_the_figures_of_the_code() -> None:
+    text = (ROOT / "docs/session.md").read_text().partition("## Defaults")[2].partition("\n## ")[0]
+    breaker = SESSION_BREAKER
+    for figure in (
+        f"{polvo_adapters.retry.ExponentialBackoff().max_attempts} attempts",
+        f"| `timeout` | {DEFAULT_TIMEOUT:g} s |",
+        f"| `deadline` | {DefaultDeadline().seconds(1):g} s",
+        f"last {breaker['window_calls']} calls",
+        f"at least {breaker['minimum_throughput']}",
+        f"opens for {breaker['recovery_timeout']:g} s",
+        f"up to {breaker['max_recovery_timeout']:g} s",
+    ):
+        assert figure in text
 
 
 def test_the_glossary_is_in_alphabetical_order() -> None:

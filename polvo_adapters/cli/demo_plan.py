@@ -75,23 +75,21 @@ HEALTHY = (
 )
 
 SCENARIOS = (
-    _fail("status", "503, Retry-After: 0", "GET", code=503, retry_after="0"),
+    _fail("status", "Retry-After: 0", "GET", code=503, retry_after="0"),
     _fail("reset", "connection reset", "GET"),
-    _fail("reset", "reset after the work", "POST"),
+    _fail("reset", "reset after work", "POST"),
     _fail("status", "500 twice", "GET", times=2, code=500),
     _fail("truncated", "body cut off", "GET"),
-    _fail("status", "503, Retry-After: 0.2", "GET", code=503, retry_after="0.2"),
-    replace(
-        _fail("status", "503", "POST", code=503, retry_after="0"), label="POST of a generator, 503", upload="generator"
-    ),
-    _fail("status", "429, Retry-After: 0", "POST", code=429, retry_after="0"),
-    _fail("reset", "reset after the work", "PUT"),
-    _fail("status", "500 after the work", "POST", code=500),
-    _fail("status", "503, Retry-After: soon", "GET", code=503, retry_after="soon"),
-    _fail("eof", "closed without response", "GET"),
-    _fail("status", "503, Retry-After: date", "GET", code=503, retry_after="Wed, 21 Oct 2015 07:28:00 GMT"),
+    _fail("status", "Retry-After: 0.2", "GET", code=503, retry_after="0.2"),
+    replace(_fail("status", "503", "POST", code=503, retry_after="0"), label="POST of a generator", upload="generator"),
+    _fail("status", "429", "POST", code=429, retry_after="0"),
+    _fail("reset", "reset after work", "PUT"),
+    _fail("status", "500 after work", "POST", code=500),
+    _fail("status", "Retry-After: soon", "GET", code=503, retry_after="soon"),
+    _fail("eof", "closed unanswered", "GET"),
+    _fail("status", "Retry-After: date", "GET", code=503, retry_after="Wed, 21 Oct 2015 07:28:00 GMT"),
     Scenario("GET, silence", "GET", "/fault/hang", (("times", 1),), slow=True),
-    Scenario("GET, a body without end", "GET", "/fault/drip", (("size", ENDLESS), ("interval", "0.05")), slow=True),
+    Scenario("GET, endless body", "GET", "/fault/drip", (("size", ENDLESS), ("interval", "0.05")), slow=True),
 )
 """The troubles, in the order in which a plan takes them."""
 

@@ -54,9 +54,9 @@ class Limits:
         patience: After which the demo abandons a call.
     """
 
-    timeout: float = 0.75
-    deadline: float = 2.0
-    patience: float = 3.0
+    timeout: float = 0.5
+    deadline: float = 1.5
+    patience: float = 2.0
 
 
 class TrialClient(NamedTuple):
@@ -93,6 +93,11 @@ class TrialResult(NamedTuple):
         """Whether work that must be done once was done more often."""
         return self.call.scenario.method == "POST" and self.times_processed > 1
 
+    @property
+    def is_right(self) -> bool:
+        """Whether the caller got what it asked for, and the server did what was asked, and no more."""
+        return self.ending == "success" and not (self.is_duplicated or self.arrived_empty)
+
 
 @dataclass(frozen=True)
 class Figures:
@@ -113,6 +118,16 @@ class Figures:
     def count(self, ending: Ending) -> int:
         """Return how many calls ended in this way."""
         return sum(result.ending == ending for result in self.results)
+
+    @property
+    def right(self) -> int:
+        """Calls that went right."""
+        return sum(result.is_right for result in self.results)
+
+    @property
+    def wrong_unnoticed(self) -> int:
+        """Calls that look like successes to the caller, and are none."""
+        return self.count("success") - self.right
 
     @property
     def duplicates(self) -> int:

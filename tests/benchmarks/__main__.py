@@ -1,3 +1,4 @@
+<<<<<<< HEAD
 """Measures everything and prints it: `python -m tests.benchmarks [--quick] [--json FILE] [--only SECTION]`.
 
 What is measured, how, and why that way: see the modules beside this one, which are named in its imports, and `measure`
@@ -5,18 +6,16 @@ for what they share. A run takes about two minutes; `--quick` takes seconds and 
 `crowd` takes half an hour, `pacing` a quarter, and some others take minutes; they run only where they are asked for, or
 quickly.
 """
+=======
+"""Runs the benchmarks, or says in one line what they need: `python -m tests.benchmarks`."""
+>>>>>>> main
 
 from __future__ import annotations
 
-import argparse
-import json
-import platform
 import sys
-from collections.abc import Callable, Sequence
-from importlib.metadata import version
-from pathlib import Path
-from typing import Any, NamedTuple
+from importlib.util import find_spec
 
+<<<<<<< HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -76,11 +75,20 @@ _LONG = (
     "tokens",
 )
 _NARROWEST = 140  # columns that the widest table needs, also where the output is not a terminal
+=======
+NEEDED = ("cryptography", "httpx", "pytest", "requests", "rich", "stamina", "tenacity")
+>>>>>>> main
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the benchmarks that the command line asks for.
+def run() -> int:
+    """Run the benchmarks that the command line asks for, and return the exit code; 2 where a package is missing."""
+    missing = [name for name in NEEDED if find_spec(name) is None]
+    if missing:
+        print(f"the benchmarks need {', '.join(missing)}: python -m pip install -e '.[test]'", file=sys.stderr)
+        return 2
+    from tests.benchmarks.command_line import main
 
+<<<<<<< HEAD
     Args:
         arguments: The command line without the program name; that of the process by default.
 
@@ -272,7 +280,10 @@ def _text(value: Spread, digits: int) -> str:
 
 def _plain(result: NamedTuple) -> dict[str, Any]:
     return {name: value._asdict() if isinstance(value, Spread) else value for name, value in result._asdict().items()}
+=======
+    return main()
+>>>>>>> main
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(run())

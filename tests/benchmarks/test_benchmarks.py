@@ -9,6 +9,8 @@ from typing import Any, TypeAlias
 
 import pytest
 
+from tests.benchmarks import __main__
+
 Run: TypeAlias = Callable[..., dict[str, Any]]
 
 ROWS = {
@@ -28,7 +30,7 @@ ROWS = {
 def run(tmp_path: Path) -> Run:
     for package in ("rich", "httpx", "stamina", "tenacity"):
         pytest.importorskip(package)
-    from tests.benchmarks.__main__ import main
+    from tests.benchmarks.command_line import main
 
     def quick(*arguments: str) -> dict[str, Any]:
         file = tmp_path / "numbers.json"
@@ -58,3 +60,9 @@ def _is_positive(row: dict[str, Any]) -> bool:
     # A difference to the baseline may come out negative in a short run; times and ratios may not.
     spreads = [row[name] for name in ("seconds", "ratio") if name in row]
     return all(value > 0 for spread in spreads for value in spread.values())
+
+
+def test_what_is_missing_costs_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(__main__, "NEEDED", ("requests", "no_such_package"))
+    assert __main__.run() == 2
+    assert capsys.readouterr().err == ("the benchmarks need no_such_package: python -m pip install -e '.[test]'\n")

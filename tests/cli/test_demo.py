@@ -26,19 +26,19 @@ QUICK = [scenario for scenario in SCENARIOS if not scenario.slow]
 HANG, DRIP = (scenario for scenario in SCENARIOS if scenario.slow)
 
 EXPECTED = {
-    "GET, 503, Retry-After: 0": ("503", "ok", "ok"),
+    "GET, Retry-After: 0": ("503", "ok", "ok"),
     "GET, connection reset": ("ConnectionError", "ok", "ok"),
-    "POST, reset after the work": ("ConnectionError", "ConnectionError", "ok, done 2x"),
+    "POST, reset after work": ("ConnectionError", "ConnectionError", "ok, done 2x"),
     "GET, 500 twice": ("500", "ok", "ok"),
     "GET, body cut off": ("ChunkedEncodingError", "ok", "ChunkedEncodingError"),
-    "GET, 503, Retry-After: 0.2": ("503", "ok", "InvalidHeader"),
-    "POST of a generator, 503": ("503", "503", "ok, but empty"),
-    "POST, 429, Retry-After: 0": ("429", "ok", "ok"),
-    "PUT, reset after the work": ("ConnectionError", "ok", "ok"),
-    "POST, 500 after the work": ("500", "500", "ok, done 2x"),
-    "GET, 503, Retry-After: soon": ("503", "ok", "InvalidHeader"),
-    "GET, closed without response": ("ConnectionError", "ok", "ok"),
-    "GET, 503, Retry-After: date": ("503", "ok", "ok"),
+    "GET, Retry-After: 0.2": ("503", "ok", "InvalidHeader"),
+    "POST of a generator": ("503", "503", "ok, but empty"),
+    "POST, 429": ("429", "ok", "ok"),
+    "PUT, reset after work": ("ConnectionError", "ok", "ok"),
+    "POST, 500 after work": ("500", "500", "ok, done 2x"),
+    "GET, Retry-After: soon": ("503", "ok", "InvalidHeader"),
+    "GET, closed unanswered": ("ConnectionError", "ok", "ok"),
+    "GET, Retry-After: date": ("503", "ok", "ok"),
 }
 """The result of each trouble that costs no time: requests alone, with the adapter, with the pasted Retry."""
 
@@ -124,7 +124,7 @@ class TestFigures:
         assert figures[0].requests_received == len(QUICK) + len(HEALTHY)
 
     def test_put_that_was_repeated_is_no_duplicate(self, server, no_waits):
-        (put,) = (each for each in QUICK if each.label == "PUT, reset after the work")
+        (put,) = (each for each in QUICK if each.label == "PUT, reset after work")
 
         (result,) = demo_trial.run(calls(put), RESILIENT, server, PATIENT).results
 
@@ -199,12 +199,12 @@ class TestShow:
 
         lines = self.rows(server)
 
-        assert self.row(lines, "calls ") == ["18", "18", "18"]
-        assert self.row(lines, "succeeded, for the caller") == ["5", "15", "15"]
-        assert self.row(lines, "failed") == ["13", "3", "3"]
-        assert self.row(lines, "  with an error status") == ["8", "2", "0"]
-        assert self.row(lines, "  with an exception") == ["5", "1", "3"]
-        assert self.row(lines, "  stuck") == ["0", "0", "0"]
+        assert self.row(lines, "of 18 calls") == ["requests", "alone", "ResilientAdapter", "pasted", "Retry"]
+        assert self.row(lines, "went right") == ["5", "15", "12"]
+        assert self.row(lines, "looked right, and did harm") == ["0", "0", "3"]
+        assert self.row(lines, "ended with an error status") == ["8", "2", "0"]
+        assert self.row(lines, "ended with an exception") == ["5", "1", "3"]
+        assert self.row(lines, "never ended") == ["0", "0", "0"]
         assert self.row(lines, "POSTs done more than once") == ["0", "0", "2"]
         assert self.row(lines, "uploads taken empty") == ["0", "0", "1"]
 
@@ -216,6 +216,31 @@ class TestShow:
         for label, expected in EXPECTED.items():
             assert self.row(lines, f"{label} ") == ["1", *" ".join(expected).split()]
         assert self.row(lines, "GET, healthy") == ["3", "ok", "ok", "ok"]
+
+    @pytest.mark.parametrize("width", [60, 80, 88, 100, 200])
+    def test_no_word_is_broken(self, server, no_waits, monkeypatch, width):
+        def words(width):
+            monkeypatch.setenv("COLUMNS", str(width))
+            stream = io.StringIO()
+            demo.show(figures, PATIENT, Screen(stream))
+            assert max(map(len, stream.getvalue().splitlines())) <= width
+            return set(stream.getvalue().replace("─", " ").split())
+
+        figures = demo_trial.run_all(calls(*QUICK, *HEALTHY), server, PATIENT)
+
+        assert ("(calls)" in words(width)) == (width < 80)  # a line for each client only where it must be
+        assert words(width) - words(300) <= {"an", "exception", "(1)", "(3)", "(calls)", "what", "became"}
+
+    def test_harm_is_no_success(self):
+        call = PlannedCall(0, next(each for each in SCENARIOS if each.upload == "generator"), b"data")
+
+        def right(**keywords):
+            return demo_trial.TrialResult(call, **{"ending": "success", "detail": "200", **keywords}).is_right
+
+        assert right(times_processed=1)
+        assert not right(times_processed=2)
+        assert not right(arrived_empty=True)
+        assert not right(ending="exception", detail="ReadTimeout")
 
     def test_cell_counts_where_calls_of_a_kind_ended_differently(self):
         call = PlannedCall(0, HEALTHY[0])
@@ -234,10 +259,11 @@ class TestCommand:
         assert b"\x1b" not in ended.stdout
         assert b"\r" not in ended.stdout.replace(b"\r\n", b"\n")
         assert ended.stderr == b""
-        *_, one, two, three = ended.stdout.decode(errors="replace").splitlines()
-        assert "session.mount(" in one
-        assert "polvo.install(session" in two
-        assert "import polvo_adapters.requests as requests" in three
+        *_, one, two, three, four = ended.stdout.decode(errors="replace").splitlines()
+        assert "polvo.ResilientAdapter(" in one
+        assert "session.mount(" in two
+        assert "polvo.install(session" in three
+        assert "import polvo_adapters.requests as requests" in four
 
     def test_port_that_is_taken(self, capsys):
         with socket.create_server(("127.0.0.1", 0)) as taken:

@@ -131,7 +131,9 @@ testing.server.http_messages.MalformedRequestError testing.server.http_messages.
 testing.server.http_messages.Reply testing.server.http_messages.Request testing.server.http_messages.RequestBody
 testing.server.issued_tokens.Tokens testing.server.journal.Counters testing.server.journal.Journal
 testing.server.journal.JournalEntry testing.server.journal.KeyCounters testing.server.journal.RequestRecord
-testing.server.message_endpoints.Contract testing.server.state.ExpiringCache testing.server.state.FailureSwitch
+testing.server.message_endpoints.Contract testing.server.pending_logins.CodeGrant
+testing.server.pending_logins.DeviceGrant testing.server.pending_logins.Grant
+testing.server.pending_logins.PendingLogins testing.server.state.ExpiringCache testing.server.state.FailureSwitch
 testing.server.state.Quotas testing.server.state.RequestContext testing.server.state.ServerState
 testing.simulation.crowd.CrowdClient testing.simulation.crowd.CrowdResult testing.simulation.crowd.CrowdSample
 testing.simulation.crowd.CrowdWindow testing.simulation.crowd.QuotaServer

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import hashlib
 import http.client
 import json
@@ -266,6 +267,19 @@ class TestInducedFailures:
         assert answer.json["status"] == "normal_operation"
         assert isinstance(answer.json["message"], str)
         assert get(server, "/msg", X_Request_ID="a").json == first
+
+    @pytest.mark.parametrize(
+        ("path", "expected"),
+        [
+            ("count/-1", {"type": "greater_than_equal", "loc": ["path", "count"], "input": "-1", "ctx": {"ge": 0}}),
+            ("count/1001", {"type": "less_than_equal", "loc": ["path", "count"], "input": "1001", "ctx": {"le": 1000}}),
+            ("duration/x", {"type": "int_parsing", "loc": ["path", "seconds"], "input": "x"}),
+        ],
+    )
+    def test_says_which_value_is_out_of_bounds(self, server, path, expected):
+        (detail,) = ask(server, "POST", f"/fail/{path}").json["detail"]
+        assert detail.pop("msg").startswith("Input should be ")
+        assert detail == expected
 
     @pytest.mark.parametrize(
         "path", ["count/-1", "count/1001", "count/x", "duration/-1", "duration/3601", "duration/1.5"]
@@ -1025,6 +1039,14 @@ class TestQuota:
         assert get(server, f"/quota?{query}").status == 422
 
 
+def has_ipv6():
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
+
+
 class TestLife:
     @pytest.mark.parametrize("host", ["0.0.0.0", "192.168.0.1", "::", "example.test", ""])
     def test_binds_to_loopback_only(self, host):
@@ -1033,7 +1055,14 @@ class TestLife:
 
     @pytest.mark.parametrize(
         "limits",
-        [{"max_concurrency": 0}, {"request_timeout": -1}, {"cache_max_size": -1}, {"cache_ttl_seconds": -1}],
+        [
+            {"max_concurrency": 0},
+            {"request_timeout": -1},
+            {"cache_max_size": -1},
+            {"cache_ttl_seconds": -1},
+            {"port": -1},
+            {"port": 65536},
+        ],
     )
     def test_limits_must_make_sense(self, limits):
         with pytest.raises(ValueError, match="must"):
@@ -1045,6 +1074,50 @@ class TestLife:
             _ = server.url
         with server:
             assert re.fullmatch(r"http://127\.0\.0\.1:\d+", server.url)
+            assert urllib3.request("GET", server.url + "/health").status == 200
+
+    @pytest.mark.parametrize("host", ["127.0.0.1", "[::1]", "localhost"])
+    def test_localhost_is_every_address_of_that_name(self, host):
+        with FailureServer(host="localhost") as server:
+            if host == "[::1]" and not has_ipv6():
+                pytest.skip("no ::1 on this machine")
+            assert urllib3.request("GET", f"http://{host}:{server.port}/health").status == 200
+        with FailureServer(host="localhost", port=server.port):
+            pass
+
+    def test_localhost_is_not_shared_with_another_program(self):
+        if not has_ipv6():
+            pytest.skip("no ::1 on this machine")
+        with FailureServer(host="::1") as other:
+            with pytest.raises(OSError, match="in use"):
+                FailureServer(host="localhost", port=other.port).start()
+            with FailureServer(host="127.0.0.1", port=other.port):  # nothing was left open
+                pass
+
+    def test_localhost_without_version_6(self, monkeypatch):
+        create_server = socket.create_server
+
+        def create(address, **keywords):
+            if address[0] == "::1":
+                raise OSError(errno.EADDRNOTAVAIL, "Cannot assign requested address")
+            return create_server(address, **keywords)
+
+        monkeypatch.setattr(socket, "create_server", create)
+        with FailureServer(host="localhost") as server:
+            assert urllib3.request("GET", server.url + "/health").status == 200
+
+    def test_a_port_that_is_free_on_both(self, monkeypatch):
+        create_server, refused = socket.create_server, []
+
+        def create(address, **keywords):
+            if address[0] == "::1" and len(refused) < 3:
+                refused.append(address[1])
+                raise OSError(errno.EADDRINUSE, "Address already in use")
+            return create_server(address, **keywords)
+
+        monkeypatch.setattr(socket, "create_server", create)
+        with FailureServer(host="localhost") as server:
+            assert len(refused) == 3
             assert urllib3.request("GET", server.url + "/health").status == 200
 
     def test_internet_protocol_version_6(self):
@@ -1227,6 +1300,25 @@ class TestCommandLine:
                 process.send_signal(number)
                 rest, errors = process.communicate(timeout=PATIENCE)
         assert (process.returncode, rest, errors) == (0, "", "")
+
+    def test_a_port_that_is_taken_costs_one_line(self, server):
+        with self.run("serve", "--reload", "--port", str(server.port)) as process:
+            out, errors = process.communicate(timeout=PATIENCE)
+        assert (process.returncode, out) == (2, "")
+        assert errors.startswith(f"port {server.port} is not available: ")
+        assert errors.endswith("choose another one, or let --port 0 pick a free one\n")
+        assert errors.count("\n") == 1
+
+    @pytest.mark.parametrize(
+        ("option", "problem"),
+        [(("--port", "70000"), "port must"), (("--max-concurrency", "0"), "max_concurrency must")],
+    )
+    def test_mistakes(self, option, problem):
+        with self.run(*option) as process:
+            _, errors = process.communicate(timeout=PATIENCE)
+        assert process.returncode == 2
+        assert problem in errors
+        assert "Traceback" not in errors
 
     def test_refuses_to_listen_to_the_world(self):
         with self.run("--port", "0", "--host", "0.0.0.0") as process:

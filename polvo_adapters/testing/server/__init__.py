@@ -1,11 +1,13 @@
 """The failure server: a web server on loopback that fails on request; `python -m polvo_adapters.testing.server`.
 
 failure_server       FailureServer: accepts connections, and serves them on a thread of its own
+listening            the loopback addresses that it listens on
 connection           one connection: requests in, replies out, and every way to close it
 http_messages        reading and writing HTTP/1.x
 routes               which endpoint serves which path; /echo, /quota and /counters
 message_endpoints    /msg, /fail/* and /health
 oauth_endpoints      a small authorization server; issued_tokens has the tokens that it issued
+login_endpoints      its pages for users; pending_logins has the logins that were begun
 faults               resets, drips, truncated bodies and other things that go wrong
 journal, state       the requests that were received, and what the server remembers
 

@@ -109,6 +109,18 @@ class Connection(asyncio.Protocol):
             raise ClientGoneError
         return self._transport
 
+    def origin_for(self, host: str) -> str:
+        """Return scheme, host and port of this server.
+
+        Args:
+            host: Host and port as the client has written them, or empty for the address that it has connected to.
+        """
+        scheme = "http" if self.transport.get_extra_info("ssl_object") is None else "https"
+        if not host:
+            address, port = self.transport.get_extra_info("sockname")[:2]
+            host = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+        return f"{scheme}://{host}"
+
     async def read_head(self) -> Request:
         """Return the next request, its body still unread.
 

@@ -13,9 +13,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import ipaddress
+import os
 import signal
 import socket
+import sys
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -23,6 +24,7 @@ from typing import TYPE_CHECKING
 from polvo_adapters.testing.server.connection import ClientGoneError, Connection
 from polvo_adapters.testing.server.http_messages import MalformedRequestError
 from polvo_adapters.testing.server.journal import Counters, KeyCounters, RequestRecord
+from polvo_adapters.testing.server.listening import find_addresses, listen
 from polvo_adapters.testing.server.message_endpoints import Contract
 from polvo_adapters.testing.server.routes import handle, refuse_malformed
 from polvo_adapters.testing.server.state import RequestContext, ServerState
@@ -37,8 +39,8 @@ if TYPE_CHECKING:
 
 __all__ = ["FailureServer", "RequestRecord", "main"]
 
-_BACKLOG = 1024
 _CLOSING_TURNS = 100
+_PORT_TAKEN = 2  # the exit code
 
 
 class FailureServer:
@@ -48,7 +50,7 @@ class FailureServer:
     listens on the same port and remembers what it knew, like a server that was down for a while.
 
     Args:
-        host: A loopback address, or `localhost` for 127.0.0.1.
+        host: A loopback address, or `localhost` for 127.0.0.1 and ::1, as far as the machine has them.
         port: The port to listen on; 0 picks a free one.
         max_concurrency: How many /msg requests are worked on at a time; the others wait.
         request_timeout: Seconds a /msg request may take before it is answered with 408.
@@ -57,7 +59,7 @@ class FailureServer:
         ssl_context: Serves https with this context instead of http.
 
     Raises:
-        ValueError: The host is not a loopback address, or a limit makes no sense.
+        ValueError: The host is not a loopback address, or a port or limit makes no sense.
     """
 
     def __init__(
@@ -70,11 +72,13 @@ class FailureServer:
         cache_ttl_seconds: float = 300.0,
         ssl_context: ssl.SSLContext | None = None,
     ) -> None:
+        if not 0 <= port <= 65535:
+            raise ValueError("port must be from 0 to 65535")
         if max_concurrency < 1:
             raise ValueError("max_concurrency must be at least 1")
         if min(request_timeout, cache_max_size, cache_ttl_seconds) < 0:
             raise ValueError("request_timeout, cache_max_size and cache_ttl_seconds must not be negative")
-        self._address = _loopback_address(host)
+        self._addresses = find_addresses(host)
         self._port = port
         self._message_limits = (max_concurrency, request_timeout)
         self._cache_bounds = (cache_max_size, cache_ttl_seconds)
@@ -99,10 +103,11 @@ class FailureServer:
         """
         if self._thread is not None:
             raise RuntimeError("The server is running already")
-        listener = self._listen()
+        listeners = listen(self._addresses, self._port)
+        self._port = listeners[0].getsockname()[1]
         self._contract = Contract(*self._message_limits)
         self._loop = asyncio.new_event_loop()
-        self._acceptor = self._loop.create_task(self._accept_until_cancelled(listener))
+        self._acceptor = self._loop.create_task(self._accept_until_cancelled(listeners))
         self._thread = threading.Thread(target=self._run, name="FailureServer", daemon=True)
         self._thread.start()
 
@@ -131,7 +136,8 @@ class FailureServer:
         if self._port == 0:
             raise RuntimeError("The server was not started yet")
         scheme = "http" if self._ssl_context is None else "https"
-        host = f"[{self._address}]" if self._address.version == 6 else str(self._address)
+        address = self._addresses[0]
+        host = f"[{address}]" if address.version == 6 else str(address)
         return f"{scheme}://{host}:{self._port}"
 
     @property
@@ -154,18 +160,11 @@ class FailureServer:
         return len(self._open_connections)
 
     def reset(self) -> None:
-        """Forget everything: counters, requests, failures, request ids, fault turns, quota windows and tokens.
+        """Forget everything: counters, requests, failures, request ids, fault turns, quotas, tokens and logins.
 
         Requests still at work finish as they would have, but are not counted any more.
         """
         self._state = ServerState.create(*self._cache_bounds)
-
-    def _listen(self) -> socket.socket:
-        family = socket.AF_INET6 if self._address.version == 6 else socket.AF_INET
-        listener = socket.create_server((str(self._address), self._port), family=family, backlog=_BACKLOG)
-        listener.setblocking(False)
-        self._port = listener.getsockname()[1]
-        return listener
 
     def _run(self) -> None:
         try:
@@ -174,14 +173,16 @@ class FailureServer:
         finally:
             self._loop.close()
 
-    async def _accept_until_cancelled(self, listener: socket.socket) -> None:
+    async def _accept_until_cancelled(self, listeners: Sequence[socket.socket]) -> None:
         conversations: _Conversations = {}
-        self._loop.add_reader(listener, self._accept_clients, listener, conversations)
+        for listener in listeners:
+            self._loop.add_reader(listener, self._accept_clients, listener, conversations)
         try:
             await self._loop.create_future()
         finally:
-            self._loop.remove_reader(listener)
-            listener.close()
+            for listener in listeners:
+                self._loop.remove_reader(listener)
+                listener.close()
             await _close_all(conversations)
 
     def _accept_clients(self, listener: socket.socket, conversations: _Conversations) -> None:
@@ -214,16 +215,6 @@ class FailureServer:
             await refuse_malformed(connection, malformed)
         finally:
             connection.close()
-
-
-def _loopback_address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
-    try:
-        address = ipaddress.ip_address("127.0.0.1" if host == "localhost" else host)
-    except ValueError:
-        raise ValueError(f"{host!r} is not a loopback address") from None
-    if not address.is_loopback:
-        raise ValueError(f"{host!r} is not a loopback address; this server must not be reachable from outside")
-    return address
 
 
 def _accept_client(listener: socket.socket) -> socket.socket | None:
@@ -260,10 +251,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: The command line without the program name; that of the process by default.
 
     Returns:
-        The exit code, 0.
+        The exit code: 0, or 2 where the port is not available.
     """
-    options = _parse_arguments(arguments)
-    server = FailureServer(**vars(options))
+    server = _parse_server(arguments)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
@@ -275,27 +265,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # A second signal must not interrupt the stopping.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    except OSError as error:
+        problem = os.strerror(error.errno) if error.errno else str(error)
+        advice = "choose another one, or let --port 0 pick a free one"
+        print(f"port {server.port} is not available: {problem}; {advice}", file=sys.stderr)
+        return _PORT_TAKEN
     finally:
         server.stop()
     return 0
 
 
-def _parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
+def _parse_server(arguments: Sequence[str] | None) -> FailureServer:
+    """Return the server that a command line describes."""
     parser = argparse.ArgumentParser(
         prog="python -m polvo_adapters.testing.server", description="A web server that fails on request."
     )
-    parser.add_argument("--host", type=_loopback_host, default="127.0.0.1", help="a loopback address")
-    parser.add_argument("--port", type=int, default=8000, help="0 picks a free port")
-    parser.add_argument("--max-concurrency", type=int, default=50, help="/msg requests worked on at a time")
-    parser.add_argument("--request-timeout", type=float, default=30.0, help="seconds until 408")
-    parser.add_argument("--cache-max-size", type=int, default=1000, help="X-Request-IDs remembered")
-    parser.add_argument("--cache-ttl-seconds", type=float, default=300.0, help="how long they are remembered")
-    return parser.parse_args(arguments)
-
-
-def _loopback_host(host: str) -> str:
+    parser.add_argument("command", nargs="?", choices=("serve",), help="may be left out")
+    parser.add_argument("--host", default="localhost", help="a loopback address (localhost)")
+    parser.add_argument("--port", type=int, default=8000, help="0 picks a free port (8000)")
+    parser.add_argument("--max-concurrency", type=int, default=50, help="/msg requests worked on at a time (50)")
+    parser.add_argument("--request-timeout", type=float, default=30.0, help="seconds until 408 (30)")
+    parser.add_argument("--cache-max-size", type=int, default=1000, help="X-Request-IDs remembered (1000)")
+    parser.add_argument("--cache-ttl-seconds", type=float, default=300.0, help="how long they are remembered (300)")
+    parser.add_argument("--reload", action="store_true", help="for scripts that say so; there is nothing to reload")
+    options = vars(parser.parse_args(arguments))
+    del options["command"], options["reload"]
     try:
-        _loopback_address(host)
+        return FailureServer(**options)
     except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-    return host
+        parser.error(str(error))

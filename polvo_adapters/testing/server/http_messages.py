@@ -149,16 +149,34 @@ def parse_whole_number(text: str, name: str, minimum: int, maximum: int, place: 
     Raises:
         RefusedError: It is no whole number or out of bounds.
     """
-    if _WHOLE_NUMBER.fullmatch(text):
-        number = int(text)
-        if minimum <= number <= maximum:
-            return number
-    raise invalid_value(place, name, f"a whole number from {minimum} to {maximum}")
+    if not _WHOLE_NUMBER.fullmatch(text):
+        raise invalid_value(place, name, "a whole number", "int_parsing", text)
+    number = int(text)
+    if number < minimum:
+        kind, bound = "greater_than_equal", {"ge": minimum}
+    elif number > maximum:
+        kind, bound = "less_than_equal", {"le": maximum}
+    else:
+        return number
+    raise invalid_value(place, name, f"a whole number from {minimum} to {maximum}", kind, text, bound)
 
 
-def invalid_value(place: str, name: str, expected: str) -> RefusedError:
-    """Return the 422 refusal that says which value was wrong and what was expected."""
-    return RefusedError(422, [{"loc": [place, name], "msg": f"Input should be {expected}", "type": "value_error"}])
+def invalid_value(
+    place: str, name: str, expected: str, kind: str = "value_error", text: str = "", bound: object = None
+) -> RefusedError:
+    """Return the 422 refusal that says which value was wrong and what was expected, in the form that FastAPI has.
+
+    Args:
+        place: `query` or `path`.
+        name: Name of the value.
+        expected: What was expected.
+        kind: Type of the error.
+        text: The value.
+        bound: The bound that it exceeds.
+    """
+    shown = text.encode("utf-8", "replace").decode()
+    detail = {"type": kind, "loc": [place, name], "msg": f"Input should be {expected}", "input": shown}
+    return RefusedError(422, [detail if bound is None else {**detail, "ctx": bound}])
 
 
 def json_reply(status: int, content: Any, headers: Headers | None = None) -> Reply:

@@ -32,7 +32,7 @@ class Tokens:
         """Return a token response for a refresh token, or None where it is not valid."""
         family, used = self._refresh.get(refresh, ("", True))
         if used:
-            self._revoke_family(family)
+            self.revoke_family(family)
             return None
         self._refresh[refresh] = (family, True)
         return self.issue(family, seconds, refreshable=True)
@@ -47,10 +47,11 @@ class Tokens:
             self._access.clear()
             self._refresh.clear()
         elif token in self._refresh:
-            self._revoke_family(self._refresh[token][0])
+            self.revoke_family(self._refresh[token][0])
         else:
             self._access.pop(token, None)
 
-    def _revoke_family(self, family: str) -> None:
+    def revoke_family(self, family: str) -> None:
+        """Revoke all tokens that one grant has led to."""
         self._access = {token: kept for token, kept in self._access.items() if kept[0] != family}
         self._refresh = {token: (kept[0], kept[1] or kept[0] == family) for token, kept in self._refresh.items()}

@@ -80,10 +80,10 @@ class Contract:
 
 def _set_failures(failures: FailureSwitch, kind: str, amount: str) -> Reply:
     if kind == "count":
-        count = parse_whole_number(amount, "n", 0, _MAX_FAIL_COUNT, "path")
+        count = parse_whole_number(amount, "count", 0, _MAX_FAIL_COUNT, "path")
         failures.count = count
         return json_reply(200, {"message": f"The next {count} requests fail", "fail_requests_count": count})
-    seconds = parse_whole_number(amount, "s", 0, _MAX_FAIL_SECONDS, "path")
+    seconds = parse_whole_number(amount, "seconds", 0, _MAX_FAIL_SECONDS, "path")
     failures.fail_for(seconds)
     message = f"All requests fail for {seconds} seconds"
     return json_reply(200, {"message": message, "duration_seconds": seconds})

@@ -11,7 +11,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from polvo_adapters.testing.limiters import DIALECTS, format_headers
-from polvo_adapters.testing.server import oauth_endpoints
+from polvo_adapters.testing.server import login_endpoints, oauth_endpoints
 from polvo_adapters.testing.server.faults import FAULTS, FaultSpec
 from polvo_adapters.testing.server.http_messages import (
     MalformedRequestError,
@@ -71,7 +71,7 @@ async def _answer(exchange: RequestContext, contract: Contract) -> None:
         exchange.reply(_take_quota(exchange))
     elif path == "/counters":
         exchange.reply(_handle_counters(exchange))
-    elif path.startswith("/oauth/"):
+    elif path.startswith(("/oauth/", login_endpoints.WELL_KNOWN)):
         exchange.reply(oauth_endpoints.make_reply(exchange))
     else:
         exchange.reply(await contract.answer(exchange))

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from polvo_adapters.testing.limiters import FixedWindowLimiter
 from polvo_adapters.testing.server.issued_tokens import Tokens
 from polvo_adapters.testing.server.journal import Journal, JournalEntry
+from polvo_adapters.testing.server.pending_logins import PendingLogins
 
 if TYPE_CHECKING:
     import asyncio
@@ -141,6 +142,7 @@ class ServerState:
     failures: FailureSwitch = field(default_factory=FailureSwitch)
     quotas: Quotas = field(default_factory=Quotas)
     tokens: Tokens = field(default_factory=Tokens)
+    logins: PendingLogins = field(default_factory=PendingLogins)
     journal: Journal = field(default_factory=Journal)
 
     @classmethod
