@@ -16,9 +16,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from polvo_adapters.moved import install_finder
-from polvo_adapters.runtime.lazy import lazy_attributes
-from polvo_adapters.version import __version__
+from polvo_adapters.version import __version__, require_python
+
+require_python()  # before what an older Python cannot import
+
+from polvo_adapters.moved import install_finder  # noqa: E402
+from polvo_adapters.runtime.lazy import lazy_attributes  # noqa: E402
 
 if TYPE_CHECKING:
     from polvo_adapters import adapters as adapters

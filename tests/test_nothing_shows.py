@@ -66,6 +66,7 @@ from polvo_adapters.services.double_o.client import Client as DoubleOClient
 from polvo_adapters.services.double_o.effects import CachedFetch, ServiceRequest, ServiceResponse
 from polvo_adapters.services.taruvi import errors as taruvi_errors
 from polvo_adapters.services.taruvi import operations as taruvi_operations
+from polvo_adapters.shells.httpx.messages import RequestView, ResponseView
 from polvo_adapters.shells.message_parts import list_secrets
 from polvo_adapters.shells.requests.download import Download
 from polvo_adapters.shells.requests.json_errors import NoJSON
@@ -407,6 +408,15 @@ def use_httpx(api: Listening) -> None:
                 except httpx.HTTPError as error:
                     note(look_at_error("httpx in a task", error))
                 sample("httpx in a task")
+        async with polvo.AsyncSession(
+            api.url, named["client credentials"], raise_for_status=True, transport=AsyncHTTPXSampling()
+        ) as session:
+            for url in ("401", "404", NOWHERE):
+                try:
+                    await session.post(url, content=body, deadline=30)
+                except httpx.HTTPError as error:
+                    note(look_at_error("an asynchronous session", error))
+                sample("an asynchronous session")
 
     asyncio.run(run())
 
@@ -476,6 +486,16 @@ def make_login_token(text: str) -> LoginToken:
     return provider
 
 
+def make_httpx_views(text: str, data: bytes) -> dict[str, Any]:
+    """Return what messages are made of for httpx."""
+    request = httpx.Request("POST", f"http://me:{text}@a.test/?key={text}", headers={"X": text}, content=data)
+    response = httpx.Response(404, headers={"Set-Cookie": f"id={text}"}, content=data, request=request)
+    return {
+        "shells.httpx.messages.RequestView": RequestView(request),
+        "shells.httpx.messages.ResponseView": ResponseView(response),
+    }
+
+
 def make_others(folder: Path) -> dict[str, Any]:
     """Return an object with secrets of every class that can hold some and that no scene meets."""
     request = requests.Request("POST", f"http://me:{word('user', OPEN)}@a.test/?key={word('key', OPEN)}").prepare()
@@ -512,6 +532,7 @@ def make_others(folder: Path) -> dict[str, Any]:
         "shells.requests.one_shot.OneShotResponse": OneShotResponse("a.test", 200, dict(header), data, None),
         "shells.message_parts.RequestSecrets": list_secrets(None, request),
         "shells.requests.json_errors.NoJSON": NoJSON(response),
+        **make_httpx_views(text, data),
         "core.http.Headers": Headers(header),
         "core.calls.Call": call,
         "core.outcomes.Outcome": Outcome(response, 404, response.headers, body=data),

@@ -30,6 +30,7 @@ from polvo_adapters.auth.attach.replaced_credentials import ReplacedCredentials
 from polvo_adapters.auth.attach.response_hook import ReauthenticateHook
 from polvo_adapters.core.credential_refusals import RefusalTest, Refused
 from polvo_adapters.core.report import Entry, StateChange
+from polvo_adapters.core.setting_kinds import TEXT, check_settings
 from polvo_adapters.errors import ConfigurationError
 from polvo_adapters.refresh.lifecycle import OVERDUE, KnownToken
 from polvo_adapters.runtime.copies import SharedByCopies
@@ -67,6 +68,9 @@ class HeldSecret(NamedTuple):
         return f"<HeldSecret {self.value!r}>"
 
 
+_KINDS = dict.fromkeys(("query", "username", "owner"), TEXT | None)
+
+
 class SecretAuth(SharedByCopies, AuthBase):
     """Authorization of requests by a secret.
 
@@ -100,6 +104,7 @@ class SecretAuth(SharedByCopies, AuthBase):
     ) -> None:
         if not isinstance(secret, Secret):
             raise ConfigurationError(f"{type(self).__name__}: expected a Secret, got {type(secret).__name__}")
+        check_settings(type(self).__name__, {"query": query, "username": username, "owner": owner}, _KINDS, shows=False)
         if username is not None and (":" in username or not username.isprintable()):
             raise ConfigurationError("basic: the username must have no colon and no control characters in it")
         validate_place(type(self).__name__, header, prefix)
@@ -314,11 +319,13 @@ def basic(username: str, password: Secret | str, *, refused: Refused = None) -> 
         password: The password, or a Secret; a text is the password itself, and not a URI.
         refused: For a Secret: what the API's refusal of it looks like besides 401; see `SecretAuth`.
     """
+    given = {"username": username, "password": "" if isinstance(password, Secret) else password}
+    check_settings("basic", given, dict.fromkeys(given, TEXT), ConfigurationError, shows=False)
     if isinstance(password, Secret):
         return SecretAuth(password, username=username, refused=refused)
     require_no_rules("basic", refused)
-    if not isinstance(password, str) or ":" in username:
-        raise ConfigurationError("basic: the username must have no colon in it, and the password must be a text")
+    if ":" in username:
+        raise ConfigurationError("basic: the username must have no colon in it")
     return HeaderAuth("Authorization", _format_basic(username, password))
 
 

@@ -152,6 +152,7 @@ class ExponentialBackoff:
         object.__setattr__(self, "exceptions", validate.exceptions(self, "exceptions"))
         object.__setattr__(self, "listeners", validate.listeners(self, "listeners"))
         validate.function(self, "retry_if")
+        validate.flag(self, "raise_on_status")
 
     def flow(self, call: Call, proceed: Proceed) -> Flow:
         """Run the call, and run it again while the answer to the four questions of this module is yes."""

@@ -28,6 +28,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 from polvo_adapters.errors import ConfigurationError, PolvoError, SecretError
 from polvo_adapters.redaction import unpicklable
+from polvo_adapters.runtime.extras import missing_text
 
 T = TypeVar("T")
 
@@ -181,9 +182,7 @@ def import_library(name: str, extra: str) -> Any:
     try:
         return importlib.import_module(name)
     except ImportError:
-        missing = ConfigurationError(
-            f"secrets of this kind need the library {name}; pip install 'polvo_adapters[{extra}]'"
-        )
+        missing = ConfigurationError(missing_text("a secret of this kind", f"the library {name}", extra))
     raise missing
 
 

@@ -27,10 +27,12 @@ from weakref import WeakKeyDictionary
 
 from polvo_adapters.context.call import LogicalCall, current_call, separate_call
 from polvo_adapters.context.tenant import TenantScope
+from polvo_adapters.core import setting_kinds
 from polvo_adapters.core.calls import Call
 from polvo_adapters.core.effects import Send
 from polvo_adapters.core.outcomes import EXPIRED, UNCLASSIFIED, Outcome
 from polvo_adapters.core.report import Entry, StateChange
+from polvo_adapters.core.setting_kinds import check_settings
 from polvo_adapters.drivers.single_shot import SingleShotExchange, make_outcome
 from polvo_adapters.drivers.sync import drive
 from polvo_adapters.errors import ConfigurationError, SecretError
@@ -86,6 +88,15 @@ class Value:
         return f"<Value, generation {self.known.generation}>"
 
 
+_KINDS = {
+    "name": setting_kinds.TEXT,
+    "field": setting_kinds.TEXT | None,
+    "background": setting_kinds.FLAG,
+    "listeners": setting_kinds.FUNCTIONS,
+    "clock": setting_kinds.CLOCK,
+}
+
+
 class Secret(SharedByCopies, RefreshAhead[Value]):
     """A secret that is fetched when it is used.
 
@@ -137,6 +148,8 @@ class Secret(SharedByCopies, RefreshAhead[Value]):
         ):
             if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not low <= seconds < math.inf:
                 raise ConfigurationError(f"Secret: {setting}={seconds!r} must be a number of seconds from {low:g} on")
+        given = {"name": name, "field": field, "background": background, "listeners": listeners, "clock": clock}
+        check_settings("Secret", given, _KINDS, ConfigurationError, shows=False)
         self._source = resolve_source(source, name, field, provider)
         self._origin = _name_origin(source, self._source, provider)
         self._ttl = ttl

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from polvo_adapters.shells.message_parts import describe_place, list_secrets, quote_beginning, quote_reason
-from polvo_adapters.shells.messages import ReceivedResponse
 
 _LIKE_JSON = re.compile(rb'[\s\xef\xbb\xbf]*([\[{"0-9-]|true|false|null|NaN|Infinity)|[\x00\xfe\xff]|.\x00', re.DOTALL)
 
@@ -15,7 +15,7 @@ def begins_like_json(body: bytes) -> bool:
     return _LIKE_JSON.match(body) is not None
 
 
-def describe_no_json(response: ReceivedResponse) -> str:
+def describe_no_json(response: Any) -> str:
     """Return where and what the body of a response is, which is no JSON, and what to do."""
     secrets = list_secrets(response, response.request)
     beginning = quote_beginning(response, secrets)

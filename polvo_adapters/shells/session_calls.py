@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from polvo_adapters.context.call import CallSpan, LogicalCall, call_settings, call_started, current_call
 from polvo_adapters.context.tenant import TenantScope, tenant_scope_for, validate_tenant
+from polvo_adapters.core import setting_kinds
 from polvo_adapters.core.http import text_of
+from polvo_adapters.core.setting_kinds import show_value
 from polvo_adapters.errors import ConfigurationError
 from polvo_adapters.policies.deadline import Deadline
 from polvo_adapters.policies.defaults import DefaultDeadline
@@ -26,6 +28,10 @@ if TYPE_CHECKING:
     from polvo_adapters.policies.options import StackOptions
     from polvo_adapters.shells.bound_policies import PolicyControls
     from polvo_adapters.shells.circuit_control import Circuit
+
+
+KINDS = {"clock": setting_kinds.CLOCK, "raise_for_status": setting_kinds.FLAG}
+"""The kinds of settings of a session."""
 
 
 class CallScope:
@@ -191,7 +197,7 @@ def validate_tenancy_of(tenancy: Any, regions: object) -> Tenancy | None:
     if tenancy is None:
         return None
     if not isinstance(tenancy, Tenancy):
-        raise TypeError(f"tenancy={tenancy!r}: expected Tenancy(...) or None")
+        raise TypeError(f"tenancy={show_value(tenancy)}: expected Tenancy(...) or None")
     if tenancy.names_host and regions is not None:
         raise ConfigurationError(
             f"tenancy={tenancy!r}: the regions are other hosts, which would not know the tenant; use header or path"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from polvo_adapters.core.calls import Call, find_host
 from polvo_adapters.core.http import IDEMPOTENT_METHODS
@@ -13,13 +13,12 @@ from polvo_adapters.core.outcomes import Outcome
 from polvo_adapters.core.verdict import Verdict
 from polvo_adapters.errors import PolvoError, QuotaExceededError, RateLimitError, error_for_status
 from polvo_adapters.shells.message_parts import describe_place, list_secrets, quote_reason, quote_server
-from polvo_adapters.shells.messages import ReceivedResponse
 
 if TYPE_CHECKING:
     from polvo_adapters.core.report import Report
 
 
-def find_verdict(response: ReceivedResponse) -> Verdict:
+def find_verdict(response: Any) -> Verdict:
     """Return the verdict on a response, from its report or, where no policy has asked, from the response itself."""
     report = getattr(response, "polvo", None)
     known: Verdict | None = getattr(report, "verdict", None)
@@ -35,7 +34,7 @@ def find_verdict(response: ReceivedResponse) -> Verdict:
     return verdict_of(Call(response.request.method or "", response.url or ""), outcome)
 
 
-def status_error(response: ReceivedResponse, verdict: Verdict | None = None) -> Exception:
+def status_error(response: Any, verdict: Verdict | None = None) -> Exception:
     """Return the error for a response with an error status.
 
     Args:
@@ -54,7 +53,7 @@ def status_error(response: ReceivedResponse, verdict: Verdict | None = None) -> 
         + _explain_end(report, verdict)
         + _advise(response, verdict),
         request=response.request,
-        response=response,  # type: ignore[arg-type]  # the response of any library
+        response=response,
         host=find_host(response.url or ""),
         attempts=1 if report is None else len(report.attempts),
         retry_after=verdict.retry_after,
@@ -82,7 +81,7 @@ def _choose_class(status: int, verdict: Verdict) -> type[PolvoError]:
     return RateLimitError if verdict.is_about_pace else error_for_status(status)
 
 
-def _advise(response: ReceivedResponse, verdict: Verdict) -> str:
+def _advise(response: Any, verdict: Verdict) -> str:
     """Return what the caller of a request can do about its error."""
     delay = verdict.retry_after
     again = "" if delay is None else f"; call again after {delay:g} s"
@@ -96,7 +95,7 @@ def _advise(response: ReceivedResponse, verdict: Verdict) -> str:
     return again or f"; {_choose_advice(response)}"
 
 
-def _choose_advice(response: ReceivedResponse) -> str:
+def _choose_advice(response: Any) -> str:
     status, request = response.status_code, response.request
     if status == 401 and not {"authorization", "cookie"} & {str(name).lower() for name in request.headers}:
         return "no credential was sent in Authorization; give the call or the session an auth"

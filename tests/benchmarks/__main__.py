@@ -1,10 +1,18 @@
 <<<<<<< HEAD
 """Measures everything and prints it: `python -m tests.benchmarks [--quick] [--json FILE] [--only SECTION]`.
 
+<<<<<<< HEAD
 What is measured, how, and why that way: see the modules beside this one, which are named in its imports, and `measure`
 for what they share. A run takes about two minutes; `--quick` takes seconds and shows only that everything works.
 `crowd` takes half an hour, `pacing` a quarter, and some others take minutes; they run only where they are asked for, or
 quickly.
+=======
+What is measured, how, and why that way: see the modules `overhead`, `loopback`, `imports`, `admission`, `gates`,
+`headers`, `pacing`, `crowd`, `concurrency`, `deadlines`, `hedging`, `idempotency`, `identities`, `lag`, `overload`,
+`secrets`, `tokens` and `twins`, and `measure` for what they share. A run takes about two minutes; `--quick` takes
+seconds and shows only that everything works. `crowd` takes half an hour, `pacing` a quarter, and some others take
+minutes; they run only where they are asked for, or quickly.
+>>>>>>> h19b
 """
 =======
 """Runs the benchmarks, or says in one line what they need: `python -m tests.benchmarks`."""
@@ -38,12 +46,15 @@ from tests.benchmarks.pacing import Pace, paces
 from tests.benchmarks.secrets import secrets
 from tests.benchmarks.services import services
 from tests.benchmarks.tokens import Figure, tokens
+from tests.benchmarks.twins import async_sessions, both_kinds
 
 _PACKAGES = ("polvo_adapters", "requests", "urllib3", "httpx", "tenacity", "stamina")
 _SECTIONS: dict[str, tuple[str, Callable[..., list[Any]]]] = {
     "adapter": ("The stack alone: adapter.send over a no-op adapter", adapter_level),
     "session": ("The stack in a session: Session.get over a no-op adapter", session_level),
     "loopback": ("HTTP over loopback: one kept-alive connection each, server in another process", over_loopback),
+    "async": ("An asynchronous session over loopback: one kept-alive connection each", async_sessions),
+    "both": ("Both kinds of session: threads and tasks of one process on one quota", both_kinds),
     "identities": ("Identities: who makes a request, and what may select its answer", identities),
     "imports": ("Imports: fresh interpreters, on top of import requests", import_costs),
     "admission": ("A turn: asking a rate limit, and telling it what came of the request", turns),
@@ -63,6 +74,7 @@ _SECTIONS: dict[str, tuple[str, Callable[..., list[Any]]]] = {
     "tokens": ("Tokens: shared by processes, refreshed in the background, and kept through kills", tokens),
 }
 _LONG = (
+    "both",
     "concurrency",
     "crowd",
     "deadlines",
@@ -258,6 +270,7 @@ _TABLES: dict[str, Callable[..., Table]] = {
     "hostile": _hostile_table,
     "overload": _overload_table,
     "pacing": _pacing_table,
+    "both": _pacing_table,
     "tokens": _token_table,
     "secrets": _secret_table,
     "idempotency": _secret_table,

@@ -17,6 +17,7 @@ ROWS = {
     "adapter": 6,
     "session": 3,
     "loopback": 10,
+    "async": 6,
     "imports": 4,
     "admission": 6,
     "headers": 16,

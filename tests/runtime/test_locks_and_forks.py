@@ -79,6 +79,7 @@ KNOWN = {
     ("services/double_o/cache.py", "Event"): "SecretCache forgets them in the child",
     ("services/double_o/cache.py", "Lock"): "after_fork_in_child",
     ("shells/cancellation.py", "Lock"): "after_fork_in_child",
+    ("shells/httpx/api.py", "Lock"): "after_fork_in_child",
     ("shells/requests/api.py", "Lock"): "after_fork_in_child",
     ("shells/requests/exchange.py", "RLock"): "after_fork_in_child",
     ("shells/requests/wire/sockets.py", "Event"): "the handshake that it belongs to is that of a thread of the parent",

@@ -38,7 +38,10 @@ secrets.provider.Source secrets.providers.base.BaseProvider secrets.providers.fu
 secrets.secret.Secret secrets.secret.Value services.double_o.client.Client shells.body_closing.BodyCloseActions
 shells.bound_policies.BoundPolicies shells.bound_policies.PolicyControls shells.cancellation.CancellableExchange
 shells.httpx.async_network.AsyncDeadlineBackend shells.httpx.exchange.AsyncHTTPXExchange
-shells.httpx.exchange.HTTPXExchange shells.httpx.network.DeadlineBackend shells.httpx.network.DeadlineStream
+shells.httpx.cookies.SessionCookies shells.httpx.exchange.HTTPXExchange
+shells.httpx.given_auth.AuthWithin shells.httpx.routes.Routes shells.httpx.session.AsyncSession
+shells.httpx.session_transport.SessionTransport shells.httpx.verbs.AsyncVerbs shells.session_calls.CallScope
+shells.session_calls.SessionCalls shells.httpx.network.DeadlineBackend shells.httpx.network.DeadlineStream
 shells.httpx.trace.HTTPXTrace shells.httpx.transports.AsyncPolicyTransport
 shells.httpx.transports.PolicyTransport shells.request_marks.RequestMarks
 shells.requests.exchange.RacingExchange shells.requests.exchange.RequestsExchange
@@ -62,12 +65,12 @@ HOLDING_NONE = {
 auth.options.ConnectionOptions auth.options.GrantOptions auth.options.JWTLoginOptions auth.options.OAuth2Options
 auth.options.ServerOptions auth.options.TokenAuthOptions auth.options.VendorOptions
 auth.options.VendorSettings policies.options.OptionalPolicies
-policies.options.StackOptions
+policies.options.StackOptions shells.httpx.verbs.AsyncSessionOptions shells.httpx.verbs.RequestOptions
     """,
     "events, verdicts and states of policies: numbers, names of state and digests": """
 core.effects.Park core.effects.PolicyTraits core.effects.Race core.effects.TryDecide core.effects.Undecided
-core.effects.WaitAny policies.asked_retry.AskedRetry shells.given_up.GivenUpRequests
-core.judges.FormerKeyJudge core.judges.FormerRefusalJudge
+core.effects.WaitAny core.setting_kinds.SettingKind policies.asked_retry.AskedRetry
+shells.given_up.GivenUpRequests core.judges.FormerKeyJudge core.judges.FormerRefusalJudge
 core.machines.Changed core.machines.Refused core.machines.Wake core.notices.Retrying
 auth.attach.replaced_credentials.ReplacedCredentials
 policies.breaker.state.AcquirePermit policies.breaker.state.CircuitStatus policies.breaker.state.ManualControl
@@ -173,6 +176,7 @@ core.identity.Sender auth.signing_auth.SigningAuth shells.requests.signing.Unsig
 auth.attach.response_hook.InertHook requests.Session runtime.bounded.BoundedCalls runtime.clock.SystemClock
 runtime.clock.SystemTime runtime.shared_call.SharedCall runtime.workers.Workers shells.circuit_control.Circuit
 shells.encodings.EncodingCheck shells.httpx.exchange.RacingHTTPXExchange
+shells.httpx.api.LoopPools shells.httpx.json_errors.NoJSONResponse
 shells.httpx.observed_body.ObservedStream shells.httpx.timeouts.DeadlineTimeout
 shells.operation_control.Operation shells.request_identity.RequestKey shells.requests.api.SharedConnections
 shells.requests.drop_in.OneCallSession shells.requests.hooks.SessionHooks shells.requests.response.Response

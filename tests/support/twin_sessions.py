@@ -7,6 +7,7 @@ event loop of its own, on the thread of the test, and only while it is called.
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 KINDS = ("requests", "httpx")
+
+_PLAIN = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 class Twin:
@@ -42,6 +45,12 @@ class Twin:
         self.library_error: Any = httpx.HTTPError if self.is_async else requests.RequestException
         self.status_error: Any = httpx.HTTPStatusError if self.is_async else requests.HTTPError
         self.timeout_error: Any = httpx.TimeoutException if self.is_async else requests.Timeout
+        if self.is_async:
+            keywords = {
+                "verify": _PLAIN,
+                "trust_env": False,
+                **keywords,
+            }  # to load certificates takes longer than a call
         self.session: Any = polvo.AsyncSession(*args, **keywords) if self.is_async else polvo.Session(*args, **keywords)
         self._loop = asyncio.new_event_loop() if self.is_async else None
 

@@ -107,6 +107,38 @@ def mounting(session: requests.Session) -> None:
     assert_type(polvo.uninstall(session), requests.Session)
 
 
+async def asynchronous(url: httpx.URL) -> None:
+    store = polvo.stores.MemoryStore()
+    async with polvo.AsyncSession(
+        "https://api.example.com",
+        ("user", "pass"),
+        timeout=(3, 20),
+        tenancy=polvo.Tenancy(header="X-Tenant"),
+        store=store,
+        raise_for_status=True,
+        rate_limit="adaptive",
+        retry={"max_attempts": 5},
+        deadline=20,
+        http2=True,
+        limits=httpx.Limits(max_connections=10),
+        headers={"X-App": "polvo"},
+    ) as session:
+        assert_type(session, polvo.AsyncSession)
+        assert_type(await session.get("orders", params={"a": "b"}, retry=False), httpx.Response)
+        assert_type(await session.post(url, json={"a": 1}, idempotency_key="order-1"), httpx.Response)
+        assert_type(await session.request("PUT", "orders", content=b"x", labels={"job": 7}), httpx.Response)
+        async with session.stream("GET", "orders", deadline=None) as response:
+            assert_type(response, httpx.Response)
+        assert_type(await session.send(session.build_request("GET", "orders")), httpx.Response)
+        assert_type(session.circuit("orders").state, str)
+        assert_type(session.operation("orders", "order-1").state, str)
+        with session.tenant("acme"):
+            await session.delete("orders/7")
+        session.set_tenant(7)
+    assert_type(await polvo.aio.get(url, timeout=3), httpx.Response)
+    await polvo.aio.aclose()
+
+
 def faces() -> None:
     assert_type(polvo.get("https://api.example.com/", params={"a": "b"}, timeout=3), requests.Response)
     polvo.close()

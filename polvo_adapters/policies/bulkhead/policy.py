@@ -193,7 +193,7 @@ class _Bulkhead(Gate):
         slots = self.count_slots(limit)
         inflight = new + old + 1
         if inflight + ahead > slots:
-            return state, Refused(f"all {slots} slots of the bulkhead are in use")
+            return state, Refused(_FULL if slots == 1 else f"all {slots} slots of the bulkhead are in use")
         queue = queue[:ahead] + queue[ahead + 1 :]
         return BulkheadState(period, new + 1, old, queue, issued, limit), Slot(period, inflight)
 
@@ -225,6 +225,7 @@ class _Bulkhead(Gate):
         return state, Wake(names) if names else None
 
 
+_FULL = "the only slot of the bulkhead is in use"
 _ACQUIRE = AcquireSlot("")
 
 

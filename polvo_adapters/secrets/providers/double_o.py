@@ -74,7 +74,7 @@ class DoubleO(BaseProvider):
                 headers={"Authorization": f"Bearer {token}"},
             )
         except OneShotError as error:
-            advice = "check the address, proxies and network"
+            advice = f"{error.cause}; {error.advice}" if error.cause else "check the address, proxies and network"
             failure = self.fetch_error(name, "unreachable", advice, host=error.host, retry_after=error.retry_after)
         else:
             return Fetched(extract_field(self.scheme, name, self._read(name, response), field))

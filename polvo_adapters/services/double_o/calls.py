@@ -38,11 +38,18 @@ from polvo_adapters.services.double_o.errors import (
     SecretError,
     TokenError,
 )
+from polvo_adapters.shells.server_words import describe_failure
 from polvo_adapters.stores import file_trust
 
 _ABOUT_THE_TOKEN = re.compile(r"\b(tokens?|auth|unauth\w*|authenticat\w*|authoriz\w*|authoris\w*)\b", re.IGNORECASE)
 _LONGEST_TEXT = 200
 _PROXY = "/api/proxy"
+_ADVICE = {
+    400: "correct the request; a repeat cannot help",
+    403: "the token may not do this",
+    404: "look whether the token is that of a secret or environment, and base_url that of Double-O",
+    429: "call less often",
+}
 _METHOD = re.compile(r"[A-Za-z]{1,20}")
 
 
@@ -169,9 +176,19 @@ def _make_status_error(error: type[DoubleOError], request: ServiceRequest, respo
         advice = f"; call again after {response.retry_after:g} s"
     elif 300 <= status < 400:
         advice = "; it is not followed: give the address that it leads to as base_url"
+    elif status in _ADVICE or status >= 500:
+        advice = f"; {_ADVICE.get(status, 'call again later')}"
+    said = "" if request.path.startswith(_PROXY) else _quote(response, request.token)
     phrase = f"{status} {responses.get(status, '')}".rstrip()
     tries = f" after {response.attempts} attempts" if response.attempts > 1 else ""
-    return _make_error(error, request, response, phrase + tries + advice, f"status {status}")
+    return _make_error(error, request, response, phrase + tries + said + advice, f"status {status}")
+
+
+def _quote(response: ServiceResponse, token: str) -> str:
+    """Return what the server says about its error, unless it has something of the token in it."""
+    code, text = describe_failure(response.json(), (token,) if token else ())
+    said = text or code
+    return f'; the server says "{said}"' if said and said != "error" else ""
 
 
 def _make_refusal(

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from http.cookiejar import DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from polvo_adapters.core import validate
+from polvo_adapters.core import setting_kinds, validate
+from polvo_adapters.core.setting_kinds import SettingKind, check_settings
 from polvo_adapters.policies.retry import ExponentialBackoff
 from polvo_adapters.runtime.clock import SYSTEM, Clock
 from polvo_adapters.services.double_o import calls, checks
@@ -32,6 +33,12 @@ BASE_URL = "https://double-o-539191849800.europe-west1.run.app"
 """Address of Double-O, unless a client or a call has another."""
 CACHE = SecretCache()
 """The cache of all clients of this process, unless one has its own."""
+
+
+_KINDS = {
+    "cache": SettingKind("a SecretCache", lambda value: isinstance(value, SecretCache)) | None,
+    "clock": setting_kinds.CLOCK,
+}
 
 
 class Client:
@@ -69,6 +76,7 @@ class Client:
     ) -> None:
         self.timeout, self.retries, self.backoff_factor, self.deadline = timeout, retries, backoff_factor, deadline
         self._validate()
+        check_settings("Client", {"cache": cache, "clock": clock}, _KINDS, ArgumentError)
         if deadline is None and timeout is not None:
             self.deadline = deadline = timeout * (retries + 1)
         self.base_url = _normalize(base_url)

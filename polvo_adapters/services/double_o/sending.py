@@ -6,6 +6,7 @@ response as it is. A redirect is followed for GET and HEAD only: `requests` woul
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import requests
@@ -16,6 +17,7 @@ from polvo_adapters.auth.static import Bearer
 from polvo_adapters.core.calls import find_host
 from polvo_adapters.errors import DeadlineExceeded, PolvoError, StatusError
 from polvo_adapters.services.double_o.effects import ServiceRequest, ServiceResponse
+from polvo_adapters.shells.plain_words import describe_cause
 from polvo_adapters.shells.requests.failures import classify
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
     from polvo_adapters.shells.requests.session import Session
 
+_PLACE = re.compile(r"\A[A-Z]+ \S+: ")  # which the error of the service names itself
 _ERRORS = (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError)
 _FOLLOWED = ("GET", "HEAD")
 _HIDDEN = "[token]"
@@ -74,12 +77,15 @@ def _convert_response(response: Response, host: str, token: str, now: float) -> 
 def _convert_error(error: Exception, host: str, token: str) -> ServiceResponse:
     response = getattr(error, "response", None)
     failure = classify(error)
+    request = getattr(error, "request", None)  # which may be one that a redirect has led to
+    cause = "; ".join(describe_cause(error, host if request is None else find_host(request.url or "")))
+    problem = _PLACE.sub("", str(error)) if isinstance(error, PolvoError) else cause
     return ServiceResponse(
         host=host,
         retry_after=getattr(error, "retry_after", None),
         attempts=getattr(error, "attempts", 0) or _count_attempts(error),
         # The messages of this library's errors hold no secret by design; those of others may.
-        problem=str(error) if isinstance(error, PolvoError) else f"{failure.name} ({type(error).__name__})",
+        problem=problem,
         reason=failure.name,
         response=None if response is None else _copy_response(response, token),
     )

@@ -14,3 +14,6 @@ class SessionCookies(httpx.Cookies):
         """Take the cookies of a response; see `httpx.Cookies.extract_cookies`."""
         if find_field(response.headers, b"set-cookie") is not None:
             super().extract_cookies(response)
+
+    def __repr__(self) -> str:
+        return f"<SessionCookies, {len(self)} of them>"

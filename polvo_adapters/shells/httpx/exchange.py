@@ -12,12 +12,13 @@ from typing import Any
 
 import httpx
 
-from polvo_adapters.core.calls import Body, Call
+from polvo_adapters.core.calls import Body, Call, find_host
 from polvo_adapters.core.effects import Send
 from polvo_adapters.core.outcomes import Ending, Outcome, at_deadline
 from polvo_adapters.core.trace import Mark
 from polvo_adapters.core.tuples import new_tuple
 from polvo_adapters.errors import DeadlineExceeded
+from polvo_adapters.policies.outcomes import describe_late_body
 from polvo_adapters.runtime import async_library
 from polvo_adapters.shells.cancellation import CancellableExchange
 from polvo_adapters.shells.encodings import EncodingCheck
@@ -277,7 +278,7 @@ class HTTPXExchange(_BaseHTTPXExchange):
             chunks.append(chunk)
             check.feed(chunk)
             if deadline is not None and self.clock.now() >= deadline:
-                raise DeadlineExceeded("the deadline is over and the body is not complete")
+                raise DeadlineExceeded(describe_late_body(sum(map(len, chunks))), host=find_host(str(response.url)))
         require_whole(check)
         response.stream.close()  # type: ignore[union-attr]
         response.stream = httpx.ByteStream(b"".join(chunks))

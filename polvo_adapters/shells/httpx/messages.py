@@ -1,4 +1,4 @@
-"""Requests and responses of httpx, as messages of errors read them: see `polvo_adapters.shells.messages`."""
+"""Requests and responses of httpx, with the attributes of `requests` that messages of errors read."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ from typing import Any
 
 import httpx
 
+from polvo_adapters.redaction import unpicklable
 
+
+@unpicklable
 class RequestView:
     """What a message needs of a request.
 
@@ -27,6 +30,7 @@ class RequestView:
         return f"<RequestView {self.method}>"
 
 
+@unpicklable
 class ResponseView:
     """What a message needs of a response.
 
@@ -40,7 +44,7 @@ class ResponseView:
         self.status_code, self.reason, self.headers = response.status_code, response.reason_phrase, response.headers
         self.url, self.request = str(response.url), RequestView(response.request)
         self._content: Any = read_content(response)
-        self.cookies = list(response.cookies.jar)
+        self.cookies = _read_cookies(response)
         self.history = [ResponseView(before) for before in response.history]
         self.polvo = response.extensions.get("polvo")
 
@@ -54,3 +58,12 @@ def read_content(response: httpx.Response) -> bytes | None:
         return response.content
     except httpx.ResponseNotRead:
         return None
+
+
+def _read_cookies(response: httpx.Response) -> list[Any]:
+    """Return the cookies of a response, which keeps none: those of httpx cannot be pickled."""
+    if "set-cookie" not in response.headers:
+        return []
+    cookies = httpx.Cookies()
+    cookies.extract_cookies(response)
+    return list(cookies.jar)

@@ -11,6 +11,7 @@ import httpx
 
 from polvo_adapters.core.outcomes import EXPIRED, at_deadline
 from polvo_adapters.errors import DeadlineExceeded
+from polvo_adapters.policies.outcomes import describe_late_body
 from polvo_adapters.runtime.clock import TimeSource
 from polvo_adapters.shells.body_closing import BodyCloseActions
 from polvo_adapters.shells.encodings import TEXT, EncodingCheck
@@ -18,7 +19,6 @@ from polvo_adapters.shells.httpx.errors import httpx_error
 from polvo_adapters.shells.httpx.failures import explain
 
 _END: Any = object()
-_LATE = "the deadline is over and the body is not complete; allow a longer deadline, or ask for less"
 
 
 class ObservedStream(httpx.SyncByteStream, httpx.AsyncByteStream):
@@ -30,6 +30,7 @@ class ObservedStream(httpx.SyncByteStream, httpx.AsyncByteStream):
         self._check = EncodingCheck(encoding)
         self._deadline: tuple[float, TimeSource, str] | None = None
         self.on_body_closed = BodyCloseActions()
+        self.received = 0
 
     def limit(self, deadline: float, clock: TimeSource, host: str) -> None:
         """Let reading after a deadline raise DeadlineExceeded, unless there is an earlier one.
@@ -45,6 +46,7 @@ class ObservedStream(httpx.SyncByteStream, httpx.AsyncByteStream):
     def __iter__(self) -> Iterator[bytes]:
         with self._watch():
             for chunk in self._stream:
+                self.received += len(chunk)
                 self._require_time()
                 self._check.feed(chunk)
                 yield chunk
@@ -53,6 +55,7 @@ class ObservedStream(httpx.SyncByteStream, httpx.AsyncByteStream):
     async def __aiter__(self) -> AsyncIterator[bytes]:
         with self._watch():
             async for chunk in self._stream if self._deadline is None else self._iterate_within(*self._deadline):
+                self.received += len(chunk)
                 self._check.feed(chunk)
                 yield chunk
             require_whole(self._check)
@@ -80,7 +83,7 @@ class ObservedStream(httpx.SyncByteStream, httpx.AsyncByteStream):
             raise self._late(host)
 
     def _late(self, host: str) -> DeadlineExceeded:
-        return httpx_error(DeadlineExceeded(_LATE, host=host), self._request)
+        return httpx_error(DeadlineExceeded(describe_late_body(self.received), host=host), self._request)
 
     @contextmanager
     def _watch(self) -> Iterator[None]:

@@ -27,6 +27,7 @@ from polvo_adapters.context.one_call import call as one_call
 from polvo_adapters.context.tenant import current_tenant
 from polvo_adapters.core import validate
 from polvo_adapters.core.calls import origin
+from polvo_adapters.core.setting_kinds import check_settings
 from polvo_adapters.drivers.aio import ASYNC_SYSTEM, AsyncClock
 from polvo_adapters.errors import ConfigurationError, PolvoError, SessionClosedError
 from polvo_adapters.policies.defaults import SESSION_DEFAULTS
@@ -49,6 +50,7 @@ from polvo_adapters.shells.httpx.streaming import mark_as_streamed
 from polvo_adapters.shells.httpx.url_reading import parse_as_httpx, read_url
 from polvo_adapters.shells.httpx.verbs import AsyncSessionOptions, AsyncVerbs, RequestOptions
 from polvo_adapters.shells.session_calls import (
+    KINDS,
     SessionCalls,
     make_key_header,
     name_served_host,
@@ -134,6 +136,7 @@ class AsyncSession(SessionCalls, AsyncVerbs):
         client = {name: given.pop(name) for name in _HTTPX_KEYWORDS & given.keys()}
         _refuse_names_of_requests(given, type(self).__name__)
         refuse_unknown_keywords(given, type(self).__name__, (*_OWN_KEYWORDS, *_HTTPX_KEYWORDS))
+        check_settings(type(self).__name__, {"clock": clock, "raise_for_status": raise_for_status}, KINDS)
         stack: Any = given
         self._base = _validate_base(base_url)
         self.tenancy = validate_tenancy_of(tenancy, stack.get("regions"))
@@ -216,7 +219,8 @@ class AsyncSession(SessionCalls, AsyncVerbs):
             url = str(url)
         if self._base is None and self.tenancy is None:
             return read_url(url) if isinstance(url, str) else url
-        return read_url(self._add_tenant(self._make_absolute(url, tenant), tenant))
+        absolute: Any = self._make_absolute(url, tenant)
+        return read_url(self._add_tenant(absolute, tenant)) if isinstance(absolute, str) else absolute
 
     def _make_absolute(self, url: str, tenant: str) -> str:
         return make_absolute(url, self._base, tenant, self.tenancy, parse_as_httpx)

@@ -20,7 +20,9 @@ from typing import TYPE_CHECKING, Any
 try:
     import httpx
 except ImportError as error:  # pragma: no cover - tested in an environment without httpx
-    raise ImportError("polvo_adapters.transports needs httpx: python -m pip install 'polvo_adapters[httpx]'") from error
+    from polvo_adapters.runtime.extras import missing_text
+
+    raise ImportError(missing_text("polvo_adapters.transports", "httpx", "httpx")) from error
 
 from polvo_adapters.context.call import LogicalCall, call_settings, current_call, extend_default_deadline
 from polvo_adapters.core.calls import Body, Call
@@ -134,7 +136,7 @@ class _BaseTransport(PolicyControls):
             extend_default_deadline(report.waited)
         if outcome.error is not None:
             try:
-                raise attach_report(outcome.error, report)
+                raise attach_report(outcome.error, report, request)
             finally:
                 del outcome  # see errors.py, "Errors and frames"
         response: httpx.Response | None = outcome.response

@@ -47,12 +47,15 @@ from polvo_adapters.policies.retry import ExponentialBackoff
 from polvo_adapters.redaction import unpicklable
 from polvo_adapters.runtime.clock import Clock
 from polvo_adapters.shells.extended_class import extend
+from polvo_adapters.shells.message_parts import describe_place
+from polvo_adapters.shells.plain_words import describe_cause
 from polvo_adapters.shells.requests.failures import classify
 from polvo_adapters.shells.requests.policy_adapter import PolicyAdapter
 from polvo_adapters.shells.requests.resilient_adapter import ResilientAdapter
 
 _LARGEST = 1 << 20
 _PIECE = 1 << 14
+_UNANSWERED = ("connection", "timeout", "tls")
 _FAILURES = (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError)
 
 
@@ -99,6 +102,9 @@ class OneShotError(Exception):
 
     Attributes:
         host: Host of the server.
+        place: Host and path, without what may be a secret in it.
+        cause: What happened in plain words, or an empty string.
+        advice: What to do about that, or an empty string.
         reason: The reason, one of the table of this module.
         status: Status of the response, or 0.
         retry_after: Seconds that the server asks to wait, or None.
@@ -109,6 +115,7 @@ class OneShotError(Exception):
         self, host: str, reason: str, *, status: int = 0, retry_after: float | None = None, lost: bool = False
     ) -> None:
         super().__init__(f"{host}: {reason}")
+        self.place, self.cause, self.advice = host, "", ""
         self.host, self.reason = host, reason
         self.status, self.retry_after = status, retry_after
         self.lost = lost
@@ -129,12 +136,13 @@ def send_one(
     Raises:
         OneShotError: There is no usable response; the table of this module has the reasons.
     """
-    host = find_host(url)
+    host, place = find_host(url), find_host(url)
     session = channel.session or _session_of_process(os.getpid())
     problem: OneShotError
     status = 0
     try:
         request = requests.Request(method, url, headers=_headers(session, headers), data=body).prepare()
+        place = describe_place(request).partition(" ")[2]
         adapter = _adapter(session, url)
         clock: Clock = adapter.clock
         with _deadline_scope(clock, channel.seconds) as deadline:
@@ -151,6 +159,9 @@ def send_one(
         raise
     except _FAILURES as error:
         problem = _translate_error(host, error, status)
+        if problem.reason in _UNANSWERED and not problem.status:
+            problem.cause, problem.advice = describe_cause(error, host)
+    problem.place = place
     # Raised outside of `except`, because an exception from below holds the request, and with it the secrets.
     raise problem
 

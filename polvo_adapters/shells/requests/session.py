@@ -23,6 +23,7 @@ from polvo_adapters.context.one_call import call as one_call
 from polvo_adapters.core import validate
 from polvo_adapters.core.calls import origin
 from polvo_adapters.core.http import text_of
+from polvo_adapters.core.setting_kinds import check_settings
 from polvo_adapters.errors import ConfigurationError
 from polvo_adapters.policies.defaults import SESSION_DEFAULTS
 from polvo_adapters.policies.one_call import CallOptions
@@ -37,6 +38,7 @@ from polvo_adapters.shells.requests.timeouts import DEFAULT_TIMEOUT
 from polvo_adapters.shells.requests.url_reading import parse_as_requests
 from polvo_adapters.shells.requests.verbs import Verbs
 from polvo_adapters.shells.session_calls import (
+    KINDS,
     SessionCalls,
     make_key_header,
     name_served_host,
@@ -109,6 +111,7 @@ class Session(SessionCalls, Verbs):
         **options: Unpack[StackOptions],
     ) -> None:
         refuse_unknown_keywords(options, type(self).__name__, _OWN_KEYWORDS)
+        check_settings(type(self).__name__, {"clock": clock, "raise_for_status": raise_for_status}, KINDS)
         super().__init__()
         self.base_url = validate_base_url(base_url)
         self.auth = _validate_auth(auth)
@@ -305,6 +308,8 @@ class Session(SessionCalls, Verbs):
 def _validate_auth(value: Any) -> Any:
     """Return what `requests` can use as `auth`, or raise an error, which shows nothing of it."""
     is_pair = isinstance(value, tuple) and len(value) == 2
+    if is_pair and None in value:
+        raise TypeError("auth: user or password is None; is the environment variable set that it is read from?")
     if value is None or is_pair or (callable(value) and not isinstance(value, type)):
         return value
     found = f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
