@@ -582,7 +582,7 @@ def make_taruvi(text: str, data: bytes) -> dict[str, Any]:
         signed._settings,
         taruvi_operations.Call("POST", "/", body={"secret": text}, fields={"secret": text}),
         taruvi_operations.Together([]),
-        taruvi_operations.Reply(200, data, headers={"X": text}, secret=text),
+        taruvi_operations.Reply(200, data, headers={"X": text}, secrets=(text,)),
     ]
     return {
         f"{type(each).__module__.removeprefix('polvo_adapters.')}.{type(each).__name__}": each

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from polvo_adapters.services.taruvi import checks
+from polvo_adapters.services.taruvi import addresses, checks
 from polvo_adapters.services.taruvi.operations import Call, Mode_co, Module, Operation, operation
-from polvo_adapters.services.taruvi.responses import fetch_envelope, fetch_object, find_items
+from polvo_adapters.services.taruvi.responses import fetch_envelope, fetch_items, fetch_object
 
 
 class App(Module[Mode_co]):
@@ -17,7 +17,7 @@ class App(Module[Mode_co]):
     def roles(self) -> Operation[list[Any]]:
         """Return the roles that the app defines."""
         path = f"{self._app}/roles/" if self._is_current else f"/api/app/{self._client.app_slug}/roles"
-        return find_items((yield from fetch_envelope(Call("GET", path)))) or []
+        return (yield from fetch_items(Call("GET", path)))
 
     @operation
     def settings(self) -> Operation[dict[str, Any]]:
@@ -45,7 +45,7 @@ class Analytics(Module[Mode_co]):
             query_slug: The query.
             params: What it is executed with.
         """
-        slug = checks.segment("query_slug", query_slug)
+        slug = addresses.segment("query_slug", query_slug)
         given = {} if params is None else checks.require_mapping("params", params)
         path = f"{self._app}/analytics/queries/{slug}/execute/"
         return (yield from fetch_envelope(Call("POST", path, body={"params": checks.require_json("params", given)})))

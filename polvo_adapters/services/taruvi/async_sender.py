@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 
+import anyio
 import httpx
 
 from polvo_adapters.errors import DeadlineExceeded, PolvoError, StatusError
-from polvo_adapters.services.taruvi.operations import Call, Effect, Reply, Together, drive_async
-from polvo_adapters.services.taruvi.sending import FOLLOWED, Wire
+from polvo_adapters.services.taruvi.operations import Call, Effect, Operation, Reply, Together, drive_async
+from polvo_adapters.services.taruvi.sending import FOLLOWED, FileWriter, Received, Wire
 from polvo_adapters.shells.httpx.session import AsyncSession
 
 _ERRORS = (httpx.HTTPError, httpx.InvalidURL, PolvoError, OSError, ValueError)
@@ -49,7 +49,9 @@ class AsyncSender:
 
     async def _run_together(self, effect: Together) -> list[Any]:
         clock, limits = self._session.clock, self._wire.bound(Call("GET", ""), None)
-        end, turns = clock.now() + limits["deadline"], asyncio.Semaphore(_AT_ONCE)
+        end, turns = clock.now() + limits["deadline"], anyio.CapacityLimiter(_AT_ONCE)
+        results: list[Any] = [None] * len(effect.operations)
+        failed: list[Exception] = []
 
         async def perform(each: Effect) -> Any:
             if not isinstance(each, Call):
@@ -57,13 +59,19 @@ class AsyncSender:
             async with turns:
                 return await self._send(each, end - clock.now())
 
-        tasks = [asyncio.ensure_future(drive_async(each, perform)) for each in effect.operations]
-        try:
-            return await asyncio.gather(*tasks)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+        async def run(number: int, each: Operation[Any]) -> None:
+            try:
+                results[number] = await drive_async(each, perform)
+            except Exception as error:  # raised below, as otherwise it would come in a group
+                failed.append(error)
+                group.cancel_scope.cancel()
+
+        async with anyio.create_task_group() as group:
+            for number, each in enumerate(effect.operations):
+                group.start_soon(run, number, each)
+        if failed:
+            raise failed.pop(0)
+        return results
 
     async def _send(self, call: Call, left: float | None) -> Reply:
         url, headers, body = self._wire.encode(call)
@@ -78,31 +86,35 @@ class AsyncSender:
             "auth": None if call.anonymous else self._auth,
             "follow_redirects": call.method in FOLLOWED,
         }
+        writer = FileWriter(call.target)
         try:
             if call.target is not None:
                 async with self._session.stream(call.method, url, **keywords) as response:
-                    return await self._read(call, response)
-            return await self._read(call, await self._session.request(call.method, url, **keywords))
-        except _ERRORS as error:
+                    return await self._read(call, response, writer)
+            return await self._read(call, await self._session.request(call.method, url, **keywords), writer)
+        except BaseException as error:
+            writer.take_back()
+            if error is writer.error or not isinstance(error, _ERRORS):
+                raise
             answer: Any = getattr(error, "response", None)
             answered = isinstance(error, StatusError) and not isinstance(error, DeadlineExceeded)
             if answered and answer is not None:
-                return await self._read(call, answer)
+                return await self._read(call, answer, writer)
             is_timeout = isinstance(error, (httpx.TimeoutException, DeadlineExceeded))
             name = "timeout" if is_timeout else "no connection"
             return self._wire.failure(error, name, is_timeout=is_timeout, attempts=_count_attempts(error))
 
-    async def _read(self, call: Call, response: httpx.Response) -> Reply:
-        written, body = 0, b""
+    async def _read(self, call: Call, response: httpx.Response, writer: FileWriter) -> Reply:
+        body = b""
         if call.target is not None and response.is_success:
             async for chunk in response.aiter_bytes():
-                written += call.target.write(chunk)
+                writer.write(chunk)
         else:
             body = await response.aread()
         attempts, now = _count_attempts(response), self._session.clock.wall()
+        sent: list[Mapping[str, str]] = [each.request.headers for each in (*response.history, response)]
         url = str(response.request.url)
-        reply = self._wire.reply(call, response.status_code, response.headers, body, url, attempts, now)
-        return reply._replace(written=written)
+        return self._wire.reply(call, Received(response.status_code, response.headers, body, url, attempts, now, sent))
 
 
 def _count_attempts(source: Any) -> int:

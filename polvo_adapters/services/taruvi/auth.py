@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Generic, Protocol, TypeVar
 
+from polvo_adapters.redaction import hide
 from polvo_adapters.services.taruvi import checks, credentials
 from polvo_adapters.services.taruvi.credentials import Credential
 from polvo_adapters.services.taruvi.errors import AuthenticationError, ValidationError
@@ -53,6 +54,7 @@ class AuthManager(Module[Mode_co], Generic[Mode_co, ClientType_co]):
             NetworkError: There is no answer.
             ConfigurationError: One of them is missing, as from a variable that is not set.
         """
+        password = hide(password)
         return self._signing.sign_in_with_password(email if username is None else username, password)
 
     def signInWithToken(self, token: str | None, token_type: str = "jwt") -> ClientType_co:  # noqa: N802, S107 - as above
@@ -66,6 +68,7 @@ class AuthManager(Module[Mode_co], Generic[Mode_co, ClientType_co]):
         Raises:
             ConfigurationError: The token is missing or cannot be sent, or there is no such type.
         """
+        token = hide(token)
         return self._signing.derive(credentials.from_token(token, token_type))
 
     def signOut(self) -> ClientType_co:  # noqa: N802 - as above
@@ -75,25 +78,30 @@ class AuthManager(Module[Mode_co], Generic[Mode_co, ClientType_co]):
     @operation
     def login(self, username: str, password: str) -> Operation[dict[str, Any]]:
         """Return the tokens of a user, "access" and "refresh"; the client does not change."""
+        password = hide(password)
         body = {
             "username": checks.require_text("username", username),
             "password": checks.require_text("password", password),
         }
-        call = Call("POST", credentials.TOKEN_PATH, body=body, anonymous=True, idempotent=True)
+        call = Call("POST", credentials.TOKEN_PATH, body=body, anonymous=True, idempotent=True, secrets=(password,))
         return (yield from fetch_object(call))
 
     @operation
     def refresh_token(self, refresh_token: str) -> Operation[dict[str, Any]]:
         """Return the next tokens for a refresh token; it may be useless from then on."""
+        refresh_token = hide(refresh_token)
         body = {"refresh": checks.require_text("refresh_token", refresh_token)}
-        return (yield from fetch_object(Call("POST", credentials.REFRESH_PATH, body=body, anonymous=True)))
+        call = Call("POST", credentials.REFRESH_PATH, body=body, anonymous=True, secrets=(refresh_token,))
+        return (yield from fetch_object(call))
 
     @operation
     def verify_token(self, token: str) -> Operation[bool]:
         """Return whether the server accepts a token; raise where it does not answer."""
+        token = hide(token)
         body = {"token": checks.require_text("token", token)}
+        call = Call("POST", credentials.VERIFY_PATH, body=body, anonymous=True, idempotent=True, secrets=(token,))
         try:
-            yield from fetch_envelope(Call("POST", credentials.VERIFY_PATH, body=body, anonymous=True, idempotent=True))
+            yield from fetch_envelope(call, may_be_empty=True)
         except (AuthenticationError, ValidationError):
             return False
         return True

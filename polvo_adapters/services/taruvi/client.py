@@ -10,7 +10,7 @@ import os
 from collections.abc import Coroutine, Generator, Mapping
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
-from polvo_adapters.errors import TokenRefreshError
+from polvo_adapters.errors import PolvoError
 from polvo_adapters.policies.retry import ExponentialBackoff
 from polvo_adapters.redaction import unpicklable
 from polvo_adapters.services.taruvi import checks, credentials
@@ -18,10 +18,10 @@ from polvo_adapters.services.taruvi.app import Analytics, App, Settings
 from polvo_adapters.services.taruvi.auth import AuthManager
 from polvo_adapters.services.taruvi.credentials import ANONYMOUS, Credential
 from polvo_adapters.services.taruvi.database import Database
+from polvo_adapters.services.taruvi.error_factory import make_error
 from polvo_adapters.services.taruvi.functions import Functions
 from polvo_adapters.services.taruvi.operations import Async, Call, Mode_co, Operation, Sync, drive, drive_async
 from polvo_adapters.services.taruvi.policy import Policy
-from polvo_adapters.services.taruvi.responses import make_error
 from polvo_adapters.services.taruvi.secrets import Secrets
 from polvo_adapters.services.taruvi.sending import Wire
 from polvo_adapters.services.taruvi.settings import ClientSettings, read_settings
@@ -149,7 +149,7 @@ class BaseClient(Generic[Mode_co]):
         if self._is_closed:
             raise checks.refuse("client", "it is closed; make a new one")
 
-    def _login_error(self, error: TokenRefreshError) -> Exception:
+    def _login_error(self, error: PolvoError) -> Exception:
         """Return the error for a login that failed, without its cause."""
         reply = self._wire.failure(error, "login", is_timeout=error.reason == "timeout", attempts=error.attempts)
         return make_error(Call("POST", credentials.login_path(self._settings)), reply)
@@ -174,7 +174,7 @@ class SyncClient(BaseClient[Sync]):
         failed = None
         try:
             client._credential.auth.token()
-        except TokenRefreshError as error:
+        except PolvoError as error:
             failed = self._login_error(error)
         if failed is not None:
             raise failed
@@ -192,6 +192,9 @@ class SyncClient(BaseClient[Sync]):
         if sender is None:
             sender = self.__dict__.setdefault("_made_sender", SyncSender(self._wire, self._session_options()))
         made: SyncSender = sender
+        if self._is_closed:  # by another thread in the meantime, which may have found no sender to close
+            made.close()
+            self._require_open()
         return made
 
     def __enter__(self) -> Self:
@@ -241,7 +244,7 @@ class AsyncClient(BaseClient[Async]):
         failed = None
         try:
             await self._sender().log_in()
-        except TokenRefreshError as error:
+        except PolvoError as error:
             failed = self._login_error(error)
         if failed is not None:
             raise failed
@@ -323,6 +326,7 @@ def Client(  # noqa: N802 - the name of the published client
     """
     stray = sorted(_CREDENTIALS & options.keys())
     if stray:
+        del options  # which tracebacks show
         raise TypeError(
             f"Client() takes no {stray[0]}: sign in by client.auth.signInWithToken(token=..., token_type=...) or"
             " client.auth.signInWithPassword(username=..., password=...)"

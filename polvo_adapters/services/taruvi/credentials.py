@@ -50,8 +50,7 @@ ANONYMOUS = Credential()
 
 def from_token(token: object, token_type: str) -> Credential:
     """Return the credential of a token that does not change."""
-    if token_type not in TOKEN_TYPES:
-        raise checks.refuse("token_type", f"{token_type!r} is none of {', '.join(TOKEN_TYPES)}")
+    checks.require_choice("token_type", token_type, TOKEN_TYPES)
     text = checks.require_token("token", token)
     if token_type == "jwt":  # noqa: S105 - the name of a kind
         return Credential(Bearer(text), text)

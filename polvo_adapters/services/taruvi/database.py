@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import json
-from collections.abc import Mapping, Sequence
-from decimal import Decimal
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from polvo_adapters.services.taruvi import checks
+from polvo_adapters.services.taruvi import addresses, checks
 from polvo_adapters.services.taruvi.operations import Call, Mode_co, Module, Operation, Runner, operation
-from polvo_adapters.services.taruvi.responses import fetch, fetch_data, fetch_envelope, find_items
+from polvo_adapters.services.taruvi.responses import (
+    fetch,
+    fetch_data,
+    fetch_envelope,
+    fetch_record,
+    fetch_rows,
+    fetch_total,
+)
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -52,7 +57,7 @@ class Query(Module[Mode_co]):
 
     def __init__(self, client: Runner, table: str) -> None:
         super().__init__(client)
-        self._path = f"{self._app}/datatables/{checks.segment('table', table)}/data/"
+        self._path = f"{self._app}/datatables/{addresses.segment('table', table)}/data/"
         self._filters: list[tuple[str, str]] = []
         self._order: tuple[str, str] | None = None
         self._populated: list[str] = []
@@ -69,17 +74,15 @@ class Query(Module[Mode_co]):
             value: What it is compared with; a list for "in", "nin" and "range".
         """
         name = checks.require_text("field", field)
-        if operator not in OPERATORS:
-            raise checks.refuse("operator", f"{operator!r} is none of {', '.join(OPERATORS)}")
+        checks.require_choice("operator", operator, OPERATORS)
         key = name if operator == "eq" else f"{name}__{operator}"
-        self._filters.append((key, _format(value)))
+        self._filters.append((key, checks.format_value("value", value)))
         return self
 
     def sort(self, field: str, order: str = "asc") -> Self:
         """Sort by a field, "asc" or "desc"; the last call counts."""
-        if order not in ("asc", "desc"):
-            raise checks.refuse("order", f"{order!r} is neither 'asc' nor 'desc'")
-        self._order = (checks.require_text("field", field), order)
+        name = checks.require_text("field", field)
+        self._order = (name, checks.require_choice("order", order, ("asc", "desc")))
         return self
 
     def search(self, text: str) -> Self:
@@ -105,31 +108,27 @@ class Query(Module[Mode_co]):
     @operation
     def get(self) -> Operation[list[Record]]:
         """Return the records."""
-        envelope = yield from fetch_envelope(Call("GET", self._path, self._params()))
-        return find_items(envelope) or []
+        rows, _ = yield from fetch_rows(Call("GET", self._path, self._params()))
+        return rows
 
     @operation
     def execute(self) -> Operation[dict[str, Any]]:
         """Return the records in "data", and in "total" how many there are on all pages."""
-        envelope = yield from fetch_envelope(Call("GET", self._path, self._params()))
-        data = find_items(envelope) or []
-        return {"data": data, "total": envelope.get("total", len(data))}
+        rows, total = yield from fetch_rows(Call("GET", self._path, self._params()))
+        return {"data": rows, "total": len(rows) if total is None else total}
 
     @operation
     def first(self) -> Operation[Record | None]:
         """Return the first record, or None."""
-        envelope = yield from fetch_envelope(Call("GET", self._path, self._params(size=1)))
-        items = find_items(envelope)
-        return items[0] if items else None
+        rows, _ = yield from fetch_rows(Call("GET", self._path, self._params(size=1)))
+        return rows[0] if rows else None
 
     @operation
     def count(self) -> Operation[int]:
         """Return how many records there are, on all pages."""
         count = [("_count", "true")]
         params = self._params(count, size=1) if self._is_current else self._params(count)
-        envelope = yield from fetch_envelope(Call("GET", self._path, params))
-        total = envelope.get("total", envelope.get("count"))
-        return total if isinstance(total, int) else len(find_items(envelope) or [])
+        return (yield from fetch_total(Call("GET", self._path, params)))
 
     def _params(self, more: Sequence[tuple[str, str]] = (), *, size: int | None = None) -> list[tuple[str, str]]:
         params = list(self._filters)
@@ -161,29 +160,28 @@ class Database(Module[Mode_co]):
     from_ = query
 
     @operation
-    def get(self, table: str, record_id: int | str) -> Operation[Record]:
+    def get(self, table: str, record_id: int | str | UUID) -> Operation[Record]:
         """Return a record."""
-        record: Record = yield from fetch_data(Call("GET", self._records(table, record_id)))
-        return record
+        path = f"{self._records(table)}{addresses.identifier('record_id', record_id)}/"
+        return (yield from fetch_record(Call("GET", path)))
 
     @operation
-    def create(self, table: str, data: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> Operation[Any]:
+    def create(self, table: str, data: Mapping[str, Any] | Iterable[Mapping[str, Any]]) -> Operation[Any]:
         """Create a record from a dict, or several in one request from a list of them, and return what was created."""
         path = self._records(table)
-        if isinstance(data, (list, tuple)):
-            body: Any = [checks.require_mapping("data", each) for each in data]
-            if not body:
-                raise checks.refuse("data", "it is empty")
-        else:
-            body = checks.require_mapping("data", data)
-        return (yield from fetch_data(Call("POST", path, body=checks.require_json("data", body))))
+        if isinstance(data, Mapping):
+            record = checks.require_json("data", checks.require_mapping("data", data))
+            return (yield from fetch_record(Call("POST", path, body=record)))
+        records = [checks.require_mapping("data", each) for each in checks.require_items("data", data)]
+        call = Call("POST", path, body=checks.require_json("data", records))
+        return (yield from fetch_rows(call))[0]
 
     @operation
     def update(
         self,
         table: str,
-        record_id: int | str | Sequence[Mapping[str, Any]] | None = None,
-        data: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
+        record_id: int | str | UUID | Iterable[Mapping[str, Any]] | None = None,
+        data: Mapping[str, Any] | Iterable[Mapping[str, Any]] | None = None,
     ) -> Operation[Any]:
         """Update a record, or several in one request, and return what they are now.
 
@@ -192,28 +190,28 @@ class Database(Module[Mode_co]):
             record_id: The record; or the list of records, as in later versions of the published client.
             data: The fields to change; or a list of dicts, each with the "id" of its record, and no `record_id`.
         """
-        if data is None and not isinstance(record_id, (int, str)):
+        if data is None and not isinstance(record_id, (int, str, UUID)):
             record_id, data = None, record_id
         if data is None:
-            raise checks.refuse("data", "it is missing")
+            raise checks.refuse("data, record_id", "the data is missing")
         if isinstance(data, Mapping):
             if record_id is None:
                 raise checks.refuse("record_id", "it is missing; for several records data is a list with their ids")
-            path = self._records(table, record_id)  # type: ignore[arg-type]
-            body: Any = checks.require_mapping("data", data, filled=True)
-        else:
-            path, body = self._records(table), _require_records(record_id, data)
-        return (yield from fetch_data(Call("PATCH", path, body=checks.require_json("data", body))))
+            path = f"{self._records(table)}{addresses.identifier('record_id', record_id)}/"
+            fields = checks.require_json("data", checks.require_mapping("data", data, filled=True))
+            return (yield from fetch_record(Call("PATCH", path, body=fields)))
+        records = checks.require_json("data", _require_records(record_id, data))
+        return (yield from fetch_rows(Call("PATCH", self._records(table), body=records)))[0]
 
     @operation
     def delete(
         self,
         table: str,
-        record_id: int | str | None = None,
-        record_ids: Sequence[int | str] | None = None,
+        record_id: int | str | UUID | None = None,
+        record_ids: Iterable[int | str | UUID] | None = None,
         filters: Mapping[str, Any] | None = None,
         *,
-        ids: Sequence[int | str] | None = None,
+        ids: Iterable[int | str | UUID] | None = None,
         filter: Mapping[str, Any] | None = None,  # noqa: A002 - the name of the published client
     ) -> Operation[dict[str, Any] | None]:
         """Delete a record, several, or all that have given values; exactly one of them is to be said.
@@ -229,60 +227,45 @@ class Database(Module[Mode_co]):
         Returns:
             What the server says about several records, or None.
         """
+        if sum(each is not None for each in (record_id, record_ids, ids, filters, filter)) != 1:
+            raise checks.refuse("record_id, record_ids, filters", "exactly one of them is needed")
         record_ids = ids if record_ids is None else record_ids
         filters = filter if filters is None else filters
-        if sum(each is not None for each in (record_id, record_ids, filters)) != 1:
-            raise checks.refuse("record_id, record_ids, filters", "exactly one of them is needed")
         if record_id is not None:
-            yield from fetch(Call("DELETE", self._records(table, record_id)))
+            path = f"{self._records(table)}{addresses.identifier('record_id', record_id)}/"
+            yield from fetch(Call("DELETE", path))
             return None
         if record_ids is not None:
             params = [("ids", _join_ids(record_ids))]
         else:
-            given = checks.require_mapping("filters", filters, filled=True)  # an empty one would delete the table
-            params = [("filter", json.dumps(checks.require_json("filters", given)))]
-        answer = yield from fetch_envelope(Call("DELETE", self._records(table), params))
+            given = checks.require_mapping(
+                "filters, filter", filters, filled=True
+            )  # an empty one would delete the table
+            params = [("filter", json.dumps(checks.require_json("filters, filter", given)))]
+        answer = yield from fetch_envelope(Call("DELETE", self._records(table), params), may_be_empty=True)
         return answer or None
 
-    def _records(self, table: str, record_id: int | str | None = None) -> str:
-        path = f"{self._app}/datatables/{checks.segment('table', table)}/data/"
-        return path if record_id is None else f"{path}{checks.segment('record_id', record_id)}/"
+    def _records(self, table: str) -> str:
+        return f"{self._app}/datatables/{addresses.segment('table', table)}/data/"
 
 
 def _require_records(record_id: object, data: object) -> list[dict[str, Any]]:
     if record_id is not None:
-        raise checks.refuse("record_id", "it does not go with a list of records, each of which has its id")
-    if isinstance(data, str) or not isinstance(data, Sequence) or not data:
-        raise checks.refuse("data", "it must be a dict, or a list of dicts that is not empty")
-    records = [checks.require_mapping("data", each) for each in data]
-    if not all("id" in record for record in records):
-        raise checks.refuse("data", "a record of the list has no 'id'")
+        raise checks.refuse("record_id, data", "a list of records needs no record_id, as each of them has its id")
+    records = [
+        checks.require_mapping("data, record_id", each) for each in checks.require_items("data, record_id", data)
+    ]
+    for record in records:
+        if "id" not in record:
+            raise checks.refuse("data", "a record of the list has no 'id'")
+        addresses.plain_id("data", record["id"])
     return records
 
 
 def _join_ids(values: object) -> str:
-    if isinstance(values, str) or not isinstance(values, Sequence) or not values:
-        raise checks.refuse("record_ids", "it must be a list of ids that is not empty")
-    for value in values:
-        checks.segment("record_ids", value)
-        if "," in str(value):
-            raise checks.refuse("record_ids", "an id has a comma, which the server takes for the end of the id")
-    return ",".join(map(str, values))
-
-
-def _format(value: Any) -> str:
-    """Return a value of a filter as the server reads it."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if value is None:
-        return "null"
-    if isinstance(value, (dt.date, dt.time)):
-        return value.isoformat()
-    if isinstance(value, (list, tuple, set, frozenset)):
-        texts = [_format(each) for each in value]
-        if any("," in text for text in texts):
-            raise checks.refuse("value", "a value of the list has a comma, which the server takes for its end")
-        return ",".join(texts)
-    if isinstance(value, (str, int, float, Decimal, UUID)):
-        return str(value)
-    raise checks.refuse("value", f"a {type(value).__name__} has no form in a query")
+    ids = [addresses.plain_id("record_ids", each) for each in checks.require_items("record_ids, ids", values)]
+    for each in ids:
+        addresses.segment("record_ids, ids", each)
+        if "," in each:
+            raise checks.refuse("record_ids, ids", "an id has a comma, which the server takes for the end of the id")
+    return ",".join(ids)

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from polvo_adapters.services.taruvi import checks
+from polvo_adapters.services.taruvi import addresses, checks
 from polvo_adapters.services.taruvi.errors import FunctionExecutionError
 from polvo_adapters.services.taruvi.operations import Call, Mode_co, Module, Operation, operation
 from polvo_adapters.services.taruvi.responses import fetch_envelope, fetch_list, fetch_object
-
-_LEAST_TIMEOUT, _MOST_TIMEOUT = 0.001, 3600.0
 
 
 class Functions(Module[Mode_co]):
@@ -39,20 +37,20 @@ class Functions(Module[Mode_co]):
         Returns:
             The answer: what the function returned is in "data".
         """
-        app = self._app if app_slug is None else f"/api/apps/{checks.segment('app_slug', app_slug)}"
-        slug = checks.segment("function_slug", function_slug)
+        app = self._app if app_slug is None else f"/api/apps/{addresses.segment('app_slug', app_slug)}"
+        slug = addresses.segment("function_slug", function_slug)
         given = {} if params is None else checks.require_mapping("params", params)
         body: dict[str, Any] = {"params": checks.require_json("params", given)}
         if is_async is not None or not self._is_current:
-            body["async"] = bool(is_async)
+            body["async"] = is_async is not None and checks.require_flag("is_async", is_async)
         if timeout is not None:
-            timeout = checks.require_seconds("timeout", timeout, _LEAST_TIMEOUT, _MOST_TIMEOUT)
+            timeout = checks.require_seconds("timeout", timeout)
         return (yield from fetch_envelope(Call("POST", f"{app}/functions/{slug}/execute/", body=body, timeout=timeout)))
 
     @operation
-    def get_result(self, task_id: str) -> Operation[dict[str, Any]]:
+    def get_result(self, task_id: int | str) -> Operation[dict[str, Any]]:
         """Return what became of an execution in the background: `["data"]["status"]`, and "result" or "traceback"."""
-        return (yield from fetch_envelope(Call("GET", f"/api/result/{checks.segment('task_id', task_id)}/")))
+        return (yield from fetch_envelope(Call("GET", f"/api/result/{addresses.identifier('task_id', task_id)}/")))
 
     @operation
     def list(self, limit: int = 100, offset: int = 0) -> Operation[dict[str, Any]]:
@@ -62,7 +60,7 @@ class Functions(Module[Mode_co]):
     @operation
     def get(self, function_slug: str) -> Operation[dict[str, Any]]:
         """Return what is known of a function: "name", "execution_mode" and others."""
-        slug = checks.segment("function_slug", function_slug)
+        slug = addresses.segment("function_slug", function_slug)
         return (yield from fetch_object(Call("GET", f"{self._app}/functions/{slug}/")))
 
     @operation
@@ -70,14 +68,13 @@ class Functions(Module[Mode_co]):
         self, function_slug: str | None = None, status: str | None = None, limit: int = 100, offset: int = 0
     ) -> Operation[dict[str, Any]]:
         """Return executions, in "results"; those of one function, or of one status, where they are named."""
-        named = [("function_slug", function_slug), ("status", status)]
-        params = [(name, checks.require_text(name, value)) for name, value in named if value is not None]
+        params = checks.list_texts(function_slug=function_slug, status=status)
         return (yield from fetch_list(Call("GET", self._invocations, [*params, *_page(limit, offset)])))
 
     @operation
     def get_invocation(self, invocation_id: int | str) -> Operation[dict[str, Any]]:
         """Return what is known of an execution."""
-        number = checks.segment("invocation_id", invocation_id)
+        number = addresses.identifier("invocation_id", invocation_id)
         return (yield from fetch_object(Call("GET", f"{self._invocations}{number}/")))
 
     @property

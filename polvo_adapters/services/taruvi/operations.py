@@ -56,6 +56,7 @@ class Call(NamedTuple):
         target: A file that the body of a success is written to, or None to have it in the reply.
         anonymous: Whether the client's credential stays away.
         idempotent: Whether the call may be repeated although its method says nothing; None for what the method says.
+        secrets: Texts of the body that no text of an error may show.
     """
 
     method: str
@@ -68,6 +69,7 @@ class Call(NamedTuple):
     target: BinaryIO | None = None
     anonymous: bool = False
     idempotent: bool | None = None
+    secrets: Sequence[str] = ()
 
     def __repr__(self) -> str:
         return f"<Call {self.method} {self.path}>"
@@ -89,24 +91,22 @@ class Reply(NamedTuple):
     """The response to a call, or the reason that there is none.
 
     Attributes:
-        status: Status of the response, or 0 where there was none.
+        status: Status of the response, or 0 where there was none; with `problem` that of the login.
         body: Its body; empty where it was written to a file.
-        written: Number of bytes that were written to a file.
         kind: Its Content-Type.
         headers: Its headers.
         host: Host that the call went to.
         retry_after: Seconds that the server asks to wait, or None.
         attempts: How often the request was sent.
         problem: The reason that there is no response, for a person, or an empty string; nothing secret.
-        reason: The same for a program: "timeout", "connection", "login", "answer" or "argument".
+        reason: The same for a program: "timeout", "connection", "login", "response", "argument" or "other".
         is_authenticated: Whether a credential went along.
-        secret: The credential that went along, which no text may show.
+        secrets: What no text may show: the credential that went along, and secrets of the body.
         moved: Path that the same call is to be sent to, where the server says so (307, 308), or an empty string.
     """
 
     status: int = 0
     body: bytes = b""
-    written: int = 0
     kind: str = ""
     headers: Mapping[str, str] = {}
     host: str = ""
@@ -115,7 +115,7 @@ class Reply(NamedTuple):
     problem: str = ""
     reason: str = ""
     is_authenticated: bool = False
-    secret: str = ""
+    secrets: Sequence[str] = ()
     moved: str = ""
 
     def __repr__(self) -> str:
@@ -176,7 +176,9 @@ class operation(Generic[P, T_co]):  # noqa: N801 - a decorator
     def __init__(self, function: Callable[Concatenate[Any, P], Operation[T_co]]) -> None:
         @functools.wraps(function)
         def run(module: Module[Any], *arguments: P.args, **keywords: P.kwargs) -> Any:
-            return module._client.run(function(module, *arguments, **keywords))
+            running = function(module, *arguments, **keywords)
+            del arguments, keywords  # of which some are secret, and tracebacks show the variables of this frame
+            return module._client.run(running)
 
         self.function = function
         self._run = run

@@ -6,41 +6,13 @@ Answers are envelopes: {"status", "message", "data", "total"}. Errors are {"mess
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from http.client import responses
 from typing import Any
 
-import requests
-
-from polvo_adapters.services.taruvi.errors import (
-    AuthenticationError,
-    BillingError,
-    ConfigurationError,
-    ConnectionError,  # noqa: A004 - the name of the published client
-    NetworkError,
-    NotAuthenticatedError,
-    ResponseError,
-    TaruviError,
-    TimeoutError,  # noqa: A004 - as above
-    error_for_status,
-)
+from polvo_adapters.services.taruvi.error_factory import make_error, make_response_error, parse
 from polvo_adapters.services.taruvi.operations import Call, Operation, Reply
 
-_LONGEST_MESSAGE, _LONGEST_EXCERPT = 500, 500
 _MOST_MOVES = 5
-_NO_JSON: Any = object()
-_HIDDEN = "[credential]"
-_SIGN_IN = "sign in with client.auth.signInWithPassword() or client.auth.signInWithToken()"
-_ENVELOPE = ("message", "detail", "error", "code", "module", "status", "success", "data")
-_BILLING = {"account_suspended": False, "product_suspended": False, "gate_unavailable": True}
-_NETWORK: dict[str, type[NetworkError]] = {"timeout": TimeoutError, "connection": ConnectionError}
-_ADVICE = {
-    401: "the credential is not accepted: sign in again",
-    403: "the credential may not do this",
-    404: "look at the app slug and the name",
-    405: "the server knows no such call: look whether wire= is that of the server",
-}
 
 
 def fetch(call: Call) -> Operation[Reply]:
@@ -60,216 +32,139 @@ def fetch(call: Call) -> Operation[Reply]:
     return reply
 
 
-def fetch_json(call: Call) -> Operation[Any]:
-    """Return the JSON value of the answer to a call; an empty dict where the answer is empty, as with status 204.
+def _fetch_json(call: Call, *, may_be_empty: bool) -> Operation[tuple[Any, Reply]]:
+    """Return the JSON value of the answer to a call, and the reply; an empty dict where the answer may be empty."""
+    reply = yield from fetch(call)
+    if not reply.body.strip():
+        if not may_be_empty and reply.status != 204:
+            raise make_response_error(call, reply, "the answer is empty")
+        return {}, reply
+    return parse(call, reply), reply
+
+
+def fetch_envelope(call: Call, *, may_be_empty: bool = False) -> Operation[dict[str, Any]]:
+    """Return the answer to a call, which is an object; a list is put into one.
+
+    Args:
+        call: The call.
+        may_be_empty: Whether an answer without content will do, which is an empty dict. One with status 204 always does.
 
     Raises:
-        TaruviError: There was no success, or the answer is no JSON.
+        TaruviError: There was no success, or the answer is not of this form.
     """
-    reply = yield from fetch(call)
-    value = _parse(reply.body) if reply.body.strip() else {}
-    if value is _NO_JSON:
-        raise _unreadable(call, reply, f"the answer is no JSON, but {reply.kind or 'of no named type'}")
-    return value
-
-
-def fetch_envelope(call: Call) -> Operation[dict[str, Any]]:
-    """Return the answer to a call, which is an object; raises as `fetch_json`."""
-    value = yield from fetch_json(call)
+    value, reply = yield from _fetch_json(call, may_be_empty=may_be_empty)
     if isinstance(value, list):
-        return {"data": value, "total": len(value)}
-    if not isinstance(value, dict):
-        raise ResponseError(
-            f"the answer is {type(value).__name__}, and not an object", where=_locate(call, ""), reason="form"
-        )
-    return value
+        return {"data": value}
+    return _require_object(call, reply, value)
 
 
 def fetch_list(call: Call) -> Operation[dict[str, Any]]:
     """Return the answer to a call for a list: its items are in "data" and in "results"."""
-    envelope = yield from fetch_envelope(call)
-    items = find_items(envelope)
-    return envelope if items is None else {**envelope, "data": items, "results": items}
+    value, reply = yield from _fetch_json(call, may_be_empty=False)
+    items = _require_items(call, reply, value)
+    envelope = value if isinstance(value, dict) else {}
+    has_items = bool(items) or isinstance(envelope.get("data", []), list)
+    return {**envelope, "results": items, **({"data": items} if has_items else {})}
+
+
+def fetch_items(call: Call) -> Operation[list[Any]]:
+    """Return the items of the list that is the answer to a call."""
+    value, reply = yield from _fetch_json(call, may_be_empty=False)
+    return _require_items(call, reply, value)
+
+
+def fetch_rows(call: Call) -> Operation[tuple[list[dict[str, Any]], int | None]]:
+    """Return the items of a list of objects, and how many there are on all pages, where the server says so."""
+    value, reply = yield from _fetch_json(call, may_be_empty=False)
+    items = _require_items(call, reply, value)
+    if not all(isinstance(each, dict) for each in items):
+        raise make_response_error(call, reply, "an item of the answer is not an object")
+    return items, _find_total(value)
+
+
+def fetch_total(call: Call) -> Operation[int]:
+    """Return how many items there are on all pages."""
+    value, reply = yield from _fetch_json(call, may_be_empty=False)
+    total = _find_total(value)
+    if total is None and _require_items(call, reply, value):
+        raise make_response_error(call, reply, "the answer does not say in 'total' how many there are")
+    return total or 0
+
+
+def fetch_results(call: Call) -> Operation[list[Any]]:
+    """Return the list in "results", also within "data", where that alone is as promised."""
+    value, reply = yield from _fetch_json(call, may_be_empty=False)
+    envelope = _require_object(call, reply, value)
+    data = envelope.get("data")
+    results = envelope.get("results", data.get("results") if isinstance(data, dict) else None)
+    if not isinstance(results, list):
+        raise make_response_error(call, reply, "the answer has no list in 'results'")
+    return results
 
 
 def fetch_object(call: Call) -> Operation[dict[str, Any]]:
     """Return the answer to a call for one object: its fields beside those of the envelope, and in "data"."""
-    envelope = yield from fetch_envelope(call)
+    value, reply = yield from _fetch_json(call, may_be_empty=False)
+    envelope = _require_object(call, reply, value)
     data = envelope.get("data")
-    return {**envelope, **data, "data": data} if isinstance(data, dict) else envelope
+    return envelope if data is None else {**envelope, **_require_object(call, reply, data), "data": data}
+
+
+def fetch_record(call: Call) -> Operation[dict[str, Any]]:
+    """Return the object in the envelope, or the answer itself where it has none."""
+    value, reply = yield from _fetch_json(call, may_be_empty=False)
+    envelope = _require_object(call, reply, value)
+    return _require_object(call, reply, envelope.get("data", envelope))
 
 
 def fetch_data(call: Call) -> Operation[Any]:
-    """Return what is in the envelope, or the answer itself where it has none."""
-    value = yield from fetch_json(call)
+    """Return what is in the envelope, or the answer itself where it has none; an empty dict if the answer is empty."""
+    value, _ = yield from _fetch_json(call, may_be_empty=True)
     return value["data"] if isinstance(value, dict) and "data" in value else value
 
 
-def find_items(envelope: Mapping[str, Any]) -> list[Any] | None:
-    """Return the list of an envelope, or None where there is none."""
+def _require_object(call: Call, reply: Reply, value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise make_response_error(call, reply, f"the answer is {type(value).__name__}, and not an object")
+    return value
+
+
+def _require_items(call: Call, reply: Reply, value: Any) -> list[Any]:
+    """Return the list of an answer; an empty one where "data" is there and has nothing in it."""
+    if isinstance(value, list):
+        return value
+    envelope = _require_object(call, reply, value)
+    if not envelope and reply.status == 204:
+        return []
     for name in ("data", "results"):
         items = envelope.get(name)
         if isinstance(items, dict):
-            items = items.get("results")
+            items = items.get("results", items or [])
         if isinstance(items, list):
             return items
+        if name in envelope and items is None:
+            return []
+    raise make_response_error(call, reply, "the answer has no list in 'data' or 'results'")
+
+
+def _find_total(value: Any) -> int | None:
+    """Return how many items there are on all pages, or None where the server does not say."""
+    for name in ("total", "count"):
+        total = value.get(name) if isinstance(value, Mapping) else None
+        if isinstance(total, int) and not isinstance(total, bool) and total >= 0:
+            return total
     return None
-
-
-def make_error(call: Call, reply: Reply) -> TaruviError:
-    """Return the error for a reply that is no success."""
-    if reply.problem:
-        return _make_failure(call, reply)
-    value = _parse(reply.body)
-    said = value if isinstance(value, dict) else {}
-    message = _find_message(said, reply)
-    code = said.get("code") if isinstance(said.get("code"), str) else None
-    kind = error_for_status(reply.status)
-    advice = _ADVICE.get(reply.status, "")
-    if code in _BILLING:
-        kind, advice = BillingError, "look at the plan of the site"
-    elif reply.status == 401 and not reply.is_authenticated:
-        kind, advice = NotAuthenticatedError, _SIGN_IN
-    elif reply.retry_after is not None:
-        advice = f"call again after {reply.retry_after:g} s"
-    elif 300 <= reply.status < 400:
-        advice = "it is not followed, because the call would become another one: look at api_url"
-    error = kind(
-        message,
-        status_code=reply.status,
-        details=_find_details(said, reply),
-        code=code,
-        where=_locate(call, reply.host),
-        advice=advice,
-        response=show_response(call, reply),
-        host=reply.host,
-        attempts=reply.attempts,
-        retry_after=reply.retry_after,
-        reason=code or f"status {reply.status}",
-    )
-    if isinstance(error, BillingError):
-        error.module = said["module"] if isinstance(said.get("module"), str) else None
-        error.retryable = _BILLING[str(code)]
-    return error
-
-
-def _make_failure(call: Call, reply: Reply) -> TaruviError:
-    kind: type[TaruviError] = _NETWORK.get(reply.reason, NetworkError)
-    status = None
-    if reply.reason == "login":
-        kind, status = AuthenticationError, 401
-    elif reply.reason == "answer":
-        kind = ResponseError
-    elif reply.reason == "argument":
-        kind = ConfigurationError
-    return kind(
-        reply.problem,
-        status_code=status,
-        where=_locate(call, reply.host),
-        host=reply.host,
-        attempts=reply.attempts,
-        retry_after=reply.retry_after,
-        reason=reply.reason,
-    )
-
-
-def _unreadable(call: Call, reply: Reply, problem: str) -> ResponseError:
-    return ResponseError(
-        problem,
-        status_code=reply.status,
-        details={"status_code": reply.status, "content": _excerpt(reply)},
-        where=_locate(call, reply.host),
-        advice="look whether api_url is that of Taruvi",
-        response=show_response(call, reply),
-        host=reply.host,
-        attempts=reply.attempts,
-        reason="not as promised",
-    )
-
-
-def show_response(call: Call, reply: Reply) -> requests.Response:
-    """Return the response as an error may carry it: without request and credential, its body only if it is an error."""
-    shown = requests.Response()
-    shown.status_code, shown.reason = reply.status, responses.get(reply.status, "")
-    shown.url = f"{reply.host}{call.path}"
-    for name, value in reply.headers.items():
-        if name.lower() not in ("set-cookie", "authorization"):
-            shown.headers[name] = _hide(value, reply)
-    body = reply.body if reply.status >= 400 else b""
-    shown._content = body.replace(reply.secret.encode(), _HIDDEN.encode()) if reply.secret else body
-    shown._content_consumed = True
-    return shown
-
-
-def _locate(call: Call, host: str) -> str:
-    return f"{call.method} {host}{call.path}"
-
-
-def _parse(body: bytes) -> Any:
-    try:
-        return json.loads(body)
-    except (ValueError, RecursionError):
-        return _NO_JSON
-
-
-def _find_message(said: Mapping[str, Any], reply: Reply) -> str:
-    for name in ("message", "detail", "error", "errors", "non_field_errors"):
-        text = _find_text(said.get(name))
-        if text:
-            return _shorten(_hide(text, reply))
-    return responses.get(reply.status, f"status {reply.status}")
-
-
-def _find_text(value: Any) -> str:
-    """Return a text that stands for itself, in an object as its message, or at the beginning of a list."""
-    if isinstance(value, list):
-        value = next(iter(value), None)
-    if isinstance(value, dict):
-        value = value.get("message")
-    return value if isinstance(value, str) and value.strip() else ""
-
-
-def _find_details(said: Mapping[str, Any], reply: Reply) -> dict[str, Any]:
-    """Return what the server says in detail: "details", "errors", or all that is no part of the envelope."""
-    for name in ("details", "errors"):
-        if said.get(name):
-            value = _hide_in(said[name], reply)
-            return value if isinstance(value, dict) else {name: value}
-    if said:
-        fields = {name: value for name, value in said.items() if name not in _ENVELOPE}
-        hidden: dict[str, Any] = _hide_in(fields, reply)
-        return hidden
-    beginning = _excerpt(reply)
-    return {"content": beginning} if beginning else {}
-
-
-def _hide_in(value: Any, reply: Reply) -> Any:
-    return json.loads(_hide(json.dumps(value), reply))
-
-
-def _excerpt(reply: Reply) -> str:
-    """Return the beginning of the body of a reply, without the credential."""
-    return _hide(reply.body[: 4 * _LONGEST_EXCERPT].decode("utf-8", "replace"), reply)[:_LONGEST_EXCERPT]
-
-
-def _hide(text: str, reply: Reply) -> str:
-    return text.replace(reply.secret, _HIDDEN) if reply.secret else text
-
-
-def _shorten(text: str) -> str:
-    """Return text of the server as one line of bounded length."""
-    line = "".join(character if character.isprintable() else " " for character in text)
-    return line if len(line) <= _LONGEST_MESSAGE else line[:_LONGEST_MESSAGE] + "…"
 
 
 __all__ = [
     "fetch",
     "fetch_data",
     "fetch_envelope",
-    "fetch_json",
+    "fetch_items",
     "fetch_list",
     "fetch_object",
-    "find_items",
-    "make_error",
-    "show_response",
+    "fetch_record",
+    "fetch_results",
+    "fetch_rows",
+    "fetch_total",
 ]

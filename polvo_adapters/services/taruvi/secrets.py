@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from polvo_adapters.services.taruvi import checks
+from polvo_adapters.redaction import hide
+from polvo_adapters.services.taruvi import addresses, checks
 from polvo_adapters.services.taruvi.errors import NotFoundError
 from polvo_adapters.services.taruvi.operations import Call, Mode_co, Module, Operation, Together, operation
-from polvo_adapters.services.taruvi.responses import fetch_data, fetch_envelope, fetch_list, find_items
+from polvo_adapters.services.taruvi.responses import fetch_list, fetch_record, fetch_rows
 
-_MOST_KEYS = 10_000
 _LONGEST_KEYS = 1500  # characters of keys in a URL, which some proxies limit to 2,000
 
 
@@ -22,7 +22,7 @@ class Secrets(Module[Mode_co]):
         self,
         search: str | None = None,
         secret_type: str | None = None,
-        tags: str | Sequence[str] | None = None,
+        tags: str | Iterable[str] | None = None,
         page: int | None = None,
         page_size: int | None = None,
         app: str | None = None,
@@ -39,20 +39,13 @@ class Secrets(Module[Mode_co]):
             app: The app whose secrets are found before those of the site; by default that of the client.
             include_metadata: Whether more is told of each.
         """
-        params = [] if search is None else [("search", checks.require_text("search", search))]
-        params += self._params(app, tags)
-        if secret_type is not None:
-            params.append(("secret_type", checks.require_text("secret_type", secret_type)))
-        if self._is_current or include_metadata:
-            params.append(("include_metadata", "true" if include_metadata else "false"))
-        for name, number in (("page", page), ("page_size", page_size)):
-            if number is not None:
-                params.append((name, str(checks.require_count(name, number, 1))))
+        params = [*checks.list_texts(search=search, secret_type=secret_type), *self._params(app, tags)]
+        params += [*self._detail(include_metadata), *checks.list_pages(page, page_size)]
         return (yield from fetch_list(Call("GET", "/api/secrets/", params)))
 
     @operation
     def get_secret(
-        self, key: str, app: str | None = None, tags: str | Sequence[str] | None = None
+        self, key: str, app: str | None = None, tags: str | Iterable[str] | None = None
     ) -> Operation[dict[str, Any]]:
         """Return a secret: "key", "value", "secret_type" and others.
 
@@ -71,7 +64,7 @@ class Secrets(Module[Mode_co]):
         self,
         keys: Iterable[str],
         app: str | None = None,
-        tags: str | Sequence[str] | None = None,
+        tags: str | Iterable[str] | None = None,
         include_metadata: bool = False,
     ) -> Operation[dict[str, dict[str, Any]]]:
         """Return secrets by their keys, at the same time and within the time of one call; other arguments as above.
@@ -79,13 +72,13 @@ class Secrets(Module[Mode_co]):
         Raises:
             NotFoundError: One of them is not there; `details["missing"]` has all that are not.
         """
-        given = keys if isinstance(keys, str) else list(keys)
-        wanted = list(dict.fromkeys(checks.require_names("keys", given, _MOST_KEYS)))
-        params = self._params(app, tags)
+        wanted = list(dict.fromkeys(checks.require_names("keys", keys)))
+        params, detail = self._params(app, tags), self._detail(include_metadata)
         if self._is_current:
-            params.append(("include_metadata", "true" if include_metadata else "false"))
-            parts = [self._fetch_several(part, params) for part in _split(wanted)]
+            parts = [self._fetch_several(part, params, detail) for part in _split(wanted)]
         else:
+            for key in wanted:
+                addresses.segment("keys", key)
             parts = [self._fetch_one(key, params) for key in wanted]
         found: dict[str, dict[str, Any]] = {}
         for each in (yield Together(parts)):
@@ -100,15 +93,13 @@ class Secrets(Module[Mode_co]):
     @operation
     def update(self, /, key: str, value: str, **attributes: Any) -> Operation[dict[str, Any]]:
         """Change the value of a secret, and return the secret; further keywords are sent as they are."""
-        path = f"/api/secrets/{checks.segment('key', key)}/"
-        body = checks.require_json("value", {"value": value, **attributes})
-        secret: dict[str, Any] = yield from fetch_data(Call("PUT", path, body=body))
-        return secret
+        path, value = f"/api/secrets/{addresses.segment('key', key)}/", hide(value)
+        body = {"value": checks.require_text("value", value)}
+        body |= {name: checks.require_json(name, each) for name, each in attributes.items()}
+        return (yield from fetch_record(Call("PUT", path, body=body, secrets=(value,))))
 
     def _fetch(self, key: str, params: Sequence[tuple[str, str]]) -> Operation[dict[str, Any]]:
-        path = f"/api/secrets/{checks.segment('key', key)}/"
-        secret: dict[str, Any] = yield from fetch_data(Call("GET", path, params))
-        return secret
+        return (yield from fetch_record(Call("GET", f"/api/secrets/{addresses.segment('key', key)}/", params)))
 
     def _fetch_one(self, key: str, params: Sequence[tuple[str, str]]) -> Operation[dict[str, Any]]:
         """Return a secret by its key, or nothing where it is not there."""
@@ -117,16 +108,27 @@ class Secrets(Module[Mode_co]):
         except NotFoundError:
             return {}
 
-    def _fetch_several(self, keys: Sequence[str], params: Sequence[tuple[str, str]]) -> Operation[dict[str, Any]]:
+    def _fetch_several(
+        self, keys: Sequence[str], params: Sequence[tuple[str, str]], detail: Sequence[tuple[str, str]]
+    ) -> Operation[dict[str, Any]]:
         """Return those of some secrets that are there, by their keys."""
-        named = [("keys", checks.join_names("keys", keys)), *params]
-        items = find_items((yield from fetch_envelope(Call("GET", "/api/secrets/", named)))) or []
-        return {each["key"]: each for each in items if isinstance(each, dict) and isinstance(each.get("key"), str)}
+        named = [("keys", checks.join_names("keys", keys)), *params, *detail]
+        items, total = yield from fetch_rows(Call("GET", "/api/secrets/", named))
+        found = {each["key"]: each for each in items if isinstance(each.get("key"), str)}
+        if total is not None and total > len(items):  # the server answers by pages
+            for each in (yield Together([self._fetch_one(key, params) for key in keys if key not in found])):
+                found.update(each)
+        return found
 
-    def _params(self, app: str | None, tags: str | Sequence[str] | None) -> list[tuple[str, str]]:
+    def _detail(self, include_metadata: bool) -> list[tuple[str, str]]:
+        """Return the query parameter for what is told of each secret, which the old wire has only if it is True."""
+        wanted = checks.require_flag("include_metadata", include_metadata)
+        return [("include_metadata", str(wanted).lower())] if self._is_current or wanted else []
+
+    def _params(self, app: str | None, tags: str | Iterable[str] | None) -> list[tuple[str, str]]:
         if app is None and self._is_current:
             app = self._client.app_slug
-        params = [] if app is None else [("app", checks.require_text("app", app))]
+        params = checks.list_texts(app=app)
         return params if tags is None else [*params, ("tags", checks.join_names("tags", tags))]
 
 
@@ -135,7 +137,7 @@ def _split(keys: Sequence[str]) -> list[list[str]]:
     parts: list[list[str]] = [[]]
     length = 0
     for key in keys:
-        checks.segment("keys", key)
+        addresses.segment("keys", key)
         if parts[-1] and length + len(key) > _LONGEST_KEYS:
             parts.append([])
             length = 0

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Mapping
-from typing import Any, NamedTuple
-from urllib.parse import urljoin, urlsplit
+from collections.abc import Iterable, Mapping
+from typing import Any, BinaryIO, NamedTuple
+from urllib.parse import quote, urljoin, urlsplit
+
+import requests
 
 from polvo_adapters import headers as quota_headers
 from polvo_adapters.core.calls import find_host, origin
-from polvo_adapters.errors import ConfigurationError, PolvoError, TokenRefreshError
+from polvo_adapters.errors import ConfigurationError, PolvoError, RateLimitError, TokenRefreshError
+from polvo_adapters.redaction import unpicklable
 from polvo_adapters.services.taruvi.credentials import Credential
 from polvo_adapters.services.taruvi.operations import NO_BODY, Call, Reply
 from polvo_adapters.services.taruvi.settings import ClientSettings
@@ -24,7 +27,33 @@ FOLLOWED = ("GET", "HEAD")
 
 _CLIENT = f"polvo_adapters/{__version__} (python/{platform.python_version()})"
 _MOVED = (307, 308)
-_LOGIN_REFUSALS = (400, 401, 403)
+_SHORTEST_SECRET = 4  # what is shorter stands in many a text by chance
+
+
+@unpicklable
+class Received(NamedTuple):
+    """A response, in the terms of no library.
+
+    Attributes:
+        status: Its status.
+        headers: Its headers.
+        body: Its body.
+        url: URL that it came from.
+        attempts: How often the request was sent.
+        now: The time of day.
+        sent: The headers of the request, and of those that were redirected.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    url: str
+    attempts: int
+    now: float
+    sent: list[Mapping[str, str]]
+
+    def __repr__(self) -> str:
+        return f"<Received {self.status}>"
 
 
 class Wire(NamedTuple):
@@ -59,29 +88,33 @@ class Wire(NamedTuple):
     def bound(self, call: Call, left: float | None) -> dict[str, Any]:
         """Return the limits of a call in seconds: of each attempt, and of all of them together.
 
+        Files have no limit of the second kind, because a large one may take any time; each attempt still ends where
+        nothing comes for the time of the first.
+
         Args:
             call: The call.
             left: Seconds that are left for the operations that it is one of, or None.
         """
         timeout = self.settings.timeout if call.timeout is None else call.timeout
+        if call.files or call.target is not None:
+            return {"timeout": timeout, "deadline": None}
         whole = timeout * (self.settings.max_retries + 1) + 2.0**self.settings.max_retries
         return {"timeout": timeout, "deadline": whole if left is None else max(0.001, min(whole, left))}
 
-    def reply(
-        self, call: Call, status: int, headers: Mapping[str, str], body: bytes, url: str, attempts: int, now: float
-    ) -> Reply:
+    def reply(self, call: Call, received: Received) -> Reply:
         """Return the reply that a response is."""
+        headers = received.headers
         return Reply(
-            status=status,
-            body=body,
+            status=received.status,
+            body=received.body,
             kind=headers.get("Content-Type", ""),
             headers=headers,
             host=find_host(self.settings.api_url),
-            retry_after=quota_headers.retry_after(headers, now),
-            attempts=attempts,
+            retry_after=quota_headers.retry_after(headers, received.now),
+            attempts=received.attempts,
             is_authenticated=self.credential.auth is not None and not call.anonymous,
-            secret=self.credential.secret,
-            moved=self._find_moved(call, status, headers.get("Location", ""), url),
+            secrets=_list_secrets(call, self.credential, received.sent),
+            moved=self._find_moved(call, received),
         )
 
     def failure(self, error: BaseException, name: str, *, is_timeout: bool, attempts: int) -> Reply:
@@ -93,18 +126,15 @@ class Wire(NamedTuple):
             is_timeout: Whether time was up.
             attempts: How often the request was sent.
         """
-        reason = "timeout" if is_timeout else "connection"
         # The messages of this library's errors hold no secret by design; those of others may.
         problem = str(error) if isinstance(error, PolvoError) else f"{name} ({type(error).__name__})"
-        if isinstance(error, ConfigurationError):
-            reason = "argument"
+        reason, status = _find_reason(error, is_timeout=is_timeout), 0
         if isinstance(error, TokenRefreshError):
             problem = f"the login failed: {problem}"
-            if error.status in _LOGIN_REFUSALS:
-                reason = "login"
-            elif 200 <= error.status < 300:
-                reason = "answer"
+            if error.status:
+                reason, status = ("response" if error.status < 300 else "login"), error.status
         return Reply(
+            status=status,
             host=find_host(self.settings.api_url),
             retry_after=getattr(error, "retry_after", None),
             attempts=getattr(error, "attempts", 0) or attempts,
@@ -112,13 +142,82 @@ class Wire(NamedTuple):
             reason=reason,
         )
 
-    def _find_moved(self, call: Call, status: int, location: str, url: str) -> str:
+    def _find_moved(self, call: Call, received: Received) -> str:
         """Return the path below that of the API that a call has moved to, or an empty string."""
-        if status not in _MOVED or not location or call.method in FOLLOWED:
+        location = received.headers.get("Location", "")
+        if received.status not in _MOVED or not location or call.method in FOLLOWED:
             return ""
-        target, base = urljoin(url, location), self.settings.api_url
-        prefix = urlsplit(base).path
-        parts = urlsplit(target)
-        if origin(target) != origin(base) or not parts.path.startswith(f"{prefix}/"):
+        base = self.settings.api_url
+        try:
+            target = urljoin(received.url, location)
+            prefix, parts = urlsplit(base).path, urlsplit(target)
+            is_near = origin(target) == origin(base) and parts.path.startswith(f"{prefix}/")
+        except ValueError:
+            return ""  # it is no URL
+        if not is_near:
             return ""
         return parts.path[len(prefix) :] + (f"?{parts.query}" if parts.query else "")
+
+
+class FileWriter:
+    """Writes what comes to the file of the caller; what was written of a body that breaks off is taken back.
+
+    Attributes:
+        error: What the file raised, which is the caller's to see as it is, or None.
+
+    Args:
+        target: The file, or None where there is none.
+    """
+
+    def __init__(self, target: BinaryIO | None) -> None:
+        self._target = target
+        self._start = target.tell() if target is not None and _is_seekable(target) else None
+        self.error: BaseException | None = None
+
+    def write(self, chunk: bytes) -> None:
+        """Write a part of the body."""
+        target: Any = self._target
+        left = memoryview(chunk)
+        try:
+            while left:
+                written = target.write(left)
+                left = left[written if isinstance(written, int) and written > 0 else len(left) :]
+        except Exception as error:
+            self.error = error
+            raise
+
+    def take_back(self) -> None:
+        """Cut the file off where it was before; one that cannot be cut off keeps what it has."""
+        if self._target is None or self._start is None:
+            return
+        try:
+            self._target.seek(self._start)
+            self._target.truncate()
+        except (OSError, ValueError):
+            pass
+
+
+def _is_seekable(target: BinaryIO) -> bool:
+    seekable = getattr(target, "seekable", None)
+    return bool(seekable()) if callable(seekable) else False
+
+
+def _find_reason(error: BaseException, *, is_timeout: bool) -> str:
+    if isinstance(error, ConfigurationError):
+        return "argument"
+    if is_timeout or isinstance(error, requests.Timeout):
+        return "timeout"
+    if isinstance(error, RateLimitError):
+        return "rate limit"
+    is_other = isinstance(error, PolvoError) and not isinstance(error, (requests.ConnectionError, TokenRefreshError))
+    return "other" if is_other or "Redirect" in type(error).__name__ else "connection"
+
+
+def _list_secrets(call: Call, credential: Credential, sent: Iterable[Mapping[str, str]]) -> tuple[str, ...]:
+    """Return what no text may show of a call, the longest first, also as it looks in JSON and in a URL."""
+    found = {credential.secret, *call.secrets}
+    for headers in sent:
+        found.add(headers.get("Authorization", "").rpartition(" ")[2])
+        found.add(headers.get("X-Session-Token", ""))
+    texts = {form for text in found for form in (text, json.dumps(text)[1:-1], quote(text, safe=""))}
+    return tuple(sorted((text for text in texts if len(text) >= _SHORTEST_SECRET), key=len, reverse=True))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from polvo_adapters.secrets.provider import import_library
-from polvo_adapters.services.taruvi import checks
+from polvo_adapters.services.taruvi import addresses, checks
 from polvo_adapters.services.taruvi.runtime import get_function_context, is_inside_function
 
 MODES = ("sync", "async")
@@ -72,12 +72,12 @@ def read_settings(
     context = get_function_context()
     ids = {"X-Execution-ID": context["execution_id"], "X-Function-ID": context["function_id"]}
     return ClientSettings(
-        api_url=checks.require_base_url(found.required("api_url")),
-        app_slug=checks.segment("app_slug", found.required("app_slug")),
+        api_url=addresses.require_base_url(found.required("api_url")),
+        app_slug=addresses.segment("app_slug", found.required("app_slug")),
         mode=mode,
         timeout=checks.require_seconds(found.name("timeout"), timeout, _LEAST_TIMEOUT, _MOST_TIMEOUT),
         max_retries=checks.require_count(found.name("max_retries"), retries, 0, _MOST_RETRIES),
-        site_slug=checks.require_site(found.get("site_slug", None)),
+        site_slug=addresses.require_site(found.get("site_slug", None)),
         wire=wire,
         allow_http=allow_http,
         execution={name: value for name, value in ids.items() if value is not None},

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
-import mimetypes
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from polvo_adapters.services.taruvi import checks
+from polvo_adapters.services.taruvi import addresses, checks
 from polvo_adapters.services.taruvi.operations import Call, Mode_co, Module, Operation, Runner, operation
-from polvo_adapters.services.taruvi.responses import fetch, fetch_data, fetch_envelope, fetch_list, find_items
+from polvo_adapters.services.taruvi.responses import fetch, fetch_data, fetch_items, fetch_list, fetch_record
+from polvo_adapters.services.taruvi.uploads import describe_upload
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -31,7 +31,7 @@ class Bucket(Module[Mode_co]):
 
     def __init__(self, client: Runner, slug: str) -> None:
         super().__init__(client)
-        self._objects = f"{self._app}/storage/buckets/{checks.segment('bucket', slug)}/objects/"
+        self._objects = f"{self._app}/storage/buckets/{addresses.segment('bucket, slug', slug)}/objects/"
         self._filters: list[tuple[str, str]] = []
 
     def filter(self, field: str | None = None, operator: str = "eq", value: Any = _UNSET, **fields: Any) -> Self:
@@ -44,16 +44,17 @@ class Bucket(Module[Mode_co]):
             **fields: Values by name, such as `page=2`, `page_size=50` or `search="invoice"`.
         """
         if field is not None:
-            if operator not in _OPERATORS:
-                raise checks.refuse("operator", f"{operator!r} is none of {', '.join(_OPERATORS)}")
+            checks.require_choice("operator", operator, _OPERATORS)
             if value is _UNSET:
                 raise checks.refuse("value", "it is missing")
             name = checks.require_text("field", field)
-            self._filters.append((name if operator == "eq" else f"{name}__{operator}", _format(value)))
+            self._filters.append(
+                (name if operator == "eq" else f"{name}__{operator}", checks.format_value("value", value))
+            )
         for name, each in fields.items():
             if name not in _FILTERS:
                 raise checks.refuse(name, f"it is none of {', '.join(_FILTERS)}")
-            self._filters.append((name, _format(each)))
+            self._filters.append((name, checks.format_value(name, each)))
         return self
 
     @operation
@@ -67,21 +68,19 @@ class Bucket(Module[Mode_co]):
         self, prefix: str = "", page: int = 1, page_size: int = 50, sort: str = "name", order: str = "asc"
     ) -> Operation[Any]:
         """Return the folders and objects below a prefix."""
-        params = [
-            ("prefix", prefix),
-            ("page", str(checks.require_count("page", page, 1))),
-            ("page_size", str(checks.require_count("page_size", page_size, 1))),
-            ("sort", checks.require_text("sort", sort)),
-            ("order", checks.require_text("order", order)),
-        ]
+        params = [("prefix", "" if prefix == "" else checks.require_text("prefix", prefix))]
+        params += checks.list_pages(
+            checks.require_count("page", page, 1), checks.require_count("page_size", page_size, 1)
+        )
+        params += checks.list_texts(sort=checks.require_text("sort", sort), order=checks.require_text("order", order))
         return (yield from fetch_data(Call("GET", f"{self._objects}browse/", params)))
 
     @operation
     def upload(
         self,
-        files: Sequence[Mapping[str, Any] | tuple[Any, ...]],
-        paths: Sequence[str] | None = None,
-        metadatas: Sequence[Mapping[str, Any]] | None = None,
+        files: Iterable[Mapping[str, Any] | tuple[Any, ...]],
+        paths: Iterable[str] | None = None,
+        metadatas: Iterable[Mapping[str, Any]] | None = None,
         timeout: float | None = None,
     ) -> Operation[Any]:
         """Upload files in one request, and return what the server says of them.
@@ -94,19 +93,20 @@ class Bucket(Module[Mode_co]):
             metadatas: What is kept with each.
             timeout: Seconds for this call in place of the client's timeout.
         """
-        if not isinstance(files, (list, tuple)) or not files:
-            raise checks.refuse("files", "it must be a list of files that is not empty")
-        opened = [_read_file(each) for each in files]
-        places = [each["path"] for each in opened] if paths is None else list(paths)
-        about = [each["metadata"] for each in opened] if metadatas is None else list(metadatas)
-        if len(places) != len(opened) or len(about) != len(opened):
-            raise checks.refuse("paths", "there must be one for each file, and metadata likewise")
+        if timeout is not None:
+            checks.require_seconds("timeout", timeout)
+        described = [describe_upload(each) for each in checks.require_items("files", files)]
+        places = [each.path for each in described] if paths is None else checks.require_names("paths", paths)
+        about = [each.metadata for each in described] if metadatas is None else _require_metadatas(metadatas)
+        for name, values in (("paths", places), ("metadatas", about)):
+            if len(values) != len(described):
+                raise checks.refuse(name, f"there are {len(values)} of them for {len(described)} files")
         for place in places:
-            checks.object_path("paths", place)
+            addresses.object_path("paths", place)
         fields = {"paths": json.dumps(places)}
         if any(about):
-            fields["metadata"] = json.dumps(checks.require_json("metadatas", about))
-        parts = [("files", (each["name"], each["content"], each["type"])) for each in opened]
+            fields["metadata"] = json.dumps(about)
+        parts = [("files", (each.name, each.read(), each.kind)) for each in described]
         call = Call("POST", f"{self._objects}batch-upload/", fields=fields, files=parts, timeout=timeout)
         return (yield from fetch_data(call))
 
@@ -117,9 +117,14 @@ class Bucket(Module[Mode_co]):
         Args:
             path: The object.
             to: A file that is open for writing in binary mode, for objects that are larger than memory: the content is
-                written there as it comes, and what is returned is empty.
+                written there as it comes, and what is returned is empty. Of content that breaks off nothing stays in
+                the file, if it can be cut off.
             timeout: Seconds for this call in place of the client's timeout.
         """
+        if timeout is not None:
+            checks.require_seconds("timeout", timeout)
+        if to is not None:
+            _require_target(to)
         reply = yield from fetch(Call("GET", self._object(path), timeout=timeout, target=to))
         return reply.body
 
@@ -150,9 +155,11 @@ class Bucket(Module[Mode_co]):
         return (yield from fetch_data(Call(method, self._object(path), body=body)))
 
     @operation
-    def delete(self, paths: Sequence[str]) -> Operation[Any]:
+    def delete(self, paths: Iterable[str]) -> Operation[Any]:
         """Delete objects in one request."""
-        names = checks.require_names("paths", [paths] if isinstance(paths, str) else paths, 10_000)
+        names = checks.require_names("paths", [paths] if isinstance(paths, str) else paths)
+        for name in names:
+            addresses.object_path("paths", name)
         return (yield from fetch_data(Call("POST", f"{self._objects}batch-delete/", body={"paths": names})))
 
     @operation
@@ -172,8 +179,8 @@ class Bucket(Module[Mode_co]):
             destination_bucket: The bucket of the copy; by default this one.
             destination_name: As `destination_path`.
         """
-        destination = destination_path or destination_name
-        return (yield from self._transfer("copy", source_path, destination, destination_bucket))
+        named = {"destination_path": destination_path, "destination_name": destination_name}
+        return (yield from self._transfer("copy", source_path, named, destination_bucket))
 
     @operation
     def move_object(
@@ -185,30 +192,33 @@ class Bucket(Module[Mode_co]):
         destination_name: str | None = None,
     ) -> Operation[Any]:
         """Move an object; arguments as for `copy_object`."""
-        destination = destination_path or destination_name
-        return (yield from self._transfer("move", source_path, destination, destination_bucket))
+        named = {"destination_path": destination_path, "destination_name": destination_name}
+        return (yield from self._transfer("move", source_path, named, destination_bucket))
 
     @operation
     def view_access(self, path: str) -> Operation[Any]:
         """Return how an object can be viewed in a browser."""
-        return (yield from fetch_data(Call("GET", f"{self._objects}{checks.object_path('path', path)}/view/")))
+        return (yield from fetch_data(Call("GET", f"{self._objects}{addresses.object_path('path', path)}/view/")))
 
     @operation
     def edit_access(self, path: str) -> Operation[Any]:
         """Return how an object can be edited in a browser."""
-        return (yield from fetch_data(Call("GET", f"{self._objects}{checks.object_path('path', path)}/edit/")))
+        return (yield from fetch_data(Call("GET", f"{self._objects}{addresses.object_path('path', path)}/edit/")))
 
     def _object(self, path: str) -> str:
-        return f"{self._objects}{checks.object_path('path', path)}{'/' if self._is_current else ''}"
+        return f"{self._objects}{addresses.object_path('path', path)}{'/' if self._is_current else ''}"
 
-    def _transfer(self, verb: str, source: str, destination: str | None, bucket: str | None) -> Operation[Any]:
-        if destination is None and bucket is None:
+    def _transfer(self, verb: str, source: str, named: Mapping[str, str | None], bucket: str | None) -> Operation[Any]:
+        destinations = {name: path for name, path in named.items() if path is not None}
+        if len(destinations) > 1:
+            raise checks.refuse(", ".join(destinations), "only one of them is needed")
+        if not destinations and bucket is None:
             raise checks.refuse("destination_path", "neither a path nor a bucket is given")
-        body = {"source_path": source, "destination_path": source if destination is None else destination}
-        for name, path in body.items():
-            checks.object_path(name, path)
+        for name, path in {"source_path": source, **destinations}.items():
+            addresses.object_path(name, path)
+        body = {"source_path": source, "destination_path": next(iter(destinations.values()), source)}
         if bucket is not None:
-            checks.segment("destination_bucket", bucket)
+            addresses.segment("destination_bucket", bucket)
             body["destination_bucket"] = bucket
         return (yield from fetch_data(Call("POST", f"{self._objects}{verb}/", body=body)))
 
@@ -225,11 +235,8 @@ class Storage(Module[Mode_co]):
         self, search: str | None = None, page: int | None = None, page_size: int | None = None
     ) -> Operation[list[dict[str, Any]]]:
         """Return the buckets; those that fit what is given."""
-        params = [] if search is None else [("search", checks.require_text("search", search))]
-        for name, number in (("page", page), ("page_size", page_size)):
-            if number is not None:
-                params.append((name, str(checks.require_count(name, number, 1))))
-        return find_items((yield from fetch_envelope(Call("GET", self._buckets(), params)))) or []
+        params = [*checks.list_texts(search=search), *checks.list_pages(page, page_size)]
+        return (yield from fetch_items(Call("GET", self._buckets(), params)))
 
     @operation
     def create_bucket(
@@ -243,80 +250,53 @@ class Storage(Module[Mode_co]):
     ) -> Operation[dict[str, Any]]:
         """Create a bucket, and return it; further keywords are sent as they are."""
         body: dict[str, Any] = {"name": checks.require_text("name", name)}
+        category = checks.require_text("app_category", app_category)
         if self._is_current:
-            body["app_category"] = checks.require_text("app_category", app_category)
+            body["app_category"] = category
         body["visibility"] = _require_visibility(visibility)
-        body.update(attributes)
+        body |= {each: checks.require_json(each, value) for each, value in attributes.items()}
         if description is not None:
-            body["description"] = description
-        bucket: dict[str, Any] = yield from fetch_data(
-            Call("POST", self._buckets(), body=checks.require_json("attributes", body))
-        )
-        return bucket
+            body["description"] = "" if description == "" else checks.require_text("description", description)
+        return (yield from fetch_record(Call("POST", self._buckets(), body=body)))
 
     @operation
     def get_bucket(self, slug: str) -> Operation[dict[str, Any]]:
         """Return a bucket."""
-        bucket: dict[str, Any] = yield from fetch_data(Call("GET", self._buckets(slug)))
-        return bucket
+        return (yield from fetch_record(Call("GET", self._bucket(slug))))
 
     @operation
     def update_bucket(
         self, /, slug: str, data: Mapping[str, Any] | None = None, **attributes: Any
     ) -> Operation[dict[str, Any]]:
         """Change what is given of a bucket, as a dict or as keywords, and return it."""
+        path = self._bucket(slug)
         body = {**({} if data is None else checks.require_mapping("data", data)), **attributes}
         if not body:
             raise checks.refuse("data", "nothing is to be changed")
-        bucket: dict[str, Any] = yield from fetch_data(
-            Call("PATCH", self._buckets(slug), body=checks.require_json("data", body))
-        )
-        return bucket
+        return (yield from fetch_record(Call("PATCH", path, body=checks.require_json("data", body))))
 
     @operation
     def delete_bucket(self, slug: str) -> Operation[None]:
         """Delete a bucket."""
-        yield from fetch(Call("DELETE", self._buckets(slug)))
+        yield from fetch(Call("DELETE", self._bucket(slug)))
 
-    def _buckets(self, slug: str | None = None) -> str:
-        path = f"{self._app}/storage/buckets/"
-        return path if slug is None else f"{path}{checks.segment('bucket', slug)}/"
+    def _buckets(self) -> str:
+        return f"{self._app}/storage/buckets/"
 
-
-def _read_file(given: Mapping[str, Any] | tuple[Any, ...]) -> dict[str, Any]:
-    """Return name, content, type, path and metadata of a file that is to be uploaded."""
-    if isinstance(given, tuple) and len(given) in (2, 3):
-        given = dict(zip(("name", "file", "content_type"), given, strict=False))
-    if not isinstance(given, Mapping) or "file" not in given:
-        raise checks.refuse("files", "a file is a dict with 'file' and 'name', or a tuple of name and file")
-    source = given["file"]
-    name = given.get("name") or os.path.basename(str(getattr(source, "name", "")))
-    name = checks.require_text("name", name)
-    content = source if isinstance(source, (bytes, bytearray)) else _read(source)
-    return {
-        "name": name,
-        "content": bytes(content),
-        "type": given.get("content_type") or mimetypes.guess_type(name)[0] or "application/octet-stream",
-        "path": given.get("path") or name,
-        "metadata": given.get("metadata") or {},
-    }
-
-
-def _read(source: Any) -> bytes:
-    read = getattr(source, "read", None)
-    content = read() if callable(read) else None
-    if not isinstance(content, bytes):
-        raise checks.refuse("file", "it must be bytes, or a file that is open for reading in binary mode")
-    return content
+    def _bucket(self, slug: str) -> str:
+        return f"{self._buckets()}{addresses.segment('bucket, slug', slug)}/"
 
 
 def _require_visibility(value: object) -> str:
-    if value not in _VISIBILITIES:
-        raise checks.refuse("visibility", f"{value!r} is neither 'private' nor 'public'")
-    return str(value)
+    return checks.require_choice("visibility", value, _VISIBILITIES)
 
 
-def _format(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+def _require_metadatas(values: object) -> list[dict[str, Any]]:
+    found = [checks.require_mapping("metadatas", each) for each in checks.require_items("metadatas", values)]
+    return [checks.require_json("metadatas", each) for each in found]
+
+
+def _require_target(value: object) -> None:
+    writable = callable(getattr(value, "write", None)) and not isinstance(value, (io.TextIOBase, type))
+    if not writable or getattr(value, "closed", False):
+        raise checks.refuse("to", "it must be a file that is open for writing in binary mode")

@@ -12,7 +12,7 @@ import urllib3.exceptions
 
 from polvo_adapters.errors import DeadlineExceeded, StatusError
 from polvo_adapters.services.taruvi.operations import Call, Effect, Reply, Together, drive
-from polvo_adapters.services.taruvi.sending import FOLLOWED, Wire
+from polvo_adapters.services.taruvi.sending import FOLLOWED, FileWriter, Received, Wire
 from polvo_adapters.shells.requests.failures import classify
 from polvo_adapters.shells.requests.session import Session
 
@@ -72,6 +72,7 @@ class SyncSender:
         if call.files:
             keywords["files"] = list(call.files)
         auth = None if call.anonymous else self._wire.credential.auth
+        writer = FileWriter(call.target)
         try:
             response = self._session.request(
                 call.method,
@@ -84,25 +85,28 @@ class SyncSender:
                 stream=call.target is not None,
                 **keywords,
             )
-            return self._read(call, response)
-        except _ERRORS as error:
+            return self._read(call, response, writer)
+        except BaseException as error:
+            writer.take_back()
+            if error is writer.error or not isinstance(error, _ERRORS):
+                raise
             answered = isinstance(error, StatusError) and not isinstance(error, DeadlineExceeded)
             if answered and error.response is not None:  # type: ignore[union-attr]
-                return self._read(call, error.response)  # type: ignore[union-attr]
+                return self._read(call, error.response, writer)  # type: ignore[union-attr]
             failure = classify(error)
             return self._wire.failure(error, failure.name, is_timeout=failure.timeout, attempts=_count_attempts(error))
 
-    def _read(self, call: Call, response: requests.Response) -> Reply:
-        written = 0
+    def _read(self, call: Call, response: requests.Response, writer: FileWriter) -> Reply:
+        body = b""
         if call.target is not None and response.ok:
             for chunk in response.iter_content(_CHUNK):
-                written += call.target.write(chunk)
-            body = b""
+                writer.write(chunk)
         else:
             body = response.content
         attempts, now = _count_attempts(response), self._session.clock.wall()
-        reply = self._wire.reply(call, response.status_code, response.headers, body, response.url, attempts, now)
-        return reply._replace(written=written)
+        sent = [each.request.headers for each in (*response.history, response) if each.request is not None]
+        received = Received(response.status_code, response.headers, body, response.url, attempts, now, sent)
+        return self._wire.reply(call, received)
 
 
 def _send_no_credentials(request: requests.PreparedRequest) -> requests.PreparedRequest:

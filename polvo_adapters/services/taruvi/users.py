@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import Any
 
-from polvo_adapters.services.taruvi import checks
+from polvo_adapters.redaction import hide
+from polvo_adapters.services.taruvi import addresses, checks
 from polvo_adapters.services.taruvi.operations import Call, Mode_co, Module, Operation, operation
-from polvo_adapters.services.taruvi.responses import fetch, fetch_data, fetch_envelope, fetch_list, fetch_object
+from polvo_adapters.services.taruvi.responses import fetch, fetch_envelope, fetch_items, fetch_list, fetch_object
+
+
+_MOST_AT_ONCE = 100  # users, and roles
 
 
 class Users(Module[Mode_co]):
@@ -24,7 +29,7 @@ class Users(Module[Mode_co]):
         ordering: str | None = None,
         page: int | None = None,
         page_size: int | None = None,
-        roles: str | Sequence[str] | None = None,
+        roles: str | Iterable[str] | None = None,
     ) -> Operation[dict[str, Any]]:
         """Return users, in "results"; those that fit what is given.
 
@@ -45,16 +50,13 @@ class Users(Module[Mode_co]):
             "is_superuser": is_superuser,
             "is_deleted": is_deleted,
         }
-        params = [] if search is None else [("search", checks.require_text("search", search))]
-        params += [(name, str(bool(value))) for name, value in switches.items() if value is not None]
+        params = checks.list_texts(search=search, ordering=ordering)
+        params += [
+            (name, str(checks.require_flag(name, value))) for name, value in switches.items() if value is not None
+        ]
         if roles is not None:
             params.append(("roles", checks.join_names("roles", roles)))
-        if ordering is not None:
-            params.append(("ordering", checks.require_text("ordering", ordering)))
-        for name, number in (("page", page), ("page_size", page_size)):
-            if number is not None:
-                params.append((name, str(checks.require_count(name, number, 1))))
-        return (yield from fetch_list(Call("GET", "/api/users/", params)))
+        return (yield from fetch_list(Call("GET", "/api/users/", [*params, *checks.list_pages(page, page_size)])))
 
     @operation
     def get_user(self, username: str) -> Operation[dict[str, Any]]:
@@ -76,23 +78,21 @@ class Users(Module[Mode_co]):
         **attributes: Any,
     ) -> Operation[dict[str, Any]]:
         """Create a user, and return it; further keywords are sent as they are."""
-        if password != confirm_password:
-            raise checks.refuse("confirm_password", "it differs from password")
+        password, confirm_password = hide(password), hide(confirm_password)
         body: dict[str, Any] = {
             "username": checks.require_text("username", username),
             "email": checks.require_text("email", email),
             "password": checks.require_text("password", password),
-            "confirm_password": confirm_password,
+            "confirm_password": checks.require_text("confirm_password", confirm_password),
         }
-        names = {
-            "is_active": is_active,
-            "is_staff": is_staff,
-            "first_name": first_name,
-            "last_name": last_name,
-            **attributes,
-        }
-        body.update({name: value for name, value in names.items() if value is not None})
-        return (yield from fetch_object(Call("POST", "/api/users/", body=checks.require_json("attributes", body))))
+        if password != confirm_password:
+            raise checks.refuse("confirm_password", "it differs from password")
+        switches = {"is_active": is_active, "is_staff": is_staff}
+        body |= {name: checks.require_flag(name, value) for name, value in switches.items() if value is not None}
+        names = {"first_name": first_name, "last_name": last_name}
+        body |= {name: _require_name(name, value) for name, value in names.items() if value is not None}
+        body |= {name: checks.require_json(name, value) for name, value in attributes.items() if value is not None}
+        return (yield from fetch_object(Call("POST", "/api/users/", body=body, secrets=(password,))))
 
     @operation
     def update_user(self, /, username: str, **attributes: Any) -> Operation[dict[str, Any]]:
@@ -100,7 +100,9 @@ class Users(Module[Mode_co]):
         path = _locate(username)
         if not attributes:
             raise checks.refuse("attributes", "nothing is to be changed")
-        return (yield from fetch_object(Call("PUT", path, body=checks.require_json("attributes", attributes))))
+        body = {name: checks.require_json(name, value) for name, value in attributes.items()}
+        secret = (body["password"],) if isinstance(body.get("password"), str) else ()
+        return (yield from fetch_object(Call("PUT", path, body=body, secrets=secret)))
 
     @operation
     def delete_user(self, username: str) -> Operation[None]:
@@ -108,31 +110,31 @@ class Users(Module[Mode_co]):
         yield from fetch(Call("DELETE", _locate(username)))
 
     @operation
-    def get_user_apps(self, username: str) -> Operation[Any]:
+    def get_user_apps(self, username: str) -> Operation[list[Any]]:
         """Return the apps of a user."""
-        return (yield from fetch_data(Call("GET", f"{_locate(username)}apps/")))
+        return (yield from fetch_items(Call("GET", f"{_locate(username)}apps/")))
 
     @operation
     def assign_roles(
-        self, roles: Sequence[str], usernames: Sequence[str], expires_at: str | None = None
+        self, roles: Iterable[str], usernames: Iterable[str], expires_at: str | datetime | None = None
     ) -> Operation[dict[str, Any]]:
         """Give roles to users, at most 100 of each.
 
         Args:
             roles: Names of the roles.
             usernames: Names of the users.
-            expires_at: The end, in ISO 8601, such as "2025-12-31T23:59:59Z"; None for none.
+            expires_at: The end: a datetime with a time zone, or a text such as "2025-12-31T23:59:59Z"; None for none.
         """
         body: dict[str, Any] = _name_roles(roles, usernames)
         if expires_at is not None:
-            body["expires_at"] = checks.require_text("expires_at", expires_at)
-        return (yield from fetch_envelope(Call("POST", self._roles_path("assign"), body=body)))
+            body["expires_at"] = _format_time("expires_at", expires_at)
+        return (yield from fetch_envelope(Call("POST", self._roles_path("assign"), body=body), may_be_empty=True))
 
     @operation
-    def revoke_roles(self, roles: Sequence[str], usernames: Sequence[str]) -> Operation[dict[str, Any]]:
+    def revoke_roles(self, roles: Iterable[str], usernames: Iterable[str]) -> Operation[dict[str, Any]]:
         """Take roles from users, at most 100 of each."""
         body = _name_roles(roles, usernames)
-        return (yield from fetch_envelope(Call("DELETE", self._roles_path("revoke"), body=body)))
+        return (yield from fetch_envelope(Call("DELETE", self._roles_path("revoke"), body=body), may_be_empty=True))
 
     @operation
     def get_preferences(self) -> Operation[dict[str, Any]]:
@@ -150,8 +152,22 @@ class Users(Module[Mode_co]):
 
 
 def _locate(username: str) -> str:
-    return f"/api/users/{checks.segment('username', username)}/"
+    return f"/api/users/{addresses.segment('username', username)}/"
 
 
-def _name_roles(roles: Sequence[str], usernames: Sequence[str]) -> dict[str, Any]:
-    return {"roles": checks.require_names("roles", roles), "usernames": checks.require_names("usernames", usernames)}
+def _name_roles(roles: Iterable[str], usernames: Iterable[str]) -> dict[str, Any]:
+    given = {"roles": roles, "usernames": usernames}
+    return {name: checks.require_names(name, values, _MOST_AT_ONCE) for name, values in given.items()}
+
+
+def _require_name(name: str, value: object) -> str:
+    """Return the name of a person, which may be empty."""
+    return "" if value == "" else checks.require_text(name, value)
+
+
+def _format_time(name: str, value: object) -> str:
+    if not isinstance(value, datetime):
+        return checks.require_text(name, value)
+    if value.tzinfo is None:
+        raise checks.refuse(name, "it has no time zone; give it one, such as datetime.timezone.utc")
+    return value.isoformat()
