@@ -53,7 +53,14 @@ ASYNC_SYSTEM = AsyncSystemClock()
 
 
 class AsyncExchange(BaseExchange, Protocol):
-    """The attempts of one call; as `polvo_adapters.drivers.exchange.Exchange`."""
+    """The attempts of one call; as `polvo_adapters.drivers.exchange.Exchange`.
+
+    Attributes:
+        broken_off: Set by the driver where the call was broken off, or has lost its race: what is discarded then is
+            closed at once, and nothing of it is read.
+    """
+
+    broken_off: bool
 
     async def send(self, effect: Send) -> Outcome:
         """Make one attempt; an exception is returned inside the outcome."""
@@ -113,6 +120,7 @@ async def _break_off(exchange: AsyncExchange, decisions: Decisions, error: BaseE
     if isinstance(error, GeneratorExit):  # the loop is gone, and the garbage collector may be what ends the coroutine
         decisions.defer_release_all()
     else:
+        exchange.broken_off = True
         await exchange.discard()
 
 
@@ -209,12 +217,12 @@ class _AsyncRace:
         except StopIteration as end:
             outcome = cast("Outcome", end.value)
             self._adopt_winner(outcome)
-            await self._cancel()
+            await self._cancel(patient=True)
             return outcome
         except GeneratorExit:  # the loop is gone, and with it all tasks
             raise
         except BaseException:
-            await self._cancel()
+            await self._cancel(patient=False)
             raise
         finally:
             flow.close()
@@ -255,7 +263,12 @@ class _AsyncRace:
                 self._exchange.adopt(fork)
                 return
 
-    async def _cancel(self) -> None:
+    async def _cancel(self, *, patient: bool) -> None:
+        """Cancel the flows that have lost, and wait until they have ended.
+
+        Args:
+            patient: Whether they are left to their end if this task is cancelled meanwhile, for the first time.
+        """
         for task, number in self._tasks.items():
             _, began, entries = self._forks[number]
             self._entries += entries
@@ -265,14 +278,35 @@ class _AsyncRace:
             if self._tasks:
                 # In a scope of anyio that is cancelled, each wait that is not shielded would end at once.
                 with async_library.shield():
-                    await self._wait_for_losers()
-        finally:
-            for fork, _, _ in self._forks:
-                await fork.discard()
-
-    async def _wait_for_losers(self) -> None:
-        try:
-            # Gathered, because asyncio logs the exception of a task whose result is never read.
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+                    await self._wait_for_losers(patient=patient)
         finally:
             self._tasks.clear()
+            for fork, _, _ in self._forks:
+                fork.broken_off = True
+                await fork.discard()
+
+    async def _wait_for_losers(self, *, patient: bool) -> None:
+        cancellation: BaseException | None = None
+        for task in self._tasks:
+            task.add_done_callback(_read_result)
+        while not all(task.done() for task in self._tasks):
+            try:
+                # Not gathered: the first cancellation of this task would reach them in the middle of their end.
+                await asyncio.wait(self._tasks)
+            except asyncio.CancelledError as error:  # noqa: PERF203 - it waits again
+                cancellation = error
+                if not patient:
+                    for task in self._tasks:
+                        task.cancel()
+                patient = False
+        if cancellation is not None:
+            try:
+                raise cancellation
+            finally:
+                del cancellation  # see errors.py, "Errors and frames"
+
+
+def _read_result(task: asyncio.Task[Outcome]) -> None:
+    """Read the result of a task, because asyncio logs an exception that is never read."""
+    if not task.cancelled():
+        task.exception()

@@ -38,7 +38,16 @@ from polvo_adapters.stores.memory import MemoryStore
 from polvo_adapters.testing import FailureServer
 from polvo_adapters.testing.simulation.simulation import ScriptedFailure, ScriptedReply, ScriptedTurn, Server
 from tests.support.log_lines import LogLine, log_lines
-from tests.support.worlds import Calling, asynchronous, by_url, in_turn, simulated, synchronous
+from tests.support.worlds import (
+    Calling,
+    asynchronous,
+    by_url,
+    has_races,
+    in_turn,
+    simulated,
+    synchronous,
+    transported,
+)
 
 PACKAGE = Path(polvo_adapters.__file__).parent
 WORLDS = (synchronous, asynchronous, simulated)
@@ -276,6 +285,8 @@ def test_all_worlds_say_the_same_at_the_same_time(name: str) -> None:
     assert [line.kind for line in threads] == list(SCENES[name].kinds)
     assert loop == threads
     assert simulation == threads
+    if not has_races(SCENES[name].policies()):
+        assert tell_lines(transported, SCENES[name]) == threads
 
 
 def test_the_scenes_show_every_event_of_a_call() -> None:

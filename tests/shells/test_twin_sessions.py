@@ -21,7 +21,7 @@ from polvo_adapters.testing import FailureServer
 from tests.support.twin_sessions import KINDS, Twin
 
 FAST = {"base": 0.001}
-DRIP = "/fault/drip?size=8&interval=0.04"  # takes 0.32 s
+DRIP = "/fault/drip?size=8&interval=0.06"  # takes 0.48 s
 API = "http://api.acme.test"
 Make = Callable[..., Twin]
 
@@ -317,14 +317,14 @@ def test_one_deadline_covers_all_hops(make: Make, server: FailureServer) -> None
 class TestDefaultDeadline:
     def test_a_dripping_body_ends(self, make: Make, server: FailureServer) -> None:
         with pytest.raises(polvo.DeadlineExceeded):
-            make(server.url, timeout=0.1).get(DRIP)
+            make(server.url, timeout=0.15).get(DRIP)
 
     def test_it_is_switched_off_or_longer(self, make: Make, server: FailureServer) -> None:
         assert len(make(server.url, timeout=0.1, deadline=None).get(DRIP).content) == 8
-        assert len(make(server.url, timeout=0.1).get(DRIP, timeout=(0.1, 30)).content) == 8
+        assert len(make(server.url, timeout=0.15).get(DRIP, timeout=(0.1, 30)).content) == 8
 
     def test_a_body_that_is_streamed_takes_as_long_as_it_takes(self, make: Make, server: FailureServer) -> None:
-        assert len(make(server.url, timeout=0.1).get(DRIP, stream=True).content) == 8
+        assert len(make(server.url, timeout=0.15).get(DRIP, stream=True).content) == 8
 
     def test_the_headers_of_a_stream_are_bound(self, make: Make, server: FailureServer) -> None:
         with pytest.raises(polvo.DeadlineExceeded):
@@ -334,7 +334,7 @@ class TestDefaultDeadline:
         with pytest.raises(polvo.DeadlineExceeded):
             make(server.url, deadline=0.15).get(DRIP, stream=True)
         with pytest.raises(polvo.DeadlineExceeded):
-            make(server.url, timeout=0.1).get(DRIP, stream=True, deadline=0.15)
+            make(server.url, timeout=0.15).get(DRIP, stream=True, deadline=0.15)
 
     def test_an_upload_takes_as_long_as_it_takes(self, make: Make, server: FailureServer) -> None:
         def pieces() -> Iterator[bytes]:

@@ -171,6 +171,9 @@ secrets.providers.keyring.Keyring
     """,
     "wraps what is looked at in itself: a transport, a connection, a stream, a session": """
 shells.requests.installed_adapters.Installation shells.requests.installed_adapters.InstalledAdapters
+shells.installation.BaseInstallation shells.httpx.install.Installation shells.httpx.install.InstalledLookup
+shells.httpx.resilient.ResilientTransport shells.httpx.resilient.AsyncResilientTransport
+runtime.async_library.Late runtime.async_library.Wakeup shells.httpx.url_prefix.URLPrefix
 shells.requests.wire.pools.PoolView shells.requests.wrapping.Wrapping
 core.identity.Sender auth.signing_auth.SigningAuth shells.requests.signing.UnsignedState
 auth.attach.response_hook.InertHook requests.Session runtime.bounded.BoundedCalls runtime.clock.SystemClock

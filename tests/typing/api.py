@@ -21,7 +21,12 @@ from polvo_adapters.services import double_o, taruvi
 from polvo_adapters.testing import FailureServer
 from polvo_adapters.testing.simulation.simulation import Script, ScriptedReply, Simulation
 from polvo_adapters.testing.virtual_clock import VirtualClock
-from polvo_adapters.transports import AsyncPolicyTransport, PolicyTransport
+from polvo_adapters.transports import (
+    AsyncPolicyTransport,
+    AsyncResilientTransport,
+    PolicyTransport,
+    ResilientTransport,
+)
 
 if TYPE_CHECKING:
     from typing_extensions import assert_type
@@ -361,6 +366,11 @@ def transports() -> None:
     httpx.Client(transport=PolicyTransport(Twice(), polvo.retry.ExponentialBackoff(budget=None)))
     httpx.AsyncClient(transport=AsyncPolicyTransport(polvo.deadline.Deadline(5), http2=True))
     httpx.AsyncClient(transport=AsyncPolicyTransport(polvo.ratelimit.Adaptive()))
+    httpx.Client(transport=ResilientTransport(deadline=5, rate_limit="adaptive", http2=True, stream=True))
+    httpx.AsyncClient(transport=AsyncResilientTransport(retry={"base": 0.1}, limits=httpx.Limits(max_connections=5)))
+    assert_type(polvo.install(httpx.Client(), deadline=5), httpx.Client)
+    assert_type(polvo.install(httpx.AsyncClient(), prefix="all://*.example.com"), httpx.AsyncClient)
+    assert_type(polvo.uninstall(httpx.AsyncClient()), httpx.AsyncClient)
 
 
 def simulation() -> None:

@@ -26,6 +26,7 @@ from polvo_adapters.shells.httpx.failures import explain
 from polvo_adapters.shells.httpx.header_fields import find_field
 from polvo_adapters.shells.httpx.observed_body import observe, require_whole
 from polvo_adapters.shells.httpx.renewal import RenewableCredential, find_credential
+from polvo_adapters.shells.httpx.replays import kind_of_stream, rewind
 from polvo_adapters.shells.httpx.rerouting import copy_request, reroute, translate_response
 from polvo_adapters.shells.httpx.response import decode_body, is_read
 from polvo_adapters.shells.httpx.routes import Routes
@@ -148,8 +149,10 @@ class _BaseHTTPXExchange:
             ),
         )
 
-    def _find_late_credential(self, call: Call, started: float) -> RenewableCredential | None:
-        """Return what renews the credential before this attempt, or None where it was put there just now."""
+    def _prepare_repeat(self, call: Call, started: float) -> RenewableCredential | None:
+        """Rewind a body that was sent before, and return what renews the credential, or None where it is a new one."""
+        if self._sent:
+            rewind(self.request)
         is_late = self._sent or started - call.started >= LONG_WAIT
         self._sent = True
         return find_credential(self.request) if is_late else None
@@ -169,8 +172,9 @@ class _BaseHTTPXExchange:
             if left <= 0:
                 raise DeadlineExceeded("the deadline is over before the attempt began")
             timeouts = request.extensions.get("timeout", {})
-            cut = {name: self._shorten(timeouts.get(name), call.deadline, left) for name in _TIMEOUTS}
-            request.extensions = {**request.extensions, "timeout": cut}
+            if not self.is_async or not _end_before(timeouts, left):
+                cut = {name: self._shorten(timeouts.get(name), call.deadline, left) for name in _TIMEOUTS}
+                request.extensions = {**request.extensions, "timeout": cut}
         self._trace = HTTPXTrace(self.clock.now(), self.clock.now, self._listener)
         self._trace.attach(request, asynchronous=self.is_async)
         return request, left
@@ -242,7 +246,7 @@ class HTTPXExchange(_BaseHTTPXExchange):
             self.discard()
         started, deadline = self.clock.now(), effect.call.deadline
         try:
-            credential = self._find_late_credential(effect.call, started)
+            credential = self._prepare_repeat(effect.call, started)
             if credential is not None:
                 credential.renew(self.request)
             request, _ = self.prepare(effect.call)
@@ -277,7 +281,7 @@ class HTTPXExchange(_BaseHTTPXExchange):
         for chunk in response.stream:  # type: ignore[union-attr]
             chunks.append(chunk)
             check.feed(chunk)
-            if deadline is not None and self.clock.now() >= deadline:
+            if deadline is not None and self.clock.now() > deadline:
                 raise DeadlineExceeded(describe_late_body(sum(map(len, chunks))), host=find_host(str(response.url)))
         require_whole(check)
         response.stream.close()  # type: ignore[union-attr]
@@ -320,6 +324,7 @@ class AsyncHTTPXExchange(_BaseHTTPXExchange):
     """The attempts at one request, in a task."""
 
     is_async = True
+    broken_off = False
 
     async def send(self, effect: Send) -> Outcome:
         """Make one attempt, and return its outcome."""
@@ -327,7 +332,7 @@ class AsyncHTTPXExchange(_BaseHTTPXExchange):
             await self.discard()
         started, deadline = self.clock.now(), effect.call.deadline
         try:
-            credential = self._find_late_credential(effect.call, started)
+            credential = self._prepare_repeat(effect.call, started)
             if credential is not None:
                 await credential.renew_async(self.request)
             request, left = self.prepare(effect.call)
@@ -344,11 +349,8 @@ class AsyncHTTPXExchange(_BaseHTTPXExchange):
         except Exception as error:  # noqa: BLE001 - every exception becomes an outcome
             await self.close()
             return self.outcome(started, error, deadline)
-        except GeneratorExit:  # the loop is gone, and nothing can be awaited any more
-            raise
-        except BaseException:  # a cancellation, which in trio is no exception of asyncio
+        except BaseException:  # a cancellation, after which the driver discards the response
             self.give_back()
-            await self.abort()
             raise
         return self.outcome(started)
 
@@ -382,16 +384,13 @@ class AsyncHTTPXExchange(_BaseHTTPXExchange):
         if response is not None:
             await response.aclose()
 
-    async def abort(self) -> None:
-        """Close the response of the last attempt, also where the task is cancelled."""
-        response = self._take_response()
-        if response is not None:
-            await _close_shielded(response)
-
     async def discard(self) -> None:
         """Take the response of the last attempt from its connection; its body stays readable if it is small."""
         response = self._take_response()
         if response is None:
+            return
+        if self.broken_off:
+            await _close_shielded(response)
             return
         kept = _KeptBody()
         try:
@@ -415,11 +414,17 @@ async def _close_shielded(response: httpx.Response) -> None:
         await response.stream.aclose()  # type: ignore[union-attr]
 
 
+def _end_before(timeouts: Any, left: float) -> bool:
+    """Return whether all timeouts of a request end within so many seconds."""
+    parts = timeouts.values()
+    return len(parts) == len(_TIMEOUTS) and None not in parts and max(parts) <= left
+
+
 def body_of(request: httpx.Request) -> Body:
     """Return whether the body of a request can be sent again."""
     stream = request.stream
     if not isinstance(stream, httpx.ByteStream):
-        return "once"
+        return kind_of_stream(request)
     authorization = find_field(request.headers, b"authorization")
     if authorization is not None and is_single_use(authorization):
         return "single-use"  # httpx asks auth objects above its transports

@@ -89,12 +89,8 @@ class ObservedStream(httpx.SyncByteStream, httpx.AsyncByteStream):
     def _watch(self) -> Iterator[None]:
         try:
             yield
-        except GeneratorExit:  # the reader has stopped, and closes the body
-            raise
-        except BaseException as error:
+        except Exception as error:  # not a cancellation, which says nothing about the server
             self.on_body_closed.run(broken=True)
-            if not isinstance(error, Exception):
-                raise
             if self._deadline is None or isinstance(error, DeadlineExceeded):
                 raise
             deadline, clock, host = self._deadline

@@ -10,6 +10,7 @@ bounds the whole of it.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
@@ -41,12 +42,13 @@ from polvo_adapters.shells.bound_policies import PolicyControls, options_of_all
 from polvo_adapters.shells.httpx.cookies import SessionCookies
 from polvo_adapters.shells.httpx.errors import httpx_error
 from polvo_adapters.shells.httpx.given_auth import AuthWithin, as_httpx_auth
+from polvo_adapters.shells.httpx.header_fields import find_field
 from polvo_adapters.shells.httpx.json_errors import explain_json
 from polvo_adapters.shells.httpx.messages import ResponseView, read_content
 from polvo_adapters.shells.httpx.pools import find_pool, keep_deadlines
 from polvo_adapters.shells.httpx.senders import sender_of
 from polvo_adapters.shells.httpx.session_transport import SessionTransport
-from polvo_adapters.shells.httpx.streaming import mark_as_streamed
+from polvo_adapters.shells.httpx.streaming import is_streamed, mark_as_streamed
 from polvo_adapters.shells.httpx.url_reading import parse_as_httpx, read_url
 from polvo_adapters.shells.httpx.verbs import AsyncSessionOptions, AsyncVerbs, RequestOptions
 from polvo_adapters.shells.session_calls import (
@@ -93,6 +95,7 @@ _OF_CONNECTIONS = frozenset({"verify", "http1", "http2", "proxy", "mounts", "lim
 _OF_SENDING = frozenset({"auth", "follow_redirects"})
 _PHASES = ("connect", "read", "write", "pool")
 _DEFAULT: Any = httpx.USE_CLIENT_DEFAULT
+_HTTPX_LOG = logging.getLogger("httpx")
 _LARGEST_ERROR = 1 << 16  # bytes of a streamed error that are read for its message
 
 
@@ -205,10 +208,11 @@ class AsyncSession(SessionCalls, AsyncVerbs):
             if keywords.get("timeout", _DEFAULT) is not _DEFAULT:
                 keywords["timeout"] = as_timeout(keywords["timeout"])
             request = super().build_request(method, self._resolve(url, tenant), **keywords)
-            if self._base is not None and not self._is_home(request.url, tenant):
-                if "authorization" in request.headers and "authorization" not in httpx.Headers(keywords.get("headers")):
-                    del request.headers["authorization"]  # that of the session
-            elif self.tenancy is not None and tenant:
+            has_credential = find_field(request.headers, b"authorization") is not None
+            is_own = has_credential and "authorization" not in httpx.Headers(keywords.get("headers"))
+            if is_own and not self._is_home(request.url, tenant):
+                del request.headers["authorization"]  # that of the session
+            if self.tenancy is not None and tenant and self._is_home(request.url, tenant):
                 request.headers.update(self.tenancy.make_headers(tenant))
             return request
 
@@ -359,6 +363,22 @@ class AsyncSession(SessionCalls, AsyncVerbs):
         if type(auth) is not httpx.Auth:
             return await super()._send_handling_auth(request, auth, follow_redirects, history)
         return await self._send_handling_redirects(request, follow_redirects, history)  # there is none
+
+    async def _send_single_request(self, request: httpx.Request) -> httpx.Response:
+        # What httpx does here is to log the call and to look after a body that is still to be read.
+        transport = self._transport_for_url(request.url)
+        if transport is not self._policy_transport or is_streamed(request) or not _is_quiet(request):
+            return await super()._send_single_request(request)
+        try:
+            response = await self._policy_transport.handle_async_request(request)
+        except httpx.RequestError as error:
+            error.request = request
+            raise
+        if not response.is_closed:
+            await response.aread()
+        self._cookies.extract_cookies(response)
+        response.default_encoding = self._default_encoding
+        return response
 
     async def _judge(self, response: httpx.Response) -> None:
         """Raise the error that a response with an error status stands for, if it is one here."""
@@ -516,6 +536,11 @@ def _refuse_unknown(keywords: Mapping[str, Any], owner: str) -> None:
     known = {*_REQUEST_KEYWORDS, *_CALL_OPTIONS}
     for name in keywords.keys() - known:
         raise unknown_keyword_error(owner, name, known, {})
+
+
+def _is_quiet(request: httpx.Request) -> bool:
+    """Return whether httpx logs no calls, and the body of a request is one that a task can send."""
+    return type(request.stream) is httpx.ByteStream and not _HTTPX_LOG.isEnabledFor(logging.INFO)
 
 
 def _list_transports(client: httpx.AsyncClient) -> list[Any]:

@@ -1,7 +1,6 @@
 """The transport of a session: its policies, above the transports that httpx has made for it.
 
-It hands over bodies as the client has them once it has read them, where nothing is to be decoded, so that they are not
-read a second time.
+It hands over bodies as the client has them once it has read them, so that they are not read a second time.
 """
 
 from __future__ import annotations
@@ -54,17 +53,17 @@ class SessionTransport(AsyncPolicyTransport):
         """Send a request as the policies say; see `httpx.AsyncBaseTransport`."""
         began = perf_counter()
         response = await super().handle_async_request(request)
-        if not is_streamed(request):
-            _finish_reading(response, began)
+        if type(response.stream) is httpx.ByteStream and not is_streamed(request):
+            if find_field(response.headers, b"content-encoding") is not None:
+                await response.aread()
+            else:
+                _finish_reading(response, response.stream._stream)
+            response.elapsed = timedelta(seconds=perf_counter() - began)
         return response
 
 
-def _finish_reading(response: httpx.Response, began: float) -> None:
+def _finish_reading(response: httpx.Response, body: bytes) -> None:
     """Let a response have the body that is in memory, as `aread` does."""
-    if type(response.stream) is not httpx.ByteStream or find_field(response.headers, b"content-encoding") is not None:
-        return
-    body: bytes = response.stream._stream
     response._content = body
     response._num_bytes_downloaded = len(body)
     response.is_stream_consumed = response.is_closed = True
-    response.elapsed = timedelta(seconds=perf_counter() - began)

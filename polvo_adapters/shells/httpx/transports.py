@@ -41,7 +41,7 @@ from polvo_adapters.shells.httpx.errors import httpx_error
 from polvo_adapters.shells.httpx.exchange import AsyncHTTPXExchange, HTTPXExchange, body_of
 from polvo_adapters.shells.httpx.one_call import said_for
 from polvo_adapters.shells.httpx.pools import find_pool, keep_deadlines
-from polvo_adapters.shells.httpx.replays import refuse_spent_body
+from polvo_adapters.shells.httpx.replays import prepare_body
 from polvo_adapters.shells.httpx.rerouting import has_left_origin, take_off
 from polvo_adapters.shells.httpx.response import is_given_up, synthesize_response
 from polvo_adapters.shells.httpx.senders import sender_of
@@ -98,8 +98,8 @@ class _BaseTransport(PolicyControls):
             bound, settings, below = bound.for_call(settings, self.inner)
         take_off(request)
         body, now = body_of(request), self.clock.now()
-        if body == "once":
-            refuse_spent_body(request)
+        if body in ("once", "rewindable"):
+            prepare_body(request)
         has_left = bound.reroutes and has_left_origin(request)
         sender = self._sender if bound.identifies else PLAIN_SENDER
         logical = self._find_logical_call(body)

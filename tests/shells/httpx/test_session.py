@@ -357,11 +357,11 @@ async def test_a_one_shot_body_that_would_be_sent_again_is_not(server: FailureSe
 
 
 def test_threads_and_tasks_share_one_quota(server: FailureServer) -> None:
-    """4 threads and 40 tasks, and each request that is served is one of the quota."""
+    """4 threads and 40 tasks: none is turned away, which a limiter of each alone could not bring about."""
     store = MemoryStore()
     options: Any = {
         "store": store,
-        "rate_limit": {"pace": "burst", "max_wait": 25},
+        "rate_limit": {"pace": "burst", "max_wait": 1},
         "retry": False,
         "circuit_breaker": None,
     }
@@ -388,8 +388,9 @@ def test_threads_and_tasks_share_one_quota(server: FailureServer) -> None:
     asyncio.run(in_tasks())
     for thread in threads:
         thread.join()
-    assert statuses == [200] * 30
-    assert len(server.requests) <= 50  # those that were on their way before the quota was known
+    assert set(statuses) == {200}
+    assert 5 < len(statuses) <= 30
+    assert len(server.requests) == len(statuses)  # each for itself would have been turned away
 
 
 async def test_tenants_of_tasks_do_not_meet(server: FailureServer) -> None:
