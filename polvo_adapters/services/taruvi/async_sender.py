@@ -62,7 +62,7 @@ class AsyncSender:
         async def run(number: int, each: Operation[Any]) -> None:
             try:
                 results[number] = await drive_async(each, perform)
-            except Exception as error:  # raised below, as otherwise it would come in a group
+            except Exception as error:  # noqa: BLE001 - raised below; from here it would come in a group
                 failed.append(error)
                 group.cancel_scope.cancel()
 

@@ -11,7 +11,6 @@ from polvo_adapters.services.taruvi import addresses, checks
 from polvo_adapters.services.taruvi.operations import Call, Mode_co, Module, Operation, Runner, operation
 from polvo_adapters.services.taruvi.responses import (
     fetch,
-    fetch_data,
     fetch_envelope,
     fetch_record,
     fetch_rows,
@@ -193,7 +192,7 @@ class Database(Module[Mode_co]):
         if data is None and not isinstance(record_id, (int, str, UUID)):
             record_id, data = None, record_id
         if data is None:
-            raise checks.refuse("data, record_id", "the data is missing")
+            raise checks.refuse("data", "it is missing")
         if isinstance(data, Mapping):
             if record_id is None:
                 raise checks.refuse("record_id", "it is missing; for several records data is a list with their ids")
@@ -235,13 +234,12 @@ class Database(Module[Mode_co]):
             path = f"{self._records(table)}{addresses.identifier('record_id', record_id)}/"
             yield from fetch(Call("DELETE", path))
             return None
-        if record_ids is not None:
-            params = [("ids", _join_ids(record_ids))]
-        else:
-            given = checks.require_mapping(
-                "filters, filter", filters, filled=True
-            )  # an empty one would delete the table
-            params = [("filter", json.dumps(checks.require_json("filters, filter", given)))]
+        if filters is None:
+            params = [("ids", _join_ids("record_ids" if ids is None else "ids", record_ids))]
+        else:  # an empty one would delete all that is in the table
+            name = "filters" if filter is None else "filter"
+            given = checks.require_json(name, checks.require_mapping(name, filters, filled=True))
+            params = [("filter", json.dumps(given))]
         answer = yield from fetch_envelope(Call("DELETE", self._records(table), params), may_be_empty=True)
         return answer or None
 
@@ -262,10 +260,10 @@ def _require_records(record_id: object, data: object) -> list[dict[str, Any]]:
     return records
 
 
-def _join_ids(values: object) -> str:
-    ids = [addresses.plain_id("record_ids", each) for each in checks.require_items("record_ids, ids", values)]
+def _join_ids(name: str, values: object) -> str:
+    ids = [addresses.plain_id(name, each) for each in checks.require_items(name, values)]
     for each in ids:
-        addresses.segment("record_ids, ids", each)
+        addresses.segment(name, each)
         if "," in each:
-            raise checks.refuse("record_ids, ids", "an id has a comma, which the server takes for the end of the id")
+            raise checks.refuse(name, "an id has a comma, which the server takes for the end of the id")
     return ",".join(ids)

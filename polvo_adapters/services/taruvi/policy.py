@@ -143,9 +143,7 @@ def _require_resource(name: str, value: object) -> dict[str, Any]:
 def _require_check(value: object) -> dict[str, Any]:
     check = checks.require_mapping("resources", value)
     if "resource" not in check or "actions" not in check:
-        raise checks.refuse(
-            "actions, resources", "actions is missing; or each of the resources has 'resource' and 'actions'"
-        )
+        raise checks.refuse("actions", "it is missing; or each of the resources has 'resource' and 'actions'")
     resource = _require_resource("resources", check["resource"])
     return {**check, "resource": resource, "actions": checks.require_names("resources", check["actions"])}
 

@@ -47,7 +47,7 @@ def fetch_envelope(call: Call, *, may_be_empty: bool = False) -> Operation[dict[
 
     Args:
         call: The call.
-        may_be_empty: Whether an answer without content will do, which is an empty dict. One with status 204 always does.
+        may_be_empty: Whether an answer without content will do, which is an empty dict; one with status 204 always is.
 
     Raises:
         TaruviError: There was no success, or the answer is not of this form.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, BinaryIO, NamedTuple
 from urllib.parse import quote, urljoin, urlsplit
 
@@ -50,7 +50,7 @@ class Received(NamedTuple):
     url: str
     attempts: int
     now: float
-    sent: list[Mapping[str, str]]
+    sent: Sequence[Mapping[str, Any]]
 
     def __repr__(self) -> str:
         return f"<Received {self.status}>"
@@ -213,7 +213,7 @@ def _find_reason(error: BaseException, *, is_timeout: bool) -> str:
     return "other" if is_other or "Redirect" in type(error).__name__ else "connection"
 
 
-def _list_secrets(call: Call, credential: Credential, sent: Iterable[Mapping[str, str]]) -> tuple[str, ...]:
+def _list_secrets(call: Call, credential: Credential, sent: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
     """Return what no text may show of a call, the longest first, also as it looks in JSON and in a URL."""
     found = {credential.secret, *call.secrets}
     for headers in sent:

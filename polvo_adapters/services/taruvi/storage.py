@@ -31,7 +31,7 @@ class Bucket(Module[Mode_co]):
 
     def __init__(self, client: Runner, slug: str) -> None:
         super().__init__(client)
-        self._objects = f"{self._app}/storage/buckets/{addresses.segment('bucket, slug', slug)}/objects/"
+        self._objects = f"{self._app}/storage/buckets/{addresses.segment('bucket', slug)}/objects/"
         self._filters: list[tuple[str, str]] = []
 
     def filter(self, field: str | None = None, operator: str = "eq", value: Any = _UNSET, **fields: Any) -> Self:
@@ -284,7 +284,7 @@ class Storage(Module[Mode_co]):
         return f"{self._app}/storage/buckets/"
 
     def _bucket(self, slug: str) -> str:
-        return f"{self._buckets()}{addresses.segment('bucket, slug', slug)}/"
+        return f"{self._buckets()}{addresses.segment('slug', slug)}/"
 
 
 def _require_visibility(value: object) -> str:

@@ -48,8 +48,8 @@ def describe_upload(given: object) -> Upload:
     """Return a file that is to be uploaded; nothing is read yet.
 
     Args:
-        given: A dict with "file", "name" and perhaps "path", "content_type" and "metadata"; or a tuple of name, file and
-            perhaps type.
+        given: A dict with "file", "name" and perhaps "path", "content_type" and "metadata"; or a tuple of name, file
+            and perhaps type.
     """
     if isinstance(given, tuple) and len(given) in (2, 3):
         given = dict(zip(("name", "file", "content_type"), given, strict=False))

@@ -11,7 +11,6 @@ from polvo_adapters.services.taruvi import addresses, checks
 from polvo_adapters.services.taruvi.operations import Call, Mode_co, Module, Operation, operation
 from polvo_adapters.services.taruvi.responses import fetch, fetch_envelope, fetch_items, fetch_list, fetch_object
 
-
 _MOST_AT_ONCE = 100  # users, and roles
 
 

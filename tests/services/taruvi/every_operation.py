@@ -119,11 +119,10 @@ def list_parameters(kind: type, name: str) -> list[inspect.Parameter]:
 def fitting_arguments(kind: type, name: str) -> dict[str, Any]:
     """Return arguments with which an operation sends something."""
     required = [each.name for each in list_parameters(kind, name) if each.default is inspect.Parameter.empty]
-    found = {each: FITTING.get(each, "word") for each in required} | NEEDED.get(f"{kind.__name__}.{name}", {})
-    return found
+    return {each: FITTING.get(each, "word") for each in required} | NEEDED.get(f"{kind.__name__}.{name}", {})
 
 
-def fits(annotation: Any, value: Any) -> bool:
+def fits(annotation: Any, value: Any) -> bool:  # noqa: C901 - a case for each kind of annotation
     """Return whether a value is of an annotated type, items of lists and dicts included."""
     if annotation is Any:
         return True
@@ -176,7 +175,7 @@ def make_hostile_values() -> dict[str, Any]:
         "values": {"a": object()},
         "deep": deep,
         "set": {"a"},
-        "generator": (each for each in ()),
+        "generator": iter(()),
         "surrogate": "\ud800",
         "surrogates": ["\ud800"],
         "line": "a\r\nb",

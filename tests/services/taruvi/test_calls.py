@@ -56,6 +56,7 @@ def test_each_status_is_its_error(mode: str, status: int, taruvi_server: TaruviS
     assert error.status_code == error.to_dict()["status_code"] == status
     assert error.retry_after == (7 if status in (429, 503) else None)
     assert json.loads(json.dumps(error.to_dict()))["error"] == type(error).__name__
+    assert error.response is not None
     shown = f"{error!s} {error!r} {error.__cause__} {error.__context__} {error.response.text} {error.response.headers}"
     assert SECRET not in shown
     assert f"GET 127.0.0.1:{taruvi_server.url.rpartition(':')[2]}/api/settings/metadata/" in str(error)
@@ -277,7 +278,7 @@ BAD: dict[str, Callable[[Any], Any]] = {
     "page_size": lambda c: c.database.query("u").page_size(True).get(),
     "data": lambda c: c.database.update("u", 1),
     "data ": lambda c: c.database.update("u", data=[{"name": "no id"}]),
-    "record_id ": lambda c: c.database.update("u", 1, [{"id": 1}]),
+    "record_id, data": lambda c: c.database.update("u", 1, [{"id": 1}]),
     "record_id, record_ids, filters": lambda c: c.database.delete("u"),
     "record_id, record_ids, filters ": lambda c: c.database.delete("u", 1, [2]),
     "filters": lambda c: c.database.delete("u", filters={}),
@@ -293,7 +294,7 @@ BAD: dict[str, Callable[[Any], Any]] = {
     "bucket": lambda c: c.storage.from_("a/b").list(),
     "path": lambda c: c.storage.from_("b").download("a/../../c"),
     "files": lambda c: c.storage.from_("b").upload([]),
-    "file": lambda c: c.storage.from_("b").upload([{"file": "text", "name": "a"}]),
+    "files ": lambda c: c.storage.from_("b").upload([{"file": "text", "name": "a"}]),
     "paths": lambda c: c.storage.from_("b").delete([]),
     "visibility": lambda c: c.storage.create_bucket("b", visibility="open"),
     "key": lambda c: c.secrets.get_secret("a\nb"),

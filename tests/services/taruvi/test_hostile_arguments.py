@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any
+from contextlib import suppress
 
 import pytest
 
+from polvo_adapters.services import taruvi
 from polvo_adapters.services.taruvi import ConfigurationError, TaruviError
 from polvo_adapters.services.taruvi.operations import Reply
 from tests.services.taruvi.every_operation import (
@@ -27,10 +28,8 @@ PARAMETERS = [(kind, name, each) for kind, name in OPERATIONS for each in list_p
 def test_the_fitting_arguments_of_each_operation_send_something(kind: type, name: str) -> None:
     """Otherwise the tests below would pass for the wrong reason."""
     runner = FakeRunner(lambda _: Reply(200, b"{}"))
-    try:
+    with suppress(taruvi.ResponseError):
         getattr(kind(runner, *KINDS[kind]), name)(**fitting_arguments(kind, name))
-    except TaruviError as error:
-        assert not isinstance(error, ConfigurationError), error
     assert runner.calls
 
 
@@ -51,7 +50,7 @@ def test_a_value_of_the_wrong_kind_is_named(kind: type, name: str, parameter: in
                 problems.append((hostile, str(error)))
         except TaruviError:
             pass
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - the test is about those
             problems.append((hostile, repr(error)[:200]))
         if runner.calls and not fits(parameter.annotation, value):
             problems.append((hostile, f"sent: {str(runner.calls[0]._asdict())[:200]}"))

@@ -88,7 +88,7 @@ def test_threads_renew_a_refused_token_once(taruvi_server: TaruviServer) -> None
 def test_tasks_renew_a_refused_token_once(taruvi_server: TaruviServer) -> None:
     taruvi_server.accepted = set()
 
-    async def main() -> list[Any]:
+    async def main() -> Any:
         client = await Client(taruvi_server.url, "my-app", mode="async").auth.signInWithPassword("alice", "a")
         taruvi_server.accepted = {"another"}
         async with client:
