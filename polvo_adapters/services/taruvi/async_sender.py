@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
@@ -11,7 +12,7 @@ import httpx
 
 from polvo_adapters.errors import DeadlineExceeded, PolvoError, StatusError
 from polvo_adapters.services.taruvi.operations import Call, Effect, Operation, Reply, Together, drive_async
-from polvo_adapters.services.taruvi.sending import FOLLOWED, FileWriter, Received, Wire
+from polvo_adapters.services.taruvi.sending import FOLLOWED, FileWriter, Limits, Received, Wire
 from polvo_adapters.shells.httpx.session import AsyncSession
 
 _ERRORS = (httpx.HTTPError, httpx.InvalidURL, PolvoError, OSError, ValueError)
@@ -28,6 +29,7 @@ class AsyncSender:
 
     def __init__(self, wire: Wire, options: Mapping[str, Any]) -> None:
         self._wire = wire
+        self._limits = Limits(wire.settings, options)
         auth = wire.credential.auth
         self._auth = None if auth is None else auth.httpx()
         self._session = AsyncSession(**options)
@@ -47,17 +49,18 @@ class AsyncSender:
         """Close the connections."""
         await self._session.aclose()
 
-    async def _run_together(self, effect: Together) -> list[Any]:
-        clock, limits = self._session.clock, self._wire.bound(Call("GET", ""), None)
-        end, turns = clock.now() + limits["deadline"], anyio.CapacityLimiter(_AT_ONCE)
+    async def _run_together(self, effect: Together, latest: float = math.inf) -> list[Any]:
+        clock, seconds = self._session.clock, self._limits.together()
+        end = latest if seconds is None else min(latest, clock.now() + seconds)
+        turns = anyio.CapacityLimiter(_AT_ONCE)
         results: list[Any] = [None] * len(effect.operations)
         failed: list[Exception] = []
 
         async def perform(each: Effect) -> Any:
             if not isinstance(each, Call):
-                return await self._run_together(each)
+                return await self._run_together(each, end)
             async with turns:
-                return await self._send(each, end - clock.now())
+                return await self._send(each, None if end == math.inf else end - clock.now())
 
         async def run(number: int, each: Operation[Any]) -> None:
             try:
@@ -75,7 +78,7 @@ class AsyncSender:
 
     async def _send(self, call: Call, left: float | None) -> Reply:
         url, headers, body = self._wire.encode(call)
-        keywords: dict[str, Any] = {**self._wire.bound(call, left), "idempotent": call.idempotent}
+        keywords: dict[str, Any] = {**self._limits.bound(call, left), "idempotent": call.idempotent}
         if call.files:
             keywords |= {"files": list(call.files), "data": dict(call.fields or {})}
         else:
@@ -94,7 +97,8 @@ class AsyncSender:
             return await self._read(call, await self._session.request(call.method, url, **keywords), writer)
         except BaseException as error:
             writer.take_back()
-            if error is writer.error or not isinstance(error, _ERRORS):
+            # What anyio raises for an address that cannot be connected to may be a group.
+            if error is writer.error or not (isinstance(error, _ERRORS) or hasattr(error, "exceptions")):
                 raise
             answer: Any = getattr(error, "response", None)
             answered = isinstance(error, StatusError) and not isinstance(error, DeadlineExceeded)

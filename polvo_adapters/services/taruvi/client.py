@@ -23,7 +23,7 @@ from polvo_adapters.services.taruvi.functions import Functions
 from polvo_adapters.services.taruvi.operations import Async, Call, Mode_co, Operation, Sync, drive, drive_async
 from polvo_adapters.services.taruvi.policy import Policy
 from polvo_adapters.services.taruvi.secrets import Secrets
-from polvo_adapters.services.taruvi.sending import Wire
+from polvo_adapters.services.taruvi.sending import Wire, bound_login
 from polvo_adapters.services.taruvi.settings import ClientSettings, read_settings
 from polvo_adapters.services.taruvi.storage import Storage
 from polvo_adapters.services.taruvi.sync_sender import SyncSender
@@ -139,11 +139,14 @@ class BaseClient(Generic[Mode_co]):
         return credentials.from_login(self._settings, username, password, self._wire.headers)
 
     def _session_options(self) -> dict[str, Any]:
-        """Return the keywords of the session of this client."""
+        """Return the keywords of the session of this client.
+
+        It has no circuit breaker unless it is given one: each answer of the server is to be the error of its status.
+        """
         attempts, timeout = self._settings.max_retries + 1, self._settings.timeout
         retry = ExponentialBackoff(max_attempts=attempts, base=1.0, multiplier=2.0, retry_on=_RETRIED)
         bulkhead = {"max_concurrency": MOST_CONNECTIONS, "acquisition_timeout": timeout}
-        return {"retry": retry, "bulkhead": bulkhead, **self._options, "timeout": timeout}
+        return {"retry": retry, "bulkhead": bulkhead, "circuit_breaker": None, **self._options, "timeout": timeout}
 
     def _require_open(self) -> None:
         if self._is_closed:
@@ -173,7 +176,8 @@ class SyncClient(BaseClient[Sync]):
         client = self.derive(self._log_in_credential(username, password))
         failed = None
         try:
-            client._credential.auth.token()
+            with bound_login():
+                client._credential.auth.token()
         except PolvoError as error:
             failed = self._login_error(error)
         if failed is not None:
@@ -243,7 +247,8 @@ class AsyncClient(BaseClient[Async]):
         self._require_open()
         failed = None
         try:
-            await self._sender().log_in()
+            with bound_login():
+                await self._sender().log_in()
         except PolvoError as error:
             failed = self._login_error(error)
         if failed is not None:

@@ -88,8 +88,15 @@ def from_login(settings: ClientSettings, username: object, password: object, hea
     problem = ""
     try:
         auth = JWTLogin(
-            login, name, secret, refresh_url=refresh, timeout=settings.timeout, allow_http=settings.allow_http
+            login,
+            name,
+            secret,
+            refresh_url=refresh,
+            timeout=settings.timeout,
+            deadline=settings.longest(None),
+            allow_http=settings.allow_http,
         )
+        auth._max_attempts = settings.max_retries + 1
         return Credential(auth)
     except errors.ConfigurationError as error:
         problem = str(error)

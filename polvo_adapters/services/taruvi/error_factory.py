@@ -20,6 +20,7 @@ from polvo_adapters.services.taruvi.errors import (
     ConnectionError,  # noqa: A004 - the name of the published client
     NetworkError,
     NotAuthenticatedError,
+    RateLimitError,
     ResponseError,
     TaruviError,
     TimeoutError,  # noqa: A004 - as above
@@ -40,6 +41,7 @@ _FAILURES: dict[str, type[TaruviError]] = {
     "connection": ConnectionError,
     "response": ResponseError,
     "argument": ConfigurationError,
+    "rate limit": RateLimitError,
 }
 _ADVICE = {
     401: "the credential is not accepted: sign in again",
@@ -131,15 +133,15 @@ def _choose(call: Call, reply: Reply, code: str | None) -> tuple[type[TaruviErro
 
 def _make_failure(call: Call, reply: Reply) -> TaruviError:
     """Return the error for a reply without a response; the status is that of a login."""
-    kind = _FAILURES.get(reply.reason, NetworkError)
+    kind, place = _FAILURES.get(reply.reason, NetworkError), _locate(call, reply)
     if reply.reason == "login":
         kind = AuthenticationError if reply.status in (400, 401, 403) else error_for_status(reply.status)
     return kind(
-        _hide(reply.problem, reply),
+        _hide(reply.problem, reply).removeprefix(f"{place['where']}: "),
         status_code=reply.status or None,
         retry_after=reply.retry_after,
         reason=reply.reason,
-        **_locate(call, reply),
+        **place,
     )
 
 

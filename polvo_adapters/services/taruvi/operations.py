@@ -54,6 +54,7 @@ class Call(NamedTuple):
         files: Files of a multipart body: name of the field, and name, file and type of the content.
         timeout: Seconds for this call in place of the client's, or None.
         target: A file that the body of a success is written to, or None to have it in the reply.
+        is_file: Whether a file goes along in either direction, which takes any time as long as it moves.
         anonymous: Whether the client's credential stays away.
         idempotent: Whether the call may be repeated although its method says nothing; None for what the method says.
         secrets: Texts of the body that no text of an error may show.
@@ -67,6 +68,7 @@ class Call(NamedTuple):
     files: Sequence[tuple[str, tuple[str, Any, str]]] = ()
     timeout: float | None = None
     target: BinaryIO | None = None
+    is_file: bool = False
     anonymous: bool = False
     idempotent: bool | None = None
     secrets: Sequence[str] = ()

@@ -117,9 +117,9 @@ def fetch_record(call: Call) -> Operation[dict[str, Any]]:
     return _require_object(call, reply, envelope.get("data", envelope))
 
 
-def fetch_data(call: Call) -> Operation[Any]:
-    """Return what is in the envelope, or the answer itself where it has none; an empty dict if the answer is empty."""
-    value, _ = yield from _fetch_json(call, may_be_empty=True)
+def fetch_data(call: Call, *, may_be_empty: bool = False) -> Operation[Any]:
+    """Return what is in the envelope, or the answer itself where it has none; arguments as for `fetch_envelope`."""
+    value, _ = yield from _fetch_json(call, may_be_empty=may_be_empty)
     return value["data"] if isinstance(value, dict) and "data" in value else value
 
 

@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, BinaryIO, NamedTuple
 from urllib.parse import quote, urljoin, urlsplit
 
 import requests
 
 from polvo_adapters import headers as quota_headers
+from polvo_adapters.context.call import LogicalCall, call_settings, current_call, separate_call
 from polvo_adapters.core.calls import find_host, origin
 from polvo_adapters.errors import ConfigurationError, PolvoError, RateLimitError, TokenRefreshError
 from polvo_adapters.redaction import unpicklable
+from polvo_adapters.runtime.clock import SYSTEM
 from polvo_adapters.services.taruvi.credentials import Credential
 from polvo_adapters.services.taruvi.operations import NO_BODY, Call, Reply
 from polvo_adapters.services.taruvi.settings import ClientSettings
@@ -27,6 +30,7 @@ FOLLOWED = ("GET", "HEAD")
 
 _CLIENT = f"polvo_adapters/{__version__} (python/{platform.python_version()})"
 _MOVED = (307, 308)
+_SHORTEST_TIME = 0.001  # seconds
 _SHORTEST_SECRET = 4  # what is shorter stands in many a text by chance
 
 
@@ -85,22 +89,6 @@ class Wire(NamedTuple):
         body = None if call.body is NO_BODY else json.dumps(call.body).encode()
         return self.settings.api_url + call.path, fields, body
 
-    def bound(self, call: Call, left: float | None) -> dict[str, Any]:
-        """Return the limits of a call in seconds: of each attempt, and of all of them together.
-
-        Files have no limit of the second kind, because a large one may take any time; each attempt still ends where
-        nothing comes for the time of the first.
-
-        Args:
-            call: The call.
-            left: Seconds that are left for the operations that it is one of, or None.
-        """
-        timeout = self.settings.timeout if call.timeout is None else call.timeout
-        if call.files or call.target is not None:
-            return {"timeout": timeout, "deadline": None}
-        whole = timeout * (self.settings.max_retries + 1) + 2.0**self.settings.max_retries
-        return {"timeout": timeout, "deadline": whole if left is None else max(0.001, min(whole, left))}
-
     def reply(self, call: Call, received: Received) -> Reply:
         """Return the reply that a response is."""
         headers = received.headers
@@ -130,7 +118,7 @@ class Wire(NamedTuple):
         problem = str(error) if isinstance(error, PolvoError) else f"{name} ({type(error).__name__})"
         reason, status = _find_reason(error, is_timeout=is_timeout), 0
         if isinstance(error, TokenRefreshError):
-            problem = f"the login failed: {problem}"
+            problem = problem if problem.startswith("the login") else f"the login failed: {problem}"
             if error.status:
                 reason, status = ("response" if error.status < 300 else "login"), error.status
         return Reply(
@@ -157,6 +145,58 @@ class Wire(NamedTuple):
         if not is_near:
             return ""
         return parts.path[len(prefix) :] + (f"?{parts.query}" if parts.query else "")
+
+
+class Limits:
+    """How long calls may take: what the caller says counts, by `polvo_adapters.call` or the keyword `deadline`.
+
+    Files have no deadline by default, because a large one may take any time; each attempt still ends where nothing
+    comes for the time of its timeout.
+
+    Args:
+        settings: The settings of the client.
+        options: Keywords of its session.
+    """
+
+    def __init__(self, settings: ClientSettings, options: Mapping[str, Any]) -> None:
+        self._settings = settings
+        self._is_named = "deadline" in options
+        self._named: Any = options.get("deadline")
+
+    def bound(self, call: Call, left: float | None) -> dict[str, Any]:
+        """Return the keywords for the limits of a call.
+
+        Args:
+            call: The call.
+            left: Seconds that are left for the operations that it is one of, or None.
+        """
+        keywords: dict[str, Any] = {} if call.timeout is None else {"timeout": call.timeout}
+        said = call_settings.get()
+        if left is not None:
+            keywords["deadline"] = max(_SHORTEST_TIME, left)
+        elif not self._is_named and (said is None or "deadline" not in said.said):
+            keywords["deadline"] = None if call.is_file else self._settings.longest(call.timeout)
+        return keywords
+
+    def together(self) -> float | None:
+        """Return the seconds for several operations at the same time, or None for no limit."""
+        seconds = getattr(self._named, "seconds", self._named) if self._is_named else self._settings.longest(None)
+        said = call_settings.get()
+        return seconds if said is None else said.seconds(seconds)
+
+
+@contextmanager
+def bound_login() -> Iterator[None]:
+    """Let a login within a `with` block keep the deadline that is said by `polvo_adapters.call`."""
+    said, outer = call_settings.get(), current_call()
+    seconds = None if said is None else said.seconds(None)
+    if seconds is None:
+        yield
+        return
+    now = SYSTEM.now()
+    ends = [now + seconds] + [each.deadline for each in (outer,) if each is not None and each.deadline is not None]
+    with separate_call(LogicalCall(None, now, min(ends))):
+        yield
 
 
 class FileWriter:
@@ -205,10 +245,10 @@ def _is_seekable(target: BinaryIO) -> bool:
 def _find_reason(error: BaseException, *, is_timeout: bool) -> str:
     if isinstance(error, ConfigurationError):
         return "argument"
-    if is_timeout or isinstance(error, requests.Timeout):
-        return "timeout"
     if isinstance(error, RateLimitError):
         return "rate limit"
+    if is_timeout or isinstance(error, requests.Timeout):
+        return "timeout"
     is_other = isinstance(error, PolvoError) and not isinstance(error, (requests.ConnectionError, TokenRefreshError))
     return "other" if is_other or "Redirect" in type(error).__name__ else "connection"
 

@@ -47,6 +47,10 @@ class ClientSettings:
     execution: Mapping[str, str] = field(default_factory=dict)
     function_key: str = field(default="", repr=False)
 
+    def longest(self, timeout: float | None) -> float:
+        """Return the seconds for a call with all its attempts and waits; the timeout may be its own."""
+        return (timeout or self.timeout) * (self.max_retries + 1) + 2.0**self.max_retries
+
 
 def read_settings(
     given: Mapping[str, Any], wire: str, env_file: str | os.PathLike[str] | None, *, allow_http: bool = False

@@ -107,8 +107,8 @@ class Bucket(Module[Mode_co]):
         if any(about):
             fields["metadata"] = json.dumps(about)
         parts = [("files", (each.name, each.read(), each.kind)) for each in described]
-        call = Call("POST", f"{self._objects}batch-upload/", fields=fields, files=parts, timeout=timeout)
-        return (yield from fetch_data(call))
+        call = Call("POST", f"{self._objects}batch-upload/", fields=fields, files=parts, timeout=timeout, is_file=True)
+        return (yield from fetch_data(call, may_be_empty=True))
 
     @operation
     def download(self, path: str, to: BinaryIO | None = None, timeout: float | None = None) -> Operation[bytes]:
@@ -125,7 +125,7 @@ class Bucket(Module[Mode_co]):
             checks.require_seconds("timeout", timeout)
         if to is not None:
             _require_target(to)
-        reply = yield from fetch(Call("GET", self._object(path), timeout=timeout, target=to))
+        reply = yield from fetch(Call("GET", self._object(path), timeout=timeout, target=to, is_file=True))
         return reply.body
 
     @operation
@@ -152,7 +152,7 @@ class Bucket(Module[Mode_co]):
         if not body:
             raise checks.refuse("metadata", "nothing is to be changed")
         method = "PATCH" if self._is_current else "PUT"
-        return (yield from fetch_data(Call(method, self._object(path), body=body)))
+        return (yield from fetch_data(Call(method, self._object(path), body=body), may_be_empty=True))
 
     @operation
     def delete(self, paths: Iterable[str]) -> Operation[Any]:
@@ -160,7 +160,8 @@ class Bucket(Module[Mode_co]):
         names = checks.require_names("paths", [paths] if isinstance(paths, str) else paths)
         for name in names:
             addresses.object_path("paths", name)
-        return (yield from fetch_data(Call("POST", f"{self._objects}batch-delete/", body={"paths": names})))
+        call = Call("POST", f"{self._objects}batch-delete/", body={"paths": names})
+        return (yield from fetch_data(call, may_be_empty=True))
 
     @operation
     def copy_object(
@@ -220,7 +221,7 @@ class Bucket(Module[Mode_co]):
         if bucket is not None:
             addresses.segment("destination_bucket", bucket)
             body["destination_bucket"] = bucket
-        return (yield from fetch_data(Call("POST", f"{self._objects}{verb}/", body=body)))
+        return (yield from fetch_data(Call("POST", f"{self._objects}{verb}/", body=body), may_be_empty=True))
 
 
 class Storage(Module[Mode_co]):

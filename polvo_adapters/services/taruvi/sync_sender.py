@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Future, ThreadPoolExecutor
+import math
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextvars import copy_context
 from http.cookiejar import DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any
@@ -11,8 +12,8 @@ import requests
 import urllib3.exceptions
 
 from polvo_adapters.errors import DeadlineExceeded, StatusError
-from polvo_adapters.services.taruvi.operations import Call, Effect, Reply, Together, drive
-from polvo_adapters.services.taruvi.sending import FOLLOWED, FileWriter, Received, Wire
+from polvo_adapters.services.taruvi.operations import Call, Effect, Operation, Reply, Together, drive
+from polvo_adapters.services.taruvi.sending import FOLLOWED, FileWriter, Limits, Received, Wire
 from polvo_adapters.shells.requests.failures import classify
 from polvo_adapters.shells.requests.session import Session
 
@@ -34,6 +35,7 @@ class SyncSender:
 
     def __init__(self, wire: Wire, options: Mapping[str, Any]) -> None:
         self._wire = wire
+        self._limits = Limits(wire.settings, options)
         self._session = Session(**options)
         # A cookie that came for one user must not go out for another.
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
@@ -46,29 +48,39 @@ class SyncSender:
         """Close the connections."""
         self._session.close()
 
-    def _run_together(self, effect: Together) -> list[Any]:
-        clock, limits = self._session.clock, self._wire.bound(Call("GET", ""), None)
-        end = clock.now() + limits["deadline"]
+    def _run_together(self, effect: Together, latest: float = math.inf) -> list[Any]:
+        clock, seconds = self._session.clock, self._limits.together()
+        end = latest if seconds is None else min(latest, clock.now() + seconds)
 
         def perform(each: Effect) -> Any:
-            return self._send(each, end - clock.now()) if isinstance(each, Call) else self._run_together(each)
+            if not isinstance(each, Call):
+                return self._run_together(each, end)
+            return self._send(each, None if end == math.inf else end - clock.now())
 
         if len(effect.operations) == 1:
             return [drive(effect.operations[0], perform)]
+        failed: list[str] = []
+
+        def run(each: Operation[Any]) -> Any:
+            if failed:  # the others are not begun any more
+                return each.close()
+            try:
+                return drive(each, perform)
+            except BaseException as error:
+                failed.append(type(error).__name__)
+                raise
+
         workers = min(_AT_ONCE, len(effect.operations))
         with ThreadPoolExecutor(workers, thread_name_prefix="polvo-taruvi") as pool:
-            futures: list[Future[Any]] = [
-                pool.submit(copy_context().run, drive, each, perform) for each in effect.operations
-            ]
-            try:
-                return [future.result() for future in futures]
-            finally:
-                for future in futures:
-                    future.cancel()
+            futures: list[Future[Any]] = [pool.submit(copy_context().run, run, each) for each in effect.operations]
+            # In the order of their ends: what is not begun after a failure has an end, but no result.
+            for future in as_completed(futures):
+                future.result()
+        return [future.result() for future in futures]
 
     def _send(self, call: Call, left: float | None) -> Reply:
         url, headers, body = self._wire.encode(call)
-        keywords: dict[str, Any] = {**self._wire.bound(call, left), "idempotent": call.idempotent}
+        keywords: dict[str, Any] = {**self._limits.bound(call, left), "idempotent": call.idempotent}
         if call.files:
             keywords["files"] = list(call.files)
         auth = None if call.anonymous else self._wire.credential.auth

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from polvo_adapters.redaction import hide
+from polvo_adapters.redaction import hide, hide_named
 from polvo_adapters.services.taruvi import addresses, checks
 from polvo_adapters.services.taruvi.operations import Call, Mode_co, Module, Operation, operation
 from polvo_adapters.services.taruvi.responses import fetch, fetch_envelope, fetch_items, fetch_list, fetch_object
@@ -77,7 +77,7 @@ class Users(Module[Mode_co]):
         **attributes: Any,
     ) -> Operation[dict[str, Any]]:
         """Create a user, and return it; further keywords are sent as they are."""
-        password, confirm_password = hide(password), hide(confirm_password)
+        password, confirm_password, attributes = hide(password), hide(confirm_password), hide_named(attributes)
         body: dict[str, Any] = {
             "username": checks.require_text("username", username),
             "email": checks.require_text("email", email),
@@ -96,7 +96,7 @@ class Users(Module[Mode_co]):
     @operation
     def update_user(self, /, username: str, **attributes: Any) -> Operation[dict[str, Any]]:
         """Change what is given of a user, such as `email="bob@example.com"`, and return the user."""
-        path = _locate(username)
+        path, attributes = _locate(username), hide_named(attributes)
         if not attributes:
             raise checks.refuse("attributes", "nothing is to be changed")
         body = {name: checks.require_json(name, value) for name, value in attributes.items()}

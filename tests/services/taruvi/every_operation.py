@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 from urllib.parse import urlencode
 
+from polvo_adapters.services.taruvi import TaruviError
 from polvo_adapters.services.taruvi.app import Analytics, App, Settings
 from polvo_adapters.services.taruvi.auth import AuthManager
 from polvo_adapters.services.taruvi.database import Database, Query
@@ -182,3 +183,11 @@ def make_hostile_values() -> dict[str, Any]:
         "climb": "../x",
         "text file": io.StringIO("x"),
     }
+
+
+def attempt(runner: FakeRunner, kind: type, name: str, arguments: Mapping[str, Any]) -> tuple[Any, TaruviError | None]:
+    """Return what an operation returns, and None; or None, and the error that it raises."""
+    try:
+        return getattr(kind(runner, *KINDS[kind]), name)(**arguments), None
+    except TaruviError as error:
+        return None, error
