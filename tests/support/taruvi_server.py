@@ -33,13 +33,17 @@ class Received(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """A scripted response; `drop` closes the connection instead, `hang` waits for so many seconds first."""
+    """A scripted response; `drop` closes the connection instead, `hang` waits for so many seconds first.
+
+    With `cut` the connection ends after so many bytes of the body.
+    """
 
     status: int = 200
     body: Any = None
     headers: Mapping[str, str] = {}
     drop: bool = False
     hang: float = 0.0
+    cut: int | None = None
 
 
 class TaruviServer:
@@ -72,7 +76,7 @@ class TaruviServer:
         class Handler(_Handler):
             server_of = owner
 
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._http = _Server(("127.0.0.1", 0), Handler)
         self._http.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._http.server_address[1]}"
         self._thread = threading.Thread(target=self._http.serve_forever, args=(0.01,))
@@ -242,6 +246,10 @@ _ROUTES: list[tuple[str, str, Callable[[TaruviServer, Received], Reply]]] = [
 ]
 
 
+class _Server(ThreadingHTTPServer):
+    request_queue_size = 128  # connections of many threads at once
+
+
 class _Handler(BaseHTTPRequestHandler):
     server_of: TaruviServer
     protocol_version = "HTTP/1.1"
@@ -270,7 +278,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Type", "application/json")
         if reply.status != 204:
             self.send_header("Content-Length", str(len(content)))
-        self._headers_buffer += [b"\r\n", content]  # type: ignore[attr-defined]
+        self.close_connection = self.close_connection or reply.cut is not None
+        self._headers_buffer += [b"\r\n", content[: reply.cut]]  # type: ignore[attr-defined]
         self.flush_headers()
 
     do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _serve

@@ -10,6 +10,7 @@ from typing import Any
 import anyio
 import httpx
 
+from polvo_adapters.context.call import call_settings
 from polvo_adapters.errors import DeadlineExceeded, PolvoError, StatusError
 from polvo_adapters.services.taruvi.operations import Call, Effect, Operation, Reply, Together, drive_async
 from polvo_adapters.services.taruvi.sending import FOLLOWED, FileWriter, Limits, Received, Wire
@@ -42,8 +43,14 @@ class AsyncSender:
 
     async def log_in(self) -> None:
         """Obtain the token of a login now."""
-        if self._auth is not None and hasattr(self._auth, "get_held"):
+        if self._auth is None or not hasattr(self._auth, "get_held"):
+            return
+        said = call_settings.get()
+        seconds = None if said is None else said.seconds(None)
+        with anyio.move_on_after(math.inf if seconds is None else seconds):
             await self._auth.get_held()
+            return
+        raise DeadlineExceeded("the deadline is over, and there is no token yet; allow a longer deadline")
 
     async def close(self) -> None:
         """Close the connections."""

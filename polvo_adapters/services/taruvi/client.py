@@ -247,8 +247,7 @@ class AsyncClient(BaseClient[Async]):
         self._require_open()
         failed = None
         try:
-            with bound_login():
-                await self._sender().log_in()
+            await self._sender().log_in()
         except PolvoError as error:
             failed = self._login_error(error)
         if failed is not None:
