@@ -66,6 +66,8 @@ from polvo_adapters.services.double_o.client import Client as DoubleOClient
 from polvo_adapters.services.double_o.effects import CachedFetch, ServiceRequest, ServiceResponse
 from polvo_adapters.services.taruvi import errors as taruvi_errors
 from polvo_adapters.services.taruvi import operations as taruvi_operations
+from polvo_adapters.services.taruvi import sending as taruvi_sending
+from polvo_adapters.services.taruvi.uploads import describe_upload
 from polvo_adapters.shells.httpx.messages import RequestView, ResponseView
 from polvo_adapters.shells.message_parts import list_secrets
 from polvo_adapters.shells.requests.download import Download
@@ -582,6 +584,10 @@ def make_taruvi(text: str, data: bytes) -> dict[str, Any]:
         signed._settings,
         taruvi_operations.Call("POST", "/", body={"secret": text}, fields={"secret": text}),
         taruvi_operations.Together([]),
+        taruvi_sending.Received(200, {"X": text}, data, "http://a.test/", 1, 0.0, [{"Authorization": text}]),
+        taruvi_sending.Limits(signed._settings, {}),
+        taruvi_sending.FileWriter(io.BytesIO()),
+        describe_upload(("a.txt", data)),
         taruvi_operations.Reply(200, data, headers={"X": text}, secrets=(text,)),
     ]
     return {

@@ -312,6 +312,12 @@ def services() -> None:
         assert_type(signed.secrets.get_secrets(["A", "B"]), dict[str, dict[str, Any]])
         assert_type(signed.auth.verify_token("token"), bool)
         assert_type(signed.auth.signOut(), taruvi.SyncClient)
+        assert_type(signed.users.list(is_active=True), dict[str, Any])
+        assert_type(signed.users.create({"username": "bob"}), dict[str, Any])
+        assert_type(signed.users.get_user_apps("bob"), list[Any])
+        assert_type(signed.secrets.get("A", tags={"production"}), dict[str, Any])
+        assert_type(signed.database.delete("users", record_ids=[1, "2"]), dict[str, Any] | None)
+        assert_type(signed.policy.check_resources([{"kind": "d", "id": 1}], ["view"]), dict[str, Any])
 
 
 async def asynchronous_services() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from polvo_adapters.redaction import hide
 from polvo_adapters.services.taruvi import addresses, checks
@@ -11,6 +11,7 @@ from polvo_adapters.services.taruvi.errors import NotFoundError
 from polvo_adapters.services.taruvi.operations import Call, Mode_co, Module, Operation, Together, operation
 from polvo_adapters.services.taruvi.responses import fetch_list, fetch_record, fetch_rows
 
+Params: TypeAlias = list[tuple[str, str]]
 _LONGEST_KEYS = 1500  # characters of keys in a URL, which some proxies limit to 2,000
 
 
@@ -27,6 +28,7 @@ class Secrets(Module[Mode_co]):
         page_size: int | None = None,
         app: str | None = None,
         include_metadata: bool = False,
+        keys: str | Iterable[str] | None = None,
     ) -> Operation[dict[str, Any]]:
         """Return secrets, in "results"; those that fit what is given.
 
@@ -38,8 +40,10 @@ class Secrets(Module[Mode_co]):
             page_size: How many at once.
             app: The app whose secrets are found before those of the site; by default that of the client.
             include_metadata: Whether more is told of each.
+            keys: Those that are wanted.
         """
-        params = [*checks.list_texts(search=search, secret_type=secret_type), *self._params(app, tags)]
+        params = [] if keys is None else [("keys", checks.join_names("keys", keys))]
+        params += [*checks.list_texts(search=search, secret_type=secret_type), *self._params(app, tags)]
         params += [*self._detail(include_metadata), *checks.list_pages(page, page_size)]
         return (yield from fetch_list(Call("GET", "/api/secrets/", params)))
 
@@ -98,19 +102,19 @@ class Secrets(Module[Mode_co]):
         body |= {name: checks.require_json(name, each) for name, each in attributes.items()}
         return (yield from fetch_record(Call("PUT", path, body=body, secrets=(value,))))
 
-    def _fetch(self, key: str, params: Sequence[tuple[str, str]]) -> Operation[dict[str, Any]]:
+    list, get = list_secrets, get_secret  # the names of later versions of the published client
+
+    def _fetch(self, key: str, params: Params) -> Operation[dict[str, Any]]:
         return (yield from fetch_record(Call("GET", f"/api/secrets/{addresses.segment('key', key)}/", params)))
 
-    def _fetch_one(self, key: str, params: Sequence[tuple[str, str]]) -> Operation[dict[str, Any]]:
+    def _fetch_one(self, key: str, params: Params) -> Operation[dict[str, Any]]:
         """Return a secret by its key, or nothing where it is not there."""
         try:
             return {key: (yield from self._fetch(key, params))}
         except NotFoundError:
             return {}
 
-    def _fetch_several(
-        self, keys: Sequence[str], params: Sequence[tuple[str, str]], detail: Sequence[tuple[str, str]]
-    ) -> Operation[dict[str, Any]]:
+    def _fetch_several(self, keys: Sequence[str], params: Params, detail: Params) -> Operation[dict[str, Any]]:
         """Return those of some secrets that are there, by their keys."""
         named = [("keys", checks.join_names("keys", keys)), *params, *detail]
         items, total = yield from fetch_rows(Call("GET", "/api/secrets/", named))
@@ -120,12 +124,12 @@ class Secrets(Module[Mode_co]):
                 found.update(each)
         return found
 
-    def _detail(self, include_metadata: bool) -> list[tuple[str, str]]:
+    def _detail(self, include_metadata: bool) -> Params:
         """Return the query parameter for what is told of each secret, which the old wire has only if it is True."""
         wanted = checks.require_flag("include_metadata", include_metadata)
         return [("include_metadata", str(wanted).lower())] if self._is_current or wanted else []
 
-    def _params(self, app: str | None, tags: str | Iterable[str] | None) -> list[tuple[str, str]]:
+    def _params(self, app: str | None, tags: str | Iterable[str] | None) -> Params:
         if app is None and self._is_current:
             app = self._client.app_slug
         params = checks.list_texts(app=app)

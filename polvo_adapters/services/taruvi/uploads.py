@@ -7,12 +7,14 @@ import os
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from polvo_adapters.redaction import unpicklable
 from polvo_adapters.services.taruvi import checks
 
 _ANY_KIND = "application/octet-stream"
 _FORM = "a file is a dict with 'file' and 'name', or a tuple of name, file and perhaps type"
 
 
+@unpicklable
 class Upload(NamedTuple):
     """A file that is to be uploaded.
 
@@ -29,6 +31,9 @@ class Upload(NamedTuple):
     kind: str
     path: str
     metadata: dict[str, Any]
+
+    def __repr__(self) -> str:
+        return f"<Upload {self.name}>"
 
     def read(self) -> bytes:
         """Return the content, of a file from where it stands; the file stays open."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeAlias
 
 from polvo_adapters.redaction import hide, hide_named
 from polvo_adapters.services.taruvi import addresses, checks
 from polvo_adapters.services.taruvi.operations import Call, Mode_co, Module, Operation, operation
 from polvo_adapters.services.taruvi.responses import fetch, fetch_envelope, fetch_items, fetch_list, fetch_object
 
+Items: TypeAlias = list[Any]
 _MOST_AT_ONCE = 100  # users, and roles
 
 
@@ -90,18 +91,26 @@ class Users(Module[Mode_co]):
         body |= {name: checks.require_flag(name, value) for name, value in switches.items() if value is not None}
         names = {"first_name": first_name, "last_name": last_name}
         body |= {name: _require_name(name, value) for name, value in names.items() if value is not None}
-        body |= {name: checks.require_json(name, value) for name, value in attributes.items() if value is not None}
-        return (yield from fetch_object(Call("POST", "/api/users/", body=body, secrets=(password,))))
+        body |= _require_attributes({name: value for name, value in attributes.items() if value is not None})
+        return (yield from fetch_object(Call("POST", "/api/users/", body=body, secrets=_list_passwords(body))))
 
     @operation
-    def update_user(self, /, username: str, **attributes: Any) -> Operation[dict[str, Any]]:
-        """Change what is given of a user, such as `email="bob@example.com"`, and return the user."""
+    def create(self, data: Mapping[str, Any]) -> Operation[dict[str, Any]]:
+        """Create a user from a dict, as later versions of the published client do, and return it."""
+        body = checks.require_json("data", hide_named(checks.require_mapping("data", data, filled=True)))
+        return (yield from fetch_object(Call("POST", "/api/users/", body=body, secrets=_list_passwords(body))))
+
+    @operation
+    def update_user(
+        self, /, username: str, data: Mapping[str, Any] | None = None, **attributes: Any
+    ) -> Operation[dict[str, Any]]:
+        """Change what is given of a user, as a dict or as keywords such as `email="bob@example.com"`, and return it."""
         path, attributes = _locate(username), hide_named(attributes)
-        if not attributes:
-            raise checks.refuse("attributes", "nothing is to be changed")
-        body = {name: checks.require_json(name, value) for name, value in attributes.items()}
-        secret = (body["password"],) if isinstance(body.get("password"), str) else ()
-        return (yield from fetch_object(Call("PUT", path, body=body, secrets=secret)))
+        data = {} if data is None else hide_named(checks.require_mapping("data", data))
+        if not data and not attributes:
+            raise checks.refuse("data", "nothing is to be changed")
+        body = {**checks.require_json("data", data), **_require_attributes(attributes)}
+        return (yield from fetch_object(Call("PUT", path, body=body, secrets=_list_passwords(body))))
 
     @operation
     def delete_user(self, username: str) -> Operation[None]:
@@ -109,7 +118,7 @@ class Users(Module[Mode_co]):
         yield from fetch(Call("DELETE", _locate(username)))
 
     @operation
-    def get_user_apps(self, username: str) -> Operation[list[Any]]:
+    def get_user_apps(self, username: str) -> Operation[Items]:
         """Return the apps of a user."""
         return (yield from fetch_items(Call("GET", f"{_locate(username)}apps/")))
 
@@ -146,6 +155,9 @@ class Users(Module[Mode_co]):
         body = checks.require_json("preferences", checks.require_mapping("preferences", preferences, filled=True))
         return (yield from fetch_object(Call("PUT", "/api/users/me/preferences/", body=body)))
 
+    # The names of later versions of the published client.
+    list, get, update, delete, apps = list_users, get_user, update_user, delete_user, get_user_apps
+
     def _roles_path(self, verb: str) -> str:
         return f"/api/{verb}/roles/" if self._is_current else f"/api/{verb}/roles"
 
@@ -157,6 +169,14 @@ def _locate(username: str) -> str:
 def _name_roles(roles: Iterable[str], usernames: Iterable[str]) -> dict[str, Any]:
     given = {"roles": roles, "usernames": usernames}
     return {name: checks.require_names(name, values, _MOST_AT_ONCE) for name, values in given.items()}
+
+
+def _require_attributes(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: checks.require_json(name, value) for name, value in values.items()}
+
+
+def _list_passwords(body: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(value for name, value in body.items() if "password" in name and isinstance(value, str))
 
 
 def _require_name(name: str, value: object) -> str:

@@ -60,6 +60,7 @@ NEEDED: dict[str, dict[str, Any]] = {
     "Database.update": {"record_id": 1, "data": {"a": 1}},
     "Database.delete": {"record_id": 1},
     "Users.update_user": {"email": "a@b.example"},
+    "Users.update": {"email": "a@b.example"},
     "Bucket.update": {"metadata": {"a": 1}},
     "Bucket.copy_object": {"destination_path": "b.txt"},
     "Bucket.move_object": {"destination_path": "b.txt"},
@@ -98,11 +99,10 @@ class FakeRunner:
 
 
 def list_operations() -> Iterator[tuple[type, str]]:
-    """Return module and name of every operation."""
+    """Return module and name of every operation, by the first of its names."""
     for kind in KINDS:
-        for name, each in vars(kind).items():
-            if isinstance(each, operation):
-                yield kind, name
+        first = {id(each): name for name, each in reversed(list(vars(kind).items())) if isinstance(each, operation)}
+        yield from ((kind, name) for name in reversed(first.values()))
 
 
 def list_parameters(kind: type, name: str) -> list[inspect.Parameter]:
