@@ -27,6 +27,8 @@ _SECRET_WORD = re.compile(
     "|refresh|secret|session|sessionid|sid|signature|token|xsrf"
 )
 _SECRET_PART = re.compile("apikey|password|passwd|secret|token", re.IGNORECASE)
+_WORDS = re.compile(r"[A-Za-z]+(?:[-_.~:][A-Za-z]+)*")
+_LONGEST_SEGMENT = 20
 _URL_HEADERS = frozenset({"content-location", "location"})
 
 
@@ -105,6 +107,18 @@ def strip_url(url: str) -> str:
     """Return a URL without user name, query and fragment."""
     found = _URL.match(url)
     return found[1] + found[2] if found else re.split("[?#]", url, maxsplit=1)[0].rpartition("@")[2]
+
+
+def shorten_segment(segment: str) -> str:
+    """Return a segment of a path as messages show it, cut if it is long: bots and webhooks have a credential in one."""
+    return segment if len(segment) <= _LONGEST_SEGMENT or _WORDS.fullmatch(segment) else segment[:4] + "…"
+
+
+def describe_url(url: str) -> str:
+    """Return a URL as messages and logs show it: without user name, query and fragment, its long segments cut."""
+    scheme, separator, rest = strip_url(url).partition("://")
+    host, *path = rest.split("/")
+    return "/".join([f"{scheme}{separator}{host}", *map(shorten_segment, path)])
 
 
 def harmless_headers(headers: Mapping[str, str]) -> Iterator[tuple[str, str]]:

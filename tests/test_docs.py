@@ -23,8 +23,6 @@ from polvo_adapters.testing import FailureServer
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-GUIDES = {"taruvi": "tests/services/taruvi/test_guide.py"}
-"""Pages whose blocks need another server, and the tests that run them."""
 
 SERVED = ("https://api.example.com", "https://id.example.com", "https://us.example.com", "http://127.0.0.1:8000")
 """Origins in snippets that the failure server stands in for."""
@@ -65,8 +63,15 @@ def loggers_as_before() -> Iterator[None]:
         log.handlers = handlers
 
 
+RUN_ELSEWHERE = {"client": "tests/client/test_guide.py", "taruvi": "tests/services/taruvi/test_guide.py"}
+"""Pages with blocks as the interpreter of asyncio runs them, or for other servers, and the tests that run them."""
+
+
 def blocks(page: Path, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
+
+
+RUN_HERE = [page for page in PAGES if blocks(page, "python") and page.stem not in RUN_ELSEWHERE]
 
 
 def on_failure_server(code: str, url: str) -> str:
@@ -93,9 +98,7 @@ def run(code: str, namespace: dict[str, Any], page: Path) -> None:
     namespace.update(session.globs)
 
 
-@pytest.mark.parametrize(
-    "page", [page for page in PAGES if blocks(page, "python") and page.stem not in GUIDES], ids=lambda page: page.stem
-)
+@pytest.mark.parametrize("page", RUN_HERE, ids=lambda page: page.stem)
 def test_python_blocks_run(
     page: Path,
     server: FailureServer,
@@ -111,10 +114,10 @@ def test_python_blocks_run(
 
 
 def test_every_guide_has_a_test() -> None:
-    assert [test for test in GUIDES.values() if not (ROOT / test).exists()] == []
+    assert [test for test in RUN_ELSEWHERE.values() if not (ROOT / test).exists()] == []
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", RUN_HERE, ids=lambda page: page.stem)
 def test_python_blocks_can_be_pasted_into_the_interpreter(page: Path) -> None:
     """There, a line without indentation must not follow a suite, nor a blank line be within one."""
     for block in blocks(page, "python"):

@@ -30,6 +30,7 @@ import polvo_adapters as polvo
 from polvo_adapters import errors
 from polvo_adapters.__main__ import main
 from polvo_adapters.auth import JWTLogin, OAuth2
+from polvo_adapters.auth.httpx_signing import AttachedSignature
 from polvo_adapters.auth.oauthlib_session import SessionSettings
 from polvo_adapters.auth.protocol.authorization_code import AuthorizationRequest
 from polvo_adapters.auth.protocol.device_code import DeviceAuthorization
@@ -43,6 +44,8 @@ from polvo_adapters.auth.static import api_key, bearer, session_token
 from polvo_adapters.auth.tokens.sealing import Sealer
 from polvo_adapters.cli.request import CallOutcome
 from polvo_adapters.cli.token_records import TokenRecord
+from polvo_adapters.client import ClientConfig, LoggingConfig, ResilientClient, RetryConfig
+from polvo_adapters.client import exceptions as client_errors
 from polvo_adapters.core.calls import Call
 from polvo_adapters.core.http import Headers
 from polvo_adapters.core.outcomes import Outcome
@@ -61,18 +64,20 @@ from polvo_adapters.secrets.providers.vault_login import VaultLogin
 from polvo_adapters.secrets.providers.vault_token import GivenToken, LoginToken
 from polvo_adapters.services import taruvi
 from polvo_adapters.services.double_o import errors as double_o_errors
+from polvo_adapters.services.double_o.async_client import AsyncClient
 from polvo_adapters.services.double_o.cache import SecretCache
 from polvo_adapters.services.double_o.client import Client as DoubleOClient
-from polvo_adapters.services.double_o.effects import CachedFetch, ServiceRequest, ServiceResponse
+from polvo_adapters.services.double_o.effects import CachedFetch, FileWork, ServiceRequest, ServiceResponse
+from polvo_adapters.services.double_o.sending import Received
 from polvo_adapters.services.taruvi import errors as taruvi_errors
 from polvo_adapters.services.taruvi import operations as taruvi_operations
 from polvo_adapters.services.taruvi import sending as taruvi_sending
 from polvo_adapters.services.taruvi.uploads import describe_upload
 from polvo_adapters.shells.httpx.messages import RequestView, ResponseView
 from polvo_adapters.shells.message_parts import list_secrets
+from polvo_adapters.shells.one_shot import OneShotResponse
 from polvo_adapters.shells.requests.download import Download
 from polvo_adapters.shells.requests.json_errors import NoJSON
-from polvo_adapters.shells.requests.one_shot import OneShotResponse
 from polvo_adapters.shells.requests.rest import RestExchange, RestFinder
 from polvo_adapters.stores.memory import MemoryStore
 from polvo_adapters.stores.private_files import FileContent
@@ -423,6 +428,26 @@ def use_httpx(api: Listening) -> None:
     asyncio.run(run())
 
 
+def use_resilient_client(api: Listening) -> None:
+    base = api.url.replace("://", f"://me:{word('password', OPEN)}@")
+    config = ClientConfig(
+        base_url=base, retry=RetryConfig(max_attempts=2, min_wait_seconds=0.001), logging=LoggingConfig(level="DEBUG")
+    )
+
+    async def run() -> None:
+        async with ResilientClient(config, transport=AsyncHTTPXSampling()) as client:
+            for url in ("/401", "/404", NOWHERE):
+                call = client.post(url, json={"card": secret("body", OPEN)}, headers={"X-Key": word("header", OPEN)})
+                note(look("the resilient client", [client, config, call]))
+                try:
+                    await call
+                except client_errors.MyAPIError as error:
+                    note(look_at_error("the resilient client", error))
+                sample("the resilient client")
+
+    asyncio.run(run())
+
+
 def use_double_o(api: Listening) -> None:
     client = DoubleOClient(api.url, retries=0)
     use("Double-O", lambda: client.get_secret(word("token", OPEN), 60) and None)
@@ -465,6 +490,7 @@ def test_nothing_shows(api: Listening, watched: None, tmp_path: Path) -> None:
     use_requests(api, tmp_path)
     use_urls_with_users(api)
     use_httpx(api)
+    use_resilient_client(api)
     use_double_o(api)
     for name, made in make_others(tmp_path).items():
         note(look(f"a polvo_adapters.{name}", made))
@@ -493,6 +519,8 @@ def make_httpx_views(text: str, data: bytes) -> dict[str, Any]:
     request = httpx.Request("POST", f"http://me:{text}@a.test/?key={text}", headers={"X": text}, content=data)
     response = httpx.Response(404, headers={"Set-Cookie": f"id={text}"}, content=data, request=request)
     return {
+        "auth.attach.httpx_fixed.HTTPXFixedAuth": polvo.auth.bearer(text).httpx(),
+        "auth.httpx_signing.AttachedSignature": AttachedSignature(requests.auth.HTTPBasicAuth("ada", text), request),
         "shells.httpx.messages.RequestView": RequestView(request),
         "shells.httpx.messages.ResponseView": ResponseView(response),
     }
@@ -531,7 +559,10 @@ def make_others(folder: Path) -> dict[str, Any]:
         "services.double_o.effects.ServiceRequest": ServiceRequest("GET", f"/{text}", text, {"X": text}, {}, data),
         "services.double_o.effects.CachedFetch": CachedFetch("secret", text, 1.0, lambda: iter(())),  # type: ignore[arg-type, return-value]
         "services.double_o.effects.ServiceResponse": ServiceResponse(200, data),
-        "shells.requests.one_shot.OneShotResponse": OneShotResponse("a.test", 200, dict(header), data, None),
+        "services.double_o.effects.FileWork": FileWork(lambda: text),
+        "services.double_o.sending.Received": Received(400, text, text, [("X", text)], data, 0.1, None),
+        "services.double_o.async_client.AsyncClient": AsyncClient("http://a.test"),
+        "shells.one_shot.OneShotResponse": OneShotResponse("a.test", 200, dict(header), data, None),
         "shells.message_parts.RequestSecrets": list_secrets(None, request),
         "shells.requests.json_errors.NoJSON": NoJSON(response),
         **make_httpx_views(text, data),
@@ -555,12 +586,24 @@ def make_others(folder: Path) -> dict[str, Any]:
             error = kind("what happened", request=request, response=response, host="a.test")
             note(look_at_error(f"a polvo_adapters.errors.{name}", error))
             made[f"errors.{name}"] = None
-    for module in (double_o_errors, taruvi_errors):
-        for name, kind in inspect.getmembers(module, inspect.isclass):
-            if issubclass(kind, errors.PolvoError) and kind.__module__ == module.__name__:
-                place = f"{module.__name__.removeprefix('polvo_adapters.')}.{name}"
-                note(look_at_error(place, kind("what happened", request=request, response=response)))
-                made[place] = None
+    for name, kind in inspect.getmembers(client_errors, inspect.isclass):
+        if issubclass(kind, errors.PolvoError) and kind.__module__ == client_errors.__name__:
+            note(look_at_error(f"an error of the client, {name}", kind("what happened", request=request)))
+            made[f"client.exceptions.{name}"] = None
+    for name, kind in inspect.getmembers(double_o_errors, inspect.isclass):
+        if issubclass(kind, errors.PolvoError) and kind.__module__ == double_o_errors.__name__:
+            note(
+                look_at_error(
+                    f"an error of Double-O, {name}", kind("what happened", request=request, response=response)
+                )
+            )
+            made[f"services.double_o.errors.{name}"] = None
+    for name, kind in inspect.getmembers(taruvi_errors, inspect.isclass):
+        if issubclass(kind, errors.PolvoError) and kind.__module__ == taruvi_errors.__name__:
+            note(
+                look_at_error(f"an error of Taruvi, {name}", kind("what happened", request=request, response=response))
+            )
+            made[f"services.taruvi.errors.{name}"] = None
     return {**made, **make_taruvi(text, data)}
 
 
@@ -584,7 +627,7 @@ def make_taruvi(text: str, data: bytes) -> dict[str, Any]:
         signed._settings,
         taruvi_operations.Call("POST", "/", body={"secret": text}, fields={"secret": text}),
         taruvi_operations.Together([]),
-        taruvi_sending.Received(200, {"X": text}, data, "http://a.test/", 1, 0.0, [{"Authorization": text}]),
+        taruvi_sending.WireResponse(200, {"X": text}, data, "http://a.test/", 1, 0.0, [{"Authorization": text}]),
         taruvi_sending.Limits(signed._settings, {}),
         taruvi_sending.FileWriter(io.BytesIO()),
         describe_upload(("a.txt", data)),

@@ -256,7 +256,8 @@ class OAuth2(TokenAuth):
         if self._grant_flow.is_nameless and is_shared:
             missing.append("subject (what the assertions are about; it names the token in the token_cache)")
         if missing:
-            raise ConfigurationError(f"OAuth2(flow={self.flow!r}): missing {', '.join(missing)}")
+            hint = "a value that is None may come from an environment variable that is not set"
+            raise ConfigurationError(f"OAuth2(flow={self.flow!r}): missing {', '.join(missing)}; {hint}")
         unused = self._grant_flow.find_unused()
         if unused:
             raise ConfigurationError(f"OAuth2(flow={self.flow!r}): this flow does not use {', '.join(unused)}")

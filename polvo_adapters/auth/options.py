@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, TypeVar, Union, cast
 
 from polvo_adapters.core import setting_kinds as kinds
@@ -25,6 +26,9 @@ OptionsType = TypeVar("OptionsType")
 
 ABSENT: Any = object()
 """Default of a keyword for which None is a mistake, mostly an environment variable that is not set."""
+
+_ARGUMENTS = ("client_id", "client_secret", "token_url", "login_url", "refresh_url", "redirect_uri", "reauthenticate")
+"""Keywords that the classes name themselves."""
 
 _KINDS = {
     **dict.fromkeys(("scope", "audience", "resource"), kinds.TEXTS | None),
@@ -252,7 +256,9 @@ def select_options(options: Mapping[str, Any], kind: type[OptionsType]) -> Optio
 def require_known_options(owner: str, options: Mapping[str, Any], kind: type) -> None:
     """Raise TypeError for an option of a class, its owner, that the TypedDict does not declare."""
     for name in options.keys() - kind.__annotations__.keys():
-        raise TypeError(f"{owner} got an unexpected keyword argument {name!r}")
+        close = get_close_matches(name, [*kind.__annotations__, *_ARGUMENTS], 1)
+        advice = f"; did you mean {close[0]}?" if close else ""
+        raise TypeError(f"{owner} got an unexpected keyword argument {name!r}{advice}")
     check_options(owner, options)
 
 
@@ -275,7 +281,7 @@ def check_client_secret(owner: str, client_secret: Any, options: Mapping[str, An
     """
     if client_secret is ABSENT:
         return None
-    others = ("client_authentication", "private_key", "cert")
+    others = ("client_authentication", "private_key", "cert", "password", "assertion", "subject_token")
     if client_secret is None and not any(options.get(name) for name in others):
         raise ConfigurationError(
             f"{owner}(client_secret=None): is the environment variable set that it is read from? For a client without "

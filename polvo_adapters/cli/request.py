@@ -26,6 +26,7 @@ from rich.text import Text
 from polvo_adapters import headers
 from polvo_adapters.cli import render
 from polvo_adapters.core.calls import find_host, origin
+from polvo_adapters.core.durations import format_seconds
 from polvo_adapters.core.report import Report
 from polvo_adapters.errors import DeadlineExceeded, PolvoError, StatusError
 from polvo_adapters.redaction import strip_url
@@ -224,7 +225,7 @@ def _show_account(response: requests.Response, report: Report | None, screen: re
         screen.print(_draw_account(report, screen))
     delay = headers.retry_after(response.headers, time.time())
     if response.status_code >= 400 and delay is not None:
-        screen.say(f"The server asks to be called again after {delay:g} s.", "yellow")
+        screen.say(f"The server asks to be called again after {format_seconds(delay, 6)} s.", "yellow")
 
 
 def _draw_account(report: Report, screen: render.Screen) -> Group:

@@ -102,6 +102,17 @@ class CallEvent(NamedTuple):
         return f"the {self.event} of {self.method} {self.host}"
 
 
+class LogListener:
+    """The base of listeners that write the log of their calls themselves, so that the library's own does not.
+
+    A client with a logger of its own would otherwise log every retry twice.
+    """
+
+    def __call__(self, event: CallEvent) -> None:
+        """Hear of something that was decided about a call."""
+        raise NotImplementedError
+
+
 class Notice(NamedTuple):
     """What a policy says of a wait, or of another attempt, besides its reason.
 

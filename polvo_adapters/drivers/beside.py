@@ -29,6 +29,7 @@ from polvo_adapters.core.machines import Event
 from polvo_adapters.core.report import Entry
 from polvo_adapters.drivers.decisions import Decisions, is_slow
 from polvo_adapters.drivers.exchange import BodyCloseNotifier
+from polvo_adapters.runtime import async_library
 from polvo_adapters.runtime.loops import wait_for, wait_shielded
 from polvo_adapters.runtime.serial_thread import SerialThread
 from polvo_adapters.stores.base import Store, is_refusal
@@ -111,7 +112,8 @@ class BesideDecisions(Decisions):
 
     def __init__(self, store: Store, entries: list[Entry], call: Call | None = None, in_race: bool = False) -> None:
         self._real, self._asked, self._thread = store, AskedStore(store), thread_of(store)
-        self._asks: Any = getattr(store, "decide_async", None)
+        has_tasks = async_library.find_trio() is None
+        self._asks: Any = getattr(store, "decide_async", None) if has_tasks else None
         super().__init__(self._asked, entries, call, in_race)
 
     async def perform(self, effect: Any, exchange: DiscardingExchange) -> Any:

@@ -30,7 +30,7 @@ from typing import Any
 from polvo_adapters.core.calls import Call
 from polvo_adapters.core.effects import Park, Sleep, Start
 from polvo_adapters.core.judgement import was_served
-from polvo_adapters.core.notices import CallEvent, Notice, name_attempt
+from polvo_adapters.core.notices import CallEvent, LogListener, Notice, name_attempt
 from polvo_adapters.core.outcomes import EXPIRED, NO_STORE, NOT_SENT, Ending, Outcome
 from polvo_adapters.core.report import Attempt, Entry, StateChange
 from polvo_adapters.runtime.listeners import notify
@@ -55,9 +55,11 @@ def _say(
     log: Logger, level: int, event: str, text: str, *args: object, call: Call | None = None, **fields: Any
 ) -> None:
     """Say something of a call in the log, and tell it to the listeners of the call."""
-    say(log, level, event, text, *args, call=call, **fields)
     if call is None or not call.listeners:
+        say(log, level, event, text, *args, call=call, **fields)
         return
+    if not any(isinstance(each, LogListener) for each in call.listeners):
+        say(log, level, event, text, *args, call=call, **fields)
     known = {_NAMES.get(name, name): value for name, value in fields.items()}
     part = log.name.rpartition(".")[2] if log.name != ROOT else ""
     told = (call.method, call.host, call.tenant, call.request_id, call.labels)

@@ -35,6 +35,7 @@ from polvo_adapters import headers
 from polvo_adapters.core import validate
 from polvo_adapters.core.answer import Answer, AnswerTest, ask
 from polvo_adapters.core.calls import Call
+from polvo_adapters.core.durations import format_seconds
 from polvo_adapters.core.effects import Effect, Flow, Proceed, Sleep
 from polvo_adapters.core.http import IDEMPOTENT_METHODS
 from polvo_adapters.core.judgement import verdict_of, was_served
@@ -270,12 +271,13 @@ class ExponentialBackoff:
         if call.deadline is not None:
             left = call.deadline - outcome.now
             if delay is not None and delay >= left and not call.patient:
-                reason = f"{cause.reason}, but only {max(left, 0):.3g} s are left before the deadline"
+                reason = f"{cause.reason}, but only {format_seconds(max(left, 0))} s are left before the deadline"
                 return expire_call(call, outcome, reason, delay)
             if left <= 0:
                 return end_call(outcome, "retry", "the deadline leaves no time for another attempt")
         if delay is not None and delay > self.retry_after_cap:
-            note = f"Retry-After of {delay:g} s is longer than retry_after_cap, {self.retry_after_cap:g} s"
+            shown = format_seconds(delay, 6)
+            note = f"Retry-After of {shown} s is longer than retry_after_cap, {self.retry_after_cap:g} s"
             return end_call(outcome, "retry", note)
         return None
 
@@ -295,10 +297,7 @@ class ExponentialBackoff:
         return outcome
 
     def _sleep(self, call: Call, outcome: Outcome, cause: _Cause, retry: int, waited: float) -> Sleep:
-        low, high = self._backoff(retry, waited)
-        if cause.retry_after:
-            jitter = min(self.base, high) if self.jitter != "none" else 0.0
-            low, high = cause.retry_after, cause.retry_after + jitter
+        low, high = self._bounds(cause.retry_after, retry, waited)
         failure = "" if outcome.failure is None else outcome.failure.name
         notice = Notice("retry", call, retry + 1, self.max_attempts, outcome.status, failure, listeners=self.listeners)
         if call.deadline is None or call.patient:
@@ -308,6 +307,14 @@ class ExponentialBackoff:
         if cause.retry_after is None:
             low = min(low, half)
         return Sleep(low, min(high, max(low, half)), cause.reason, notice)
+
+    def _bounds(self, retry_after: float | None, retry: int, waited: float) -> tuple[float, float]:
+        """Return the bounds of the wait before a retry, given what the server asks for."""
+        low, high = self._backoff(retry, waited)
+        if retry_after:
+            jitter = min(self.base, high) if self.jitter != "none" else 0.0
+            return retry_after, retry_after + jitter
+        return low, high
 
     def _backoff(self, retry: int, waited: float) -> tuple[float, float]:
         """Return the bounds of the wait before a retry, given its number from 1 and the wait before it."""
@@ -360,7 +367,7 @@ def _describe(outcome: Outcome, verdict: Verdict, *, by_function: bool) -> str:
     if delay is None:
         return reason
     by_header = headers.retry_after(outcome.headers, outcome.wall) is not None
-    return f"{reason}, {'Retry-After' if by_header else 'again after'} {delay:g} s"
+    return f"{reason}, {'Retry-After' if by_header else 'again after'} {format_seconds(delay, 6)} s"
 
 
 def _cost(budget: RetryBudget, cause: _Cause) -> float:

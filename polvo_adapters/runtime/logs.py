@@ -15,7 +15,8 @@ through this library, to ship records over HTTP, does not log about them: that w
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
@@ -52,6 +53,24 @@ _CALLER = 2  # frames from `logging` up to the one that has called `say`
 logging.getLogger(ROOT).addHandler(logging.NullHandler())
 
 _is_saying: ContextVar[bool] = ContextVar("is_saying", default=False)
+
+
+@contextmanager
+def log_scope() -> Iterator[bool]:
+    """Yield whether nothing is being logged here already, and drop what is raised in the block.
+
+    A handler may raise anything, and where could that be logged?
+    """
+    if _is_saying.get():
+        yield False
+        return
+    token = _is_saying.set(True)
+    try:
+        yield True
+    except Exception:  # noqa: BLE001, S110 - as above
+        pass
+    finally:
+        _is_saying.reset(token)
 
 
 def name_state(machine: object, key: str) -> str:

@@ -14,14 +14,15 @@ from typing import Any
 
 from polvo_adapters.runtime import async_library
 
-_STILL_WAITED = 0.5
+_STILL_WAITED = 0.25
 """Seconds for which a cancelled task waits for what gives back its permits."""
 
 
-async def wait_for(future: Future[Any]) -> None:
-    """Wait until a future is done, and leave its result to the caller."""
+async def wait_for(future: Future[Any], seconds: float | None = None) -> None:
+    """Wait until a future is done, at most that many seconds, and leave its result to the caller."""
     if not future.done():
-        await _wakeup_by(future).event.wait()
+        event = _wakeup_by(future).event
+        await (event.wait() if seconds is None else async_library.wait(event, seconds))
 
 
 async def wait_shielded(future: Future[Any], seconds: float = _STILL_WAITED) -> None:

@@ -12,6 +12,7 @@ for the tasks that are left: they may give back what other processes wait for.
 from __future__ import annotations
 
 import atexit
+import time
 import weakref
 from collections import deque
 from collections.abc import Callable
@@ -108,5 +109,6 @@ _all: weakref.WeakSet[SerialThread] = weakref.WeakSet()
 
 @atexit.register
 def _flush_all() -> None:
+    ends = time.monotonic() + LONGEST_EXIT
     for each in list(_all):
-        each.flush(LONGEST_EXIT)
+        each.flush(max(0.0, ends - time.monotonic()))

@@ -20,14 +20,16 @@ from polvo_adapters.core.calls import find_host
 from polvo_adapters.core.http import IDEMPOTENT_METHODS
 from polvo_adapters.core.outcomes import INTERRUPTED
 from polvo_adapters.core.report import Report
+from polvo_adapters.core.trace import CONNECT
 from polvo_adapters.errors import PolvoError
 from polvo_adapters.shells.credential_owners import credential_parameters
 from polvo_adapters.shells.message_parts import describe_place
-from polvo_adapters.shells.plain_words import describe_cause
+from polvo_adapters.shells.plain_words import PROXY_FAILED, describe_cause
 from polvo_adapters.shells.tracebacks import drop_frames
 
 _MOST_CAUSES = 50
 _OF_TRANSPORTS = (requests.RequestException, ConnectionError, TimeoutError)
+_UNCONNECTED = 3  # marks of an attempt that got no connection: queue, connect, end
 _TAIL = re.compile("[?#].+", re.DOTALL)
 _URL_TAIL = re.compile(r"""((?:[A-Za-z][A-Za-z0-9+.-]*:/)?/[^\s?#'"]*)[?#][^\s'"]+""")
 _USER = re.compile(r"""://[^\s/?#'"]*@""")
@@ -90,7 +92,10 @@ def explain_error(error: BaseException, request: Any, report: Any) -> str:
         report: The report of the call; where there is none, anything else.
     """
     try:
-        cause, advice = describe_cause(error, find_host(str(request.url or "")))
+        host = find_host(str(request.url or ""))
+        cause, advice = describe_cause(error, host)
+        if _went_elsewhere(error, host, report):
+            cause, advice = PROXY_FAILED
         parts = [f"polvo: {describe_place(request)}: {cause}"]
         if isinstance(report, Report):
             parts.append(report.summary())
@@ -99,6 +104,18 @@ def explain_error(error: BaseException, request: Any, report: Any) -> str:
         note = "; ".join([*parts, advice])
         replace_note(error, find_note(error), note)
         return note
+    finally:
+        del error
+
+
+def _went_elsewhere(error: BaseException, host: str, report: Any) -> bool:
+    """Return whether the last attempt connected to another name than that of the URL, which httpx tells: a proxy."""
+    try:
+        if not type(error).__module__.startswith("httpx") or not isinstance(report, Report) or not report.attempts:
+            return False
+        marks = report.attempts[-1].marks
+        names = [name[len(CONNECT) :].strip() for name, _ in marks if name.startswith(CONNECT)]
+        return bool(names) and "/" not in names[-1] and names[-1] not in host and len(marks) == _UNCONNECTED
     finally:
         del error
 

@@ -29,7 +29,7 @@ def install(
         session: Any `requests.Session`, `httpx.Client` or `httpx.AsyncClient`, in use or new.
         *policies: Policies, outermost first; by default the standard stack.
         prefix: Where to wrap, such as "https://api.example.com/", and below it; by default everywhere. For httpx it may
-            be one of its patterns, such as "all://*.example.com".
+            be one of its patterns, such as `all://*.example.com`.
         store: Where state lives; by default one memory store for all that is wrapped.
         **keywords: Those of ResilientAdapter or ResilientTransport; of PolicyAdapter or PolicyTransport where policies
             are given.

@@ -19,7 +19,7 @@ from urllib.parse import parse_qsl, unquote, unquote_plus, urlsplit
 
 from polvo_adapters.core.calls import find_host
 from polvo_adapters.core.http import text_of
-from polvo_adapters.redaction import HiddenText, unpicklable
+from polvo_adapters.redaction import HiddenText, shorten_segment, unpicklable
 from polvo_adapters.shells.server_words import describe_failure, list_tokens, reveals
 
 _HARMLESS = re.compile(
@@ -29,11 +29,10 @@ _HARMLESS = re.compile(
 _PAIR = re.compile(r'[\w-]\s*=\s*"?([^",;\s]+)')
 _NAME = re.compile(r"[A-Za-z_.-]+[0-9]{0,2}")
 _WORD = re.compile(r"[\w@.+-]+")
-_WORDS = re.compile(r"[A-Za-z]+(?:[-_.~:][A-Za-z]+)*")
 _IN_ALL_FORMS, _LONG = 4, 8  # characters of a credential, and of a value of a body, that are found in any encoding
 _LARGEST, _LARGEST_SENT = 1 << 16, 1 << 14
 _SHOWN, _LOOKED_AT = 200, 400
-_LONGEST_PATH, _LONGEST_SEGMENT = 80, 20
+_LONGEST_PATH = 80
 _BEGINNING = 40
 _MASK = "***"
 
@@ -106,7 +105,7 @@ def _shorten_segment(segment: str, secrets: RequestSecrets) -> str:
     name = segment.partition(";")[0]
     if name and reveals(unquote(name), secrets.in_all_forms):
         return _MASK
-    return name if len(name) <= _LONGEST_SEGMENT or _WORDS.fullmatch(name) else name[:4] + "…"
+    return shorten_segment(name)
 
 
 def quote_reason(response: Any, secrets: RequestSecrets) -> str:

@@ -18,6 +18,9 @@ from polvo_adapters.shells.causes import list_causes
 _UNREACHABLE = (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN)
 _EXPIRED, _OTHER_NAMES = (9, 10), (62, 63, 64)  # X509_V_ERR_CERT_NOT_YET_VALID, _HAS_EXPIRED, _HOSTNAME_MISMATCH ...
 _CLOSED = {"ConnectionError", "HTTPException", "ProtocolError", "NetworkError", "RemoteProtocolError"}
+PROXY_FAILED = "the proxy does not open a connection", "check the proxy in proxies= or in the environment"
+"""Cause and advice where the connection to a proxy, or from it, failed."""
+
 _LATER = "call again later"
 _PLACE = "check host and port in the URL, and whether the service runs"
 
@@ -33,7 +36,7 @@ def describe_cause(error: BaseException, host: str) -> tuple[str, str]:
     try:
         names = {kind.__name__ for cause in causes for kind in type(cause).__mro__}
         if "ProxyError" in {type(error).__name__, *(type(cause).__name__ for cause in causes[:2])}:
-            return "the proxy does not open a connection", "check the proxy in proxies= or in the environment"
+            return PROXY_FAILED
         return (
             _describe_tls(causes)
             or _describe_connecting(causes, names, host)

@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from polvo_adapters.core.calls import Call, find_host
+from polvo_adapters.core.durations import format_seconds
 from polvo_adapters.core.http import IDEMPOTENT_METHODS
 from polvo_adapters.core.judgement import verdict_of
 from polvo_adapters.core.outcomes import Outcome
@@ -32,6 +33,17 @@ def find_verdict(response: Any) -> Verdict:
         wall=time.time(),
     )
     return verdict_of(Call(response.request.method or "", response.url or ""), outcome)
+
+
+def raises(status: int, verdict: Verdict, *, raise_for_status: bool) -> bool:
+    """Return whether a session raises the error of a response with an error status.
+
+    Args:
+        status: The status.
+        verdict: The verdict on the response.
+        raise_for_status: Whether the caller wants the errors of all statuses.
+    """
+    return raise_for_status or status == 429 or verdict.is_about_pace
 
 
 def status_error(response: Any, verdict: Verdict | None = None) -> Exception:
@@ -66,7 +78,7 @@ def _describe_effort(report: Report | None) -> str:
     if report is None:
         return ""
     count = len(report.attempts)
-    return f" after {count} attempt{'' if count == 1 else 's'} in {report.elapsed:.3g} s"
+    return f" after {count} attempt{'' if count == 1 else 's'} in {format_seconds(report.elapsed)} s"
 
 
 def _explain_end(report: Report | None, verdict: Verdict) -> str:
@@ -84,7 +96,7 @@ def _choose_class(status: int, verdict: Verdict) -> type[PolvoError]:
 def _advise(response: Any, verdict: Verdict) -> str:
     """Return what the caller of a request can do about its error."""
     delay = verdict.retry_after
-    again = "" if delay is None else f"; call again after {delay:g} s"
+    again = "" if delay is None else f"; call again after {format_seconds(delay, 6)} s"
     if verdict.kind == "exhausted":
         ends = again or "; it does not say until when, and a repeat does not help"
         return f", the quota is used up ({verdict.reason}){ends}"

@@ -76,7 +76,7 @@ KNOWN = {
     ("runtime/shared_call.py", "Future"): "SharedCalls and BoundedCalls forget them in the child",
     ("runtime/workers.py", "SimpleQueue"): "Workers forgets them in the child",
     ("secrets/batch.py", "SimpleQueue"): LOCAL,
-    ("services/double_o/cache.py", "Event"): "SecretCache forgets them in the child",
+    ("services/double_o/cache.py", "Future"): "SecretCache forgets them in the child",
     ("services/double_o/cache.py", "Lock"): "after_fork_in_child",
     ("shells/cancellation.py", "Lock"): "after_fork_in_child",
     ("shells/httpx/api.py", "Lock"): "after_fork_in_child",

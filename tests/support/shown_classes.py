@@ -16,7 +16,12 @@ auth.protocol.server_response.ServerResponse auth.secret_auth.HeldSecret auth.se
 auth.static.APIKey auth.static.Bearer auth.static.SessionToken auth.tokens.sealing.NoEncryption
 auth.tokens.storage_factory.TokenStorageFactory auth.tokens.token_auth.HeldToken
 auth.tokens.token_auth.TokenAuth auth.tokens.token_fetch.TokenFetch auth.tokens.token_storage.FallbackStore
-auth.tokens.token_storage.TokenStorage context.call.CallSpan context.call.LogicalCall policies.defaults.DefaultDeadline
+auth.tokens.token_storage.TokenStorage client.call_record.CallRecord client.client_log.ClientLog
+client.config.BulkheadConfig client.config.CircuitBreakerConfig client.config.ClientConfig client.config.LoggingConfig
+client.config.RetryConfig client.config.Settings client.config.TimeoutConfig client.pending_call.PendingCall
+client.resilient_client.ResilientClient client.stack.ClientBreaker
+client.stack.ClientBulkhead client.stack.ClosingGate core.notices.LogListener
+policies.bounded_backoff.BoundedBackoff context.call.CallSpan context.call.LogicalCall policies.defaults.DefaultDeadline
 context.tenant.TenantScope core.effects.Acquire
 core.effects.Decide core.effects.Release core.effects.Send core.effects.Sleep core.effects.Start
 core.machines.Event core.notices.Notice core.report.Attempt core.report.Report
@@ -35,7 +40,8 @@ redaction.HiddenBytes redaction.HiddenText refresh.background.SharedCalls refres
 refresh.lifecycle.Lifecycle refresh.lifecycle.LifecycleState refresh.lifecycle.WantToken
 refresh.refresh_ahead.RefreshAhead runtime.copies.SharedByCopies secrets.provider.Fetched
 secrets.provider.Source secrets.providers.base.BaseProvider secrets.providers.function.Function
-secrets.secret.Secret secrets.secret.Value services.double_o.client.Client shells.body_closing.BodyCloseActions
+secrets.secret.Secret secrets.secret.Value services.double_o.client.Client
+services.double_o.settings.ClientSettings shells.body_closing.BodyCloseActions
 shells.bound_policies.BoundPolicies shells.bound_policies.PolicyControls shells.cancellation.CancellableExchange
 shells.httpx.async_network.AsyncDeadlineBackend shells.httpx.exchange.AsyncHTTPXExchange
 shells.httpx.cookies.SessionCookies shells.httpx.exchange.HTTPXExchange
@@ -45,7 +51,7 @@ shells.session_calls.SessionCalls shells.httpx.network.DeadlineBackend shells.ht
 shells.httpx.trace.HTTPXTrace shells.httpx.transports.AsyncPolicyTransport
 shells.httpx.transports.PolicyTransport shells.request_marks.RequestMarks
 shells.requests.exchange.RacingExchange shells.requests.exchange.RequestsExchange
-shells.requests.one_shot.Channel shells.requests.one_shot.OneShotError
+shells.requests.one_shot.Channel shells.one_shot.OneShotError
 shells.requests.policy_adapter.PolicyAdapter shells.requests.pool_limits.PoolLimits
 shells.requests.resilient_adapter.ResilientAdapter
 shells.requests.session.Session shells.requests.single_policy_adapters.IdempotencyAdapter
@@ -175,7 +181,11 @@ shells.installation.BaseInstallation shells.httpx.install.Installation shells.ht
 shells.httpx.resilient.ResilientTransport shells.httpx.resilient.AsyncResilientTransport
 runtime.async_library.Late runtime.async_library.Wakeup shells.httpx.url_prefix.URLPrefix
 shells.requests.wire.pools.PoolView shells.requests.wrapping.Wrapping
-core.identity.Sender auth.signing_auth.SigningAuth shells.requests.signing.UnsignedState
+drivers.beside.AskedStore drivers.beside.BesideDecisions runtime.serial_thread.SerialThread
+secrets.async_fetch.AsyncClockOf secrets.async_fetch.AsyncSecretFetch secrets.async_fetch.SharedTasks
+secrets.secret_fetch.SecretFetch
+core.identity.Sender auth.signing_auth.SigningAuth auth.httpx_signing.HTTPXSigningAuth
+shells.requests.signing.UnsignedState
 auth.attach.response_hook.InertHook requests.Session runtime.bounded.BoundedCalls runtime.clock.SystemClock
 runtime.clock.SystemTime runtime.shared_call.SharedCall runtime.workers.Workers shells.circuit_control.Circuit
 shells.encodings.EncodingCheck shells.httpx.exchange.RacingHTTPXExchange
@@ -192,6 +202,9 @@ shells.requests.wire.responses.DeadlineReader shells.requests.wire.sockets.CutOf
     """,
     "polls with a DeviceAuthorization, which is looked at, and runs until the user has answered": """
 auth.protocol.device_code.DevicePolling
+    """,
+    "whole to code that reads it; repr, format and pickle are looked at in tests/auth/test_httpx_everywhere.py": """
+auth.attach.httpx_places.CredentialHTTPXURL
     """,
     "which file: numbers": """
 stores.private_files.Identity

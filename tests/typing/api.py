@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,9 @@ import requests
 from urllib3.util import Retry
 
 import polvo_adapters as polvo
+import polvo_adapters.client as resilient
 import polvo_adapters.requests as dropin
+from polvo_adapters.client import exceptions as client_errors
 from polvo_adapters.core.calls import Call
 from polvo_adapters.core.effects import Flow, Proceed, compose
 from polvo_adapters.core.notices import CallEvent
@@ -282,6 +285,9 @@ def secrets() -> None:
     polvo.auth.basic("ada", secret, refused=403)
     polvo.auth.api_key(secret, refused={401, 403})
     httpx.AsyncClient(auth=polvo.auth.bearer(secret, refused="slack").httpx())
+    for auth in (polvo.auth.bearer("token"), polvo.auth.api_key("key", query="key"), polvo.auth.session_token("token")):
+        httpx.Client(auth=auth.httpx())
+    httpx.Client(auth=polvo.auth.signed(lambda request: request).httpx())
     polvo.auth.OAuth2(token_url="https://login.example.com/token", client_id="app", client_secret=secret)
 
 
@@ -329,6 +335,15 @@ async def asynchronous_services() -> None:
         assert_type(await signed.database.query("users").filter("age", "gte", 18).get(), list[dict[str, Any]])
         assert_type(await signed.policy.filter_allowed([{"kind": "d", "id": 1}], ["view"]), list[dict[str, Any]])
         assert_type(await signed.users.delete_user("bob"), None)
+
+
+async def awaits_secrets(secret: polvo.Secret) -> None:
+    assert_type(await secret.aget(), str)
+    async with double_o.AsyncClient("http://localhost:3001", timeout=60, retries=3, rate_limit="adaptive") as client:
+        assert_type(client, double_o.AsyncClient)
+        assert_type(await client.get_env("token", cache_ttl=300), dict[str, Any])
+        await client.proxy("v1/chat/completions", token="token", payload={"model": "gpt-4o-mini"})
+        assert_type(await client.health(), bool)
 
 
 def errors() -> None:
@@ -389,3 +404,39 @@ def simulation() -> None:
 def testing() -> None:
     with FailureServer(port=0) as server:
         assert_type(server.url, str)
+
+
+async def with_the_resilient_client(environ: dict[str, str]) -> None:
+    config = resilient.ClientConfig(
+        base_url="https://api.example.com",
+        timeout=resilient.TimeoutConfig(connect=60.0, read=15.0),
+        retry=resilient.RetryConfig(max_attempts=5, jitter=True, retry_non_idempotent=False),
+        circuit_breaker=resilient.CircuitBreakerConfig(failure_threshold=5, recovery_timeout=30),
+        bulkhead=resilient.BulkheadConfig(max_concurrency=50),
+        logging=resilient.LoggingConfig(level="INFO", logger_name="my_client"),
+        verify_ssl=True,
+    )
+    assert_type(config.retry.max_attempts, int)
+    assert_type(resilient.ClientConfig.from_env("API_", environ), resilient.ClientConfig)
+    resilient.ClientConfig(base_url="x", retrie=None)  # type: ignore[call-arg]
+    transport = httpx.MockTransport(lambda request: httpx.Response(200))
+    async with resilient.create_resilient_client(config, transport=transport) as client:
+        assert_type(client, resilient.ResilientClient)
+        assert_type(await client.get("/a", params={"q": 1}), httpx.Response)
+        assert_type(await client.request("POST", "/a", json={}, request_id="mine"), httpx.Response)
+        call = client.delete("/a")
+        assert_type(call, resilient.PendingCall[httpx.Response])
+        assert_type(call.done(), bool)
+        assert_type(await asyncio.create_task(client.put("/a")), httpx.Response)
+        assert_type(await asyncio.gather(client.get("/a"), client.head("/b")), tuple[httpx.Response, httpx.Response])
+    async with resilient.ResilientClient(config) as again:
+        try:
+            await again.patch("/a")
+        except client_errors.APIConnectionError as error:
+            assert_type(error.response, httpx.Response | None)
+            assert_type(error.request, httpx.Request | None)
+            assert_type(error.status_code, int | None)
+            assert_type(error.retry_after, float | None)
+            assert_type(error.polvo, Report | None)
+        await again._ensure_initialized()
+        await again.close()

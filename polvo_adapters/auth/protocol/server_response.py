@@ -35,11 +35,13 @@ from urllib.parse import urlsplit
 from polvo_adapters.auth.protocol.token import Token
 from polvo_adapters.auth.protocol.token_endpoint import Path, TokenResponse
 from polvo_adapters.auth.protocol.token_lifetime import choose_lifetime, parse_duration
+from polvo_adapters.core.durations import format_seconds
 from polvo_adapters.errors import TokenRefreshError
 from polvo_adapters.headers.times import parse_date
 from polvo_adapters.redaction import unpicklable
 from polvo_adapters.runtime.logs import logger, say
-from polvo_adapters.shells.requests.one_shot import Channel, OneShotError, send_one
+from polvo_adapters.shells.one_shot import OneShotError
+from polvo_adapters.shells.requests.one_shot import Channel, send_one
 from polvo_adapters.shells.server_words import (
     describe_failure,
     list_tokens,
@@ -148,7 +150,7 @@ class ServerResponse:
             message += f" ({description})"
         advice = _ADVICE.get(reason, _STATUS_ADVICE.get(status))
         if retry_after is not None:
-            advice = f"ask again after {retry_after:g} s"
+            advice = f"ask again after {format_seconds(retry_after, 6)} s"
         if advice:
             message += f"; {advice}"
         return TokenRefreshError(

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, Literal, NamedTuple
 
 from polvo_adapters.core import validate
@@ -185,16 +186,21 @@ class _Bulkhead(Gate):
 
     def _acquire(self, state: BulkheadState, place: str, now: float) -> tuple[BulkheadState, Any]:
         period, new, old, queue, issued, limit = state
-        ahead = 0
-        if queue:
-            queue = tuple([waiting for waiting in queue if waiting[1] >= now or waiting[0] == place])
-            names = [name for name, _ in queue]
-            ahead = names.index(place) if place in names else len(names)
-        slots = self.count_slots(limit)
-        inflight = new + old + 1
-        if inflight + ahead > slots:
-            return state, Refused(_FULL if slots == 1 else f"all {slots} slots of the bulkhead are in use")
-        queue = queue[:ahead] + queue[ahead + 1 :]
+        slots, inflight = self.count_slots(limit), new + old + 1
+        refused = state, Refused(_FULL if slots == 1 else f"all {slots} slots of the bulkhead are in use")
+        if inflight > slots:
+            return refused
+        ahead: list[tuple[str, float]] = []
+        seen = 0
+        for waiting in queue:  # as far as it matters: the queue may be long
+            seen += 1
+            if waiting[0] == place:
+                break
+            if waiting[1] >= now:
+                ahead.append(waiting)
+                if inflight + len(ahead) > slots:
+                    return refused
+        queue = (*ahead, *queue[seen:])
         return BulkheadState(period, new + 1, old, queue, issued, limit), Slot(period, inflight)
 
     def _release(self, state: BulkheadState, event: ReleaseSlot, now: float) -> tuple[BulkheadState, Any]:
@@ -220,8 +226,8 @@ class _Bulkhead(Gate):
 
     def _wake(self, state: BulkheadState, now: float) -> tuple[BulkheadState, Any]:
         """Wake as many of the calls that still wait as there are free slots."""
-        free = self.count_slots(state.limit) - state.new - state.old
-        names = [name for name, ends in state.queue if ends >= now][: max(0, free)]
+        free = max(0, self.count_slots(state.limit) - state.new - state.old)
+        names = list(islice((name for name, ends in state.queue if ends >= now), free))
         return state, Wake(names) if names else None
 
 

@@ -17,14 +17,17 @@ import json
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from http.client import responses
 from typing import Any
 
+from polvo_adapters.core.durations import format_seconds
 from polvo_adapters.services.double_o import checks, env_files
 from polvo_adapters.services.double_o.effects import (
     NO_JSON,
     CachedFetch,
+    FileWork,
     ServiceOperation,
     ServiceRequest,
     ServiceResponse,
@@ -86,10 +89,9 @@ def export_env(
     variables = yield from get_env(token, ttl)
     _require_usable(variables, file=True)
     _require_file(place)
-    try:
-        env_files.write_file(place, env_files.format_lines(variables), append=not overwrite)
-    except file_trust.Unfit as error:
-        raise EnvError(f"{error}; nothing was written", reason="path") from None
+    problem: str = yield FileWork(partial(_write_file, place, env_files.format_lines(variables), append=not overwrite))
+    if problem:
+        raise EnvError(f"{problem}; nothing was written", reason="path")
     return variables
 
 
@@ -120,6 +122,21 @@ def proxy(
         kind = _shorten(response.kind) or "of no named type"
         raise _make_error(ProxyError, request, response, f"the response is no JSON, but {kind}", "not as promised")
     return value
+
+
+def describe_chat(messages: Sequence[Any], model: str, fields: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Return the path and the payload of the proxied call for the next message of a conversation."""
+    return "v1/chat/completions", {"model": model, "messages": messages, **fields}
+
+
+def describe_embeddings(texts: Sequence[str], model: str, fields: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Return the path and the payload of the proxied call for embeddings of texts."""
+    return "v1/embeddings", {"model": model, "input": texts, **fields}
+
+
+def describe_image(prompt: str, model: str, n: int, size: str, fields: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Return the path and the payload of the proxied call for images."""
+    return "v1/images/generations", {"model": model, "prompt": prompt, "n": n, "size": size, **fields}
 
 
 def check_health() -> ServiceOperation[bool]:
@@ -173,7 +190,7 @@ def _make_status_error(error: type[DoubleOError], request: ServiceRequest, respo
     if status == 401 and request.token:
         error, advice = AuthenticationError, "; the token is not accepted: look whether it is the right one"
     elif response.retry_after is not None:
-        advice = f"; call again after {response.retry_after:g} s"
+        advice = f"; call again after {format_seconds(response.retry_after, 6)} s"
     elif 300 <= status < 400:
         advice = "; it is not followed: give the address that it leads to as base_url"
     elif status in _ADVICE or status >= 500:
@@ -252,6 +269,15 @@ def _require_file(path: str) -> None:
         problem = "it is a directory; name a file"
     if problem:
         raise EnvError(f"{path}: {problem}; nothing was written", reason="path")
+
+
+def _write_file(path: str, text: str, append: bool) -> str:
+    """Write a file, and return the reason that it is left as it is, or an empty string."""
+    try:
+        env_files.write_file(path, text, append=append)
+    except file_trust.Unfit as error:
+        return str(error)
+    return ""
 
 
 def _require_usable(variables: Mapping[str, Any], *, file: bool = False) -> None:

@@ -13,7 +13,7 @@ import httpx
 from polvo_adapters.context.call import call_settings
 from polvo_adapters.errors import DeadlineExceeded, PolvoError, StatusError
 from polvo_adapters.services.taruvi.operations import Call, Effect, Operation, Reply, Together, drive_async
-from polvo_adapters.services.taruvi.sending import FOLLOWED, FileWriter, Limits, Received, Wire
+from polvo_adapters.services.taruvi.sending import FOLLOWED, FileWriter, Limits, Wire, WireResponse
 from polvo_adapters.shells.httpx.session import AsyncSession
 
 _ERRORS = (httpx.HTTPError, httpx.InvalidURL, PolvoError, OSError, ValueError)
@@ -125,7 +125,9 @@ class AsyncSender:
         attempts, now = _count_attempts(response), self._session.clock.wall()
         sent: list[Mapping[str, str]] = [each.request.headers for each in (*response.history, response)]
         url = str(response.request.url)
-        return self._wire.reply(call, Received(response.status_code, response.headers, body, url, attempts, now, sent))
+        return self._wire.reply(
+            call, WireResponse(response.status_code, response.headers, body, url, attempts, now, sent)
+        )
 
 
 def _count_attempts(source: Any) -> int:

@@ -35,7 +35,7 @@ _SHORTEST_SECRET = 4  # what is shorter stands in many a text by chance
 
 
 @unpicklable
-class Received(NamedTuple):
+class WireResponse(NamedTuple):
     """A response, in the terms of no library.
 
     Attributes:
@@ -57,7 +57,7 @@ class Received(NamedTuple):
     sent: Sequence[Mapping[str, Any]]
 
     def __repr__(self) -> str:
-        return f"<Received {self.status}>"
+        return f"<WireResponse {self.status}>"
 
 
 class Wire(NamedTuple):
@@ -89,7 +89,7 @@ class Wire(NamedTuple):
         body = None if call.body is NO_BODY else json.dumps(call.body).encode()
         return self.settings.api_url + call.path, fields, body
 
-    def reply(self, call: Call, received: Received) -> Reply:
+    def reply(self, call: Call, received: WireResponse) -> Reply:
         """Return the reply that a response is."""
         headers = received.headers
         return Reply(
@@ -130,7 +130,7 @@ class Wire(NamedTuple):
             reason=reason,
         )
 
-    def _find_moved(self, call: Call, received: Received) -> str:
+    def _find_moved(self, call: Call, received: WireResponse) -> str:
         """Return the path below that of the API that a call has moved to, or an empty string."""
         location = received.headers.get("Location", "")
         if received.status not in _MOVED or not location or call.method in FOLLOWED:

@@ -13,7 +13,7 @@ import urllib3.exceptions
 
 from polvo_adapters.errors import DeadlineExceeded, StatusError
 from polvo_adapters.services.taruvi.operations import Call, Effect, Operation, Reply, Together, drive
-from polvo_adapters.services.taruvi.sending import FOLLOWED, FileWriter, Limits, Received, Wire
+from polvo_adapters.services.taruvi.sending import FOLLOWED, FileWriter, Limits, Wire, WireResponse
 from polvo_adapters.shells.requests.failures import classify
 from polvo_adapters.shells.requests.session import Session
 
@@ -117,7 +117,7 @@ class SyncSender:
             body = response.content
         attempts, now = _count_attempts(response), self._session.clock.wall()
         sent = [each.request.headers for each in (*response.history, response) if each.request is not None]
-        received = Received(response.status_code, response.headers, body, response.url, attempts, now, sent)
+        received = WireResponse(response.status_code, response.headers, body, response.url, attempts, now, sent)
         return self._wire.reply(call, received)
 
 

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 try:
     import httpx
 except ImportError as error:  # pragma: no cover - tested in an environment without httpx
-    raise ImportError(
-        "polvo_adapters.AsyncSession needs httpx: python -m pip install 'polvo_adapters[httpx]'"
-    ) from error
+    from polvo_adapters.runtime.extras import missing_text
+
+    raise ImportError(missing_text("polvo_adapters.AsyncSession", "httpx", "httpx")) from error
 
 from polvo_adapters.context.call import call_started, current_call
 from polvo_adapters.context.one_call import call as one_call
@@ -59,7 +59,7 @@ from polvo_adapters.shells.session_calls import (
     validate_base_url,
     validate_tenancy_of,
 )
-from polvo_adapters.shells.status_error import find_verdict, status_error
+from polvo_adapters.shells.status_error import find_verdict, raises, status_error
 from polvo_adapters.shells.tenancy import Tenancy
 from polvo_adapters.shells.urls import make_absolute
 from polvo_adapters.stores.base import Store
@@ -238,11 +238,9 @@ class AsyncSession(SessionCalls, AsyncVerbs):
     def _is_home(self, url: httpx.URL, tenant: str) -> bool:
         """Return whether the credentials of the session may go to a URL."""
         base = self._base_url
-        if self._base is None or (url.raw_scheme, url.raw_host, url.port) == (
-            base.raw_scheme,
-            base.raw_host,
-            base.port,
-        ):
+        if self._base is None:
+            return True
+        if url.raw_host == base.raw_host and url.port == base.port and url.raw_scheme == base.raw_scheme:
             return True
         return self.tenancy is not None and self.tenancy.is_home(str(url), tenant, self._base, parse=parse_as_httpx)
 
@@ -386,7 +384,7 @@ class AsyncSession(SessionCalls, AsyncVerbs):
         verdict = None if report is None else report.verdict
         if verdict is None:
             verdict = find_verdict(ResponseView(response))
-        if self.raise_for_status or response.status_code == 429 or verdict.is_about_pace:
+        if raises(response.status_code, verdict, raise_for_status=self.raise_for_status):
             await _finish(response)
             error: Any = status_error(ResponseView(response), verdict)
             error.response = response

@@ -47,6 +47,7 @@ from polvo_adapters.shells.httpx.response import is_given_up, synthesize_respons
 from polvo_adapters.shells.httpx.senders import sender_of
 from polvo_adapters.shells.httpx.streaming import is_streamed
 from polvo_adapters.shells.httpx.timeouts import find_deadline
+from polvo_adapters.shells.tracebacks import drop_frames
 from polvo_adapters.stores.base import Store
 
 if TYPE_CHECKING:
@@ -79,13 +80,26 @@ class _BaseTransport(PolicyControls):
                 "out here: without stream=True the body is part of the attempt, which is retried"
             )
 
-    inner: Any
+    _inner: Any
     _below: Any  # the same, or a view on it
+    _pool: Any = None  # that of an asynchronous one, whose connections belong to an event loop
     installed: Any = None
     """The installation that this transport was made for."""
     _without_certificate: Any = None  # the same transport, for requests to another server, which get no credential
     _is_closed = False
     _entered = 0
+
+    @property
+    def inner(self) -> Any:
+        """The transport to send through; another one may be assigned."""
+        return self._inner
+
+    @inner.setter
+    def inner(self, inner: Any) -> None:
+        self._inner = inner
+        self._below = view_without_retries(inner, self.policies)
+        if isinstance(self, AsyncPolicyTransport):  # a transport of ours looks after its pool itself
+            self._pool = None if isinstance(inner, AsyncPolicyTransport) else find_pool(inner)
 
     def _begin(self, request: httpx.Request) -> tuple[BoundPolicies, Call, AbstractContextManager[None] | None]:
         """Return the policies for a request, its call, and the context that it is sent in, where it needs one."""
@@ -188,7 +202,6 @@ class PolicyTransport(_BaseTransport, httpx.BaseTransport):
         sender = sender_of(inner, http_transport_keywords)
         super().__init__(policies, store, clock, sender, credential=credential, stream=stream)
         self.inner = httpx.HTTPTransport(**http_transport_keywords) if inner is None else inner
-        self._below = view_without_retries(self.inner, policies)
         keep_deadlines(self.inner)
         if inner is None and http_transport_keywords.get("cert") is not None:
             self._without_certificate = httpx.HTTPTransport(**{**http_transport_keywords, "cert": None})
@@ -204,6 +217,9 @@ class PolicyTransport(_BaseTransport, httpx.BaseTransport):
                 return self._send(bound, call, request)
         except PolvoError as error:
             httpx_error(error, request)
+            raise
+        except httpx.HTTPError as error:
+            drop_frames(error, keeps_first=True)
             raise
 
     def _send(self, bound: BoundPolicies, call: Call, request: httpx.Request) -> httpx.Response:
@@ -275,9 +291,7 @@ class AsyncPolicyTransport(_BaseTransport, httpx.AsyncBaseTransport):
         if self._bound.races:
             aio.require_tasks()
         self.inner = httpx.AsyncHTTPTransport(**http_transport_keywords) if inner is None else inner
-        self._below = view_without_retries(self.inner, policies)
         keep_deadlines(self.inner)
-        self._pool: Any = None if isinstance(inner, AsyncPolicyTransport) else find_pool(self.inner)
         if inner is None and http_transport_keywords.get("cert") is not None:
             self._without_certificate = httpx.AsyncHTTPTransport(**{**http_transport_keywords, "cert": None})
             keep_deadlines(self._without_certificate)
@@ -296,6 +310,9 @@ class AsyncPolicyTransport(_BaseTransport, httpx.AsyncBaseTransport):
             return await self._send(bound, call, request)
         except PolvoError as error:
             httpx_error(error, request)
+            raise
+        except httpx.HTTPError as error:
+            drop_frames(error, keeps_first=True)
             raise
 
     async def _send(self, bound: BoundPolicies, call: Call, request: httpx.Request) -> httpx.Response:

@@ -45,7 +45,7 @@ from polvo_adapters.shells.session_calls import (
     validate_base_url,
     validate_tenancy_of,
 )
-from polvo_adapters.shells.status_error import find_verdict, status_error
+from polvo_adapters.shells.status_error import find_verdict, raises, status_error
 from polvo_adapters.shells.tenancy import Tenancy
 from polvo_adapters.shells.urls import make_absolute, resolve
 from polvo_adapters.stores.base import Store
@@ -214,7 +214,7 @@ class Session(SessionCalls, Verbs):
             raise
         if response.status_code >= 400:
             verdict = find_verdict(response)
-            if self.raise_for_status or response.status_code == 429 or verdict.is_about_pace:
+            if raises(response.status_code, verdict, raise_for_status=self.raise_for_status):
                 raise status_error(response, verdict)
         explain_json(response)
         return response

@@ -168,6 +168,33 @@ def test_those_behind_do_not_overtake() -> None:
     assert type(machine.take(first)) is Slot
 
 
+def test_a_long_queue_is_looked_at_only_as_far_as_it_matters() -> None:
+    """Each of thousands of calls that wait asks again now and then; together they must not take all of a processor."""
+    looked = 0
+
+    class Counted(tuple):  # type: ignore[type-arg]
+        __slots__ = ()
+
+        def __iter__(self) -> Any:
+            nonlocal looked
+            for each in tuple.__iter__(self):
+                looked += 1
+                yield each
+
+    machine = Machine(Bulkhead(3))
+    slots = [machine.take() for _ in range(3)]
+    places = [machine.join() for _ in range(1000)]
+    machine.state = machine.state._replace(queue=Counted(machine.state.queue))
+    assert type(machine.take(places[500])) is Refused
+    assert type(machine.take()) is Refused
+    assert looked == 0  # all slots are in use
+    assert machine.put(ReleaseSlot(slots[0])) == Wake([places[0].name])
+    assert type(machine.take(places[500])) is Refused
+    assert type(machine.take()) is Refused
+    assert looked <= 5
+    assert type(machine.take(places[0])) is Slot
+
+
 def test_a_newcomer_gets_the_slot_that_is_left_when_all_who_wait_have_theirs() -> None:
     machine = Machine(Bulkhead(3))
     slots = [machine.take() for _ in range(3)]

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import pickle
 import random
+import re
 import ssl
 import subprocess
 import sys
@@ -155,6 +156,33 @@ async def test_an_encoded_body_is_decoded_once() -> None:
     async with session("http://x.test", transport=inner) as client:
         response = await client.get("x")
         assert (response.json(), response.is_closed, response.num_bytes_downloaded > 0) == ({"a": 1}, True, True)
+
+
+async def test_httpx_logs_the_calls_where_it_is_asked_to(caplog: pytest.LogCaptureFixture) -> None:
+    async with session("http://x.test", transport=Answering()) as client:
+        await client.get("quiet")
+        caplog.set_level("INFO", "httpx")
+        response = await client.get("told")
+    assert response.elapsed.total_seconds() > 0
+    assert [record.args[1] for record in caplog.records if record.name == "httpx"] == [httpx.URL("http://x.test/told")]  # type: ignore[index]
+
+
+async def test_an_application_may_answer() -> None:
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": scope["path"].encode()})
+
+    async with session("http://app", transport=httpx.ASGITransport(application)) as client:
+        assert (await client.get("x")).text == "/x"
+        async with client.stream("GET", "y") as response:
+            assert await response.aread() == b"/y"
+
+
+@pytest.mark.parametrize("name", ["AsyncSession", "aio"])
+def test_without_httpx_the_message_names_the_command(name: str) -> None:
+    code = f"import sys; sys.modules['httpx'] = None\nimport polvo_adapters\npolvo_adapters.{name}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False)
+    assert re.search(rf"polvo_adapters.{name} needs httpx: \S+ -m pip install (-e )?'\S+\[httpx\]'", done.stderr)
 
 
 # Routes ---------------------------------------------------------------------------------------------------------------

@@ -1,0 +1,89 @@
+"""The settings of the resilient client from environment variables."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import fields
+from difflib import get_close_matches
+from typing import Any, NamedTuple
+
+from polvo_adapters.client.exceptions import ClientConfigurationError, UnknownSettingError
+
+_TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
+
+
+class _Variable(NamedTuple):
+    """A variable that stands for a setting: the part that has it, or an empty string, its name, and how it is read."""
+
+    part: str
+    setting: str
+    read: Callable[[str], Any]
+    wanted: str
+
+
+def read_settings(
+    owner: Any, parts: Mapping[str, Any], prefix: str, environ: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """Return the arguments of a ClientConfig that variables name.
+
+    Args:
+        owner: The class of the settings.
+        parts: The class of each part of them, by its name.
+        prefix: Beginning of the names of the variables.
+        environ: The variables; by default those of the process.
+
+    Raises:
+        ClientConfigurationError: A value cannot be read, or there is no base URL.
+        UnknownSettingError: A variable that begins with the name of a part names no setting of it.
+    """
+    environ = os.environ if environ is None else environ
+    known = {prefix + name: variable for name, variable in _list_variables(owner, parts)}
+    settings: dict[str, Any] = {}
+    for name, value in environ.items():
+        if name in known and value.strip():
+            part, setting, _, _ = known[name]
+            place = settings.setdefault(part, {}) if part else settings
+            place[setting] = _read(name, known[name], value.strip())
+        elif name not in known:
+            _refuse_misspelt(name, prefix, parts, list(known))
+    if "base_url" not in settings:
+        raise ClientConfigurationError(f"{prefix}BASE_URL is not set; it is to be the URL of the service (base_url)")
+    return settings
+
+
+def _list_variables(owner: Any, parts: Mapping[str, Any]) -> Iterator[tuple[str, _Variable]]:
+    for part, kind in {"": owner, **parts}.items():
+        for each in fields(kind):
+            if part or each.name not in parts:
+                read, wanted = _KINDS.get(str(each.type).partition(" ")[0], (str, "text"))
+                yield "_".join(filter(None, (part, each.name))).upper(), _Variable(part, each.name, read, wanted)
+
+
+def _read(name: str, variable: _Variable, value: str) -> Any:
+    try:
+        return variable.read(value)
+    except ValueError:
+        raise ClientConfigurationError(f"{name}={value!r}: {name} must be {variable.wanted}") from None
+
+
+def _read_bool(value: str) -> bool:
+    if value.lower() not in _TRUE + _FALSE:
+        raise ValueError(value)
+    return value.lower() in _TRUE
+
+
+_KINDS: dict[str, tuple[Callable[[str], Any], str]] = {
+    "float": (float, "a number"),
+    "int": (int, "a whole number"),
+    "bool": (_read_bool, "true or false"),
+}
+
+
+def _refuse_misspelt(name: str, prefix: str, parts: Iterable[str], known: list[str]) -> None:
+    """Raise an error for a variable that begins like those of a part; other programs have variables as well."""
+    if not prefix or not any(name.startswith(f"{prefix}{part.upper()}_") for part in parts):
+        return
+    close = get_close_matches(name, known, 1)
+    advice = f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}"
+    raise UnknownSettingError(f"{name} names no setting; {advice}")

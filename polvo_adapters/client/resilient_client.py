@@ -1,0 +1,374 @@
+"""The resilient client: verbs over one long-lived `httpx.AsyncClient`, whose transport has the policies.
+
+Theory of operation. A call goes through `httpx.AsyncClient.request`, which follows redirects, keeps cookies and asks
+auth objects. Below it the transport retries, and asks circuit breaker and bulkhead. What comes out is looked at once:
+an answer below 400 is returned as it is, everything else becomes an error of `polvo_adapters.client.exceptions`.
+
+The httpx client is made at the first use, in the event loop that runs then. Connections belong to that loop and that
+process: in another one, after a fork or a second `asyncio.run`, another client is made, and circuits stay as they are.
+Two loops that run at the same time need two clients.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import ssl
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import lru_cache
+from secrets import token_hex
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import httpx
+
+from polvo_adapters.client import translation
+from polvo_adapters.client.call_record import CallRecord, current_record
+from polvo_adapters.client.client_log import ClientLog
+from polvo_adapters.client.config import ClientConfig, TimeoutConfig
+from polvo_adapters.client.exceptions import ClientClosedError, ClientConfigurationError, MyAPIError
+from polvo_adapters.client.pending_call import PendingCall, marks_coroutine
+from polvo_adapters.client.stack import CLOSED, ClosingGate, build_stack
+from polvo_adapters.core.calls import find_host
+from polvo_adapters.drivers.aio import ASYNC_SYSTEM, AsyncClock
+from polvo_adapters.redaction import describe_url
+from polvo_adapters.shells.httpx.environment_proxies import find_proxies
+from polvo_adapters.shells.httpx.transports import AsyncPolicyTransport
+from polvo_adapters.stores.base import Store
+from polvo_adapters.stores.memory import MemoryStore
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+HEADER = "X-Request-ID"
+
+
+class _Opened(NamedTuple):
+    """The httpx client that is in use, and the event loop and the process that it belongs to."""
+
+    http: httpx.AsyncClient
+    loop: asyncio.AbstractEventLoop | None
+    process: int
+
+    def is_here(self, loop: asyncio.AbstractEventLoop | None) -> bool:
+        """Return whether it belongs to this loop and this process."""
+        return self.loop is loop and self.process == os.getpid()
+
+    def is_elsewhere(self) -> bool:
+        """Return whether its loop is running, in another thread of this process."""
+        return self.process == os.getpid() and self.loop is not None and self.loop.is_running()
+
+
+class ResilientClient:
+    """A client of one service that retries, and refuses to overload it or itself.
+
+    Args:
+        config: The settings.
+        transport: What sends, for tests: an `httpx.MockTransport`, say. By default connections of its own.
+        store: Where circuits and the bulkhead keep their state; clients that share a store share it. By default memory
+            of this client.
+        clock: Time and chance of retries, circuits and the bulkhead; tests pass a virtual clock.
+
+    Attributes:
+        config: The settings.
+    """
+
+    def __init__(
+        self,
+        config: ClientConfig,
+        *,
+        transport: httpx.AsyncBaseTransport | None = None,
+        store: Store | None = None,
+        clock: AsyncClock = ASYNC_SYSTEM,
+    ) -> None:
+        if not isinstance(config, ClientConfig):
+            raise ClientConfigurationError(
+                f"ResilientClient: config must be a ClientConfig(...), not {type(config).__name__}"
+            )
+        self.config = config
+        self._transport = transport
+        self._clock = clock
+        self._store: Store = MemoryStore(now=clock.now) if store is None else store
+        self._log = ClientLog(config.logging)
+        self._closing = ClosingGate()
+        self._policies = build_stack(config, self._log, self._closing)
+        self._opened: _Opened | None = None
+        # Not in the URL of requests, whose repr shows it.
+        url = httpx.URL(config.base_url)
+        self._base_url = url.copy_with(userinfo=b"")
+        self._auth = httpx.BasicAuth(url.username, url.password) if url.userinfo else None
+
+    async def __aenter__(self) -> Self:
+        await self._ensure_initialized()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    def __repr__(self) -> str:
+        state = "closed" if self.is_closed else "open" if self._opened is not None else "not used yet"
+        return f"<ResilientClient {describe_url(self.config.base_url)}, {state}>"
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closing.is_closed
+
+    async def _ensure_initialized(self) -> None:
+        """Make the httpx client, unless it is there already; verbs do it by themselves.
+
+        Raises:
+            ClientClosedError: The client was closed, or is in use by another event loop.
+        """
+        self._open()
+
+    async def close(self) -> None:
+        """Close all connections. Calls under way end with an error, and later ones raise ClientClosedError."""
+        self._closing.is_closed = True
+        opened, self._opened = self._opened, None
+        if opened is not None and opened.is_here(_find_loop()):
+            await opened.http.aclose()
+
+    aclose = close
+    """The name that httpx has for it."""
+
+    # Verbs ------------------------------------------------------------------------------------------------------------
+
+    @marks_coroutine
+    def get(self, url: httpx.URL | str, *, request_id: str | None = None, **kwargs: Any) -> PendingCall[httpx.Response]:
+        """Send a GET request; see `request`."""
+        return self._call("get", "GET", url, request_id, kwargs)
+
+    @marks_coroutine
+    def post(
+        self, url: httpx.URL | str, *, request_id: str | None = None, **kwargs: Any
+    ) -> PendingCall[httpx.Response]:
+        """Send a POST request; see `request`."""
+        return self._call("post", "POST", url, request_id, kwargs)
+
+    @marks_coroutine
+    def put(self, url: httpx.URL | str, *, request_id: str | None = None, **kwargs: Any) -> PendingCall[httpx.Response]:
+        """Send a PUT request; see `request`."""
+        return self._call("put", "PUT", url, request_id, kwargs)
+
+    @marks_coroutine
+    def patch(
+        self, url: httpx.URL | str, *, request_id: str | None = None, **kwargs: Any
+    ) -> PendingCall[httpx.Response]:
+        """Send a PATCH request; see `request`."""
+        return self._call("patch", "PATCH", url, request_id, kwargs)
+
+    @marks_coroutine
+    def delete(
+        self, url: httpx.URL | str, *, request_id: str | None = None, **kwargs: Any
+    ) -> PendingCall[httpx.Response]:
+        """Send a DELETE request; see `request`."""
+        return self._call("delete", "DELETE", url, request_id, kwargs)
+
+    @marks_coroutine
+    def head(
+        self, url: httpx.URL | str, *, request_id: str | None = None, **kwargs: Any
+    ) -> PendingCall[httpx.Response]:
+        """Send a HEAD request; see `request`."""
+        return self._call("head", "HEAD", url, request_id, kwargs)
+
+    @marks_coroutine
+    def options(
+        self, url: httpx.URL | str, *, request_id: str | None = None, **kwargs: Any
+    ) -> PendingCall[httpx.Response]:
+        """Send an OPTIONS request; see `request`."""
+        return self._call("options", "OPTIONS", url, request_id, kwargs)
+
+    @marks_coroutine
+    def request(
+        self, method: str, url: httpx.URL | str, *, request_id: str | None = None, **kwargs: Any
+    ) -> PendingCall[httpx.Response]:
+        """Send a request, and return its answer.
+
+        Args:
+            method: HTTP method.
+            url: A URL relative to `base_url`, or an absolute one.
+            request_id: The `X-Request-ID` of the call, by which the server knows that a repeat is one; by default that
+                among the headers, or else a random UUID. It is the same for all attempts.
+            **kwargs: All that `httpx.AsyncClient.request` takes: params, headers, json, content, data, files, cookies,
+                auth, follow_redirects, timeout, extensions. Headers that are given here are not changed.
+
+        Returns:
+            A call to be awaited: its result is the answer, whose status is below 400. The report of its attempts and
+            waits is in `response.extensions["polvo"]`.
+
+        Raises:
+            MyAPIError: The call has failed; see `polvo_adapters.client.exceptions`.
+        """
+        return self._call("request", method, url, request_id, kwargs)
+
+    def _call(
+        self, verb: str, method: str, url: httpx.URL | str, request_id: str | None, kwargs: dict[str, Any]
+    ) -> PendingCall[httpx.Response]:
+        return PendingCall(self._send(method, url, request_id, kwargs), f"ResilientClient.{verb}")
+
+    async def _send(self, method: str, url: httpx.URL | str, request_id: str | None, kwargs: dict[str, Any]) -> Any:
+        http = self._open()
+        headers, identifier = _identify(kwargs.pop("headers", None), request_id)
+        if self._auth is not None and "://" not in str(url) and "authorization" not in headers:
+            kwargs.setdefault("auth", self._auth)
+        record = self._record(method, url, identifier)
+        if isinstance(kwargs.get("timeout"), TimeoutConfig):
+            kwargs["timeout"] = _httpx_timeout(kwargs["timeout"])
+        outer, began = current_record.get(), time.monotonic()
+        current_record.set(record)
+        self._log.say_request(record)
+        try:
+            response = await http.request(method, url, headers=headers, **kwargs)
+            status = response.status_code
+            if isinstance(status, int) and status >= 400:
+                raise translation.translate_response(response, record)
+            self._log.say_response(record, status, _count_attempts(response), time.monotonic() - began)
+            return response
+        except asyncio.CancelledError:
+            self._log.say_cancelled(record)
+            raise
+        except MyAPIError as error:
+            self._log.say_failure(record, error, time.monotonic() - began)
+            raise
+        except translation.TRANSLATED as error:
+            translated = translation.translate_error(error, record)
+            self._log.say_failure(record, translated, time.monotonic() - began)
+            try:
+                raise translated from error
+            finally:
+                del translated  # see errors.py, "Errors and frames"
+        finally:
+            current_record.set(outer)  # not by a token: a call that was given up may end in another context
+
+    def _record(self, method: str, url: httpx.URL | str, identifier: str) -> CallRecord:
+        text = str(url)
+        if "://" not in text:
+            text = f"{self.config.base_url.rstrip('/')}/{text.lstrip('/')}"
+        return CallRecord(str(method).upper(), describe_url(text), find_host(text), identifier, self.config)
+
+    # The httpx client -------------------------------------------------------------------------------------------------
+
+    def _open(self) -> httpx.AsyncClient:
+        """Return the httpx client of the running loop."""
+        if self.is_closed:
+            raise ClientClosedError(f"{describe_url(self.config.base_url)}: {CLOSED}")
+        opened, loop = self._opened, _find_loop()
+        if opened is not None and opened.is_here(loop):
+            return opened.http
+        if opened is not None and opened.is_elsewhere():
+            raise ClientClosedError(
+                f"{describe_url(self.config.base_url)}: the client is in use by another event loop; make a client for "
+                "each loop"
+            )
+        self._opened = _Opened(self._make_http(), loop, os.getpid())
+        return self._opened.http
+
+    def _make_http(self) -> httpx.AsyncClient:
+        config = self.config
+        mounts = {}
+        if self._transport is None:
+            transport = self._make_transport()
+            for pattern, proxy in find_proxies().items():
+                mounts[pattern] = transport if proxy is None else self._make_transport(proxy)
+        else:
+            transport = AsyncPolicyTransport(
+                *self._policies, store=self._store, clock=self._clock, inner=self._transport
+            )
+        return httpx.AsyncClient(
+            base_url=self._base_url,
+            headers={"User-Agent": config.user_agent},
+            timeout=_httpx_timeout(config.timeout),
+            follow_redirects=config.follow_redirects,
+            transport=transport,
+            mounts=mounts,
+        )
+
+    def _make_transport(self, proxy: str | None = None) -> AsyncPolicyTransport:
+        most = self.config.bulkhead.max_concurrency
+        return AsyncPolicyTransport(
+            *self._policies,
+            store=self._store,
+            clock=self._clock,
+            verify=_find_context(self.config.verify_ssl),
+            limits=httpx.Limits(max_connections=most, max_keepalive_connections=most),
+            proxy=proxy,
+        )
+
+
+@asynccontextmanager
+async def create_resilient_client(
+    config: ClientConfig,
+    *,
+    transport: httpx.AsyncBaseTransport | None = None,
+    store: Store | None = None,
+    clock: AsyncClock = ASYNC_SYSTEM,
+) -> AsyncIterator[ResilientClient]:
+    """Make a client for an `async with` block, and close it in the end.
+
+    Args:
+        config: The settings.
+        transport: As for ResilientClient.
+        store: As for ResilientClient.
+        clock: As for ResilientClient.
+    """
+    async with ResilientClient(config, transport=transport, store=store, clock=clock) as client:
+        yield client
+
+
+def _find_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:  # run by another library than asyncio
+        return None
+
+
+def _find_context(verify: bool | ssl.SSLContext) -> ssl.SSLContext:
+    """Return the context for TLS; clients share it, as to load all authorities takes longer than many calls."""
+    if isinstance(verify, ssl.SSLContext):
+        return verify
+    return _make_context(verify, os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
+
+
+@lru_cache(maxsize=8)
+def _make_context(verify: bool, *_: str | None) -> ssl.SSLContext:
+    return httpx.create_ssl_context(verify=verify)
+
+
+def _httpx_timeout(timeout: TimeoutConfig) -> httpx.Timeout:
+    return httpx.Timeout(connect=timeout.connect, read=timeout.read, write=timeout.write, pool=timeout.pool)
+
+
+def _identify(headers: Any, request_id: Any) -> tuple[httpx.Headers, str]:
+    """Return a copy of the headers of a call, with its request id, and that.
+
+    Raises:
+        ClientConfigurationError: The id cannot be sent, or the headers have another one.
+    """
+    identified = httpx.Headers(headers)
+    present = identified.get(HEADER)
+    if request_id is None:
+        request_id = _random_uuid() if present is None else present
+    elif present is not None and present != request_id:
+        raise ClientConfigurationError(f"request_id: the headers have another {HEADER}; give one of them, not sent")
+    if not isinstance(request_id, str) or not request_id.isascii() or not request_id.isprintable():
+        raise ClientConfigurationError(
+            f"request_id must be text of printable ASCII characters, not {type(request_id).__name__}; not sent"
+        )
+    if not request_id or request_id != request_id.strip():
+        raise ClientConfigurationError("request_id must not be empty, nor begin or end with a space; not sent")
+    identified[HEADER] = request_id
+    return identified, request_id
+
+
+def _random_uuid() -> str:
+    """Return a random UUID (RFC 9562, version 4)."""
+    text = token_hex(16)
+    variant = "89ab"[int(text[16], 16) % 4]
+    return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-{variant}{text[17:20]}-{text[20:]}"
+
+
+def _count_attempts(response: Any) -> int:
+    report = response.extensions.get("polvo") if isinstance(response, httpx.Response) else None
+    return 1 if report is None else len(report.attempts)
