@@ -18,6 +18,7 @@ import pickle
 import pkgutil
 import warnings
 from collections.abc import Callable, Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -629,7 +630,7 @@ def make_taruvi(text: str, data: bytes) -> dict[str, Any]:
         taruvi_operations.Together([]),
         taruvi_sending.WireResponse(200, {"X": text}, data, "http://a.test/", 1, 0.0, [{"Authorization": text}]),
         taruvi_sending.Limits(signed._settings, {}),
-        taruvi_sending.FileWriter(io.BytesIO()),
+        taruvi_sending.FileWriter(BytesIO()),
         describe_upload(("a.txt", data)),
         taruvi_operations.Reply(200, data, headers={"X": text}, secrets=(text,)),
     ]
