@@ -6,7 +6,8 @@ import json
 import re
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from email.parser import BytesParser
 from email.policy import HTTP
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -56,6 +57,8 @@ class TaruviServer:
         refused_password: A password that is refused; any other is accepted.
         accepted: Access tokens that are accepted, the last issued one alone; or None for all.
         issued: How many access tokens were issued.
+        connections: How many connections were made.
+        most_at_once: How many requests were under way at most at a time.
         results: What the next questions for the result of a function are answered with; at its end "SUCCESS".
     """
 
@@ -66,6 +69,9 @@ class TaruviServer:
         self.refused_password = "wrong"
         self.accepted: set[str] | None = None
         self.issued = 0
+        self.connections = 0
+        self.most_at_once = 0
+        self._under_way = 0
         self.results: deque[str] = deque()
         self._lock = threading.Lock()
         self._stopped = threading.Event()
@@ -97,6 +103,16 @@ class TaruviServer:
             if self.accepted is not None:
                 self.accepted = {token}
         return token
+
+    @contextmanager
+    def count(self) -> Iterator[None]:
+        """Count a request as under way in a `with` block."""
+        with self._lock:
+            self._under_way += 1
+            self.most_at_once = max(self.most_at_once, self._under_way)
+        yield
+        with self._lock:
+            self._under_way -= 1
 
     def answer(self, request: Received) -> Reply:
         """Return the answer to a request."""
@@ -255,7 +271,15 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     timeout = 10
 
+    def setup(self) -> None:
+        self.server_of.connections += 1
+        super().setup()
+
     def _serve(self) -> None:
+        with self.server_of.count():
+            self._answer()
+
+    def _answer(self) -> None:
         server, parts = self.server_of, urlsplit(self.path)
         fields = {name.lower(): value for name, value in self.headers.items()}
         body = self._parse(self.rfile.read(int(fields.get("content-length", "0"))), fields.get("content-type", ""))

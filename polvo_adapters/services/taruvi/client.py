@@ -19,6 +19,7 @@ from polvo_adapters.services.taruvi.auth import AuthManager
 from polvo_adapters.services.taruvi.credentials import ANONYMOUS, Credential
 from polvo_adapters.services.taruvi.database import Database
 from polvo_adapters.services.taruvi.error_factory import make_error
+from polvo_adapters.services.taruvi.errors import ConfigurationError
 from polvo_adapters.services.taruvi.functions import Functions
 from polvo_adapters.services.taruvi.operations import Async, Call, Mode_co, Operation, Sync, drive, drive_async
 from polvo_adapters.services.taruvi.policy import Policy
@@ -346,5 +347,11 @@ def Client(  # noqa: N802 - the name of the published client
     settings = read_settings(given, wire, env_file, allow_http=allow_http)
     credential = credentials.from_token(settings.function_key, "jwt") if settings.function_key else ANONYMOUS
     client = (AsyncClient if settings.mode == "async" else SyncClient)(settings, credential, options)
-    client._sender()  # so that a wrong keyword, or a missing library, is told now
+    problem = ""
+    try:
+        client._sender()  # so that a wrong keyword, or a missing library, is told now
+    except ValueError as error:  # a policy cannot work with what it is given
+        problem = str(error)
+    if problem:
+        raise ConfigurationError(problem, reason="options")
     return client

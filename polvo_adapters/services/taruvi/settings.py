@@ -67,11 +67,8 @@ def read_settings(
         ConfigurationError: A value is missing or cannot work.
     """
     found = _Values(given, os.environ, _read_file(env_file))
-    if wire not in WIRES:
-        raise checks.refuse("wire", f"{wire!r} is none of {', '.join(WIRES)}")
-    mode = found.get("mode", "sync")
-    if mode not in MODES:
-        raise checks.refuse(found.name("mode"), f"{mode!r} is neither 'sync' nor 'async'")
+    checks.require_choice("wire", wire, WIRES)
+    mode = checks.require_choice(found.name("mode"), found.get("mode", "sync"), MODES)
     timeout, retries = found.number("timeout", 30), found.number("max_retries", 3)
     context = get_function_context()
     ids = {"X-Execution-ID": context["execution_id"], "X-Function-ID": context["function_id"]}
@@ -83,7 +80,7 @@ def read_settings(
         max_retries=checks.require_count(found.name("max_retries"), retries, 0, _MOST_RETRIES),
         site_slug=addresses.require_site(found.get("site_slug", None)),
         wire=wire,
-        allow_http=allow_http,
+        allow_http=checks.require_flag("allow_http", allow_http),
         execution={name: value for name, value in ids.items() if value is not None},
         function_key=found.get("function_key", "") if is_inside_function() else "",
     )
@@ -131,9 +128,18 @@ def _variable(setting: str) -> str:
 
 def _read_file(path: str | os.PathLike[str] | None) -> dict[str, str]:
     """Return the variables of a file that begin with TARUVI_."""
-    if path is None or not Path(path).is_file():
+    if path is None:
         return {}
-    text = Path(path).read_text(encoding="utf-8", errors="replace")
+    if not isinstance(path, (str, os.PathLike)):
+        raise checks.refuse("env_file", f"{checks.show(path)} is no path")
+    problem, text = "", ""
+    try:
+        if Path(path).is_file():
+            text = Path(path).read_text(encoding="utf-8", errors="replace")
+    except (OSError, ValueError) as error:  # the second of a path that cannot be one
+        problem = f"it cannot be read ({type(error).__name__})"
+    if problem:
+        raise checks.refuse("env_file", problem)
     if _PREFIX not in text:
         return {}  # a file of another program, which needs no library
     dotenv = import_library("dotenv", "dotenv")

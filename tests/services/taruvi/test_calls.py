@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -13,6 +16,7 @@ import requests
 from polvo_adapters import errors
 from polvo_adapters.services import taruvi
 from polvo_adapters.services.taruvi import ConfigurationError, TaruviError
+from tests.services.taruvi.every_operation import KINDS, fitting_arguments, list_operations
 from tests.services.taruvi.modes import MODES, call
 from tests.support.taruvi_server import FILE, Reply, TaruviServer
 
@@ -200,8 +204,56 @@ def test_a_post_does_not_become_a_get(mode: str, status: int, location: str, tar
 
 @pytest.mark.parametrize("mode", MODES)
 def test_the_site_goes_along(mode: str, taruvi_server: TaruviServer) -> None:
-    call(mode, taruvi_server.url, get, site_slug="tenant-a")
-    assert taruvi_server.received[0].headers["host"] == "tenant-a.localhost"
+    """With the login as well."""
+
+    def sign(client: Any) -> Any:
+        return client.auth.signInWithPassword("alice", "a")
+
+    call(mode, taruvi_server.url, get, sign=sign, site_slug="tenant-a")
+    assert [each.headers["host"] for each in taruvi_server.received] == ["tenant-a.localhost"] * 2
+
+
+@pytest.mark.parametrize(("kind", "name"), list(list_operations()), ids=lambda each: getattr(each, "__name__", each))
+def test_both_kinds_of_clients_send_the_same(kind: type, name: str, taruvi_server: TaruviServer) -> None:
+    """But for the headers of the HTTP library."""
+    sent: list[list[Any]] = []
+    for mode in MODES:
+        taruvi_server.received.clear()
+
+        def use(client: Any) -> Any:
+            return getattr(kind(client, *KINDS[kind]), name)(**fitting_arguments(kind, name))
+
+        with suppress(TaruviError):
+            call(mode, taruvi_server.url, use)
+        own = ("accept", "authorization", "content-type", "user-agent", "x-taruvi-client")
+        sent.append(
+            [
+                (*each[:3], each.body, [each.headers.get(field, "").partition("boundary")[0] for field in own])
+                for each in taruvi_server.received
+            ]
+        )
+    assert sent[0] == sent[1] != []
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_ten_calls_at_a_time_on_connections_that_are_kept(mode: str, taruvi_server: TaruviServer) -> None:
+    def use(client: Any) -> Any:
+        return [get(client) for _ in range(20)]
+
+    def use_at_once(client: Any) -> Any:
+        with ThreadPoolExecutor(30) as pool:
+            return list(pool.map(lambda _: get(client), range(60)))
+
+    async def use_in_task(client: Any) -> Any:
+        return [await get(client) for _ in range(20)]
+
+    async def use_at_once_in_tasks(client: Any) -> Any:
+        return await asyncio.gather(*(get(client) for _ in range(60)))
+
+    assert len(call(mode, taruvi_server.url, use if mode == "sync" else use_in_task)) == 20
+    assert taruvi_server.connections == 1
+    assert len(call(mode, taruvi_server.url, use_at_once if mode == "sync" else use_at_once_in_tasks)) == 60
+    assert 1 < taruvi_server.most_at_once <= 10
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
+from typing import Any
 
 import pytest
 
@@ -55,3 +58,50 @@ def test_a_value_of_the_wrong_kind_is_named(kind: type, name: str, parameter: in
         if runner.calls and not fits(parameter.annotation, value):
             problems.append((hostile, f"sent: {str(runner.calls[0]._asdict())[:200]}"))
     assert problems == []
+
+
+SETTINGS = ("api_url", "app_slug", "mode", "timeout", "max_retries", "site_slug", "wire", "env_file", "allow_http")
+KINDS_OF_SETTINGS: dict[str, Any] = {"timeout": (int, float), "max_retries": int, "allow_http": bool, "env_file": str}
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_a_setting_of_the_wrong_kind_is_named(name: str) -> None:
+    fitting: dict[str, Any] = {"api_url": "http://a.test", "app_slug": "a", "env_file": None}
+    kinds = KINDS_OF_SETTINGS.get(name, ())
+    problems = [
+        (hostile, problem)
+        for hostile, value in make_hostile_values().items()
+        for problem in [find_problem(name, partial(taruvi.Client, **{**fitting, name: value}))]
+        if problem and not (problem == "taken" and (value is None or isinstance(value, kinds)))
+    ]
+    assert problems == []
+
+
+def find_problem(name: str, use: Callable[[], Any]) -> str:
+    """Return what is wrong with how a value is refused, "taken" where it is not; or an empty string."""
+    try:
+        use()
+    except ConfigurationError as error:
+        return "" if name in str(error).partition(":")[0] else str(error)
+    except Exception as error:  # noqa: BLE001 - the test is about those
+        return repr(error)[:200]
+    return "taken"
+
+
+@pytest.mark.parametrize("name", ["username", "password", "token", "token_type"])
+def test_a_credential_of_the_wrong_kind_is_named(name: str) -> None:
+    auth = taruvi.Client("http://a.test", "a", mode="async", allow_http=True).auth
+    sign: Any = auth.signInWithPassword if name in ("username", "password") else auth.signInWithToken
+    fitting = {"username": "alice", "password": "x"} if sign == auth.signInWithPassword else {"token": "x"}
+    problems = [
+        (hostile, problem)
+        for hostile, value in make_hostile_values().items()
+        for problem in [find_problem(name, partial(sign, **{**fitting, name: value}))]
+        if problem and not (problem == "taken" and isinstance(value, str) and value)
+    ]
+    assert problems == []
+
+
+def test_a_keyword_of_the_session_that_cannot_work_is_an_error_of_this_service() -> None:
+    with pytest.raises(ConfigurationError, match="deadline"):
+        taruvi.Client("http://a.test", "a", deadline=-1)
