@@ -103,5 +103,5 @@ def test_a_credential_of_the_wrong_kind_is_named(name: str) -> None:
 
 
 def test_a_keyword_of_the_session_that_cannot_work_is_an_error_of_this_service() -> None:
-    with pytest.raises(ConfigurationError, match="deadline"):
+    with pytest.raises(ConfigurationError, match="Deadline"):
         taruvi.Client("http://a.test", "a", deadline=-1)
