@@ -73,6 +73,8 @@ from polvo_adapters.services.double_o.sending import Received
 from polvo_adapters.services.taruvi import errors as taruvi_errors
 from polvo_adapters.services.taruvi import operations as taruvi_operations
 from polvo_adapters.services.taruvi import sending as taruvi_sending
+from polvo_adapters.services.taruvi.file_writer import FileWriter
+from polvo_adapters.services.taruvi.limits import Limits
 from polvo_adapters.services.taruvi.uploads import describe_upload
 from polvo_adapters.shells.httpx.messages import RequestView, ResponseView
 from polvo_adapters.shells.message_parts import list_secrets
@@ -629,8 +631,8 @@ def make_taruvi(text: str, data: bytes) -> dict[str, Any]:
         taruvi_operations.Call("POST", "/", body={"secret": text}, fields={"secret": text}),
         taruvi_operations.Together([]),
         taruvi_sending.WireResponse(200, {"X": text}, data, "http://a.test/", 1, 0.0, [{"Authorization": text}]),
-        taruvi_sending.Limits(signed._settings, {}),
-        taruvi_sending.FileWriter(BytesIO()),
+        Limits(signed._settings, {}),
+        FileWriter(BytesIO()),
         describe_upload(("a.txt", data)),
         taruvi_operations.Reply(200, data, headers={"X": text}, secrets=(text,)),
     ]

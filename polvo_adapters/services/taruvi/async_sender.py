@@ -7,13 +7,20 @@ from collections.abc import Mapping
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 
-import anyio
-import httpx
+from polvo_adapters.runtime.extras import missing_text
+
+try:
+    import anyio
+    import httpx
+except ImportError as error:
+    raise ImportError(missing_text('Client(mode="async")', "httpx", "httpx")) from error
 
 from polvo_adapters.context.call import call_settings
 from polvo_adapters.errors import DeadlineExceeded, PolvoError, StatusError
+from polvo_adapters.services.taruvi.file_writer import FileWriter
+from polvo_adapters.services.taruvi.limits import Limits
 from polvo_adapters.services.taruvi.operations import Call, Effect, Operation, Reply, Together, drive_async
-from polvo_adapters.services.taruvi.sending import FOLLOWED, FileWriter, Limits, Wire, WireResponse
+from polvo_adapters.services.taruvi.sending import FOLLOWED, Wire, WireResponse
 from polvo_adapters.shells.httpx.session import AsyncSession
 
 _ERRORS = (httpx.HTTPError, httpx.InvalidURL, PolvoError, OSError, ValueError)

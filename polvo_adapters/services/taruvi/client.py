@@ -21,10 +21,11 @@ from polvo_adapters.services.taruvi.database import Database
 from polvo_adapters.services.taruvi.error_factory import make_error
 from polvo_adapters.services.taruvi.errors import ConfigurationError
 from polvo_adapters.services.taruvi.functions import Functions
+from polvo_adapters.services.taruvi.limits import bound_login
 from polvo_adapters.services.taruvi.operations import Async, Call, Mode_co, Operation, Sync, drive, drive_async
 from polvo_adapters.services.taruvi.policy import Policy
 from polvo_adapters.services.taruvi.secrets import Secrets
-from polvo_adapters.services.taruvi.sending import Wire, bound_login
+from polvo_adapters.services.taruvi.sending import Wire
 from polvo_adapters.services.taruvi.settings import ClientSettings, read_settings
 from polvo_adapters.services.taruvi.storage import Storage
 from polvo_adapters.services.taruvi.sync_sender import SyncSender

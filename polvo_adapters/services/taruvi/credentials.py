@@ -71,20 +71,10 @@ def from_login(settings: ClientSettings, username: object, password: object, hea
     name = checks.require_text("username", _require_set("username", username))
     secret = checks.require_text("password", _require_set("password", password))
     is_current = settings.wire == "current"
-    login = TokenEndpoint(
-        settings.api_url + login_path(settings),
-        encoding="json",
-        names={"username": "email" if is_current else "username", "grant_type": None},
-        headers=dict(headers),
-        response=_RESPONSE,
+    login = _describe(
+        settings.api_url + login_path(settings), {"username": "email" if is_current else "username"}, headers
     )
-    refresh = TokenEndpoint(
-        settings.api_url + REFRESH_PATH,
-        encoding="json",
-        names={"refresh_token": "refresh", "grant_type": None},
-        headers=dict(headers),
-        response=_RESPONSE,
-    )
+    refresh = _describe(settings.api_url + REFRESH_PATH, {"refresh_token": "refresh"}, headers)
     problem = ""
     try:
         auth = JWTLogin(
@@ -101,6 +91,12 @@ def from_login(settings: ClientSettings, username: object, password: object, hea
     except errors.ConfigurationError as error:
         problem = str(error)
     raise checks.refuse("api_url", problem)
+
+
+def _describe(url: str, names: Mapping[str, str | None], headers: Mapping[str, str]) -> TokenEndpoint:
+    """Return where tokens come from: names and values as JSON, without a grant."""
+    named = {**names, "grant_type": None}
+    return TokenEndpoint(url, encoding="json", names=named, headers=dict(headers), response=_RESPONSE)
 
 
 def login_path(settings: ClientSettings) -> str:

@@ -91,7 +91,7 @@ def raise_for_result(answer: Mapping[str, Any]) -> None:
     Raises:
         FunctionExecutionError: The function failed; `details` has what the server says about it.
     """
-    data = answer.get("data")
+    data = checks.require_mapping("answer", answer).get("data")
     data = data if isinstance(data, Mapping) else {}
     status = data.get("status") or answer.get("status")
     if str(status).upper() in ("FAILURE", "FAILED", "ERROR"):

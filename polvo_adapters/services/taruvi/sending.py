@@ -7,19 +7,16 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any, BinaryIO, NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 from urllib.parse import quote, urljoin, urlsplit
 
 import requests
 
 from polvo_adapters import headers as quota_headers
-from polvo_adapters.context.call import LogicalCall, call_settings, current_call, separate_call
 from polvo_adapters.core.calls import find_host, origin
 from polvo_adapters.errors import ConfigurationError, PolvoError, RateLimitError, TokenRefreshError
 from polvo_adapters.redaction import unpicklable
-from polvo_adapters.runtime.clock import SYSTEM
 from polvo_adapters.services.taruvi.credentials import Credential
 from polvo_adapters.services.taruvi.operations import NO_BODY, Call, Reply
 from polvo_adapters.services.taruvi.settings import ClientSettings
@@ -30,7 +27,6 @@ FOLLOWED = ("GET", "HEAD")
 
 _CLIENT = f"polvo_adapters/{__version__} (python/{platform.python_version()})"
 _MOVED = (307, 308)
-_SHORTEST_TIME = 0.001  # seconds
 _SHORTEST_SECRET = 4  # what is shorter stands in many a text by chance
 
 
@@ -145,101 +141,6 @@ class Wire(NamedTuple):
         if not is_near:
             return ""
         return parts.path[len(prefix) :] + (f"?{parts.query}" if parts.query else "")
-
-
-class Limits:
-    """How long calls may take: what the caller says counts, by `polvo_adapters.call` or the keyword `deadline`.
-
-    Files have no deadline by default, because a large one may take any time; each attempt still ends where nothing
-    comes for the time of its timeout.
-
-    Args:
-        settings: The settings of the client.
-        options: Keywords of its session.
-    """
-
-    def __init__(self, settings: ClientSettings, options: Mapping[str, Any]) -> None:
-        self._settings = settings
-        self._is_named = "deadline" in options
-        self._named: Any = options.get("deadline")
-
-    def bound(self, call: Call, left: float | None) -> dict[str, Any]:
-        """Return the keywords for the limits of a call.
-
-        Args:
-            call: The call.
-            left: Seconds that are left for the operations that it is one of, or None.
-        """
-        keywords: dict[str, Any] = {} if call.timeout is None else {"timeout": call.timeout}
-        said = call_settings.get()
-        if left is not None:
-            keywords["deadline"] = max(_SHORTEST_TIME, left)
-        elif not self._is_named and (said is None or "deadline" not in said.said):
-            keywords["deadline"] = None if call.is_file else self._settings.longest(call.timeout)
-        return keywords
-
-    def together(self) -> float | None:
-        """Return the seconds for several operations at the same time, or None for no limit."""
-        seconds = getattr(self._named, "seconds", self._named) if self._is_named else self._settings.longest(None)
-        said = call_settings.get()
-        return seconds if said is None else said.seconds(seconds)
-
-
-@contextmanager
-def bound_login() -> Iterator[None]:
-    """Let a login within a `with` block keep the deadline that is said by `polvo_adapters.call`."""
-    said, outer = call_settings.get(), current_call()
-    seconds = None if said is None else said.seconds(None)
-    if seconds is None:
-        yield
-        return
-    now = SYSTEM.now()
-    ends = [now + seconds] + [each.deadline for each in (outer,) if each is not None and each.deadline is not None]
-    with separate_call(LogicalCall(None, now, min(ends))):
-        yield
-
-
-class FileWriter:
-    """Writes what comes to the file of the caller; what was written of a body that breaks off is taken back.
-
-    Attributes:
-        error: What the file raised, which is the caller's to see as it is, or None.
-
-    Args:
-        target: The file, or None where there is none.
-    """
-
-    def __init__(self, target: BinaryIO | None) -> None:
-        self._target = target
-        self._start = target.tell() if target is not None and _is_seekable(target) else None
-        self.error: BaseException | None = None
-
-    def write(self, chunk: bytes) -> None:
-        """Write a part of the body."""
-        target: Any = self._target
-        left = memoryview(chunk)
-        try:
-            while left:
-                written = target.write(left)
-                left = left[written if isinstance(written, int) and written > 0 else len(left) :]
-        except Exception as error:
-            self.error = error
-            raise
-
-    def take_back(self) -> None:
-        """Cut the file off where it was before; one that cannot be cut off keeps what it has."""
-        if self._target is None or self._start is None:
-            return
-        try:
-            self._target.seek(self._start)
-            self._target.truncate()
-        except (OSError, ValueError):
-            pass
-
-
-def _is_seekable(target: BinaryIO) -> bool:
-    seekable = getattr(target, "seekable", None)
-    return bool(seekable()) if callable(seekable) else False
 
 
 def _find_reason(error: BaseException, *, is_timeout: bool) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from polvo_adapters.secrets.provider import import_library
+from polvo_adapters.runtime.extras import missing_text
 from polvo_adapters.services.taruvi import addresses, checks
 from polvo_adapters.services.taruvi.runtime import get_function_context, is_inside_function
 
@@ -142,6 +142,12 @@ def _read_file(path: str | os.PathLike[str] | None) -> dict[str, str]:
         raise checks.refuse("env_file", problem)
     if _PREFIX not in text:
         return {}  # a file of another program, which needs no library
-    dotenv = import_library("dotenv", "dotenv")
+    missing = ""
+    try:
+        import dotenv
+    except ImportError:
+        missing = missing_text("reading its settings", "the library dotenv", "dotenv")
+    if missing:
+        raise checks.refuse("env_file", missing)
     variables = dotenv.dotenv_values(stream=io.StringIO(text), interpolate=False)
     return {name: value for name, value in variables.items() if name.startswith(_PREFIX) and value}

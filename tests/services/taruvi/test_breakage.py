@@ -19,8 +19,8 @@ import pytest
 import polvo_adapters as polvo
 from polvo_adapters.services import taruvi
 from polvo_adapters.services.taruvi import Client, TaruviError
+from polvo_adapters.services.taruvi.limits import Limits
 from polvo_adapters.services.taruvi.operations import Call
-from polvo_adapters.services.taruvi.sending import Limits
 from polvo_adapters.services.taruvi.settings import read_settings
 from tests.services.taruvi.modes import MODES, call
 from tests.support.taruvi_server import FILE, Reply, TaruviServer

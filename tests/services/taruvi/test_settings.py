@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -135,3 +136,22 @@ def test_failed_functions_can_be_raised() -> None:
         taruvi.raise_for_result({"data": {"status": "FAILURE", "traceback": "t"}})
     assert caught.value.details == {"status": "FAILURE", "traceback": "t"}
     assert isinstance(caught.value, RuntimeError)
+
+
+def test_a_library_that_is_missing_is_named_with_its_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "dotenv", None)
+    (tmp_path / ".env").write_text("OTHER=1\n")
+    assert Client(URL, "a").app_slug == "a"  # a file of another program
+    (tmp_path / ".env").write_text("TARUVI_TIMEOUT=60\n")
+    with pytest.raises(ConfigurationError, match=r"^env_file: .*dotenv: .* install .*\[dotenv\]"):
+        Client(URL, "a")
+    monkeypatch.setitem(sys.modules, "httpx", None)
+    monkeypatch.delitem(sys.modules, "polvo_adapters.services.taruvi.async_sender", raising=False)
+    assert Client(URL, "a", env_file=None).app_slug == "a"
+    with pytest.raises(ImportError, match=r"httpx: .* install .*\[httpx\]"):
+        Client(URL, "a", mode="async", env_file=None)
+
+
+def test_a_file_that_cannot_be_read_is_named() -> None:
+    with pytest.raises(ConfigurationError, match=r"^env_file: it cannot be read \(OSError\)"):
+        Client(URL, "a", env_file="x" * 5000)
