@@ -59,6 +59,7 @@ class TaruviServer:
         issued: How many access tokens were issued.
         connections: How many connections were made.
         most_at_once: How many requests were under way at most at a time.
+        delay: Seconds that each answer takes.
         results: What the next questions for the result of a function are answered with; at its end "SUCCESS".
     """
 
@@ -70,6 +71,7 @@ class TaruviServer:
         self.accepted: set[str] | None = None
         self.issued = 0
         self.connections = 0
+        self.delay = 0.0
         self.most_at_once = 0
         self._under_way = 0
         self.results: deque[str] = deque()
@@ -277,6 +279,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _serve(self) -> None:
         with self.server_of.count():
+            self.server_of._stopped.wait(self.server_of.delay)
             self._answer()
 
     def _answer(self) -> None:

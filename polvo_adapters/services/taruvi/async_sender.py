@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import ssl
 from collections.abc import Mapping
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
@@ -17,6 +18,7 @@ except ImportError as error:
 
 from polvo_adapters.context.call import call_settings
 from polvo_adapters.errors import DeadlineExceeded, PolvoError, StatusError
+from polvo_adapters.services.taruvi import checks
 from polvo_adapters.services.taruvi.file_writer import FileWriter
 from polvo_adapters.services.taruvi.limits import Limits
 from polvo_adapters.services.taruvi.operations import Call, Effect, Operation, Reply, Together, drive_async
@@ -25,6 +27,25 @@ from polvo_adapters.shells.httpx.session import AsyncSession
 
 _ERRORS = (httpx.HTTPError, httpx.InvalidURL, PolvoError, OSError, ValueError)
 _AT_ONCE = 10
+
+
+def prepare_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the keywords of the sessions of a client and of all clients that are derived from it.
+
+    They share what verifies the server, because to read all authorities takes longer than many a call.
+
+    Args:
+        options: The keywords that the caller gives.
+
+    Raises:
+        ConfigurationError: They say that the server is not to be verified.
+    """
+    if "verify" not in options:
+        return {**options, "verify": httpx.create_ssl_context()}
+    given = options["verify"]
+    if not given or getattr(given, "verify_mode", ssl.CERT_REQUIRED) == ssl.CERT_NONE:
+        raise checks.refuse("verify", "the server is always verified; give a context of ssl that knows its authority")
+    return dict(options)
 
 
 class AsyncSender:

@@ -346,6 +346,10 @@ def Client(  # noqa: N802 - the name of the published client
         "site_slug": site_slug,
     }
     settings = read_settings(given, wire, env_file, allow_http=allow_http)
+    if settings.mode == "async":
+        from polvo_adapters.services.taruvi.async_sender import prepare_options
+
+        options = prepare_options(options)
     credential = credentials.from_token(settings.function_key, "jwt") if settings.function_key else ANONYMOUS
     client = (AsyncClient if settings.mode == "async" else SyncClient)(settings, credential, options)
     problem = ""

@@ -154,7 +154,14 @@ def test_neither_credential_nor_site_goes_to_another_host(
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_a_redirect_at_home_keeps_the_credential(mode: str, taruvi_server: TaruviServer) -> None:
+    taruvi_server.script.append(Reply(302, headers={"Location": "/api/settings/metadata/?again=1"}))
+    assert call(mode, taruvi_server.url, lambda c: c.settings.get())["site_name"] == "Example"
+    assert [each.headers["authorization"] for each in taruvi_server.received] == ["Bearer access-0"] * 2
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("status", [302, 308])
 @pytest.mark.parametrize("location", ["http://[::1", "//", "http://a b/", "http://127.0.0.1:99999/", "/again/"])
 def test_a_redirect_to_nowhere(mode: str, status: int, location: str, taruvi_server: TaruviServer) -> None:
     uses: list[Callable[[Any], Any]] = [lambda c: c.settings.get(), lambda c: c.functions.execute("f")]

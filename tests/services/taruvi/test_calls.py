@@ -252,6 +252,7 @@ def test_ten_calls_at_a_time_on_connections_that_are_kept(mode: str, taruvi_serv
 
     assert len(call(mode, taruvi_server.url, use if mode == "sync" else use_in_task)) == 20
     assert taruvi_server.connections == 1
+    taruvi_server.delay = 0.02
     assert len(call(mode, taruvi_server.url, use_at_once if mode == "sync" else use_at_once_in_tasks)) == 60
     assert 1 < taruvi_server.most_at_once <= 10
 

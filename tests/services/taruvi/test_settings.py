@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import sys
 from pathlib import Path
 from typing import Any
@@ -155,3 +156,19 @@ def test_a_library_that_is_missing_is_named_with_its_command(monkeypatch: pytest
 def test_a_file_that_cannot_be_read_is_named() -> None:
     with pytest.raises(ConfigurationError, match=r"^env_file: it cannot be read \(OSError\)"):
         Client(URL, "a", env_file="x" * 5000)
+
+
+UNVERIFIED = {"no": False, "none": None, "empty": "", "context": ssl._create_unverified_context()}
+
+
+@pytest.mark.parametrize("verify", UNVERIFIED.values(), ids=UNVERIFIED)
+def test_no_argument_lets_a_server_be_anyone(verify: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"^verify: "):
+        Client(URL, "a", mode="async", verify=verify)
+    with pytest.raises(TypeError, match="verify"):
+        Client(URL, "a", verify=verify)
+
+
+def test_derived_clients_share_what_verifies_the_server() -> None:
+    first = Client(URL, "a", mode="async")
+    assert first.auth.signInWithToken("token")._options["verify"] is first._options["verify"]
