@@ -212,6 +212,18 @@ stores.private_files.Identity
     "asks a Retry of urllib3, and shows what that shows": """
 shells.requests.wire.recording_retry.RecordingRetry
     """,
+    "how the attempts of a job are made, and where they are kept: origins, numbers, a connection to a file": """
+services.ezthrottle.engines.local_attempts.Attempts services.ezthrottle.engines.local_attempts.NamedReroutes
+services.ezthrottle.engines.local_attempts.Plan services.ezthrottle.engines.local_dispatcher.Dispatcher
+services.ezthrottle.engines.local_queue.DiskQueue
+services.ezthrottle.engines.local_records.DiskRecords
+    """,
+    "words": """
+services.ezthrottle.step.IdempotentStrategy services.ezthrottle.step.StepType
+    """,
+    "the result of a job, which is for the caller: a dict with the body of the response": """
+services.ezthrottle.results.JobResult
+    """,
     "what a server has answered, for a function of the caller's; its repr shows neither headers nor body": """
 core.answer.Answer
     """,

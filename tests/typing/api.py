@@ -20,7 +20,7 @@ from polvo_adapters.core.notices import CallEvent
 from polvo_adapters.core.outcomes import Outcome
 from polvo_adapters.core.report import Report, StateChange
 from polvo_adapters.policies.call_listeners import CallListeners
-from polvo_adapters.services import double_o, taruvi
+from polvo_adapters.services import double_o, ezthrottle, taruvi
 from polvo_adapters.testing import FailureServer
 from polvo_adapters.testing.simulation.simulation import Script, ScriptedReply, Simulation
 from polvo_adapters.testing.virtual_clock import VirtualClock
@@ -335,6 +335,42 @@ async def asynchronous_services() -> None:
         assert_type(await signed.database.query("users").filter("age", "gte", 18).get(), list[dict[str, Any]])
         assert_type(await signed.policy.filter_allowed([{"kind": "d", "id": 1}], ["view"]), list[dict[str, Any]])
         assert_type(await signed.users.delete_user("bob"), None)
+
+
+def jobs(job_id: str) -> None:
+    engine = ezthrottle.LocalEngine(
+        "jobs", regions={"iad": "https://iad.example.com"}, workers=4, rate_limit="adaptive"
+    )
+    client = ezthrottle.EZThrottle(engine=engine, circuit_breaker=True)
+    step = ezthrottle.Step(client).url("https://api.example.com/").method("POST").type(ezthrottle.StepType.FRUGAL)
+    step.webhooks([{"url": "https://app.example.com/"}]).webhook_quorum(1).regions(["iad"]).execution_mode("race")
+    step.idempotent_strategy(ezthrottle.IdempotentStrategy.UNIQUE).fallback(step, [500], 100).on_success(step)
+    result = step.execute()
+    assert_type(result, ezthrottle.JobResult)
+    assert_type(result.wait(timeout=5), ezthrottle.JobResult)
+    assert_type(result.status(), ezthrottle.JobResult)
+    assert_type(engine.resolve(job_id, done=True), dict[str, Any])
+    assert_type(engine.drain(5), bool)
+    assert_type(client.find_job(job_id), ezthrottle.JobResult)
+    own: ezthrottle.Engine = engine
+    assert_type(own.cancel(job_id), bool)
+    own = ezthrottle.HostedEngine("key")
+    assert_type(client.request("https://api.example.com/"), requests.Response)
+    assert_type(client.forward_or_fallback(lambda: 7, "https://api.example.com/"), ezthrottle.JobResult | int)
+
+    @ezthrottle.auto_forward(client)
+    def call(number: int) -> str:
+        raise ezthrottle.ForwardToEZThrottle(url="https://api.example.com/")
+
+    assert_type(call(7), str | ezthrottle.JobResult)
+    receiver = ezthrottle.WebhookReceiver(["new", "old"], replays=ezthrottle.ReplayMemory())
+    try:
+        assert_type(receiver.receive(b"{}", ezthrottle.sign_webhook(b"{}", "new")), dict[str, Any])
+    except ezthrottle.WebhookVerificationError as error:
+        assert_type(error.reason, str | None)
+    except ezthrottle.EZThrottleError as error:
+        assert_type((error.retry_at, error.status_code), tuple[int | None, int | None])
+    assert_type(ezthrottle.verify_webhook_signature(b"", None, "secret"), tuple[bool, str])
 
 
 async def awaits_secrets(secret: polvo.Secret) -> None:
