@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+from contextlib import suppress
 from typing import Any, BinaryIO
 
 
@@ -17,13 +19,13 @@ class FileWriter:
 
     def __init__(self, target: BinaryIO | None) -> None:
         self._target = target
-        self._start = target.tell() if target is not None and _is_seekable(target) else None
+        self._start, self._is_at_end = _find_place(target)
         self.error: BaseException | None = None
 
     def write(self, chunk: bytes) -> None:
         """Write a part of the body."""
         target: Any = self._target
-        left = memoryview(chunk)
+        left = chunk
         try:
             while left:
                 written = target.write(left)
@@ -33,16 +35,24 @@ class FileWriter:
             raise
 
     def take_back(self) -> None:
-        """Cut the file off where it was before; one that cannot be cut off keeps what it has."""
+        """Go back to where the file was before, and cut it off there if it had ended there.
+
+        A file that cannot go back keeps what it has, and one that went on after that place what was overwritten.
+        """
         if self._target is None or self._start is None:
             return
-        try:
+        with suppress(OSError, ValueError):
             self._target.seek(self._start)
-            self._target.truncate()
-        except (OSError, ValueError):
-            pass
+            if self._is_at_end:
+                self._target.truncate()
 
 
-def _is_seekable(target: BinaryIO) -> bool:
+def _find_place(target: BinaryIO | None) -> tuple[int | None, bool]:
+    """Return where a file is, or None where it cannot be asked or go back; and whether it ends there."""
     seekable = getattr(target, "seekable", None)
-    return bool(seekable()) if callable(seekable) else False
+    if target is None or not callable(seekable) or not seekable():
+        return None, False
+    start = target.tell()
+    end = target.seek(0, io.SEEK_END)
+    target.seek(start)
+    return start, end == start

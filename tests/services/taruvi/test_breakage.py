@@ -52,6 +52,15 @@ def test_a_download_that_breaks_off_leaves_nothing_in_the_file(
     assert file.getvalue() == b"before" + FILE
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_a_file_that_goes_on_is_not_cut_off(mode: str, taruvi_server: TaruviServer) -> None:
+    taruvi_server.script.append(Reply(200, b"xx" * 10, cut=2))
+    file = io.BytesIO(b"before and after")
+    with pytest.raises(taruvi.NetworkError):
+        call(mode, taruvi_server.url, lambda c: c.storage.from_("b").download("a", to=file))
+    assert (file.tell(), file.getvalue()[2:]) == (0, b"fore and after")
+
+
 class FullDisk(io.RawIOBase):
     """A file that cannot be written to."""
 
