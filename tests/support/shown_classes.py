@@ -165,6 +165,10 @@ runtime.workers.NoThreadError
 services.double_o.cache.OverdueError stores.codec.Undecodable stores.private_files.FileInUse
 stores.file_trust.Unfit stores.token_cache.Corrupt
     """,
+    "marks and modes of the services, which are types and no objects": """
+services.taruvi.operations.Async services.taruvi.operations.Module services.taruvi.operations.Sync
+services.taruvi.operations.operation services.taruvi.client.BaseClient services.taruvi.runtime.RuntimeMode
+    """,
     "names where secrets are, and holds none": """
 auth.signing_auth.SignatureHook core.identity.Credential shells.requests.hooks.FirstOriginHook
 secrets.providers.aws.ParameterStore secrets.providers.aws.SecretsManager secrets.providers.base.LeftBehind
