@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import ssl
 import time
 from collections.abc import AsyncIterator
@@ -24,14 +25,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import httpx
 
 from polvo_adapters.client import translation
+from polvo_adapters.client.base_url_auth import BaseURLAuth
 from polvo_adapters.client.call_record import CallRecord, current_record
 from polvo_adapters.client.client_log import ClientLog
+from polvo_adapters.client.closing import CLOSED, ClosingClock, ClosingGate
 from polvo_adapters.client.config import ClientConfig, TimeoutConfig
 from polvo_adapters.client.exceptions import ClientClosedError, ClientConfigurationError, MyAPIError
 from polvo_adapters.client.pending_call import PendingCall, marks_coroutine
-from polvo_adapters.client.stack import CLOSED, ClosingGate, build_stack
+from polvo_adapters.client.stack import build_stack
 from polvo_adapters.core.calls import find_host
-from polvo_adapters.drivers.aio import ASYNC_SYSTEM, AsyncClock
+from polvo_adapters.drivers.aio import AsyncClock
 from polvo_adapters.redaction import describe_url
 from polvo_adapters.shells.httpx.environment_proxies import find_proxies
 from polvo_adapters.shells.httpx.transports import AsyncPolicyTransport
@@ -42,6 +45,8 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 HEADER = "X-Request-ID"
+_ABSOLUTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]")
+"""The beginning of a URL that httpx does not take for one below the base URL."""
 
 
 class _Opened(NamedTuple):
@@ -68,7 +73,8 @@ class ResilientClient:
         transport: What sends, for tests: an `httpx.MockTransport`, say. By default connections of its own.
         store: Where circuits and the bulkhead keep their state; clients that share a store share it. By default memory
             of this client.
-        clock: Time and chance of retries, circuits and the bulkhead; tests pass a virtual clock.
+        clock: Time and chance of retries, circuits and the bulkhead; tests pass a virtual clock. By default those of
+            this machine.
 
     Attributes:
         config: The settings.
@@ -80,7 +86,7 @@ class ResilientClient:
         *,
         transport: httpx.AsyncBaseTransport | None = None,
         store: Store | None = None,
-        clock: AsyncClock = ASYNC_SYSTEM,
+        clock: AsyncClock | None = None,
     ) -> None:
         if not isinstance(config, ClientConfig):
             raise ClientConfigurationError(
@@ -88,16 +94,16 @@ class ResilientClient:
             )
         self.config = config
         self._transport = transport
-        self._clock = clock
-        self._store: Store = MemoryStore(now=clock.now) if store is None else store
-        self._log = ClientLog(config.logging)
         self._closing = ClosingGate()
+        self._clock: AsyncClock = ClosingClock(self._closing) if clock is None else clock
+        self._store: Store = MemoryStore(now=self._clock.now) if store is None else store
+        self._log = ClientLog(config.logging)
         self._policies = build_stack(config, self._log, self._closing)
         self._opened: _Opened | None = None
         # Not in the URL of requests, whose repr shows it.
         url = httpx.URL(config.base_url)
         self._base_url = url.copy_with(userinfo=b"")
-        self._auth = httpx.BasicAuth(url.username, url.password) if url.userinfo else None
+        self._auth = BaseURLAuth(url) if url.userinfo else None
 
     async def __aenter__(self) -> Self:
         await self._ensure_initialized()
@@ -125,7 +131,7 @@ class ResilientClient:
 
     async def close(self) -> None:
         """Close all connections. Calls under way end with an error, and later ones raise ClientClosedError."""
-        self._closing.is_closed = True
+        self._closing.close()
         opened, self._opened = self._opened, None
         if opened is not None and opened.is_here(_find_loop()):
             await opened.http.aclose()
@@ -211,8 +217,6 @@ class ResilientClient:
     async def _send(self, method: str, url: httpx.URL | str, request_id: str | None, kwargs: dict[str, Any]) -> Any:
         http = self._open()
         headers, identifier = _identify(kwargs.pop("headers", None), request_id)
-        if self._auth is not None and "://" not in str(url) and "authorization" not in headers:
-            kwargs.setdefault("auth", self._auth)
         record = self._record(method, url, identifier)
         if isinstance(kwargs.get("timeout"), TimeoutConfig):
             kwargs["timeout"] = _httpx_timeout(kwargs["timeout"])
@@ -236,7 +240,7 @@ class ResilientClient:
             translated = translation.translate_error(error, record)
             self._log.say_failure(record, translated, time.monotonic() - began)
             try:
-                raise translated from error
+                raise translated from translation.find_cause(error)
             finally:
                 del translated  # see errors.py, "Errors and frames"
         finally:
@@ -244,7 +248,7 @@ class ResilientClient:
 
     def _record(self, method: str, url: httpx.URL | str, identifier: str) -> CallRecord:
         text = str(url)
-        if "://" not in text:
+        if not _ABSOLUTE.match(text):
             text = f"{self.config.base_url.rstrip('/')}/{text.lstrip('/')}"
         return CallRecord(str(method).upper(), describe_url(text), find_host(text), identifier, self.config)
 
@@ -278,6 +282,7 @@ class ResilientClient:
             )
         return httpx.AsyncClient(
             base_url=self._base_url,
+            auth=self._auth,
             headers={"User-Agent": config.user_agent},
             timeout=_httpx_timeout(config.timeout),
             follow_redirects=config.follow_redirects,
@@ -303,7 +308,7 @@ async def create_resilient_client(
     *,
     transport: httpx.AsyncBaseTransport | None = None,
     store: Store | None = None,
-    clock: AsyncClock = ASYNC_SYSTEM,
+    clock: AsyncClock | None = None,
 ) -> AsyncIterator[ResilientClient]:
     """Make a client for an `async with` block, and close it in the end.
 

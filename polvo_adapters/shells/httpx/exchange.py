@@ -382,7 +382,27 @@ async def _cancel_and_wait(task: asyncio.Task[None]) -> None:
 def body_of(request: httpx.Request) -> Body:
     """Return whether the body of a request can be sent again."""
     if not isinstance(request.stream, httpx.ByteStream):
-        return "once"
+        return "rewindable" if _is_form_that_rewinds(request.stream) else "once"
     if "authorization" in request.headers and is_single_use(request.headers["authorization"]):
         return "single-use"  # httpx asks auth objects above its transports
     return "replayable" if request.headers.get("content-length", "0") != "0" else "none"
+
+
+def _is_form_that_rewinds(stream: object) -> bool:
+    """Return whether a body is a form of `data=` and `files=` which httpx renders again from the start of its files.
+
+    The class is a private one of httpx; what is not known to be one can be read once.
+    """
+    fields = getattr(stream, "fields", None)
+    if type(stream).__name__ != "MultipartStream" or not isinstance(fields, list):
+        return False
+    return all(_rewinds(getattr(field, "file", b"")) for field in fields)
+
+
+def _rewinds(file: Any) -> bool:
+    if isinstance(file, (str, bytes)):
+        return True
+    try:
+        return bool(getattr(file, "seekable", lambda: hasattr(file, "seek"))())
+    except (OSError, ValueError):  # such as a file that is closed
+        return False
