@@ -6,6 +6,8 @@ from collections.abc import Generator
 
 import httpx
 
+from polvo_adapters.core.calls import origin
+
 
 class BaseURLAuth(httpx.BasicAuth):
     """Basic authentication of the requests to the scheme, host and port of a URL that have no credential yet.
@@ -18,15 +20,11 @@ class BaseURLAuth(httpx.BasicAuth):
 
     def __init__(self, url: httpx.URL) -> None:
         super().__init__(url.username, url.password)
-        self._origin = _origin(url)
+        self._origin = origin(str(url))
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         """Add the header, if the request goes there."""
-        if _origin(request.url) == self._origin and "authorization" not in request.headers:
+        if origin(str(request.url)) == self._origin and "authorization" not in request.headers:
             yield from super().auth_flow(request)
         else:
             yield request
-
-
-def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
-    return url.scheme, url.host, url.port

@@ -47,6 +47,8 @@ if TYPE_CHECKING:
 HEADER = "X-Request-ID"
 _ABSOLUTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]")
 """The beginning of a URL that httpx does not take for one below the base URL."""
+_SENDABLE = re.compile(rb"(?:[^\0\s]+(?:[ \t]+[^\0\s]+)*)?")
+"""The value of a header (RFC 9110, section 5.5)."""
 
 
 class _Opened(NamedTuple):
@@ -349,7 +351,7 @@ def _identify(headers: Any, request_id: Any) -> tuple[httpx.Headers, str]:
     """Return a copy of the headers of a call, with its request id, and that.
 
     Raises:
-        ClientConfigurationError: The id cannot be sent, or the headers have another one.
+        ClientConfigurationError: The id or a header cannot be sent, or the headers have another id.
     """
     identified = httpx.Headers(headers)
     present = identified.get(HEADER)
@@ -364,7 +366,18 @@ def _identify(headers: Any, request_id: Any) -> tuple[httpx.Headers, str]:
     if not request_id or request_id != request_id.strip():
         raise ClientConfigurationError("request_id must not be empty, nor begin or end with a space; not sent")
     identified[HEADER] = request_id
+    _check_values(identified)
     return identified, request_id
+
+
+def _check_values(headers: httpx.Headers) -> None:
+    """Check what httpx sends, and quotes in its errors and its log: the value may be a credential with a line end."""
+    for name, value in headers.raw:
+        if not _SENDABLE.fullmatch(value):
+            raise ClientConfigurationError(
+                f"headers: the value of {name.decode('latin-1')!r} has a line end, a NUL, or a space at its beginning "
+                "or end; strip it; not sent"
+            )
 
 
 def _random_uuid() -> str:
