@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 HEADER = "X-Request-ID"
 _ABSOLUTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]")
 """The beginning of a URL that httpx does not take for one below the base URL."""
+_LONGEST_SHOWN = 500
 _SENDABLE = re.compile(rb"(?:[^\0\s]+(?:[ \t]+[^\0\s]+)*)?")
 """The value of a header (RFC 9110, section 5.5)."""
 
@@ -252,7 +253,7 @@ class ResilientClient:
         text = str(url)
         if not _ABSOLUTE.match(text):
             text = f"{self.config.base_url.rstrip('/')}/{text.lstrip('/')}"
-        return CallRecord(str(method).upper(), describe_url(text), find_host(text), identifier, self.config)
+        return CallRecord(_show(str(method).upper()), _show(describe_url(text)), find_host(text), identifier, self.config)
 
     # The httpx client -------------------------------------------------------------------------------------------------
 
@@ -378,6 +379,12 @@ def _check_values(headers: httpx.Headers) -> None:
                 f"headers: the value of {name.decode('latin-1')!r} has a line end, a NUL, or a space at its beginning "
                 "or end; strip it; not sent"
             )
+
+
+def _show(text: str) -> str:
+    """Return a text as one line of a log may have it: cut, and with no character that would begin another one."""
+    short = text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
+    return short if short.isprintable() else short.encode("unicode_escape").decode("ascii")
 
 
 def _random_uuid() -> str:

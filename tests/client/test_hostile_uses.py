@@ -94,6 +94,17 @@ class TestWhereACallGoes:
         assert "Authorization" not in server.requests[0].headers
 
 
+@pytest.mark.parametrize("url", ["/a\nb", "/a\x1b[31m", "/a\u2028b", "/" + "a" * 70_000, "/x" * 3000], ids=lambda url: url[:9])
+async def test_a_url_adds_no_line_to_a_log_and_is_not_shown_in_full(url: str, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING)
+    async with make_client(ScriptedServer(404)) as client:
+        with pytest.raises(MyAPIError) as caught:
+            await client.get(url)
+    for text in (str(caught.value), caplog.messages[-1]):
+        assert text.isprintable()
+        assert len(text) < 1000
+
+
 @pytest.mark.parametrize("name", ["Authorization", "X-Api-Key"])
 @pytest.mark.parametrize(
     "value", ["hunter22\n", " hunter22", "hunter22 ", "hunter22\r\nX: y", "hunter22\0", "a\vhunter22"]
