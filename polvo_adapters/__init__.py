@@ -4,7 +4,8 @@
     polvo.install(session)                                                 everything that is mounted on it
     import polvo_adapters.requests as requests                             nothing else changes
 
-and for new code `import polvo_adapters as polvo`: `polvo.get(url)`, `polvo.Session(base_url=..., deadline=30)`.
+and for new code `import polvo_adapters as polvo`: `polvo.get(url)`, `polvo.Session(base_url=..., deadline=30)`, and in
+asyncio `polvo.AsyncSession(base_url=..., deadline=30)`.
 
 The verbs of this module share pooled connections between calls, threads and hosts, but never cookies or credentials.
 
@@ -15,12 +16,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from polvo_adapters.moved import install_finder
-from polvo_adapters.runtime.lazy import lazy_attributes
-from polvo_adapters.version import __version__
+from polvo_adapters.version import __version__, require_python
+
+require_python()  # before what an older Python cannot import
+
+from polvo_adapters.moved import install_finder  # noqa: E402
+from polvo_adapters.runtime.lazy import lazy_attributes  # noqa: E402
 
 if TYPE_CHECKING:
     from polvo_adapters import adapters as adapters
+    from polvo_adapters import aio as aio
     from polvo_adapters import auth as auth
     from polvo_adapters import errors as errors
     from polvo_adapters import headers as headers
@@ -56,6 +61,7 @@ if TYPE_CHECKING:
     from polvo_adapters.errors import ServerError as ServerError
     from polvo_adapters.errors import ServerTimeoutError as ServerTimeoutError
     from polvo_adapters.errors import ServiceUnavailableError as ServiceUnavailableError
+    from polvo_adapters.errors import SessionClosedError as SessionClosedError
     from polvo_adapters.errors import StatusError as StatusError
     from polvo_adapters.errors import TokenRefreshError as TokenRefreshError
     from polvo_adapters.errors import WebhookVerificationError as WebhookVerificationError
@@ -71,6 +77,9 @@ if TYPE_CHECKING:
     from polvo_adapters.policies import resume as resume
     from polvo_adapters.policies import retry as retry
     from polvo_adapters.secrets import Secret as Secret
+    from polvo_adapters.shells.httpx.session import AsyncSession as AsyncSession
+    from polvo_adapters.shells.install import install as install
+    from polvo_adapters.shells.install import uninstall as uninstall
     from polvo_adapters.shells.requests.api import close as close
     from polvo_adapters.shells.requests.api import delete as delete
     from polvo_adapters.shells.requests.api import get as get
@@ -80,8 +89,6 @@ if TYPE_CHECKING:
     from polvo_adapters.shells.requests.api import post as post
     from polvo_adapters.shells.requests.api import put as put
     from polvo_adapters.shells.requests.api import request as request
-    from polvo_adapters.shells.requests.install import install as install
-    from polvo_adapters.shells.requests.install import uninstall as uninstall
     from polvo_adapters.shells.requests.policy_adapter import PolicyAdapter as PolicyAdapter
     from polvo_adapters.shells.requests.resilient_adapter import ResilientAdapter as ResilientAdapter
     from polvo_adapters.shells.requests.session import Session as Session
@@ -93,7 +100,7 @@ if TYPE_CHECKING:
     from polvo_adapters.shells.requests.single_policy_adapters import RateLimitAdapter as RateLimitAdapter
     from polvo_adapters.shells.requests.single_policy_adapters import RegionsAdapter as RegionsAdapter
     from polvo_adapters.shells.requests.single_policy_adapters import RetryAdapter as RetryAdapter
-    from polvo_adapters.shells.requests.tenancy import Tenancy as Tenancy
+    from polvo_adapters.shells.tenancy import Tenancy as Tenancy
 
 _NAMES = {
     "polvo_adapters.context.correlation": "correlated",
@@ -104,12 +111,13 @@ _NAMES = {
         "DeadlineExceeded EntityChangedError IdempotencyConflictError IdempotencyError IdempotencyKeyError "
         "InDoubtError InvalidRequestError NotFoundError PolvoError PoolTimeoutError QuotaExceededError "
         "RateLimitDeadlineExceeded RateLimitError ReplayError ResponseError RetriesExhaustedError SecretError "
-        "ServerError ServerTimeoutError ServiceUnavailableError StatusError TokenRefreshError "
-        "WebhookVerificationError"
+        "ServerError ServerTimeoutError ServiceUnavailableError SessionClosedError StatusError "
+        "TokenRefreshError WebhookVerificationError"
     ),
     "polvo_adapters.secrets": "Secret",
+    "polvo_adapters.shells.httpx.session": "AsyncSession",
+    "polvo_adapters.shells.install": "install uninstall",
     "polvo_adapters.shells.requests.api": "close delete get head options patch post put request",
-    "polvo_adapters.shells.requests.install": "install uninstall",
     "polvo_adapters.shells.requests.policy_adapter": "PolicyAdapter",
     "polvo_adapters.shells.requests.resilient_adapter": "ResilientAdapter",
     "polvo_adapters.shells.requests.session": "Session",
@@ -117,11 +125,11 @@ _NAMES = {
         "BreakerAdapter BulkheadAdapter FallbackAdapter HedgeAdapter IdempotencyAdapter RateLimitAdapter "
         "RegionsAdapter RetryAdapter"
     ),
-    "polvo_adapters.shells.requests.tenancy": "Tenancy",
+    "polvo_adapters.shells.tenancy": "Tenancy",
 }
 """The module of each name that is imported above for type checkers."""
 _MODULES = {
-    "polvo_adapters": "adapters auth errors headers secrets stores transports",
+    "polvo_adapters": "adapters aio auth errors headers secrets stores transports",
     "polvo_adapters.policies": (
         "breaker bulkhead deadline fallback hedge idempotency ratelimit regions request_ids resume retry"
     ),

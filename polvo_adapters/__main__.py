@@ -21,7 +21,6 @@ from polvo_adapters.cli.arguments import make_parser
 
 _INTERRUPTED = 130
 _PIPE_CLOSED = 141  # what a shell reports of a program that SIGPIPE ended
-_RICH_MISSING = "the command line needs rich: python -m pip install 'polvo_adapters[cli]'"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -44,7 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         import rich  # noqa: F401 - only to know that it is there
     except ImportError:
-        print(_RICH_MISSING, file=sys.stderr)
+        from polvo_adapters.runtime.extras import missing_text
+
+        print(missing_text("the command line", "rich", "cli"), file=sys.stderr)
         return 2
     try:
         code: int = importlib.import_module(options.module).run(options)

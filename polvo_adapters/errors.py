@@ -2,6 +2,7 @@
 
     PolvoError                          requests.RequestException
     ├── ConfigurationError              + ValueError; a setting that cannot work, found before anything is sent
+    │   └── SessionClosedError          + RuntimeError; the session was closed before the call
     ├── StatusError                     + requests.HTTPError; the server answered, and the answer is an error
     │   ├── InvalidRequestError         400, 422
     │   ├── AuthenticationError         401
@@ -100,6 +101,10 @@ class PolvoError(base.RequestException):
 
 class ConfigurationError(PolvoError, ValueError):
     """A setting cannot work; nothing was sent."""
+
+
+class SessionClosedError(ConfigurationError, RuntimeError):
+    """The session, or the transport, was closed before the call; nothing was sent."""
 
 
 class StatusError(PolvoError, base.HTTPError):

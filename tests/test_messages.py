@@ -20,8 +20,9 @@ import trustme
 from urllib3.exceptions import MaxRetryError, NewConnectionError
 
 import polvo_adapters as polvo
+import polvo_adapters.requests as drop_in
 from polvo_adapters.shells.requests import plain_words
-from polvo_adapters.shells.requests.status_error import status_error
+from polvo_adapters.shells.status_error import status_error
 from polvo_adapters.testing.server import FailureServer
 from tests.support.listening_server import Listening, Reply
 from tests.support.marked_secrets import OPEN, find, secret, word
@@ -307,6 +308,50 @@ def test_an_error_keeps_its_class_its_text_and_its_cause_but_for_the_query() -> 
         assert error.request.url == url
         texts.append(re.sub(r" at 0x\w+", "", str(error)))
     assert texts[1].partition(" (polvo: ")[0] == texts[0].replace("?token=x1&c=2", "")
+
+
+@pytest.mark.parametrize("make", [lambda: polvo.Session(None), lambda: polvo.Session(""), lambda: polvo])
+def test_a_url_without_scheme_where_there_is_no_base_url(make: Callable[[], Any]) -> None:
+    with pytest.raises(requests.exceptions.MissingSchema) as caught:
+        make().get(f"/a/b?{QUERY}")
+    (note,) = caught.value.__notes__
+    assert "begin it with https://, or give the session a base_url" in note
+    assert find(str(caught.value) + note) == ""
+
+
+def call_mounted(url: str) -> object:
+    session = requests.Session()
+    session.mount("http://", polvo.ResilientAdapter(retry=FAST))
+    return session.get(url)
+
+
+def call_installed(url: str) -> object:
+    session = requests.Session()
+    polvo.install(session, retry=FAST)
+    return session.get(url)
+
+
+FACES: dict[str, Callable[[str], object]] = {
+    "mounted": call_mounted,
+    "installed": call_installed,
+    "session": lambda url: polvo.Session(retry=FAST).get(url),
+    "session with auth": lambda url: polvo.Session(retry=FAST, auth=polvo.auth.bearer("t")).get(url),
+    "prepared": lambda url: polvo.Session(retry=FAST).send(requests.Request("GET", url).prepare()),
+    "verb": lambda url: polvo.get(url, retry=False),
+    "request": lambda url: polvo.request("GET", url, retry=False),
+    "drop-in": drop_in.get,
+    "drop-in session": lambda url: drop_in.Session().get(url),
+}
+
+
+@pytest.mark.parametrize("name", FACES)
+def test_a_traceback_shows_two_frames_of_ours_at_most(name: str) -> None:
+    with pytest.raises(requests.ConnectionError) as caught:
+        FACES[name](f"{NOWHERE}/a")
+    frames = [str(frame.path) for frame in caught.traceback]
+    ours = [path for path in frames if "/polvo_adapters/" in path]
+    assert 1 <= len(ours) <= 3 if name == "verb" else 1 <= len(ours) <= 2, ours
+    assert frames[-1].endswith("requests/adapters.py")
 
 
 @pytest.mark.parametrize("kind", ["mounted", "installed", "bare"])

@@ -30,6 +30,7 @@ import polvo_adapters as polvo
 from polvo_adapters import errors
 from polvo_adapters.__main__ import main
 from polvo_adapters.auth import JWTLogin, OAuth2
+from polvo_adapters.auth.httpx_signing import AttachedSignature
 from polvo_adapters.auth.oauthlib_session import SessionSettings
 from polvo_adapters.auth.protocol.authorization_code import AuthorizationRequest
 from polvo_adapters.auth.protocol.device_code import DeviceAuthorization
@@ -62,13 +63,29 @@ from polvo_adapters.secrets.providers.vault import Vault
 from polvo_adapters.secrets.providers.vault_login import VaultLogin
 from polvo_adapters.secrets.providers.vault_token import GivenToken, LoginToken
 from polvo_adapters.services.double_o import errors as double_o_errors
+from polvo_adapters.services.double_o.async_client import AsyncClient
 from polvo_adapters.services.double_o.cache import SecretCache
 from polvo_adapters.services.double_o.client import Client as DoubleOClient
-from polvo_adapters.services.double_o.effects import CachedFetch, ServiceRequest, ServiceResponse
+from polvo_adapters.services.double_o.effects import CachedFetch, FileWork, ServiceRequest, ServiceResponse
+from polvo_adapters.services.double_o.sending import Received
+from polvo_adapters.services.ezthrottle import errors as ezthrottle_errors
+from polvo_adapters.services.ezthrottle.client import EZThrottle
+from polvo_adapters.services.ezthrottle.engines.envelope import Envelope
+from polvo_adapters.services.ezthrottle.engines.hosted import HostedEngine
+from polvo_adapters.services.ezthrottle.engines.local import LocalEngine
+from polvo_adapters.services.ezthrottle.engines.local_delivery import Delivery
+from polvo_adapters.services.ezthrottle.engines.local_execution import JobEnd
+from polvo_adapters.services.ezthrottle.engines.local_queue import MemoryQueue
+from polvo_adapters.services.ezthrottle.engines.local_records import JobRecord, MemoryRecords
+from polvo_adapters.services.ezthrottle.frugal import FrugalRun
+from polvo_adapters.services.ezthrottle.local_call import CallEnd
+from polvo_adapters.services.ezthrottle.step import FallbackStep, Step
+from polvo_adapters.services.ezthrottle.webhooks import ReplayMemory, WebhookReceiver
+from polvo_adapters.shells.httpx.messages import RequestView, ResponseView
+from polvo_adapters.shells.message_parts import list_secrets
+from polvo_adapters.shells.one_shot import OneShotResponse
 from polvo_adapters.shells.requests.download import Download
 from polvo_adapters.shells.requests.json_errors import NoJSON
-from polvo_adapters.shells.requests.message_parts import list_secrets
-from polvo_adapters.shells.requests.one_shot import OneShotResponse
 from polvo_adapters.shells.requests.rest import RestExchange, RestFinder
 from polvo_adapters.stores.memory import MemoryStore
 from polvo_adapters.stores.private_files import FileContent
@@ -406,6 +423,15 @@ def use_httpx(api: Listening) -> None:
                 except httpx.HTTPError as error:
                     note(look_at_error("httpx in a task", error))
                 sample("httpx in a task")
+        async with polvo.AsyncSession(
+            api.url, named["client credentials"], raise_for_status=True, transport=AsyncHTTPXSampling()
+        ) as session:
+            for url in ("401", "404", NOWHERE):
+                try:
+                    await session.post(url, content=body, deadline=30)
+                except httpx.HTTPError as error:
+                    note(look_at_error("an asynchronous session", error))
+                sample("an asynchronous session")
 
     asyncio.run(run())
 
@@ -496,6 +522,47 @@ def make_login_token(text: str) -> LoginToken:
     return provider
 
 
+def make_ezthrottle(secret: str, open_text: str) -> dict[str, Any]:
+    """Return the objects of EZThrottle: of the client, its engines, and what they hold of a job."""
+    client = EZThrottle(secret)
+    step = Step(client).url(f"http://me:{open_text}@a.test/").headers({"Authorization": open_text}).body(open_text)
+    queue, records = MemoryQueue(), MemoryRecords()
+    queue.put({"job": step.to_job()})
+    record = JobRecord("job_1", "digest", 1, result={"response": open_text})
+    records.add(record, 0.0)
+    local = LocalEngine(webhook_secrets=secret)
+    local.close()
+    return {
+        "services.ezthrottle.client.EZThrottle": client,
+        "services.ezthrottle.engines.envelope.Envelope": Envelope(HiddenText(secret), "http://a.test", lambda: 0.0),
+        "services.ezthrottle.engines.hosted.HostedEngine": HostedEngine(secret),
+        "services.ezthrottle.engines.local.LocalEngine": local,
+        "services.ezthrottle.engines.local_delivery.Delivery": Delivery([secret], SystemClock()),
+        "services.ezthrottle.engines.local_execution.JobEnd": JobEnd("success", {"response": open_text}),
+        "services.ezthrottle.engines.local_queue.MemoryQueue": queue,
+        "services.ezthrottle.engines.local_records.JobRecord": record,
+        "services.ezthrottle.engines.local_records.MemoryRecords": records,
+        "services.ezthrottle.frugal.FrugalRun": FrugalRun(client, step),
+        "services.ezthrottle.local_call.CallEnd": CallEnd(200, open_text),
+        "services.ezthrottle.step.FallbackStep": FallbackStep(step, None, None),
+        "services.ezthrottle.step.Step": step,
+        "services.ezthrottle.webhooks.ReplayMemory": ReplayMemory(),
+        "services.ezthrottle.webhooks.WebhookReceiver": WebhookReceiver(secret),
+    }
+
+
+def make_httpx_views(text: str, data: bytes) -> dict[str, Any]:
+    """Return what messages are made of for httpx."""
+    request = httpx.Request("POST", f"http://me:{text}@a.test/?key={text}", headers={"X": text}, content=data)
+    response = httpx.Response(404, headers={"Set-Cookie": f"id={text}"}, content=data, request=request)
+    return {
+        "auth.attach.httpx_fixed.HTTPXFixedAuth": polvo.auth.bearer(text).httpx(),
+        "auth.httpx_signing.AttachedSignature": AttachedSignature(requests.auth.HTTPBasicAuth("ada", text), request),
+        "shells.httpx.messages.RequestView": RequestView(request),
+        "shells.httpx.messages.ResponseView": ResponseView(response),
+    }
+
+
 def make_others(folder: Path) -> dict[str, Any]:
     """Return an object with secrets of every class that can hold some and that no scene meets."""
     request = requests.Request("POST", f"http://me:{word('user', OPEN)}@a.test/?key={word('key', OPEN)}").prepare()
@@ -529,9 +596,13 @@ def make_others(folder: Path) -> dict[str, Any]:
         "services.double_o.effects.ServiceRequest": ServiceRequest("GET", f"/{text}", text, {"X": text}, {}, data),
         "services.double_o.effects.CachedFetch": CachedFetch("secret", text, 1.0, lambda: iter(())),  # type: ignore[arg-type, return-value]
         "services.double_o.effects.ServiceResponse": ServiceResponse(200, data),
-        "shells.requests.one_shot.OneShotResponse": OneShotResponse("a.test", 200, dict(header), data, None),
-        "shells.requests.message_parts.RequestSecrets": list_secrets(None, request),
+        "services.double_o.effects.FileWork": FileWork(lambda: text),
+        "services.double_o.sending.Received": Received(400, text, text, [("X", text)], data, 0.1, None),
+        "services.double_o.async_client.AsyncClient": AsyncClient("http://a.test"),
+        "shells.one_shot.OneShotResponse": OneShotResponse("a.test", 200, dict(header), data, None),
+        "shells.message_parts.RequestSecrets": list_secrets(None, request),
         "shells.requests.json_errors.NoJSON": NoJSON(response),
+        **make_httpx_views(text, data),
         "core.http.Headers": Headers(header),
         "core.calls.Call": call,
         "core.outcomes.Outcome": Outcome(response, 404, response.headers, body=data),
@@ -556,14 +627,16 @@ def make_others(folder: Path) -> dict[str, Any]:
         if issubclass(kind, errors.PolvoError) and kind.__module__ == client_errors.__name__:
             note(look_at_error(f"an error of the client, {name}", kind("what happened", request=request)))
             made[f"client.exceptions.{name}"] = None
-    for name, kind in inspect.getmembers(double_o_errors, inspect.isclass):
-        if issubclass(kind, errors.PolvoError) and kind.__module__ == double_o_errors.__name__:
-            note(
-                look_at_error(
-                    f"an error of Double-O, {name}", kind("what happened", request=request, response=response)
-                )
-            )
-            made[f"services.double_o.errors.{name}"] = None
+    made |= make_ezthrottle(text, word("authorization", OPEN))
+    for module in (double_o_errors, ezthrottle_errors):
+        for name, kind in inspect.getmembers(module, inspect.isclass):
+            if issubclass(kind, errors.PolvoError) and kind.__module__ == module.__name__:
+                error = kind("what happened", request=request, response=response)
+                note(look_at_error(f"an error, {module.__name__}.{name}", error))
+                made[f"{module.__name__}.{name}".removeprefix("polvo_adapters.")] = None
+    made["services.ezthrottle.errors.ForwardToEZThrottle"] = ezthrottle_errors.ForwardToEZThrottle(
+        url=request.url, headers={"Authorization": word("authorization", OPEN)}
+    )
     return made
 
 

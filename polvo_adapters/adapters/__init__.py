@@ -19,7 +19,7 @@ from polvo_adapters.shells.requests.resilient_adapter import ResilientAdapter
 from polvo_adapters.shells.requests.timeouts import DEFAULT_TIMEOUT
 
 if TYPE_CHECKING:
-    from polvo_adapters.shells.requests.install import install, uninstall
+    from polvo_adapters.shells.install import install, uninstall
     from polvo_adapters.shells.requests.single_policy_adapters import (
         BreakerAdapter,
         BulkheadAdapter,
@@ -51,7 +51,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    **dict.fromkeys(("install", "uninstall"), "polvo_adapters.shells.requests.install"),
+    **dict.fromkeys(("install", "uninstall"), "polvo_adapters.shells.install"),
     **{name: "polvo_adapters.shells.requests.single_policy_adapters" for name in __all__ if name.endswith("Adapter")},
 }
 

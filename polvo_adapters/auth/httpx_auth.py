@@ -7,30 +7,23 @@ loop goes on. A refresh is completed even if its tasks were cancelled: the serve
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncGenerator, Callable, Generator, Hashable
-from contextvars import copy_context
+from collections.abc import AsyncGenerator, Generator
 from functools import partial
-from typing import Literal, TypeVar
+from typing import Literal
 
 import httpx
 
-from polvo_adapters.auth.attach.carrier import HeldCredential, HTTPXCarrier
+from polvo_adapters.auth.attach.carrier import AsyncCarrier, HeldCredential, HTTPXCarrier
+from polvo_adapters.auth.attach.httpx_places import has_parameter, put_parameter
 from polvo_adapters.auth.attach.httpx_refusals import is_refusal, is_refusal_async
 from polvo_adapters.auth.attach.replaced_credentials import describe_place
 from polvo_adapters.context.tenant import TenantScope, current_tenant
 from polvo_adapters.redaction import unpicklable
-from polvo_adapters.refresh.background import SharedCalls
-from polvo_adapters.runtime.clock import SYSTEM
-from polvo_adapters.runtime.workers import NoThreadError
+from polvo_adapters.refresh.beside import run_beside
 from polvo_adapters.shells.credential_owners import add_owner
 from polvo_adapters.shells.httpx.renewal import RenewableCredential, note_credential
 from polvo_adapters.shells.httpx.rerouting import note_origin
 from polvo_adapters.shells.request_marks import marks_of
-
-_T = TypeVar("_T")
-
-_LONGEST = 60.0  # seconds until a refresh that hangs is left alone, and the next task begins another
 
 
 @unpicklable
@@ -53,8 +46,8 @@ class AttachedCredential(RenewableCredential):
 
     def find_in(self, request: httpx.Request) -> HeldCredential | None:
         """Return the credential that a request carries: that of an attempt in a race may be another one."""
-        auth = self._owner._auth
-        return next((held for held in (self.held, *self._earlier) if auth.is_in(held, request.headers)), None)
+        owner = self._owner
+        return next((held for held in (self.held, *self._earlier) if owner.is_on(request, held)), None)
 
     def renew(self, request: httpx.Request) -> None:
         """Put the present credential on a request in the place of an earlier one; see `RenewableCredential`."""
@@ -86,7 +79,6 @@ class HTTPXAuth(httpx.Auth):
 
     def __init__(self, auth: HTTPXCarrier) -> None:
         self._auth = auth
-        self._shared = SharedCalls()
 
     def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         """Authorize a request of `httpx.Client`.
@@ -140,31 +132,25 @@ class HTTPXAuth(httpx.Auth):
 
     async def get_held(self) -> HeldCredential:
         """Return the credential of the current tenant, refreshed if need be."""
-        held: HeldCredential | None = self._auth.peek_held()
-        if held is None:
-            obtained: HeldCredential = await self._run_beside(("get", current_tenant()), self._auth.get_held)
+        auth = self._auth
+        held: HeldCredential | None = auth.peek_held()
+        if held is not None:
+            return held
+        if isinstance(auth, AsyncCarrier):
+            obtained: HeldCredential = await auth.aget_held()
             return obtained
-        return held
+        return await run_beside(auth.flights, ("get", current_tenant()), auth.get_held)
 
     async def _replace(self, held: HeldCredential) -> HeldCredential | None:
         """Return a later token than a refused one, or None if there is none."""
-        key = ("after", current_tenant(), held.tenant, held.header)
-        later: HeldCredential | None = await self._run_beside(key, partial(self._auth.after, held))
+        auth = self._auth
+        later: HeldCredential | None
+        if isinstance(auth, AsyncCarrier):
+            later = await auth.aafter(held)
+            return later
+        key = ("after", current_tenant(), held.tenant, str(held.header))
+        later = await run_beside(auth.flights, key, partial(auth.after, held))
         return later
-
-    async def _run_beside(self, key: Hashable, work: Callable[[], _T]) -> _T:
-        """Return what a function returns that may block, called once for all tasks that need the same now."""
-        try:
-            shared = self._shared.join(key, lambda _: work(), SYSTEM.now(), _LONGEST)
-            await asyncio.wrap_future(shared.over)
-            return shared.take()
-        except NoThreadError:
-            pass  # leave the handler first, so that no error refers to this one
-        try:
-            result = asyncio.get_running_loop().run_in_executor(None, copy_context().run, work)
-        except RuntimeError:  # the interpreter shuts down, and there are no other tasks to wait
-            return work()
-        return await result
 
     def _attach(self, request: httpx.Request, attached: AttachedCredential) -> httpx.Request:
         note_credential(request, attached)
@@ -175,6 +161,9 @@ class HTTPXAuth(httpx.Auth):
 
     def put_on(self, request: httpx.Request, held: HeldCredential) -> None:
         """Put a credential on a request."""
+        if self._auth.parameter is not None:
+            put_parameter(request, self._auth.parameter, held.header)
+            return
         headers = self._auth.make_headers(held, request.method, str(request.url))
         note_origin(request, (name for name in headers if name != "Authorization"))  # which httpx itself takes off
         for name, value in headers.items():
@@ -182,6 +171,12 @@ class HTTPXAuth(httpx.Auth):
             owner = getattr(value, "owner", "")
             if owner:
                 add_owner(request, name.lower(), owner)
+
+    def is_on(self, request: httpx.Request, held: HeldCredential) -> bool:
+        """Return whether a request carries a credential."""
+        if self._auth.parameter is not None:
+            return has_parameter(request, self._auth.parameter, held.header)
+        return self._auth.is_in(held, request.headers)
 
     def _choose_step(
         self, held: HeldCredential, response: httpx.Response, is_refused: bool, refreshed: bool
@@ -213,7 +208,6 @@ class HTTPXAuth(httpx.Auth):
 
     def __setstate__(self, state: dict[str, HTTPXCarrier]) -> None:
         self._auth = state["_auth"]
-        self._shared = SharedCalls()
 
     def __repr__(self) -> str:
         return f"<HTTPXAuth of {self._auth!r}>"

@@ -24,10 +24,11 @@ from polvo_adapters.auth.protocol.token_endpoint import TokenEndpoint, TokenResp
 from polvo_adapters.auth.protocol.token_lifetime import read_lifetime
 from polvo_adapters.auth.protocol.token_request import encode_request
 from polvo_adapters.auth.tokens.token_auth import TokenAuth
+from polvo_adapters.core.setting_kinds import SettingKind, check_settings
 from polvo_adapters.errors import ConfigurationError, TokenRefreshError
 from polvo_adapters.redaction import hide
 from polvo_adapters.shells.requests.one_shot import Channel
-from polvo_adapters.shells.requests.urls import TENANT_SLOT, validate_seconds, validate_url
+from polvo_adapters.shells.urls import TENANT_SLOT, validate_seconds, validate_url
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -36,6 +37,17 @@ __all__ = ["JWTLogin", "jwt_login", "read_lifetime"]
 
 _FIELDS, _ANSWERS = ("username", "password", "refresh"), ("access", "refresh")
 _REFUSALS = (400, 401, 403)
+
+
+_KINDS = {
+    "fields": SettingKind("a tuple of three names", lambda value: value is None or _are_names(value, 3)),
+    "answers": SettingKind("a tuple of two paths", lambda value: value is None or _are_names(value, 2)),
+}
+
+
+def _are_names(value: object, count: int) -> bool:
+    is_listed = isinstance(value, (tuple, list)) and len(value) == count
+    return is_listed and all(isinstance(each, str) and each for each in value)  # type: ignore[attr-defined]
 
 
 class JWTLogin(TokenAuth):
@@ -76,6 +88,7 @@ class JWTLogin(TokenAuth):
         require_known_options(type(self).__name__, options, JWTLoginOptions)
         super().__init__(**select_options(options, TokenAuthOptions))
         _validate_login(username, password, login_url, refresh_url)
+        check_settings(type(self).__name__, {"fields": fields, "answers": answers}, _KINDS, ConfigurationError)
         urls = (login_url, refresh_url)
         if not any(isinstance(url, str) for url in urls) and (fields, answers) != (None, None):
             raise ConfigurationError(
@@ -97,7 +110,7 @@ class JWTLogin(TokenAuth):
             if each is not None and each.client_authentication is not None:
                 raise ConfigurationError("JWTLogin: client_authentication is for clients of OAuth2; a login has none")
             if each is not None and TENANT_SLOT not in each.url:
-                validate_url("login_url", each.url, "", self._allow_http)
+                validate_url("login_url" if each is self._login else "refresh_url", each.url, "", self._allow_http)
 
     def _identify(self, tenant: str) -> tuple[str, str]:
         login_url = self._login.url
@@ -144,7 +157,7 @@ class JWTLogin(TokenAuth):
             channel,
             request.method,
             request.url,
-            "a token",
+            "the login",
             headers=request.headers,
             body=request.body,
             secrets=(*request.secrets, fields.get("username", "")),
@@ -182,7 +195,8 @@ def _validate_login(username: object, password: object, login_url: object, refre
     given = {"username": username, "password": password}
     missing = [name for name, value in given.items() if not value]
     if missing:
-        raise ConfigurationError(f"JWTLogin: missing {', '.join(missing)}")
+        hint = "; is the environment variable set that it is read from?" if None in given.values() else ""
+        raise ConfigurationError(f"JWTLogin: missing {', '.join(missing)}{hint}")
     for name, value in given.items():
         if not isinstance(value, str) and not callable(value):
             raise ConfigurationError(f"JWTLogin: {name} must be a text, or a function that returns one")

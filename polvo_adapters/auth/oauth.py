@@ -22,11 +22,14 @@ from polvo_adapters.auth.capacity import make_room
 from polvo_adapters.auth.device_login import poll
 from polvo_adapters.auth.oauthlib_session import read_session, write_token
 from polvo_adapters.auth.options import (
+    ABSENT,
     GrantOptions,
     OAuth2Options,
     SecretSource,
     ServerOptions,
     TokenAuthOptions,
+    check_client_secret,
+    check_options,
     require_known_options,
     select_options,
 )
@@ -50,7 +53,7 @@ from polvo_adapters.redaction import hide
 from polvo_adapters.refresh.lifecycle import LookAtToken
 from polvo_adapters.runtime.clock import SYSTEM
 from polvo_adapters.runtime.logs import logger, say
-from polvo_adapters.shells.requests.urls import TENANT_SLOT
+from polvo_adapters.shells.urls import TENANT_SLOT
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
@@ -80,7 +83,8 @@ class OAuth2(TokenAuth):
         flow: The grant that tokens are requested with; by default "refresh_token" with a refresh token, else
             "client_credentials".
         client_id: The client's name at the authorization server.
-        client_secret: The client's secret, for clients that have one.
+        client_secret: The client's secret, for clients that have one; for others it is left out. None is taken for an
+            environment variable that is not set, unless `client_authentication="none"` says that there is none.
         token_url: URL of the token endpoint, or a `TokenEndpoint` that describes one with ways of its own; by default
             it is discovered through `issuer`.
         redirect_uri: URL that the user's browser is sent back to, for the flow "authorization_code".
@@ -105,7 +109,7 @@ class OAuth2(TokenAuth):
         self,
         flow: FlowName | None = None,
         client_id: str | None = None,
-        client_secret: SecretSource = None,
+        client_secret: SecretSource = ABSENT,
         token_url: str | TokenEndpoint | None = None,
         *,
         redirect_uri: str | None = None,
@@ -114,6 +118,9 @@ class OAuth2(TokenAuth):
         **options: Unpack[OAuth2Options],
     ) -> None:
         require_known_options(type(self).__name__, options, OAuth2Options)
+        given = {"redirect_uri": redirect_uri, "fetch": fetch, "reauthenticate": reauthenticate}
+        check_options(type(self).__name__, given)
+        client_secret = check_client_secret(type(self).__name__, client_secret, options)
         if options.get("refused") is None:
             options["refused"] = find_dialect(str(getattr(token_url, "url", token_url)))
         super().__init__(**select_options(options, TokenAuthOptions))
@@ -188,7 +195,7 @@ class OAuth2(TokenAuth):
         vendor: str,
         flow: FlowName | None = None,
         client_id: str | None = None,
-        client_secret: SecretSource = None,
+        client_secret: SecretSource = ABSENT,
         token_url: str | TokenEndpoint | None = None,
         *,
         redirect_uri: str | None = None,
@@ -214,9 +221,12 @@ class OAuth2(TokenAuth):
         """
         from polvo_adapters.auth.vendors import find_vendor
 
-        given: dict[str, Any] = {"client_id": client_id, "client_secret": client_secret, "token_url": token_url}
+        given: dict[str, Any] = {"client_id": client_id, "token_url": token_url}
+        given["client_secret"] = check_client_secret("OAuth2.for_vendor", client_secret, options)
         given |= {"redirect_uri": redirect_uri, "reauthenticate": reauthenticate, **options}
         keywords = find_vendor(vendor).keywords_for(flow, given)
+        if keywords.get("client_secret") is None:
+            keywords.pop("client_secret", None)
         return cls(**keywords)
 
     def _validate_place(self) -> None:
@@ -246,7 +256,8 @@ class OAuth2(TokenAuth):
         if self._grant_flow.is_nameless and is_shared:
             missing.append("subject (what the assertions are about; it names the token in the token_cache)")
         if missing:
-            raise ConfigurationError(f"OAuth2(flow={self.flow!r}): missing {', '.join(missing)}")
+            hint = "a value that is None may come from an environment variable that is not set"
+            raise ConfigurationError(f"OAuth2(flow={self.flow!r}): missing {', '.join(missing)}; {hint}")
         unused = self._grant_flow.find_unused()
         if unused:
             raise ConfigurationError(f"OAuth2(flow={self.flow!r}): this flow does not use {', '.join(unused)}")

@@ -7,7 +7,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, TypeVar, Union, cast
+
+from polvo_adapters.core import setting_kinds as kinds
+from polvo_adapters.errors import ConfigurationError
 
 if TYPE_CHECKING:
     import requests
@@ -19,6 +23,32 @@ if TYPE_CHECKING:
     from polvo_adapters.stores.base import Store
 
 OptionsType = TypeVar("OptionsType")
+
+ABSENT: Any = object()
+"""Default of a keyword for which None is a mistake, mostly an environment variable that is not set."""
+
+_ARGUMENTS = ("client_id", "client_secret", "token_url", "login_url", "refresh_url", "redirect_uri", "reauthenticate")
+"""Keywords that the classes name themselves."""
+
+_KINDS = {
+    **dict.fromkeys(("scope", "audience", "resource"), kinds.TEXTS | None),
+    **dict.fromkeys(("client_secret", "refresh_token", "password", "assertion", "subject_token"), kinds.SECRET | None),
+    **dict.fromkeys(("username", "subject", "owner", "key_id", "algorithm", "redirect_uri"), kinds.TEXT | None),
+    "client_authentication": kinds.TEXT | None,
+    **dict.fromkeys(("exchange", "claims", "assertion_headers", "parameters"), kinds.MAPPING | None),
+    **dict.fromkeys(("fetch", "reauthenticate", "final"), kinds.FUNCTION | None),
+    **dict.fromkeys(("allow_http", "dpop", "cache_encryption", "background", "repeat_lost_refresh"), kinds.FLAG),
+    **dict.fromkeys(("timeout", "deadline"), kinds.NUMBER),
+    "max_tenants": kinds.whole(1),
+    "private_key": kinds.PRIVATE_KEY | None,
+    "encryption_key": kinds.ENCRYPTION_KEY | None,
+    "session": kinds.SESSION | None,
+    "verify": kinds.VERIFY | None,
+    "cert": kinds.CERTIFICATE | None,
+    "listeners": kinds.FUNCTIONS,
+    "clock": kinds.CLOCK,
+}
+"""The kinds of the options that have no narrower check of their own."""
 
 SecretSource: TypeAlias = Union[str, Callable[[], str], None]  # noqa: UP007 - evaluated at import by Python 3.10 tools
 """A secret, or a function that returns it and is called at each use."""
@@ -226,4 +256,36 @@ def select_options(options: Mapping[str, Any], kind: type[OptionsType]) -> Optio
 def require_known_options(owner: str, options: Mapping[str, Any], kind: type) -> None:
     """Raise TypeError for an option of a class, its owner, that the TypedDict does not declare."""
     for name in options.keys() - kind.__annotations__.keys():
-        raise TypeError(f"{owner} got an unexpected keyword argument {name!r}")
+        close = get_close_matches(name, [*kind.__annotations__, *_ARGUMENTS], 1)
+        advice = f"; did you mean {close[0]}?" if close else ""
+        raise TypeError(f"{owner} got an unexpected keyword argument {name!r}{advice}")
+    check_options(owner, options)
+
+
+def check_options(owner: str, options: Mapping[str, Any]) -> None:
+    """Raise ConfigurationError for an option whose value is of another kind than is wanted; it is not shown."""
+    kinds.check_settings(owner, options, _KINDS, ConfigurationError, shows=False)
+
+
+def check_client_secret(owner: str, client_secret: Any, options: Mapping[str, Any]) -> Any:
+    """Return the client's secret, or None for a client that has none.
+
+    Args:
+        owner: Name of the class, for the message.
+        client_secret: What was given, or ABSENT.
+        options: The other options, which may say that the client authenticates in another way.
+
+    Raises:
+        ConfigurationError: It is neither a text nor a function; or it is None, and no other option says that the client
+            has none.
+    """
+    if client_secret is ABSENT:
+        return None
+    others = ("client_authentication", "private_key", "cert", "password", "assertion", "subject_token")
+    if client_secret is None and not any(options.get(name) for name in others):
+        raise ConfigurationError(
+            f"{owner}(client_secret=None): is the environment variable set that it is read from? For a client without "
+            "a secret leave client_secret out, or say client_authentication='none'"
+        )
+    check_options(owner, {"client_secret": client_secret})
+    return client_secret

@@ -30,6 +30,7 @@ from polvo_adapters.auth.attach.replaced_credentials import ReplacedCredentials
 from polvo_adapters.auth.attach.response_hook import ReauthenticateHook
 from polvo_adapters.core.credential_refusals import RefusalTest, Refused
 from polvo_adapters.core.report import Entry, StateChange
+from polvo_adapters.core.setting_kinds import TEXT, check_settings
 from polvo_adapters.errors import ConfigurationError
 from polvo_adapters.refresh.lifecycle import OVERDUE, KnownToken
 from polvo_adapters.runtime.copies import SharedByCopies
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from requests import PreparedRequest
 
     from polvo_adapters.auth.httpx_auth import HTTPXAuth
+    from polvo_adapters.refresh.background import SharedCalls
 
 
 class HeldSecret(NamedTuple):
@@ -64,6 +66,9 @@ class HeldSecret(NamedTuple):
 
     def __repr__(self) -> str:
         return f"<HeldSecret {self.value!r}>"
+
+
+_KINDS = dict.fromkeys(("query", "username", "owner"), TEXT | None)
 
 
 class SecretAuth(SharedByCopies, AuthBase):
@@ -99,6 +104,7 @@ class SecretAuth(SharedByCopies, AuthBase):
     ) -> None:
         if not isinstance(secret, Secret):
             raise ConfigurationError(f"{type(self).__name__}: expected a Secret, got {type(secret).__name__}")
+        check_settings(type(self).__name__, {"query": query, "username": username, "owner": owner}, _KINDS, shows=False)
         if username is not None and (":" in username or not username.isprintable()):
             raise ConfigurationError("basic: the username must have no colon and no control characters in it")
         validate_place(type(self).__name__, header, prefix)
@@ -182,16 +188,29 @@ class SecretAuth(SharedByCopies, AuthBase):
     # For httpx
 
     def httpx(self) -> HTTPXAuth:
-        """Return the auth object for `httpx` that sends the same secret: `httpx.AsyncClient(auth=auth.httpx())`.
-
-        Raises:
-            ConfigurationError: The secret goes into the query, which this does not do in httpx.
-        """
+        """Return the auth object for `httpx` that sends the same secret: `httpx.AsyncClient(auth=auth.httpx())`."""
         from polvo_adapters.auth.httpx_auth import HTTPXAuth
 
-        if self._query is not None:
-            raise ConfigurationError("SecretAuth.httpx: a secret in the query is for sessions of requests alone")
         return HTTPXAuth(self)
+
+    @property
+    def flights(self) -> SharedCalls:
+        """The fetches in progress that tasks wait for."""
+        return self._secret.flights
+
+    @property
+    def parameter(self) -> str | None:
+        """Name of the query parameter that it is put in; None where it goes into a header."""
+        return self._query
+
+    async def aget_held(self) -> HeldSecret:
+        """Return the secret, fetched if need be, without blocking the event loop; as `get_held`."""
+        return self._hold(await self._secret.acurrent())
+
+    async def aafter(self, held: HeldSecret) -> HeldSecret | None:
+        """Return the present value of the secret without blocking the event loop; as `after`."""
+        later = await self._secret.aafter(held.value)
+        return None if later is None else self._hold(later)
 
     def peek_held(self) -> HeldSecret | None:
         """Return the secret, or None if the caller would have to wait for it."""
@@ -300,11 +319,13 @@ def basic(username: str, password: Secret | str, *, refused: Refused = None) -> 
         password: The password, or a Secret; a text is the password itself, and not a URI.
         refused: For a Secret: what the API's refusal of it looks like besides 401; see `SecretAuth`.
     """
+    given = {"username": username, "password": "" if isinstance(password, Secret) else password}
+    check_settings("basic", given, dict.fromkeys(given, TEXT), ConfigurationError, shows=False)
     if isinstance(password, Secret):
         return SecretAuth(password, username=username, refused=refused)
     require_no_rules("basic", refused)
-    if not isinstance(password, str) or ":" in username:
-        raise ConfigurationError("basic: the username must have no colon in it, and the password must be a text")
+    if ":" in username:
+        raise ConfigurationError("basic: the username must have no colon in it")
     return HeaderAuth("Authorization", _format_basic(username, password))
 
 

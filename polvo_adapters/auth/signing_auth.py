@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Any
 from requests.auth import AuthBase
 
 from polvo_adapters.auth.attach.credential import take_off
+from polvo_adapters.core.setting_kinds import describe_misfit
 from polvo_adapters.shells.request_marks import marks_of
 from polvo_adapters.shells.requests.signing import Auth, UnsignedState, apply, sign_again
 
 if TYPE_CHECKING:
     from requests import PreparedRequest, Response
+
+    from polvo_adapters.auth.httpx_signing import HTTPXSigningAuth
 
 
 class SignatureHook:
@@ -38,7 +41,11 @@ class SigningAuth(AuthBase):
         auth: Any auth object of `requests` that signs, such as `requests_oauthlib.OAuth1`.
     """
 
-    def __init__(self, auth: Auth) -> None:
+    def __init__(self, auth: Any) -> None:
+        is_pair = isinstance(auth, tuple) and len(auth) == 2
+        if isinstance(auth, type) or not (is_pair or callable(auth)):
+            wanted = "an auth object of requests, such as OAuth1(...)"
+            raise TypeError(describe_misfit("signed", "auth", auth, wanted, shows=False))
         self.auth = auth
 
     def __call__(self, request: PreparedRequest) -> PreparedRequest:
@@ -50,6 +57,12 @@ class SigningAuth(AuthBase):
         if unsigned.places:
             request.register_hook("response", SignatureHook(unsigned.places))
         return request
+
+    def httpx(self) -> HTTPXSigningAuth:
+        """Return the auth object for `httpx` that signs by the same one: `httpx.Client(auth=signed(it).httpx())`."""
+        from polvo_adapters.auth.httpx_signing import HTTPXSigningAuth
+
+        return HTTPXSigningAuth(self.auth)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") or "auth" not in vars(self):

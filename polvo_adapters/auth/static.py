@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, overload
 
 from polvo_adapters.auth.attach.credential import CredentialURL, HeaderAuth, require_no_rules
+from polvo_adapters.core.setting_kinds import TEXT, check_settings, describe_misfit
 from polvo_adapters.errors import ConfigurationError
 from polvo_adapters.shells.credential_owners import add_credential_parameter
 
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 __all__ = ["APIKey", "Bearer", "SessionToken"]
 
 
+_KINDS = {"prefix": TEXT, "query": TEXT | None}
+
+
 class Bearer(HeaderAuth):
     """Authorization by a bearer token: `Authorization: Bearer <token>` (RFC 6750 section 2.1).
 
@@ -26,7 +30,7 @@ class Bearer(HeaderAuth):
     """
 
     def __init__(self, token: str) -> None:
-        _require_text(self, token)
+        _require_text(self, "token", token)
         super().__init__("Authorization", f"Bearer {token}")
 
 
@@ -39,7 +43,7 @@ class SessionToken(HeaderAuth):
     """
 
     def __init__(self, token: str, header: str = "X-Session-Token") -> None:
-        _require_text(self, token)
+        _require_text(self, "token", token)
         super().__init__(header, token)
 
 
@@ -55,7 +59,8 @@ class APIKey(HeaderAuth):
     """
 
     def __init__(self, key: str, header: str = "X-API-Key", prefix: str = "", query: str | None = None) -> None:
-        _require_text(self, key)
+        _require_text(self, "key", key)
+        check_settings("APIKey", {"prefix": prefix, "query": query}, _KINDS, ConfigurationError, shows=False)
         super().__init__(header, f"{prefix} {key}" if prefix else key)
         self._query = query
 
@@ -68,6 +73,10 @@ class APIKey(HeaderAuth):
         add_credential_parameter(request, self._query)
         request.register_hook("response", self._protect_redirect)  # which tells the parameter after a redirect as well
         return request
+
+    def place(self) -> tuple[str, str, bool]:
+        """Return the name of the header or query parameter, the value, and whether it is a parameter; for httpx."""
+        return super().place() if self._query is None else (self._query, self._require_value(), True)
 
     @property
     def credential_places(self) -> tuple[str, ...]:
@@ -129,6 +138,7 @@ def _secret_auth(
     return None
 
 
-def _require_text(auth: HeaderAuth, credential: object) -> None:
+def _require_text(auth: HeaderAuth, name: str, credential: object) -> None:
     if not isinstance(credential, str) or not credential:
-        raise ConfigurationError(f"{type(auth).__name__}: the credential must be a string that is not empty")
+        wanted = "a text that is not empty, or a Secret"
+        raise ConfigurationError(describe_misfit(type(auth).__name__, name, credential, wanted, shows=False))

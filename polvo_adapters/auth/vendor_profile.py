@@ -18,7 +18,7 @@ from polvo_adapters.auth.options import OAuth2Options, VendorSettings
 from polvo_adapters.auth.protocol.client_authentication import BY_SECRET
 from polvo_adapters.auth.protocol.token_endpoint import TokenEndpoint
 from polvo_adapters.errors import ConfigurationError
-from polvo_adapters.shells.requests.urls import TENANT_SLOT
+from polvo_adapters.shells.urls import TENANT_SLOT
 
 if TYPE_CHECKING:
     from polvo_adapters.auth.protocol.grant_flow import FlowName

@@ -59,7 +59,8 @@ def run(options: argparse.Namespace) -> int:
 def _log_in(options: argparse.Namespace, screen: render.Screen) -> list[str]:
     """Log in, and return the lines to print."""
     settings = collect_settings(options)
-    oauth = OAuth2(**settings, client_secret=client_secret.read_secret(options))
+    secret = client_secret.read_secret(options)
+    oauth = OAuth2(**(settings if secret is None else {**settings, "client_secret": secret}))
     key, host = oauth._identify(current_tenant())
     storage = oauth._storage_for(current_tenant())
     path = cast("TokenCache", storage.store).path  # before a missing key would put memory in its place

@@ -24,7 +24,7 @@ from rich.text import Text
 from polvo_adapters import headers
 from polvo_adapters.cli import render
 from polvo_adapters.cli.probe_forecast import MOST_AT_ONCE, ROUTE, Forecast, forecast
-from polvo_adapters.cli.request import WHAT_HAPPENED, CallOutcome, find_report, join_headers
+from polvo_adapters.cli.request import WHAT_HAPPENED, CallOutcome, explain_failure, find_report, join_headers
 from polvo_adapters.core.calls import Call, origin
 from polvo_adapters.headers import CERTAIN, LIKELY, Quota, Throttled
 from polvo_adapters.policies.ratelimit.turns import TurnResult
@@ -252,8 +252,10 @@ def _describe_confidence(confidence: float) -> str:
 
 def _make_error_panel(outcome: CallOutcome) -> Panel:
     """Return a panel with the reason that there is no response."""
-    if outcome.report is not None and outcome.failure in WHAT_HAPPENED:
-        text = WHAT_HAPPENED[outcome.failure].format(host=outcome.report.host)
+    place, cause, advice = ("", "", "") if outcome.error is None else explain_failure(outcome.error)
+    if outcome.report is not None and place:
+        event = WHAT_HAPPENED.get(outcome.failure, "").format(host=outcome.report.host)
+        text = "\n".join(filter(None, [event, f"{place}: {cause}; {advice}."]))
     else:
         text = _IN_URLS.sub("…", str(outcome.error))
     title = Text(type(outcome.error).__name__, style="bold red")

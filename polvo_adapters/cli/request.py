@@ -25,16 +25,20 @@ from rich.text import Text
 
 from polvo_adapters import headers
 from polvo_adapters.cli import render
-from polvo_adapters.core.calls import origin
+from polvo_adapters.core.calls import find_host, origin
+from polvo_adapters.core.durations import format_seconds
 from polvo_adapters.core.report import Report
 from polvo_adapters.errors import DeadlineExceeded, PolvoError, StatusError
+from polvo_adapters.redaction import strip_url
+from polvo_adapters.shells.message_parts import describe_place
+from polvo_adapters.shells.plain_words import describe_cause
 from polvo_adapters.shells.requests.session import Session
 
 MOST_LINES = 40
 """Lines of a body that are shown on a terminal."""
 
 _SECRET = re.compile(r"authorization|cookie|token(?!s)|secret|password|signature|api-?key", re.IGNORECASE)
-_CREDENTIALS_IN_URL = re.compile(r"//[^/?#]*@")
+_URL_HEADERS = ("location", "content-location", "refresh")
 _FORM, _JSON = b"application/x-www-form-urlencoded", b"application/json"
 
 WHAT_HAPPENED = {
@@ -144,10 +148,11 @@ def find_report(bearer: object) -> Report | None:
 
 def _show_head(response: requests.Response, screen: render.Screen) -> None:
     request = response.request
-    screen.say(f"{request.method} {_CREDENTIALS_IN_URL.sub('//', request.url or '')}", "dim")
+    screen.say(f"{request.method} {strip_url(request.url or '')}", "dim")
     screen.print(render.format_status(response.status_code, response.reason), soft_wrap=True)
     for name, value in response.headers.items():
-        screen.say(f"{name}: {'«…»' if _SECRET.search(name) else value}", "dim")
+        shown = strip_url(value) if name.lower() in _URL_HEADERS else value
+        screen.say(f"{name}: {'«…»' if _SECRET.search(name) else shown}", "dim")
 
 
 def _write_body(content: bytes) -> None:
@@ -220,7 +225,7 @@ def _show_account(response: requests.Response, report: Report | None, screen: re
         screen.print(_draw_account(report, screen))
     delay = headers.retry_after(response.headers, time.time())
     if response.status_code >= 400 and delay is not None:
-        screen.say(f"The server asks to be called again after {delay:g} s.", "yellow")
+        screen.say(f"The server asks to be called again after {format_seconds(delay, 6)} s.", "yellow")
 
 
 def _draw_account(report: Report, screen: render.Screen) -> Group:
@@ -241,8 +246,10 @@ def make_panel(outcome: CallOutcome, method: str, screen: render.Screen) -> Pane
 
 def _explain(outcome: CallOutcome) -> list[str]:
     message = render.escape_controls(str(outcome.error)) or "no further message"
-    if outcome.report is not None and not isinstance(outcome.error, PolvoError) and outcome.failure in WHAT_HAPPENED:
-        return [WHAT_HAPPENED[outcome.failure].format(host=outcome.report.host), f"({message})"]
+    if outcome.error is not None and outcome.report is not None and not isinstance(outcome.error, PolvoError):
+        place, cause, _ = explain_failure(outcome.error)
+        event = WHAT_HAPPENED.get(outcome.failure, "").format(host=outcome.report.host)
+        return [*filter(None, [event]), render.escape_controls(f"{place}: {cause}.")] if place else [event or message]
     last = getattr(outcome.error, "response", None)
     if last is None:
         return [message]
@@ -250,9 +257,20 @@ def _explain(outcome: CallOutcome) -> list[str]:
     return [message, render.escape_controls(f"The last response was {status}.")]
 
 
+def explain_failure(error: BaseException) -> tuple[str, str, str]:
+    """Return place, cause and advice for an exception of a call, in plain words; three empty texts where it is none."""
+    request = getattr(error, "request", None)
+    if not isinstance(request, requests.PreparedRequest):
+        return "", "", ""
+    return describe_place(request), *describe_cause(error, find_host(request.url or ""))
+
+
 def _advise(outcome: CallOutcome, method: str) -> list[str]:
     shown = "deadline" if isinstance(outcome.error, DeadlineExceeded) else outcome.failure
     lines = [_WHAT_TO_DO[shown]] if shown in _WHAT_TO_DO else []
+    if not lines and outcome.error is not None and outcome.report is not None:
+        advice = "" if isinstance(outcome.error, PolvoError) else explain_failure(outcome.error)[2]
+        lines += [f"{advice[:1].upper()}{advice[1:]}."] if advice else []
     if method in {"POST", "PATCH"} and outcome.failure not in {"", "no connection", "connect timeout"}:
         lines.append(_IN_DOUBT)
     return lines

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import sqlite3
 import time
 from contextlib import closing
@@ -195,5 +196,6 @@ def print_error(error: OSError, screen: render.Screen) -> int:
         error: The error.
         screen: The console.
     """
-    screen.say(" ".join(str(error).split()) or type(error).__name__)
+    text = " ".join(str(error).split()) or type(error).__name__
+    screen.say(re.sub(r"\btoken_cache=", "--token-cache ", text))
     return 1

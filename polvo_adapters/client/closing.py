@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import suppress
-
 from polvo_adapters.client.exceptions import ClientClosedError
 from polvo_adapters.core.calls import Call
 from polvo_adapters.core.effects import Flow, Proceed
 from polvo_adapters.drivers.aio import AsyncSystemClock
 from polvo_adapters.policies.outcomes import refuse_to_send
+from polvo_adapters.runtime.async_library import Wakeup
 
 CLOSED = "the client is closed; make another one, or close it later"
 
@@ -23,7 +21,7 @@ class ClosingGate:
 
     def __init__(self) -> None:
         self.is_closed = False
-        self._waits: dict[asyncio.Event, asyncio.AbstractEventLoop] = {}
+        self._waits: set[Wakeup] = set()
 
     def flow(self, call: Call, proceed: Proceed) -> Flow:
         """Run the attempt, unless the client is closed."""
@@ -34,20 +32,19 @@ class ClosingGate:
     def close(self) -> None:
         """Let no attempt begin from now on, and end the waits of calls, in whichever loop they are."""
         self.is_closed = True
-        for woken, loop in list(self._waits.items()):
-            with suppress(RuntimeError):  # a loop that is closed waits for nothing
-                loop.call_soon_threadsafe(woken.set)
+        for wakeup in tuple(self._waits):
+            wakeup.set()
 
     async def wait(self, clock: AsyncSystemClock, seconds: float) -> None:
         """Wait for so long, or until the client is closed."""
         if self.is_closed:
             return
-        woken = asyncio.Event()
-        self._waits[woken] = asyncio.get_running_loop()
+        wakeup = Wakeup()
+        self._waits.add(wakeup)
         try:
-            await clock.wait(woken, seconds)
+            await clock.wait(wakeup.event, seconds)
         finally:
-            del self._waits[woken]
+            self._waits.discard(wakeup)
 
 
 class ClosingClock(AsyncSystemClock):

@@ -9,11 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    import requests
-
     from polvo_adapters.policies.one_call import CallSettings
 
 
@@ -39,7 +37,7 @@ class LogicalCall(NamedTuple):
         span: Whether it is over already, where that is known.
     """
 
-    session: requests.Session | None
+    session: Any
     at: float
     deadline: float | None = None
     sent: bool = False

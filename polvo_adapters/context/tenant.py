@@ -5,13 +5,9 @@ from __future__ import annotations
 import unicodedata
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
-from typing import TYPE_CHECKING
 
 from polvo_adapters.context.decoration import AnyFunction, run_within
 from polvo_adapters.errors import ConfigurationError
-
-if TYPE_CHECKING:
-    import requests
 
 _LONGEST = 255  # characters of a tenant's name
 _LONGEST_IN_MESSAGE = 60
@@ -32,7 +28,7 @@ class TenantScope:
 
     __slots__ = ("call", "name", "session")
 
-    def __init__(self, name: str, session: requests.Session | None = None, *, call: bool = False) -> None:
+    def __init__(self, name: str, session: object = None, *, call: bool = False) -> None:
         self.name = name
         self.session = session
         self.call = call
@@ -93,9 +89,7 @@ def current_tenant() -> str:
     return ""
 
 
-def tenant_scope_for(
-    session: requests.Session, otherwise: str, *, required: bool = False
-) -> AbstractContextManager[str]:
+def tenant_scope_for(session: object, otherwise: str, *, required: bool = False) -> AbstractContextManager[str]:
     """Return the context of a call of a session, or of a part of the call that it is making.
 
     Args:

@@ -206,6 +206,7 @@ class PolicyTraits(NamedTuple):
         gates: The gates that it asks side by side, where it is made of several.
         max_concurrency: How many calls at a time it lets through at most, or 0 where it does not limit them.
         resumes: Whether it says that bodies which break off are to go on where they broke off.
+        races: Whether it may yield a Race, which needs threads or tasks of asyncio.
         stack_option: Keyword of the standard stack that it stands for, by which one call can do without it.
         call_listeners: Functions that are called with every `CallEvent`.
         judges: Functions of the user's own that say what an answer is; see `polvo_adapters.core.judges`.
@@ -219,6 +220,7 @@ class PolicyTraits(NamedTuple):
     gates: tuple[Policy, ...] = ()
     max_concurrency: int = 0
     resumes: bool = False
+    races: bool = False
     stack_option: str = ""
     call_listeners: tuple[Callable[[Any], object], ...] = ()
     judges: tuple[Callable[[Any], Any], ...] = ()

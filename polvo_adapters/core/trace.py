@@ -88,6 +88,27 @@ class Trace:
         return self.marks
 
 
+def describe_progress(marks: Sequence[Mark]) -> str:
+    """Return how far an attempt got, as the end of a sentence, or an empty string where no trace was kept."""
+    name = marks[-2][0] if len(marks) > 1 else ""
+    if name.startswith(CONNECT):
+        address = name[len(CONNECT) :].strip()
+        return f"while connecting to {address}" if address else "while connecting"
+    return _PROGRESS.get(name, "")
+
+
+_PROGRESS = {
+    QUEUE: "while waiting for a connection of the pool",
+    RESOLVE: "while looking up the name of the host",
+    PROXY: "while the proxy opened a connection",
+    TLS: "in the TLS handshake",
+    SEND: "while sending the request",
+    WAIT: "while waiting for the first byte of the answer",
+    HEAD: "while reading the head of the answer",
+    BODY: "while reading the body",
+}
+
+
 def phases_of(marks: Sequence[Mark]) -> list[Phase]:
     """Return the phases between marks, the last of which is an end."""
     return [Phase(name, until - began) for (name, began), (_, until) in pairwise(marks)]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
 from polvo_adapters.core.calls import origin
 from polvo_adapters.core.outcomes import FAILURES
+from polvo_adapters.core.setting_kinds import describe_class, show_value
 
 
 def number(
@@ -49,14 +50,34 @@ def choice(policy: object, field: str, allowed: tuple[str, ...]) -> None:
 def statuses(policy: object, field: str) -> frozenset[int]:
     """Return the field as a set of HTTP statuses, or raise ValueError."""
     wanted = "a collection of HTTP statuses from 100 to 599"
-    try:
-        values: frozenset[Any] = frozenset(getattr(policy, field))
-    except TypeError:
-        raise _setting_error(policy, field, wanted) from None
-    for value in values:
+    given = getattr(policy, field)
+    if not _is_collection(given):
+        raise _setting_error(policy, field, wanted)
+    values: set[Any] = set()
+    for value in given:
         if isinstance(value, bool) or not isinstance(value, int) or not 100 <= value <= 599:
             raise _setting_error(policy, field, wanted)
-    return values
+        values.add(value)
+    return frozenset(values)
+
+
+def flag(policy: object, field: str) -> None:
+    """Raise ValueError unless the field is True or False."""
+    if not isinstance(getattr(policy, field), bool):
+        raise _setting_error(policy, field, "True or False")
+
+
+def texts(policy: object, field: str) -> tuple[str, ...]:
+    """Return the field as a tuple of texts, or raise ValueError."""
+    value = getattr(policy, field)
+    found = tuple(value) if _is_collection(value) else (None,)
+    if not all(isinstance(each, str) for each in found):
+        raise _setting_error(policy, field, "a collection of texts")
+    return found
+
+
+def _is_collection(value: object) -> bool:
+    return isinstance(value, Iterable) and not isinstance(value, (str, bytes, bytearray, Mapping))
 
 
 def instance(policy: object, field: str, kind: type) -> None:
@@ -71,9 +92,10 @@ def methods(policy: object, field: str) -> frozenset[str] | None:
     value = getattr(policy, field)
     if value is None:
         return None
-    if isinstance(value, str) or not all(isinstance(name, str) for name in value):
+    names = tuple(value) if _is_collection(value) else (None,)  # which may be an iterator
+    if not all(isinstance(name, str) for name in names):
         raise _setting_error(policy, field, "a collection of method names, or None for every method")
-    return frozenset(name.upper() for name in value)
+    return frozenset(name.upper() for name in names)
 
 
 def exceptions(policy: object, field: str) -> tuple[type[BaseException] | str, ...] | None:
@@ -83,7 +105,8 @@ def exceptions(policy: object, field: str) -> tuple[type[BaseException] | str, .
         return None
     kinds = tuple(value) if isinstance(value, (tuple, list, set, frozenset)) else (value,)
     for kind in kinds:
-        if kind not in FAILURES and not (isinstance(kind, type) and issubclass(kind, BaseException)):
+        is_name = isinstance(kind, str) and kind in FAILURES
+        if not is_name and not (isinstance(kind, type) and issubclass(kind, BaseException)):
             names = ", ".join(repr(name) for name in sorted(FAILURES))
             raise _setting_error(policy, field, f"None, or a collection of exception classes and of {names}")
     return kinds
@@ -104,7 +127,7 @@ def key(policy: object, field: str) -> None:
 def base_urls(policy: object, field: str) -> tuple[str, ...]:
     """Return the field as a tuple of base URLs without a slash at the end, or raise ValueError."""
     value = getattr(policy, field)
-    urls = () if isinstance(value, str) else tuple(value)
+    urls = tuple(value) if _is_collection(value) else ()
     if not urls or not all(isinstance(url, str) and _is_base_url(url) for url in urls):
         wanted = "a sequence of URLs such as 'https://eu.example.com/api', without credentials, query and fragment"
         if "@" in str(value):  # it may be a password
@@ -124,8 +147,8 @@ def served_origin(policy: object, field: str) -> str:
         if "@" in str(value):  # it may be a password
             value = "..."
         raise ValueError(
-            f"{type(policy).__name__}({field}={value!r}): {field} must be a URL such as 'https://api.example.com', "
-            "without credentials, query and fragment"
+            f"{type(policy).__name__}({field}={show_value(value)}): {field} must be a URL such as "
+            "'https://api.example.com', without credentials, query and fragment"
         )
     return origin(value) if value else ""
 
@@ -137,7 +160,7 @@ def listeners(policy: object, field: str) -> tuple[Callable[[Any], object], ...]
         ValueError: It is no collection, or contains what is no function.
     """
     given = getattr(policy, field)
-    functions = tuple(given) if isinstance(given, Iterable) else (None,)
+    functions = tuple(given) if _is_collection(given) else (None,)
     if not all(callable(function) for function in functions):
         raise _setting_error(policy, field, "a collection of functions")
     return functions
@@ -170,7 +193,7 @@ def timeout(name: str, value: Any) -> Any:
     for part in parts:
         is_number = isinstance(part, (int, float)) and not isinstance(part, bool)
         if part is not None and not is_number:
-            raise TypeError(f"{name}={value!r}: expected seconds, a (connect, read) tuple, or None")
+            raise TypeError(f"{name}={show_value(value)}: expected seconds, a (connect, read) tuple, or None")
         if part is not None and not part > 0:
             raise ValueError(f"{name}={value!r}: must be more than 0 seconds, or None for no limit")
     return value
@@ -192,7 +215,8 @@ def require_members(owner: str, value: object, kind: str, *names: str) -> None:
         raise TypeError(f"{owner}: {value.__name__} is a class; make {kind} of it: {value.__name__}(...)")
     for name in names:
         if not hasattr(value, name):
-            raise TypeError(f"{owner}: {value!r} is not {kind}, it has no `{name}`")
+            shown = show_value(value) if isinstance(value, (str, int, float, type(None))) else describe_class(value)
+            raise TypeError(f"{owner}: {shown} is not {kind}, it has no `{name}`")
 
 
 def _is_base_url(url: str) -> bool:
@@ -208,9 +232,11 @@ def _is_base_url(url: str) -> bool:
 
 def contradiction(policy: object, field: str, other: str, reason: str) -> ValueError:
     """Return the error for two fields that contradict each other."""
-    values = f"{field}={getattr(policy, field)!r}, {other}={getattr(policy, other)!r}"
+    values = f"{field}={show_value(getattr(policy, field))}, {other}={show_value(getattr(policy, other))}"
     return ValueError(f"{type(policy).__name__}({values}): {reason}")
 
 
 def _setting_error(policy: object, field: str, wanted: str) -> ValueError:
-    return ValueError(f"{type(policy).__name__}({field}={getattr(policy, field)!r}): {field} must be {wanted}")
+    return ValueError(
+        f"{type(policy).__name__}({field}={show_value(getattr(policy, field))}): {field} must be {wanted}"
+    )

@@ -1,9 +1,8 @@
-"""The asyncio driver: performs effects on the event loop."""
+"""The asyncio driver: performs effects on the event loop, and all but races under trio as well."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from typing import Any, Protocol, cast
 
 from polvo_adapters.core.calls import Call
@@ -24,10 +23,13 @@ from polvo_adapters.core.effects import (
 )
 from polvo_adapters.core.outcomes import Outcome
 from polvo_adapters.core.report import Entry, Wait
+from polvo_adapters.drivers.beside import ASKED, BesideDecisions
 from polvo_adapters.drivers.decisions import Decisions, outlast_store
 from polvo_adapters.drivers.exchange import BaseExchange
+from polvo_adapters.errors import ConfigurationError
+from polvo_adapters.runtime import async_library
 from polvo_adapters.runtime.clock import SystemTime, TimeSource
-from polvo_adapters.stores.base import Store
+from polvo_adapters.stores.base import Store, is_blocking
 
 
 class AsyncClock(TimeSource, Protocol):
@@ -36,31 +38,29 @@ class AsyncClock(TimeSource, Protocol):
     async def sleep(self, seconds: float) -> None:
         """Wait, and let others run."""
 
-    async def wait(self, event: asyncio.Event, seconds: float) -> None:
+    async def wait(self, event: Any, seconds: float) -> None:
         """Wait until the event is set, at most that many seconds; the event is not used afterwards."""
 
 
 class AsyncSystemClock(SystemTime):
-    """The clock and the random numbers of this machine, and `asyncio.sleep`."""
+    """The clock and the random numbers of this machine, and the waits of the library that runs the task."""
 
-    sleep = staticmethod(asyncio.sleep)
-
-    @staticmethod
-    async def wait(event: asyncio.Event, seconds: float) -> None:
-        """Wait until the event is set, but not longer than that."""
-        # Not by a task, which a cancellation would have to cancel as well, and not by code that may swallow one.
-        time_up = asyncio.get_running_loop().call_later(seconds, event.set)
-        try:
-            await event.wait()
-        finally:
-            time_up.cancel()
+    sleep = staticmethod(async_library.sleep)
+    wait = staticmethod(async_library.wait)
 
 
 ASYNC_SYSTEM = AsyncSystemClock()
 
 
 class AsyncExchange(BaseExchange, Protocol):
-    """The attempts of one call; as `polvo_adapters.drivers.exchange.Exchange`."""
+    """The attempts of one call; as `polvo_adapters.drivers.exchange.Exchange`.
+
+    Attributes:
+        broken_off: Set by the driver where the call was broken off, or has lost its race: what is discarded then is
+            closed at once, and nothing of it is read.
+    """
+
+    broken_off: bool
 
     async def send(self, effect: Send) -> Outcome:
         """Make one attempt; an exception is returned inside the outcome."""
@@ -81,13 +81,19 @@ async def drive(
 ) -> Outcome:
     """Carry out a flow to its end; as `polvo_adapters.drivers.sync.drive`, without blocking the loop."""
     answer: Any = None
-    decisions = Decisions(store, entries, call, in_race)
+    # `is_blocking`, without the time that a function takes:
+    beside = BesideDecisions(store, entries, call, in_race) if getattr(store, "blocking", False) else None
+    decisions = Decisions(store, entries, call, in_race) if beside is None else beside
     try:
         while True:
             effect = flow.throw(answer) if type(answer) is Undecided else flow.send(answer)
             if type(effect) is Send:
                 answer = await exchange.send(effect)
                 decisions.note_attempt(effect.call, answer)
+            elif beside is not None and type(effect) in ASKED:
+                answer = await beside.perform(effect, exchange)
+            elif type(effect) is TryDecide:
+                answer = decisions.try_decide(effect)
             elif type(effect) is Decide:
                 answer = decisions.decide(effect.events)
             elif type(effect) is Acquire:
@@ -97,22 +103,25 @@ async def drive(
                 answer = None
             else:
                 answer = await _perform_rare(effect, exchange, store, clock, entries, decisions, call)
-    except StopIteration as end:
-        return decisions.end(end.value)  # and no variable, see `finally`
-    except Undecided as undecided:
-        return decisions.conclude(undecided)
-    except GeneratorExit:  # the loop is gone, and the garbage collector may be what ends the coroutine
-        decisions.defer_release_all()
-        raise
-    except BaseException:
-        await exchange.discard()
+    except (StopIteration, Undecided) as end:  # and no variable for what it has, see `finally`
+        return decisions.end(end.value) if type(end) is StopIteration else decisions.conclude(cast("Undecided", end))
+    except BaseException as error:
+        await _break_off(exchange, decisions, error)
         raise
     finally:
         try:
             flow.close()
         finally:
-            decisions.release_all()
+            await beside.release_all_beside() if beside is not None else decisions.release_all()
             answer = None  # see errors.py, "Errors and frames"
+
+
+async def _break_off(exchange: AsyncExchange, decisions: Decisions, error: BaseException) -> None:
+    if isinstance(error, GeneratorExit):  # the loop is gone, and the garbage collector may be what ends the coroutine
+        decisions.defer_release_all()
+    else:
+        exchange.broken_off = True
+        await exchange.discard()
 
 
 async def _acquire(effect: Acquire, exchange: AsyncExchange, decisions: Decisions) -> Any:
@@ -131,10 +140,9 @@ async def _perform_rare(
     call: Call | None,
 ) -> Any:
     """Perform the effects that most calls do without."""
-    if type(effect) is TryDecide:
-        return decisions.try_decide(effect)
     await exchange.discard()
     if type(effect) is Race:
+        require_tasks()
         outcome = await _AsyncRace(exchange, store, clock, entries, call).run(effect.flow)
         decisions.note_race(outcome)
         return outcome
@@ -152,11 +160,10 @@ async def _perform_rare(
 
 
 async def _park(effect: Park, store: Store, clock: AsyncClock) -> float:
-    began, woken = clock.now(), asyncio.Event()
-    loop = asyncio.get_running_loop()
-    if store.park(effect.name, lambda: _set_event(loop, woken)):
+    began, woken = clock.now(), async_library.Wakeup()
+    if store.park(effect.name, woken.set):
         try:
-            await clock.wait(woken, effect.seconds)
+            await clock.wait(woken.event, effect.seconds)
         except GeneratorExit:  # as in `drive`: nothing may be locked, and to wake the name later does no harm
             raise
         except BaseException:
@@ -166,10 +173,17 @@ async def _park(effect: Park, store: Store, clock: AsyncClock) -> float:
     return clock.now() - began
 
 
-def _set_event(loop: asyncio.AbstractEventLoop, event: asyncio.Event) -> None:
-    """Set an event of a loop from any thread; a loop that is closed waits for nothing."""
-    with contextlib.suppress(RuntimeError):
-        loop.call_soon_threadsafe(event.set)
+def require_tasks() -> None:
+    """Check that calls can be raced here.
+
+    Raises:
+        ConfigurationError: They cannot.
+    """
+    if async_library.find_trio() is not None:
+        raise ConfigurationError(
+            "attempts are raced in tasks of asyncio, and this is trio: leave out hedge and regions that are asked at "
+            "once (mode 'race', 'quorum', 'fanout') here, or run the client under asyncio"
+        )
 
 
 class _AsyncRace:
@@ -179,14 +193,15 @@ class _AsyncRace:
         self, exchange: AsyncExchange, store: Store, clock: AsyncClock, entries: list[Entry], call: Call | None
     ) -> None:
         self._exchange, self._store, self._clock, self._entries = exchange, store, clock, entries
-        self._call, self._decisions = call, Decisions(store, entries, call, in_race=True)
+        self._call = call
+        self._beside = BesideDecisions(store, entries, call, in_race=True) if is_blocking(store) else None
+        self._decisions = Decisions(store, entries, call, in_race=True) if self._beside is None else self._beside
         self._tasks: dict[asyncio.Task[Outcome], int] = {}
         self._forks: list[tuple[AsyncExchange, float, list[Entry]]] = []
 
     async def run(self, flow: Flow) -> Outcome:
         """Carry out the flow of the race."""
         answer: Any = None
-        decisions = self._decisions
         flow = outlast_store(flow)
         try:
             while True:
@@ -195,25 +210,28 @@ class _AsyncRace:
                     answer = self._start(effect)
                 elif type(effect) is WaitAny:
                     answer = await self._wait_any(effect)
-                elif type(effect) is Decide:
-                    answer = decisions.decide(effect.events)
-                elif type(effect) is TryDecide:
-                    answer = decisions.try_decide(effect)
+                elif type(effect) in (Decide, TryDecide):
+                    answer = await self._decide(effect)
                 else:
                     raise TypeError(f"{effect!r} is no effect of a race")
         except StopIteration as end:
             outcome = cast("Outcome", end.value)
             self._adopt_winner(outcome)
-            await self._cancel()
+            await self._cancel(patient=True)
             return outcome
         except GeneratorExit:  # the loop is gone, and with it all tasks
             raise
         except BaseException:
-            await self._cancel()
+            await self._cancel(patient=False)
             raise
         finally:
             flow.close()
             answer = None
+
+    async def _decide(self, effect: Any) -> Any:
+        if self._beside is not None:
+            return await self._beside.perform(effect, self._exchange)
+        return self._decisions.decide(effect.events) if type(effect) is Decide else self._decisions.try_decide(effect)
 
     def _start(self, effect: Start) -> int:
         fork, entries = self._exchange.fork(), list[Entry]()
@@ -245,16 +263,50 @@ class _AsyncRace:
                 self._exchange.adopt(fork)
                 return
 
-    async def _cancel(self) -> None:
+    async def _cancel(self, *, patient: bool) -> None:
+        """Cancel the flows that have lost, and wait until they have ended.
+
+        Args:
+            patient: Whether they are left to their end if this task is cancelled meanwhile, for the first time.
+        """
         for task, number in self._tasks.items():
             _, began, entries = self._forks[number]
             self._entries += entries
             if task.cancel():
                 self._decisions.note_cancelled(number, self._clock.now() - began)
         try:
-            # Gathered, because asyncio logs the exception of a task whose result is never read.
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+            if self._tasks:
+                # In a scope of anyio that is cancelled, each wait that is not shielded would end at once.
+                with async_library.shield():
+                    await self._wait_for_losers(patient=patient)
         finally:
             self._tasks.clear()
             for fork, _, _ in self._forks:
+                fork.broken_off = True
                 await fork.discard()
+
+    async def _wait_for_losers(self, *, patient: bool) -> None:
+        cancellation: BaseException | None = None
+        for task in self._tasks:
+            task.add_done_callback(_read_result)
+        while not all(task.done() for task in self._tasks):
+            try:
+                # Not gathered: the first cancellation of this task would reach them in the middle of their end.
+                await asyncio.wait(self._tasks)
+            except asyncio.CancelledError as error:  # noqa: PERF203 - it waits again
+                cancellation = error
+                if not patient:
+                    for task in self._tasks:
+                        task.cancel()
+                patient = False
+        if cancellation is not None:
+            try:
+                raise cancellation
+            finally:
+                del cancellation  # see errors.py, "Errors and frames"
+
+
+def _read_result(task: asyncio.Task[Outcome]) -> None:
+    """Read the result of a task, because asyncio logs an exception that is never read."""
+    if not task.cancelled():
+        task.exception()

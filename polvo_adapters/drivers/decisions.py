@@ -49,6 +49,11 @@ Lease: TypeAlias = tuple[Sequence[Event], tuple[Any, ...]]
 _SLOW = 1.0  # seconds; a store that took so long to fail is not tried again
 
 
+def is_slow(seconds: float) -> bool:
+    """Return whether a store that took so many seconds to fail is not to be tried again."""
+    return seconds >= _SLOW
+
+
 def decide(store: Store, events: Sequence[Event], entries: list[Entry], call: Call | None = None) -> tuple[Any, ...]:
     """Put events to the store outside of a call, report what they changed, and return the verdicts.
 
@@ -157,18 +162,22 @@ class Decisions:
 
     def release(self, effect: Release, exchange: BodyCloseNotifier | None = None) -> None:
         """End the last lease, now or when the body of the last response of the exchange is closed."""
+        if not self.release_later(effect, exchange):
+            self._tell(effect.events)
+
+    def release_later(self, effect: Release, exchange: BodyCloseNotifier | None = None) -> bool:
+        """End the last lease where there is nothing to be told now; return False where there is."""
         self._held.pop()
         if not effect.events and not effect.broken:
-            return
-        if exchange is None or not exchange.on_body_closed(partial(self._release_on_close, effect)):
-            self._tell(effect.events)
+            return True
+        return exchange is not None and exchange.on_body_closed(partial(self._release_on_close, effect))
 
     def _release_on_close(self, effect: Release, broken: bool, finalizing: bool) -> None:
         events = effect.broken if broken else effect.events
         if finalizing or is_collecting():
             self._defer(events)
         else:
-            self._tell(events)
+            self._tell_on_close(events)
 
     def try_decide(self, effect: TryDecide) -> bool:
         """Put facts to the store, twice unless that may take long, and return whether it has taken them."""
@@ -199,6 +208,9 @@ class Decisions:
         while self._held:
             self._defer(_release_events(*self._held.pop()))
 
+    def _tell_on_close(self, events: Sequence[Event]) -> None:
+        self._tell(events)
+
     def _tell(self, events: Sequence[Event]) -> None:
         """Put facts to the store, or defer them where it has failed before, or has certainly not taken them."""
         if self._failure or (not self._try(events) and self._failure == STORE_BUSY):
@@ -219,7 +231,7 @@ class Decisions:
         self._store.defer(events, partial(_notify_changes, events, self._entries, self._sent))
 
     def _note_failure(self, what: str, events: Sequence[Event], error: Exception, began: float) -> None:
-        self._is_slow = self._is_slow or time.monotonic() - began >= _SLOW
+        self._is_slow = self._is_slow or is_slow(time.monotonic() - began)
         entry = self._say_failure(WARNING, f"{what}, and the call goes on without it", events, error)
         self._failure = entry.reason
         self._entries.append(entry)

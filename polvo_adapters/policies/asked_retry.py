@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 
 from polvo_adapters.core import validate
 from polvo_adapters.core.calls import Call
+from polvo_adapters.core.durations import format_seconds
 from polvo_adapters.core.effects import Flow, Proceed, Sleep
 from polvo_adapters.core.judgement import was_served
 from polvo_adapters.core.notices import Notice, Retrying
@@ -113,9 +114,8 @@ def _find_obstacle(call: Call, outcome: Outcome, advice: Advice) -> Outcome | No
     left = call.deadline - outcome.now
     if advice.seconds < left:
         return None
-    reason = (
-        f"{advice.reason}, and the wait of {advice.seconds:.3g} s would overrun the deadline in {max(left, 0):.3g} s"
-    )
+    wait, rest = format_seconds(advice.seconds), format_seconds(max(left, 0))
+    reason = f"{advice.reason}, and the wait of {wait} s would overrun the deadline in {rest} s"
     return (
         expire_call(call, outcome, reason, advice.seconds)
         if outcome.failure is None

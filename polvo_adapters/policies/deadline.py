@@ -58,7 +58,7 @@ class CallDeadline:
 
 
 def _run_until(deadline: float, call: Call, proceed: Proceed) -> Flow:
-    outcome = yield from proceed(call.with_deadline(deadline))
+    outcome = yield from proceed(call if call.deadline == deadline else call.with_deadline(deadline))
     if outcome.failure is not EXPIRED:
         return outcome
     return expire_call(call, outcome, f"the deadline of {deadline - call.started:g} s is over")

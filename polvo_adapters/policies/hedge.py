@@ -125,6 +125,7 @@ class Hedge:
     methods: Collection[str] | None = RACED_METHODS
 
     stack_option = "hedge"
+    races = True
 
     def __post_init__(self) -> None:
         if self.delay is not None:

@@ -28,7 +28,11 @@ from polvo_adapters.core.outcomes import (
     Failure,
     Outcome,
 )
+from polvo_adapters.core.trace import describe_progress
 from polvo_adapters.errors import DeadlineExceeded, PolvoError
+
+BODY_LATE = "the deadline is over"
+"""Beginning of the text of an error for a body that is not complete at the deadline."""
 
 RACED_METHODS = SAFE_METHODS - {"TRACE"}
 """Methods that ask for no change of state, without TRACE, which gains nothing from a race."""
@@ -175,6 +179,16 @@ def replace_error(outcome: Outcome, error: Exception, failure: Failure = UNCLASS
     return outcome._replace(error=error, failure=failure)
 
 
+def describe_late_body(received: int) -> str:
+    """Return the text of the error for a body that is not complete at the deadline.
+
+    Args:
+        received: How many bytes of it are known to be there.
+    """
+    there = f", {received} byte{'' if received == 1 else 's'} of it are there" if received else ""
+    return f"{BODY_LATE} and the body is not complete{there}; allow it a longer deadline, or ask for less"
+
+
 def expire_call(call: Call, outcome: Outcome, reason: str, retry_after: float | None = None) -> Outcome:
     """Return the outcome of a call whose deadline was, or would be, overrun.
 
@@ -190,10 +204,15 @@ def expire_call(call: Call, outcome: Outcome, reason: str, retry_after: float | 
     """
     if outcome.failure is None and outcome.status:
         return outcome._replace(note=reason, ending=Ending("deadline", retry_after=retry_after))
+    place = f"{call.method} {call.host}"
     if isinstance(outcome.error, DeadlineExceeded) and outcome.error.host is not None:
-        return outcome  # a policy further inside has said so already
+        text = str(outcome.error.args[0])
+        if text.startswith(BODY_LATE):  # otherwise a policy further inside has said so already
+            outcome.error.args = (f"{place}: {reason}{text[len(BODY_LATE) :]}",)
+        return outcome
+    progress = describe_progress(outcome.marks)
     error = DeadlineExceeded(
-        f"{call.method} {call.host}: {reason}; allow it a longer deadline, or ask for less",
+        f"{place}: {reason}{progress and ', ' + progress}; allow it a longer deadline, or ask for less",
         response=outcome.response,
         host=call.host,
         retry_after=retry_after,

@@ -136,6 +136,11 @@ class Regions:
             raise validate.contradiction(self, "retry_codes", "reroute_codes", reason)
 
     @property
+    def races(self) -> bool:
+        """Whether calls go to several regions at once."""
+        return self.mode != "fallback"
+
+    @property
     def _repeatable(self) -> frozenset[str] | None:
         """Methods that may be sent again, one after the other."""
         return None if self.methods is None else IDEMPOTENT_METHODS | frozenset(self.methods)

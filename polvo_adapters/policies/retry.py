@@ -35,6 +35,7 @@ from polvo_adapters import headers
 from polvo_adapters.core import validate
 from polvo_adapters.core.answer import Answer, AnswerTest, ask
 from polvo_adapters.core.calls import Call
+from polvo_adapters.core.durations import format_seconds
 from polvo_adapters.core.effects import Effect, Flow, Proceed, Sleep
 from polvo_adapters.core.http import IDEMPOTENT_METHODS
 from polvo_adapters.core.judgement import verdict_of, was_served
@@ -152,6 +153,7 @@ class ExponentialBackoff:
         object.__setattr__(self, "exceptions", validate.exceptions(self, "exceptions"))
         object.__setattr__(self, "listeners", validate.listeners(self, "listeners"))
         validate.function(self, "retry_if")
+        validate.flag(self, "raise_on_status")
 
     def flow(self, call: Call, proceed: Proceed) -> Flow:
         """Run the call, and run it again while the answer to the four questions of this module is yes."""
@@ -269,12 +271,13 @@ class ExponentialBackoff:
         if call.deadline is not None:
             left = call.deadline - outcome.now
             if delay is not None and delay >= left and not call.patient:
-                reason = f"{cause.reason}, but only {max(left, 0):.3g} s are left before the deadline"
+                reason = f"{cause.reason}, but only {format_seconds(max(left, 0))} s are left before the deadline"
                 return expire_call(call, outcome, reason, delay)
             if left <= 0:
                 return end_call(outcome, "retry", "the deadline leaves no time for another attempt")
         if delay is not None and delay > self.retry_after_cap:
-            note = f"Retry-After of {delay:g} s is longer than retry_after_cap, {self.retry_after_cap:g} s"
+            shown = format_seconds(delay, 6)
+            note = f"Retry-After of {shown} s is longer than retry_after_cap, {self.retry_after_cap:g} s"
             return end_call(outcome, "retry", note)
         return None
 
@@ -364,7 +367,7 @@ def _describe(outcome: Outcome, verdict: Verdict, *, by_function: bool) -> str:
     if delay is None:
         return reason
     by_header = headers.retry_after(outcome.headers, outcome.wall) is not None
-    return f"{reason}, {'Retry-After' if by_header else 'again after'} {delay:g} s"
+    return f"{reason}, {'Retry-After' if by_header else 'again after'} {format_seconds(delay, 6)} s"
 
 
 def _cost(budget: RetryBudget, cause: _Cause) -> float:

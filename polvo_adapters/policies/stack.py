@@ -21,6 +21,7 @@ from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from polvo_adapters.core.effects import Policy, PolicyTraits
+from polvo_adapters.core.setting_kinds import show_value
 from polvo_adapters.policies.deadline import CallDeadline, Deadline
 from polvo_adapters.policies.options import StackOptions
 
@@ -110,12 +111,13 @@ class _Kind(NamedTuple):
     others: tuple[str, ...] = ()
 
 
-def make_policy(option: str, value: Any, **keywords: Any) -> Any:
+def make_policy(option: str, value: Any, label: str = "", /, **keywords: Any) -> Any:
     """Return the policy for a value that stands for one.
 
     Args:
         option: Keyword of StackOptions that has the value.
         value: The policy itself, a mapping of its keywords, or another value that StackOptions names.
+        label: Name of what was given the value, for messages; by default the keyword.
         **keywords: Defaults for the keywords of a policy that is made here.
 
     Returns:
@@ -138,7 +140,7 @@ def make_policy(option: str, value: Any, **keywords: Any) -> Any:
     policy = kind.shorthand(policy_class, value, keywords)
     if policy is None:
         wanted = f"{kind.wanted}, a mapping of the keywords of {kind.name}, or None"
-        raise TypeError(f"{option}={value!r}: expected {wanted}")
+        raise TypeError(f"{label or option}={show_value(value)}: expected {wanted}")
     return policy
 
 

@@ -127,7 +127,7 @@ class SharedCalls:
             NoThreadError: There is no thread for it.
         """
         found = self._calls.get(key)
-        if found is not None and now >= found.expires_at:
+        if found is not None and (now >= found.expires_at or found.over.done()):  # its thread has yet to forget it
             self._forget(key, found)
         own: SharedCall[T] = SharedCall(now + seconds)
         shared = self._calls.setdefault(key, own)

@@ -132,9 +132,13 @@ class RefreshAhead(Generic[HeldType]):
                     shown = entry if self._what == "secret" else entry._replace(what=without_paths(entry.what))
                     self._say("%s; the %s that there is will be used until it expires", shown, self._what, entry.reason)
         except PolvoError as error:
-            self._say("a %s was not refreshed in time: %s", self._what, error, error.reason or type(error).__name__)
+            self.say_failure(error)
         finally:
             self._refreshing.discard(tenant)
+
+    def say_failure(self, error: PolvoError) -> None:
+        """Say in the log that the value was not refreshed ahead of time."""
+        self._say("a %s was not refreshed in time: %s", self._what, error, error.reason or type(error).__name__)
 
     def _say(self, text: str, first: object, second: object, reason: str) -> None:
         log, event = _LOGS[self._what], f"{self._what}_refresh"

@@ -34,6 +34,8 @@ from polvo_adapters.refresh.lifecycle import (
 )
 
 _FIRST_LOOK, _LAST_LOOK = 0.02, 0.25  # seconds between the questions of a caller that waits
+BAD_CERTIFICATE = "tls"
+"""Reason of an error that no repeat cures, although another certificate may be given later."""
 _TIME_IS_UP = NoToken("timeout", 0.0, final=False)
 
 
@@ -110,7 +112,9 @@ class RefreshFlow:
             outcome: Outcome = yield Send(call._replace(stored_token=right.token, attempt=number))
             error = cast("TokenRefreshError | SecretError | None", outcome.error)
             is_lost = isinstance(error, TokenRefreshError) and error.lost
-            if error is None or error.final or number == self.max_attempts or (is_lost and has_repeated):
+            if error is None or error.final or error.reason == BAD_CERTIFICATE:
+                break
+            if number == self.max_attempts or (is_lost and has_repeated):
                 break
             if number == 1:
                 give_up_at = outcome.started + self.life.lease  # from then on others may use the token sent here

@@ -54,7 +54,7 @@ class SharedCall(Generic[T]):
     def _fail(self, error: BaseException) -> None:
         # The original is held for one caller only: with its frames, which hold this object, it is a cycle.
         self._original.append(error)
-        self._error = _copy_error(error)
+        self._error = copy_error(error)
 
     def _end(self) -> None:
         self._is_over.set()
@@ -89,12 +89,13 @@ class SharedCall(Generic[T]):
         except IndexError:
             pass  # leave the handler first, so that the error does not refer to this one
         try:
-            raise _copy_error(error)
+            raise copy_error(error)
         finally:
             del error  # see errors.py, "Errors and frames"
 
 
-def _copy_error(error: BaseException) -> BaseException:
+def copy_error(error: BaseException) -> BaseException:
+    """Return a copy of an exception for another caller, or the exception itself where it cannot be copied."""
     try:
         twin = copy.copy(error)
     except Exception:  # noqa: BLE001 - the exception of another library may not allow that

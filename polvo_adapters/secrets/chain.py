@@ -7,16 +7,19 @@ is out of reach, the site's must not take its place.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 from polvo_adapters.errors import ConfigurationError, SecretError
-from polvo_adapters.secrets.provider import Fetched, Provider, is_local, renew_or_fetch
+from polvo_adapters.refresh.background import SharedCalls
+from polvo_adapters.secrets.provider import Fetched, Provider, find_async_fetch, is_local, renew_or_fetch
 from polvo_adapters.secrets.providers.base import BaseProvider
 from polvo_adapters.secrets.secret import Secret, resolve_source
 
 _Ask = Callable[[Provider, str, "str | None"], Fetched]
 _HAS_NOT = ("not found", "no such field")
+_FLIGHTS = SharedCalls()
 
 
 class FirstOf(BaseProvider):
@@ -47,13 +50,31 @@ class FirstOf(BaseProvider):
         """Do as `fetch`, with a value that is renewed where its source can do that; see `Provider`."""
         return self._find(name, field, renew_or_fetch)
 
+    @property
+    def fetch_async(self) -> Callable[[str, str | None], Awaitable[Fetched]] | None:
+        """The asynchronous side, where one of the sources has one; see `Provider`."""
+        has_any = any(find_async_fetch(source.provider) is not None for source in self._sources)
+        return self._find_async if has_any else None
+
+    async def _find_async(self, name: str, field: str | None) -> Fetched:
+        for provider, own_name, own_field in self._sources:
+            try:
+                return await _fetch_async(provider, own_name or name, own_field or field)
+            except SecretError as error:  # noqa: PERF203 - one source after the other
+                if error.reason not in _HAS_NOT:
+                    raise
+        raise self._not_found_error(name)
+
     def _find(self, name: str, field: str | None, ask: _Ask) -> Fetched:
         for provider, own_name, own_field in self._sources:
             found = _ask_if_there(ask, provider, own_name or name, own_field or field)
             if found is not None:
                 return found
+        raise self._not_found_error(name)
+
+    def _not_found_error(self, name: str) -> SecretError:
         asked = ", ".join(str(source._replace(name=source.name or name)) for source in self._sources)
-        raise self.fetch_error(name, "not found", f"none of these has it: {asked}")
+        return self.fetch_error(name, "not found", f"none of these has it: {asked}")
 
     def __repr__(self) -> str:
         return f"<FirstOf {', '.join(map(str, self._sources))}>"
@@ -71,6 +92,15 @@ def _ask_if_there(ask: _Ask, provider: Provider, name: str, field: str | None) -
 
 def _fetch(provider: Provider, name: str, field: str | None) -> Fetched:
     return provider.fetch(name, field)
+
+
+async def _fetch_async(provider: Provider, name: str, field: str | None) -> Fetched:
+    ask = find_async_fetch(provider)
+    if ask is not None:
+        return await ask(name, field)
+    from polvo_adapters.refresh.beside import run_beside  # with asyncio, which threads do without
+
+    return await run_beside(_FLIGHTS, object(), partial(provider.fetch, name, field))
 
 
 def first_of(*sources: str | Provider | Secret | Callable[[], Any]) -> FirstOf:

@@ -23,11 +23,12 @@ response may contain the secret, or the credentials of the provider.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from polvo_adapters.errors import ConfigurationError, PolvoError, SecretError
 from polvo_adapters.redaction import unpicklable
+from polvo_adapters.runtime.extras import missing_text
 
 T = TypeVar("T")
 
@@ -64,6 +65,9 @@ class Provider(Protocol):
     If it has a method `renew(name, field)`, that is called in the place of `fetch` where a value is held that the
     server, which it is for, has not refused. It returns a Fetched with the same value and the time that it may still be
     used, or None, after which `fetch` is called; it may raise a SecretError as well.
+
+    If it has a coroutine method `fetch_async(name, field)`, that is called in the place of `fetch` for tasks of an
+    event loop, by `Secret.aget`. Without one, or where it is None, a task waits for `fetch` on another thread.
     """
 
     @property
@@ -110,6 +114,12 @@ def renew_or_fetch(provider: Provider, name: str, field: str | None) -> Fetched:
     return provider.fetch(name, field) if renewed is None else renewed
 
 
+def find_async_fetch(provider: Provider) -> Callable[[str, str | None], Awaitable[Fetched]] | None:
+    """Return the method `fetch_async` of a provider, or None where it has none; see `Provider`."""
+    found: Callable[[str, str | None], Awaitable[Fetched]] | None = getattr(provider, "fetch_async", None)
+    return found
+
+
 def fetch_error(scheme: str, name: str, reason: str, advice: str, **keywords: Any) -> SecretError:
     """Return the error for a secret that could not be fetched.
 
@@ -121,8 +131,9 @@ def fetch_error(scheme: str, name: str, reason: str, advice: str, **keywords: An
         **keywords: As for SecretError.
     """
     final = keywords.pop("final", reason in _FINAL)
+    origin = f" from {keywords['host']}" if keywords.get("host") else ""
     return SecretError(
-        f"{scheme}: the secret {name!r} could not be fetched ({reason}); {advice}",
+        f"{scheme}: the secret {name!r} could not be fetched{origin} ({reason}); {advice}",
         provider=scheme,
         name=name,
         reason=reason,
@@ -155,6 +166,20 @@ def call_without_leak(ask: Callable[[], T], translate: Callable[[Exception], Exc
     raise bare
 
 
+async def await_without_leak(ask: Awaitable[T], translate: Callable[[Exception], Exception]) -> T:
+    """Return what is awaited; as `call_without_leak`."""
+    bare: Exception
+    try:
+        return await ask
+    except (SecretError, ConfigurationError) as error:
+        bare = error
+        if not _is_bare(error):
+            bare = copy_without_request(error)
+    except Exception as error:  # noqa: BLE001 - libraries raise what they like
+        bare = translate(error)
+    raise bare
+
+
 def _is_bare(error: PolvoError) -> bool:
     return error.__cause__ is None and error.__context__ is None and error.request is None and error.response is None
 
@@ -181,9 +206,7 @@ def import_library(name: str, extra: str) -> Any:
     try:
         return importlib.import_module(name)
     except ImportError:
-        missing = ConfigurationError(
-            f"secrets of this kind need the library {name}; pip install 'polvo_adapters[{extra}]'"
-        )
+        missing = ConfigurationError(missing_text("a secret of this kind", f"the library {name}", extra))
     raise missing
 
 

@@ -25,16 +25,18 @@ from secrets import token_hex
 from typing import Any, NoReturn, cast
 from weakref import WeakKeyDictionary
 
-from polvo_adapters.context.call import LogicalCall, current_call, separate_call
+from polvo_adapters.context.call import current_call
 from polvo_adapters.context.tenant import TenantScope
+from polvo_adapters.core import setting_kinds
 from polvo_adapters.core.calls import Call
-from polvo_adapters.core.effects import Send
-from polvo_adapters.core.outcomes import EXPIRED, UNCLASSIFIED, Outcome
+from polvo_adapters.core.effects import Flow
+from polvo_adapters.core.outcomes import Outcome
 from polvo_adapters.core.report import Entry, StateChange
-from polvo_adapters.drivers.single_shot import SingleShotExchange, make_outcome
+from polvo_adapters.core.setting_kinds import check_settings
 from polvo_adapters.drivers.sync import drive
 from polvo_adapters.errors import ConfigurationError, SecretError
 from polvo_adapters.redaction import unpicklable
+from polvo_adapters.refresh.background import SharedCalls
 from polvo_adapters.refresh.lifecycle import KnownToken, Lifecycle, WantToken, usable_seconds
 from polvo_adapters.refresh.refresh_ahead import RefreshAhead
 from polvo_adapters.refresh.refresh_flow import FetchedToken, RefreshFlow
@@ -52,6 +54,7 @@ from polvo_adapters.secrets.provider import (
     require_provider,
     to_text,
 )
+from polvo_adapters.secrets.secret_fetch import SecretFetch
 from polvo_adapters.secrets.uri import parse_uri, provider_class
 from polvo_adapters.stores.memory import MemoryStore
 
@@ -82,6 +85,15 @@ class Value:
 
     def __repr__(self) -> str:
         return f"<Value, generation {self.known.generation}>"
+
+
+_KINDS = {
+    "name": setting_kinds.TEXT,
+    "field": setting_kinds.TEXT | None,
+    "background": setting_kinds.FLAG,
+    "listeners": setting_kinds.FUNCTIONS,
+    "clock": setting_kinds.CLOCK,
+}
 
 
 class Secret(SharedByCopies, RefreshAhead[Value]):
@@ -135,6 +147,8 @@ class Secret(SharedByCopies, RefreshAhead[Value]):
         ):
             if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not low <= seconds < math.inf:
                 raise ConfigurationError(f"Secret: {setting}={seconds!r} must be a number of seconds from {low:g} on")
+        given = {"name": name, "field": field, "background": background, "listeners": listeners, "clock": clock}
+        check_settings("Secret", given, _KINDS, ConfigurationError, shows=False)
         self._source = resolve_source(source, name, field, provider)
         self._origin = _name_origin(source, self._source, provider)
         self._ttl = ttl
@@ -146,6 +160,8 @@ class Secret(SharedByCopies, RefreshAhead[Value]):
         self._store = MemoryStore(now=self._clock.now)
         self._fetched: dict[str, Fetched] = {}  # by the numbers that the machine is given
         self._numbers = count(1)
+        self.flights = SharedCalls()  # the fetches in progress that tasks wait for
+        self.tasks: Any = None  # the same of a provider with an asynchronous side; see `async_fetch`
         super()._begin()
 
     @property
@@ -168,6 +184,14 @@ class Secret(SharedByCopies, RefreshAhead[Value]):
         return self.current().value
 
     __call__ = get
+
+    async def aget(self) -> str:
+        """Return the value, fetched if need be, without blocking the event loop; raises as `get` does.
+
+        Tasks of all loops that wait for it, and threads that call `get`, share one fetch. A task that is cancelled
+        leaves the fetch to the others.
+        """
+        return (await self.acurrent()).value
 
     @property
     def overdue(self) -> bool:
@@ -199,6 +223,20 @@ class Secret(SharedByCopies, RefreshAhead[Value]):
         """Return the value to use now, or None if the caller would have to wait for it."""
         return self._peek("")
 
+    async def acurrent(self) -> Value:
+        """Return the value to use now, without blocking the event loop; as `current`."""
+        from polvo_adapters.secrets.async_fetch import fetch_current  # with asyncio, which threads do without
+
+        held = self._held.get("")
+        return await fetch_current(self) if held is None or self._clock.now() >= held.stale_at else held
+
+    async def aafter(self, held: Value) -> Value | None:
+        """Return a later value than one that was refused, without blocking the event loop; as `after`."""
+        from polvo_adapters.secrets.async_fetch import fetch_after
+
+        later: Value | None = await fetch_after(self, held)
+        return later
+
     def after(self, held: Value, entries: list[Entry] | None = None) -> Value | None:
         """Return a later value than one that was refused, or None if it is still the same.
 
@@ -223,6 +261,16 @@ class Secret(SharedByCopies, RefreshAhead[Value]):
     # Refreshing -------------------------------------------------------------------------------------------------------
 
     def _refresh(self, tenant: str, want: WantToken, entries: list[Entry] | None = None) -> Value:
+        call, flow, may_renew = self.begin_refresh(want)
+        found: list[Entry] = []
+        with TenantScope(""):
+            outcome = drive(flow, SecretFetch(self, may_renew), self._store, self._clock, found, call)
+        if entries is not None:
+            entries += found
+        return self.end_refresh(tenant, outcome)
+
+    def begin_refresh(self, want: WantToken) -> tuple[Call, Flow, bool]:
+        """Return the call of a fetch, its flow, and whether the held value may be renewed in its place."""
         scheme, name = self._source.provider.scheme, self._source.name
         now = self._clock.now()
         outer, deadline = current_call(), now + self._deadline
@@ -231,19 +279,16 @@ class Secret(SharedByCopies, RefreshAhead[Value]):
         call = Call("GET", f"https://{scheme}/", "none", now, deadline)
         key, advice = f"secret {self._source}", "see that it exists where it is looked for"
         refresh = RefreshFlow(self._life, key, 1, advice, f"secret {name!r}", SecretError)
-        found: list[Entry] = []
-        with TenantScope(""):
-            held = self._held.get("")
-            may_renew = held is not None and not held.refused and not want.refused
-            outcome = drive(
-                refresh.flow(call, want), _SecretFetch(self, may_renew), self._store, self._clock, found, call
-            )
-        if entries is not None:
-            entries += found
+        held = self._held.get("")
+        may_renew = held is not None and not held.refused and not want.refused
+        return call, refresh.flow(call, want), may_renew
+
+    def end_refresh(self, tenant: str, outcome: Outcome) -> Value:
+        """Hold what a fetch has brought, and return it, or raise its error."""
         if outcome.error is None:
             return self._hold(tenant, outcome.response)
         error: Any = outcome.error
-        error.host, error.provider, error.name = None, scheme, name
+        error.host, error.provider, error.name = None, self._source.provider.scheme, self._source.name
         try:
             raise error
         finally:
@@ -268,7 +313,11 @@ class Secret(SharedByCopies, RefreshAhead[Value]):
         """
         provider, name, field = self._source
         ask = partial(renew_or_fetch, provider) if may_renew else provider.fetch
-        fetched: Any = call_without_leak(lambda: ask(name, field), self._translate)
+        return self.accept(call_without_leak(lambda: ask(name, field), self.translate))
+
+    def accept(self, fetched: Any) -> FetchedToken:
+        """Keep what a provider has returned, and return a number in the place of the value."""
+        provider, name, _ = self._source
         if not _is_valid(fetched):
             raise fetch_error(provider.scheme, name, "malformed", "its provider must return a Fetched with a text")
         value = to_text(provider.scheme, name, fetched.value)
@@ -278,7 +327,8 @@ class Secret(SharedByCopies, RefreshAhead[Value]):
         self._fetched[number] = Fetched(value, lifetime)
         return FetchedToken(number, lifetime)
 
-    def _translate(self, error: Exception) -> SecretError:
+    def translate(self, error: Exception) -> SecretError:
+        """Return the error for an exception of a provider, without its text."""
         kind = type(error).__name__
         advice = f"{kind} was raised on the way; its text may hold the secret and is not shown"
         return fetch_error(self._source.provider.scheme, self._source.name, kind, advice)
@@ -292,7 +342,7 @@ class Secret(SharedByCopies, RefreshAhead[Value]):
         raise TypeError(f"{self!r} is not a text, so that it is not logged by mistake; call its get() where it is sent")
 
     def __getstate__(self) -> dict[str, Any]:
-        left_out = ("_held", "_refreshing", "_store", "_fetched", "_numbers")
+        left_out = ("_held", "_refreshing", "_store", "_fetched", "_numbers", "flights", "tasks")
         return {name: value for name, value in vars(self).items() if name not in left_out}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -306,29 +356,6 @@ def _is_valid(fetched: object) -> bool:
         return False
     lifetime: object = fetched.lifetime
     return lifetime is None or (isinstance(lifetime, (int, float)) and lifetime > 0)
-
-
-class _SecretFetch(SingleShotExchange):
-    """The exchange of a refresh: each attempt is one fetch."""
-
-    def __init__(self, secret: Secret, may_renew: bool) -> None:
-        self._secret, self._may_renew = secret, may_renew
-
-    def send(self, effect: Send) -> Outcome:
-        """Fetch the secret once."""
-        secret, clock = self._secret, self._secret._clock
-        started = clock.now()
-        deadline = started + secret._deadline if effect.call.deadline is None else effect.call.deadline
-        now = SYSTEM.now()  # the clock of the requests of the provider
-        try:
-            with separate_call(LogicalCall(None, now, now + deadline - started)):
-                fetched = secret._fetch(may_renew=self._may_renew)
-        except SecretError as error:
-            # A fetch that was cut by the deadline of the outer call proves nothing against the provider.
-            is_cut = clock.now() >= deadline and deadline - effect.call.started < secret._deadline
-            failure = EXPIRED if is_cut else UNCLASSIFIED
-            return make_outcome(clock, started, error=error, failure=failure)
-        return make_outcome(clock, started, response=fetched, status=200)
 
 
 _PROCESS = token_hex(16)  # as the settings of a provider that a URI names are in the environment

@@ -1,6 +1,7 @@
 """Clients of hosted services, on the stack of this library: each keeps the names of the client that it replaces.
 
     double_o      secrets, environments and proxied calls of Double-O
+    ezthrottle    calls that an engine queues, retries, races and reports; with EZThrottle, or in this process
 
 The calls of a service are written once, as generators (`double_o.calls`); a client drives them.
 """

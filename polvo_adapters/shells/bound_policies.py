@@ -72,6 +72,7 @@ class BoundPolicies:
         store: Where state lives, until the owner is given another store.
         keys: The policy of idempotency keys, or None.
         resumes: Whether bodies that break off are to go on where they broke off.
+        races: Whether attempts may be raced.
 
     Raises:
         TypeError: A policy or the store lacks a member that its protocol asks for.
@@ -93,6 +94,7 @@ class BoundPolicies:
         "identifies",
         "keys",
         "policies",
+        "races",
         "reroutes",
         "resumes",
         "store",
@@ -118,6 +120,7 @@ class BoundPolicies:
         self.store: Store = MemoryStore(now=clock.now) if store is None else store
         self.flow = compose(policies)
         self.resumes = retry_place(policies) is not None and any(each.resumes for _, each in traits)
+        self.races = any(each.races for _, each in traits)
         self._given_up = given_up_requests(self.store)
         self._counts = any(each.counts_credentials for _, each in traits)
         self._keeps = any(each.keeps_answers for _, each in traits)
@@ -140,7 +143,7 @@ class BoundPolicies:
             settings: What is said.
             inner: The adapter or transport below, which may have policies as well.
         """
-        below = _options_of_all(inner) - _options_of(self.policies)
+        below = options_of_all(inner) - _options_of(self.policies)
         here, handed = settings.split(below)
         return self._adapt_or_recall(here), here, handed
 
@@ -160,9 +163,11 @@ class BoundPolicies:
         return known
 
     def _adapt(self, settings: CallSettings) -> BoundPolicies:
-        return BoundPolicies(
-            self._owner, adapt(self.policies, settings), self.store, None, self._credential, asks=self._asks
-        )
+        return self.with_policies(adapt(self.policies, settings))
+
+    def with_policies(self, policies: Sequence[Policy]) -> BoundPolicies:
+        """Return other policies of the same owner."""
+        return BoundPolicies(self._owner, policies, self.store, None, self._credential, asks=self._asks)
 
     def begin(
         self,
@@ -304,7 +309,7 @@ def _options_of(policies: Sequence[Policy]) -> frozenset[str]:
     return frozenset(PolicyTraits.of(policy).stack_option for policy in policies)
 
 
-def _options_of_all(adapter: object) -> frozenset[str]:
+def options_of_all(adapter: object) -> frozenset[str]:
     """Return the keywords of the policies of an adapter or transport and of those below, as far as they are ours."""
     options: frozenset[str] = frozenset()
     while isinstance(adapter, PolicyControls):
@@ -363,7 +368,9 @@ class PolicyControls:
             if isinstance(policy, IdempotencyKeys) and isinstance(policy.record, Record):
                 if caller is None:
                     caller = (
-                        "" if request is None else self._bound.find_caller(request, request.url or url, certificate)
+                        ""
+                        if request is None
+                        else self._bound.find_caller(request, str(request.url or url), certificate)
                     )
                 place = policy.store_key(origin(url), current_tenant(), key, caller)
                 return Operation(self.store, policy.record, place)

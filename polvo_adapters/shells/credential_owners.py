@@ -44,11 +44,11 @@ def credential_places(request: Any) -> frozenset[str]:
     Marks stay behind when `requests` copies a request for a redirect. The hooks of the auth objects go along, and a
     server that redirects within its origin often repeats the query.
     """
-    owners, hooks = read_marks(request).owners, getattr(request, "hooks", None)
+    marks, hooks = read_marks(request), getattr(request, "hooks", None)
     found = hooks.get("response") if hooks else None
-    if not owners and not found:
+    if not marks.owners and not marks.places and not found:
         return _NOWHERE
-    places = set(owners)
+    places = {*marks.owners, *marks.places}
     for hook in (found,) if callable(found) else found or ():
         places.update(getattr(getattr(hook, "__self__", hook), _PLACES, ()))
     return frozenset(places)

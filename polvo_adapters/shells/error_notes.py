@@ -11,44 +11,119 @@ import contextlib
 import re
 import sys
 from collections.abc import Callable, Collection, Mapping
+from typing import Any
 from urllib.parse import unquote_plus
 
 import requests
 
+from polvo_adapters.core.calls import find_host
+from polvo_adapters.core.http import IDEMPOTENT_METHODS
+from polvo_adapters.core.outcomes import INTERRUPTED
 from polvo_adapters.core.report import Report
+from polvo_adapters.core.trace import CONNECT
 from polvo_adapters.errors import PolvoError
 from polvo_adapters.shells.credential_owners import credential_parameters
+from polvo_adapters.shells.message_parts import describe_place
+from polvo_adapters.shells.plain_words import PROXY_FAILED, describe_cause
+from polvo_adapters.shells.tracebacks import drop_frames
 
 _MOST_CAUSES = 50
+_OF_TRANSPORTS = (requests.RequestException, ConnectionError, TimeoutError)
+_UNCONNECTED = 3  # marks of an attempt that got no connection: queue, connect, end
 _TAIL = re.compile("[?#].+", re.DOTALL)
 _URL_TAIL = re.compile(r"""((?:[A-Za-z][A-Za-z0-9+.-]*:/)?/[^\s?#'"]*)[?#][^\s'"]+""")
 _USER = re.compile(r"""://[^\s/?#'"]*@""")
 
 
-def attach_report(
-    error: BaseException, report: Report, request: requests.PreparedRequest | None = None
-) -> BaseException:
-    """Return the exception with the report attached, and with a note where there were retries or a reason is known.
+def attach_report(error: BaseException, report: Report, request: Any = None) -> BaseException:
+    """Return the exception with the report attached, and with a note that says what it means.
 
     Args:
         error: The exception that is about to be raised.
         report: The report of the call.
-        request: The request of `requests`, which an error that has none yet is given.
+        request: The request of `requests` or httpx; an error that has none yet is given that of `requests`.
     """
-    names = () if request is None else credential_parameters(request)
-    if names and request is not None:
+    is_of_requests = isinstance(request, requests.PreparedRequest)
+    names = credential_parameters(request) if is_of_requests else ()
+    if names:
         _hide_parameters(error, str(request.url), names)
-    count = len(report.attempts)
     if isinstance(error, PolvoError):
-        error.attempts = error.attempts or count
+        error.attempts = error.attempts or len(report.attempts)
         error.host = error.host or report.host
-    elif count > 1 or report.note:
-        add_note(error, f"polvo: {report.summary()}")
-    if isinstance(error, requests.RequestException) and error.request is None:
+        _name_place(error, request, report)
+    else:
+        drop_frames(error)
+        _add_report(error, request, report)
+    if isinstance(error, requests.RequestException) and error.request is None and is_of_requests:
         error.request = request
     with contextlib.suppress(AttributeError):  # an exception class with slots
         error.polvo = report  # type: ignore[attr-defined]
     return error
+
+
+def _name_place(error: PolvoError, request: Any, report: Report) -> None:
+    """Put the path beside the host at the beginning of the text of an error of this package."""
+    place = f"{report.method} {report.host}"
+    text = error.args[0] if error.args and isinstance(error.args[0], str) else ""
+    if request is not None and text.startswith(f"{place}: "):
+        error.args = (describe_place(request) + text[len(place) :], *error.args[1:])
+
+
+def _add_report(error: BaseException, request: Any, report: Report) -> None:
+    """Add the note to an exception from below, in the place of that of an adapter further inside."""
+    try:
+        is_of_transport = isinstance(error, _OF_TRANSPORTS) or type(error).__module__.startswith("httpx")
+        last = report.attempts[-1].failure if report.attempts else ""
+        with contextlib.suppress(AttributeError, TypeError):  # a class of exceptions that is not to be changed
+            if is_of_transport and request is not None and last != INTERRUPTED.name:
+                explain_error(error, request, report)
+            elif len(report.attempts) > 1 or report.note:
+                replace_note(error, find_note(error), f"polvo: {report.summary()}")
+    finally:
+        del error  # see errors.py, "Errors and frames"
+
+
+def explain_error(error: BaseException, request: Any, report: Any) -> str:
+    """Add the note to an exception of a transport: place, cause, effort, and what to do. Return the note.
+
+    Args:
+        error: The exception.
+        request: Its request, of `requests` or httpx.
+        report: The report of the call; where there is none, anything else.
+    """
+    try:
+        host = find_host(str(request.url or ""))
+        cause, advice = describe_cause(error, host)
+        if _went_elsewhere(error, host, report):
+            cause, advice = PROXY_FAILED
+        parts = [f"polvo: {describe_place(request)}: {cause}"]
+        if isinstance(report, Report):
+            parts.append(report.summary())
+        if request.method not in IDEMPOTENT_METHODS and getattr(report, "sent", False):
+            advice = "find out whether it was processed before you send it again"
+        note = "; ".join([*parts, advice])
+        replace_note(error, find_note(error), note)
+        return note
+    finally:
+        del error
+
+
+def _went_elsewhere(error: BaseException, host: str, report: Any) -> bool:
+    """Return whether the last attempt connected to another name than that of the URL, which httpx tells: a proxy."""
+    try:
+        if not type(error).__module__.startswith("httpx") or not isinstance(report, Report) or not report.attempts:
+            return False
+        marks = report.attempts[-1].marks
+        names = [name[len(CONNECT) :].strip() for name, _ in marks if name.startswith(CONNECT)]
+        return bool(names) and "/" not in names[-1] and names[-1] not in host and len(marks) == _UNCONNECTED
+    finally:
+        del error
+
+
+def find_note(error: BaseException) -> str:
+    """Return the note of this package on an exception, or an empty string."""
+    notes = getattr(error, "__notes__", ())
+    return next((note for note in notes if isinstance(note, str) and note.startswith("polvo: ")), "")
 
 
 def _hide_parameters(error: BaseException, url: str, names: Collection[str]) -> None:

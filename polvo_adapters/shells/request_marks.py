@@ -17,6 +17,7 @@ class RequestMarks:
         assigned: Headers generated for this very request: by name, the value, and whether its call is complete.
         owners: The owners of credentials in this request, by "?" and the name of the query parameter, or by the name of
             the header in lower case; an empty string where the credential never changes.
+        places: Where an auth object has put something that names no owner, such as a signature, as places of `owners`.
         unreported: What was performed to obtain its credential and is in no report yet.
         judges: Functions that tell the policies which answers refuse its credential; see `polvo_adapters.core.judges`.
         sign_again: Signs it, or a copy of it, anew; None where one signature is for all attempts. It holds secrets, and
@@ -28,6 +29,7 @@ class RequestMarks:
     def __init__(self) -> None:
         self.assigned: dict[str, tuple[str | bytes, bool]] = {}
         self.owners: Mapping[str, str] = {}
+        self.places: tuple[str, ...] = ()
         self.unreported: list[Entry] = []
         self.judges: tuple[Callable[[Any], Any], ...] = ()
         self.sign_again: Callable[[Any], None] | None = None

@@ -65,6 +65,28 @@ class Store(Protocol):
         """Forget the call that is parked under a name."""
 
 
+class BlockingStore(Store, Protocol):
+    """A store whose `decide` may wait for a disk, a server or another process; one without `blocking` never does.
+
+    Attributes:
+        blocking: Whether it may. Then an event loop does not ask it itself: a thread of the store does, one question
+            after the other in the order in which they came. Its other methods must not wait.
+    """
+
+    blocking: bool
+
+
+class AsyncStore(BlockingStore, Protocol):
+    """A blocking store with an asynchronous side, which event loops of asyncio use in the place of a thread."""
+
+    async def decide_async(self, events: Sequence[Event]) -> tuple[Any, ...]:
+        """Put events to their machines, as `decide` does.
+
+        It is not cancelled with the call that needs it: the answer may grant something, which is given back then. What
+        was broken off is given back by `decide`, on a thread.
+        """
+
+
 class _Deferred(NamedTuple):
     events: Sequence[Event]
     then: Callable[[tuple[Any, ...]], object] | None
@@ -89,7 +111,12 @@ class BaseStore:
 
     These are decisions that finalizers have deferred, and facts that are counted. Facts are counted without a lock:
     where two threads count at the same moment, one may be lost, and none is put twice.
+
+    Attributes:
+        blocking: Whether `decide` may wait; see `BlockingStore`.
     """
+
+    blocking = False
 
     def __init__(self) -> None:
         self._deferred: deque[_Deferred] = deque()
@@ -193,6 +220,11 @@ class BaseStore:
         """Leave the parked calls to the parent: their threads are not here."""
         self._parking = threading.RLock()
         self._parked.clear()
+
+
+def is_blocking(store: Store) -> bool:
+    """Return whether a decision of a store may take so long that an event loop must not wait for it."""
+    return bool(getattr(store, "blocking", False))
 
 
 def is_refusal(verdicts: Iterable[Any]) -> bool:

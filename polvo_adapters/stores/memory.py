@@ -14,12 +14,17 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
+from polvo_adapters.core import setting_kinds
 from polvo_adapters.core.machines import Event, Machine, Refused, Wake
+from polvo_adapters.core.setting_kinds import check_settings
 from polvo_adapters.runtime import forks
 from polvo_adapters.stores.base import BaseStore, is_durable, is_pinned, store_full_error
 
 CANDIDATES = 1000
 """How many keys are looked at to make room for one."""
+
+
+_KINDS = {"max_keys": setting_kinds.whole(1), "now": setting_kinds.FUNCTION}
 
 
 class MemoryStore(BaseStore):
@@ -34,8 +39,7 @@ class MemoryStore(BaseStore):
     """
 
     def __init__(self, max_keys: int = 10_000, now: Callable[[], float] = time.monotonic) -> None:
-        if max_keys < 1:
-            raise ValueError(f"MemoryStore(max_keys={max_keys!r}): max_keys must be a whole number of at least 1")
+        check_settings("MemoryStore", {"max_keys": max_keys, "now": now}, _KINDS, ValueError)
         super().__init__()
         self._max_keys = max_keys
         self._now = now

@@ -17,8 +17,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+from polvo_adapters.core import setting_kinds
 from polvo_adapters.core.machines import Event, Machine, Wake
 from polvo_adapters.core.report import StateChange
+from polvo_adapters.core.setting_kinds import check_settings
 from polvo_adapters.errors import ConfigurationError, PolvoError
 from polvo_adapters.runtime.logs import logger, say
 from polvo_adapters.stores.base import STORE_BUSY, BaseStore, is_refusal
@@ -67,6 +69,9 @@ def _is_moved(machine: Machine, state: Any, event: Any, now: float) -> bool:
     return True
 
 
+_KINDS = {"max_keys": setting_kinds.whole(1), "check_files": setting_kinds.FLAG}
+
+
 class PersistentStore(BaseStore):
     """The base of stores in a file; a subclass decides by the file and by memory, and registers itself for forks.
 
@@ -85,14 +90,14 @@ class PersistentStore(BaseStore):
         ConfigurationError: `max_keys` is not positive.
     """
 
+    blocking = True
     kind = "store"
     """What it is called in messages."""
     _busy_advice = ""
 
     def __init__(self, path: str, max_keys: int, clock: SharedClock, check_files: bool) -> None:
-        if max_keys < 1:
-            owner = f"{type(self).__name__}(max_keys={max_keys!r})"
-            raise ConfigurationError(f"{owner}: max_keys must be a whole number of at least 1")
+        given = {"max_keys": max_keys, "check_files": check_files}
+        check_settings(type(self).__name__, given, _KINDS, ConfigurationError)
         super().__init__()
         self.path = os.path.abspath(os.path.expanduser(path))
         self.lock = threading.Lock()

@@ -39,6 +39,8 @@ from contextlib import suppress
 from functools import lru_cache, partial
 
 from polvo_adapters.core.machines import Event
+from polvo_adapters.core.setting_kinds import FUNCTION, check_settings
+from polvo_adapters.errors import ConfigurationError
 
 LONGEST = 1e11
 """Seconds, some 3,000 years: a float of more than that could not count fractions of a second."""
@@ -76,6 +78,9 @@ def read_boot() -> str:
     return name or UNKNOWN_BOOT
 
 
+_KINDS = {"now": FUNCTION, "local": FUNCTION, "elapsed": FUNCTION | None}
+
+
 class SharedClock:
     """The clock of one process for a file; what it says is kept in the file.
 
@@ -100,6 +105,7 @@ class SharedClock:
         elapsed: Callable[[], float] | None = None,
         boot: str | None = None,
     ) -> None:
+        check_settings("store", {"now": wall, "local": local, "elapsed": elapsed}, _KINDS, ConfigurationError)
         self.wall, self.local, self.given = wall, local, elapsed
         if elapsed is None:
             elapsed = elapsed_time if local is time.monotonic else local

@@ -41,6 +41,7 @@ from functools import partial
 from typing import Any
 
 from polvo_adapters.core.machines import Event
+from polvo_adapters.core.setting_kinds import show_value
 from polvo_adapters.errors import ConfigurationError, PolvoError
 from polvo_adapters.runtime import forks
 from polvo_adapters.runtime.logs import name_states
@@ -91,7 +92,12 @@ class SQLiteStore(PersistentStore):
         *,
         check_files: bool = True,
     ) -> None:
-        super().__init__(os.fspath(path), max_keys, SharedClock(now, local, elapsed), check_files)
+        if not isinstance(path, (str, os.PathLike)):
+            raise TypeError(f"SQLiteStore: path must name a file, such as 'state.db', and not {show_value(path)}")
+        name = os.fspath(path)
+        if not name or "\0" in name or "://" in name:  # which is not shown, as a URL may have a password
+            raise ConfigurationError("SQLiteStore: path must name a file, such as 'state.db', and not a URL or nothing")
+        super().__init__(name, max_keys, SharedClock(now, local, elapsed), check_files)
         if os.path.isdir(self.path):
             raise ConfigurationError(f"SQLiteStore({self.path!r}): it is a directory; name a file in it")
         if not os.path.isdir(os.path.dirname(self.path)):

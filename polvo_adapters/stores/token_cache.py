@@ -102,8 +102,10 @@ class TokenCache(PersistentStore):
         if not isinstance(path, (str, os.PathLike)):
             raise TypeError(f"TokenCache: path must name a file, such as 'tokens.json', and not {type(path).__name__}")
         name = os.fspath(path)
-        if not name or "\0" in name:
-            raise ConfigurationError(f"TokenCache(path={name!r}): path must name a file")
+        if not name or "\0" in name or "://" in name:  # which is not shown, as a URL may have a password
+            raise ConfigurationError(
+                "TokenCache: path must name a file, such as 'tokens.json', and not a URL or nothing"
+            )
         super().__init__(name, max_keys, SharedClock(now, elapsed=elapsed), check_files)
         if os.path.isdir(self.path):
             raise ConfigurationError(f"TokenCache: {self.path} is a directory; name a file in it, such as tokens.json")

@@ -159,7 +159,7 @@ def test_tenants_have_logins_of_their_own() -> None:
 def test_all_that_is_missing_is_named(username: Any, password: Any, missing: str) -> None:
     with pytest.raises(ValueError, match="missing") as caught:
         JWTLogin("https://login.test/", username, password)
-    assert str(caught.value).endswith(f": missing {missing}")
+    assert str(caught.value).partition(";")[0].endswith(f": missing {missing}")
 
 
 @pytest.mark.parametrize(

@@ -221,17 +221,11 @@ def spoil(path: Path, content: bytes) -> Path:
     return path
 
 
-def directory(path: Path) -> Path:
-    path.mkdir()
-    return path
-
-
 PLACES: dict[str, Callable[[Path], Any]] = {
     "store fails": lambda folder: Broken(),
     "no json": lambda folder: spoil(folder / "tokens.json", f"{ACCESS} {REFRESH}".encode()),
     "json": lambda folder: spoil(folder / "tokens.json", b'{"a": "%s"}' % ACCESS.encode()),
     "not text": lambda folder: spoil(folder / "tokens.json", b"\xff\xfe" + ACCESS.encode()),
-    "a directory": lambda folder: directory(folder / "tokens.json"),
     "no directory": lambda folder: folder / "nowhere" / "tokens.json",
     "full": lambda folder: Path("/dev/full"),
 }

@@ -27,7 +27,9 @@ MAKERS: dict[str, Any] = {
 
 @pytest.mark.parametrize("owner", MAKERS)
 def test_an_unknown_keyword_is_a_type_error_that_names_it(owner: str) -> None:
-    with pytest.raises(TypeError, match=rf"{owner} got an unexpected keyword argument 'time_out'"):
+    with pytest.raises(
+        TypeError, match=rf"{owner} got an unexpected keyword argument 'time_out'; did you mean timeout\?"
+    ):
         MAKERS[owner](time_out=5)
 
 

@@ -1,10 +1,10 @@
 """Measures everything and prints it: `python -m tests.benchmarks [--quick] [--json FILE] [--only SECTION]`.
 
-What is measured, how, and why that way: see the modules `overhead`, `loopback`, `imports`, `admission`, `gates`,
-`headers`, `pacing`, `crowd`, `concurrency`, `deadlines`, `hedging`, `idempotency`, `identities`, `overload`, `secrets`
-and `tokens`, and `measure` for what they share. A run takes about two minutes; `--quick` takes seconds and shows only
-that everything works. `crowd` takes half an hour, `pacing` a quarter, and some others take minutes; they run only where
-they are asked for, or quickly.
+What is measured, how, and why that way: see the modules `overhead`, `transports`, `loopback`, `imports`, `admission`,
+`gates`, `headers`, `pacing`, `crowd`, `cancellations`, `concurrency`, `deadlines`, `hedging`, `idempotency`,
+`identities`, `jobs`, `lag`, `overload`, `secrets`, `tokens` and `twins`, and `measure` for what they share. A run takes
+about two minutes; `--quick` takes seconds and shows only that everything works. `crowd` takes half an hour, `pacing` a
+quarter, and some others take minutes; they run only where they are asked for, or quickly.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.benchmarks.admission import turns
+from tests.benchmarks.cancellations import cancellations
 from tests.benchmarks.concurrency import Limiting, concurrencies
 from tests.benchmarks.crowd import Crowding, crowds
 from tests.benchmarks.deadlines import deadlines
@@ -30,6 +31,8 @@ from tests.benchmarks.hedging import Hedging, hedges
 from tests.benchmarks.idempotency import idempotency
 from tests.benchmarks.identities import identities
 from tests.benchmarks.imports import ImportCost, import_costs
+from tests.benchmarks.jobs import jobs
+from tests.benchmarks.lag import lags
 from tests.benchmarks.loopback import over_loopback
 from tests.benchmarks.measure import Result, Spread
 from tests.benchmarks.overhead import adapter_level, session_level
@@ -37,12 +40,17 @@ from tests.benchmarks.overload import Overload, overloads
 from tests.benchmarks.pacing import Pace, paces
 from tests.benchmarks.secrets import secrets
 from tests.benchmarks.tokens import Figure, tokens
+from tests.benchmarks.transports import transports
+from tests.benchmarks.twins import async_sessions, both_kinds
 
 _PACKAGES = ("polvo_adapters", "requests", "urllib3", "httpx", "tenacity", "stamina")
 _SECTIONS: dict[str, tuple[str, Callable[..., list[Any]]]] = {
     "adapter": ("The stack alone: adapter.send over a no-op adapter", adapter_level),
     "session": ("The stack in a session: Session.get over a no-op adapter", session_level),
+    "transports": ("The stack under httpx: Client.get over a no-op transport", transports),
     "loopback": ("HTTP over loopback: one kept-alive connection each, server in another process", over_loopback),
+    "async": ("An asynchronous session over loopback: one kept-alive connection each", async_sessions),
+    "both": ("Both kinds of session: threads and tasks of one process on one quota", both_kinds),
     "identities": ("Identities: who makes a request, and what may select its answer", identities),
     "imports": ("Imports: fresh interpreters, on top of import requests", import_costs),
     "admission": ("A turn: asking a rate limit, and telling it what came of the request", turns),
@@ -51,15 +59,32 @@ _SECTIONS: dict[str, tuple[str, Callable[..., list[Any]]]] = {
     "hostile": ("Hostile headers: what no server should send", hostile),
     "pacing": ("Pacing: a quota that the clients were not told", paces),
     "crowd": ("Crowds: clients that share a quota and nothing else, in virtual time", crowds),
+    "cancellations": ("Cancellations: 1,000 tasks over one transport, a third of them cancelled", cancellations),
     "concurrency": ("Adaptive concurrency: what a server can do, and how much longer it takes for it", concurrencies),
     "deadlines": ("Deadlines: calls with a deadline of 1 s that would never end", deadlines),
     "hedging": ("Hedging: one answer in a hundred takes a hundred times as long", hedges),
     "idempotency": ("Idempotency: what a key costs, and a worker that is killed again and again", idempotency),
+    "jobs": ("Jobs: the local engine of EZThrottle, through kills", jobs),
+    "lag": ("Event loops: how late a task runs while 100 others make calls", lags),
     "overload": ("Overload: a server that falls short for a while, in virtual time", overloads),
     "secrets": ("Secrets: one that is held, and one that 64 threads want at once", secrets),
     "tokens": ("Tokens: shared by processes, refreshed in the background, and kept through kills", tokens),
 }
-_LONG = ("concurrency", "crowd", "deadlines", "hedging", "hostile", "idempotency", "overload", "pacing", "tokens")
+_LONG = (
+    "both",
+    "cancellations",
+    "concurrency",
+    "crowd",
+    "deadlines",
+    "hedging",
+    "hostile",
+    "idempotency",
+    "jobs",
+    "lag",
+    "overload",
+    "pacing",
+    "tokens",
+)
 _NARROWEST = 140  # columns that the widest table needs, also where the output is not a terminal
 
 
@@ -235,10 +260,14 @@ _TABLES: dict[str, Callable[..., Table]] = {
     "hostile": _hostile_table,
     "overload": _overload_table,
     "pacing": _pacing_table,
+    "both": _pacing_table,
     "tokens": _token_table,
     "secrets": _secret_table,
     "idempotency": _secret_table,
+    "jobs": _secret_table,
     "deadlines": _secret_table,
+    "cancellations": _secret_table,
+    "lag": _secret_table,
 }
 
 

@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import repeat
 from statistics import median, quantiles
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 def _nothing(_batch: int) -> None:
@@ -105,6 +105,20 @@ def compare(variants: Sequence[Variant], rounds: int, batch: int) -> list[Result
     return [_result(variant.name, own, samples[0], variant.bar) for variant, own in zip(variants, samples, strict=True)]
 
 
+async def compare_in_task(variants: Sequence[Variant], rounds: int, batch: int) -> list[Result]:
+    """Time variants whose `call` returns something to await; as `compare`, on the running event loop."""
+    for variant in variants:
+        await _timed_in_task(variant, batch)
+    samples: list[list[float]] = [[] for _ in variants]
+    order = list(range(len(variants)))
+    with _fair_collection():
+        for _ in range(rounds):
+            random.shuffle(order)
+            for index in order:
+                samples[index].append(await _timed_in_task(variants[index], batch))
+    return [_result(variant.name, own, samples[0], variant.bar) for variant, own in zip(variants, samples, strict=True)]
+
+
 def _result(name: str, own: Sequence[float], baseline: Sequence[float], bar: str) -> Result:
     pairs = list(zip(own, baseline, strict=True))
     extra = [mine - base for mine, base in pairs]
@@ -119,6 +133,15 @@ def _timed(variant: Variant, batch: int) -> float:
     started = time.perf_counter()
     for _ in repeat(None, batch):
         call()
+    return (time.perf_counter() - started) / batch
+
+
+async def _timed_in_task(variant: Variant, batch: int) -> float:
+    call: Any = variant.call
+    gc.collect()
+    started = time.perf_counter()
+    for _ in repeat(None, batch):
+        await call()
     return (time.perf_counter() - started) / batch
 
 

@@ -13,7 +13,19 @@ from tests.benchmarks import __main__
 
 Run: TypeAlias = Callable[..., dict[str, Any]]
 
-ROWS = {"adapter": 6, "session": 3, "loopback": 10, "imports": 4, "admission": 6, "headers": 16, "deadlines": 14}
+ROWS = {
+    "adapter": 6,
+    "session": 3,
+    "transports": 8,
+    "loopback": 10,
+    "async": 6,
+    "imports": 4,
+    "admission": 6,
+    "headers": 16,
+    "deadlines": 14,
+    "cancellations": 5,
+    "lag": 4,
+}
 
 
 @pytest.fixture

@@ -59,6 +59,8 @@ class Notary:
 class Stagger:
     """A race of someone else that asks the store while its flows are under way."""
 
+    races = True
+
     def flow(self, call: Call, proceed: Proceed) -> Flow:
         outcome: Outcome = yield Race(self._race(call, proceed))
         return outcome

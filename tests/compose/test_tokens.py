@@ -84,6 +84,8 @@ class Impatient:
 class Fickle:
     """A policy that lets some calls lose a race."""
 
+    races = True
+
     def flow(self, call: Call, proceed: Proceed) -> Flow:
         seconds = call.url.partition("/lost/")[2]
         if not seconds:

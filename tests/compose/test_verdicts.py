@@ -505,9 +505,10 @@ READ = {"core/judgement.py", "core/judges.py"}
 EXCEPTIONS = {
     "policies/retry.py": "headers.retry_after, to name the header in the reason of a wait that the verdict has set",
     "shells/requests/one_shot.py": "the answers of token endpoints and of secret stores, which have rules of their own",
+    "shells/httpx/one_shot.py": "the answers of secret stores, which have rules of their own",
     "shells/httpx/failures.py": "messages of httpcore about proxies",
     "shells/requests/failures.py": "answers of proxies",
-    "shells/requests/session.py": "429 raises in a polvo.Session whatever a judge says of it",
+    "shells/status_error.py": "429 raises in sessions whatever a judge says of it",
     "shells/requests/wire/recording_retry.py": "the caller's own Retry decides for itself",
     "core/verdict.py": "429 stands for what is throttled",
     "policies/ratelimit/policy.py": "pauses that successes ask for",

@@ -28,6 +28,8 @@ RETRY = ExponentialBackoff(max_attempts=2, base=0.125, jitter="none")
 class Staggered:
     """Go to several places, one after the other or sooner, and take the first good answer."""
 
+    races = True
+
     after: float
     urls: Sequence[str] = (ORDERS, ORDERS)
 

@@ -23,6 +23,7 @@ from polvo_adapters.core.outcomes import (
     Ending,
     Failure,
 )
+from polvo_adapters.core.setting_kinds import show_value
 from polvo_adapters.errors import RetriesExhaustedError
 from polvo_adapters.policies.retry import ExponentialBackoff
 from polvo_adapters.policies.retry_budget import Deposit, Refusal, RetryBudget, Spend
@@ -400,7 +401,7 @@ def test_raise_on_status_is_a_retry_error_with_the_last_response() -> None:
 def test_wrong_values_name_field_and_value(field: str, value: Any) -> None:
     with pytest.raises(ValueError, match=rf"^ExponentialBackoff\({field}=.*\): {field} must be ") as caught:
         ExponentialBackoff(**{field: value})
-    assert repr(value) in str(caught.value)
+    assert show_value(value) in str(caught.value)
 
 
 def test_an_unknown_keyword_is_a_type_error() -> None:

@@ -30,6 +30,7 @@ class Lines(logging.Handler):
     Attributes:
         records: The records.
         lines: The same, for comparison.
+        times: When each was, not rounded.
         now: The time of the world, to be set by who knows it.
     """
 
@@ -37,10 +38,12 @@ class Lines(logging.Handler):
         super().__init__()
         self.records: list[logging.LogRecord] = []
         self.lines: list[LogLine] = []
+        self.times: list[float] = []
         self.now: Callable[[], float] = lambda: 0.0
 
     def emit(self, record: logging.LogRecord) -> None:
         self.records.append(record)
+        self.times.append(self.now())
         fields = {name.removeprefix("polvo_"): getattr(record, name) for name in FIELDS}
         fields = {name: round(value, 6) if isinstance(value, float) else value for name, value in fields.items()}
         part = record.name.removeprefix(ROOT).removeprefix(".")

@@ -40,18 +40,22 @@ redaction.HiddenBytes redaction.HiddenText refresh.background.SharedCalls refres
 refresh.lifecycle.Lifecycle refresh.lifecycle.LifecycleState refresh.lifecycle.WantToken
 refresh.refresh_ahead.RefreshAhead runtime.copies.SharedByCopies secrets.provider.Fetched
 secrets.provider.Source secrets.providers.base.BaseProvider secrets.providers.function.Function
-secrets.secret.Secret secrets.secret.Value services.double_o.client.Client shells.body_closing.BodyCloseActions
+secrets.secret.Secret secrets.secret.Value services.double_o.client.Client
+services.double_o.settings.ClientSettings shells.body_closing.BodyCloseActions
 shells.bound_policies.BoundPolicies shells.bound_policies.PolicyControls shells.cancellation.CancellableExchange
 shells.httpx.async_network.AsyncDeadlineBackend shells.httpx.exchange.AsyncHTTPXExchange
-shells.httpx.exchange.HTTPXExchange shells.httpx.network.DeadlineBackend shells.httpx.network.DeadlineStream
+shells.httpx.cookies.SessionCookies shells.httpx.exchange.HTTPXExchange
+shells.httpx.given_auth.AuthWithin shells.httpx.routes.Routes shells.httpx.session.AsyncSession
+shells.httpx.session_transport.SessionTransport shells.httpx.verbs.AsyncVerbs shells.session_calls.CallScope
+shells.session_calls.SessionCalls shells.httpx.network.DeadlineBackend shells.httpx.network.DeadlineStream
 shells.httpx.trace.HTTPXTrace shells.httpx.transports.AsyncPolicyTransport
 shells.httpx.transports.PolicyTransport shells.request_marks.RequestMarks
 shells.requests.exchange.RacingExchange shells.requests.exchange.RequestsExchange
-shells.requests.one_shot.Channel shells.requests.one_shot.OneShotError
+shells.requests.one_shot.Channel shells.one_shot.OneShotError
 shells.requests.policy_adapter.PolicyAdapter shells.requests.pool_limits.PoolLimits
 shells.requests.resilient_adapter.ResilientAdapter
 shells.requests.session.Session shells.requests.single_policy_adapters.IdempotencyAdapter
-shells.requests.single_policy_adapters.SinglePolicyAdapter shells.requests.tenancy.Tenancy
+shells.requests.single_policy_adapters.SinglePolicyAdapter shells.tenancy.Tenancy
 shells.requests.wire.connections.TracedConnection shells.requests.wire.pools.AdapterView
 shells.requests.wire.pools.KnownPools
 shells.requests.wire.responses.TracedResponse shells.requests.wire.route.Route
@@ -67,12 +71,12 @@ HOLDING_NONE = {
 auth.options.ConnectionOptions auth.options.GrantOptions auth.options.JWTLoginOptions auth.options.OAuth2Options
 auth.options.ServerOptions auth.options.TokenAuthOptions auth.options.VendorOptions
 auth.options.VendorSettings policies.options.OptionalPolicies
-policies.options.StackOptions
+policies.options.StackOptions shells.httpx.verbs.AsyncSessionOptions shells.httpx.verbs.RequestOptions
     """,
     "events, verdicts and states of policies: numbers, names of state and digests": """
 core.effects.Park core.effects.PolicyTraits core.effects.Race core.effects.TryDecide core.effects.Undecided
-core.effects.WaitAny policies.asked_retry.AskedRetry shells.given_up.GivenUpRequests
-core.judges.FormerKeyJudge core.judges.FormerRefusalJudge
+core.effects.WaitAny core.setting_kinds.SettingKind policies.asked_retry.AskedRetry
+shells.given_up.GivenUpRequests core.judges.FormerKeyJudge core.judges.FormerRefusalJudge
 core.machines.Changed core.machines.Refused core.machines.Wake core.notices.Retrying
 auth.attach.replaced_credentials.ReplacedCredentials
 policies.breaker.state.AcquirePermit policies.breaker.state.CircuitStatus policies.breaker.state.ManualControl
@@ -169,11 +173,19 @@ secrets.providers.keyring.Keyring
     """,
     "wraps what is looked at in itself: a transport, a connection, a stream, a session": """
 shells.requests.installed_adapters.Installation shells.requests.installed_adapters.InstalledAdapters
+shells.installation.BaseInstallation shells.httpx.install.Installation shells.httpx.install.InstalledLookup
+shells.httpx.resilient.ResilientTransport shells.httpx.resilient.AsyncResilientTransport
+runtime.async_library.Late runtime.async_library.Wakeup shells.httpx.url_prefix.URLPrefix
 shells.requests.wire.pools.PoolView shells.requests.wrapping.Wrapping
-core.identity.Sender auth.signing_auth.SigningAuth shells.requests.signing.UnsignedState
+drivers.beside.AskedStore drivers.beside.BesideDecisions runtime.serial_thread.SerialThread
+secrets.async_fetch.AsyncClockOf secrets.async_fetch.AsyncSecretFetch secrets.async_fetch.SharedTasks
+secrets.secret_fetch.SecretFetch
+core.identity.Sender auth.signing_auth.SigningAuth auth.httpx_signing.HTTPXSigningAuth
+shells.requests.signing.UnsignedState
 auth.attach.response_hook.InertHook requests.Session runtime.bounded.BoundedCalls runtime.clock.SystemClock
 runtime.clock.SystemTime runtime.shared_call.SharedCall runtime.workers.Workers shells.circuit_control.Circuit
 shells.encodings.EncodingCheck shells.httpx.exchange.RacingHTTPXExchange
+shells.httpx.api.LoopPools shells.httpx.json_errors.NoJSONResponse
 shells.httpx.observed_body.ObservedStream shells.httpx.timeouts.DeadlineTimeout
 shells.operation_control.Operation shells.request_identity.RequestKey shells.requests.api.SharedConnections
 shells.requests.drop_in.OneCallSession shells.requests.hooks.SessionHooks shells.requests.response.Response
@@ -181,17 +193,32 @@ shells.requests.response.WatchedResponse shells.requests.single_policy_adapters.
 shells.requests.single_policy_adapters.BulkheadAdapter shells.requests.single_policy_adapters.FallbackAdapter
 shells.requests.single_policy_adapters.HedgeAdapter shells.requests.single_policy_adapters.RateLimitAdapter
 shells.requests.single_policy_adapters.RegionsAdapter shells.requests.single_policy_adapters.RetryAdapter
-shells.requests.urls.ResolvedURL shells.requests.wire.owners.ConnectionOwner
+shells.urls.ResolvedURL shells.requests.wire.owners.ConnectionOwner
 shells.requests.wire.responses.DeadlineReader shells.requests.wire.sockets.CutOff
     """,
     "polls with a DeviceAuthorization, which is looked at, and runs until the user has answered": """
 auth.protocol.device_code.DevicePolling
+    """,
+    "whole to code that reads it; repr, format and pickle are looked at in tests/auth/test_httpx_everywhere.py": """
+auth.attach.httpx_places.CredentialHTTPXURL
     """,
     "which file: numbers": """
 stores.private_files.Identity
     """,
     "asks a Retry of urllib3, and shows what that shows": """
 shells.requests.wire.recording_retry.RecordingRetry
+    """,
+    "how the attempts of a job are made, and where they are kept: origins, numbers, a connection to a file": """
+services.ezthrottle.engines.local_attempts.Attempts services.ezthrottle.engines.local_attempts.NamedReroutes
+services.ezthrottle.engines.local_attempts.Plan services.ezthrottle.engines.local_dispatcher.Dispatcher
+services.ezthrottle.engines.local_queue.DiskQueue
+services.ezthrottle.engines.local_records.DiskRecords
+    """,
+    "words": """
+services.ezthrottle.step.IdempotentStrategy services.ezthrottle.step.StepType
+    """,
+    "the result of a job, which is for the caller: a dict with the body of the response": """
+services.ezthrottle.results.JobResult
     """,
     "what a server has answered, for a function of the caller's; its repr shows neither headers nor body": """
 core.answer.Answer

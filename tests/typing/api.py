@@ -20,11 +20,16 @@ from polvo_adapters.core.notices import CallEvent
 from polvo_adapters.core.outcomes import Outcome
 from polvo_adapters.core.report import Report, StateChange
 from polvo_adapters.policies.call_listeners import CallListeners
-from polvo_adapters.services import double_o
+from polvo_adapters.services import double_o, ezthrottle
 from polvo_adapters.testing import FailureServer
 from polvo_adapters.testing.simulation.simulation import Script, ScriptedReply, Simulation
 from polvo_adapters.testing.virtual_clock import VirtualClock
-from polvo_adapters.transports import AsyncPolicyTransport, PolicyTransport
+from polvo_adapters.transports import (
+    AsyncPolicyTransport,
+    AsyncResilientTransport,
+    PolicyTransport,
+    ResilientTransport,
+)
 
 if TYPE_CHECKING:
     from typing_extensions import assert_type
@@ -108,6 +113,38 @@ def mounting(session: requests.Session) -> None:
     assert_type(polvo.install(session), requests.Session)
     assert_type(polvo.install(polvo.Session(), Twice(), prefix="https://"), polvo.Session)
     assert_type(polvo.uninstall(session), requests.Session)
+
+
+async def asynchronous(url: httpx.URL) -> None:
+    store = polvo.stores.MemoryStore()
+    async with polvo.AsyncSession(
+        "https://api.example.com",
+        ("user", "pass"),
+        timeout=(3, 20),
+        tenancy=polvo.Tenancy(header="X-Tenant"),
+        store=store,
+        raise_for_status=True,
+        rate_limit="adaptive",
+        retry={"max_attempts": 5},
+        deadline=20,
+        http2=True,
+        limits=httpx.Limits(max_connections=10),
+        headers={"X-App": "polvo"},
+    ) as session:
+        assert_type(session, polvo.AsyncSession)
+        assert_type(await session.get("orders", params={"a": "b"}, retry=False), httpx.Response)
+        assert_type(await session.post(url, json={"a": 1}, idempotency_key="order-1"), httpx.Response)
+        assert_type(await session.request("PUT", "orders", content=b"x", labels={"job": 7}), httpx.Response)
+        async with session.stream("GET", "orders", deadline=None) as response:
+            assert_type(response, httpx.Response)
+        assert_type(await session.send(session.build_request("GET", "orders")), httpx.Response)
+        assert_type(session.circuit("orders").state, str)
+        assert_type(session.operation("orders", "order-1").state, str)
+        with session.tenant("acme"):
+            await session.delete("orders/7")
+        session.set_tenant(7)
+    assert_type(await polvo.aio.get(url, timeout=3), httpx.Response)
+    await polvo.aio.aclose()
 
 
 def faces() -> None:
@@ -248,6 +285,9 @@ def secrets() -> None:
     polvo.auth.basic("ada", secret, refused=403)
     polvo.auth.api_key(secret, refused={401, 403})
     httpx.AsyncClient(auth=polvo.auth.bearer(secret, refused="slack").httpx())
+    for auth in (polvo.auth.bearer("token"), polvo.auth.api_key("key", query="key"), polvo.auth.session_token("token")):
+        httpx.Client(auth=auth.httpx())
+    httpx.Client(auth=polvo.auth.signed(lambda request: request).httpx())
     polvo.auth.OAuth2(token_url="https://login.example.com/token", client_id="app", client_secret=secret)
 
 
@@ -266,6 +306,51 @@ def services() -> None:
         assert_type(error.status_code, int | None)
         assert_type(error.retry_after, float | None)
     double_o.invalidate_cache()
+
+
+def jobs(job_id: str) -> None:
+    engine = ezthrottle.LocalEngine(
+        "jobs", regions={"iad": "https://iad.example.com"}, workers=4, rate_limit="adaptive"
+    )
+    client = ezthrottle.EZThrottle(engine=engine, circuit_breaker=True)
+    step = ezthrottle.Step(client).url("https://api.example.com/").method("POST").type(ezthrottle.StepType.FRUGAL)
+    step.webhooks([{"url": "https://app.example.com/"}]).webhook_quorum(1).regions(["iad"]).execution_mode("race")
+    step.idempotent_strategy(ezthrottle.IdempotentStrategy.UNIQUE).fallback(step, [500], 100).on_success(step)
+    result = step.execute()
+    assert_type(result, ezthrottle.JobResult)
+    assert_type(result.wait(timeout=5), ezthrottle.JobResult)
+    assert_type(result.status(), ezthrottle.JobResult)
+    assert_type(engine.resolve(job_id, done=True), dict[str, Any])
+    assert_type(engine.drain(5), bool)
+    assert_type(client.find_job(job_id), ezthrottle.JobResult)
+    own: ezthrottle.Engine = engine
+    assert_type(own.cancel(job_id), bool)
+    own = ezthrottle.HostedEngine("key")
+    assert_type(client.request("https://api.example.com/"), requests.Response)
+    assert_type(client.forward_or_fallback(lambda: 7, "https://api.example.com/"), ezthrottle.JobResult | int)
+
+    @ezthrottle.auto_forward(client)
+    def call(number: int) -> str:
+        raise ezthrottle.ForwardToEZThrottle(url="https://api.example.com/")
+
+    assert_type(call(7), str | ezthrottle.JobResult)
+    receiver = ezthrottle.WebhookReceiver(["new", "old"], replays=ezthrottle.ReplayMemory())
+    try:
+        assert_type(receiver.receive(b"{}", ezthrottle.sign_webhook(b"{}", "new")), dict[str, Any])
+    except ezthrottle.WebhookVerificationError as error:
+        assert_type(error.reason, str | None)
+    except ezthrottle.EZThrottleError as error:
+        assert_type((error.retry_at, error.status_code), tuple[int | None, int | None])
+    assert_type(ezthrottle.verify_webhook_signature(b"", None, "secret"), tuple[bool, str])
+
+
+async def awaits_secrets(secret: polvo.Secret) -> None:
+    assert_type(await secret.aget(), str)
+    async with double_o.AsyncClient("http://localhost:3001", timeout=60, retries=3, rate_limit="adaptive") as client:
+        assert_type(client, double_o.AsyncClient)
+        assert_type(await client.get_env("token", cache_ttl=300), dict[str, Any])
+        await client.proxy("v1/chat/completions", token="token", payload={"model": "gpt-4o-mini"})
+        assert_type(await client.health(), bool)
 
 
 def errors() -> None:
@@ -309,6 +394,11 @@ def transports() -> None:
     httpx.Client(transport=PolicyTransport(Twice(), polvo.retry.ExponentialBackoff(budget=None)))
     httpx.AsyncClient(transport=AsyncPolicyTransport(polvo.deadline.Deadline(5), http2=True))
     httpx.AsyncClient(transport=AsyncPolicyTransport(polvo.ratelimit.Adaptive()))
+    httpx.Client(transport=ResilientTransport(deadline=5, rate_limit="adaptive", http2=True, stream=True))
+    httpx.AsyncClient(transport=AsyncResilientTransport(retry={"base": 0.1}, limits=httpx.Limits(max_connections=5)))
+    assert_type(polvo.install(httpx.Client(), deadline=5), httpx.Client)
+    assert_type(polvo.install(httpx.AsyncClient(), prefix="all://*.example.com"), httpx.AsyncClient)
+    assert_type(polvo.uninstall(httpx.AsyncClient()), httpx.AsyncClient)
 
 
 def simulation() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from requests import PreparedRequest
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from polvo_adapters.auth.attach.replaced_credentials import ReplacedCredentials
     from polvo_adapters.core.credential_refusals import RefusalTest
     from polvo_adapters.core.report import Entry
+    from polvo_adapters.refresh.background import SharedCalls
     from polvo_adapters.refresh.lifecycle import KnownToken
 
 
@@ -63,6 +64,14 @@ class ReplaceableCredential(Protocol):
 class HTTPXCarrier(ReplaceableCredential, Protocol):
     """An auth object whose credential requests of `httpx` can carry as well."""
 
+    @property
+    def flights(self) -> SharedCalls:
+        """The refreshes in progress that tasks wait for."""
+
+    @property
+    def parameter(self) -> str | None:
+        """Name of the query parameter that the credential is put in; None where it goes into headers."""
+
     def peek_held(self) -> Any:
         """Return the credential, or None if the caller would have to wait for it."""
 
@@ -74,6 +83,17 @@ class HTTPXCarrier(ReplaceableCredential, Protocol):
 
     def is_in(self, held: Any, headers: Mapping[str, Any]) -> bool:
         """Return whether the headers of a request have the credential in them."""
+
+
+@runtime_checkable
+class AsyncCarrier(Protocol):
+    """An auth object that obtains its credential without blocking an event loop by means of its own."""
+
+    async def aget_held(self) -> Any:
+        """Return the credential, refreshed if need be."""
+
+    async def aafter(self, held: Any) -> Any:
+        """Return a later credential than a refused one, or None if there is none."""
 
 
 class CredentialCarrier(ReplaceableCredential, Protocol):

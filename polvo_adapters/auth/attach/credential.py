@@ -26,6 +26,7 @@ from urllib3.util import parse_url
 
 from polvo_adapters.core.calls import origin
 from polvo_adapters.core.http import HEADER_NAME
+from polvo_adapters.core.setting_kinds import show_value
 from polvo_adapters.core.state_keys import without_parameters
 from polvo_adapters.errors import ConfigurationError
 from polvo_adapters.redaction import HiddenBytes
@@ -33,6 +34,8 @@ from polvo_adapters.runtime.copies import SharedByCopies
 
 if TYPE_CHECKING:
     from requests import PreparedRequest, Response
+
+    from polvo_adapters.auth.attach.httpx_fixed import HTTPXFixedAuth
 
 _PORT = re.compile(r":[0-9]+\Z")
 
@@ -122,9 +125,11 @@ def validate_place(owner: str, header: str, scheme: str | None) -> None:
         scheme: The text, or None.
     """
     if not isinstance(header, str) or not HEADER_NAME.fullmatch(header):
-        raise ConfigurationError(f"{owner}(header={header!r}): expected the name of a header")
+        raise ConfigurationError(f"{owner}(header={show_value(header)}): header must be the name of a header")
     if scheme is not None and (not isinstance(scheme, str) or not can_be_header(scheme)):
-        raise ConfigurationError(f"{owner}(scheme={scheme!r}): expected a text that can begin the value of a header")
+        raise ConfigurationError(
+            f"{owner}(scheme={show_value(scheme)}): scheme must be a text that can begin the value of a header"
+        )
 
 
 def require_no_rules(owner: str, refused: object) -> None:
@@ -188,6 +193,7 @@ class HeaderAuth(SharedByCopies, AuthBase):
     """
 
     def __init__(self, header: str, value: str) -> None:
+        validate_place(type(self).__name__, header, None)
         self._header = header
         if not can_be_header(value):
             raise ConfigurationError(
@@ -206,6 +212,20 @@ class HeaderAuth(SharedByCopies, AuthBase):
         request.headers[self._header] = self._require_value()
         request.register_hook("response", self._protect_redirect)
         return request
+
+    def place(self) -> tuple[str, str, bool]:
+        """Return the name of the header, its value, and that it is no query parameter; for httpx.
+
+        Raises:
+            ConfigurationError: The value stayed behind when this was pickled.
+        """
+        return self._header, self._require_value(), False
+
+    def httpx(self) -> HTTPXFixedAuth:
+        """Return the auth object for `httpx` that sends the same credential: `httpx.AsyncClient(auth=auth.httpx())`."""
+        from polvo_adapters.auth.attach.httpx_fixed import HTTPXFixedAuth
+
+        return HTTPXFixedAuth(self)
 
     def _require_value(self) -> OwnedHeaderValue:
         if self._value is None:

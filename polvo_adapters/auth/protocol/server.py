@@ -35,9 +35,9 @@ from polvo_adapters.auth.protocol.token_request import encode_request
 from polvo_adapters.core.calls import find_host
 from polvo_adapters.errors import ConfigurationError
 from polvo_adapters.redaction import hide
-from polvo_adapters.shells.requests import urls
+from polvo_adapters.shells import urls
 from polvo_adapters.shells.requests.one_shot import Channel
-from polvo_adapters.shells.requests.urls import is_secure
+from polvo_adapters.shells.urls import is_secure
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack

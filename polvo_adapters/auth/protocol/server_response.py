@@ -30,15 +30,18 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
 from polvo_adapters.auth.protocol.token import Token
 from polvo_adapters.auth.protocol.token_endpoint import Path, TokenResponse
 from polvo_adapters.auth.protocol.token_lifetime import choose_lifetime, parse_duration
+from polvo_adapters.core.durations import format_seconds
 from polvo_adapters.errors import TokenRefreshError
 from polvo_adapters.headers.times import parse_date
 from polvo_adapters.redaction import unpicklable
 from polvo_adapters.runtime.logs import logger, say
-from polvo_adapters.shells.requests.one_shot import Channel, OneShotError, send_one
+from polvo_adapters.shells.one_shot import OneShotError
+from polvo_adapters.shells.requests.one_shot import Channel, send_one
 from polvo_adapters.shells.server_words import (
     describe_failure,
     list_tokens,
@@ -60,7 +63,7 @@ _FINAL_ADVICE = {
 }
 _ADVICE = {
     **_FINAL_ADVICE,
-    "connection": "check the URL, proxies and network; the server may have received the request",
+    "connection": "check the URL, proxies and network",
     "redirect": "redirects are not followed, they would carry secrets; set the final URL",
     "not json": "check that the URL is that of the endpoint, and not of a web page",
     "timeout": "the server is too slow, or cannot be reached",
@@ -69,6 +72,14 @@ _ADVICE = {
 }
 
 _STATUS_ADVICE = {
+    400: "check what the request asks for: scope, audience, and the credentials of the client",
+    401: "check the credentials of the client",
+    403: "the server does not let this client have a token; ask its operator",
+    429: "ask less often, and share the token in a token_cache",
+    500: "report it to the operator of the server",
+    502: "ask again later",
+    503: "ask again later",
+    504: "ask again later",
     404: "check the URL of the endpoint",
     405: "the endpoint expects another method; see TokenEndpoint(url, method=...)",
     415: 'the endpoint expects another encoding; see TokenEndpoint(url, encoding="json")',
@@ -101,6 +112,7 @@ class ServerResponse:
         body: Body of the response.
         secrets: Values of the request that must not be shown.
         retry_after: Seconds that the server asks to wait before the next request, or None.
+        place: Host and path, for messages.
     """
 
     host: str
@@ -110,6 +122,15 @@ class ServerResponse:
     body: bytes = b""
     secrets: tuple[str, ...] = ()
     retry_after: float | None = None
+    place: str = ""
+
+    def make_failure(self, failure: OneShotError) -> TokenRefreshError:
+        """Return an error for a request without a response, which says whether the server may have received it."""
+        if not failure.cause:
+            return self.make_error(failure.reason)
+        sent = "the server may have received the request" if failure.lost else "nothing was sent"
+        text = f"{self.what} failed at {self.place}: {failure.cause}; {sent}; {failure.advice}"
+        return TokenRefreshError(text, host=self.host, reason=failure.reason, retry_after=self.retry_after)
 
     def make_error(self, reason: str, description: str = "", *, final: bool | None = None) -> TokenRefreshError:
         """Return an error whose message names the server, the request, the reason, and what to do.
@@ -122,14 +143,14 @@ class ServerResponse:
         status, retry_after = self.status, self.retry_after
         if final is None:
             final = reason in FINAL and status < 500 and status != 429
-        message = f"{self.what} failed at {self.host}: {reason}"
+        message = f"{self.what} failed at {self.place or self.host}: {reason}"
         if status and not reason.startswith("status "):
             message += f", status {status}"
         if description:
             message += f" ({description})"
         advice = _ADVICE.get(reason, _STATUS_ADVICE.get(status))
         if retry_after is not None:
-            advice = f"ask again after {retry_after:g} s"
+            advice = f"ask again after {format_seconds(retry_after, 6)} s"
         if advice:
             message += f"; {advice}"
         return TokenRefreshError(
@@ -164,12 +185,13 @@ def request_once(
     try:
         response = send_one(channel, method, url, headers=headers, body=body)
     except OneShotError as error:
-        missing = ServerResponse(error.host, what, error.status, retry_after=error.retry_after)
-        problem = missing.make_error(error.reason)
+        missing = ServerResponse(error.host, what, error.status, retry_after=error.retry_after, place=error.place)
+        problem = missing.make_failure(error)
         problem.lost = error.lost
     else:
         host, status, fields, content, retry_after = response
-        return ServerResponse(host, what, status, fields, content, secrets, retry_after)
+        place = host + urlsplit(url).path
+        return ServerResponse(host, what, status, fields, content, secrets, retry_after, place)
     raise problem
 
 

@@ -236,6 +236,8 @@ class TokenEndpoint:
             given = getattr(self, name)
             require(isinstance(given, Mapping), kind, name, type(given).__name__, "a mapping")
             object.__setattr__(self, name, hide_constants(given) if name != "names" else dict(given))
+        given = self.client_authentication
+        require(given is None or isinstance(given, str), kind, "client_authentication", given, "a text or None")
         self._check_names()
         self._check_templates()
         object.__setattr__(self, "grant_type", self._read_grant_type())

@@ -37,6 +37,7 @@ from typing import Any, NoReturn
 from polvo_adapters.auth.options import EncryptionKey
 from polvo_adapters.core.report import StateChange
 from polvo_adapters.errors import ConfigurationError
+from polvo_adapters.runtime.extras import missing_text
 from polvo_adapters.runtime.logs import logger, say
 from polvo_adapters.stores import file_trust, private_files
 
@@ -248,9 +249,7 @@ def _sealer_from_keyring(beside: str | None, checked: bool) -> Sealer:
     try:
         keyring, errors = import_module("keyring"), import_module("keyring.errors")
     except ImportError:
-        raise ConfigurationError(
-            'encryption_key="keyring": the package keyring is not installed; install polvo_adapters[keyring]'
-        ) from None
+        raise ConfigurationError(missing_text('encryption_key="keyring"', "keyring", "keyring")) from None
     user, changes = _make_absolute(beside), list[StateChange]()
     try:
         key = keyring.get_password(_SERVICE, user)

@@ -20,10 +20,11 @@ from urllib.parse import quote
 
 from polvo_adapters.auth.tokens.sealing import NoEncryption, Sealer, make_sealer
 from polvo_adapters.auth.tokens.token_storage import TokenStorage
+from polvo_adapters.core.setting_kinds import describe_class
 from polvo_adapters.errors import ConfigurationError
 from polvo_adapters.runtime.clock import Clock
 from polvo_adapters.runtime.listeners import notify
-from polvo_adapters.shells.requests.urls import TENANT_SLOT
+from polvo_adapters.shells.urls import TENANT_SLOT
 from polvo_adapters.stores.memory import MemoryStore
 
 if TYPE_CHECKING:
@@ -58,7 +59,12 @@ class TokenStorageFactory:
     ) -> None:
         self._cache: Any = os.fspath(token_cache) if isinstance(token_cache, os.PathLike) else token_cache
         if not (token_cache is None or isinstance(self._cache, str) or hasattr(token_cache, "decide")):
-            raise ConfigurationError(f"token_cache={type(token_cache).__name__}: expected a path or a store")
+            found = describe_class(token_cache)
+            raise ConfigurationError(
+                f"token_cache={found}: token_cache must be a path, or a store such as SQLiteStore(path)"
+            )
+        if isinstance(self._cache, str) and TENANT_SLOT not in self._cache:
+            _check_path(self._cache)
         self._encrypted = encrypted
         self._encryption_key = encryption_key
         self._clock = clock
@@ -103,6 +109,22 @@ class TokenStorageFactory:
     def __getstate__(self) -> dict[str, Any]:
         key = self._encryption_key
         return {**vars(self), "_encryption_key": key if callable(key) or key == "keyring" else None}
+
+
+def _check_path(path: str) -> None:
+    """Raise ConfigurationError now for a path that no token can be kept at."""
+    if not path or "\0" in path or "://" in path:  # which is not shown, as a URL may have a password
+        raise ConfigurationError(
+            "token_cache must be the path of a file, such as 'tokens.json', and not a URL or nothing"
+        )
+    place = os.path.abspath(os.path.expanduser(path))
+    if os.path.isdir(place):
+        raise ConfigurationError(f"token_cache={path!r}: it is a directory; name a file in it, such as tokens.json")
+    above = os.path.dirname(place)
+    while not os.path.lexists(above):  # what is missing is made with the first token
+        above = os.path.dirname(above)
+    if not os.path.isdir(above):
+        raise ConfigurationError(f"token_cache={path!r}: {above} is no directory; name a file in another one")
 
 
 def _make_file_name(tenant: str) -> str:

@@ -35,6 +35,7 @@ from polvo_adapters.auth.attach.credential import OwnedHeaderValue, digest_owner
 from polvo_adapters.auth.attach.replaced_credentials import ReplacedCredentials
 from polvo_adapters.auth.attach.response_hook import ReauthenticateHook
 from polvo_adapters.auth.capacity import make_room
+from polvo_adapters.auth.options import check_options
 from polvo_adapters.auth.protocol.dpop import Proofs
 from polvo_adapters.auth.protocol.token import Token
 from polvo_adapters.auth.tokens.refresh_verdict import judge_refresh, spent_error
@@ -49,7 +50,7 @@ from polvo_adapters.core.credential_refusals import RefusalTest
 from polvo_adapters.core.machines import Event
 from polvo_adapters.core.report import Entry
 from polvo_adapters.drivers.sync import drive
-from polvo_adapters.errors import ConfigurationError, TokenRefreshError
+from polvo_adapters.errors import TokenRefreshError
 from polvo_adapters.refresh import background
 from polvo_adapters.refresh.lifecycle import ClearToken, KnownToken, Lifecycle, TokenRefreshed, WantToken
 from polvo_adapters.refresh.refresh_ahead import RefreshAhead
@@ -114,10 +115,7 @@ class TokenAuth(SharedByCopies, RefreshAhead[HeldToken], AuthBase):
 
     def __init__(self, **options: Unpack[TokenAuthOptions]) -> None:
         deadline, max_tenants = options.get("deadline", 30.0), options.get("max_tenants", 1000)
-        if not 0 < deadline < float("inf"):
-            raise ConfigurationError(f"{type(self).__name__}(deadline={deadline!r}): expected a number of seconds")
-        if max_tenants < 1:
-            raise ConfigurationError(f"{type(self).__name__}(max_tenants={max_tenants!r}): expected at least 1")
+        check_options(type(self).__name__, options)
         clock, listeners = options.get("clock", SYSTEM), options.get("listeners", ())
         self._header, self._scheme = options.get("header", "Authorization"), options.get("scheme")
         validate_place(type(self).__name__, self._header, self._scheme)
@@ -125,8 +123,6 @@ class TokenAuth(SharedByCopies, RefreshAhead[HeldToken], AuthBase):
         self._life = Lifecycle(options.get("refresh_before", 60.0), deadline + 1.0, tuple(listeners))
         self._max_tenants = max_tenants
         self._judge, self._repeats_lost = options.get("final"), options.get("repeat_lost_refresh", True)
-        if self._judge is not None and not callable(self._judge):
-            raise ConfigurationError(f"{type(self).__name__}(final={self._judge!r}): expected a function")
         self.owner = options.get("owner")
         self._own_name = token_hex(16)
         encrypted, encryption_key = options.get("cache_encryption", True), options.get("encryption_key")
@@ -280,6 +276,14 @@ class TokenAuth(SharedByCopies, RefreshAhead[HeldToken], AuthBase):
             self.replaced.note_refusal(held.header, place)
         elif self.replaced:
             self.replaced.note_success(held.header, place)
+
+    parameter = None
+    """The query parameter that it is put in: none."""
+
+    @property
+    def flights(self) -> background.SharedCalls:
+        """The refreshes in progress."""
+        return self._shared
 
     def httpx(self) -> HTTPXAuth:
         """Return the auth object for `httpx` that uses the same tokens: `httpx.AsyncClient(auth=oauth.httpx())`."""

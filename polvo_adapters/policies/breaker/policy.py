@@ -36,7 +36,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from polvo_adapters.core import validate
 from polvo_adapters.core.answer import Answer, AnswerTest, ask
-from polvo_adapters.core.calls import Call
+from polvo_adapters.core.calls import Call, origin
+from polvo_adapters.core.durations import format_seconds
 from polvo_adapters.core.judgement import verdict_of, was_served
 from polvo_adapters.core.machines import Changed, Refused
 from polvo_adapters.core.outcomes import EXPIRED, NO_STORE, NOT_SENT, Outcome, is_any
@@ -159,7 +160,9 @@ class CircuitBreaker(Gate):
     def error(self, call: Call, name: str, refused: Refused) -> CircuitOpenError:
         """Return the error for a call that is refused."""
         delay = refused.retry_after
-        advice = "call again later" if delay is None else f"call again after {delay:.3g} s"
+        advice = "call again later" if delay is None else f"call again after {format_seconds(delay)} s"
+        if refused is _ISOLATED:
+            advice = f"let calls pass again with circuit('{origin(call.url)}').close()"
         error = CircuitOpenError(
             f"{call.method} {call.host}: Circuit breaker is OPEN, {name}: {refused.reason}; not sent, {advice}",
             host=call.host,

@@ -187,7 +187,7 @@ class _Bulkhead(Gate):
     def _acquire(self, state: BulkheadState, place: str, now: float) -> tuple[BulkheadState, Any]:
         period, new, old, queue, issued, limit = state
         slots, inflight = self.count_slots(limit), new + old + 1
-        refused = state, Refused(f"all {slots} slots of the bulkhead are in use")
+        refused = state, Refused(_FULL if slots == 1 else f"all {slots} slots of the bulkhead are in use")
         if inflight > slots:
             return refused
         ahead: list[tuple[str, float]] = []
@@ -231,6 +231,7 @@ class _Bulkhead(Gate):
         return state, Wake(names) if names else None
 
 
+_FULL = "the only slot of the bulkhead is in use"
 _ACQUIRE = AcquireSlot("")
 
 

@@ -175,7 +175,9 @@ class IdempotencyKeys:
         validate.count(self, "max_length", 1)
         validate.number(self, "max_wait", 0)
         adapt(self, FormerKeyJudge)
-        object.__setattr__(self, "record", Record() if self.record is True else self.record or None)
+        validate.flag(self, "supported")
+        if isinstance(self.record, bool):
+            object.__setattr__(self, "record", Record() if self.record else None)
         validate.instance(self, "record", Record)
 
     def is_replayed(self, named: Mapping[str, str]) -> bool:

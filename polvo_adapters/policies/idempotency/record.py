@@ -219,6 +219,7 @@ class Record:
         validate.choice(self, "on_duplicate", ("replay", "raise", "run"))
         validate.number(self, "lease", 0, above=True)
         validate.count(self, "max_body", 0)
+        object.__setattr__(self, "harmless_headers", validate.texts(self, "harmless_headers"))
 
     @property
     def initial(self) -> RecordState:

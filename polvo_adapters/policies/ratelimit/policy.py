@@ -30,6 +30,7 @@ from typing import Any, Literal, NamedTuple
 from polvo_adapters import headers
 from polvo_adapters.core import validate
 from polvo_adapters.core.calls import Call
+from polvo_adapters.core.durations import format_seconds
 from polvo_adapters.core.effects import Decide, Effect, Flow, Proceed, Sleep, TryDecide, Undecided
 from polvo_adapters.core.judgement import verdict_of
 from polvo_adapters.core.judges import FormerRefusalJudge, Judge, adapt, add_judges
@@ -143,8 +144,8 @@ class RateLimit(Machine):
         if turn.refused == "deadline":
             kind, limit = RateLimitDeadlineExceeded, "the deadline"
         error = kind(
-            f"{call.method} {call.host}: not sent, {turn.reason}; its turn comes in {turn.wait:.3g} s, which is beyond "
-            f"{limit}; call again after that, or allow a longer wait",
+            f"{call.method} {call.host}: not sent, {turn.reason}; its turn comes in {format_seconds(turn.wait)} s, "
+            f"which is beyond {limit}; call again after that, or allow a longer wait",
             host=call.host,
             retry_after=turn.wait,
         )

@@ -22,7 +22,7 @@ from typing import Any
 from polvo_adapters.errors import ConfigurationError
 from polvo_adapters.secrets.provider import Fetched, extract_field, import_library
 from polvo_adapters.secrets.providers.base import BaseProvider
-from polvo_adapters.shells.requests.urls import validate_seconds
+from polvo_adapters.shells.urls import validate_seconds
 
 _asking: ContextVar[bool] = ContextVar("asking", default=False)
 

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Awaitable, Callable
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from polvo_adapters.errors import SecretError
+from polvo_adapters.refresh.background import SharedCalls
 from polvo_adapters.secrets.provider import Fetched, extract_field
 from polvo_adapters.secrets.providers.base import (
     BaseProvider,
@@ -20,8 +23,9 @@ from polvo_adapters.secrets.providers.base import (
     leave_text_behind,
     resolve_credential,
 )
-from polvo_adapters.shells.requests.one_shot import Channel, OneShotError, OneShotResponse, send_one
-from polvo_adapters.shells.requests.urls import validate_seconds, validate_url
+from polvo_adapters.shells.one_shot import OneShotError, OneShotResponse
+from polvo_adapters.shells.requests.one_shot import Channel, send_one
+from polvo_adapters.shells.urls import validate_seconds, validate_url
 
 if TYPE_CHECKING:
     import requests
@@ -30,6 +34,7 @@ SERVICE = "https://double-o-539191849800.europe-west1.run.app"
 """URL of the hosted service."""
 
 _MISSING = object()
+_FLIGHTS = SharedCalls()
 
 
 class DoubleO(BaseProvider):
@@ -63,22 +68,46 @@ class DoubleO(BaseProvider):
 
     def fetch(self, name: str, field: str | None) -> Fetched:
         """Return the secret of the token; see `Provider.fetch`."""
-        given = os.environ.get("DOUBLE_O_TOKEN") if self._token is None else self._token
-        token = resolve_credential(given, "DoubleO", "token, or DOUBLE_O_TOKEN,")
         failure: SecretError
+        channel = Channel(self._session, None, None, self._seconds)
         try:
-            response = send_one(
-                Channel(self._session, None, None, self._seconds),
-                "GET",
-                f"{self._base}/api/secret",
-                headers={"Authorization": f"Bearer {token}"},
-            )
+            response = send_one(channel, "GET", self._url, headers=self._make_headers())
         except OneShotError as error:
-            advice = "check the address, proxies and network"
-            failure = self.fetch_error(name, "unreachable", advice, host=error.host, retry_after=error.retry_after)
+            failure = self._unreachable_error(name, error)
         else:
             return Fetched(extract_field(self.scheme, name, self._read(name, response), field))
         raise failure
+
+    @property
+    def fetch_async(self) -> Callable[[str, str | None], Awaitable[Fetched]] | None:
+        """The asynchronous side, with httpx; None without that, and with a session, whose adapters are to be used."""
+        return self._fetch_async if self._session is None and find_spec("httpx") is not None else None
+
+    async def _fetch_async(self, name: str, field: str | None) -> Fetched:
+        from polvo_adapters.refresh.beside import run_beside
+        from polvo_adapters.shells.httpx.one_shot import send_one_async
+
+        failure: SecretError
+        headers = await run_beside(_FLIGHTS, object(), self._make_headers) if callable(self._token) else None
+        try:
+            response = await send_one_async(self._url, headers=headers or self._make_headers(), seconds=self._seconds)
+        except OneShotError as error:
+            failure = self._unreachable_error(name, error)
+        else:
+            return Fetched(extract_field(self.scheme, name, self._read(name, response), field))
+        raise failure
+
+    @property
+    def _url(self) -> str:
+        return f"{self._base}/api/secret"
+
+    def _make_headers(self) -> dict[str, str]:
+        given = os.environ.get("DOUBLE_O_TOKEN") if self._token is None else self._token
+        return {"Authorization": f"Bearer {resolve_credential(given, 'DoubleO', 'token, or DOUBLE_O_TOKEN,')}"}
+
+    def _unreachable_error(self, name: str, error: OneShotError) -> SecretError:
+        advice = f"{error.cause}; {error.advice}" if error.cause else "check the address, proxies and network"
+        return self.fetch_error(name, "unreachable", advice, host=error.host, retry_after=error.retry_after)
 
     def _read(self, name: str, response: OneShotResponse) -> Any:
         """Return the value in a response.

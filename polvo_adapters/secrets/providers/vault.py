@@ -25,7 +25,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
 from polvo_adapters.context.call import settings_scope
-from polvo_adapters.core import paths
+from polvo_adapters.core import paths, setting_kinds
+from polvo_adapters.core.calls import find_host
+from polvo_adapters.core.setting_kinds import SettingKind, check_settings
 from polvo_adapters.errors import ConfigurationError, SecretError
 from polvo_adapters.policies.one_call import FOR_ONE_SERVER
 from polvo_adapters.redaction import unpicklable
@@ -42,7 +44,8 @@ from polvo_adapters.secrets.providers.base import BaseProvider, Credential, leav
 from polvo_adapters.secrets.providers.vault_login import VaultLogin
 from polvo_adapters.secrets.providers.vault_token import GivenToken, LoginToken
 from polvo_adapters.secrets.secret import Secret
-from polvo_adapters.shells.requests.urls import validate_seconds, validate_url
+from polvo_adapters.shells.plain_words import describe_cause
+from polvo_adapters.shells.urls import validate_seconds, validate_url
 
 if TYPE_CHECKING:
     import requests
@@ -70,6 +73,21 @@ class _Lease(NamedTuple):
 
     def __repr__(self) -> str:
         return f"<_Lease for {self.seconds:g} s>"
+
+
+_KINDS = {
+    "token": setting_kinds.SECRET | None,
+    "role_id": setting_kinds.SECRET | None,
+    "secret_id": setting_kinds.SECRET | None,
+    "login": SettingKind("a VaultLogin", lambda value: isinstance(value, VaultLogin)) | None,
+    "mount": setting_kinds.TEXT,
+    "namespace": setting_kinds.TEXT | None,
+    "version": setting_kinds.whole(1) | None,
+    "session": setting_kinds.SESSION | None,
+    "verify": setting_kinds.VERIFY | None,
+    "allow_http": setting_kinds.FLAG,
+    "clock": setting_kinds.CLOCK,
+}
 
 
 class Vault(BaseProvider):
@@ -115,7 +133,21 @@ class Vault(BaseProvider):
         allow_http: bool = False,
         clock: Clock = SYSTEM,
     ) -> None:
-        if kv not in (1, 2, "auto"):
+        given_kinds = {
+            "token": token,
+            "role_id": role_id,
+            "secret_id": secret_id,
+            "login": login,
+            "mount": mount,
+            "namespace": namespace,
+            "version": version,
+            "session": session,
+            "verify": verify,
+            "allow_http": allow_http,
+            "clock": clock,
+        }
+        check_settings("Vault", given_kinds, _KINDS, ConfigurationError, shows=False)
+        if isinstance(kv, bool) or kv not in (1, 2, "auto"):
             raise ConfigurationError(f'Vault: kv={kv!r} must be 1, 2 or "auto"')
         ways = {"token": token, "login": login, "role_id": role_id}
         given = [name for name, value in ways.items() if value is not None]
@@ -302,10 +334,15 @@ class Vault(BaseProvider):
     def _translate(self, name: str, error: Exception) -> Exception:
         known = _REASONS.get(type(error).__name__)
         if known is None and _is_transport(error):
-            known = ("unreachable", "check VAULT_ADDR, proxies and network")
+            cause, advice = describe_cause(error, self._host)
+            known = ("unreachable", f"{cause}; {advice}, and VAULT_ADDR")
         if known is None:
             return super()._translate(name, error)
-        return self.fetch_error(name, *known, retry_after=getattr(error, "retry_after", None))
+        return self.fetch_error(name, *known, host=self._host, retry_after=getattr(error, "retry_after", None))
+
+    @property
+    def _host(self) -> str:
+        return find_host(self._url or os.environ.get("VAULT_ADDR") or "")
 
     def _translate_login(self, name: str, error: Exception) -> Exception:
         translated = self._translate(name, error)

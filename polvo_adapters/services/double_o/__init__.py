@@ -13,11 +13,12 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from polvo_adapters.services.double_o import client as _client
+from polvo_adapters.runtime.lazy import lazy_attributes
+from polvo_adapters.services.double_o import settings as _settings
 from polvo_adapters.services.double_o.cache import SecretCache
-from polvo_adapters.services.double_o.client import BASE_URL, Client
+from polvo_adapters.services.double_o.client import Client
 from polvo_adapters.services.double_o.errors import (
     ArgumentError,
     AuthenticationError,
@@ -27,10 +28,15 @@ from polvo_adapters.services.double_o.errors import (
     SecretError,
     TokenError,
 )
+from polvo_adapters.services.double_o.settings import BASE_URL
+
+if TYPE_CHECKING:
+    from polvo_adapters.services.double_o.async_client import AsyncClient
 
 __all__ = [
     "BASE_URL",
     "ArgumentError",
+    "AsyncClient",
     "AuthenticationError",
     "Client",
     "DoubleOError",
@@ -54,9 +60,12 @@ __all__ = [
 
 _MOST_CLIENTS = 16
 
+_HOMES = {"AsyncClient": "polvo_adapters.services.double_o.async_client"}  # which needs httpx
+__getattr__, __dir__ = lazy_attributes(__name__, _HOMES)
+
 
 def _find_client(base_url: str | None) -> Client:
-    return _make_client(_client.BASE_URL if base_url is None else base_url)
+    return _make_client(_settings.BASE_URL if base_url is None else base_url)
 
 
 @lru_cache(maxsize=_MOST_CLIENTS)
@@ -155,4 +164,4 @@ def invalidate_cache(token: str | None = None) -> None:
     Args:
         token: Only the secret and the environment of this token; None for all.
     """
-    _client.CACHE.invalidate(token=token or None)
+    _settings.CACHE.invalidate(token=token or None)

@@ -3,8 +3,8 @@
 Theory of operation. A value is found by server, digest of the token, and kind. It may be used while it is younger than
 both the `ttl` that it was stored with and the `ttl` of the caller, on a clock that only moves forward. A caller that
 finds no value starts a flight (one fetch), and later callers wait for it and share its value or its error. If the
-thread of the flight is interrupted, one of the waiting callers starts another. A value that was invalidated during its
-flight is not stored.
+thread or task of the flight is interrupted, one of the waiting callers starts another. A value that was invalidated
+during its flight is not stored.
 
 The cache holds digests of tokens, with a key of this process, never tokens. Values that are too old leave when the next
 one is stored, and the oldest when the cache is full.
@@ -15,7 +15,10 @@ from __future__ import annotations
 import copy
 import secrets
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any, NamedTuple
@@ -28,7 +31,7 @@ _KEY = secrets.token_bytes(32)
 
 
 class OverdueError(Exception):
-    """The fetch of another thread did not end within the caller's patience."""
+    """The fetch of another caller did not end within the caller's patience."""
 
 
 class _Place(NamedTuple):
@@ -49,16 +52,16 @@ class _Entry(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class _Flight:
-    """A fetch under way; its thread sets `value` or `error`, or neither if it was interrupted."""
+    """A fetch under way; its caller sets `value` or `error`, or neither if it was interrupted."""
 
-    done: threading.Event = field(default_factory=threading.Event)
+    done: Future[None] = field(default_factory=Future)
     landed: bool = False
     value: Any = None
     error: Exception | None = None
 
 
 class SecretCache:
-    """Values of the calls with a `cache_ttl`, for all threads.
+    """Values of the calls with a `cache_ttl`, for all threads and for the tasks of all event loops.
 
     Args:
         max_entries: The most values that it holds; beyond that the oldest leaves.
@@ -89,50 +92,68 @@ class SecretCache:
             kind: What it is.
             ttl: Seconds for which it may be used; 0 or less fetches it, and stores nothing.
             fetch: Fetches it.
-            patience: Seconds to wait for another thread's fetch, or None for as long as it takes.
+            patience: Seconds to wait for another caller's fetch, or None for as long as it takes.
 
         Raises:
-            OverdueError: Another thread's fetch took longer than `patience`.
+            OverdueError: Another caller's fetch took longer than `patience`.
             Exception: What `fetch` raises; waiting callers get a copy.
         """
         if ttl <= 0:
             return fetch()
-        place = _Place(server, _digest(token), kind)
-        ends = None if patience is None else self._now() + patience
-        while True:
-            with self._lock:
-                now = self._now()
-                entry = self._entries.get(place)
-                if entry is not None and now - entry.since < min(ttl, entry.ttl):
-                    return copy.deepcopy(entry.value)
-                flight = self._flights.get(place)
-                if flight is None:
-                    mine = self._flights[place] = _Flight()
-                    break
-            left = None if ends is None else max(0.0, ends - now)
-            if not flight.done.wait(left):
-                raise OverdueError
-            if flight.error is not None:
-                raise copy.copy(flight.error)  # or the threads would write into one traceback
-            if flight.landed:
-                return copy.deepcopy(flight.value)
-        return self._fetch_and_store(place, mine, _Entry(None, now, ttl), fetch)
+        look = _Look(self, _Place(server, _digest(token), kind), ttl, patience)
+        while (flight := look.find()) is not None:
+            with suppress(FutureTimeoutError):
+                flight.done.result(look.left)
+        if look.mine is None:
+            return look.value
+        with self._landing(look, look.mine) as land:
+            return land(fetch())
 
-    def _fetch_and_store(self, place: _Place, flight: _Flight, entry: _Entry, fetch: Callable[[], Any]) -> Any:
-        try:
-            value = fetch()
+    async def aget(
+        self,
+        server: str,
+        token: str,
+        kind: str,
+        ttl: float,
+        fetch: Callable[[], Awaitable[Any]],
+        patience: float | None = None,
+    ) -> Any:
+        """Return a value without blocking the event loop; as `get`, whose fetches and values it shares.
+
+        A task that is cancelled while it fetches leaves that to one of the waiting callers.
+        """
+        if ttl <= 0:
+            return await fetch()
+        from polvo_adapters.runtime.loops import wait_for  # with asyncio, which threads do without
+
+        look = _Look(self, _Place(server, _digest(token), kind), ttl, patience)
+        while (flight := look.find()) is not None:
+            await wait_for(flight.done, look.left)
+        if look.mine is None:
+            return look.value
+        with self._landing(look, look.mine) as land:
+            return land(await fetch())
+
+    @contextmanager
+    def _landing(self, look: _Look, flight: _Flight) -> Iterator[Callable[[Any], Any]]:
+        """Share and store what is fetched within a `with` block, which hands it to the function that this returns."""
+
+        def land(value: Any) -> Any:
             flight.value, flight.landed = copy.deepcopy(value), True
             return value
+
+        try:
+            yield land
         except Exception as error:
             flight.error = copy.copy(error)
             raise
         finally:
             with self._lock:
-                if self._flights.get(place) is flight:
-                    del self._flights[place]
+                if self._flights.get(look.place) is flight:
+                    del self._flights[look.place]
                     if flight.landed:
-                        self._store(place, entry._replace(value=flight.value))
-            flight.done.set()
+                        self._store(look.place, _Entry(flight.value, look.now, look.ttl))
+            flight.done.set_result(None)
 
     def _store(self, place: _Place, entry: _Entry) -> None:
         now, entries = self._now(), self._entries
@@ -170,6 +191,62 @@ class SecretCache:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (type(self), (self._max_entries, self._now))  # without values
+
+
+class _Look:
+    """One caller's look for a value: in the cache, or in the fetches under way.
+
+    Args:
+        cache: The cache.
+        place: Where the value is.
+        ttl: Seconds for which it may be used.
+        patience: Seconds to wait for another caller's fetch, or None.
+
+    Attributes:
+        value: The value, once `find` has returned None and there is no `mine`.
+        mine: The fetch that this caller has to make.
+        now: When it looked last.
+    """
+
+    def __init__(self, cache: SecretCache, place: _Place, ttl: float, patience: float | None) -> None:
+        self._cache, self.place, self.ttl = cache, place, ttl
+        self._ends = None if patience is None else cache._now() + patience
+        self._waited: _Flight | None = None
+        self.value: Any = None
+        self.mine: _Flight | None = None
+        self.now = 0.0
+
+    @property
+    def left(self) -> float | None:
+        """The seconds of patience that are left, or None."""
+        return None if self._ends is None else max(0.0, self._ends - self.now)
+
+    def find(self) -> _Flight | None:
+        """Return the fetch of another caller to wait for; None where there is a value, or a fetch to make.
+
+        Raises:
+            OverdueError: The fetch that this caller has waited for is not over.
+            Exception: A copy of what that fetch has raised.
+        """
+        before, cache = self._waited, self._cache
+        if before is not None:
+            if not before.done.done():
+                raise OverdueError
+            if before.error is not None:
+                raise copy.copy(before.error)  # or the callers would write into one traceback
+            if before.landed:
+                self.value = copy.deepcopy(before.value)
+                return None
+        with cache._lock:
+            now = self.now = cache._now()
+            entry = cache._entries.get(self.place)
+            if entry is not None and now - entry.since < min(self.ttl, entry.ttl):
+                self.value = copy.deepcopy(entry.value)
+                return None
+            flight = self._waited = cache._flights.get(self.place)
+            if flight is None:
+                self.mine = cache._flights[self.place] = _Flight()
+            return flight
 
 
 def _digest(token: str) -> str:

@@ -17,14 +17,17 @@ import json
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from http.client import responses
 from typing import Any
 
+from polvo_adapters.core.durations import format_seconds
 from polvo_adapters.services.double_o import checks, env_files
 from polvo_adapters.services.double_o.effects import (
     NO_JSON,
     CachedFetch,
+    FileWork,
     ServiceOperation,
     ServiceRequest,
     ServiceResponse,
@@ -38,11 +41,18 @@ from polvo_adapters.services.double_o.errors import (
     SecretError,
     TokenError,
 )
+from polvo_adapters.shells.server_words import describe_failure
 from polvo_adapters.stores import file_trust
 
 _ABOUT_THE_TOKEN = re.compile(r"\b(tokens?|auth|unauth\w*|authenticat\w*|authoriz\w*|authoris\w*)\b", re.IGNORECASE)
 _LONGEST_TEXT = 200
 _PROXY = "/api/proxy"
+_ADVICE = {
+    400: "correct the request; a repeat cannot help",
+    403: "the token may not do this",
+    404: "look whether the token is that of a secret or environment, and base_url that of Double-O",
+    429: "call less often",
+}
 _METHOD = re.compile(r"[A-Za-z]{1,20}")
 
 
@@ -79,10 +89,9 @@ def export_env(
     variables = yield from get_env(token, ttl)
     _require_usable(variables, file=True)
     _require_file(place)
-    try:
-        env_files.write_file(place, env_files.format_lines(variables), append=not overwrite)
-    except file_trust.Unfit as error:
-        raise EnvError(f"{error}; nothing was written", reason="path") from None
+    problem: str = yield FileWork(partial(_write_file, place, env_files.format_lines(variables), append=not overwrite))
+    if problem:
+        raise EnvError(f"{problem}; nothing was written", reason="path")
     return variables
 
 
@@ -113,6 +122,21 @@ def proxy(
         kind = _shorten(response.kind) or "of no named type"
         raise _make_error(ProxyError, request, response, f"the response is no JSON, but {kind}", "not as promised")
     return value
+
+
+def describe_chat(messages: Sequence[Any], model: str, fields: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Return the path and the payload of the proxied call for the next message of a conversation."""
+    return "v1/chat/completions", {"model": model, "messages": messages, **fields}
+
+
+def describe_embeddings(texts: Sequence[str], model: str, fields: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Return the path and the payload of the proxied call for embeddings of texts."""
+    return "v1/embeddings", {"model": model, "input": texts, **fields}
+
+
+def describe_image(prompt: str, model: str, n: int, size: str, fields: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Return the path and the payload of the proxied call for images."""
+    return "v1/images/generations", {"model": model, "prompt": prompt, "n": n, "size": size, **fields}
 
 
 def check_health() -> ServiceOperation[bool]:
@@ -166,12 +190,22 @@ def _make_status_error(error: type[DoubleOError], request: ServiceRequest, respo
     if status == 401 and request.token:
         error, advice = AuthenticationError, "; the token is not accepted: look whether it is the right one"
     elif response.retry_after is not None:
-        advice = f"; call again after {response.retry_after:g} s"
+        advice = f"; call again after {format_seconds(response.retry_after, 6)} s"
     elif 300 <= status < 400:
         advice = "; it is not followed: give the address that it leads to as base_url"
+    elif status in _ADVICE or status >= 500:
+        advice = f"; {_ADVICE.get(status, 'call again later')}"
+    said = "" if request.path.startswith(_PROXY) else _quote(response, request.token)
     phrase = f"{status} {responses.get(status, '')}".rstrip()
     tries = f" after {response.attempts} attempts" if response.attempts > 1 else ""
-    return _make_error(error, request, response, phrase + tries + advice, f"status {status}")
+    return _make_error(error, request, response, phrase + tries + said + advice, f"status {status}")
+
+
+def _quote(response: ServiceResponse, token: str) -> str:
+    """Return what the server says about its error, unless it has something of the token in it."""
+    code, text = describe_failure(response.json(), (token,) if token else ())
+    said = text or code
+    return f'; the server says "{said}"' if said and said != "error" else ""
 
 
 def _make_refusal(
@@ -235,6 +269,15 @@ def _require_file(path: str) -> None:
         problem = "it is a directory; name a file"
     if problem:
         raise EnvError(f"{path}: {problem}; nothing was written", reason="path")
+
+
+def _write_file(path: str, text: str, append: bool) -> str:
+    """Write a file, and return the reason that it is left as it is, or an empty string."""
+    try:
+        env_files.write_file(path, text, append=append)
+    except file_trust.Unfit as error:
+        return str(error)
+    return ""
 
 
 def _require_usable(variables: Mapping[str, Any], *, file: bool = False) -> None:

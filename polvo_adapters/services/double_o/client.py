@@ -4,23 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from http.cookiejar import DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from polvo_adapters.core import validate
-from polvo_adapters.policies.retry import ExponentialBackoff
 from polvo_adapters.runtime.clock import SYSTEM, Clock
-from polvo_adapters.services.double_o import calls, checks
+from polvo_adapters.services.double_o import calls
 from polvo_adapters.services.double_o.cache import OverdueError, SecretCache
-from polvo_adapters.services.double_o.effects import (
-    ServiceEffect,
-    ServiceOperation,
-    ServiceRequest,
-    ServiceResponse,
-    drive,
-)
-from polvo_adapters.services.double_o.errors import ArgumentError
+from polvo_adapters.services.double_o.effects import FileWork, ServiceEffect, ServiceOperation, ServiceRequest, drive
 from polvo_adapters.services.double_o.sending import send
+from polvo_adapters.services.double_o.settings import NO_COOKIES, ClientSettings
 from polvo_adapters.shells.requests.session import Session
 
 if TYPE_CHECKING:
@@ -28,13 +19,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-BASE_URL = "https://double-o-539191849800.europe-west1.run.app"
-"""Address of Double-O, unless a client or a call has another."""
-CACHE = SecretCache()
-"""The cache of all clients of this process, unless one has its own."""
 
-
-class Client:
+class Client(ClientSettings):
     """A client of Double-O, for any number of threads and tokens.
 
     GET, HEAD, PUT and DELETE are sent again after 429, 500, 502, 503, 504 and broken connections; POST and PATCH only
@@ -67,18 +53,9 @@ class Client:
         clock: Clock = SYSTEM,
         **session: Any,
     ) -> None:
-        self.timeout, self.retries, self.backoff_factor, self.deadline = timeout, retries, backoff_factor, deadline
-        self._validate()
-        if deadline is None and timeout is not None:
-            self.deadline = deadline = timeout * (retries + 1)
-        self.base_url = _normalize(base_url)
-        self.clock, self._keywords = clock, session
-        self._cache = CACHE if cache is None else cache
-        backoff = ExponentialBackoff(max_attempts=retries + 1, base=backoff_factor)
-        stack = {"retry": backoff, "circuit_breaker": None, **session}
-        self._session = Session(**stack, timeout=timeout, deadline=deadline, clock=clock)
-        # A cookie that came with one token must not go out with another.
-        self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
+        super().__init__(base_url, timeout, retries, backoff_factor, deadline, cache, clock, session)
+        self._session = Session(**self._session_keywords())
+        self._session.cookies.set_policy(NO_COOKIES)
 
     def get_secret(self, token: str, cache_ttl: float | None = None) -> Any:
         """Return the value of a secret.
@@ -136,13 +113,15 @@ class Client:
             model: Name of the model.
             **keywords: Other fields of the request.
         """
-        return self.proxy("v1/chat/completions", token, payload={"model": model, "messages": messages, **keywords})
+        path, payload = calls.describe_chat(messages, model, keywords)
+        return self.proxy(path, token, payload=payload)
 
     chat = chat_completion
 
     def embed(self, token: str, texts: Sequence[str], model: str = "text-embedding-3-small", **keywords: Any) -> Any:
         """Return embeddings of texts; see `chat_completion`."""
-        return self.proxy("v1/embeddings", token, payload={"model": model, "input": texts, **keywords})
+        path, payload = calls.describe_embeddings(texts, model, keywords)
+        return self.proxy(path, token, payload=payload)
 
     def image(
         self, token: str, prompt: str, model: str = "dall-e-3", n: int = 1, size: str = "1024x1024", **keywords: Any
@@ -157,8 +136,8 @@ class Client:
             size: Their size in pixels, such as "1024x1024".
             **keywords: Other fields of the request.
         """
-        payload = {"model": model, "prompt": prompt, "n": n, "size": size, **keywords}
-        return self.proxy("v1/images/generations", token, payload=payload)
+        path, payload = calls.describe_image(prompt, model, n, size, keywords)
+        return self.proxy(path, token, payload=payload)
 
     def get_env(self, token: str, cache_ttl: float | None = None) -> dict[str, Any]:
         """Return the variables of an environment.
@@ -215,7 +194,7 @@ class Client:
         Args:
             token: Only the secret and the environment of this token; None for all.
         """
-        self._cache.invalidate(self.base_url, token or None)
+        self._invalidate(token)
 
     def close(self) -> None:
         """Close the connections; a call after that opens new ones."""
@@ -227,47 +206,15 @@ class Client:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def __repr__(self) -> str:
-        return f"<Client {self.base_url}>"
-
-    def __getstate__(self) -> dict[str, Any]:
-        settings = {name: getattr(self, name) for name in _SETTINGS}
-        cache = None if self._cache is CACHE else self._cache
-        return {**settings, "cache": cache, **self._keywords}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(**state)  # type: ignore[misc]  # a session and its connections do not travel
-
-    def _validate(self) -> None:
-        try:
-            validate.count(self, "retries", 0)
-            validate.number(self, "backoff_factor", 0)
-            for name in ("timeout", "deadline"):
-                if getattr(self, name) is not None:
-                    validate.number(self, name, 0, above=True)
-        except ValueError as error:
-            raise ArgumentError(str(error)) from None
-
     def _run(self, operation: ServiceOperation[T]) -> T:
         return drive(operation, self._perform)
 
     def _perform(self, effect: ServiceEffect) -> Any:
         if isinstance(effect, ServiceRequest):
             return send(self._session, self.base_url, effect)
+        if isinstance(effect, FileWork):
+            return effect.work()
         try:
-            key = (self.base_url, effect.token, effect.kind)
-            return self._cache.get(*key, effect.ttl, lambda: self._run(effect.make()), self.deadline)
+            return self._cache.get(*self._place(effect), effect.ttl, lambda: self._run(effect.make()), self.deadline)
         except OverdueError:
-            text = f"another thread's call did not end within {self.deadline:g} s; allow a longer timeout"
-            return ServiceResponse(host=self.base_url.partition("://")[2], problem=text, reason="deadline")
-
-
-_SETTINGS = ("base_url", "timeout", "retries", "backoff_factor", "deadline", "clock")
-
-
-def _normalize(value: str | None) -> str:
-    url = BASE_URL if value is None else value
-    problem = checks.check_base_url(url)
-    if problem:
-        raise ArgumentError(f"base_url: {problem}; nothing was sent", reason="base_url")
-    return url.rstrip("/")
+            return self._overdue_response()

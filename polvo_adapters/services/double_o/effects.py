@@ -7,6 +7,7 @@ service:
     --------------  -----------------------------------------------------  ----------------------------------------
     ServiceRequest  one logical call, with the client's policies           a ServiceResponse, also for a failure
     CachedFetch     a look-up in the cache, or one fetch for all callers   the value, or a ServiceResponse without one
+    FileWork        a function that writes to the disk                     what it returns
 
 It reads no clock and opens no socket, so that the same operation serves a client on threads and one on an event loop.
 Failures are sent in as values and not thrown: an error that is raised here has no cause that could hold a header.
@@ -15,7 +16,7 @@ Failures are sent in as values and not thrown: an error that is raised here has 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from typing import Any, NamedTuple, TypeAlias, TypeVar, Union
 
 import requests
@@ -71,6 +72,19 @@ class CachedFetch(NamedTuple):
         return f"<CachedFetch {self.kind}>"
 
 
+class FileWork(NamedTuple):
+    """Effect: call a function that waits for the disk, where that holds up nothing else.
+
+    Attributes:
+        work: The function; what it raises ends the operation.
+    """
+
+    work: Callable[[], object]
+
+    def __repr__(self) -> str:
+        return "<FileWork>"
+
+
 class ServiceResponse(NamedTuple):
     """The response to a call, or its failure.
 
@@ -115,7 +129,7 @@ class ServiceResponse(NamedTuple):
 NO_JSON: Any = object()
 """What `ServiceResponse.json` returns where the body is no JSON."""
 
-ServiceEffect: TypeAlias = Union[ServiceRequest, CachedFetch]  # noqa: UP007 - evaluated at import by Python 3.10 tools
+ServiceEffect: TypeAlias = Union[ServiceRequest, CachedFetch, FileWork]  # noqa: UP007 - evaluated at import by Python 3.10 tools
 ServiceOperation: TypeAlias = Generator[ServiceEffect, Any, T]
 
 
@@ -134,3 +148,15 @@ def drive(operation: ServiceOperation[T], perform: Callable[[ServiceEffect], Any
             value: T = end.value
             return value
         result = perform(effect)
+
+
+async def drive_async(operation: ServiceOperation[T], perform: Callable[[ServiceEffect], Awaitable[Any]]) -> T:
+    """Run an operation to its end in a task, and return its result; as `drive`."""
+    result: Any = None
+    while True:
+        try:
+            effect = operation.send(result)
+        except StopIteration as end:
+            value: T = end.value
+            return value
+        result = await perform(effect)

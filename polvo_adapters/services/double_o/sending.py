@@ -1,21 +1,28 @@
 """The transport of a ServiceRequest: a session sends it, and the result holds no secret.
 
-An exception of `requests` is not passed on: its text may hold a URL with a query, and its request the token. Nor is the
-response as it is. A redirect is followed for GET and HEAD only: `requests` would turn any other method into a GET.
+An exception of `requests` or httpx is not passed on: its text may hold a URL with a query, and its request the token.
+Nor is the response as it is. A redirect is followed for GET and HEAD only: it would turn any other method into a GET.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import re
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import requests
 import urllib3.exceptions
+from requests.structures import CaseInsensitiveDict
+from requests.utils import get_encoding_from_headers
 
 from polvo_adapters import headers
 from polvo_adapters.auth.static import Bearer
 from polvo_adapters.core.calls import find_host
+from polvo_adapters.core.outcomes import Failure
 from polvo_adapters.errors import DeadlineExceeded, PolvoError, StatusError
+from polvo_adapters.redaction import unpicklable
 from polvo_adapters.services.double_o.effects import ServiceRequest, ServiceResponse
+from polvo_adapters.shells.plain_words import describe_cause
 from polvo_adapters.shells.requests.failures import classify
 
 if TYPE_CHECKING:
@@ -23,9 +30,36 @@ if TYPE_CHECKING:
 
     from polvo_adapters.shells.requests.session import Session
 
+_PLACE = re.compile(r"\A[A-Z]+ \S+: ")  # which the error of the service names itself
 _ERRORS = (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError)
-_FOLLOWED = ("GET", "HEAD")
+FOLLOWED = ("GET", "HEAD")
 _HIDDEN = "[token]"
+
+
+@unpicklable
+class Received(NamedTuple):
+    """A response of either library, whole.
+
+    Attributes:
+        status: Its status.
+        reason: The reason of the status line.
+        url: Where it came from.
+        headers: Its headers.
+        body: Its body, or an empty one where that broke off.
+        seconds: How long it took until the headers came.
+        report: The report of the call, or None.
+    """
+
+    status: int
+    reason: str
+    url: str
+    headers: list[tuple[str, str]]
+    body: bytes
+    seconds: float
+    report: Any
+
+    def __repr__(self) -> str:
+        return f"<Received {self.status}>"
 
 
 def send(session: Session, base_url: str, request: ServiceRequest) -> ServiceResponse:
@@ -45,13 +79,19 @@ def send(session: Session, base_url: str, request: ServiceRequest) -> ServiceRes
             data=request.body,
             headers=dict(request.headers),
             auth=Bearer(request.token) if request.token else _send_no_credentials,
-            allow_redirects=request.method in _FOLLOWED,
+            allow_redirects=request.method in FOLLOWED,
         )
     except _ERRORS as error:
-        if not isinstance(error, StatusError) or isinstance(error, DeadlineExceeded) or error.response is None:
-            return _convert_error(error, host, request.token)
-        response = error.response
-    return _convert_response(response, host, request.token, session.clock.wall())
+        if not is_answer(error):
+            received = None if error.response is None else _receive(error.response)  # type: ignore[union-attr]
+            return convert_error(error, classify(error), host, request.token, received)
+        response = error.response  # type: ignore[union-attr]
+    return convert_response(_receive(response), host, request.token, session.clock.wall())
+
+
+def is_answer(error: BaseException) -> bool:
+    """Return whether an error of a session says no more than the response that it has."""
+    return isinstance(error, StatusError) and not isinstance(error, DeadlineExceeded) and error.response is not None
 
 
 def _send_no_credentials(request: PreparedRequest) -> PreparedRequest:
@@ -59,39 +99,67 @@ def _send_no_credentials(request: PreparedRequest) -> PreparedRequest:
     return request
 
 
-def _convert_response(response: Response, host: str, token: str, now: float) -> ServiceResponse:
-    return ServiceResponse(
-        status=response.status_code,
-        body=_read_body(response),
-        kind=_hide_token(response.headers.get("Content-Type", ""), token),
-        host=host,
-        retry_after=headers.retry_after(response.headers, now),
-        attempts=_count_attempts(response),
-        response=_copy_response(response, token),
+def _receive(response: Response) -> Received:
+    content = response._content  # `content` raises for a body that broke off
+    return Received(
+        response.status_code,
+        str(response.reason or ""),
+        response.url or "",
+        list(response.headers.items()),
+        content if isinstance(content, bytes) else b"",
+        response.elapsed.total_seconds(),
+        getattr(response, "polvo", None),
     )
 
 
-def _convert_error(error: Exception, host: str, token: str) -> ServiceResponse:
-    response = getattr(error, "response", None)
-    failure = classify(error)
+def convert_response(received: Received, host: str, token: str, now: float) -> ServiceResponse:
+    """Return a response without the token.
+
+    Args:
+        received: The response.
+        host: Host that the call went to.
+        token: The token.
+        now: Unix time.
+    """
+    named = CaseInsensitiveDict(received.headers)
+    return ServiceResponse(
+        status=received.status,
+        body=received.body,
+        kind=_hide_token(named.get("Content-Type", ""), token),
+        host=host,
+        retry_after=headers.retry_after(named, now),
+        attempts=_count_attempts(received.report),
+        response=_copy_response(received, token),
+    )
+
+
+def convert_error(
+    error: BaseException, failure: Failure, host: str, token: str, received: Received | None
+) -> ServiceResponse:
+    """Return the failure that an exception stands for.
+
+    Args:
+        error: The exception.
+        failure: Its meaning.
+        host: Host that the call went to.
+        token: The token.
+        received: The response that it has, or None.
+    """
+    request = getattr(error, "request", None)  # which may be one that a redirect has led to
+    cause = "; ".join(describe_cause(error, host if request is None else find_host(str(request.url or ""))))
+    problem = _PLACE.sub("", str(error)) if isinstance(error, PolvoError) else cause
     return ServiceResponse(
         host=host,
         retry_after=getattr(error, "retry_after", None),
-        attempts=getattr(error, "attempts", 0) or _count_attempts(error),
+        attempts=getattr(error, "attempts", 0) or _count_attempts(getattr(error, "polvo", None)),
         # The messages of this library's errors hold no secret by design; those of others may.
-        problem=str(error) if isinstance(error, PolvoError) else f"{failure.name} ({type(error).__name__})",
+        problem=problem,
         reason=failure.name,
-        response=None if response is None else _copy_response(response, token),
+        response=None if received is None else _copy_response(received, token),
     )
 
 
-def _read_body(response: Response) -> bytes:
-    content = response._content  # `content` raises for a body that broke off
-    return content if isinstance(content, bytes) else b""
-
-
-def _count_attempts(source: Any) -> int:
-    report = getattr(source, "polvo", None)
+def _count_attempts(report: Any) -> int:
     return 0 if report is None else len(report.attempts)
 
 
@@ -99,17 +167,18 @@ def _hide_token(text: str, token: str) -> str:
     return text.replace(token, _HIDDEN) if token else text
 
 
-def _copy_response(response: Response, token: str) -> Response:
-    """Return a copy of a response without request and token, its body only where it is an error."""
+def _copy_response(received: Received, token: str) -> Response:
+    """Return a response of `requests` without request and token, its body only where it is an error."""
     shown = requests.Response()
-    shown.status_code, shown.encoding, shown.elapsed = response.status_code, response.encoding, response.elapsed
-    shown.url, shown.reason = _hide_token(response.url or "", token), _hide_token(str(response.reason or ""), token)
-    for name, value in response.headers.items():
+    shown.status_code, shown.elapsed = received.status, timedelta(seconds=received.seconds)
+    shown.encoding = get_encoding_from_headers(CaseInsensitiveDict(received.headers))
+    shown.url, shown.reason = _hide_token(received.url, token), _hide_token(received.reason, token)
+    for name, value in received.headers:
         if name.lower() != "set-cookie":
             shown.headers[_hide_token(name, token)] = _hide_token(value, token)
-    body = _read_body(response) if response.status_code >= 400 else b""
+    body = received.body if received.status >= 400 else b""
     shown._content = body.replace(token.encode("ascii"), _HIDDEN.encode()) if token else body
     shown._content_consumed = True
-    if hasattr(response, "polvo"):
-        shown.polvo = response.polvo  # type: ignore[attr-defined]
+    if received.report is not None:
+        shown.polvo = received.report  # type: ignore[attr-defined]
     return shown

@@ -6,25 +6,30 @@ single requests, takes the timeout from each request, and returns bodies as they
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
 import httpx
 
-from polvo_adapters.core.calls import Body, Call
+from polvo_adapters.core.calls import Body, Call, find_host
 from polvo_adapters.core.effects import Send
 from polvo_adapters.core.outcomes import Ending, Outcome, at_deadline
 from polvo_adapters.core.trace import Mark
+from polvo_adapters.core.tuples import new_tuple
 from polvo_adapters.errors import DeadlineExceeded
+from polvo_adapters.policies.outcomes import describe_late_body
+from polvo_adapters.runtime import async_library
 from polvo_adapters.shells.cancellation import CancellableExchange
 from polvo_adapters.shells.encodings import EncodingCheck
 from polvo_adapters.shells.httpx.failures import explain
+from polvo_adapters.shells.httpx.header_fields import find_field
 from polvo_adapters.shells.httpx.observed_body import observe, require_whole
 from polvo_adapters.shells.httpx.renewal import RenewableCredential, find_credential
+from polvo_adapters.shells.httpx.replays import kind_of_stream, rewind
 from polvo_adapters.shells.httpx.rerouting import copy_request, reroute, translate_response
 from polvo_adapters.shells.httpx.response import decode_body, is_read
+from polvo_adapters.shells.httpx.routes import Routes
 from polvo_adapters.shells.httpx.timeouts import DeadlineTimeout
 from polvo_adapters.shells.httpx.trace import HTTPXTrace
 from polvo_adapters.shells.late_credentials import LONG_WAIT, NO_CREDENTIAL
@@ -61,20 +66,34 @@ class _BaseHTTPXExchange:
         clock: Time.
         stream: Whether responses are returned before their body is read.
         without_certificate: The transport for requests that are to hold no credential; by default the same.
+        url: The URL of the request, where it is known as text.
+
+    Attributes:
+        spared_deadline: The deadline that does not bind a body which is streamed to the caller, or None.
     """
 
     is_async = False
 
     def __init__(
-        self, inner: Any, request: httpx.Request, clock: Any, *, stream: bool, without_certificate: Any = None
+        self,
+        inner: Any,
+        request: httpx.Request,
+        clock: Any,
+        *,
+        stream: bool,
+        without_certificate: Any = None,
+        url: str = "",
     ) -> None:
         self.inner = self._used = inner
         self._without_certificate = inner if without_certificate is None else without_certificate
         self.request = request
+        self._url = url or str(request.url)
         self.clock = clock
         self.stream = stream
+        self.spared_deadline: float | None = None
         self.reading = self._is_region = self._sent = False
         self.response: httpx.Response | None = None
+        self._encoding: str | None = None  # of the body that was read last
         self._listener = request.extensions.get("trace")
         self._trace: HTTPXTrace | None = None
         self._traced, self._extensions = request, request.extensions
@@ -85,7 +104,7 @@ class _BaseHTTPXExchange:
         trace, self._trace = self._trace, None
         marks: Sequence[Mark] = ()
         if trace is not None:
-            self.give_back()
+            self._traced.extensions = self._extensions
             marks = trace.end(now)
         if error is not None:
             unsent = not self.reading and (trace is None or trace.proves_unsent(self._used, error))
@@ -105,48 +124,57 @@ class _BaseHTTPXExchange:
             raise TypeError("an attempt without response and without error")
         if response.request is not self.request:
             translate_response(response, self.request, is_region=self._is_region)
-        body = decode_body(response) if not self.stream and is_read(response) else None
-        return Outcome(
-            response,
-            response.status_code,
-            response.headers,
-            None,
-            None,
-            started,
-            now,
-            wall,
-            "",
-            body,
-            False,
-            marks,
-            judged=[],
+        body = None
+        if not self.stream and type(response.stream) is httpx.ByteStream:
+            body = decode_body(response, self._encoding)
+        return new_tuple(
+            Outcome,
+            (
+                response,
+                response.status_code,
+                response.headers,
+                None,  # error
+                None,  # failure
+                started,
+                now,
+                wall,
+                "",  # note
+                body,
+                False,  # unsent
+                marks,
+                None,  # ending
+                None,  # advice
+                (),  # quotas
+                [],  # judged
+            ),
         )
 
-    def _find_late_credential(self, call: Call, started: float) -> RenewableCredential | None:
-        """Return what renews the credential before this attempt, or None where it was put there just now."""
+    def _prepare_repeat(self, call: Call, started: float) -> RenewableCredential | None:
+        """Rewind a body that was sent before, and return what renews the credential, or None where it is a new one."""
+        if self._sent:
+            rewind(self.request)
         is_late = self._sent or started - call.started >= LONG_WAIT
         self._sent = True
         return find_credential(self.request) if is_late else None
-
-    def _find_rerouted_credential(self, call: Call, request: httpx.Request) -> RenewableCredential | None:
-        """Return what renews the credential of a request to another URL, which the proof of a token covers, or None."""
-        return None if request is self.request or call.anonymous else find_credential(request)
 
     def prepare(self, call: Call) -> tuple[httpx.Request, float | None]:
         """Return the request for the URL and the deadline of the call, and the seconds left."""
         self.reading, self._is_region = False, not call.rerouted
         self._used = self._without_certificate if call.anonymous else self.inner
         request, left = self.request, None
-        if call.url != str(request.url):
+        if call.url != self._url:
             request = reroute(request, call)
         self._traced, self._extensions = request, request.extensions
+        if type(self._used) is Routes:
+            self._used = self._used.find(request.url)
         if call.deadline is not None:
             left = call.deadline - self.clock.now()
             if left <= 0:
                 raise DeadlineExceeded("the deadline is over before the attempt began")
             timeouts = request.extensions.get("timeout", {})
-            cut = {name: self._shorten(timeouts.get(name), call.deadline, left) for name in _TIMEOUTS}
-            request.extensions = {**request.extensions, "timeout": cut}
+            if not self.is_async or not _end_before(timeouts, left):
+                cut = {name: self._shorten(timeouts.get(name), call.deadline, left) for name in _TIMEOUTS}
+                request.extensions = {**request.extensions, "timeout": cut}
         self._trace = HTTPXTrace(self.clock.now(), self.clock.now, self._listener)
         self._trace.attach(request, asynchronous=self.is_async)
         return request, left
@@ -175,8 +203,9 @@ class _BaseHTTPXExchange:
             self.clock,
             stream=self.stream,
             without_certificate=self._without_certificate,
+            url=self._url,
         )
-        fork._sent = True
+        fork._sent, fork.spared_deadline = True, self.spared_deadline
         return fork
 
     def _racing_class(self) -> type[_BaseHTTPXExchange]:
@@ -194,9 +223,9 @@ class _BaseHTTPXExchange:
         """Look after the body of a response that the caller will read."""
         if is_read(response):
             return
-        if call.deadline is not None:
+        if call.deadline is not None and call.deadline != self.spared_deadline:
             observe(response).limit(call.deadline, self.clock, call.host)
-        elif "content-encoding" in response.headers:
+        elif find_field(response.headers, b"content-encoding") is not None:
             observe(response)
 
     def _take_response(self) -> httpx.Response | None:
@@ -213,16 +242,18 @@ class HTTPXExchange(_BaseHTTPXExchange):
 
     def send(self, effect: Send) -> Outcome:
         """Make one attempt, and return its outcome."""
-        self.discard()
+        if self.response is not None:
+            self.discard()
         started, deadline = self.clock.now(), effect.call.deadline
         try:
-            credential = self._find_late_credential(effect.call, started)
+            credential = self._prepare_repeat(effect.call, started)
             if credential is not None:
                 credential.renew(self.request)
             request, _ = self.prepare(effect.call)
-            credential = self._find_rerouted_credential(effect.call, request)
-            if credential is not None:
-                credential.renew(request)
+            if request is not self.request and not effect.call.anonymous:
+                credential = find_credential(request)  # of another URL, which the proof of a token covers
+                if credential is not None:
+                    credential.renew(request)
             self.response = response = self._used.handle_request(request)
             response.request = request  # httpx sets it above the transport, too late for errors
             if not self.stream:
@@ -242,13 +273,16 @@ class HTTPXExchange(_BaseHTTPXExchange):
             report_overrun(type(self._used).__qualname__, self.clock.now() - deadline)
 
     def _read(self, response: httpx.Response, deadline: float | None) -> None:
+        encoding = self._encoding = find_field(response.headers, b"content-encoding")
+        if encoding is None and deadline is None and is_read(response):
+            return
         self.reading = True
-        chunks, check = [], EncodingCheck(response.headers.get("content-encoding"))
+        chunks, check = [], EncodingCheck(encoding)
         for chunk in response.stream:  # type: ignore[union-attr]
             chunks.append(chunk)
             check.feed(chunk)
-            if deadline is not None and self.clock.now() >= deadline:
-                raise DeadlineExceeded("the deadline is over and the body is not complete")
+            if deadline is not None and self.clock.now() > deadline:
+                raise DeadlineExceeded(describe_late_body(sum(map(len, chunks))), host=find_host(str(response.url)))
         require_whole(check)
         response.stream.close()  # type: ignore[union-attr]
         response.stream = httpx.ByteStream(b"".join(chunks))
@@ -290,59 +324,53 @@ class AsyncHTTPXExchange(_BaseHTTPXExchange):
     """The attempts at one request, in a task."""
 
     is_async = True
+    broken_off = False
 
     async def send(self, effect: Send) -> Outcome:
         """Make one attempt, and return its outcome."""
-        await self.discard()
+        if self.response is not None:
+            await self.discard()
         started, deadline = self.clock.now(), effect.call.deadline
         try:
-            credential = self._find_late_credential(effect.call, started)
+            credential = self._prepare_repeat(effect.call, started)
             if credential is not None:
                 await credential.renew_async(self.request)
             request, left = self.prepare(effect.call)
-            credential = self._find_rerouted_credential(effect.call, request)
-            if credential is not None:
-                await credential.renew_async(request)
-            await self._send_within(left, request)
+            if request is not self.request and not effect.call.anonymous:
+                credential = find_credential(request)  # as above
+                if credential is not None:
+                    await credential.renew_async(request)
+            if left is None:
+                await self._send(request)
+            else:
+                await self._send_within(left, request)
             if self.stream:
                 self._hand_over(self.response, effect.call)
-        except asyncio.CancelledError:
-            self.give_back()
-            await self.close()
-            raise
         except Exception as error:  # noqa: BLE001 - every exception becomes an outcome
             await self.close()
             return self.outcome(started, error, deadline)
+        except BaseException:  # a cancellation, after which the driver discards the response
+            self.give_back()
+            raise
         return self.outcome(started)
 
-    async def _send_within(self, seconds: float | None, request: httpx.Request) -> None:
-        """Make the attempt within so many seconds.
-
-        Not by `asyncio.wait_for`, which until Python 3.11 loses a cancellation that comes together with the response.
-        """
-        if seconds is None:
-            return await self._send(request)
-        task = asyncio.ensure_future(self._send(request))
+    async def _send_within(self, seconds: float, request: httpx.Request) -> None:
+        """Make the attempt within so many seconds."""
         try:
-            await asyncio.wait([task], timeout=seconds)
-        except asyncio.CancelledError:
-            await _cancel_and_wait(task)
-            raise
-        if not task.done():
-            await _cancel_and_wait(task)
-            raise DeadlineExceeded("the deadline is over and the response is not complete")
-        try:
-            return task.result()
-        finally:
-            del task  # see errors.py, "Errors and frames"
+            await async_library.finish_within(seconds, self._send(request))
+        except async_library.Late:
+            raise DeadlineExceeded("the deadline is over and the response is not complete") from None
 
     async def _send(self, request: httpx.Request) -> None:
         self.response = response = await self._used.handle_async_request(request)
         response.request = request  # as above
         if self.stream:
             return
+        encoding = self._encoding = find_field(response.headers, b"content-encoding")
+        if encoding is None and type(response.stream) is httpx.ByteStream:
+            return
         self.reading = True
-        chunks, check = [], EncodingCheck(response.headers.get("content-encoding"))
+        chunks, check = [], EncodingCheck(encoding)
         async for chunk in response.stream:
             chunks.append(chunk)
             check.feed(chunk)
@@ -361,6 +389,9 @@ class AsyncHTTPXExchange(_BaseHTTPXExchange):
         response = self._take_response()
         if response is None:
             return
+        if self.broken_off:
+            await _close_shielded(response)
+            return
         kept = _KeptBody()
         try:
             async for chunk in response.stream:  # type: ignore[union-attr]
@@ -369,40 +400,32 @@ class AsyncHTTPXExchange(_BaseHTTPXExchange):
                     break
         except Exception:  # noqa: BLE001 - as above
             kept.whole = False
+        except GeneratorExit:
+            raise
+        except BaseException:
+            await _close_shielded(response)
+            raise
         await response.stream.aclose()  # type: ignore[union-attr]
         kept.put_into(response)
 
 
-async def _cancel_and_wait(task: asyncio.Task[None]) -> None:
-    """Cancel a task and wait for its end, however it ends."""
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+async def _close_shielded(response: httpx.Response) -> None:
+    with async_library.shield():
+        await response.stream.aclose()  # type: ignore[union-attr]
+
+
+def _end_before(timeouts: Any, left: float) -> bool:
+    """Return whether all timeouts of a request end within so many seconds."""
+    parts = timeouts.values()
+    return len(parts) == len(_TIMEOUTS) and None not in parts and max(parts) <= left
 
 
 def body_of(request: httpx.Request) -> Body:
     """Return whether the body of a request can be sent again."""
-    if not isinstance(request.stream, httpx.ByteStream):
-        return "rewindable" if _is_form_that_rewinds(request.stream) else "once"
-    if "authorization" in request.headers and is_single_use(request.headers["authorization"]):
+    stream = request.stream
+    if not isinstance(stream, httpx.ByteStream):
+        return kind_of_stream(request)
+    authorization = find_field(request.headers, b"authorization")
+    if authorization is not None and is_single_use(authorization):
         return "single-use"  # httpx asks auth objects above its transports
-    return "replayable" if request.headers.get("content-length", "0") != "0" else "none"
-
-
-def _is_form_that_rewinds(stream: object) -> bool:
-    """Return whether a body is a form of `data=` and `files=` which httpx renders again from the start of its files.
-
-    The class is a private one of httpx; what is not known to be one can be read once.
-    """
-    fields = getattr(stream, "fields", None)
-    if type(stream).__name__ != "MultipartStream" or not isinstance(fields, list):
-        return False
-    return all(_rewinds(getattr(field, "file", b"")) for field in fields)
-
-
-def _rewinds(file: Any) -> bool:
-    if isinstance(file, (str, bytes)):
-        return True
-    try:
-        return bool(getattr(file, "seekable", lambda: hasattr(file, "seek"))())
-    except (OSError, ValueError):  # such as a file that is closed
-        return False
+    return "replayable" if getattr(stream, "_stream", True) else "none"

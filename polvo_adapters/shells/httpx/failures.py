@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ssl
+
 import httpx
 
 from polvo_adapters.core.outcomes import (
@@ -19,6 +21,7 @@ from polvo_adapters.core.outcomes import (
     name_failure,
 )
 from polvo_adapters.errors import ConfigurationError, DeadlineExceeded, SecretError, TokenRefreshError
+from polvo_adapters.shells.causes import list_causes
 from polvo_adapters.shells.httpx.trace import HTTPXTrace
 from polvo_adapters.shells.signal_handlers import comes_from_signal_handler
 
@@ -36,6 +39,7 @@ _MEANINGS: tuple[tuple[type[BaseException], Failure], ...] = (
 )
 
 _UNABLE = ("5", "408", "429", "Proxy Server could not connect")  # messages of httpcore: a status, or that of SOCKS
+_TLS_CLOSED = (ssl.SSLEOFError, ssl.SSLZeroReturnError)
 _DEPTH = 8
 
 
@@ -47,7 +51,7 @@ def classify(error: BaseException, *, reading: bool) -> Failure:
         reading: Whether the body was being read when it was raised.
     """
     if isinstance(error, httpx.ConnectError):
-        return UNCLASSIFIED if "CERTIFICATE_VERIFY_FAILED" in str(error) else CONNECT
+        return UNCLASSIFIED if _is_refused_by_tls(error) else CONNECT
     failure = next((failure for kind, failure in _MEANINGS if isinstance(error, kind)), UNCLASSIFIED)
     return TRUNCATED if reading and failure is DISCONNECTED else failure
 
@@ -68,6 +72,13 @@ def explain(error: BaseException, trace: HTTPXTrace | None, *, reading: bool, un
         return CONNECT if _is_proxy_unable(str(error)) else PROXY_REFUSED
     is_known = unsent or (trace is not None and trace.sent)
     return name_failure(failure, unsent=unsent) if is_known and not reading else failure
+
+
+def _is_refused_by_tls(error: BaseException) -> bool:
+    """Return whether a handshake failed for a reason that stays: a certificate, or no TLS at all."""
+    return "CERTIFICATE_VERIFY_FAILED" in str(error) or any(
+        isinstance(cause, ssl.SSLError) and not isinstance(cause, _TLS_CLOSED) for cause in list_causes(error)
+    )
 
 
 def _find_root(error: BaseException) -> BaseException:

@@ -11,23 +11,26 @@ import httpx
 
 from polvo_adapters.core.outcomes import EXPIRED, at_deadline
 from polvo_adapters.errors import DeadlineExceeded
+from polvo_adapters.policies.outcomes import describe_late_body
 from polvo_adapters.runtime.clock import TimeSource
 from polvo_adapters.shells.body_closing import BodyCloseActions
 from polvo_adapters.shells.encodings import TEXT, EncodingCheck
+from polvo_adapters.shells.httpx.errors import httpx_error
 from polvo_adapters.shells.httpx.failures import explain
 
 _END: Any = object()
-_LATE = "the deadline is over and the body is not complete; allow a longer deadline, or ask for less"
 
 
 class ObservedStream(httpx.SyncByteStream, httpx.AsyncByteStream):
     """A body that runs actions when it is closed, breaks off, or is freed, and that may have a deadline."""
 
-    def __init__(self, stream: Any, encoding: str | None) -> None:
+    def __init__(self, stream: Any, encoding: str | None, request: httpx.Request) -> None:
         self._stream = stream
+        self._request = request
         self._check = EncodingCheck(encoding)
         self._deadline: tuple[float, TimeSource, str] | None = None
         self.on_body_closed = BodyCloseActions()
+        self.received = 0
 
     def limit(self, deadline: float, clock: TimeSource, host: str) -> None:
         """Let reading after a deadline raise DeadlineExceeded, unless there is an earlier one.
@@ -43,6 +46,7 @@ class ObservedStream(httpx.SyncByteStream, httpx.AsyncByteStream):
     def __iter__(self) -> Iterator[bytes]:
         with self._watch():
             for chunk in self._stream:
+                self.received += len(chunk)
                 self._require_time()
                 self._check.feed(chunk)
                 yield chunk
@@ -51,6 +55,7 @@ class ObservedStream(httpx.SyncByteStream, httpx.AsyncByteStream):
     async def __aiter__(self) -> AsyncIterator[bytes]:
         with self._watch():
             async for chunk in self._stream if self._deadline is None else self._iterate_within(*self._deadline):
+                self.received += len(chunk)
                 self._check.feed(chunk)
                 yield chunk
             require_whole(self._check)
@@ -65,7 +70,7 @@ class ObservedStream(httpx.SyncByteStream, httpx.AsyncByteStream):
             if part is _END:
                 return
             if part is None:
-                raise DeadlineExceeded(_LATE, host=host)
+                raise self._late(host)
             self._require_time()
             yield part
 
@@ -75,13 +80,16 @@ class ObservedStream(httpx.SyncByteStream, httpx.AsyncByteStream):
             return
         deadline, clock, host = self._deadline
         if clock.now() >= deadline:
-            raise DeadlineExceeded(_LATE, host=host)
+            raise self._late(host)
+
+    def _late(self, host: str) -> DeadlineExceeded:
+        return httpx_error(DeadlineExceeded(describe_late_body(self.received), host=host), self._request)
 
     @contextmanager
     def _watch(self) -> Iterator[None]:
         try:
             yield
-        except Exception as error:
+        except Exception as error:  # not a cancellation, which says nothing about the server
             self.on_body_closed.run(broken=True)
             if self._deadline is None or isinstance(error, DeadlineExceeded):
                 raise
@@ -89,24 +97,28 @@ class ObservedStream(httpx.SyncByteStream, httpx.AsyncByteStream):
             failure = explain(error, None, reading=True, unsent=False)
             if at_deadline(failure, clock.now(), deadline) is not EXPIRED:
                 raise
-            raise DeadlineExceeded(_LATE, host=host) from error
+            raise self._late(host) from error
 
     def close(self) -> None:
         """Close the body, which is over then."""
-        self._stream.close()
-        self.on_body_closed.run()
+        try:
+            self._stream.close()
+        finally:
+            self.on_body_closed.run()
 
     async def aclose(self) -> None:
-        """Close the body, which is over then."""
-        await self._stream.aclose()
-        self.on_body_closed.run()
+        """Close the body, which is over then, also where the task is cancelled meanwhile."""
+        try:
+            await self._stream.aclose()
+        finally:
+            self.on_body_closed.run()
 
 
 def observe(response: httpx.Response) -> ObservedStream:
     """Return the stream of a response, which from now on tells when it is over."""
     stream = response.stream
     if not isinstance(stream, ObservedStream):
-        response.stream = stream = ObservedStream(stream, response.headers.get("content-encoding"))
+        response.stream = stream = ObservedStream(stream, response.headers.get("content-encoding"), response.request)
     return stream
 
 

@@ -1,11 +1,21 @@
 """Connection pools of httpcore that keep deadlines: the pools of transports of httpx are made to.
 
+**Connections that were never used.** A pool makes a connection for a request that waits for one. Where that request is
+cancelled before it has begun to use it, httpcore (1.0) forgets the request and keeps the connection, which is never
+opened, never idle and never closed: a place in the pool is lost for ever. As a request stays in the pool until its
+response is closed, a connection in use that no request refers to is such a one, and is taken out.
+
+**Responses that are half closed.** httpcore closes a response in a scope of anyio that is shielded, which a task of
+asyncio is cancelled through. The request then stays in the pool, and its connection in use. So the rest is done here.
+
 What is set here are private attributes of httpx and httpcore. Where one is not what it is known to be, the pool stays
 as it is, and each wait gets what was left when the attempt began.
 """
 
 from __future__ import annotations
 
+import sys
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any
 
@@ -36,10 +46,31 @@ def keep_deadlines(transport: Any, depth: int = _DEPTH) -> None:
     elif isinstance(pool, httpcore.AsyncConnectionPool) and isinstance(backend, httpcore.AsyncNetworkBackend):
         if not isinstance(backend, AsyncDeadlineBackend):
             pool._network_backend = AsyncDeadlineBackend(backend)
+            with suppress(TypeError):  # a class with slots
+                kind: Any = type(pool)
+                pool.__class__ = _extended_async_pool(kind)
     elif depth:
         for value in list(getattr(transport, "__dict__", {}).values()):
             if isinstance(value, (httpx.BaseTransport, httpx.AsyncBaseTransport)):
                 keep_deadlines(value, depth - 1)
+
+
+def find_pool(transport: Any, depth: int = _DEPTH) -> Any:
+    """Return the pool of a transport, or of the first that it holds, or None.
+
+    Args:
+        transport: A transport of httpx, or one that holds another one.
+        depth: How many transports may hold each other.
+    """
+    pool = getattr(transport, "_pool", None)
+    if isinstance(pool, (httpcore.ConnectionPool, httpcore.AsyncConnectionPool)):
+        return pool
+    for value in list(getattr(transport, "__dict__", {}).values()) if depth else ():
+        if isinstance(value, (httpx.BaseTransport, httpx.AsyncBaseTransport)):
+            found = find_pool(value, depth - 1)
+            if found is not None:
+                return found
+    return None
 
 
 def _extend(pool: Any, backend: httpcore.NetworkBackend) -> None:
@@ -62,7 +93,61 @@ def _extended_pool(kind: Any) -> type:
     return extend(kind, _Pool)  # type: ignore[no-any-return]
 
 
-class _Pool:
+@lru_cache(maxsize=64)
+def _extended_async_pool(kind: Any) -> type:
+    return extend(kind, _AsyncPool)  # type: ignore[no-any-return]
+
+
+class _TidyPool:
+    """Mixin of pools that take out connections which were made for a request that was cancelled."""
+
+    _connections: list[Any]
+    _requests: list[Any]
+
+    def _assign_requests_to_connections(self) -> Any:
+        used = {id(getattr(request, "connection", None)) for request in self._requests}
+        lost = [
+            connection
+            for connection in self._connections
+            if id(connection) not in used and not connection.is_idle() and not connection.is_closed()
+        ]
+        for connection in lost:
+            self._connections.remove(connection)
+        return [*lost, *super()._assign_requests_to_connections()]  # type: ignore[misc]
+
+
+class _AsyncPool(_TidyPool):
+    """Mixin of pools whose responses can be closed by a task that is cancelled."""
+
+    async def handle_async_request(self, request: httpcore.Request) -> httpcore.Response:
+        response: httpcore.Response = await super().handle_async_request(request)  # type: ignore[misc]
+        if _PoolByteStream is not None and type(response.stream) is _PoolByteStream:
+            response.stream.__class__ = _ClosingStream
+        return response
+
+
+_PoolByteStream: Any = getattr(sys.modules.get("httpcore._async.connection_pool"), "PoolByteStream", None)
+_Base: Any = object if _PoolByteStream is None else _PoolByteStream
+
+
+class _ClosingStream(_Base):  # type: ignore[misc]
+    """The body of a response, which leaves nothing in the pool if it is cancelled while it closes."""
+
+    async def aclose(self) -> None:
+        try:
+            await super().aclose()
+        except BaseException:
+            pool, request = self._pool, self._pool_request
+            with pool._optional_thread_lock:
+                is_left = request in pool._requests
+                if is_left:
+                    pool._requests.remove(request)
+                closing = pool._assign_requests_to_connections() if is_left else []
+            await pool._close_connections(closing)
+            raise
+
+
+class _Pool(_TidyPool):
     """Mixin of pools whose connections keep deadlines."""
 
     def create_connection(self, origin: Any) -> Any:

@@ -15,10 +15,14 @@ def is_read(response: httpx.Response) -> bool:
     return type(response.stream) is httpx.ByteStream
 
 
-def decode_body(response: httpx.Response) -> bytes | None:
-    """Return the decoded body of a response that was read, or None where it is too large or cannot be decoded."""
+def decode_body(response: httpx.Response, encoding: str | None) -> bytes | None:
+    """Return the decoded body of a response that was read, or None where it is too large or cannot be decoded.
+
+    Args:
+        response: The response.
+        encoding: Its `Content-Encoding`, or None.
+    """
     raw: bytes = response.stream._stream  # type: ignore[union-attr]
-    encoding = response.headers.get("content-encoding")
     if encoding is None:
         return raw
     if len(raw) > _LARGEST_DECODED:

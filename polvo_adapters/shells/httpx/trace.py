@@ -68,12 +68,14 @@ class HTTPXTrace(Trace):
         return self.error is not None and _holds(error, self.error)
 
     def _take(self, event: str, info: dict[str, Any]) -> None:
-        self._note(event, info)
+        if not event.endswith(".complete"):
+            self._note(event, info)
         if self._listener is not None:
             self._listener(event, info)
 
     async def _take_async(self, event: str, info: dict[str, Any]) -> None:
-        self._note(event, info)
+        if not event.endswith(".complete"):
+            self._note(event, info)
         if self._listener is not None:
             await self._listener(event, info)
 

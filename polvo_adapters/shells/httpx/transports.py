@@ -3,40 +3,55 @@
     client = httpx.AsyncClient(transport=AsyncPolicyTransport(Deadline(10), ExponentialBackoff()))
 
 A transport does not know whether the client will stream the body. It reads the body as part of the attempt, so that an
-attempt whose body breaks off is retried; `stream=True` is for streams and for responses that never end.
+attempt whose body breaks off is retried; `stream=True` is for streams and for responses that never end. The extension
+`polvo_stream` says so for one request: `client.stream("GET", url, extensions={"polvo_stream": True})`.
 
-The report of a call is in `response.extensions["polvo"]`.
+The report of a call is in `response.extensions["polvo"]`. An error is one of httpx as well, see
+`polvo_adapters.shells.httpx.errors`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import Any
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
 
 try:
     import httpx
 except ImportError as error:  # pragma: no cover - tested in an environment without httpx
-    raise ImportError("polvo_adapters.transports needs httpx: python -m pip install 'polvo_adapters[httpx]'") from error
+    from polvo_adapters.runtime.extras import missing_text
 
-from polvo_adapters.context.call import call_settings
-from polvo_adapters.core.calls import Call
-from polvo_adapters.core.effects import Policy
-from polvo_adapters.core.identity import Sender
+    raise ImportError(missing_text("polvo_adapters.transports", "httpx", "httpx")) from error
+
+from polvo_adapters.context.call import LogicalCall, call_settings, current_call, extend_default_deadline
+from polvo_adapters.core.calls import Body, Call
+from polvo_adapters.core.effects import Policy, PolicyTraits
+from polvo_adapters.core.identity import PLAIN_SENDER, Sender
 from polvo_adapters.core.outcomes import Outcome
 from polvo_adapters.core.report import Entry
 from polvo_adapters.drivers import aio, sync
+from polvo_adapters.errors import ConfigurationError, PolvoError, SessionClosedError
+from polvo_adapters.policies.resume import retry_place
+from polvo_adapters.runtime import async_library
 from polvo_adapters.runtime.clock import SYSTEM, Clock
 from polvo_adapters.shells.bound_policies import BoundPolicies, PolicyControls
 from polvo_adapters.shells.error_notes import attach_report
+from polvo_adapters.shells.httpx.errors import httpx_error
 from polvo_adapters.shells.httpx.exchange import AsyncHTTPXExchange, HTTPXExchange, body_of
 from polvo_adapters.shells.httpx.one_call import said_for
-from polvo_adapters.shells.httpx.pools import keep_deadlines
+from polvo_adapters.shells.httpx.pools import find_pool, keep_deadlines
+from polvo_adapters.shells.httpx.replays import prepare_body
 from polvo_adapters.shells.httpx.rerouting import has_left_origin, take_off
 from polvo_adapters.shells.httpx.response import is_given_up, synthesize_response
 from polvo_adapters.shells.httpx.senders import sender_of
+from polvo_adapters.shells.httpx.streaming import is_streamed
 from polvo_adapters.shells.httpx.timeouts import find_deadline
+from polvo_adapters.shells.tracebacks import drop_frames
 from polvo_adapters.stores.base import Store
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 class _BaseTransport(PolicyControls):
@@ -52,36 +67,90 @@ class _BaseTransport(PolicyControls):
         credential: str | Sequence[str] | None,
         stream: bool,
     ) -> None:
+        name = type(self).__name__
         self.policies = policies
         self._sender = sender
-        self._bound = BoundPolicies(type(self).__name__, policies, store, clock, credential)
+        self._bound = BoundPolicies(name, policies, store, clock, credential)
         self.store = self._bound.store
         self.clock = clock
         self.stream = stream
+        if any(PolicyTraits.of(policy).resumes for policy in policies):
+            raise ConfigurationError(
+                f"{name}: resume works with `requests` only, where a body that breaks off can be continued; leave it "
+                "out here: without stream=True the body is part of the attempt, which is retried"
+            )
 
-    inner: Any
+    _inner: Any
+    _below: Any  # the same, or a view on it
+    _pool: Any = None  # that of an asynchronous one, whose connections belong to an event loop
+    installed: Any = None
+    """The installation that this transport was made for."""
     _without_certificate: Any = None  # the same transport, for requests to another server, which get no credential
+    _is_closed = False
+    _entered = 0
 
-    def _begin(self, request: httpx.Request) -> tuple[BoundPolicies, Call, AbstractContextManager[None]]:
+    @property
+    def inner(self) -> Any:
+        """The transport to send through; another one may be assigned."""
+        return self._inner
+
+    @inner.setter
+    def inner(self, inner: Any) -> None:
+        self._inner = inner
+        self._below = view_without_retries(inner, self.policies)
+        if isinstance(self, AsyncPolicyTransport):  # a transport of ours looks after its pool itself
+            self._pool = None if isinstance(inner, AsyncPolicyTransport) else find_pool(inner)
+
+    def _begin(self, request: httpx.Request) -> tuple[BoundPolicies, Call, AbstractContextManager[None] | None]:
+        """Return the policies for a request, its call, and the context that it is sent in, where it needs one."""
+        if self._is_closed:
+            raise SessionClosedError(
+                f"this {type(self).__name__} is closed; make a new one, or close it after its last call"
+            )
         bound, settings, below = self._bound, call_settings.get(), None
         if settings is not None:
             bound, settings, below = bound.for_call(settings, self.inner)
         take_off(request)
-        url = str(request.url)
-        has_left = bound.reroutes and has_left_origin(request)
         body, now = body_of(request), self.clock.now()
-        call = bound.begin(request, url, body, now, self._sender, settings=settings, rerouted=has_left)
+        if body in ("once", "rewindable"):
+            prepare_body(request)
+        has_left = bound.reroutes and has_left_origin(request)
+        sender = self._sender if bound.identifies else PLAIN_SENDER
+        logical = self._find_logical_call(body)
+        call = bound.begin(request, str(request.url), body, now, sender, logical, settings, rerouted=has_left)
         deadline = find_deadline(request, self.clock)
-        call = call if deadline is None else call.with_deadline(deadline)
-        return bound, call, said_for(request, settings, below)
+        if deadline is not None:
+            call = call.with_deadline(deadline)
+        return bound, call, None if settings is None else said_for(request, settings, below)
+
+    def _find_logical_call(self, body: Body) -> LogicalCall | None:
+        """Return the logical call that a request is part of; a default deadline bounds no body that is streamed."""
+        logical = current_call()
+        if logical is None or not logical.is_default:
+            return logical
+        if not self._serves(logical):
+            return None  # it bounds the calls of its own session alone
+        return logical._replace(deadline=None) if body == "once" else logical
+
+    def _serves(self, logical: LogicalCall | None) -> bool:
+        """Return whether a logical call is one of a session that sends through this transport."""
+        return logical is not None and getattr(logical.session, "_policy_transport", None) is self
 
     def _end(
-        self, bound: BoundPolicies, call: Call, request: httpx.Request, outcome: Outcome, entries: list[Entry]
+        self,
+        bound: BoundPolicies,
+        call: Call,
+        request: httpx.Request,
+        outcome: Outcome,
+        entries: list[Entry],
+        seconds: float,
     ) -> httpx.Response:
-        report = bound.report(call, request, outcome, entries, self.clock.now() - call.started)
+        report = bound.report(call, request, outcome, entries, seconds)
+        if len(entries) > 1 and self._serves(current_call()):
+            extend_default_deadline(report.waited)
         if outcome.error is not None:
             try:
-                raise attach_report(outcome.error, report)
+                raise attach_report(outcome.error, report, request)
             finally:
                 del outcome  # see errors.py, "Errors and frames"
         response: httpx.Response | None = outcome.response
@@ -90,6 +159,17 @@ class _BaseTransport(PolicyControls):
         response.extensions["polvo"] = report
         response.request = request  # and not a copy that was sent in a race, or to a region
         return response
+
+    def _enter(self) -> None:
+        self._entered, self._is_closed = self._entered + 1, False
+
+    def _leave(self) -> None:
+        self._entered -= 1
+        self._note_closed()
+
+    def _note_closed(self) -> None:
+        # Several clients may share it, and each closes it at the end of its `with` block.
+        self._is_closed = self._entered <= 0
 
 
 class PolicyTransport(_BaseTransport, httpx.BaseTransport):
@@ -103,6 +183,9 @@ class PolicyTransport(_BaseTransport, httpx.BaseTransport):
         stream: Whether responses are returned before their body is read.
         credential: Where the API takes its credential, if not in a usual place, as for `PolicyAdapter`.
         **http_transport_keywords: Those of `httpx.HTTPTransport`, without `inner`.
+
+    Raises:
+        ConfigurationError: A policy cannot work in a transport.
     """
 
     def __init__(
@@ -115,6 +198,7 @@ class PolicyTransport(_BaseTransport, httpx.BaseTransport):
         credential: str | Sequence[str] | None = None,
         **http_transport_keywords: Any,
     ) -> None:
+        _require_inner(self, inner, "handle_request", http_transport_keywords)
         sender = sender_of(inner, http_transport_keywords)
         super().__init__(policies, store, clock, sender, credential=credential, stream=stream)
         self.inner = httpx.HTTPTransport(**http_transport_keywords) if inner is None else inner
@@ -125,32 +209,71 @@ class PolicyTransport(_BaseTransport, httpx.BaseTransport):
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request as the policies say; see `httpx.BaseTransport`."""
-        (bound, call, scope), entries = self._begin(request), list[Entry]()
-        with scope:
-            exchange = HTTPXExchange(
-                self.inner,
-                request,
-                self.clock,
-                stream=self.stream,
-                without_certificate=self._without_certificate,
-            )
-            outcome = sync.drive(bound.flow(call), exchange, self.store, self.clock, entries, call)
+        try:
+            bound, call, scope = self._begin(request)
+            if scope is None:
+                return self._send(bound, call, request)
+            with scope:
+                return self._send(bound, call, request)
+        except PolvoError as error:
+            httpx_error(error, request)
+            raise
+        except httpx.HTTPError as error:
+            drop_frames(error, keeps_first=True)
+            raise
+
+    def _send(self, bound: BoundPolicies, call: Call, request: httpx.Request) -> httpx.Response:
+        entries, began, stream = list[Entry](), self.clock.now(), self.stream or is_streamed(request)
+        exchange = HTTPXExchange(
+            self._below,
+            request,
+            self.clock,
+            stream=stream,
+            without_certificate=self._without_certificate,
+            url=call.url,
+        )
+        if stream and call.patient:
+            exchange.spared_deadline = call.deadline
+        outcome = sync.drive(bound.flow(call), exchange, self.store, self.clock, entries, call)
         if outcome.error is not None or not exchange.owns(outcome):
             exchange.close()
         try:
-            return self._end(bound, call, request, outcome, entries)
+            return self._end(bound, call, request, outcome, entries, self.clock.now() - began)
         finally:
             del outcome  # see errors.py, "Errors and frames"
 
+    def __enter__(self) -> Self:
+        self._enter()
+        self.inner.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None = None,
+        exc_value: BaseException | None = None,
+        traceback: TracebackType | None = None,
+    ) -> None:
+        self._leave()
+        self.inner.__exit__(exc_type, exc_value, traceback)
+        if self._without_certificate is not None:
+            self._without_certificate.close()
+
     def close(self) -> None:
         """Close the transport below."""
+        self._note_closed()
         self.inner.close()
         if self._without_certificate is not None:
             self._without_certificate.close()
 
 
 class AsyncPolicyTransport(_BaseTransport, httpx.AsyncBaseTransport):
-    """A transport that sends the requests of an `httpx.AsyncClient`; arguments as for PolicyTransport."""
+    """A transport that sends the requests of an `httpx.AsyncClient`; arguments as for PolicyTransport.
+
+    It runs under asyncio, and under trio as far as httpx does; attempts are raced under asyncio only. One transport
+    serves one event loop: its connections belong to that. In another loop use another transport, and the same `store`.
+    """
+
+    _loop: object = None  # the one that the connections belong to
 
     def __init__(
         self,
@@ -162,8 +285,11 @@ class AsyncPolicyTransport(_BaseTransport, httpx.AsyncBaseTransport):
         credential: str | Sequence[str] | None = None,
         **http_transport_keywords: Any,
     ) -> None:
+        _require_inner(self, inner, "handle_async_request", http_transport_keywords)
         sender = sender_of(inner, http_transport_keywords)
         super().__init__(policies, store, clock, sender, credential=credential, stream=stream)
+        if self._bound.races:
+            aio.require_tasks()
         self.inner = httpx.AsyncHTTPTransport(**http_transport_keywords) if inner is None else inner
         keep_deadlines(self.inner)
         if inner is None and http_transport_keywords.get("cert") is not None:
@@ -172,25 +298,99 @@ class AsyncPolicyTransport(_BaseTransport, httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request as the policies say; see `httpx.AsyncBaseTransport`."""
-        (bound, call, scope), entries = self._begin(request), list[Entry]()
-        with scope:
-            exchange = AsyncHTTPXExchange(
-                self.inner,
-                request,
-                self.clock,
-                stream=self.stream,
-                without_certificate=self._without_certificate,
-            )
-            outcome = await aio.drive(bound.flow(call), exchange, self.store, self.clock, entries, call)
+        try:
+            if self._pool is not None:
+                self._require_loop()
+            bound, call, scope = self._begin(request)
+            if bound.races:
+                aio.require_tasks()
+            if scope is not None:
+                with scope:
+                    return await self._send(bound, call, request)
+            return await self._send(bound, call, request)
+        except PolvoError as error:
+            httpx_error(error, request)
+            raise
+        except httpx.HTTPError as error:
+            drop_frames(error, keeps_first=True)
+            raise
+
+    async def _send(self, bound: BoundPolicies, call: Call, request: httpx.Request) -> httpx.Response:
+        entries, began, stream = list[Entry](), self.clock.now(), self.stream or is_streamed(request)
+        exchange = AsyncHTTPXExchange(
+            self._below,
+            request,
+            self.clock,
+            stream=stream,
+            without_certificate=self._without_certificate,
+            url=call.url,
+        )
+        if stream and call.patient:
+            exchange.spared_deadline = call.deadline
+        outcome = await aio.drive(bound.flow(call), exchange, self.store, self.clock, entries, call)
         if outcome.error is not None or not exchange.owns(outcome):
             await exchange.discard()
         try:
-            return self._end(bound, call, request, outcome, entries)
+            return self._end(bound, call, request, outcome, entries, self.clock.now() - began)
         finally:
             del outcome  # see errors.py, "Errors and frames"
 
+    def _require_loop(self) -> None:
+        """Check that the connections of the pool do not belong to another event loop."""
+        loop = async_library.find_loop()
+        if loop is self._loop:
+            return
+        if self._loop is not None and (self._pool.connections or getattr(self._pool, "_requests", ())):
+            raise ConfigurationError(
+                f"the connections of this {type(self).__name__} belong to another event loop; make a transport, with "
+                "its client, in each loop (what they are to share is `store`), or close the client before its loop ends"
+            )
+        self._loop = loop
+
+    async def __aenter__(self) -> Self:
+        self._enter()
+        await self.inner.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None = None,
+        exc_value: BaseException | None = None,
+        traceback: TracebackType | None = None,
+    ) -> None:
+        self._leave()
+        await self.inner.__aexit__(exc_type, exc_value, traceback)
+        if self._without_certificate is not None:
+            await self._without_certificate.aclose()
+
     async def aclose(self) -> None:
         """Close the transport below."""
+        self._note_closed()
         await self.inner.aclose()
         if self._without_certificate is not None:
             await self._without_certificate.aclose()
+
+
+def view_without_retries(transport: Any, policies: Sequence[Policy]) -> Any:
+    """Return the wrapped transport, or where policies retry a view on it whose policies do not."""
+    if retry_place(policies) is None or not isinstance(transport, _BaseTransport):
+        return transport
+    twin: Any = object.__new__(type(transport))
+    twin.__dict__.update(transport.__dict__)
+    place = retry_place(transport.policies)
+    if place is not None:
+        twin.policies = (*transport.policies[:place], *transport.policies[place + 1 :])
+        twin._bound = transport._bound.with_policies(twin.policies)
+    twin._below = view_without_retries(transport.inner, policies)
+    return twin
+
+
+def _require_inner(transport: object, inner: Any, method: str, keywords: dict[str, Any]) -> None:
+    """Raise TypeError where a transport cannot send through what it is given."""
+    if inner is None:
+        return
+    name = type(transport).__name__
+    if isinstance(inner, type) or not callable(getattr(inner, method, None)):
+        raise TypeError(f"{name}: inner must be a transport with {method}, not {inner!r}")
+    if keywords:
+        raise TypeError(f"{name}: {', '.join(keywords)} belong to the transport given as inner")

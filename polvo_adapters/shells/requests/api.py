@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import requests
 
+from polvo_adapters.errors import PolvoError
 from polvo_adapters.policies.defaults import SESSION_DEFAULTS
 from polvo_adapters.runtime import forks
 from polvo_adapters.runtime.workers import WORKERS
@@ -20,6 +21,7 @@ from polvo_adapters.shells.requests.resilient_adapter import ResilientAdapter
 from polvo_adapters.shells.requests.session import Session
 from polvo_adapters.shells.requests.wire.owners import ConnectionOwner
 from polvo_adapters.shells.requests.wire.pools import shared_view
+from polvo_adapters.shells.tracebacks import drop_frames
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -120,6 +122,10 @@ def request(method: str, url: str, **keywords: Any) -> requests.Response:
     session = _OneCall()
     try:
         return session.request(method, url, **keywords)
+    except requests.RequestException as error:
+        if not isinstance(error, PolvoError):
+            drop_frames(error, keeps_first=True)
+        raise
     finally:
         session.owner.close()
 

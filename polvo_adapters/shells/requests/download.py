@@ -30,7 +30,7 @@ from polvo_adapters.core.calls import find_host
 from polvo_adapters.core.ranges import Entity, Rest, Unproved, content_length, describe_entity
 from polvo_adapters.errors import ConfigurationError, EntityChangedError, StatusError
 from polvo_adapters.shells.error_notes import add_note
-from polvo_adapters.shells.requests.status_error import status_error
+from polvo_adapters.shells.status_error import status_error
 from polvo_adapters.stores.partial_files import Origin, PartialFile
 
 OnChange = Literal["restart", "fail"]

@@ -21,6 +21,7 @@ from polvo_adapters.shells.requests.mirror import Mirror, Replacement, add_submo
 from polvo_adapters.shells.requests.resilient_adapter import ResilientAdapter
 from polvo_adapters.shells.requests.timeouts import DEFAULT_TIMEOUT
 from polvo_adapters.shells.requests.wire.owners import ConnectionOwner
+from polvo_adapters.shells.tracebacks import drop_frames
 
 _NAME = "polvo_adapters.requests"
 _connections = SharedConnections(timeout=DEFAULT_TIMEOUT)
@@ -85,50 +86,55 @@ def session() -> Session:
 def request(method: str, url: str, **kwargs: Any) -> requests.Response:
     """Send a request; see `requests.request`."""
     kind = sessions.Session
-    with (OneCallSession if kind is Session else kind)() as session:
-        response: requests.Response = session.request(method=method, url=url, **kwargs)
-        return response
+    try:
+        with (OneCallSession if kind is Session else kind)() as session:
+            response: requests.Response = session.request(method=method, url=url, **kwargs)
+            return response
+    except requests.RequestException as error:
+        drop_frames(error, keeps_first=True)
+        raise
 
 
 def get(url: str, params: Any = None, **kwargs: Any) -> requests.Response:
     """Send a GET request; see `requests.get`."""
-    return _request("get", url, params=params, **kwargs)
+    response: requests.Response = api.request("get", url, params=params, **kwargs)
+    return response
 
 
 def options(url: str, **kwargs: Any) -> requests.Response:
     """Send an OPTIONS request; see `requests.options`."""
-    return _request("options", url, **kwargs)
+    response: requests.Response = api.request("options", url, **kwargs)
+    return response
 
 
 def head(url: str, **kwargs: Any) -> requests.Response:
     """Send a HEAD request; see `requests.head`."""
     kwargs.setdefault("allow_redirects", False)
-    return _request("head", url, **kwargs)
+    response: requests.Response = api.request("head", url, **kwargs)
+    return response
 
 
 def post(url: str, data: Any = None, json: Any = None, **kwargs: Any) -> requests.Response:
     """Send a POST request; see `requests.post`."""
-    return _request("post", url, data=data, json=json, **kwargs)
+    response: requests.Response = api.request("post", url, data=data, json=json, **kwargs)
+    return response
 
 
 def put(url: str, data: Any = None, **kwargs: Any) -> requests.Response:
     """Send a PUT request; see `requests.put`."""
-    return _request("put", url, data=data, **kwargs)
+    response: requests.Response = api.request("put", url, data=data, **kwargs)
+    return response
 
 
 def patch(url: str, data: Any = None, **kwargs: Any) -> requests.Response:
     """Send a PATCH request; see `requests.patch`."""
-    return _request("patch", url, data=data, **kwargs)
+    response: requests.Response = api.request("patch", url, data=data, **kwargs)
+    return response
 
 
 def delete(url: str, **kwargs: Any) -> requests.Response:
     """Send a DELETE request; see `requests.delete`."""
-    return _request("delete", url, **kwargs)
-
-
-def _request(method: str, url: str, **kwargs: Any) -> requests.Response:
-    """Send a request through what stands for `requests.api.request` now."""
-    response: requests.Response = api.request(method, url, **kwargs)
+    response: requests.Response = api.request("delete", url, **kwargs)
     return response
 
 

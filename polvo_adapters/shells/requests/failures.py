@@ -29,13 +29,13 @@ from polvo_adapters.core.outcomes import (
     name_failure,
 )
 from polvo_adapters.errors import ConfigurationError, DeadlineExceeded, ReplayError, SecretError, TokenRefreshError
+from polvo_adapters.shells.causes import list_causes
 from polvo_adapters.shells.requests.wire.transmission import Transmission
 from polvo_adapters.shells.signal_handlers import comes_from_signal_handler
 
 _TRY_AGAIN = (408, 429)  # with these and with statuses from 500 on, a proxy does not refuse the client as such
 _NOT_TOLD_BY_CLASS = (INTERRUPTED, PROXY_REFUSED)
 _TLS_CLOSED = (ssl.SSLEOFError, ssl.SSLZeroReturnError)
-_DEPTH = 12
 
 
 def explain(error: BaseException, transmission: Transmission, *, unsent: bool) -> Failure:
@@ -104,24 +104,6 @@ def _classify_connection_error(root: BaseException | None) -> Failure:
 def holds(error: BaseException, wanted: BaseException) -> bool:
     """Return whether an exception is another one, or was made of it."""
     return any(each is wanted for each in list_causes(error))
-
-
-def list_causes(error: BaseException) -> list[BaseException]:
-    """Return an exception and those that it was made of, the last the innermost.
-
-    urllib3 keeps them in `reason`, among the arguments or as the cause, `requests` in the first argument, PySocks in
-    `socket_err`.
-    """
-    chain = [error]
-    while len(chain) < _DEPTH:
-        last = chain[-1]
-        named = (getattr(last, "reason", None), getattr(last, "socket_err", None))
-        causes = (*named, *last.args, last.__cause__)
-        cause = next((cause for cause in causes if isinstance(cause, BaseException) and cause not in chain), None)
-        if cause is None:
-            break
-        chain.append(cause)
-    return chain
 
 
 def _find_root(error: BaseException) -> BaseException | None:

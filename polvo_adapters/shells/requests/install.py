@@ -11,6 +11,7 @@ from requests.adapters import BaseAdapter
 
 from polvo_adapters.core.effects import Policy
 from polvo_adapters.runtime.clock import SYSTEM
+from polvo_adapters.shells.installation import describe
 from polvo_adapters.shells.requests.installed_adapters import Installation, InstalledAdapters, restore
 from polvo_adapters.shells.requests.policy_adapter import PolicyAdapter
 from polvo_adapters.shells.requests.resilient_adapter import ResilientAdapter
@@ -44,8 +45,8 @@ def install(
         requests.exceptions.InvalidSchema: No adapter serves the prefix.
         TypeError: It is no session.
     """
-    if not isinstance(getattr(session, "adapters", None), Mapping) or isinstance(session, type):
-        raise TypeError(f"install: expected a requests.Session, not {_describe(session)}")
+    if not is_session(session):
+        raise TypeError(f"install: expected a requests.Session, not {describe(session)}")
     if prefix is not None and prefix not in session.adapters:
         session.get_adapter(prefix)
     store = MemoryStore(now=keywords.get("clock", SYSTEM).now) if store is None else store
@@ -62,8 +63,9 @@ def install(
     return session
 
 
-def _describe(value: object) -> str:
-    return f"the class {value.__name__}; make a session of it" if isinstance(value, type) else type(value).__name__
+def is_session(value: object) -> bool:
+    """Return whether a value is a session, or what has adapters as one."""
+    return isinstance(getattr(value, "adapters", None), Mapping) and not isinstance(value, type)
 
 
 def uninstall(session: AnySession) -> AnySession:

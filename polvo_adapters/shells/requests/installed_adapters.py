@@ -11,51 +11,34 @@ from __future__ import annotations
 
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, MutableMapping
+from collections.abc import MutableMapping
 from contextlib import suppress
 from typing import Any
 
 import requests
 from requests.adapters import BaseAdapter
 
+from polvo_adapters.shells.installation import BaseInstallation
 from polvo_adapters.shells.requests.policy_adapter import PolicyAdapter
-
-MakeAdapter = Callable[..., PolicyAdapter]
 
 _MOST_ELSEWHERE = 64
 
 
-class Installation:
-    """What is installed at a prefix, and below it.
-
-    Args:
-        prefix: Where adapters are wrapped; "" for everywhere.
-        kind: The class of the wrapping adapters.
-        policies: The policies of each, outermost first.
-        keywords: The keywords of each.
+class Installation(BaseInstallation):
+    """What is installed in a session at a prefix; arguments as for BaseInstallation.
 
     Attributes:
         session: The session that the adapters serve, where it is known.
     """
 
-    def __init__(self, prefix: str, kind: MakeAdapter, policies: tuple[Any, ...], keywords: dict[str, Any]) -> None:
-        self.prefix = prefix
-        self._kind = kind
-        self._policies = policies
-        self._keywords = keywords
-        self.session: weakref.ref[requests.Session] | None = None
+    session: weakref.ref[requests.Session] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "session": None}
 
-    def covers(self, prefix: str) -> bool:
-        """Return whether what is mounted at a prefix is to be wrapped."""
-        return prefix.lower().startswith(self.prefix.lower())
-
-    def wrap(self, adapter: BaseAdapter) -> PolicyAdapter:
+    def wrap(self, inner: BaseAdapter) -> PolicyAdapter:
         """Return an adapter that sends through the given one as the policies say."""
-        wrapper = self._kind(*self._policies, inner=adapter, **self._keywords)
-        wrapper.installed = self
+        wrapper: PolicyAdapter = super().wrap(inner)
         session = None if self.session is None else self.session()
         if session is not None:
             wrapper.serve(session)

@@ -7,22 +7,19 @@ more where that fails. It holds the body and not the response, which would keep 
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import requests
 
 from polvo_adapters.redaction import unpicklable
-from polvo_adapters.shells.requests.message_parts import describe_place, list_secrets, quote_beginning, quote_reason
-
-_LIKE_JSON = re.compile(rb'[\s\xef\xbb\xbf]*([\[{"0-9-]|true|false|null|NaN|Infinity)|[\x00\xfe\xff]|.\x00', re.DOTALL)
+from polvo_adapters.shells.no_json import begins_like_json, describe_no_json
 
 
 def explain_json(response: requests.Response) -> None:
     """Let `json()` of a response say where and what its body is, if that was read and does not begin as JSON does."""
     present = response.__dict__
     body = present.get("_content")
-    if isinstance(body, bytes) and _LIKE_JSON.match(body) is None:
+    if isinstance(body, bytes) and not begins_like_json(body):
         present["json"] = NoJSON(response)
 
 
@@ -57,17 +54,5 @@ class NoJSON:
         try:
             return response.json(**keywords)
         except requests.exceptions.JSONDecodeError as error:
-            message, document, position = f"{_describe(response)} ({error.msg})", error.doc, error.pos
+            message, document, position = f"{describe_no_json(response)} ({error.msg})", error.doc, error.pos
         raise requests.exceptions.JSONDecodeError(message, document, position, request=response.request)
-
-
-def _describe(response: requests.Response) -> str:
-    secrets = list_secrets(response, response.request)
-    beginning = quote_beginning(response, secrets)
-    status = f"{response.status_code} {quote_reason(response, secrets)}".rstrip()
-    shown = f"begins with {beginning!r}" if beginning else "is not shown" if response.content else "is empty"
-    kind = re.sub(r"[^\w.+/-].*", "", response.headers.get("content-type") or "", flags=re.DOTALL)[:60]
-    return (
-        f"{describe_place(response.request, secrets)}: the body is no JSON; the status is {status}, the content "
-        f"type {kind or 'not given'}, and the body {shown}; check the URL, and ask for JSON by the header Accept"
-    )

@@ -21,10 +21,12 @@ from urllib3 import HTTPResponse
 from urllib3.exceptions import DecodeError, HTTPError, ProtocolError
 
 from polvo_adapters.errors import DeadlineExceeded
+from polvo_adapters.policies.outcomes import describe_late_body
 from polvo_adapters.runtime.clock import Clock
 from polvo_adapters.shells import encodings
 from polvo_adapters.shells.body_closing import BodyCloseActions
 from polvo_adapters.shells.extended_class import extend
+from polvo_adapters.shells.message_parts import describe_place
 
 
 def observe(raw: Any) -> BodyCloseActions | None:
@@ -83,11 +85,13 @@ def make_deadline_error(response: requests.Response | None, host: str) -> Deadli
         response: The response; None where only its body is still held.
         host: Host of the call, where there is no report yet.
     """
-    message = "the deadline is over and the body is not complete; allow a longer deadline, or ask for less"
+    received = getattr(None if response is None else response.raw, "_fp_bytes_read", 0)
+    message = describe_late_body(received)
     if response is None:
         return DeadlineExceeded(message, host=host)
     report = response.__dict__.get("polvo")
-    host = host if report is None else report.host
+    if report is not None:
+        host, message = report.host, f"{describe_place(response.request)}: {message}"
     return DeadlineExceeded(message, request=response.request, response=response, host=host)
 
 

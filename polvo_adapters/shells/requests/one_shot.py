@@ -11,22 +11,13 @@ Without a session of the caller, one session per process is used, and it keeps n
 apart, and a connection that was idle for an hour may be lost without a sign, or closed by the server just as it is used
 again, which leaves open whether the server has acted. A header `Connection: close` does not help: where the response
 does not have it as well, the connection is used again.
-
-    reason         what happened
-    -------------  --------------------------------------------------
-    "timeout"      the time is over
-    "connection"   no connection, or one that broke off
-    "tls"          the certificate of the server or of the client is not accepted
-    "too large"    a response of more than 1 MiB
-    "not json"     a body that cannot be decoded
-    "status <n>"   an error whose Retry-After is beyond the deadline; `retry_after`
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -44,9 +35,11 @@ from polvo_adapters.core.report import Attempt
 from polvo_adapters.errors import ConfigurationError
 from polvo_adapters.policies.one_call import FOR_ONE_SERVER
 from polvo_adapters.policies.retry import ExponentialBackoff
-from polvo_adapters.redaction import unpicklable
 from polvo_adapters.runtime.clock import Clock
 from polvo_adapters.shells.extended_class import extend
+from polvo_adapters.shells.message_parts import describe_place
+from polvo_adapters.shells.one_shot import UNANSWERED, OneShotError, OneShotResponse
+from polvo_adapters.shells.plain_words import describe_cause
 from polvo_adapters.shells.requests.failures import classify
 from polvo_adapters.shells.requests.policy_adapter import PolicyAdapter
 from polvo_adapters.shells.requests.resilient_adapter import ResilientAdapter
@@ -72,48 +65,6 @@ class Channel(NamedTuple):
     seconds: float
 
 
-@unpicklable
-class OneShotResponse(NamedTuple):
-    """A response that was read completely.
-
-    Attributes:
-        host: Host of the server.
-        status: Status of the response.
-        headers: Headers of the response.
-        body: Body of the response; that of a redirect is left out.
-        retry_after: Seconds that the server asks to wait, or None.
-    """
-
-    host: str
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-    retry_after: float | None
-
-    def __repr__(self) -> str:
-        return f"<OneShotResponse {self.status} of {self.host}>"  # the body may be a token
-
-
-class OneShotError(Exception):
-    """A request without a usable response. The error holds nothing of the request, which may hold secrets.
-
-    Attributes:
-        host: Host of the server.
-        reason: The reason, one of the table of this module.
-        status: Status of the response, or 0.
-        retry_after: Seconds that the server asks to wait, or None.
-        lost: Whether the request may have reached the server, and no status came back.
-    """
-
-    def __init__(
-        self, host: str, reason: str, *, status: int = 0, retry_after: float | None = None, lost: bool = False
-    ) -> None:
-        super().__init__(f"{host}: {reason}")
-        self.host, self.reason = host, reason
-        self.status, self.retry_after = status, retry_after
-        self.lost = lost
-
-
 def send_one(
     channel: Channel, method: str, url: str, *, headers: dict[str, str] | None = None, body: str | None = None
 ) -> OneShotResponse:
@@ -127,14 +78,15 @@ def send_one(
         body: Encoded body of the request.
 
     Raises:
-        OneShotError: There is no usable response; the table of this module has the reasons.
+        OneShotError: There is no usable response; see `polvo_adapters.shells.one_shot`.
     """
-    host = find_host(url)
+    host, place = find_host(url), find_host(url)
     session = channel.session or _session_of_process(os.getpid())
     problem: OneShotError
     status = 0
     try:
         request = requests.Request(method, url, headers=_headers(session, headers), data=body).prepare()
+        place = describe_place(request).partition(" ")[2]
         adapter = _adapter(session, url)
         clock: Clock = adapter.clock
         with _deadline_scope(clock, channel.seconds) as deadline:
@@ -151,6 +103,9 @@ def send_one(
         raise
     except _FAILURES as error:
         problem = _translate_error(host, error, status)
+        if problem.reason in UNANSWERED and not problem.status:
+            problem.cause, problem.advice = describe_cause(error, host)
+    problem.place = place
     # Raised outside of `except`, because an exception from below holds the request, and with it the secrets.
     raise problem
 

@@ -36,11 +36,12 @@ from polvo_adapters.context.call import (
     extend_default_deadline,
     settings_scope,
 )
-from polvo_adapters.core import validate
+from polvo_adapters.core import setting_kinds, validate
 from polvo_adapters.core.effects import Policy
 from polvo_adapters.core.identity import PLAIN_SENDER, Sender
 from polvo_adapters.core.outcomes import Outcome
 from polvo_adapters.core.report import Entry, Report
+from polvo_adapters.core.setting_kinds import check_settings
 from polvo_adapters.drivers.sync import drive
 from polvo_adapters.policies.asked_retry import AskedRetry
 from polvo_adapters.policies.deadline import Deadline
@@ -81,6 +82,17 @@ from polvo_adapters.shells.requests.wire.route import Route
 from polvo_adapters.shells.requests.wire.transmission import Transmission
 from polvo_adapters.shells.requests.wrapping import become_wrapping
 from polvo_adapters.stores.base import Store
+
+_KINDS = {
+    "clock": setting_kinds.CLOCK,
+    "pool_connections": setting_kinds.whole(0),
+    "pool_maxsize": setting_kinds.whole(0),
+    "pool_block": setting_kinds.FLAG,
+    "max_retries": setting_kinds.SettingKind(
+        "a whole number, or a Retry of urllib3",
+        lambda value: value is None or isinstance(value, int) or hasattr(value, "increment"),
+    ),
+}
 
 
 class PolicyAdapter(HTTPAdapter, PolicyControls):
@@ -128,6 +140,7 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
         credential: str | Sequence[str] | None = None,
         **http_adapter_keywords: Any,
     ) -> None:
+        check_settings(type(self).__name__, {"clock": clock, **http_adapter_keywords}, _KINDS)
         self.credential = credential
         self.policies = policies
         self.inner = inner

@@ -9,46 +9,53 @@ A call is made on behalf of one tenant from its preparation to its last hop, wha
 
 from __future__ import annotations
 
+import copy
 import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import requests
-from requests._internal_utils import to_native_string
 
-from polvo_adapters.context.call import CallSpan, LogicalCall, call_settings, call_started, current_call
+from polvo_adapters.context.call import current_call
 from polvo_adapters.context.one_call import call as one_call
-from polvo_adapters.context.tenant import TenantScope, tenant_scope_for, validate_tenant
 from polvo_adapters.core import validate
 from polvo_adapters.core.calls import origin
+from polvo_adapters.core.http import text_of
+from polvo_adapters.core.setting_kinds import check_settings
 from polvo_adapters.errors import ConfigurationError
-from polvo_adapters.policies.deadline import Deadline
-from polvo_adapters.policies.defaults import SESSION_DEFAULTS, DefaultDeadline
+from polvo_adapters.policies.defaults import SESSION_DEFAULTS
 from polvo_adapters.policies.one_call import CallOptions
-from polvo_adapters.policies.stack import make_policy, refuse_unknown_keywords
+from polvo_adapters.policies.stack import refuse_unknown_keywords
 from polvo_adapters.runtime.clock import SYSTEM, Clock
-from polvo_adapters.shells.request_identity import format_key
 from polvo_adapters.shells.requests.hooks import defer_hooks
 from polvo_adapters.shells.requests.json_errors import explain_json
 from polvo_adapters.shells.requests.plain_words import complete_error
 from polvo_adapters.shells.requests.policy_adapter import PolicyAdapter
 from polvo_adapters.shells.requests.resilient_adapter import ResilientAdapter
-from polvo_adapters.shells.requests.status_error import find_verdict, status_error
-from polvo_adapters.shells.requests.tenancy import Tenancy
 from polvo_adapters.shells.requests.timeouts import DEFAULT_TIMEOUT
-from polvo_adapters.shells.requests.urls import make_absolute, resolve
+from polvo_adapters.shells.requests.url_reading import parse_as_requests
 from polvo_adapters.shells.requests.verbs import Verbs
+from polvo_adapters.shells.session_calls import (
+    KINDS,
+    SessionCalls,
+    make_key_header,
+    name_served_host,
+    validate_base_url,
+    validate_tenancy_of,
+)
+from polvo_adapters.shells.status_error import find_verdict, raises, status_error
+from polvo_adapters.shells.tenancy import Tenancy
+from polvo_adapters.shells.urls import make_absolute, resolve
 from polvo_adapters.stores.base import Store
 from polvo_adapters.stores.memory import MemoryStore
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
+    from polvo_adapters.policies.idempotency import IdempotencyKeys
     from polvo_adapters.policies.options import StackOptions
-    from polvo_adapters.shells.circuit_control import Circuit
     from polvo_adapters.shells.operation_control import Operation
     from polvo_adapters.shells.requests.download import OnChange
 
@@ -57,7 +64,7 @@ _OWN_KEYWORDS = ("base_url", "auth", "timeout", "tenancy", "store", "raise_for_s
 _CALL_OPTIONS = frozenset(CallOptions.__annotations__) - {"timeout", "idempotency_key"}  # which have a meaning already
 
 
-class Session(Verbs):
+class Session(SessionCalls, Verbs):
     """A `requests.Session` that is resilient from the start.
 
     Args:
@@ -91,11 +98,6 @@ class Session(Verbs):
         "_default_deadline",
     ]
 
-    tenancy: Tenancy | None = None
-    _tenant = ""
-    _seconds: float | None = None
-    _default_deadline: DefaultDeadline | None = None  # an older pickle has none
-
     def __init__(
         self,
         base_url: str | None = None,
@@ -109,23 +111,20 @@ class Session(Verbs):
         **options: Unpack[StackOptions],
     ) -> None:
         refuse_unknown_keywords(options, type(self).__name__, _OWN_KEYWORDS)
+        check_settings(type(self).__name__, {"clock": clock, "raise_for_status": raise_for_status}, KINDS)
         super().__init__()
-        self.base_url = _validate_base_url(base_url)
+        self.base_url = validate_base_url(base_url)
         self.auth = _validate_auth(auth)
         self.timeout = validate.timeout("timeout", timeout)
-        self.tenancy = _validate_tenancy(tenancy, options.get("regions"))
+        self.tenancy = validate_tenancy_of(tenancy, options.get("regions"))
         self.raise_for_status = raise_for_status
         self.clock = clock
-        deadline: Any = options.get("deadline")
-        self._seconds = deadline.seconds if isinstance(deadline, Deadline) else deadline
-        self._default_deadline = None if "deadline" in options else DefaultDeadline.of(options)
+        self._note_deadline(options)
         stack = {**SESSION_DEFAULTS, **options}
         self._mount(store=MemoryStore(now=clock.now) if store is None else store, **stack)
 
     def _mount(self, **keywords: Any) -> None:
-        regions = make_policy("regions", keywords.get("regions"))
-        if regions is not None and not regions.serves and "://" in (self.base_url or ""):
-            keywords["regions"] = replace(regions, serves=self.base_url)
+        keywords = name_served_host(keywords, self.base_url)
         for prefix in self.adapters:
             adapter = self.adapters[prefix] = ResilientAdapter(**keywords, timeout=None, clock=self.clock)
             adapter.serve(self)
@@ -172,12 +171,12 @@ class Session(Verbs):
         given = url
         try:
             with self._tenant_scope() as tenant, self._call_scope(timeout, begins=True):
-                url, is_home = resolve(url, self.base_url, tenant, self.tenancy)
+                url, is_home = resolve(url, self.base_url, tenant, self.tenancy, parse_as_requests)
                 if not is_home:
                     auth = _no_auth if auth is None and self.auth is not None else auth
                     headers = {"Authorization": None, **(headers or {})}
                 if key is not None:
-                    headers = self._add_key(url, key, headers or {})
+                    headers = {**(headers or {}), **make_key_header(self._find_keys(url), key, headers or ())}
                 return super().request(
                     method, url, params, data, headers, cookies, files, auth, timeout, *args, **keywords
                 )
@@ -189,7 +188,7 @@ class Session(Verbs):
         """Prepare a request on behalf of its tenant; see `requests.Session.prepare_request`."""
         with self._tenant_scope() as tenant:
             if self.tenancy is not None:
-                request = self.tenancy.apply(request, tenant, self.base_url)
+                request = _name_tenant(self.tenancy, request, tenant, self.base_url)
             return super().prepare_request(request)
 
     def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
@@ -215,7 +214,7 @@ class Session(Verbs):
             raise
         if response.status_code >= 400:
             verdict = find_verdict(response)
-            if self.raise_for_status or response.status_code == 429 or verdict.is_about_pace:
+            if raises(response.status_code, verdict, raise_for_status=self.raise_for_status):
                 raise status_error(response, verdict)
         explain_json(response)
         return response
@@ -257,81 +256,10 @@ class Session(Verbs):
         from polvo_adapters.shells.requests.download import download
 
         with self._tenant_scope() as tenant, self._call_scope(None):  # each part of it has its own default deadline
-            absolute = make_absolute(url, self.base_url, tenant, self.tenancy)
+            absolute = make_absolute(url, self.base_url, tenant, self.tenancy, parse_as_requests)
             return download(
                 self.get, url, path, on_change=on_change, progress=progress, absolute_url=absolute, **keywords
             ).path
-
-    @contextmanager
-    def _call_scope(self, timeout: Any, *, sent: bool = False, begins: bool = False) -> Iterator[None]:
-        """Note when the call began, which is before the token that it needs is obtained.
-
-        Args:
-            timeout: The timeout of its attempts, on which the default deadline depends.
-            sent: Whether its first request is about to be sent.
-            begins: Whether it is a call of its own even within one of this session, as one that a hook makes is.
-        """
-        outer, now, span = current_call(), self.clock.now(), CallSpan()
-        is_within = begins or (outer is not None and outer.session is not self)
-        if is_within and outer is not None and outer.is_default and outer.deadline is not None:
-            outer = None  # a deadline that no caller has named bounds its own call alone
-        if outer is not None and outer.session is self:
-            start = outer._replace(sent=sent)
-        else:  # a call within a call of another session ends with that
-            default, settings = self._default_deadline, call_settings.get()
-            own = self._seconds if default is None else default.seconds(timeout)
-            seconds = own if settings is None else settings.seconds(own)
-            is_default = default is not None and seconds is own and (outer is None or outer.deadline is None)
-            start = LogicalCall(self, now, _earliest_deadline(outer, seconds, now), sent, is_default, span)
-        token = call_started.set(start)
-        try:
-            yield
-        finally:
-            span.is_over = True
-            call_started.reset(token)
-
-    def set_tenant(self, identifier: str | int | None) -> None:
-        """Make the calls of this session on behalf of a tenant, where no `with` block says otherwise.
-
-        It holds for all threads that use the session; `with session.tenant(...)` holds in one thread or task only.
-
-        Args:
-            identifier: Name or number of the tenant; None for none.
-
-        Raises:
-            ConfigurationError: It cannot be the name of a tenant.
-        """
-        self._tenant = "" if identifier is None else validate_tenant(identifier)
-
-    def tenant(self, identifier: str | int) -> TenantScope:
-        """Make the calls of this session, and of no other, within a `with` block on behalf of a tenant.
-
-        Args:
-            identifier: Name or number of the tenant; see `polvo_adapters.tenant`, whose blocks hold for all sessions.
-
-        Raises:
-            ConfigurationError: It cannot be the name of a tenant.
-        """
-        return TenantScope(validate_tenant(identifier), self)
-
-    def _tenant_scope(self) -> AbstractContextManager[str]:
-        """Return the block of a call for the current tenant."""
-        return tenant_scope_for(self, self._tenant, required=self.tenancy is not None and self.tenancy.required)
-
-    def circuit(self, url: str = "") -> Circuit:
-        """Return the circuit that a URL belongs to, for the current tenant; see `PolicyAdapter.circuit`.
-
-        Args:
-            url: A URL, relative to `base_url` where there is one.
-
-        Raises:
-            ConfigurationError: There is no circuit breaker for it.
-        """
-        with self._tenant_scope() as tenant:
-            url = make_absolute(url, self.base_url, tenant, self.tenancy)
-            if self.tenancy is not None:
-                url = self.tenancy.address(url, tenant, self.base_url)
-            return self._get_policy_adapter(url, "circuit breaker").circuit(url)
 
     def operation(self, url: str, key: str, *, caller: str | None = None) -> Operation:
         """Return the operation of an idempotency key, for the current tenant; see `PolicyAdapter.operation`.
@@ -346,13 +274,28 @@ class Session(Verbs):
             ConfigurationError: There is no record of keys.
         """
         with self._tenant_scope() as tenant:
-            url = make_absolute(url, self.base_url, tenant, self.tenancy)
+            url = make_absolute(url, self.base_url, tenant, self.tenancy, parse_as_requests)
             adapter = self._get_policy_adapter(url, "record of idempotency keys")
             request = None
             if caller is None:
                 with suppress(requests.exceptions.InvalidURL):  # which looks up an operation all the same
                     request = self.prepare_request(requests.Request("POST", url))
             return adapter.operation(url, key, caller=caller, request=request, certificate=self.cert)
+
+    def _make_absolute(self, url: str, tenant: str) -> str:
+        return make_absolute(url, self.base_url, tenant, self.tenancy, parse_as_requests)
+
+    def _add_tenant(self, url: str, tenant: str) -> str:
+        if self.tenancy is None:
+            return url
+        return self.tenancy.address(url, tenant, self.base_url, parse=parse_as_requests)
+
+    def _find_controls(self, url: str, wanted: str) -> PolicyAdapter:
+        return self._get_policy_adapter(url, wanted)
+
+    def _find_keys(self, url: str) -> IdempotencyKeys | None:
+        bound = getattr(self.get_adapter(url), "_bound", None)
+        return None if bound is None else bound.keys
 
     def _get_policy_adapter(self, url: str, wanted: str) -> PolicyAdapter:
         """Return the adapter for a URL, or raise ConfigurationError where it is not a PolicyAdapter."""
@@ -361,40 +304,12 @@ class Session(Verbs):
             raise ConfigurationError(f"there is no {wanted} for {origin(url)}; mount one, or ask for another URL")
         return adapter
 
-    def _add_key(self, url: str, key: str, headers: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the headers with an idempotency key."""
-        bound = getattr(self.get_adapter(url), "_bound", None)
-        keys = None if bound is None else bound.keys
-        if keys is None:
-            raise ConfigurationError(
-                "idempotency_key: idempotency is not enabled on this session; make it with idempotency=True"
-            )
-        if keys.header.lower() in (to_native_string(name).lower() for name in headers):
-            raise ConfigurationError(f"idempotency_key: {keys.header} is among the headers as well; give one of them")
-        return {**headers, keys.header: format_key(keys, key)}
-
-
-def _earliest_deadline(outer: LogicalCall | None, seconds: float | None, now: float) -> float | None:
-    """Return the deadline of a call of so many seconds that may be part of another call."""
-    ends = [] if outer is None or outer.deadline is None else [outer.deadline]
-    if seconds is not None:
-        ends.append(now + seconds)
-    return min(ends, default=None)
-
-
-def _validate_base_url(value: Any) -> str | None:
-    """Return the base URL, or raise an error where it is none."""
-    if value is not None and not isinstance(value, str):
-        kind = type(value).__name__
-        raise TypeError(f"base_url: expected a URL such as 'https://api.example.com', or None, not {kind}")
-    if value and "://" not in value:  # it is not shown, as it may have a password
-        raise ConfigurationError("base_url: the scheme is missing; begin it with 'https://'")
-    return value
-
 
 def _validate_auth(value: Any) -> Any:
     """Return what `requests` can use as `auth`, or raise an error, which shows nothing of it."""
     is_pair = isinstance(value, tuple) and len(value) == 2
+    if is_pair and None in value:
+        raise TypeError("auth: user or password is None; is the environment variable set that it is read from?")
     if value is None or is_pair or (callable(value) and not isinstance(value, type)):
         return value
     found = f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
@@ -404,17 +319,20 @@ def _validate_auth(value: Any) -> Any:
     )
 
 
-def _validate_tenancy(tenancy: Any, regions: object) -> Tenancy | None:
-    """Return the tenancy, or raise an error where it is none or contradicts the regions."""
-    if tenancy is None:
-        return None
-    if not isinstance(tenancy, Tenancy):
-        raise TypeError(f"tenancy={tenancy!r}: expected Tenancy(...) or None")
-    if tenancy.names_host and regions is not None:
-        raise ConfigurationError(
-            f"tenancy={tenancy!r}: the regions are other hosts, which would not know the tenant; use header or path"
-        )
-    return tenancy
+def _name_tenant(tenancy: Tenancy, request: requests.Request, name: str, base_url: str | None) -> requests.Request:
+    """Return a copy of a request that names the tenant."""
+    url: Any = request.url
+    if not name or not tenancy.is_home(url, name, base_url, parse=parse_as_requests):
+        return request
+    request = copy.copy(request)
+    request.url = tenancy.address(url, name, base_url, parse=parse_as_requests)
+    added = tenancy.make_headers(name)
+    if added:
+        replaced = {header.lower() for header in added}
+        given = dict(request.headers or {}).items()
+        others = {header: value for header, value in given if text_of(header).lower() not in replaced}
+        request.headers = {**others, **added}
+    return request
 
 
 def _no_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:

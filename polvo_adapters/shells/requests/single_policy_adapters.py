@@ -78,10 +78,12 @@ class SinglePolicyAdapter(PolicyAdapter, Generic[PolicyLike]):
         known = {field.name for field in fields(kind) if field.init}
         own = {name: keywords.pop(name) for name in list(keywords) if name in known}
         if by_name or given is None:
+            if self._option == "regions" and "urls" not in own:
+                raise TypeError(f"{type(self).__name__}: urls is missing; name the base URLs of the service")
             return kind(**{**self._defaults, **own})
         if own and (self._plain in ("", *own) or hasattr(given, "flow") or isinstance(given, Mapping)):
             raise TypeError(f"{type(self).__name__}: {', '.join(own)} beside a policy; give one or the other")
-        made = make_policy(self._option, given, **{**self._defaults, **own})
+        made = make_policy(self._option, given, f"{type(self).__name__}: {self._option}", **{**self._defaults, **own})
         if made is None:
             raise TypeError(f"{type(self).__name__}: {given!r} is no policy of its kind")
         return made

@@ -466,7 +466,6 @@ WRONG: dict[str, Callable[[], Any]] = {
     "a key": lambda: polvo.auth.api_key("key", refused=403),  # type: ignore[call-overload]
     "a session": lambda: polvo.auth.session_token("key", refused=403),  # type: ignore[call-overload]
     "a password": lambda: polvo.auth.basic("ada", "password", refused=403),
-    "a query in httpx": lambda: polvo.auth.api_key(Secret(lambda: "key"), query="key").httpx(),
 }
 
 

@@ -12,7 +12,7 @@ from polvo_adapters.auth.protocol import grants
 from polvo_adapters.auth.protocol.discovery import find_endpoint, well_known_urls
 from polvo_adapters.auth.protocol.server import AuthorizationServer
 from polvo_adapters.errors import ConfigurationError, TokenRefreshError
-from polvo_adapters.shells.requests.urls import is_secure
+from polvo_adapters.shells.urls import is_secure
 from tests.support.listening_server import Listening, Reply
 
 GOOD = Reply({"access_token": "token", "expires_in": 60})

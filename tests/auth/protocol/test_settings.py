@@ -90,9 +90,8 @@ def test_how_a_client_says_who_it_is(keywords: dict[str, Any], method: str) -> N
 
 @pytest.mark.parametrize("value", ["not a key", b"\xff\x00", "", 7, lambda: None])
 def test_a_private_key_that_is_none(value: Any) -> None:
-    given = server(private_key=value)
     with pytest.raises(ConfigurationError, match="private_key") as caught:
-        given.token({"grant_type": "client_credentials"})
+        server(private_key=value).token({"grant_type": "client_credentials"})
     assert (caught.value.__cause__, caught.value.__context__) == (None, None)
 
 

@@ -249,3 +249,23 @@ def test_a_refresh_token_that_is_used_keeps_the_process_for_a_moment(server: Fai
     ended = time.time()
     assert (done.returncode, done.stderr) == (0, "")
     assert background.LONGEST_EXIT - 0.5 < ended - float(done.stdout) < background.LONGEST_EXIT + 1.0
+
+
+def test_a_call_that_is_over_is_not_joined_although_its_thread_has_yet_to_forget_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Otherwise a task that comes after a refusal got the refused token once more."""
+    calls = SharedCalls()
+    forget, go_on = SharedCalls._forget, threading.Event()
+
+    def late(self: SharedCalls, *arguments: Any) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            assert go_on.wait(20)
+        forget(self, *arguments)
+
+    monkeypatch.setattr(SharedCalls, "_forget", late)
+    first = calls.join("token", lambda _: "first", 0.0, 60.0)
+    assert first.result(20.0, SYSTEM) == "first"
+    second = calls.join("token", lambda _: "second", 0.0, 60.0)
+    go_on.set()
+    assert second.result(20.0, SYSTEM) == "second"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import pickle
 import traceback
 from collections.abc import Iterator
@@ -18,6 +19,15 @@ from tests.support.double_o_server import TOKEN, VALUE, DoubleOServer, Reply
 def service() -> Iterator[DoubleOServer]:
     with DoubleOServer() as service:
         yield service
+
+
+@pytest.fixture(params=["threads", "tasks"], autouse=True)
+def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let `get` be what it is, or what a task gets by the asynchronous side."""
+    if request.param == "tasks":
+        pytest.importorskip("httpx")
+        monkeypatch.setattr(DoubleO, "fetch", lambda *_: pytest.fail("a task must not use this"))
+        monkeypatch.setattr(Secret, "get", lambda secret: asyncio.run(secret.aget()))
 
 
 def failed(secret: Secret) -> SecretError:

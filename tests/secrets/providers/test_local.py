@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from polvo_adapters.errors import ConfigurationError, SecretError
+from polvo_adapters.runtime.extras import install_command
 from polvo_adapters.secrets import DotEnv, Environment, File, Keyring, Secret
 from polvo_adapters.testing.virtual_clock import VirtualClock
 from tests.support.secret_servers import needed
@@ -218,4 +219,4 @@ def test_a_library_that_is_not_installed(uri: str, library: str, extra: str, mon
     made = Secret(uri)
     with pytest.raises(ConfigurationError) as caught:
         made.get()
-    assert f"pip install 'polvo_adapters[{extra}]'" in str(caught.value)
+    assert install_command(extra) in str(caught.value)

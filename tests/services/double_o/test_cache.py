@@ -152,7 +152,7 @@ def wait_until_they_wait(cache: SecretCache, threads: list[threading.Thread]) ->
     """Return once all threads wait for the flight."""
     (flight,) = cache._flights.values()
     for _ in range(2000):
-        if len(flight.done._cond._waiters) == len(threads):
+        if len(flight.done._condition._waiters) == len(threads):
             return
         threading.Event().wait(0.005)
     raise AssertionError

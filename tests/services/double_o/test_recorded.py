@@ -122,7 +122,7 @@ def blocks() -> list[str]:
 def test_the_code_of_the_description_runs_with_another_module_name(
     block: str, double_o_server: DoubleOServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("polvo_adapters.services.double_o.client.BASE_URL", double_o_server.url)
+    monkeypatch.setattr("polvo_adapters.services.double_o.settings.BASE_URL", double_o_server.url)
     code = block.replace("import oo\n", "import polvo_adapters.services.double_o as oo\n")
     code = code.replace("from oo import", "from polvo_adapters.services.double_o import")
     for address in ("http://localhost:3001", "http://your-server:8080"):

@@ -14,6 +14,7 @@ import pytest
 import requests
 
 import polvo_adapters as polvo
+from polvo_adapters.core.setting_kinds import show_value
 from polvo_adapters.policies.ratelimit import AdaptiveRateLimit, SlidingWindow, TokenBucket
 from polvo_adapters.policies.retry import ExponentialBackoff
 from polvo_adapters.stores import MemoryStore
@@ -160,8 +161,8 @@ def test_what_is_no_rate_limit_is_a_type_error(value: Any) -> None:
     with pytest.raises(TypeError) as caught:
         polvo.Session(rate_limit=value)
     assert str(caught.value) == (
-        f"rate_limit={value!r}: expected 'adaptive', AdaptiveRateLimit(...), TokenBucket(...), SlidingWindow(...), "
-        "a mapping of the keywords of AdaptiveRateLimit, or None"
+        f"rate_limit={show_value(value)}: expected 'adaptive', AdaptiveRateLimit(...), TokenBucket(...), "
+        "SlidingWindow(...), a mapping of the keywords of AdaptiveRateLimit, or None"
     )
 
 

@@ -27,7 +27,8 @@ from polvo_adapters.core.effects import compose
 from polvo_adapters.policies.breaker import CircuitBreaker
 from polvo_adapters.policies.fallback import Fallback
 from polvo_adapters.policies.ratelimit import TokenBucket
-from polvo_adapters.shells.requests.tenancy import Tenancy
+from polvo_adapters.shells.requests.url_reading import parse_as_requests
+from polvo_adapters.shells.tenancy import Tenancy
 from polvo_adapters.stores import MemoryStore
 from polvo_adapters.testing import FailureServer
 from polvo_adapters.testing.simulation.simulation import ScriptedReply, Simulation
@@ -447,8 +448,8 @@ def test_a_path(base: str | None, url: str, sent: str) -> None:
     with polvo.tenant("acme"):
         assert prepared(session, url).url == sent
     if "://" in url:
-        assert tenancy.address(url, "acme", base) == sent
-        assert tenancy.address(url, "", base) == url
+        assert tenancy.address(url, "acme", base, parse=parse_as_requests) == sent
+        assert tenancy.address(url, "", base, parse=parse_as_requests) == url
 
 
 @pytest.mark.parametrize("url", ["foo://[", "a://b:x", "http://[", "http://api.acme.test:99999/", "foo://"])

@@ -9,7 +9,8 @@ import requests
 from hypothesis import given
 from hypothesis import strategies as st
 
-from polvo_adapters.shells.requests.urls import make_absolute, origin_as_sent, parse_as_requests, resolve
+from polvo_adapters.shells.requests.url_reading import parse_as_requests
+from polvo_adapters.shells.urls import make_absolute, origin_as_sent, resolve
 from polvo_adapters.testing import FailureServer
 
 
@@ -45,7 +46,7 @@ def test_the_server_sees_the_same(path: str, server: FailureServer) -> None:
     ],
 )
 def test_origins(url: str, origin: str) -> None:
-    assert origin_as_sent(url) == origin
+    assert origin_as_sent(url, parse_as_requests) == origin
 
 
 @pytest.mark.parametrize("url", ["orders", "", "http://", "http://[", "foo://[", "http://a:99999/"])
@@ -86,25 +87,25 @@ ABSOLUTE = ["http://x.example/y", "HTTPS://x.example/", " http://x.example/y", "
 @pytest.mark.parametrize("url", RELATIVE)
 @pytest.mark.parametrize("base", BASES)
 def test_a_url_within_a_relative_url_leaves_it_relative(base: str, url: str) -> None:
-    got = make_absolute(url, base, "", None)
+    got = make_absolute(url, base, "", None, parse_as_requests)
     assert got == base + url
     joined = urljoin(base, url)  # which loses empty segments of paths, against RFC 3986 section 5.2.4
     assert got.replace("//", "/") == joined.replace("//", "/")
-    assert resolve(url, base, "", None).is_home
+    assert resolve(url, base, "", None, parse_as_requests).is_home
     sent = requests.Request("GET", got).prepare().url or ""
     assert urlsplit(sent)[:2] == urlsplit(base)[:2]
-    assert origin_as_sent(got) == origin_as_sent(base)
+    assert origin_as_sent(got, parse_as_requests) == origin_as_sent(base, parse_as_requests)
 
 
 @pytest.mark.parametrize("url", ABSOLUTE)
 @pytest.mark.parametrize("base", BASES)
 def test_a_url_with_a_scheme_is_absolute(base: str, url: str) -> None:
-    assert make_absolute(url, base, "", None) == url
+    assert make_absolute(url, base, "", None, parse_as_requests) == url
     assert urlsplit(urljoin(base, url.strip())) == urlsplit(url.strip())
 
 
 def test_a_custom_method_of_an_api_is_a_path() -> None:
-    assert make_absolute("orders:search", "http://api.example.com/v1", "", None) == (
+    assert make_absolute("orders:search", "http://api.example.com/v1", "", None, parse_as_requests) == (
         "http://api.example.com/v1/orders:search"
     )
 
@@ -112,6 +113,6 @@ def test_a_custom_method_of_an_api_is_a_path() -> None:
 @given(st.text(max_size=12) | st.sampled_from(RELATIVE + ABSOLUTE))
 def test_a_relative_url_never_leaves_the_server(url: str) -> None:
     base = "http://api.example.com/v1"
-    resolved = resolve(url, base, "", None)
+    resolved = resolve(url, base, "", None, parse_as_requests)
     if resolved.url != url:
-        assert origin_as_sent(resolved.url) == "http://api.example.com"
+        assert origin_as_sent(resolved.url, parse_as_requests) == "http://api.example.com"

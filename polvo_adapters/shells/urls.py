@@ -1,4 +1,4 @@
-r"""URLs as `requests` reads them.
+r"""URLs of sessions and of settings, as the library reads them that opens the connection.
 
 Two parsers may find two hosts in one URL: that of "http://a\@b/" is `a` to urllib3, and `b` to `urllib.parse`. Code
 that decides where a credential may go has to use the parser of the library that opens the connection.
@@ -9,12 +9,11 @@ from __future__ import annotations
 import ipaddress
 import math
 import re
-from typing import NamedTuple, Protocol
+from collections.abc import Callable
+from typing import NamedTuple, Protocol, TypeAlias
 from urllib.parse import quote, urlsplit
 
-import requests
-from urllib3.exceptions import LocationParseError
-from urllib3.util import Url, parse_url
+from urllib3.util import Url
 
 from polvo_adapters.core import paths
 from polvo_adapters.core.calls import origin
@@ -28,25 +27,13 @@ DNS_LABEL = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
 _ABSOLUTE = re.compile(r"\s*[A-Za-z][A-Za-z0-9+.-]*://")  # `requests` drops the spaces
 
 
-def parse_as_requests(url: str) -> Url:
-    """Return the parts of a URL as `requests` sends it, but without dot segments.
-
-    `requests` removes plain ones, decodes "%2e", and leaves the dot segments that this makes to the server.
-
-    Raises:
-        requests.RequestException: The URL cannot be read.
-    """
-    prepared = requests.PreparedRequest()
-    prepared.prepare_url(url, None)
-    try:
-        return parse_url(prepared.url or "")
-    except LocationParseError:  # a scheme that requests leaves alone
-        raise requests.exceptions.InvalidURL("the host of the URL cannot be read; nothing was sent") from None
+ParseURL: TypeAlias = Callable[[str], Url]
+"""Reads a URL as the library does that opens the connection, without dot segments; raises what that library raises."""
 
 
-def origin_as_sent(url: str) -> str:
-    """Return the origin that `requests` sends to, which other parsers may read differently."""
-    return origin(parse_as_requests(url).url)
+def origin_as_sent(url: str, parse: ParseURL) -> str:
+    """Return the origin that a library sends to, which other parsers may read differently."""
+    return origin(parse(url).url)
 
 
 class ResolvedURL(NamedTuple):
@@ -64,14 +51,14 @@ class ResolvedURL(NamedTuple):
 class TenantURLs(Protocol):
     """The place of tenants in URLs; `polvo_adapters.Tenancy`."""
 
-    def address(self, url: str, name: str, base_url: str | None, *, relative: bool = False) -> str:
+    def address(self, url: str, name: str, base_url: str | None, *, parse: ParseURL, relative: bool = False) -> str:
         """Return the URL of a request that is made on behalf of a tenant."""
 
-    def is_home(self, url: str, name: str, base_url: str | None) -> bool:
+    def is_home(self, url: str, name: str, base_url: str | None, *, parse: ParseURL) -> bool:
         """Return whether a URL has the origin of the base URL, or of the tenant's subdomain of it."""
 
 
-def make_absolute(url: str, base_url: str | None, tenant: str, tenancy: TenantURLs | None) -> str:
+def make_absolute(url: str, base_url: str | None, tenant: str, tenancy: TenantURLs | None, parse: ParseURL) -> str:
     """Return the absolute URL of a request; arguments and errors as for `resolve`.
 
     A URL is absolute if it begins with a scheme and `//` (RFC 3986 section 4.3), whatever its path and query hold.
@@ -81,10 +68,10 @@ def make_absolute(url: str, base_url: str | None, tenant: str, tenancy: TenantUR
     if base_url is None or not isinstance(url, str) or _ABSOLUTE.match(url):
         return url
     url = base_url + url if url[:1] in ("", "?") else f"{base_url.rstrip('/')}/{url.lstrip('/')}"
-    return url if tenancy is None else tenancy.address(url, tenant, base_url, relative=True)
+    return url if tenancy is None else tenancy.address(url, tenant, base_url, parse=parse, relative=True)
 
 
-def resolve(url: str, base_url: str | None, tenant: str, tenancy: TenantURLs | None) -> ResolvedURL:
+def resolve(url: str, base_url: str | None, tenant: str, tenancy: TenantURLs | None, parse: ParseURL) -> ResolvedURL:
     """Return the absolute URL of a request, and whether the credentials of the session may go there.
 
     The tenant is written into a relative URL here, and into an absolute one when the request is prepared.
@@ -94,19 +81,20 @@ def resolve(url: str, base_url: str | None, tenant: str, tenancy: TenantURLs | N
         base_url: URL that relative URLs are appended to. With one, credentials go to its origin only.
         tenant: Name of the tenant, or an empty string.
         tenancy: The place of the tenant in the URL, or None.
+        parse: Reads URLs.
 
     Raises:
         ConfigurationError: The tenant does not fit into the URL.
-        requests.RequestException: An absolute URL cannot be read.
+        Exception: An absolute URL cannot be read: what `parse` raises.
     """
     if base_url is None:
         return ResolvedURL(url, is_home=True)
-    url = make_absolute(url, base_url, tenant, tenancy)
+    url = make_absolute(url, base_url, tenant, tenancy, parse)
     if isinstance(url, str) and url.startswith(base_url.rstrip("/") + "/"):
         return ResolvedURL(url, is_home=True)
     if tenancy is not None:
-        return ResolvedURL(url, tenancy.is_home(url, tenant, base_url))
-    return ResolvedURL(url, origin_as_sent(url) == origin_as_sent(base_url))
+        return ResolvedURL(url, tenancy.is_home(url, tenant, base_url, parse=parse))
+    return ResolvedURL(url, origin_as_sent(url, parse) == origin_as_sent(base_url, parse))
 
 
 def is_secure(url: str, *, loopback: bool = True) -> bool:

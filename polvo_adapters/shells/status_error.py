@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import re
 import time
-from typing import TYPE_CHECKING
-
-import requests
+from typing import TYPE_CHECKING, Any
 
 from polvo_adapters.core.calls import Call, find_host
+from polvo_adapters.core.durations import format_seconds
 from polvo_adapters.core.http import IDEMPOTENT_METHODS
 from polvo_adapters.core.judgement import verdict_of
 from polvo_adapters.core.outcomes import Outcome
 from polvo_adapters.core.verdict import Verdict
 from polvo_adapters.errors import PolvoError, QuotaExceededError, RateLimitError, error_for_status
-from polvo_adapters.shells.requests.message_parts import describe_place, list_secrets, quote_reason, quote_server
+from polvo_adapters.shells.message_parts import describe_place, list_secrets, quote_reason, quote_server
 
 if TYPE_CHECKING:
     from polvo_adapters.core.report import Report
 
 
-def find_verdict(response: requests.Response) -> Verdict:
+def find_verdict(response: Any) -> Verdict:
     """Return the verdict on a response, from its report or, where no policy has asked, from the response itself."""
     report = getattr(response, "polvo", None)
     known: Verdict | None = getattr(report, "verdict", None)
@@ -36,7 +35,18 @@ def find_verdict(response: requests.Response) -> Verdict:
     return verdict_of(Call(response.request.method or "", response.url or ""), outcome)
 
 
-def status_error(response: requests.Response, verdict: Verdict | None = None) -> Exception:
+def raises(status: int, verdict: Verdict, *, raise_for_status: bool) -> bool:
+    """Return whether a session raises the error of a response with an error status.
+
+    Args:
+        status: The status.
+        verdict: The verdict on the response.
+        raise_for_status: Whether the caller wants the errors of all statuses.
+    """
+    return raise_for_status or status == 429 or verdict.is_about_pace
+
+
+def status_error(response: Any, verdict: Verdict | None = None) -> Exception:
     """Return the error for a response with an error status.
 
     Args:
@@ -68,7 +78,7 @@ def _describe_effort(report: Report | None) -> str:
     if report is None:
         return ""
     count = len(report.attempts)
-    return f" after {count} attempt{'' if count == 1 else 's'} in {report.elapsed:.3g} s"
+    return f" after {count} attempt{'' if count == 1 else 's'} in {format_seconds(report.elapsed)} s"
 
 
 def _explain_end(report: Report | None, verdict: Verdict) -> str:
@@ -83,10 +93,10 @@ def _choose_class(status: int, verdict: Verdict) -> type[PolvoError]:
     return RateLimitError if verdict.is_about_pace else error_for_status(status)
 
 
-def _advise(response: requests.Response, verdict: Verdict) -> str:
+def _advise(response: Any, verdict: Verdict) -> str:
     """Return what the caller of a request can do about its error."""
     delay = verdict.retry_after
-    again = "" if delay is None else f"; call again after {delay:g} s"
+    again = "" if delay is None else f"; call again after {format_seconds(delay, 6)} s"
     if verdict.kind == "exhausted":
         ends = again or "; it does not say until when, and a repeat does not help"
         return f", the quota is used up ({verdict.reason}){ends}"
@@ -97,7 +107,7 @@ def _advise(response: requests.Response, verdict: Verdict) -> str:
     return again or f"; {_choose_advice(response)}"
 
 
-def _choose_advice(response: requests.Response) -> str:
+def _choose_advice(response: Any) -> str:
     status, request = response.status_code, response.request
     if status == 401 and not {"authorization", "cookie"} & {str(name).lower() for name in request.headers}:
         return "no credential was sent in Authorization; give the call or the session an auth"

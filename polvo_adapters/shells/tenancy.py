@@ -20,7 +20,6 @@ could lead out in the reading of some server is refused; see `polvo_adapters.cor
 
 from __future__ import annotations
 
-import copy
 import re
 from collections.abc import MutableMapping
 from dataclasses import dataclass
@@ -28,15 +27,14 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
 
-import requests
 from urllib3.util import Url
 
 from polvo_adapters.context.tenant import unfit_tenant_error
 from polvo_adapters.core import paths
 from polvo_adapters.core.calls import origin
-from polvo_adapters.core.http import HEADER_NAME, header_names, text_of
+from polvo_adapters.core.http import HEADER_NAME, header_names
 from polvo_adapters.errors import ConfigurationError
-from polvo_adapters.shells.requests.urls import DNS_LABEL, TENANT_SLOT, origin_as_sent, parse_as_requests
+from polvo_adapters.shells.urls import DNS_LABEL, TENANT_SLOT, ParseURL, origin_as_sent
 
 _VISIBLE = re.compile(r"[\x21-\x7e]+")
 _PORT = re.compile(r"(?::[0-9]{1,5})?")
@@ -95,34 +93,35 @@ class Tenancy:
         """Whether the host names the tenant."""
         return self.subdomain or self.host is not None
 
-    def is_home(self, url: str, name: str, base_url: str | None) -> bool:
+    def is_home(self, url: str, name: str, base_url: str | None, *, parse: ParseURL) -> bool:
         """Return whether a URL has the origin of the base URL, or of the tenant's subdomain of it."""
         if base_url is None:
             return True
-        here = origin_as_sent(url)
-        if here == _base_origin(base_url):
+        here = origin_as_sent(url, parse)
+        if here == _base_origin(base_url, parse):
             return True
         if not self.subdomain or not DNS_LABEL.fullmatch(name):
             return False
-        return here == origin(self._add_subdomain(parse_as_requests(base_url), name).url)
+        return here == origin(self._add_subdomain(parse(base_url), name).url)
 
-    def address(self, url: str, name: str, base_url: str | None, *, relative: bool = False) -> str:
+    def address(self, url: str, name: str, base_url: str | None, *, parse: ParseURL, relative: bool = False) -> str:
         """Return the URL of a request that is made on behalf of a tenant.
 
         Args:
             url: An absolute URL.
             name: The tenant, or an empty string.
             base_url: The base URL of the session; URLs of other origins are left alone.
+            parse: Reads URLs.
             relative: Whether the URL was made of the base URL. An absolute URL of the caller may be a link from a
                 response, and name the tenant already.
 
         Raises:
             ConfigurationError: The tenant does not fit, or the path could lead a server out of that of the tenant.
         """
-        if not name or not (self.subdomain or self.path) or not self.is_home(url, name, base_url):
+        if not name or not (self.subdomain or self.path) or not self.is_home(url, name, base_url, parse=parse):
             return url
-        parts = parse_as_requests(url)
-        if self.subdomain and (base_url is None or origin(parts.url) == _base_origin(base_url)):
+        parts = parse(url)
+        if self.subdomain and (base_url is None or origin(parts.url) == _base_origin(base_url, parse)):
             parts = self._add_subdomain(parts, name)
         if self.path:
             prefix, path = self._prefix(name), parts.path or ""
@@ -133,32 +132,18 @@ class Tenancy:
             parts = parts._replace(path=prefix + below)
         return parts.url
 
-    def apply(self, request: requests.Request, name: str, base_url: str | None) -> requests.Request:
-        """Return a copy of a request that names the tenant.
-
-        Raises:
-            ConfigurationError: The tenant does not fit into the request.
-        """
-        url: Any = request.url
-        if not name or not self.is_home(url, name, base_url):
-            return request
-        request = copy.copy(request)
-        request.url = self.address(url, name, base_url)
-        added = self._headers(name)
-        if added:
-            replaced = {header.lower() for header in added}
-            given = dict(request.headers or {}).items()
-            others = {header: value for header, value in given if text_of(header).lower() not in replaced}
-            request.headers = {**others, **added}
-        return request
-
     def withdraw(self, headers: MutableMapping[str, Any]) -> None:
         """Remove the tenant from the headers of a request that was redirected to another origin."""
         for header in (self.header, self.host and "Host"):
             if header:
                 headers.pop(header, None)
 
-    def _headers(self, name: str) -> dict[str, str]:
+    def make_headers(self, name: str) -> dict[str, str]:
+        """Return the headers that name a tenant.
+
+        Raises:
+            ConfigurationError: The tenant does not fit there.
+        """
         headers = {}
         if self.header:
             if not _VISIBLE.fullmatch(name):
@@ -183,14 +168,14 @@ class Tenancy:
         return (self.path or "").rstrip("/").replace(TENANT_SLOT, quote(name, safe=""))
 
 
-def _base_origin(base_url: str) -> str:
+def _base_origin(base_url: str, parse: ParseURL) -> str:
     # A cache of the process keeps no URL that may hold a credential.
-    return origin_as_sent(base_url) if "@" in base_url or "?" in base_url else _plain_origin(base_url)
+    return origin_as_sent(base_url, parse) if "@" in base_url or "?" in base_url else _plain_origin(base_url, parse)
 
 
 @lru_cache(maxsize=64)
-def _plain_origin(base_url: str) -> str:
-    return origin_as_sent(base_url)
+def _plain_origin(base_url: str, parse: ParseURL) -> str:
+    return origin_as_sent(base_url, parse)
 
 
 def _validate_label(name: str, field: str) -> str:

@@ -1,5 +1,7 @@
 """What messages say of a request and of its response: the place, and the server's own words, with no secret in them.
 
+Requests and responses are those of `requests`; of a request of httpx the place can be described as well.
+
 Theory of operation. Servers repeat in their errors what they were sent. So what is shown of an answer, and of a path,
 has nothing in common with the request: values of its body and of its headers and query are replaced by "***" where they
 stand as they are, and a text that still has eight characters in a row of one, in any encoding, is left out. A page of
@@ -14,8 +16,6 @@ from base64 import b64decode
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, unquote, unquote_plus, urlsplit
-
-import requests
 
 from polvo_adapters.core.calls import find_host
 from polvo_adapters.core.http import text_of
@@ -61,7 +61,7 @@ class RequestSecrets(NamedTuple):
         return "" if reveals(text, self.in_all_forms) else text
 
 
-def list_secrets(response: requests.Response | None, request: requests.PreparedRequest) -> RequestSecrets:
+def list_secrets(response: Any, request: Any) -> RequestSecrets:
     """Return the values of a request, and of those that led to it, that no message may show."""
     credentials: set[str] = set(_list_cookies(response))
     contents: set[str] = set()
@@ -76,11 +76,16 @@ def list_secrets(response: requests.Response | None, request: requests.PreparedR
     return RequestSecrets(tuple(map(HiddenText, values)), tuple(map(HiddenText, long)), is_complete)
 
 
-def describe_place(request: requests.PreparedRequest, secrets: RequestSecrets | None = None) -> str:
+def describe_place(request: Any, secrets: RequestSecrets | None = None) -> str:
     """Return method, host and path of a request, without query, and without what may be a secret in the path."""
-    url = text_of(request.url or "")
+    url = _url_of(request)
     secrets = list_secrets(None, request) if secrets is None else secrets
     return f"{text_of(request.method or '')} {find_host(url)}{_shorten_path(_path_of(url), secrets)}"
+
+
+def _url_of(request: Any) -> str:
+    """Return the URL of a request, which httpx has as an object."""
+    return text_of(request.url or "") if isinstance(request.url, (str, bytes)) or not request.url else str(request.url)
 
 
 def _path_of(url: str) -> str:
@@ -103,12 +108,12 @@ def _shorten_segment(segment: str, secrets: RequestSecrets) -> str:
     return shorten_segment(name)
 
 
-def quote_reason(response: requests.Response, secrets: RequestSecrets) -> str:
+def quote_reason(response: Any, secrets: RequestSecrets) -> str:
     """Return the reason phrase of a response, bounded and redacted, or nothing."""
     return _show(text_of(response.reason or "")[:_LONGEST_PATH], secrets)
 
 
-def quote_server(response: requests.Response, secrets: RequestSecrets) -> str:
+def quote_server(response: Any, secrets: RequestSecrets) -> str:
     """Return what the server says about its error, bounded and redacted, or nothing.
 
     Args:
@@ -125,7 +130,7 @@ def quote_server(response: requests.Response, secrets: RequestSecrets) -> str:
     return "" if kind != "text/plain" or "<" in text else _show(text, secrets)
 
 
-def quote_beginning(response: requests.Response, secrets: RequestSecrets) -> str:
+def quote_beginning(response: Any, secrets: RequestSecrets) -> str:
     """Return the first characters of a body that was read, redacted, or nothing."""
     body = response._content
     if not isinstance(body, bytes) or not secrets.is_complete:
@@ -167,14 +172,14 @@ def _replace_value(text: str, value: str) -> str:
     return re.sub(pattern, _MASK, text, flags=re.IGNORECASE)
 
 
-def _list_cookies(response: requests.Response | None) -> Iterator[str]:
+def _list_cookies(response: Any) -> Iterator[str]:
     for each in [] if response is None else [response, *response.history]:
         yield from (cookie.value for cookie in each.cookies if cookie.value)
 
 
-def _list_credentials(request: requests.PreparedRequest) -> Iterator[str]:
+def _list_credentials(request: Any) -> Iterator[str]:
     """Yield the values of the URL and of the headers of a request."""
-    rest, _, query = text_of(request.url or "").partition("#")[0].partition("?")
+    rest, _, query = _url_of(request).partition("#")[0].partition("?")
     for part in rest.partition("://")[2].partition("/")[0].rpartition("@")[0].split(":"):
         yield from (part, unquote(part))
     for pair in query.split("&"):
@@ -199,9 +204,9 @@ def _split_header(value: str) -> Iterator[str]:
             return
 
 
-def _list_contents(request: requests.PreparedRequest) -> set[str] | None:
+def _list_contents(request: Any) -> set[str] | None:
     """Return the values of the body of a request, or None where they are not known."""
-    body = request.body
+    body = getattr(request, "body", None)  # that of httpx is not looked at, as no words of its server are shown
     if body is None:
         return set()
     if isinstance(body, (bytes, bytearray)):

@@ -1,0 +1,69 @@
+"""The transport of a session: its policies, above the transports that httpx has made for it.
+
+It hands over bodies as the client has them once it has read them, so that they are not read a second time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from time import perf_counter
+
+import httpx
+
+from polvo_adapters.core.effects import Policy
+from polvo_adapters.core.identity import Sender
+from polvo_adapters.drivers.aio import AsyncClock
+from polvo_adapters.shells.httpx.header_fields import find_field
+from polvo_adapters.shells.httpx.routes import Routes
+from polvo_adapters.shells.httpx.streaming import is_streamed
+from polvo_adapters.shells.httpx.transports import AsyncPolicyTransport
+from polvo_adapters.stores.base import Store
+
+Find = Callable[[httpx.URL], httpx.AsyncBaseTransport]
+
+
+class SessionTransport(AsyncPolicyTransport):
+    """A transport that sends the requests of a session.
+
+    Args:
+        *policies: The policies, outermost first.
+        find: Returns the transport of httpx for a URL.
+        find_without_certificate: Returns the one for requests that are to hold no credential, or None for the same.
+        sender: What of the requests is not in them.
+        store: Where state lives that outlives a call.
+        clock: Time and chance.
+    """
+
+    def __init__(
+        self,
+        *policies: Policy,
+        find: Find,
+        find_without_certificate: Find | None,
+        sender: Sender,
+        store: Store,
+        clock: AsyncClock,
+    ) -> None:
+        super().__init__(*policies, inner=Routes(find), store=store, clock=clock)
+        self._sender = sender
+        if find_without_certificate is not None:
+            self._without_certificate = Routes(find_without_certificate)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send a request as the policies say; see `httpx.AsyncBaseTransport`."""
+        began = perf_counter()
+        response = await super().handle_async_request(request)
+        if type(response.stream) is httpx.ByteStream and not is_streamed(request):
+            if find_field(response.headers, b"content-encoding") is not None:
+                await response.aread()
+            else:
+                _finish_reading(response, response.stream._stream)
+            response.elapsed = timedelta(seconds=perf_counter() - began)
+        return response
+
+
+def _finish_reading(response: httpx.Response, body: bytes) -> None:
+    """Let a response have the body that is in memory, as `aread` does."""
+    response._content = body
+    response._num_bytes_downloaded = len(body)
+    response.is_stream_consumed = response.is_closed = True

@@ -1,0 +1,108 @@
+"""What an exception from below means, in plain words: the cause, and what to do.
+
+Theory of operation. The text of the exception is that of urllib3 or httpx, which code may look for, so that it stays.
+What a person needs is in a note. It is made of the exceptions of the standard library that are found within, and of the
+names of the classes of `requests` and httpx, which mean the same in both.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import ssl
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from polvo_adapters.shells.causes import list_causes
+
+_UNREACHABLE = (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN)
+_EXPIRED, _OTHER_NAMES = (9, 10), (62, 63, 64)  # X509_V_ERR_CERT_NOT_YET_VALID, _HAS_EXPIRED, _HOSTNAME_MISMATCH ...
+_CLOSED = {"ConnectionError", "HTTPException", "ProtocolError", "NetworkError", "RemoteProtocolError"}
+PROXY_FAILED = "the proxy does not open a connection", "check the proxy in proxies= or in the environment"
+"""Cause and advice where the connection to a proxy, or from it, failed."""
+
+_LATER = "call again later"
+_PLACE = "check host and port in the URL, and whether the service runs"
+
+
+def describe_cause(error: BaseException, host: str) -> tuple[str, str]:
+    """Return the cause of an exception of a transport in plain words, and what to do about it.
+
+    Args:
+        error: The exception.
+        host: Host and port of the request.
+    """
+    causes = list_causes(error)
+    try:
+        names = {kind.__name__ for cause in causes for kind in type(cause).__mro__}
+        if "ProxyError" in {type(error).__name__, *(type(cause).__name__ for cause in causes[:2])}:
+            return PROXY_FAILED
+        return (
+            _describe_tls(causes)
+            or _describe_connecting(causes, names, host)
+            or _describe_waiting(names)
+            or _describe_response(causes, names)
+            or ("the connection failed", _LATER)
+        )
+    finally:
+        del error, causes  # see errors.py, "Errors and frames"
+
+
+def _find(causes: Sequence[BaseException], *kinds: type[BaseException]) -> Any:
+    return next((cause for cause in causes if isinstance(cause, kinds)), None)
+
+
+def _describe_tls(causes: Sequence[BaseException]) -> tuple[str, str] | None:
+    refused = _find(causes, ssl.SSLCertVerificationError)
+    if refused is not None:
+        advice = "give the certificate of its issuer with verify='ca.pem' or REQUESTS_CA_BUNDLE"
+        if refused.verify_code in _EXPIRED:
+            advice = "the operator of the server has to replace it; check the clock of this machine too"
+        elif refused.verify_code in _OTHER_NAMES:
+            advice = "use the host name that the certificate is for"
+        return f"the certificate of the server is not accepted: {refused.verify_message.rstrip('.')}", advice
+    if _find(causes, ssl.SSLEOFError, ssl.SSLZeroReturnError) is not None:
+        return "the server closed the connection during the TLS handshake", _LATER
+    failed = _find(causes, ssl.SSLError)
+    if failed is None:
+        return None
+    reason = (failed.reason or "unknown reason").replace("_", " ").lower()
+    return f"no TLS connection: {reason}", "check scheme and port: https:// needs a server that speaks TLS"
+
+
+def _describe_connecting(causes: Sequence[BaseException], names: Collection[str], host: str) -> tuple[str, str] | None:
+    lookup = _find(causes, socket.gaierror)
+    if lookup is not None:
+        name = host.rpartition(":")[0] or host
+        if lookup.errno == socket.EAI_AGAIN:
+            return f"the name {name} cannot be looked up now", "check the name, and the DNS of this machine"
+        return f"the name {name} is not found", "check the host in the URL, and the DNS of this machine"
+    if _find(causes, ConnectionRefusedError) is not None:
+        return f"connection refused, as nothing listens at {host}", _PLACE
+    if any(isinstance(cause, OSError) and cause.errno in _UNREACHABLE for cause in causes):
+        return f"no route to {host}", "check the network, and the host in the URL"
+    if "ConnectTimeout" in names:
+        return "no connection within the timeout, as the host does not answer", _PLACE
+    if "PoolTimeout" in names or "EmptyPoolError" in names:
+        return "no connection of the pool became free in time", "allow more connections, or make fewer calls at a time"
+    return None
+
+
+def _describe_waiting(names: Collection[str]) -> tuple[str, str] | None:
+    if not names & {"Timeout", "TimeoutException", "ReadTimeoutError", "TimeoutError"}:  # type: ignore[operator]
+        return None
+    return "the server is silent: no byte came within the timeout", "allow a longer timeout, or ask for less"
+
+
+def _describe_response(causes: Sequence[BaseException], names: Any) -> tuple[str, str] | None:
+    if "TooManyRedirects" in names:
+        return "too many redirects, perhaps in a circle", "check the URL, and where the server redirects to"
+    if names & {"ContentDecodingError", "DecodingError", "DecodeError"}:
+        return "the body is not encoded as its header says", "report it to the operator of the API"
+    texts = [str(cause) for cause in causes if type(cause).__name__ == "RemoteProtocolError"]
+    if names & {"ChunkedEncodingError", "IncompleteRead"} or any("complete message body" in text for text in texts):
+        return "the body broke off before its end", _LATER
+    is_garbage = names & {"BadStatusLine", "LineTooLong"} and "RemoteDisconnected" not in names
+    if is_garbage or any("illegal" in text for text in texts):
+        return "the answer is no HTTP", "check scheme and port in the URL"
+    return ("the server closed the connection without an answer", _LATER) if names & _CLOSED else None
