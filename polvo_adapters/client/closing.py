@@ -57,6 +57,6 @@ class ClosingClock(AsyncSystemClock):
     def __init__(self, gate: ClosingGate) -> None:
         self._gate = gate
 
-    async def sleep(self, seconds: float) -> None:  # type: ignore[override]  # the base class has a function there
+    async def sleep(self, seconds: float) -> None:
         """Wait for so long, or until the client is closed."""
         await self._gate.wait(self, seconds)

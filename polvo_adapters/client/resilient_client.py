@@ -19,7 +19,6 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import lru_cache
-from secrets import token_hex
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import httpx
@@ -32,10 +31,12 @@ from polvo_adapters.client.closing import CLOSED, ClosingClock, ClosingGate
 from polvo_adapters.client.config import ClientConfig, TimeoutConfig
 from polvo_adapters.client.exceptions import ClientClosedError, ClientConfigurationError, MyAPIError
 from polvo_adapters.client.pending_call import PendingCall, marks_coroutine
+from polvo_adapters.client.request_headers import identify
 from polvo_adapters.client.stack import build_stack
 from polvo_adapters.core.calls import find_host
 from polvo_adapters.drivers.aio import AsyncClock
 from polvo_adapters.redaction import describe_url
+from polvo_adapters.runtime import async_library
 from polvo_adapters.shells.httpx.environment_proxies import find_proxies
 from polvo_adapters.shells.httpx.transports import AsyncPolicyTransport
 from polvo_adapters.stores.base import Store
@@ -44,28 +45,25 @@ from polvo_adapters.stores.memory import MemoryStore
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-HEADER = "X-Request-ID"
 _ABSOLUTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]")
 """The beginning of a URL that httpx does not take for one below the base URL."""
 _LONGEST_SHOWN = 500
-_SENDABLE = re.compile(rb"(?:[^\0\s]+(?:[ \t]+[^\0\s]+)*)?")
-"""The value of a header (RFC 9110, section 5.5)."""
 
 
 class _Opened(NamedTuple):
     """The httpx client that is in use, and the event loop and the process that it belongs to."""
 
     http: httpx.AsyncClient
-    loop: asyncio.AbstractEventLoop | None
+    loop: Any
     process: int
 
-    def is_here(self, loop: asyncio.AbstractEventLoop | None) -> bool:
+    def is_here(self, loop: object) -> bool:
         """Return whether it belongs to this loop and this process."""
         return self.loop is loop and self.process == os.getpid()
 
     def is_elsewhere(self) -> bool:
         """Return whether its loop is running, in another thread of this process."""
-        return self.process == os.getpid() and self.loop is not None and self.loop.is_running()
+        return self.process == os.getpid() and self.loop is not None and async_library.is_running(self.loop)
 
 
 class ResilientClient:
@@ -219,7 +217,7 @@ class ResilientClient:
 
     async def _send(self, method: str, url: httpx.URL | str, request_id: str | None, kwargs: dict[str, Any]) -> Any:
         http = self._open()
-        headers, identifier = _identify(kwargs.pop("headers", None), request_id)
+        headers, identifier = identify(kwargs.pop("headers", None), request_id)
         record = self._record(method, url, identifier)
         if isinstance(kwargs.get("timeout"), TimeoutConfig):
             kwargs["timeout"] = _httpx_timeout(kwargs["timeout"])
@@ -253,7 +251,9 @@ class ResilientClient:
         text = str(url)
         if not _ABSOLUTE.match(text):
             text = f"{self.config.base_url.rstrip('/')}/{text.lstrip('/')}"
-        return CallRecord(_show(str(method).upper()), _show(describe_url(text)), find_host(text), identifier, self.config)
+        return CallRecord(
+            _show(str(method).upper()), _show(describe_url(text)), find_host(text), identifier, self.config
+        )
 
     # The httpx client -------------------------------------------------------------------------------------------------
 
@@ -325,10 +325,10 @@ async def create_resilient_client(
         yield client
 
 
-def _find_loop() -> asyncio.AbstractEventLoop | None:
+def _find_loop() -> object:
     try:
-        return asyncio.get_running_loop()
-    except RuntimeError:  # run by another library than asyncio
+        return async_library.find_loop()
+    except RuntimeError:  # run by something else than asyncio and trio
         return None
 
 
@@ -348,50 +348,10 @@ def _httpx_timeout(timeout: TimeoutConfig) -> httpx.Timeout:
     return httpx.Timeout(connect=timeout.connect, read=timeout.read, write=timeout.write, pool=timeout.pool)
 
 
-def _identify(headers: Any, request_id: Any) -> tuple[httpx.Headers, str]:
-    """Return a copy of the headers of a call, with its request id, and that.
-
-    Raises:
-        ClientConfigurationError: The id or a header cannot be sent, or the headers have another id.
-    """
-    identified = httpx.Headers(headers)
-    present = identified.get(HEADER)
-    if request_id is None:
-        request_id = _random_uuid() if present is None else present
-    elif present is not None and present != request_id:
-        raise ClientConfigurationError(f"request_id: the headers have another {HEADER}; give one of them, not sent")
-    if not isinstance(request_id, str) or not request_id.isascii() or not request_id.isprintable():
-        raise ClientConfigurationError(
-            f"request_id must be text of printable ASCII characters, not {type(request_id).__name__}; not sent"
-        )
-    if not request_id or request_id != request_id.strip():
-        raise ClientConfigurationError("request_id must not be empty, nor begin or end with a space; not sent")
-    identified[HEADER] = request_id
-    _check_values(identified)
-    return identified, request_id
-
-
-def _check_values(headers: httpx.Headers) -> None:
-    """Check what httpx sends, and quotes in its errors and its log: the value may be a credential with a line end."""
-    for name, value in headers.raw:
-        if not _SENDABLE.fullmatch(value):
-            raise ClientConfigurationError(
-                f"headers: the value of {name.decode('latin-1')!r} has a line end, a NUL, or a space at its beginning "
-                "or end; strip it; not sent"
-            )
-
-
 def _show(text: str) -> str:
     """Return a text as one line of a log may have it: cut, and with no character that would begin another one."""
     short = text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
     return short if short.isprintable() else short.encode("unicode_escape").decode("ascii")
-
-
-def _random_uuid() -> str:
-    """Return a random UUID (RFC 9562, version 4)."""
-    text = token_hex(16)
-    variant = "89ab"[int(text[16], 16) % 4]
-    return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-{variant}{text[17:20]}-{text[20:]}"
 
 
 def _count_attempts(response: Any) -> int:

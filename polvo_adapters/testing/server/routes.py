@@ -1,4 +1,4 @@
-"""From request to endpoint: /echo, the paths of the guide, /fault/*, /quota, /oauth/* and /counters; `Contract` has the rest.
+"""From request to endpoint: /echo, paths of the guide, /fault/*, /quota, /oauth/*, /counters; `Contract` has the rest.
 
 The order of events is the point here. A fault is planned as soon as the request head is read, since one kind
 strikes before the body; everything else happens after the body was read and the request was counted. A
