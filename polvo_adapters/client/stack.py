@@ -68,8 +68,12 @@ class ClientBreaker(CircuitBreaker):
 
 
 def _stays(call: Call, outcome: Outcome) -> bool:
-    """Return whether a redirect leads to the origin that it comes from."""
-    return origin(urljoin(call.url, outcome.headers.get("location", ""))) == call.origin
+    """Return whether a redirect leads to the origin that it comes from, or to none."""
+    try:
+        place = urljoin(call.url, outcome.headers.get("location", ""))
+    except ValueError:  # httpx refuses it as well
+        return True
+    return origin(place) == call.origin
 
 
 def build_stack(config: ClientConfig, listener: LogListener, closing: ClosingGate) -> Sequence[Policy]:

@@ -171,6 +171,13 @@ async def test_a_redirect_to_another_origin_is_a_success_of_this_one() -> None:
                 await client.get("/bad")
 
 
+@pytest.mark.parametrize("location", ["http://[bad", "http://a:b/", "//[", "http://x:99999999/", "\x7f", ""], ids=repr)
+async def test_a_redirect_to_no_url_is_an_error_of_the_client_or_an_answer(location: str) -> None:
+    async with make_client(ScriptedServer(answer(302, {"Location": location}), 200)) as client:
+        (result,) = await asyncio.gather(client.get("/a"), return_exceptions=True)
+    assert isinstance(result, (MyAPIError, httpx.Response))
+
+
 class TestForms:
     @pytest.mark.parametrize("make", [lambda: b"0123", lambda: io.BytesIO(b"0123"), lambda: ("n", b"0123", "a/b")])
     async def test_a_form_with_files_is_sent_again_as_a_whole(self, make: Any) -> None:
