@@ -94,7 +94,7 @@ policies.idempotency.record.Doubtful policies.idempotency.record.Duplicate polic
 policies.idempotency.record.KeyInUse policies.idempotency.record.LookAtKey policies.idempotency.record.Moved
 policies.idempotency.record.Resolve policies.idempotency.record.Stored policies.idempotency.record.Unsent
 policies.ratelimit.account.Account policies.ratelimit.account.QuotaBucket policies.ratelimit.pacing.state.Pace
-policies.ratelimit.pacing.state.Seen policies.ratelimit.policy.SlidingWindow
+policies.ratelimit.pacing.state.Seen policies.ratelimit.pacing.buckets.Level policies.ratelimit.policy.SlidingWindow
 policies.ratelimit.policy.TokenBucket policies.ratelimit.turns.Turn policies.ratelimit.turns.TurnRequest
 policies.ratelimit.turns.TurnResult policies.regions.Regions policies.request_ids.RequestIDs policies.resume.Resume
 policies.retry_budget.Deposit policies.retry_budget.Refusal policies.retry_budget.RetryBudget
