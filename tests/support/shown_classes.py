@@ -20,7 +20,8 @@ auth.tokens.token_storage.TokenStorage client.call_record.CallRecord client.clie
 client.config.BulkheadConfig client.config.CircuitBreakerConfig client.config.ClientConfig client.config.LoggingConfig
 client.config.RetryConfig client.config.Settings client.config.TimeoutConfig client.pending_call.PendingCall
 client.resilient_client.ResilientClient client.stack.ClientBreaker
-client.stack.ClientBulkhead client.stack.ClosingGate core.notices.LogListener
+client.stack.ClientBulkhead client.base_url_auth.BaseURLAuth client.closing.ClosingClock
+client.closing.ClosingGate core.notices.LogListener
 policies.bounded_backoff.BoundedBackoff context.call.CallSpan context.call.LogicalCall policies.defaults.DefaultDeadline
 context.tenant.TenantScope core.effects.Acquire
 core.effects.Decide core.effects.Release core.effects.Send core.effects.Sleep core.effects.Start
