@@ -279,13 +279,13 @@ def list_unsendable() -> Iterator[tuple[str, Row]]:
             url = f"https://127.0.0.1:{listener.getsockname()[1]}/a/b{QUERY}"
             return WAYS[way]("GET", url, False, 0.05, {"retry": FAST})
 
-    for way in WAYS:
+    for way in ("session", "mounted", "httpx"):
         silent = Row(lambda world, way=way: be_silent(world, way), f"{SILENT} in the TLS handshake", "speaks TLS", 3)  # type: ignore[misc]
         yield f"silent TLS, {way}", silent
 
         def send_many(world: World, way: str = way) -> object:
             url = world.answer("/many", b"", 200, *((f"X-{number}", "y") for number in range(150)))
-            return WAYS[way]("GET", url + QUERY, False, 5, {"retry": FAST})  # noqa: PLC0206 - bound here
+            return WAYS[way]("GET", url + QUERY, False, 5, {"retry": FAST})
 
         if way != "httpx":
             yield f"150 headers, {way}", Row(send_many, "more headers than can be read", "report it", 3)
