@@ -187,7 +187,7 @@ def hand_over(response: requests.Response, report: Report) -> None:
             response.__class__ = Response
         elif kind is WatchedResponse:
             state["_is_handed_over"] = True
-        if state["_content"] is False and not state["_content_consumed"]:
+        if state.get("_content") is False and not state.get("_content_consumed"):  # other classes may have neither
             explain_break(response, report)
 
 
