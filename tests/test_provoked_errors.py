@@ -6,8 +6,10 @@ lines of the command line. The servers are real.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
+import socket
 import ssl
 import threading
 import time
@@ -269,6 +271,42 @@ def list_refused() -> Iterator[tuple[str, Row]]:
             yield f"rate limit, {cause}, {way}", Row(be_paced, cause, "call again after that, or allow a longer wait")
 
 
+def list_unsendable() -> Iterator[tuple[str, Row]]:
+    """Rows of what other causes are easily taken for: silence within TLS, a proxy, headers, a URL that is none."""
+
+    def be_silent(world: World, way: str) -> object:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            url = f"https://127.0.0.1:{listener.getsockname()[1]}/a/b{QUERY}"
+            return WAYS[way]("GET", url, False, 0.05, {"retry": FAST})
+
+    for way in ("session", "mounted", "httpx"):
+        silent = Row(lambda world, way=way: be_silent(world, way), f"{SILENT} in the TLS handshake", "speaks TLS", 3)  # type: ignore[misc]
+        yield f"silent TLS, {way}", silent
+
+        def send_many(world: World, way: str = way) -> object:
+            url = world.answer("/many", b"", 200, *((f"X-{number}", "y") for number in range(150)))
+            return WAYS[way]("GET", url + QUERY, False, 5, {"retry": FAST})
+
+        if way != "httpx":
+            yield f"150 headers, {way}", Row(send_many, "more headers than can be read", "report it", 3)
+
+    def call_ftp(world: World) -> object:
+        return WAYS["httpx"]("GET", f"ftp://127.0.0.1:9/a/b{QUERY}", False, 1, {"retry": FAST})
+
+    yield "ftp, httpx", Row(call_ftp, "neither http:// nor https://", "correct the URL")
+
+    def send_nan(world: World) -> object:
+        return polvo.Session(retry=FAST).post(f"{world.api.url}/a/b{QUERY}", json=float("nan"), headers=BEARER)
+
+    yield "NaN, session", Row(send_nan, "cannot be made of these arguments", "correct what the message names")
+
+    def call_regions(world: World) -> object:
+        regions = [f"{NOWHERE}/a", "http://127.0.0.1:1/b"]
+        return polvo.Session(retry=False, regions=regions).get(f"{NOWHERE}/a/b{QUERY}", headers=BEARER)
+
+    yield "all regions", Row(call_regions, "tried 127.0.0.1:9, 127.0.0.1:1", "check host and port", 2)
+
+
 # Answers --------------------------------------------------------------------------------------------------------------
 
 STATUSES = {
@@ -495,7 +533,16 @@ def list_commands() -> Iterator[tuple[str, Row]]:
 
 ROWS: dict[str, Row] = {
     name: row
-    for rows in (list_broken, list_refused, list_answers, list_tokens, list_double_o, list_secrets, list_commands)
+    for rows in (
+        list_broken,
+        list_unsendable,
+        list_refused,
+        list_answers,
+        list_tokens,
+        list_double_o,
+        list_secrets,
+        list_commands,
+    )
     for name, row in rows()
 }
 
@@ -539,6 +586,64 @@ def test_a_provoked_error(name: str, world: World, capsys: Any, monkeypatch: pyt
     assert RAW.search(text) is None, text
     assert "token=" not in shown
     assert len(text) < 600 or row.code is not None, len(text)
+
+
+@pytest.mark.parametrize("path", ["/fault/truncated", "/fault/cut-chunk", "/fault/reset-body"])
+@pytest.mark.parametrize("way", ["session", "mounted"])
+def test_a_stream_that_breaks_off(way: str, path: str, world: World) -> None:
+    if path == "/fault/reset-body":
+        path, cause = "/fault/drip?size=100&interval=1", SILENT
+    else:
+        cause = "the body broke off before its end; 1 attempt"
+    response = WAYS[way](
+        "POST", world.failing.url + path + QUERY.replace("?", "&" if "?" in path else "?"), True, 0.2, {}
+    )
+    assert type(response) is requests.Response
+    with pytest.raises(requests.RequestException) as caught:
+        list(response.iter_content(10))
+    lines = [
+        line for line in "".join(traceback.format_exception(caught.value)).splitlines() if line.startswith("polvo: ")
+    ]
+    assert len(lines) == 1
+    assert lines[0].startswith(f"polvo: POST {world.failing.url[7:]}{path.partition('?')[0]}: {cause}")
+    assert lines[0].endswith("find out whether it was processed before you send it again")
+    assert find(lines[0]) == ""
+
+
+@pytest.mark.parametrize(
+    "url", ["x.example.com/a", "htp://x.example.com/a", "https:///a", "htp://u:{word}@x.example.com/a"]
+)
+@pytest.mark.parametrize("command", ["get", "post", "probe", "download", "login"])
+def test_no_command_shows_the_query_of_a_url_that_it_refuses(command: str, url: str, capsys: Any) -> None:
+    given = url.replace("{word}", word("user", OPEN)) + QUERY
+    arguments = {"login": ["--client-id", "c", "--token-cache", "c.json", "--issuer", given]}.get(command, [given])
+    with pytest.raises(SystemExit):
+        main([command, *arguments])
+    output = capsys.readouterr()
+    assert find(output.out + output.err) == ""
+    assert "https" in output.err or "no host" in output.err
+
+
+def test_a_header_without_a_name_is_not_shown(capsys: Any) -> None:
+    with pytest.raises(SystemExit):
+        main(["get", NOWHERE, "-H", word("bearer", OPEN)])
+    assert find(capsys.readouterr().err) == ""
+
+
+def test_the_frames_of_an_async_session(world: World) -> None:
+    async def call() -> None:
+        async with polvo.AsyncSession(retry=False, circuit_breaker=None) as session:
+            await session.get(f"{NOWHERE}/a{QUERY}")
+
+    with pytest.raises(httpx.ConnectError) as caught:
+        asyncio.run(call())
+    frames = traceback.extract_tb(caught.value.__traceback__)
+    assert len([frame for frame in frames if f"{os.sep}polvo_adapters{os.sep}" in frame[0]]) <= 2
+
+
+def test_a_policy_transport_takes_no_keyword_of_a_policy() -> None:
+    with pytest.raises(TypeError, match="retry is a keyword of ResilientTransport"):
+        PolicyTransport(retry=True)
 
 
 def test_there_are_enough_rows() -> None:

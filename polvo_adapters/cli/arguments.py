@@ -21,6 +21,7 @@ VERBS = ("get", "post", "put", "patch", "delete", "head", "options")
 MAX_DEMO_CALLS = 200
 
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_LONGEST_NAME = 20  # of what is taken for the name of a header
 _LINE_BREAK = re.compile(r"[\r\n\0]")
 _OVERVIEW = """\
 commands:
@@ -236,18 +237,24 @@ def _parse_path(text: str) -> str:
 def _parse_url(text: str) -> str:
     if re.match(r"https?://[^/?#]", text, re.IGNORECASE):
         return text
-    scheme, separator, rest = text.partition("://")
+    shown = _hide_secrets(text)
+    scheme, separator, rest = shown.partition("://")
     if not separator:
-        raise argparse.ArgumentTypeError(f"{text!r} has no scheme: write https://{text} or http://{text}")
+        raise argparse.ArgumentTypeError(f"{shown!r} has no scheme: write https://{shown} or http://{shown}")
     if scheme.lower() in {"http", "https"}:
-        raise argparse.ArgumentTypeError(f"{text!r} names no host")
+        raise argparse.ArgumentTypeError(f"{shown!r} names no host")
     raise argparse.ArgumentTypeError(f"unsupported scheme {scheme}://: write https://{rest} or http://{rest}")
+
+
+def _hide_secrets(text: str) -> str:
+    """Return what was given as a URL as it may be shown: without user name, query and fragment."""
+    return re.sub(r"(^|://)[^/]*@", r"\1", re.sub(r"[?#].*", "", text, flags=re.DOTALL))
 
 
 def _parse_region(text: str) -> tuple[str, str]:
     name, separator, url = text.partition("=")
     if not name or not name.isprintable():
-        raise argparse.ArgumentTypeError(f"{text!r} is not of the form NAME or NAME=URL")
+        raise argparse.ArgumentTypeError(f"{_hide_secrets(text)!r} is not of the form NAME or NAME=URL")
     return name, _parse_url(url) if separator else ""
 
 
@@ -260,7 +267,8 @@ def _parse_method(text: str) -> str:
 def _parse_header(text: str) -> tuple[str, str]:
     name, separator, value = text.partition(":")
     if not separator or not _TOKEN.fullmatch(name):
-        raise argparse.ArgumentTypeError(f"{text!r} is not of the form 'Name: value'")
+        shown = repr(text) if text.isalnum() and len(text) <= _LONGEST_NAME else "a header"  # it may be the value
+        raise argparse.ArgumentTypeError(f"{shown} is not of the form 'Name: value'")
     if _LINE_BREAK.search(value):
         raise argparse.ArgumentTypeError(f"the value of {name} holds a line break")
     return name, value.strip()

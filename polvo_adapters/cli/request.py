@@ -246,9 +246,10 @@ def make_panel(outcome: CallOutcome, method: str, screen: render.Screen) -> Pane
 
 def _explain(outcome: CallOutcome) -> list[str]:
     message = render.escape_controls(str(outcome.error)) or "no further message"
-    if outcome.error is not None and outcome.report is not None and not isinstance(outcome.error, PolvoError):
+    if outcome.error is not None and not isinstance(outcome.error, PolvoError):
         place, cause, _ = explain_failure(outcome.error)
-        event = WHAT_HAPPENED.get(outcome.failure, "").format(host=outcome.report.host)
+        host = "" if outcome.report is None else outcome.report.host
+        event = WHAT_HAPPENED.get(outcome.failure, "").format(host=host)
         return [*filter(None, [event]), render.escape_controls(f"{place}: {cause}.")] if place else [event or message]
     last = getattr(outcome.error, "response", None)
     if last is None:
@@ -268,7 +269,7 @@ def explain_failure(error: BaseException) -> tuple[str, str, str]:
 def _advise(outcome: CallOutcome, method: str) -> list[str]:
     shown = "deadline" if isinstance(outcome.error, DeadlineExceeded) else outcome.failure
     lines = [_WHAT_TO_DO[shown]] if shown in _WHAT_TO_DO else []
-    if not lines and outcome.error is not None and outcome.report is not None:
+    if not lines and outcome.error is not None:
         advice = "" if isinstance(outcome.error, PolvoError) else explain_failure(outcome.error)[2]
         lines += [f"{advice[:1].upper()}{advice[1:]}."] if advice else []
     if method in {"POST", "PATCH"} and outcome.failure not in {"", "no connection", "connect timeout"}:

@@ -41,6 +41,7 @@ from polvo_adapters.core import validate
 from polvo_adapters.core.calls import Call
 from polvo_adapters.core.effects import Decide, Effect, Flow, Proceed, Race, Start, TryDecide, Undecided, WaitAny
 from polvo_adapters.core.judgement import was_served
+from polvo_adapters.core.keywords import explain_arguments
 from polvo_adapters.core.machines import Event
 from polvo_adapters.core.notices import Notice
 from polvo_adapters.core.outcomes import Outcome
@@ -95,6 +96,7 @@ class HedgeState(NamedTuple):
 _PLAN, _SPEND = PlanHedge(), SpendHedge()
 
 
+@explain_arguments
 @dataclass(frozen=True)
 class Hedge:
     """A second attempt where the response is late, for at most 2 % more requests; the first response is returned.

@@ -35,6 +35,7 @@ from polvo_adapters.core.destinations import is_below, is_downgrade, rebase
 from polvo_adapters.core.effects import Flow, Proceed, Race, Start, WaitAny
 from polvo_adapters.core.http import IDEMPOTENT_METHODS
 from polvo_adapters.core.judgement import is_declined, verdict_of, was_served
+from polvo_adapters.core.keywords import explain_arguments
 from polvo_adapters.core.outcomes import NOT_SENT, UNCLASSIFIED, Ending, Outcome
 from polvo_adapters.core.verdict import is_listed
 from polvo_adapters.errors import ConfigurationError, ServiceUnavailableError
@@ -64,6 +65,7 @@ _MODE_FIELDS: tuple[tuple[str, str, object], ...] = (
 """Fields that belong to one mode: their names, the mode, and their defaults."""
 
 
+@explain_arguments
 @dataclass(frozen=True)
 class Regions:
     """Several regions that serve one host.
@@ -190,7 +192,13 @@ class Regions:
             best = outcome if best is None else choose_better(outcome, best)
             if last or (call.deadline is not None and outcome.now >= call.deadline):
                 break
+        if best is not None and best.failure is not None and number:
+            best = add_note(best, f"tried {self._list_hosts(number + 1)}")
         return best or Outcome()
+
+    def _list_hosts(self, count: int) -> str:
+        """Return the first hosts, for the note where a call failed in each; its error names one of them."""
+        return ", ".join(self._host(number) for number in range(count))
 
     def _may_improve(self, call: Call, outcome: Outcome) -> bool:
         """Return whether another region may do better."""
@@ -237,7 +245,9 @@ class Regions:
         if self.mode == "quorum" and len(good) < enough:
             return self._report_no_quorum(call, enough, bad, len(good))
         if not good:
-            return add_note(_choose_in_order(bad), f"none of {count} regions succeeded", "regions")
+            return add_note(
+                _choose_in_order(bad), f"none of {count} regions succeeded: {self._list_hosts(count)}", "regions"
+            )
         first = next(iter(good))
         if self.mode == "race":
             return add_note(good[first], f"{self._host(first)} answered first", "regions")

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 
 from polvo_adapters.core.calls import Call
 from polvo_adapters.core.effects import Flow, Proceed
+from polvo_adapters.core.keywords import explain_arguments
 
 
+@explain_arguments
 @dataclass(frozen=True)
 class RequestIDs:
     """The id of each call: a random UUID, unless the caller has set one.

@@ -21,11 +21,13 @@ from dataclasses import dataclass
 
 from polvo_adapters.core.calls import Call
 from polvo_adapters.core.effects import Flow, Policy, Proceed, compose
+from polvo_adapters.core.keywords import explain_arguments
 from polvo_adapters.core.outcomes import Outcome
 from polvo_adapters.policies.asked_retry import AskedRetry
 from polvo_adapters.policies.retry import ExponentialBackoff
 
 
+@explain_arguments
 @dataclass(frozen=True)
 class Resume:
     """Streamed bodies of GET go on where they broke off, where the response proves that the rest is of the same bytes.

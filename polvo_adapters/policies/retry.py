@@ -39,6 +39,7 @@ from polvo_adapters.core.durations import format_seconds
 from polvo_adapters.core.effects import Effect, Flow, Proceed, Sleep
 from polvo_adapters.core.http import IDEMPOTENT_METHODS
 from polvo_adapters.core.judgement import verdict_of, was_served
+from polvo_adapters.core.keywords import explain_arguments
 from polvo_adapters.core.notices import Notice, Retrying
 from polvo_adapters.core.outcomes import (
     CONNECT,
@@ -90,6 +91,7 @@ class _Cause(NamedTuple):
     throttled: bool = False
 
 
+@explain_arguments
 @dataclass(frozen=True)
 class ExponentialBackoff:
     """Retries where they are safe and may help, after growing, random waits.

@@ -41,6 +41,7 @@ from typing import Any, NamedTuple
 from polvo_adapters.core import validate
 from polvo_adapters.core.calls import Call
 from polvo_adapters.core.effects import Decide, Effect, TryDecide, Undecided
+from polvo_adapters.core.keywords import explain_arguments
 from polvo_adapters.core.machines import Event
 from polvo_adapters.core.stored_types import stored_as
 
@@ -90,6 +91,7 @@ class RetryBudgetState(NamedTuple):
     began: float | None
 
 
+@explain_arguments
 @dataclass(frozen=True)
 class RetryBudget:
     """A limit of retries to a share of the calls that are served, so that they cannot keep a failing server down.

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from difflib import get_close_matches
 
+from polvo_adapters.core.keywords import advise_keyword
+
 _NAMES_ELSEWHERE = {
     "max_retries": "retry={'max_attempts': ...}, which counts the first attempt as well",
     "retries": "retry={'max_attempts': ...}, which counts the first attempt as well",
@@ -18,6 +20,10 @@ _NAMES_ELSEWHERE = {
     "cert": "session.cert = ...",
     "cookies": "session.cookies.update(...)",
     "params": "session.params.update(...)",
+    "auth": "session.auth = ...",
+    "base_url": "polvo.Session(base_url=...)",
+    "raise_for_status": "polvo.Session(raise_for_status=...)",
+    "tenancy": "polvo.Session(tenancy=...)",
 }
 """What users of `requests`, urllib3 and other libraries look for."""
 
@@ -45,9 +51,7 @@ def unknown_setting_error(option: str, policy: str, name: object, known: Collect
         name: The setting.
         known: The settings that there are.
     """
-    close = get_close_matches(str(name), known, 1)
-    advice = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(sorted(known))}"
-    return TypeError(f"{option}: {policy} has no setting {name!r}; {advice}")
+    return TypeError(f"{option}: {policy} has no setting {name!r}; {advise_keyword(str(name), known)}")
 
 
 def _advise(name: str, known: Collection[str], settings: Mapping[str, Collection[str]]) -> str:

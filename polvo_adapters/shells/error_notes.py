@@ -20,11 +20,11 @@ from polvo_adapters.core.calls import find_host
 from polvo_adapters.core.http import IDEMPOTENT_METHODS
 from polvo_adapters.core.outcomes import INTERRUPTED
 from polvo_adapters.core.report import Report
-from polvo_adapters.core.trace import CONNECT
+from polvo_adapters.core.trace import CONNECT, TLS
 from polvo_adapters.errors import PolvoError
 from polvo_adapters.shells.credential_owners import credential_parameters
 from polvo_adapters.shells.message_parts import describe_place
-from polvo_adapters.shells.plain_words import PROXY_FAILED, describe_cause
+from polvo_adapters.shells.plain_words import BROKEN_OFF, CLOSED, PROXY_FAILED, SILENT_IN_TLS, describe_cause
 from polvo_adapters.shells.tracebacks import drop_frames
 
 _MOST_CAUSES = 50
@@ -83,19 +83,24 @@ def _add_report(error: BaseException, request: Any, report: Report) -> None:
         del error  # see errors.py, "Errors and frames"
 
 
-def explain_error(error: BaseException, request: Any, report: Any) -> str:
+def explain_error(error: BaseException, request: Any, report: Any, *, reading: bool = False) -> str:
     """Add the note to an exception of a transport: place, cause, effort, and what to do. Return the note.
 
     Args:
         error: The exception.
         request: Its request, of `requests` or httpx.
         report: The report of the call; where there is none, anything else.
+        reading: Whether the body of the answer was being read.
     """
     try:
         host = find_host(str(request.url or ""))
         cause, advice = describe_cause(error, host)
         if _went_elsewhere(error, host, report):
             cause, advice = PROXY_FAILED
+        elif _is_silent_in_tls(error, report):
+            cause, advice = SILENT_IN_TLS
+        elif reading and (cause, advice) == CLOSED:
+            cause, advice = BROKEN_OFF
         parts = [f"polvo: {describe_place(request)}: {cause}"]
         if isinstance(report, Report):
             parts.append(report.summary())
@@ -116,6 +121,17 @@ def _went_elsewhere(error: BaseException, host: str, report: Any) -> bool:
         marks = report.attempts[-1].marks
         names = [name[len(CONNECT) :].strip() for name, _ in marks if name.startswith(CONNECT)]
         return bool(names) and "/" not in names[-1] and names[-1] not in host and len(marks) == _UNCONNECTED
+    finally:
+        del error
+
+
+def _is_silent_in_tls(error: BaseException, report: Any) -> bool:
+    """Return whether the last attempt ran into its timeout in the TLS handshake."""
+    try:
+        if "Timeout" not in type(error).__name__ or not isinstance(report, Report) or not report.attempts:
+            return False
+        marks = report.attempts[-1].marks
+        return len(marks) > 1 and marks[-2][0] == TLS
     finally:
         del error
 

@@ -18,10 +18,19 @@ from polvo_adapters.shells.causes import list_causes
 _UNREACHABLE = (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN)
 _EXPIRED, _OTHER_NAMES = (9, 10), (62, 63, 64)  # X509_V_ERR_CERT_NOT_YET_VALID, _HAS_EXPIRED, _HOSTNAME_MISMATCH ...
 _CLOSED = {"ConnectionError", "HTTPException", "ProtocolError", "NetworkError", "RemoteProtocolError"}
+_OF_SOCKS = ("socks", "socksio")
 PROXY_FAILED = "the proxy does not open a connection", "check the proxy in proxies= or in the environment"
 """Cause and advice where the connection to a proxy, or from it, failed."""
+SILENT_IN_TLS = (
+    "the server is silent in the TLS handshake: no byte came within the timeout",
+    "check whether the port speaks TLS, or allow a longer timeout",
+)
+"""Cause and advice where a connection was there, and no TLS handshake came about."""
 
 _LATER = "call again later"
+CLOSED = "the server closed the connection without an answer", _LATER
+BROKEN_OFF = "the body broke off before its end", _LATER
+"""Cause and advice where the server ended the connection before its answer, and within the body of its answer."""
 _PLACE = "check host and port in the URL, and whether the service runs"
 
 
@@ -37,11 +46,14 @@ def describe_cause(error: BaseException, host: str) -> tuple[str, str]:
         names = {kind.__name__ for cause in causes for kind in type(cause).__mro__}
         if "ProxyError" in {type(error).__name__, *(type(cause).__name__ for cause in causes[:2])}:
             return PROXY_FAILED
+        if any(type(cause).__module__.startswith(_OF_SOCKS) for cause in causes):
+            return PROXY_FAILED
         return (
             _describe_tls(causes)
             or _describe_connecting(causes, names, host)
             or _describe_waiting(names)
             or _describe_response(causes, names)
+            or _describe_request(names)
             or ("the connection failed", _LATER)
         )
     finally:
@@ -94,6 +106,19 @@ def _describe_waiting(names: Collection[str]) -> tuple[str, str] | None:
     return "the server is silent: no byte came within the timeout", "allow a longer timeout, or ask for less"
 
 
+def _describe_request(names: Collection[str]) -> tuple[str, str] | None:
+    """Return what is wrong with a request that cannot be sent as it is."""
+    if "UnsupportedProtocol" in names:
+        return "the URL is neither http:// nor https://", "correct the URL, or give the session a base_url"
+    if "LocalProtocolError" in names:
+        return "the request breaks the rules of HTTP", "correct its headers and its body"
+    if names & {"InvalidJSONError", "InvalidHeader", "InvalidURL", "InvalidSchema", "MissingSchema"}:  # type: ignore[operator]
+        return "the request cannot be made of these arguments", "correct what the message names"
+    if names & {"StreamConsumedError", "StreamConsumed", "StreamClosed", "ResponseNotRead", "UnrewindableBodyError"}:  # type: ignore[operator]
+        return "a body that can be read once was read before", "keep what was read, or call again"
+    return None
+
+
 def _describe_response(causes: Sequence[BaseException], names: Any) -> tuple[str, str] | None:
     if "TooManyRedirects" in names:
         return "too many redirects, perhaps in a circle", "check the URL, and where the server redirects to"
@@ -101,8 +126,10 @@ def _describe_response(causes: Sequence[BaseException], names: Any) -> tuple[str
         return "the body is not encoded as its header says", "report it to the operator of the API"
     texts = [str(cause) for cause in causes if type(cause).__name__ == "RemoteProtocolError"]
     if names & {"ChunkedEncodingError", "IncompleteRead"} or any("complete message body" in text for text in texts):
-        return "the body broke off before its end", _LATER
+        return BROKEN_OFF
+    if any("got more than" in text and "headers" in text for text in map(str, causes[1:])):
+        return "the answer has more headers than can be read", "report it to the operator of the API"
     is_garbage = names & {"BadStatusLine", "LineTooLong"} and "RemoteDisconnected" not in names
     if is_garbage or any("illegal" in text for text in texts):
         return "the answer is no HTTP", "check scheme and port in the URL"
-    return ("the server closed the connection without an answer", _LATER) if names & _CLOSED else None
+    return CLOSED if names & _CLOSED else None

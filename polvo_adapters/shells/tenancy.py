@@ -33,6 +33,7 @@ from polvo_adapters.context.tenant import unfit_tenant_error
 from polvo_adapters.core import paths
 from polvo_adapters.core.calls import origin
 from polvo_adapters.core.http import HEADER_NAME, header_names
+from polvo_adapters.core.keywords import explain_arguments
 from polvo_adapters.errors import ConfigurationError
 from polvo_adapters.shells.urls import DNS_LABEL, TENANT_SLOT, ParseURL, origin_as_sent
 
@@ -46,6 +47,7 @@ _RESERVED = header_names(
 )
 
 
+@explain_arguments
 @dataclass(frozen=True, kw_only=True)
 class Tenancy:
     """The place of the tenant in requests. A tenant that does not fit there is refused before anything is sent.

@@ -15,6 +15,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from polvo_adapters.core import setting_kinds
+from polvo_adapters.core.keywords import explain_arguments
 from polvo_adapters.core.machines import Event, Machine, Refused, Wake
 from polvo_adapters.core.setting_kinds import check_settings
 from polvo_adapters.runtime import forks
@@ -27,6 +28,7 @@ CANDIDATES = 1000
 _KINDS = {"max_keys": setting_kinds.whole(1), "now": setting_kinds.FUNCTION}
 
 
+@explain_arguments
 class MemoryStore(BaseStore):
     """A store in this process; the one of every adapter that is given no other.
 

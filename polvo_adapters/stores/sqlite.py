@@ -40,6 +40,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
+from polvo_adapters.core.keywords import explain_arguments
 from polvo_adapters.core.machines import Event
 from polvo_adapters.core.setting_kinds import show_value
 from polvo_adapters.errors import ConfigurationError, PolvoError
@@ -61,6 +62,7 @@ from polvo_adapters.stores.sqlite_schema import (
 )
 
 
+@explain_arguments
 class SQLiteStore(PersistentStore):
     """A store in a SQLite file, for all processes of this machine that name the same one.
 

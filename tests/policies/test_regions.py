@@ -207,14 +207,17 @@ def test_a_body_that_was_read_is_no_matter_where_there_is_no_other_region() -> N
     ],
 )
 def test_where_all_fail_the_most_informative_is_returned(outcomes: list[Outcome], kept: int) -> None:
-    assert Stepped().run(*outcomes) is outcomes[kept]
+    outcome = Stepped().run(*outcomes)
+    assert outcome._replace(note="") == outcomes[kept]
+    hosts = "eu.example.com, us.example.com, ap.example.com:8080"
+    assert outcome.note == ("" if outcome.failure is None else f"tried {hosts}")
 
 
 def test_an_answer_that_is_closed_is_made_anew_or_left() -> None:
     read = answered(500)._replace(body=b"sorry")
     assert Stepped().run(read, failed(CONNECT), failed(NOT_SENT)) == read._replace(response=None)
     streamed = [answered(500), failed(CONNECT), failed(NOT_SENT)]
-    assert Stepped().run(*streamed) is streamed[1]
+    assert Stepped().run(*streamed)._replace(note="") == streamed[1]
     simulated = answered(500)._replace(response=None)
     assert Stepped().run(simulated, failed(CONNECT), failed(CONNECT)) is simulated
 
@@ -353,7 +356,10 @@ def test_regions_that_are_staggered_start_in_turn_or_at_once_after_a_bad_answer(
 @pytest.mark.parametrize("turns", [(500, 503, CONNECT), (CONNECT, 500, 503), (NOT_SENT, CONNECT, 500)])
 def test_a_race_that_nobody_wins_returns_an_answer(turns: Any) -> None:
     outcome, _, _ = ended(Regions(URLS, "race"), *turns)
-    assert (outcome.status, outcome.note) == (500, "none of 3 regions succeeded")
+    assert (outcome.status, outcome.note) == (
+        500,
+        "none of 3 regions succeeded: eu.example.com, us.example.com, ap.example.com:8080",
+    )
 
 
 def test_429_and_what_is_to_be_rerouted_do_not_win() -> None:

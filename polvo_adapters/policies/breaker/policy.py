@@ -39,6 +39,7 @@ from polvo_adapters.core.answer import Answer, AnswerTest, ask
 from polvo_adapters.core.calls import Call, origin
 from polvo_adapters.core.durations import format_seconds
 from polvo_adapters.core.judgement import verdict_of, was_served
+from polvo_adapters.core.keywords import explain_arguments
 from polvo_adapters.core.machines import Changed, Refused
 from polvo_adapters.core.outcomes import EXPIRED, NO_STORE, NOT_SENT, Outcome, is_any
 from polvo_adapters.core.verdict import SERVED, Verdict, is_listed
@@ -71,6 +72,7 @@ _ISOLATED = Refused("isolated by hand")
 _OPTIONAL = ("window_calls", "slow_call", "window", "failure_rate", "slow_call_rate", "max_recovery_timeout")
 
 
+@explain_arguments
 @dataclass(frozen=True)
 class CircuitBreaker(Gate):
     """Circuits that refuse calls to a host that keeps failing, and find out with few calls when it is back.

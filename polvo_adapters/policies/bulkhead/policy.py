@@ -29,6 +29,7 @@ from typing import Any, Literal, NamedTuple
 from polvo_adapters.core import validate
 from polvo_adapters.core.calls import Call
 from polvo_adapters.core.judgement import verdict_of
+from polvo_adapters.core.keywords import explain_arguments
 from polvo_adapters.core.machines import Refused, Wake
 from polvo_adapters.core.outcomes import EXPIRED, NOT_SENT, Outcome
 from polvo_adapters.core.report import BULKHEAD
@@ -235,6 +236,7 @@ _FULL = "the only slot of the bulkhead is in use"
 _ACQUIRE = AcquireSlot("")
 
 
+@explain_arguments
 @dataclass(frozen=True)
 class Bulkhead(_Bulkhead):
     """A fixed number of calls to a host at a time; the others wait for their turn, for a limited time.
@@ -266,6 +268,7 @@ class Bulkhead(_Bulkhead):
         return self.max_concurrency
 
 
+@explain_arguments
 @dataclass(frozen=True)
 class AdaptiveBulkhead(_Bulkhead):
     """As many calls at a time as a host can serve well, found out from how the calls end.

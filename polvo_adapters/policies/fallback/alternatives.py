@@ -13,6 +13,7 @@ from polvo_adapters.core import validate
 from polvo_adapters.core.calls import Call, origin
 from polvo_adapters.core.destinations import is_downgrade, select_parameters
 from polvo_adapters.core.http import HEADER_NAME, IDEMPOTENT_METHODS
+from polvo_adapters.core.keywords import explain_arguments
 
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 _VISIBLE = re.compile(r"[\x21-\x7e]+")
@@ -23,6 +24,7 @@ _CO_ASYNC = 0x80 | 0x20 | 0x200  # coroutines and generators, see `inspect`
 _UNSET: Any = ...
 
 
+@explain_arguments
 @dataclass(frozen=True, init=False)
 class Fixed:
     """A response that is always the same.
@@ -70,6 +72,7 @@ class Fixed:
         object.__setattr__(self, "body", body)
 
 
+@explain_arguments
 @dataclass(frozen=True)
 class Another:
     """The same request to another server.

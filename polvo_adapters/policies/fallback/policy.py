@@ -34,6 +34,7 @@ from polvo_adapters.core.calls import Call
 from polvo_adapters.core.effects import Decide, Effect, Flow, Proceed, TryDecide, Undecided
 from polvo_adapters.core.http import Headers
 from polvo_adapters.core.judgement import is_declined, verdict_of
+from polvo_adapters.core.keywords import explain_arguments
 from polvo_adapters.core.outcomes import EXPIRED, INTERRUPTED, NOT_SENT, UNCLASSIFIED, Outcome, is_any
 from polvo_adapters.core.verdict import is_listed
 from polvo_adapters.errors import CircuitOpenError, DeadlineExceeded, PoolTimeoutError, RateLimitError, ReplayError
@@ -103,6 +104,7 @@ class _Case:
         return add_note(outcome, f"{what}, after {self.reason}", "fallback")
 
 
+@explain_arguments
 @dataclass(frozen=True, init=False)
 class Fallback:
     """Alternatives to serve where a call ends badly.

@@ -39,6 +39,7 @@ from polvo_adapters.core import validate
 from polvo_adapters.core.calls import Call
 from polvo_adapters.core.http import SAFE_METHODS, lasting_headers
 from polvo_adapters.core.judgement import verdict_of
+from polvo_adapters.core.keywords import explain_arguments
 from polvo_adapters.core.machines import Event
 from polvo_adapters.core.outcomes import Outcome
 from polvo_adapters.core.state_keys import of_tenant
@@ -100,6 +101,7 @@ class StaleCacheState(NamedTuple):
     size: int
 
 
+@explain_arguments
 @dataclass(frozen=True)
 class StaleCache:
     """The last good response to the same request, as long as it is not too old.

@@ -55,6 +55,7 @@ from polvo_adapters.core.http import Headers, lasting_headers
 from polvo_adapters.core.identity import strip_signature
 from polvo_adapters.core.judgement import REPLAYED_HEADERS, is_replayed, verdict_of
 from polvo_adapters.core.judges import FormerKeyJudge, Judge, adapt, add_judges, ask_judge
+from polvo_adapters.core.keywords import explain_arguments
 from polvo_adapters.core.machines import Event
 from polvo_adapters.core.notices import Notice
 from polvo_adapters.core.outcomes import Ending, Outcome
@@ -114,6 +115,7 @@ class _Seen:
         return same and outcome.status == last.status and outcome.failure is None
 
 
+@explain_arguments
 @dataclass(frozen=True)
 class IdempotencyKeys:
     """Keys of calls, each the same for all attempts of its call.

@@ -37,6 +37,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 from polvo_adapters.core import validate
 from polvo_adapters.core.identity import name_difference
+from polvo_adapters.core.keywords import explain_arguments
 from polvo_adapters.core.stored_types import stored_as
 
 NEW, BEGUN, SENDING, DOUBT, DONE, MOVED = "not sent", "begun", "sending", "in doubt", "done", "moved"
@@ -186,6 +187,7 @@ class Different(NamedTuple):
 RecordEvent: TypeAlias = "Begin | Sending | Done | Doubt | Unsent | Moved | Resolve | ForgetKey | LookAtKey"
 
 
+@explain_arguments
 @dataclass(frozen=True)
 class Record:
     """Records of keys: for two workers with the same order, and for a process that was killed.

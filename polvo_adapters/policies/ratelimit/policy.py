@@ -34,6 +34,7 @@ from polvo_adapters.core.durations import format_seconds
 from polvo_adapters.core.effects import Decide, Effect, Flow, Proceed, Sleep, TryDecide, Undecided
 from polvo_adapters.core.judgement import verdict_of
 from polvo_adapters.core.judges import FormerRefusalJudge, Judge, adapt, add_judges
+from polvo_adapters.core.keywords import explain_arguments
 from polvo_adapters.core.machines import Event, Machine
 from polvo_adapters.core.notices import Notice
 from polvo_adapters.core.outcomes import Outcome
@@ -166,6 +167,7 @@ class _BucketState(NamedTuple):
     paused_ticket: int = 0
 
 
+@explain_arguments
 @dataclass(frozen=True)
 class TokenBucket(RateLimit):
     """A rate limit for a rate that you know; it allows bursts.
@@ -241,6 +243,7 @@ class _WindowState(NamedTuple):
     paused_until: float
 
 
+@explain_arguments
 @dataclass(frozen=True)
 class SlidingWindow(RateLimit):
     """A rate limit that never allows more than a number of requests in any window of a length.
@@ -308,6 +311,7 @@ class SlidingWindow(RateLimit):
         return _WindowState(tuple(times), state.issued, until)
 
 
+@explain_arguments
 @dataclass(frozen=True)
 class AdaptiveRateLimit(RateLimit):
     """A rate limit that learns the quota of an API, uses all of it, and hardly ever meets a 429.

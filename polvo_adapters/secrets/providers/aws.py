@@ -79,7 +79,8 @@ class _AWS(BaseProvider):
     def _translate(self, name: str, error: Exception) -> Exception:
         kind = type(error).__name__
         if kind == "NoRegionError":
-            return ConfigurationError("Secret: no AWS region is configured; set AWS_REGION, or region=")
+            advice = "set AWS_DEFAULT_REGION (boto3 does not read AWS_REGION), or region="
+            return ConfigurationError(f"Secret: no AWS region is configured; {advice}")
         if kind in ("NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError"):
             return self.fetch_error(name, "denied", "boto3 finds no credentials; see that the role or profile is there")
         response = getattr(error, "response", None)
@@ -89,7 +90,9 @@ class _AWS(BaseProvider):
             reason, advice = _classify(code, status)
             return self.fetch_error(name, reason, f"{advice} ({code})" if code.isalnum() else advice)
         if kind.endswith(("ConnectionError", "TimeoutError", "ConnectError", "ProxyConnectionError", "SSLError")):
-            return self.fetch_error(name, "unreachable", f"{kind}: check the region, endpoint, proxies and network")
+            return self.fetch_error(
+                name, "unreachable", f"no connection to AWS ({kind}); check region, endpoint, proxies and network"
+            )
         return super()._translate(name, error)
 
     def __getstate__(self) -> dict[str, Any]:

@@ -61,6 +61,7 @@ from polvo_adapters.shells.session_calls import (
 )
 from polvo_adapters.shells.status_error import find_verdict, raises, status_error
 from polvo_adapters.shells.tenancy import Tenancy
+from polvo_adapters.shells.tracebacks import drop_frames
 from polvo_adapters.shells.urls import make_absolute
 from polvo_adapters.stores.base import Store
 from polvo_adapters.stores.memory import MemoryStore
@@ -309,6 +310,9 @@ class AsyncSession(SessionCalls, AsyncVerbs):
         except PolvoError as error:
             httpx_error(error, error.request)  # type: ignore[arg-type]  # of what comes before there is none
             raise
+        except httpx.HTTPError as error:
+            drop_frames(error)
+            raise
 
     def _longest_of(self, timeout: Any) -> float:
         """Return the longest time that one phase of an attempt may take."""
@@ -339,6 +343,9 @@ class AsyncSession(SessionCalls, AsyncVerbs):
                     response = await self._send_alone(request, tenant, stream, auth, follow_redirects)
         except PolvoError as error:
             httpx_error(error, request)
+            raise
+        except httpx.HTTPError as error:
+            drop_frames(error, keeps_first=True)
             raise
         body = read_content(response)
         if body is not None:

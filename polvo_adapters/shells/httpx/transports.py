@@ -32,6 +32,7 @@ from polvo_adapters.core.outcomes import Outcome
 from polvo_adapters.core.report import Entry
 from polvo_adapters.drivers import aio, sync
 from polvo_adapters.errors import ConfigurationError, PolvoError, SessionClosedError
+from polvo_adapters.policies.options import StackOptions
 from polvo_adapters.policies.resume import retry_place
 from polvo_adapters.runtime import async_library
 from polvo_adapters.runtime.clock import SYSTEM, Clock
@@ -387,9 +388,13 @@ def view_without_retries(transport: Any, policies: Sequence[Policy]) -> Any:
 
 def _require_inner(transport: object, inner: Any, method: str, keywords: dict[str, Any]) -> None:
     """Raise TypeError where a transport cannot send through what it is given."""
+    name = type(transport).__name__
+    policies = [keyword for keyword in keywords if keyword in StackOptions.__annotations__]
+    if policies:
+        resilient = name.replace("Policy", "Resilient")
+        raise TypeError(f"{name}: {policies[0]} is a keyword of {resilient}, or a policy to give without a keyword")
     if inner is None:
         return
-    name = type(transport).__name__
     if isinstance(inner, type) or not callable(getattr(inner, method, None)):
         raise TypeError(f"{name}: inner must be a transport with {method}, not {inner!r}")
     if keywords:

@@ -20,11 +20,13 @@ import requests
 from urllib3 import HTTPResponse
 from urllib3.exceptions import DecodeError, HTTPError, ProtocolError
 
+from polvo_adapters.core.report import Report
 from polvo_adapters.errors import DeadlineExceeded
 from polvo_adapters.policies.outcomes import describe_late_body
 from polvo_adapters.runtime.clock import Clock
 from polvo_adapters.shells import encodings
 from polvo_adapters.shells.body_closing import BodyCloseActions
+from polvo_adapters.shells.error_notes import explain_error
 from polvo_adapters.shells.extended_class import extend
 from polvo_adapters.shells.message_parts import describe_place
 
@@ -78,6 +80,20 @@ def check_end(raw: Any) -> bool:
     return isinstance(raw, HTTPResponse) and _change_class(raw, _checked_class(type(raw)))
 
 
+def explain_break(response: requests.Response, report: Report) -> None:
+    """Let the error with which a body breaks off have a note of place, cause and advice.
+
+    `requests` makes another exception of it, whose traceback shows this one with its note.
+
+    Args:
+        response: A response whose body is not read yet.
+        report: The report of the call.
+    """
+    raw: Any = response.raw
+    if isinstance(raw, HTTPResponse) and _change_class(raw, _explained_class(type(raw))):
+        raw._told = response.request, report  # type: ignore[attr-defined]
+
+
 def make_deadline_error(response: requests.Response | None, host: str) -> DeadlineExceeded:
     """Return the error for a body that is not complete at the deadline.
 
@@ -124,6 +140,26 @@ class _LimitedBody:
             if clock.now() < deadline:
                 raise
             raise make_deadline_error(response(), host) from error
+
+
+@lru_cache(maxsize=64)
+def _explained_class(kind: type) -> type:
+    return kind if issubclass(kind, _ExplainedBreak) else extend(kind, _ExplainedBreak)
+
+
+class _ExplainedBreak:
+    """Mixin of the classes of responses that are streamed."""
+
+    _told: tuple[Any, Report]
+
+    @contextmanager
+    def _error_catcher(self) -> Iterator[None]:
+        try:
+            with super()._error_catcher():  # type: ignore[misc]  # which makes errors of urllib3 of all others
+                yield
+        except HTTPError as error:
+            explain_error(error, *self._told, reading=True)
+            raise
 
 
 @lru_cache(maxsize=64)

@@ -27,7 +27,14 @@ from polvo_adapters.errors import DeadlineExceeded
 from polvo_adapters.runtime.clock import Clock
 from polvo_adapters.shells import encodings
 from polvo_adapters.shells.body_closing import BodyCloseActions
-from polvo_adapters.shells.requests.observed_body import check_end, is_cut_off, limit, make_deadline_error, observe
+from polvo_adapters.shells.requests.observed_body import (
+    check_end,
+    explain_break,
+    is_cut_off,
+    limit,
+    make_deadline_error,
+    observe,
+)
 
 _PIECE = 65_536
 _PICKLED = [*requests.Response.__attrs__, "polvo", "__attrs__"]
@@ -180,6 +187,8 @@ def hand_over(response: requests.Response, report: Report) -> None:
             response.__class__ = Response
         elif kind is WatchedResponse:
             state["_is_handed_over"] = True
+        if state.get("_content") is False and not state.get("_content_consumed"):  # other classes may have neither
+            explain_break(response, report)
 
 
 def _report_end(chunks: Iterator[Any], closing: BodyCloseActions) -> Iterator[Any]:

@@ -21,6 +21,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+from polvo_adapters.core.keywords import explain_arguments
 from polvo_adapters.testing.server.connection import ClientGoneError, Connection
 from polvo_adapters.testing.server.http_messages import MalformedRequestError
 from polvo_adapters.testing.server.journal import Counters, KeyCounters, RequestRecord
@@ -43,6 +44,7 @@ _CLOSING_TURNS = 100
 _PORT_TAKEN = 2  # the exit code
 
 
+@explain_arguments
 class FailureServer:
     """A web server on loopback for tests: it fails on request, and keeps an exact account of the work done.
 

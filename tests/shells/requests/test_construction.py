@@ -38,7 +38,7 @@ ROWS: list[tuple[Make, dict[str, Any], type[Exception], str]] = [
             (make, {"backoff_factor": 3}, TypeError, r"use retry=\{'base': \.\.\.\}"),
             (make, {"rety": True}, TypeError, "did you mean retry?"),
             (make, {"zzzzzz": True}, TypeError, "there are .*circuit_breaker"),
-            (make, {"retry": {"max_attemps": 3}}, TypeError, "no setting 'max_attemps'; did you mean 'max_attempts'?"),
+            (make, {"retry": {"max_attemps": 3}}, TypeError, "no setting 'max_attemps'; did you mean max_attempts?"),
             (make, {"circuit_breaker": {"x": 3}}, TypeError, "no setting 'x'; there are .*failure_threshold"),
         )
     ],
