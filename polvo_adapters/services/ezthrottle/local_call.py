@@ -90,14 +90,25 @@ def make_call(session: Session, job: Mapping[str, Any], **keywords: Any) -> Call
         **keywords: More keywords of `Session.request`.
     """
     body = job.get("body")
+    data = None if body is None else body.encode()
+    answers: list[requests.Response] = []
+
+    def note(response: requests.Response, **_: Any) -> None:
+        answers.append(response)
+
+    hooks = {"response": [*session.hooks.get("response", ()), note]}
     try:
-        response = session.request(job["method"], job["url"], data=None if body is None else body.encode(), **keywords)
-        return read_response(response, session.clock.wall())
+        response = session.request(job["method"], job["url"], data=data, hooks=hooks, **keywords)
     except _ERRORS as error:
         answer = getattr(error, "response", None)
         if isinstance(error, StatusError) and not isinstance(error, DeadlineExceeded) and answer is not None:
-            return read_response(answer, session.clock.wall())
-        return read_error(error, job["method"], find_host(job["url"]))
+            response = answer
+        elif answers and getattr(error, "polvo", None) is None:
+            # The attempts went well: it is the answer that cannot be followed, a redirect to nowhere, say.
+            response = answers[-1]
+        else:
+            return read_error(error, job["method"], find_host(job["url"]))
+    return read_response(response, session.clock.wall())
 
 
 def read_response(response: requests.Response, now: float) -> CallEnd:
@@ -121,9 +132,13 @@ def decode_body(response: requests.Response) -> str:
     """Return a body as text: by its charset, or as UTF-8, as guessing takes seconds for a large one."""
     kind = response.headers.get("Content-Type", "").lower()
     try:
-        return response.content.decode((response.encoding if "charset" in kind else None) or "utf-8", "replace")
-    except LookupError:  # no such charset
-        return response.content.decode("utf-8", "replace")
+        content = response.content or b""
+    except (*_ERRORS, RuntimeError):  # of a redirect that could not be followed
+        return ""
+    try:
+        return content.decode((response.encoding if "charset" in kind else None) or "utf-8", "replace")
+    except (LookupError, ValueError):  # no such charset, or one that Python knows and that is none
+        return content.decode("utf-8", "replace")
 
 
 def read_error(error: Exception, method: str, host: str) -> CallEnd:

@@ -52,7 +52,15 @@ from polvo_adapters.services.ezthrottle.engines.local_records import (
     JobRecords,
     MemoryRecords,
 )
-from polvo_adapters.services.ezthrottle.engines.local_results import await_all, derive, describe, digest_of, identify
+from polvo_adapters.services.ezthrottle.engines.local_results import (
+    LAPSED,
+    await_all,
+    derive,
+    describe,
+    digest_of,
+    identify,
+    may_act_twice,
+)
 from polvo_adapters.services.ezthrottle.errors import (
     DuplicateJobError,
     EZThrottleError,
@@ -214,10 +222,13 @@ class LocalEngine:
         def change(record: JobRecord) -> JobRecord:
             nonlocal done
             done = record.status == "queued"
-            return record._replace(status="cancelled", changed=self._clock.wall()) if done else record
+            gone = record._replace(status="cancelled", deliveries={}, changed=self._clock.wall())
+            return gone if done else record
 
         with self._explain():
-            self._records.change(job_id, change, sure=True)
+            record = self._records.change(job_id, change, sure=True)
+            if done and record is not None:  # its item may be due long after the record is forgotten
+                self._queue.acknowledge(record.item)
         self._announce()
         return done
 
@@ -263,7 +274,8 @@ class LocalEngine:
         """Stop taking up jobs, wait for those under way, and close the files; the next engine goes on.
 
         Args:
-            timeout: Seconds to wait for what is under way. What takes longer is begun again by the next engine.
+            timeout: Seconds to wait for what is under way. What takes longer goes on, and the directory is free for the
+                next engine when it has ended.
         """
         with self._opening:
             if self._is_closed:
@@ -280,8 +292,14 @@ class LocalEngine:
         left = self._records.count_open() if self.path is None else 0
         if left:
             _log.warning("%d jobs were in memory only, and are lost with the engine; name a path to keep them", left)
-        if self._dispatcher.is_working:
-            return  # the lock is kept: nothing else may take up a job that is still under way here
+        self._release_files()
+
+    def _release_files(self) -> None:
+        """Close the files and free the directory, unless a job is still under way here: then its end does so."""
+        with self._opening:
+            if not self._is_open or self._dispatcher.is_working:
+                return
+            self._is_open = False
         self._queue.close()
         self._records.close()
         if isinstance(self._store, SQLiteStore) and self._given_store is None:
@@ -438,6 +456,8 @@ class LocalEngine:
         with self._condition:
             self._changes += 1
             self._condition.notify_all()
+        if self._is_closed:
+            self._release_files()
 
     def _await_change(self, seen: int, seconds: float) -> None:
         with self._condition:
@@ -462,17 +482,21 @@ class LocalEngine:
             if begun is not None and begun.is_final:
                 record = begun  # it was cancelled meanwhile
             else:
-                finished = self._execute(number, task)
+                # The keys of what a process had begun that is gone are known no more.
+                lapsed = record.status == "running" and max(record.changed, task.get("due", 0.0)) < now - self._keep
+                finished = self._execute(number, task, lapsed=lapsed and may_act_twice(job))
                 if finished is None:
                     return  # put back, to be tried again later
                 record = finished
         self._follow_up(job, record)
 
-    def _execute(self, number: int, task: Mapping[str, Any]) -> JobRecord | None:
+    def _execute(self, number: int, task: Mapping[str, Any], *, lapsed: bool) -> JobRecord | None:
         """Make the calls of a job, and return its record, which says how it ended."""
         job, job_id = task["job"], task["job_id"]
         status, result = "success", dict[str, Any](note="resolved by the user")
-        if task.get("resolved") is not True:
+        if lapsed:
+            status, result = "in_doubt", {"error": LAPSED, "job": job}
+        elif task.get("resolved") is not True:
             forget = task.get("resolved") is False or task.get("forget", False)
             status, result, held = execute(self._attempts, job, job_id, forget=forget)
             if held is not None and self._clock.wall() - task.get("since", self._clock.wall()) < self._keep:
@@ -516,8 +540,10 @@ class LocalEngine:
             wanted = old.status == "in_doubt" if "resolved" in task else not old.is_final
             if old.item != task["replaces"] or not wanted:
                 return old
+            # What may have been processed has begun, so that it cannot be cancelled as if nothing had been sent.
+            status = "running" if task.get("runs") or task.get("resolved") else "queued"
             return old._replace(
-                item=number, status="queued", deliveries=await_all(task["job"]), changed=self._clock.wall()
+                item=number, status=status, deliveries=await_all(task["job"]), changed=self._clock.wall()
             )
 
         self._records.change(task["job_id"], change, sure=True)

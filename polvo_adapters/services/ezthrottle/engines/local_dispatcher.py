@@ -51,6 +51,7 @@ class Dispatcher:
         self._do, self._may_work, self._on_change = do, may_work, on_change
         self._wake, self._stop = threading.Event(), threading.Event()
         self._busy: set[int] = set()
+        self._has_ended = False
         self._later: list[tuple[float, int, int, dict[str, Any]]] = []
         self._order = itertools.count()
         self._workers = Workers("polvo-job", most)
@@ -72,7 +73,7 @@ class Dispatcher:
     @property
     def is_working(self) -> bool:
         """Whether a task is under way, or one may still be taken."""
-        is_working = bool(self._busy) or self._thread.is_alive()
+        is_working = bool(self._busy) or not self._has_ended
         if not is_working:
             self._workers.end_idle()
         return is_working
@@ -87,6 +88,7 @@ class Dispatcher:
             if pause:
                 self._wake.wait(pause)
             self._wake.clear()
+        self._has_ended = True
         self._on_change()
 
     def _start_one(self) -> float:
@@ -109,9 +111,10 @@ class Dispatcher:
     def _take(self) -> tuple[int, dict[str, Any]] | None:
         """Return a task that is due."""
         now = self._now()
-        if self._later and self._later[0][0] <= now:
+        while self._later and self._later[0][0] <= now:
             _, _, number, task = heapq.heappop(self._later)
-            return number, task
+            if self._queue.holds(number):  # or it was cancelled while it waited
+                return number, task
         while (found := self._queue.take()) is not None:
             number, task = found
             if task.get("due", 0) <= now:
