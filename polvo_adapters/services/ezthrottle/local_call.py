@@ -20,12 +20,15 @@ from polvo_adapters.errors import (
     PolvoError,
     PoolTimeoutError,
     RateLimitError,
+    SessionClosedError,
     StatusError,
 )
 from polvo_adapters.shells.requests.failures import classify
 from polvo_adapters.shells.requests.session import Session
 
 _HELD = (CircuitOpenError, PoolTimeoutError, RateLimitError)
+_NO_STORE = "store unusable"
+"""Reason of the error of a store whose file cannot be read or written."""
 _ERRORS = (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError)
 
 
@@ -41,7 +44,8 @@ class CallEnd(NamedTuple):
         unsent: Whether it is proved that no server has seen the request.
         declined: Whether the response says that the request was not processed.
         timeout: Whether this process stopped waiting.
-        held: Whether a policy of this process, such as a rate limit, did not let it through for the moment.
+        held: Whether a policy of this process, such as a rate limit, did not let it through for the moment, or a
+            fault of this process, such as a full disk.
         in_doubt: Whether a record says that an earlier request may have been processed.
         attempts: How often the request was sent.
         retry_after: Seconds that the server asks to wait, or None.
@@ -155,9 +159,14 @@ def read_error(error: Exception, method: str, host: str) -> CallEnd:
         problem=text,
         unsent=is_same_request and not sent and not isinstance(error, InDoubtError),
         timeout=failure.timeout,
-        held=isinstance(error, _HELD) and is_same_request and not sent,
+        held=(isinstance(error, _HELD) or _is_at_home(error)) and is_same_request and not sent,
         in_doubt=isinstance(error, InDoubtError),
         caller=error.caller if isinstance(error, IdempotencyError) else None,
         attempts=len(attempts),
         retry_after=getattr(error, "retry_after", None),
     )
+
+
+def _is_at_home(error: Exception) -> bool:
+    """Return whether the fault is in this process and can be mended, as a full disk or a session that is closed."""
+    return isinstance(error, SessionClosedError) or getattr(error, "reason", "") == _NO_STORE

@@ -31,6 +31,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from polvo_adapters.core.calls import find_host
+from polvo_adapters.core.http import HEADER_NAME
 from polvo_adapters.redaction import HiddenText, unpicklable
 from polvo_adapters.runtime import forks
 from polvo_adapters.runtime.clock import SYSTEM, Clock
@@ -64,13 +65,14 @@ from polvo_adapters.services.ezthrottle.engines.local_results import (
 from polvo_adapters.services.ezthrottle.errors import (
     DuplicateJobError,
     EZThrottleError,
+    InDoubtError,
     JobTimeoutError,
     UnknownJobError,
 )
 from polvo_adapters.services.ezthrottle.jobs import make_job
 from polvo_adapters.services.ezthrottle.local_call import is_idempotent
 from polvo_adapters.services.ezthrottle.results import FINAL
-from polvo_adapters.services.ezthrottle.webhooks import Secrets
+from polvo_adapters.services.ezthrottle.webhooks import Secrets, require_secrets
 from polvo_adapters.stores import private_files
 from polvo_adapters.stores.base import Store
 from polvo_adapters.stores.file_trust import Unfit
@@ -133,6 +135,16 @@ class LocalEngine:
         clock: Clock = SYSTEM,
         **session: Any,
     ) -> None:
+        if path is not None and (not isinstance(path, (str, os.PathLike)) or not os.fspath(path)):
+            raise checks.refuse("path", "it must be the name of a directory, and is empty, or no text")
+        if not isinstance(regions or {}, Mapping):
+            raise checks.refuse("regions", 'it must be a mapping such as {"iad": "https://iad.example.com"}')
+        if not isinstance(honours_keys, bool):
+            raise checks.refuse("honours_keys", "it must be True or False")
+        if not isinstance(key_header, str) or not HEADER_NAME.fullmatch(key_header):
+            raise checks.refuse("key_header", "it must be the name of a header")
+        if store is not None and not callable(getattr(store, "decide", None)):
+            raise checks.refuse("store", f"it must be a store, and is of type {type(store).__name__}")
         if "idempotency" in session:
             raise checks.refuse("idempotency", "jobs have keys of their own; say honours_keys=True, or key_header=")
         if path is not None and type(store) is MemoryStore:
@@ -143,10 +155,9 @@ class LocalEngine:
         self._keep = checks.check_seconds("keep", keep)
         self._backoff = checks.check_seconds("webhook_backoff", webhook_backoff)
         self._clock, self._given_store = clock, store
-        secrets = [webhook_secrets] if isinstance(webhook_secrets, str) else list(webhook_secrets)
-        if not all(isinstance(secret, str) and secret for secret in secrets):
-            raise checks.refuse("webhook_secrets", "each must be a string that is not empty")
-        secrets = [HiddenText(secret) for secret in secrets]
+        secrets: list[str] = []
+        if webhook_secrets != ():
+            secrets = [HiddenText(secret) for secret in require_secrets(webhook_secrets, "webhook_secrets")]
         self._make_delivery: Callable[[], Delivery] = lambda: Delivery(secrets, clock)
         self._make_attempts: Callable[[Store], Attempts] = lambda owned: Attempts(
             regions or {},
@@ -252,7 +263,8 @@ class LocalEngine:
         record = self._records.find(job_id)
         assert record is not None  # noqa: S101 - it was there
         job = record.result["job"]
-        self._replace_item({"kind": "job", "job_id": job_id, "job": job, "resolved": done, "replaces": record.item})
+        with self._explain():
+            self._replace_item({"kind": "job", "job_id": job_id, "job": job, "resolved": done, "replaces": record.item})
         return self.status(job_id)
 
     def drain(self, timeout: float | None = None) -> bool:
@@ -263,12 +275,16 @@ class LocalEngine:
         """
         self._ensure_open()
         ends = None if timeout is None else self._clock.now() + timeout
-        while self._records.count_open():
+        while self._count_open():
             left = TICK if ends is None else min(TICK, ends - self._clock.now())
             if left <= 0:
                 return False
             self._await_change(self._changes, left)
         return True
+
+    def _count_open(self) -> int:
+        with self._explain():
+            return self._records.count_open()
 
     def close(self, timeout: float = 5.0) -> None:
         """Stop taking up jobs, wait for those under way, and close the files; the next engine goes on.
@@ -427,11 +443,23 @@ class LocalEngine:
             task["due"] = job["retry_at"] / 1000
         number = self._queue.put(task)
         record = JobRecord(job_id, digest, number, deliveries=await_all(job), changed=now)
-        counts = self._records.add(record, now - self._keep)
+        try:
+            counts = self._records.add(record, now - self._keep)
+        except sqlite3.Error as error:
+            raise self._make_doubt(error, job) from None
         self._dispatcher.wake()
         if counts.item != number:  # another thread or process was faster; the dispatcher drops this item
             return self._report_duplicate(counts, digest, job)
         return {"job_id": job_id, "status": "queued", "idempotent_key": job.get("idempotent_key", job_id)}
+
+    def _make_doubt(self, error: sqlite3.Error, job: Mapping[str, Any]) -> InDoubtError:
+        """Return the error for a job that is in the queue and has no record: it is executed if it was not before."""
+        return InDoubtError(
+            f"the queue at {self.path} cannot be used: {error}; the job may have been accepted: submit it again with the "
+            "same key, or the same URL, method and body",
+            key=job.get("idempotent_key", ""),
+            reason="queue",
+        )
 
     def _report_duplicate(self, known: JobRecord, digest: str, job: Mapping[str, Any]) -> dict[str, Any]:
         if known.digest != digest:

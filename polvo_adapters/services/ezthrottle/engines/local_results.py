@@ -12,8 +12,8 @@ from polvo_adapters.services.ezthrottle.engines.local_records import JobRecord
 from polvo_adapters.services.ezthrottle.local_call import CallEnd, is_idempotent
 
 LAPSED = (
-    "the process ended while the job was under way, and that is longer ago than keys are known (keep=): it may have been "
-    "processed; find out on the other side"
+    "the process ended while the job was under way, and that is longer ago than keys are known (keep=): it may have "
+    "been processed; find out on the other side"
 )
 
 _HIDDEN = ("headers", "job", "unsent")  # what is in a record for the engine itself
