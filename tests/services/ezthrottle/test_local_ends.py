@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from polvo_adapters.runtime.clock import SYSTEM
 from polvo_adapters.services.ezthrottle import EZThrottle, EZThrottleError, InDoubtError, LocalEngine, Step
 from polvo_adapters.services.ezthrottle.engines.local_queue import MemoryQueue
 from polvo_adapters.services.ezthrottle.engines.local_records import DiskRecords, JobRecord, MemoryRecords
@@ -103,6 +104,33 @@ def test_a_job_that_a_process_had_begun_before_keys_were_forgotten_is_in_doubt(
         engine._do(*taken)
         assert result.status()["status"] == status
     assert len(server.received) == (status == "success")
+
+
+class SetBack:
+    """A clock that can be set back."""
+
+    offset = 0.0
+
+    def wall(self) -> float:
+        return SYSTEM.wall() + self.offset
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(SYSTEM, name)
+
+
+def test_a_clock_that_is_set_back_makes_no_pause_longer(server: EZThrottleServer) -> None:
+    replies = [Reply(500), Reply(200)]
+    server.routes["/hook"] = lambda _: replies.pop(0)
+    clock: Any = SetBack()
+    with LocalEngine(clock=clock, webhook_backoff=0.3) as engine:
+        client = EZThrottle(engine=engine)
+        step = Step(client).url(server.url + "/target/200").webhooks([{"url": server.url + "/hook/a"}])
+        step.execute()
+        far = Step(client).url(server.url + "/target/204").retry_at(later(10_000)).execute()
+        assert wait_until(lambda: len(server.at("/hook")) == 1 and len(engine._dispatcher._later) == 2)
+        clock.offset = -3600.0
+        assert wait_until(lambda: len(server.at("/hook")) == 2, 8)
+        assert far.status()["status"] == "queued"
 
 
 # ---- A disk that is full

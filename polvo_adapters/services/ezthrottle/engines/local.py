@@ -455,8 +455,8 @@ class LocalEngine:
     def _make_doubt(self, error: sqlite3.Error, job: Mapping[str, Any]) -> InDoubtError:
         """Return the error for a job that is in the queue and has no record: it is executed if it was not before."""
         return InDoubtError(
-            f"the queue at {self.path} cannot be used: {error}; the job may have been accepted: submit it again with the "
-            "same key, or the same URL, method and body",
+            f"the queue at {self.path} cannot be used: {error}; the job may have been accepted: submit it again with "
+            "the same key, or the same URL, method and body",
             key=job.get("idempotent_key", ""),
             reason="queue",
         )
@@ -549,7 +549,7 @@ class LocalEngine:
         plain = {name: value for name, value in task.items() if name != "resolved"}
         if task.get("resolved") is False:
             plain["forget"] = True
-        self._replace_item({**plain, "replaces": number, "due": self._clock.wall() + pause})
+        self._replace_item({**plain, "replaces": number, "due": self._clock.wall() + pause, "pause": pause})
 
     def _replace_item(self, task: Mapping[str, Any]) -> None:
         """Put an item into the queue that takes the place of the one that a job belongs to."""
@@ -615,7 +615,7 @@ class LocalEngine:
         if not end.is_success and tries < _MOST_DELIVERIES:
             pause = min(self._backoff * 2.0 ** (tries - 1), _LONGEST_PAUSE)
             pause = max(pause, min(end.retry_after or 0.0, 10 * _LONGEST_PAUSE))
-            self._queue.put({**task, "tries": tries, "due": self._clock.wall() + pause})
+            self._queue.put({**task, "tries": tries, "due": self._clock.wall() + pause, "pause": pause})
             return
         state = "delivered" if end.is_success else "failed"
         if state == "failed":

@@ -54,6 +54,7 @@ class Dispatcher:
         self._has_ended = False
         self._later: list[tuple[float, int, int, dict[str, Any]]] = []
         self._order = itertools.count()
+        self._last = 0.0
         self._workers = Workers("polvo-job", most)
         self._thread = threading.Thread(target=self._run, name="polvo-jobs", daemon=True)
 
@@ -111,16 +112,25 @@ class Dispatcher:
     def _take(self) -> tuple[int, dict[str, Any]] | None:
         """Return a task that is due."""
         now = self._now()
+        if now < self._last:
+            self._pull_forward(now)
+        self._last = now
         while self._later and self._later[0][0] <= now:
             _, _, number, task = heapq.heappop(self._later)
             if self._queue.holds(number):  # or it was cancelled while it waited
                 return number, task
         while (found := self._queue.take()) is not None:
             number, task = found
-            if task.get("due", 0) <= now:
+            due = _find_due(task, now)
+            if due <= now:
                 return found
-            self._postpone(number, task, task["due"])
+            self._postpone(number, task, due)
         return None
+
+    def _pull_forward(self, now: float) -> None:
+        """Let no task wait longer than it was to pause, as the clock was set back."""
+        self._later = [(min(due, _find_due(task, now)), *rest, task) for due, *rest, task in self._later]
+        heapq.heapify(self._later)
 
     def _postpone(self, number: int, task: dict[str, Any], due: float) -> None:
         heapq.heappush(self._later, (due, next(self._order), number, task))
@@ -138,3 +148,9 @@ class Dispatcher:
             self._busy.discard(number)
             self._wake.set()
             self._on_change()
+
+
+def _find_due(task: dict[str, Any], now: float) -> float:
+    """Return when a task is due: at a time that a user has named, or after a pause."""
+    due: float = task.get("due", 0.0)
+    return min(due, now + task["pause"]) if "pause" in task else due

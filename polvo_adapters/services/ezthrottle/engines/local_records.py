@@ -81,7 +81,7 @@ class JobRecords(Protocol):
         """Return the record of a job, or None."""
 
     def add(self, record: JobRecord, expired: float) -> JobRecord:
-        """Add a record unless there is one that stands in its way, see `JobRecord.precedes`; return the one that counts."""
+        """Add a record unless there is one that precedes it, see `JobRecord.precedes`; return the one that counts."""
 
     def change(self, job_id: str, change: Callable[[JobRecord], JobRecord], *, sure: bool = False) -> JobRecord | None:
         """Change a record, and return the new one; with `sure` it is on the disk then."""
