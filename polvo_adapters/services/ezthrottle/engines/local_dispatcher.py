@@ -129,7 +129,7 @@ class Dispatcher:
 
     def _pull_forward(self, now: float) -> None:
         """Let no task wait longer than it was to pause, as the clock was set back."""
-        self._later = [(min(due, _find_due(task, now)), *rest, task) for due, *rest, task in self._later]
+        self._later = [(min(due, _find_due(task, now)), i, number, task) for due, i, number, task in self._later]
         heapq.heapify(self._later)
 
     def _postpone(self, number: int, task: dict[str, Any], due: float) -> None:
