@@ -156,7 +156,7 @@ class LocalEngine:
         self._backoff = checks.check_seconds("webhook_backoff", webhook_backoff)
         self._clock, self._given_store = clock, store
         secrets: list[str] = []
-        if webhook_secrets != ():
+        if webhook_secrets not in ((), []):
             secrets = [HiddenText(secret) for secret in require_secrets(webhook_secrets, "webhook_secrets")]
         self._make_delivery: Callable[[], Delivery] = lambda: Delivery(secrets, clock)
         self._make_attempts: Callable[[Store], Attempts] = lambda owned: Attempts(
