@@ -12,7 +12,14 @@ from typing import Any
 import pytest
 
 from polvo_adapters.runtime.clock import SYSTEM
-from polvo_adapters.services.ezthrottle import EZThrottle, EZThrottleError, InDoubtError, LocalEngine, Step
+from polvo_adapters.services.ezthrottle import (
+    ArgumentError,
+    EZThrottle,
+    EZThrottleError,
+    InDoubtError,
+    LocalEngine,
+    Step,
+)
 from polvo_adapters.services.ezthrottle.engines.local_queue import MemoryQueue
 from polvo_adapters.services.ezthrottle.engines.local_records import DiskRecords, JobRecord, MemoryRecords
 from tests.support.ezthrottle_server import EZThrottleServer, Reply, wait_until
@@ -200,3 +207,22 @@ def test_a_queue_in_memory_forgets_what_was_acknowledged_before_it_was_taken() -
     assert queue.take() == (second, {"a": 2})
     assert queue.take() is None
     assert (queue.holds(first), queue.holds(second)) == (False, True)
+
+
+@pytest.mark.parametrize("role", ["on_success", "on_failure", "fallback"])
+def test_steps_of_a_chain_cannot_share_a_key(server: EZThrottleServer, role: str) -> None:
+    step = Step().url(server.url + "/target/200").idempotent_key("k")
+    getattr(step, role)(Step().url(server.url + "/target/201").idempotent_key("k"))
+    with LocalEngine() as engine, pytest.raises(ArgumentError, match="idempotent_key"):
+        step.execute(EZThrottle(engine=engine))
+    assert not server.received
+
+
+def test_what_follows_and_is_not_executed_is_told(server: EZThrottleServer, caplog: pytest.LogCaptureFixture) -> None:
+    with LocalEngine() as engine:
+        client = EZThrottle(engine=engine)
+        Step(client).url(server.url + "/target/200").idempotent_key("k").execute()
+        child = Step().url(server.url + "/target/201").idempotent_key("k")
+        Step(client).url(server.url + "/target/202").on_success(child).execute()
+        assert engine.drain(5)
+    assert "on_success" in caplog.text

@@ -27,7 +27,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from polvo_adapters.core.calls import find_host
@@ -56,6 +56,7 @@ from polvo_adapters.services.ezthrottle.engines.local_records import (
 from polvo_adapters.services.ezthrottle.engines.local_results import (
     LAPSED,
     await_all,
+    check_keys,
     derive,
     describe,
     digest_of,
@@ -190,6 +191,7 @@ class LocalEngine:
         """
         checked = make_job(job)
         self._ensure_open()
+        check_keys(checked, {})
         self._attempts.check(checked)
         with self._explain():
             return self._enqueue(checked, identify(checked))
@@ -585,8 +587,10 @@ class LocalEngine:
         if role in job:
             child = job[role]
             child_id = identify(child) if "idempotent_key" in child else derive(record, role)
-            with suppress(DuplicateJobError):
+            try:
                 self._enqueue(child, child_id)
+            except DuplicateJobError as error:
+                _log.warning("%s of the job %s is not executed: %s", role, record.job_id, error)
         payload = make_payload(job, record.job_id, record.status, record.result)
         for number, hook in enumerate(job.get("webhooks", ())):
             if record.deliveries.get(str(number)) == "pending":

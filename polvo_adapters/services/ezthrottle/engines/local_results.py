@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from polvo_adapters.services.ezthrottle import checks
 from polvo_adapters.services.ezthrottle.engines.local_delivery import keep_headers
 from polvo_adapters.services.ezthrottle.engines.local_records import JobRecord
 from polvo_adapters.services.ezthrottle.local_call import CallEnd, is_idempotent
@@ -36,6 +37,16 @@ def digest_of(job: Mapping[str, Any]) -> str:
     """Return the digest of what a key stands for."""
     parts = json.dumps([job["method"], job["url"], job.get("body")])
     return hashlib.sha256(parts.encode()).hexdigest()
+
+
+def check_keys(job: Mapping[str, Any], seen: dict[str, str]) -> None:
+    """Raise ArgumentError where two jobs of a chain have one key: the second would not be executed."""
+    key = job.get("idempotent_key")
+    if key is not None and seen.setdefault(key, digest_of(job)) != digest_of(job):
+        raise checks.refuse("idempotent_key", "two steps of the chain have the same one, and are not the same request")
+    for role in ("fallback_job", "on_success", "on_failure"):
+        if role in job:
+            check_keys(job[role], seen)
 
 
 def may_act_twice(job: Mapping[str, Any]) -> bool:
