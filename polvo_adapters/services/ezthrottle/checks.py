@@ -18,6 +18,8 @@ LONGEST_KEY = 255
 EARLIEST_MILLISECONDS = 100_000_000_000
 """Less is a number of seconds, or a duration: this is a day of 1973."""
 
+MOST = (1 << 53) - 1
+
 _METHOD = re.compile(r"[A-Za-z]{1,20}")
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 _FRAMING = frozenset({"content-length", "transfer-encoding"})
@@ -83,16 +85,21 @@ def check_headers(value: object) -> dict[str, str]:
 
 def check_body(value: object) -> str:
     """Return the body of a call."""
+    return check_text("body", value)
+
+
+def check_text(field: str, value: object) -> str:
+    """Return text that can be sent."""
     if not isinstance(value, str):
         advice = "json.dumps(...) makes one of it" if isinstance(value, (dict, list)) else "decode it"
-        raise refuse("body", f"it must be a string, and is {_name_type(value)}; {advice}")
+        raise refuse(field, f"it must be a string, and is {_name_type(value)}; {advice}")
     try:
         value.encode()
     except UnicodeEncodeError:
         pass
     else:
         return value
-    raise refuse("body", "it has half a character, and cannot be encoded as UTF-8")
+    raise refuse(field, "it has half a character, and cannot be encoded as UTF-8")
 
 
 def check_metadata(value: object) -> dict[str, Any]:
@@ -153,7 +160,9 @@ def check_word(field: str, value: object, allowed: tuple[str, ...]) -> str:
 
 
 def check_count(field: str, value: object, low: int) -> int:
-    """Return a whole number of at least `low`."""
+    """Return a whole number of at least `low`, and not more than JSON can carry everywhere."""
+    if isinstance(value, int) and value > MOST:
+        raise refuse(field, f"it is more than {MOST}")
     if isinstance(value, bool) or not isinstance(value, int) or value < low:
         raise refuse(field, f"{_show(value)} is no whole number of at least {low}")
     return value

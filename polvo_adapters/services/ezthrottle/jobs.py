@@ -15,6 +15,8 @@ def make_job(fields: Mapping[str, Any]) -> Job:
     Raises:
         ArgumentError: A field is unknown or cannot work.
     """
+    if not isinstance(fields, Mapping):
+        raise checks.refuse("job", f"it must be a mapping, and is of type {type(fields).__name__}")
     step, links = Step(), {}
     for name, value in fields.items():
         if value is None:

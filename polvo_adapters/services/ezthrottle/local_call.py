@@ -20,12 +20,15 @@ from polvo_adapters.errors import (
     PolvoError,
     PoolTimeoutError,
     RateLimitError,
+    SessionClosedError,
     StatusError,
 )
 from polvo_adapters.shells.requests.failures import classify
 from polvo_adapters.shells.requests.session import Session
 
 _HELD = (CircuitOpenError, PoolTimeoutError, RateLimitError)
+_NO_STORE = "store unusable"
+"""Reason of the error of a store whose file cannot be read or written."""
 _ERRORS = (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError)
 
 
@@ -41,7 +44,8 @@ class CallEnd(NamedTuple):
         unsent: Whether it is proved that no server has seen the request.
         declined: Whether the response says that the request was not processed.
         timeout: Whether this process stopped waiting.
-        held: Whether a policy of this process, such as a rate limit, did not let it through for the moment.
+        held: Whether a policy of this process, such as a rate limit, did not let it through for the moment, or a
+            fault of this process, such as a full disk.
         in_doubt: Whether a record says that an earlier request may have been processed.
         attempts: How often the request was sent.
         retry_after: Seconds that the server asks to wait, or None.
@@ -90,14 +94,25 @@ def make_call(session: Session, job: Mapping[str, Any], **keywords: Any) -> Call
         **keywords: More keywords of `Session.request`.
     """
     body = job.get("body")
+    data = None if body is None else body.encode()
+    answers: list[requests.Response] = []
+
+    def note(response: requests.Response, **_: Any) -> None:
+        answers.append(response)
+
+    hooks = {"response": [*session.hooks.get("response", ()), note]}
     try:
-        response = session.request(job["method"], job["url"], data=None if body is None else body.encode(), **keywords)
-        return read_response(response, session.clock.wall())
+        response = session.request(job["method"], job["url"], data=data, hooks=hooks, **keywords)
     except _ERRORS as error:
         answer = getattr(error, "response", None)
         if isinstance(error, StatusError) and not isinstance(error, DeadlineExceeded) and answer is not None:
-            return read_response(answer, session.clock.wall())
-        return read_error(error, job["method"], find_host(job["url"]))
+            response = answer
+        elif answers and getattr(error, "polvo", None) is None:
+            # The attempts went well: it is the answer that cannot be followed, a redirect to nowhere, say.
+            response = answers[-1]
+        else:
+            return read_error(error, job["method"], find_host(job["url"]))
+    return read_response(response, session.clock.wall())
 
 
 def read_response(response: requests.Response, now: float) -> CallEnd:
@@ -121,9 +136,13 @@ def decode_body(response: requests.Response) -> str:
     """Return a body as text: by its charset, or as UTF-8, as guessing takes seconds for a large one."""
     kind = response.headers.get("Content-Type", "").lower()
     try:
-        return response.content.decode((response.encoding if "charset" in kind else None) or "utf-8", "replace")
-    except LookupError:  # no such charset
-        return response.content.decode("utf-8", "replace")
+        content = response.content or b""
+    except (*_ERRORS, RuntimeError):  # of a redirect that could not be followed
+        return ""
+    try:
+        return content.decode((response.encoding if "charset" in kind else None) or "utf-8", "replace")
+    except (LookupError, ValueError):  # no such charset, or one that Python knows and that is none
+        return content.decode("utf-8", "replace")
 
 
 def read_error(error: Exception, method: str, host: str) -> CallEnd:
@@ -140,9 +159,14 @@ def read_error(error: Exception, method: str, host: str) -> CallEnd:
         problem=text,
         unsent=is_same_request and not sent and not isinstance(error, InDoubtError),
         timeout=failure.timeout,
-        held=isinstance(error, _HELD) and is_same_request and not sent,
+        held=(isinstance(error, _HELD) or _is_at_home(error)) and is_same_request and not sent,
         in_doubt=isinstance(error, InDoubtError),
         caller=error.caller if isinstance(error, IdempotencyError) else None,
         attempts=len(attempts),
         retry_after=getattr(error, "retry_after", None),
     )
+
+
+def _is_at_home(error: Exception) -> bool:
+    """Return whether the fault is in this process and can be mended, as a full disk or a session that is closed."""
+    return isinstance(error, SessionClosedError) or getattr(error, "reason", "") == _NO_STORE

@@ -97,9 +97,7 @@ class Step:
     """
 
     def __init__(self, client: StepExecutor | None = None) -> None:
-        if client is not None and not hasattr(client, "execute_step"):
-            raise checks.refuse("client", f"it must be an EZThrottle, and is of type {type(client).__name__}")
-        self._client = client
+        self._client = None if client is None else _require_client(client)
         self._fields: dict[str, Any] = {"method": "GET"}
         self._type = StepType.PERFORMANCE
         self._strategy = IdempotentStrategy.HASH
@@ -243,12 +241,12 @@ class Step:
 
     def description(self, value: str) -> Step:
         """Note what the step is for; it is not sent."""
-        self._notes["description"] = checks.check_body(value)
+        self._notes["description"] = checks.check_text("description", value)
         return self
 
     def response_description(self, value: str) -> Step:
         """Note what the response is; it is not sent."""
-        self._notes["response_description"] = checks.check_body(value)
+        self._notes["response_description"] = checks.check_text("response_description", value)
         return self
 
     # ---- What becomes of it
@@ -264,7 +262,7 @@ class Step:
             InDoubtError: A FRUGAL call may have been processed and its answer is lost.
             EZThrottleError: The job could not be submitted.
         """
-        chosen = self._client if client is None else client
+        chosen = self._client if client is None else _require_client(client)
         if chosen is None:
             raise checks.refuse("client", "there is none; use Step(client) or execute(client)")
         return chosen.execute_step(self)
@@ -355,6 +353,13 @@ def _chain(fallbacks: list[FallbackStep], new_key: Callable[[], str], above: tup
         while "fallback_job" in last:
             last = last["fallback_job"]
     return first
+
+
+def _require_client(client: Any) -> StepExecutor:
+    if not callable(getattr(client, "execute_step", None)) or isinstance(client, type):
+        raise checks.refuse("client", f"it must be an EZThrottle, and is of type {type(client).__name__}")
+    found: StepExecutor = client
+    return found
 
 
 def _require_step(field: str, step: object) -> Step:

@@ -16,7 +16,7 @@ import re
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias, Union
 
 from polvo_adapters.redaction import HiddenText, unpicklable
@@ -92,7 +92,7 @@ def sign_webhook(payload: bytes | str, secrets: Secrets, timestamp: int | None =
     """
     moment = int(time.time()) if timestamp is None else checks.check_count("timestamp", timestamp, 0)
     body = _require_bytes(payload)
-    marks = (f"v1={_digest(secret, str(moment), body)}" for secret in _require_secrets(secrets))
+    marks = (f"v1={_digest(secret, str(moment), body)}" for secret in require_secrets(secrets))
     return ",".join((f"t={moment}", *marks))
 
 
@@ -122,7 +122,7 @@ def verify_webhook_signature(
     Raises:
         ArgumentError: A secret is empty, or the payload is no raw body.
     """
-    body, secrets = _require_bytes(payload), _require_secrets(secret)
+    body, secrets = _require_bytes(payload), require_secrets(secret)
     checks.check_seconds("tolerance", tolerance)
     if not signature_header or not isinstance(signature_header, str):
         return False, "no_signature_header"
@@ -198,7 +198,7 @@ class WebhookReceiver:
     """
 
     def __init__(self, secrets: Secrets, *, tolerance: float = TOLERANCE, replays: ReplayMemory | None = None) -> None:
-        self._secrets = tuple(map(HiddenText, _require_secrets(secrets)))
+        self._secrets = tuple(map(HiddenText, require_secrets(secrets)))
         self._tolerance = checks.check_seconds("tolerance", tolerance)
         self._replays = ReplayMemory() if replays is None else replays
 
@@ -249,14 +249,18 @@ def _digest(secret: str, moment: str, body: bytes) -> str:
 
 def _require_bytes(payload: object) -> bytes:
     if isinstance(payload, str):
-        return payload.encode()
+        return checks.check_text("payload", payload).encode()
     if isinstance(payload, (bytes, bytearray, memoryview)):
         return bytes(payload)
     raise checks.refuse("payload", f"it must be the raw body, bytes, and is of type {type(payload).__name__}")
 
 
-def _require_secrets(secrets: Any) -> list[str]:
-    values = [secrets] if isinstance(secrets, str) else list(secrets) if isinstance(secrets, Iterable) else []
-    if not values or not all(isinstance(value, str) and value for value in values):
-        raise checks.refuse("secret", "it must be a string that is not empty, or several of them")
-    return values
+def require_secrets(secrets: Any, field: str = "secret") -> list[str]:
+    """Return the secrets, of which there must be one, and none empty."""
+    if isinstance(secrets, str):
+        values = [secrets]
+    else:
+        values = list(secrets) if isinstance(secrets, Iterable) and not isinstance(secrets, Mapping) else []
+    if not values or not all(isinstance(value, str) and value.strip() for value in values):
+        raise checks.refuse(field, "it must be a string that is not empty, or several of them")
+    return [checks.check_text(field, value) for value in values]

@@ -119,6 +119,12 @@ def test_a_failure_of_the_service_behind_the_proxy_is_repeated(server: EZThrottl
     assert abs(caught.value.retry_at / 1000 - later) < 5
 
 
+def test_a_duplicate_with_an_id_is_told_as_every_engine_tells_it(server: EZThrottleServer) -> None:
+    server.routes["/api/v1/proxy"] = lambda _: forwarded(200, {"status": "duplicate", "job_id": "j1"})
+    result = Step(EZThrottle(KEY, server.url, server.url)).url("https://api.example.com").execute()
+    assert (result["job_id"], result["status"], result["duplicate"]) == ("j1", "queued", True)
+
+
 @pytest.mark.parametrize("reply", [forwarded(409, {"error": "duplicate"}), forwarded(200, {"status": "duplicate"})])
 def test_a_duplicate_without_an_id_is_an_error(server: EZThrottleServer, reply: Reply) -> None:
     server.always = reply

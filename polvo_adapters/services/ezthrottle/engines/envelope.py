@@ -72,6 +72,8 @@ class Envelope:
         status = answer.get("status", "queued")
         if not isinstance(status, str):
             raise _make_error(EZThrottleError, response, "the status of the job is no text")
+        if status == "duplicate":  # as every engine tells it
+            return {**answer, "job_id": job_id, "status": "queued", "duplicate": True}
         return {**answer, "job_id": job_id, "status": status}
 
     def create_secret(self, primary: str, secondary: str | None) -> ServiceOperation[dict[str, Any]]:

@@ -27,10 +27,11 @@ import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from polvo_adapters.core.calls import find_host
+from polvo_adapters.core.http import HEADER_NAME
 from polvo_adapters.redaction import HiddenText, unpicklable
 from polvo_adapters.runtime import forks
 from polvo_adapters.runtime.clock import SYSTEM, Clock
@@ -52,17 +53,27 @@ from polvo_adapters.services.ezthrottle.engines.local_records import (
     JobRecords,
     MemoryRecords,
 )
-from polvo_adapters.services.ezthrottle.engines.local_results import await_all, derive, describe, digest_of, identify
+from polvo_adapters.services.ezthrottle.engines.local_results import (
+    LAPSED,
+    await_all,
+    check_keys,
+    derive,
+    describe,
+    digest_of,
+    identify,
+    may_act_twice,
+)
 from polvo_adapters.services.ezthrottle.errors import (
     DuplicateJobError,
     EZThrottleError,
+    InDoubtError,
     JobTimeoutError,
     UnknownJobError,
 )
 from polvo_adapters.services.ezthrottle.jobs import make_job
 from polvo_adapters.services.ezthrottle.local_call import is_idempotent
 from polvo_adapters.services.ezthrottle.results import FINAL
-from polvo_adapters.services.ezthrottle.webhooks import Secrets
+from polvo_adapters.services.ezthrottle.webhooks import Secrets, require_secrets
 from polvo_adapters.stores import private_files
 from polvo_adapters.stores.base import Store
 from polvo_adapters.stores.file_trust import Unfit
@@ -125,6 +136,16 @@ class LocalEngine:
         clock: Clock = SYSTEM,
         **session: Any,
     ) -> None:
+        if path is not None and (not isinstance(path, (str, os.PathLike)) or not os.fspath(path)):
+            raise checks.refuse("path", "it must be the name of a directory, and is empty, or no text")
+        if not isinstance(regions or {}, Mapping):
+            raise checks.refuse("regions", 'it must be a mapping such as {"iad": "https://iad.example.com"}')
+        if not isinstance(honours_keys, bool):
+            raise checks.refuse("honours_keys", "it must be True or False")
+        if not isinstance(key_header, str) or not HEADER_NAME.fullmatch(key_header):
+            raise checks.refuse("key_header", "it must be the name of a header")
+        if store is not None and not callable(getattr(store, "decide", None)):
+            raise checks.refuse("store", f"it must be a store, and is of type {type(store).__name__}")
         if "idempotency" in session:
             raise checks.refuse("idempotency", "jobs have keys of their own; say honours_keys=True, or key_header=")
         if path is not None and type(store) is MemoryStore:
@@ -135,10 +156,9 @@ class LocalEngine:
         self._keep = checks.check_seconds("keep", keep)
         self._backoff = checks.check_seconds("webhook_backoff", webhook_backoff)
         self._clock, self._given_store = clock, store
-        secrets = [webhook_secrets] if isinstance(webhook_secrets, str) else list(webhook_secrets)
-        if not all(isinstance(secret, str) and secret for secret in secrets):
-            raise checks.refuse("webhook_secrets", "each must be a string that is not empty")
-        secrets = [HiddenText(secret) for secret in secrets]
+        secrets: list[str] = []
+        if webhook_secrets not in ((), []):
+            secrets = [HiddenText(secret) for secret in require_secrets(webhook_secrets, "webhook_secrets")]
         self._make_delivery: Callable[[], Delivery] = lambda: Delivery(secrets, clock)
         self._make_attempts: Callable[[Store], Attempts] = lambda owned: Attempts(
             regions or {},
@@ -171,6 +191,7 @@ class LocalEngine:
         """
         checked = make_job(job)
         self._ensure_open()
+        check_keys(checked, {})
         self._attempts.check(checked)
         with self._explain():
             return self._enqueue(checked, identify(checked))
@@ -214,10 +235,13 @@ class LocalEngine:
         def change(record: JobRecord) -> JobRecord:
             nonlocal done
             done = record.status == "queued"
-            return record._replace(status="cancelled", changed=self._clock.wall()) if done else record
+            gone = record._replace(status="cancelled", deliveries={}, changed=self._clock.wall())
+            return gone if done else record
 
         with self._explain():
-            self._records.change(job_id, change, sure=True)
+            record = self._records.change(job_id, change, sure=True)
+            if done and record is not None:  # its item may be due long after the record is forgotten
+                self._queue.acknowledge(record.item)
         self._announce()
         return done
 
@@ -241,7 +265,8 @@ class LocalEngine:
         record = self._records.find(job_id)
         assert record is not None  # noqa: S101 - it was there
         job = record.result["job"]
-        self._replace_item({"kind": "job", "job_id": job_id, "job": job, "resolved": done, "replaces": record.item})
+        with self._explain():
+            self._replace_item({"kind": "job", "job_id": job_id, "job": job, "resolved": done, "replaces": record.item})
         return self.status(job_id)
 
     def drain(self, timeout: float | None = None) -> bool:
@@ -252,18 +277,23 @@ class LocalEngine:
         """
         self._ensure_open()
         ends = None if timeout is None else self._clock.now() + timeout
-        while self._records.count_open():
+        while self._count_open():
             left = TICK if ends is None else min(TICK, ends - self._clock.now())
             if left <= 0:
                 return False
             self._await_change(self._changes, left)
         return True
 
+    def _count_open(self) -> int:
+        with self._explain():
+            return self._records.count_open()
+
     def close(self, timeout: float = 5.0) -> None:
         """Stop taking up jobs, wait for those under way, and close the files; the next engine goes on.
 
         Args:
-            timeout: Seconds to wait for what is under way. What takes longer is begun again by the next engine.
+            timeout: Seconds to wait for what is under way. What takes longer goes on, and the directory is free for the
+                next engine when it has ended.
         """
         with self._opening:
             if self._is_closed:
@@ -280,8 +310,14 @@ class LocalEngine:
         left = self._records.count_open() if self.path is None else 0
         if left:
             _log.warning("%d jobs were in memory only, and are lost with the engine; name a path to keep them", left)
-        if self._dispatcher.is_working:
-            return  # the lock is kept: nothing else may take up a job that is still under way here
+        self._release_files()
+
+    def _release_files(self) -> None:
+        """Close the files and free the directory, unless a job is still under way here: then its end does so."""
+        with self._opening:
+            if not self._is_open or self._dispatcher.is_working:
+                return
+            self._is_open = False
         self._queue.close()
         self._records.close()
         if isinstance(self._store, SQLiteStore) and self._given_store is None:
@@ -409,11 +445,23 @@ class LocalEngine:
             task["due"] = job["retry_at"] / 1000
         number = self._queue.put(task)
         record = JobRecord(job_id, digest, number, deliveries=await_all(job), changed=now)
-        counts = self._records.add(record, now - self._keep)
+        try:
+            counts = self._records.add(record, now - self._keep)
+        except sqlite3.Error as error:
+            raise self._make_doubt(error, job) from None
         self._dispatcher.wake()
         if counts.item != number:  # another thread or process was faster; the dispatcher drops this item
             return self._report_duplicate(counts, digest, job)
         return {"job_id": job_id, "status": "queued", "idempotent_key": job.get("idempotent_key", job_id)}
+
+    def _make_doubt(self, error: sqlite3.Error, job: Mapping[str, Any]) -> InDoubtError:
+        """Return the error for a job that is in the queue and has no record: it is executed if it was not before."""
+        return InDoubtError(
+            f"the queue at {self.path} cannot be used: {error}; the job may have been accepted: submit it again with "
+            "the same key, or the same URL, method and body",
+            key=job.get("idempotent_key", ""),
+            reason="queue",
+        )
 
     def _report_duplicate(self, known: JobRecord, digest: str, job: Mapping[str, Any]) -> dict[str, Any]:
         if known.digest != digest:
@@ -438,6 +486,8 @@ class LocalEngine:
         with self._condition:
             self._changes += 1
             self._condition.notify_all()
+        if self._is_closed:
+            self._release_files()
 
     def _await_change(self, seen: int, seconds: float) -> None:
         with self._condition:
@@ -462,17 +512,21 @@ class LocalEngine:
             if begun is not None and begun.is_final:
                 record = begun  # it was cancelled meanwhile
             else:
-                finished = self._execute(number, task)
+                # The keys of what a process had begun that is gone are known no more.
+                lapsed = record.status == "running" and max(record.changed, task.get("due", 0.0)) < now - self._keep
+                finished = self._execute(number, task, lapsed=lapsed and may_act_twice(job))
                 if finished is None:
                     return  # put back, to be tried again later
                 record = finished
         self._follow_up(job, record)
 
-    def _execute(self, number: int, task: Mapping[str, Any]) -> JobRecord | None:
+    def _execute(self, number: int, task: Mapping[str, Any], *, lapsed: bool) -> JobRecord | None:
         """Make the calls of a job, and return its record, which says how it ended."""
         job, job_id = task["job"], task["job_id"]
         status, result = "success", dict[str, Any](note="resolved by the user")
-        if task.get("resolved") is not True:
+        if lapsed:
+            status, result = "in_doubt", {"error": LAPSED, "job": job}
+        elif task.get("resolved") is not True:
             forget = task.get("resolved") is False or task.get("forget", False)
             status, result, held = execute(self._attempts, job, job_id, forget=forget)
             if held is not None and self._clock.wall() - task.get("since", self._clock.wall()) < self._keep:
@@ -497,7 +551,7 @@ class LocalEngine:
         plain = {name: value for name, value in task.items() if name != "resolved"}
         if task.get("resolved") is False:
             plain["forget"] = True
-        self._replace_item({**plain, "replaces": number, "due": self._clock.wall() + pause})
+        self._replace_item({**plain, "replaces": number, "due": self._clock.wall() + pause, "pause": pause})
 
     def _replace_item(self, task: Mapping[str, Any]) -> None:
         """Put an item into the queue that takes the place of the one that a job belongs to."""
@@ -516,8 +570,10 @@ class LocalEngine:
             wanted = old.status == "in_doubt" if "resolved" in task else not old.is_final
             if old.item != task["replaces"] or not wanted:
                 return old
+            # What may have been processed has begun, so that it cannot be cancelled as if nothing had been sent.
+            status = "running" if task.get("runs") or task.get("resolved") else "queued"
             return old._replace(
-                item=number, status="queued", deliveries=await_all(task["job"]), changed=self._clock.wall()
+                item=number, status=status, deliveries=await_all(task["job"]), changed=self._clock.wall()
             )
 
         self._records.change(task["job_id"], change, sure=True)
@@ -531,8 +587,10 @@ class LocalEngine:
         if role in job:
             child = job[role]
             child_id = identify(child) if "idempotent_key" in child else derive(record, role)
-            with suppress(DuplicateJobError):
+            try:
                 self._enqueue(child, child_id)
+            except DuplicateJobError as error:
+                _log.warning("%s of the job %s is not executed: %s", role, record.job_id, error)
         payload = make_payload(job, record.job_id, record.status, record.result)
         for number, hook in enumerate(job.get("webhooks", ())):
             if record.deliveries.get(str(number)) == "pending":
@@ -561,7 +619,7 @@ class LocalEngine:
         if not end.is_success and tries < _MOST_DELIVERIES:
             pause = min(self._backoff * 2.0 ** (tries - 1), _LONGEST_PAUSE)
             pause = max(pause, min(end.retry_after or 0.0, 10 * _LONGEST_PAUSE))
-            self._queue.put({**task, "tries": tries, "due": self._clock.wall() + pause})
+            self._queue.put({**task, "tries": tries, "due": self._clock.wall() + pause, "pause": pause})
             return
         state = "delivered" if end.is_success else "failed"
         if state == "failed":

@@ -51,8 +51,10 @@ class Dispatcher:
         self._do, self._may_work, self._on_change = do, may_work, on_change
         self._wake, self._stop = threading.Event(), threading.Event()
         self._busy: set[int] = set()
+        self._has_ended = False
         self._later: list[tuple[float, int, int, dict[str, Any]]] = []
         self._order = itertools.count()
+        self._last = 0.0
         self._workers = Workers("polvo-job", most)
         self._thread = threading.Thread(target=self._run, name="polvo-jobs", daemon=True)
 
@@ -72,7 +74,7 @@ class Dispatcher:
     @property
     def is_working(self) -> bool:
         """Whether a task is under way, or one may still be taken."""
-        is_working = bool(self._busy) or self._thread.is_alive()
+        is_working = bool(self._busy) or not self._has_ended
         if not is_working:
             self._workers.end_idle()
         return is_working
@@ -87,6 +89,7 @@ class Dispatcher:
             if pause:
                 self._wake.wait(pause)
             self._wake.clear()
+        self._has_ended = True
         self._on_change()
 
     def _start_one(self) -> float:
@@ -109,15 +112,25 @@ class Dispatcher:
     def _take(self) -> tuple[int, dict[str, Any]] | None:
         """Return a task that is due."""
         now = self._now()
-        if self._later and self._later[0][0] <= now:
+        if now < self._last:
+            self._pull_forward(now)
+        self._last = now
+        while self._later and self._later[0][0] <= now:
             _, _, number, task = heapq.heappop(self._later)
-            return number, task
+            if self._queue.holds(number):  # or it was cancelled while it waited
+                return number, task
         while (found := self._queue.take()) is not None:
             number, task = found
-            if task.get("due", 0) <= now:
+            due = _find_due(task, now)
+            if due <= now:
                 return found
-            self._postpone(number, task, task["due"])
+            self._postpone(number, task, due)
         return None
+
+    def _pull_forward(self, now: float) -> None:
+        """Let no task wait longer than it was to pause, as the clock was set back."""
+        self._later = [(min(due, _find_due(task, now)), i, number, task) for due, i, number, task in self._later]
+        heapq.heapify(self._later)
 
     def _postpone(self, number: int, task: dict[str, Any], due: float) -> None:
         heapq.heappush(self._later, (due, next(self._order), number, task))
@@ -135,3 +148,9 @@ class Dispatcher:
             self._busy.discard(number)
             self._wake.set()
             self._on_change()
+
+
+def _find_due(task: dict[str, Any], now: float) -> float:
+    """Return when a task is due: at a time that a user has named, or after a pause."""
+    due: float = task.get("due", 0.0)
+    return min(due, now + task["pause"]) if "pause" in task else due

@@ -3,7 +3,8 @@
 the call ended with              then
 -------------------------------  ------------------------------------------------------------------------------
 2xx                              success
-a limit or an open circuit       the job waits, and is tried again
+a limit, an open circuit, a      the job waits, and is tried again, unless a fallback can be called
+full disk
 a failure that a trigger names   the next fallback is called, and its end counts
 a time-out that a trigger names  the same, even where the call may have been made: the caller has said so
 a call that may have been made   in doubt, whatever else there is to call
@@ -53,9 +54,8 @@ def execute(attempts: Attempts, job: Mapping[str, Any], job_id: str, *, forget: 
     if end.is_success:
         return JobEnd("success", result)
     fallback = job.get("fallback_job")
-    if end.held and fallback is None:
-        return JobEnd("failed", result, min(max(end.retry_after or 1.0, _SHORTEST_HOLD), _LONGEST_HOLD))
-    doubt, depth = _is_in_doubt(job, end), 0
+    pause = min(max(end.retry_after or 1.0, _SHORTEST_HOLD), _LONGEST_HOLD)
+    doubt, depth, held = _is_in_doubt(job, end), 0, end.held
     while fallback is not None:
         depth += 1
         if _is_triggered(fallback.get("trigger", {}), end, doubt=doubt):
@@ -63,9 +63,9 @@ def execute(attempts: Attempts, job: Mapping[str, Any], job_id: str, *, forget: 
             result = {**make_values(end), "fallback": depth}
             if end.is_success:
                 return JobEnd("success", result)
-            doubt = doubt or _is_in_doubt(fallback, end)
+            doubt, held = doubt or _is_in_doubt(fallback, end), held and end.held
         fallback = fallback.get("fallback_job")
-    return JobEnd("in_doubt" if doubt else "failed", result)
+    return JobEnd("in_doubt" if doubt else "failed", result, pause if held and not doubt else None)
 
 
 def _is_in_doubt(job: Mapping[str, Any], end: CallEnd) -> bool:

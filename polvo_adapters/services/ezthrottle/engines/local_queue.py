@@ -28,7 +28,10 @@ class AckQueue(Protocol):
         """Return the oldest item that was not taken, and its number, or None."""
 
     def acknowledge(self, number: int) -> None:
-        """Remove an item that was taken."""
+        """Remove an item, whether it was taken or not."""
+
+    def holds(self, number: int) -> bool:
+        """Return whether an item is still there: another thread or process may have removed it."""
 
     def resume(self) -> None:
         """Make items available again that were taken by a process that is gone."""
@@ -43,22 +46,30 @@ class MemoryQueue:
     def __init__(self) -> None:
         self._items: deque[tuple[int, dict[str, Any]]] = deque()
         self._numbers = itertools.count(1)
+        self._held: set[int] = set()
 
     def put(self, item: dict[str, Any]) -> int:
         """Add an item, and return its number."""
         number = next(self._numbers)
+        self._held.add(number)
         self._items.append((number, item))
         return number
 
     def take(self) -> tuple[int, dict[str, Any]] | None:
         """Return the oldest item, or None."""
-        try:
-            return self._items.popleft()
-        except IndexError:
-            return None
+        while self._items:
+            number, item = self._items.popleft()
+            if number in self._held:
+                return number, item
+        return None
 
     def acknowledge(self, number: int) -> None:
-        """Do nothing: what was taken is gone."""
+        """Remove an item."""
+        self._held.discard(number)
+
+    def holds(self, number: int) -> bool:
+        """Return whether an item is still there."""
+        return number in self._held
 
     def resume(self) -> None:
         """Do nothing: there was no process before."""
@@ -81,6 +92,7 @@ class DiskQueue:
         try:
             from persistqueue import SQLiteAckQueue
             from persistqueue.serializers import json as plain
+            from persistqueue.sqlackqueue import AckStatus
         except ImportError:
             raise ConfigurationError(
                 "LocalEngine(path): a queue on disk needs persist-queue; run: pip install 'polvo_adapters[queue]'"
@@ -99,6 +111,7 @@ class DiskQueue:
         self._outgoing._putter.execute("PRAGMA synchronous=NORMAL")
         self._lock = threading.Lock()  # or SQLite would have one of the two wait for milliseconds
         self._acknowledged = 0
+        self._done = int(AckStatus.acked)
 
     def put(self, item: dict[str, Any]) -> int:
         """Add an item, and return its number; it is on the disk then."""
@@ -118,12 +131,18 @@ class DiskQueue:
         return found["pqid"], found["data"]
 
     def acknowledge(self, number: int) -> None:
-        """Remove an item that was taken."""
+        """Remove an item."""
         with self._lock:
             self._outgoing.ack(id=number)
             self._acknowledged += 1
             if self._acknowledged % _SWEEP == 0:
                 self._outgoing.clear_acked_data(max_delete=10 * _SWEEP, keep_latest=0)
+
+    def holds(self, number: int) -> bool:
+        """Return whether an item is still there."""
+        query = f"SELECT 1 FROM {self._outgoing._table_name} WHERE _id = ? AND status < ?"  # noqa: S608 - its own name
+        with self._lock:
+            return self._outgoing._getter.execute(query, (number, self._done)).fetchone() is not None
 
     def resume(self) -> None:
         """Make items available again that were taken by a process that is gone."""

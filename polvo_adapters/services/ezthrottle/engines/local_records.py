@@ -64,6 +64,10 @@ class JobRecord(NamedTuple):
             return self.status != "cancelled"
         return not self.is_free and self.changed >= expired
 
+    def precedes(self, other: JobRecord, expired: float) -> bool:
+        """Return whether another record of the job must not replace this one: that of an older item, or a repeat."""
+        return self.item >= other.item or self.counts(expired)
+
     @property
     def is_settled(self) -> bool:
         """Whether the job has ended, and nothing of it is still to be delivered."""
@@ -77,7 +81,7 @@ class JobRecords(Protocol):
         """Return the record of a job, or None."""
 
     def add(self, record: JobRecord, expired: float) -> JobRecord:
-        """Add a record unless there is one that counts, see `JobRecord.counts`; return the one that counts."""
+        """Add a record unless there is one that precedes it, see `JobRecord.precedes`; return the one that counts."""
 
     def change(self, job_id: str, change: Callable[[JobRecord], JobRecord], *, sure: bool = False) -> JobRecord | None:
         """Change a record, and return the new one; with `sure` it is on the disk then."""
@@ -107,7 +111,7 @@ class MemoryRecords:
         """Add a record unless there is one that counts."""
         with self._lock:
             before = self._records.get(record.job_id)
-            if before is not None and before.counts(expired):
+            if before is not None and before.precedes(record, expired):
                 return before
             self._records[record.job_id] = record
             return record
@@ -169,7 +173,7 @@ class DiskRecords:
 
         def write() -> JobRecord:
             before = self._read(record.job_id)
-            if before is not None and before.counts(expired):
+            if before is not None and before.precedes(record, expired):
                 return before
             self._write(record)
             return record
@@ -222,17 +226,15 @@ class DiskRecords:
 
     def _transact(self, write: Callable[[], Any], *, sure: bool) -> Any:
         with self._lock:
-            if sure:
-                self._connection.execute("PRAGMA synchronous=FULL")
+            self._connection.execute(f"PRAGMA synchronous={'FULL' if sure else 'NORMAL'}")
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 value = write()
+                self._connection.execute("COMMIT")
             except BaseException:
-                self._connection.execute("ROLLBACK")
+                if self._connection.in_transaction:  # SQLite has ended it by itself, after some errors
+                    self._connection.execute("ROLLBACK")
                 raise
-            self._connection.execute("COMMIT")
-            if sure:
-                self._connection.execute("PRAGMA synchronous=NORMAL")
             return value
 
     def _read(self, job_id: str) -> JobRecord | None:

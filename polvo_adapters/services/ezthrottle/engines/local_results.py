@@ -7,9 +7,15 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from polvo_adapters.services.ezthrottle import checks
 from polvo_adapters.services.ezthrottle.engines.local_delivery import keep_headers
 from polvo_adapters.services.ezthrottle.engines.local_records import JobRecord
-from polvo_adapters.services.ezthrottle.local_call import CallEnd
+from polvo_adapters.services.ezthrottle.local_call import CallEnd, is_idempotent
+
+LAPSED = (
+    "the process ended while the job was under way, and that is longer ago than keys are known (keep=): it may have "
+    "been processed; find out on the other side"
+)
 
 _HIDDEN = ("headers", "job", "unsent")  # what is in a record for the engine itself
 
@@ -31,6 +37,26 @@ def digest_of(job: Mapping[str, Any]) -> str:
     """Return the digest of what a key stands for."""
     parts = json.dumps([job["method"], job["url"], job.get("body")])
     return hashlib.sha256(parts.encode()).hexdigest()
+
+
+def check_keys(job: Mapping[str, Any], seen: dict[str, str]) -> None:
+    """Raise ArgumentError where two jobs of a chain have one key: the second would not be executed."""
+    key = job.get("idempotent_key")
+    if key is not None and seen.setdefault(key, digest_of(job)) != digest_of(job):
+        raise checks.refuse("idempotent_key", "two steps of the chain have the same one, and are not the same request")
+    for role in ("fallback_job", "on_success", "on_failure"):
+        if role in job:
+            check_keys(job[role], seen)
+
+
+def may_act_twice(job: Mapping[str, Any]) -> bool:
+    """Return whether the calls of a job could do work twice if they were made twice."""
+    call: Mapping[str, Any] | None = job
+    while call is not None:
+        if not is_idempotent(call["method"]):
+            return True
+        call = call.get("fallback_job")
+    return False
 
 
 def describe(record: JobRecord) -> dict[str, Any]:
