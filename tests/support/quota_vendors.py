@@ -310,7 +310,7 @@ VENDORS = [
         retry_after=False,
         windows=24,
         settled=8,
-        apart=(0.95, 4.0),
+        apart=(0.95, 2.0),
     ),
     Vendor(
         "Meta",
