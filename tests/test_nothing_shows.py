@@ -18,6 +18,7 @@ import pickle
 import pkgutil
 import warnings
 from collections.abc import Callable, Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,7 @@ from polvo_adapters.secrets.providers.double_o import DoubleO
 from polvo_adapters.secrets.providers.vault import Vault
 from polvo_adapters.secrets.providers.vault_login import VaultLogin
 from polvo_adapters.secrets.providers.vault_token import GivenToken, LoginToken
+from polvo_adapters.services import taruvi
 from polvo_adapters.services.double_o import errors as double_o_errors
 from polvo_adapters.services.double_o.async_client import AsyncClient
 from polvo_adapters.services.double_o.cache import SecretCache
@@ -81,6 +83,12 @@ from polvo_adapters.services.ezthrottle.frugal import FrugalRun
 from polvo_adapters.services.ezthrottle.local_call import CallEnd
 from polvo_adapters.services.ezthrottle.step import FallbackStep, Step
 from polvo_adapters.services.ezthrottle.webhooks import ReplayMemory, WebhookReceiver
+from polvo_adapters.services.taruvi import errors as taruvi_errors
+from polvo_adapters.services.taruvi import operations as taruvi_operations
+from polvo_adapters.services.taruvi import sending as taruvi_sending
+from polvo_adapters.services.taruvi.file_writer import FileWriter
+from polvo_adapters.services.taruvi.limits import Limits
+from polvo_adapters.services.taruvi.uploads import describe_upload
 from polvo_adapters.shells.httpx.messages import RequestView, ResponseView
 from polvo_adapters.shells.message_parts import list_secrets
 from polvo_adapters.shells.one_shot import OneShotResponse
@@ -628,7 +636,7 @@ def make_others(folder: Path) -> dict[str, Any]:
             note(look_at_error(f"an error of the client, {name}", kind("what happened", request=request)))
             made[f"client.exceptions.{name}"] = None
     made |= make_ezthrottle(text, word("authorization", OPEN))
-    for module in (double_o_errors, ezthrottle_errors):
+    for module in (double_o_errors, ezthrottle_errors, taruvi_errors):
         for name, kind in inspect.getmembers(module, inspect.isclass):
             if issubclass(kind, errors.PolvoError) and kind.__module__ == module.__name__:
                 error = kind("what happened", request=request, response=response)
@@ -637,7 +645,39 @@ def make_others(folder: Path) -> dict[str, Any]:
     made["services.ezthrottle.errors.ForwardToEZThrottle"] = ezthrottle_errors.ForwardToEZThrottle(
         url=request.url, headers={"Authorization": word("authorization", OPEN)}
     )
-    return made
+    return {**made, **make_taruvi(text, data)}
+
+
+def make_taruvi(text: str, data: bytes) -> dict[str, Any]:
+    """Return objects of the clients of Taruvi that hold secrets."""
+    client = taruvi.Client("http://a.test", "app", env_file=None)
+    signed = client.auth.signInWithToken(text)
+    parts = ("auth", "functions", "database", "users", "storage", "secrets", "policy", "analytics", "app", "settings")
+    modules = [getattr(signed, part) for part in parts]
+    modules += [signed.database.query("table"), signed.storage.from_("bucket")]
+    credential = signed._credential
+    sender = signed._sender()
+    asynchronous = taruvi.Client("http://a.test", "app", mode="async", env_file=None).auth.signInWithToken(text)
+    others = [
+        signed,
+        asynchronous,
+        credential,
+        sender,
+        asynchronous._sender(),
+        signed._wire,
+        signed._settings,
+        taruvi_operations.Call("POST", "/", body={"secret": text}, fields={"secret": text}),
+        taruvi_operations.Together([]),
+        taruvi_sending.WireResponse(200, {"X": text}, data, "http://a.test/", 1, 0.0, [{"Authorization": text}]),
+        Limits(signed._settings, {}),
+        FileWriter(BytesIO()),
+        describe_upload(("a.txt", data)),
+        taruvi_operations.Reply(200, data, headers={"X": text}, secrets=(text,)),
+    ]
+    return {
+        f"{type(each).__module__.removeprefix('polvo_adapters.')}.{type(each).__name__}": each
+        for each in modules + others
+    }
 
 
 def test_every_public_class_is_here(tmp_path: Path) -> None:

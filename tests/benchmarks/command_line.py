@@ -2,9 +2,9 @@
 
 What is measured, how, and why that way: see the modules `overhead`, `transports`, `loopback`, `imports`, `admission`,
 `gates`, `headers`, `pacing`, `crowd`, `cancellations`, `concurrency`, `deadlines`, `hedging`, `idempotency`,
-`identities`, `jobs`, `lag`, `overload`, `secrets`, `tokens` and `twins`, and `measure` for what they share. A run takes
-about two minutes; `--quick` takes seconds and shows only that everything works. `crowd` takes half an hour, `pacing` a
-quarter, and some others take minutes; they run only where they are asked for, or quickly.
+`identities`, `jobs`, `lag`, `overload`, `secrets`, `services`, `tokens` and `twins`, and `measure` for what they share.
+A run takes about two minutes; `--quick` takes seconds and shows only that everything works. `crowd` takes half an hour,
+`pacing` a quarter, and some others take minutes; they run only where they are asked for, or quickly.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ from tests.benchmarks.overhead import adapter_level, session_level
 from tests.benchmarks.overload import Overload, overloads
 from tests.benchmarks.pacing import Pace, paces
 from tests.benchmarks.secrets import secrets
+from tests.benchmarks.services import services
 from tests.benchmarks.tokens import Figure, tokens
 from tests.benchmarks.transports import transports
 from tests.benchmarks.twins import async_sessions, both_kinds
@@ -68,6 +69,7 @@ _SECTIONS: dict[str, tuple[str, Callable[..., list[Any]]]] = {
     "lag": ("Event loops: how late a task runs while 100 others make calls", lags),
     "overload": ("Overload: a server that falls short for a while, in virtual time", overloads),
     "secrets": ("Secrets: one that is held, and one that 64 threads want at once", secrets),
+    "services": ("Services: a client over the session that it uses, over loopback", services),
     "tokens": ("Tokens: shared by processes, refreshed in the background, and kept through kills", tokens),
 }
 _LONG = (

@@ -63,6 +63,7 @@ KNOWN = {
     ("auth/loopback.py", "Future"): LOCAL,
     ("auth/loopback.py", "Lock"): "after_fork_in_child",
     ("auth/loopback.py", "SimpleQueue"): "its threads are those of a login in progress, which is the parent's",
+    ("services/taruvi/sync_sender.py", "ThreadPoolExecutor"): LOCAL,
     ("auth/tokens/token_storage.py", "Lock"): "after_fork_in_child",
     ("cli/demo.py", "Lock"): "a local variable of a command",
     ("cli/demo_trial.py", "Future"): "a local variable of a command",
