@@ -106,7 +106,9 @@ def acquire_turn(account: Account, event: TurnRequest, now: float, trial: str = 
     group["running"] += 1
     if group["rate"] != math.inf:
         _spend_rate(group, now)
-    return _replace(account, name, group, own), _make_turn(name, group["era"])
+    account = replace_group(account, name, group)
+    account["paces"] = own if len(own) == len(paces) else {**paces, **own}
+    return account, _make_turn(name, group["era"])
 
 
 def _count_ahead(group: QuotaBucket, event: TurnRequest) -> int:
@@ -400,9 +402,8 @@ def _learn_quota(
     else:
         key = routes.find_key(account, group, quota, route, event, now)
         known = paces.get(key)
-    match: buckets.Match | None = None
     if announced and announced > _SHORTEST_WINDOW:
-        window = announced
+        window, match = announced, None
     else:
         window, match = _find_window(account, key, quota, known, event, now)
     cost = 1.0 if unit == "requests" else _estimate_cost(account, key, unit, remaining)
@@ -580,7 +581,8 @@ def _learn_success(group: QuotaBucket, event: TurnResult, now: float) -> None:
             return  # it was sent before the refusals
         _find_rate(group, now)
     group["counted"] += 1
-    group["busy"] += min(_find_idle(group), now - group["heard"])
+    since = now - group["heard"]
+    group["busy"] += since if since <= _IDLE else min(_find_idle(group), since)
     group["heard"] = now
     if group["slots"] != math.inf:
         group["slots"] = min(group["most"], group["slots"] + 1 / group["slots"])

@@ -19,6 +19,8 @@ CROWDS = {
 @pytest.mark.parametrize("vendor", VENDORS, ids=lambda vendor: vendor.name)
 def test_the_quota_of_a_vendor_is_used_and_hardly_a_request_is_refused(vendor: Vendor, crowd: str) -> None:
     least, most = getattr(vendor, crowd)
-    settled = run(VendorServer(vendor), CROWDS[crowd], [AdaptiveRateLimit(max_wait=1e9)], vendor.windows).over(vendor.settled)
+    settled = run(VendorServer(vendor), CROWDS[crowd], [AdaptiveRateLimit(max_wait=1e9)], vendor.windows).over(
+        vendor.settled
+    )
     assert settled.goodput >= least
     assert 100 * settled.rejected_part <= most
