@@ -20,6 +20,10 @@ is no information. Beyond that:
     concurrency   fewer at once, by three tenths; one more after as many successes as there are slots; the rate stays
     exhausted     as rate, paused until then
 
+A rate that is announced without what remains of it is the most that a client takes. Where much less is accepted, others
+use it too: each refusal in a row halves the rate, and it grows back by requests, not by seconds, since the parts may be
+slow.
+
 All is pure: dicts of numbers and strings, copied before they are changed.
 """
 
