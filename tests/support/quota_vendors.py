@@ -51,6 +51,7 @@ class Vendor(NamedTuple):
         told: The headers for their standings, at a Unix time.
         retry_after: Whether a refusal says when to come again.
         windows: How many windows to look at.
+        settled: From which of them on.
         one: Least part of the quota that one process uses, and most refusals of a hundred requests; where a vendor
             does not say when more comes, or what remains, some are needed to find out.
         many: The same for eight processes over one store.
@@ -62,6 +63,7 @@ class Vendor(NamedTuple):
     told: Format
     retry_after: bool = True
     windows: int = 6
+    settled: int = 2
     one: tuple[float, float] = (0.97, 0.0)
     many: tuple[float, float] = (0.97, 0.0)
     apart: tuple[float, float] = (0.93, 1.5)
@@ -278,10 +280,11 @@ VENDORS = [
         windows(SLIDING, 50, 1.0),
         lambda s, wall: {"X-Rate-Limit-Limit": 50, "X-Rate-Limit-Interval": "1s"},
         retry_after=False,
-        windows=30,
-        one=(0.95, 0.0),
+        windows=60,
+        settled=20,
+        one=(0.93, 0.0),
         many=(0.95, 0.0),
-        apart=(0.85, 20.0),
+        apart=(0.9, 1.0),
     ),
     Vendor(
         "Jira Data Center",
@@ -305,7 +308,9 @@ VENDORS = [
         windows(deep, 30, 60.0),
         lambda s, wall: {"x-amzn-RateLimit-Limit": "0.5"},
         retry_after=False,
-        apart=(0.9, 60.0),
+        windows=24,
+        settled=8,
+        apart=(0.95, 2.0),
     ),
     Vendor(
         "Meta",

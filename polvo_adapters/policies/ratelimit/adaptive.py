@@ -20,6 +20,10 @@ is no information. Beyond that:
     concurrency   fewer at once, by three tenths; one more after as many successes as there are slots; the rate stays
     exhausted     as rate, paused until then
 
+A rate that is announced without what remains of it is the most that a client takes. Where much less is accepted, others
+use it too: each refusal in a row halves the rate, and it grows back by requests, not by seconds, since the parts may be
+slow.
+
 All is pure: dicts of numbers and strings, copied before they are changed.
 """
 
@@ -48,12 +52,14 @@ from polvo_adapters.policies.ratelimit.turns import Turn, TurnRequest, TurnResul
 
 _SCOUTS = 8  # requests at once to a group of which nothing is known: few enough not to break a small quota much
 _LONGEST_SLEEP, _SHORTEST_SLEEP = 1.0, 0.005  # seconds in the queue until the turn is requested again
-_IDLE = 5.0  # seconds between two responses that count as use; a longer pause is the caller's own
+_IDLE, _INTERVALS = 5.0, 2.0  # seconds between two responses that count as use; times what the rate asks for
 _MOST_QUOTAS, _MOST_HOLDS = 16, 64
 _FEWER = 0.7  # of the slots, after a refusal; CUBIC and the AWS SDKs use the same
 _NEARLY = 0.98  # of a rate that is announced, since not all requests take the same time to the server
 _SHORT = 5.0  # seconds of a window that is spread out without a need
 _LESS = 0.9  # of the rate that had grown until it was refused
+_SHARED = 0.5  # of a rate that others use too, for each refusal in a row, up to three
+_RARELY = 100.0  # requests until such a rate is back where it was refused, at least
 _A_LITTLE_LESS = 0.97  # of the rate that was accepted
 _PLATEAU = 10.0  # seconds of traffic until the rate is back where it was refused, at least
 _APART, _MOST_APART = 70.0, 350.0  # the same for each refusal in a row, so that there is about one a minute at most
@@ -104,7 +110,9 @@ def acquire_turn(account: Account, event: TurnRequest, now: float, trial: str = 
     group["running"] += 1
     if group["rate"] != math.inf:
         _spend_rate(group, now)
-    return _replace(account, name, group, own), _make_turn(name, group["era"])
+    account = replace_group(account, name, group)
+    account["paces"] = own if len(own) == len(paces) else {**paces, **own}
+    return account, _make_turn(name, group["era"])
 
 
 def _count_ahead(group: QuotaBucket, event: TurnRequest) -> int:
@@ -398,9 +406,8 @@ def _learn_quota(
     else:
         key = routes.find_key(account, group, quota, route, event, now)
         known = paces.get(key)
-    match: buckets.Match | None = None
     if announced and announced > _SHORTEST_WINDOW:
-        window = announced
+        window, match = announced, None
     else:
         window, match = _find_window(account, key, quota, known, event, now)
     cost = 1.0 if unit == "requests" else _estimate_cost(account, key, unit, remaining)
@@ -549,7 +556,7 @@ def _learn_refusal(group: QuotaBucket, refused: Throttled, asked: float, route: 
             group["denials"] += 1
         return min(_LONGEST_PAUSE, _PAUSE * 2.0 ** min(20, group["denials"] - 1)) if pause is None else pause
     if not group["refusals"]:
-        group["busy"] += min(_IDLE, max(0.0, asked - group["heard"]))
+        group["busy"] += min(_find_idle(group), max(0.0, asked - group["heard"]))
         group["refused_at"] = group["heard"] = asked
         group["suspect"] = route
     if is_news or not group["refusals"]:
@@ -559,9 +566,14 @@ def _learn_refusal(group: QuotaBucket, refused: Throttled, asked: float, route: 
     return _compute_pause(group)
 
 
+def _find_idle(group: QuotaBucket) -> float:
+    """Return the longest time between two responses that counts as use, since a slow rate makes for long ones."""
+    return max(_IDLE, _INTERVALS / group["rate"])
+
+
 def _compute_pause(group: QuotaBucket) -> float:
     """Return the pause after the last refusal in a row of a server that says nothing."""
-    first = max(_FIRST_PAUSE, min(_LONGEST_PAUSE, 1 / group["told"]) if group["told"] else 0.0)
+    first = max(_FIRST_PAUSE, min(_LONGEST_PAUSE, 1 / min(group["told"], group["rate"])) if group["told"] else 0.0)
     return min(_LONGEST_PAUSE, first * 2.0 ** min(20, group["refusals"] - 1))
 
 
@@ -573,7 +585,8 @@ def _learn_success(group: QuotaBucket, event: TurnResult, now: float) -> None:
             return  # it was sent before the refusals
         _find_rate(group, now)
     group["counted"] += 1
-    group["busy"] += min(_IDLE, now - group["heard"])
+    since = now - group["heard"]
+    group["busy"] += since if since <= _IDLE else min(_find_idle(group), since)
     group["heard"] = now
     if group["slots"] != math.inf:
         group["slots"] = min(group["most"], group["slots"] + 1 / group["slots"])
@@ -592,20 +605,39 @@ def _find_rate(group: QuotaBucket, now: float) -> None:
 
     A refusal that comes alone, or once in a long while, says nothing of a rate: it is waited out. A streak does.
     """
-    refused = now - group["refused_at"]
-    seconds = max(group["busy"] + refused, 0.001)
-    often = (group["cycled"] or group["refusals"] >= _STREAK) and seconds < _OFTEN * refused + _PLATEAU
-    if group["told"] and group["rate"] == math.inf:
-        group["rate"] = group["peak"] = group["told"]
+    told = group["told"]
+    if told and group["rate"] == math.inf and group["refusals"] < _STREAK:
+        group["rate"] = group["peak"] = told
         group["plateau"] = _PLATEAU
-    elif often or group["rate"] != math.inf:
-        grown_to = 0.0 if group["rate"] == math.inf else _LESS * group["rate"]
-        counted, last_pause = max(group["counted"], 1), _compute_pause(group)
-        if group["refusals"] < _STREAK:  # a pause that the server named was rounded up to whole seconds
-            last_pause = max(last_pause, min(1.0, group["paused"] - group["refused_at"]))
-        group["rate"] = _A_LITTLE_LESS * max(grown_to, counted / seconds)
-        # The server may have stopped refusing at any time in the last pause, and accept as much more.
-        group["peak"] = max(grown_to, counted / max(seconds - last_pause, 0.5 * seconds))
-        group["plateau"] = max(_PLATEAU, min(_MOST_APART, _APART * group["refusals"]))
-    group["cycled"], group["grown"], group["refusals"], group["due"] = True, 0.0, 0, now
+    else:
+        refused = now - group["refused_at"]
+        seconds = max(group["busy"] + refused, 0.001)
+        often = (group["cycled"] or group["refusals"] >= _STREAK) and seconds < _OFTEN * refused + _PLATEAU
+        if often or told or group["rate"] != math.inf:
+            _lower_rate(group, seconds)
+    group["due"] = now + 1 / told if told else now  # where a rate is announced, the request that asked counts in it
+    group["cycled"], group["grown"], group["refusals"] = True, 0.0, 0
     group["counted"], group["busy"], group["heard"] = 0, 0.0, now
+
+
+def _lower_rate(group: QuotaBucket, seconds: float) -> None:
+    """Lower the rate to what was accepted in the seconds since refusals ended before.
+
+    Where much less was accepted than the server announced, others use the rate too. Until all have found their parts,
+    chance decides which of their requests are accepted, so that a few of them say little.
+    """
+    told, refusals, accepted = group["told"], group["refusals"], max(group["counted"], 1)
+    known = told if told and group["rate"] == math.inf else group["rate"]
+    is_shared = accepted / seconds < _LESS * told
+    part = _SHARED ** min(_STREAK, refusals) if is_shared else _LESS
+    grown_to = 0.0 if known == math.inf else part * known
+    last_pause = _compute_pause(group)
+    if refusals < _STREAK:  # a pause that the server named was rounded up to whole seconds
+        last_pause = max(last_pause, min(1.0, group["paused"] - group["refused_at"]))
+    group["rate"] = _A_LITTLE_LESS * max(grown_to, accepted / seconds)
+    # The server may have stopped refusing at any time in the last pause, and accept as much more.
+    group["peak"] = max(grown_to, accepted / max(seconds - last_pause, 0.5 * seconds))
+    group["plateau"] = max(_PLATEAU, min(_MOST_APART, _APART * refusals))
+    if is_shared:
+        group["rate"], group["peak"] = min(group["rate"], _LESS * known), min(group["peak"], known)
+        group["plateau"] = max(group["plateau"], _RARELY / group["rate"])

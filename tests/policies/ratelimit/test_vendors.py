@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from polvo_adapters.policies.ratelimit import AdaptiveRateLimit
+from polvo_adapters.testing.limiters import TokenBucketLimiter
 from polvo_adapters.testing.simulation.crowd import CrowdClient, run
 from tests.support.quota_vendors import VENDORS, Vendor, VendorServer
 
@@ -19,6 +20,23 @@ CROWDS = {
 @pytest.mark.parametrize("vendor", VENDORS, ids=lambda vendor: vendor.name)
 def test_the_quota_of_a_vendor_is_used_and_hardly_a_request_is_refused(vendor: Vendor, crowd: str) -> None:
     least, most = getattr(vendor, crowd)
-    settled = run(VendorServer(vendor), CROWDS[crowd], [AdaptiveRateLimit(max_wait=1e9)], vendor.windows).over(2)
+    settled = run(VendorServer(vendor), CROWDS[crowd], [AdaptiveRateLimit(max_wait=1e9)], vendor.windows).over(
+        vendor.settled
+    )
     assert settled.goodput >= least
     assert 100 * settled.rejected_part <= most
+
+
+@pytest.mark.parametrize("clients", [1, 3, 20])
+@pytest.mark.parametrize("rate", [0.2, 5.0])
+def test_clients_that_are_told_one_rate_for_all_of_them_find_their_parts(rate: float, clients: int) -> None:
+    vendor = Vendor(
+        "a rate",
+        lambda: [TokenBucketLimiter(100, 100 / rate, 10)],
+        lambda standings, wall: {"x-amzn-RateLimit-Limit": rate},
+        retry_after=False,
+    )
+    server = VendorServer(vendor)
+    settled = run(server, [CrowdClient(4)] * clients, [AdaptiveRateLimit(max_wait=1e9)], windows=20).over(10)
+    assert settled.goodput >= 0.9
+    assert 100 * settled.rejected_part <= 3
