@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import random
 import ssl
 from collections import deque
 from typing import Any
@@ -15,21 +16,21 @@ import polvo_adapters as polvo
 from polvo_adapters.stores import MemoryStore
 from tests.support.virtual_worlds import LoopClock
 
-LIMIT, WINDOW, TASKS, WINDOWS = 100, 2.0, 200, 6
+LIMIT, WINDOW, TASKS, WINDOWS = 100, 2.0, 200, 7
 CONTEXT = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # to load certificates takes longer than a call
 
 
 class SlidingServer(httpx.AsyncBaseTransport):
-    """A server that counts the requests of the last window; the way to it takes the same time each time."""
+    """A server that counts the requests of the last window; the way to it takes a time of its own each time."""
 
-    def __init__(self, clock: LoopClock) -> None:
-        self.clock = clock
+    def __init__(self, clock: LoopClock, jitter: float) -> None:
+        self.clock, self.jitter, self.random = clock, jitter, random.Random(3)
         self.log: deque[float] = deque()
         self.served: list[float] = []
         self.refused = 0
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        await self.clock.sleep(0.001)
+        await self.clock.sleep(0.002 + self.random.random() * self.jitter)
         now = self.clock.now()
         while self.log and self.log[0] <= now - WINDOW:
             self.log.popleft()
@@ -40,7 +41,7 @@ class SlidingServer(httpx.AsyncBaseTransport):
         else:
             self.refused += 1
         left, reset = LIMIT - len(self.log), math.ceil(self.log[0] + WINDOW - now)
-        await self.clock.sleep(0.001)
+        await self.clock.sleep(0.002)
         headers = {
             "RateLimit": f'"default";r={left};t={reset}',
             "RateLimit-Policy": f'"default";q={LIMIT};w={WINDOW:.0f}',
@@ -49,10 +50,11 @@ class SlidingServer(httpx.AsyncBaseTransport):
 
 
 @pytest.mark.slow
-def test_all_of_a_sliding_quota_is_used_where_the_way_to_the_server_is_even() -> None:
-    """What a benchmark on a loaded machine loses beyond this, the way loses: requests that overtake are refused."""
+@pytest.mark.parametrize(("jitter", "least"), [(0.0, 0.95), (0.02, 0.95)])
+def test_nearly_all_of_a_sliding_quota_is_used_and_no_request_is_refused(jitter: float, least: float) -> None:
+    """Responses that overtake one another must not bring about a refusal, which costs a pause in whole seconds."""
     clock = LoopClock()
-    server = SlidingServer(clock)
+    server = SlidingServer(clock, jitter)
 
     async def act() -> None:
         options: Any = {"rate_limit": {"max_wait": math.inf}, "store": MemoryStore(now=clock.now), "verify": CONTEXT}
@@ -71,5 +73,5 @@ def test_all_of_a_sliding_quota_is_used_where_the_way_to_the_server_is_even() ->
     clock.run(act())
     begin = server.served[0] + WINDOW
     used = sum(begin <= at < begin + WINDOW * (WINDOWS - 1) for at in server.served) / (LIMIT * (WINDOWS - 1))
-    assert used >= 0.98
+    assert used >= least
     assert server.refused == 0
