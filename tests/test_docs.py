@@ -63,8 +63,8 @@ def loggers_as_before() -> Iterator[None]:
         log.handlers = handlers
 
 
-RUN_ELSEWHERE = {"client"}
-"""Pages with blocks as the interpreter of asyncio runs them, and tests within them: `tests/client/test_guide.py`."""
+RUN_ELSEWHERE = {"client": "tests/client/test_guide.py", "taruvi": "tests/services/taruvi/test_guide.py"}
+"""Pages with blocks as the interpreter of asyncio runs them, or for other servers, and the tests that run them."""
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -111,6 +111,10 @@ def test_python_blocks_run(
     namespace: dict[str, Any] = {"__name__": "__main__"}
     for block in blocks(page, "(?:python|pycon)"):
         run(on_failure_server(block, server.url), namespace, page)
+
+
+def test_every_guide_has_a_test() -> None:
+    assert [test for test in RUN_ELSEWHERE.values() if not (ROOT / test).exists()] == []
 
 
 @pytest.mark.parametrize("page", RUN_HERE, ids=lambda page: page.stem)

@@ -18,6 +18,7 @@ import pickle
 import pkgutil
 import warnings
 from collections.abc import Callable, Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -62,12 +63,32 @@ from polvo_adapters.secrets.providers.double_o import DoubleO
 from polvo_adapters.secrets.providers.vault import Vault
 from polvo_adapters.secrets.providers.vault_login import VaultLogin
 from polvo_adapters.secrets.providers.vault_token import GivenToken, LoginToken
+from polvo_adapters.services import taruvi
 from polvo_adapters.services.double_o import errors as double_o_errors
 from polvo_adapters.services.double_o.async_client import AsyncClient
 from polvo_adapters.services.double_o.cache import SecretCache
 from polvo_adapters.services.double_o.client import Client as DoubleOClient
 from polvo_adapters.services.double_o.effects import CachedFetch, FileWork, ServiceRequest, ServiceResponse
 from polvo_adapters.services.double_o.sending import Received
+from polvo_adapters.services.ezthrottle import errors as ezthrottle_errors
+from polvo_adapters.services.ezthrottle.client import EZThrottle
+from polvo_adapters.services.ezthrottle.engines.envelope import Envelope
+from polvo_adapters.services.ezthrottle.engines.hosted import HostedEngine
+from polvo_adapters.services.ezthrottle.engines.local import LocalEngine
+from polvo_adapters.services.ezthrottle.engines.local_delivery import Delivery
+from polvo_adapters.services.ezthrottle.engines.local_execution import JobEnd
+from polvo_adapters.services.ezthrottle.engines.local_queue import MemoryQueue
+from polvo_adapters.services.ezthrottle.engines.local_records import JobRecord, MemoryRecords
+from polvo_adapters.services.ezthrottle.frugal import FrugalRun
+from polvo_adapters.services.ezthrottle.local_call import CallEnd
+from polvo_adapters.services.ezthrottle.step import FallbackStep, Step
+from polvo_adapters.services.ezthrottle.webhooks import ReplayMemory, WebhookReceiver
+from polvo_adapters.services.taruvi import errors as taruvi_errors
+from polvo_adapters.services.taruvi import operations as taruvi_operations
+from polvo_adapters.services.taruvi import sending as taruvi_sending
+from polvo_adapters.services.taruvi.file_writer import FileWriter
+from polvo_adapters.services.taruvi.limits import Limits
+from polvo_adapters.services.taruvi.uploads import describe_upload
 from polvo_adapters.shells.httpx.messages import RequestView, ResponseView
 from polvo_adapters.shells.message_parts import list_secrets
 from polvo_adapters.shells.one_shot import OneShotResponse
@@ -509,6 +530,35 @@ def make_login_token(text: str) -> LoginToken:
     return provider
 
 
+def make_ezthrottle(secret: str, open_text: str) -> dict[str, Any]:
+    """Return the objects of EZThrottle: of the client, its engines, and what they hold of a job."""
+    client = EZThrottle(secret)
+    step = Step(client).url(f"http://me:{open_text}@a.test/").headers({"Authorization": open_text}).body(open_text)
+    queue, records = MemoryQueue(), MemoryRecords()
+    queue.put({"job": step.to_job()})
+    record = JobRecord("job_1", "digest", 1, result={"response": open_text})
+    records.add(record, 0.0)
+    local = LocalEngine(webhook_secrets=secret)
+    local.close()
+    return {
+        "services.ezthrottle.client.EZThrottle": client,
+        "services.ezthrottle.engines.envelope.Envelope": Envelope(HiddenText(secret), "http://a.test", lambda: 0.0),
+        "services.ezthrottle.engines.hosted.HostedEngine": HostedEngine(secret),
+        "services.ezthrottle.engines.local.LocalEngine": local,
+        "services.ezthrottle.engines.local_delivery.Delivery": Delivery([secret], SystemClock()),
+        "services.ezthrottle.engines.local_execution.JobEnd": JobEnd("success", {"response": open_text}),
+        "services.ezthrottle.engines.local_queue.MemoryQueue": queue,
+        "services.ezthrottle.engines.local_records.JobRecord": record,
+        "services.ezthrottle.engines.local_records.MemoryRecords": records,
+        "services.ezthrottle.frugal.FrugalRun": FrugalRun(client, step),
+        "services.ezthrottle.local_call.CallEnd": CallEnd(200, open_text),
+        "services.ezthrottle.step.FallbackStep": FallbackStep(step, None, None),
+        "services.ezthrottle.step.Step": step,
+        "services.ezthrottle.webhooks.ReplayMemory": ReplayMemory(),
+        "services.ezthrottle.webhooks.WebhookReceiver": WebhookReceiver(secret),
+    }
+
+
 def make_httpx_views(text: str, data: bytes) -> dict[str, Any]:
     """Return what messages are made of for httpx."""
     request = httpx.Request("POST", f"http://me:{text}@a.test/?key={text}", headers={"X": text}, content=data)
@@ -585,15 +635,49 @@ def make_others(folder: Path) -> dict[str, Any]:
         if issubclass(kind, errors.PolvoError) and kind.__module__ == client_errors.__name__:
             note(look_at_error(f"an error of the client, {name}", kind("what happened", request=request)))
             made[f"client.exceptions.{name}"] = None
-    for name, kind in inspect.getmembers(double_o_errors, inspect.isclass):
-        if issubclass(kind, errors.PolvoError) and kind.__module__ == double_o_errors.__name__:
-            note(
-                look_at_error(
-                    f"an error of Double-O, {name}", kind("what happened", request=request, response=response)
-                )
-            )
-            made[f"services.double_o.errors.{name}"] = None
-    return made
+    made |= make_ezthrottle(text, word("authorization", OPEN))
+    for module in (double_o_errors, ezthrottle_errors, taruvi_errors):
+        for name, kind in inspect.getmembers(module, inspect.isclass):
+            if issubclass(kind, errors.PolvoError) and kind.__module__ == module.__name__:
+                error = kind("what happened", request=request, response=response)
+                note(look_at_error(f"an error, {module.__name__}.{name}", error))
+                made[f"{module.__name__}.{name}".removeprefix("polvo_adapters.")] = None
+    made["services.ezthrottle.errors.ForwardToEZThrottle"] = ezthrottle_errors.ForwardToEZThrottle(
+        url=request.url, headers={"Authorization": word("authorization", OPEN)}
+    )
+    return {**made, **make_taruvi(text, data)}
+
+
+def make_taruvi(text: str, data: bytes) -> dict[str, Any]:
+    """Return objects of the clients of Taruvi that hold secrets."""
+    client = taruvi.Client("http://a.test", "app", env_file=None)
+    signed = client.auth.signInWithToken(text)
+    parts = ("auth", "functions", "database", "users", "storage", "secrets", "policy", "analytics", "app", "settings")
+    modules = [getattr(signed, part) for part in parts]
+    modules += [signed.database.query("table"), signed.storage.from_("bucket")]
+    credential = signed._credential
+    sender = signed._sender()
+    asynchronous = taruvi.Client("http://a.test", "app", mode="async", env_file=None).auth.signInWithToken(text)
+    others = [
+        signed,
+        asynchronous,
+        credential,
+        sender,
+        asynchronous._sender(),
+        signed._wire,
+        signed._settings,
+        taruvi_operations.Call("POST", "/", body={"secret": text}, fields={"secret": text}),
+        taruvi_operations.Together([]),
+        taruvi_sending.WireResponse(200, {"X": text}, data, "http://a.test/", 1, 0.0, [{"Authorization": text}]),
+        Limits(signed._settings, {}),
+        FileWriter(BytesIO()),
+        describe_upload(("a.txt", data)),
+        taruvi_operations.Reply(200, data, headers={"X": text}, secrets=(text,)),
+    ]
+    return {
+        f"{type(each).__module__.removeprefix('polvo_adapters.')}.{type(each).__name__}": each
+        for each in modules + others
+    }
 
 
 def test_every_public_class_is_here(tmp_path: Path) -> None:

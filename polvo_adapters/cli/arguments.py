@@ -27,6 +27,7 @@ commands:
   get URL      make a real request, with retries and one deadline, and show each attempt and wait;
                post, put, patch, delete, head and options likewise
   download URL get a file, whole or not at all, and go on where it breaks off, now or in a later run
+  job URL      submit a job to EZThrottle, or to a queue of this machine, and show what becomes of it
   probe URL    send one request, and show what quota the response announces and what a rate limit
                would do with it
   demo         send the same calls to a failing server in three ways, and compare the results
@@ -38,6 +39,7 @@ examples:
   {prog} post https://api.example.com/items --json '{{"name": "polvo"}}'
   {prog} get https://api.example.com/items --body > items.json
   {prog} download https://files.example.com/model.bin -o models/
+  {prog} job https://api.example.com/orders -X POST --json '{{"order": 17}}' --queue ~/.jobs
   {prog} probe https://api.example.com/items
   {prog} demo
   {prog} login --issuer https://id.example.com --client-id app --token-cache ~/.cache/app/tokens.json
@@ -65,6 +67,7 @@ def make_parser() -> argparse.ArgumentParser:
         _add_request(add_exact(verb, description=f"Make a {verb.upper()} request."))
         commands.choices[verb].set_defaults(module="polvo_adapters.cli.request", method=verb.upper())
     _add_download(add_exact("download", description="Get a file, and go on where it breaks off."))
+    _add_job(add_exact("job", description="Submit a job, and show what becomes of it."))
     _add_probe(add_exact("probe", description="Show what quota an API announces."))
     _add_demo(commands.add_parser("demo", description="Compare three clients at a failing server."))
     _add_login(add_exact("login", description="Log a user in, and keep the token."))
@@ -110,6 +113,40 @@ def _add_download(command: argparse.ArgumentParser) -> None:
     change = "begin anew where the file changes meanwhile (restart), or fail"
     add("--on-change", choices=("restart", "fail"), default="restart", help=change)
     command.set_defaults(module="polvo_adapters.cli.download")
+
+
+def _add_job(command: argparse.ArgumentParser) -> None:
+    _add_target(command)
+    add = command.add_argument
+    add("-X", "--request", dest="method", metavar="METHOD", type=_parse_method, default="GET", help="its method (GET)")
+    body = command.add_mutually_exclusive_group()
+    body.add_argument("-d", "--data", metavar="TEXT", type=_parse_data, help="body; @FILE reads a file, @- stdin")
+    body.add_argument("--json", metavar="TEXT", type=_parse_json, help="body, sent as JSON")
+    add(
+        "--queue",
+        metavar="PATH",
+        help="directory of a queue on this machine, in which the job is kept until it is done",
+    )
+    add("--frugal", action="store_true", help="call from here first, and submit a job only where that fails")
+    add("--key", metavar="KEY", help="idempotent key: a second job with it is the same one (a new one)")
+    add("--honours-keys", action="store_true", help="the server honours keys: a lost POST may be sent again")
+    add(
+        "--region", dest="regions", metavar="NAME[=URL]", type=_parse_region, action="append", default=[], help="region"
+    )
+    add("--mode", choices=("race", "fanout"), default="race", help="what several regions are for (race)")
+    add(
+        "--webhook",
+        dest="webhooks",
+        metavar="URL",
+        type=_parse_url,
+        action="append",
+        default=[],
+        help="gets the result",
+    )
+    add("--retries", metavar="N", type=partial(_parse_whole, least=0, most=100), help="most repeats in a region (2)")
+    add("--wait", metavar="S", type=_parse_seconds, help="for the job to end (as long as it takes)")
+    add("--as-json", action="store_true", help="show the result as JSON")
+    command.set_defaults(module="polvo_adapters.cli.job")
 
 
 def _add_probe(command: argparse.ArgumentParser) -> None:
@@ -205,6 +242,13 @@ def _parse_url(text: str) -> str:
     if scheme.lower() in {"http", "https"}:
         raise argparse.ArgumentTypeError(f"{text!r} names no host")
     raise argparse.ArgumentTypeError(f"unsupported scheme {scheme}://: write https://{rest} or http://{rest}")
+
+
+def _parse_region(text: str) -> tuple[str, str]:
+    name, separator, url = text.partition("=")
+    if not name or not name.isprintable():
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form NAME or NAME=URL")
+    return name, _parse_url(url) if separator else ""
 
 
 def _parse_method(text: str) -> str:

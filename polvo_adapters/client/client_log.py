@@ -32,6 +32,8 @@ from polvo_adapters.runtime.logs import log_scope, say
 
 _TOLD = ("attempt", "retry", "wait", "circuit", "store_failure")
 """Events of the policies that are logged; how a call ends is said by the client."""
+_METHODS = {logging.DEBUG: "debug", logging.INFO: "info", logging.WARNING: "warning"}
+"""The methods of loggers, by level; applications may give levels other names."""
 _FIELDS = ("attempt", "max_attempts", "status", "failure", "seconds", "retry_after", "reason", "before", "after")
 
 
@@ -112,7 +114,7 @@ class ClientLog(LogListener):
         with log_scope() as is_first:
             if is_first:
                 log = structlog.get_logger(self._name)
-                getattr(log, logging.getLevelName(level).lower())(event, **known)
+                getattr(log, _METHODS[level])(event, **known)
 
 
 def _describe(event: CallEvent) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import ssl
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 LOGGER_NAME = "polvo_adapters.client"
 USER_AGENT = f"polvo_adapters/{__version__}"
+
+
+_LARGEST = sys.float_info.max  # an int may be larger than every float
 
 
 class Settings:
@@ -275,7 +279,7 @@ def _check_base_url(value: Any) -> None:
 
 def _require_number(settings: object, name: str, low: float, *, above: bool = False) -> None:
     value = getattr(settings, name)
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and -math.inf < value <= _LARGEST
     if not is_number or value < low or (above and value == low):
         raise _setting_error(settings, name, f"a number {'above' if above else 'of at least'} {low:g}")
 

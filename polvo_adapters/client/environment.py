@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 from polvo_adapters.client.exceptions import ClientConfigurationError, UnknownSettingError
 
+_SIMILAR = 0.94
+"""How alike two names are of which one has a letter more than the other, or one letter for another."""
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
 
@@ -81,9 +83,18 @@ _KINDS: dict[str, tuple[Callable[[str], Any], str]] = {
 
 
 def _refuse_misspelt(name: str, prefix: str, parts: Iterable[str], known: list[str]) -> None:
-    """Raise an error for a variable that begins like those of a part; other programs have variables as well."""
-    if not prefix or not any(name.startswith(f"{prefix}{part.upper()}_") for part in parts):
+    """Raise an error for a variable that is meant for a setting; other programs have variables with this prefix, too.
+
+    Meant for one is what is the name of a part or begins with it, and what is one letter away from a known name.
+    """
+    own = [f"{prefix}{part.upper()}" for part in parts]
+    is_part = bool(prefix) and any(name == part or name.startswith(f"{part}_") for part in own)
+    if name in own:
+        advice = f"there are {', '.join(each for each in known if each.startswith(f'{name}_'))}"
+    elif close := get_close_matches(name, known, 1, _SIMILAR if not is_part else 0.6):
+        advice = f"did you mean {close[0]}?"
+    elif is_part:
+        advice = f"there are {', '.join(known)}"
+    else:
         return
-    close = get_close_matches(name, known, 1)
-    advice = f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}"
     raise UnknownSettingError(f"{name} names no setting; {advice}")

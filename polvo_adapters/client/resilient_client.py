@@ -13,26 +13,30 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import ssl
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import lru_cache
-from secrets import token_hex
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import httpx
 
 from polvo_adapters.client import translation
+from polvo_adapters.client.base_url_auth import BaseURLAuth
 from polvo_adapters.client.call_record import CallRecord, current_record
 from polvo_adapters.client.client_log import ClientLog
+from polvo_adapters.client.closing import CLOSED, ClosingClock, ClosingGate
 from polvo_adapters.client.config import ClientConfig, TimeoutConfig
 from polvo_adapters.client.exceptions import ClientClosedError, ClientConfigurationError, MyAPIError
 from polvo_adapters.client.pending_call import PendingCall, marks_coroutine
-from polvo_adapters.client.stack import CLOSED, ClosingGate, build_stack
+from polvo_adapters.client.request_headers import identify
+from polvo_adapters.client.stack import build_stack
 from polvo_adapters.core.calls import find_host
-from polvo_adapters.drivers.aio import ASYNC_SYSTEM, AsyncClock
+from polvo_adapters.drivers.aio import AsyncClock
 from polvo_adapters.redaction import describe_url
+from polvo_adapters.runtime import async_library
 from polvo_adapters.shells.httpx.environment_proxies import find_proxies
 from polvo_adapters.shells.httpx.transports import AsyncPolicyTransport
 from polvo_adapters.stores.base import Store
@@ -41,23 +45,25 @@ from polvo_adapters.stores.memory import MemoryStore
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-HEADER = "X-Request-ID"
+_ABSOLUTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]")
+"""The beginning of a URL that httpx does not take for one below the base URL."""
+_LONGEST_SHOWN = 500
 
 
 class _Opened(NamedTuple):
     """The httpx client that is in use, and the event loop and the process that it belongs to."""
 
     http: httpx.AsyncClient
-    loop: asyncio.AbstractEventLoop | None
+    loop: Any
     process: int
 
-    def is_here(self, loop: asyncio.AbstractEventLoop | None) -> bool:
+    def is_here(self, loop: object) -> bool:
         """Return whether it belongs to this loop and this process."""
         return self.loop is loop and self.process == os.getpid()
 
     def is_elsewhere(self) -> bool:
         """Return whether its loop is running, in another thread of this process."""
-        return self.process == os.getpid() and self.loop is not None and self.loop.is_running()
+        return self.process == os.getpid() and self.loop is not None and async_library.is_running(self.loop)
 
 
 class ResilientClient:
@@ -68,7 +74,8 @@ class ResilientClient:
         transport: What sends, for tests: an `httpx.MockTransport`, say. By default connections of its own.
         store: Where circuits and the bulkhead keep their state; clients that share a store share it. By default memory
             of this client.
-        clock: Time and chance of retries, circuits and the bulkhead; tests pass a virtual clock.
+        clock: Time and chance of retries, circuits and the bulkhead; tests pass a virtual clock. By default those of
+            this machine.
 
     Attributes:
         config: The settings.
@@ -80,7 +87,7 @@ class ResilientClient:
         *,
         transport: httpx.AsyncBaseTransport | None = None,
         store: Store | None = None,
-        clock: AsyncClock = ASYNC_SYSTEM,
+        clock: AsyncClock | None = None,
     ) -> None:
         if not isinstance(config, ClientConfig):
             raise ClientConfigurationError(
@@ -88,16 +95,16 @@ class ResilientClient:
             )
         self.config = config
         self._transport = transport
-        self._clock = clock
-        self._store: Store = MemoryStore(now=clock.now) if store is None else store
-        self._log = ClientLog(config.logging)
         self._closing = ClosingGate()
+        self._clock: AsyncClock = ClosingClock(self._closing) if clock is None else clock
+        self._store: Store = MemoryStore(now=self._clock.now) if store is None else store
+        self._log = ClientLog(config.logging)
         self._policies = build_stack(config, self._log, self._closing)
         self._opened: _Opened | None = None
         # Not in the URL of requests, whose repr shows it.
         url = httpx.URL(config.base_url)
         self._base_url = url.copy_with(userinfo=b"")
-        self._auth = httpx.BasicAuth(url.username, url.password) if url.userinfo else None
+        self._auth = BaseURLAuth(url) if url.userinfo else None
 
     async def __aenter__(self) -> Self:
         await self._ensure_initialized()
@@ -125,7 +132,7 @@ class ResilientClient:
 
     async def close(self) -> None:
         """Close all connections. Calls under way end with an error, and later ones raise ClientClosedError."""
-        self._closing.is_closed = True
+        self._closing.close()
         opened, self._opened = self._opened, None
         if opened is not None and opened.is_here(_find_loop()):
             await opened.http.aclose()
@@ -210,9 +217,7 @@ class ResilientClient:
 
     async def _send(self, method: str, url: httpx.URL | str, request_id: str | None, kwargs: dict[str, Any]) -> Any:
         http = self._open()
-        headers, identifier = _identify(kwargs.pop("headers", None), request_id)
-        if self._auth is not None and "://" not in str(url) and "authorization" not in headers:
-            kwargs.setdefault("auth", self._auth)
+        headers, identifier = identify(kwargs.pop("headers", None), request_id)
         record = self._record(method, url, identifier)
         if isinstance(kwargs.get("timeout"), TimeoutConfig):
             kwargs["timeout"] = _httpx_timeout(kwargs["timeout"])
@@ -236,7 +241,7 @@ class ResilientClient:
             translated = translation.translate_error(error, record)
             self._log.say_failure(record, translated, time.monotonic() - began)
             try:
-                raise translated from error
+                raise translated from translation.find_cause(error)
             finally:
                 del translated  # see errors.py, "Errors and frames"
         finally:
@@ -244,9 +249,11 @@ class ResilientClient:
 
     def _record(self, method: str, url: httpx.URL | str, identifier: str) -> CallRecord:
         text = str(url)
-        if "://" not in text:
+        if not _ABSOLUTE.match(text):
             text = f"{self.config.base_url.rstrip('/')}/{text.lstrip('/')}"
-        return CallRecord(str(method).upper(), describe_url(text), find_host(text), identifier, self.config)
+        return CallRecord(
+            _show(str(method).upper()), _show(describe_url(text)), find_host(text), identifier, self.config
+        )
 
     # The httpx client -------------------------------------------------------------------------------------------------
 
@@ -278,6 +285,7 @@ class ResilientClient:
             )
         return httpx.AsyncClient(
             base_url=self._base_url,
+            auth=self._auth,
             headers={"User-Agent": config.user_agent},
             timeout=_httpx_timeout(config.timeout),
             follow_redirects=config.follow_redirects,
@@ -303,7 +311,7 @@ async def create_resilient_client(
     *,
     transport: httpx.AsyncBaseTransport | None = None,
     store: Store | None = None,
-    clock: AsyncClock = ASYNC_SYSTEM,
+    clock: AsyncClock | None = None,
 ) -> AsyncIterator[ResilientClient]:
     """Make a client for an `async with` block, and close it in the end.
 
@@ -317,10 +325,10 @@ async def create_resilient_client(
         yield client
 
 
-def _find_loop() -> asyncio.AbstractEventLoop | None:
+def _find_loop() -> object:
     try:
-        return asyncio.get_running_loop()
-    except RuntimeError:  # run by another library than asyncio
+        return async_library.find_loop()
+    except RuntimeError:  # run by something else than asyncio and trio
         return None
 
 
@@ -340,33 +348,10 @@ def _httpx_timeout(timeout: TimeoutConfig) -> httpx.Timeout:
     return httpx.Timeout(connect=timeout.connect, read=timeout.read, write=timeout.write, pool=timeout.pool)
 
 
-def _identify(headers: Any, request_id: Any) -> tuple[httpx.Headers, str]:
-    """Return a copy of the headers of a call, with its request id, and that.
-
-    Raises:
-        ClientConfigurationError: The id cannot be sent, or the headers have another one.
-    """
-    identified = httpx.Headers(headers)
-    present = identified.get(HEADER)
-    if request_id is None:
-        request_id = _random_uuid() if present is None else present
-    elif present is not None and present != request_id:
-        raise ClientConfigurationError(f"request_id: the headers have another {HEADER}; give one of them, not sent")
-    if not isinstance(request_id, str) or not request_id.isascii() or not request_id.isprintable():
-        raise ClientConfigurationError(
-            f"request_id must be text of printable ASCII characters, not {type(request_id).__name__}; not sent"
-        )
-    if not request_id or request_id != request_id.strip():
-        raise ClientConfigurationError("request_id must not be empty, nor begin or end with a space; not sent")
-    identified[HEADER] = request_id
-    return identified, request_id
-
-
-def _random_uuid() -> str:
-    """Return a random UUID (RFC 9562, version 4)."""
-    text = token_hex(16)
-    variant = "89ab"[int(text[16], 16) % 4]
-    return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-{variant}{text[17:20]}-{text[20:]}"
+def _show(text: str) -> str:
+    """Return a text as one line of a log may have it: cut, and with no character that would begin another one."""
+    short = text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
+    return short if short.isprintable() else short.encode("unicode_escape").decode("ascii")
 
 
 def _count_attempts(response: Any) -> int:

@@ -13,11 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from urllib.parse import urljoin
 
+from polvo_adapters.client.closing import ClosingGate
 from polvo_adapters.client.config import ClientConfig, RetryConfig, TimeoutConfig
-from polvo_adapters.client.exceptions import ClientClosedError
-from polvo_adapters.core.calls import Call
-from polvo_adapters.core.effects import Flow, Policy, Proceed
+from polvo_adapters.core.calls import Call, origin
+from polvo_adapters.core.effects import Policy
 from polvo_adapters.core.notices import LogListener
 from polvo_adapters.core.outcomes import Outcome
 from polvo_adapters.policies.bounded_backoff import BoundedBackoff
@@ -26,15 +27,14 @@ from polvo_adapters.policies.breaker.state import CallResult, Permit
 from polvo_adapters.policies.bulkhead import Bulkhead
 from polvo_adapters.policies.call_listeners import CallListeners
 from polvo_adapters.policies.gates import Gates
-from polvo_adapters.policies.outcomes import refuse_to_send
 from polvo_adapters.policies.request_ids import RequestIDs
 from polvo_adapters.policies.retry import IDEMPOTENT_METHODS
 
 _FAILED = frozenset({408, *range(500, 600)})
 _RETRIED = _FAILED | {429}
+_LONGEST = 1e9
+"""Seconds, for settings that have no end in practice, as sums of them may be infinite."""
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
-
-CLOSED = "the client is closed; make another one, or close it later"
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,9 @@ class ClientBulkhead(Bulkhead):
 
 @dataclass(frozen=True)
 class ClientBreaker(CircuitBreaker):
-    """A circuit breaker that takes a redirect for no success: how the call ends is known where it leads to.
+    """A circuit breaker that takes a redirect to the same origin for no success: the call ends where it leads to.
+
+    A redirect to another origin is one: how the call ends there is counted by the circuit of that.
 
     Args:
         follows: Whether redirects are followed.
@@ -62,20 +64,16 @@ class ClientBreaker(CircuitBreaker):
         """Return the event with the result of a call."""
         event = super().result_event(call, permit, outcome)
         is_redirect = self.follows and event.result == "success" and outcome.status in _REDIRECTS
-        return event._replace(result="reachable") if is_redirect else event
+        return event._replace(result="reachable") if is_redirect and _stays(call, outcome) else event
 
 
-class ClosingGate:
-    """A policy that lets no attempt begin once the client is closed, so that a retry opens no connection again."""
-
-    def __init__(self) -> None:
-        self.is_closed = False
-
-    def flow(self, call: Call, proceed: Proceed) -> Flow:
-        """Run the attempt, unless the client is closed."""
-        if self.is_closed:
-            return refuse_to_send(ClientClosedError(CLOSED, host=call.host), "client", CLOSED)
-        return (yield from proceed(call))
+def _stays(call: Call, outcome: Outcome) -> bool:
+    """Return whether a redirect leads to the origin that it comes from, or to none."""
+    try:
+        place = urljoin(call.url, outcome.headers.get("location", ""))
+    except ValueError:  # httpx refuses it as well
+        return True
+    return origin(place) == call.origin
 
 
 def build_stack(config: ClientConfig, listener: LogListener, closing: ClosingGate) -> Sequence[Policy]:
@@ -124,4 +122,4 @@ def _make_breaker(config: ClientConfig) -> CircuitBreaker:
 def _longest_call(timeout: TimeoutConfig, retry: RetryConfig) -> float:
     """Return how long a call may take, each of its waits the longest: as long no other probe is let through."""
     attempt = timeout.connect + timeout.read + timeout.write + timeout.pool
-    return float(retry.max_attempts * (attempt + retry.max_wait_seconds))
+    return min(_LONGEST, float(retry.max_attempts) * (attempt + retry.max_wait_seconds))

@@ -122,6 +122,11 @@ def translate_error(error: BaseException, record: CallRecord) -> MyAPIError:
     return _make(finding, record, report, request=request, response=response, **known)
 
 
+def find_cause(error: BaseException) -> BaseException | None:
+    """Return the exception that tracebacks show above the error of the client: none that quotes a header's value."""
+    return None if isinstance(error, httpx.LocalProtocolError) else error
+
+
 def _find_meaning(error: BaseException, record: CallRecord) -> _Finding:
     for kind, explain in _MEANINGS:
         if isinstance(error, kind):

@@ -42,6 +42,21 @@ def find_loop() -> object:
     return asyncio.get_running_loop() if trio is None else trio.lowlevel.current_trio_token()
 
 
+def is_running(loop: Any) -> bool:
+    """Return whether what `find_loop` has returned still runs."""
+    if hasattr(loop, "is_running"):
+        return bool(loop.is_running())
+    try:
+        loop.run_sync_soon(_do_nothing)
+    except RuntimeError:
+        return False
+    return True
+
+
+def _do_nothing() -> None:
+    pass
+
+
 def shield() -> AbstractContextManager[Any]:
     """Return a block that is not cancelled by scopes around it, to clean up in; a task may still be cancelled."""
     import anyio

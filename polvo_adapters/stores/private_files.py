@@ -224,7 +224,7 @@ def hold_lock(path: str, wait: Callable[[float], object] = time.sleep, checked: 
     """
     give_up_at = time.monotonic() + PATIENCE
     pause = _PAUSE
-    while (descriptor := _try_to_lock(path, checked)) is None:
+    while (descriptor := try_to_lock(path, checked)) is None:
         if time.monotonic() > give_up_at:
             raise FileInUse
         wait(random.uniform(0.2, 1.0) * pause)  # or two processes would always try at the same time
@@ -233,11 +233,11 @@ def hold_lock(path: str, wait: Callable[[float], object] = time.sleep, checked: 
         yield
     finally:
         # A child that was forked meanwhile has the file open too; to close it here alone would unlock nothing.
-        _unlock(descriptor)
+        unlock(descriptor)
         os.close(descriptor)
 
 
-def _try_to_lock(path: str, checked: bool) -> int | None:
+def try_to_lock(path: str, checked: bool) -> int | None:
     """Return the descriptor of the lock, or None if another process has it."""
     descriptor = _open(path, os.O_CREAT | os.O_RDWR, checked)
     try:
@@ -266,7 +266,8 @@ if sys.platform == "win32":
             return False
         return True
 
-    def _unlock(descriptor: int) -> None:
+    def unlock(descriptor: int) -> None:
+        """Release the lock of a descriptor."""
         os.lseek(descriptor, 0, os.SEEK_SET)
         msvcrt.locking(descriptor, msvcrt.LK_UNLCK, 1)
 
@@ -280,7 +281,8 @@ else:
             return False
         return True
 
-    def _unlock(descriptor: int) -> None:
+    def unlock(descriptor: int) -> None:
+        """Release the lock of a descriptor."""
         fcntl.flock(descriptor, fcntl.LOCK_UN)
 
 

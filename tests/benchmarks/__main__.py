@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from importlib.util import find_spec
 
-NEEDED = ("cryptography", "httpx", "pytest", "requests", "rich", "stamina", "tenacity")
+NEEDED = ("cryptography", "httpx", "persistqueue", "pytest", "requests", "rich", "stamina", "tenacity")
 
 
 def run() -> int:

@@ -2,9 +2,9 @@
 
 What is measured, how, and why that way: see the modules `overhead`, `transports`, `loopback`, `imports`, `admission`,
 `gates`, `headers`, `pacing`, `crowd`, `cancellations`, `concurrency`, `deadlines`, `hedging`, `idempotency`,
-`identities`, `lag`, `overload`, `secrets`, `tokens` and `twins`, and `measure` for what they share. A run takes about
-two minutes; `--quick` takes seconds and shows only that everything works. `crowd` takes half an hour, `pacing` a
-quarter, and some others take minutes; they run only where they are asked for, or quickly.
+`identities`, `jobs`, `lag`, `overload`, `secrets`, `services`, `tokens` and `twins`, and `measure` for what they share.
+A run takes about two minutes; `--quick` takes seconds and shows only that everything works. `crowd` takes half an hour,
+`pacing` a quarter, and some others take minutes; they run only where they are asked for, or quickly.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from tests.benchmarks.hedging import Hedging, hedges
 from tests.benchmarks.idempotency import idempotency
 from tests.benchmarks.identities import identities
 from tests.benchmarks.imports import ImportCost, import_costs
+from tests.benchmarks.jobs import jobs
 from tests.benchmarks.lag import lags
 from tests.benchmarks.loopback import over_loopback
 from tests.benchmarks.measure import Result, Spread
@@ -38,6 +39,7 @@ from tests.benchmarks.overhead import adapter_level, session_level
 from tests.benchmarks.overload import Overload, overloads
 from tests.benchmarks.pacing import Pace, paces
 from tests.benchmarks.secrets import secrets
+from tests.benchmarks.services import services
 from tests.benchmarks.tokens import Figure, tokens
 from tests.benchmarks.transports import transports
 from tests.benchmarks.twins import async_sessions, both_kinds
@@ -63,9 +65,11 @@ _SECTIONS: dict[str, tuple[str, Callable[..., list[Any]]]] = {
     "deadlines": ("Deadlines: calls with a deadline of 1 s that would never end", deadlines),
     "hedging": ("Hedging: one answer in a hundred takes a hundred times as long", hedges),
     "idempotency": ("Idempotency: what a key costs, and a worker that is killed again and again", idempotency),
+    "jobs": ("Jobs: the local engine of EZThrottle, through kills", jobs),
     "lag": ("Event loops: how late a task runs while 100 others make calls", lags),
     "overload": ("Overload: a server that falls short for a while, in virtual time", overloads),
     "secrets": ("Secrets: one that is held, and one that 64 threads want at once", secrets),
+    "services": ("Services: a client over the session that it uses, over loopback", services),
     "tokens": ("Tokens: shared by processes, refreshed in the background, and kept through kills", tokens),
 }
 _LONG = (
@@ -77,6 +81,7 @@ _LONG = (
     "hedging",
     "hostile",
     "idempotency",
+    "jobs",
     "lag",
     "overload",
     "pacing",
@@ -261,6 +266,7 @@ _TABLES: dict[str, Callable[..., Table]] = {
     "tokens": _token_table,
     "secrets": _secret_table,
     "idempotency": _secret_table,
+    "jobs": _secret_table,
     "deadlines": _secret_table,
     "cancellations": _secret_table,
     "lag": _secret_table,

@@ -25,6 +25,7 @@ ROWS = {
     "deadlines": 14,
     "cancellations": 5,
     "lag": 4,
+    "services": 3,
 }
 
 

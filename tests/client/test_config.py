@@ -125,7 +125,7 @@ def test_a_setting_that_does_not_exist_is_refused_by_name(settings: Any, name: s
 
 
 @pytest.mark.parametrize("name", ["timeout", "retry", "circuit_breaker", "bulkhead", "logging"])
-@pytest.mark.parametrize("value", [5, None, "x", [], {1: 2}, RetryConfig, object()], ids=repr)
+@pytest.mark.parametrize("value", [5, None, "x", [], {1: 2}, RetryConfig, ...], ids=repr)
 def test_a_part_of_another_kind_is_refused(name: str, value: Any) -> None:
     with pytest.raises(ClientConfigurationError, match=name):
         ClientConfig(base_url=URL, **{name: value})

@@ -90,7 +90,9 @@ async def test_each_exception_has_its_error(raised: Exception, kind: type[MyAPIE
     assert type(error) is kind
     assert text in str(error)
     assert "hunter22" not in str(error)
-    assert error.__cause__ is raised
+    # The text of one of these may be the value of a header: it is not shown.
+    assert error.__cause__ is (None if isinstance(raised, httpx.LocalProtocolError) else raised)
+    assert error.__cause__ is raised or "hunter22" not in "".join(traceback.format_exception(error))
     assert error.response is None
     assert error.status_code is None
 

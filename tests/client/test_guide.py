@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -102,6 +103,15 @@ def test_every_block_runs_as_it_stands(
 def test_the_tests_of_the_page_are_not_skipped_unseen() -> None:
     assert len(BLOCKS) >= 29
     assert sum("async with create_resilient_client" in block for block in BLOCKS) >= 14
+
+
+def test_the_server_answers_every_path_that_the_page_calls(server: FailureServer) -> None:
+    called = {path for block in BLOCKS for path in re.findall(r"""client\.\w+\(\s*"(/[^"]*)\"""", block)}
+    assert {"/users", "/users/123", "/create-order", "/data"} <= called
+    with httpx.Client(base_url=server.url) as user:
+        missing = {path for path in called if user.post(path).status_code == 404}
+        assert user.get("/unknown").status_code == 404
+    assert missing == {"/protected-resource"}  # its block handles that
 
 
 @pytest.fixture

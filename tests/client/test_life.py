@@ -116,6 +116,44 @@ def test_two_loops_at_a_time_are_refused() -> None:
     assert "another event loop" in str(results[0])
 
 
+def test_under_trio_it_retries_waits_for_slots_and_closes() -> None:
+    trio = pytest.importorskip("trio")
+    retry = RetryConfig(min_wait_seconds=0.001, max_wait_seconds=30, jitter=False)
+    outcomes: list[str] = []
+
+    async def ask(client: ResilientClient, path: str) -> None:
+        try:
+            outcomes.append(str((await client.get(path)).status_code))
+        except MyAPIError as error:
+            outcomes.append(type(error).__name__)
+
+    async def use(server: FailureServer, client: ResilientClient) -> Any:
+        async with trio.open_nursery() as nursery:
+            for _ in range(3):
+                nursery.start_soon(ask, client, "/msg?delay=10")
+        response = await client.get(f"/fault/status?code=503&times=1&key={len(outcomes)}")
+        assert len(response.extensions["polvo"].attempts) == 2
+        http = client._open()
+        await http.aclose()
+        return http
+
+    async def close(client: ResilientClient) -> None:
+        with trio.fail_after(2):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(ask, client, "/fault/status?code=503&retry_after=20&key=b")
+                await trio.sleep(0.1)
+                await client.close()
+
+    with FailureServer() as server:
+        bulkhead = BulkheadConfig(max_concurrency=1)
+        client = ResilientClient(ClientConfig(base_url=server.url, retry=retry, bulkhead=bulkhead))
+        first = trio.run(use, server, client)
+        assert trio.run(use, server, client) is not first  # each run has connections of its own
+        assert outcomes == ["200"] * 6
+        trio.run(close, client)
+        assert outcomes[6:] == ["ServiceUnavailableError"]
+
+
 FORK = """
 import asyncio, os, sys
 from polvo_adapters.client import ClientConfig, ResilientClient

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import subprocess
-import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -152,51 +150,33 @@ async def test_a_handler_that_raises_harms_no_call() -> None:
         logging.getLogger(NAME).removeHandler(handler)
 
 
-STRUCTURED = """
-import asyncio, logging, sys
-import httpx
-import structlog
-from polvo_adapters.client import ClientConfig, LoggingConfig, RetryConfig, ResilientClient
-
-logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
-logging.getLogger("httpx").setLevel(logging.ERROR)
-structlog.configure(
-    processors=[
-        structlog.stdlib.add_log_level,
-        structlog.stdlib.add_logger_name,
-        structlog.stdlib.PositionalArgumentsFormatter(),
-        structlog.processors.TimeStamper(fmt="iso"),
-        structlog.processors.JSONRenderer()
-    ],
-    wrapper_class=structlog.stdlib.BoundLogger,
-    logger_factory=structlog.stdlib.LoggerFactory(),
-    cache_logger_on_first_use=True,
-)
-statuses = [503, 200, 404]
-
-async def main():
-    config = ClientConfig(
-        base_url="https://api.example.com", logging=LoggingConfig(level="DEBUG", logger_name="my_client"),
-        retry=RetryConfig(min_wait_seconds=0),
+@pytest.fixture
+def structlog_of_the_guide() -> Iterator[None]:
+    structlog = pytest.importorskip("structlog")
+    structlog.configure(
+        processors=[
+            structlog.stdlib.add_log_level,
+            structlog.stdlib.add_logger_name,
+            structlog.stdlib.PositionalArgumentsFormatter(),
+            structlog.processors.TimeStamper(fmt="iso"),
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.stdlib.BoundLogger,
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=True,
     )
-    transport = httpx.MockTransport(lambda request: httpx.Response(statuses.pop(0)))
-    async with ResilientClient(config, transport=transport) as client:
+    yield
+    structlog.reset_defaults()
+
+
+@pytest.mark.usefixtures("structlog_of_the_guide")
+async def test_where_structlog_is_configured_each_event_is_json(caplog: pytest.LogCaptureFixture) -> None:
+    config = LoggingConfig(level="DEBUG", logger_name=NAME)
+    async with make_client(ScriptedServer(503, 200, 404), logging=config) as client:
         await client.get("/a?key=hunter22", request_id="mine")
-        try:
+        with pytest.raises(MyAPIError):
             await client.get("/b%d%s")
-        except Exception:
-            pass
-
-logging.getLogger().setLevel(logging.DEBUG)
-logging.getLogger("asyncio").setLevel(logging.ERROR)
-asyncio.run(main())
-"""
-
-
-def test_where_structlog_is_configured_each_event_is_json() -> None:
-    pytest.importorskip("structlog")
-    done = subprocess.run([sys.executable, "-c", STRUCTURED], capture_output=True, text=True, check=True)
-    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    lines = [json.loads(record.getMessage()) for record in caplog.records if record.name == NAME]
     assert [(line["event"], line["level"]) for line in lines] == [
         ("request", "debug"),
         ("attempt", "debug"),
@@ -207,11 +187,11 @@ def test_where_structlog_is_configured_each_event_is_json() -> None:
         ("attempt", "debug"),
         ("failed", "warning"),
     ]
-    assert all(line["logger"] == "my_client" and line["timestamp"] for line in lines)
+    assert all(line["logger"] == NAME and line["timestamp"] for line in lines)
     response = lines[4]
     assert (response["method"], response["url"]) == ("GET", "https://api.example.com/a")
     assert (response["status"], response["attempt"], response["request_id"]) == (200, 2, "mine")
-    assert "hunter22" not in done.stdout + done.stderr
+    assert "hunter22" not in "".join(map(str, lines))
 
 
 def test_the_listener_of_the_log_keeps_the_lines_of_the_library_out() -> None:

@@ -126,11 +126,11 @@ FACE_PARAMETERS = [name if name in QUICK else pytest.param(name, marks=pytest.ma
 
 
 def ended(send: Send, method: str, url: str, **keywords: Any) -> Any:
-    """Return the status of the response, or the class of the error."""
+    """Return the status of the response, or the class of the error, without what it is of httpx."""
     try:
         return send(method, url, **keywords).status_code
     except (requests.RequestException, httpx.HTTPError) as error:
-        return type(error)
+        return vars(polvo.errors).get(type(error).__name__, type(error))
 
 
 # The table ------------------------------------------------------------------------------------------------------------

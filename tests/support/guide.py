@@ -25,6 +25,10 @@ SERVED = ("/msg", "/fail/", "/health")
 """Paths that the server has; all others are those of an API, and answered by its /echo."""
 
 
+PACE = 0.2
+"""Part of the delays of the server, and of the waits for a slot, that the blocks take here."""
+
+
 def list_blocks(page: Path) -> list[str]:
     return re.findall(r"^```python\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
 
@@ -36,6 +40,9 @@ def redirect(server: FailureServer, monkeypatch: pytest.MonkeyPatch) -> None:
 
     async def handle(self: httpx.AsyncHTTPTransport, request: httpx.Request) -> httpx.Response:
         url = request.url
+        if "delay" in url.params:
+            url = url.copy_set_param("delay", int(int(url.params["delay"]) * PACE))
+            request.url = url
         is_there = base.port == 8000 and url.host == "localhost" and url.path.startswith(SERVED)
         if url.host in HOSTS and url.port in (8000, None) and not is_there:
             path = url.path if url.path.startswith(SERVED) else "/echo"
@@ -56,7 +63,13 @@ def shorten_waits(monkeypatch: pytest.MonkeyPatch, to: float = 0.002) -> list[fl
         waits.append((low + high) / 2)
         return to
 
+    plain = AsyncSystemClock.wait
+
+    async def wait(event: asyncio.Event, seconds: float) -> None:
+        await plain(event, seconds * PACE)
+
     monkeypatch.setattr(AsyncSystemClock, "uniform", uniform)
+    monkeypatch.setattr(AsyncSystemClock, "wait", staticmethod(wait))
     return waits
 
 

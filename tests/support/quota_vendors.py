@@ -179,7 +179,6 @@ VENDORS = [
         windows(BUCKET, 200, 60.0),
         lambda s, wall: x("X-RateLimit-Requests-", s[0].limit, s[0].remaining, int(1000 * (wall + s[0].seconds_left))),
         retry_after=False,
-        many=(0.97, 1.5),
     ),
     Vendor("RapidAPI", windows(FIXED, 200, 60.0), delays("x-ratelimit-requests-"), retry_after=False),
     Vendor(
@@ -190,7 +189,7 @@ VENDORS = [
             "x-ratelimit-remaining-requests": s[0].remaining,
             "x-ratelimit-reset-requests": go(s[0].seconds_left),
         },
-        many=(0.97, 1.5),
+        apart=(0.97, 0.5),
     ),
     Vendor(
         "Anthropic",
@@ -294,15 +293,12 @@ VENDORS = [
             "X-RateLimit-Interval-Seconds": 2,
             "Retry-After": 0 if s[0].allowed else s[0].retry_after,
         },
-        one=(0.97, 5.0),
-        many=(0.97, 5.0),
         apart=(0.93, 2.0),
     ),
     Vendor(
         "Shopify",
         windows(BUCKET, 40, 20.0),
         lambda s, wall: {"X-Shopify-Shop-Api-Call-Limit": f"{used(s[0])}/{s[0].limit}"},
-        apart=(0.93, 4.0),
     ),
     Vendor(
         "Amazon SP-API",

@@ -20,7 +20,8 @@ auth.tokens.token_storage.TokenStorage client.call_record.CallRecord client.clie
 client.config.BulkheadConfig client.config.CircuitBreakerConfig client.config.ClientConfig client.config.LoggingConfig
 client.config.RetryConfig client.config.Settings client.config.TimeoutConfig client.pending_call.PendingCall
 client.resilient_client.ResilientClient client.stack.ClientBreaker
-client.stack.ClientBulkhead client.stack.ClosingGate core.notices.LogListener
+client.stack.ClientBulkhead client.base_url_auth.BaseURLAuth client.closing.ClosingClock
+client.closing.ClosingGate core.notices.LogListener
 policies.bounded_backoff.BoundedBackoff context.call.CallSpan context.call.LogicalCall policies.defaults.DefaultDeadline
 context.tenant.TenantScope core.effects.Acquire
 core.effects.Decide core.effects.Release core.effects.Send core.effects.Sleep core.effects.Start
@@ -93,7 +94,7 @@ policies.idempotency.record.Doubtful policies.idempotency.record.Duplicate polic
 policies.idempotency.record.KeyInUse policies.idempotency.record.LookAtKey policies.idempotency.record.Moved
 policies.idempotency.record.Resolve policies.idempotency.record.Stored policies.idempotency.record.Unsent
 policies.ratelimit.account.Account policies.ratelimit.account.QuotaBucket policies.ratelimit.pacing.state.Pace
-policies.ratelimit.pacing.state.Seen policies.ratelimit.policy.SlidingWindow
+policies.ratelimit.pacing.state.Seen policies.ratelimit.pacing.buckets.Level policies.ratelimit.policy.SlidingWindow
 policies.ratelimit.policy.TokenBucket policies.ratelimit.turns.Turn policies.ratelimit.turns.TurnRequest
 policies.ratelimit.turns.TurnResult policies.regions.Regions policies.request_ids.RequestIDs policies.resume.Resume
 policies.retry_budget.Deposit policies.retry_budget.Refusal policies.retry_budget.RetryBudget
@@ -165,6 +166,10 @@ runtime.workers.NoThreadError
 services.double_o.cache.OverdueError stores.codec.Undecodable stores.private_files.FileInUse
 stores.file_trust.Unfit stores.token_cache.Corrupt
     """,
+    "marks and modes of the services, which are types and no objects": """
+services.taruvi.operations.Async services.taruvi.operations.Module services.taruvi.operations.Sync
+services.taruvi.operations.operation services.taruvi.client.BaseClient services.taruvi.runtime.RuntimeMode
+    """,
     "names where secrets are, and holds none": """
 auth.signing_auth.SignatureHook core.identity.Credential shells.requests.hooks.FirstOriginHook
 secrets.providers.aws.ParameterStore secrets.providers.aws.SecretsManager secrets.providers.base.LeftBehind
@@ -207,6 +212,18 @@ stores.private_files.Identity
     """,
     "asks a Retry of urllib3, and shows what that shows": """
 shells.requests.wire.recording_retry.RecordingRetry
+    """,
+    "how the attempts of a job are made, and where they are kept: origins, numbers, a connection to a file": """
+services.ezthrottle.engines.local_attempts.Attempts services.ezthrottle.engines.local_attempts.NamedReroutes
+services.ezthrottle.engines.local_attempts.Plan services.ezthrottle.engines.local_dispatcher.Dispatcher
+services.ezthrottle.engines.local_queue.DiskQueue
+services.ezthrottle.engines.local_records.DiskRecords
+    """,
+    "words": """
+services.ezthrottle.step.IdempotentStrategy services.ezthrottle.step.StepType
+    """,
+    "the result of a job, which is for the caller: a dict with the body of the response": """
+services.ezthrottle.results.JobResult
     """,
     "what a server has answered, for a function of the caller's; its repr shows neither headers nor body": """
 core.answer.Answer

@@ -8,6 +8,7 @@ import threading
 import time
 from html import unescape
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, parse_qsl, urlsplit
 
 import pytest
@@ -246,12 +247,10 @@ class TestLogin:
         """Follow the redirects of a login on a thread, as a browser does."""
         threading.Thread(target=lambda: requests.get(url, timeout=10), daemon=True).start()
 
-    @pytest.mark.parametrize("secret", [None, "secret"])
-    def test_browser(self, server: FailureServer, secret: str | None, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("client", [{}, {"client_secret": "secret"}], ids=["public", "with a secret"])
+    def test_browser(self, server: FailureServer, client: dict[str, Any], tmp_path: Path) -> None:
         cache = str(tmp_path / "tokens.json")
-        oauth = OAuth2(
-            "authorization_code", "app", client_secret=secret, issuer=server.url + "/automatic", token_cache=cache
-        )
+        oauth = OAuth2("authorization_code", "app", issuer=server.url + "/automatic", token_cache=cache, **client)
         loopback.login(oauth, open_browser=self.browse, show=lambda _: None, timeout=20)
         assert polvo.Session(server.url, auth=oauth).get("oauth/protected").status_code == 200
         oauth.revoke()

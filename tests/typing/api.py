@@ -20,7 +20,7 @@ from polvo_adapters.core.notices import CallEvent
 from polvo_adapters.core.outcomes import Outcome
 from polvo_adapters.core.report import Report, StateChange
 from polvo_adapters.policies.call_listeners import CallListeners
-from polvo_adapters.services import double_o
+from polvo_adapters.services import double_o, ezthrottle, taruvi
 from polvo_adapters.testing import FailureServer
 from polvo_adapters.testing.simulation.simulation import Script, ScriptedReply, Simulation
 from polvo_adapters.testing.virtual_clock import VirtualClock
@@ -306,6 +306,71 @@ def services() -> None:
         assert_type(error.status_code, int | None)
         assert_type(error.retry_after, float | None)
     double_o.invalidate_cache()
+    taruvi_client = taruvi.Client("https://api.taruvi.cloud", "my-app", timeout=60, rate_limit="adaptive")
+    assert_type(taruvi_client, taruvi.SyncClient)
+    with taruvi_client.auth.signInWithPassword(username="alice@example.com", password="secret123") as signed:
+        assert_type(signed, taruvi.SyncClient)
+        assert_type(signed.functions.execute("f", {"a": 1}, is_async=True, timeout=120), dict[str, Any])
+        query = signed.database.query("users").filter("age", "gte", 18).sort("name", "desc").populate("team")
+        assert_type(query.page_size(20).get(), list[dict[str, Any]])
+        assert_type(query.count(), int)
+        assert_type(signed.storage.from_("images").filter("mimetype", "contains", "image/").download("a.jpg"), bytes)
+        assert_type(signed.secrets.get_secrets(["A", "B"]), dict[str, dict[str, Any]])
+        assert_type(signed.auth.verify_token("token"), bool)
+        assert_type(signed.auth.signOut(), taruvi.SyncClient)
+        assert_type(signed.users.list(is_active=True), dict[str, Any])
+        assert_type(signed.users.create({"username": "bob"}), dict[str, Any])
+        assert_type(signed.users.get_user_apps("bob"), list[Any])
+        assert_type(signed.secrets.get("A", tags={"production"}), dict[str, Any])
+        assert_type(signed.database.delete("users", record_ids=[1, "2"]), dict[str, Any] | None)
+        assert_type(signed.policy.check_resources([{"kind": "d", "id": 1}], ["view"]), dict[str, Any])
+
+
+async def asynchronous_services() -> None:
+    client = taruvi.Client("https://api.taruvi.cloud", "my-app", mode="async", wire="2026-01")
+    assert_type(client, taruvi.AsyncClient)
+    assert_type(await client.auth.signInWithPassword("alice@example.com", "secret123"), taruvi.AsyncClient)
+    async with client.auth.signInWithToken("key", token_type="api_key") as signed:
+        assert_type(await signed.functions.execute("f", {"a": 1}), dict[str, Any])
+        assert_type(await signed.database.query("users").filter("age", "gte", 18).get(), list[dict[str, Any]])
+        assert_type(await signed.policy.filter_allowed([{"kind": "d", "id": 1}], ["view"]), list[dict[str, Any]])
+        assert_type(await signed.users.delete_user("bob"), None)
+
+
+def jobs(job_id: str) -> None:
+    engine = ezthrottle.LocalEngine(
+        "jobs", regions={"iad": "https://iad.example.com"}, workers=4, rate_limit="adaptive"
+    )
+    client = ezthrottle.EZThrottle(engine=engine, circuit_breaker=True)
+    step = ezthrottle.Step(client).url("https://api.example.com/").method("POST").type(ezthrottle.StepType.FRUGAL)
+    step.webhooks([{"url": "https://app.example.com/"}]).webhook_quorum(1).regions(["iad"]).execution_mode("race")
+    step.idempotent_strategy(ezthrottle.IdempotentStrategy.UNIQUE).fallback(step, [500], 100).on_success(step)
+    result = step.execute()
+    assert_type(result, ezthrottle.JobResult)
+    assert_type(result.wait(timeout=5), ezthrottle.JobResult)
+    assert_type(result.status(), ezthrottle.JobResult)
+    assert_type(engine.resolve(job_id, done=True), dict[str, Any])
+    assert_type(engine.drain(5), bool)
+    assert_type(client.find_job(job_id), ezthrottle.JobResult)
+    own: ezthrottle.Engine = engine
+    assert_type(own.cancel(job_id), bool)
+    own = ezthrottle.HostedEngine("key")
+    assert_type(client.request("https://api.example.com/"), requests.Response)
+    assert_type(client.forward_or_fallback(lambda: 7, "https://api.example.com/"), ezthrottle.JobResult | int)
+
+    @ezthrottle.auto_forward(client)
+    def call(number: int) -> str:
+        raise ezthrottle.ForwardToEZThrottle(url="https://api.example.com/")
+
+    assert_type(call(7), str | ezthrottle.JobResult)
+    receiver = ezthrottle.WebhookReceiver(["new", "old"], replays=ezthrottle.ReplayMemory())
+    try:
+        assert_type(receiver.receive(b"{}", ezthrottle.sign_webhook(b"{}", "new")), dict[str, Any])
+    except ezthrottle.WebhookVerificationError as error:
+        assert_type(error.reason, str | None)
+    except ezthrottle.EZThrottleError as error:
+        assert_type((error.retry_at, error.status_code), tuple[int | None, int | None])
+    assert_type(ezthrottle.verify_webhook_signature(b"", None, "secret"), tuple[bool, str])
 
 
 async def awaits_secrets(secret: polvo.Secret) -> None:

@@ -111,6 +111,7 @@ class TokenAuth(SharedByCopies, RefreshAhead[HeldToken], AuthBase):
     """
 
     _advice = "check the credentials"
+    _max_attempts = 3  # of one refresh
     _parameters: tuple[str, ...] = ()
 
     def __init__(self, **options: Unpack[TokenAuthOptions]) -> None:
@@ -357,7 +358,7 @@ class TokenAuth(SharedByCopies, RefreshAhead[HeldToken], AuthBase):
         for _ in range(3):
             fetch = TokenFetch(partial(self._fetch_beside, tenant), key, storage, self._clock, self._deadline)
             want = want._replace(known=self._known_token(tenant))
-            flow = RefreshFlow(self._life, key, advice=self._advice).flow(call, want)
+            flow = RefreshFlow(self._life, key, self._max_attempts, advice=self._advice).flow(call, want)
             told: list[Entry] = [] if entries is None else entries
             outcome = drive(flow, fetch, storage.with_fallback(), self._clock, told, call)
             sealed = fetch.undecryptable

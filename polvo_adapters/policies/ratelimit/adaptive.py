@@ -42,7 +42,7 @@ from polvo_adapters.policies.ratelimit.account import (
     release_request,
     replace_group,
 )
-from polvo_adapters.policies.ratelimit.pacing import credit, learning, state
+from polvo_adapters.policies.ratelimit.pacing import buckets, credit, learning, state
 from polvo_adapters.policies.ratelimit.pacing.state import Pace, Seen
 from polvo_adapters.policies.ratelimit.turns import Turn, TurnRequest, TurnResult
 
@@ -383,7 +383,7 @@ def _learn_quota(
     account: Account, group: QuotaBucket, quota: Quota, route: str, event: TurnResult, now: float, free: float
 ) -> Key | None:
     """Move the pace of one quota, and return its key, or None where there is nothing to learn."""
-    name, limit, remaining, reset, announced, unit, scope, _, resolution, _, bucket = quota
+    name, limit, remaining, reset, announced, unit, scope, _, _, _, bucket = quota
     if limit is None or remaining is None or limit <= 0 or unit == "concurrent-requests":
         _learn_other(group, quota, event.quotas)
         return None
@@ -398,7 +398,11 @@ def _learn_quota(
     else:
         key = routes.find_key(account, group, quota, route, event, now)
         known = paces.get(key)
-    window = announced if announced and announced > _SHORTEST_WINDOW else _estimate_window(account, key, quota, now)
+    match: buckets.Match | None = None
+    if announced and announced > _SHORTEST_WINDOW:
+        window = announced
+    else:
+        window, match = _find_window(account, key, quota, known, event, now)
     cost = 1.0 if unit == "requests" else _estimate_cost(account, key, unit, remaining)
     asked = now - event.seconds
     left = (remaining if remaining < limit else limit) / cost  # noqa: FURB136 - half the time of min()
@@ -412,13 +416,48 @@ def _learn_quota(
                 pace["told"], pace["told_at"] = left, now
             return key
     running = _count_running(account, group, key) if account["separate"] else group["running"] + group["stale"]
-    if reset is not None and resolution < _TICK:
-        reset, resolution = max(0.0, reset) + _TICK, 2 * _TICK  # milliseconds may have been rounded down
-    seen = Seen(asked, limit / cost, window, left, reset, resolution, announced is not None)
+    seen = _make_seen(quota, known, event, window, match, now)._replace(limit=limit / cost, remaining=left)
     pace = paces[key] = _learn_seen(known, seen, now, free, running, accepted=event.refused is None)
     _note_source(pace, left, asked, now, route, event.part)
     state.note_end(pace, seen, now)
     return key
+
+
+def _find_window(
+    account: Account, key: Key, quota: Quota, known: Pace | None, event: TurnResult, now: float
+) -> tuple[float, buckets.Match]:
+    """Return the length of a window that is not announced, or absurdly short, and what speaks for a bucket."""
+    match = known["bucket"] if known is not None else buckets.UNKNOWN
+    window = _estimate_window(account, key, quota, now)
+    level = _read_level(quota, event, now)
+    if level is None or quota.window is not None:
+        return window, match
+    match = buckets.match(match, level)
+    return buckets.find_window(match, known["window"] if known is not None else 0.0) or window, match
+
+
+def _read_level(quota: Quota, event: TurnResult, now: float) -> buckets.Level | None:
+    """Return what a response says of the level of a bucket, or None without a reset."""
+    limit, remaining, reset, coarse = quota.limit, quota.remaining, quota.reset, quota.resolution
+    if reset is None or limit is None or remaining is None:
+        return None
+    if coarse < _TICK:
+        reset, coarse = max(0.0, reset) + _TICK, 2 * _TICK  # milliseconds may have been rounded down
+    return buckets.Level(limit, limit - remaining, reset, coarse, event.seconds, now)
+
+
+def _make_seen(
+    quota: Quota, known: Pace | None, event: TurnResult, window: float, match: buckets.Match | None, now: float
+) -> Seen:
+    """Return what a response says that tells something new; limit and remaining count units of the quota."""
+    limit, remaining = quota.limit or 0.0, quota.remaining or 0.0
+    level = _read_level(quota, event, now)
+    if match is None:
+        match = known["bucket"] if known is not None else buckets.UNKNOWN
+        match = buckets.match(match, level, window) if level is not None else match
+    asked, is_announced = now - event.seconds, quota.window is not None
+    reset, coarse = (None, quota.resolution) if level is None else (level.reset, level.coarse)
+    return Seen(asked, limit, window, remaining, reset, coarse, is_announced, match)
 
 
 def _learn_other(group: QuotaBucket, quota: Quota, others: Sequence[Quota]) -> None:

@@ -1,4 +1,4 @@
-"""From request to endpoint: /echo, /fault/*, /quota, /oauth/* and /counters; `Contract` has the rest.
+"""From request to endpoint: /echo, paths of the guide, /fault/*, /quota, /oauth/*, /counters; `Contract` has the rest.
 
 The order of events is the point here. A fault is planned as soon as the request head is read, since one kind
 strikes before the body; everything else happens after the body was read and the request was counted. A
@@ -7,6 +7,7 @@ strikes before the body; everything else happens after the body was read and the
 
 from __future__ import annotations
 
+import re
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from polvo_adapters.testing.server.message_endpoints import Contract
     from polvo_adapters.testing.server.state import RequestContext, ServerState
 
+_GUIDE = re.compile(r"/users(/[^/]+)?|/search|/create-(user|order)|(/api)?/data|/external-data")
+"""Paths of an API that the examples of docs/client.md call; they are answered as /echo is."""
 _FAULT_PREFIX = "/fault/"
 _PIECE = b"x" * (64 * 1024)
 _LAST_CHUNK = b"0\r\n\r\n"
@@ -65,7 +68,7 @@ async def refuse_malformed(connection: Connection, malformed: MalformedRequestEr
 
 async def _answer(exchange: RequestContext, contract: Contract) -> None:
     path = exchange.request.path
-    if path == "/echo":
+    if path == "/echo" or _GUIDE.fullmatch(path):
         await _echo(exchange, sized=True)
     elif path == "/quota":
         exchange.reply(_take_quota(exchange))

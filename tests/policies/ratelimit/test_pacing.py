@@ -79,6 +79,29 @@ def test_eight_clients_get_shares_within_a_factor_of_three(kind: str) -> None:
     assert settled.most_share <= 3 * settled.least_share
 
 
+@pytest.mark.parametrize("kind", ["sliding", "gcra"])
+@pytest.mark.parametrize("clients", [3, 8])
+def test_clients_get_equal_shares_where_quota_comes_back_piece_by_piece(kind: str, clients: int) -> None:
+    settled = run_crowd(KINDS[kind](200, 4.0), clients=clients, slots=4, windows=24).over(5)
+    assert settled.most_share <= 1.5 * settled.least_share
+    assert settled.goodput >= 0.95
+    assert settled.rejected == 0
+
+
+def test_shares_do_not_drift_apart() -> None:
+    late = run_crowd(SlidingWindowLimiter(200, 4.0), clients=8, slots=4, windows=60).over(40)
+    assert late.most_share <= 1.3 * late.least_share
+    assert late.goodput >= 0.95
+
+
+def test_a_client_that_joins_at_a_bucket_gets_its_part_and_no_more() -> None:
+    server = QuotaServer([TokenBucketLimiter(200, 60.0)], dialect="draft-6", latency=0.05)
+    crowd = [CrowdClient(4)] * 3 + [CrowdClient(4, joins=500.0)]
+    settled = run(server, crowd, [AdaptiveRateLimit(max_wait=1e9)], windows=20).over(13)
+    assert 0.8 <= settled.shares[-1] <= 1.25
+    assert settled.rejected == 0
+
+
 class Taken:
     """A limiter of which a stranger takes requests evenly, from the very beginning.
 

@@ -238,7 +238,7 @@ def test_a_crowd_that_is_cancelled_at_random_is_served_in_order_and_leaves_nothi
     assert result.worst_delay <= 0.05
 
 
-@pytest.mark.parametrize("policies", [(), (RETRY,), (Deadline(30),), (Bulkhead(4),)], ids=str)
+@pytest.mark.parametrize("policies", [(), (RETRY,), (Deadline(30),), (Bulkhead(4),)], ids=range(4))
 async def test_real_connections_are_given_back(policies: Any, server: FailureServer) -> None:
     transport = AsyncPolicyTransport(*policies, limits=httpx.Limits(max_connections=4))
     async with httpx.AsyncClient(transport=transport, timeout=5) as client:

@@ -10,8 +10,8 @@ falls by the client's own requests and by those of others, so that their part fo
     sliding    what was used comes back one window after it was used. `log` is a replica of the server's log, with
                the own requests at their exact times and those of others spread evenly between two responses, so
                that the future of the quota is known for one window ahead.
-    bucket     comes back at an even rate, whatever was used. Only a client that is alone can distinguish it from
-               `sliding`, and for others the difference does not matter.
+    bucket     comes back at an even rate, whatever was used. The reset that it announces tells it, and the length of
+               the window (`buckets`); without one, only a client that is alone can distinguish it from `sliding`.
 
 A response that contradicts `windows` (a reset that wanders, a rise without a reset, a reset that brought little)
 moves `doubt` up; a reset that fits, or that brought everything, moves it down. At 1 and 0 the belief changes.
@@ -28,8 +28,11 @@ router's feedback). Every client spends its `share` of what may be spent in tota
 The **share** is the client's own part of all that was spent in the last window. Shares measured like that add up to
 one by themselves. To make them equal, the exponent F = 1 + ln(1 / share) / 7 bends the curve, so that its shape shows
 how many clients spend: one with a large share aims at a flatter curve, sees the real one below and gives way. On
-sliding servers the reserve grows with the share, a large share is measured against all that could be spent, and its
-client slows down more where little remains, which makes shares equal more slowly.
+buckets and sliding servers it is the level that shows it: what should remain grows with the logarithm of the share.
+All clients see the same level, and each moves its share by the difference to its own, so that they meet where shares
+are equal. On a bucket that costs nothing, because a bucket with a reserve refills as fast as an empty one. On sliding
+servers it is quota unused, so that the levels lie close together and shares become equal more slowly; a client that
+sends few requests in a window, or is one of many, keeps to the share that it measures.
 
 **Credit** is what may be spent now: it grows by the law and falls by one with every request. For a client that is
 alone, the upper half of a quota is credit at once: no request waits while quota is plentiful.
@@ -37,6 +40,7 @@ alone, the upper half of a quota is credit at once: no request waits while quota
 Around a moment at which quota should be back while none is known to be, one request goes ahead and the others wait
 for its response.
 
-The modules: `state` (what is known, and how it begins), `learning` (what a response changes) and `credit` (what may be
-spent, and when). All is pure: a `Pace` is a dict of numbers, copied by the caller before it is changed.
+The modules: `state` (what is known, and how it begins), `learning` (what a response changes), `buckets` (which server
+is a bucket) and `credit` (what may be spent, and when). All is pure: a `Pace` is a dict of numbers, copied by the
+caller before it is changed.
 """

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import math
 
-from polvo_adapters.policies.ratelimit.pacing import credit, state
+from polvo_adapters.policies.ratelimit.pacing import buckets, credit, state
 from polvo_adapters.policies.ratelimit.pacing.state import ALONE, RING, SLOTS, Pace, Seen
 
 _FAIRNESS = 0.1  # per window; with ten times as much, the shares of all clients would react at once
+_PULL_SLIDING = 2.0  # per window, on sliding servers
+_PULL, _PULL_LEAST, _VISIBLE = 4.0, -0.1, 2.0  # per window, on buckets; requests per window
 _NEWCOMER = 0.5  # per window, for three windows: a newcomer starts with one request and has far to go
 _INTEGRAL, _INTEGRAL_LEAST, _INTEGRAL_MOST = 1.0, -0.3, 0.2
 _BACK_OFF = 0.8  # of the share, after a rejection that should not have been
 _REMEMBERED = 6.0  # own requests that a share is measured over, at least
 _CLOSE = 1 / 512  # of a window, in which a second response tells nothing new
 _EVEN, _BLUR = 0.06, 4.0  # of the quota, and requests, that came back without a cause: a sign of an even refill
+_BATCH_LEAST, _BATCH_MOST, _BATCH_KEPT = 2.0, 0.3, 0.999  # requests, part of the quota, part from response to response
 _FULL = 1.3  # times the quota, which no replica of a sliding server holds
 _LARGE = 0.2  # share from which on all that could be spent is taken for spent
 _SCARCE = 0.1  # requests per window that a share stands for, at least: no client gives up for good
@@ -32,6 +35,7 @@ def learn(pace: Pace, seen: Seen, now: float, *, accepted: bool, free: float, in
     """
     if state.find_slot(now, pace["window"]) != pace["slot"]:
         pace["expired"] += _advance(pace, now)
+    pace["bucket"] = seen.bucket
     pace["accepted"] += accepted
     pace["fresh"] += accepted
     if seen.asked < pace["at"]:  # it overlapped with the last one, so that which of them came first is not known
@@ -43,12 +47,20 @@ def learn(pace: Pace, seen: Seen, now: float, *, accepted: bool, free: float, in
     explained = _replicate(pace, seen, in_flight)
     believed = pace["refills"]
     rolled = _locate_reset(pace, seen, now, accepted=accepted)
+    if buckets.is_bucket(seen.bucket):
+        if believed == "windows":
+            pace["margin"] = 0.0
+        pace["refills"], pace["evenness"] = "bucket", 1.0
+        _measure_batch(pace, seen, in_flight)
     if believed == "windows" != pace["refills"]:
         # What came back meanwhile hid what others took, and made the share look larger than it is.
         windows = pace["span"] / pace["window"]
         pace["total"] = max(pace["total"], windows * (pace["limit"] - seen.remaining))
     spent = _estimate_spent(pace, seen, now, rolled, explained)
+    share, is_large = pace["share"], state.is_large(pace)
     _measure_share(pace, seen, now, mine, spent, rolled=rolled > 0)
+    if believed == "windows" != pace["refills"] and pace["share"] > share and is_large:
+        pace["own"], pace["share"] = share * pace["total"], share
     if seen.asked >= pace["noted"] or rolled or seen.remaining < pace["remaining"]:
         pace["remaining"] = seen.remaining
     pace["before"], pace["at"], pace["asked"] = seen.remaining, now, seen.asked
@@ -74,7 +86,9 @@ def refuse(pace: Pace) -> None:
     """Count a rejection: a client that shares a quota gives way, and the credit for the request was not spent."""
     pace["rejected"] += 1
     if pace["share"] <= ALONE:
-        pace["own"] *= _BACK_OFF
+        # Of a large share all responses tell, so that one refusal says less.
+        weight = 0.2 if state.is_large(pace) and pace["refills"] == "sliding" else 1.0
+        pace["own"] *= _BACK_OFF**weight
         pace["integral"] = max(_INTEGRAL_LEAST, pace["integral"] - 0.06)
 
 
@@ -126,6 +140,14 @@ def _suspect_bucket(pace: Pace) -> None:
         pace["evenness"] = max(0.0, pace["evenness"] - 0.01)
     alone = pace["share"] > 0.8
     pace["refills"] = "bucket" if pace["evenness"] >= 0.3 and alone else "sliding"
+
+
+def _measure_batch(pace: Pace, seen: Seen, in_flight: int) -> None:
+    """Let so much remain as comes back at once, since it is not known when the next batch comes."""
+    refill = max(0.0, seen.asked - pace["asked"]) * pace["limit"] / pace["window"]
+    batch = seen.remaining - pace["before"] + pace["accepted"] - refill - in_flight
+    batch = min(_BATCH_MOST * pace["limit"], batch + 1) if batch > _BATCH_LEAST else 0.0
+    pace["margin"] = max(_BATCH_KEPT * pace["margin"], batch)
 
 
 def _locate_reset(pace: Pace, seen: Seen, now: float, *, accepted: bool) -> int:
@@ -181,6 +203,8 @@ def _shift_doubt(pace: Pace, step: float) -> None:
 def _estimate_spent(pace: Pace, seen: Seen, now: float, rolled: int, replicated: float) -> float:
     """Return what all clients took since the last response."""
     fall = pace["before"] - seen.remaining
+    if pace["refills"] == "sliding" and state.is_large(pace) and pace["slope"]:
+        return (now - pace["at"]) * pace["slope"]
     if pace["refills"] == "bucket" or (pace["refills"] == "sliding" and _LARGE < pace["share"] <= ALONE):
         # The replica is short of what comes back evenly, which would make a large share larger still.
         return fall + (now - pace["at"]) * pace["limit"] / pace["window"]
@@ -210,6 +234,14 @@ def _measure_share(pace: Pace, seen: Seen, now: float, mine: float, spent: float
     part = 1 - math.exp(-since / window)
     if pace["refills"] == "windows":
         share *= math.exp(_compute_pull(pace, seen, now, share) * part)
+    elif buckets.is_bucket(pace["bucket"]):
+        above = (seen.remaining - state.compute_reserve(pace)) / pace["limit"]
+        # With less than a few requests it would not be seen by the others, and never get its part back.
+        lowest = _PULL_LEAST if share * pace["limit"] > _VISIBLE else 0.0
+        share *= math.exp(_PULL * max(lowest, above) * part)
+    elif state.is_large(pace):
+        above = (seen.remaining - state.compute_reserve(pace)) / pace["limit"]
+        share *= math.exp(_PULL_SLIDING * above * part)
     else:
         above = (seen.remaining - state.compute_reserve(pace)) / pace["limit"]
         pace["integral"] = max(-0.05, min(_INTEGRAL_MOST, pace["integral"] + _INTEGRAL * above * part))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Literal, NamedTuple, TypedDict
 
+from polvo_adapters.policies.ratelimit.pacing import buckets
+
 SLOTS = 128
 """Slots of the replica: a finer one gains less than the way to the server takes."""
 
@@ -12,6 +14,9 @@ RING = SLOTS + 1  # a slot comes back when its end is one window ago
 
 ALONE = 0.95
 """From this share on a client counts as alone with the quota."""
+
+FEW = 1 / 32
+"""From this share on a client counts as one of few, whose responses tell often enough what the others do."""
 
 NEWCOMER = 3
 """Responses that a newcomer waits for, one request at a time, before it trusts its guess of the share."""
@@ -27,6 +32,11 @@ _RESERVE_SHARE = 0.002  # more for each e-fold of the share
 _YIELD = 0.5  # times its share, by which a client slows down more than others where less than the reserve remains
 _NOISE = 0.2  # of the root of the quota: what clients that know nothing of one another vary by
 _RESERVE_MOST = 0.04  # together never more than this, because it is quota unused
+_LEVEL, _LEVEL_SHARE = 0.03, 0.05  # of a bucket that should remain, and more for each e-fold of a share above FEW
+_FEW_SHARE = 0.012  # the same of a sliding quota, above twice FEW, where it is quota unused
+_SURE, _SOON = 0.7, 0.9  # of the doubt in windows; of the window
+_ENOUGH = 10.0  # requests per window, by which a client of few learns what remains
+_URGENCY, _SLOWEST, _FASTEST = 4.0, -1.5, 0.7  # how much faster the pace is for what is above that, as exponents
 _SPREAD = 0.39  # standard deviation of the requests of a client that sends about one in a window
 _PRIOR = 5.0  # requests: the weight of the first guess of the share
 _LONG = 300.0  # seconds: the end of a shorter window comes before another request may ask for it
@@ -72,7 +82,7 @@ class Pace(TypedDict):
         slope: Rate of all clients on servers that refill all the time.
         until: Time until which `slope` holds.
         reset: When what remains should be spent.
-        margin: What should remain then.
+        margin: What should remain then; on buckets, the largest batch that comes back at once.
         bend: The exponent F.
         by: The route whose response spoke of it last.
         part: The id in the path of that response.
@@ -80,6 +90,7 @@ class Pace(TypedDict):
         told_at: When it came.
         blind: Responses in a row that said that nothing remains, and not when more comes of a long window.
         ask_at: When a request may find out whether more has come.
+        bucket: What speaks for a bucket; see `buckets`.
     """
 
     limit: float
@@ -124,6 +135,7 @@ class Pace(TypedDict):
     told_at: float
     blind: int
     ask_at: float
+    bucket: buckets.Match
 
 
 class Seen(NamedTuple):
@@ -137,6 +149,7 @@ class Seen(NamedTuple):
         reset: Seconds until there are more, or None.
         coarse: Seconds by which `reset` may be too high, because it was rounded.
         announced: Whether the server announced the window; otherwise it is the longest time to a reset so far.
+        bucket: What speaks for a bucket, this response included.
     """
 
     asked: float
@@ -146,6 +159,7 @@ class Seen(NamedTuple):
     reset: float | None
     coarse: float
     announced: bool = True
+    bucket: buckets.Match = buckets.UNKNOWN
 
 
 def start_pace(seen: Seen, now: float, in_flight: int = 0) -> Pace:
@@ -167,7 +181,10 @@ def start_pace(seen: Seen, now: float, in_flight: int = 0) -> Pace:
         log=log, slot=slot, fresh=1.0, expired=0.0, debt=0.0,
         slope=0.0, until=now, reset=0.0, margin=0.0, bend=1.0,
         by="", part="", told=seen.remaining, told_at=now, blind=0, ask_at=0.0,
+        bucket=seen.bucket,
     )  # fmt: skip
+    if buckets.is_bucket(seen.bucket):
+        pace["refills"] = "bucket"
     plan(pace)
     return pace
 
@@ -234,30 +251,60 @@ def plan(pace: Pace) -> None:
         pace["margin"] = min(_MARGIN_MOST * limit, _MARGIN * limit + spread + under_way) * (1 - share)
         pace["bend"] = 1 - BEND * math.log(share)
         return
-    above = pace["remaining"] - compute_reserve(pace)
-    rate = limit / window
+    rate, reserve = limit / window, compute_reserve(pace)
+    above = pace["remaining"] - reserve
     if share > ALONE:
         pace["slope"], pace["until"] = max(rate + 10 * above / window, 0.05 * rate), pace["at"] + window / 10
         return
-    # The client reacts to no dip before its own next response.
-    nearest = max(1, min(SLOTS, math.ceil(SLOTS * max(0.1, 1 / max(share * limit, 0.05)))))
+    urgency = math.exp(max(_SLOWEST, min(_FASTEST, _URGENCY * above / limit)))
+    if buckets.is_bucket(pace["bucket"]):
+        pace["slope"], pace["until"] = rate * urgency, pace["at"] + window / 4
+        return
+    if is_large(pace):
+        slope = min((rate - reserve / window) * urgency, _find_highest_rate(pace, pace["remaining"] - 1.0))
+    else:
+        slope = _find_highest_rate(pace, above) * (1 + pace["integral"])
+        if above < 0:
+            slope *= 1 - _YIELD * share
+    pace["slope"], pace["until"] = max(slope, 0.05 * rate), pace["at"] + window
+
+
+def _find_highest_rate(pace: Pace, above: float) -> float:
+    """Return the highest even rate at which what is above stays above through the next window, by the replica."""
     log, slot = pace["log"], pace["slot"]
+    # The client reacts to no dip before its own next response.
+    nearest = max(1, min(SLOTS, math.ceil(SLOTS * max(0.1, 1 / max(pace["share"] * pace["limit"], 0.05)))))
     lowest = math.inf
     for step in range(1, SLOTS + 1):
         back = log[(slot + step) % RING]
         above += back
         if step >= nearest:
             lowest = min(lowest, (above - back / 2) / step)
-    slope = lowest * SLOTS / window * (1 + pace["integral"])
-    if pace["remaining"] < compute_reserve(pace):
-        slope *= 1 - _YIELD * share
-    pace["slope"], pace["until"] = max(slope, 0.05 * rate), pace["at"] + window
+    return lowest * SLOTS / pace["window"]
+
+
+def is_large(pace: Pace) -> bool:
+    """Return whether a client shares a sliding server by what remains.
+
+    It has to be one of few and to learn often enough what remains, and the server must surely be a sliding one, which
+    announces when its oldest request comes back: soon, when all are spread evenly.
+    """
+    if not FEW <= pace["share"] <= ALONE or pace["share"] * pace["limit"] < _ENOUGH:
+        return False
+    return pace["doubt"] > _SURE and pace["high"] - pace["at"] < _SOON * pace["window"]
 
 
 def compute_reserve(pace: Pace) -> float:
     """Return what should remain on a server that refills all the time."""
     share, limit = pace["share"], pace["limit"]
+    is_bucket = buckets.is_bucket(pace["bucket"])
     if share > ALONE:
-        return 0.5
-    wanted = limit * (_RESERVE + _RESERVE_SHARE * math.log1p(share / 1e-4)) + _NOISE * math.sqrt(limit)
+        return 0.5 + pace["margin"] if is_bucket else 0.5
+    noise = _NOISE * math.sqrt(limit)
+    if is_bucket:
+        return max(1.0, _LEVEL * limit, noise) + _LEVEL_SHARE * limit * max(0.0, math.log(share / FEW))
+    wanted = limit * (_RESERVE + _RESERVE_SHARE * math.log1p(share / 1e-4))
+    if is_large(pace):
+        return max(1.0, wanted + noise / 2) + _FEW_SHARE * limit * max(0.0, math.log(share / (2 * FEW)))
+    wanted += noise
     return max(1.0, min(_RESERVE_MOST * limit, wanted))
