@@ -115,6 +115,16 @@ def test_a_redirect_keeps_credentials_and_tenant_from_another_origin(
     assert server.requests[-1].headers["x-tenant"] == "acme"
 
 
+def test_a_redirect_keeps_the_credential_for_a_proxy_from_another_origin(
+    make: Make, server: FailureServer, other: FailureServer
+) -> None:
+    for base in (server.url, None):
+        twin = make(base)
+        twin.session.headers["Proxy-Authorization"] = "Basic s3cret"
+        twin.get(server.url + f"/fault/redirect?key={bool(base)}&to=" + quote(other.url + "/echo", safe=""))
+    assert ["proxy-authorization" in record.headers for record in other.requests] == [False, False]
+
+
 @pytest.mark.parametrize("auth", [5, ("user",), polvo.auth.OAuth2])
 def test_what_is_no_auth_is_refused(make: Make, auth: Any) -> None:
     with pytest.raises(TypeError, match="auth"):

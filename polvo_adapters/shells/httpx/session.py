@@ -48,7 +48,7 @@ from polvo_adapters.shells.httpx.messages import ResponseView, read_content
 from polvo_adapters.shells.httpx.pools import find_pool, keep_deadlines
 from polvo_adapters.shells.httpx.senders import sender_of
 from polvo_adapters.shells.httpx.session_transport import SessionTransport
-from polvo_adapters.shells.httpx.streaming import is_streamed, mark_as_streamed
+from polvo_adapters.shells.httpx.streaming import is_streamed, mark_as_streamed, unmark
 from polvo_adapters.shells.httpx.url_reading import parse_as_httpx, read_url
 from polvo_adapters.shells.httpx.verbs import AsyncSessionOptions, AsyncVerbs, RequestOptions
 from polvo_adapters.shells.session_calls import (
@@ -249,11 +249,16 @@ class AsyncSession(SessionCalls, AsyncVerbs):
         return super()._build_auth(as_httpx_auth(auth))
 
     def _redirect_headers(self, request: httpx.Request, url: httpx.URL, method: str) -> httpx.Headers:
-        """Return the headers of the request that follows a redirect, without the tenant where that leads elsewhere."""
+        """Return the headers of the request that follows a redirect; of those that leads elsewhere, what may go there.
+
+        That is not the tenant, and not the credential for a proxy, which `requests` takes off as well.
+        """
         headers = super()._redirect_headers(request, url, method)
-        if self.tenancy is not None and origin(str(url)) != origin(str(request.url)):
-            self.tenancy.withdraw(headers)
-            headers["Host"] = url.netloc.decode("ascii")
+        if origin(str(url)) != origin(str(request.url)):
+            headers.pop("proxy-authorization", None)
+            if self.tenancy is not None:
+                self.tenancy.withdraw(headers)
+                headers["Host"] = url.netloc.decode("ascii")
         return headers
 
     # Calls ------------------------------------------------------------------------------------------------------------
@@ -329,6 +334,8 @@ class AsyncSession(SessionCalls, AsyncVerbs):
         self._require_open(request)
         if stream:
             mark_as_streamed(request)
+        else:
+            unmark(request)
         response: httpx.Response
         outer = current_call()
         begins = outer is not None and outer.session is self and outer.sent  # such as one that a hook sends

@@ -381,6 +381,44 @@ async def test_a_one_shot_body_that_would_be_sent_again_is_not(server: FailureSe
         assert (response.status_code, len(response.polvo.attempts)) == (503, 1)  # type: ignore[attr-defined]
 
 
+class BreakingOff(httpx.AsyncBaseTransport):
+    """A transport whose odd answers are whole and whose even ones break off; before them comes a redirect, if asked."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/from":
+            return httpx.Response(302, headers={"location": "/to"})
+        self.count += 1
+        return httpx.Response(200, stream=_Body(is_whole=self.count % 2 == 1))
+
+
+class _Body(httpx.AsyncByteStream):
+    def __init__(self, *, is_whole: bool) -> None:
+        self._is_whole = is_whole
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield b"ab"
+        if not self._is_whole:
+            raise httpx.ReadError("reset")
+        yield b"cd"
+
+
+@pytest.mark.parametrize("again", ["same", "redirect"])
+async def test_a_request_that_was_streamed_once_is_not_for_ever(again: str) -> None:
+    async with session("http://a.example", transport=BreakingOff(), retry=FAST, follow_redirects=False) as client:
+        request = client.build_request("GET", "from" if again == "redirect" else "to")
+        response = await client.send(request, stream=True)
+        await response.aread()
+        if again == "redirect":
+            await client.get("to")  # the next one breaks off
+            request = response.next_request  # type: ignore[assignment]
+        response = await client.send(request)
+        assert response.content == b"abcd"
+        assert len(response.polvo.attempts) == 2  # type: ignore[attr-defined]
+
+
 # Together with threads ------------------------------------------------------------------------------------------------
 
 
