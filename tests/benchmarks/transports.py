@@ -12,6 +12,7 @@ Why that way: as in `overhead`.
 from __future__ import annotations
 
 import asyncio
+from contextlib import closing
 from typing import Any
 
 import httpx
@@ -45,12 +46,14 @@ def transports(*, quick: bool = False) -> list[Result]:
     }
     rounds, batch = (5, 20) if quick else (100, 100)
     noop = NoOpTransport()
-    tasks = [_awaiting("AsyncClient.get, no-op transport", noop)]
     calls = [_calling("Client.get, no-op transport", noop)]
-    for name, (policies, bar) in stacks.items():
-        tasks.append(_awaiting(f"AsyncClient.get + {name}", AsyncPolicyTransport(*policies, inner=noop), bar))
-        calls.append(_calling(f"Client.get + {name}", PolicyTransport(*policies, inner=noop), bar))
-    return [*compare(tasks, rounds, batch), *compare(calls, rounds, batch)]
+    with closing(asyncio.new_event_loop()) as loop:
+        tasks = [_awaiting("AsyncClient.get, no-op transport", noop, loop)]
+        for name, (policies, bar) in stacks.items():
+            transport = AsyncPolicyTransport(*policies, inner=noop)
+            tasks.append(_awaiting(f"AsyncClient.get + {name}", transport, loop, bar))
+            calls.append(_calling(f"Client.get + {name}", PolicyTransport(*policies, inner=noop), bar))
+        return [*compare(tasks, rounds, batch), *compare(calls, rounds, batch)]
 
 
 def _calling(name: str, transport: httpx.BaseTransport, bar: str = "") -> Variant:
@@ -58,7 +61,9 @@ def _calling(name: str, transport: httpx.BaseTransport, bar: str = "") -> Varian
     return Variant(name, lambda: client.get(URL), bar=bar)
 
 
-def _awaiting(name: str, transport: httpx.AsyncBaseTransport, bar: str = "") -> Variant:
+def _awaiting(
+    name: str, transport: httpx.AsyncBaseTransport, loop: asyncio.AbstractEventLoop, bar: str = ""
+) -> Variant:
     client = httpx.AsyncClient(transport=transport)
 
     def finish() -> None:
@@ -69,12 +74,11 @@ def _awaiting(name: str, transport: httpx.AsyncBaseTransport, bar: str = "") -> 
             return
         raise RuntimeError("a call has waited, although there is nothing to wait for")
 
-    return Variant(name, _within_loop(finish), bar=bar)
+    return Variant(name, _within_loop(finish, loop), bar=bar)
 
 
-def _within_loop(step: Any) -> Any:
+def _within_loop(step: Any, loop: asyncio.AbstractEventLoop) -> Any:
     """Return a function that runs a step as if a task of an event loop ran it, which deadlines need."""
-    loop = asyncio.new_event_loop()
     task: Any = loop.create_task(asyncio.sleep(0))
     loop.run_until_complete(task)
 

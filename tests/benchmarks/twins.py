@@ -78,13 +78,18 @@ def _run(scenario: Scenario, kind: str) -> Pace:
     return pace._replace(name=f"{_THREADS} threads and {_TASKS} tasks, {kind}", of_greedy=None)
 
 
+def _ask_on_thread(session: polvo.Session, url: str, stop: float) -> None:
+    try:
+        while time.monotonic() < stop:
+            session.get(url)
+    except requests.ConnectionError:
+        if time.monotonic() < stop:
+            raise  # and else the server has gone while the thread waited for its turn
+
+
 def _ask(url: str, stop: float) -> None:
     """Let threads and tasks ask until a moment; then tasks that wait for their turn are cancelled."""
     options: Any = {"store": MemoryStore(), "rate_limit": {"max_wait": math.inf}}
-
-    def ask_on_thread(session: polvo.Session) -> None:
-        while time.monotonic() < stop:
-            session.get(url)
 
     async def ask_in_task(session: polvo.AsyncSession) -> None:
         while True:
@@ -104,7 +109,7 @@ def _ask(url: str, stop: float) -> None:
 
     with polvo.Session(**options) as session:
         session.headers["X-Client"], session.trust_env = "client 0", False
-        threads = [threading.Thread(target=ask_on_thread, args=(session,)) for _ in range(_THREADS)]
+        threads = [threading.Thread(target=_ask_on_thread, args=(session, url, stop)) for _ in range(_THREADS)]
         for thread in threads:
             thread.start()
         asyncio.run(run_tasks())

@@ -507,9 +507,8 @@ def test_many_threads_and_tokens_get_their_own_values(client: Client, double_o_s
     assert counts == {f"Bearer token-{number}": 1 if number % 2 else 20 for number in range(10)}
 
 
-def test_a_client_pickles(double_o_server: DoubleOServer, kind: str) -> None:
-    if kind == "tasks":
-        pytest.skip("in test_async_client.py")
+@pytest.mark.parametrize("kind", ["threads"], indirect=True)  # `test_async_client.py` has the other
+def test_a_client_pickles(double_o_server: DoubleOServer) -> None:
     with Client(double_o_server.url, timeout=5, retries=2, rate_limit="adaptive") as client:
         client.get_secret(HUSH, cache_ttl=60)
         data = pickle.dumps(client)

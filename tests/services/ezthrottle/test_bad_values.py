@@ -112,7 +112,7 @@ def test_no_value_leads_to_a_raw_error(call: str, engine: LocalEngine) -> None:
 @pytest.mark.parametrize(
     "field", ["regions", "workers", "honours_keys", "key_header", "webhook_secrets", "store", "keep"]
 )
-@pytest.mark.parametrize("value", [-1, "a b", b"x", [5], object(), {"a": 5}], ids=repr)
+@pytest.mark.parametrize("value", [-1, "a b", b"x", [5], ..., {"a": 5}], ids=repr)
 def test_a_setting_of_the_engine_is_refused_by_its_name(field: str, value: Any) -> None:
     if (field, value) == ("webhook_secrets", "a b"):
         return
