@@ -478,6 +478,17 @@ def test_a_broken_queue_is_an_error_of_ours(server: EZThrottleServer, tmp_path: 
         LocalEngine(path)
 
 
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="this system does not list open files")
+def test_files_are_closed_when_close_returns(server: EZThrottleServer, tmp_path: Path) -> None:
+    """By whichever of the two threads saw the end first."""
+    for number in range(20):
+        path = tmp_path / str(number)
+        with LocalEngine(path) as engine:
+            engine.submit({"url": server.url + "/target/200"})
+        opened = [os.path.realpath(each) for each in Path("/proc/self/fd").iterdir()]
+        assert [each for each in opened if each.startswith(str(path) + "/")] == []
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="modes are those of POSIX")
 def test_jobs_are_for_their_owner_even_in_a_directory_that_others_can_read(tmp_path: Path) -> None:

@@ -115,7 +115,7 @@ def bare(kind: str, fault: Fault, method: str, body: str) -> str:
 
 def run(kind: str, fault: Fault, method: str, body: str, times: int) -> tuple[str, ...]:
     """Return what happened otherwise than it must."""
-    cell = expected(meaning_of(fault), method, body, times)
+    cell = expected(FAULTS[fault], method, body, times)
     if cell.gets.startswith("what"):
         cell = cell._replace(gets=bare(kind, fault, method, body))
     with WireServer(fault, times) as server:
@@ -129,11 +129,6 @@ def run(kind: str, fault: Fault, method: str, body: str, times: int) -> tuple[st
     if any(each != PAYLOAD for each in server.bodies):
         faults.append("another body arrived")
     return tuple(faults)
-
-
-def meaning_of(fault: Fault) -> str:
-    """Return what a fault means here: httpx tells bad certificates from other failures of a handshake, no more."""
-    return UNSENT if fault.step == "tls" else FAULTS[fault]
 
 
 @pytest.mark.parametrize(

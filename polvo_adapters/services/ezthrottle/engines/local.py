@@ -169,7 +169,7 @@ class LocalEngine:
             keep=keep,
             session=session,
         )
-        self._is_closed = self._is_open = False
+        self._is_closed = self._is_open = self._is_left = False
         self._opening = threading.Lock()
         self._open()
         forks.register(self)
@@ -310,7 +310,10 @@ class LocalEngine:
         left = self._records.count_open() if self.path is None else 0
         if left:
             _log.warning("%d jobs were in memory only, and are lost with the engine; name a path to keep them", left)
-        self._release_files()
+        with self._opening:
+            is_left = self._is_left = self._dispatcher.is_working
+        if not is_left:
+            self._release_files()
 
     def _release_files(self) -> None:
         """Close the files and free the directory, unless a job is still under way here: then its end does so."""
@@ -486,7 +489,11 @@ class LocalEngine:
         with self._condition:
             self._changes += 1
             self._condition.notify_all()
-        if self._is_closed:
+        if not self._is_closed:
+            return
+        with self._opening:
+            is_left = self._is_left
+        if is_left:  # otherwise `close` does so, and returns when it is done
             self._release_files()
 
     def _await_change(self, seen: int, seconds: float) -> None:
