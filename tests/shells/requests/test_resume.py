@@ -8,6 +8,7 @@ import logging
 import signal
 import threading
 import time
+import warnings
 import weakref
 import zlib
 from collections.abc import Callable, Iterator
@@ -367,6 +368,9 @@ def test_connections_are_used_again(session: requests.Session) -> None:
 @pytest.mark.parametrize("taken", [0, 5, 15])
 @pytest.mark.parametrize("how", ["close", "drop"])
 def test_a_body_that_is_not_read_to_its_end_gives_everything_back(taken: int, how: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        gc.collect()  # what is collected below is to be of this test alone
     options = {"bulkhead": {"max_concurrency": 1, "acquisition_timeout": 0.5}, "circuit_breaker": True}
     with mounted(**options) as session, serve(entity(), cuts=[10, None, 10, None]) as server:
         response: Any = session.get(server.url, stream=True)
