@@ -4,9 +4,9 @@
 and sessions. How and why as in `loopback`: the server is a process of its own, small batches, ratios within a round.
 
 `both`: one process, 4 threads of a `polvo.Session` and 200 tasks of a `polvo.AsyncSession` with the same store, which
-ask as fast as they can, against a quota of 100 per 2 s that nobody has told them. How much of it is used, and what is
-turned away after the first window, in which nobody can know better. It is read from the record of the server, as in
-`pacing`.
+ask as fast as they can, against a quota of 100 per 2 s that the server does not announce. How much of it is used, and
+what is turned away after the first window, in which no client can know better. It is read from the record of the
+server, as in `pacing`.
 """
 
 from __future__ import annotations

@@ -12,15 +12,10 @@ from polvo_adapters.refresh.beside import run_beside
 from polvo_adapters.runtime import async_library
 from polvo_adapters.services.double_o import calls
 from polvo_adapters.services.double_o.cache import OverdueError, SecretCache
-from polvo_adapters.services.double_o.effects import (
-    FileWork,
-    ServiceEffect,
-    ServiceOperation,
-    ServiceRequest,
-    drive_async,
-)
+from polvo_adapters.services.double_o.effects import FileWork, ServiceEffect, ServiceOperation, ServiceRequest
 from polvo_adapters.services.double_o.errors import ArgumentError
 from polvo_adapters.services.double_o.settings import NO_COOKIES, ClientSettings
+from polvo_adapters.services.operation_driver import drive_async
 from polvo_adapters.stores.memory import MemoryStore
 
 if TYPE_CHECKING:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from polvo_adapters.runtime.clock import SYSTEM, Clock
 from polvo_adapters.services.double_o import calls
 from polvo_adapters.services.double_o.cache import OverdueError, SecretCache
-from polvo_adapters.services.double_o.effects import FileWork, ServiceEffect, ServiceOperation, ServiceRequest, drive
+from polvo_adapters.services.double_o.effects import FileWork, ServiceEffect, ServiceOperation, ServiceRequest
 from polvo_adapters.services.double_o.sending import send
 from polvo_adapters.services.double_o.settings import NO_COOKIES, ClientSettings
+from polvo_adapters.services.operation_driver import drive
 from polvo_adapters.shells.requests.session import Session
 
 if TYPE_CHECKING:

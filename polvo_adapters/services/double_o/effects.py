@@ -16,12 +16,13 @@ Failures are sent in as values and not thrown: an error that is raised here has 
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from typing import Any, NamedTuple, TypeAlias, TypeVar, Union
 
 import requests
 
 from polvo_adapters.redaction import unpicklable
+from polvo_adapters.services.operation_driver import drive, drive_async  # noqa: F401 - where they were before
 
 T = TypeVar("T")
 
@@ -131,32 +132,3 @@ NO_JSON: Any = object()
 
 ServiceEffect: TypeAlias = Union[ServiceRequest, CachedFetch, FileWork]  # noqa: UP007 - evaluated at import by Python 3.10 tools
 ServiceOperation: TypeAlias = Generator[ServiceEffect, Any, T]
-
-
-def drive(operation: ServiceOperation[T], perform: Callable[[ServiceEffect], Any]) -> T:
-    """Run an operation to its end on the calling thread, and return its result.
-
-    Args:
-        operation: The operation.
-        perform: Carries out an effect, and returns what is to be sent in.
-    """
-    result: Any = None
-    while True:
-        try:
-            effect = operation.send(result)
-        except StopIteration as end:
-            value: T = end.value
-            return value
-        result = perform(effect)
-
-
-async def drive_async(operation: ServiceOperation[T], perform: Callable[[ServiceEffect], Awaitable[Any]]) -> T:
-    """Run an operation to its end in a task, and return its result; as `drive`."""
-    result: Any = None
-    while True:
-        try:
-            effect = operation.send(result)
-        except StopIteration as end:
-            value: T = end.value
-            return value
-        result = await perform(effect)

@@ -18,10 +18,11 @@ except ImportError as error:
 
 from polvo_adapters.context.call import call_settings
 from polvo_adapters.errors import DeadlineExceeded, PolvoError, StatusError
+from polvo_adapters.services.operation_driver import drive_async
 from polvo_adapters.services.taruvi import checks
 from polvo_adapters.services.taruvi.file_writer import FileWriter
 from polvo_adapters.services.taruvi.limits import Limits
-from polvo_adapters.services.taruvi.operations import Call, Effect, Operation, Reply, Together, drive_async
+from polvo_adapters.services.taruvi.operations import Call, Effect, Operation, Reply, Together
 from polvo_adapters.services.taruvi.sending import FOLLOWED, Wire, WireResponse
 from polvo_adapters.shells.httpx.session import AsyncSession
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 from polvo_adapters.errors import PolvoError
 from polvo_adapters.policies.retry import ExponentialBackoff
 from polvo_adapters.redaction import unpicklable
+from polvo_adapters.services.operation_driver import drive, drive_async
 from polvo_adapters.services.taruvi import checks, credentials
 from polvo_adapters.services.taruvi.app import Analytics, App, Settings
 from polvo_adapters.services.taruvi.auth import AuthManager
@@ -22,7 +23,7 @@ from polvo_adapters.services.taruvi.error_factory import make_error
 from polvo_adapters.services.taruvi.errors import ConfigurationError
 from polvo_adapters.services.taruvi.functions import Functions
 from polvo_adapters.services.taruvi.limits import bound_login
-from polvo_adapters.services.taruvi.operations import Async, Call, Mode_co, Operation, Sync, drive, drive_async
+from polvo_adapters.services.taruvi.operations import Async, Call, Mode_co, Operation, Sync
 from polvo_adapters.services.taruvi.policy import Policy
 from polvo_adapters.services.taruvi.secrets import Secrets
 from polvo_adapters.services.taruvi.sending import Wire

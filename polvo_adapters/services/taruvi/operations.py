@@ -194,38 +194,3 @@ class operation(Generic[P, T_co]):  # noqa: N801 - a decorator
     def __get__(self, instance: Module[Async], owner: Any) -> Callable[P, Coroutine[Any, Any, T_co]]: ...
     def __get__(self, instance: Any, owner: Any) -> Any:
         return self if instance is None else MethodType(self._run, instance)
-
-
-def drive(running: Operation[T], perform: Callable[[Effect], Any]) -> T:
-    """Run an operation to its end on the calling thread, and return its result.
-
-    Args:
-        running: The operation.
-        perform: Carries out an effect, and returns what is to be sent in.
-    """
-    answer: Any = None
-    try:
-        while True:
-            try:
-                effect = running.send(answer)
-            except StopIteration as end:
-                result: T = end.value
-                return result
-            answer = perform(effect)
-    finally:
-        running.close()
-
-
-async def drive_async(running: Operation[T], perform: Callable[[Effect], Coroutine[Any, Any, Any]]) -> T:
-    """Run an operation to its end in a task, and return its result; arguments as for `drive`."""
-    answer: Any = None
-    try:
-        while True:
-            try:
-                effect = running.send(answer)
-            except StopIteration as end:
-                result: T = end.value
-                return result
-            answer = await perform(effect)
-    finally:
-        running.close()

@@ -12,9 +12,10 @@ import requests
 import urllib3.exceptions
 
 from polvo_adapters.errors import DeadlineExceeded, StatusError
+from polvo_adapters.services.operation_driver import drive
 from polvo_adapters.services.taruvi.file_writer import FileWriter
 from polvo_adapters.services.taruvi.limits import Limits
-from polvo_adapters.services.taruvi.operations import Call, Effect, Operation, Reply, Together, drive
+from polvo_adapters.services.taruvi.operations import Call, Effect, Operation, Reply, Together
 from polvo_adapters.services.taruvi.sending import FOLLOWED, Wire, WireResponse
 from polvo_adapters.shells.requests.failures import classify
 from polvo_adapters.shells.requests.session import Session

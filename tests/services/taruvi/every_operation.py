@@ -11,12 +11,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 from urllib.parse import urlencode
 
+from polvo_adapters.services.operation_driver import drive
 from polvo_adapters.services.taruvi import TaruviError
 from polvo_adapters.services.taruvi.app import Analytics, App, Settings
 from polvo_adapters.services.taruvi.auth import AuthManager
 from polvo_adapters.services.taruvi.database import Database, Query
 from polvo_adapters.services.taruvi.functions import Functions
-from polvo_adapters.services.taruvi.operations import NO_BODY, Call, Operation, Reply, drive, operation
+from polvo_adapters.services.taruvi.operations import NO_BODY, Call, Operation, Reply, operation
 from polvo_adapters.services.taruvi.policy import Policy
 from polvo_adapters.services.taruvi.secrets import Secrets
 from polvo_adapters.services.taruvi.storage import Bucket, Storage

@@ -29,9 +29,9 @@ def test_each_client_is_on_its_own(taruvi_server: TaruviServer) -> None:
     client = Client(taruvi_server.url, "my-app")
     first = client.auth.signInWithPassword("alice", "a")
     second = first.auth.signInWithPassword("bob", "b")
-    nobody = second.auth.signOut()
-    states = [each.is_authenticated for each in (client, first, second, nobody)]
-    for each in (client, first, second, nobody):
+    anonymous = second.auth.signOut()
+    states = [each.is_authenticated for each in (client, first, second, anonymous)]
+    for each in (client, first, second, anonymous):
         each.settings.get()
     second.close()
     first.settings.get()

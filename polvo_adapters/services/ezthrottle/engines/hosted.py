@@ -14,11 +14,12 @@ from polvo_adapters.core.calls import find_host
 from polvo_adapters.policies.retry import ExponentialBackoff
 from polvo_adapters.redaction import HiddenText, unpicklable
 from polvo_adapters.runtime.clock import SYSTEM, Clock
-from polvo_adapters.services.double_o.effects import ServiceOperation, ServiceRequest, drive
+from polvo_adapters.services.double_o.effects import ServiceOperation, ServiceRequest
 from polvo_adapters.services.double_o.sending import send
 from polvo_adapters.services.ezthrottle import checks
 from polvo_adapters.services.ezthrottle.engines.envelope import Envelope, hide, wants_repeat
 from polvo_adapters.services.ezthrottle.errors import EZThrottleError, UnsupportedError
+from polvo_adapters.services.operation_driver import drive
 from polvo_adapters.shells.requests.session import Session
 
 T = TypeVar("T")
