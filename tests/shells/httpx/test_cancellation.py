@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 import types
+import weakref
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator
+from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -14,6 +17,7 @@ import httpx
 import pytest
 
 import polvo_adapters as polvo
+from polvo_adapters.drivers import beside
 from polvo_adapters.policies.breaker import CircuitBreaker
 from polvo_adapters.policies.bulkhead import Bulkhead
 from polvo_adapters.policies.deadline import Deadline
@@ -24,6 +28,7 @@ from polvo_adapters.policies.ratelimit import TokenBucket
 from polvo_adapters.policies.regions import Regions
 from polvo_adapters.policies.retry import ExponentialBackoff
 from polvo_adapters.policies.stack import standard
+from polvo_adapters.stores import MemoryStore
 from polvo_adapters.testing import FailureServer
 from polvo_adapters.transports import AsyncPolicyTransport
 from tests.support.virtual_worlds import LoopClock
@@ -159,12 +164,37 @@ async def read(client: httpx.AsyncClient, scene: Scene, number: int = 0) -> int:
     return response.status_code
 
 
-def play(scene: Scene, cancel_at: int, *, by_scope: bool = False) -> bool:
+class AskedBeside(MemoryStore):
+    """A store that is asked on a thread of its own, which in a virtual loop takes some virtual time for each question."""
+
+    blocking = True
+
+
+class VirtualThread:
+    """Runs one task after the other, as a SerialThread, each after a while of virtual time."""
+
+    def __init__(self) -> None:
+        self._tasks: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
+
+    def submit(self, work: Callable[[], Any]) -> Future[Any]:
+        future: Future[Any] = Future()
+        self._tasks.append((future, work))
+        asyncio.get_running_loop().call_later(0.015625, self._run_next)
+        return future
+
+    def _run_next(self) -> None:
+        future, work = self._tasks.popleft()
+        if future.set_running_or_notify_cancel():
+            future.set_result(work())
+
+
+def play(scene: Scene, cancel_at: int, *, by_scope: bool = False, is_blocking: bool = False) -> bool:
     """Play a scene whose last call is cancelled at its suspension of that number; return whether there was one."""
     clock = LoopClock()
     server = Server(clock, *scene.statuses, streams=scene.stream)
     policies = scene.policies()
-    transport = AsyncPolicyTransport(*policies, inner=server, clock=clock, stream=scene.stream)
+    store = AskedBeside(now=clock.now) if is_blocking else MemoryStore(now=clock.now)
+    transport = AsyncPolicyTransport(*policies, inner=server, clock=clock, stream=scene.stream, store=store)
 
     async def act() -> bool:
         client = httpx.AsyncClient(transport=transport, timeout=None)
@@ -187,7 +217,7 @@ def play(scene: Scene, cancel_at: int, *, by_scope: bool = False) -> bool:
             assert await read(client, scene._replace(headers={})) == 200
             assert clock.now() - began < 12.5, "something is still taken"
         assert (server.active, server.open) == (0, 0)
-        assert not transport.store._parked  # type: ignore[attr-defined]
+        assert not store._parked
         return was_cancelled
 
     return clock.run(act())
@@ -224,6 +254,19 @@ async def _cancel_at(
 def test_nothing_is_left_behind_at_any_await(name: str, by_scope: bool) -> None:
     suspensions = 0
     while play(SCENES[name], suspensions, by_scope=by_scope):
+        suspensions += 1
+    assert suspensions >= 2
+
+
+@pytest.mark.parametrize("by_scope", [False, True], ids=["task", "scope"])
+@pytest.mark.parametrize("name", SCENES)
+def test_nor_where_the_store_is_asked_beside_the_loop(
+    name: str, by_scope: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: weakref.WeakKeyDictionary[Any, VirtualThread] = weakref.WeakKeyDictionary()
+    monkeypatch.setattr(beside, "thread_of", lambda store: threads.setdefault(store, VirtualThread()))
+    suspensions = 0
+    while play(SCENES[name], suspensions, by_scope=by_scope, is_blocking=True):
         suspensions += 1
     assert suspensions >= 2
 
