@@ -66,7 +66,7 @@ class Body(httpx.AsyncByteStream):
 class Server(httpx.AsyncBaseTransport):
     """Answers in turn with statuses, each after a while; counts what is under way and which bodies are open."""
 
-    def __init__(self, clock: LoopClock, *statuses: int, streams: bool) -> None:
+    def __init__(self, clock: Any, *statuses: int, streams: bool) -> None:
         self.clock, self.statuses, self.streams = clock, list(statuses), streams
         self.active = self.open = self.received = 0
 
@@ -75,8 +75,8 @@ class Server(httpx.AsyncBaseTransport):
         self.active += 1
         try:
             await self.clock.sleep(1.0)
-        except asyncio.CancelledError:
-            with suppress(asyncio.CancelledError):
+        except anyio.get_cancelled_exc_class():
+            with anyio.CancelScope(shield=True):
                 await self.clock.sleep(0.0625)  # until the connection is closed
             raise
         finally:
@@ -179,8 +179,11 @@ class VirtualThread:
     def submit(self, work: Callable[[], Any]) -> Future[Any]:
         future: Future[Any] = Future()
         self._tasks.append((future, work))
-        asyncio.get_running_loop().call_later(0.015625, self._run_next)
+        self._soon(self._run_next)
         return future
+
+    def _soon(self, action: Callable[[], None]) -> None:
+        asyncio.get_running_loop().call_later(0.015625, action)
 
     def _run_next(self) -> None:
         future, work = self._tasks.popleft()
