@@ -7,9 +7,10 @@ import time
 import types
 import weakref
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Coroutine, Generator
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import contextmanager
+from itertools import count
 from typing import Any, NamedTuple
 
 import anyio
@@ -157,6 +158,21 @@ def watch(work: Coroutine[Any, Any, Any], on_suspend: Callable[[int], None]) -> 
     raise AssertionError("there is no end of it")
 
 
+@contextmanager
+def watch_tasks(on_suspend: Callable[[int], None]) -> Iterator[None]:
+    """Watch the tasks that are made within a block, such as those of a race."""
+    loop = asyncio.get_running_loop()
+
+    async def do(work: Coroutine[Any, Any, Any]) -> Any:
+        return await watch(work, on_suspend)
+
+    loop.set_task_factory(lambda loop, work, **keywords: asyncio.Task(do(work), loop=loop, **keywords))  # type: ignore[arg-type]
+    try:
+        yield
+    finally:
+        loop.set_task_factory(None)
+
+
 async def read(client: httpx.AsyncClient, scene: Scene, number: int = 0) -> int:
     method = "POST" if scene.headers else "GET"
     async with client.stream(method, URL, headers=scene.headers) as response:
@@ -231,10 +247,11 @@ async def _cancel_at(
 ) -> tuple[bool, float]:
     """Cancel some work at a suspension, and return whether there was that one, and after how long it ended then."""
     scope, reached, since = anyio.CancelScope(), False, clock.now()
+    suspensions = count()
 
-    def on_suspend(current: int) -> None:
+    def on_suspend(_: int) -> None:
         nonlocal reached, since
-        if current == number:
+        if next(suspensions) == number:
             reached, since = True, clock.now()
             if by_scope:
                 scope.cancel()
@@ -246,7 +263,8 @@ async def _cancel_at(
             await watch(work(), on_suspend)
 
     task = asyncio.ensure_future(run())
-    await asyncio.wait([task])
+    with watch_tasks(on_suspend):
+        await asyncio.wait([task])
     if not by_scope and reached:
         assert task.cancelled() or task.exception() is None
     return reached, clock.now() - since if reached else 0.0

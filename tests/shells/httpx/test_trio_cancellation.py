@@ -76,9 +76,7 @@ def play(scene: Scene, cancel_at: int, *, is_blocking: bool) -> bool:
 
     async def main() -> None:
         store = AskedBeside(now=clock.now) if is_blocking else MemoryStore(now=clock.now)
-        transport = AsyncPolicyTransport(
-            *scene.policies(), inner=server, clock=clock, stream=scene.stream, store=store
-        )
+        transport = AsyncPolicyTransport(*scene.policies(), inner=server, clock=clock, stream=scene.stream, store=store)
         client = httpx.AsyncClient(transport=transport, timeout=None)
         for _ in range(scene.before):
             await read(client, scene)
