@@ -181,7 +181,7 @@ async def read(client: httpx.AsyncClient, scene: Scene, number: int = 0) -> int:
 
 
 class AskedBeside(MemoryStore):
-    """A store that is asked on a thread of its own, which in a virtual loop takes some virtual time for each question."""
+    """A store that is asked on a thread of its own; in a virtual loop that takes some virtual time."""
 
     blocking = True
 

@@ -99,7 +99,7 @@ def play(scene: Scene, cancel_at: int, *, is_blocking: bool) -> bool:
 
 
 @pytest.mark.parametrize("is_blocking", [False, True], ids=["memory", "beside"])
-@pytest.mark.parametrize("name", WITHOUT_RACES + ["everything"])
+@pytest.mark.parametrize("name", [*WITHOUT_RACES, "everything"])
 def test_nothing_is_left_behind_at_any_await(name: str, is_blocking: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     threads: weakref.WeakKeyDictionary[Any, VirtualThread] = weakref.WeakKeyDictionary()
     monkeypatch.setattr(beside, "thread_of", lambda store: threads.setdefault(store, TrioThread()))
