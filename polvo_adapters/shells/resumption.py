@@ -64,6 +64,12 @@ class PartBounds:
         self.is_end = rest.whole == position
         self.ready = b""
 
+    def drop(self, data: bytes) -> bytes:
+        """Throw away what comes before the position, and return what is left of some bytes."""
+        dropped = min(self.skip, len(data))
+        self.skip -= dropped
+        return data[dropped:]
+
     @property
     def may_be_empty(self) -> bool:
         """Whether a part that has brought nothing has not failed."""

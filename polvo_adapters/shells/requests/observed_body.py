@@ -115,15 +115,16 @@ def make_deadline_error(response: requests.Response | None, host: str) -> Deadli
 
 def give_mixin(raw: Any, mixin: type) -> bool:
     """Give a body a class with a mixin in front of its own, and return whether it has it."""
+    kind: Any = type(raw)
     try:
-        raw.__class__ = _with_mixin(type(raw), mixin)
+        raw.__class__ = _with_mixin(kind, mixin)
     except TypeError:  # a class with slots
         return False
     return True
 
 
 @lru_cache(maxsize=256)
-def _with_mixin(kind: Any, mixin: type) -> Any:
+def _with_mixin(kind: Any, mixin: Any) -> Any:
     return kind if issubclass(kind, mixin) else extend(kind, mixin)
 
 

@@ -133,7 +133,7 @@ class RestFinder(RestSearch[LaterPart]):
 
     def _make_exchange(self, received: int) -> RestExchange:
         request = self._request.copy()
-        request.headers = CaseInsensitiveDict(self._entity.ask_for_rest(request.headers, received))  # type: ignore[arg-type]
+        request.headers = CaseInsensitiveDict(self._entity.ask_for_rest(request.headers, received))
         exchange = self._exchange.make_like(RestExchange, request)
         exchange.entity, exchange.received, exchange.part = self._entity, received, NOT_ASKED
         return exchange
