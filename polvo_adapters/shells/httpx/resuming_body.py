@@ -9,8 +9,7 @@ goes on as if nothing had happened, whichever way it reads, and the decoder in t
 When all bytes are there, it looks for the end of the part nevertheless: otherwise the connection could not be used
 again. What goes wrong then is of no interest any more.
 
-Where there is no next part, what bare httpx would have seen comes out: the exception, or an early end of the body. A
-note on the exception says why.
+Where there is no next part, the exception that bare httpx would have raised comes out, with a note that says why.
 
 A task waits for each chunk no longer than to the deadline; the search for the rest keeps that by itself.
 """
@@ -226,8 +225,7 @@ class ResumingStream(ObservedStream):
                 self._part, self._stream = found, found.stream
                 return not self.progress.take_up(found)
             self.progress.unproved = found
-            if error is None:
-                return False
+            error = httpx.RemoteProtocolError(EARLY_END) if error is None else error
             explain_unproved(error, found)
             raise error
         finally:
