@@ -72,10 +72,11 @@ class _BaseHTTPXExchange:
 
     Attributes:
         spared_deadline: The deadline that does not bind a body which is streamed to the caller, or None.
-        brought_by: The call of the attempt that has brought the last response, or None.
+        brought_by: The call of the attempt that has brought the last response which is streamed, or None.
     """
 
     is_async = False
+    brought_by: Call | None = None
 
     def __init__(
         self,
@@ -94,7 +95,6 @@ class _BaseHTTPXExchange:
         self.clock = clock
         self.stream = stream
         self.spared_deadline: float | None = None
-        self.brought_by: Call | None = None
         self.reading = self._is_region = self._sent = False
         self.response: httpx.Response | None = None
         self._encoding: str | None = None  # of the body that was read last
@@ -163,7 +163,7 @@ class _BaseHTTPXExchange:
 
     def prepare(self, call: Call) -> tuple[httpx.Request, float | None]:
         """Return the request for the URL and the deadline of the call, and the seconds left."""
-        self.reading, self._is_region, self.brought_by = False, not call.rerouted, call
+        self.reading, self._is_region = False, not call.rerouted
         self._used = self._without_certificate if call.anonymous else self.inner
         request, left = self.request, None
         if call.url != self._url:
@@ -232,6 +232,7 @@ class _BaseHTTPXExchange:
 
     def _hand_over(self, response: Any, call: Call) -> None:
         """Look after the body of a response that the caller will read."""
+        self.brought_by = call
         if is_read(response):
             return
         if call.deadline is not None and call.deadline != self.spared_deadline:
