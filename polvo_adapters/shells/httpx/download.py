@@ -2,8 +2,8 @@
 
 Theory of operation. The disk may take its time: a full cache, a network file system, above all the end, when the whole
 file is written out. So whatever touches the file runs on a thread of its own, one thing after the other, and the event
-loop goes on. The bytes go there in blocks of 64 KiB, as a step to the thread and back costs more than a small chunk;
-what comes slowly is written four times a second.
+loop goes on. The bytes go there in blocks of 64 KiB, as a step to the thread and back costs more than a small chunk.
+While one block is written the next is read. What comes slowly is written four times a second.
 
 A task that is cancelled lets the thread finish what it writes, and leaves the file as any other error does: what has
 come is kept where a later download can go on from it.
@@ -89,9 +89,9 @@ class _FileThread:
         await wait_for(future)
         return _take(future)
 
-    def run_later(self, work: Callable[[], object]) -> None:
-        """Run some work after all that came before, and do not wait for it."""
-        self._thread.submit(work)
+    def begin(self, work: Callable[[], T]) -> Future[T]:
+        """Run some work after all that came before, and return a future of its result."""
+        return self._thread.submit(work)
 
     async def open(self, make: Callable[[], DownloadJob]) -> DownloadJob:
         """Return a job; where the task is cancelled meanwhile, its file is closed as soon as it is there."""
@@ -137,6 +137,7 @@ class _AsyncRun:
         self._job, self._file, self._get, self._read_error = job, file, get, read_error
         self._clock, self._headers = clock, headers
         self._gathered = bytearray()
+        self._writing: Future[None] | None = None
 
     async def run(self) -> httpx.Response:
         """Download until the file is whole, and return the last response."""
@@ -162,14 +163,16 @@ class _AsyncRun:
 
     async def _write(self, response: httpx.Response) -> None:
         """Write the body of a response to the file."""
-        self._gathered.clear()
         await self._tell()
         written, since = 0, self._clock.now()
         try:
             async for piece in response.aiter_bytes():
                 self._gathered += piece
                 written += len(piece)
-                if len(self._gathered) >= _BLOCK or self._clock.now() - since >= _LONGEST:
+                if len(self._gathered) >= _BLOCK:
+                    await self._write_next()
+                    since = self._clock.now()
+                elif self._clock.now() - since >= _LONGEST:
                     await self._flush()
                     since = self._clock.now()
             self._require_whole(response, written)
@@ -180,18 +183,31 @@ class _AsyncRun:
             raise
         except BaseException:
             if self._job.writes_parts:
-                self._file.run_later(self._write_gathered)  # before the file is closed
+                self._begin_write()  # before the file is closed
             raise
         await self._flush()
 
     async def _flush(self) -> None:
-        if self._gathered:
-            await self._file.run(self._write_gathered)
-            await self._tell()
+        """Write what is gathered, and wait for that."""
+        await self._write_next()
+        await self._finish_write()
 
-    def _write_gathered(self) -> None:
+    async def _write_next(self) -> None:
+        """Let the thread write what is gathered, once it has written what was gathered before."""
+        await self._finish_write()
+        if self._gathered:
+            self._begin_write()
+
+    def _begin_write(self) -> None:
         block, self._gathered = self._gathered, bytearray()
-        self._job.partial.write(block)
+        self._writing = self._file.begin(partial(self._job.partial.write, block))
+
+    async def _finish_write(self) -> None:
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            await wait_for(writing)
+            _take(writing)
+            await self._tell()
 
     async def _tell(self) -> None:
         told = self._job.tell()
