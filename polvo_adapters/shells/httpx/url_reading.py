@@ -41,6 +41,17 @@ def read_url(text: str) -> httpx.URL:
     return url
 
 
+def write_url(url: httpx.URL) -> str:
+    """Return a URL as text, as `str` does; most have neither a user nor a fragment."""
+    if _IS_KNOWN:
+        scheme, user, host, port, path, query, fragment = url._uri_reference
+        if scheme and host and not user and fragment is None and ":" not in host:
+            if query is not None:
+                path = f"{path}?{query}"
+            return f"{scheme}://{host}{path}" if port is None else f"{scheme}://{host}:{port}{path}"
+    return str(url)
+
+
 @lru_cache(maxsize=64)
 def _read_origin(origin: str) -> Any:
     return httpx.URL(origin)._uri_reference
