@@ -180,6 +180,7 @@ class BoundPolicies:
         settings: CallSettings | None = None,
         *,
         rerouted: bool = False,
+        place: tuple[str, str, str] | None = None,
     ) -> Call:
         """Give a request its key and its id, and return its Call.
 
@@ -192,6 +193,7 @@ class BoundPolicies:
             outer: The logical call that the request is part of, on the same clock, or None.
             settings: What is said for this call, or None.
             rerouted: Whether a redirect has led to it from another origin.
+            place: The URL with its origin and host, see `Call.place`, where they are known.
 
         Raises:
             IdempotencyKeyError: A key cannot be made or sent.
@@ -205,7 +207,7 @@ class BoundPolicies:
         request_id = "" if self._ids is None else request_identity.assign_request_id(self._ids, request)
         at, deadline = (now, None) if outer is None else outer[1:3]
         marks, given_up, parameters = read_marks(request), self._given_up.known, _NO_PARAMETERS
-        if "?" in url and (marks is not NO_MARKS or hasattr(request, "hooks")):
+        if "?" in url and (self._asks or marks is not NO_MARKS):
             parameters = credential_parameters(request)
         caller = answer = selectors = ""
         if self.identifies:
@@ -238,7 +240,7 @@ class BoundPolicies:
                 rerouted,
                 (*marks.judges, *self._judges) if marks.judges else self._judges,
                 outer is not None and outer.is_default,  # patient
-                find_place(url),
+                find_place(url) if place is None else place,
             ),
         )
         return call if settings is None else self._describe(call, settings)

@@ -79,8 +79,8 @@ class _BaseHTTPXExchange:
     reading = _is_region = _sent = False
     _encoding: str | None = None  # of the body that was read last
     _trace: HTTPXTrace | None = None  # of the attempt that is being made
-    _used: Any = None  # the transport of that, and what its request came with
-    _extensions: Any = None
+    _extensions: Any = None  # what its request came with
+    _used: Any = None  # its transport
 
     def __init__(
         self,
@@ -122,7 +122,7 @@ class _BaseHTTPXExchange:
         clock, trace, body = self.clock, self._trace, None
         now = clock.now()
         marks: Sequence[Mark] = () if trace is None else trace.end(now)
-        self.sent.extensions, self._trace = self._extensions, None
+        self.give_back()
         if self.sent is not self.request:
             translate_response(response, self.request, is_region=self._is_region)
         if not self.stream and type(response.stream) is ByteStream:
@@ -163,16 +163,16 @@ class _BaseHTTPXExchange:
         if call.url is not self._url and call.url != self._url:
             self.sent, self._is_region = reroute(self.request, call), not call.rerouted
         request, self._sent = self.sent, True
-        extensions = self._extensions = request.extensions
+        extensions = request.extensions
         self._used = used.find(request.url) if type(used) is Routes else used
         trace = HTTPXTrace(now, self.clock.now, extensions.get("trace"))
+        take = trace.take_async if self.is_async else trace.take
         if call.deadline is None:
-            request.extensions = {**extensions, "trace": trace.take_async if self.is_async else trace.take}
+            request.extensions = {**extensions, "trace": take}
         else:
             timeouts = self._cut_timeouts(extensions.get("timeout", {}), call.deadline, call.deadline - now)
-            take = trace.take_async if self.is_async else trace.take
             request.extensions = {**extensions, "timeout": timeouts, "trace": take}
-        self._trace = trace
+        self._trace, self._extensions = trace, extensions
         return request
 
     def _cut_timeouts(self, timeouts: Any, deadline: float, left: float) -> Any:

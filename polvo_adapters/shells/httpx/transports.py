@@ -48,7 +48,7 @@ from polvo_adapters.shells.httpx.response import is_given_up, synthesize_respons
 from polvo_adapters.shells.httpx.senders import sender_of
 from polvo_adapters.shells.httpx.streaming import is_streamed
 from polvo_adapters.shells.httpx.timeouts import find_deadline
-from polvo_adapters.shells.httpx.url_reading import write_url
+from polvo_adapters.shells.httpx.url_reading import write_place
 from polvo_adapters.shells.tracebacks import drop_frames
 from polvo_adapters.stores.base import Store
 
@@ -122,7 +122,8 @@ class _BaseTransport(PolicyControls):
         logical = current_call()
         if logical is not None and logical.is_default:
             logical = self._bound_by_default(logical, body)
-        call = bound.begin(request, write_url(request.url), body, now, sender, logical, settings, rerouted=has_left)
+        place = write_place(request.url)
+        call = bound.begin(request, place[0], body, now, sender, logical, settings, rerouted=has_left, place=place)
         return bound, call, None if settings is None else said_for(request, settings, below)
 
     def _bound_by_default(self, logical: LogicalCall, body: Body) -> LogicalCall | None:
