@@ -22,19 +22,22 @@ names, or else those of which nothing remains; a minute for GitHub.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from polvo_adapters.headers import times
-from polvo_adapters.headers.complaints import PACE_REASON, SPENT_REASON, Complaint, find_complaint, read_aws_code
-from polvo_adapters.headers.quota import Kind, Quota, Throttled
+from polvo_adapters.headers.complaints import PACE_REASON, SPENT_REASON, find_complaint
+from polvo_adapters.headers.quota import Complaint, Kind, Quota, Throttled
 from polvo_adapters.headers.reading import parse
+from polvo_adapters.headers.vendor_refusals import read_aws_code
 
 _LONGEST_VALUE = 256
 _MOST_HEADERS = 1024
 _TOO_MANY, _OVERLOADED = 429, 529
 _SPEAKING = frozenset({403, _TOO_MANY, 503, _OVERLOADED})  # statuses that may refuse without a word in the body
 _SOON = 60.0  # seconds
+_CONCURRENT_HEADER = re.compile(r"\bconcurren(?:t|cy)\b")
 _ERROR_TYPE = "x-amzn-errortype"
 _SCOPES = {"user", "global", "shared"}
 _NO_COMPLAINT = Complaint("rate", "")
@@ -135,7 +138,10 @@ def _find_kind(evidence: _Evidence, violated: Sequence[Quota]) -> Kind:
         return "rate"  # what the server asks for counts for more than its sentence
     if evidence.complaint.kind != "rate":
         return evidence.complaint.kind
-    concurrent = bool(violated) and all(quota.unit == "concurrent-requests" for quota in violated)
+    if violated:
+        concurrent = all(quota.unit == "concurrent-requests" for quota in violated)
+    else:  # Twilio says how many are under way
+        concurrent = evidence.status == _TOO_MANY and any(map(_CONCURRENT_HEADER.search, evidence.headers))
     return "concurrency" if concurrent or evidence.stripe_reason.endswith("-concurrency") else "rate"
 
 
