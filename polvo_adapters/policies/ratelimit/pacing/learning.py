@@ -43,8 +43,8 @@ def learn(pace: Pace, seen: Seen, now: float, *, accepted: bool, free: float, in
         return
     credit.earn(pace, now)
     paced = state.is_shared(pace) and pace["seen"] >= state.NEWCOMER
-    mine = max(0.0, pace["earned"] - pace["rejected"]) if paced else pace["accepted"]
-    explained = _replicate(pace, seen, in_flight)
+    mine = max(0.0, pace["earned"] - pace["rejected"]) if paced else pace["accepted"] + in_flight - pace["flying"]
+    explained, others = _replicate(pace, seen, in_flight)
     believed = pace["refills"]
     rolled = _locate_reset(pace, seen, now, accepted=accepted)
     if buckets.is_bucket(seen.bucket):
@@ -52,18 +52,19 @@ def learn(pace: Pace, seen: Seen, now: float, *, accepted: bool, free: float, in
             pace["margin"] = 0.0
         pace["refills"], pace["evenness"] = "bucket", 1.0
         _measure_batch(pace, seen, in_flight)
-    if believed == "windows" != pace["refills"]:
+    if believed == "windows" != pace["refills"] and state.is_shared(pace):
         # What came back meanwhile hid what others took, and made the share look larger than it is.
         windows = pace["span"] / pace["window"]
         pace["total"] = max(pace["total"], windows * (pace["limit"] - seen.remaining))
-    spent = _estimate_spent(pace, seen, now, rolled, explained)
+    if pace["refills"] != "sliding":
+        others = _find_others(pace, seen, now, in_flight, rolled=rolled > 0)
+    spent = _estimate_spent(pace, seen, now, rolled, explained) if state.is_shared(pace) else max(0.0, mine) + others
     share, is_large = pace["share"], state.is_large(pace)
-    _measure_share(pace, seen, now, mine, spent, rolled=rolled > 0)
+    _measure_share(pace, seen, now, mine, spent, others)
     if believed == "windows" != pace["refills"] and pace["share"] > share and is_large:
         pace["own"], pace["share"] = share * pace["total"], share
-    if seen.asked >= pace["noted"] or rolled or seen.remaining < pace["remaining"]:
-        pace["remaining"] = seen.remaining
-    pace["before"], pace["at"], pace["asked"] = seen.remaining, now, seen.asked
+    _bound_remaining(pace, seen, rolled=rolled > 0)
+    pace["before"], pace["at"], pace["asked"], pace["flying"] = seen.remaining, now, seen.asked, in_flight
     pace["earned"] = pace["accepted"] = pace["rejected"] = 0.0
     pace["seen"] += 1
     state.plan(pace)
@@ -105,8 +106,29 @@ def _advance(pace: Pace, now: float) -> float:
     return back
 
 
-def _replicate(pace: Pace, seen: Seen, in_flight: int) -> float:
-    """Write what others took into the replica, and return what all clients took, if the server is a sliding one."""
+def _bound_remaining(pace: Pace, seen: Seen, *, rolled: bool) -> None:
+    """Note what remains for certain: a request that overlapped with this one may have been counted after it."""
+    if seen.asked >= pace["noted"] or (rolled and pace["refills"] == "windows"):
+        pace["remaining"] = seen.remaining
+    elif pace["refills"] == "windows" or state.is_shared(pace):
+        pace["remaining"] = min(pace["remaining"], seen.remaining)
+    else:
+        pace["remaining"] = seen.remaining - max(0.0, pace["accepted"] - 1)
+
+
+def _find_others(pace: Pace, seen: Seen, now: float, in_flight: int, *, rolled: bool) -> float:
+    """Return what others took for certain since the last response: what no own request explains, under way or not."""
+    spent = pace["limit"] - seen.remaining if rolled else pace["before"] - seen.remaining
+    if pace["refills"] == "bucket":
+        spent = pace["before"] - seen.remaining + (now - pace["at"]) * pace["limit"] / pace["window"]
+    surplus = spent - pace["accepted"] + (0.0 if rolled else pace["surplus"])
+    others = max(0.0, surplus - in_flight)
+    pace["surplus"] = max(-1.0 - pace["flying"], surplus - others)
+    return others
+
+
+def _replicate(pace: Pace, seen: Seen, in_flight: int) -> tuple[float, float]:
+    """Write what others took into the replica, and return what all and they took, if the server is a sliding one."""
     log, slot, limit = pace["log"], pace["slot"], pace["limit"]
     spent = pace["before"] - seen.remaining + pace["expired"]
     pace["expired"] = 0.0
@@ -114,19 +136,20 @@ def _replicate(pace: Pace, seen: Seen, in_flight: int) -> float:
     # Responses that overlap blur the count by as many; a client that is alone takes less than that for none.
     blur = 0.0 if state.is_shared(pace) else 2.0 + in_flight
     if others > blur:
+        others -= blur
         pace["log"] = log = log.copy()
         slots = min(SLOTS, slot - state.find_slot(pace["at"], pace["window"]) + 1)
         for back in range(slots):
             log[(slot - back) % RING] += others / slots
-        pace["debt"] = 0.0
+        pace["debt"] = blur
     else:
-        pace["debt"] = max(-_EVEN * limit - _BLUR, others)
+        pace["debt"], others = max(-_EVEN * limit - _BLUR, others), 0.0
     _suspect_bucket(pace)
     whole = sum(log) + pace["fresh"] if state.is_shared(pace) else 0.0
     if whole > 0:
         drift = (max(0.0, limit - seen.remaining) / whole) ** 0.2
         pace["log"] = [amount * drift for amount in log]
-    return spent
+    return spent, others
 
 
 def _suspect_bucket(pace: Pace) -> None:
@@ -219,7 +242,7 @@ def _estimate_spent(pace: Pace, seen: Seen, now: float, rolled: int, replicated:
     return max(pace["limit"] - seen.remaining + in_old + between, pace["accepted"])
 
 
-def _measure_share(pace: Pace, seen: Seen, now: float, mine: float, spent: float, *, rolled: bool) -> None:
+def _measure_share(pace: Pace, seen: Seen, now: float, mine: float, spent: float, others: float) -> None:
     """Measure the share, and move it a little towards equality."""
     window, since = pace["window"], now - pace["at"]
     per_window = max(pace["share"] * pace["limit"], 0.05)
@@ -227,7 +250,6 @@ def _measure_share(pace: Pace, seen: Seen, now: float, mine: float, spent: float
     pace["own"] = pace["own"] * fade + mine
     pace["total"] = max(1e-9, pace["total"] * fade + spent)
     pace["span"] = pace["span"] * fade + since
-    others = 0.0 if rolled else max(0.0, spent - pace["accepted"])
     pace["unexplained"] = pace["unexplained"] * math.exp(-since / window) + others
     least = _SCARCE / max(1.0, pace["limit"])
     share = measured = min(1.0, max(least, pace["own"] / pace["total"]))

@@ -79,6 +79,8 @@ class Pace(TypedDict):
         fresh: Own requests in that slot, not yet in the replica.
         expired: What came back since the last response, by the replica.
         debt: Own requests that the responses have not shown yet.
+        flying: Own requests that were under way when the last response came.
+        surplus: What the responses show beyond the own ones that were answered, and those under way explain.
         slope: Rate of all clients on servers that refill all the time.
         until: Time until which `slope` holds.
         reset: When what remains should be spent.
@@ -124,6 +126,8 @@ class Pace(TypedDict):
     fresh: float
     expired: float
     debt: float
+    flying: int
+    surplus: float
     slope: float
     until: float
     reset: float
@@ -167,7 +171,7 @@ def start_pace(seen: Seen, now: float, in_flight: int = 0) -> Pace:
     limit, window = seen.limit, seen.window
     used = max(1.0, limit - seen.remaining)
     reset = window if seen.reset is None else seen.reset
-    share = max(1 / used, _estimate_unclaimed(seen, used, reset))
+    share = max(min(1.0, (1 + in_flight) / used), _estimate_unclaimed(seen, used, reset))
     credit = 1.0 if share > ALONE else 0.0
     prior = min(used, _PRIOR)
     slot = find_slot(now, window)
@@ -178,7 +182,7 @@ def start_pace(seen: Seen, now: float, in_flight: int = 0) -> Pace:
         refills="windows", doubt=0.0, partial=0.0, evenness=0.0, share=share, own=share * prior, total=prior,
         span=max(0.01 * window, (window - reset) * prior / used), unexplained=0.0, seen=0, born=now,
         credit=credit, credited=now, earned=credit, accepted=0.0, rejected=0.0, integral=0.0,
-        log=log, slot=slot, fresh=1.0, expired=0.0, debt=0.0,
+        log=log, slot=slot, fresh=1.0, expired=0.0, debt=0.0, flying=in_flight, surplus=0.0,
         slope=0.0, until=now, reset=0.0, margin=0.0, bend=1.0,
         by="", part="", told=seen.remaining, told_at=now, blind=0, ask_at=0.0,
         bucket=seen.bucket,
@@ -254,7 +258,7 @@ def plan(pace: Pace) -> None:
     rate, reserve = limit / window, compute_reserve(pace)
     above = pace["remaining"] - reserve
     if share > ALONE:
-        pace["slope"], pace["until"] = max(rate + 10 * above / window, 0.05 * rate), pace["at"] + window / 10
+        pace["slope"], pace["until"] = rate + 10 * max(0.0, above) / window, pace["at"] + window / 10
         return
     urgency = math.exp(max(_SLOWEST, min(_FASTEST, _URGENCY * above / limit)))
     if buckets.is_bucket(pace["bucket"]):
