@@ -17,6 +17,7 @@ _REMEMBERED = 6.0  # own requests that a share is measured over, at least
 _CLOSE = 1 / 512  # of a window, in which a second response tells nothing new
 _EVEN, _BLUR = 0.06, 4.0  # of the quota, and requests, that came back without a cause: a sign of an even refill
 _BATCH_LEAST, _BATCH_MOST, _BATCH_KEPT = 2.0, 0.3, 0.999  # requests, part of the quota, part from response to response
+_SOON, _SOON_MOST = 3, 16  # slots
 _FULL = 1.3  # times the quota, which no replica of a sliding server holds
 _LARGE = 0.2  # share from which on all that could be spent is taken for spent
 _SCARCE = 0.1  # requests per window that a share stands for, at least: no client gives up for good
@@ -44,7 +45,7 @@ def learn(pace: Pace, seen: Seen, now: float, *, accepted: bool, free: float, in
     credit.earn(pace, now)
     paced = state.is_shared(pace) and pace["seen"] >= state.NEWCOMER
     mine = max(0.0, pace["earned"] - pace["rejected"]) if paced else pace["accepted"] + in_flight - pace["flying"]
-    explained, others = _replicate(pace, seen, in_flight)
+    explained, others = _replicate(pace, seen, now, in_flight)
     believed = pace["refills"]
     rolled = _locate_reset(pace, seen, now, accepted=accepted)
     if buckets.is_bucket(seen.bucket):
@@ -127,14 +128,15 @@ def _find_others(pace: Pace, seen: Seen, now: float, in_flight: int, *, rolled: 
     return others
 
 
-def _replicate(pace: Pace, seen: Seen, in_flight: int) -> tuple[float, float]:
+def _replicate(pace: Pace, seen: Seen, now: float, in_flight: int) -> tuple[float, float]:
     """Write what others took into the replica, and return what all and they took, if the server is a sliding one."""
     log, slot, limit = pace["log"], pace["slot"], pace["limit"]
-    spent = pace["before"] - seen.remaining + pace["expired"]
-    pace["expired"] = 0.0
+    soon = 0.0 if state.is_shared(pace) else _find_soon(pace, now - seen.asked)
+    expired, pace["expired"] = pace["expired"], 0.0
+    spent = pace["before"] - seen.remaining + expired
     others = spent - pace["accepted"] + pace["debt"]
-    # Responses that overlap blur the count by as many; a client that is alone takes less than that for none.
-    blur = 0.0 if state.is_shared(pace) else 2.0 + in_flight
+    # The server may have counted what is under way, and not have forgotten what has just expired here.
+    blur = 0.0 if state.is_shared(pace) else 2.0 + in_flight + expired
     if others > blur:
         others -= blur
         pace["log"] = log = log.copy()
@@ -143,8 +145,8 @@ def _replicate(pace: Pace, seen: Seen, in_flight: int) -> tuple[float, float]:
             log[(slot - back) % RING] += others / slots
         pace["debt"] = blur
     else:
-        pace["debt"], others = max(-_EVEN * limit - _BLUR, others), 0.0
-    _suspect_bucket(pace)
+        pace["debt"], others = max(-_EVEN * limit - _BLUR - soon, others), 0.0
+    _suspect_bucket(pace, soon)
     whole = sum(log) + pace["fresh"] if state.is_shared(pace) else 0.0
     if whole > 0:
         drift = (max(0.0, limit - seen.remaining) / whole) ** 0.2
@@ -152,12 +154,19 @@ def _replicate(pace: Pace, seen: Seen, in_flight: int) -> tuple[float, float]:
     return spent, others
 
 
-def _suspect_bucket(pace: Pace) -> None:
+def _find_soon(pace: Pace, latency: float) -> float:
+    """Return what comes back so soon that it may be back at the server already, which counted it before it responded."""
+    log, slot = pace["log"], pace["slot"]
+    last = min(_SOON_MOST, _SOON + math.ceil(2 * latency * SLOTS / pace["window"]))
+    return sum(log[(slot + step) % RING] for step in range(1, last + 1))
+
+
+def _suspect_bucket(pace: Pace, soon: float) -> None:
     """Move the belief in an even refill: more came back than the replica holds, or it holds more than there is."""
     if pace["refills"] == "windows":
         return
     most = _EVEN * pace["limit"] + _BLUR
-    if pace["debt"] < 0.5 - most or (not state.is_shared(pace) and sum(pace["log"]) > _FULL * pace["limit"] + _BLUR):
+    if pace["debt"] < 0.5 - most - soon or (not state.is_shared(pace) and sum(pace["log"]) > _FULL * pace["limit"] + _BLUR):
         pace["evenness"], pace["debt"] = min(1.0, pace["evenness"] + 0.2), 0.0
     else:
         pace["evenness"] = max(0.0, pace["evenness"] - 0.01)

@@ -37,6 +37,7 @@ _FEW_SHARE = 0.012  # the same of a sliding quota, above twice FEW, where it is 
 _SURE, _SOON = 0.7, 0.9  # of the doubt in windows; of the window
 _ENOUGH = 10.0  # requests per window, by which a client of few learns what remains
 _URGENCY, _SLOWEST, _FASTEST = 4.0, -1.5, 0.7  # how much faster the pace is for what is above that, as exponents
+_CATCH_UP = 10.0  # windows in which a client that is alone spends what is left, the reciprocal of
 _SPREAD = 0.39  # standard deviation of the requests of a client that sends about one in a window
 _PRIOR = 5.0  # requests: the weight of the first guess of the share
 _LONG = 300.0  # seconds: the end of a shorter window comes before another request may ask for it
@@ -258,7 +259,9 @@ def plan(pace: Pace) -> None:
     rate, reserve = limit / window, compute_reserve(pace)
     above = pace["remaining"] - reserve
     if share > ALONE:
-        pace["slope"], pace["until"] = rate + 10 * max(0.0, above) / window, pace["at"] + window / 10
+        # The server does not let through what is too early, so that a sliding one may be asked for what it has at once.
+        faster = _CATCH_UP * (1 + (pace["refills"] == "sliding")) * max(0.0, above)
+        pace["slope"], pace["until"] = rate + faster / window, pace["at"] + window / _CATCH_UP
         return
     urgency = math.exp(max(_SLOWEST, min(_FASTEST, _URGENCY * above / limit)))
     if buckets.is_bucket(pace["bucket"]):
