@@ -192,8 +192,9 @@ def _locate_reset(pace: Pace, seen: Seen, now: float, *, accepted: bool) -> int:
     elif seen.asked >= high or seen.remaining > pace["before"]:
         rolled = max(1, math.ceil((seen.asked - high) / window))
         _judge_reset(pace, seen, max(0.0, now - low - (rolled - 1) * window))
-        if rolled == 1:  # a window that opens with a request may open a little late
-            low, high = max(low, pace["asked"]), min(high + 3 * window / pace["limit"], now)
+        if rolled == 1:  # a window that opens with a request may open late: how late, the resets to come tell
+            tells = seen.reset is not None and 2 * seen.coarse <= window
+            low, high = max(low, pace["asked"]), now if tells else min(high + 3 * window / pace["limit"], now)
         low, high = min(low, high) + rolled * window, max(low, high) + (rolled + 0.002) * window
     if seen.reset is not None:
         said_low, said_high = seen.asked + seen.reset - seen.coarse, now + seen.reset
