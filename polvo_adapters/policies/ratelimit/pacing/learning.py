@@ -40,7 +40,8 @@ def learn(pace: Pace, seen: Seen, now: float, *, accepted: bool, free: float, in
     pace["accepted"] += accepted
     pace["fresh"] += accepted
     if seen.asked < pace["at"]:  # it overlapped with the last one, so that which of them came first is not known
-        pace["remaining"], pace["noted"] = min(pace["remaining"], seen.remaining), now
+        _bound_by_earlier(pace, seen.remaining)
+        pace["noted"] = now
         return
     credit.earn(pace, now)
     paced = state.is_shared(pace) and pace["seen"] >= state.NEWCOMER
@@ -64,7 +65,7 @@ def learn(pace: Pace, seen: Seen, now: float, *, accepted: bool, free: float, in
     _measure_share(pace, seen, now, mine, spent, others)
     if believed == "windows" != pace["refills"] and pace["share"] > share and is_large:
         pace["own"], pace["share"] = share * pace["total"], share
-    _bound_remaining(pace, seen, rolled=rolled > 0)
+    _bound_remaining(pace, seen, now, rolled=rolled > 0)
     pace["before"], pace["at"], pace["asked"], pace["flying"] = seen.remaining, now, seen.asked, in_flight
     pace["earned"] = pace["accepted"] = pace["rejected"] = 0.0
     pace["seen"] += 1
@@ -79,8 +80,11 @@ def absorb_repeat(pace: Pace, remaining: float, asked: float, now: float) -> boo
         return False
     pace["accepted"] += 1
     pace["fresh"] += 1
+    pace["noted"] = now
     if remaining < pace["remaining"]:
         pace["remaining"] = remaining
+    elif pace["refills"] != "windows":
+        _bound_by_earlier(pace, remaining)
     return True
 
 
@@ -107,24 +111,43 @@ def _advance(pace: Pace, now: float) -> float:
     return back
 
 
-def _bound_remaining(pace: Pace, seen: Seen, *, rolled: bool) -> None:
+def _bound_by_earlier(pace: Pace, remaining: float) -> None:
+    """Note what remains after a response that may be older than the last one: it tightens what is known, at best.
+
+    Where quota comes back all the time, what remains does not say which of the two the server counted first, so that
+    the request may not be in what remained after the last one.
+    """
+    if pace["refills"] != "windows" and not state.is_shared(pace):
+        pace["remaining"] -= 1
+    if remaining < pace["remaining"]:
+        pace["remaining"] = remaining
+
+
+def _bound_remaining(pace: Pace, seen: Seen, now: float, *, rolled: bool) -> None:
     """Note what remains for certain: a request that overlapped with this one may have been counted after it."""
     if seen.asked >= pace["noted"] or (rolled and pace["refills"] == "windows"):
         pace["remaining"] = seen.remaining
     elif pace["refills"] == "windows" or state.is_shared(pace):
         pace["remaining"] = min(pace["remaining"], seen.remaining)
     else:
-        pace["remaining"] = seen.remaining - max(0.0, pace["accepted"] - 1)
+        since = pace["remaining"] - 1
+        if pace["refills"] == "bucket" and not pace["margin"]:
+            since += (now - pace["at"]) * pace["limit"] / pace["window"]
+        pace["remaining"] = max(min(since, seen.remaining), seen.remaining - max(0.0, pace["accepted"] - 1))
 
 
 def _find_others(pace: Pace, seen: Seen, now: float, in_flight: int, *, rolled: bool) -> float:
     """Return what others took for certain since the last response: what no own request explains, under way or not."""
     spent = pace["limit"] - seen.remaining if rolled else pace["before"] - seen.remaining
     if pace["refills"] == "bucket":
-        spent = pace["before"] - seen.remaining + (now - pace["at"]) * pace["limit"] / pace["window"]
+        room = pace["limit"] - pace["before"] + pace["accepted"] + in_flight
+        refill = min(room, (now - pace["at"]) * pace["limit"] / pace["window"])
+        spent = pace["before"] - seen.remaining + refill
     surplus = spent - pace["accepted"] + (0.0 if rolled else pace["surplus"])
-    others = max(0.0, surplus - in_flight)
-    pace["surplus"] = max(-1.0 - pace["flying"], surplus - others)
+    others, least = max(0.0, surplus - in_flight), -1.0 - pace["flying"]
+    if pace["refills"] == "bucket" and not -_BLUR < min(surplus - least, 0.0) + others < _BLUR:
+        pace["evenness"] = max(0.0, pace["evenness"] - 0.05)
+    pace["surplus"] = max(least, surplus - others)
     return others
 
 
@@ -168,7 +191,7 @@ def _suspect_bucket(pace: Pace, soon: float) -> None:
     most = _EVEN * pace["limit"] + _BLUR
     if pace["debt"] < 0.5 - most - soon or (not state.is_shared(pace) and sum(pace["log"]) > _FULL * pace["limit"] + _BLUR):
         pace["evenness"], pace["debt"] = min(1.0, pace["evenness"] + 0.2), 0.0
-    else:
+    elif pace["refills"] != "bucket":
         pace["evenness"] = max(0.0, pace["evenness"] - 0.01)
     alone = pace["share"] > 0.8
     pace["refills"] = "bucket" if pace["evenness"] >= 0.3 and alone else "sliding"
