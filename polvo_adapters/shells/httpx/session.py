@@ -537,6 +537,7 @@ class AsyncSession(SessionCalls, AsyncVerbs):
 
     async def aclose(self) -> None:
         """Close the connections; a call after that raises SessionClosedError."""
+        self._policy_transport.is_closed = True
         await super().aclose()
         if self._bare is not None:
             await self._bare.aclose()
@@ -552,6 +553,7 @@ class AsyncSession(SessionCalls, AsyncVerbs):
         error: BaseException | None = None,
         traceback: TracebackType | None = None,
     ) -> None:
+        self._policy_transport.is_closed = True
         await super().__aexit__(kind, error, traceback)
         if self._bare is not None:
             await self._bare.aclose()
