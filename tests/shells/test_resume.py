@@ -257,11 +257,22 @@ def test_a_call_can_do_without(kind: Kind) -> None:
         assert len(server.seen) == 1
 
 
-def test_the_deadline_of_the_call_holds_for_the_rest(kind: Kind) -> None:
-    with kind(deadline=0.3, timeout=0.1) as client, serve(entity(), cuts=[1] * 30, deed="hang") as server:
+@pytest.mark.parametrize(("timeout", "deeds"), [(0.1, {}), (5, {}), (5, {0: "close"})])
+def test_the_deadline_of_the_call_holds_for_the_rest(kind: Kind, timeout: float, deeds: dict[int, str]) -> None:
+    with kind(deadline=0.3, timeout=timeout) as client, serve(entity(), cuts=[1] * 30, deed="hang") as server:
+        server.deeds = deeds
         began = time.monotonic()
         assert isinstance(client.read(server.url).error, polvo.DeadlineExceeded)
         assert 0.25 < time.monotonic() - began < 0.7
+
+
+@pytest.mark.parametrize("rest", ["part", "whole"])
+def test_the_deadline_holds_for_a_rest_that_drips(kind: Kind, rest: str) -> None:
+    with kind(deadline=0.3, timeout=5) as client, serve(entity(), cuts=[2, 2, None], rest=rest, pause=0.04) as server:
+        server.chunk = 1
+        began = time.monotonic()
+        assert isinstance(client.read(server.url).error, polvo.DeadlineExceeded)
+        assert 0.25 < time.monotonic() - began < 0.6
 
 
 def test_the_deadline_holds_while_the_beginning_is_skipped(kind: Kind) -> None:

@@ -126,7 +126,7 @@ core.trace.Phase drivers.aio.AsyncSystemClock drivers.exchange.Cancelled
     """,
     "which bytes of an entity there are: positions, and the validator, which the server calls public": """
 core.ranges.ContentRange core.ranges.Entity core.ranges.Rest core.ranges.Unproved stores.partial_files.Origin
-stores.partial_files.PartialFile
+stores.partial_files.PartialFile shells.resumption.BodyProgress shells.resumption.PartBounds
     """,
     "what is between a body and its connection, and gives the caller the bytes": """
 shells.requests.resuming_body.ChunkedResumingBody shells.requests.resuming_body.FirstPart
