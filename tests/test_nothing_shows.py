@@ -32,12 +32,14 @@ from polvo_adapters import errors
 from polvo_adapters.__main__ import main
 from polvo_adapters.auth import JWTLogin, OAuth2
 from polvo_adapters.auth.httpx_signing import AttachedSignature
+from polvo_adapters.auth.oauth_settings import OAuth2Settings
 from polvo_adapters.auth.oauthlib_session import SessionSettings
 from polvo_adapters.auth.protocol.authorization_code import AuthorizationRequest
 from polvo_adapters.auth.protocol.device_code import DeviceAuthorization
 from polvo_adapters.auth.protocol.dpop import DPoPKey
+from polvo_adapters.auth.protocol.grant_flow import GrantFlow
 from polvo_adapters.auth.protocol.token import Token
-from polvo_adapters.auth.protocol.token_endpoint import TokenRequest
+from polvo_adapters.auth.protocol.token_endpoint import TokenEndpoint, TokenRequest
 from polvo_adapters.auth.protocol.token_request import EncodedRequest
 from polvo_adapters.auth.secret_auth import basic
 from polvo_adapters.auth.secret_auth import secret as secret_auth
@@ -608,6 +610,14 @@ def make_others(folder: Path) -> dict[str, Any]:
         ),
         "auth.protocol.token_request.EncodedRequest": EncodedRequest("GET", text, {"X": text}, text, (text,)),
         "auth.oauthlib_session.SessionSettings": SessionSettings({"client_secret": text}, Token(text), None),
+        "auth.oauth_settings.OAuth2Settings": OAuth2Settings(
+            GrantFlow("refresh_token", "app", {"refresh_token": text}, {}),
+            {"client_secret": text},
+            TokenEndpoint("http://a.test"),
+            is_shared=False,
+            has_fetch=False,
+            is_elsewhere=False,
+        ),
         "auth.protocol.dpop.DPoPKey": DPoPKey.generate(),
         "secrets.chain.FirstOf": Secret(FirstOf(Secret(lambda: text), Secret(lambda: text))),
         "secrets.providers.vault.Vault": Vault("http://127.0.0.1:9", token=text),
