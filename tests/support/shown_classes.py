@@ -47,6 +47,7 @@ shells.bound_policies.BoundPolicies shells.bound_policies.PolicyControls shells.
 shells.httpx.async_network.AsyncDeadlineBackend shells.httpx.exchange.AsyncHTTPXExchange
 shells.httpx.cookies.SessionCookies shells.httpx.exchange.HTTPXExchange
 shells.httpx.given_auth.AuthWithin shells.httpx.routes.Routes shells.httpx.session.AsyncSession
+shells.httpx.session_requests.SessionRequests shells.httpx.session_sending.SessionSending
 shells.httpx.session_transport.SessionTransport shells.httpx.verbs.AsyncVerbs shells.session_calls.CallScope
 shells.session_calls.SessionCalls shells.httpx.network.DeadlineBackend shells.httpx.network.DeadlineStream
 shells.httpx.trace.HTTPXTrace shells.httpx.transports.AsyncPolicyTransport

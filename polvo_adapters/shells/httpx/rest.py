@@ -22,6 +22,7 @@ from polvo_adapters.drivers import aio, sync
 from polvo_adapters.errors import DeadlineExceeded
 from polvo_adapters.policies.outcomes import describe_late_body
 from polvo_adapters.policies.resume import repeat_flow
+from polvo_adapters.redaction import unpicklable
 from polvo_adapters.runtime import async_library
 from polvo_adapters.shells.httpx.exchange import AsyncHTTPXExchange, HTTPXExchange
 from polvo_adapters.shells.httpx.failures import explain
@@ -73,6 +74,7 @@ class _RestAttempts:
         """Do nothing: the body that it becomes a part of is looked after already."""
 
 
+@unpicklable
 class RestExchange(_RestAttempts, HTTPXExchange):
     """The attempts at the rest of a body, on the calling thread."""
 
@@ -97,6 +99,7 @@ class RestExchange(_RestAttempts, HTTPXExchange):
         return part
 
 
+@unpicklable
 class AsyncRestExchange(_RestAttempts, AsyncHTTPXExchange):
     """The attempts at the rest of a body, in a task."""
 
