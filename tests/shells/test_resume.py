@@ -420,3 +420,24 @@ def test_a_credential_that_stays_refused_ends_it(kind: Kind) -> None:
             assert "401" in read.notes[0]
     finally:
         server.close()
+
+
+class Stamp:
+    """Signs the names of the headers that a request has, and counts."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __call__(self, request: Any) -> Any:
+        self.count += 1
+        names = {name.lower() for name in request.headers} & {"range", "if-range"}
+        request.headers["X-Signature"] = f"{self.count}:{','.join(sorted(names))}"
+        return request
+
+
+def test_the_rest_is_signed_anew(kind: Kind) -> None:
+    with kind() as client, serve(entity(), cuts=[10, 5]) as server:
+        assert client.read(server.url, auth=auth_for(kind, polvo.auth.signed(Stamp()))).body == PLAIN
+        sent = [seen.headers["x-signature"] for seen in server.seen]
+        assert [signature.partition(":")[2] for signature in sent] == ["", "if-range,range", "if-range,range"]
+        assert len(set(sent)) == 3
