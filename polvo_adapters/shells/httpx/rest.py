@@ -32,11 +32,13 @@ from polvo_adapters.shells.httpx.renewal import find_auth
 from polvo_adapters.shells.httpx.rerouting import copy_request
 from polvo_adapters.shells.httpx.response import is_read
 from polvo_adapters.shells.httpx.resuming_body import BREAKS, EARLY_END, LaterPart, ResumingStream
+from polvo_adapters.shells.late_credentials import NO_CREDENTIAL
 from polvo_adapters.shells.resumption import NOT_ASKED, RestSearch
 
 if TYPE_CHECKING:
     from polvo_adapters.stores.base import Store
 
+_NOT_RENEWED = (*NO_CREDENTIAL, DeadlineExceeded)
 _NO_POLICY = Unproved("no policy retries")
 
 
@@ -225,6 +227,12 @@ class RestFinder(_Search):
                 request = steps.send(outcome.response)
         except StopIteration:  # there is no other credential
             return exchange, outcome
+        except _NOT_RENEWED as error:
+            exchange.part = Unproved(f"{error}")
+            return exchange, outcome
+        except BaseException:
+            exchange.close()
+            raise
         finally:
             steps.close()
 
@@ -282,6 +290,13 @@ class AsyncRestFinder(_Search):
                 request = await steps.asend(outcome.response)
         except StopAsyncIteration:  # there is no other credential
             return exchange, outcome
+        except _NOT_RENEWED as error:
+            exchange.part = Unproved(f"{error}")
+            return exchange, outcome
+        except BaseException:  # above all a cancellation
+            exchange.broken_off = True
+            await exchange.discard()
+            raise
         finally:
             await steps.aclose()
 

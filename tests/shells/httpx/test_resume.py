@@ -298,6 +298,47 @@ async def _is_done_after(client: httpx.AsyncClient, url: str, steps: int) -> boo
     return result == PLAIN
 
 
+class Refusing(CuttingServer):
+    """A server that refuses the token of its first answer from then on."""
+
+    def answer(self, connection: Any, seen: Seen, number: int) -> bool:
+        if number:
+            connection.sendall(b"HTTP/1.1 401 No\r\nContent-Length: 2\r\n\r\nno")
+            return True
+        return super().answer(connection, seen, number)
+
+
+@pytest.mark.parametrize("how", ["fails", "hangs", "is cancelled"])
+async def test_another_credential_that_does_not_come(how: str) -> None:
+    values, asked = iter(("old",)), asyncio.Event()
+
+    async def fetch() -> str:
+        value = next(values, None)
+        if value is not None:
+            return value
+        asked.set()
+        if how == "fails":
+            raise OSError("the vault is closed")
+        await asyncio.sleep(30)
+        return "late"
+
+    server = Refusing(Entity(PLAIN), cuts=[10])
+    options = {"bulkhead": {"max_concurrency": 1, "acquisition_timeout": 0.5}, "deadline": 0.5 if how == "hangs" else 5}
+    try:
+        async with session(auth=polvo.auth.bearer(polvo.Secret(fetch)), **options) as client:
+            task = asyncio.ensure_future(read(client, server.url))
+            if how == "is cancelled":
+                await asked.wait()
+                task.cancel()
+            expected: Any = {"fails": httpx.RemoteProtocolError, "hangs": polvo.DeadlineExceeded}
+            with pytest.raises(expected.get(how, asyncio.CancelledError)) as caught:
+                await task
+            assert how != "fails" or "401" in str(caught.value.__notes__)  # the held one stays in use
+            assert _leaves(client) == []
+    finally:
+        server.close()
+
+
 def list_parts(directory: Path) -> list[int]:
     """Return the lengths of the partial files."""
     return [each.stat().st_size for each in directory.glob(".*.part")]
