@@ -576,8 +576,12 @@ def make_httpx_views(text: str, data: bytes) -> dict[str, Any]:
     return {
         "shells.httpx.rest.RestExchange": like,
         "shells.httpx.rest.AsyncRestExchange": AsyncRestExchange(None, request, SystemClock(), stream=True),
-        "shells.httpx.rest.RestFinder": RestFinder(like, None, (), call, request, None, None),
-        "shells.httpx.rest.AsyncRestFinder": AsyncRestFinder(like, None, (), call, request, None, None),
+        "shells.httpx.rest.RestFinder": RestFinder(
+            like, PolicyTransport(inner=httpx.MockTransport(lambda _: response)), (), call, request, None, None
+        ),
+        "shells.httpx.rest.AsyncRestFinder": AsyncRestFinder(
+            like, PolicyTransport(inner=httpx.MockTransport(lambda _: response)), (), call, request, None, None
+        ),
         "shells.httpx.resuming_body.LaterPart": later,
         "shells.httpx.resuming_body.ResumingStream": ResumingStream(observe(response), Unproved("no"), None),
         "shells.resumption.RestSearch": RestSearch(None, (), call, request, None, None),  # type: ignore[arg-type]

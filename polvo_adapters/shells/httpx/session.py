@@ -210,6 +210,7 @@ class AsyncSession(SessionSending):
 
     async def aclose(self) -> None:
         """Close the connections; a call after that raises SessionClosedError."""
+        self._policy_transport.note_closed()
         await super().aclose()
         if self._bare is not None:
             await self._bare.aclose()
@@ -225,6 +226,7 @@ class AsyncSession(SessionSending):
         error: BaseException | None = None,
         traceback: TracebackType | None = None,
     ) -> None:
+        self._policy_transport.note_closed()
         await super().__aexit__(kind, error, traceback)
         if self._bare is not None:
             await self._bare.aclose()

@@ -49,6 +49,10 @@ class SessionTransport(AsyncPolicyTransport):
         if find_without_certificate is not None:
             self._without_certificate = Routes(find_without_certificate)
 
+    def note_closed(self) -> None:
+        """Note that the session is closed, so that no body of it asks for its rest any more."""
+        self._note_closed()
+
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request as the policies say; see `httpx.AsyncBaseTransport`."""
         began = perf_counter()

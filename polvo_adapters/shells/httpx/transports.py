@@ -158,6 +158,11 @@ class _BaseTransport(PolicyControls):
             response.request = request  # and not a copy that was sent in a race, or to a region
         return response
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether it was closed, and not entered again."""
+        return self._is_closed
+
     def _enter(self) -> None:
         self._entered, self._is_closed = self._entered + 1, False
 
@@ -243,7 +248,7 @@ class PolicyTransport(_BaseTransport, httpx.BaseTransport):
         finally:
             del outcome  # see errors.py, "Errors and frames"
         if bound.resumes:
-            let_resume(response, exchange, self.store, bound.policies, call)
+            let_resume(response, exchange, self, bound.policies, call)
         return response
 
     def __enter__(self) -> Self:
@@ -339,7 +344,7 @@ class AsyncPolicyTransport(_BaseTransport, httpx.AsyncBaseTransport):
         finally:
             del outcome  # see errors.py, "Errors and frames"
         if bound.resumes:
-            let_resume_async(response, exchange, self.store, bound.policies, call)
+            let_resume_async(response, exchange, self, bound.policies, call)
         return response
 
     def _require_loop(self) -> None:

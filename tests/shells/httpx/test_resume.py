@@ -147,6 +147,22 @@ async def test_headers_are_sent_again_as_they_were() -> None:
 # Ends -----------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("is_session", [True, False])
+async def test_nothing_is_asked_for_once_it_is_closed(is_session: bool) -> None:
+    with serve(Entity(PLAIN), cuts=[10], deed="hang") as server:
+        transport = AsyncPolicyTransport(Resume(), retrying(), stream=True, verify=CONTEXT)
+        client = session() if is_session else httpx.AsyncClient(transport=transport)
+        task = asyncio.ensure_future(read(client, server.url))
+        while not server.seen:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.05)
+        await client.aclose()
+        with pytest.raises(httpx.HTTPError) as caught:
+            await task
+        assert "closed" in str(caught.value.__notes__)
+        assert len(server.seen) == 1
+
+
 class ShortBody(httpx.AsyncBaseTransport):
     """A transport that does not look at the length of bodies."""
 
