@@ -573,15 +573,12 @@ def make_httpx_views(text: str, data: bytes) -> dict[str, Any]:
     response = httpx.Response(404, headers={"Set-Cookie": f"id={text}"}, content=data, request=request)
     call, like = Call("GET", str(request.url)), RestExchange(None, request, SystemClock(), stream=True)
     later = LaterPart(response, Rest(0, None, None), 0)
+    transport = PolicyTransport(inner=httpx.MockTransport(lambda _: response))
     return {
         "shells.httpx.rest.RestExchange": like,
         "shells.httpx.rest.AsyncRestExchange": AsyncRestExchange(None, request, SystemClock(), stream=True),
-        "shells.httpx.rest.RestFinder": RestFinder(
-            like, PolicyTransport(inner=httpx.MockTransport(lambda _: response)), (), call, request, None, None
-        ),
-        "shells.httpx.rest.AsyncRestFinder": AsyncRestFinder(
-            like, PolicyTransport(inner=httpx.MockTransport(lambda _: response)), (), call, request, None, None
-        ),
+        "shells.httpx.rest.RestFinder": RestFinder(like, transport, (), call, request, None, None),
+        "shells.httpx.rest.AsyncRestFinder": AsyncRestFinder(like, transport, (), call, request, None, None),
         "shells.httpx.resuming_body.LaterPart": later,
         "shells.httpx.resuming_body.ResumingStream": ResumingStream(observe(response), Unproved("no"), None),
         "shells.resumption.RestSearch": RestSearch(None, (), call, request, None, None),  # type: ignore[arg-type]

@@ -153,8 +153,10 @@ async def test_nothing_is_asked_for_once_it_is_closed(is_session: bool) -> None:
         transport = AsyncPolicyTransport(Resume(), retrying(), stream=True, verify=CONTEXT)
         client = session() if is_session else httpx.AsyncClient(transport=transport)
         task = asyncio.ensure_future(read(client, server.url))
-        while not server.seen:
+        for _ in range(200):
             await asyncio.sleep(0.01)
+            if server.seen:
+                break
         await asyncio.sleep(0.05)
         await client.aclose()
         with pytest.raises(httpx.HTTPError) as caught:
