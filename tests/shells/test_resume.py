@@ -8,7 +8,6 @@ from __future__ import annotations
 import gzip
 import logging
 import time
-import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -23,7 +22,6 @@ PLAIN = bytes(range(97, 123)) + b"\n" + bytes(range(48, 58)) + b"\n"
 CODINGS: dict[str, Callable[[bytes], bytes]] = {
     "": lambda data: data,
     "gzip": lambda data: gzip.compress(data, mtime=0),
-    "deflate": zlib.compress,
 }
 BREAKS = [(framing, deed) for framing in ("length", "chunked", "close") for deed in ("close", "reset")]
 BREAKS.remove(("close", "close"))  # such an end is the end of the body
