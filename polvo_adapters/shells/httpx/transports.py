@@ -256,7 +256,7 @@ class PolicyTransport(_BaseTransport, httpx.BaseTransport):
         finally:
             del outcome  # see errors.py, "Errors and frames"
         if bound.resumes:
-            let_resume(response, exchange, self.store, bound.policies, call)
+            let_resume(response, exchange, self, bound.policies, call)
         return response
 
     def __enter__(self) -> Self:
@@ -360,7 +360,7 @@ class AsyncPolicyTransport(_BaseTransport, httpx.AsyncBaseTransport):
         finally:
             del outcome  # see errors.py, "Errors and frames"
         if bound.resumes:
-            let_resume_async(response, exchange, self.store, bound.policies, call)
+            let_resume_async(response, exchange, self, bound.policies, call)
         return response
 
     def _require_loop(self) -> None:
