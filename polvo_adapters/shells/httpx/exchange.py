@@ -32,7 +32,7 @@ from polvo_adapters.shells.httpx.rerouting import copy_request, reroute, transla
 from polvo_adapters.shells.httpx.response import decode_body, is_read
 from polvo_adapters.shells.httpx.routes import Routes
 from polvo_adapters.shells.httpx.timeouts import DeadlineTimeout
-from polvo_adapters.shells.httpx.trace import HTTPXTrace
+from polvo_adapters.shells.httpx.trace import ATTEMPT, HTTPXTrace
 from polvo_adapters.shells.late_credentials import LONG_WAIT, NO_CREDENTIAL
 from polvo_adapters.shells.overruns import report_overrun
 from polvo_adapters.shells.single_use import is_single_use
@@ -87,7 +87,6 @@ class _BaseHTTPXExchange:
         inner: Any,
         request: httpx.Request,
         clock: Any,
-        *,
         stream: bool,
         without_certificate: Any = None,
         url: str = "",
@@ -121,9 +120,12 @@ class _BaseHTTPXExchange:
         """Return the outcome of the attempt that has just brought a response."""
         clock, trace, body = self.clock, self._trace, None
         now = clock.now()
-        marks: Sequence[Mark] = () if trace is None else trace.end(now)
-        self.give_back()
-        if self.sent is not self.request:
+        marks: Sequence[Mark] = () if trace is None or not trace.lent else trace.end(now)
+        sent = self.sent
+        sent.extensions, self._trace = self._extensions, None
+        if trace is ATTEMPT.get():
+            ATTEMPT.set(None)
+        if sent is not self.request:
             translate_response(response, self.request, is_region=self._is_region)
         if not self.stream and type(response.stream) is ByteStream:
             body = response.stream._stream if self._encoding is None else decode_body(response, self._encoding)
@@ -165,15 +167,23 @@ class _BaseHTTPXExchange:
         request, self._sent = self.sent, True
         extensions = request.extensions
         self._used = used.find(request.url) if type(used) is Routes else used
-        trace = HTTPXTrace(now, self.clock.now, extensions.get("trace"))
-        take = trace.take_async if self.is_async else trace.take
-        if call.deadline is None:
-            request.extensions = {**extensions, "trace": take}
+        listener, deadline = extensions.get("trace"), call.deadline
+        trace = HTTPXTrace(now, self.clock.now, listener)
+        if deadline is not None:
+            timeouts = extensions.get("timeout", {})
+            cut = self._cut_timeouts(timeouts, deadline, deadline - now)
+            if cut is not timeouts:
+                request.extensions = {**extensions, "timeout": cut}
+        if listener is None and self._notes_steps():
+            ATTEMPT.set(trace)
         else:
-            timeouts = self._cut_timeouts(extensions.get("timeout", {}), call.deadline, call.deadline - now)
-            request.extensions = {**extensions, "timeout": timeouts, "trace": take}
+            request.extensions = {**request.extensions, "trace": trace.take_async if self.is_async else trace.take}
         self._trace, self._extensions = trace, extensions
         return request
+
+    def _notes_steps(self) -> bool:
+        """Return whether the connections of the transport note the steps of the attempt in its trace."""
+        return False
 
     def _cut_timeouts(self, timeouts: Any, deadline: float, left: float) -> Any:
         """Return timeouts that end with the deadline, which is so many seconds away."""
@@ -186,8 +196,11 @@ class _BaseHTTPXExchange:
 
     def give_back(self) -> None:
         """Leave the request as it came."""
-        if self._trace is not None:
+        trace = self._trace
+        if trace is not None:
             self.sent.extensions, self._trace = self._extensions, None
+            if ATTEMPT.get() is trace:  # and not that of another task, in which a finalizer runs this
+                ATTEMPT.set(None)
 
     def on_body_closed(self, action: Callable[[bool, bool], None]) -> bool:
         """Run an action when the body of the last response is closed, or return False where none is open."""
@@ -337,6 +350,14 @@ class AsyncHTTPXExchange(_BaseHTTPXExchange):
     def _cut_timeouts(self, timeouts: Any, deadline: float, left: float) -> Any:
         return timeouts if _end_before(timeouts, left) else super()._cut_timeouts(timeouts, deadline, left)
 
+    def _notes_steps(self) -> bool:
+        used = self._used
+        return (
+            type(used) is httpx.AsyncHTTPTransport
+            and getattr(used._pool, "notes_steps", False)
+            and type(self.sent.stream) is ByteStream
+        )
+
     async def send(self, effect: Send) -> Outcome:
         """Make one attempt, and return its outcome."""
         if self.response is not None:
@@ -393,6 +414,9 @@ class AsyncHTTPXExchange(_BaseHTTPXExchange):
 
     async def _read(self, response: Any) -> None:
         self.reading = True
+        trace = self._trace
+        if trace is not None and trace is ATTEMPT.get():
+            trace.note_body()
         chunks, check = [], EncodingCheck(self._encoding)
         async for chunk in response.stream:
             chunks.append(chunk)

@@ -12,7 +12,7 @@ The report of a call is in `response.extensions["polvo"]`. An error is one of ht
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -103,8 +103,8 @@ class _BaseTransport(PolicyControls):
         if isinstance(self, AsyncPolicyTransport):  # a transport of ours looks after its pool itself
             self._pool = None if isinstance(inner, AsyncPolicyTransport) else find_pool(inner)
 
-    def _begin(self, request: httpx.Request) -> tuple[BoundPolicies, Call, AbstractContextManager[None] | None]:
-        """Return the policies for a request, its call, and the context that it is sent in, where it needs one."""
+    def _begin(self, request: httpx.Request) -> tuple[BoundPolicies, Call, AbstractContextManager[None] | None, float]:
+        """Return the policies for a request, its call, the context that it is sent in or None, and the time."""
         if self._is_closed:
             raise SessionClosedError(
                 f"this {type(self).__name__} is closed; make a new one, or close it after its last call"
@@ -124,7 +124,7 @@ class _BaseTransport(PolicyControls):
             logical = self._bound_by_default(logical, body)
         place = write_place(request.url)
         call = bound.begin(request, place[0], body, now, sender, logical, settings, rerouted=has_left, place=place)
-        return bound, call, None if settings is None else said_for(request, settings, below)
+        return bound, call, None if settings is None else said_for(request, settings, below), now
 
     def _bound_by_default(self, logical: LogicalCall, body: Body) -> LogicalCall | None:
         """Return the logical call that a request is part of; a default deadline bounds no body that is streamed."""
@@ -212,14 +212,14 @@ class PolicyTransport(_BaseTransport, httpx.BaseTransport):
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request as the policies say; see `httpx.BaseTransport`."""
         try:
-            bound, call, scope = self._begin(request)
+            bound, call, scope, began = self._begin(request)
             deadline = find_deadline(request, self.clock)
             if deadline is not None:
                 call = call.with_deadline(deadline)
             if scope is None:
-                return self._send(bound, call, request)
+                return self._send(bound, call, request, began)
             with scope:
-                return self._send(bound, call, request)
+                return self._send(bound, call, request, began)
         except PolvoError as error:
             httpx_error(error, request)
             raise
@@ -227,16 +227,10 @@ class PolicyTransport(_BaseTransport, httpx.BaseTransport):
             drop_frames(error, keeps_first=True)
             raise
 
-    def _send(self, bound: BoundPolicies, call: Call, request: httpx.Request) -> httpx.Response:
-        entries, began, stream = list[Entry](), self.clock.now(), self.stream or is_streamed(request)
-        exchange = HTTPXExchange(
-            self._below,
-            request,
-            self.clock,
-            stream=stream,
-            without_certificate=self._without_certificate,
-            url=call.url,
-        )
+    def _send(self, bound: BoundPolicies, call: Call, request: httpx.Request, began: float) -> httpx.Response:
+        entries: list[Entry] = []
+        stream = self.stream or is_streamed(request)
+        exchange = HTTPXExchange(self._below, request, self.clock, stream, self._without_certificate, call.url)
         if stream and call.patient:
             exchange.spared_deadline = call.deadline
         outcome = sync.drive(bound.flow(call), exchange, self.store, self.clock, entries, call)
@@ -306,39 +300,28 @@ class AsyncPolicyTransport(_BaseTransport, httpx.AsyncBaseTransport):
         try:
             if self._pool is not None:
                 self._require_loop()
-            bound, call, scope = self._begin(request)
+            bound, call, scope, began = self._begin(request)
             if bound.races:
                 aio.require_tasks()
-            if scope is None:
-                return await self._send(bound, call, request)
-            with scope:
-                return await self._send(bound, call, request)
+            stream = self.stream or is_streamed(request)
+            exchange = AsyncHTTPXExchange(self._below, request, self.clock, stream, self._without_certificate, call.url)
+            if stream and call.patient:
+                exchange.spared_deadline = call.deadline
+            entries: list[Entry] = []
+            work = aio.drive(bound.flow(call), exchange, self.store, self.clock, entries, call)
+            outcome = await (work if scope is None else _run_within(scope, work))
+            if outcome.error is not None or not exchange.owns(outcome):
+                await exchange.discard()
+            try:
+                return self._end(bound, call, request, outcome, entries, self.clock.now() - began, exchange)
+            finally:
+                del outcome  # see errors.py, "Errors and frames"
         except PolvoError as error:
             httpx_error(error, request)
             raise
         except httpx.HTTPError as error:
             drop_frames(error, keeps_first=True)
             raise
-
-    async def _send(self, bound: BoundPolicies, call: Call, request: httpx.Request) -> httpx.Response:
-        entries, began, stream = list[Entry](), self.clock.now(), self.stream or is_streamed(request)
-        exchange = AsyncHTTPXExchange(
-            self._below,
-            request,
-            self.clock,
-            stream=stream,
-            without_certificate=self._without_certificate,
-            url=call.url,
-        )
-        if stream and call.patient:
-            exchange.spared_deadline = call.deadline
-        outcome = await aio.drive(bound.flow(call), exchange, self.store, self.clock, entries, call)
-        if outcome.error is not None or not exchange.owns(outcome):
-            await exchange.discard()
-        try:
-            return self._end(bound, call, request, outcome, entries, self.clock.now() - began, exchange)
-        finally:
-            del outcome  # see errors.py, "Errors and frames"
 
     def _require_loop(self) -> None:
         """Check that the connections of the pool do not belong to another event loop."""
@@ -388,6 +371,11 @@ def view_without_retries(transport: Any, policies: Sequence[Policy]) -> Any:
         twin._bound = transport._bound.with_policies(twin.policies)
     twin._below = view_without_retries(transport.inner, policies)
     return twin
+
+
+async def _run_within(scope: AbstractContextManager[None], work: Coroutine[Any, Any, Outcome]) -> Outcome:
+    with scope:
+        return await work
 
 
 def _require_inner(transport: object, inner: Any, method: str, keywords: dict[str, Any]) -> None:
