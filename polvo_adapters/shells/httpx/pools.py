@@ -50,7 +50,9 @@ def keep_deadlines(transport: Any, depth: int = _DEPTH) -> None:
             with suppress(TypeError):  # a class with slots
                 kind: Any = type(pool)
                 pool.__class__ = _extended_async_pool(kind)
-                pool.__dict__["notes_steps"] = is_new and not getattr(pool, "_http2", True) and not getattr(pool, "_proxy", None)
+                pool.__dict__["notes_steps"] = (
+                    is_new and not getattr(pool, "_http2", True) and not getattr(pool, "_proxy", None)
+                )
     elif depth:
         for value in list(getattr(transport, "__dict__", {}).values()):
             if isinstance(value, (httpx.BaseTransport, httpx.AsyncBaseTransport)):

@@ -23,12 +23,13 @@ except ImportError as error:  # pragma: no cover - tested in an environment with
 
     raise ImportError(missing_text("polvo_adapters.AsyncSession", "httpx", "httpx")) from error
 
-from polvo_adapters.context.call import call_started, current_call
+from polvo_adapters.context.call import LogicalCall, call_started, current_call
 from polvo_adapters.context.one_call import call as one_call
 from polvo_adapters.context.tenant import current_tenant
 from polvo_adapters.core import validate
 from polvo_adapters.core.calls import origin
 from polvo_adapters.core.setting_kinds import check_settings
+from polvo_adapters.core.tuples import new_tuple
 from polvo_adapters.drivers.aio import ASYNC_SYSTEM, AsyncClock
 from polvo_adapters.errors import ConfigurationError, PolvoError, SessionClosedError
 from polvo_adapters.policies.defaults import SESSION_DEFAULTS
@@ -341,7 +342,7 @@ class AsyncSession(SessionCalls, AsyncVerbs):
         begins = outer is not None and outer.session is self and outer.sent  # such as one that a hook sends
         try:
             if outer is not None and outer.session is self and not begins:
-                call_started.set(outer._replace(sent=True))  # until the call is over
+                call_started.set(new_tuple(LogicalCall, (*outer[:3], True, *outer[4:])))  # until the call is over
                 response = await self._send_alone(request, current_tenant(), stream, auth, follow_redirects)
             else:
                 timeouts = request.extensions.get("timeout")

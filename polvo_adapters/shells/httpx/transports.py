@@ -38,8 +38,9 @@ from polvo_adapters.runtime import async_library
 from polvo_adapters.runtime.clock import SYSTEM, Clock
 from polvo_adapters.shells.bound_policies import BoundPolicies, PolicyControls
 from polvo_adapters.shells.error_notes import attach_report
+from polvo_adapters.shells.httpx.async_exchange import AsyncHTTPXExchange
 from polvo_adapters.shells.httpx.errors import httpx_error
-from polvo_adapters.shells.httpx.exchange import AsyncHTTPXExchange, HTTPXExchange, body_of
+from polvo_adapters.shells.httpx.exchange import HTTPXExchange, body_of
 from polvo_adapters.shells.httpx.one_call import said_for
 from polvo_adapters.shells.httpx.pools import find_pool, keep_deadlines
 from polvo_adapters.shells.httpx.replays import prepare_body
