@@ -175,3 +175,13 @@ def advance_era(group: QuotaBucket, now: float) -> None:
     group["running"] = 0
     group["era"] += eras
     group["era_began"] += eras * ERA
+
+
+def count_running(account: Account, group: QuotaBucket, key: Key) -> int:
+    """Return how many requests are under way that count in a quota, in all groups."""
+    running = group["running"] + group["stale"]
+    quotas = group["quotas"]
+    for each in account["groups"].values():
+        if each["quotas"] is not quotas and key in each["quotas"]:
+            running += each["running"] + each["stale"]
+    return running

@@ -47,7 +47,8 @@ from polvo_adapters.headers.body import find_pause
 from polvo_adapters.policies.gates import Key, longest_prefix
 from polvo_adapters.policies.outcomes import refuse_to_send, refuse_undecided
 from polvo_adapters.policies.ratelimit.account import Account, make_account
-from polvo_adapters.policies.ratelimit.adaptive import acquire_turn, learn_result
+from polvo_adapters.policies.ratelimit.adaptive import learn_result
+from polvo_adapters.policies.ratelimit.queue import acquire_turn
 from polvo_adapters.policies.ratelimit.turns import Turn, TurnRequest, TurnResult
 from polvo_adapters.redaction import strip_url
 

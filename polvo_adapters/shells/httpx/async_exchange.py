@@ -15,7 +15,7 @@ from polvo_adapters.runtime import async_library
 from polvo_adapters.shells.encodings import EncodingCheck
 from polvo_adapters.shells.httpx.exchange import TIMEOUTS, BaseHTTPXExchange, KeptBody
 from polvo_adapters.shells.httpx.header_fields import find_field
-from polvo_adapters.shells.httpx.observed_body import require_whole
+from polvo_adapters.shells.httpx.observed_body import find_whole_encoding, require_whole
 from polvo_adapters.shells.httpx.renewal import RenewableCredential, find_credential
 from polvo_adapters.shells.late_credentials import LONG_WAIT
 
@@ -83,7 +83,7 @@ class AsyncHTTPXExchange(BaseHTTPXExchange):
         if self._is_noted and self._trace is not None:
             self._trace.note_body()
         encoding, chunks = self._encoding, []
-        check = None if encoding is None else EncodingCheck(encoding)
+        check = None if encoding is None else EncodingCheck(find_whole_encoding(response.status_code, encoding))
         async for chunk in response.stream:
             chunks.append(chunk)
             if check is not None:

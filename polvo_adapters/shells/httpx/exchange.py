@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 from httpx import ByteStream
@@ -24,7 +24,7 @@ from polvo_adapters.shells.cancellation import CancellableExchange
 from polvo_adapters.shells.encodings import EncodingCheck
 from polvo_adapters.shells.httpx.failures import explain
 from polvo_adapters.shells.httpx.header_fields import find_field
-from polvo_adapters.shells.httpx.observed_body import observe, require_whole
+from polvo_adapters.shells.httpx.observed_body import find_whole_encoding, observe, require_whole
 from polvo_adapters.shells.httpx.renewal import RenewableCredential, find_credential
 from polvo_adapters.shells.httpx.replays import kind_of_stream, rewind
 from polvo_adapters.shells.httpx.rerouting import copy_request, reroute, translate_response
@@ -35,6 +35,8 @@ from polvo_adapters.shells.httpx.trace import ATTEMPT, HTTPXTrace
 from polvo_adapters.shells.late_credentials import LONG_WAIT, NO_CREDENTIAL
 from polvo_adapters.shells.overruns import report_overrun
 from polvo_adapters.shells.single_use import is_single_use
+
+AnyExchange = TypeVar("AnyExchange", bound="BaseHTTPXExchange")
 
 _LARGEST_REFUSAL = 1 << 20  # bytes of a body that is kept when its connection is needed
 TIMEOUTS = ("connect", "read", "write", "pool")
@@ -70,10 +72,12 @@ class BaseHTTPXExchange:
 
     Attributes:
         spared_deadline: The deadline that does not bind a body which is streamed to the caller, or None.
+        brought_by: The call of the attempt that has brought the last response which is streamed, or None.
     """
 
     is_async = False
     _noting: type | None = None  # the class of transports whose connections may note the steps of an attempt
+    brought_by: Call | None = None
     spared_deadline: float | None = None
     response: httpx.Response | None = None
     reading = _is_region = _sent = _is_noted = False
@@ -234,9 +238,17 @@ class BaseHTTPXExchange:
     def adopt(self, fork: BaseHTTPXExchange) -> None:
         """Take over the response that a fork received last."""
         self.response, fork.response, self.sent = fork.response, None, fork.sent
+        self.brought_by = fork.brought_by
+
+    def make_like(self, kind: type[AnyExchange], request: httpx.Request) -> AnyExchange:
+        """Return an exchange of a class, for the attempts at a request that asks for the rest of a body."""
+        exchange = kind(self.inner, request, self.clock, stream=True, without_certificate=self._without_certificate)
+        exchange._sent = True  # so that it gets the present credential
+        return exchange
 
     def _hand_over(self, response: Any, call: Call) -> None:
         """Look after the body of a response that the caller will read."""
+        self.brought_by = call
         if is_read(response):
             return
         if call.deadline is not None and call.deadline != self.spared_deadline:
@@ -299,7 +311,7 @@ class HTTPXExchange(BaseHTTPXExchange):
         if encoding is None and deadline is None and is_read(response):
             return
         self.reading = True
-        chunks, check = [], EncodingCheck(encoding)
+        chunks, check = [], EncodingCheck(encoding and find_whole_encoding(response.status_code, encoding))
         for chunk in response.stream:  # type: ignore[union-attr]
             chunks.append(chunk)
             check.feed(chunk)

@@ -26,7 +26,7 @@ except ImportError as error:  # pragma: no cover - tested in an environment with
 
 from polvo_adapters.context.call import LogicalCall, call_settings, current_call, extend_default_deadline
 from polvo_adapters.core.calls import Body, Call
-from polvo_adapters.core.effects import Policy, PolicyTraits
+from polvo_adapters.core.effects import Policy
 from polvo_adapters.core.identity import PLAIN_SENDER, Sender
 from polvo_adapters.core.outcomes import Outcome
 from polvo_adapters.core.report import Entry
@@ -46,6 +46,7 @@ from polvo_adapters.shells.httpx.pools import find_pool, keep_deadlines
 from polvo_adapters.shells.httpx.replays import prepare_body
 from polvo_adapters.shells.httpx.rerouting import NOTED, has_left_origin, take_off
 from polvo_adapters.shells.httpx.response import is_given_up, synthesize_response
+from polvo_adapters.shells.httpx.rest import let_resume, let_resume_async
 from polvo_adapters.shells.httpx.senders import sender_of
 from polvo_adapters.shells.httpx.streaming import is_streamed
 from polvo_adapters.shells.httpx.timeouts import find_deadline
@@ -77,11 +78,6 @@ class _BaseTransport(PolicyControls):
         self.store = self._bound.store
         self.clock = clock
         self.stream = stream
-        if any(PolicyTraits.of(policy).resumes for policy in policies):
-            raise ConfigurationError(
-                f"{name}: resume works with `requests` only, where a body that breaks off can be continued; leave it "
-                "out here: without stream=True the body is part of the attempt, which is retried"
-            )
 
     _inner: Any
     _below: Any  # the same, or a view on it
@@ -238,9 +234,12 @@ class PolicyTransport(_BaseTransport, httpx.BaseTransport):
         if outcome.error is not None or not exchange.owns(outcome):
             exchange.close()
         try:
-            return self._end(bound, call, request, outcome, entries, self.clock.now() - began, exchange)
+            response = self._end(bound, call, request, outcome, entries, self.clock.now() - began, exchange)
         finally:
             del outcome  # see errors.py, "Errors and frames"
+        if bound.resumes:
+            let_resume(response, exchange, self.store, bound.policies, call)
+        return response
 
     def __enter__(self) -> Self:
         self._enter()
@@ -314,9 +313,12 @@ class AsyncPolicyTransport(_BaseTransport, httpx.AsyncBaseTransport):
             if outcome.error is not None or not exchange.owns(outcome):
                 await exchange.discard()
             try:
-                return self._end(bound, call, request, outcome, entries, self.clock.now() - began, exchange)
+                response = self._end(bound, call, request, outcome, entries, self.clock.now() - began, exchange)
             finally:
                 del outcome  # see errors.py, "Errors and frames"
+            if bound.resumes:
+                let_resume_async(response, exchange, self.store, bound.policies, call)
+            return response
         except PolvoError as error:
             httpx_error(error, request)
             raise

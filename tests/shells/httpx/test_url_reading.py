@@ -23,14 +23,9 @@ HOSTS = [
 ]
 PORTS = ["", ":80", ":443", ":8080"]
 PATHS = ["", "/", "/a/b", "/a%2Fb", "/ä", "?x=1", "/x?", "/x?a=b&c=d", "/x#y", "/x?y#z", "//x"]
+PARTS = product(("http", "https"), HOSTS, PORTS, PATHS)
 URLS = [
-    *(
-        f"{scheme}://{host}{port}{path}"
-        for scheme in ("http", "https")
-        for host in HOSTS
-        for port in PORTS
-        for path in PATHS
-    ),
+    *(f"{scheme}://{host}{port}{path}" for scheme, host, port, path in PARTS),
     *("http://user:secret@api.example.com/x", "http://@api.example.com/x", "/relative", "", "mailto:a@b.test"),
 ]
 

@@ -1,0 +1,182 @@
+"""What the quotas in a response teach: to which quota each belongs, how long its window is, and what remains of it."""
+
+from __future__ import annotations
+
+import math
+
+from polvo_adapters.headers import Quota
+from polvo_adapters.policies.ratelimit import routes
+from polvo_adapters.policies.ratelimit.account import Account, Key, QuotaBucket, count_running
+from polvo_adapters.policies.ratelimit.pacing import buckets, learning, state
+from polvo_adapters.policies.ratelimit.pacing.state import Pace, Seen
+from polvo_adapters.policies.ratelimit.rates import learn_other
+from polvo_adapters.policies.ratelimit.turns import TurnResult
+
+_MOST_QUOTAS = 16
+_SHORTEST_WINDOW = 0.1
+_TICK = 0.001  # seconds
+_STALE = 10.0  # windows after which a quota that is not announced any more is forgotten
+
+
+def learn_quotas(
+    account: Account, group: QuotaBucket, route: str, event: TurnResult, now: float, free: float
+) -> list[Key]:
+    """Move the paces of all quotas of a response, and return their keys."""
+    account["paces"] = account["paces"].copy()
+    keys = []
+    for quota in event.quotas if len(event.quotas) <= _MOST_QUOTAS else event.quotas[:_MOST_QUOTAS]:
+        key = _learn_quota(account, group, quota, route, event, now, free)
+        if key is not None:
+            keys.append(key)
+    if len(account["paces"]) > len(keys):
+        _forget_stale(account, group, now)
+    return keys
+
+
+def _forget_stale(account: Account, group: QuotaBucket, now: float) -> None:
+    """Forget quotas that are not spoken of any more, and those beyond the number that is kept."""
+    paces = account["paces"]
+    gone = [key for key in group["quotas"] if now - paces[key]["at"] > _STALE * paces[key]["window"]]
+    gone += [key for key in group["quotas"] if key not in gone][: max(0, len(group["quotas"]) - _MOST_QUOTAS)]
+    if gone:
+        group["quotas"] = tuple(key for key in group["quotas"] if key not in gone)
+        routes.forget(account, *gone)
+    routes.drop_paces(account)
+
+
+def _learn_quota(
+    account: Account, group: QuotaBucket, quota: Quota, route: str, event: TurnResult, now: float, free: float
+) -> Key | None:
+    """Move the pace of one quota, and return its key, or None where there is nothing to learn."""
+    name, limit, remaining, reset, announced, unit, scope, _, _, _, bucket = quota
+    if limit is None or remaining is None or limit <= 0 or unit == "concurrent-requests":
+        learn_other(group, quota, event.quotas)
+        return None
+    if reset is None and announced is None:
+        return None
+    paces = account["paces"]
+    for key in group["quotas"]:
+        if key[0] == name and key[3] == announced and key[2] == unit and key[1] == scope and not bucket:
+            known: Pace | None = paces[key]
+            if known is not None and known["by"] == route and known["part"] == event.part:
+                break
+    else:
+        key = routes.find_key(account, group, quota, route, event, now)
+        known = paces.get(key)
+    if announced and announced > _SHORTEST_WINDOW:
+        window, match = announced, None
+    else:
+        window, match = _find_window(account, key, quota, known, event, now)
+    cost = 1.0 if unit == "requests" else _estimate_cost(account, key, unit, remaining)
+    asked = now - event.seconds
+    left = (remaining if remaining < limit else limit) / cost  # noqa: FURB136 - half the time of min()
+    if known is not None and known["limit"] == limit / cost and known["window"] == window:
+        pace = known.copy()
+        if event.refused is None and left >= 1 and learning.absorb_repeat(pace, left, asked, now):
+            paces[key] = pace
+            if asked < pace["told_at"] or pace["by"] != route or pace["part"] != event.part:
+                _note_source(pace, left, asked, now, route, event.part)
+            else:
+                pace["told"], pace["told_at"] = left, now
+            return key
+    running = count_running(account, group, key) if account["separate"] else group["running"] + group["stale"]
+    seen = _make_seen(quota, known, event, window, match, now)._replace(limit=limit / cost, remaining=left)
+    pace = paces[key] = _learn_seen(known, seen, now, free, running, accepted=event.refused is None)
+    _note_source(pace, left, asked, now, route, event.part)
+    state.note_end(pace, seen, now)
+    return key
+
+
+def _find_window(
+    account: Account, key: Key, quota: Quota, known: Pace | None, event: TurnResult, now: float
+) -> tuple[float, buckets.Match]:
+    """Return the length of a window that is not announced, or absurdly short, and what speaks for a bucket."""
+    match = known["bucket"] if known is not None else buckets.UNKNOWN
+    window = _estimate_window(account, key, quota, now)
+    level = _read_level(quota, event, now)
+    if level is None or quota.window is not None:
+        return window, match
+    match = buckets.match(match, level)
+    return buckets.find_window(match, known["window"] if known is not None else 0.0) or window, match
+
+
+def _read_level(quota: Quota, event: TurnResult, now: float) -> buckets.Level | None:
+    """Return what a response says of the level of a bucket, or None without a reset."""
+    limit, remaining, reset, coarse = quota.limit, quota.remaining, quota.reset, quota.resolution
+    if reset is None or limit is None or remaining is None:
+        return None
+    if coarse < _TICK:
+        reset, coarse = max(0.0, reset) + _TICK, 2 * _TICK  # milliseconds may have been rounded down
+    return buckets.Level(limit, limit - remaining, reset, coarse, event.seconds, now)
+
+
+def _make_seen(
+    quota: Quota, known: Pace | None, event: TurnResult, window: float, match: buckets.Match | None, now: float
+) -> Seen:
+    """Return what a response says that tells something new; limit and remaining count units of the quota."""
+    limit, remaining = quota.limit or 0.0, quota.remaining or 0.0
+    level = _read_level(quota, event, now)
+    if match is None:
+        match = known["bucket"] if known is not None else buckets.UNKNOWN
+        match = buckets.match(match, level, window) if level is not None else match
+    asked, is_announced = now - event.seconds, quota.window is not None
+    reset, coarse = (None, quota.resolution) if level is None else (level.reset, level.coarse)
+    return Seen(asked, limit, window, remaining, reset, coarse, is_announced, match)
+
+
+def _learn_seen(known: Pace | None, seen: Seen, now: float, free: float, running: int, *, accepted: bool) -> Pace:
+    """Return the pace of a quota after a response that says something new."""
+    if known is None:
+        return state.start_pace(seen, now, running)
+    if known["limit"] != seen.limit or known["window"] != seen.window:
+        return state.restart_pace(known, seen, now, running)
+    pace = known.copy()
+    if not accepted and seen.remaining < 1:
+        learning.refuse(pace)
+    learning.learn(pace, seen, now, accepted=accepted, free=free, in_flight=running)
+    return pace
+
+
+def _note_source(pace: Pace, left: float, asked: float, now: float, route: str, part: str) -> None:
+    """Note which route's response spoke of a quota, and what it said."""
+    pace["told"] = left if asked >= pace["told_at"] else max(pace["told"], left)
+    pace["told_at"] = now
+    if pace["by"] != route or pace["part"] != part:
+        pace["by"], pace["part"] = route, part
+
+
+def _estimate_window(account: Account, key: Key, quota: Quota, now: float) -> float:
+    """Return the length of a window that is not announced, or absurdly short.
+
+    It is the longest time to a reset seen so far, until the reset is seen to jump by about as much: a moment that is
+    rounded to a whole second looks up to a second longer or shorter than it is, the distance of two of them does not.
+    """
+    if quota.window is not None or quota.reset is None:
+        return _SHORTEST_WINDOW
+    reset = quota.reset
+    longest, due, jump = account["windows"].get(key, (_SHORTEST_WINDOW, now + reset, 0.0))
+    step, longest = now + reset - due, max(longest, reset)
+    if max(longest - 1.1, 0.6 * longest) < step < longest + 0.5:
+        jump = min(jump, step) if jump else step
+    account["windows"] = {**account["windows"], key: (longest, now + reset, jump)}
+    if jump:
+        return round(jump) if quota.resolution >= 1 else jump
+    if quota.resolution >= 1 and longest >= 1:
+        return math.floor(longest + 0.1)
+    return longest
+
+
+def _estimate_cost(account: Account, key: Key, unit: str, remaining: float) -> float:
+    """Return what one request takes of a quota that does not count requests, in steps; 1 until it is known.
+
+    A percentage shows the cost of many requests at best; it only matters when all of it is used up.
+    """
+    if unit == "percent":
+        account["costs"] = {**account["costs"], key: (state.PERCENT, remaining)}
+        return state.PERCENT
+    cost, left = account["costs"].get(key, (0.0, remaining))
+    taken = left - remaining
+    if taken > 0:
+        cost += (taken - cost) * (0.2 if cost else 1.0)
+    account["costs"] = {**account["costs"], key: (cost, remaining)}
+    return state.round_cost(cost)
