@@ -24,7 +24,8 @@ from polvo_adapters.policies.outcomes import describe_late_body
 from polvo_adapters.policies.resume import repeat_flow
 from polvo_adapters.redaction import unpicklable
 from polvo_adapters.runtime import async_library
-from polvo_adapters.shells.httpx.exchange import AsyncHTTPXExchange, HTTPXExchange
+from polvo_adapters.shells.httpx.async_exchange import AsyncHTTPXExchange
+from polvo_adapters.shells.httpx.exchange import HTTPXExchange
 from polvo_adapters.shells.httpx.failures import explain
 from polvo_adapters.shells.httpx.given_auth import AuthWithin
 from polvo_adapters.shells.httpx.observed_body import observe

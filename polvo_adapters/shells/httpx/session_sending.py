@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from polvo_adapters.context.call import call_started, current_call
+from polvo_adapters.context.call import LogicalCall, call_started, current_call
 from polvo_adapters.context.one_call import call as one_call
 from polvo_adapters.context.tenant import current_tenant
+from polvo_adapters.core.tuples import new_tuple
 from polvo_adapters.errors import PolvoError
 from polvo_adapters.shells.httpx.errors import httpx_error
 from polvo_adapters.shells.httpx.given_auth import AuthWithin
@@ -143,7 +144,7 @@ class SessionSending(SessionRequests):
         begins = outer is not None and outer.session is self and outer.sent  # such as one that a hook sends
         try:
             if outer is not None and outer.session is self and not begins:
-                call_started.set(outer._replace(sent=True))  # until the call is over
+                call_started.set(new_tuple(LogicalCall, (*outer[:3], True, *outer[4:])))  # until the call is over
                 response = await self._send_alone(request, current_tenant(), stream, auth, follow_redirects)
             else:
                 timeouts = request.extensions.get("timeout")
