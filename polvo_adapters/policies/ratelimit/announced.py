@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from polvo_adapters.headers import Quota
-from polvo_adapters.policies.ratelimit import routes
+from polvo_adapters.policies.ratelimit import routes, unsaid
 from polvo_adapters.policies.ratelimit.account import Account, Key, QuotaBucket, count_running
 from polvo_adapters.policies.ratelimit.pacing import buckets, learning, state
 from polvo_adapters.policies.ratelimit.pacing.state import Pace, Seen
@@ -25,7 +25,10 @@ def learn_quotas(
     account["paces"] = account["paces"].copy()
     keys = []
     for quota in event.quotas if len(event.quotas) <= _MOST_QUOTAS else event.quotas[:_MOST_QUOTAS]:
-        key = _learn_quota(account, group, quota, route, event, now, free)
+        if unsaid.is_incomplete(quota):
+            key = _learn_incomplete(account, group, quota, route, event, now, free)
+        else:
+            key = _learn_quota(account, group, quota, route, event, now, free)
         if key is not None:
             keys.append(key)
     if len(account["paces"]) > len(keys):
@@ -42,6 +45,15 @@ def _forget_stale(account: Account, group: QuotaBucket, now: float) -> None:
         group["quotas"] = tuple(key for key in group["quotas"] if key not in gone)
         routes.forget(account, *gone)
     routes.drop_paces(account)
+
+
+def _learn_incomplete(
+    account: Account, group: QuotaBucket, quota: Quota, route: str, event: TurnResult, now: float, free: float
+) -> Key | None:
+    """Do the same as `_learn_quota` for a quota of which only what remains is told."""
+    quota = unsaid.complete(account, group, quota, route, event, now)
+    free = 0.0 if quota.window in (unsaid.SPENDING, unsaid.ASKING) else free  # there is no time to spread it over
+    return _learn_quota(account, group, quota, route, event, now, free)
 
 
 def _learn_quota(
