@@ -383,7 +383,7 @@ VENDORS = [
         "no reset, as Laravel sends it",
         windows(FIXED, 60, 60.0),
         lambda s, wall: {"X-RateLimit-Limit": s[0].limit, "X-RateLimit-Remaining": s[0].remaining},
-        apart=(0.85, 8.0),  # a reset that is not told comes as a surprise to each of them
+        apart=(0.95, 13.0),  # each of them asks in vain once in a window
     ),
     Vendor(
         "no reset, of an hour, as api.data.gov sends it",

@@ -290,6 +290,36 @@ def test_a_rate_is_kept_to_once_a_request_was_refused(desk: Desk) -> None:
     assert desk.now - began == pytest.approx(10 / (0.98 * 2), rel=0.2)
 
 
+# Routes ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "is_same"),
+    [
+        ("/rest?method=flickr.photos.search&text=a", "/rest?method=flickr.photos.getInfo", False),
+        ("/rest?method=flickr.photos.search&text=a", "/rest?text=b&method=flickr.photos.search", True),
+        ("/w/api.php?action=query&titles=A", "/w/api.php?action=parse&page=A", False),
+        ("/?Action=DescribeInstances&Version=1", "/?Action=RunInstances&Version=1", False),
+        ("/api?module=account&action=balance", "/api?module=stats&action=balance", False),
+        ("/graphql?operationName=Me", "/graphql?operationName=Orders", False),
+        ("/items?page=1", "/items?page=2", True),
+        ("/items?action=17", "/items?action=18", True),
+        ("/items?transaction=a", "/items?transaction=b", True),
+        ("/items?op=", "/items", True),
+        (f"/items?op={'x' * 99}", "/items", True),
+        ("/items?action=a%20b", "/items", True),
+    ],
+)
+def test_a_method_in_the_query_is_a_route(one: str, other: str, is_same: bool) -> None:
+    run = Run(AdaptiveRateLimit())
+    found = []
+    for path in (one, other):
+        run.call(call=Call("GET", f"https://api.example.com{path}"))
+        found.append(next(event.event.route for event in run.events if isinstance(event.event, TurnRequest)))
+        run.events.clear()
+    assert (found[0] == found[1]) == is_same
+
+
 # key= -----------------------------------------------------------------------------------------------------------------
 
 LIMITS: list[Any] = [

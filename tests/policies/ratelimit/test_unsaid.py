@@ -93,7 +93,7 @@ def test_other_windows_are_believed_when_they_are_seen(desk: Desk) -> None:
 
 
 def test_what_is_noted_is_bounded(desk: Desk) -> None:
-    for number in range(80):
+    for number in range(40):
         desk.serve(tell(99.0, name=f"n{number}"), tell(99.0, None, name=f"m{number}"), route=f"r{number % 20}")
     assert len(desk.state["windows"]) <= 128 + 64
     assert len(desk.state["costs"]) <= 128 + 64
