@@ -25,7 +25,9 @@ def learn_quotas(
     account["paces"] = account["paces"].copy()
     keys = []
     for quota in event.quotas if len(event.quotas) <= _MOST_QUOTAS else event.quotas[:_MOST_QUOTAS]:
-        if unsaid.is_incomplete(quota):
+        if quota.remaining is None and event.refused is None and (key := _count_untold(account, group, quota)):
+            pass
+        elif unsaid.is_incomplete(quota):
             key = _learn_incomplete(account, group, quota, route, event, now, free)
         else:
             key = _learn_quota(account, group, quota, route, event, now, free)
@@ -96,6 +98,23 @@ def _learn_quota(
     pace = paces[key] = _learn_seen(known, seen, now, free, running, accepted=event.refused is None)
     _note_source(pace, left, asked, now, route, event.part)
     state.note_end(pace, seen, now)
+    return key
+
+
+def _count_untold(account: Account, group: QuotaBucket, quota: Quota) -> Key | None:
+    """Count a request in a quota of which the response tells the policy alone, because another one is tighter now.
+
+    Otherwise the next response that does tell what remains would look as if others had spent it. The key is returned.
+    """
+    told = (quota.name, quota.unit, quota.window)
+    key = next((key for key in group["quotas"] if (key[0], key[2], key[3]) == told and quota.window), None)
+    known = account["paces"].get(key) if key is not None else None
+    if key is None or known is None or known["limit"] != quota.limit:
+        return None
+    pace = account["paces"][key] = known.copy()
+    pace["accepted"] += 1
+    pace["fresh"] += 1
+    pace["remaining"] = max(0.0, pace["remaining"] - 1)
     return key
 
 

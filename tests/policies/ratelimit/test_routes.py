@@ -161,6 +161,18 @@ def test_a_quota_for_everything_binds_routes_with_quotas_of_their_own(desk: Desk
     assert [desk.ask(route).wait > 0 for route in "abc"] == [True] * 3
 
 
+def test_a_quota_whose_policy_alone_is_told_is_spent_too(desk: Desk) -> None:
+    """Servers tell what remains of the tightest quota, which is now this one and then another."""
+    for left in range(99, 90, -1):
+        desk.serve(quota(left, 100, 90.0, window=90.0), quota(9, 10, 5.0, window=5.0))
+    for left in range(9, 0, -1):
+        desk.serve(quota(left, 10, 1.0, window=5.0), Quota("", 100.0, None, window=90.0))
+    desk.serve(quota(80, 100, 88.0, window=90.0))
+    (pace,) = [pace for pace in desk.paces.values() if pace["limit"] == 100]
+    assert pace["share"] == pytest.approx(1.0, abs=0.01)
+    assert pace["remaining"] == 80
+
+
 def test_a_refusal_that_means_everything_stops_every_route(desk: Desk) -> None:
     desk.serve(quota(group="one"), route="a")
     desk.serve(quota(group="two"), route="b", refused=Throttled("rate", 20.0, ("global",)))
