@@ -91,10 +91,10 @@ from polvo_adapters.services.taruvi import sending as taruvi_sending
 from polvo_adapters.services.taruvi.file_writer import FileWriter
 from polvo_adapters.services.taruvi.limits import Limits
 from polvo_adapters.services.taruvi.uploads import describe_upload
+from polvo_adapters.shells.downloads import Download
 from polvo_adapters.shells.httpx.messages import RequestView, ResponseView
 from polvo_adapters.shells.message_parts import list_secrets
 from polvo_adapters.shells.one_shot import OneShotResponse
-from polvo_adapters.shells.requests.download import Download
 from polvo_adapters.shells.requests.json_errors import NoJSON
 from polvo_adapters.shells.requests.rest import RestExchange, RestFinder
 from polvo_adapters.stores.memory import MemoryStore
@@ -630,7 +630,7 @@ def make_others(folder: Path) -> dict[str, Any]:
         "stores.private_files.FileContent": FileContent(data, (0, 0, 0)),  # type: ignore[arg-type]
         "stores.token_cache.CacheContent": CacheContent({"key": text}, 0.0, 0.0, {}),
         "stores.token_cache.TokenCache": TokenCache(folder / "tokens.json"),
-        "shells.requests.download.Download": Download(folder, 0, 0, response),
+        "shells.downloads.Download": Download(folder, 0, 0, response),
         "shells.requests.rest.RestExchange": RestExchange(None, None, request, {}, SystemClock()),  # type: ignore[arg-type]
         "shells.requests.rest.RestFinder": RestFinder(None, None, (), call, request, None, None),  # type: ignore[arg-type]
         "cli.request.CallOutcome": CallOutcome(response, None, None),

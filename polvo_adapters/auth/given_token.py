@@ -6,8 +6,9 @@ import json
 from collections.abc import Mapping
 from typing import Any, TypeAlias, Union, cast
 
-from polvo_adapters.auth.protocol.server_response import ServerResponse, parse_token
+from polvo_adapters.auth.protocol.server_response import ServerResponse
 from polvo_adapters.auth.protocol.token import Token
+from polvo_adapters.auth.protocol.token_response import parse_token
 
 TokenLike: TypeAlias = Union[Token, Mapping[str, Any], str]  # noqa: UP007 - evaluated at import by Python 3.10 tools
 """A token as a user's function may return it: a Token, the server's response as a mapping, or its text alone."""
