@@ -430,4 +430,17 @@ VENDORS = [
         },
         retry_after=False,
     ),
+    Vendor(
+        "the state of the tightest of two policies, not in the tables",
+        windows(FIXED, 60, 60.0, (FIXED, 10, 5.0)),
+        lambda s, wall: {
+            "RateLimit-Policy": "10;w=5, 60;w=60",
+            **(lambda one: x("RateLimit-", one.limit, one.remaining, one.reset))(
+                min(s, key=lambda one: (one.allowed, one.remaining))
+            ),
+        },
+        one=(0.97, 2.0),
+        many=(0.95, 3.0),
+        apart=(0.6, 12.0),
+    ),
 ]

@@ -106,6 +106,22 @@ def complete(account: Account, group: QuotaBucket, quota: Quota, route: str, eve
     return _fill_in_unknown(account, group, quota)
 
 
+def note_own(account: Account, quota: Quota) -> None:
+    """Note a request that counts in a quota of which only the policy was ever told."""
+    key, costs = _make_own_key(quota), account["costs"]
+    if quota.window and (key in costs or _count_own(costs) < _MOST_KEYS):
+        account["costs"] = {**costs, key: (count_own(account, quota) + 1, 0.0)}
+
+
+def count_own(account: Account, quota: Quota) -> float:
+    """Return how many requests were noted."""
+    return account["costs"].get(_make_own_key(quota), (0.0, 0.0))[0]
+
+
+def _make_own_key(quota: Quota) -> Key:
+    return quota.name, "own", quota.unit, quota.window, "?"
+
+
 def _learn_size(account: Account, key: Key, left: float) -> float:
     """Return the most that was seen to remain."""
     costs = account["costs"]
