@@ -53,6 +53,7 @@ from polvo_adapters.policies.ratelimit.turns import Turn, TurnRequest, TurnResul
 from polvo_adapters.redaction import strip_url
 
 _PAUSE = 1.0  # seconds, where a server refuses and does not say for how long
+_FREE = {"spread": 0.5, "burst": 0.0, "even": 1.0}  # part of a quota that is spread over its window
 _ROUNDED = 1.5  # seconds by which two headers about one moment may differ
 _DEPTH = 6  # path segments that distinguish the resources of an API
 _LONGEST_PART = 64
@@ -334,7 +335,7 @@ class AdaptiveRateLimit(RateLimit):
     Source: `polvo_adapters.policies.ratelimit.pacing` names the literature.
     """
 
-    pace: Literal["spread", "burst"] = "spread"
+    pace: Literal["spread", "burst", "even"] = "spread"
     max_wait: float = 60.0
     judge: Judge | None = None
     key: Key = "origin"
@@ -343,7 +344,7 @@ class AdaptiveRateLimit(RateLimit):
     state_type = Account
 
     def __post_init__(self) -> None:
-        validate.choice(self, "pace", ("spread", "burst"))
+        validate.choice(self, "pace", tuple(_FREE))
         validate.number(self, "max_wait", 0, infinite=True)
         validate.key(self, "key")
         adapt(self, FormerRefusalJudge)
@@ -357,7 +358,7 @@ class AdaptiveRateLimit(RateLimit):
         """Return the account after a turn or a result, and the turn."""
         if isinstance(event, TurnRequest):
             return acquire_turn(state, event, now)
-        return learn_result(state, event, now, free=0.5 if self.pace == "spread" else 0.0)
+        return learn_result(state, event, now, free=_FREE[self.pace])
 
 
 Adaptive = AdaptiveRateLimit

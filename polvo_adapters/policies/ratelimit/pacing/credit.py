@@ -7,6 +7,7 @@ import math
 from polvo_adapters.policies.ratelimit.pacing.state import ALONE, NEWCOMER, RING, SLOTS, Pace, is_shared
 
 _IDLE_CREDIT = 0.25  # of the client's share, saved up while it does not spend
+_END = 0.01  # of a quota that is not spread, which clients share in parts, beside the requests that are under way
 _EXCESS_MOST = 0.06  # of the quota; where the replica holds more too much, the server is of another kind
 
 
@@ -58,8 +59,12 @@ def compute_savings(pace: Pace) -> float:
 
 def free_credit(pace: Pace, free: float, in_flight: int) -> None:
     """Turn into credit at once what need not be spread; a client that is not alone after all gives it back."""
+    pace["near"] = 0.0 if pace["seen"] >= NEWCOMER else math.inf
+    if free == 0:
+        _free_all(pace, in_flight)
+        return
     alone = pace["share"] > ALONE and pace["seen"] >= 1 and pace["unexplained"] < 1
-    if alone or free == 0:
+    if alone:
         kept = max(pace["margin"], free * pace["limit"]) + in_flight
         extra = pace["share"] * (pace["remaining"] - kept) - pace["credit"]
         if extra > 0:
@@ -68,6 +73,15 @@ def free_credit(pace: Pace, free: float, in_flight: int) -> None:
     elif pace["credit"] > compute_savings(pace):
         pace["earned"] -= pace["credit"] - compute_savings(pace)
         pace["credit"] = compute_savings(pace)
+
+
+def _free_all(pace: Pace, in_flight: int) -> None:
+    """Turn all into credit but a reserve, of which each client has its share, so that they do not meet at its end."""
+    share, remaining = pace["share"], max(0.0, pace["remaining"] - pace["margin"])
+    reserve = max(_END * pace["limit"], (1 + in_flight) / share)
+    most = max(remaining - reserve, share * remaining)
+    pace["credit"] = max(most - in_flight, min(pace["credit"], most))
+    pace["near"] = max(pace["near"], 2 * reserve)
 
 
 def compute_allowance(pace: Pace, t: float) -> float:

@@ -42,7 +42,7 @@ def learn(pace: Pace, seen: Seen, now: float, *, accepted: bool, free: float, in
         pace["remaining"], pace["noted"] = min(pace["remaining"], seen.remaining), now
         return
     credit.earn(pace, now)
-    paced = state.is_shared(pace) and pace["seen"] >= state.NEWCOMER
+    paced = free > 0 and state.is_shared(pace) and pace["seen"] >= state.NEWCOMER
     mine = max(0.0, pace["earned"] - pace["rejected"]) if paced else pace["accepted"]
     explained = _replicate(pace, seen, in_flight)
     believed = pace["refills"]
@@ -58,7 +58,7 @@ def learn(pace: Pace, seen: Seen, now: float, *, accepted: bool, free: float, in
         pace["total"] = max(pace["total"], windows * (pace["limit"] - seen.remaining))
     spent = _estimate_spent(pace, seen, now, rolled, explained)
     share, is_large = pace["share"], state.is_large(pace)
-    _measure_share(pace, seen, now, mine, spent, rolled=rolled > 0)
+    _measure_share(pace, seen, now, mine, spent, rolled=rolled > 0, equalizes=free > 0)
     if believed == "windows" != pace["refills"] and pace["share"] > share and is_large:
         pace["own"], pace["share"] = share * pace["total"], share
     if seen.asked >= pace["noted"] or rolled or seen.remaining < pace["remaining"]:
@@ -73,7 +73,7 @@ def learn(pace: Pace, seen: Seen, now: float, *, accepted: bool, free: float, in
 def absorb_repeat(pace: Pace, remaining: float, asked: float, now: float) -> bool:
     """Count a response that comes so soon after the last that only what remains is news, and return whether it does."""
     window = pace["window"]
-    if asked >= pace["at"] + window * _CLOSE or pace["seen"] < 2 or int(now * SLOTS / window) != pace["slot"]:
+    if asked >= pace["at"] + window * _CLOSE or remaining <= pace["near"] or int(now * SLOTS / window) != pace["slot"]:
         return False
     pace["accepted"] += 1
     pace["fresh"] += 1
@@ -219,7 +219,9 @@ def _estimate_spent(pace: Pace, seen: Seen, now: float, rolled: int, replicated:
     return max(pace["limit"] - seen.remaining + in_old + between, pace["accepted"])
 
 
-def _measure_share(pace: Pace, seen: Seen, now: float, mine: float, spent: float, *, rolled: bool) -> None:
+def _measure_share(
+    pace: Pace, seen: Seen, now: float, mine: float, spent: float, *, rolled: bool, equalizes: bool
+) -> None:
     """Measure the share, and move it a little towards equality."""
     window, since = pace["window"], now - pace["at"]
     per_window = max(pace["share"] * pace["limit"], 0.05)
@@ -231,7 +233,7 @@ def _measure_share(pace: Pace, seen: Seen, now: float, mine: float, spent: float
     pace["unexplained"] = pace["unexplained"] * math.exp(-since / window) + others
     least = _SCARCE / max(1.0, pace["limit"])
     share = measured = min(1.0, max(least, pace["own"] / pace["total"]))
-    part = 1 - math.exp(-since / window)
+    part = 1 - math.exp(-since / window) if equalizes else 0.0
     if pace["refills"] == "windows":
         share *= math.exp(_compute_pull(pace, seen, now, share) * part)
     elif buckets.is_bucket(pace["bucket"]):

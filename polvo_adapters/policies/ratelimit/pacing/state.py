@@ -21,6 +21,9 @@ FEW = 1 / 32
 NEWCOMER = 3
 """Responses that a newcomer waits for, one request at a time, before it trusts its guess of the share."""
 
+LONGEST_SPREAD = 3600.0
+"""Seconds of a window; a longer one is not spread, because its turns would be further apart than a call waits."""
+
 PERCENT = 2.0**-13
 """What a request takes of a quota in percent: so little that only the end of the quota matters."""
 
@@ -90,6 +93,7 @@ class Pace(TypedDict):
         told_at: When it came.
         blind: Responses in a row that said that nothing remains, and not when more comes of a long window.
         ask_at: When a request may find out whether more has come.
+        near: What remains at the end of a quota, where each response is learned from in full.
         bucket: What speaks for a bucket; see `buckets`.
     """
 
@@ -135,6 +139,7 @@ class Pace(TypedDict):
     told_at: float
     blind: int
     ask_at: float
+    near: float
     bucket: buckets.Match
 
 
@@ -180,7 +185,7 @@ def start_pace(seen: Seen, now: float, in_flight: int = 0) -> Pace:
         credit=credit, credited=now, earned=credit, accepted=0.0, rejected=0.0, integral=0.0,
         log=log, slot=slot, fresh=1.0, expired=0.0, debt=0.0,
         slope=0.0, until=now, reset=0.0, margin=0.0, bend=1.0,
-        by="", part="", told=seen.remaining, told_at=now, blind=0, ask_at=0.0,
+        by="", part="", told=seen.remaining, told_at=now, blind=0, ask_at=0.0, near=math.inf,
         bucket=seen.bucket,
     )  # fmt: skip
     if buckets.is_bucket(seen.bucket):
