@@ -163,6 +163,8 @@ def _locate_reset(pace: Pace, seen: Seen, now: float, *, accepted: bool) -> int:
         if rolled == 1:  # a window that opens with a request may open a little late
             low, high = max(low, pace["asked"]), min(high + 3 * window / pace["limit"], now)
         low, high = min(low, high) + rolled * window, max(low, high) + (rolled + 0.002) * window
+        if seen.reset is None:  # it may have opened with this very request
+            high = max(high, now + window)
     if seen.reset is not None:
         said_low, said_high = seen.asked + seen.reset - seen.coarse, now + seen.reset
         gap = max(low, said_low) - min(high, said_high)
