@@ -7,7 +7,8 @@ import math
 from polvo_adapters.headers import Quota
 from polvo_adapters.policies.ratelimit import routes
 from polvo_adapters.policies.ratelimit.account import Account, Key, QuotaBucket, count_running
-from polvo_adapters.policies.ratelimit.pacing import buckets, learning, state
+from polvo_adapters.policies.ratelimit.costs import estimate_cost, learn_percentage
+from polvo_adapters.policies.ratelimit.pacing import buckets, credit, learning, state
 from polvo_adapters.policies.ratelimit.pacing.state import Pace, Seen
 from polvo_adapters.policies.ratelimit.rates import learn_other
 from polvo_adapters.policies.ratelimit.turns import TurnResult
@@ -67,8 +68,13 @@ def _learn_quota(
         window, match = announced, None
     else:
         window, match = _find_window(account, key, quota, known, event, now)
-    cost = 1.0 if unit == "requests" else _estimate_cost(account, key, unit, remaining)
-    asked = now - event.seconds
+    cost, asked = 1.0, now - event.seconds
+    if unit == "percent":
+        cost, remaining = learn_percentage(account, key, remaining, window, now, accepted=event.refused is None)
+        quota = quota._replace(remaining=remaining)
+        known = _resize(known, limit / cost)
+    elif unit != "requests":
+        cost = estimate_cost(account, key, remaining)
     left = (remaining if remaining < limit else limit) / cost  # noqa: FURB136 - half the time of min()
     if known is not None and known["limit"] == limit / cost and known["window"] == window:
         pace = known.copy()
@@ -83,8 +89,15 @@ def _learn_quota(
     seen = _make_seen(quota, known, event, window, match, now)._replace(limit=limit / cost, remaining=left)
     pace = paces[key] = _learn_seen(known, seen, now, free, running, accepted=event.refused is None)
     _note_source(pace, left, asked, now, route, event.part)
-    state.note_end(pace, seen, now)
+    credit.note_end(pace, seen, now, accepted=event.refused is None)
     return key
+
+
+def _resize(known: Pace | None, limit: float) -> Pace | None:
+    """Return the pace of a quota of another size, if that is nearly the same: what is known of it holds still."""
+    if known is None or known["limit"] == limit or not 0.5 <= limit / known["limit"] <= 2:
+        return known
+    return state.resize_pace(known, limit)
 
 
 def _find_window(
@@ -165,19 +178,3 @@ def _estimate_window(account: Account, key: Key, quota: Quota, now: float) -> fl
     if quota.resolution >= 1 and longest >= 1:
         return math.floor(longest + 0.1)
     return longest
-
-
-def _estimate_cost(account: Account, key: Key, unit: str, remaining: float) -> float:
-    """Return what one request takes of a quota that does not count requests, in steps; 1 until it is known.
-
-    A percentage shows the cost of many requests at best; it only matters when all of it is used up.
-    """
-    if unit == "percent":
-        account["costs"] = {**account["costs"], key: (state.PERCENT, remaining)}
-        return state.PERCENT
-    cost, left = account["costs"].get(key, (0.0, remaining))
-    taken = left - remaining
-    if taken > 0:
-        cost += (taken - cost) * (0.2 if cost else 1.0)
-    account["costs"] = {**account["costs"], key: (cost, remaining)}
-    return state.round_cost(cost)

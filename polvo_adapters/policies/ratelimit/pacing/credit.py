@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 
-from polvo_adapters.policies.ratelimit.pacing.state import ALONE, NEWCOMER, RING, SLOTS, Pace, is_shared
+from polvo_adapters.policies.ratelimit.pacing.state import ALONE, NEWCOMER, RING, SLOTS, Pace, Seen, is_shared
 
 _IDLE_CREDIT = 0.25  # of the client's share, saved up while it does not spend
+_LONG = 300.0  # seconds: the end of a shorter window comes before another request may ask for it
+_FIRST_BLIND, _LONGEST_BLIND = 1.0, 300.0  # seconds until a request asks whether more has come, doubling
 _END = 0.01  # of a quota that is not spread, which clients share in parts, beside the requests that are under way
 _EXCESS_MOST = 0.06  # of the quota; where the replica holds more too much, the server is of another kind
 
@@ -50,6 +52,22 @@ def find_ready_time(pace: Pace, now: float, ahead: float, in_flight: int) -> flo
     if before_reset:
         return max(at, pace["high"]) if not in_flight else math.inf
     return at if windows else max(at, _find_refill_time(pace, missing))
+
+
+def note_end(pace: Pace, seen: Seen, now: float, *, accepted: bool) -> None:
+    """Note, where nothing remains and the server does not say when more comes, when a request may ask for it.
+
+    Where requests come back one by one, that is when the next is due, as far as is known.
+    """
+    if seen.remaining >= 1:
+        pace["blind"] = 0
+    elif seen.reset is None and pace["window"] > _LONG and (seen.asked >= pace["ask_at"] or not pace["blind"]):
+        times = 0 if accepted else pace["blind"]
+        pause = min(60.0, max(_FIRST_BLIND, pace["window"] / 1000)) * 2.0 ** min(20, times)
+        if pace["refills"] != "windows":
+            pause = max(pause if times else 0.0, _find_refill_time(pace, 1 - pace["remaining"]) - now)
+        pace["ask_at"] = now + min(_LONGEST_BLIND, pause)
+        pace["blind"] = times + 1
 
 
 def compute_savings(pace: Pace) -> float:

@@ -42,8 +42,6 @@ _ENOUGH = 10.0  # requests per window, by which a client of few learns what rema
 _URGENCY, _SLOWEST, _FASTEST = 4.0, -1.5, 0.7  # how much faster the pace is for what is above that, as exponents
 _SPREAD = 0.39  # standard deviation of the requests of a client that sends about one in a window
 _PRIOR = 5.0  # requests: the weight of the first guess of the share
-_LONG = 300.0  # seconds: the end of a shorter window comes before another request may ask for it
-_FIRST_BLIND, _LONGEST_BLIND = 1.0, 300.0  # seconds until a request asks whether more has come, doubling
 _USUAL_WINDOWS = (60.0, 900.0, 3600.0, 86400.0)
 
 
@@ -217,14 +215,13 @@ def restart_pace(pace: Pace, seen: Seen, now: float, in_flight: int = 0) -> Pace
     return fresh
 
 
-def note_end(pace: Pace, seen: Seen, now: float) -> None:
-    """Note, where nothing remains and the server does not say when more comes, when a request may ask for it."""
-    if seen.remaining >= 1:
-        pace["blind"] = 0
-    elif seen.reset is None and pace["window"] > _LONG and (seen.asked >= pace["ask_at"] or not pace["blind"]):
-        first = min(60.0, max(_FIRST_BLIND, pace["window"] / 1000))
-        pace["ask_at"] = now + min(_LONGEST_BLIND, first * 2.0 ** min(20, pace["blind"]))
-        pace["blind"] += 1
+def resize_pace(pace: Pace, limit: float) -> Pace:
+    """Return a pace for a quota that is a little larger or smaller than it was taken for."""
+    resized, factor = pace.copy(), limit / pace["limit"]
+    resized["limit"] = limit
+    for field in ("remaining", "before", "told"):
+        resized[field] *= factor
+    return resized
 
 
 def round_cost(cost: float) -> float:
