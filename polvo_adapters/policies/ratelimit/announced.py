@@ -70,7 +70,8 @@ def _learn_quota(
         window, match = _find_window(account, key, quota, known, event, now)
     cost, asked = 1.0, now - event.seconds
     if unit == "percent":
-        cost, remaining = learn_percentage(account, key, remaining, window, now, accepted=event.refused is None)
+        accepted = event.refused is None
+        cost, remaining = learn_percentage(account, key, remaining, known, asked, now, accepted=accepted)
         quota = quota._replace(remaining=remaining)
         known = _resize(known, limit / cost)
     elif unit != "requests":

@@ -13,11 +13,13 @@ from typing import NamedTuple
 
 from polvo_adapters.policies.ratelimit.account import Account, Key
 from polvo_adapters.policies.ratelimit.pacing import state
+from polvo_adapters.policies.ratelimit.pacing.state import Pace
 
 _WHOLE = 100.0  # percent
 _FIRST = 1.0  # percent that a request takes, until more is known
 _RISE, _SURE_RISE, _LONGEST_RISE = 3.0, 5.0, 20.0  # percent, over which the cost is measured
 _FAST = 1 / 50  # of the window, in which hardly anything comes back
+_TOO_MUCH = 1.3  # times what is used, which the own requests of the last window cannot be
 _NEWS = 1.03  # times the cost, by which another has to differ, because each change is a new size of the quota
 
 
@@ -56,29 +58,33 @@ def estimate_cost(account: Account, key: Key, remaining: float) -> float:
 
 
 def learn_percentage(
-    account: Account, key: Key, remaining: float, window: float, now: float, *, accepted: bool
+    account: Account, key: Key, remaining: float, pace: Pace | None, asked: float, now: float, *, accepted: bool
 ) -> tuple[float, float]:
     """Return what one request takes of a quota in percent, and the percent that remain as far as can be reckoned."""
     used = _WHOLE - remaining
     known = account["costs"].get(key)
-    if known is None:
+    if known is None or pace is None:
         percentage = Percentage(_FIRST, used, used, used, now, 0.0)
     else:
-        percentage = _measure(Percentage(*known), used, window, now, accepted=accepted)
+        used = max(used, known[1]) if asked < pace["at"] else used  # of two at once, the higher one is the later
+        percentage = _measure(Percentage(*known), used, pace, now, accepted=accepted)
     account["costs"] = {**account["costs"], key: tuple(percentage)}
     return percentage.cost, _WHOLE - percentage.reckoned
 
 
-def _measure(known: Percentage, used: float, window: float, now: float, *, accepted: bool) -> Percentage:
+def _measure(known: Percentage, used: float, pace: Pace, now: float, *, accepted: bool) -> Percentage:
     """Return what is known after a response."""
     requests, rise = known.requests + accepted, used - known.began
-    is_fast = now - known.began_at <= _FAST * window
+    is_fast = now - known.began_at <= _FAST * pace["window"]
     cost, is_sure, at_rise, began, began_at = known.cost, known.is_sure, known.at_rise, known.began, known.began_at
     rises = used > known.used
     if at_rise and rises and rise >= _RISE and (not is_sure or rise / (requests + 1) > _NEWS * cost):
         cost, is_sure = rise / (requests + is_sure), 1.0
     elif used >= known.used and requests > 1 and (not is_sure or (is_fast and rise >= _SURE_RISE)) and (rise + 1) / (requests - 1) * _NEWS < cost:
         cost = (rise + 1) / (requests - 1)
+    held = 0.0 if pace["refills"] == "windows" else sum(pace["log"]) + pace["fresh"]
+    if is_sure and held * cost > _TOO_MUCH * (used + 1):
+        cost = (used + 1) / held
     if used < known.used or (rises and (not at_rise or rise >= _LONGEST_RISE or not is_fast)):
         began, began_at, requests, at_rise = used, now, 0.0, float(rises)
     reckoned = max(used, min(known.reckoned + cost * accepted, used + max(0.0, 1 - cost), _WHOLE))
