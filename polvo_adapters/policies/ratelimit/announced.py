@@ -7,7 +7,7 @@ import math
 from polvo_adapters.headers import Quota
 from polvo_adapters.policies.ratelimit import routes
 from polvo_adapters.policies.ratelimit.account import Account, Key, QuotaBucket, count_running
-from polvo_adapters.policies.ratelimit.costs import estimate_cost, learn_percentage
+from polvo_adapters.policies.ratelimit.costs import learn_cost
 from polvo_adapters.policies.ratelimit.pacing import buckets, credit, learning, state
 from polvo_adapters.policies.ratelimit.pacing.state import Pace, Seen
 from polvo_adapters.policies.ratelimit.rates import learn_other
@@ -69,13 +69,10 @@ def _learn_quota(
     else:
         window, match = _find_window(account, key, quota, known, event, now)
     cost, asked = 1.0, now - event.seconds
-    if unit == "percent":
-        accepted = event.refused is None
-        cost, remaining = learn_percentage(account, key, remaining, known, asked, now, accepted=accepted)
-        quota = quota._replace(remaining=remaining)
-        known = _resize(known, limit / cost)
-    elif unit != "requests":
-        cost = estimate_cost(account, key, remaining)
+    if unit != "requests":
+        cost, remaining = learn_cost(account, key, remaining, known, asked, now, accepted=event.refused is None)
+        if unit == "percent":
+            quota, known = quota._replace(remaining=remaining), _resize(known, limit / cost)
     left = (remaining if remaining < limit else limit) / cost  # noqa: FURB136 - half the time of min()
     if known is not None and known["limit"] == limit / cost and known["window"] == window:
         pace = known.copy()

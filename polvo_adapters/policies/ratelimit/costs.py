@@ -4,7 +4,7 @@ A percentage is a whole number, and hides how many requests it stands for. From 
 requests are counted: so much of the quota goes with one of them. Between two rises, what is left is reckoned by it.
 What others take at the same time is part of that, so that several clients learn a quota of the size of their own part.
 Where requests of an hour ago come back all the time, a slow rise says too little, so that only a fast one makes the
-cost lower.
+cost lower, or that the own requests which are still counted would take more than is used.
 """
 
 from __future__ import annotations
@@ -47,7 +47,26 @@ class Percentage(NamedTuple):
     is_sure: float = 0.0
 
 
-def estimate_cost(account: Account, key: Key, remaining: float) -> float:
+def learn_cost(
+    account: Account, key: Key, remaining: float, pace: Pace | None, asked: float, now: float, *, accepted: bool
+) -> tuple[float, float]:
+    """Return what one request takes of a quota that does not count requests, and what remains, as far as it is known.
+
+    Args:
+        account: The account, whose costs are replaced.
+        key: Key of the quota.
+        remaining: What the response says.
+        pace: What is known of the quota, or None.
+        asked: When the request was sent.
+        now: When the response came.
+        accepted: Whether the server processed the request.
+    """
+    if key[2] == "percent":
+        return _learn_percentage(account, key, remaining, pace, asked, now, accepted=accepted)
+    return _estimate_cost(account, key, remaining), remaining
+
+
+def _estimate_cost(account: Account, key: Key, remaining: float) -> float:
     """Return what one request takes of a quota that does not count requests, in steps; 1 until it is known."""
     cost, left = account["costs"].get(key, (0.0, remaining))[:2]
     taken = left - remaining
@@ -57,7 +76,7 @@ def estimate_cost(account: Account, key: Key, remaining: float) -> float:
     return state.round_cost(cost)
 
 
-def learn_percentage(
+def _learn_percentage(
     account: Account, key: Key, remaining: float, pace: Pace | None, asked: float, now: float, *, accepted: bool
 ) -> tuple[float, float]:
     """Return what one request takes of a quota in percent, and the percent that remain as far as can be reckoned."""
@@ -72,6 +91,12 @@ def learn_percentage(
     return percentage.cost, _WHOLE - percentage.reckoned
 
 
+def _bound_cost(cost: float, used: float, pace: Pace) -> float:
+    """Return the cost, or less where all own requests that are still counted would take more than is used."""
+    counted = sum(pace["log"]) + pace["fresh"]
+    return (used + 1) / counted if counted * cost > _TOO_MUCH * (used + 1) else cost
+
+
 def _measure(known: Percentage, used: float, pace: Pace, now: float, *, accepted: bool) -> Percentage:
     """Return what is known after a response."""
     requests, rise = known.requests + accepted, used - known.began
@@ -80,11 +105,11 @@ def _measure(known: Percentage, used: float, pace: Pace, now: float, *, accepted
     rises = used > known.used
     if at_rise and rises and rise >= _RISE and (not is_sure or rise / (requests + 1) > _NEWS * cost):
         cost, is_sure = rise / (requests + is_sure), 1.0
-    elif used >= known.used and requests > 1 and (not is_sure or (is_fast and rise >= _SURE_RISE)) and (rise + 1) / (requests - 1) * _NEWS < cost:
-        cost = (rise + 1) / (requests - 1)
-    held = 0.0 if pace["refills"] == "windows" else sum(pace["log"]) + pace["fresh"]
-    if is_sure and held * cost > _TOO_MUCH * (used + 1):
-        cost = (used + 1) / held
+    elif used >= known.used and (not is_sure or (is_fast and rise >= _SURE_RISE)):
+        most = (rise + 1) / max(1.0, requests - 1)
+        cost = most if most * _NEWS < cost else cost
+    if is_sure and pace["refills"] != "windows":
+        cost = _bound_cost(cost, used, pace)
     if used < known.used or (rises and (not at_rise or rise >= _LONGEST_RISE or not is_fast)):
         began, began_at, requests, at_rise = used, now, 0.0, float(rises)
     reckoned = max(used, min(known.reckoned + cost * accepted, used + max(0.0, 1 - cost), _WHOLE))
