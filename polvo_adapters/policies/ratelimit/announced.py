@@ -68,11 +68,8 @@ def _learn_quota(
         window, match = announced, None
     else:
         window, match = _find_window(account, key, quota, known, event, now)
-    cost, asked = 1.0, now - event.seconds
-    if unit != "requests":
-        cost, remaining = learn_cost(account, key, remaining, known, asked, now, accepted=event.refused is None)
-        if unit == "percent":
-            quota, known = quota._replace(remaining=remaining), _resize(known, limit / cost)
+    asked, read = now - event.seconds, (1.0, remaining, known)
+    cost, remaining, known = read if unit == "requests" else _read_units(account, key, quota, known, event, now)
     left = (remaining if remaining < limit else limit) / cost  # noqa: FURB136 - half the time of min()
     if known is not None and known["limit"] == limit / cost and known["window"] == window:
         pace = known.copy()
@@ -91,11 +88,19 @@ def _learn_quota(
     return key
 
 
-def _resize(known: Pace | None, limit: float) -> Pace | None:
-    """Return the pace of a quota of another size, if that is nearly the same: what is known of it holds still."""
-    if known is None or known["limit"] == limit or not 0.5 <= limit / known["limit"] <= 2:
-        return known
-    return state.resize_pace(known, limit)
+def _read_units(
+    account: Account, key: Key, quota: Quota, known: Pace | None, event: TurnResult, now: float
+) -> tuple[float, float, Pace | None]:
+    """Return what a request takes of a quota that does not count requests, what remains, and the pace.
+
+    A percentage makes the quota a little larger or smaller now and then, and what is known of its pace holds still.
+    """
+    remaining, asked, accepted = quota.remaining or 0.0, now - event.seconds, event.refused is None
+    cost, remaining = learn_cost(account, key, remaining, known, asked, now, accepted=accepted)
+    if known is not None and quota.unit == "percent":
+        limit = (quota.limit or 0.0) / cost
+        known = state.resize_pace(known, limit) if 0.5 <= limit / known["limit"] <= 2 else known
+    return cost, remaining, known
 
 
 def _find_window(

@@ -21,7 +21,7 @@ FEW = 1 / 32
 NEWCOMER = 3
 """Responses that a newcomer waits for, one request at a time, before it trusts its guess of the share."""
 
-LONGEST_SPREAD = 3600.0
+LONGEST_SPREAD = 7200.0
 """Seconds of a window; a longer one is not spread, because its turns would be further apart than a call waits."""
 
 BEND = 1 / 7  # 7 = ln(1000): a thousand clients double the pace at the beginning of a window
@@ -221,8 +221,9 @@ def resize_pace(pace: Pace, limit: float) -> Pace:
     """Return a pace for a quota that is a little larger or smaller than it was taken for."""
     resized, factor = pace.copy(), limit / pace["limit"]
     resized["limit"] = limit
-    for field in ("remaining", "before", "told"):
-        resized[field] *= factor
+    resized["remaining"] *= factor
+    resized["before"] *= factor
+    resized["told"] *= factor
     return resized
 
 
