@@ -324,7 +324,8 @@ class AdaptiveRateLimit(RateLimit):
 
     Args:
         pace: "spread" spends freely while more than half of a quota is left and spreads the rest over the time to
-            the reset; "burst" spends all that is there, and then waits for the reset.
+            the reset, but spends a quota of more than two hours as it is wanted; "burst" spends all that is there, and
+            then waits for the reset; "even" spreads all of every quota over its window, that of a day too.
         max_wait: Longest wait for a turn, in seconds; a longer one raises RateLimitError at once.
         judge: As for TokenBucket.
         key: As for TokenBucket. It is rarely needed, because which routes share a quota is learned.
