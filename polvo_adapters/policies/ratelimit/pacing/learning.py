@@ -178,7 +178,7 @@ def _replicate(pace: Pace, seen: Seen, now: float, in_flight: int) -> tuple[floa
 
 
 def _find_soon(pace: Pace, latency: float) -> float:
-    """Return what comes back so soon that it may be back at the server already, which counted it before it responded."""
+    """Return what comes back so soon that the server, which counts before it responds, may have it back already."""
     log, slot = pace["log"], pace["slot"]
     last = min(_SOON_MOST, _SOON + math.ceil(2 * latency * SLOTS / pace["window"]))
     return sum(log[(slot + step) % RING] for step in range(1, last + 1))
