@@ -51,10 +51,14 @@ def keep_deadlines(transport: Any, depth: int = _DEPTH) -> None:
         if isinstance(pool, _AsyncPool):
             pool._was_closed = False  # it is to be used again
         if not isinstance(backend, AsyncDeadlineBackend):
+            is_new = type(pool) is httpcore.AsyncConnectionPool and not pool.connections
             pool._network_backend = AsyncDeadlineBackend(backend)
             with suppress(TypeError):  # a class with slots
                 kind: Any = type(pool)
                 pool.__class__ = _extended_async_pool(kind)
+                pool.__dict__["notes_steps"] = (
+                    is_new and not getattr(pool, "_http2", True) and not getattr(pool, "_proxy", None)
+                )
     elif depth:
         for value in list(getattr(transport, "__dict__", {}).values()):
             if isinstance(value, (httpx.BaseTransport, httpx.AsyncBaseTransport)):
@@ -123,8 +127,13 @@ class _TidyPool:
 
 
 class _AsyncPool(_TidyPool):
-    """Mixin of pools whose responses can be closed by a task that is cancelled, and close what the pool has lost."""
+    """Mixin of pools whose responses can be closed by a task that is cancelled, and close what the pool has lost.
 
+    Attributes:
+        notes_steps: Whether all its connections note the steps of an attempt; see `polvo_adapters.shells.httpx.trace`.
+    """
+
+    notes_steps = False
     _was_closed = False
 
     async def __aenter__(self) -> Any:

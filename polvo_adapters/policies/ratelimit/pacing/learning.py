@@ -189,7 +189,9 @@ def _suspect_bucket(pace: Pace, soon: float) -> None:
     if pace["refills"] == "windows":
         return
     most = _EVEN * pace["limit"] + _BLUR
-    if pace["debt"] < 0.5 - most - soon or (not state.is_shared(pace) and sum(pace["log"]) > _FULL * pace["limit"] + _BLUR):
+    if pace["debt"] < 0.5 - most - soon or (
+        not state.is_shared(pace) and sum(pace["log"]) > _FULL * pace["limit"] + _BLUR
+    ):
         pace["evenness"], pace["debt"] = min(1.0, pace["evenness"] + 0.2), 0.0
     elif pace["refills"] != "bucket":
         pace["evenness"] = max(0.0, pace["evenness"] - 0.01)
@@ -261,7 +263,9 @@ def _estimate_spent(pace: Pace, seen: Seen, now: float, rolled: int, replicated:
     fall = pace["before"] - seen.remaining
     if pace["refills"] == "sliding" and state.is_large(pace) and pace["slope"]:
         return (now - pace["at"]) * pace["slope"]
-    if pace["refills"] != "windows" and buckets.may_be_bucket(pace["bucket"]) or (pace["refills"] == "sliding" and _LARGE < pace["share"] <= ALONE):
+    if (pace["refills"] != "windows" and buckets.may_be_bucket(pace["bucket"])) or (
+        pace["refills"] == "sliding" and _LARGE < pace["share"] <= ALONE
+    ):
         # The replica is short of what comes back evenly, which would make a large share larger still.
         return fall + (now - pace["at"]) * pace["limit"] / pace["window"]
     if pace["refills"] == "sliding":
