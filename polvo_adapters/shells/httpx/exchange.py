@@ -73,9 +73,11 @@ class BaseHTTPXExchange:
     Attributes:
         spared_deadline: The deadline that does not bind a body which is streamed to the caller, or None.
         brought_by: The call of the attempt that has brought the last response which is streamed, or None.
+        owner: The transport whose call it is, which may be closed before the next attempt; or None.
     """
 
     is_async = False
+    owner: Any = None
     _noting: type | None = None  # the class of transports whose connections may note the steps of an attempt
     brought_by: Call | None = None
     spared_deadline: float | None = None
@@ -164,6 +166,8 @@ class BaseHTTPXExchange:
     def _prepare(self, call: Call, now: float) -> httpx.Request:
         """Return the request for the URL and the deadline of the call."""
         used, self.sent, self.reading = self.inner, self.request, False
+        if self.owner is not None and self.owner.is_closed:
+            raise self.owner.make_closed_error()
         if call.anonymous and self._without_certificate is not None:
             used = self._without_certificate
         if call.url is not self._url and call.url != self._url:
@@ -225,7 +229,7 @@ class BaseHTTPXExchange:
             without_certificate=self._without_certificate,
             url=self._url,
         )
-        fork._sent, fork.spared_deadline = True, self.spared_deadline
+        fork._sent, fork.spared_deadline, fork.owner = True, self.spared_deadline, self.owner
         return fork
 
     def _racing_class(self) -> type[BaseHTTPXExchange]:
@@ -243,7 +247,7 @@ class BaseHTTPXExchange:
     def make_like(self, kind: type[AnyExchange], request: httpx.Request) -> AnyExchange:
         """Return an exchange of a class, for the attempts at a request that asks for the rest of a body."""
         exchange = kind(self.inner, request, self.clock, stream=True, without_certificate=self._without_certificate)
-        exchange._sent = True  # so that it gets the present credential
+        exchange._sent, exchange.owner = True, self.owner  # sent, so that it gets the present credential
         return exchange
 
     def _hand_over(self, response: Any, call: Call) -> None:

@@ -32,8 +32,6 @@ from polvo_adapters.core.outcomes import Outcome
 from polvo_adapters.core.report import Entry
 from polvo_adapters.drivers import aio, sync
 from polvo_adapters.errors import ConfigurationError, PolvoError, SessionClosedError
-from polvo_adapters.policies.options import StackOptions
-from polvo_adapters.policies.resume import retry_place
 from polvo_adapters.runtime import async_library
 from polvo_adapters.runtime.clock import SYSTEM, Clock
 from polvo_adapters.shells.bound_policies import BoundPolicies, PolicyControls
@@ -41,10 +39,11 @@ from polvo_adapters.shells.error_notes import attach_report
 from polvo_adapters.shells.httpx.async_exchange import AsyncHTTPXExchange
 from polvo_adapters.shells.httpx.errors import httpx_error
 from polvo_adapters.shells.httpx.exchange import HTTPXExchange, body_of
+from polvo_adapters.shells.httpx.inner_transports import require_inner, view_without_retries
 from polvo_adapters.shells.httpx.one_call import said_for
 from polvo_adapters.shells.httpx.pools import find_pool, keep_deadlines
 from polvo_adapters.shells.httpx.replays import prepare_body
-from polvo_adapters.shells.httpx.rerouting import NOTED, has_left_origin, take_off
+from polvo_adapters.shells.httpx.rerouting import NOTED, copy_for_another_call, has_left_origin, take_off
 from polvo_adapters.shells.httpx.response import is_given_up, synthesize_response
 from polvo_adapters.shells.httpx.rest import let_resume, let_resume_async
 from polvo_adapters.shells.httpx.senders import sender_of
@@ -78,6 +77,7 @@ class _BaseTransport(PolicyControls):
         self.store = self._bound.store
         self.clock = clock
         self.stream = stream
+        self._flights: dict[int, tuple[httpx.Request, Any]] = {}  # the calls under way, with what the requests had
 
     _inner: Any
     _below: Any  # the same, or a view on it
@@ -85,7 +85,8 @@ class _BaseTransport(PolicyControls):
     installed: Any = None
     """The installation that this transport was made for."""
     _without_certificate: Any = None  # the same transport, for requests to another server, which get no credential
-    _is_closed = False
+    is_closed = False
+    """Whether no attempt may begin any more."""
     _entered = 0
 
     @property
@@ -102,10 +103,8 @@ class _BaseTransport(PolicyControls):
 
     def _begin(self, request: httpx.Request) -> tuple[BoundPolicies, Call, AbstractContextManager[None] | None, float]:
         """Return the policies for a request, its call, the context that it is sent in or None, and the time."""
-        if self._is_closed:
-            raise SessionClosedError(
-                f"this {type(self).__name__} is closed; make a new one, or close it after its last call"
-            )
+        if self.is_closed:
+            raise self.make_closed_error()
         bound, settings, below = self._bound, call_settings.get(), None
         if settings is not None:
             bound, settings, below = bound.for_call(settings, self.inner)
@@ -122,6 +121,12 @@ class _BaseTransport(PolicyControls):
         place = write_place(request.url)
         call = bound.begin(request, place[0], body, now, sender, logical, settings, rerouted=has_left, place=place)
         return bound, call, None if settings is None else said_for(request, settings, below), now
+
+    def make_closed_error(self) -> SessionClosedError:
+        """Return the error of a call whose next attempt would open a connection that is closed by nothing."""
+        return SessionClosedError(
+            f"this {type(self).__name__} is closed; make a new one, or close it after its last call"
+        )
 
     def _bound_by_default(self, logical: LogicalCall, body: Body) -> LogicalCall | None:
         """Return the logical call that a request is part of; a default deadline bounds no body that is streamed."""
@@ -160,7 +165,7 @@ class _BaseTransport(PolicyControls):
         return response
 
     def _enter(self) -> None:
-        self._entered, self._is_closed = self._entered + 1, False
+        self._entered, self.is_closed = self._entered + 1, False
 
     def _leave(self) -> None:
         self._entered -= 1
@@ -168,7 +173,7 @@ class _BaseTransport(PolicyControls):
 
     def _note_closed(self) -> None:
         # Several clients may share it, and each closes it at the end of its `with` block.
-        self._is_closed = self._entered <= 0
+        self.is_closed = self._entered <= 0
 
 
 class PolicyTransport(_BaseTransport, httpx.BaseTransport):
@@ -197,7 +202,7 @@ class PolicyTransport(_BaseTransport, httpx.BaseTransport):
         credential: str | Sequence[str] | None = None,
         **http_transport_keywords: Any,
     ) -> None:
-        _require_inner(self, inner, "handle_request", http_transport_keywords)
+        require_inner(self, inner, "handle_request", http_transport_keywords)
         sender = sender_of(inner, http_transport_keywords)
         super().__init__(policies, store, clock, sender, credential=credential, stream=stream)
         self.inner = httpx.HTTPTransport(**http_transport_keywords) if inner is None else inner
@@ -208,6 +213,10 @@ class PolicyTransport(_BaseTransport, httpx.BaseTransport):
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request as the policies say; see `httpx.BaseTransport`."""
+        flight = request, request.extensions
+        first = self._flights.setdefault(id(request), flight)
+        if first is not flight:  # it is sent several times at once
+            request = copy_for_another_call(request, first[1])
         try:
             bound, call, scope, began = self._begin(request)
             deadline = find_deadline(request, self.clock)
@@ -223,11 +232,15 @@ class PolicyTransport(_BaseTransport, httpx.BaseTransport):
         except httpx.HTTPError as error:
             drop_frames(error, keeps_first=True)
             raise
+        finally:
+            if first is flight:
+                del self._flights[id(flight[0])]
 
     def _send(self, bound: BoundPolicies, call: Call, request: httpx.Request, began: float) -> httpx.Response:
         entries: list[Entry] = []
         stream = self.stream or is_streamed(request)
         exchange = HTTPXExchange(self._below, request, self.clock, stream, self._without_certificate, call.url)
+        exchange.owner = self
         if stream and call.patient:
             exchange.spared_deadline = call.deadline
         outcome = sync.drive(bound.flow(call), exchange, self.store, self.clock, entries, call)
@@ -238,7 +251,7 @@ class PolicyTransport(_BaseTransport, httpx.BaseTransport):
         finally:
             del outcome  # see errors.py, "Errors and frames"
         if bound.resumes:
-            let_resume(response, exchange, self.store, bound.policies, call)
+            let_resume(response, exchange, self, bound.policies, call)
         return response
 
     def __enter__(self) -> Self:
@@ -284,7 +297,7 @@ class AsyncPolicyTransport(_BaseTransport, httpx.AsyncBaseTransport):
         credential: str | Sequence[str] | None = None,
         **http_transport_keywords: Any,
     ) -> None:
-        _require_inner(self, inner, "handle_async_request", http_transport_keywords)
+        require_inner(self, inner, "handle_async_request", http_transport_keywords)
         sender = sender_of(inner, http_transport_keywords)
         super().__init__(policies, store, clock, sender, credential=credential, stream=stream)
         if self._bound.races:
@@ -297,6 +310,10 @@ class AsyncPolicyTransport(_BaseTransport, httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request as the policies say; see `httpx.AsyncBaseTransport`."""
+        flight = request, request.extensions
+        first = self._flights.setdefault(id(request), flight)
+        if first is not flight:  # as above
+            request = copy_for_another_call(request, first[1])
         try:
             if self._pool is not None:
                 self._require_loop()
@@ -305,6 +322,7 @@ class AsyncPolicyTransport(_BaseTransport, httpx.AsyncBaseTransport):
                 aio.require_tasks()
             stream = self.stream or is_streamed(request)
             exchange = AsyncHTTPXExchange(self._below, request, self.clock, stream, self._without_certificate, call.url)
+            exchange.owner = self
             if stream and call.patient:
                 exchange.spared_deadline = call.deadline
             entries: list[Entry] = []
@@ -317,7 +335,7 @@ class AsyncPolicyTransport(_BaseTransport, httpx.AsyncBaseTransport):
             finally:
                 del outcome  # see errors.py, "Errors and frames"
             if bound.resumes:
-                let_resume_async(response, exchange, self.store, bound.policies, call)
+                let_resume_async(response, exchange, self, bound.policies, call)
             return response
         except PolvoError as error:
             httpx_error(error, request)
@@ -325,6 +343,9 @@ class AsyncPolicyTransport(_BaseTransport, httpx.AsyncBaseTransport):
         except httpx.HTTPError as error:
             drop_frames(error, keeps_first=True)
             raise
+        finally:
+            if first is flight:
+                del self._flights[id(flight[0])]
 
     def _require_loop(self) -> None:
         """Check that the connections of the pool do not belong to another event loop."""
@@ -362,35 +383,6 @@ class AsyncPolicyTransport(_BaseTransport, httpx.AsyncBaseTransport):
             await self._without_certificate.aclose()
 
 
-def view_without_retries(transport: Any, policies: Sequence[Policy]) -> Any:
-    """Return the wrapped transport, or where policies retry a view on it whose policies do not."""
-    if retry_place(policies) is None or not isinstance(transport, _BaseTransport):
-        return transport
-    twin: Any = object.__new__(type(transport))
-    twin.__dict__.update(transport.__dict__)
-    place = retry_place(transport.policies)
-    if place is not None:
-        twin.policies = (*transport.policies[:place], *transport.policies[place + 1 :])
-        twin._bound = transport._bound.with_policies(twin.policies)
-    twin._below = view_without_retries(transport.inner, policies)
-    return twin
-
-
 async def _run_within(scope: AbstractContextManager[None], work: Coroutine[Any, Any, Outcome]) -> Outcome:
     with scope:
         return await work
-
-
-def _require_inner(transport: object, inner: Any, method: str, keywords: dict[str, Any]) -> None:
-    """Raise TypeError where a transport cannot send through what it is given."""
-    name = type(transport).__name__
-    policies = [keyword for keyword in keywords if keyword in StackOptions.__annotations__]
-    if policies:
-        resilient = name.replace("Policy", "Resilient")
-        raise TypeError(f"{name}: {policies[0]} is a keyword of {resilient}, or a policy to give without a keyword")
-    if inner is None:
-        return
-    if isinstance(inner, type) or not callable(getattr(inner, method, None)):
-        raise TypeError(f"{name}: inner must be a transport with {method}, not {inner!r}")
-    if keywords:
-        raise TypeError(f"{name}: {', '.join(keywords)} belong to the transport given as inner")
