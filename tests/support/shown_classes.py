@@ -191,6 +191,7 @@ shells.requests.signing.UnsignedState
 auth.attach.response_hook.InertHook requests.Session runtime.bounded.BoundedCalls runtime.clock.SystemClock
 runtime.clock.SystemTime runtime.shared_call.SharedCall runtime.workers.Workers shells.circuit_control.Circuit
 shells.encodings.EncodingCheck shells.httpx.exchange.RacingHTTPXExchange
+shells.httpx.exchange.BaseHTTPXExchange shells.httpx.exchange.KeptBody
 shells.httpx.api.LoopPools shells.httpx.json_errors.NoJSONResponse
 shells.httpx.observed_body.ObservedStream shells.httpx.timeouts.DeadlineTimeout
 shells.operation_control.Operation shells.request_identity.RequestKey shells.requests.api.SharedConnections
@@ -210,6 +211,12 @@ auth.attach.httpx_places.CredentialHTTPXURL
     """,
     "which file: numbers": """
 stores.private_files.Identity
+    """,
+    "counts, times, and names of quotas": """
+headers.quota.Complaint policies.ratelimit.costs.Percentage
+    """,
+    "which task is cancelled when, and what is closed with its event loop": """
+runtime.alarms.Alarm runtime.alarms.AlarmClock runtime.loop_ends.LoopEnd
     """,
     "asks a Retry of urllib3, and shows what that shows": """
 shells.requests.wire.recording_retry.RecordingRetry
