@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
-from polvo_adapters.policies.ratelimit.pacing import buckets, credit, state
+from polvo_adapters.policies.ratelimit.pacing import buckets, counters, credit, state
 from polvo_adapters.policies.ratelimit.pacing.state import ALONE, RING, SLOTS, Pace, Seen
 
 _FAIRNESS = 0.1  # per window; with ten times as much, the shares of all clients would react at once
@@ -19,6 +20,7 @@ _EVEN, _BLUR = 0.06, 4.0  # of the quota, and requests, that came back without a
 _BATCH_LEAST, _BATCH_MOST, _BATCH_KEPT = 2.0, 0.3, 0.999  # requests, part of the quota, part from response to response
 _FULL = 1.3  # times the quota, which no replica of a sliding server holds
 _LARGE = 0.2  # share from which on all that could be spent is taken for spent
+_DRIFT = 0.0001  # of a window, by which the clocks of client and server may go apart
 _SCARCE = 0.1  # requests per window that a share stands for, at least: no client gives up for good
 
 
@@ -33,6 +35,9 @@ def learn(pace: Pace, seen: Seen, now: float, *, accepted: bool, free: float, in
         free: Part of the quota above which a client that is alone does not wait.
         in_flight: Requests without a response yet.
     """
+    if pace["refills"] == "counter":
+        _learn_counter(pace, seen, now, accepted=accepted, free=free, in_flight=in_flight)
+        return
     if state.find_slot(now, pace["window"]) != pace["slot"]:
         pace["expired"] += _advance(pace, now)
     pace["bucket"] = seen.bucket
@@ -46,6 +51,7 @@ def learn(pace: Pace, seen: Seen, now: float, *, accepted: bool, free: float, in
     mine = max(0.0, pace["earned"] - pace["rejected"]) if paced else pace["accepted"]
     explained = _replicate(pace, seen, in_flight)
     believed = pace["refills"]
+    _judge_end(pace, seen, now)
     rolled = _locate_reset(pace, seen, now, accepted=accepted)
     if buckets.is_bucket(seen.bucket):
         if believed == "windows":
@@ -56,6 +62,8 @@ def learn(pace: Pace, seen: Seen, now: float, *, accepted: bool, free: float, in
         # What came back meanwhile hid what others took, and made the share look larger than it is.
         windows = pace["span"] / pace["window"]
         pace["total"] = max(pace["total"], windows * (pace["limit"] - seen.remaining))
+    if counters.is_counter(pace["counter"]):
+        pace["refills"], pace["margin"] = "counter", 0.0
     spent = _estimate_spent(pace, seen, now, rolled, explained)
     share, is_large = pace["share"], state.is_large(pace)
     _measure_share(pace, seen, now, mine, spent, rolled=rolled > 0)
@@ -68,6 +76,78 @@ def learn(pace: Pace, seen: Seen, now: float, *, accepted: bool, free: float, in
     pace["seen"] += 1
     state.plan(pace)
     credit.free_credit(pace, free, in_flight)
+
+
+def _judge_end(pace: Pace, seen: Seen, now: float) -> None:
+    """Move the belief in a counter, if the announced end of the window has moved."""
+    if seen.reset is None or seen.asked + seen.reset - pace["high"] < 0.5 * pace["window"]:
+        return
+    end, limit = (pace["low"] + pace["high"]) / 2, pace["limit"]
+    said = (seen.asked + now) / 2 + seen.reset - seen.coarse / 2
+    pace["counter"] = counters.judge_end(
+        pace["counter"],
+        counters.End(
+            limit, pace["window"], said - end, seen.coarse, max(0.0, end - pace["at"]), max(0.0, now - end),
+            limit - pace["before"], limit - seen.remaining,
+        ),
+        alone=not state.is_shared(pace),
+    )  # fmt: skip
+
+
+def _learn_counter(pace: Pace, seen: Seen, now: float, *, accepted: bool, free: float, in_flight: int) -> None:
+    """Move the pace of a counter; each response tells, because what it leaves is known with its fraction."""
+    pace["bucket"] = seen.bucket
+    pace["accepted"] += accepted
+    credit.earn(pace, now)
+    paced = state.is_shared(pace) and pace["seen"] >= state.NEWCOMER
+    mine = max(0.0, pace["earned"] - pace["rejected"]) if paced else pace["accepted"]
+    left, ended, fits = (pace["low"] + pace["high"]) / 2 - pace["at"], *_locate_end(pace, seen, now)
+    count, spent, odd = counters.follow(
+        pace["counter"],
+        counters.Step(
+            pace["limit"], pace["window"], left, now - pace["at"], ended, pace["accepted"], seen.remaining,
+            in_flight, now - seen.asked, ordered=seen.asked >= pace["at"],
+        ),
+    )  # fmt: skip
+    pace["counter"] = count
+    if not fits or counters.is_odd(odd, pace["limit"]):
+        _leave_counter(pace, seen, now, "windows" if ended else "sliding")
+    _measure_share(pace, seen, now, mine, spent, rolled=ended > 0)
+    pace["remaining"] = min(count.level, seen.remaining) if state.is_shared(pace) else count.level
+    pace["before"], pace["at"], pace["asked"] = seen.remaining, now, seen.asked
+    pace["earned"] = pace["accepted"] = pace["rejected"] = 0.0
+    pace["seen"] += 1
+    state.plan(pace)
+    credit.free_credit(pace, free, in_flight)
+
+
+def _locate_end(pace: Pace, seen: Seen, now: float) -> tuple[int, bool]:
+    """Narrow down when the window of a counter ends, and return how many have ended, and whether all that fits."""
+    low, high, window = pace["low"], pace["high"], pace["window"]
+    if seen.reset is None:
+        ended = max(0, math.ceil((seen.asked - high) / window))
+        pace["low"], pace["high"] = low + ended * window, high + ended * window
+        return ended, True
+    said_low, said_high = seen.asked + seen.reset - seen.coarse, now + seen.reset
+    ended = round((said_low + said_high - low - high) / 2 / window)
+    if ended < 0:
+        return (-1 if seen.asked < pace["at"] else 0), seen.asked < pace["at"]
+    moved = ended * window
+    low, high = low + moved * (1 - _DRIFT), high + moved * (1 + _DRIFT)
+    gap = max(low, said_low) - min(high, said_high)
+    if gap > 0:
+        pace["low"], pace["high"] = said_low, said_high
+    else:
+        pace["low"], pace["high"] = max(low, said_low), min(high, said_high)
+    return ended, gap <= 0.1 * window
+
+
+def _leave_counter(pace: Pace, seen: Seen, now: float, refills: Literal["windows", "sliding"]) -> None:
+    """Take a server for one of another kind again, of whose last window is only known how much was used."""
+    pace["counter"] = counters.UNKNOWN
+    pace["refills"], pace["doubt"] = refills, 0.0 if refills == "windows" else 1.0
+    pace["log"], pace["slot"] = [(pace["limit"] - seen.remaining) / RING] * RING, state.find_slot(now, pace["window"])
+    pace["fresh"] = pace["expired"] = pace["debt"] = 0.0
 
 
 def absorb_repeat(pace: Pace, remaining: float, asked: float, now: float) -> bool:
@@ -85,6 +165,7 @@ def absorb_repeat(pace: Pace, remaining: float, asked: float, now: float) -> boo
 def refuse(pace: Pace) -> None:
     """Count a rejection: a client that shares a quota gives way, and the credit for the request was not spent."""
     pace["rejected"] += 1
+    pace["counter"] = counters.lose_count(pace["counter"])
     if pace["share"] <= ALONE:
         # Of a large share all responses tell, so that one refusal says less.
         weight = 0.2 if state.is_large(pace) and pace["refills"] == "sliding" else 1.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Literal, NamedTuple, TypedDict
 
-from polvo_adapters.policies.ratelimit.pacing import buckets
+from polvo_adapters.policies.ratelimit.pacing import buckets, counters
 
 SLOTS = 128
 """Slots of the replica: a finer one gains less than the way to the server takes."""
@@ -37,6 +37,7 @@ _FEW_SHARE = 0.012  # the same of a sliding quota, above twice FEW, where it is 
 _SURE, _SOON = 0.7, 0.9  # of the doubt in windows; of the window
 _ENOUGH = 10.0  # requests per window, by which a client of few learns what remains
 _URGENCY, _SLOWEST, _FASTEST = 4.0, -1.5, 0.7  # how much faster the pace is for what is above that, as exponents
+_LEVELLING, _FASTEST_COUNTER = 4.0, 2.0  # the same of a counter, per window, and of the rate
 _SPREAD = 0.39  # standard deviation of the requests of a client that sends about one in a window
 _PRIOR = 5.0  # requests: the weight of the first guess of the share
 _LONG = 300.0  # seconds: the end of a shorter window comes before another request may ask for it
@@ -91,6 +92,7 @@ class Pace(TypedDict):
         blind: Responses in a row that said that nothing remains, and not when more comes of a long window.
         ask_at: When a request may find out whether more has come.
         bucket: What speaks for a bucket; see `buckets`.
+        counter: What speaks for a counter, and what it counts; see `counters`.
     """
 
     limit: float
@@ -102,7 +104,7 @@ class Pace(TypedDict):
     noted: float
     low: float
     high: float
-    refills: Literal["windows", "sliding", "bucket"]
+    refills: Literal["windows", "sliding", "bucket", "counter"]
     doubt: float
     partial: float
     evenness: float
@@ -136,6 +138,7 @@ class Pace(TypedDict):
     blind: int
     ask_at: float
     bucket: buckets.Match
+    counter: counters.Count
 
 
 class Seen(NamedTuple):
@@ -181,7 +184,7 @@ def start_pace(seen: Seen, now: float, in_flight: int = 0) -> Pace:
         log=log, slot=slot, fresh=1.0, expired=0.0, debt=0.0,
         slope=0.0, until=now, reset=0.0, margin=0.0, bend=1.0,
         by="", part="", told=seen.remaining, told_at=now, blind=0, ask_at=0.0,
-        bucket=seen.bucket,
+        bucket=seen.bucket, counter=counters.UNKNOWN,
     )  # fmt: skip
     if buckets.is_bucket(seen.bucket):
         pace["refills"] = "bucket"
@@ -251,6 +254,9 @@ def plan(pace: Pace) -> None:
         pace["margin"] = min(_MARGIN_MOST * limit, _MARGIN * limit + spread + under_way) * (1 - share)
         pace["bend"] = 1 - BEND * math.log(share)
         return
+    if pace["refills"] == "counter":
+        _plan_counter(pace)
+        return
     rate, reserve = limit / window, compute_reserve(pace)
     above = pace["remaining"] - reserve
     if share > ALONE:
@@ -267,6 +273,20 @@ def plan(pace: Pace) -> None:
         if above < 0:
             slope *= 1 - _YIELD * share
     pace["slope"], pace["until"] = max(slope, 0.05 * rate), pace["at"] + window
+
+
+def _plan_counter(pace: Pace) -> None:
+    """Spend evenly what remains until the window ends, and what the last window gives back."""
+    limit, window = pace["limit"], pace["window"]
+    last, rate = pace["counter"].last, limit / window
+    if not is_shared(pace):
+        pace["margin"] = counters.compute_margin(pace["counter"], window, pace["high"] - pace["low"])
+        left = max(pace["high"] - pace["at"], 0.02 * window)
+        pace["slope"], pace["until"] = max(pace["remaining"] / left + last / window, 0.05 * rate), pace["at"] + left
+        return
+    above = pace["remaining"] - compute_reserve(pace)
+    slope = last / window + _LEVELLING * above / window
+    pace["slope"], pace["until"] = max(0.05 * rate, min(_FASTEST_COUNTER * rate, slope)), pace["at"] + window / 4
 
 
 def _find_highest_rate(pace: Pace, above: float) -> float:
@@ -291,6 +311,8 @@ def is_large(pace: Pace) -> bool:
     """
     if not FEW <= pace["share"] <= ALONE or pace["share"] * pace["limit"] < _ENOUGH:
         return False
+    if pace["refills"] == "counter":
+        return True
     return pace["doubt"] > _SURE and pace["high"] - pace["at"] < _SOON * pace["window"]
 
 
