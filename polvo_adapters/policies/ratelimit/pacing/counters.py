@@ -15,12 +15,14 @@ from typing import NamedTuple
 
 _ENOUGH, _MOST = 2.0, 4.0  # ends alike that make a counter, and that make it one whose counts are surely known
 _SAFE, _UNSURE = 0.05, 1.0  # requests that have to remain more than needed: from then on, and until then
-_ALONE, _SHARED = 2.0, 1.0  # what an end says to a client that is alone, and to one that is not
-_USED, _LEAST = 0.3, 3.0  # of the quota, and requests: what has to be used for an end to say anything
-_CLOSE = 0.25  # of the window, between two responses around an end
-_BEFORE = 0.5  # of the window, within which the end was near
+_ALONE, _SHARED, _RARE = 2.0, 1.0, 0.5  # what an end says to a client that is alone, one that is not, one far away
+_USED, _LEAST = 0.5, 3.0  # of the quota, and requests: what has to be used for an end to say anything
+_BEFORE, _AFTER = 0.5, 0.2  # of the window, within which two responses around an end have to be
+_FAR_BEFORE, _FAR_AFTER = 0.7, 0.35  # the same of a client that seldom asks
 _LIKE = 0.25  # of the window, by which the ends of two windows may be off
-_KEPT, _FORGOTTEN = 0.7, 0.5  # of what was used before an end: a counter has as much after it, a window less than that
+_KEPT, _FORGOTTEN = 0.75, 0.5  # of what was used before an end: a counter has as much after it, a window less than that
+_MUCH, _LITTLE = 0.8, 0.4  # of the quota that is used so early only in a counter, or in a window
+_REFUSED = 0.5  # what a refusal says to a client that shares
 _ODD, _ODD_LEAST = 0.15, 3.0  # of the quota, and requests: more than that cannot be explained
 
 
@@ -55,8 +57,8 @@ class End(NamedTuple):
         window: Length of the window in seconds.
         step: Seconds by which the announced end has moved.
         coarse: Seconds by which the resets may be too high.
-        left: Seconds from the first response to the end.
-        since: Seconds from the end to the second response.
+        left: Seconds from the first response to the end of its window.
+        since: Seconds from the beginning of its window to the second response.
         used: What was used before.
         now_used: What is used after.
     """
@@ -74,17 +76,19 @@ class End(NamedTuple):
 def judge_end(count: Count, end: End, *, alone: bool) -> Count:
     """Return what is known after two responses around the end of a window."""
     limit, window, step, coarse, left, since, used, now_used = end
-    if window < 2 * coarse or abs(step - window) > _LIKE * window or left > _BEFORE * window:
+    if window < 2 * coarse or abs(step - window * max(1, round(step / window))) > _LIKE * window:
         return count
-    if left + since > _CLOSE * window or used < max(_LEAST, _USED * limit):
+    if since <= _AFTER * window and left <= _BEFORE * window and used >= max(_LEAST, _USED * limit):
+        weight = _ALONE if alone else _SHARED
+        kept, forgotten = _KEPT * used, _FORGOTTEN * used
+    elif since <= _FAR_AFTER * window and left <= _FAR_BEFORE * window and limit >= _LEAST:
+        weight, kept, forgotten = _RARE, _MUCH * limit, _LITTLE * limit
+    else:
         return count
-    if now_used >= _KEPT * used:
+    if now_used >= kept:
         last = min(limit, now_used * window / max(window - since, 0.5 * window))
-        score = min(_MOST, count.score + (_ALONE if alone else _SHARED))
-        return Count(last, limit - now_used, score)
-    if now_used < _FORGOTTEN * used:
-        return doubt(count)
-    return count
+        return Count(last, limit - now_used, min(_MOST, count.score + weight))
+    return count._replace(score=max(0.0, count.score - weight)) if now_used < forgotten else count
 
 
 def compute_margin(count: Count, window: float, width: float) -> float:
@@ -94,14 +98,11 @@ def compute_margin(count: Count, window: float, width: float) -> float:
     return _SAFE + min(_UNSURE, count.last * width / window / 2)
 
 
-def lose_count(count: Count) -> Count:
+def refuse(count: Count, *, alone: bool) -> Count:
     """Return what is known after a refusal: what it counts is not surely known any more."""
-    return count._replace(score=min(count.score, _ENOUGH))
-
-
-def doubt(count: Count, weight: float = 1.0) -> Count:
-    """Return what is known after something that a counter would not have done."""
-    return count._replace(score=max(0.0, min(count.score, _ENOUGH) - weight))
+    if alone:
+        return count._replace(score=min(count.score, _ENOUGH))
+    return count._replace(score=max(0.0, min(count.score, _MOST - 1) - _REFUSED))
 
 
 def is_odd(risen: float, limit: float) -> bool:

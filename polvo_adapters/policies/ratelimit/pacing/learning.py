@@ -10,6 +10,7 @@ from polvo_adapters.policies.ratelimit.pacing.state import ALONE, RING, SLOTS, P
 
 _FAIRNESS = 0.1  # per window; with ten times as much, the shares of all clients would react at once
 _PULL_SLIDING = 2.0  # per window, on sliding servers
+_PULL_COUNTER = 4.0
 _PULL, _PULL_LEAST, _VISIBLE = 4.0, -0.1, 2.0  # per window, on buckets; requests per window
 _NEWCOMER = 0.5  # per window, for three windows: a newcomer starts with one request and has far to go
 _INTEGRAL, _INTEGRAL_LEAST, _INTEGRAL_MOST = 1.0, -0.3, 0.2
@@ -87,7 +88,7 @@ def _judge_end(pace: Pace, seen: Seen, now: float) -> None:
     pace["counter"] = counters.judge_end(
         pace["counter"],
         counters.End(
-            limit, pace["window"], said - end, seen.coarse, max(0.0, end - pace["at"]), max(0.0, now - end),
+            limit, pace["window"], said - end, seen.coarse, max(0.0, end - pace["at"]), max(0.0, now + pace["window"] - said),
             limit - pace["before"], limit - seen.remaining,
         ),
         alone=not state.is_shared(pace),
@@ -110,7 +111,7 @@ def _learn_counter(pace: Pace, seen: Seen, now: float, *, accepted: bool, free: 
         ),
     )  # fmt: skip
     pace["counter"] = count
-    if not fits or counters.is_odd(odd, pace["limit"]):
+    if not fits or not counters.is_counter(count) or counters.is_odd(odd, pace["limit"]):
         _leave_counter(pace, seen, now, "windows" if ended else "sliding")
     _measure_share(pace, seen, now, mine, spent, rolled=ended > 0)
     pace["remaining"] = min(count.level, seen.remaining) if state.is_shared(pace) else count.level
@@ -165,7 +166,7 @@ def absorb_repeat(pace: Pace, remaining: float, asked: float, now: float) -> boo
 def refuse(pace: Pace) -> None:
     """Count a rejection: a client that shares a quota gives way, and the credit for the request was not spent."""
     pace["rejected"] += 1
-    pace["counter"] = counters.lose_count(pace["counter"])
+    pace["counter"] = counters.refuse(pace["counter"], alone=not state.is_shared(pace))
     if pace["share"] <= ALONE:
         # Of a large share all responses tell, so that one refusal says less.
         weight = 0.2 if state.is_large(pace) and pace["refills"] == "sliding" else 1.0
@@ -320,6 +321,9 @@ def _measure_share(pace: Pace, seen: Seen, now: float, mine: float, spent: float
         # With less than a few requests it would not be seen by the others, and never get its part back.
         lowest = _PULL_LEAST if share * pace["limit"] > _VISIBLE else 0.0
         share *= math.exp(_PULL * max(lowest, above) * part)
+    elif pace["refills"] == "counter":
+        above = (seen.remaining - state.compute_reserve(pace)) / pace["limit"]
+        share *= math.exp(_PULL_COUNTER * above * part)
     elif state.is_large(pace):
         above = (seen.remaining - state.compute_reserve(pace)) / pace["limit"]
         share *= math.exp(_PULL_SLIDING * above * part)

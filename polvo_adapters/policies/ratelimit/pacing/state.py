@@ -38,6 +38,7 @@ _SURE, _SOON = 0.7, 0.9  # of the doubt in windows; of the window
 _ENOUGH = 10.0  # requests per window, by which a client of few learns what remains
 _URGENCY, _SLOWEST, _FASTEST = 4.0, -1.5, 0.7  # how much faster the pace is for what is above that, as exponents
 _LEVELLING, _FASTEST_COUNTER = 4.0, 2.0  # the same of a counter, per window, and of the rate
+_BULGE = 0.03
 _SPREAD = 0.39  # standard deviation of the requests of a client that sends about one in a window
 _PRIOR = 5.0  # requests: the weight of the first guess of the share
 _LONG = 300.0  # seconds: the end of a shorter window comes before another request may ask for it
@@ -285,8 +286,21 @@ def _plan_counter(pace: Pace) -> None:
         pace["slope"], pace["until"] = max(pace["remaining"] / left + last / window, 0.05 * rate), pace["at"] + left
         return
     above = pace["remaining"] - compute_reserve(pace)
-    slope = last / window + _LEVELLING * above / window
+    slope = (last - _compute_bulge(pace)[1] + _LEVELLING * above) / window
     pace["slope"], pace["until"] = max(0.05 * rate, min(_FASTEST_COUNTER * rate, slope)), pace["at"] + window / 4
+
+
+def _compute_bulge(pace: Pace) -> tuple[float, float]:
+    """Return what should remain of a counter besides, more in the middle of a window, and how fast it should grow.
+
+    It costs nothing, because it is spent until the window ends, and shows how large the shares are.
+    """
+    share, limit = pace["share"], pace["limit"]
+    left = ((pace["low"] + pace["high"]) / 2 - pace["at"]) / pace["window"]
+    left = min(1.0, max(0.0, left))
+    extra = max(0.0, math.log(share / FEW)) if share * limit >= 2.0 else 0.0
+    most = _BULGE * limit * (1 + extra)
+    return 4 * most * left * (1 - left), 4 * most * (2 * left - 1)
 
 
 def _find_highest_rate(pace: Pace, above: float) -> float:
@@ -323,6 +337,8 @@ def compute_reserve(pace: Pace) -> float:
     if share > ALONE:
         return 0.5 + pace["margin"] if is_bucket else 0.5
     noise = _NOISE * math.sqrt(limit)
+    if pace["refills"] == "counter":
+        return max(1.0, noise) + _compute_bulge(pace)[0]
     if is_bucket:
         return max(1.0, _LEVEL * limit, noise) + _LEVEL_SHARE * limit * max(0.0, math.log(share / FEW))
     wanted = limit * (_RESERVE + _RESERVE_SHARE * math.log1p(share / 1e-4))
