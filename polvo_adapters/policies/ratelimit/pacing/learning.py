@@ -119,6 +119,8 @@ def _learn_counter(pace: Pace, seen: Seen, now: float, *, accepted: bool, free: 
     pace["earned"] = pace["accepted"] = pace["rejected"] = 0.0
     pace["seen"] += 1
     state.plan(pace)
+    if not accepted and pace["refills"] == "counter" and state.is_shared(pace):
+        state.plan_refused(pace)
     credit.free_credit(pace, free, in_flight)
 
 

@@ -287,7 +287,14 @@ def _plan_counter(pace: Pace) -> None:
         return
     above = pace["remaining"] - compute_reserve(pace)
     slope = (last - _compute_bulge(pace)[1] + _LEVELLING * above) / window
-    pace["slope"], pace["until"] = max(0.05 * rate, min(_FASTEST_COUNTER * rate, slope)), pace["at"] + window / 4
+    end = max((pace["low"] + pace["high"]) / 2, pace["at"])
+    pace["slope"], pace["until"] = max(0.05 * rate, min(_FASTEST_COUNTER * rate, slope)), min(end, pace["at"] + window / 4)
+
+
+def plan_refused(pace: Pace) -> None:
+    """Spend hardly anything of a counter until its window ends, when all that were refused may come back at once."""
+    left = max(pace["high"] - pace["at"], 0.02 * pace["window"])
+    pace["slope"], pace["until"] = min(pace["slope"], 0.5 / pace["share"] / left), pace["at"] + left
 
 
 def _compute_bulge(pace: Pace) -> tuple[float, float]:
