@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 _ENOUGH, _MOST = 2.0, 4.0  # ends alike that make a counter, and that make it one whose counts are surely known
 _SAFE, _UNSURE = 0.05, 1.0  # requests that have to remain more than needed: from then on, and until then
-_ALONE, _SHARED, _RARE = 2.0, 1.0, 0.5  # what an end says to a client that is alone, one that is not, one far away
+_ALONE, _SHARED, _RARE = 2.0, 1.0, 0.5  # what an end says to a client with most of it, and others; times, far away
 _USED, _LEAST = 0.5, 3.0  # of the quota, and requests: what has to be used for an end to say anything
 _BEFORE, _AFTER = 0.5, 0.2  # of the window, within which two responses around an end have to be
 _FAR_BEFORE, _FAR_AFTER = 0.7, 0.35  # the same of a client that seldom asks
@@ -78,11 +78,11 @@ def judge_end(count: Count, end: End, *, alone: bool) -> Count:
     limit, window, step, coarse, left, since, used, now_used = end
     if window < 2 * coarse or abs(step - window * max(1, round(step / window))) > _LIKE * window:
         return count
+    weight = _ALONE if alone else _SHARED
     if since <= _AFTER * window and left <= _BEFORE * window and used >= max(_LEAST, _USED * limit):
-        weight = _ALONE if alone else _SHARED
         kept, forgotten = _KEPT * used, _FORGOTTEN * used
     elif since <= _FAR_AFTER * window and left <= _FAR_BEFORE * window and limit >= _LEAST:
-        weight, kept, forgotten = _RARE, _MUCH * limit, _LITTLE * limit
+        kept, forgotten, weight = _MUCH * limit, _LITTLE * limit, _RARE * weight
     else:
         return count
     if now_used >= kept:

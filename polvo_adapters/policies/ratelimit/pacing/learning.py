@@ -91,7 +91,7 @@ def _judge_end(pace: Pace, seen: Seen, now: float) -> None:
             limit, pace["window"], said - end, seen.coarse, max(0.0, end - pace["at"]), max(0.0, now + pace["window"] - said),
             limit - pace["before"], limit - seen.remaining,
         ),
-        alone=not state.is_shared(pace),
+        alone=pace["share"] > 0.5,
     )  # fmt: skip
 
 
@@ -168,7 +168,8 @@ def absorb_repeat(pace: Pace, remaining: float, asked: float, now: float) -> boo
 def refuse(pace: Pace) -> None:
     """Count a rejection: a client that shares a quota gives way, and the credit for the request was not spent."""
     pace["rejected"] += 1
-    pace["counter"] = counters.refuse(pace["counter"], alone=not state.is_shared(pace))
+    if pace["refills"] == "counter":
+        pace["counter"] = counters.refuse(pace["counter"], alone=not state.is_shared(pace))
     if pace["share"] <= ALONE:
         # Of a large share all responses tell, so that one refusal says less.
         weight = 0.2 if state.is_large(pace) and pace["refills"] == "sliding" else 1.0
