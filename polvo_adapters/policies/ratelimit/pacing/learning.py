@@ -318,7 +318,8 @@ def _measure_share(pace: Pace, seen: Seen, now: float, mine: float, spent: float
     share = measured = min(1.0, max(least, pace["own"] / pace["total"]))
     part = 1 - math.exp(-since / window)
     if pace["refills"] == "windows":
-        share *= math.exp(_compute_pull(pace, seen, now, share) * part)
+        if not pace["counter"].score:  # in which the shape says something else
+            share *= math.exp(_compute_pull(pace, seen, now, share) * part)
     elif buckets.is_bucket(pace["bucket"]):
         above = (seen.remaining - state.compute_reserve(pace)) / pace["limit"]
         # With less than a few requests it would not be seen by the others, and never get its part back.
