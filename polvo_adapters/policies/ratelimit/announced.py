@@ -150,6 +150,7 @@ def _estimate_window(account: Account, key: Key, quota: Quota, now: float) -> fl
 
     It is the longest time to a reset seen so far, until the reset is seen to jump by about as much: a moment that is
     rounded to a whole second looks up to a second longer or shorter than it is, the distance of two of them does not.
+    Of those that mean one reset, the earliest is the most exact.
     """
     if quota.window is not None or quota.reset is None:
         return _SHORTEST_WINDOW
@@ -158,7 +159,8 @@ def _estimate_window(account: Account, key: Key, quota: Quota, now: float) -> fl
     step, longest = now + reset - due, max(longest, reset)
     if max(longest - 1.1, 0.6 * longest) < step < longest + 0.5:
         jump = min(jump, step) if jump else step
-    account["windows"] = {**account["windows"], key: (longest, now + reset, jump)}
+    due = due if 0 <= step < quota.resolution else now + reset
+    account["windows"] = {**account["windows"], key: (longest, due, jump)}
     if jump:
         return round(jump) if quota.resolution >= 1 else jump
     if quota.resolution >= 1 and longest >= 1:
