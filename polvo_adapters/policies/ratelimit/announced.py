@@ -15,6 +15,7 @@ from polvo_adapters.policies.ratelimit.turns import TurnResult
 _MOST_QUOTAS = 16
 _SHORTEST_WINDOW = 0.1
 _TICK = 0.001  # seconds
+_JUMP, _BLUR = 0.45, 1.1  # of a window; of the second to which a reset is rounded
 _STALE = 10.0  # windows after which a quota that is not announced any more is forgotten
 
 
@@ -154,13 +155,14 @@ def _estimate_window(account: Account, key: Key, quota: Quota, now: float) -> fl
     """
     if quota.window is not None or quota.reset is None:
         return _SHORTEST_WINDOW
-    reset = quota.reset
-    longest, due, jump = account["windows"].get(key, (_SHORTEST_WINDOW, now + reset, 0.0))
-    step, longest = now + reset - due, max(longest, reset)
-    if max(longest - 1.1, 0.6 * longest) < step < longest + 0.5:
-        jump = min(jump, step) if jump else step
-    due = due if 0 <= step < quota.resolution else now + reset
-    account["windows"] = {**account["windows"], key: (longest, due, jump)}
+    reset, moment = quota.reset, now + quota.reset
+    longest, due, last, jump = account["windows"].get(key, (_SHORTEST_WINDOW, moment, moment, 0.0))
+    step, longest = moment - due, max(longest, reset)
+    if max(longest - 1.1, 0.6 * longest) < step < longest + 0.5 and moment - last > _JUMP * longest:
+        jump, due = min(jump, step) if jump else step, moment
+    elif not 0 <= step < _BLUR * quota.resolution:
+        due = moment
+    account["windows"] = {**account["windows"], key: (longest, due, moment, jump)}
     if jump:
         return round(jump) if quota.resolution >= 1 else jump
     if quota.resolution >= 1 and longest >= 1:

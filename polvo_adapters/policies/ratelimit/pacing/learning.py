@@ -139,9 +139,10 @@ def _locate_end(pace: Pace, seen: Seen, now: float) -> tuple[int, bool]:
     low, high = low + moved * (1 - _DRIFT), high + moved * (1 + _DRIFT)
     gap = max(low, said_low) - min(high, said_high)
     if gap > 0:
-        pace["low"], pace["high"] = said_low, said_high
-    else:
-        pace["low"], pace["high"] = max(low, said_low), min(high, said_high)
+        low, high = said_low, said_high
+    else:  # and it has not ended yet, and is not further off than a whole window
+        low, high = max(low, said_low, seen.asked), min(high, said_high, now + window)
+    pace["low"], pace["high"] = min(low, high), high
     return ended, gap <= 0.1 * window
 
 
