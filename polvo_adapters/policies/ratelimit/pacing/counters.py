@@ -57,7 +57,7 @@ class End(NamedTuple):
         window: Length of the window in seconds.
         step: Seconds by which the announced end has moved.
         coarse: Seconds by which the resets may be too high.
-        left: Seconds from the first response to the end of its window.
+        left: Seconds from the first response to the end, as it announced it.
         since: Seconds from the beginning of its window to the second response.
         used: What was used before.
         now_used: What is used after.

@@ -73,6 +73,7 @@ def learn(pace: Pace, seen: Seen, now: float, *, accepted: bool, free: float, in
     if seen.asked >= pace["noted"] or rolled or seen.remaining < pace["remaining"]:
         pace["remaining"] = seen.remaining
     pace["before"], pace["at"], pace["asked"] = seen.remaining, now, seen.asked
+    pace["said"] = now + (seen.reset or 0.0)
     pace["earned"] = pace["accepted"] = pace["rejected"] = 0.0
     pace["seen"] += 1
     state.plan(pace)
@@ -88,7 +89,8 @@ def _judge_end(pace: Pace, seen: Seen, now: float) -> None:
     pace["counter"] = counters.judge_end(
         pace["counter"],
         counters.End(
-            limit, pace["window"], said - end, seen.coarse, max(0.0, end - pace["at"]), max(0.0, now + pace["window"] - said),
+            limit, pace["window"], said - end, seen.coarse, pace["said"] - pace["at"],
+            max(0.0, now + pace["window"] - said),
             limit - pace["before"], limit - seen.remaining,
         ),
         alone=pace["share"] > 0.5,

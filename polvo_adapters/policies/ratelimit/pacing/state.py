@@ -56,6 +56,7 @@ class Pace(TypedDict):
         before: What the last response said.
         at: When the last response came.
         asked: When its request was sent.
+        said: When the next reset is, by the last response.
         noted: When a response last overlapped with another; what it left may be the later news.
         low: Earliest possible time of the next reset.
         high: Latest possible time of the next reset.
@@ -102,6 +103,7 @@ class Pace(TypedDict):
     before: float
     at: float
     asked: float
+    said: float
     noted: float
     low: float
     high: float
@@ -178,7 +180,7 @@ def start_pace(seen: Seen, now: float, in_flight: int = 0) -> Pace:
     log = [max(0.0, used - 1 - in_flight) / RING] * RING  # others may have used it at any time of the last window
     pace = Pace(
         limit=limit, window=window, remaining=seen.remaining, before=seen.remaining,
-        at=now, asked=seen.asked, noted=0.0, low=seen.asked + reset - seen.coarse, high=now + reset,
+        at=now, asked=seen.asked, said=now + reset, noted=0.0, low=seen.asked + reset - seen.coarse, high=now + reset,
         refills="windows", doubt=0.0, partial=0.0, evenness=0.0, share=share, own=share * prior, total=prior,
         span=max(0.01 * window, (window - reset) * prior / used), unexplained=0.0, seen=0, born=now,
         credit=credit, credited=now, earned=credit, accepted=0.0, rejected=0.0, integral=0.0,
