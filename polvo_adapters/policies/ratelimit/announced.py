@@ -15,7 +15,7 @@ from polvo_adapters.policies.ratelimit.turns import TurnResult
 _MOST_QUOTAS = 16
 _SHORTEST_WINDOW = 0.1
 _TICK = 0.001  # seconds
-_JUMP, _BLUR = 0.45, 1.1  # of a window; of the second to which a reset is rounded
+_JUMP, _BLUR = 0.45, 0.98  # of a window; of the second to which a reset is rounded
 _STALE = 10.0  # windows after which a quota that is not announced any more is forgotten
 
 
