@@ -216,6 +216,7 @@ shells.requests.wire.recording_retry.RecordingRetry
     "how the attempts of a job are made, and where they are kept: origins, numbers, a connection to a file": """
 services.ezthrottle.engines.local_attempts.Attempts services.ezthrottle.engines.local_attempts.NamedReroutes
 services.ezthrottle.engines.local_attempts.Plan services.ezthrottle.engines.local_dispatcher.Dispatcher
+services.ezthrottle.engines.local_files.LocalFiles services.ezthrottle.engines.local_jobs.JobRunner
 services.ezthrottle.engines.local_queue.DiskQueue
 services.ezthrottle.engines.local_records.DiskRecords
     """,

@@ -98,8 +98,7 @@ class Account(TypedDict):
             their quotas; -1 where each id has quotas of its own.
         groups: The groups by name; the one used last is last.
         paces: A Pace for each quota.
-        windows: For windows that are not announced: the longest time to a reset, the next reset at the earliest and as
-            last announced, the shortest jump.
+        windows: For windows that are not announced: the longest time to a reset, the next reset, the shortest jump.
         costs: For quotas that do not count requests: what one request takes, and what was left last.
         main: Name of the group that routes count in until they are known, as long as there is one group alone.
         separate: Whether routes have been seen to count apart.
@@ -114,7 +113,7 @@ class Account(TypedDict):
     parts: dict[str, tuple[str, int]]
     groups: dict[str, QuotaBucket]
     paces: dict[Key, Pace]
-    windows: dict[Key, tuple[float, float, float, float]]
+    windows: dict[Key, tuple[float, float, float]]
     costs: dict[Key, tuple[float, float]]
     main: str
     separate: bool

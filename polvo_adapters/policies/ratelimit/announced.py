@@ -15,7 +15,6 @@ from polvo_adapters.policies.ratelimit.turns import TurnResult
 _MOST_QUOTAS = 16
 _SHORTEST_WINDOW = 0.1
 _TICK = 0.001  # seconds
-_JUMP, _BLUR = 0.45, 0.98  # of a window; of the second to which a reset is rounded
 _STALE = 10.0  # windows after which a quota that is not announced any more is forgotten
 
 
@@ -151,20 +150,20 @@ def _estimate_window(account: Account, key: Key, quota: Quota, now: float) -> fl
 
     It is the longest time to a reset seen so far, until the reset is seen to jump by about as much: a moment that is
     rounded to a whole second looks up to a second longer or shorter than it is, the distance of two of them does not.
-    Of those that mean one reset, the earliest is the most exact.
     """
     if quota.window is not None or quota.reset is None:
         return _SHORTEST_WINDOW
-    reset, moment = quota.reset, now + quota.reset
-    longest, due, last, jump = account["windows"].get(key, (_SHORTEST_WINDOW, moment, moment, 0.0))
-    step, longest = moment - due, max(longest, reset)
-    if max(longest - 1.1, 0.6 * longest) < step < longest + 0.5 and moment - last > _JUMP * longest:
-        jump, due = min(jump, step) if jump else step, moment
-    elif not 0 <= step < _BLUR * quota.resolution:
-        due = moment
-    account["windows"] = {**account["windows"], key: (longest, due, moment, jump)}
+    reset = quota.reset
+    longest, due, jump = account["windows"].get(key, (_SHORTEST_WINDOW, now + reset, 0.0))
+    step, longest = now + reset - due, max(longest, reset)
+    if max(longest - 1.1, 0.6 * longest) < step < longest + 0.5:
+        jump = min(jump, step) if jump else step
+    account["windows"] = {**account["windows"], key: (longest, now + reset, jump)}
     if jump:
-        return round(jump) if quota.resolution >= 1 else jump
+        if quota.resolution < 1:
+            return jump
+        # Seconds that are rounded up are less than a second too many; where they are a moment, they are no whole ones.
+        return round(jump) + (longest == round(jump) + 1)
     if quota.resolution >= 1 and longest >= 1:
         return math.floor(longest + 0.1)
     return longest

@@ -32,13 +32,14 @@ _RESERVE_SHARE = 0.002  # more for each e-fold of the share
 _YIELD = 0.5  # times its share, by which a client slows down more than others where less than the reserve remains
 _NOISE = 0.2  # of the root of the quota: what clients that know nothing of one another vary by
 _RESERVE_MOST = 0.04  # together never more than this, because it is quota unused
-_LEVEL, _LEVEL_SHARE = 0.03, 0.05  # of a bucket that should remain, and more for each e-fold of a share above FEW
+_LEVEL_SHARE, _LEAST = 0.05, 1e-4  # of a bucket that should remain, for each e-fold of the share above the least
 _FEW_SHARE = 0.012  # the same of a sliding quota, above twice FEW, where it is quota unused
 _SURE, _SOON = 0.7, 0.9  # of the doubt in windows; of the window
 _ENOUGH = 10.0  # requests per window, by which a client of few learns what remains
 _URGENCY, _SLOWEST, _FASTEST = 4.0, -1.5, 0.7  # how much faster the pace is for what is above that, as exponents
 _LEVELLING, _FASTEST_COUNTER = 4.0, 2.0  # the same of a counter, per window, and of the rate
 _BULGE = 0.03
+_CATCH_UP = 10.0  # windows in which a client that is alone spends what is left, the reciprocal of
 _SPREAD = 0.39  # standard deviation of the requests of a client that sends about one in a window
 _PRIOR = 5.0  # requests: the weight of the first guess of the share
 _LONG = 300.0  # seconds: the end of a shorter window comes before another request may ask for it
@@ -82,6 +83,8 @@ class Pace(TypedDict):
         fresh: Own requests in that slot, not yet in the replica.
         expired: What came back since the last response, by the replica.
         debt: Own requests that the responses have not shown yet.
+        flying: Own requests that were under way when the last response came.
+        surplus: What the responses show beyond the own ones that were answered, and those under way explain.
         slope: Rate of all clients on servers that refill all the time.
         until: Time until which `slope` holds.
         reset: When what remains should be spent.
@@ -129,6 +132,8 @@ class Pace(TypedDict):
     fresh: float
     expired: float
     debt: float
+    flying: int
+    surplus: float
     slope: float
     until: float
     reset: float
@@ -173,7 +178,7 @@ def start_pace(seen: Seen, now: float, in_flight: int = 0) -> Pace:
     limit, window = seen.limit, seen.window
     used = max(1.0, limit - seen.remaining)
     reset = window if seen.reset is None else seen.reset
-    share = max(1 / used, _estimate_unclaimed(seen, used, reset))
+    share = max(min(1.0, (1 + in_flight) / used), _estimate_unclaimed(seen, used, reset))
     credit = 1.0 if share > ALONE else 0.0
     prior = min(used, _PRIOR)
     slot = find_slot(now, window)
@@ -184,7 +189,7 @@ def start_pace(seen: Seen, now: float, in_flight: int = 0) -> Pace:
         refills="windows", doubt=0.0, partial=0.0, evenness=0.0, share=share, own=share * prior, total=prior,
         span=max(0.01 * window, (window - reset) * prior / used), unexplained=0.0, seen=0, born=now,
         credit=credit, credited=now, earned=credit, accepted=0.0, rejected=0.0, integral=0.0,
-        log=log, slot=slot, fresh=1.0, expired=0.0, debt=0.0,
+        log=log, slot=slot, fresh=1.0, expired=0.0, debt=0.0, flying=in_flight, surplus=0.0,
         slope=0.0, until=now, reset=0.0, margin=0.0, bend=1.0,
         by="", part="", told=seen.remaining, told_at=now, blind=0, ask_at=0.0,
         bucket=seen.bucket, counter=counters.UNKNOWN,
@@ -263,10 +268,12 @@ def plan(pace: Pace) -> None:
     rate, reserve = limit / window, compute_reserve(pace)
     above = pace["remaining"] - reserve
     if share > ALONE:
-        pace["slope"], pace["until"] = max(rate + 10 * above / window, 0.05 * rate), pace["at"] + window / 10
+        # The server does not let through what is too early, so that a sliding one may be asked for what it has at once.
+        faster = _CATCH_UP * (1 + (pace["refills"] == "sliding")) * max(0.0, above)
+        pace["slope"], pace["until"] = rate + faster / window, pace["at"] + window / _CATCH_UP
         return
     urgency = math.exp(max(_SLOWEST, min(_FASTEST, _URGENCY * above / limit)))
-    if buckets.is_bucket(pace["bucket"]):
+    if buckets.may_be_bucket(pace["bucket"]):
         pace["slope"], pace["until"] = rate * urgency, pace["at"] + window / 4
         return
     if is_large(pace):
@@ -342,14 +349,13 @@ def is_large(pace: Pace) -> bool:
 def compute_reserve(pace: Pace) -> float:
     """Return what should remain on a server that refills all the time."""
     share, limit = pace["share"], pace["limit"]
-    is_bucket = buckets.is_bucket(pace["bucket"])
     if share > ALONE:
-        return 0.5 + pace["margin"] if is_bucket else 0.5
+        return 0.5 + pace["margin"] if buckets.is_bucket(pace["bucket"]) else 0.5
     noise = _NOISE * math.sqrt(limit)
     if pace["refills"] == "counter":
         return max(1.0, noise) + _compute_bulge(pace)[0]
-    if is_bucket:
-        return max(1.0, _LEVEL * limit, noise) + _LEVEL_SHARE * limit * max(0.0, math.log(share / FEW))
+    if buckets.may_be_bucket(pace["bucket"]):
+        return max(1.0, noise) + _LEVEL_SHARE * limit * math.log1p(share / _LEAST)
     wanted = limit * (_RESERVE + _RESERVE_SHARE * math.log1p(share / 1e-4))
     if is_large(pace):
         return max(1.0, wanted + noise / 2) + _FEW_SHARE * limit * max(0.0, math.log(share / (2 * FEW)))
