@@ -1,29 +1,20 @@
-"""What a response changes: the replica, the belief in windows, the next reset, the share."""
+"""What a response changes: the replica, the belief in windows, the next reset."""
 
 from __future__ import annotations
 
 import math
-from typing import Literal
 
-from polvo_adapters.policies.ratelimit.pacing import buckets, counters, credit, state
+from polvo_adapters.policies.ratelimit.pacing import buckets, counters, counting, credit, shares, state
 from polvo_adapters.policies.ratelimit.pacing.state import ALONE, RING, SLOTS, Pace, Seen
 
-_FAIRNESS = 0.1  # per window; with ten times as much, the shares of all clients would react at once
-_PULL_SLIDING = 2.0  # per window, on sliding servers
-_PULL_COUNTER = 4.0
-_PULL, _PULL_LEAST, _VISIBLE = 4.0, -0.1, 2.0  # per window, on buckets; requests per window
-_NEWCOMER = 0.5  # per window, for three windows: a newcomer starts with one request and has far to go
-_INTEGRAL, _INTEGRAL_LEAST, _INTEGRAL_MOST = 1.0, -0.3, 0.2
+_INTEGRAL_LEAST = -0.3
 _BACK_OFF = 0.8  # of the share, after a rejection that should not have been
-_REMEMBERED = 6.0  # own requests that a share is measured over, at least
 _CLOSE = 1 / 512  # of a window, in which a second response tells nothing new
 _EVEN, _BLUR = 0.06, 4.0  # of the quota, and requests, that came back without a cause: a sign of an even refill
 _BATCH_LEAST, _BATCH_MOST, _BATCH_KEPT = 2.0, 0.3, 0.999  # requests, part of the quota, part from response to response
 _SOON, _SOON_MOST = 3, 16  # slots
 _FULL = 1.3  # times the quota, which no replica of a sliding server holds
 _LARGE = 0.2  # share from which on all that could be spent is taken for spent
-_DRIFT = 0.0001  # of a window, by which the clocks of client and server may go apart
-_SCARCE = 0.1  # requests per window that a share stands for, at least: no client gives up for good
 
 
 def learn(pace: Pace, seen: Seen, now: float, *, accepted: bool, free: float, in_flight: int) -> None:
@@ -38,7 +29,7 @@ def learn(pace: Pace, seen: Seen, now: float, *, accepted: bool, free: float, in
         in_flight: Requests without a response yet.
     """
     if pace["refills"] == "counter":
-        _learn_counter(pace, seen, now, accepted=accepted, free=free, in_flight=in_flight)
+        counting.learn(pace, seen, now, accepted=accepted, free=free, in_flight=in_flight)
         return
     if state.find_slot(now, pace["window"]) != pace["slot"]:
         pace["expired"] += _advance(pace, now)
@@ -54,7 +45,7 @@ def learn(pace: Pace, seen: Seen, now: float, *, accepted: bool, free: float, in
     mine = max(0.0, pace["earned"] - pace["rejected"]) if paced else pace["accepted"] + in_flight - pace["flying"]
     explained, others = _replicate(pace, seen, now, in_flight)
     believed = pace["refills"]
-    _judge_end(pace, seen, now)
+    counting.judge_end(pace, seen, now)
     rolled = _locate_reset(pace, seen, now, accepted=accepted)
     if buckets.is_bucket(seen.bucket):
         if believed == "windows":
@@ -69,7 +60,7 @@ def learn(pace: Pace, seen: Seen, now: float, *, accepted: bool, free: float, in
         others = _find_others(pace, seen, now, in_flight, rolled=rolled > 0)
     spent = _estimate_spent(pace, seen, now, rolled, explained) if state.is_shared(pace) else max(0.0, mine) + others
     share, is_large = pace["share"], state.is_large(pace)
-    _measure_share(pace, seen, now, mine, spent, others)
+    shares.measure_share(pace, seen, now, mine, spent, others)
     if believed == "windows" != pace["refills"] and pace["share"] > share and is_large:
         pace["own"], pace["share"] = share * pace["total"], share
     _bound_remaining(pace, seen, now, rolled=rolled > 0)
@@ -81,82 +72,6 @@ def learn(pace: Pace, seen: Seen, now: float, *, accepted: bool, free: float, in
         pace["refills"], pace["margin"] = "counter", 0.0
     state.plan(pace)
     credit.free_credit(pace, free, in_flight)
-
-
-def _judge_end(pace: Pace, seen: Seen, now: float) -> None:
-    """Move the belief in a counter, if the announced end of the window has moved."""
-    if seen.reset is None or seen.asked + seen.reset - pace["high"] < 0.5 * pace["window"]:
-        return
-    end, limit = (pace["low"] + pace["high"]) / 2, pace["limit"]
-    said = (seen.asked + now) / 2 + seen.reset - seen.coarse / 2
-    pace["counter"] = counters.judge_end(
-        pace["counter"],
-        counters.End(
-            limit, pace["window"], said - end, seen.coarse, pace["said"] - pace["at"],
-            max(0.0, now + pace["window"] - said),
-            limit - pace["before"], limit - seen.remaining,
-        ),
-        alone=pace["share"] > 0.5,
-    )  # fmt: skip
-
-
-def _learn_counter(pace: Pace, seen: Seen, now: float, *, accepted: bool, free: float, in_flight: int) -> None:
-    """Move the pace of a counter; each response tells, because what it leaves is known with its fraction."""
-    pace["bucket"] = seen.bucket
-    pace["accepted"] += accepted
-    credit.earn(pace, now)
-    paced = state.is_shared(pace) and pace["seen"] >= state.NEWCOMER
-    mine = max(0.0, pace["earned"] - pace["rejected"]) if paced else pace["accepted"]
-    left, ended, fits = (pace["low"] + pace["high"]) / 2 - pace["at"], *_locate_end(pace, seen, now)
-    count, spent, odd = counters.follow(
-        pace["counter"],
-        counters.Step(
-            pace["limit"], pace["window"], left, now - pace["at"], ended, pace["accepted"], seen.remaining,
-            in_flight, now - seen.asked, ordered=seen.asked >= pace["at"],
-        ),
-    )  # fmt: skip
-    pace["counter"] = count
-    if not fits or not counters.is_counter(count) or counters.is_odd(odd, pace["limit"]):
-        _leave_counter(pace, seen, now, "windows" if ended else "sliding")
-    _measure_share(pace, seen, now, mine, spent, max(0.0, spent - pace["accepted"]))
-    pace["remaining"] = min(count.level, seen.remaining) if state.is_shared(pace) else count.level
-    pace["before"], pace["at"], pace["asked"], pace["flying"] = seen.remaining, now, seen.asked, in_flight
-    pace["earned"] = pace["accepted"] = pace["rejected"] = 0.0
-    pace["seen"] += 1
-    state.plan(pace)
-    if not accepted and pace["refills"] == "counter" and state.is_shared(pace):
-        state.plan_refused(pace)
-    credit.free_credit(pace, free, in_flight)
-
-
-def _locate_end(pace: Pace, seen: Seen, now: float) -> tuple[int, bool]:
-    """Narrow down when the window of a counter ends, and return how many have ended, and whether all that fits."""
-    low, high, window = pace["low"], pace["high"], pace["window"]
-    if seen.reset is None:
-        ended = max(0, math.ceil((seen.asked - high) / window))
-        pace["low"], pace["high"] = low + ended * window, high + ended * window
-        return ended, True
-    said_low, said_high = seen.asked + seen.reset - seen.coarse, now + seen.reset
-    ended = round((said_low + said_high - low - high) / 2 / window)
-    if ended < 0:
-        return (-1 if seen.asked < pace["at"] else 0), seen.asked < pace["at"]
-    moved = ended * window
-    low, high = low + moved * (1 - _DRIFT), high + moved * (1 + _DRIFT)
-    gap = max(low, said_low) - min(high, said_high)
-    if gap > 0:
-        low, high = said_low, said_high
-    else:  # and it has not ended yet, and is not further off than a whole window
-        low, high = max(low, said_low, seen.asked), min(high, said_high, now + window)
-    pace["low"], pace["high"] = min(low, high), high
-    return ended, gap <= 0.1 * window
-
-
-def _leave_counter(pace: Pace, seen: Seen, now: float, refills: Literal["windows", "sliding"]) -> None:
-    """Take a server for one of another kind again, of whose last window is only known how much was used."""
-    pace["counter"] = counters.UNKNOWN
-    pace["refills"], pace["doubt"] = refills, 0.0 if refills == "windows" else 1.0
-    pace["log"], pace["slot"] = [(pace["limit"] - seen.remaining) / RING] * RING, state.find_slot(now, pace["window"])
-    pace["fresh"] = pace["expired"] = pace["debt"] = 0.0
 
 
 def absorb_repeat(pace: Pace, remaining: float, asked: float, now: float) -> bool:
@@ -266,7 +181,7 @@ def _replicate(pace: Pace, seen: Seen, now: float, in_flight: int) -> tuple[floa
 
 
 def _find_soon(pace: Pace, latency: float) -> float:
-    """Return what comes back so soon that it may be back at the server already, which counted it before it responded."""
+    """Return what comes back so soon that the server may have it back already, having counted it in its response."""
     log, slot = pace["log"], pace["slot"]
     last = min(_SOON_MOST, _SOON + math.ceil(2 * latency * SLOTS / pace["window"]))
     return sum(log[(slot + step) % RING] for step in range(1, last + 1))
@@ -277,7 +192,9 @@ def _suspect_bucket(pace: Pace, soon: float) -> None:
     if pace["refills"] == "windows":
         return
     most = _EVEN * pace["limit"] + _BLUR
-    if pace["debt"] < 0.5 - most - soon or (not state.is_shared(pace) and sum(pace["log"]) > _FULL * pace["limit"] + _BLUR):
+    if pace["debt"] < 0.5 - most - soon or (
+        not state.is_shared(pace) and sum(pace["log"]) > _FULL * pace["limit"] + _BLUR
+    ):
         pace["evenness"], pace["debt"] = min(1.0, pace["evenness"] + 0.2), 0.0
     elif pace["refills"] != "bucket":
         pace["evenness"] = max(0.0, pace["evenness"] - 0.01)
@@ -349,7 +266,9 @@ def _estimate_spent(pace: Pace, seen: Seen, now: float, rolled: int, replicated:
     fall = pace["before"] - seen.remaining
     if pace["refills"] == "sliding" and state.is_large(pace) and pace["slope"]:
         return (now - pace["at"]) * pace["slope"]
-    if pace["refills"] != "windows" and buckets.may_be_bucket(pace["bucket"]) or (pace["refills"] == "sliding" and _LARGE < pace["share"] <= ALONE):
+    if (pace["refills"] != "windows" and buckets.may_be_bucket(pace["bucket"])) or (
+        pace["refills"] == "sliding" and _LARGE < pace["share"] <= ALONE
+    ):
         # The replica is short of what comes back evenly, which would make a large share larger still.
         return fall + (now - pace["at"]) * pace["limit"] / pace["window"]
     if pace["refills"] == "sliding":
@@ -361,51 +280,3 @@ def _estimate_spent(pace: Pace, seen: Seen, now: float, rolled: int, replicated:
     in_old = min(pace["before"], rate * max(0.0, ended - pace["at"]))
     between = (rolled - 1) * min(pace["limit"], rate * pace["window"])
     return max(pace["limit"] - seen.remaining + in_old + between, pace["accepted"])
-
-
-def _measure_share(pace: Pace, seen: Seen, now: float, mine: float, spent: float, others: float) -> None:
-    """Measure the share, and move it a little towards equality."""
-    window, since = pace["window"], now - pace["at"]
-    per_window = max(pace["share"] * pace["limit"], 0.05)
-    fade = math.exp(-since / (max(1.0, _REMEMBERED / per_window) * window))
-    pace["own"] = pace["own"] * fade + mine
-    pace["total"] = max(1e-9, pace["total"] * fade + spent)
-    pace["span"] = pace["span"] * fade + since
-    pace["unexplained"] = pace["unexplained"] * math.exp(-since / window) + others
-    least = _SCARCE / max(1.0, pace["limit"])
-    share = measured = min(1.0, max(least, pace["own"] / pace["total"]))
-    part = 1 - math.exp(-since / window)
-    if pace["refills"] == "windows":
-        if not pace["counter"].score:  # in which the shape says something else
-            share *= math.exp(_compute_pull(pace, seen, now, share) * part)
-    elif pace["refills"] == "counter":
-        above = (seen.remaining - state.compute_reserve(pace)) / pace["limit"]
-        share *= math.exp(_PULL_COUNTER * above * part)
-    elif buckets.may_be_bucket(pace["bucket"]):
-        above = (seen.remaining - state.compute_reserve(pace)) / pace["limit"]
-        # With less than a few requests it would not be seen by the others, and never get its part back.
-        lowest = _PULL_LEAST if share * pace["limit"] > _VISIBLE else 0.0
-        share *= math.exp(_PULL * max(lowest, above) * part)
-    elif state.is_large(pace):
-        above = (seen.remaining - state.compute_reserve(pace)) / pace["limit"]
-        share *= math.exp(_PULL_SLIDING * above * part)
-    else:
-        above = (seen.remaining - state.compute_reserve(pace)) / pace["limit"]
-        pace["integral"] = max(-0.05, min(_INTEGRAL_MOST, pace["integral"] + _INTEGRAL * above * part))
-        share *= math.exp(3 * max(0.0, above - 0.1) * part)
-    share = 1.0 if share > 0.9 and pace["unexplained"] < 1.5 else min(1.0, share)
-    pace["own"] = max(pace["own"] * share / measured, least * pace["total"])
-    pace["share"] = share
-
-
-def _compute_pull(pace: Pace, seen: Seen, now: float, share: float) -> float:
-    """Return how fast the share should grow, per window: the shape of the window tells what an equal share is."""
-    left = ((pace["low"] + pace["high"]) / 2 - now) / pace["window"]
-    if not 0.15 < left < 0.85:
-        return 0.0
-    exponent = math.log(max(seen.remaining, 0.5) / pace["limit"]) / math.log(left)
-    distance = (1 - exponent) / state.BEND - math.log(share)
-    if distance > 1 and now - pace["born"] < 3 * pace["window"]:
-        return min(1.5, distance) * _NEWCOMER
-    pull = _FAIRNESS * max(-1.5, min(1.5, distance))
-    return pull if pull > 0 else pull * (1 - share)

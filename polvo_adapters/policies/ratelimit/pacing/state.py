@@ -38,7 +38,7 @@ _SURE, _SOON = 0.7, 0.9  # of the doubt in windows; of the window
 _ENOUGH = 10.0  # requests per window, by which a client of few learns what remains
 _URGENCY, _SLOWEST, _FASTEST = 4.0, -1.5, 0.7  # how much faster the pace is for what is above that, as exponents
 _LEVELLING, _FASTEST_COUNTER = 4.0, 2.0  # the same of a counter, per window, and of the rate
-_BULGE = 0.03
+_BULGE, _BULGE_LEAST = 0.03, 2.0  # of a counter, more for each e-fold of a share above FEW; requests per window
 _CATCH_UP = 10.0  # windows in which a client that is alone spends what is left, the reciprocal of
 _SPREAD = 0.39  # standard deviation of the requests of a client that sends about one in a window
 _PRIOR = 5.0  # requests: the weight of the first guess of the share
@@ -297,7 +297,10 @@ def _plan_counter(pace: Pace) -> None:
     above = pace["remaining"] - compute_reserve(pace)
     slope = (last - _compute_bulge(pace)[1] + _LEVELLING * above) / window
     end = max((pace["low"] + pace["high"]) / 2, pace["at"])
-    pace["slope"], pace["until"] = max(0.05 * rate, min(_FASTEST_COUNTER * rate, slope)), min(end, pace["at"] + window / 4)
+    pace["slope"], pace["until"] = (
+        max(0.05 * rate, min(_FASTEST_COUNTER * rate, slope)),
+        min(end, pace["at"] + window / 4),
+    )
 
 
 def plan_refused(pace: Pace) -> None:
@@ -314,7 +317,7 @@ def _compute_bulge(pace: Pace) -> tuple[float, float]:
     share, limit = pace["share"], pace["limit"]
     left = ((pace["low"] + pace["high"]) / 2 - pace["at"]) / pace["window"]
     left = min(1.0, max(0.0, left))
-    extra = max(0.0, math.log(share / FEW)) if share * limit >= 2.0 else 0.0
+    extra = max(0.0, math.log(share / FEW)) if share * limit >= _BULGE_LEAST else 0.0
     most = _BULGE * limit * (1 + extra)
     return 4 * most * left * (1 - left), 4 * most * (2 * left - 1)
 
