@@ -161,7 +161,7 @@ def _estimate_window(account: Account, key: Key, quota: Quota, now: float) -> fl
     account["windows"] = {**account["windows"], key: (longest, now + reset, jump)}
     if jump:
         if quota.resolution < 1:
-            return jump
+            return round(jump, 1) or jump  # since responses take their time, and each change restarts the pace
         # Seconds that are rounded up are less than a second too many; where they are a moment, they are no whole ones.
         return round(jump) + (longest == round(jump) + 1)
     if quota.resolution >= 1 and longest >= 1:

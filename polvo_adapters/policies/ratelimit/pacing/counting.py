@@ -8,24 +8,26 @@ from typing import Literal
 from polvo_adapters.policies.ratelimit.pacing import counters, credit, shares, state
 from polvo_adapters.policies.ratelimit.pacing.state import RING, Pace, Seen
 
+_MOST = 0.5  # share of a client that has most of the quota
 _DRIFT = 0.0001  # of a window, by which the clocks of client and server may go apart
 
 
-def judge_end(pace: Pace, seen: Seen, now: float) -> None:
-    """Move the belief in a counter, if the announced end of the window has moved."""
-    if seen.reset is None or seen.asked + seen.reset - pace["high"] < 0.5 * pace["window"]:
-        return
+def judge_end(pace: Pace, seen: Seen, now: float) -> bool:
+    """Revise the belief in a counter after the announced end of a window has moved, and return whether it is one."""
     end, limit = (pace["low"] + pace["high"]) / 2, pace["limit"]
-    said = (seen.asked + now) / 2 + seen.reset - seen.coarse / 2
-    pace["counter"] = counters.judge_end(
-        pace["counter"],
-        counters.End(
-            limit, pace["window"], said - end, seen.coarse, pace["said"] - pace["at"],
-            max(0.0, now + pace["window"] - said),
-            limit - pace["before"], limit - seen.remaining,
-        ),
-        alone=pace["share"] > 0.5,
-    )  # fmt: skip
+    said = (seen.asked + now) / 2 + (seen.reset or 0.0) - seen.coarse / 2
+    around = counters.End(
+        limit,
+        pace["window"],
+        step=said - end,
+        coarse=seen.coarse,
+        left=pace["said"] - pace["at"],
+        since=max(0.0, now + pace["window"] - said),
+        used=limit - pace["before"],
+        now_used=limit - seen.remaining,
+    )
+    pace["counter"] = counters.judge_end(pace["counter"], around, alone=pace["share"] > _MOST)
+    return counters.is_counter(pace["counter"])
 
 
 def learn(pace: Pace, seen: Seen, now: float, *, accepted: bool, free: float, in_flight: int) -> None:

@@ -45,7 +45,8 @@ def learn(pace: Pace, seen: Seen, now: float, *, accepted: bool, free: float, in
     mine = max(0.0, pace["earned"] - pace["rejected"]) if paced else pace["accepted"] + in_flight - pace["flying"]
     explained, others = _replicate(pace, seen, now, in_flight)
     believed = pace["refills"]
-    counting.judge_end(pace, seen, now)
+    jumped = seen.reset is not None and seen.asked + seen.reset - pace["high"] >= pace["window"] / 2
+    is_counter = jumped and counting.judge_end(pace, seen, now)
     rolled = _locate_reset(pace, seen, now, accepted=accepted)
     if buckets.is_bucket(seen.bucket):
         if believed == "windows":
@@ -68,7 +69,7 @@ def learn(pace: Pace, seen: Seen, now: float, *, accepted: bool, free: float, in
     pace["said"] = now + (seen.reset or 0.0)
     pace["earned"] = pace["accepted"] = pace["rejected"] = 0.0
     pace["seen"] += 1
-    if counters.is_counter(pace["counter"]):
+    if is_counter:
         pace["refills"], pace["margin"] = "counter", 0.0
     state.plan(pace)
     credit.free_credit(pace, free, in_flight)
