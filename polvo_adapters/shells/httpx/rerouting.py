@@ -51,9 +51,16 @@ def has_left_origin(request: httpx.Request) -> bool:
 
 def copy_request(request: httpx.Request) -> httpx.Request:
     """Return a copy of a request, which can be sent at the same time and be traced apart."""
+    return _copy(request, request.url, request.headers, dict(request.extensions))
+
+
+def _copy(request: httpx.Request, url: httpx.URL, headers: httpx.Headers, extensions: dict[str, Any]) -> httpx.Request:
+    """Return a copy of a request, which is read where that is: what signs it looks at its content."""
     stream: Any = request.stream
-    extensions = dict(request.extensions)
-    return httpx.Request(request.method, request.url, headers=request.headers, stream=stream, extensions=extensions)
+    copy = httpx.Request(request.method, url, headers=headers, stream=stream, extensions=extensions)
+    if type(stream) is httpx.ByteStream:
+        copy.read()
+    return copy
 
 
 def copy_for_another_call(request: httpx.Request, extensions: Mapping[str, Any]) -> httpx.Request:
@@ -84,8 +91,7 @@ def reroute(request: httpx.Request, call: Call) -> httpx.Request:
     if origin(call.url) != origin(str(request.url)):
         headers["host"] = url.netloc.decode("ascii")  # httpx sets it only where it makes the body as well
         extensions.pop("sni_hostname", None)
-    stream: Any = request.stream
-    return httpx.Request(request.method, url, headers=headers, stream=stream, extensions=extensions)
+    return _copy(request, url, headers, extensions)
 
 
 def translate_response(response: httpx.Response, request: httpx.Request, *, is_region: bool) -> None:

@@ -12,7 +12,7 @@ The report of a call is in `response.extensions["polvo"]`. An error is one of ht
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -36,8 +36,9 @@ from polvo_adapters.runtime import async_library
 from polvo_adapters.runtime.clock import SYSTEM, Clock
 from polvo_adapters.shells.bound_policies import BoundPolicies, PolicyControls
 from polvo_adapters.shells.error_notes import attach_report
+from polvo_adapters.shells.httpx.async_exchange import AsyncHTTPXExchange
 from polvo_adapters.shells.httpx.errors import httpx_error
-from polvo_adapters.shells.httpx.exchange import AsyncHTTPXExchange, HTTPXExchange, body_of
+from polvo_adapters.shells.httpx.exchange import HTTPXExchange, body_of
 from polvo_adapters.shells.httpx.inner_transports import require_inner, view_without_retries
 from polvo_adapters.shells.httpx.one_call import said_for
 from polvo_adapters.shells.httpx.pools import find_pool, keep_deadlines
@@ -100,8 +101,8 @@ class _BaseTransport(PolicyControls):
         if isinstance(self, AsyncPolicyTransport):  # a transport of ours looks after its pool itself
             self._pool = None if isinstance(inner, AsyncPolicyTransport) else find_pool(inner)
 
-    def _begin(self, request: httpx.Request) -> tuple[BoundPolicies, Call, AbstractContextManager[None] | None]:
-        """Return the policies for a request, its call, and the context that it is sent in, where it needs one."""
+    def _begin(self, request: httpx.Request) -> tuple[BoundPolicies, Call, AbstractContextManager[None] | None, float]:
+        """Return the policies for a request, its call, the context that it is sent in or None, and the time."""
         if self.is_closed:
             raise self.make_closed_error()
         bound, settings, below = self._bound, call_settings.get(), None
@@ -119,7 +120,7 @@ class _BaseTransport(PolicyControls):
             logical = self._bound_by_default(logical, body)
         place = write_place(request.url)
         call = bound.begin(request, place[0], body, now, sender, logical, settings, rerouted=has_left, place=place)
-        return bound, call, None if settings is None else said_for(request, settings, below)
+        return bound, call, None if settings is None else said_for(request, settings, below), now
 
     def make_closed_error(self) -> SessionClosedError:
         """Return the error of a call whose next attempt would open a connection that is closed by nothing."""
@@ -217,14 +218,14 @@ class PolicyTransport(_BaseTransport, httpx.BaseTransport):
         if first is not flight:  # it is sent several times at once
             request = copy_for_another_call(request, first[1])
         try:
-            bound, call, scope = self._begin(request)
+            bound, call, scope, began = self._begin(request)
             deadline = find_deadline(request, self.clock)
             if deadline is not None:
                 call = call.with_deadline(deadline)
             if scope is None:
-                return self._send(bound, call, request)
+                return self._send(bound, call, request, began)
             with scope:
-                return self._send(bound, call, request)
+                return self._send(bound, call, request, began)
         except PolvoError as error:
             httpx_error(error, request)
             raise
@@ -235,16 +236,10 @@ class PolicyTransport(_BaseTransport, httpx.BaseTransport):
             if first is flight:
                 del self._flights[id(flight[0])]
 
-    def _send(self, bound: BoundPolicies, call: Call, request: httpx.Request) -> httpx.Response:
-        entries, began, stream = list[Entry](), self.clock.now(), self.stream or is_streamed(request)
-        exchange = HTTPXExchange(
-            self._below,
-            request,
-            self.clock,
-            stream=stream,
-            without_certificate=self._without_certificate,
-            url=call.url,
-        )
+    def _send(self, bound: BoundPolicies, call: Call, request: httpx.Request, began: float) -> httpx.Response:
+        entries: list[Entry] = []
+        stream = self.stream or is_streamed(request)
+        exchange = HTTPXExchange(self._below, request, self.clock, stream, self._without_certificate, call.url)
         exchange.owner = self
         if stream and call.patient:
             exchange.spared_deadline = call.deadline
@@ -256,7 +251,7 @@ class PolicyTransport(_BaseTransport, httpx.BaseTransport):
         finally:
             del outcome  # see errors.py, "Errors and frames"
         if bound.resumes:
-            let_resume(response, exchange, self.store, bound.policies, call)
+            let_resume(response, exchange, self, bound.policies, call)
         return response
 
     def __enter__(self) -> Self:
@@ -322,13 +317,26 @@ class AsyncPolicyTransport(_BaseTransport, httpx.AsyncBaseTransport):
         try:
             if self._pool is not None:
                 self._require_loop()
-            bound, call, scope = self._begin(request)
+            bound, call, scope, began = self._begin(request)
             if bound.races:
                 aio.require_tasks()
-            if scope is None:
-                return await self._send(bound, call, request)
-            with scope:
-                return await self._send(bound, call, request)
+            stream = self.stream or is_streamed(request)
+            exchange = AsyncHTTPXExchange(self._below, request, self.clock, stream, self._without_certificate, call.url)
+            exchange.owner = self
+            if stream and call.patient:
+                exchange.spared_deadline = call.deadline
+            entries: list[Entry] = []
+            work = aio.drive(bound.flow(call), exchange, self.store, self.clock, entries, call)
+            outcome = await (work if scope is None else _run_within(scope, work))
+            if outcome.error is not None or not exchange.owns(outcome):
+                await exchange.discard()
+            try:
+                response = self._end(bound, call, request, outcome, entries, self.clock.now() - began, exchange)
+            finally:
+                del outcome  # see errors.py, "Errors and frames"
+            if bound.resumes:
+                let_resume_async(response, exchange, self, bound.policies, call)
+            return response
         except PolvoError as error:
             httpx_error(error, request)
             raise
@@ -338,30 +346,6 @@ class AsyncPolicyTransport(_BaseTransport, httpx.AsyncBaseTransport):
         finally:
             if first is flight:
                 del self._flights[id(flight[0])]
-
-    async def _send(self, bound: BoundPolicies, call: Call, request: httpx.Request) -> httpx.Response:
-        entries, began, stream = list[Entry](), self.clock.now(), self.stream or is_streamed(request)
-        exchange = AsyncHTTPXExchange(
-            self._below,
-            request,
-            self.clock,
-            stream=stream,
-            without_certificate=self._without_certificate,
-            url=call.url,
-        )
-        exchange.owner = self
-        if stream and call.patient:
-            exchange.spared_deadline = call.deadline
-        outcome = await aio.drive(bound.flow(call), exchange, self.store, self.clock, entries, call)
-        if outcome.error is not None or not exchange.owns(outcome):
-            await exchange.discard()
-        try:
-            response = self._end(bound, call, request, outcome, entries, self.clock.now() - began, exchange)
-        finally:
-            del outcome  # see errors.py, "Errors and frames"
-        if bound.resumes:
-            let_resume_async(response, exchange, self.store, bound.policies, call)
-        return response
 
     def _require_loop(self) -> None:
         """Check that the connections of the pool do not belong to another event loop."""
@@ -397,3 +381,8 @@ class AsyncPolicyTransport(_BaseTransport, httpx.AsyncBaseTransport):
         await self.inner.aclose()
         if self._without_certificate is not None:
             await self._without_certificate.aclose()
+
+
+async def _run_within(scope: AbstractContextManager[None], work: Coroutine[Any, Any, Outcome]) -> Outcome:
+    with scope:
+        return await work

@@ -17,7 +17,9 @@ _SCARCE = 0.1  # requests per window that a share stands for, at least: no clien
 _INTEGRAL, _INTEGRAL_MOST = 1.0, 0.2
 
 
-def measure_share(pace: Pace, seen: Seen, now: float, mine: float, spent: float, others: float) -> None:
+def measure_share(
+    pace: Pace, seen: Seen, now: float, mine: float, spent: float, others: float, *, equalizes: bool
+) -> None:
     """Measure the share, and move it a little towards equality."""
     window, since = pace["window"], now - pace["at"]
     per_window = max(pace["share"] * pace["limit"], 0.05)
@@ -28,7 +30,7 @@ def measure_share(pace: Pace, seen: Seen, now: float, mine: float, spent: float,
     pace["unexplained"] = pace["unexplained"] * math.exp(-since / window) + others
     least = _SCARCE / max(1.0, pace["limit"])
     share = measured = min(1.0, max(least, pace["own"] / pace["total"]))
-    part = 1 - math.exp(-since / window)
+    part = 1 - math.exp(-since / window) if equalizes else 0.0
     if pace["refills"] == "windows":
         if not pace["counter"].score:  # in which the shape says something else
             share *= math.exp(_compute_pull(pace, seen, now, share) * part)
