@@ -221,7 +221,10 @@ def _estimate_window(account: Account, key: Key, quota: Quota, now: float) -> fl
         jump = min(jump, step) if jump else step
     account["windows"] = {**account["windows"], key: (longest, now + reset, jump)}
     if jump:
-        return round(jump) if quota.resolution >= 1 else jump
+        if quota.resolution < 1:
+            return round(jump, 1) or jump  # since responses take their time, and each change restarts the pace
+        # Seconds that are rounded up are less than a second too many; where they are a moment, they are no whole ones.
+        return round(jump) + (longest == round(jump) + 1)
     if quota.resolution >= 1 and longest >= 1:
         return math.floor(longest + 0.1)
     return longest
