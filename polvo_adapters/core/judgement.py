@@ -41,7 +41,13 @@ def was_served(call: Call, outcome: Outcome) -> bool:
     if outcome.failure is not None:
         return False
     known = outcome.judged
-    verdict = known[0] if known else verdict_of(call, outcome)
+    if known:
+        verdict = known[0]
+    elif known is not None and 0 < outcome.status < 400 and not call.judges and not may_refuse(outcome.body):
+        known.append(SERVED)  # nearly always
+        return True
+    else:
+        verdict = verdict_of(call, outcome)
     return verdict is SERVED or verdict.kind in _SERVED or (verdict.kind == "replayed" and outcome.status < 500)
 
 

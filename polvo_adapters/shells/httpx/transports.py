@@ -12,7 +12,7 @@ The report of a call is in `response.extensions["polvo"]`. An error is one of ht
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -26,28 +26,30 @@ except ImportError as error:  # pragma: no cover - tested in an environment with
 
 from polvo_adapters.context.call import LogicalCall, call_settings, current_call, extend_default_deadline
 from polvo_adapters.core.calls import Body, Call
-from polvo_adapters.core.effects import Policy, PolicyTraits
+from polvo_adapters.core.effects import Policy
 from polvo_adapters.core.identity import PLAIN_SENDER, Sender
 from polvo_adapters.core.outcomes import Outcome
 from polvo_adapters.core.report import Entry
 from polvo_adapters.drivers import aio, sync
 from polvo_adapters.errors import ConfigurationError, PolvoError, SessionClosedError
-from polvo_adapters.policies.options import StackOptions
-from polvo_adapters.policies.resume import retry_place
 from polvo_adapters.runtime import async_library
 from polvo_adapters.runtime.clock import SYSTEM, Clock
 from polvo_adapters.shells.bound_policies import BoundPolicies, PolicyControls
 from polvo_adapters.shells.error_notes import attach_report
+from polvo_adapters.shells.httpx.async_exchange import AsyncHTTPXExchange
 from polvo_adapters.shells.httpx.errors import httpx_error
-from polvo_adapters.shells.httpx.exchange import AsyncHTTPXExchange, HTTPXExchange, body_of
+from polvo_adapters.shells.httpx.exchange import HTTPXExchange, body_of
+from polvo_adapters.shells.httpx.inner_transports import require_inner, view_without_retries
 from polvo_adapters.shells.httpx.one_call import said_for
 from polvo_adapters.shells.httpx.pools import find_pool, keep_deadlines
 from polvo_adapters.shells.httpx.replays import prepare_body
-from polvo_adapters.shells.httpx.rerouting import has_left_origin, take_off
+from polvo_adapters.shells.httpx.rerouting import NOTED, copy_for_another_call, has_left_origin, take_off
 from polvo_adapters.shells.httpx.response import is_given_up, synthesize_response
+from polvo_adapters.shells.httpx.rest import let_resume, let_resume_async
 from polvo_adapters.shells.httpx.senders import sender_of
 from polvo_adapters.shells.httpx.streaming import is_streamed
 from polvo_adapters.shells.httpx.timeouts import find_deadline
+from polvo_adapters.shells.httpx.url_reading import write_place
 from polvo_adapters.shells.tracebacks import drop_frames
 from polvo_adapters.stores.base import Store
 
@@ -75,11 +77,7 @@ class _BaseTransport(PolicyControls):
         self.store = self._bound.store
         self.clock = clock
         self.stream = stream
-        if any(PolicyTraits.of(policy).resumes for policy in policies):
-            raise ConfigurationError(
-                f"{name}: resume works with `requests` only, where a body that breaks off can be continued; leave it "
-                "out here: without stream=True the body is part of the attempt, which is retried"
-            )
+        self._flights: dict[int, tuple[httpx.Request, Any]] = {}  # the calls under way, with what the requests had
 
     _inner: Any
     _below: Any  # the same, or a view on it
@@ -87,7 +85,8 @@ class _BaseTransport(PolicyControls):
     installed: Any = None
     """The installation that this transport was made for."""
     _without_certificate: Any = None  # the same transport, for requests to another server, which get no credential
-    _is_closed = False
+    is_closed = False
+    """Whether no attempt may begin any more."""
     _entered = 0
 
     @property
@@ -102,33 +101,35 @@ class _BaseTransport(PolicyControls):
         if isinstance(self, AsyncPolicyTransport):  # a transport of ours looks after its pool itself
             self._pool = None if isinstance(inner, AsyncPolicyTransport) else find_pool(inner)
 
-    def _begin(self, request: httpx.Request) -> tuple[BoundPolicies, Call, AbstractContextManager[None] | None]:
-        """Return the policies for a request, its call, and the context that it is sent in, where it needs one."""
-        if self._is_closed:
-            raise SessionClosedError(
-                f"this {type(self).__name__} is closed; make a new one, or close it after its last call"
-            )
+    def _begin(self, request: httpx.Request) -> tuple[BoundPolicies, Call, AbstractContextManager[None] | None, float]:
+        """Return the policies for a request, its call, the context that it is sent in or None, and the time."""
+        if self.is_closed:
+            raise self.make_closed_error()
         bound, settings, below = self._bound, call_settings.get(), None
         if settings is not None:
             bound, settings, below = bound.for_call(settings, self.inner)
-        take_off(request)
+        if NOTED in request.extensions:
+            take_off(request)
         body, now = body_of(request), self.clock.now()
-        if body in ("once", "rewindable"):
+        if body == "once" or body == "rewindable":
             prepare_body(request)
         has_left = bound.reroutes and has_left_origin(request)
         sender = self._sender if bound.identifies else PLAIN_SENDER
-        logical = self._find_logical_call(body)
-        call = bound.begin(request, str(request.url), body, now, sender, logical, settings, rerouted=has_left)
-        deadline = find_deadline(request, self.clock)
-        if deadline is not None:
-            call = call.with_deadline(deadline)
-        return bound, call, None if settings is None else said_for(request, settings, below)
-
-    def _find_logical_call(self, body: Body) -> LogicalCall | None:
-        """Return the logical call that a request is part of; a default deadline bounds no body that is streamed."""
         logical = current_call()
-        if logical is None or not logical.is_default:
-            return logical
+        if logical is not None and logical.is_default:
+            logical = self._bound_by_default(logical, body)
+        place = write_place(request.url)
+        call = bound.begin(request, place[0], body, now, sender, logical, settings, rerouted=has_left, place=place)
+        return bound, call, None if settings is None else said_for(request, settings, below), now
+
+    def make_closed_error(self) -> SessionClosedError:
+        """Return the error of a call whose next attempt would open a connection that is closed by nothing."""
+        return SessionClosedError(
+            f"this {type(self).__name__} is closed; make a new one, or close it after its last call"
+        )
+
+    def _bound_by_default(self, logical: LogicalCall, body: Body) -> LogicalCall | None:
+        """Return the logical call that a request is part of; a default deadline bounds no body that is streamed."""
         if not self._serves(logical):
             return None  # it bounds the calls of its own session alone
         return logical._replace(deadline=None) if body == "once" else logical
@@ -145,6 +146,7 @@ class _BaseTransport(PolicyControls):
         outcome: Outcome,
         entries: list[Entry],
         seconds: float,
+        exchange: Any,
     ) -> httpx.Response:
         report = bound.report(call, request, outcome, entries, seconds)
         if len(entries) > 1 and self._serves(current_call()):
@@ -155,14 +157,15 @@ class _BaseTransport(PolicyControls):
             finally:
                 del outcome  # see errors.py, "Errors and frames"
         response: httpx.Response | None = outcome.response
-        if response is None or is_given_up(response):
+        if response is None or (response.is_closed and is_given_up(response)):
             response = synthesize_response(outcome, request)
         response.extensions["polvo"] = report
-        response.request = request  # and not a copy that was sent in a race, or to a region
+        if response is not exchange.response or request is not exchange.sent:
+            response.request = request  # and not a copy that was sent in a race, or to a region
         return response
 
     def _enter(self) -> None:
-        self._entered, self._is_closed = self._entered + 1, False
+        self._entered, self.is_closed = self._entered + 1, False
 
     def _leave(self) -> None:
         self._entered -= 1
@@ -170,7 +173,7 @@ class _BaseTransport(PolicyControls):
 
     def _note_closed(self) -> None:
         # Several clients may share it, and each closes it at the end of its `with` block.
-        self._is_closed = self._entered <= 0
+        self.is_closed = self._entered <= 0
 
 
 class PolicyTransport(_BaseTransport, httpx.BaseTransport):
@@ -199,7 +202,7 @@ class PolicyTransport(_BaseTransport, httpx.BaseTransport):
         credential: str | Sequence[str] | None = None,
         **http_transport_keywords: Any,
     ) -> None:
-        _require_inner(self, inner, "handle_request", http_transport_keywords)
+        require_inner(self, inner, "handle_request", http_transport_keywords)
         sender = sender_of(inner, http_transport_keywords)
         super().__init__(policies, store, clock, sender, credential=credential, stream=stream)
         self.inner = httpx.HTTPTransport(**http_transport_keywords) if inner is None else inner
@@ -210,38 +213,46 @@ class PolicyTransport(_BaseTransport, httpx.BaseTransport):
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request as the policies say; see `httpx.BaseTransport`."""
+        flight = request, request.extensions
+        first = self._flights.setdefault(id(request), flight)
+        if first is not flight:  # it is sent several times at once
+            request = copy_for_another_call(request, first[1])
         try:
-            bound, call, scope = self._begin(request)
+            bound, call, scope, began = self._begin(request)
+            deadline = find_deadline(request, self.clock)
+            if deadline is not None:
+                call = call.with_deadline(deadline)
             if scope is None:
-                return self._send(bound, call, request)
+                return self._send(bound, call, request, began)
             with scope:
-                return self._send(bound, call, request)
+                return self._send(bound, call, request, began)
         except PolvoError as error:
             httpx_error(error, request)
             raise
         except httpx.HTTPError as error:
             drop_frames(error, keeps_first=True)
             raise
+        finally:
+            if first is flight:
+                del self._flights[id(flight[0])]
 
-    def _send(self, bound: BoundPolicies, call: Call, request: httpx.Request) -> httpx.Response:
-        entries, began, stream = list[Entry](), self.clock.now(), self.stream or is_streamed(request)
-        exchange = HTTPXExchange(
-            self._below,
-            request,
-            self.clock,
-            stream=stream,
-            without_certificate=self._without_certificate,
-            url=call.url,
-        )
+    def _send(self, bound: BoundPolicies, call: Call, request: httpx.Request, began: float) -> httpx.Response:
+        entries: list[Entry] = []
+        stream = self.stream or is_streamed(request)
+        exchange = HTTPXExchange(self._below, request, self.clock, stream, self._without_certificate, call.url)
+        exchange.owner = self
         if stream and call.patient:
             exchange.spared_deadline = call.deadline
         outcome = sync.drive(bound.flow(call), exchange, self.store, self.clock, entries, call)
         if outcome.error is not None or not exchange.owns(outcome):
             exchange.close()
         try:
-            return self._end(bound, call, request, outcome, entries, self.clock.now() - began)
+            response = self._end(bound, call, request, outcome, entries, self.clock.now() - began, exchange)
         finally:
             del outcome  # see errors.py, "Errors and frames"
+        if bound.resumes:
+            let_resume(response, exchange, self, bound.policies, call)
+        return response
 
     def __enter__(self) -> Self:
         self._enter()
@@ -286,7 +297,7 @@ class AsyncPolicyTransport(_BaseTransport, httpx.AsyncBaseTransport):
         credential: str | Sequence[str] | None = None,
         **http_transport_keywords: Any,
     ) -> None:
-        _require_inner(self, inner, "handle_async_request", http_transport_keywords)
+        require_inner(self, inner, "handle_async_request", http_transport_keywords)
         sender = sender_of(inner, http_transport_keywords)
         super().__init__(policies, store, clock, sender, credential=credential, stream=stream)
         if self._bound.races:
@@ -299,42 +310,42 @@ class AsyncPolicyTransport(_BaseTransport, httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request as the policies say; see `httpx.AsyncBaseTransport`."""
+        flight = request, request.extensions
+        first = self._flights.setdefault(id(request), flight)
+        if first is not flight:  # as above
+            request = copy_for_another_call(request, first[1])
         try:
             if self._pool is not None:
                 self._require_loop()
-            bound, call, scope = self._begin(request)
+            bound, call, scope, began = self._begin(request)
             if bound.races:
                 aio.require_tasks()
-            if scope is not None:
-                with scope:
-                    return await self._send(bound, call, request)
-            return await self._send(bound, call, request)
+            stream = self.stream or is_streamed(request)
+            exchange = AsyncHTTPXExchange(self._below, request, self.clock, stream, self._without_certificate, call.url)
+            exchange.owner = self
+            if stream and call.patient:
+                exchange.spared_deadline = call.deadline
+            entries: list[Entry] = []
+            work = aio.drive(bound.flow(call), exchange, self.store, self.clock, entries, call)
+            outcome = await (work if scope is None else _run_within(scope, work))
+            if outcome.error is not None or not exchange.owns(outcome):
+                await exchange.discard()
+            try:
+                response = self._end(bound, call, request, outcome, entries, self.clock.now() - began, exchange)
+            finally:
+                del outcome  # see errors.py, "Errors and frames"
+            if bound.resumes:
+                let_resume_async(response, exchange, self, bound.policies, call)
+            return response
         except PolvoError as error:
             httpx_error(error, request)
             raise
         except httpx.HTTPError as error:
             drop_frames(error, keeps_first=True)
             raise
-
-    async def _send(self, bound: BoundPolicies, call: Call, request: httpx.Request) -> httpx.Response:
-        entries, began, stream = list[Entry](), self.clock.now(), self.stream or is_streamed(request)
-        exchange = AsyncHTTPXExchange(
-            self._below,
-            request,
-            self.clock,
-            stream=stream,
-            without_certificate=self._without_certificate,
-            url=call.url,
-        )
-        if stream and call.patient:
-            exchange.spared_deadline = call.deadline
-        outcome = await aio.drive(bound.flow(call), exchange, self.store, self.clock, entries, call)
-        if outcome.error is not None or not exchange.owns(outcome):
-            await exchange.discard()
-        try:
-            return self._end(bound, call, request, outcome, entries, self.clock.now() - began)
         finally:
-            del outcome  # see errors.py, "Errors and frames"
+            if first is flight:
+                del self._flights[id(flight[0])]
 
     def _require_loop(self) -> None:
         """Check that the connections of the pool do not belong to another event loop."""
@@ -372,30 +383,6 @@ class AsyncPolicyTransport(_BaseTransport, httpx.AsyncBaseTransport):
             await self._without_certificate.aclose()
 
 
-def view_without_retries(transport: Any, policies: Sequence[Policy]) -> Any:
-    """Return the wrapped transport, or where policies retry a view on it whose policies do not."""
-    if retry_place(policies) is None or not isinstance(transport, _BaseTransport):
-        return transport
-    twin: Any = object.__new__(type(transport))
-    twin.__dict__.update(transport.__dict__)
-    place = retry_place(transport.policies)
-    if place is not None:
-        twin.policies = (*transport.policies[:place], *transport.policies[place + 1 :])
-        twin._bound = transport._bound.with_policies(twin.policies)
-    twin._below = view_without_retries(transport.inner, policies)
-    return twin
-
-
-def _require_inner(transport: object, inner: Any, method: str, keywords: dict[str, Any]) -> None:
-    """Raise TypeError where a transport cannot send through what it is given."""
-    name = type(transport).__name__
-    policies = [keyword for keyword in keywords if keyword in StackOptions.__annotations__]
-    if policies:
-        resilient = name.replace("Policy", "Resilient")
-        raise TypeError(f"{name}: {policies[0]} is a keyword of {resilient}, or a policy to give without a keyword")
-    if inner is None:
-        return
-    if isinstance(inner, type) or not callable(getattr(inner, method, None)):
-        raise TypeError(f"{name}: inner must be a transport with {method}, not {inner!r}")
-    if keywords:
-        raise TypeError(f"{name}: {', '.join(keywords)} belong to the transport given as inner")
+async def _run_within(scope: AbstractContextManager[None], work: Coroutine[Any, Any, Outcome]) -> Outcome:
+    with scope:
+        return await work

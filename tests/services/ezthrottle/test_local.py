@@ -166,10 +166,10 @@ def test_an_item_whose_process_died_before_the_job_was_its_own_is_executed_if_it
     server.honours_keys = False
     server.lose = lambda: sum(server.executions.values()) < 2
     result = run(_pay(client, server, "a"))
-    record = engine._records.find(result["job_id"])
+    record = engine._files.records.find(result["job_id"])
     assert record is not None
     task = {"kind": "job", "job_id": record.job_id, "job": record.result["job"], "replaces": record.item}
-    engine._queue.put({**task, **resolved})
+    engine._files.queue.put({**task, **resolved})
     engine._dispatcher.wake()
     if resolved:
         assert wait_until(lambda: result.status()["status"] == "success")
@@ -187,7 +187,7 @@ def test_a_job_that_is_in_the_queue_twice_is_executed_for_one_of_its_items(
     step = Step(client).url(server.url + "/target/slow").on_success(Step().url(server.url + "/target/201"))
     result = step.execute()
     for _ in range(3):
-        engine._queue.put({"kind": "job", "job_id": result["job_id"], "job": step.to_job()})
+        engine._files.queue.put({"kind": "job", "job_id": result["job_id"], "job": step.to_job()})
     engine._dispatcher.wake()
     assert result.wait(5)["status"] == "success"
     assert engine.drain(5)
@@ -434,11 +434,11 @@ def test_jobs_that_were_not_begun_are_taken_up_by_the_next_engine(server: EZThro
 def test_one_engine_works_and_another_hands_in_and_takes_over(server: EZThrottleServer, tmp_path: Path) -> None:
     first, second = LocalEngine(tmp_path / "jobs"), LocalEngine(tmp_path / "jobs")
     try:
-        assert wait_until(lambda: first._descriptor is not None or second._descriptor is not None)
-        worker, other = (first, second) if first._descriptor is not None else (second, first)
+        assert wait_until(lambda: first._files.is_locked_here or second._files.is_locked_here)
+        worker, other = (first, second) if first._files.is_locked_here else (second, first)
         job_id = other.submit({"url": server.url + "/target/200"})["job_id"]
         assert other.wait(job_id, 10)["status"] == "success"
-        assert other._descriptor is None
+        assert not other._files.is_locked_here
         worker.close()
         job_id = other.submit({"url": server.url + "/target/201"})["job_id"]
         assert other.wait(job_id, 10)["status"] == "success"
@@ -470,7 +470,7 @@ def test_a_forked_child_hands_in_jobs_too(server: EZThrottleServer, tmp_path: Pa
 def test_a_broken_queue_is_an_error_of_ours(server: EZThrottleServer, tmp_path: Path) -> None:
     path = tmp_path / "jobs"
     with LocalEngine(path) as engine:
-        engine._records._connection.execute("DROP TABLE jobs")  # type: ignore[attr-defined]
+        engine._files.records._connection.execute("DROP TABLE jobs")  # type: ignore[attr-defined]
         with pytest.raises(EZThrottleError, match="cannot be used"):
             engine.submit({"url": server.url + "/target/200"})
     (path / "queue.db").write_bytes(b"garbage" * 1000)

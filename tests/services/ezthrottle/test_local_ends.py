@@ -52,7 +52,7 @@ def test_the_old_item_of_a_job_that_was_scheduled_anew_does_nothing(
     step = Step(EZThrottle(engine=engine)).url(server.url + "/target/200").idempotent_key("k").body("1")
     assert step.retry_at(later(400)).execute().cancel()
     assert step.retry_at(later(0)).execute().wait(5)["status"] == "success"
-    engine._records.prune(time.time() + 1)  # as if it had ended long ago
+    engine._files.records.prune(time.time() + 1)  # as if it had ended long ago
     time.sleep(0.6)
     assert len(server.at("/target")) == 1
 
@@ -105,10 +105,10 @@ def test_a_job_that_a_process_had_begun_before_keys_were_forgotten_is_in_doubt(
         step = Step(EZThrottle(engine=engine)).url(server.url + "/target/200").method(method).body("1")
         result = step.execute()
         old = time.time() - 61
-        engine._records.change(result["job_id"], lambda record: record._replace(status="running", changed=old))
-        taken = engine._queue.take()
+        engine._files.records.change(result["job_id"], lambda record: record._replace(status="running", changed=old))
+        taken = engine._files.queue.take()
         assert taken is not None
-        engine._do(*taken)
+        engine._jobs.do(*taken)
         assert result.status()["status"] == status
     assert len(server.received) == (status == "success")
 
@@ -152,14 +152,14 @@ def test_a_submission_that_may_be_in_the_queue_is_in_doubt(
 ) -> None:
     step = Step(EZThrottle(engine=engine)).url(server.url + "/target/200")
     with monkeypatch.context() as patch:
-        patch.setattr(engine._records, "add", refuse)
+        patch.setattr(engine._files.records, "add", refuse)
         with pytest.raises(InDoubtError, match="disk is full"):
             step.execute()
-        patch.setattr(engine._queue, "put", refuse)
+        patch.setattr(engine._files.queue, "put", refuse)
         with pytest.raises(EZThrottleError) as caught:
             step.execute()
         assert not isinstance(caught.value, InDoubtError)
-        patch.setattr(engine._records, "count_open", refuse)
+        patch.setattr(engine._files.records, "count_open", refuse)
         with pytest.raises(EZThrottleError, match="disk is full"):
             engine.drain(1)
 
@@ -189,7 +189,7 @@ def test_a_job_waits_while_the_record_of_keys_cannot_be_written(
     server: EZThrottleServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with LocalEngine(tmp_path / "jobs") as engine:
-        store: Any = engine._store
+        store: Any = engine._files.store
         with monkeypatch.context() as patch:
             patch.setattr(type(store), "_try_file", lambda *_: (None, sqlite3.OperationalError("disk is full")))
             step = Step(EZThrottle(engine=engine)).url(server.url + "/work/a").method("POST").body("a")

@@ -17,6 +17,7 @@ _REMEMBERED = 6.0  # own requests that a share is measured over, at least
 _CLOSE = 1 / 512  # of a window, in which a second response tells nothing new
 _EVEN, _BLUR = 0.06, 4.0  # of the quota, and requests, that came back without a cause: a sign of an even refill
 _BATCH_LEAST, _BATCH_MOST, _BATCH_KEPT = 2.0, 0.3, 0.999  # requests, part of the quota, part from response to response
+_SOON, _SOON_MOST = 3, 16  # slots
 _FULL = 1.3  # times the quota, which no replica of a sliding server holds
 _LARGE = 0.2  # share from which on all that could be spent is taken for spent
 _SCARCE = 0.1  # requests per window that a share stands for, at least: no client gives up for good
@@ -39,12 +40,13 @@ def learn(pace: Pace, seen: Seen, now: float, *, accepted: bool, free: float, in
     pace["accepted"] += accepted
     pace["fresh"] += accepted
     if seen.asked < pace["at"]:  # it overlapped with the last one, so that which of them came first is not known
-        pace["remaining"], pace["noted"] = min(pace["remaining"], seen.remaining), now
+        _bound_by_earlier(pace, seen.remaining)
+        pace["noted"] = now
         return
     credit.earn(pace, now)
-    paced = state.is_shared(pace) and pace["seen"] >= state.NEWCOMER
-    mine = max(0.0, pace["earned"] - pace["rejected"]) if paced else pace["accepted"]
-    explained = _replicate(pace, seen, in_flight)
+    paced = free > 0 and state.is_shared(pace) and pace["seen"] >= state.NEWCOMER
+    mine = max(0.0, pace["earned"] - pace["rejected"]) if paced else pace["accepted"] + in_flight - pace["flying"]
+    explained, others = _replicate(pace, seen, now, in_flight)
     believed = pace["refills"]
     rolled = _locate_reset(pace, seen, now, accepted=accepted)
     if buckets.is_bucket(seen.bucket):
@@ -52,18 +54,19 @@ def learn(pace: Pace, seen: Seen, now: float, *, accepted: bool, free: float, in
             pace["margin"] = 0.0
         pace["refills"], pace["evenness"] = "bucket", 1.0
         _measure_batch(pace, seen, in_flight)
-    if believed == "windows" != pace["refills"]:
+    if believed == "windows" != pace["refills"] and state.is_shared(pace):
         # What came back meanwhile hid what others took, and made the share look larger than it is.
         windows = pace["span"] / pace["window"]
         pace["total"] = max(pace["total"], windows * (pace["limit"] - seen.remaining))
-    spent = _estimate_spent(pace, seen, now, rolled, explained)
+    if pace["refills"] != "sliding":
+        others = _find_others(pace, seen, now, in_flight, rolled=rolled > 0)
+    spent = _estimate_spent(pace, seen, now, rolled, explained) if state.is_shared(pace) else max(0.0, mine) + others
     share, is_large = pace["share"], state.is_large(pace)
-    _measure_share(pace, seen, now, mine, spent, rolled=rolled > 0)
+    _measure_share(pace, seen, now, mine, spent, others, equalizes=free > 0)
     if believed == "windows" != pace["refills"] and pace["share"] > share and is_large:
         pace["own"], pace["share"] = share * pace["total"], share
-    if seen.asked >= pace["noted"] or rolled or seen.remaining < pace["remaining"]:
-        pace["remaining"] = seen.remaining
-    pace["before"], pace["at"], pace["asked"] = seen.remaining, now, seen.asked
+    _bound_remaining(pace, seen, now, rolled=rolled > 0)
+    pace["before"], pace["at"], pace["asked"], pace["flying"] = seen.remaining, now, seen.asked, in_flight
     pace["earned"] = pace["accepted"] = pace["rejected"] = 0.0
     pace["seen"] += 1
     state.plan(pace)
@@ -73,12 +76,15 @@ def learn(pace: Pace, seen: Seen, now: float, *, accepted: bool, free: float, in
 def absorb_repeat(pace: Pace, remaining: float, asked: float, now: float) -> bool:
     """Count a response that comes so soon after the last that only what remains is news, and return whether it does."""
     window = pace["window"]
-    if asked >= pace["at"] + window * _CLOSE or pace["seen"] < 2 or int(now * SLOTS / window) != pace["slot"]:
+    if asked >= pace["at"] + window * _CLOSE or remaining <= pace["near"] or int(now * SLOTS / window) != pace["slot"]:
         return False
     pace["accepted"] += 1
     pace["fresh"] += 1
+    pace["noted"] = now
     if remaining < pace["remaining"]:
         pace["remaining"] = remaining
+    elif pace["refills"] != "windows":
+        _bound_by_earlier(pace, remaining)
     return True
 
 
@@ -105,38 +111,89 @@ def _advance(pace: Pace, now: float) -> float:
     return back
 
 
-def _replicate(pace: Pace, seen: Seen, in_flight: int) -> float:
-    """Write what others took into the replica, and return what all clients took, if the server is a sliding one."""
+def _bound_by_earlier(pace: Pace, remaining: float) -> None:
+    """Note what remains after a response that may be older than the last one: it tightens what is known, at best.
+
+    Where quota comes back all the time, what remains does not say which of the two the server counted first, so that
+    the request may not be in what remained after the last one.
+    """
+    if pace["refills"] != "windows" and not state.is_shared(pace):
+        pace["remaining"] -= 1
+    if remaining < pace["remaining"]:
+        pace["remaining"] = remaining
+
+
+def _bound_remaining(pace: Pace, seen: Seen, now: float, *, rolled: bool) -> None:
+    """Note what remains for certain: a request that overlapped with this one may have been counted after it."""
+    if seen.asked >= pace["noted"] or (rolled and pace["refills"] == "windows"):
+        pace["remaining"] = seen.remaining
+    elif pace["refills"] == "windows" or state.is_shared(pace):
+        pace["remaining"] = min(pace["remaining"], seen.remaining)
+    else:
+        since = pace["remaining"] - 1
+        if pace["refills"] == "bucket" and not pace["margin"]:
+            since += (now - pace["at"]) * pace["limit"] / pace["window"]
+        pace["remaining"] = max(min(since, seen.remaining), seen.remaining - max(0.0, pace["accepted"] - 1))
+
+
+def _find_others(pace: Pace, seen: Seen, now: float, in_flight: int, *, rolled: bool) -> float:
+    """Return what others took for certain since the last response: what no own request explains, under way or not."""
+    spent = pace["limit"] - seen.remaining if rolled else pace["before"] - seen.remaining
+    if pace["refills"] == "bucket":
+        room = pace["limit"] - pace["before"] + pace["accepted"] + in_flight
+        refill = min(room, (now - pace["at"]) * pace["limit"] / pace["window"])
+        spent = pace["before"] - seen.remaining + refill
+    surplus = spent - pace["accepted"] + (0.0 if rolled else pace["surplus"])
+    others, least = max(0.0, surplus - in_flight), -1.0 - pace["flying"]
+    if pace["refills"] == "bucket" and not -_BLUR < min(surplus - least, 0.0) + others < _BLUR:
+        pace["evenness"] = max(0.0, pace["evenness"] - 0.05)
+    pace["surplus"] = max(least, surplus - others)
+    return others
+
+
+def _replicate(pace: Pace, seen: Seen, now: float, in_flight: int) -> tuple[float, float]:
+    """Write what others took into the replica, and return what all and they took, if the server is a sliding one."""
     log, slot, limit = pace["log"], pace["slot"], pace["limit"]
-    spent = pace["before"] - seen.remaining + pace["expired"]
-    pace["expired"] = 0.0
+    soon = 0.0 if state.is_shared(pace) else _find_soon(pace, now - seen.asked)
+    expired, pace["expired"] = pace["expired"], 0.0
+    spent = pace["before"] - seen.remaining + expired
     others = spent - pace["accepted"] + pace["debt"]
-    # Responses that overlap blur the count by as many; a client that is alone takes less than that for none.
-    blur = 0.0 if state.is_shared(pace) else 2.0 + in_flight
+    # The server may have counted what is under way, and not have forgotten what has just expired here.
+    blur = 0.0 if state.is_shared(pace) else 2.0 + in_flight + expired
     if others > blur:
+        others -= blur
         pace["log"] = log = log.copy()
         slots = min(SLOTS, slot - state.find_slot(pace["at"], pace["window"]) + 1)
         for back in range(slots):
             log[(slot - back) % RING] += others / slots
-        pace["debt"] = 0.0
+        pace["debt"] = blur
     else:
-        pace["debt"] = max(-_EVEN * limit - _BLUR, others)
-    _suspect_bucket(pace)
+        pace["debt"], others = max(-_EVEN * limit - _BLUR - soon, others), 0.0
+    _suspect_bucket(pace, soon)
     whole = sum(log) + pace["fresh"] if state.is_shared(pace) else 0.0
     if whole > 0:
         drift = (max(0.0, limit - seen.remaining) / whole) ** 0.2
         pace["log"] = [amount * drift for amount in log]
-    return spent
+    return spent, others
 
 
-def _suspect_bucket(pace: Pace) -> None:
+def _find_soon(pace: Pace, latency: float) -> float:
+    """Return what comes back so soon that the server, which counts before it responds, may have it back already."""
+    log, slot = pace["log"], pace["slot"]
+    last = min(_SOON_MOST, _SOON + math.ceil(2 * latency * SLOTS / pace["window"]))
+    return sum(log[(slot + step) % RING] for step in range(1, last + 1))
+
+
+def _suspect_bucket(pace: Pace, soon: float) -> None:
     """Move the belief in an even refill: more came back than the replica holds, or it holds more than there is."""
     if pace["refills"] == "windows":
         return
     most = _EVEN * pace["limit"] + _BLUR
-    if pace["debt"] < 0.5 - most or (not state.is_shared(pace) and sum(pace["log"]) > _FULL * pace["limit"] + _BLUR):
+    if pace["debt"] < 0.5 - most - soon or (
+        not state.is_shared(pace) and sum(pace["log"]) > _FULL * pace["limit"] + _BLUR
+    ):
         pace["evenness"], pace["debt"] = min(1.0, pace["evenness"] + 0.2), 0.0
-    else:
+    elif pace["refills"] != "bucket":
         pace["evenness"] = max(0.0, pace["evenness"] - 0.01)
     alone = pace["share"] > 0.8
     pace["refills"] = "bucket" if pace["evenness"] >= 0.3 and alone else "sliding"
@@ -160,9 +217,12 @@ def _locate_reset(pace: Pace, seen: Seen, now: float, *, accepted: bool) -> int:
     elif seen.asked >= high or seen.remaining > pace["before"]:
         rolled = max(1, math.ceil((seen.asked - high) / window))
         _judge_reset(pace, seen, max(0.0, now - low - (rolled - 1) * window))
-        if rolled == 1:  # a window that opens with a request may open a little late
-            low, high = max(low, pace["asked"]), min(high + 3 * window / pace["limit"], now)
+        if rolled == 1:  # a window that opens with a request may open late: how late, the resets to come tell
+            tells = seen.reset is not None and 2 * seen.coarse <= window
+            low, high = max(low, pace["asked"]), now if tells else min(high + 3 * window / pace["limit"], now)
         low, high = min(low, high) + rolled * window, max(low, high) + (rolled + 0.002) * window
+        if seen.reset is None:  # it may have opened with this very request
+            high = max(high, now + window)
     if seen.reset is not None:
         said_low, said_high = seen.asked + seen.reset - seen.coarse, now + seen.reset
         gap = max(low, said_low) - min(high, said_high)
@@ -205,8 +265,9 @@ def _estimate_spent(pace: Pace, seen: Seen, now: float, rolled: int, replicated:
     fall = pace["before"] - seen.remaining
     if pace["refills"] == "sliding" and state.is_large(pace) and pace["slope"]:
         return (now - pace["at"]) * pace["slope"]
-    is_level = pace["refills"] == "bucket" or (pace["refills"] == "sliding" and buckets.may_be_bucket(pace["bucket"]))
-    if is_level or (pace["refills"] == "sliding" and _LARGE < pace["share"] <= ALONE):
+    if (pace["refills"] != "windows" and buckets.may_be_bucket(pace["bucket"])) or (
+        pace["refills"] == "sliding" and _LARGE < pace["share"] <= ALONE
+    ):
         # The replica is short of what comes back evenly, which would make a large share larger still.
         return fall + (now - pace["at"]) * pace["limit"] / pace["window"]
     if pace["refills"] == "sliding":
@@ -220,7 +281,9 @@ def _estimate_spent(pace: Pace, seen: Seen, now: float, rolled: int, replicated:
     return max(pace["limit"] - seen.remaining + in_old + between, pace["accepted"])
 
 
-def _measure_share(pace: Pace, seen: Seen, now: float, mine: float, spent: float, *, rolled: bool) -> None:
+def _measure_share(
+    pace: Pace, seen: Seen, now: float, mine: float, spent: float, others: float, *, equalizes: bool
+) -> None:
     """Measure the share, and move it a little towards equality."""
     window, since = pace["window"], now - pace["at"]
     per_window = max(pace["share"] * pace["limit"], 0.05)
@@ -228,11 +291,10 @@ def _measure_share(pace: Pace, seen: Seen, now: float, mine: float, spent: float
     pace["own"] = pace["own"] * fade + mine
     pace["total"] = max(1e-9, pace["total"] * fade + spent)
     pace["span"] = pace["span"] * fade + since
-    others = 0.0 if rolled else max(0.0, spent - pace["accepted"])
     pace["unexplained"] = pace["unexplained"] * math.exp(-since / window) + others
     least = _SCARCE / max(1.0, pace["limit"])
     share = measured = min(1.0, max(least, pace["own"] / pace["total"]))
-    part = 1 - math.exp(-since / window)
+    part = 1 - math.exp(-since / window) if equalizes else 0.0
     if pace["refills"] == "windows":
         share *= math.exp(_compute_pull(pace, seen, now, share) * part)
     elif buckets.may_be_bucket(pace["bucket"]):

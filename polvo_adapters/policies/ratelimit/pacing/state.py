@@ -28,8 +28,8 @@ Of fewer, what remains for an even share is less than a request; of more, there 
 too seldom what remains.
 """
 
-PERCENT = 2.0**-13
-"""What a request takes of a quota in percent: so little that only the end of the quota matters."""
+LONGEST_SPREAD = 7200.0
+"""Seconds of a window; a longer one is not spread, because its turns would be further apart than a call waits."""
 
 BEND = 1 / 7  # 7 = ln(1000): a thousand clients double the pace at the beginning of a window
 _MARGIN = 0.01  # of a window's quota, left at its end, beside the requests that are under way then
@@ -45,10 +45,9 @@ _MOST = 0.038  # of a sliding quota that should remain for a client that has hal
 _SURE, _SOON = 0.7, 0.9  # of the doubt in windows; of the window
 _ENOUGH = 10.0  # requests per window, by which a client of few learns what remains
 _URGENCY, _SLOWEST, _FASTEST = 4.0, -1.5, 0.7  # how much faster the pace is for what is above that, as exponents
+_CATCH_UP = 10.0  # windows in which a client that is alone spends what is left, the reciprocal of
 _SPREAD = 0.39  # standard deviation of the requests of a client that sends about one in a window
 _PRIOR = 5.0  # requests: the weight of the first guess of the share
-_LONG = 300.0  # seconds: the end of a shorter window comes before another request may ask for it
-_FIRST_BLIND, _LONGEST_BLIND = 1.0, 300.0  # seconds until a request asks whether more has come, doubling
 _USUAL_WINDOWS = (60.0, 900.0, 3600.0, 86400.0)
 
 
@@ -87,6 +86,8 @@ class Pace(TypedDict):
         fresh: Own requests in that slot, not yet in the replica.
         expired: What came back since the last response, by the replica.
         debt: Own requests that the responses have not shown yet.
+        flying: Own requests that were under way when the last response came.
+        surplus: What the responses show beyond the own ones that were answered, and those under way explain.
         slope: Rate of all clients on servers that refill all the time.
         until: Time until which `slope` holds.
         reset: When what remains should be spent.
@@ -98,6 +99,7 @@ class Pace(TypedDict):
         told_at: When it came.
         blind: Responses in a row that said that nothing remains, and not when more comes of a long window.
         ask_at: When a request may find out whether more has come.
+        near: What remains at the end of a quota, where each response is learned from in full.
         bucket: What speaks for a bucket; see `buckets`.
     """
 
@@ -132,6 +134,8 @@ class Pace(TypedDict):
     fresh: float
     expired: float
     debt: float
+    flying: int
+    surplus: float
     slope: float
     until: float
     reset: float
@@ -143,6 +147,7 @@ class Pace(TypedDict):
     told_at: float
     blind: int
     ask_at: float
+    near: float
     bucket: buckets.Match
 
 
@@ -175,7 +180,7 @@ def start_pace(seen: Seen, now: float, in_flight: int = 0) -> Pace:
     limit, window = seen.limit, seen.window
     used = max(1.0, limit - seen.remaining)
     reset = window if seen.reset is None else seen.reset
-    share = max(1 / used, _estimate_unclaimed(seen, used, reset))
+    share = max(min(1.0, (1 + in_flight) / used), _estimate_unclaimed(seen, used, reset))
     credit = 1.0 if share > ALONE else 0.0
     prior = min(used, _PRIOR)
     slot = find_slot(now, window)
@@ -186,9 +191,9 @@ def start_pace(seen: Seen, now: float, in_flight: int = 0) -> Pace:
         refills="windows", doubt=0.0, partial=0.0, evenness=0.0, share=share, own=share * prior, total=prior,
         span=max(0.01 * window, (window - reset) * prior / used), unexplained=0.0, seen=0, born=now,
         credit=credit, credited=now, earned=credit, accepted=0.0, rejected=0.0, integral=0.0,
-        log=log, slot=slot, fresh=1.0, expired=0.0, debt=0.0,
+        log=log, slot=slot, fresh=1.0, expired=0.0, debt=0.0, flying=in_flight, surplus=0.0,
         slope=0.0, until=now, reset=0.0, margin=0.0, bend=1.0,
-        by="", part="", told=seen.remaining, told_at=now, blind=0, ask_at=0.0,
+        by="", part="", told=seen.remaining, told_at=now, blind=0, ask_at=0.0, near=math.inf,
         bucket=seen.bucket,
     )  # fmt: skip
     if buckets.is_bucket(seen.bucket):
@@ -220,20 +225,18 @@ def restart_pace(pace: Pace, seen: Seen, now: float, in_flight: int = 0) -> Pace
     return fresh
 
 
-def note_end(pace: Pace, seen: Seen, now: float) -> None:
-    """Note, where nothing remains and the server does not say when more comes, when a request may ask for it."""
-    if seen.remaining >= 1:
-        pace["blind"] = 0
-    elif seen.reset is None and pace["window"] > _LONG and (seen.asked >= pace["ask_at"] or not pace["blind"]):
-        first = min(60.0, max(_FIRST_BLIND, pace["window"] / 1000))
-        pace["ask_at"] = now + min(_LONGEST_BLIND, first * 2.0 ** min(20, pace["blind"]))
-        pace["blind"] += 1
+def resize_pace(pace: Pace, limit: float) -> Pace:
+    """Return a pace for a quota that is a little larger or smaller than it was taken for."""
+    resized, factor = pace.copy(), limit / pace["limit"]
+    resized["limit"] = limit
+    resized["remaining"] *= factor
+    resized["before"] *= factor
+    resized["told"] *= factor
+    return resized
 
 
 def round_cost(cost: float) -> float:
     """Return what a request takes, in steps, because each change restarts the pace; 1 where it is not known."""
-    if cost == PERCENT:
-        return cost
     return 2.0 ** round(math.log2(cost)) if cost >= 1 else 1.0
 
 
@@ -262,7 +265,9 @@ def plan(pace: Pace) -> None:
     rate, reserve = limit / window, compute_reserve(pace)
     above = pace["remaining"] - reserve
     if share > ALONE:
-        pace["slope"], pace["until"] = max(rate + 10 * above / window, 0.05 * rate), pace["at"] + window / 10
+        # The server does not let through what is too early, so that a sliding one may be asked for what it has at once.
+        faster = _CATCH_UP * (1 + (pace["refills"] == "sliding")) * max(0.0, above)
+        pace["slope"], pace["until"] = rate + faster / window, pace["at"] + window / _CATCH_UP
         return
     urgency = math.exp(max(_SLOWEST, min(_FASTEST, _URGENCY * above / limit)))
     if buckets.may_be_bucket(pace["bucket"]):
