@@ -21,6 +21,13 @@ FEW = 1 / 32
 NEWCOMER = 3
 """Responses that a newcomer waits for, one request at a time, before it trusts its guess of the share."""
 
+MANY, HUGE = 100.0, 2000.0
+"""Requests per window between which all clients of a sliding server share it by what remains, whatever their shares.
+
+Of fewer, what remains for an even share is less than a request; of more, there may be a thousand clients, which learn
+too seldom what remains.
+"""
+
 LONGEST_SPREAD = 7200.0
 """Seconds of a window; a longer one is not spread, because its turns would be further apart than a call waits."""
 
@@ -34,6 +41,7 @@ _NOISE = 0.2  # of the root of the quota: what clients that know nothing of one 
 _RESERVE_MOST = 0.04  # together never more than this, because it is quota unused
 _LEVEL_SHARE, _LEAST = 0.05, 1e-4  # of a bucket that should remain, for each e-fold of the share above the least
 _FEW_SHARE = 0.012  # the same of a sliding quota, above twice FEW, where it is quota unused
+_MOST = 0.038  # of a sliding quota that should remain for a client that has half of it
 _SURE, _SOON = 0.7, 0.9  # of the doubt in windows; of the window
 _ENOUGH = 10.0  # requests per window, by which a client of few learns what remains
 _URGENCY, _SLOWEST, _FASTEST = 4.0, -1.5, 0.7  # how much faster the pace is for what is above that, as exponents
@@ -339,10 +347,12 @@ def _find_highest_rate(pace: Pace, above: float) -> float:
 def is_large(pace: Pace) -> bool:
     """Return whether a client shares a sliding server by what remains.
 
-    It has to be one of few and to learn often enough what remains, and the server must surely be a sliding one, which
-    announces when its oldest request comes back: soon, when all are spread evenly.
+    The server must surely be a sliding one, which announces when its oldest request comes back: soon, when all are
+    spread evenly. Clients under two laws get unequal parts, so that the size of the quota decides, which all see alike.
+    Only where it is small or huge, a client has to be one of few and to learn often enough what remains.
     """
-    if not FEW <= pace["share"] <= ALONE or pace["share"] * pace["limit"] < _ENOUGH:
+    share, limit = pace["share"], pace["limit"]
+    if share > ALONE or (not MANY <= limit < HUGE and (share < FEW or share * limit < _ENOUGH)):
         return False
     if pace["refills"] == "counter":
         return True
@@ -361,6 +371,9 @@ def compute_reserve(pace: Pace) -> float:
         return max(1.0, noise) + _LEVEL_SHARE * limit * math.log1p(share / _LEAST)
     wanted = limit * (_RESERVE + _RESERVE_SHARE * math.log1p(share / 1e-4))
     if is_large(pace):
+        if MANY <= limit < HUGE:
+            steps = max(-1.0, math.log(share * limit / 2))
+            return limit * (_RESERVE + _MOST * steps / math.log(limit / 4)) + noise / 2
         return max(1.0, wanted + noise / 2) + _FEW_SHARE * limit * max(0.0, math.log(share / (2 * FEW)))
     wanted += noise
     return max(1.0, min(_RESERVE_MOST * limit, wanted))
