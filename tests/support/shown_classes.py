@@ -116,7 +116,7 @@ auth.protocol.revocation_endpoint.RevocationEndpoint
 auth.vendor_profile.Login auth.vendor_profile.Setting auth.vendor_profile.Vendor
     """,
     "what servers say about quotas": """
-headers.complaints.Complaint headers.entries.Context headers.names.Field headers.ietf.QuotaPolicy
+headers.quota.Complaint headers.entries.Context headers.names.Field headers.ietf.QuotaPolicy
 headers.dialects.Dialect headers.ietf.QuotaState headers.quota.Quota headers.quota.Throttled headers.resets.Boundary
 headers.resets.Reset headers.structured.Item
 core.verdict.Verdict
@@ -213,7 +213,7 @@ auth.attach.httpx_places.CredentialHTTPXURL
 stores.private_files.Identity
     """,
     "counts, times, and names of quotas": """
-headers.quota.Complaint policies.ratelimit.costs.Percentage
+policies.ratelimit.costs.Percentage
     """,
     "which task is cancelled when, and what is closed with its event loop": """
 runtime.alarms.Alarm runtime.alarms.AlarmClock runtime.loop_ends.LoopEnd
