@@ -213,7 +213,9 @@ auth.attach.httpx_places.CredentialHTTPXURL
 stores.private_files.Identity
     """,
     "counts, times, and names of quotas": """
-policies.ratelimit.costs.Percentage
+policies.ratelimit.costs.Percentage policies.ratelimit.pacing.counters.Count
+policies.ratelimit.pacing.counters.End policies.ratelimit.pacing.counters.Outlook
+policies.ratelimit.pacing.counters.Step
     """,
     "which task is cancelled when, and what is closed with its event loop": """
 runtime.alarms.Alarm runtime.alarms.AlarmClock runtime.loop_ends.LoopEnd
