@@ -44,7 +44,7 @@ secrets.provider.Source secrets.providers.base.BaseProvider secrets.providers.fu
 secrets.secret.Secret secrets.secret.Value services.double_o.client.Client
 services.double_o.settings.ClientSettings shells.body_closing.BodyCloseActions
 shells.bound_policies.BoundPolicies shells.bound_policies.PolicyControls shells.cancellation.CancellableExchange
-shells.httpx.async_network.AsyncDeadlineBackend shells.httpx.exchange.AsyncHTTPXExchange
+shells.httpx.async_network.AsyncDeadlineBackend shells.httpx.async_exchange.AsyncHTTPXExchange
 shells.httpx.cookies.SessionCookies shells.httpx.exchange.HTTPXExchange
 shells.httpx.given_auth.AuthWithin shells.httpx.routes.Routes shells.httpx.session.AsyncSession
 shells.httpx.session_requests.SessionRequests shells.httpx.session_sending.SessionSending

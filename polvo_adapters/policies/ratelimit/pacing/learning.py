@@ -44,7 +44,7 @@ def learn(pace: Pace, seen: Seen, now: float, *, accepted: bool, free: float, in
         pace["noted"] = now
         return
     credit.earn(pace, now)
-    paced = state.is_shared(pace) and pace["seen"] >= state.NEWCOMER
+    paced = free > 0 and state.is_shared(pace) and pace["seen"] >= state.NEWCOMER
     mine = max(0.0, pace["earned"] - pace["rejected"]) if paced else pace["accepted"] + in_flight - pace["flying"]
     explained, others = _replicate(pace, seen, now, in_flight)
     believed = pace["refills"]
@@ -62,7 +62,7 @@ def learn(pace: Pace, seen: Seen, now: float, *, accepted: bool, free: float, in
         others = _find_others(pace, seen, now, in_flight, rolled=rolled > 0)
     spent = _estimate_spent(pace, seen, now, rolled, explained) if state.is_shared(pace) else max(0.0, mine) + others
     share, is_large = pace["share"], state.is_large(pace)
-    _measure_share(pace, seen, now, mine, spent, others)
+    _measure_share(pace, seen, now, mine, spent, others, equalizes=free > 0)
     if believed == "windows" != pace["refills"] and pace["share"] > share and is_large:
         pace["own"], pace["share"] = share * pace["total"], share
     _bound_remaining(pace, seen, now, rolled=rolled > 0)
@@ -76,7 +76,7 @@ def learn(pace: Pace, seen: Seen, now: float, *, accepted: bool, free: float, in
 def absorb_repeat(pace: Pace, remaining: float, asked: float, now: float) -> bool:
     """Count a response that comes so soon after the last that only what remains is news, and return whether it does."""
     window = pace["window"]
-    if asked >= pace["at"] + window * _CLOSE or pace["seen"] < 2 or int(now * SLOTS / window) != pace["slot"]:
+    if asked >= pace["at"] + window * _CLOSE or remaining <= pace["near"] or int(now * SLOTS / window) != pace["slot"]:
         return False
     pace["accepted"] += 1
     pace["fresh"] += 1
@@ -178,7 +178,7 @@ def _replicate(pace: Pace, seen: Seen, now: float, in_flight: int) -> tuple[floa
 
 
 def _find_soon(pace: Pace, latency: float) -> float:
-    """Return what comes back so soon that it may be back at the server already, which counted it before it responded."""
+    """Return what comes back so soon that the server, which counts before it responds, may have it back already."""
     log, slot = pace["log"], pace["slot"]
     last = min(_SOON_MOST, _SOON + math.ceil(2 * latency * SLOTS / pace["window"]))
     return sum(log[(slot + step) % RING] for step in range(1, last + 1))
@@ -221,6 +221,8 @@ def _locate_reset(pace: Pace, seen: Seen, now: float, *, accepted: bool) -> int:
             tells = seen.reset is not None and 2 * seen.coarse <= window
             low, high = max(low, pace["asked"]), now if tells else min(high + 3 * window / pace["limit"], now)
         low, high = min(low, high) + rolled * window, max(low, high) + (rolled + 0.002) * window
+        if seen.reset is None:  # it may have opened with this very request
+            high = max(high, now + window)
     if seen.reset is not None:
         said_low, said_high = seen.asked + seen.reset - seen.coarse, now + seen.reset
         gap = max(low, said_low) - min(high, said_high)
@@ -279,7 +281,9 @@ def _estimate_spent(pace: Pace, seen: Seen, now: float, rolled: int, replicated:
     return max(pace["limit"] - seen.remaining + in_old + between, pace["accepted"])
 
 
-def _measure_share(pace: Pace, seen: Seen, now: float, mine: float, spent: float, others: float) -> None:
+def _measure_share(
+    pace: Pace, seen: Seen, now: float, mine: float, spent: float, others: float, *, equalizes: bool
+) -> None:
     """Measure the share, and move it a little towards equality."""
     window, since = pace["window"], now - pace["at"]
     per_window = max(pace["share"] * pace["limit"], 0.05)
@@ -290,7 +294,7 @@ def _measure_share(pace: Pace, seen: Seen, now: float, mine: float, spent: float
     pace["unexplained"] = pace["unexplained"] * math.exp(-since / window) + others
     least = _SCARCE / max(1.0, pace["limit"])
     share = measured = min(1.0, max(least, pace["own"] / pace["total"]))
-    part = 1 - math.exp(-since / window)
+    part = 1 - math.exp(-since / window) if equalizes else 0.0
     if pace["refills"] == "windows":
         share *= math.exp(_compute_pull(pace, seen, now, share) * part)
     elif buckets.may_be_bucket(pace["bucket"]):

@@ -21,8 +21,8 @@ FEW = 1 / 32
 NEWCOMER = 3
 """Responses that a newcomer waits for, one request at a time, before it trusts its guess of the share."""
 
-PERCENT = 2.0**-13
-"""What a request takes of a quota in percent: so little that only the end of the quota matters."""
+LONGEST_SPREAD = 7200.0
+"""Seconds of a window; a longer one is not spread, because its turns would be further apart than a call waits."""
 
 BEND = 1 / 7  # 7 = ln(1000): a thousand clients double the pace at the beginning of a window
 _MARGIN = 0.01  # of a window's quota, left at its end, beside the requests that are under way then
@@ -40,8 +40,6 @@ _URGENCY, _SLOWEST, _FASTEST = 4.0, -1.5, 0.7  # how much faster the pace is for
 _CATCH_UP = 10.0  # windows in which a client that is alone spends what is left, the reciprocal of
 _SPREAD = 0.39  # standard deviation of the requests of a client that sends about one in a window
 _PRIOR = 5.0  # requests: the weight of the first guess of the share
-_LONG = 300.0  # seconds: the end of a shorter window comes before another request may ask for it
-_FIRST_BLIND, _LONGEST_BLIND = 1.0, 300.0  # seconds until a request asks whether more has come, doubling
 _USUAL_WINDOWS = (60.0, 900.0, 3600.0, 86400.0)
 
 
@@ -93,6 +91,7 @@ class Pace(TypedDict):
         told_at: When it came.
         blind: Responses in a row that said that nothing remains, and not when more comes of a long window.
         ask_at: When a request may find out whether more has come.
+        near: What remains at the end of a quota, where each response is learned from in full.
         bucket: What speaks for a bucket; see `buckets`.
     """
 
@@ -140,6 +139,7 @@ class Pace(TypedDict):
     told_at: float
     blind: int
     ask_at: float
+    near: float
     bucket: buckets.Match
 
 
@@ -185,7 +185,7 @@ def start_pace(seen: Seen, now: float, in_flight: int = 0) -> Pace:
         credit=credit, credited=now, earned=credit, accepted=0.0, rejected=0.0, integral=0.0,
         log=log, slot=slot, fresh=1.0, expired=0.0, debt=0.0, flying=in_flight, surplus=0.0,
         slope=0.0, until=now, reset=0.0, margin=0.0, bend=1.0,
-        by="", part="", told=seen.remaining, told_at=now, blind=0, ask_at=0.0,
+        by="", part="", told=seen.remaining, told_at=now, blind=0, ask_at=0.0, near=math.inf,
         bucket=seen.bucket,
     )  # fmt: skip
     if buckets.is_bucket(seen.bucket):
@@ -217,20 +217,18 @@ def restart_pace(pace: Pace, seen: Seen, now: float, in_flight: int = 0) -> Pace
     return fresh
 
 
-def note_end(pace: Pace, seen: Seen, now: float) -> None:
-    """Note, where nothing remains and the server does not say when more comes, when a request may ask for it."""
-    if seen.remaining >= 1:
-        pace["blind"] = 0
-    elif seen.reset is None and pace["window"] > _LONG and (seen.asked >= pace["ask_at"] or not pace["blind"]):
-        first = min(60.0, max(_FIRST_BLIND, pace["window"] / 1000))
-        pace["ask_at"] = now + min(_LONGEST_BLIND, first * 2.0 ** min(20, pace["blind"]))
-        pace["blind"] += 1
+def resize_pace(pace: Pace, limit: float) -> Pace:
+    """Return a pace for a quota that is a little larger or smaller than it was taken for."""
+    resized, factor = pace.copy(), limit / pace["limit"]
+    resized["limit"] = limit
+    resized["remaining"] *= factor
+    resized["before"] *= factor
+    resized["told"] *= factor
+    return resized
 
 
 def round_cost(cost: float) -> float:
     """Return what a request takes, in steps, because each change restarts the pace; 1 where it is not known."""
-    if cost == PERCENT:
-        return cost
     return 2.0 ** round(math.log2(cost)) if cost >= 1 else 1.0
 
 
