@@ -183,7 +183,7 @@ shells.installation.BaseInstallation shells.httpx.install.Installation shells.ht
 shells.httpx.resilient.ResilientTransport shells.httpx.resilient.AsyncResilientTransport
 runtime.async_library.Late runtime.async_library.Wakeup shells.httpx.url_prefix.URLPrefix
 shells.requests.wire.pools.PoolView shells.requests.wrapping.Wrapping
-drivers.beside.AskedStore drivers.beside.BesideDecisions runtime.serial_thread.SerialThread
+drivers.beside.AskedStore drivers.beside.BesideDecisions runtime.serial_thread.SerialThread runtime.loop_ends.LoopEnd
 secrets.async_fetch.AsyncClockOf secrets.async_fetch.AsyncSecretFetch secrets.async_fetch.SharedTasks
 secrets.secret_fetch.SecretFetch
 core.identity.Sender auth.signing_auth.SigningAuth auth.httpx_signing.HTTPXSigningAuth
