@@ -318,9 +318,9 @@ VENDORS = [
         windows(SLIDING, 200, 3600.0),
         lambda s, wall: {"X-App-Usage": f'{{"call_count":{100 * used(s[0]) // s[0].limit},"total_time":2}}'},
         retry_after=False,
-        one=(0.98, 0.5),
-        many=(0.97, 1.0),
-        apart=(0.93, 8.0),
+        one=(0.98, 0.0),
+        many=(0.95, 1.0),
+        apart=(0.85, 5.0),
     ),
     Vendor(
         "Kong",
@@ -344,7 +344,7 @@ VENDORS = [
         },
         windows=40,
         many=(0.95, 0.0),
-        apart=(0.8, 3.0),
+        apart=(0.8, 10.0),  # one of them takes most, and the others ask in vain
     ),
     Vendor(
         "used in place of remaining, not in the tables",
