@@ -178,7 +178,7 @@ def _replicate(pace: Pace, seen: Seen, now: float, in_flight: int) -> tuple[floa
 
 
 def _find_soon(pace: Pace, latency: float) -> float:
-    """Return what comes back so soon that it may be back at the server already, which counted it before it responded."""
+    """Return what comes back so soon that the server, which counted it, may have it back already."""
     log, slot = pace["log"], pace["slot"]
     last = min(_SOON_MOST, _SOON + math.ceil(2 * latency * SLOTS / pace["window"]))
     return sum(log[(slot + step) % RING] for step in range(1, last + 1))
@@ -265,10 +265,8 @@ def _estimate_spent(pace: Pace, seen: Seen, now: float, rolled: int, replicated:
     fall = pace["before"] - seen.remaining
     if pace["refills"] == "sliding" and state.is_large(pace) and pace["slope"]:
         return (now - pace["at"]) * pace["slope"]
-    if (
-        pace["refills"] != "windows"
-        and buckets.may_be_bucket(pace["bucket"])
-        or (pace["refills"] == "sliding" and _LARGE < pace["share"] <= ALONE)
+    if (pace["refills"] != "windows" and buckets.may_be_bucket(pace["bucket"])) or (
+        pace["refills"] == "sliding" and _LARGE < pace["share"] <= ALONE
     ):
         # The replica is short of what comes back evenly, which would make a large share larger still.
         return fall + (now - pace["at"]) * pace["limit"] / pace["window"]
