@@ -77,7 +77,7 @@ def compute_savings(pace: Pace) -> float:
 
 def free_credit(pace: Pace, free: float, in_flight: int) -> None:
     """Turn into credit at once what need not be spread; a client that is not alone after all gives it back."""
-    pace["near"] = 0.0 if pace["seen"] >= NEWCOMER else math.inf
+    pace["near"] = 0.0 if pace["seen"] >= NEWCOMER else pace["limit"]
     if free == 0:
         _free_all(pace, in_flight)
         return
