@@ -78,11 +78,11 @@ def compute_savings(pace: Pace) -> float:
 def free_credit(pace: Pace, free: float, in_flight: int) -> None:
     """Turn into credit at once what need not be spread; a client that is not alone after all gives it back."""
     pace["near"] = 0.0 if pace["seen"] >= NEWCOMER else pace["limit"]
-    if free == 0:
+    if free < 0:
         _free_all(pace, in_flight)
         return
     alone = pace["share"] > ALONE and pace["seen"] >= 1 and pace["unexplained"] < 1
-    if alone:
+    if alone or free == 0:
         kept = max(pace["margin"], free * pace["limit"]) + in_flight
         extra = pace["share"] * (pace["remaining"] - kept) - pace["credit"]
         if extra > 0:
