@@ -98,7 +98,7 @@ def _learn_quota(
     else:
         pace = paces[key] = _learn_seen(known, seen, now, free, running, accepted=event.refused is None)
     _note_source(pace, left, asked, now, route, event.part)
-    credit.note_end(pace, seen, now, accepted=event.refused is None)
+    credit.note_end(pace, seen, now, accepted=event.refused is None, is_known=window != unsaid.ASKING)
     return key
 
 
