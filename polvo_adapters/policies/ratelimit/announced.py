@@ -193,7 +193,7 @@ def _learn_seen(known: Pace, seen: Seen, now: float, free: float, running: int, 
     pace = known.copy()
     if not accepted and seen.remaining < 1:
         learning.refuse(pace)
-    free = -1.0 if state.LONGEST_SPREAD < seen.window and free < 1 else free
+    free = -1.0 if seen.window > state.LONGEST_SPREAD and free < 1 else free
     learning.learn(pace, seen, now, accepted=accepted, free=free, in_flight=running)
     return pace
 
