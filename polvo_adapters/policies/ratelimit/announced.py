@@ -102,21 +102,6 @@ def _learn_quota(
     return key
 
 
-def _read_units(
-    account: Account, key: Key, quota: Quota, known: Pace | None, event: TurnResult, now: float
-) -> tuple[float, float, Pace | None]:
-    """Return what a request takes of a quota that does not count requests, what remains, and the pace.
-
-    A percentage makes the quota a little larger or smaller now and then, and what is known of its pace holds still.
-    """
-    remaining, asked, accepted = quota.remaining or 0.0, now - event.seconds, event.refused is None
-    cost, remaining = learn_cost(account, key, remaining, known, asked, now, accepted=accepted)
-    if known is not None and quota.unit == "percent":
-        limit = (quota.limit or 0.0) / cost
-        known = state.resize_pace(known, limit) if 0.5 <= limit / known["limit"] <= 2 else known
-    return cost, remaining, known
-
-
 def _count_untold(account: Account, group: QuotaBucket, quota: Quota) -> Key | None:
     """Count a request in a quota of which the response tells the policy alone, because another one is tighter now.
 
@@ -145,6 +130,21 @@ def _start(account: Account, quota: Quota, seen: Seen, now: float, running: int)
         pace["share"], pace["own"] = share, share * pace["total"]
         state.plan(pace)
     return pace
+
+
+def _read_units(
+    account: Account, key: Key, quota: Quota, known: Pace | None, event: TurnResult, now: float
+) -> tuple[float, float, Pace | None]:
+    """Return what a request takes of a quota that does not count requests, what remains, and the pace.
+
+    A percentage makes the quota a little larger or smaller now and then, and what is known of its pace holds still.
+    """
+    remaining, asked, accepted = quota.remaining or 0.0, now - event.seconds, event.refused is None
+    cost, remaining = learn_cost(account, key, remaining, known, asked, now, accepted=accepted)
+    if known is not None and quota.unit == "percent":
+        limit = (quota.limit or 0.0) / cost
+        known = state.resize_pace(known, limit) if 0.5 <= limit / known["limit"] <= 2 else known
+    return cost, remaining, known
 
 
 def _find_window(
@@ -221,7 +221,10 @@ def _estimate_window(account: Account, key: Key, quota: Quota, now: float) -> fl
         jump = min(jump, step) if jump else step
     account["windows"] = {**account["windows"], key: (longest, now + reset, jump)}
     if jump:
-        return round(jump) if quota.resolution >= 1 else jump
+        if quota.resolution < 1:
+            return round(jump, 1) or jump  # since responses take their time, and each change restarts the pace
+        # Seconds that are rounded up are less than a second too many; where they are a moment, they are no whole ones.
+        return round(jump) + (longest == round(jump) + 1)
     if quota.resolution >= 1 and longest >= 1:
         return math.floor(longest + 0.1)
     return longest

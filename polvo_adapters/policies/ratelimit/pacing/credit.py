@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from polvo_adapters.policies.ratelimit.pacing import counters
 from polvo_adapters.policies.ratelimit.pacing.state import ALONE, NEWCOMER, RING, SLOTS, Pace, Seen, is_shared
 
 _IDLE_CREDIT = 0.25  # of the client's share, saved up while it does not spend
@@ -33,6 +34,8 @@ def find_ready_time(pace: Pace, now: float, ahead: float, in_flight: int) -> flo
         in_flight: Requests without a response yet.
     """
     missing = 1 + in_flight + ahead - pace["remaining"]
+    if pace["refills"] == "counter":
+        missing += pace["margin"]
     if pace["blind"]:
         return math.inf if in_flight else max(now, pace["ask_at"])
     if pace["seen"] < NEWCOMER and is_shared(pace):
@@ -150,6 +153,11 @@ def _find_refill_time(pace: Pace, missing: float) -> float:
     """Return when the server will have that many requests more than it last said."""
     if pace["refills"] == "bucket":
         return pace["at"] + missing * pace["window"] / pace["limit"]
+    if pace["refills"] == "counter":
+        at, count = pace["at"], pace["counter"]
+        left = (pace["low"] - at, pace["high"] - at)
+        outlook = counters.Outlook(pace["limit"], pace["window"], count.last, count.level, left)
+        return at + counters.find_refill(outlook, missing, missing - 1 - pace["margin"] + pace["remaining"])
     log, slot = pace["log"], pace["slot"]
     if not is_shared(pace):
         missing += _find_excess(pace)
