@@ -98,7 +98,7 @@ def _learn_quota(
     else:
         pace = paces[key] = _learn_seen(known, seen, now, free, running, accepted=event.refused is None)
     _note_source(pace, left, asked, now, route, event.part)
-    credit.note_end(pace, seen, now, accepted=event.refused is None)
+    credit.note_end(pace, seen, now, accepted=event.refused is None, is_known=window != unsaid.ASKING)
     return key
 
 
@@ -193,7 +193,7 @@ def _learn_seen(known: Pace, seen: Seen, now: float, free: float, running: int, 
     pace = known.copy()
     if not accepted and seen.remaining < 1:
         learning.refuse(pace)
-    free = 0.0 if seen.window > state.LONGEST_SPREAD and free < 1 else free
+    free = -1.0 if seen.window > state.LONGEST_SPREAD and free < 1 else free
     learning.learn(pace, seen, now, accepted=accepted, free=free, in_flight=running)
     return pace
 

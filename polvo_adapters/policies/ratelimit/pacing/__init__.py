@@ -45,7 +45,7 @@ alone, the upper half of a quota is credit at once: no request waits while quota
 
 A **long window**, of more than two hours, is not spread: its turns would be further apart than a call waits, and a
 shorter window beside it sets the pace. All is credit at once but a reserve at its end, of which each client has its
-share, so that they do not meet there. The same holds for every window where the caller asks for bursts.
+share, so that they do not meet there.
 
 Around a moment at which quota should be back while none is known to be, one request goes ahead and the others wait
 for its response.

@@ -35,7 +35,7 @@ def learn(pace: Pace, seen: Seen, now: float, *, accepted: bool, free: float, in
     pace["bucket"] = seen.bucket
     pace["accepted"] += accepted
     credit.earn(pace, now)
-    paced = free > 0 and state.is_shared(pace) and pace["seen"] >= state.NEWCOMER
+    paced = free >= 0 and state.is_shared(pace) and pace["seen"] >= state.NEWCOMER
     mine = max(0.0, pace["earned"] - pace["rejected"]) if paced else pace["accepted"]
     left, ended, fits = (pace["low"] + pace["high"]) / 2 - pace["at"], *_locate_end(pace, seen, now)
     count, spent, odd = counters.follow(
@@ -46,7 +46,7 @@ def learn(pace: Pace, seen: Seen, now: float, *, accepted: bool, free: float, in
         ),
     )  # fmt: skip
     pace["counter"] = count
-    shares.measure_share(pace, seen, now, mine, spent, max(0.0, spent - pace["accepted"]), equalizes=free > 0)
+    shares.measure_share(pace, seen, now, mine, spent, max(0.0, spent - pace["accepted"]), equalizes=free >= 0)
     pace["remaining"] = min(count.level, seen.remaining) if state.is_shared(pace) else count.level
     if not fits or not counters.is_counter(count) or counters.is_odd(odd, pace["limit"]):
         _leave(pace, seen, now, "windows" if ended else "sliding")

@@ -57,17 +57,18 @@ def find_ready_time(pace: Pace, now: float, ahead: float, in_flight: int) -> flo
     return at if windows else max(at, _find_refill_time(pace, missing))
 
 
-def note_end(pace: Pace, seen: Seen, now: float, *, accepted: bool) -> None:
+def note_end(pace: Pace, seen: Seen, now: float, *, accepted: bool, is_known: bool = True) -> None:
     """Note, where nothing remains and the server does not say when more comes, when a request may ask for it.
 
-    Where requests come back one by one, that is when the next is due, as far as is known.
+    Where requests come back one by one, that is when the next is due, as far as is known: it is not where the length of
+    the window is a guess.
     """
     if seen.remaining >= 1:
         pace["blind"] = 0
     elif seen.reset is None and pace["window"] > _LONG and (seen.asked >= pace["ask_at"] or not pace["blind"]):
-        times = 0 if accepted else pace["blind"]
+        times = 0 if accepted and is_known else pace["blind"]
         pause = min(60.0, max(_FIRST_BLIND, pace["window"] / 1000)) * 2.0 ** min(20, times)
-        if pace["refills"] != "windows":
+        if is_known and pace["refills"] != "windows":
             pause = max(pause if times else 0.0, _find_refill_time(pace, 1 - pace["remaining"]) - now)
         pace["ask_at"] = now + min(_LONGEST_BLIND, pause)
         pace["blind"] = times + 1
@@ -80,12 +81,12 @@ def compute_savings(pace: Pace) -> float:
 
 def free_credit(pace: Pace, free: float, in_flight: int) -> None:
     """Turn into credit at once what need not be spread; a client that is not alone after all gives it back."""
-    pace["near"] = 0.0 if pace["seen"] >= NEWCOMER else math.inf
-    if free == 0:
+    pace["near"] = 0.0 if pace["seen"] >= NEWCOMER else pace["limit"]
+    if free < 0:
         _free_all(pace, in_flight)
         return
     alone = pace["share"] > ALONE and pace["seen"] >= 1 and pace["unexplained"] < 1
-    if alone:
+    if alone or free == 0:
         kept = max(pace["margin"], free * pace["limit"]) + in_flight
         extra = pace["share"] * (pace["remaining"] - kept) - pace["credit"]
         if extra > 0:

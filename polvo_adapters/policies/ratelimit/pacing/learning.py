@@ -25,7 +25,8 @@ def learn(pace: Pace, seen: Seen, now: float, *, accepted: bool, free: float, in
         seen: What the response says.
         now: When it came.
         accepted: Whether the server processed the request.
-        free: Part of the quota above which a client that is alone does not wait.
+        free: Part of the quota above which a client that is alone does not wait; below zero, nothing is spread but a
+            reserve at the end, which clients share.
         in_flight: Requests without a response yet.
     """
     if pace["refills"] == "counter":
@@ -41,7 +42,7 @@ def learn(pace: Pace, seen: Seen, now: float, *, accepted: bool, free: float, in
         pace["noted"] = now
         return
     credit.earn(pace, now)
-    paced = free > 0 and state.is_shared(pace) and pace["seen"] >= state.NEWCOMER
+    paced = free >= 0 and state.is_shared(pace) and pace["seen"] >= state.NEWCOMER
     mine = max(0.0, pace["earned"] - pace["rejected"]) if paced else pace["accepted"] + in_flight - pace["flying"]
     explained, others = _replicate(pace, seen, now, in_flight)
     believed = pace["refills"]
@@ -61,7 +62,7 @@ def learn(pace: Pace, seen: Seen, now: float, *, accepted: bool, free: float, in
         others = _find_others(pace, seen, now, in_flight, rolled=rolled > 0)
     spent = _estimate_spent(pace, seen, now, rolled, explained) if state.is_shared(pace) else max(0.0, mine) + others
     share, is_large = pace["share"], state.is_large(pace)
-    shares.measure_share(pace, seen, now, mine, spent, others, equalizes=free > 0)
+    shares.measure_share(pace, seen, now, mine, spent, others, equalizes=free >= 0)
     if believed == "windows" != pace["refills"] and pace["share"] > share and is_large:
         pace["own"], pace["share"] = share * pace["total"], share
     _bound_remaining(pace, seen, now, rolled=rolled > 0)

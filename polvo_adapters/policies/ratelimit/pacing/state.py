@@ -199,7 +199,7 @@ def start_pace(seen: Seen, now: float, in_flight: int = 0) -> Pace:
         credit=credit, credited=now, earned=credit, accepted=0.0, rejected=0.0, integral=0.0,
         log=log, slot=slot, fresh=1.0, expired=0.0, debt=0.0, flying=in_flight, surplus=0.0,
         slope=0.0, until=now, reset=0.0, margin=0.0, bend=1.0,
-        by="", part="", told=seen.remaining, told_at=now, blind=0, ask_at=0.0, near=math.inf,
+        by="", part="", told=seen.remaining, told_at=now, blind=0, ask_at=0.0, near=limit,
         bucket=seen.bucket, counter=counters.UNKNOWN,
     )  # fmt: skip
     if buckets.is_bucket(seen.bucket):
