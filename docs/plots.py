@@ -2,8 +2,8 @@
 
 Each picture shows runs of the benchmarks `crowd` and `overload`, from the same seed, and a picture of the same run is
 the same file, byte for byte: what changes here has changed in the library. The pictures are kept with the
-documentation, so that nobody needs to simulate, or to have matplotlib, who only wants to read it. Names of pictures
-on the command line draw only these: `python docs/plots.py overload-load`.
+documentation, so that readers need neither the simulation nor matplotlib. Names of pictures on the command line draw
+only these: `python docs/plots.py overload-load`.
 """
 
 from __future__ import annotations

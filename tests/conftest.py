@@ -51,6 +51,7 @@ SLOW = (
     "secrets/providers/test_vault.py",
     "services/double_o/test_recorded.py",
     "shells/httpx/test_feature_table.py::test_a_row_is_true",
+    "shells/httpx/test_trio_cancellation.py",
     "shells/httpx/test_wire.py::test_fault",
     "shells/httpx/test_wire_deadline.py::test_the_deadline_holds",
     "shells/requests/test_breaker_threads.py",

@@ -32,12 +32,14 @@ from polvo_adapters import errors
 from polvo_adapters.__main__ import main
 from polvo_adapters.auth import JWTLogin, OAuth2
 from polvo_adapters.auth.httpx_signing import AttachedSignature
+from polvo_adapters.auth.oauth_settings import OAuth2Settings
 from polvo_adapters.auth.oauthlib_session import SessionSettings
 from polvo_adapters.auth.protocol.authorization_code import AuthorizationRequest
 from polvo_adapters.auth.protocol.device_code import DeviceAuthorization
 from polvo_adapters.auth.protocol.dpop import DPoPKey
+from polvo_adapters.auth.protocol.grant_flow import GrantFlow
 from polvo_adapters.auth.protocol.token import Token
-from polvo_adapters.auth.protocol.token_endpoint import TokenRequest
+from polvo_adapters.auth.protocol.token_endpoint import TokenEndpoint, TokenRequest
 from polvo_adapters.auth.protocol.token_request import EncodedRequest
 from polvo_adapters.auth.secret_auth import basic
 from polvo_adapters.auth.secret_auth import secret as secret_auth
@@ -89,10 +91,10 @@ from polvo_adapters.services.taruvi import sending as taruvi_sending
 from polvo_adapters.services.taruvi.file_writer import FileWriter
 from polvo_adapters.services.taruvi.limits import Limits
 from polvo_adapters.services.taruvi.uploads import describe_upload
+from polvo_adapters.shells.downloads import Download
 from polvo_adapters.shells.httpx.messages import RequestView, ResponseView
 from polvo_adapters.shells.message_parts import list_secrets
 from polvo_adapters.shells.one_shot import OneShotResponse
-from polvo_adapters.shells.requests.download import Download
 from polvo_adapters.shells.requests.json_errors import NoJSON
 from polvo_adapters.shells.requests.rest import RestExchange, RestFinder
 from polvo_adapters.stores.memory import MemoryStore
@@ -593,6 +595,14 @@ def make_others(folder: Path) -> dict[str, Any]:
         ),
         "auth.protocol.token_request.EncodedRequest": EncodedRequest("GET", text, {"X": text}, text, (text,)),
         "auth.oauthlib_session.SessionSettings": SessionSettings({"client_secret": text}, Token(text), None),
+        "auth.oauth_settings.OAuth2Settings": OAuth2Settings(
+            GrantFlow("refresh_token", "app", {"refresh_token": text}, {}),
+            {"client_secret": text},
+            TokenEndpoint("http://a.test"),
+            is_shared=False,
+            has_fetch=False,
+            is_elsewhere=False,
+        ),
         "auth.protocol.dpop.DPoPKey": DPoPKey.generate(),
         "secrets.chain.FirstOf": Secret(FirstOf(Secret(lambda: text), Secret(lambda: text))),
         "secrets.providers.vault.Vault": Vault("http://127.0.0.1:9", token=text),
@@ -620,7 +630,7 @@ def make_others(folder: Path) -> dict[str, Any]:
         "stores.private_files.FileContent": FileContent(data, (0, 0, 0)),  # type: ignore[arg-type]
         "stores.token_cache.CacheContent": CacheContent({"key": text}, 0.0, 0.0, {}),
         "stores.token_cache.TokenCache": TokenCache(folder / "tokens.json"),
-        "shells.requests.download.Download": Download(folder, 0, 0, response),
+        "shells.downloads.Download": Download(folder, 0, 0, response),
         "shells.requests.rest.RestExchange": RestExchange(None, None, request, {}, SystemClock()),  # type: ignore[arg-type]
         "shells.requests.rest.RestFinder": RestFinder(None, None, (), call, request, None, None),  # type: ignore[arg-type]
         "cli.request.CallOutcome": CallOutcome(response, None, None),

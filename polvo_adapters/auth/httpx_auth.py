@@ -21,13 +21,13 @@ from polvo_adapters.context.tenant import TenantScope, current_tenant
 from polvo_adapters.redaction import unpicklable
 from polvo_adapters.refresh.beside import run_beside
 from polvo_adapters.shells.credential_owners import add_owner
-from polvo_adapters.shells.httpx.renewal import RenewableCredential, note_credential
+from polvo_adapters.shells.httpx.renewal import ReplaceableCredential, note_credential
 from polvo_adapters.shells.httpx.rerouting import note_origin
 from polvo_adapters.shells.request_marks import marks_of
 
 
 @unpicklable
-class AttachedCredential(RenewableCredential):
+class AttachedCredential(ReplaceableCredential):
     """The credential of one request, which a transport renews before it sends the request again.
 
     Args:
@@ -43,6 +43,11 @@ class AttachedCredential(RenewableCredential):
     def __init__(self, owner: HTTPXAuth, held: HeldCredential) -> None:
         self._owner, self.held = owner, held
         self._earlier: tuple[HeldCredential, ...] = ()
+
+    @property
+    def auth(self) -> HTTPXAuth:
+        """The auth object."""
+        return self._owner
 
     def find_in(self, request: httpx.Request) -> HeldCredential | None:
         """Return the credential that a request carries: that of an attempt in a race may be another one."""

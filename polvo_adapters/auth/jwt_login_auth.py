@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING, Any
 from polvo_adapters.auth.options import JWTLoginOptions, TokenAuthOptions, require_known_options, select_options
 from polvo_adapters.auth.protocol.client_authentication import Credentials
 from polvo_adapters.auth.protocol.grant_flow import digest_parts, format_key_part
-from polvo_adapters.auth.protocol.server_response import parse_token, request_once
+from polvo_adapters.auth.protocol.server_response import request_once
 from polvo_adapters.auth.protocol.token import Token
 from polvo_adapters.auth.protocol.token_endpoint import TokenEndpoint, TokenResponse, name_refresh
 from polvo_adapters.auth.protocol.token_lifetime import read_lifetime
 from polvo_adapters.auth.protocol.token_request import encode_request
+from polvo_adapters.auth.protocol.token_response import parse_token
 from polvo_adapters.auth.tokens.token_auth import TokenAuth
 from polvo_adapters.core.setting_kinds import SettingKind, check_settings
 from polvo_adapters.errors import ConfigurationError, TokenRefreshError

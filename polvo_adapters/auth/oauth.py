@@ -11,15 +11,16 @@ audience, and a digest of the user or token of the grant. Two objects that agree
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeAlias, Union, cast
+from typing import TYPE_CHECKING, Any
 
 from polvo_adapters.auth.capacity import make_room
 from polvo_adapters.auth.device_login import poll
+from polvo_adapters.auth.given_token import TokenLike, keep_from, make_token
+from polvo_adapters.auth.oauth_settings import OAuth2Settings, check_settings
 from polvo_adapters.auth.oauthlib_session import read_session, write_token
 from polvo_adapters.auth.options import (
     ABSENT,
@@ -37,8 +38,8 @@ from polvo_adapters.auth.protocol import grants
 from polvo_adapters.auth.protocol.authorization_code import list_further
 from polvo_adapters.auth.protocol.client_authentication import require_key
 from polvo_adapters.auth.protocol.grant_flow import FlowName, GrantFlow, format_key_part, lost_secret_error
+from polvo_adapters.auth.protocol.revocation import revoke_all
 from polvo_adapters.auth.protocol.server import AuthorizationServer
-from polvo_adapters.auth.protocol.server_response import ServerResponse, parse_token
 from polvo_adapters.auth.protocol.token import Token
 from polvo_adapters.auth.protocol.token_endpoint import REPEATED, TokenEndpoint, hide_constants
 from polvo_adapters.auth.tokens.refresh_verdict import CONFIGURATION
@@ -64,9 +65,6 @@ if TYPE_CHECKING:
 
 _TOO_MUCH = ("invalid_request", "invalid_scope", "invalid_target")
 """Codes by which a server refuses what a refresh asks for beside the token, before it uses the refresh token up."""
-
-TokenLike: TypeAlias = Union[Token, Mapping[str, Any], str]  # noqa: UP007 - evaluated at import by Python 3.10 tools
-"""A token as a user's function may return it: a Token, the server's response as a mapping, or its text alone."""
 
 
 _LOG = logger("tokens")
@@ -147,7 +145,7 @@ class OAuth2(TokenAuth):
             self._server_options.pop("claims", None)  # they are of the assertion that is the grant
         for name in ("client_secret", "private_key"):
             self._server_options[name] = hide(self._server_options.get(name))
-        self._validate()
+        self._check()
         self._advice = (
             "check the credentials of the client"
             if self._grant_flow.is_unattended
@@ -229,67 +227,21 @@ class OAuth2(TokenAuth):
             keywords.pop("client_secret", None)
         return cls(**keywords)
 
-    def _validate_place(self) -> None:
-        is_elsewhere = self._header.lower() != "authorization" or self._scheme is not None
-        if self._server_options.get("dpop") and is_elsewhere:
-            raise ConfigurationError(
-                "OAuth2(dpop=True): such tokens are sent as Authorization: DPoP; omit header and scheme"
-            )
-
-    def _validate(self) -> None:
+    def _check(self) -> None:
         """Raise ConfigurationError now for settings that would fail at the first request."""
-        self._validate_place()
-        is_shared = self._storage_factory.is_shared
-        if self._fetch is not None:
-            if self.client_id is None and is_shared:
-                raise ConfigurationError(
-                    "OAuth2(fetch=...): missing client_id, which names the token in the token_cache"
-                )
-            return
-        missing = self._grant_flow.find_missing()
-        if not self.client_id:
-            missing.insert(0, "client_id")
-        if self._server_options["client_secret"] == "":
-            missing.append("client_secret (it is empty)")
-        if not self._server_options["token_url"] and not self._server_options.get("issuer"):
-            missing.append("token_url (or issuer)")
-        if self._grant_flow.is_nameless and is_shared:
-            missing.append("subject (what the assertions are about; it names the token in the token_cache)")
-        if missing:
-            hint = "a value that is None may come from an environment variable that is not set"
-            raise ConfigurationError(f"OAuth2(flow={self.flow!r}): missing {', '.join(missing)}; {hint}")
-        unused = self._grant_flow.find_unused()
-        if unused:
-            raise ConfigurationError(f"OAuth2(flow={self.flow!r}): this flow does not use {', '.join(unused)}")
-        self._validate_assertion()
-        self._validate_parameters()
-        if TENANT_SLOT not in f"{self._server_options} {self.client_id}":
+        elsewhere = self._header.lower() != "authorization" or self._scheme is not None
+        check_settings(
+            OAuth2Settings(
+                self._grant_flow,
+                self._server_options,
+                self._described or TokenEndpoint(self._place),
+                is_shared=self._storage_factory.is_shared,
+                has_fetch=self._fetch is not None,
+                is_elsewhere=elsewhere,
+            )
+        )
+        if self._fetch is None and TENANT_SLOT not in f"{self._server_options} {self.client_id}":
             self._server_for("")
-
-    def _validate_parameters(self) -> None:
-        """Raise ConfigurationError for a parameter with the name of a field that another option sets."""
-        described = self._described or TokenEndpoint(self._place)
-        if self.flow == "refresh_token" and described.refresh is None and isinstance(described.grant_type, str):
-            raise ConfigurationError(
-                f"TokenEndpoint(grant_type={described.grant_type!r}): it is not sent with refreshes; give a mapping, "
-                f'{{"refresh_token": {described.grant_type!r}}}'
-            )
-        constants = {**described.parameters, **(self._server_options.get("parameters") or {})}
-        both = [name for name in self._grant_flow.list_fields() if described.send_name(name) in constants]
-        if both:
-            raise ConfigurationError(
-                f"OAuth2(parameters=...): {', '.join(both)} is an option of its own, and is set too"
-            )
-
-    def _validate_assertion(self) -> None:
-        """Raise ConfigurationError for settings of an assertion where the client signs none."""
-        options = self._server_options
-        of_assertion = ("claims", "assertion_headers", "assertion_lifetime", "leeway")
-        names = [name for name in of_assertion if options.get(name) is not None]
-        methods = (options.get("client_authentication"), self._described and self._described.client_authentication)
-        method = next(filter(None, methods), None if options["client_secret"] is None else "basic")
-        if names and not self._grant_flow.signs_grant and method not in (None, "private_key_jwt"):
-            raise ConfigurationError(f"OAuth2: {', '.join(names)}: the client signs no assertion, but uses {method!r}")
 
     # Logins -----------------------------------------------------------------------------------------------------------
 
@@ -361,25 +313,8 @@ class OAuth2(TokenAuth):
         tenant = current_tenant()
         token = self._read_stored_token(tenant)
         if token is not None:
-            server = self._server_for(tenant)
-            self._revoke_at(server, token)
+            revoke_all(self._server_for(tenant), token)
         self.forget()
-
-    def _revoke_at(self, server: AuthorizationServer, token: Token) -> None:
-        """Make the server revoke what it can of a token and its refresh token."""
-        has_refresh_token = token.refresh_token is not None and "refresh_token" in server.revocable
-        if not has_refresh_token and "access_token" not in server.revocable:
-            raise ConfigurationError(f"{server.host}: revocation_url revokes refresh tokens alone, and there is none")
-        if has_refresh_token:
-            server.revoke(cast("str", token.refresh_token), "refresh_token")
-        if "access_token" not in server.revocable:
-            return
-        try:
-            server.revoke(token.access_token, "access_token")
-        except TokenRefreshError as error:
-            # Many servers end the access token with the login, or cannot revoke one, and refuse this.
-            if not has_refresh_token or not 400 <= error.status < 500 or error.status == 429:
-                raise
 
     def introspect(self) -> dict[str, Any]:
         """Return the server's description of the token of the current tenant (RFC 7662).
@@ -414,7 +349,7 @@ class OAuth2(TokenAuth):
 
     def _fetch_token(self, tenant: str, held: Token | None, seconds: float) -> Token:
         if self._fetch is not None:
-            token = _make_token(self._fetch(held))
+            token = make_token(self._fetch(held))
             return token if held is None else replace(token, refresh_token=token.refresh_token or held.refresh_token)
         refresh_token = held.refresh_token if held is not None else None
         if refresh_token is None and self.flow == "refresh_token":
@@ -430,7 +365,7 @@ class OAuth2(TokenAuth):
             token_like = self._reauthenticate(error) if is_dead and self._reauthenticate is not None else None
             if token_like is None:
                 raise
-            return _make_token(token_like)
+            return make_token(token_like)
 
     def _uses_refresh_token(self, token: Token | None) -> bool:
         return self.flow == "refresh_token" or super()._uses_refresh_token(token)
@@ -451,7 +386,7 @@ class OAuth2(TokenAuth):
             message = f"{server.host}: there is no token yet; {self._advice}"
             raise TokenRefreshError(message, host=server.host, reason="login required", final=True)
         try:
-            return server.token(grant, deadline_timeout=seconds, **_keep(held))
+            return server.token(grant, deadline_timeout=seconds, **keep_from(held))
         except TokenRefreshError as error:
             error.lost = False  # nothing that the server takes only once
             error.final = error.final or error.reason in CONFIGURATION
@@ -464,7 +399,7 @@ class OAuth2(TokenAuth):
         names = REPEATED if self._described is None else self._described.for_refresh.refresh_with
         granted = None if held is None else held.scope
         further = {} if self._is_bare else self._grant_flow.select_for_refresh(granted, names)
-        keywords = {"deadline_timeout": seconds, **_keep(held)}
+        keywords = {"deadline_timeout": seconds, **keep_from(held)}
         try:
             token = server.token(grants.refresh(refresh_token, **further), **keywords)
         except TokenRefreshError as error:
@@ -523,18 +458,3 @@ class OAuth2(TokenAuth):
 def oauth2(*args: Any, **keywords: Any) -> OAuth2:
     """Return an OAuth2; arguments as for the class."""
     return OAuth2(*args, **keywords)
-
-
-def _keep(held: Token | None) -> dict[str, Any]:
-    """Return what the request for the next token needs of the last one: its key, and its text for some endpoints."""
-    return {} if held is None else {"key": held.key, "access_token": held.access_token}
-
-
-def _make_token(given: TokenLike) -> Token:
-    """Return the result of a user's function as a token."""
-    if isinstance(given, Token):
-        _make_token({"access_token": given.access_token, "token_type": given.token_type, "key": given.key})
-        return given
-    fields = {"access_token": given} if isinstance(given, str) else dict(given)
-    response = ServerResponse("fetch", "a token", 200, {}, json.dumps(fields).encode())
-    return parse_token(response, cast("str | None", fields.get("key")))

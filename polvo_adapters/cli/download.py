@@ -16,7 +16,8 @@ from polvo_adapters.cli import render
 from polvo_adapters.cli.request import CallOutcome, find_report, join_headers, make_panel
 from polvo_adapters.core.calls import origin
 from polvo_adapters.errors import ConfigurationError, StatusError
-from polvo_adapters.shells.requests.download import Download, choose_target, download
+from polvo_adapters.shells.downloads import Download, choose_target
+from polvo_adapters.shells.requests.download import download
 from polvo_adapters.shells.requests.session import Session
 
 _FAILED, _NO_RESPONSE = 1, 3

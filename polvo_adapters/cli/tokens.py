@@ -19,6 +19,7 @@ from typing import Any
 
 from rich.text import Text
 
+from polvo_adapters.auth.protocol.revocation import revoke_all
 from polvo_adapters.auth.protocol.server import AuthorizationServer
 from polvo_adapters.auth.protocol.token import Token
 from polvo_adapters.auth.tokens.sealing import VARIABLE, DecryptionError, NoEncryption, Sealer, make_sealer
@@ -194,9 +195,7 @@ def _revoke_at_server(server: AuthorizationServer, token: Token) -> None:
     except PolvoError as error:
         advice = "nothing was revoked: name the server by --issuer or --revocation-url"
         raise PolvoError(f"{' '.join(str(error).split())}; {advice}", host=server.host) from None
-    if token.refresh_token is not None:
-        server.revoke(token.refresh_token, "refresh_token")
-    server.revoke(token.access_token, "access_token")
+    revoke_all(server, token)
 
 
 def _clear(cache: Cache, options: argparse.Namespace, out: render.Screen, err: render.Screen) -> int:

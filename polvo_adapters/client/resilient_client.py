@@ -5,8 +5,8 @@ auth objects. Below it the transport retries, and asks circuit breaker and bulkh
 an answer below 400 is returned as it is, everything else becomes an error of `polvo_adapters.client.exceptions`.
 
 The httpx client is made at the first use, in the event loop that runs then. Connections belong to that loop and that
-process: in another one, after a fork or a second `asyncio.run`, another client is made, and circuits stay as they are.
-Two loops that run at the same time need two clients.
+process, and are closed with the loop: in another one, after a fork or a second `asyncio.run`, another client is made,
+and circuits stay as they are. Two loops that run at the same time need two clients.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ from polvo_adapters.core.calls import find_host
 from polvo_adapters.drivers.aio import AsyncClock
 from polvo_adapters.redaction import describe_url
 from polvo_adapters.runtime import async_library
+from polvo_adapters.runtime.loop_ends import LoopEnd
 from polvo_adapters.shells.httpx.environment_proxies import find_proxies
 from polvo_adapters.shells.httpx.transports import AsyncPolicyTransport
 from polvo_adapters.stores.base import Store
@@ -56,6 +57,7 @@ class _Opened(NamedTuple):
     http: httpx.AsyncClient
     loop: Any
     process: int
+    end: LoopEnd
 
     def is_here(self, loop: object) -> bool:
         """Return whether it belongs to this loop and this process."""
@@ -135,7 +137,7 @@ class ResilientClient:
         self._closing.close()
         opened, self._opened = self._opened, None
         if opened is not None and opened.is_here(_find_loop()):
-            await opened.http.aclose()
+            await opened.end.close()
 
     aclose = close
     """The name that httpx has for it."""
@@ -269,8 +271,9 @@ class ResilientClient:
                 f"{describe_url(self.config.base_url)}: the client is in use by another event loop; make a client for "
                 "each loop"
             )
-        self._opened = _Opened(self._make_http(), loop, os.getpid())
-        return self._opened.http
+        http = self._make_http()
+        self._opened = _Opened(http, loop, os.getpid(), LoopEnd(http.aclose))
+        return http
 
     def _make_http(self) -> httpx.AsyncClient:
         config = self.config

@@ -83,9 +83,11 @@ def current_tenant() -> str:
     `Session.set_tenant` and `Session.tenant` count while that session makes a call, so that auth objects, hooks and
     adapters see its tenant.
     """
-    for block in reversed(_blocks.get()):
-        if block.session is None or block.call:
-            return block.name
+    blocks = _blocks.get()
+    if blocks:
+        for block in reversed(blocks):
+            if block.session is None or block.call:
+                return block.name
     return ""
 
 

@@ -46,6 +46,7 @@ class Call(NamedTuple):
             leave it alone.
         judges: Functions of the user's own that say what an answer is; see `polvo_adapters.core.judges`.
         patient: Whether waits between attempts do not count against its deadline.
+        place: Its URL, and the origin and the host of that, where the shell has worked them out.
     """
 
     method: str
@@ -73,6 +74,7 @@ class Call(NamedTuple):
     rerouted: bool = False
     judges: tuple[Callable[[Any], Any], ...] = ()
     patient: bool = False
+    place: tuple[str, str, str] | None = None
 
     @property
     def is_one_shot(self) -> bool:
@@ -80,7 +82,8 @@ class Call(NamedTuple):
         return self.body == "once" or self.body == "single-use"
 
     def __repr__(self) -> str:
-        shown = {name: value for name, value in zip(self._fields, self, strict=True) if name != "stored_token"}
+        hidden = ("stored_token", "place")
+        shown = {name: value for name, value in zip(self._fields, self, strict=True) if name not in hidden}
         shown["url"] = strip_url(self.url)
         return f"Call({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
 
@@ -95,12 +98,19 @@ class Call(NamedTuple):
     @property
     def origin(self) -> str:
         """Scheme, host and port (RFC 6454), without the default port: the key of state."""
-        return _origin_and_host(self.url)[0]
+        place, url = self.place, self.url
+        return place[1] if place is not None and place[0] is url else _origin_and_host(url)[0]
 
     @property
     def host(self) -> str:
         """Host and port, for messages."""
-        return _origin_and_host(self.url)[1]
+        place, url = self.place, self.url
+        return place[2] if place is not None and place[0] is url else _origin_and_host(url)[1]
+
+
+def find_place(url: str) -> tuple[str, str, str]:
+    """Return a URL, its origin and its host, as `Call.place` has them."""
+    return (url, *_origin_and_host(url))
 
 
 def origin(url: str) -> str:
@@ -114,16 +124,18 @@ def find_host(url: str) -> str:
 
 
 def _origin_and_host(url: str) -> tuple[str, str]:
+    parts = url.split("/", 3)
+    if len(parts) > 2 and not parts[1] and parts[0][-1:] == ":":
+        authority = parts[2]
+        if not ("@" in authority or "?" in authority):  # a cache of the process keeps nothing that may be a credential
+            return _parse_known_parts(parts[0], authority)
     end = url.find("/", url.find("://") + 3)
-    prefix = url if end < 0 else url[:end]
-    if "@" in prefix or "?" in prefix:  # a cache of the process keeps nothing that may be a credential
-        return _parse_prefix(prefix)
-    return _parse_known_prefix(prefix)
+    return _parse_prefix(url if end < 0 else url[:end])
 
 
 @lru_cache(maxsize=1024)
-def _parse_known_prefix(prefix: str) -> tuple[str, str]:
-    return _parse_prefix(prefix)
+def _parse_known_parts(scheme: str, authority: str) -> tuple[str, str]:
+    return _parse_prefix(f"{scheme}//{authority}")
 
 
 def _parse_prefix(prefix: str) -> tuple[str, str]:

@@ -1,6 +1,6 @@
 """Who makes a request, and what may select its answer: the one place where that is worked out.
 
-Theory of operation. What is kept across calls belongs to somebody, in one of two grains:
+Theory of operation. What is kept across calls belongs to one caller, in one of two grains:
 
     grain      is kept by it                                                   worked out where a policy
     ---------  --------------------------------------------------------------  ----------------------------

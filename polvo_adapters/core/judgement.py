@@ -30,7 +30,10 @@ def verdict_of(call: Call, outcome: Outcome) -> Verdict:
     known = outcome.judged
     if known:
         return known[0]
-    verdict = _work_out(call, outcome)
+    if 0 < outcome.status < 400 and not call.judges and not may_refuse(outcome.body):
+        verdict = SERVED  # nearly always
+    else:
+        verdict = _work_out(call, outcome)
     if known is not None:
         known.append(verdict)
     return verdict

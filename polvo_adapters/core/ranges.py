@@ -39,7 +39,8 @@ _CLOCK_DIFFERENCE = 60.0
 RFC 9110 section 8.8.2.2 is content with one second where both are known to come from the same clock, which a client
 does not know; RFC 7232 named this minute.
 """
-_CONDITIONS = frozenset({"if-none-match", "if-modified-since", "if-unmodified-since", "if-match", "if-range", "range"})
+CONDITIONS = frozenset({"if-none-match", "if-modified-since", "if-unmodified-since", "if-match", "if-range", "range"})
+"""Headers of a request that those of the request for the rest take the place of, in lower case."""
 
 
 class ContentRange(NamedTuple):
@@ -139,16 +140,24 @@ class Entity(NamedTuple):
 
         Args:
             headers: Headers of the request for the whole; conditions and ranges among them are replaced.
+            received: How many bytes of the body are there.
+        """
+        kept = {name: value for name, value in headers.items() if _lower(name) not in CONDITIONS}
+        return {**kept, **self.make_conditions(received)}
+
+    def make_conditions(self, received: int) -> dict[str, str]:
+        """Return the headers that make a request one for the rest.
+
+        Args:
             received: How many bytes of the body are there. Without any, the request asks for all of them, under no
                 condition, as servers differ over a range that leaves out nothing.
         """
-        kept = {name: value for name, value in headers.items() if _lower(name) not in _CONDITIONS}
         is_part = self.end is not None and self.end != self.total
-        if received or self.first or is_part:
-            last = self.end - 1 if is_part and self.end is not None else ""
-            kept["Range"] = f"bytes={self.first + received - self._overlap(received)}-{last}"
-            kept["If-Range"] = self.validator
-        return kept
+        if not (received or self.first or is_part):
+            return {}
+        last = self.end - 1 if is_part and self.end is not None else ""
+        first = self.first + received - self._overlap(received)
+        return {"Range": f"bytes={first}-{last}", "If-Range": self.validator}
 
     def check_rest(self, received: int, status: int, headers: Mapping[str, str]) -> Rest | Unproved:
         """Return what to take from a response to the request for the rest, or why nothing can be taken.

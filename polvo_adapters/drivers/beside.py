@@ -6,9 +6,9 @@ in the order in which they came, whichever loops and tasks they come from. One t
 by `Decisions`, as for every other store, which finds the answer in an `AskedStore`.
 
 A task that is cancelled before its question is put has never asked it. One that is cancelled later leaves the question
-alone, and what that grants is given back right after it. What the close of a body reports, and leases of a call that
-was broken off, follow behind all questions that were there before; a listener of these changes is called on the thread
-of the store.
+alone, and what that grants is given back right after it. A fact, such as the end of a lease, is put to the store in any
+case. What the close of a body reports, facts and leases of a call that was broken off, follow behind all questions that
+were there before; a listener of these changes is called on the thread of the store.
 """
 
 from __future__ import annotations
@@ -132,15 +132,15 @@ class BesideDecisions(Decisions):
 
     async def _try_beside(self, effect: TryDecide) -> bool:
         if not self._is_slow:
-            answer = await self._ask(effect.events)
+            answer = await self._ask(effect.events, is_fact=True)
             if answer.error is not None and not is_slow(answer.seconds):
-                await self._ask(effect.events)
+                await self._ask(effect.events, is_fact=True)
         return self.try_decide(effect)
 
     async def _release(self, effect: Release, exchange: BodyCloseNotifier) -> None:
         if not self.release_later(effect, exchange):
             if not self._failure:
-                await self._ask(effect.events)
+                await self._ask(effect.events, is_fact=True)
             self._tell(effect.events)
 
     async def release_all_beside(self) -> None:
@@ -171,43 +171,64 @@ class BesideDecisions(Decisions):
         spare._failure = self._failure
         return spare
 
-    async def _ask(self, events: Sequence[Event], *, grants: bool = False) -> _Answer:
-        """Put events to the store, and keep its answer for the method that works out what it means."""
+    async def _ask(self, events: Sequence[Event], *, grants: bool = False, is_fact: bool = False) -> _Answer:
+        """Put events to the store, and keep its answer for the method that works out what it means.
+
+        Args:
+            events: The events.
+            grants: Whether the answer may grant a lease, which a task that is cancelled gives back.
+            is_fact: Whether the store is to know of them although the task is cancelled.
+        """
         began = time.monotonic()
         if self._asks is None:
-            error, verdicts = await self._ask_by_thread(events, grants)
+            asked: Any = self._thread.submit(partial(self._real.decide, events))
         else:
-            error, verdicts = await self._ask_by_task(events, grants)
-        answer = _Answer(verdicts, error, time.monotonic() - began)
+            asked = asyncio.ensure_future(self._asks(events))
+        try:
+            await (wait_for(asked) if self._asks is None else asyncio.wait([asked]))
+        except BaseException as error:
+            last = self._break_off(events, asked, grants=grants, is_fact=is_fact)
+            if last is not None and not isinstance(error, GeneratorExit):  # with which the loop is gone
+                await wait_shielded(last)
+            raise
+        failure, verdicts = _split(asked)
+        answer = _Answer(verdicts, failure, time.monotonic() - began)
         self._asked.add(answer)
         return answer
 
-    async def _ask_by_thread(self, events: Sequence[Event], grants: bool) -> tuple[Exception | None, tuple[Any, ...]]:
-        future = self._thread.submit(partial(self._real.decide, events))
-        try:
-            await wait_for(future)
-        except GeneratorExit:  # the loop is gone, and nothing can be waited for
-            if not future.cancel() and grants:
-                self._thread.submit(partial(self._give_back, events, future))
-            raise
-        except BaseException:
-            if not future.cancel() and grants:
-                await wait_shielded(self._thread.submit(partial(self._give_back, events, future)))
-            raise
-        return _split(future)
+    def _break_off(self, events: Sequence[Event], asked: Any, *, grants: bool, is_fact: bool) -> Future[Any] | None:
+        """Leave the question of a task that is cancelled, and return what is still done for it, if anything.
 
-    async def _ask_by_task(self, events: Sequence[Event], grants: bool) -> tuple[Exception | None, tuple[Any, ...]]:
-        task: asyncio.Future[tuple[Any, ...]] = asyncio.ensure_future(self._asks(events))
-        try:
-            await asyncio.wait([task])
-        except BaseException:  # the question goes on, as its answer is on the way
-            task.add_done_callback(partial(self._give_back_later, events, grants))
-            raise
-        return _split(task)
+        On the thread of the store, a question that was not put yet is withdrawn. One in a task goes on, as its answer
+        may be on the way.
+        """
+        then = partial(self._give_back if grants else self._note_told, events, asked)
+        if self._asks is not None:
+            return self._follow(asked, then) if grants or is_fact else None
+        if asked.cancel():
+            return self._thread.submit(partial(self._spare()._tell, events)) if is_fact else None
+        return self._thread.submit(then) if grants or is_fact else None
 
-    def _give_back_later(self, events: Sequence[Event], grants: bool, task: asyncio.Future[tuple[Any, ...]]) -> None:
-        if not task.cancelled() and task.exception() is None and grants:
-            self._thread.submit(partial(self._give_back, events, task))
+    def _follow(self, task: asyncio.Future[Any], then: Callable[[], None]) -> Future[Any]:
+        """Return a future of what is done on the thread of the store once a question in a task has its answer."""
+        over: Future[Any] = Future()
+
+        def go_on(_: object) -> None:
+            if task.cancelled():
+                over.set_result(None)
+            else:
+                self._thread.submit(then).add_done_callback(lambda _: over.set_result(None))
+
+        task.add_done_callback(go_on)
+        return over
+
+    def _note_told(self, events: Sequence[Event], asked: Any) -> None:
+        """Do what follows from facts whose task was cancelled while the store took them; on the thread of the store."""
+        spare, answer = self._spare(), AskedStore(self._real)
+        error, verdicts = _split(asked)
+        answer.add(_Answer(verdicts, error, 0.0))
+        spare._store = answer
+        spare._tell(events)
 
     def _give_back(self, events: Sequence[Event], asked: Any) -> None:
         """Release what a question has granted whose task was cancelled; on the thread of the store."""

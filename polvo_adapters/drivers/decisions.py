@@ -96,13 +96,13 @@ class Decisions:
 
     def note_attempt(self, call: Call, outcome: Outcome) -> None:
         """Report an attempt, and remember its outcome."""
-        entry = record_attempt(outcome)
+        entry, best = record_attempt(outcome), self.best
         self._entries.append(entry)
         if self._sent is not None:
             self._sent = call  # that to a region has another host
             if call.listeners or ATTEMPTS.isEnabledFor(DEBUG):
                 say_attempt(call, entry, max(call.attempt, count_attempts(self._entries)))
-        self.best = outcome if self.best is None else choose_better(outcome, self.best)
+        self.best = outcome if best is None else choose_better(outcome, best)
 
     def note_race(self, outcome: Outcome) -> None:
         """Remember the outcome of a race, which has reported its attempts."""

@@ -25,6 +25,8 @@ _STATE_LENGTH = 512
 _QUERY = b'"rateLimit'
 _PAUSE = re.compile(_BACKOFF + rb"\s{0,8}:\s{0,8}([0-9]{1,9})\s{0,8}[,}]")
 _WRAPPER = {"items", "has_more", "quota_remaining"}
+_UTF_8, _UTF_16 = b"\xef\xbb\xbf", (b"\xff\xfe", b"\xfe\xff")
+_GUARDS = (b")]}',\n", b")]}'\n", b"while(1);", b"for(;;);")
 
 Json: TypeAlias = "dict[str, object]"
 
@@ -79,12 +81,23 @@ def begins_like_json(body: bytes | bytearray) -> bool:
     return body[:64].lstrip()[:1] in (b"{", b"[")
 
 
+def strip_frame(body: bytes) -> bytes:
+    """Return a text without what may stand in front of it: a byte order mark, or the guard against scripts."""
+    if body.startswith(_UTF_16):
+        body = body.decode("utf-16", "replace").encode()
+    body = body.removeprefix(_UTF_8)
+    guard = next((guard for guard in _GUARDS if body.startswith(guard)), b"")
+    return body[len(guard) :]
+
+
 def load_json(text: bytes) -> object:
-    """Return a text as JSON, or None where it is none."""
+    """Return a text as JSON, or None where it is none; letters of a wrong charset are replaced."""
     import json
 
     try:
         return json.loads(text)
+    except UnicodeDecodeError:
+        return load_json(text.decode("utf-8", "replace").encode())
     except (ValueError, RecursionError):
         return None
 

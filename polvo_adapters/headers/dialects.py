@@ -182,6 +182,50 @@ BUILT_IN = (
         reset_unit="epoch-milliseconds",
         source="bybit-exchange.github.io/docs/v5/rate-limit",
     ),
+    Dialect(
+        "docusign",
+        limit="X-BurstLimit-Limit",
+        remaining="X-BurstLimit-Remaining",
+        quota="burst",
+        windows=(30.0,),
+        source="developers.docusign.com/platform/resource-limits",
+    ),
+    Dialect(
+        "ip-api",
+        remaining="X-Rl",
+        reset="X-Ttl",
+        windows=(60.0,),
+        size=45.0,
+        reset_unit="seconds",
+        source="ip-api.com/docs/api:json",
+    ),
+    Dialect(
+        "brightpearl",
+        remaining="brightpearl-requests-remaining",
+        reset="brightpearl-next-throttle-period",
+        windows=(60.0,),
+        size=200.0,
+        reset_unit="milliseconds",
+        source="api-docs.brightpearl.com, Request throttling",
+    ),
+    Dialect(
+        "walmart",
+        remaining="x-current-token-count",
+        reset="x-next-replenishment-time",
+        reset_unit="epoch-milliseconds",
+        source="developer.walmart.com, Rate limiting",
+    ),
+    Dialect(
+        "binance",
+        used="X-MBX-USED-WEIGHT-1M",
+        quota="weight",
+        unit="weight",
+        scope="global",
+        windows=(60.0,),
+        size=6000.0,
+        aligned=True,
+        source="developers.binance.com/docs/binance-spot-api-docs/rest-api/limits",
+    ),
 )
 """The rows of this package."""
 
@@ -301,6 +345,8 @@ def count(parts: Parts, size: float | None = None) -> tuple[float | None, float 
         size: The limit, where no header says it.
     """
     limit, remaining = parse_amount(parts.get("limit", "")), parse_amount(parts.get("remaining", ""))
+    if limit and parts.get("remaining", "").strip()[:1] == "-":
+        remaining = 0.0  # of servers that go on counting what they refuse
     used = parse_amount(parts.get("used", ""))
     if remaining is not None and limit is None:
         if used is not None:

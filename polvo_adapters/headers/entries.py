@@ -17,6 +17,7 @@ from polvo_adapters.headers.resets import LONGEST_RESET, UNKNOWN, Reset
 
 MOST_QUOTAS = 32
 _LARGEST_AMOUNT = 1e15
+_LONGEST_NAME = 64
 _THOUSANDS = re.compile(r"\b[0-9]{1,3}(?:,[0-9]{3})+\b")
 _ZEROS = re.compile(r",0[0-9]{2}\b")
 Parts: TypeAlias = "dict[str, str]"
@@ -49,6 +50,11 @@ def parse_amount(text: str) -> float | None:
     if len(text) > times.LONGEST:
         return None
     return times.parse_number(text.partition(";")[0].strip())
+
+
+def strip_name(text: str) -> str:
+    """Return the name of a quota without spaces around it, or an empty string for one that is too long."""
+    return text.strip() if len(text) <= _LONGEST_NAME else ""
 
 
 def to_amount(value: object) -> float | None:

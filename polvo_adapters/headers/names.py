@@ -26,15 +26,19 @@ _LONGEST_NAME = 96
 _MOST_NAMES = 1024
 _X_ROLES = {
     **{role: role for role in ("limit", "remaining", "reset", "used", "reset-after", "scope", "global")},
-    **dict.fromkeys(("left", "available"), "remaining"),
-    **dict.fromkeys(("max", "total", "quota"), "limit"),
+    **dict.fromkeys(("left", "available", "remain"), "remaining"),
+    **dict.fromkeys(("max", "total", "quota", "allowed", "burst-capacity"), "limit"),
     **dict.fromkeys(("usage", "consumed", "count", "current"), "used"),
-    **dict.fromkeys(("window", "interval", "period", "interval-seconds", "window-seconds"), "window"),
+    **dict.fromkeys(("window", "interval", "period", "duration", "interval-seconds", "window-seconds"), "window"),
     **dict.fromkeys(("window-ms", "interval-ms", "window-milliseconds", "interval-milliseconds"), "window-ms"),
-    **dict.fromkeys(("reset-in", "reset-seconds"), "reset-in"),
+    **dict.fromkeys(("reset-at", "reset-time", "resettime", "resets", "resets-at", "expires", "expiry"), "reset"),
+    **dict.fromkeys(("reset-in", "resets-in", "reset-seconds"), "reset-in"),
     **dict.fromkeys(("reset-ms", "reset-milliseconds", "reset-after-ms", "reset-in-ms"), "reset-ms"),
     "fillrate": "fill",
+    "replenish-rate": "fill",
     "bucket": "group",
+    "category": "group",
+    "type": "type",
     "resource": "group",
     "endpoint-name": "endpoint",
 }
@@ -45,6 +49,7 @@ _X_MARKS = {
     "usage": "strava",
     "fillrate": "atlassian-dc",
     "delay": "azure-devops",
+    "category": "zoom",
     "nearlimit": "atlassian",
     "endpoint-name": "linear",
     "complexity-limit": "linear",
@@ -52,6 +57,7 @@ _X_MARKS = {
 _X = re.compile(r"x-rate-?limit(?:-(.+))?\Z")
 _ROLE_FIRST = re.compile(r"(limit|remaining|reset|renewalperiod)-(.+)\Z")
 _ROLE_LAST = re.compile(r"(.+)-(limit|remaining|reset)\Z")
+_GLUED = re.compile(r"([a-z]{2,24}?)(limit|remaining|reset)\Z")
 _ANTHROPIC = re.compile(r"anthropic-ratelimit-(.+)-(limit|remaining|reset)\Z")
 _TWITTER = re.compile(r"x-(app|user)-limit-(24hour)-(limit|remaining|reset)\Z")
 
@@ -105,7 +111,11 @@ _NO_REQUESTS = {
         "members",
     ),
 }
+_SUBJECTS = {"ratelimit", "quota", "throttle"}
 _PLAIN = {"api", "request", "requests", "call", "calls"}
+
+
+_ALIASES = re.compile(r"\bfloodcontrol\b|^rl(?=-)")
 
 
 class Field:
@@ -212,11 +222,12 @@ def _classify_words(name: str) -> Field | None:
 
     `X-Acme-RateLimit-Calls-Left` says what remains of calls; `X-Quota-Reset-Ms` when there is more, in milliseconds.
     """
-    text = name.removeprefix("x-").replace("_", "-").replace("rate-limit", "ratelimit")
+    text = name.replace("_", "-").removeprefix("x-").replace("rate-limit", "ratelimit")
+    text = _ALIASES.sub("ratelimit", text).replace("burstlimit", "ratelimit-burst")
     words = [_PERIOD_WORDS.get(word, word) for word in text.split("-") if word]
     if not _NO_REQUESTS.isdisjoint(words):
         return None
-    if not ("ratelimit" in words or "quota" in words or "throttle" in words):
+    if not any(word in _SUBJECTS or word.startswith("concurren") for word in words):
         return _classify_plain(words)
     in_milliseconds = words[-1] in _MILLISECONDS
     if in_milliseconds or words[-1] in ("s", "sec", "secs", "seconds"):
@@ -241,9 +252,9 @@ def _classify_words(name: str) -> Field | None:
 
 def _classify_plain(words: list[str]) -> Field | None:
     """Return the field for `X-Requests-Remaining`, or `X-Daily-Calls-Left`, with no word besides."""
-    roles = [_WORDS[word] for word in words if _WORDS.get(word) in ("remaining", "used") or word == "limit"]
+    roles = [_WORDS[word] for word in words if _WORDS.get(word) in ("remaining", "used", "reset") or word == "limit"]
     periods = [word for word in words if word in PERIODS]
-    counted = {"requests", "calls"} & set(words)
+    counted = _PLAIN & set(words)
     if len(words) != len(roles) + len(periods) + len(_PLAIN & set(words)) or len(roles) != 1 or not counted:
         return None
     return Field("words", roles[0], "-".join(periods))
@@ -257,9 +268,11 @@ def _classify_x(tail: str | None) -> Field | None:
     if tail in _X_ROLES:
         return Field("x", _X_ROLES[tail], mark=mark)
     if match := _ROLE_FIRST.match(tail):
-        role, dimension = match[1], _PERIOD_WORDS.get(match[2], match[2])
+        named = match[2].removeprefix("per-")
+        role, dimension = match[1], _PERIOD_WORDS.get(named, named)
         return Field("periods" if dimension in PERIODS else "openai", role, dimension)
-    if match := _ROLE_LAST.match(tail):
-        dimension, role = _PERIOD_WORDS.get(match[1], match[1]), match[2]
+    if match := _ROLE_LAST.match(tail) or _GLUED.match(tail):  # `UserRemaining` of Imgur, `PathLimit` of hapi
+        named = match[1].removeprefix("per-")
+        dimension, role = _PERIOD_WORDS.get(named, named), match[2]
         return Field("periods" if dimension in PERIODS else "dimensions", role, dimension, mark)
     return Field("x", mark=mark) if mark else None

@@ -78,3 +78,27 @@ class Throttled(NamedTuple):
     reason: str = ""
     scope: str = ""
     processed: bool = False
+
+
+class Complaint(NamedTuple):
+    """A refusal that a body states.
+
+    Attributes:
+        kind: As in `Throttled`.
+        reason: Short words for a person: "GraphQL THROTTLED", "insufficient_quota".
+        retry_after: Seconds until the server wants the request again, or None.
+        quotas: Names of the violated quotas.
+        exact: Whether `retry_after` is finer than what the headers say.
+        pause: Seconds to wait where nothing else is known, or None.
+        scope: As in `Throttled`.
+        processed: As in `Throttled`.
+    """
+
+    kind: Kind
+    reason: str
+    retry_after: float | None = None
+    quotas: tuple[str, ...] = ()
+    exact: bool = False
+    pause: float | None = None
+    scope: str = ""
+    processed: bool = False

@@ -25,6 +25,13 @@ LONGEST_RESET = times.LONGEST_DELAY
 _OLDEST = times.DAY
 _AGREEMENT = 1.25  # seconds: Date is cut to whole seconds, and the response takes a moment to arrive
 _DURATION = re.compile(r"(?:[0-9]{1,12}(?:\.[0-9]{1,12})?(?:ms|us|µs|μs|ns|d|h|m|s))+\Z")
+_SPELLED = re.compile(r" ?(?:(m)illiseconds?|(s)ec(?:ond)?s?|(m)in(?:ute)?s?|(h)(?:ou)?rs?|(d)ays?)\b")
+_BETWEEN = re.compile(r"(?<=[a-z]) (?=[0-9])")
+_ISO_DURATION = re.compile(r"[Pp](?:([0-9]{1,4})[Dd])?[Tt]([0-9.HMShms]{1,32})\Z")
+_SCRIPT_DATE = re.compile(
+    r"[A-Z][a-z]{2} ([A-Z][a-z]{2}) ([0-9]{2}) ([0-9]{4}) ([0-9:]{8}) (?:GMT|UTC)([+-][0-9]{4})?(?: \(.{0,64}\))?\Z"
+)
+_FINE = re.compile(r"[0-9]{16}(?:[0-9]{3})?\Z")  # microseconds and nanoseconds of Unix time
 _DURATION_PART = re.compile(r"([0-9.]+)([^0-9.]+)")
 _DURATION_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -67,15 +74,20 @@ def read(text: str, unit: str = "") -> Reset:
     Returns:
         The reset, or `UNKNOWN`.
 
-    Source: RFC 3339, RFC 9110 section 5.6.7, `time.Duration.String` of Go.
+    Source: RFC 3339, RFC 9110 section 5.6.7, `time.Duration.String` of Go, ISO 8601 (durations), `Date.toString` of
+    JavaScript.
     """
     text = text.strip()
+    if len(text) > times.LONGEST:
+        text = text.partition(" (")[0]  # the name of a time zone
     if not text or len(text) > times.LONGEST:
         return UNKNOWN
     value = times.parse_number(text)
     if value is not None:
         return from_number(value, unit)
-    return _read_iso(text) or _read_duration(text) or _read_http_date(text)
+    if _FINE.match(text):
+        return Reset(None, float(text[:16]) / 1e6, 0.0, LIKELY)
+    return _read_iso(text) or read_duration(text) or _read_http_date(_SCRIPT_DATE.sub(r"\2 \1 \3 \4 \5", text))
 
 
 def from_number(value: float | None, unit: str = "") -> Reset:
@@ -104,7 +116,13 @@ def _read_iso(text: str) -> Reset | None:
     return None if found is None else Reset(None, *found)
 
 
-def _read_duration(text: str) -> Reset | None:
+def read_duration(text: str) -> Reset | None:
+    """Return the delay that a text spells as a duration, `1m23s`, `PT30S` or `30 seconds`, or None."""
+    iso = _ISO_DURATION.match(text)
+    if iso is not None:
+        text = f"{iso[1]}d{iso[2].lower()}" if iso[1] else iso[2].lower()
+    elif not _DURATION.match(text):
+        text = _BETWEEN.sub("", _SPELLED.sub(_abbreviate, text.lower()))
     if not _DURATION.match(text):
         return None
     parts = _DURATION_PART.findall(text)
@@ -112,6 +130,10 @@ def _read_duration(text: str) -> Reset | None:
     if seconds > LONGEST_RESET:
         return None
     return Reset(seconds, None, 0.0 if "." in text or parts[-1][1] not in ("s", "m", "h", "d") else 1.0)
+
+
+def _abbreviate(found: re.Match[str]) -> str:
+    return "ms" if found[1] else next(filter(None, found.groups()), "")
 
 
 def _read_http_date(text: str) -> Reset:

@@ -22,19 +22,23 @@ names, or else those of which nothing remains; a minute for GitHub.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from polvo_adapters.headers import times
-from polvo_adapters.headers.complaints import PACE_REASON, SPENT_REASON, Complaint, find_complaint, read_aws_code
-from polvo_adapters.headers.quota import Kind, Quota, Throttled
+from polvo_adapters.headers import resets, times
+from polvo_adapters.headers.complaints import PACE_REASON, SPENT_REASON, find_complaint
+from polvo_adapters.headers.quota import Complaint, Kind, Quota, Throttled
 from polvo_adapters.headers.reading import parse
+from polvo_adapters.headers.vendor_refusals import read_aws_code
 
 _LONGEST_VALUE = 256
 _MOST_HEADERS = 1024
 _TOO_MANY, _OVERLOADED = 429, 529
 _SPEAKING = frozenset({403, _TOO_MANY, 503, _OVERLOADED})  # statuses that may refuse without a word in the body
 _SOON = 60.0  # seconds
+_OTHER_NAMES = re.compile(r".-retry-(?:after|in)(?:-seconds|(-ms|-milliseconds))?\Z")
+_CONCURRENT_HEADER = re.compile(r"\bconcurren(?:t|cy)\b")
 _ERROR_TYPE = "x-amzn-errortype"
 _SCOPES = {"user", "global", "shared"}
 _NO_COMPLAINT = Complaint("rate", "")
@@ -135,7 +139,10 @@ def _find_kind(evidence: _Evidence, violated: Sequence[Quota]) -> Kind:
         return "rate"  # what the server asks for counts for more than its sentence
     if evidence.complaint.kind != "rate":
         return evidence.complaint.kind
-    concurrent = bool(violated) and all(quota.unit == "concurrent-requests" for quota in violated)
+    if violated:
+        concurrent = all(quota.unit == "concurrent-requests" for quota in violated)
+    else:  # Twilio says how many are under way
+        concurrent = evidence.status == _TOO_MANY and any(map(_CONCURRENT_HEADER.search, evidence.headers))
     return "concurrency" if concurrent or evidence.stripe_reason.endswith("-concurrency") else "rate"
 
 
@@ -143,12 +150,26 @@ def _find_wait(evidence: _Evidence, violated: Sequence[Quota]) -> float | None:
     complaint, in_body = evidence.complaint, times.cap_delay(evidence.complaint.retry_after)
     if complaint.exact and in_body is not None:
         return in_body
-    other = {"retry-after": evidence.headers.get("x-ratelimit-retry-after", "")}
-    said = [evidence.wait, times.retry_after(other, 0.0), in_body]
+    said = [evidence.wait, *_find_other_waits(evidence.headers), in_body]
     wait = next(filter(None, said), None)  # zero, or a moment in the past, says nothing
     if wait is None:
         wait = max((quota.reset for quota in violated if quota.reset is not None), default=complaint.pause)
     return 0.0 if wait is None and 0.0 in said else wait
+
+
+def _find_other_waits(headers: Mapping[str, str]) -> list[float | None]:
+    """Return what headers with names like Retry-After say: `X-RateLimit-Retry-After`, `X-Retry-In: 5.2s`."""
+    waits = []
+    for name, text in headers.items():
+        found = _OTHER_NAMES.search(name)
+        if found is not None:
+            number = times.parse_number(text)
+            if found[1] and number is not None:
+                waits.append(times.cap_delay(number / 1000))
+            else:
+                spelled = resets.read_duration(text)
+                waits.append(times.retry_after({"retry-after": text}, 0.0) if spelled is None else spelled.seconds)
+    return waits
 
 
 def _find_names(evidence: _Evidence, violated: Sequence[Quota]) -> tuple[str, ...]:

@@ -1,8 +1,7 @@
 """The dialects of vendors: every header about quotas that is not one of the IETF's RateLimit fields.
 
 Theory of operation. Each family of header names has a reader, and each reader serves a vendor or two. The large
-X-RateLimit family is shared by many servers that mean different things by the same names. Marks tell these servers
-apart: a mark is a header that only one vendor sends. Without a mark, the magnitude of a reset tells its unit.
+X-RateLimit family is read by `polvo_adapters.headers.x_ratelimit`.
 
 A reader takes the texts of its family, by dimension and role, and what else is known about the response. It returns
 an entry for each quota.
@@ -14,7 +13,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TypeAlias
 
-from polvo_adapters.headers import dialects, ietf, resets
+from polvo_adapters.headers import dialects, resets, x_ratelimit
 from polvo_adapters.headers.dialects import Dialect
 from polvo_adapters.headers.entries import (
     MOST_QUOTAS,
@@ -25,119 +24,19 @@ from polvo_adapters.headers.entries import (
     make_entry,
     parse_amount,
     pick_tightest,
+    strip_name,
     to_amount,
 )
 from polvo_adapters.headers.names import PERIODS
-from polvo_adapters.headers.quota import CERTAIN, GUESSED, LIKELY
+from polvo_adapters.headers.quota import LIKELY
 from polvo_adapters.headers.resets import UNKNOWN, Reset
 from polvo_adapters.headers.times import DAY, EPOCH_MILLISECONDS
 
 Reader: TypeAlias = Callable[[Dimensions, Context], "list[Entry]"]
 
-_PROFILES: dict[str, tuple[str, float | None]] = {
-    "azure-devops": ("epoch", None),
-    "discord": ("epoch", None),
-    "github": ("epoch", None),
-    "atlassian": ("", None),
-    "zendesk": ("seconds", None),
-    "twitter": ("epoch", 900.0),
-    "okta": ("epoch", None),
-    "strava": ("", None),
-    "atlassian-dc": ("seconds", None),
-}
-"""Unit of a reset that is a bare number, and length of the window; of several marks, the first in this order counts."""
 _SHOPIFY_DRAIN = 20.0  # seconds: on every plan the bucket leaks a twentieth of its size per second
 _LONGEST_NAME = 64
 _META_SHARES = ("call_count", "total_time", "total_cputime", "acc_id_util_pct")
-_STRAVA = Dialect(
-    "strava",
-    limit="X-RateLimit-Limit",
-    used="X-RateLimit-Usage",
-    layout="list",
-    windows=(900.0, DAY),
-    aligned=True,
-    source="developers.strava.com/docs/rate-limits",
-)
-
-
-def _read_x(dimensions: Dimensions, context: Context) -> list[Entry]:
-    """Read `X-RateLimit-Limit`, `-Remaining`, `-Reset` and what belongs to them, in both spellings.
-
-    Source: GitHub "Rate limits for the REST API", X "Rate limits", Okta "Rate limits", Discord "Rate Limits",
-    Zendesk "Rate limits", Atlassian "Rate limiting", Reddit "Data API Wiki", flask-limiter, express-rate-limit.
-    """
-    parts = dimensions.get("", {})
-    dialect = _find_dialect(parts, context.marks)
-    if dialect == "strava":
-        return dialects.read_row(_STRAVA, parts)
-    if ";w=" in parts.get("limit", ""):  # the lists of the IETF's drafts under these names, as Pinterest sends them
-        return ietf.read({"": parts}, context)
-    if "," in parts.get("remaining", "") or "," in parts.get("limit", ""):
-        parts = pick_tightest(parts)
-    limit, remaining, sureness = dialects.count(parts)
-    if dialect == "reddit":
-        return _read_reddit(parts, remaining)
-    if dialect == "atlassian-dc":
-        return _read_atlassian_bucket(parts, limit, remaining)
-    if context.refused and limit == 0 and remaining == 0 and dialect in ("okta", "x-ratelimit"):
-        # Okta refuses too many requests at once like this; the numbers are not those of the window.
-        return [make_entry(dialect, None, 0.0, name="concurrency", unit="concurrent-requests", confidence=LIKELY)]
-    number_unit, window = _PROFILES.get(dialect, ("", None))
-    window = _read_window(parts) or window
-    reset = _read_x_reset(parts, dialect, number_unit, context)
-    group, scope = _strip_name(parts.get("group", "")), parts.get("scope", "")[:_LONGEST_NAME].lower()
-    if parts.get("global", "").lower() == "true":
-        scope = "global"
-    confidence = min(sureness, LIKELY if dialect == "x-ratelimit" else CERTAIN)
-    if dialect == "azure-devops":  # its resource is not a bucket but what was most in demand
-        group = ""
-    return [make_entry(dialect, limit, remaining, reset, group, window, "requests", scope, group, confidence)]
-
-
-def _read_window(parts: Parts) -> float | None:
-    return dialects.read_window(parts.get("window", ""), "seconds") or dialects.read_window(
-        parts.get("window-ms", ""), "milliseconds"
-    )
-
-
-def _read_atlassian_bucket(parts: Parts, limit: float | None, remaining: float | None) -> list[Entry]:
-    """Read the bucket of Jira and Confluence Data Center, which gets so many tokens at each interval.
-
-    Source: Atlassian "Improving instance stability with rate limiting".
-    """
-    fill, interval = parse_amount(parts.get("fill", "")), _read_window(parts)
-    if limit is None or remaining is None or not fill or not interval:
-        return [make_entry("atlassian-dc", limit, remaining)]
-    reset = Reset(max(0.0, limit - remaining) / fill * interval, None, interval if interval <= 1 else 1.0)
-    return [make_entry("atlassian-dc", limit, remaining, reset, window=limit / fill * interval)]
-
-
-def _find_dialect(parts: Parts, marks: frozenset[str]) -> str:
-    if not marks:
-        return "reddit" if "used" in parts and "limit" not in parts else "x-ratelimit"
-    return next((dialect for dialect in _PROFILES if dialect in marks), "x-ratelimit")
-
-
-def _read_x_reset(parts: Parts, dialect: str, number_unit: str, context: Context) -> Reset:
-    after = resets.read(parts.get("reset-after", ""), "seconds")
-    if after is not UNKNOWN:
-        return after
-    if "reset-ms" in parts:
-        return resets.read(parts["reset-ms"], "milliseconds")
-    if "reset-in" in parts:
-        return resets.read(parts["reset-in"], "seconds")
-    text = parts.get("reset", "")
-    if not text and dialect == "zendesk":
-        text = context.families.get("ietf", {}).get("", {}).get("reset", "")
-    return resets.read(text, number_unit)
-
-
-def _read_reddit(parts: Parts, remaining: float | None) -> list[Entry]:
-    """Add up the limit from what is used and what remains, because Reddit does not announce it."""
-    used = parse_amount(parts["used"])
-    limit = None if used is None or remaining is None else used + remaining
-    reset = resets.read(parts.get("reset", ""), "seconds")
-    return [make_entry("reddit", limit, remaining, reset, confidence=CERTAIN if limit is None else GUESSED)]
 
 
 def _read_words(dimensions: Dimensions, _context: Context) -> list[Entry]:
@@ -145,7 +44,7 @@ def _read_words(dimensions: Dimensions, _context: Context) -> list[Entry]:
     entries = []
     for name, own in dimensions.items():
         parts = {**_find_shared(dimensions, name), **own}
-        window = _read_window(parts) or PERIODS.get(name.rpartition("-")[2])
+        window = x_ratelimit.find_window(parts) or PERIODS.get(name.rpartition("-")[2])
         if ":" in parts.get("limit", ""):
             row = Dialect("x-ratelimit", limit="limit", used="used", quota=name, layout="pairs")
             entries += dialects.read_row(row, parts)
@@ -165,7 +64,13 @@ def _read_words(dimensions: Dimensions, _context: Context) -> list[Entry]:
 def _find_shared(dimensions: Dimensions, name: str) -> Parts:
     """Return reset and window of the dimensions that one belongs to: those of `acme` are those of `acme-tokens`."""
     wider = [parts for each, parts in dimensions.items() if name.startswith(each) and each != name]
-    return {role: text for parts in wider for role, text in parts.items() if role.startswith(("reset", "window"))}
+    # One reset of zero for several quotas, as Contentful sends it, says that none of them is used up.
+    return {
+        role: text
+        for parts in wider
+        for role, text in parts.items()
+        if role.startswith(("reset", "window")) and text.strip() != "0"
+    }
 
 
 def _read_meta(dimensions: Dimensions, _context: Context) -> list[Entry]:
@@ -239,7 +144,7 @@ def _read_dimensions(dimensions: Dimensions, context: Context) -> list[Entry]:
 
     Source: Linear "Rate limiting", RapidAPI "Response headers".
     """
-    endpoint = _strip_name(context.families.get("x", {}).get("", {}).get("endpoint", ""))
+    endpoint = strip_name(context.families.get("x", {}).get("", {}).get("endpoint", ""))
     entries = []
     for name, parts in dimensions.items():
         dialect, number_unit = _find_linear_or_rapidapi(parts.get("reset", ""), context.marks)
@@ -302,7 +207,7 @@ def _read_azure(dimensions: Dimensions, _context: Context) -> list[Entry]:
         counts = [(name, parts["remaining"])]
         if ";" in parts["remaining"]:  # compute: a list of policies and counts
             policies = [text.partition(";") for text in parts["remaining"].split(",", MOST_QUOTAS)]
-            counts = [(_strip_name(policy), count.strip()) for policy, _, count in policies]
+            counts = [(strip_name(policy), count.strip()) for policy, _, count in policies]
         for policy, count in counts:
             remaining = parse_amount(count)
             if remaining is not None:
@@ -363,10 +268,6 @@ def _split_assignments(text: str) -> Parts:
     return {name.strip().lower(): value.strip() for name, sign, value in pairs if sign}
 
 
-def _strip_name(text: str) -> str:
-    return text.strip() if len(text) <= _LONGEST_NAME else ""
-
-
 def _read_parts(
     dialect: str,
     name: str,
@@ -389,11 +290,11 @@ def _find_unit(name: str) -> str:
         return "tokens"
     if "complexity" in name:
         return "points"
-    return "concurrent-requests" if "concurrent" in name else "requests"
+    return "concurrent-requests" if "concurren" in name else "requests"
 
 
 READERS: dict[str, Reader] = {
-    "x": _read_x,
+    "x": x_ratelimit.read,
     "periods": _read_periods,
     "openai": partial(_read_named, dialect="openai"),
     "dimensions": _read_dimensions,

@@ -36,8 +36,9 @@ _QUEUES = (("rate_limit", "max_wait"), ("bulkhead", "acquisition_timeout"), ("id
 class DefaultDeadline:
     """The deadline of the calls of a session that names none.
 
-    It bounds what nobody has asked for, such as a body that drips. So it leaves out what takes long on purpose: a body
-    that is streamed in either direction, the waits between attempts, and those in queues that the caller has asked for.
+    It bounds what the caller has not asked for, such as a body that drips. So it leaves out what takes long on purpose:
+    a body that is streamed in either direction, the waits between attempts, and those in queues that the caller has
+    asked for.
 
     Args:
         queueing: Longest time in these queues, in seconds.

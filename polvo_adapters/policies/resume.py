@@ -63,6 +63,16 @@ def rest_flow(policies: Sequence[Policy], call: Call, broken: Outcome) -> Flow |
     return policies[place].flow(call, _proceed_after(broken, compose(policies[place + 1 :])))
 
 
+def repeat_flow(policies: Sequence[Policy], call: Call) -> Flow:
+    """Return the flow of the rest of a body that was refused for its credential, and is asked for with another one.
+
+    Args:
+        policies: The policies of the call, outermost first, one of which retries.
+        call: The call, as for `rest_flow`.
+    """
+    return compose(policies[retry_place(policies) or 0 :])(call)
+
+
 def _proceed_after(broken: Outcome, proceed: Proceed) -> Proceed:
     """Return a function whose first flow has failed already, and whose others are those of another."""
     failed = [broken]

@@ -163,26 +163,23 @@ class ExponentialBackoff:
         reached: Outcome | None = None
         before: Outcome | None = None
         wanted: bool | None = None
-        raised = ""
+        raised, served = "", False
         while True:
             outcome = yield from proceed(call)
-            kept = keep_last_sent(outcome, before)
-            if kept is not None:
-                outcome = kept
-                break
-            before = outcome
-            if outcome.failure is not None and not outcome.unsent:
+            if before is not None:
+                kept = keep_last_sent(outcome, before)
+                if kept is not None:
+                    outcome = kept
+                    break
+            before, failure, status = outcome, outcome.failure, outcome.status
+            if failure is not None and not outcome.unsent:
                 reached = outcome
             if self.retry_if is not None:
                 wanted, raised = self._ask(call, outcome, attempts)
-            if (
-                wanted is None
-                and outcome.failure is None
-                and outcome.status < 400
-                and outcome.status not in self.retry_on
-                and was_served(call, outcome)
-            ):
-                break
+            if wanted is None and failure is None and status < 400 and status not in self.retry_on:
+                served = was_served(call, outcome)
+                if served:
+                    break
             step = yield from self._next_step(call, outcome, attempts, waited, wanted)
             if type(step) is Outcome:
                 outcome = step
@@ -190,9 +187,9 @@ class ExponentialBackoff:
             waited = yield step  # type: ignore[misc]
             call = call.after_wait(waited)
             attempts += 1
-            if outcome.failure is not None or outcome.status >= 500:
+            if failure is not None or status >= 500:
                 call = call._replace(attempt=call.attempt + 1)
-        if self.budget is not None and was_served(call, outcome):
+        if self.budget is not None and (served or was_served(call, outcome)):
             yield make_deposit(self.budget, call)
         return outcome if reached is None and not raised else _tell_whole_story(outcome, reached, raised)
 

@@ -45,6 +45,8 @@ from polvo_adapters.core.keywords import explain_arguments
 from polvo_adapters.core.machines import Event
 from polvo_adapters.core.stored_types import stored_as
 
+_DEPOSITS = "_deposits"  # attribute with the effects that a budget has made, by origin
+_MOST_KNOWN = 1024
 _IDLE = 2.0  # windows; a client that calls every few seconds seldom pauses for so long by chance
 
 
@@ -124,6 +126,9 @@ class RetryBudget:
             validate.number(self, field, 0)
         validate.number(self, "window", 0, above=True)
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != _DEPOSITS}
+
     @property
     def initial(self) -> RetryBudgetState:
         """State before the first event."""
@@ -182,8 +187,14 @@ def spend(budget: RetryBudget | None, call: Call, cost: float) -> Generator[Effe
 
 
 def make_deposit(budget: RetryBudget, call: Call) -> TryDecide:
-    """Return the effect that puts a call which was served into the budget."""
-    return TryDecide((Event(budget, key(call), _DEPOSIT),))
+    """Return the effect that puts a call which was served into the budget; all calls to an origin have it in common."""
+    origin, made = call.origin, budget.__dict__.get(_DEPOSITS)
+    effect: TryDecide | None = None if made is None else made.get(origin)
+    if effect is None:
+        if made is None or len(made) >= _MOST_KNOWN:
+            made = budget.__dict__[_DEPOSITS] = {}
+        effect = made[origin] = TryDecide((Event(budget, key(call), _DEPOSIT),))
+    return effect
 
 
 def key(call: Call) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from polvo_adapters.context.call import LogicalCall
 from polvo_adapters.context.tenant import current_tenant
-from polvo_adapters.core.calls import Body, Call, origin
+from polvo_adapters.core.calls import Body, Call, find_place, origin
 from polvo_adapters.core.effects import Policy, PolicyTraits, compose
 from polvo_adapters.core.http import text_of
 from polvo_adapters.core.identity import (
@@ -38,7 +38,7 @@ from polvo_adapters.redaction import strip_url
 from polvo_adapters.shells import request_identity
 from polvo_adapters.shells.credential_owners import credential_owners, credential_parameters
 from polvo_adapters.shells.given_up import IN_MEMORY, digest_request, given_up_requests
-from polvo_adapters.shells.request_marks import read_marks
+from polvo_adapters.shells.request_marks import NO_MARKS, read_marks
 from polvo_adapters.stores.base import Store
 from polvo_adapters.stores.memory import MemoryStore
 
@@ -180,6 +180,7 @@ class BoundPolicies:
         settings: CallSettings | None = None,
         *,
         rerouted: bool = False,
+        place: tuple[str, str, str] | None = None,
     ) -> Call:
         """Give a request its key and its id, and return its Call.
 
@@ -192,6 +193,7 @@ class BoundPolicies:
             outer: The logical call that the request is part of, on the same clock, or None.
             settings: What is said for this call, or None.
             rerouted: Whether a redirect has led to it from another origin.
+            place: The URL with its origin and host, see `Call.place`, where they are known.
 
         Raises:
             IdempotencyKeyError: A key cannot be made or sent.
@@ -204,7 +206,9 @@ class BoundPolicies:
             key, content = request_identity.assign_key(self.keys, request, tenant)
         request_id = "" if self._ids is None else request_identity.assign_request_id(self._ids, request)
         at, deadline = (now, None) if outer is None else outer[1:3]
-        marked = read_marks(request).judges
+        marks, given_up, parameters = read_marks(request), self._given_up.known, _NO_PARAMETERS
+        if "?" in url and (self._asks or marks is not NO_MARKS):
+            parameters = credential_parameters(request)
         caller = answer = selectors = ""
         if self.identifies:
             caller, answer, selectors = self._identify(request, url, sender, key if content else "")
@@ -225,17 +229,18 @@ class BoundPolicies:
                 tenant,
                 key,
                 content,
-                credential_parameters(request) if "?" in url else _NO_PARAMETERS,
+                parameters,
                 request_id,
                 selectors,
                 self._asks,
-                bool(self._given_up) and body in IN_MEMORY and self._digest(request, url, caller) in self._given_up,
+                bool(given_up) and body in IN_MEMORY and self._digest(request, url, caller) in given_up,
                 False,  # unsafe
                 (),  # labels
                 self._listeners,
                 rerouted,
-                (*marked, *self._judges) if marked else self._judges,
+                (*marks.judges, *self._judges) if marks.judges else self._judges,
                 outer is not None and outer.is_default,  # patient
+                find_place(url) if place is None else place,
             ),
         )
         return call if settings is None else self._describe(call, settings)

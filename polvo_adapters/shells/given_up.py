@@ -43,16 +43,11 @@ _by_store: WeakKeyDictionary[Any, GivenUpRequests] = WeakKeyDictionary()
 class GivenUpRequests:
     """The requests that were given up by the adapters that share a store; without a lock, as single steps suffice."""
 
-    __slots__ = ("_known",)
+    __slots__ = ("known",)
 
     def __init__(self) -> None:
-        self._known: dict[bytes, None] = {}
-
-    def __bool__(self) -> bool:
-        return bool(self._known)
-
-    def __contains__(self, digest: bytes) -> bool:
-        return digest in self._known
+        self.known: dict[bytes, None] = {}
+        """The digests of these requests."""
 
     def note_end(self, call: Call, outcome: Outcome, entries: Sequence[Entry], digest: Callable[[], bytes]) -> None:
         """Remember a request that was given up after several attempts, and forget one that was served again.
@@ -65,12 +60,12 @@ class GivenUpRequests:
         """
         if was_served(call, outcome):
             if call.repeated:
-                self._known.pop(digest(), None)
+                self.known.pop(digest(), None)
         elif not call.repeated and call.body in IN_MEMORY and count_attempts(entries) > 1:
-            self._known[digest()] = None
-            if len(self._known) > _MOST:
+            self.known[digest()] = None
+            if len(self.known) > _MOST:
                 with suppress(RuntimeError, StopIteration):  # another thread remembers or forgets one right now
-                    self._known.pop(next(iter(self._known)), None)
+                    self.known.pop(next(iter(self.known)), None)
 
 
 def given_up_requests(store: Any) -> GivenUpRequests:

@@ -47,7 +47,8 @@ class RequestMarks:
         return entries
 
 
-_NO_MARKS = RequestMarks()
+NO_MARKS = RequestMarks()
+"""Those of a request that has none; only to read."""
 
 
 def marks_of(request: Any) -> RequestMarks:
@@ -61,5 +62,5 @@ def marks_of(request: Any) -> RequestMarks:
 
 def read_marks(request: Any) -> RequestMarks:
     """Return the marks of a request, only to read."""
-    marks: RequestMarks = getattr(request, _ATTRIBUTE, _NO_MARKS)
+    marks: RequestMarks = getattr(request, _ATTRIBUTE, NO_MARKS)
     return marks

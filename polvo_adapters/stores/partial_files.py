@@ -151,7 +151,7 @@ class PartialFile:
         os.lseek(self._descriptor, size, os.SEEK_SET)
         self.size = size
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | bytearray) -> None:
         """Append bytes."""
         rest = memoryview(data)
         while rest:

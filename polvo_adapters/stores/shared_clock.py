@@ -51,7 +51,7 @@ UNKNOWN_BOOT = "unknown"
 
 
 def _find_elapsed_clock() -> Callable[[], float]:
-    """Return the clock of the system that all processes share, that nobody sets, and that counts sleep."""
+    """Return the clock of the system that all processes share, that cannot be set, and that counts sleep."""
     name = "CLOCK_MONOTONIC" if sys.platform == "darwin" else "CLOCK_BOOTTIME"
     if hasattr(time, name):
         clock = partial(time.clock_gettime, getattr(time, name))

@@ -88,7 +88,7 @@ class Database:
             _create(self.path)
             self._refuse_unfit()
             file = _identity(self.path)
-            connection = sqlite3.connect(self.path, PATIENCE, isolation_level=None, check_same_thread=False)
+            connection = sqlite3.connect(self.path, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
             connection.text_factory = bytes  # the codec refuses what is no UTF-8
         try:
             _prepare(connection)

@@ -8,7 +8,7 @@ exponentially, be told the rate) and ours, which is told nothing.
 How: `polvo_adapters.testing.simulation.crowd` runs the very flows that ship. Each client has a store of its own. Peers
 are flows too, written down here in a few lines each, so that all differ in nothing but what they do.
 
-Why that way: ten thousand processes do not fit on a machine, and with real time nobody could repeat a run. What
+Why that way: ten thousand processes do not fit on a machine, and with real time no run could be repeated. What
 virtual time leaves out (threads, connections, a busy processor) `pacing` measures, for eight processes.
 
 One run alone, window by window:

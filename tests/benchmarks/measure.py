@@ -8,11 +8,11 @@ with the quartiles as spread.
 
 Why that way: a shared machine speeds up and slows down by tens of percent within seconds, so that variants timed
 one after the other compare the machine with itself. Variants of one round see nearly the same machine, and a
-median does not mind the rounds in which somebody else woke up. The order is random because what ran before leaves
+median does not mind the rounds in which another process woke up. The order is random because what ran before leaves
 caches behind.
 
 Garbage collection stays switched on, since a variant that makes more garbage should pay for it. What existed
-before the measurement is frozen, and a collection precedes every batch, so that nobody pays for others.
+before the measurement is frozen, and a collection precedes every batch, so that no batch pays for another.
 """
 
 from __future__ import annotations

@@ -2,12 +2,12 @@
 
 What: per kind of outage, population and strategy: how many requests reach the server per call while it lasts; which
 part of the calls is served then and afterwards; how long after the server has its capacity again all is well; and how
-much later that is than if nobody had sent anything twice, which is what the server needs by itself. Strategies are
+much later that is than if nothing had been sent twice, which is what the server needs by itself. Strategies are
 none, the peers' (urllib3's `Retry(3)`, tenacity's five attempts with random exponential waits) and the standard stack
 with retries and a circuit breaker: with its defaults, and "ours", set for a quick return.
 
 How: `polvo_adapters.testing.simulation.overload` runs the very flows that ship. Calls make 70 % of what the server can
-do, whoever they come from, and come at the same moments in all runs of a population. Each client has a store of its
+do, from all clients together, and come at the same moments in all runs of a population. Each client has a store of its
 own, and in it nothing from before the run. Clients wait one second for an answer. Peers are flows too; the waits of
 urllib3 are asked of urllib3 itself.
 
@@ -15,9 +15,9 @@ urllib3 are asked of urllib3 itself.
     hang         nothing is answered, and what was asked is lost
     slow         a tenth of the capacity is left; the queue holds half a second's work, the rest is refused
     metastable   the same with a queue of ten seconds' work: where every call is sent again, it never becomes shorter,
-                 and the server works for nobody for ever, although it has long been up
+                 and the server works in vain for ever, although it has long been up
 
-Why that way: ten thousand processes do not fit on a machine, and nobody could repeat a run. What virtual time leaves
+Why that way: ten thousand processes do not fit on a machine, and no run could be repeated. What virtual time leaves
 out (connections, which run out as well, and retries on several levels) makes storms worse, not better.
 
 One run alone, five seconds by five seconds:

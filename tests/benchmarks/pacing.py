@@ -2,7 +2,7 @@
 
 What: clients that ask as fast as they can, against a server with a quota, per kind of server. Two scenarios.
 `threads`: one process, 8 threads, 50 requests per 2 s. How much is served is compared with what bare requests get that
-never wait; what counts as rejected is what comes after the first window, in which nobody can know better.
+never wait; what counts as rejected is what comes after the first window, in which no client can know better.
 `processes`: 8 processes of 4 threads each, which share nothing but a quota of 200 per 4 s, from the fifth window on.
 How much of the quota they use, what part of their requests is turned away, and how evenly they share.
 
@@ -11,8 +11,8 @@ open on the clock, from the moment when one opened; a run starts then. Server an
 clients start at one moment, after all of them have imported what they need.
 
 Why that way: a client that is refused does not always notice (its retries are hidden within), and one that waits
-at the end of a run would be charged for it. Counted from a moment within a window, whoever spends early would look
-better than who spreads.
+at the end of a run would be charged for it. Counted from a moment within a window, a client that spends early
+would look better than one that spreads.
 
 One run alone: `python -m tests.benchmarks.pacing --kind gcra --strategy ours --scenario processes --seconds 40`.
 """
@@ -134,7 +134,7 @@ def paces(*, quick: bool = False) -> list[Pace]:
     """Measure all strategies against all kinds of servers, in both scenarios."""
     scenarios = _QUICK if quick else SCENARIOS
     kinds = MEASURED[:1] if quick else MEASURED
-    # One run after the other, so that none takes the processor from another, unless nobody looks at the numbers.
+    # One run after the other, so that none takes the processor from another, unless the numbers are not looked at.
     with ThreadPoolExecutor(max_workers=4 if quick else 1) as pool:
         return [
             pace

@@ -1,14 +1,14 @@
-"""Tokens: refreshed by one of many, while nobody waits, at no cost to the others, and never lost.
+"""Tokens: refreshed by one of many, while none waits, at no cost to the others, and never lost.
 
 What: (a) four processes of 16 threads each share a rotating refresh token, in a file or in SQLite, and all of them make
 a request at the moment at which it has expired: how many are served, how often the token was refreshed, and how often
 the server has refused one. (b) The 99th percentile of requests that are under way while a token is refreshed in the
 background, over that of all others; the authorization server takes 50 ms. Bar: 1.5. (c) Microseconds to put a token
-on a request. Bar: 3. (d) How often a process that was killed while it wrote left a file that nobody can read, or
+on a request. Bar: 3. (d) How often a process that was killed while it wrote left a file that cannot be read, or
 without what it was told. Bar: never.
 
 How: the server is oidc-provider, in a process of its own, which revokes everything when a refresh token is used twice.
-Its clock is real; those of the clients are put forward, so that nobody waits for an expiry. In (b) batches of requests
+Its clock is real; those of the clients are put forward, so that no run waits for an expiry. In (b) batches of requests
 with and without a refresh take turns in random order, all in one process.
 
 Why that way: what is to be proved in (a) and (d) is that something never happens, so the counts are the result. In (b)

@@ -23,6 +23,7 @@ from polvo_adapters.core.machines import Event
 from polvo_adapters.errors import TokenRefreshError
 from polvo_adapters.refresh.lifecycle import Lifecycle, LifecycleState, RefreshFailed, TokenRefreshed, WantToken
 from polvo_adapters.stores.sqlite import SQLiteStore
+from tests.support.listening_server import Asked, Listening, Reply
 from tests.support.oauth.servers import OIDCProvider
 
 PATIENCE = 30.0
@@ -421,6 +422,22 @@ class TestRevoke:
         run(capsys, path, "revoke", "1", "--client-secret-env", "SECRET")
 
         assert auth._server_for("").introspect(later[0].access_token) == {"active": False}
+        assert list_tokens(capsys, path)[0]["state"] == "cleared"
+
+    def test_access_token_that_ended_with_the_login(self, path: str, capsys: Any) -> None:
+        """A server that has revoked the refresh token, and does not know the access token any more, has done it all."""
+
+        def answer(asked: Asked) -> Reply:
+            is_refresh = asked.form["token"] == "refresh-token"
+            return Reply({} if is_refresh else {"error": "unsupported_token_type"}, 200 if is_refresh else 400)
+
+        with Listening() as server:
+            server.routes["/revoke"] = answer
+            auth = OAuth2(None, "app", token_url=f"{server.url}/token", refresh_token="x", token_cache=path)
+            auth.keep(Token("access-token", refresh_token="refresh-token"))
+            out, _ = run(capsys, path, "revoke", "1", "--revocation-url", f"{server.url}/revoke")
+
+        assert out.startswith("revoked at 127.0.0.1:")
         assert list_tokens(capsys, path)[0]["state"] == "cleared"
 
     def test_record_of_no_oauth2_client(self, path: str, capsys: Any) -> None:

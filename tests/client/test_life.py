@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import ssl
 import subprocess
 import sys
 import threading
+import warnings
 from typing import Any
 
 import httpx
@@ -86,11 +88,30 @@ def test_one_object_serves_one_loop_after_the_other() -> None:
         )  # type: ignore[arg-type]
 
         async def use() -> int:
-            status = (await client.get("/health")).status_code
-            await client._open().aclose()  # as a loop that ends leaves no connection open
-            return status
+            return (await client.get("/health")).status_code
 
-        assert [asyncio.run(use()) for _ in range(3)] == [200, 200, 200]
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            assert [asyncio.run(use()) for _ in range(3)] == [200, 200, 200]
+            asyncio.run(client.close())
+            del client
+            gc.collect()
+    assert [str(each.message) for each in caught] == []
+
+
+def test_one_that_is_dropped_in_its_loop_is_closed_by_that() -> None:
+    with FailureServer() as server:
+
+        async def use() -> httpx.AsyncClient:
+            client = ResilientClient(ClientConfig(base_url=server.url, retry=ONCE))
+            await client.get("/health")
+            http = client._open()
+            del client
+            gc.collect()
+            await asyncio.sleep(0.05)
+            return http
+
+        assert asyncio.run(use()).is_closed
 
 
 def test_two_loops_at_a_time_are_refused() -> None:

@@ -80,6 +80,7 @@ def test_a_short_wait_counts_for_more_than_a_sentence() -> None:
 
 
 NOW = 1_800_000_000.0
+YEARS = "100000000"
 SOON, SOON_MS = str(int(NOW) + 60), str((int(NOW) + 60) * 1000)
 QUOTAS: list[tuple[str, dict[str, str], list[tuple[float | None, float | None, float | None, float | None]]]] = [
     (
@@ -144,6 +145,106 @@ QUOTAS: list[tuple[str, dict[str, str], list[tuple[float | None, float | None, f
         },
         [(1377013266, 40, None, 1377013266 / 5)],
     ),
+    *(
+        (
+            spelling,
+            {"X-RateLimit-Limit": "100", "X-RateLimit-Remaining": "99", "X-RateLimit-Reset": spelling},
+            [(100, 99, 60, None)],
+        )
+        for spelling in (
+            *(
+                "PT60S",
+                "PT1M",
+                "60 seconds",
+                "1 minute",
+                "1min",
+                "0 hours 1 minute",
+                SOON_MS + "000",
+                SOON_MS + "000000",
+            ),
+            *("Fri Jan 15 2027 08:01:00 GMT+0000 (Coordinated Universal Time)", "2027-01-15T09:01:00+01:00"),
+            "Fri Jan 15 2027 09:01:00 GMT+0100 (Central European Standard Time)",
+        )
+    ),
+    *(
+        (spelling, {"X-RateLimit-Limit": spelling, "X-RateLimit-Remaining": "99"}, [(100, 99, None, 60)])
+        for spelling in (
+            *(
+                "100/minute",
+                "100 per minute",
+                "100/1m",
+                "100 / 60s",
+                "100;w=60",
+                "100, 100;window=60",
+                "100 per 1 minute",
+            ),
+        )
+    ),
+    (
+        "a period for the limit",
+        {"X-Rate-Limit-Limit": "1m", "X-Rate-Limit-Remaining": "9", "X-Rate-Limit-Reset": "2027-01-15T08:01:00Z"},
+        [(None, 9, 60, 60)],
+    ),
+    (
+        "a bucket and its rate",
+        {"X-RateLimit-Remaining": "9", "X-RateLimit-Burst-Capacity": "20", "X-RateLimit-Replenish-Rate": "10"},
+        [(20, 9, 1.1, 2)],
+    ),
+    ("less than nothing", {"X-RateLimit-Limit": "9", "X-RateLimit-Remaining": "-1"}, [(9, 0, None, None)]),
+    ("no limit", {"X-RateLimit-Limit": "-1", "X-RateLimit-Remaining": "-1"}, []),
+    *(
+        (name, {f"{name}Limit": "50", f"{name}Remaining": "49", f"{name}Reset": SOON}, [(50, 49, 60, None)])
+        for name in (
+            *(
+                "X-RateLimit-User",
+                "X-RateLimit-Path",
+                "X-FloodControl-",
+                "X-RL-",
+                "X-API-",
+                "X-Api-Request-",
+                "X_RateLimit_",
+            ),
+            *("X-Post-Rate-Limit-", "Acme-RateLimit-", "X-Call-", "X-RateLimit-Burst-"),
+        )
+    ),
+    (
+        "others words for the same",
+        {"X-Ratelimit-Allowed": "120", "X-Ratelimit-Available": "119", "X-Ratelimit-Expiry": SOON_MS},
+        [(120, 119, 60, None)],
+    ),
+    (
+        "one reset of zero for two",
+        {
+            "X-Acme-RateLimit-Hour-Limit": "36000",
+            "X-Acme-RateLimit-Hour-Remaining": "35883",
+            "X-Acme-RateLimit-Second-Limit": "10",
+            "X-Acme-RateLimit-Second-Remaining": "9",
+            "X-Acme-RateLimit-Reset": "0",
+        },
+        [(36000, 35883, None, 3600), (10, 9, None, 1)],
+    ),
+    (
+        "a burst",
+        {
+            "X-RateLimit-Limit": "3000",
+            "X-RateLimit-Remaining": "2999",
+            "X-RateLimit-Reset": SOON,
+            "X-BurstLimit-Limit": "500",
+            "X-BurstLimit-Remaining": "499",
+        },
+        [(500, 499, None, 30), (3000, 2999, 60, None)],
+    ),
+    ("per minute", {"X-RateLimit-Limit-Per-Minute": "9", "X-RateLimit-Remaining-Per-Minute": "8"}, [(9, 8, None, 60)]),
+    (
+        "the category of a day",
+        {
+            "X-RateLimit-Type": "Daily-limit",
+            "X-RateLimit-Category": "Heavy",
+            "X-RateLimit-Limit": "5000",
+            "X-RateLimit-Remaining": "0",
+        },
+        [(5000, 0, 57600, 86400)],
+    ),
     ("time", {"x-acme-ratelimit-time-remaining": "0.5"}, []),
     ("a name", {"X-Quota-Id": "9", "X-Quota-User": "3", "X-Quota-Class": "1"}, []),
     ("mails", {"X-Email-Quota-Remaining": "0", "X-Sms-Quota-Left": "0", "X-Mail-Quota-Used": "9"}, []),
@@ -159,6 +260,37 @@ def test_quotas_of_strangers(headers: dict[str, str], quotas: list[Any]) -> None
     assert [(each.limit, each.remaining, each.reset, each.window) for each in found] == quotas
 
 
+@pytest.mark.parametrize("prefix", ["X-", "X-Concurrency-Limit-", "X-RateLimit-Concurrent-", "X-Concurrent-Requests-"])
+def test_what_is_under_way_is_told_from_what_is_sent(prefix: str) -> None:
+    name = "Concurrent-" if prefix == "X-" else ""
+    quotas = parse({f"{prefix}{name}Limit": "5", f"{prefix}{name}Remaining": "4"}, 200, NOW)
+    assert [(each.limit, each.remaining, each.unit) for each in quotas] == [(5, 4, "concurrent-requests")]
+
+
+def test_a_bucket_that_is_named_by_others_than_discord() -> None:
+    told = {"X-RateLimit-Bucket": "general", "X-RateLimit-Limit": "60", "X-RateLimit-Remaining": "21"}
+    assert [(each.dialect, each.group) for each in parse(told, 200, NOW)] == [("x-ratelimit", "general")]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "seconds"),
+    [
+        ("X-Rate-Limit-Retry-After-Seconds", "12", 12),
+        ("RateLimit-Retry-After", "12", 12),
+        ("X-Retry-After", "12", 12),
+        ("Retry-After-Short", "12", None),
+        ("X-Retry-In", "1.5s", 1.5),
+        ("X-Rate-Limit-Retry-After-Ms", "1500", 1.5),
+        ("X-Retry-In", "soon", None),
+        ("X-Retry-After", YEARS, None),
+    ],
+)
+def test_names_like_retry_after(name: str, text: str, seconds: float | None) -> None:
+    refusal = throttled({name: text}, 429, None, NOW)
+    assert refusal is not None
+    assert refusal.retry_after == seconds
+
+
 def test_a_bucket_in_a_body_that_fills_for_years() -> None:
     state = {"maximumAvailable": 1e12, "currentlyAvailable": 1, "restoreRate": 1}
     (quota,) = parse_body(encode({"extensions": {"cost": {"throttleStatus": state}}}))
@@ -166,7 +298,6 @@ def test_a_bucket_in_a_body_that_fills_for_years() -> None:
 
 
 DATE = {"Date": "Fri, 15 Jan 2027 08:00:00 GMT"}
-YEARS = "100000000"
 
 
 @pytest.mark.parametrize(

@@ -67,6 +67,7 @@ KNOWN = {
     ("auth/tokens/token_storage.py", "Lock"): "after_fork_in_child",
     ("cli/demo.py", "Lock"): "a local variable of a command",
     ("cli/demo_trial.py", "Future"): "a local variable of a command",
+    ("drivers/beside.py", "Future"): "a local variable of a task of the parent, which waits for it",
     ("drivers/races.py", "SimpleQueue"): LOCAL,
     ("drivers/sync.py", "Event"): LOCAL,
     ("refresh/background.py", "Event"): "SharedCalls forgets them in the child",

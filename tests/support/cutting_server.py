@@ -60,11 +60,12 @@ class CuttingServer:
         deed: How it ends: "close", "reset", or "hang".
         framing: "length", "chunked" or "close".
         rest: How it answers to requests with a Range: "part", "whole" (knows no ranges), "changed", "changed part",
-            "mute part" (without validator), "other range", "short" (one byte), "plain part" (another encoding), "long"
-            (total is another), or a status.
+            "mute part" (without validator), "other range", "no range" (206 that does not say which), "multipart",
+            "short" (one byte), "plain part" (another encoding), "long" (total is another), or a status.
         chunk: Length of the chunks.
         seen: The requests.
         accepted: How many connections there were.
+        deeds: Other ends of single answers, by their number.
     """
 
     entity: Entity
@@ -73,9 +74,9 @@ class CuttingServer:
     framing: str = "length"
     rest: str | int = "part"
     chunk: int = 7
-    challenge: str = ""
     seen: list[Seen] = field(default_factory=list)
     accepted: int = 0
+    deeds: dict[int, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
@@ -141,14 +142,15 @@ class CuttingServer:
             head = [line for line in head if not line.startswith(("ETag", "Last-Modified"))]
         if rest == "plain part":
             head = [line for line in head if not line.startswith("Content-Encoding")]
-        if rest == "other range":
-            first -= 1
-        if rest == "short":
-            last = first
-        if rest == "long":
-            total += 1
-        head.append(f"Content-Range: bytes {first}-{last}/{total}")
-        return self._send(connection, "206 Partial Content", head, entity.wire[first : last + 1], cut)
+        first, last = first - (rest == "other range"), first if rest == "short" else last
+        described = f"Content-Range: bytes {first}-{last}/{total + (rest == 'long')}"
+        body = entity.wire[first : last + 1]
+        if rest == "multipart":
+            head = [*head[1:], "Content-Type: multipart/byteranges; boundary=x"]
+            body = f"--x\r\n{described}\r\n\r\n".encode() + body + b"\r\n--x--\r\n"
+        elif rest != "no range":
+            head = [*head, described]
+        return self._send(connection, "206 Partial Content", head, body, cut)
 
     def _send(self, connection: socket.socket, status: str, head: list[str], body: bytes, cut: int | None) -> bool:
         if self.framing == "length":
@@ -163,19 +165,20 @@ class CuttingServer:
             pieces = [sent[at : at + self.chunk] for at in range(0, len(sent), self.chunk)]
             framed = b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces)
             sent = framed + (b"0\r\n\r\n" if cut is None else b"")
-        connection.sendall(text + sent)
+        is_head = bool(self.seen) and self.seen[-1].method == "HEAD"
+        connection.sendall(text if is_head else text + sent)
         if cut is None:
             return self.framing != "close"
-        self._cut(connection)
+        self._cut(connection, self.deeds.get(len(self.seen) - 1, self.deed))
         return False
 
-    def _cut(self, connection: socket.socket) -> None:
-        if self.deed == "hang":
+    def _cut(self, connection: socket.socket, deed: str) -> None:
+        if deed == "hang":
             self._over.wait(5)
-        if self.deed == "reset":
+        if deed == "reset":
             self._over.wait(0.02)  # for the client to read what was sent, which a reset throws away
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        connection.shutdown(socket.SHUT_WR) if self.deed == "close" else None
+        connection.shutdown(socket.SHUT_WR) if deed == "close" else None
         connection.close()
 
 

@@ -36,6 +36,7 @@ class Twin:
         session: The session.
         library_error: The class of errors of its library.
         status_error: That of errors with a status.
+        broken_error: That of bodies that break off.
         timeout_error: That of timeouts.
     """
 
@@ -44,6 +45,9 @@ class Twin:
         self.is_async = kind == "httpx"
         self.library_error: Any = httpx.HTTPError if self.is_async else requests.RequestException
         self.status_error: Any = httpx.HTTPStatusError if self.is_async else requests.HTTPError
+        self.broken_error: Any = (
+            httpx.RemoteProtocolError if self.is_async else requests.exceptions.ChunkedEncodingError
+        )
         self.timeout_error: Any = httpx.TimeoutException if self.is_async else requests.Timeout
         if self.is_async:
             keywords = {
@@ -96,6 +100,10 @@ class Twin:
         """Call the verb of the session itself."""
         result = getattr(self.session, name)(url, **keywords)
         return result if self._loop is None else self._loop.run_until_complete(result)
+
+    def download(self, url: Any, path: Any, **keywords: Any) -> Any:
+        """Download a file."""
+        return self.verb("download", url, path=path, **keywords)
 
     def prepare(self, url: Any, **keywords: Any) -> tuple[str, Any]:
         """Return the URL and the headers of a GET that is not sent."""

@@ -16,7 +16,8 @@ import math
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from polvo_adapters.auth.protocol.server_response import ServerResponse, parse_seconds, require_fields
+from polvo_adapters.auth.protocol.server_response import ServerResponse
+from polvo_adapters.auth.protocol.token_response import parse_seconds, require_fields
 from polvo_adapters.core import validate
 from polvo_adapters.core.calls import Call
 from polvo_adapters.core.effects import Flow, Proceed, Sleep

@@ -9,7 +9,7 @@ on a host could impersonate the server; and its endpoints must be https URLs.
     ----------------------  ---------------------------------------------------
     "issuer mismatch"       the document is another issuer's
     "insecure endpoint"     an endpoint is not https, and not on this machine
-    as `server_response`    there is no document
+    as `token_response`     there is no document
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import urlsplit
 
-from polvo_adapters.auth.protocol.server_response import ServerResponse, request_once, require_fields
+from polvo_adapters.auth.protocol.server_response import ServerResponse, request_once
+from polvo_adapters.auth.protocol.token_response import require_fields
 from polvo_adapters.core.calls import origin
 from polvo_adapters.errors import TokenRefreshError
 from polvo_adapters.shells.requests.one_shot import Channel

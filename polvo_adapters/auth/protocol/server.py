@@ -2,12 +2,12 @@
 
 Theory of operation. `AuthorizationServer` knows the client and the endpoints, `grants` makes the fields of a token
 request, `token_request` brings them into the form that the endpoint expects (`token_endpoint`),
-`polvo_adapters.shells.requests.one_shot` sends it within its time, and `server_response` makes a `Token` or an error of
+`polvo_adapters.shells.requests.one_shot` sends it within its time, and `token_response` makes a `Token` or an error of
 the response. Only the discovery document and the nonces of DPoP are kept between two requests; the caller
 keeps the tokens.
 
 Every failure is a TokenRefreshError whose `reason` is the server's error code or an entry of a closed list, given at
-the top of `one_shot`, `server_response`, `discovery`, `device_code` and `authorization_code`. Its `final` says whether
+the top of `one_shot`, `token_response`, `discovery`, `device_code` and `authorization_code`. Its `final` says whether
 another request with the same credentials is useless.
 """
 
@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from polvo_adapters.auth.options import SecretSource, ServerOptions, require_known_options
-from polvo_adapters.auth.protocol import discovery, form_encoding, server_response
+from polvo_adapters.auth.protocol import discovery, form_encoding, token_response
 from polvo_adapters.auth.protocol.authorization_code import AuthorizationRequest, extract_code, start_authorization
 from polvo_adapters.auth.protocol.client_authentication import (
     ClientAuthentication,
@@ -173,7 +173,7 @@ class AuthorizationServer:
         response = self._post(name, fields, what, deadline_timeout, proving, described, access_token)
         sent = fields.get("refresh_token") if refreshes else None
         pem = None if proving is None else proving.to_pem()
-        return server_response.parse_token(response, pem, described.response, sent if isinstance(sent, str) else None)
+        return token_response.parse_token(response, pem, described.response, sent if isinstance(sent, str) else None)
 
     def revoke(self, token: str, hint: str | None = None, *, deadline_timeout: float | None = None) -> None:
         """Make the server revoke a token, and with a refresh token the whole login.
@@ -192,7 +192,7 @@ class AuthorizationServer:
         described = self._revocation or _STANDARD
         fields = {"token": token, "token_type_hint": hint}
         response = self._post("revocation", fields, "revocation", deadline_timeout, described=described)
-        server_response.parse_success(response, described.response)
+        token_response.parse_success(response, described.response)
 
     @property
     def revocable(self) -> tuple[str, ...]:
@@ -217,7 +217,7 @@ class AuthorizationServer:
         """
         fields = {"token": token, "token_type_hint": hint}
         response = self._post("introspection", fields, "introspection", deadline_timeout)
-        description = server_response.require_fields(response)
+        description = token_response.require_fields(response)
         if not isinstance(description.get("active"), bool):
             raise response.make_error("invalid introspection")
         return description
@@ -348,7 +348,7 @@ class AuthorizationServer:
                 channel, method, request.url, what, headers=headers, body=request.body, secrets=request.secrets
             )
             self._nonces.learn(url, response.headers)
-            error = server_response.credential_error(response, described.response)
+            error = token_response.credential_error(response, described.response)
             if error == "invalid_client" and not refetched and authentication.refetch_secret(credentials):
                 refetched = True
                 continue

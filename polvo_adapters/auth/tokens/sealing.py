@@ -95,7 +95,7 @@ class _Records:
 
         Raises:
             DecryptionError: It was not sealed for this record by an object of the same kind, with one of the same keys;
-                OtherKeyError where it may be of use to somebody else.
+                OtherKeyError where another process may have the key that opens it.
         """
         if not isinstance(sealed, str) or not sealed.startswith(self._prefix):
             is_whole = isinstance(sealed, str) and sealed.startswith(_PREFIXES)

@@ -10,6 +10,7 @@ from polvo_adapters.drivers.aio import ASYNC_SYSTEM, AsyncClock
 from polvo_adapters.refresh.background import SharedCalls
 from polvo_adapters.refresh.beside import run_beside
 from polvo_adapters.runtime import async_library
+from polvo_adapters.runtime.loop_ends import LoopEnd
 from polvo_adapters.services.double_o import calls
 from polvo_adapters.services.double_o.cache import OverdueError, SecretCache
 from polvo_adapters.services.double_o.effects import FileWork, ServiceEffect, ServiceOperation, ServiceRequest
@@ -65,7 +66,7 @@ class AsyncClient(ClientSettings):
         super().__init__(base_url, timeout, retries, backoff_factor, deadline, cache, clock, session)
         self._store = session.get("store") or MemoryStore(now=clock.now)
         self._is_closed = False
-        self._sessions: dict[Any, AsyncSession] = {}  # by event loop
+        self._sessions: dict[Any, tuple[AsyncSession, LoopEnd]] = {}  # by event loop, with which they are closed
         self._spare: AsyncSession | None = self._make_session()  # which also says now what is wrong with its keywords
 
     async def get_secret(self, token: str, cache_ttl: float | None = None) -> Any:
@@ -134,10 +135,12 @@ class AsyncClient(ClientSettings):
         """Close the connections; a call after that raises an ArgumentError."""
         self._is_closed = True
         spare, self._spare = self._spare, None
-        session = self._sessions.pop(async_library.find_loop(), spare)
-        self._sessions.clear()  # those of other loops cannot be closed from here
-        if session is not None:
-            await session.aclose()
+        found = self._sessions.pop(async_library.find_loop(), None)
+        self._sessions.clear()  # which lets other loops that still run close theirs
+        if found is not None:
+            await found[1].close()
+        if spare is not None:
+            await spare.aclose()
 
     aclose = close
 
@@ -175,15 +178,16 @@ class AsyncClient(ClientSettings):
         if self._is_closed:
             raise ArgumentError("the client is closed, and nothing was sent; make another one", reason="closed")
         loop = async_library.find_loop()
-        session = self._sessions.get(loop)
-        if session is None:
+        found = self._sessions.get(loop)
+        if found is None:
             self._forget_closed_loops()
             spare, self._spare = self._spare, None
-            session = self._sessions[loop] = self._make_session() if spare is None else spare
-        return session
+            session = self._make_session() if spare is None else spare
+            found = self._sessions[loop] = session, LoopEnd(session.aclose)
+        return found[0]
 
     def _forget_closed_loops(self) -> None:
-        """Forget the sessions of loops that have ended; their connections ended with them."""
+        """Forget the sessions of loops that have ended; they were closed with them."""
         for loop in list(self._sessions):
             is_closed = getattr(loop, "is_closed", None)  # which tokens of trio do not have
             if len(self._sessions) >= _MOST_LOOPS or (is_closed is not None and is_closed()):

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncGenerator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import httpx
 
 from polvo_adapters.errors import ConfigurationError
 from polvo_adapters.runtime import forks
+from polvo_adapters.runtime.loop_ends import LoopEnd
 from polvo_adapters.shells.httpx.session import AsyncSession
 from polvo_adapters.stores.memory import MemoryStore
 
@@ -29,17 +30,16 @@ if TYPE_CHECKING:
 class LoopPools:
     """The connections that the calls of each event loop share.
 
-    An event loop closes at its end the asynchronous generators that were begun in it. So one of them holds the
-    connections of the loop, and closes them.
+    They are closed with it, or by `aclose`.
     """
 
     def __init__(self) -> None:
         self._store = MemoryStore()
-        self._by_loop: dict[asyncio.AbstractEventLoop, tuple[AsyncSession, AsyncGenerator[None, None]]] = {}
+        self._by_loop: dict[asyncio.AbstractEventLoop, tuple[AsyncSession, LoopEnd]] = {}
         self._lock = threading.Lock()
         forks.register(self)
 
-    async def lend(self) -> SessionTransport:
+    def lend(self) -> SessionTransport:
         """Return the transport that the calls of this event loop send through.
 
         Raises:
@@ -52,28 +52,23 @@ class LoopPools:
         found = self._by_loop.get(loop)
         if found is None:
             session = AsyncSession(store=self._store)
-            end = self._hold(loop, session)
-            await anext(end)
-            found = session, end
+            found = session, LoopEnd(partial(self._close, loop, session))
             with self._lock:
                 for other in [other for other in self._by_loop if other.is_closed()]:
                     del self._by_loop[other]  # one that ended in another way
                 self._by_loop[loop] = found
         return found[0]._policy_transport
 
-    async def _hold(self, loop: asyncio.AbstractEventLoop, session: AsyncSession) -> AsyncGenerator[None, None]:
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._by_loop.pop(loop, None)
-            await session.aclose()
+    async def _close(self, loop: asyncio.AbstractEventLoop, session: AsyncSession) -> None:
+        with self._lock:
+            self._by_loop.pop(loop, None)
+        await session.aclose()
 
     async def aclose(self) -> None:
         """Close the connections of this event loop."""
         found = self._by_loop.get(asyncio.get_running_loop())
         if found is not None:
-            await found[1].aclose()
+            await found[1].close()
 
     def after_fork_in_child(self) -> None:
         """Leave connections and event loops to the parent."""
@@ -125,7 +120,7 @@ async def request(method: str, url: Any, **keywords: Unpack[RequestOptions]) -> 
         httpx.HTTPError: As httpx does.
         RateLimitError: 429 or another error for want of quota, after all retries.
     """
-    return await _OneCall(await _pools.lend()).request(method, url, **keywords)
+    return await _OneCall(_pools.lend()).request(method, url, **keywords)
 
 
 async def get(url: Any, **keywords: Unpack[RequestOptions]) -> httpx.Response:

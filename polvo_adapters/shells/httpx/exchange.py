@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
+from httpx import ByteStream
 
 from polvo_adapters.core.calls import Body, Call, find_host
 from polvo_adapters.core.effects import Send
@@ -24,7 +25,7 @@ from polvo_adapters.shells.cancellation import CancellableExchange
 from polvo_adapters.shells.encodings import EncodingCheck
 from polvo_adapters.shells.httpx.failures import explain
 from polvo_adapters.shells.httpx.header_fields import find_field
-from polvo_adapters.shells.httpx.observed_body import observe, require_whole
+from polvo_adapters.shells.httpx.observed_body import find_whole_encoding, observe, require_whole
 from polvo_adapters.shells.httpx.renewal import RenewableCredential, find_credential
 from polvo_adapters.shells.httpx.replays import kind_of_stream, rewind
 from polvo_adapters.shells.httpx.rerouting import copy_request, reroute, translate_response
@@ -35,6 +36,8 @@ from polvo_adapters.shells.httpx.trace import HTTPXTrace
 from polvo_adapters.shells.late_credentials import LONG_WAIT, NO_CREDENTIAL
 from polvo_adapters.shells.overruns import report_overrun
 from polvo_adapters.shells.single_use import is_single_use
+
+AnyExchange = TypeVar("AnyExchange", bound="_BaseHTTPXExchange")
 
 _LARGEST_REFUSAL = 1 << 20  # bytes of a body that is kept when its connection is needed
 _TIMEOUTS = ("connect", "read", "write", "pool")
@@ -70,9 +73,18 @@ class _BaseHTTPXExchange:
 
     Attributes:
         spared_deadline: The deadline that does not bind a body which is streamed to the caller, or None.
+        brought_by: The call of the attempt that has brought the last response which is streamed, or None.
     """
 
     is_async = False
+    brought_by: Call | None = None
+    spared_deadline: float | None = None
+    response: httpx.Response | None = None
+    reading = _is_region = _sent = False
+    _encoding: str | None = None  # of the body that was read last
+    _trace: HTTPXTrace | None = None  # of the attempt that is being made
+    _extensions: Any = None  # what its request came with
+    _used: Any = None  # its transport
 
     def __init__(
         self,
@@ -84,49 +96,41 @@ class _BaseHTTPXExchange:
         without_certificate: Any = None,
         url: str = "",
     ) -> None:
-        self.inner = self._used = inner
-        self._without_certificate = inner if without_certificate is None else without_certificate
-        self.request = request
+        self.inner = inner
+        self._without_certificate = without_certificate
+        self.request = self.sent = request
         self._url = url or str(request.url)
         self.clock = clock
         self.stream = stream
-        self.spared_deadline: float | None = None
-        self.reading = self._is_region = self._sent = False
-        self.response: httpx.Response | None = None
-        self._encoding: str | None = None  # of the body that was read last
-        self._listener = request.extensions.get("trace")
-        self._trace: HTTPXTrace | None = None
-        self._traced, self._extensions = request, request.extensions
 
-    def outcome(self, started: float, error: BaseException | None = None, deadline: float | None = None) -> Outcome:
-        """Return the outcome of the attempt that has just ended."""
-        now, wall, response = self.clock.now(), self.clock.wall(), self.response
-        trace, self._trace = self._trace, None
-        marks: Sequence[Mark] = ()
-        if trace is not None:
-            self._traced.extensions = self._extensions
-            marks = trace.end(now)
-        if error is not None:
-            unsent = not self.reading and (trace is None or trace.proves_unsent(self._used, error))
-            failure = at_deadline(explain(error, trace, reading=self.reading, unsent=unsent), now, deadline)
-            ending = Ending("retry", str(error)) if isinstance(error, NO_CREDENTIAL) else None
-            return Outcome(
-                error=error,
-                failure=failure,
-                started=started,
-                now=now,
-                wall=wall,
-                unsent=unsent,
-                marks=marks,
-                ending=ending,
-            )
-        if response is None:
-            raise TypeError("an attempt without response and without error")
-        if response.request is not self.request:
+    def _fail(self, error: BaseException, started: float, deadline: float | None) -> Outcome:
+        """Return the outcome of the attempt that has just raised."""
+        now, trace = self.clock.now(), self._trace
+        marks: Sequence[Mark] = () if trace is None else trace.end(now)
+        self.give_back()
+        unsent = not self.reading and (trace is None or trace.proves_unsent(self._used, error))
+        failure = at_deadline(explain(error, trace, reading=self.reading, unsent=unsent), now, deadline)
+        return Outcome(
+            error=error,
+            failure=failure,
+            started=started,
+            now=now,
+            wall=self.clock.wall(),
+            unsent=unsent,
+            marks=marks,
+            ending=Ending("retry", str(error)) if isinstance(error, NO_CREDENTIAL) else None,
+        )
+
+    def _succeed(self, response: Any, started: float) -> Outcome:
+        """Return the outcome of the attempt that has just brought a response."""
+        clock, trace, body = self.clock, self._trace, None
+        now = clock.now()
+        marks: Sequence[Mark] = () if trace is None else trace.end(now)
+        self.give_back()
+        if self.sent is not self.request:
             translate_response(response, self.request, is_region=self._is_region)
-        body = None
-        if not self.stream and type(response.stream) is httpx.ByteStream:
-            body = decode_body(response, self._encoding)
+        if not self.stream and type(response.stream) is ByteStream:
+            body = response.stream._stream if self._encoding is None else decode_body(response, self._encoding)
         return new_tuple(
             Outcome,
             (
@@ -137,7 +141,7 @@ class _BaseHTTPXExchange:
                 None,  # failure
                 started,
                 now,
-                wall,
+                clock.wall(),
                 "",  # note
                 body,
                 False,  # unsent
@@ -149,43 +153,45 @@ class _BaseHTTPXExchange:
             ),
         )
 
-    def _prepare_repeat(self, call: Call, started: float) -> RenewableCredential | None:
-        """Rewind a body that was sent before, and return what renews the credential, or None where it is a new one."""
+    def _prepare_repeat(self) -> RenewableCredential | None:
+        """Rewind a body that was sent before, and return what renews the credential, or None."""
         if self._sent:
             rewind(self.request)
-        is_late = self._sent or started - call.started >= LONG_WAIT
-        self._sent = True
-        return find_credential(self.request) if is_late else None
+        return find_credential(self.request)
 
-    def prepare(self, call: Call) -> tuple[httpx.Request, float | None]:
-        """Return the request for the URL and the deadline of the call, and the seconds left."""
-        self.reading, self._is_region = False, not call.rerouted
-        self._used = self._without_certificate if call.anonymous else self.inner
-        request, left = self.request, None
-        if call.url != self._url:
-            request = reroute(request, call)
-        self._traced, self._extensions = request, request.extensions
-        if type(self._used) is Routes:
-            self._used = self._used.find(request.url)
-        if call.deadline is not None:
-            left = call.deadline - self.clock.now()
-            if left <= 0:
-                raise DeadlineExceeded("the deadline is over before the attempt began")
-            timeouts = request.extensions.get("timeout", {})
-            if not self.is_async or not _end_before(timeouts, left):
-                cut = {name: self._shorten(timeouts.get(name), call.deadline, left) for name in _TIMEOUTS}
-                request.extensions = {**request.extensions, "timeout": cut}
-        self._trace = HTTPXTrace(self.clock.now(), self.clock.now, self._listener)
-        self._trace.attach(request, asynchronous=self.is_async)
-        return request, left
+    def _prepare(self, call: Call, now: float) -> httpx.Request:
+        """Return the request for the URL and the deadline of the call."""
+        used, self.sent, self.reading = self.inner, self.request, False
+        if call.anonymous and self._without_certificate is not None:
+            used = self._without_certificate
+        if call.url is not self._url and call.url != self._url:
+            self.sent, self._is_region = reroute(self.request, call), not call.rerouted
+        request, self._sent = self.sent, True
+        extensions = request.extensions
+        self._used = used.find(request.url) if type(used) is Routes else used
+        trace = HTTPXTrace(now, self.clock.now, extensions.get("trace"))
+        take = trace.take_async if self.is_async else trace.take
+        if call.deadline is None:
+            request.extensions = {**extensions, "trace": take}
+        else:
+            timeouts = self._cut_timeouts(extensions.get("timeout", {}), call.deadline, call.deadline - now)
+            request.extensions = {**extensions, "timeout": timeouts, "trace": take}
+        self._trace, self._extensions = trace, extensions
+        return request
+
+    def _cut_timeouts(self, timeouts: Any, deadline: float, left: float) -> Any:
+        """Return timeouts that end with the deadline, which is so many seconds away."""
+        if left <= 0:
+            raise DeadlineExceeded("the deadline is over before the attempt began")
+        return {name: self._shorten(timeouts.get(name), deadline, left) for name in _TIMEOUTS}
 
     def _shorten(self, timeout: float | None, deadline: float, left: float) -> float:  # noqa: ARG002
-        """Return a timeout that ends with the deadline, which is so many seconds away."""
         return left if timeout is None else min(timeout, left)
 
     def give_back(self) -> None:
         """Leave the request as it came."""
-        self._traced.extensions = self._extensions
+        if self._trace is not None:
+            self.sent.extensions, self._trace = self._extensions, None
 
     def on_body_closed(self, action: Callable[[bool, bool], None]) -> bool:
         """Run an action when the body of the last response is closed, or return False where none is open."""
@@ -217,10 +223,18 @@ class _BaseHTTPXExchange:
 
     def adopt(self, fork: _BaseHTTPXExchange) -> None:
         """Take over the response that a fork received last."""
-        self.response, fork.response = fork.response, None
+        self.response, fork.response, self.sent = fork.response, None, fork.sent
+        self.brought_by = fork.brought_by
+
+    def make_like(self, kind: type[AnyExchange], request: httpx.Request) -> AnyExchange:
+        """Return an exchange of a class, for the attempts at a request that asks for the rest of a body."""
+        exchange = kind(self.inner, request, self.clock, stream=True, without_certificate=self._without_certificate)
+        exchange._sent = True  # so that it gets the present credential
+        return exchange
 
     def _hand_over(self, response: Any, call: Call) -> None:
         """Look after the body of a response that the caller will read."""
+        self.brought_by = call
         if is_read(response):
             return
         if call.deadline is not None and call.deadline != self.spared_deadline:
@@ -244,13 +258,17 @@ class HTTPXExchange(_BaseHTTPXExchange):
         """Make one attempt, and return its outcome."""
         if self.response is not None:
             self.discard()
-        started, deadline = self.clock.now(), effect.call.deadline
+        call: Call = effect[0]
+        started = now = self.clock.now()
+        deadline = call.deadline
         try:
-            credential = self._prepare_repeat(effect.call, started)
-            if credential is not None:
-                credential.renew(self.request)
-            request, _ = self.prepare(effect.call)
-            if request is not self.request and not effect.call.anonymous:
+            if self._sent or now - call.started >= LONG_WAIT:
+                credential = self._prepare_repeat()
+                if credential is not None:
+                    credential.renew(self.request)
+                    now = self.clock.now()
+            request = self._prepare(call, now)
+            if request is not self.request and not call.anonymous:
                 credential = find_credential(request)  # of another URL, which the proof of a token covers
                 if credential is not None:
                     credential.renew(request)
@@ -259,17 +277,19 @@ class HTTPXExchange(_BaseHTTPXExchange):
             if not self.stream:
                 self._read(response, deadline)
             else:
-                self._hand_over(response, effect.call)
+                self._hand_over(response, call)
         except Exception as error:  # noqa: BLE001 - every exception becomes an outcome
             self.close()
+            if deadline is not None:
+                self._report_overrun(deadline)
+            return self._fail(error, started, deadline)
+        if deadline is not None:
             self._report_overrun(deadline)
-            return self.outcome(started, error, deadline)
-        self._report_overrun(deadline)
-        return self.outcome(started)
+        return self._succeed(response, started)
 
-    def _report_overrun(self, deadline: float | None) -> None:
+    def _report_overrun(self, deadline: float) -> None:
         """Log where a transport that is not built on httpcore has not kept the deadline of an attempt."""
-        if deadline is not None and self._trace is not None and not self._trace.lent:
+        if self._trace is not None and not self._trace.lent:
             report_overrun(type(self._used).__qualname__, self.clock.now() - deadline)
 
     def _read(self, response: httpx.Response, deadline: float | None) -> None:
@@ -277,7 +297,7 @@ class HTTPXExchange(_BaseHTTPXExchange):
         if encoding is None and deadline is None and is_read(response):
             return
         self.reading = True
-        chunks, check = [], EncodingCheck(encoding)
+        chunks, check = [], EncodingCheck(encoding and find_whole_encoding(response.status_code, encoding))
         for chunk in response.stream:  # type: ignore[union-attr]
             chunks.append(chunk)
             check.feed(chunk)
@@ -326,57 +346,73 @@ class AsyncHTTPXExchange(_BaseHTTPXExchange):
     is_async = True
     broken_off = False
 
+    def _cut_timeouts(self, timeouts: Any, deadline: float, left: float) -> Any:
+        return timeouts if _end_before(timeouts, left) else super()._cut_timeouts(timeouts, deadline, left)
+
     async def send(self, effect: Send) -> Outcome:
         """Make one attempt, and return its outcome."""
         if self.response is not None:
             await self.discard()
-        started, deadline = self.clock.now(), effect.call.deadline
+        call: Call = effect[0]
+        started = now = self.clock.now()
+        deadline = call.deadline
         try:
-            credential = self._prepare_repeat(effect.call, started)
-            if credential is not None:
-                await credential.renew_async(self.request)
-            request, left = self.prepare(effect.call)
-            if request is not self.request and not effect.call.anonymous:
+            if self._sent or now - call.started >= LONG_WAIT:
+                credential = self._prepare_repeat()
+                if credential is not None:
+                    await credential.renew_async(self.request)
+                    now = self.clock.now()
+            request = self._prepare(call, now)
+            if request is not self.request and not call.anonymous:
                 credential = find_credential(request)  # as above
                 if credential is not None:
                     await credential.renew_async(request)
-            if left is None:
-                await self._send(request)
+            if deadline is None:
+                self.response = response = await self._used.handle_async_request(request)
+                response.request = request  # as above
+                if not self.stream and self._has_to_read(response):
+                    await self._read(response)
             else:
-                await self._send_within(left, request)
+                response = await self._send_within(deadline - now, request)
             if self.stream:
-                self._hand_over(self.response, effect.call)
+                self._hand_over(response, call)
         except Exception as error:  # noqa: BLE001 - every exception becomes an outcome
             await self.close()
-            return self.outcome(started, error, deadline)
+            return self._fail(error, started, deadline)
         except BaseException:  # a cancellation, after which the driver discards the response
             self.give_back()
             raise
-        return self.outcome(started)
+        return self._succeed(response, started)
 
-    async def _send_within(self, seconds: float, request: httpx.Request) -> None:
+    async def _send_within(self, seconds: float, request: httpx.Request) -> httpx.Response:
         """Make the attempt within so many seconds."""
         try:
-            await async_library.finish_within(seconds, self._send(request))
+            return await async_library.finish_within(seconds, self._send(request))
         except async_library.Late:
             raise DeadlineExceeded("the deadline is over and the response is not complete") from None
 
-    async def _send(self, request: httpx.Request) -> None:
+    async def _send(self, request: httpx.Request) -> httpx.Response:
+        response: httpx.Response
         self.response = response = await self._used.handle_async_request(request)
-        response.request = request  # as above
-        if self.stream:
-            return
+        response.request = request
+        if not self.stream and self._has_to_read(response):
+            await self._read(response)
+        return response
+
+    def _has_to_read(self, response: Any) -> bool:
         encoding = self._encoding = find_field(response.headers, b"content-encoding")
-        if encoding is None and type(response.stream) is httpx.ByteStream:
-            return
+        return encoding is not None or type(response.stream) is not ByteStream
+
+    async def _read(self, response: Any) -> None:
         self.reading = True
-        chunks, check = [], EncodingCheck(encoding)
+        encoding = self._encoding
+        chunks, check = [], EncodingCheck(encoding and find_whole_encoding(response.status_code, encoding))
         async for chunk in response.stream:
             chunks.append(chunk)
             check.feed(chunk)
         require_whole(check)
         await response.stream.aclose()
-        response.stream = httpx.ByteStream(b"".join(chunks))
+        response.stream = ByteStream(b"".join(chunks))
 
     async def close(self) -> None:
         """Close the response of the last attempt."""
@@ -423,7 +459,7 @@ def _end_before(timeouts: Any, left: float) -> bool:
 def body_of(request: httpx.Request) -> Body:
     """Return whether the body of a request can be sent again."""
     stream = request.stream
-    if not isinstance(stream, httpx.ByteStream):
+    if not isinstance(stream, ByteStream):
         return kind_of_stream(request)
     authorization = find_field(request.headers, b"authorization")
     if authorization is not None and is_single_use(authorization):

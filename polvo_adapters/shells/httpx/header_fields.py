@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
+
 import httpx
+
+_NAME = itemgetter(1)
 
 
 def find_field(headers: httpx.Headers, name: bytes) -> str | None:
@@ -13,11 +17,7 @@ def find_field(headers: httpx.Headers, name: bytes) -> str | None:
         name: Name of the field, in lower case.
     """
     fields = getattr(headers, "_list", None)  # (name, name in lower case, value); not public
-    if fields is not None:
-        for _, key, _ in fields:
-            if key == name:
-                break
-        else:
-            return None
+    if fields is not None and name not in map(_NAME, fields):
+        return None
     value: str | None = headers.get(name.decode("ascii"))
     return value

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -45,7 +45,7 @@ class ObservedStream(httpx.SyncByteStream, httpx.AsyncByteStream):
 
     def __iter__(self) -> Iterator[bytes]:
         with self._watch():
-            for chunk in self._stream:
+            for chunk in self._list_chunks():
                 self.received += len(chunk)
                 self._require_time()
                 self._check.feed(chunk)
@@ -54,11 +54,20 @@ class ObservedStream(httpx.SyncByteStream, httpx.AsyncByteStream):
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         with self._watch():
-            async for chunk in self._stream if self._deadline is None else self._iterate_within(*self._deadline):
+            async for chunk in self._list_chunks_async():
                 self.received += len(chunk)
                 self._check.feed(chunk)
                 yield chunk
             require_whole(self._check)
+
+    def _list_chunks(self) -> Iterable[bytes]:
+        """Return what the body consists of."""
+        stream: Iterable[bytes] = self._stream
+        return stream
+
+    def _list_chunks_async(self) -> AsyncIterable[bytes]:
+        """Return the same for a task, which waits for each no longer than to the deadline."""
+        return self._stream if self._deadline is None else self._iterate_within(*self._deadline)
 
     async def _iterate_within(self, deadline: float, clock: TimeSource, host: str) -> AsyncIterator[bytes]:
         """Yield the parts of the body, and wait for each no longer than to the deadline."""
@@ -118,8 +127,14 @@ def observe(response: httpx.Response) -> ObservedStream:
     """Return the stream of a response, which from now on tells when it is over."""
     stream = response.stream
     if not isinstance(stream, ObservedStream):
-        response.stream = stream = ObservedStream(stream, response.headers.get("content-encoding"), response.request)
+        encoding = find_whole_encoding(response.status_code, response.headers.get("content-encoding"))
+        response.stream = stream = ObservedStream(stream, encoding, response.request)
     return stream
+
+
+def find_whole_encoding(status: int, encoding: str | None) -> str | None:
+    """Return the content encoding whose end the body of a response has to come to: not that of a part."""
+    return None if status == 206 else encoding
 
 
 def require_whole(check: EncodingCheck) -> None:

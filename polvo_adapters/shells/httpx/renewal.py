@@ -27,6 +27,18 @@ class RenewableCredential(Protocol):
         """Do as `renew`, without blocking the event loop."""
 
 
+class ReplaceableCredential(RenewableCredential, Protocol):
+    """A credential whose auth object may have another one, where the server refuses it.
+
+    Attributes:
+        auth: The auth object.
+    """
+
+    @property
+    def auth(self) -> httpx.Auth:
+        """The auth object."""
+
+
 def note_credential(request: httpx.Request, credential: RenewableCredential) -> None:
     """Note what renews the credential of a request."""
     request.extensions = {**request.extensions, _ATTACHED: credential}
@@ -36,3 +48,9 @@ def find_credential(request: httpx.Request) -> RenewableCredential | None:
     """Return what renews the credential of a request, or None."""
     credential: RenewableCredential | None = request.extensions.get(_ATTACHED)
     return credential
+
+
+def find_auth(request: httpx.Request) -> httpx.Auth | None:
+    """Return the auth object that may have another credential for a request, or None."""
+    auth: httpx.Auth | None = getattr(find_credential(request), "auth", None)
+    return auth

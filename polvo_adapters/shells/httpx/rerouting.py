@@ -12,7 +12,8 @@ from polvo_adapters.core.calls import Call, origin
 from polvo_adapters.core.destinations import translate_location, withheld_headers
 from polvo_adapters.shells.credential_owners import credential_places
 
-_NOTED = "polvo_credentials"  # an extension, which httpx hands on to the request that follows a redirect
+NOTED = "polvo_credentials"
+"""An extension with the headers of a request that are meant for its origin, handed on to redirects by httpx."""
 
 _FIRST = "polvo_first_origin"  # the same
 
@@ -26,12 +27,12 @@ def note_origin(request: httpx.Request, headers: Iterable[str]) -> None:
     """
     names = tuple(headers)
     if names:
-        request.extensions = {**request.extensions, _NOTED: (origin(str(request.url)), names)}
+        request.extensions = {**request.extensions, NOTED: (origin(str(request.url)), names)}
 
 
 def take_off(request: httpx.Request) -> None:
     """Remove the headers that are meant for another origin, from which a redirect has led to that of the request."""
-    noted = request.extensions.get(_NOTED)
+    noted = request.extensions.get(NOTED)
     if noted is not None and noted[0] != origin(str(request.url)):
         for name in noted[1]:
             request.headers.pop(name, None)

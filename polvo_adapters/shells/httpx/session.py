@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import AsyncIterator, Iterable, Mapping
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -67,12 +68,14 @@ from polvo_adapters.stores.base import Store
 from polvo_adapters.stores.memory import MemoryStore
 
 if TYPE_CHECKING:
+    from pathlib import Path
     from types import TracebackType
 
     from typing_extensions import Self, Unpack
 
     from polvo_adapters.core.report import Report
     from polvo_adapters.policies.idempotency import IdempotencyKeys
+    from polvo_adapters.shells.downloads import OnChange
     from polvo_adapters.shells.operation_control import Operation
 
 _OWN_KEYWORDS = ("base_url", "auth", "timeout", "tenancy", "store", "raise_for_status", "clock")
@@ -421,6 +424,57 @@ class AsyncSession(SessionCalls, AsyncVerbs):
         logical = current_call()
         deadline = None if logical is None else logical.deadline
         return auth if deadline is None else AuthWithin(auth, deadline, self.clock)
+
+    async def download(
+        self,
+        url: httpx.URL | str,
+        path: str | os.PathLike[str],
+        *,
+        on_change: OnChange = "restart",
+        progress: Callable[[int, int | None], object] | None = None,
+        **keywords: Unpack[RequestOptions],
+    ) -> Path:
+        """Download a URL to a file, which appears once it is whole, or not at all; as `polvo.Session` does.
+
+        The file is written on another thread. A download that is cancelled keeps what has come, as one that fails.
+
+        Args:
+            url: The URL, relative to `base_url` where there is one.
+            path: The file, which is replaced where it exists; or a directory, in which it gets the name at the end of
+                the URL.
+            on_change: "restart" to begin anew where the entity changes while it is downloaded, or has changed since the
+                call that left its beginning; "fail" to raise.
+            progress: A function, or a coroutine function, that is called with the number of bytes that are there, and
+                of those that there will be, which is None where the server does not say. What it raises ends the
+                download.
+            **keywords: Those of `get`; `resume=False` for one that does not go on.
+
+        Returns:
+            The path of the file.
+
+        Raises:
+            httpx.HTTPError: As `get` does, and where the body breaks off and does not go on.
+            StatusError: The status is 400 or above, or another that comes without a file.
+            EntityChangedError: The entity has changed, and `on_change` is "fail"; or it changes again and again.
+            ConfigurationError: The path is a directory, and the URL does not end in a name.
+            OSError: The file cannot be written.
+        """
+        from polvo_adapters.shells.httpx.download import download
+
+        given: dict[str, Any] = {"resume": True, **keywords}
+        headers = given.pop("headers", None)
+
+        def get(headers: httpx.Headers) -> Awaitable[httpx.Response]:
+            return self._call("GET", url, {**given, "headers": headers}, stream=True)
+
+        try:
+            with self._tenant_scope() as tenant, self._call_scope(None):  # each part has its own default deadline
+                absolute = self._make_absolute(str(url), tenant)
+                options: Any = {"on_change": on_change, "progress": progress, "headers": headers}
+                return (await download(get, _finish, self.clock, absolute, path, **options)).path
+        except PolvoError as error:
+            httpx_error(error, error.request)  # type: ignore[arg-type]
+            raise
 
     # The state --------------------------------------------------------------------------------------------------------
 

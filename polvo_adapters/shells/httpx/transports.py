@@ -26,7 +26,7 @@ except ImportError as error:  # pragma: no cover - tested in an environment with
 
 from polvo_adapters.context.call import LogicalCall, call_settings, current_call, extend_default_deadline
 from polvo_adapters.core.calls import Body, Call
-from polvo_adapters.core.effects import Policy, PolicyTraits
+from polvo_adapters.core.effects import Policy
 from polvo_adapters.core.identity import PLAIN_SENDER, Sender
 from polvo_adapters.core.outcomes import Outcome
 from polvo_adapters.core.report import Entry
@@ -43,11 +43,13 @@ from polvo_adapters.shells.httpx.exchange import AsyncHTTPXExchange, HTTPXExchan
 from polvo_adapters.shells.httpx.one_call import said_for
 from polvo_adapters.shells.httpx.pools import find_pool, keep_deadlines
 from polvo_adapters.shells.httpx.replays import prepare_body
-from polvo_adapters.shells.httpx.rerouting import has_left_origin, take_off
+from polvo_adapters.shells.httpx.rerouting import NOTED, has_left_origin, take_off
 from polvo_adapters.shells.httpx.response import is_given_up, synthesize_response
+from polvo_adapters.shells.httpx.rest import let_resume, let_resume_async
 from polvo_adapters.shells.httpx.senders import sender_of
 from polvo_adapters.shells.httpx.streaming import is_streamed
 from polvo_adapters.shells.httpx.timeouts import find_deadline
+from polvo_adapters.shells.httpx.url_reading import write_place
 from polvo_adapters.shells.tracebacks import drop_frames
 from polvo_adapters.stores.base import Store
 
@@ -75,11 +77,6 @@ class _BaseTransport(PolicyControls):
         self.store = self._bound.store
         self.clock = clock
         self.stream = stream
-        if any(PolicyTraits.of(policy).resumes for policy in policies):
-            raise ConfigurationError(
-                f"{name}: resume works with `requests` only, where a body that breaks off can be continued; leave it "
-                "out here: without stream=True the body is part of the attempt, which is retried"
-            )
 
     _inner: Any
     _below: Any  # the same, or a view on it
@@ -111,24 +108,22 @@ class _BaseTransport(PolicyControls):
         bound, settings, below = self._bound, call_settings.get(), None
         if settings is not None:
             bound, settings, below = bound.for_call(settings, self.inner)
-        take_off(request)
+        if NOTED in request.extensions:
+            take_off(request)
         body, now = body_of(request), self.clock.now()
-        if body in ("once", "rewindable"):
+        if body == "once" or body == "rewindable":
             prepare_body(request)
         has_left = bound.reroutes and has_left_origin(request)
         sender = self._sender if bound.identifies else PLAIN_SENDER
-        logical = self._find_logical_call(body)
-        call = bound.begin(request, str(request.url), body, now, sender, logical, settings, rerouted=has_left)
-        deadline = find_deadline(request, self.clock)
-        if deadline is not None:
-            call = call.with_deadline(deadline)
+        logical = current_call()
+        if logical is not None and logical.is_default:
+            logical = self._bound_by_default(logical, body)
+        place = write_place(request.url)
+        call = bound.begin(request, place[0], body, now, sender, logical, settings, rerouted=has_left, place=place)
         return bound, call, None if settings is None else said_for(request, settings, below)
 
-    def _find_logical_call(self, body: Body) -> LogicalCall | None:
+    def _bound_by_default(self, logical: LogicalCall, body: Body) -> LogicalCall | None:
         """Return the logical call that a request is part of; a default deadline bounds no body that is streamed."""
-        logical = current_call()
-        if logical is None or not logical.is_default:
-            return logical
         if not self._serves(logical):
             return None  # it bounds the calls of its own session alone
         return logical._replace(deadline=None) if body == "once" else logical
@@ -145,6 +140,7 @@ class _BaseTransport(PolicyControls):
         outcome: Outcome,
         entries: list[Entry],
         seconds: float,
+        exchange: Any,
     ) -> httpx.Response:
         report = bound.report(call, request, outcome, entries, seconds)
         if len(entries) > 1 and self._serves(current_call()):
@@ -155,10 +151,11 @@ class _BaseTransport(PolicyControls):
             finally:
                 del outcome  # see errors.py, "Errors and frames"
         response: httpx.Response | None = outcome.response
-        if response is None or is_given_up(response):
+        if response is None or (response.is_closed and is_given_up(response)):
             response = synthesize_response(outcome, request)
         response.extensions["polvo"] = report
-        response.request = request  # and not a copy that was sent in a race, or to a region
+        if response is not exchange.response or request is not exchange.sent:
+            response.request = request  # and not a copy that was sent in a race, or to a region
         return response
 
     def _enter(self) -> None:
@@ -212,6 +209,9 @@ class PolicyTransport(_BaseTransport, httpx.BaseTransport):
         """Send a request as the policies say; see `httpx.BaseTransport`."""
         try:
             bound, call, scope = self._begin(request)
+            deadline = find_deadline(request, self.clock)
+            if deadline is not None:
+                call = call.with_deadline(deadline)
             if scope is None:
                 return self._send(bound, call, request)
             with scope:
@@ -239,9 +239,12 @@ class PolicyTransport(_BaseTransport, httpx.BaseTransport):
         if outcome.error is not None or not exchange.owns(outcome):
             exchange.close()
         try:
-            return self._end(bound, call, request, outcome, entries, self.clock.now() - began)
+            response = self._end(bound, call, request, outcome, entries, self.clock.now() - began, exchange)
         finally:
             del outcome  # see errors.py, "Errors and frames"
+        if bound.resumes:
+            let_resume(response, exchange, self.store, bound.policies, call)
+        return response
 
     def __enter__(self) -> Self:
         self._enter()
@@ -305,10 +308,10 @@ class AsyncPolicyTransport(_BaseTransport, httpx.AsyncBaseTransport):
             bound, call, scope = self._begin(request)
             if bound.races:
                 aio.require_tasks()
-            if scope is not None:
-                with scope:
-                    return await self._send(bound, call, request)
-            return await self._send(bound, call, request)
+            if scope is None:
+                return await self._send(bound, call, request)
+            with scope:
+                return await self._send(bound, call, request)
         except PolvoError as error:
             httpx_error(error, request)
             raise
@@ -332,9 +335,12 @@ class AsyncPolicyTransport(_BaseTransport, httpx.AsyncBaseTransport):
         if outcome.error is not None or not exchange.owns(outcome):
             await exchange.discard()
         try:
-            return self._end(bound, call, request, outcome, entries, self.clock.now() - began)
+            response = self._end(bound, call, request, outcome, entries, self.clock.now() - began, exchange)
         finally:
             del outcome  # see errors.py, "Errors and frames"
+        if bound.resumes:
+            let_resume_async(response, exchange, self.store, bound.policies, call)
+        return response
 
     def _require_loop(self) -> None:
         """Check that the connections of the pool do not belong to another event loop."""

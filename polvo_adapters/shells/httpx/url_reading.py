@@ -10,6 +10,8 @@ import httpx
 from urllib3.exceptions import LocationParseError
 from urllib3.util import Url, parse_url
 
+from polvo_adapters.core.calls import find_place
+
 
 def parse_as_httpx(url: str) -> Url:
     """Return the parts of a URL as httpx sends it, which removes plain dot segments.
@@ -39,6 +41,22 @@ def read_url(text: str) -> httpx.URL:
     url = httpx.URL.__new__(httpx.URL)
     url._uri_reference = _read_origin(origin)._replace(path=path, query=query)
     return url
+
+
+def write_place(url: httpx.URL) -> tuple[str, str, str]:
+    """Return a URL as text, as `str` does, with its origin and host; see `Call.place`."""
+    if _IS_KNOWN:
+        scheme, user, host, port, path, query, fragment = url._uri_reference
+        if scheme and host and not user and fragment is None:  # nearly always
+            prefix, origin, host = _write_origin(scheme, host, port)
+            return (prefix + path if query is None else f"{prefix}{path}?{query}"), origin, host
+    return find_place(str(url))
+
+
+@lru_cache(maxsize=1024)
+def _write_origin(scheme: str, host: str, port: int | None) -> tuple[str, str, str]:
+    host = f"[{host}]" if ":" in host else host
+    return find_place(f"{scheme}://{host}" if port is None else f"{scheme}://{host}:{port}")
 
 
 @lru_cache(maxsize=64)

@@ -40,7 +40,9 @@ def observe(raw: Any) -> BodyCloseActions | None:
     Returns:
         The actions, or None of an object that is none of urllib3, and tells nothing.
     """
-    if not isinstance(raw, HTTPResponse) or not _change_class(raw, _observed_class(type(raw))):
+    kind: Any = type(raw)
+    mixin = _ObservedBodyWithRead1 if hasattr(kind, "read1") else _ObservedBody  # urllib3 has it since 2.1
+    if not isinstance(raw, HTTPResponse) or not give_mixin(raw, mixin):
         return None
     found: BodyCloseActions | None = raw.__dict__.get("_closing")
     if found is None:
@@ -61,7 +63,7 @@ def limit(response: requests.Response, deadline: float, clock: Clock, host: str)
         Whether the `raw` of the response is of urllib3; of any other object nothing is known.
     """
     raw: Any = response.raw
-    if not isinstance(raw, HTTPResponse) or not _change_class(raw, _limited_class(type(raw))):
+    if not isinstance(raw, HTTPResponse) or not give_mixin(raw, _LimitedBody):
         return False
     # Weak, as the response holds the body: a circle would keep a dropped response, and its connection, alive.
     raw._deadline = (deadline, clock, host, weakref.ref(response))  # type: ignore[attr-defined]
@@ -77,7 +79,7 @@ def check_end(raw: Any) -> bool:
     Returns:
         Whether it is of urllib3; of any other object nothing is known.
     """
-    return isinstance(raw, HTTPResponse) and _change_class(raw, _checked_class(type(raw)))
+    return isinstance(raw, HTTPResponse) and give_mixin(raw, _CheckedBody)
 
 
 def explain_break(response: requests.Response, report: Report) -> None:
@@ -90,7 +92,7 @@ def explain_break(response: requests.Response, report: Report) -> None:
         report: The report of the call.
     """
     raw: Any = response.raw
-    if isinstance(raw, HTTPResponse) and _change_class(raw, _explained_class(type(raw))):
+    if isinstance(raw, HTTPResponse) and give_mixin(raw, _ExplainedBreak):
         raw._told = response.request, report  # type: ignore[attr-defined]
 
 
@@ -111,18 +113,19 @@ def make_deadline_error(response: requests.Response | None, host: str) -> Deadli
     return DeadlineExceeded(message, request=response.request, response=response, host=host)
 
 
-def _change_class(raw: HTTPResponse, kind: type) -> bool:
-    """Give a body another class, and return whether it has it."""
+def give_mixin(raw: Any, mixin: type) -> bool:
+    """Give a body a class with a mixin in front of its own, and return whether it has it."""
+    kind: Any = type(raw)
     try:
-        raw.__class__ = kind
+        raw.__class__ = _with_mixin(kind, mixin)
     except TypeError:  # a class with slots
         return False
     return True
 
 
-@lru_cache(maxsize=64)
-def _limited_class(kind: type) -> type:
-    return kind if issubclass(kind, _LimitedBody) else extend(kind, _LimitedBody)
+@lru_cache(maxsize=256)
+def _with_mixin(kind: Any, mixin: Any) -> Any:
+    return kind if issubclass(kind, mixin) else extend(kind, mixin)
 
 
 class _LimitedBody:
@@ -142,11 +145,6 @@ class _LimitedBody:
             raise make_deadline_error(response(), host) from error
 
 
-@lru_cache(maxsize=64)
-def _explained_class(kind: type) -> type:
-    return kind if issubclass(kind, _ExplainedBreak) else extend(kind, _ExplainedBreak)
-
-
 class _ExplainedBreak:
     """Mixin of the classes of responses that are streamed."""
 
@@ -160,11 +158,6 @@ class _ExplainedBreak:
         except HTTPError as error:
             explain_error(error, *self._told, reading=True)
             raise
-
-
-@lru_cache(maxsize=64)
-def _checked_class(kind: type) -> type:
-    return kind if issubclass(kind, _CheckedBody) else type(kind.__name__, (_CheckedBody, kind), {})
 
 
 class _CheckedBody:
@@ -197,14 +190,6 @@ def is_cut_off(raw: Any) -> bool:
     if is_begun is None:  # urllib3 1.26, where only zlib says whether it has got a byte of a chunked body
         is_begun = raw.tell() > 0 or hasattr(getattr(decoder, "_obj", None), "unconsumed_tail")
     return bool(is_begun) and encodings.is_cut_off(decoder)
-
-
-@lru_cache(maxsize=64)
-def _observed_class(kind: type) -> type:
-    if issubclass(kind, _ObservedBody):
-        return kind
-    mixin = _ObservedBodyWithRead1 if hasattr(kind, "read1") else _ObservedBody  # urllib3 has it since 2.1
-    return extend(kind, mixin)  # type: ignore[no-any-return]
 
 
 class _ObservedBody:

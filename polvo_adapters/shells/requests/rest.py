@@ -29,9 +29,8 @@ from polvo_adapters.core.calls import Call
 from polvo_adapters.core.effects import Policy, Send
 from polvo_adapters.core.outcomes import INTERRUPTED, Outcome, at_deadline
 from polvo_adapters.core.ranges import Entity, Unproved, describe_entity
-from polvo_adapters.core.report import BodyBreak, Entry
+from polvo_adapters.core.report import Entry
 from polvo_adapters.drivers.sync import drive
-from polvo_adapters.policies.resume import rest_flow
 from polvo_adapters.shells.requests.exchange import RequestsExchange
 from polvo_adapters.shells.requests.failures import classify
 from polvo_adapters.shells.requests.hooks import find_own_hooks
@@ -44,10 +43,10 @@ from polvo_adapters.shells.requests.resuming_body import (
     explain_end,
 )
 from polvo_adapters.shells.requests.wire.recording_retry import prepare_retry
+from polvo_adapters.shells.resumption import NOT_ASKED, UNKNOWN_WAY, RestSearch
 from polvo_adapters.shells.signal_handlers import comes_from_signal_handler
 
 if TYPE_CHECKING:
-    from polvo_adapters.core.report import Report
     from polvo_adapters.stores.base import Store
 
 
@@ -92,39 +91,20 @@ class RestExchange(RequestsExchange):
         )
 
 
-class RestFinder:
-    """What the request for the rest of one body needs.
+class RestFinder(RestSearch[LaterPart]):
+    """Asks for the rest of one body.
 
     Args:
-        store: Where state lives.
         exchange: An exchange to make those for the rest like. It is not the one that has sent the request, which keeps
             the response, and that keeps this.
-        policies: The policies of the call.
-        call: The call, with the URL and the deadline of the attempt that brought the body.
-        request: The request of that attempt.
-        report: The report that the caller has.
-        entity: The entity of the body.
+        *args: Those of RestSearch; the deadline of the call is that of the body.
     """
 
-    __slots__ = ("_call", "_entity", "_exchange", "_policies", "_report", "_request", "_store")
+    __slots__ = ("_exchange",)
 
-    def __init__(
-        self,
-        store: Store,
-        exchange: RequestsExchange,
-        policies: Sequence[Policy],
-        call: Call,
-        request: requests.PreparedRequest,
-        report: Report,
-        entity: Entity,
-    ) -> None:
-        self._store = store
+    def __init__(self, exchange: RequestsExchange, *args: Any) -> None:
+        super().__init__(*args)
         self._exchange = exchange
-        self._policies = policies
-        self._call = call
-        self._request = request
-        self._report = report
-        self._entity = entity
 
     def __call__(self, received: int, error: Exception | None) -> LaterPart | Unproved:
         """Return the next part of the body, or why there is none.
@@ -133,40 +113,29 @@ class RestFinder:
             received: How many bytes are there.
             error: What reading raised, or None where the body ended early.
         """
-        now, report = self._exchange.clock.now, self._report
-        began, entries = now(), list(report.entries)
         try:
-            return self._find(received, error, entries)
+            with self._reporting(self._exchange.clock.now) as entries:
+                return self._find(received, error, entries)
         finally:
-            report.entries = entries
-            report.elapsed += now() - began
-            del error
+            del error  # see errors.py, "Errors and frames"
 
     def _find(self, received: int, error: Exception | None, entries: list[Entry]) -> LaterPart | Unproved:
         exchange = self._make_exchange(received)
-        broken = self._describe_break(exchange, error)
-        entries.append(BodyBreak(received, "" if broken.failure is None else broken.failure.name))
-        flow = rest_flow(self._policies, self._call, broken)
+        flow = self._begin(self._call, received, self._describe_break(exchange, error), entries)
         if flow is None:
             return Unproved("no policy retries")
         outcome = drive(flow, exchange, self._store, exchange.clock, entries, self._call)
-        asks_for_credential = outcome.status == 401 and exchange.owns(outcome) and not self._call.anonymous
-        if isinstance(exchange.part, Unproved) and asks_for_credential:
+        if self._wants_credential(exchange.part, outcome, owned=exchange.owns(outcome)):
             entries += self._authenticate(exchange, outcome.response)
         if isinstance(exchange.part, Unproved):
             exchange.close()
-            if outcome.failure is not None or outcome.status >= 400:
-                reason = outcome.note or ("" if outcome.failure is None else outcome.failure.name)
-                return Unproved(reason) if reason and exchange.part.reason == _NOT_ASKED.reason else exchange.part
-        elif self._entity.end is None and exchange.part.whole is not None:
-            self._entity = self._entity._replace(end=exchange.part.whole, total=exchange.part.whole)
-        return exchange.part
+        return self._conclude(exchange.part, outcome)
 
     def _make_exchange(self, received: int) -> RestExchange:
         request = self._request.copy()
-        request.headers = CaseInsensitiveDict(self._entity.ask_for_rest(request.headers, received))  # type: ignore[arg-type]
+        request.headers = CaseInsensitiveDict(self._entity.ask_for_rest(request.headers, received))
         exchange = self._exchange.make_like(RestExchange, request)
-        exchange.entity, exchange.received, exchange.part = self._entity, received, _NOT_ASKED
+        exchange.entity, exchange.received, exchange.part = self._entity, received, NOT_ASKED
         return exchange
 
     def _describe_break(self, exchange: RestExchange, error: Exception | None) -> Outcome:
@@ -206,9 +175,6 @@ class RestFinder:
         return report.entries  # type: ignore[no-any-return]
 
 
-_NOT_ASKED = Unproved("the rest was not asked for")
-
-
 def begin_part(response: Any, entity: Entity, received: int) -> LaterPart | Unproved:
     """Return the rest of a body that a response brings, once its first bytes are there, or why it is not the rest.
 
@@ -225,7 +191,7 @@ def begin_part(response: Any, entity: Entity, received: int) -> LaterPart | Unpr
     if isinstance(rest, Unproved):
         return rest
     if not isinstance(getattr(response.raw, "_fp", None), HTTPResponse):
-        return Unproved("the rest came in a way that is not known")
+        return UNKNOWN_WAY
     return LaterPart(response, rest, entity.first + received)
 
 
@@ -262,7 +228,7 @@ def let_resume(
     # The response refers to the caller's request; what of it went where the body came from is said by the call.
     call = call._replace(url=brought_by.url, anonymous=brought_by.anonymous, rerouted=brought_by.rerouted)
     like = exchange.make_like(RestExchange, request)
-    finder = RestFinder(store, like, policies, call, request, response.polvo, entity)  # type: ignore[attr-defined]
+    finder = RestFinder(like, store, policies, call, request, response.polvo, entity)  # type: ignore[attr-defined]
     kind = ChunkedResumingBody if raw.chunked else ResumingBody
     body = kind(FirstPart(raw, getattr(raw, "_closing", None)), entity, finder)
     raw._fp = body

@@ -16,8 +16,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from functools import lru_cache
+from contextlib import contextmanager
 from http.client import HTTPException, HTTPResponse, IncompleteRead
 from typing import Any
 
@@ -26,7 +25,8 @@ from urllib3.exceptions import HTTPError
 
 from polvo_adapters.core.ranges import Entity, Rest, Unproved
 from polvo_adapters.shells.body_closing import BodyCloseActions
-from polvo_adapters.shells.error_notes import add_note
+from polvo_adapters.shells.requests.observed_body import give_mixin
+from polvo_adapters.shells.resumption import BodyProgress, PartBounds, explain_unproved
 
 PIECE = 65_536
 BREAKS = (OSError, HTTPException)
@@ -75,7 +75,7 @@ class FirstPart:
         self.source.close()
 
 
-class LaterPart:
+class LaterPart(PartBounds):
     """A further part of the body.
 
     Args:
@@ -85,35 +85,27 @@ class LaterPart:
 
     Attributes:
         source: What the bytes are read from.
-        left: How many bytes it may give, or None where its framing says that.
-        ready: Bytes that were read already.
-        whole: Position behind the last byte of the whole body, where the response has said that.
+
+    Raises:
+        OSError: The connection broke off before the first byte.
+        HTTPException: The same, as the standard library says it.
     """
 
-    __slots__ = ("_response", "left", "ready", "source", "whole")
-
     def __init__(self, response: requests.Response, rest: Rest, position: int) -> None:
+        super().__init__(rest, position)
         self._response = response
         self.source: HTTPResponse = response.raw._fp
-        self.left = None if rest.end is None else rest.end - position
-        self.whole = rest.whole
-        self.ready = b""
-        self._begin(rest.skip, is_end=rest.whole == position)
+        self._begin()
 
-    def _begin(self, skip: int, *, is_end: bool) -> None:
-        """Read up to the position, and the first bytes behind it: a part that brings none has failed.
-
-        Raises:
-            OSError: The connection broke off.
-            HTTPException: The same, as the standard library says it.
-        """
-        while skip:
-            data = self.source.read1(min(skip, PIECE))
+    def _begin(self) -> None:
+        """Read up to the position, and the first bytes behind it: a part that brings none has failed."""
+        while self.skip:
+            data = self.source.read1(min(self.skip, PIECE))
             if not data:
-                raise IncompleteRead(b"", skip)
-            skip -= len(data)
+                raise IncompleteRead(b"", self.skip)
+            self.skip -= len(data)
         self.ready = self.source.read1(PIECE if self.left is None else min(self.left, PIECE))
-        if not self.ready and self.left is not None and not is_end:
+        if not self.ready and not self.may_be_empty:
             raise IncompleteRead(b"", self.left)
 
     def end(self) -> None:
@@ -148,19 +140,20 @@ class ResumingBody:
         find_rest: Asks for the next part.
 
     Attributes:
-        received: How many bytes have come.
-        unproved: Why there was no next part, once that was so.
+        progress: How much of the body is there.
     """
 
     def __init__(self, part: FirstPart, entity: Entity, find_rest: FindRest) -> None:
         self._first = self._part = part  # type: FirstPart | LaterPart
-        self._end = None if entity.end is None else entity.end - entity.first
+        self.progress = BodyProgress(entity)
         self._tells_length = entity.end is not None  # then urllib3 sees an early end by itself
-        self._offset = entity.first
         self._find_rest = find_rest
         self._is_over = self._is_closed = False
-        self.received = 0
-        self.unproved: Unproved | None = None
+
+    @property
+    def unproved(self) -> Unproved | None:
+        """Why there was no next part, once that was so."""
+        return self.progress.unproved
 
     def __getattr__(self, name: str) -> Any:
         if name in ("fp", "_first"):  # a `fp` would say that it has the framing of chunks
@@ -208,8 +201,8 @@ class ResumingBody:
             if not piece:
                 break
             data += piece
-        if (amt is None or amt < 0) and self.unproved is not None and self._end is not None:
-            raise IncompleteRead(bytes(data), self._end - self.received)
+        if (amt is None or amt < 0) and self.unproved is not None and (length := self.progress.length) is not None:
+            raise IncompleteRead(bytes(data), length - self.progress.received)
         self._is_closed = self._is_closed or (self._is_over and not data)
         return bytes(data)
 
@@ -238,7 +231,7 @@ class ResumingBody:
                 if data:
                     self._count(len(data))
                     return data
-                if error is None and self._is_whole():
+                if error is None and self.progress.may_end:
                     self._finish()
                     break
                 if not self._go_on(error):
@@ -261,16 +254,12 @@ class ResumingBody:
             return b"", error
 
     def _count(self, count: int) -> None:
-        part = self._part
-        self.received += count
+        part, progress = self._part, self.progress
+        progress.received += count
         if part.left is not None:
             part.left -= count
-        if self.received == self._end:
+        if progress.is_complete:
             self._finish()
-
-    def _is_whole(self) -> bool:
-        """Return whether the body is complete, where the part has nothing more: chunks, and nothing else, say so."""
-        return self._end is None or self.received == self._end
 
     def _finish(self) -> None:
         self._is_over = self._is_closed = True
@@ -281,16 +270,14 @@ class ResumingBody:
         self._part.give_up()
         self._is_over = True  # for whatever ends the search
         try:
-            part = self._find_rest(self.received, error)
+            part = self._find_rest(self.progress.received, error)
         finally:
             del error
         if isinstance(part, Unproved):
-            self.unproved = part
+            self.progress.unproved = part
             return False
         self._part, self._is_over = part, False
-        if self._end is None and part.whole is not None:
-            self._end = part.whole - self._offset
-        if self.received == self._end or (not part.ready and part.left is None):  # nothing was missing but the end
+        if self.progress.take_up(part):
             self._finish()
         return True
 
@@ -343,15 +330,8 @@ def explain_end(raw: Any, resuming: ResumingBody | Unproved) -> None:
         raw: The response of urllib3.
         resuming: The file below it, or why there is none.
     """
-    with suppress(TypeError):  # a class with slots
-        kind: Any = type(raw)
-        raw.__class__ = _explained_class(kind)
+    if give_mixin(raw, _ExplainedBody):
         raw._resuming = resuming
-
-
-@lru_cache(maxsize=64)
-def _explained_class(kind: type) -> type:
-    return kind if issubclass(kind, _ExplainedBody) else type(kind.__name__, (_ExplainedBody, kind), {})
 
 
 class _ExplainedBody:
@@ -366,7 +346,5 @@ class _ExplainedBody:
                 yield
         except HTTPError as error:
             resuming = self._resuming
-            unproved = resuming if isinstance(resuming, Unproved) else resuming.unproved
-            if unproved is not None:
-                add_note(error, f"polvo: the body does not go on: {unproved.reason}")
+            explain_unproved(error, resuming if isinstance(resuming, Unproved) else resuming.unproved)
             raise

@@ -56,8 +56,8 @@ if TYPE_CHECKING:
 
     from polvo_adapters.policies.idempotency import IdempotencyKeys
     from polvo_adapters.policies.options import StackOptions
+    from polvo_adapters.shells.downloads import OnChange
     from polvo_adapters.shells.operation_control import Operation
-    from polvo_adapters.shells.requests.download import OnChange
 
 _UNSET: Any = object()
 _OWN_KEYWORDS = ("base_url", "auth", "timeout", "tenancy", "store", "raise_for_status", "clock")

@@ -14,15 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from polvo_adapters.auth.protocol.device_code import DeviceAuthorization, parse_device_authorization
-from polvo_adapters.auth.protocol.server_response import (
-    FINAL,
-    ServerResponse,
-    credential_error,
-    parse_success,
-    parse_token,
-    require_fields,
-)
+from polvo_adapters.auth.protocol.server_response import FINAL, ServerResponse
 from polvo_adapters.auth.protocol.token import Token
+from polvo_adapters.auth.protocol.token_response import credential_error, parse_success, parse_token, require_fields
 from polvo_adapters.errors import TokenRefreshError
 from polvo_adapters.shells.server_words import redact_code, redact_description
 

@@ -13,9 +13,10 @@ import pytest
 from polvo_adapters.auth import JWTLogin, OAuth2, TokenEndpoint, TokenRequest, TokenResponse
 from polvo_adapters.auth.protocol import grants
 from polvo_adapters.auth.protocol.client_authentication import ClientAuthentication
-from polvo_adapters.auth.protocol.server_response import ServerResponse, parse_token
+from polvo_adapters.auth.protocol.server_response import ServerResponse
 from polvo_adapters.auth.protocol.token_lifetime import parse_moment
 from polvo_adapters.auth.protocol.token_request import EncodedRequest, encode_request
+from polvo_adapters.auth.protocol.token_response import parse_token
 from polvo_adapters.errors import ConfigurationError, TokenRefreshError
 
 URL = "https://id.example.com/token"

@@ -182,16 +182,17 @@ def test_what_cannot_work_is_refused_at_construction(keywords: dict[str, Any], e
 
 
 def run_once(client: AsyncClient, call: Any) -> Any:
-    """Run a call in a loop of its own, as a script may, which leaves connections open."""
+    """Run a call in a loop of its own, as a script may, which closes its connections."""
     try:
         return asyncio.run(call)
     finally:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ResourceWarning)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
             assert len(client._sessions) == 1
             client._forget_closed_loops()
             assert client._sessions == {}
             gc.collect()
+        assert [str(each.message) for each in caught] == []
 
 
 def test_one_client_serves_one_loop_after_the_other_and_two_at_a_time(server: DoubleOServer) -> None:
@@ -201,7 +202,6 @@ def test_one_client_serves_one_loop_after_the_other_and_two_at_a_time(server: Do
 
     async def many() -> None:
         assert await asyncio.gather(*(client.get_secret(TOKEN) for _ in range(5))) == [VALUE] * 5
-        await client._find_session().aclose()
 
     def run() -> None:
         try:

@@ -5,8 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 import types
-from collections.abc import AsyncIterator, Callable, Coroutine, Generator
-from contextlib import suppress
+import weakref
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from itertools import count
 from typing import Any, NamedTuple
 
 import anyio
@@ -14,6 +18,7 @@ import httpx
 import pytest
 
 import polvo_adapters as polvo
+from polvo_adapters.drivers import beside
 from polvo_adapters.policies.breaker import CircuitBreaker
 from polvo_adapters.policies.bulkhead import Bulkhead
 from polvo_adapters.policies.deadline import Deadline
@@ -24,6 +29,7 @@ from polvo_adapters.policies.ratelimit import TokenBucket
 from polvo_adapters.policies.regions import Regions
 from polvo_adapters.policies.retry import ExponentialBackoff
 from polvo_adapters.policies.stack import standard
+from polvo_adapters.stores import MemoryStore
 from polvo_adapters.testing import FailureServer
 from polvo_adapters.transports import AsyncPolicyTransport
 from tests.support.virtual_worlds import LoopClock
@@ -61,7 +67,7 @@ class Body(httpx.AsyncByteStream):
 class Server(httpx.AsyncBaseTransport):
     """Answers in turn with statuses, each after a while; counts what is under way and which bodies are open."""
 
-    def __init__(self, clock: LoopClock, *statuses: int, streams: bool) -> None:
+    def __init__(self, clock: Any, *statuses: int, streams: bool) -> None:
         self.clock, self.statuses, self.streams = clock, list(statuses), streams
         self.active = self.open = self.received = 0
 
@@ -70,8 +76,8 @@ class Server(httpx.AsyncBaseTransport):
         self.active += 1
         try:
             await self.clock.sleep(1.0)
-        except asyncio.CancelledError:
-            with suppress(asyncio.CancelledError):
+        except anyio.get_cancelled_exc_class():
+            with anyio.CancelScope(shield=True):
                 await self.clock.sleep(0.0625)  # until the connection is closed
             raise
         finally:
@@ -152,6 +158,21 @@ def watch(work: Coroutine[Any, Any, Any], on_suspend: Callable[[int], None]) -> 
     raise AssertionError("there is no end of it")
 
 
+@contextmanager
+def watch_tasks(on_suspend: Callable[[int], None]) -> Iterator[None]:
+    """Watch the tasks that are made within a block, such as those of a race."""
+    loop = asyncio.get_running_loop()
+
+    async def do(work: Coroutine[Any, Any, Any]) -> Any:
+        return await watch(work, on_suspend)
+
+    loop.set_task_factory(lambda loop, work, **keywords: asyncio.Task(do(work), loop=loop, **keywords))  # type: ignore[arg-type]
+    try:
+        yield
+    finally:
+        loop.set_task_factory(None)
+
+
 async def read(client: httpx.AsyncClient, scene: Scene, number: int = 0) -> int:
     method = "POST" if scene.headers else "GET"
     async with client.stream(method, URL, headers=scene.headers) as response:
@@ -159,12 +180,40 @@ async def read(client: httpx.AsyncClient, scene: Scene, number: int = 0) -> int:
     return response.status_code
 
 
-def play(scene: Scene, cancel_at: int, *, by_scope: bool = False) -> bool:
+class AskedBeside(MemoryStore):
+    """A store that is asked on a thread of its own; in a virtual loop that takes some virtual time."""
+
+    blocking = True
+
+
+class VirtualThread:
+    """Runs one task after the other, as a SerialThread, each after a while of virtual time."""
+
+    def __init__(self) -> None:
+        self._tasks: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
+
+    def submit(self, work: Callable[[], Any]) -> Future[Any]:
+        future: Future[Any] = Future()
+        self._tasks.append((future, work))
+        self._soon(self._run_next)
+        return future
+
+    def _soon(self, action: Callable[[], None]) -> None:
+        asyncio.get_running_loop().call_later(0.015625, action)
+
+    def _run_next(self) -> None:
+        future, work = self._tasks.popleft()
+        if future.set_running_or_notify_cancel():
+            future.set_result(work())
+
+
+def play(scene: Scene, cancel_at: int, *, by_scope: bool = False, is_blocking: bool = False) -> bool:
     """Play a scene whose last call is cancelled at its suspension of that number; return whether there was one."""
     clock = LoopClock()
     server = Server(clock, *scene.statuses, streams=scene.stream)
     policies = scene.policies()
-    transport = AsyncPolicyTransport(*policies, inner=server, clock=clock, stream=scene.stream)
+    store = AskedBeside(now=clock.now) if is_blocking else MemoryStore(now=clock.now)
+    transport = AsyncPolicyTransport(*policies, inner=server, clock=clock, stream=scene.stream, store=store)
 
     async def act() -> bool:
         client = httpx.AsyncClient(transport=transport, timeout=None)
@@ -187,7 +236,7 @@ def play(scene: Scene, cancel_at: int, *, by_scope: bool = False) -> bool:
             assert await read(client, scene._replace(headers={})) == 200
             assert clock.now() - began < 12.5, "something is still taken"
         assert (server.active, server.open) == (0, 0)
-        assert not transport.store._parked  # type: ignore[attr-defined]
+        assert not store._parked
         return was_cancelled
 
     return clock.run(act())
@@ -198,10 +247,11 @@ async def _cancel_at(
 ) -> tuple[bool, float]:
     """Cancel some work at a suspension, and return whether there was that one, and after how long it ended then."""
     scope, reached, since = anyio.CancelScope(), False, clock.now()
+    suspensions = count()
 
-    def on_suspend(current: int) -> None:
+    def on_suspend(_: int) -> None:
         nonlocal reached, since
-        if current == number:
+        if next(suspensions) == number:
             reached, since = True, clock.now()
             if by_scope:
                 scope.cancel()
@@ -213,7 +263,8 @@ async def _cancel_at(
             await watch(work(), on_suspend)
 
     task = asyncio.ensure_future(run())
-    await asyncio.wait([task])
+    with watch_tasks(on_suspend):
+        await asyncio.wait([task])
     if not by_scope and reached:
         assert task.cancelled() or task.exception() is None
     return reached, clock.now() - since if reached else 0.0
@@ -224,6 +275,19 @@ async def _cancel_at(
 def test_nothing_is_left_behind_at_any_await(name: str, by_scope: bool) -> None:
     suspensions = 0
     while play(SCENES[name], suspensions, by_scope=by_scope):
+        suspensions += 1
+    assert suspensions >= 2
+
+
+@pytest.mark.parametrize("by_scope", [False, True], ids=["task", "scope"])
+@pytest.mark.parametrize("name", SCENES)
+def test_nor_where_the_store_is_asked_beside_the_loop(
+    name: str, by_scope: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: weakref.WeakKeyDictionary[Any, VirtualThread] = weakref.WeakKeyDictionary()
+    monkeypatch.setattr(beside, "thread_of", lambda store: threads.setdefault(store, VirtualThread()))
+    suspensions = 0
+    while play(SCENES[name], suspensions, by_scope=by_scope, is_blocking=True):
         suspensions += 1
     assert suspensions >= 2
 

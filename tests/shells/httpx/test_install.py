@@ -191,8 +191,6 @@ def test_what_cannot_work_is_said_at_once() -> None:
         polvo.install(client, circuit_braker=True)
     with pytest.raises(polvo.ConfigurationError, match="has no scheme"):
         polvo.install(client, prefix="a.example")
-    with pytest.raises(polvo.ConfigurationError, match="resume"):
-        polvo.install(client, resume=True)
     assert count(get(client)) == 0
 
 

@@ -1,4 +1,4 @@
-"""Where a transport cannot work, it says what to do: closed, in another loop, with a body that is gone, with resume."""
+"""Where a transport cannot work, it says what to do: closed, in another loop, with a body that is gone."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import pytest
 
 import polvo_adapters as polvo
 from polvo_adapters.policies.bulkhead import Bulkhead
-from polvo_adapters.policies.resume import Resume
 from polvo_adapters.policies.retry import ExponentialBackoff
 from polvo_adapters.testing import FailureServer
 from polvo_adapters.transports import (
@@ -202,11 +201,6 @@ class TestSpentBodies:
 
 
 class TestConstruction:
-    @pytest.mark.parametrize("kind", [PolicyTransport, AsyncPolicyTransport])
-    def test_resume_is_refused(self, kind: Any) -> None:
-        with pytest.raises(polvo.ConfigurationError, match="resume works with `requests` only"):
-            kind(RETRY, Resume())
-
     @pytest.mark.parametrize(
         ("kind", "inner"),
         [

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import gc
 import gzip
-import logging
 import signal
 import threading
-import time
 import warnings
 import weakref
 import zlib
@@ -22,7 +20,7 @@ import polvo_adapters as polvo
 from polvo_adapters.core.report import BodyBreak
 from polvo_adapters.policies.resume import Resume
 from polvo_adapters.policies.retry import ExponentialBackoff
-from tests.support.cutting_server import DATE, OLD, CuttingServer, Entity, Seen, serve
+from tests.support.cutting_server import CuttingServer, Entity, Seen, serve
 
 PLAIN = bytes(range(97, 123)) + b"\n" + bytes(range(48, 58))
 CODINGS: dict[str, Callable[[bytes], bytes]] = {
@@ -121,46 +119,6 @@ def test_chunks_arrive_as_the_server_makes_them(session: requests.Session) -> No
         assert list(session.get(server.url, stream=True).iter_content(None)) == bare
 
 
-UNPROVED = {
-    "changed": "the entity has changed",
-    "changed part": "the entity has changed",
-    "mute part": "the server did not say that it is the same entity",
-    "other range": "the server sent another range than it was asked for",
-    "long": "the server sent another range than it was asked for",
-    403: "the server answered 403 to the request for the rest",
-    412: "the entity has changed (412)",
-    416: "the server answered 416 to the request for the rest",
-}
-
-
-@pytest.mark.parametrize(
-    ("rest", "framing"),
-    [
-        (rest, framing)
-        for rest in UNPROVED
-        for framing in ("length", "chunked")
-        if (rest, framing) != ("long", "chunked")
-    ],
-)
-def test_what_is_not_proved_to_be_the_rest_is_not_used(
-    session: requests.Session, rest: str | int, framing: str
-) -> None:
-    with serve(entity(), cuts=[10], rest=rest, framing=framing) as server:
-        got = []
-        with pytest.raises(requests.exceptions.ChunkedEncodingError) as caught:
-            got.extend(session.get(server.url, stream=True).iter_content(2))
-        assert b"".join(got) == PLAIN[: len(b"".join(got))]
-        assert f"polvo: the body does not go on: {UNPROVED[rest]}" in notes_of(caught.value)
-        assert len(server.seen) == 2
-
-
-def test_a_body_that_is_to_be_longer_than_it_is_ends_with_an_error(session: requests.Session) -> None:
-    with serve(entity(), cuts=[10], rest="long", framing="chunked") as server:
-        with pytest.raises(requests.RequestException):
-            session.get(server.url, stream=True).content  # noqa: B018
-        assert len(server.seen) < 6
-
-
 def test_the_error_of_the_break_is_that_of_bare_requests(session: requests.Session) -> None:
     for reader in READERS.values():
         errors = []
@@ -174,114 +132,7 @@ def test_the_error_of_the_break_is_that_of_bare_requests(session: requests.Sessi
         assert errors[0] == errors[1]
 
 
-def test_an_encoding_is_the_same_in_all_parts(session: requests.Session) -> None:
-    with (
-        serve(entity("gzip"), cuts=[10], rest="plain part") as server,
-        pytest.raises(requests.exceptions.ChunkedEncodingError),
-    ):
-        session.get(server.url, stream=True).content  # noqa: B018
-
-
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {"etag": 'W/"one"'},
-        {"etag": 'W/"one"', "modified": OLD},
-        {"etag": None},
-        {"etag": None, "modified": DATE},
-        {"etag": None, "modified": DATE - 59},
-        {"etag": None, "modified": OLD, "date": None},
-        {"accept_ranges": "none"},
-    ],
-)
-def test_without_a_strong_validator_nothing_is_asked_for(session: requests.Session, settings: dict[str, Any]) -> None:
-    with serve(entity(**settings), cuts=[10]) as server:
-        with pytest.raises(requests.exceptions.ChunkedEncodingError) as caught:
-            session.get(server.url, stream=True).content  # noqa: B018
-        assert notes_of(caught.value)
-        assert len(server.seen) == 1
-
-
-def test_a_date_proves_as_well(session: requests.Session) -> None:
-    with serve(entity(etag=None, modified=DATE - 60), cuts=[10, 3]) as server:
-        assert session.get(server.url, stream=True).content == PLAIN
-        assert server.seen[1].headers["if-range"] == "Tue, 14 Nov 2023 22:12:20 GMT"
-
-
-@pytest.mark.parametrize("coding", ["", "gzip"])
-def test_a_server_without_ranges_sends_the_whole_again_and_the_beginning_is_skipped(
-    session: requests.Session, coding: str
-) -> None:
-    with serve(entity(coding), cuts=[10, 20, 5, 30], rest="whole") as server:
-        assert session.get(server.url, stream=True).content == PLAIN
-        assert len(server.seen) == 5
-
-
-def test_a_server_may_send_less_than_it_was_asked_for(session: requests.Session) -> None:
-    with serve(entity(), cuts=[len(PLAIN) - 3], rest="short") as server:
-        assert session.get(server.url, stream=True).content == PLAIN
-        assert len(server.seen) == 4
-
-
-@pytest.mark.parametrize("asked", ["bytes=5-20", "bytes=5-5", "bytes=5-"])
-def test_the_range_of_the_caller_is_kept(session: requests.Session, asked: str) -> None:
-    first, last = 5, int(asked.partition("-")[2] or len(PLAIN) - 1)
-    for cut in range(last - first + 1):
-        with serve(entity(), cuts=[cut, 0, None]) as server:
-            response = session.get(server.url, stream=True, headers={"Range": asked})
-            assert (response.status_code, response.content) == (206, PLAIN[first : last + 1])
-            end = "" if last == len(PLAIN) - 1 else last
-            assert server.seen[-1].headers["range"] == f"bytes={first + cut}-{end}"
-
-
-def test_conditions_of_the_caller_are_not_sent_with_the_rest(session: requests.Session) -> None:
-    with serve(entity(), cuts=[9]) as server:
-        headers = {"If-None-Match": '"zero"', "If-Modified-Since": "Tue, 14 Nov 2000 22:12:20 GMT", "X-Other": "kept"}
-        assert session.get(server.url, stream=True, headers=headers).content == PLAIN
-        sent = server.seen[1].headers
-        assert {"if-none-match", "if-modified-since"}.isdisjoint(sent)
-        assert sent["x-other"] == "kept"
-
-
-@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
-def test_other_methods_are_left_alone(session: requests.Session, method: str) -> None:
-    with serve(entity(), cuts=[10]) as server:
-        with pytest.raises(requests.exceptions.ChunkedEncodingError):
-            session.request(method, server.url, stream=True).content  # noqa: B018
-        assert len(server.seen) == 1
-
-
 # Within the rules of retries ------------------------------------------------------------------------------------------
-
-
-def test_attempts_count_anew_after_each_byte(session: requests.Session) -> None:
-    with serve(entity(), cuts=[1, 0, 1, 0, 1, 0, 1]) as server:  # of three attempts in a row, one brings a byte
-        assert session.get(server.url, stream=True).content == PLAIN
-        assert len(server.seen) == 8
-
-
-def test_attempts_that_bring_nothing_end_it(session: requests.Session) -> None:
-    with serve(entity(), cuts=[10, 0, 0, 0, 0]) as server:
-        with pytest.raises(requests.exceptions.ChunkedEncodingError) as caught:
-            session.get(server.url, stream=True).content  # noqa: B018
-        assert notes_of(caught.value) == ["polvo: the body does not go on: gave up after 3 attempts"]
-        assert len(server.seen) == 3
-
-
-def test_the_budget_bounds_it() -> None:
-    budget = polvo.retry.RetryBudget(trust=0, reserve=3, ratio=0)
-    with mounted(retry=retrying(budget=budget)) as session, serve(entity(), cuts=[1] * 30) as server:
-        with pytest.raises(requests.exceptions.ChunkedEncodingError) as caught:
-            session.get(server.url, stream=True).content  # noqa: B018
-        assert notes_of(caught.value) == ["polvo: the body does not go on: the retry budget is used up"]
-        assert len(server.seen) == 4
-
-
-def test_without_retries_there_is_nothing_to_go_on_by() -> None:
-    with mounted(retry=False) as session, serve(entity(), cuts=[10]) as server:
-        with pytest.raises(requests.exceptions.ChunkedEncodingError):
-            session.get(server.url, stream=True).content  # noqa: B018
-        assert len(server.seen) == 1
 
 
 def test_a_retry_of_urllib3_is_asked() -> None:
@@ -295,21 +146,6 @@ def test_a_retry_of_urllib3_is_asked() -> None:
                 with pytest.raises(requests.exceptions.ChunkedEncodingError):
                     response.content  # noqa: B018
             assert len(server.seen) == statuses
-
-
-def test_the_deadline_of_the_call_holds_for_the_rest() -> None:
-    with mounted(deadline=0.4, timeout=0.1) as session, serve(entity(), cuts=[1] * 30, deed="hang") as server:
-        began = time.monotonic()
-        with pytest.raises(polvo.DeadlineExceeded):
-            session.get(server.url, stream=True).content  # noqa: B018
-        assert 0.35 < time.monotonic() - began < 0.8
-
-
-def test_a_silent_server_is_given_up_and_asked_again() -> None:
-    with mounted(timeout=0.1) as session, serve(entity(), cuts=[10, 5], deed="hang") as server:
-        response = session.get(server.url, stream=True)
-        assert response.content == PLAIN
-        assert {each.failure for each in response.polvo.breaks} == {"read timeout"}  # type: ignore[attr-defined]
 
 
 def test_every_policy_of_attempts_is_passed_and_no_slot_is_held() -> None:
@@ -329,20 +165,6 @@ def test_every_policy_of_attempts_is_passed_and_no_slot_is_held() -> None:
             assert session.get(server.url, stream=True).content == PLAIN
         assert [each.attempt for each in told] == [2, 2, 2, 2]
         assert {each.failure for each in told} == {"truncated body"}
-
-
-def test_an_open_circuit_ends_it() -> None:
-    with mounted(circuit_breaker={"failure_threshold": 1}) as session, serve(entity(), cuts=[10]) as server:
-        with pytest.raises(requests.exceptions.ChunkedEncodingError):
-            session.get(server.url, stream=True).content  # noqa: B018
-        assert len(server.seen) == 1
-
-
-def test_it_is_said_as_retries_are(session: requests.Session, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.WARNING), serve(entity(), cuts=[10]) as server:
-        assert session.get(server.url, stream=True).content == PLAIN
-    assert [record.polvo_event for record in caplog.records] == ["retry"]  # type: ignore[attr-defined]
-    assert "truncated body; attempt 2 of 3" in caplog.text
 
 
 def test_the_report_tells_it(session: requests.Session) -> None:
@@ -508,32 +330,6 @@ def test_a_credential_that_has_expired_meanwhile_is_replaced() -> None:
             assert [attempt.status for attempt in response.polvo.attempts] == [200, 401, 206]  # type: ignore[attr-defined]
     finally:
         server.close()
-
-
-def test_a_credential_that_stays_refused_ends_it() -> None:
-    class Closed(CuttingServer):
-        def answer(self, connection: Any, seen: Seen, number: int) -> bool:
-            if number:
-                connection.sendall(b"HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n")
-                return True
-            return super().answer(connection, seen, number)
-
-    server = Closed(entity(), cuts=[10])
-    try:
-        with polvo.Session(retry=retrying(), resume=True, auth=polvo.auth.bearer("fixed")) as session:
-            with pytest.raises(requests.exceptions.ChunkedEncodingError) as caught:
-                session.get(server.url, stream=True).content  # noqa: B018
-            assert "401" in notes_of(caught.value)[0]
-    finally:
-        server.close()
-
-
-def test_a_region_that_brought_the_body_brings_the_rest() -> None:
-    with serve(entity(), cuts=[10, 5]) as server, serve(entity()) as other:
-        base, spare = (each.url.rpartition("/")[0] for each in (server, other))
-        with polvo.Session(base, retry=retrying(), resume=True, regions=[base, spare]) as session:
-            assert session.get("file.bin", stream=True).content == PLAIN
-        assert (len(server.seen), len(other.seen)) == (3, 0)
 
 
 @pytest.mark.parametrize("mode", ["fallback", "race"])

@@ -19,7 +19,8 @@ new; and how often they did."""
 UNKNOWN: Match = (0.0, math.inf, 0.0, 0.0, 0.0, 0)
 """What is known before the first response."""
 
-_ENOUGH, _MOST = 3, 6  # moves alike; a response that does not fit takes back two of them
+_ENOUGH, _MOST, _REFUTED = 3, 6, -1  # moves alike; a response that does not fit takes back two of them
+_FINE = 0.1  # of a window, to which a reset is announced, so that what it means shows where not much remains
 _STEP = 0.02  # of the quota, besides one request: a smaller move says little
 _WHILE, _LONG = 0.1, 0.6  # of the window, in which a reset should have fallen, and would not have come
 _CLEAR = 0.1  # of the window, by which a reset is earlier than a whole window, which some servers always announce
@@ -64,15 +65,15 @@ def match(known: Match, level: Level, window: float = 0.0) -> Match:
     low, high, moved_used, moved_reset, moved_at, alike = known
     if not moved_used:
         low, high, moved_used, moved_reset, moved_at = window, window or math.inf, used, reset, at
+        alike = 0 if coarse <= _FINE * window else _REFUTED
     risen, later = used - moved_used, reset - moved_reset
     moved = abs(risen) >= _STEP * limit + 1 and abs(later) >= 0.9 * coarse
     if max(low, shortest) > _SLACK * min(high, longest) or (moved and risen * later < 0):
-        alike = max(0, alike - 2)
-        if alike:
-            return (low, high, used, reset, at, alike)
-        return (window or shortest, window or longest, used, reset, at, 0)
+        if alike > 2:
+            return (low, high, used, reset, at, alike - 2)
+        return (window or shortest, window or longest, used, reset, at, _REFUTED)
     if _stays(level, window, at - moved_at, later) or (moved and _SLACK * min(high, longest) >= 2 * coarse):
-        moved_used, moved_reset, moved_at, alike = used, reset, at, min(_MOST, alike + 1)
+        moved_used, moved_reset, moved_at, alike = used, reset, at, min(_MOST, max(0, alike) + 1)
     elif at - moved_at > _LONG * window > 0:
         moved_used, moved_reset, moved_at = used, reset, at
     if window:
@@ -91,6 +92,11 @@ def _stays(level: Level, window: float, passed: float, later: float) -> bool:
 def is_bucket(known: Match) -> bool:
     """Return whether the responses are those of a bucket."""
     return known[5] >= _ENOUGH
+
+
+def may_be_bucket(known: Match) -> bool:
+    """Return whether the responses are those of a bucket, or could be told from them where enough remained."""
+    return known[5] >= 0 < known[2]
 
 
 def find_window(known: Match, believed: float) -> float:

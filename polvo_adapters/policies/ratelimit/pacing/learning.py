@@ -279,7 +279,7 @@ def _estimate_spent(pace: Pace, seen: Seen, now: float, rolled: int, replicated:
     fall = pace["before"] - seen.remaining
     if pace["refills"] == "sliding" and state.is_large(pace) and pace["slope"]:
         return (now - pace["at"]) * pace["slope"]
-    if pace["refills"] == "bucket" or (pace["refills"] == "sliding" and _LARGE < pace["share"] <= ALONE):
+    if pace["refills"] != "windows" and buckets.may_be_bucket(pace["bucket"]) or (pace["refills"] == "sliding" and _LARGE < pace["share"] <= ALONE):
         # The replica is short of what comes back evenly, which would make a large share larger still.
         return fall + (now - pace["at"]) * pace["limit"] / pace["window"]
     if pace["refills"] == "sliding":
@@ -307,7 +307,7 @@ def _measure_share(pace: Pace, seen: Seen, now: float, mine: float, spent: float
     part = 1 - math.exp(-since / window)
     if pace["refills"] == "windows":
         share *= math.exp(_compute_pull(pace, seen, now, share) * part)
-    elif buckets.is_bucket(pace["bucket"]):
+    elif buckets.may_be_bucket(pace["bucket"]):
         above = (seen.remaining - state.compute_reserve(pace)) / pace["limit"]
         # With less than a few requests it would not be seen by the others, and never get its part back.
         lowest = _PULL_LEAST if share * pace["limit"] > _VISIBLE else 0.0

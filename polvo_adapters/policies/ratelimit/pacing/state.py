@@ -32,7 +32,7 @@ _RESERVE_SHARE = 0.002  # more for each e-fold of the share
 _YIELD = 0.5  # times its share, by which a client slows down more than others where less than the reserve remains
 _NOISE = 0.2  # of the root of the quota: what clients that know nothing of one another vary by
 _RESERVE_MOST = 0.04  # together never more than this, because it is quota unused
-_LEVEL, _LEVEL_SHARE = 0.03, 0.05  # of a bucket that should remain, and more for each e-fold of a share above FEW
+_LEVEL_SHARE, _LEAST = 0.05, 1e-4  # of a bucket that should remain, for each e-fold of the share above the least
 _FEW_SHARE = 0.012  # the same of a sliding quota, above twice FEW, where it is quota unused
 _SURE, _SOON = 0.7, 0.9  # of the doubt in windows; of the window
 _ENOUGH = 10.0  # requests per window, by which a client of few learns what remains
@@ -267,7 +267,7 @@ def plan(pace: Pace) -> None:
         pace["slope"], pace["until"] = rate + faster / window, pace["at"] + window / _CATCH_UP
         return
     urgency = math.exp(max(_SLOWEST, min(_FASTEST, _URGENCY * above / limit)))
-    if buckets.is_bucket(pace["bucket"]):
+    if buckets.may_be_bucket(pace["bucket"]):
         pace["slope"], pace["until"] = rate * urgency, pace["at"] + window / 4
         return
     if is_large(pace):
@@ -307,12 +307,11 @@ def is_large(pace: Pace) -> bool:
 def compute_reserve(pace: Pace) -> float:
     """Return what should remain on a server that refills all the time."""
     share, limit = pace["share"], pace["limit"]
-    is_bucket = buckets.is_bucket(pace["bucket"])
     if share > ALONE:
-        return 0.5 + pace["margin"] if is_bucket else 0.5
+        return 0.5 + pace["margin"] if buckets.is_bucket(pace["bucket"]) else 0.5
     noise = _NOISE * math.sqrt(limit)
-    if is_bucket:
-        return max(1.0, _LEVEL * limit, noise) + _LEVEL_SHARE * limit * max(0.0, math.log(share / FEW))
+    if buckets.may_be_bucket(pace["bucket"]):
+        return max(1.0, noise) + _LEVEL_SHARE * limit * math.log1p(share / _LEAST)
     wanted = limit * (_RESERVE + _RESERVE_SHARE * math.log1p(share / 1e-4))
     if is_large(pace):
         return max(1.0, wanted + noise / 2) + _FEW_SHARE * limit * max(0.0, math.log(share / (2 * FEW)))

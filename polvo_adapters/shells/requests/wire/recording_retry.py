@@ -87,7 +87,7 @@ class RecordingRetry(Retry):
         """Ask about a body that broke off, which urllib3 does not, as the caller reads bodies there.
 
         A method that is not idempotent is left alone, whatever the object would say: the server has processed the
-        request, and nobody has told the object's author that it would be asked.
+        request, and bare `requests` would not have asked the object.
 
         Args:
             error: What `requests` raised.

@@ -1,0 +1,163 @@
+"""Where the parts of a JSON body stand that speak of an error: codes, sentences, and the time to wait.
+
+Theory of operation. An *error holder* is an object that may hold a code: the document itself, or what is in it under
+names such as `error`, `errors` or `fault`, in any case and with any prefix (`o:errorDetails`). Of a success, only what
+is named an error counts, as anything else is data; unless the document says that it is a failure and holds nothing
+else.
+"""
+
+from __future__ import annotations
+
+from polvo_adapters.headers import times
+from polvo_adapters.headers.body import Json, to_object, to_objects, to_word
+from polvo_adapters.headers.codes import find_wait as find_wait_in_words
+from polvo_adapters.headers.entries import MOST_QUOTAS, to_amount
+
+_CODE_KEYS = {"code", "type", "reason", "error", "errorcode", "errortype", "errorname", "errorkey", "tag"}
+_LOOSE_KEYS = {"status", "name"}
+"""Keys that hold a code in an error, and at the top where there is no error beside them: else they are of the data."""
+_NUMBER_KEYS = {"code", "errorcode", "status", "statuscode", "httpstatus", "httpcode"}
+_FAILING_KEYS = {"code", "errcode", "errno", "retcode", "resultcode", "infocode"}
+_WAIT_KEYS = {
+    **dict.fromkeys(("retryafter", "retryafterseconds", "retryinseconds", "waitseconds"), 1.0),
+    **dict.fromkeys(("retryafterms", "retryinms"), 0.001),
+}
+_PROSE_KEYS = {
+    *("message", "msg", "errormsg", "errmsg", "retmsg", "errormessage", "errordescription", "description"),
+    *("info", "detail", "title", "error"),
+}
+_HOLDERS = {"error", "errors", "errordetails", "extensions", "fault", "detail", "details", "parameters", "extras"}
+_STATES = ("status", "state", "object", "created", "created_at", "createdAt", "count")
+_FAILURES = {"error", "fail", "failed", "failure", "notok", "false"}
+_MOST_HOLDERS = 16
+_TOO_MANY = 429
+
+
+def list_holders(document: Json, *, quiet: bool) -> list[Json]:
+    """Return the objects that may hold a code, outermost first; of a success, those of its error only.
+
+    Args:
+        document: The document.
+        quiet: Whether the status is that of a success.
+    """
+    first = _find_error(document) if quiet else document
+    holders = [first]
+    for holder in holders:
+        for key, value in holder.items():
+            if normalize(key) in _HOLDERS:
+                found = to_objects(value if isinstance(value, list) else [value])
+                holders += (each for each in found if not (quiet and is_resource(each)))
+        if len(holders) >= _MOST_HOLDERS:
+            break
+    return holders[:_MOST_HOLDERS]
+
+
+def _find_error(document: Json) -> Json:
+    """Return what a success says about its error: what is named so, and what belongs to it.
+
+    That is the message beside `"error": 29` or `"error": true`, and the status beside an `error_message`.
+    """
+    if len(document) == 1:  # `{"Response": {"Error": …}}`
+        within = to_object(next(iter(document.values())))
+        document = within if any(normalize(key) in ("error", "errors") for key in within) else document
+    if says_failure(document):
+        return document
+    first = {key: value for key, value in document.items() if "error" in key.lower()}
+    if isinstance(document.get("error"), int) and document["error"]:
+        first |= {key: document[key] for key in ("message", "msg") if key in document}
+    if any(isinstance(value, str) and value and normalize(key) == "errormessage" for key, value in first.items()):
+        first |= {key: document[key] for key in ("status",) if key in document}
+    return first
+
+
+def is_resource(document: Json) -> bool:
+    """Return whether an object of a success is a thing of the API, such as a job that has failed, and no refusal."""
+    return "id" in document and "jsonrpc" not in document and any(document.get(key) is not None for key in _STATES)
+
+
+def has_content(document: Json) -> bool:
+    """Return whether a document holds more than an error, so that a part of the request was processed."""
+    return any(
+        _holds_anything(value) for key, value in document.items() if key not in ("error", "errors", "extensions")
+    )
+
+
+def _holds_anything(value: object) -> bool:
+    if isinstance(value, dict):
+        return any(each is not None for each in value.values())
+    return isinstance(value, list) and any(each is not None for each in value)
+
+
+def says_success(document: Json) -> bool:
+    """Return whether a document says that there is no error in it."""
+    return document.get("ok") is True or document.get("success") is True
+
+
+def says_failure(document: Json) -> bool:
+    """Return whether a document says that it is a failure, by a flag or a number, and holds nothing else."""
+    if is_resource(document) or says_success(document):
+        return False
+    named = {normalize(key): value for key, value in document.items()}
+    failed = named.get("ok") is False or named.get("success") is False or _is_failing_status(named.get("status"))
+    if not failed and not any(_is_failing_number(value) for key, value in named.items() if key in _FAILING_KEYS):
+        return False
+    content = {key: value for key, value in document.items() if normalize(key) not in _HOLDERS}
+    return not has_content(content)
+
+
+def _is_failing_status(value: object) -> bool:
+    return isinstance(value, str) and (value == "0" or value.lower() in _FAILURES)
+
+
+def _is_failing_number(value: object) -> bool:
+    """Return whether a code of a success says that it is none; 0 and 200 to 299 say that it is."""
+    if isinstance(value, str) and value.removeprefix("-").isdigit() and value.isascii() and len(value) <= 9:
+        value = int(value)
+    return isinstance(value, int) and not isinstance(value, bool) and value != 0 and not 200 <= value < 300
+
+
+def has_error(holders: list[Json]) -> bool:
+    """Return whether a document states its error somewhere else than in loose keys at its top."""
+    return len(holders) > 1 or not {"code", "error"}.isdisjoint(holders[0])
+
+
+def list_codes(holder: Json, *, is_top: bool) -> list[str]:
+    """Return what may be codes in a holder.
+
+    Args:
+        holder: The holder.
+        is_top: Whether it is a whole document that has its error somewhere else.
+    """
+    keys = _CODE_KEYS if is_top else _CODE_KEYS | _LOOSE_KEYS
+    return [to_word(value) for key, value in holder.items() if normalize(key) in keys]
+
+
+def says_too_many(holder: Json) -> bool:
+    """Return whether a holder has the status 429 as its code, and a sentence; statistics of errors have none."""
+    found = any(value in (_TOO_MANY, str(_TOO_MANY)) for key, value in holder.items() if normalize(key) in _NUMBER_KEYS)
+    return found and bool(list_prose([holder]))
+
+
+def list_prose(holders: list[Json]) -> list[str]:
+    """Return the sentences in holders."""
+    values = [value for holder in holders for key, value in holder.items() if normalize(key) in _PROSE_KEYS]
+    lists = [each for value in values if isinstance(value, list) for each in value[:MOST_QUOTAS]]
+    return [value for value in (*values, *lists) if isinstance(value, str)]
+
+
+def find_wait(holders: list[Json]) -> float | None:
+    """Return the seconds that a body asks to wait, in a field of its own or in its message, or None."""
+    for holder in holders:
+        for key, value in holder.items():
+            unit = _WAIT_KEYS.get(normalize(key))
+            wait = times.parse_number(value) if unit and isinstance(value, str) else to_amount(value) if unit else None
+            if wait is not None and unit is not None:
+                return wait * unit
+        if isinstance(holder.get("lag"), (int, float)):
+            return to_amount(holder["lag"])  # of MediaWiki, where there is no Retry-After
+    return next((wait for wait in map(find_wait_in_words, list_prose(holders)) if wait is not None), None)
+
+
+def normalize(key: str) -> str:
+    """Return a key without its case, its word separators and the prefix of its namespace."""
+    return key.rpartition(":")[2].replace("_", "").replace("-", "").lower().lstrip(".")

@@ -1,0 +1,59 @@
+"""Refusals in bodies that are no JSON: XML, pages, and single lines.
+
+Theory of operation. XML states an error as JSON does, by a code and a sentence, and they are looked for by the names of
+their elements and attributes, without a parser: nothing in a body may cost more than one pass over it. Faults of SOAP
+may be named by their element alone, as in `<exceededConcurrentRequestLimitFault>`.
+"""
+
+from __future__ import annotations
+
+import re
+
+from polvo_adapters.headers.quota import Complaint
+from polvo_adapters.headers.vendor_refusals import read_aws_code
+
+LONGEST_PAGE = 1 << 16
+_LONGEST_LINE = 256
+_START = 128
+_MOST_CODES = 16
+_CODE = re.compile(
+    rb"<(?:[\w.-]{1,32}:)?(?:error|fault|exception|err)?_?(?:code|reason)(?:\s[^<>]{0,128})?>\s{0,8}([\w.:/#-]{1,128})\s{0,8}<"
+    rb"|<(?:[\w.-]{1,32}:)?(?:error|err|fault)\s[^<>]{0,256}?\bcode=[\"']([\w.:/#-]{1,128})[\"']"
+    rb"|<(?:[\w.-]{1,32}:)?(\w{1,96}Fault)[\s>/]",
+    re.IGNORECASE,
+)
+_TITLE = re.compile(
+    rb"<(?:[\w.-]{1,32}:)?(?:title|message|error_?message|description|faultstring|error|h1)(?:\s[^<>]{0,128})?>\s{0,64}([^<]{1,256})<",
+    re.IGNORECASE,
+)
+
+
+def read_plain(text: bytes, status: int) -> Complaint | None:
+    """Return the complaint of a text that is not JSON, or too long for it: prose of GitHub, codes in XML.
+
+    Args:
+        text: The body.
+        status: The status of the response.
+    """
+    if status in (403, 429):
+        lower = text[:LONGEST_PAGE].lower()
+        if b"secondary rate limit" in lower or b"abuse detection" in lower:
+            return Complaint("rate", "GitHub secondary rate limit", pause=60.0)
+    if text[:_START].lstrip()[:1] != b"<":
+        return None
+    for _, found in zip(range(_MOST_CODES), _CODE.finditer(text[:LONGEST_PAGE]), strict=False):
+        code = (found[1] or found[2] or found[3]).decode("ascii", "replace").rpartition(":")[2]
+        complaint = read_aws_code(code)
+        if complaint is not None:
+            return complaint
+    return None
+
+
+def find_sentence(text: bytes) -> str:
+    """Return a short text, or the title or message of a page or XML; an empty string where there is none."""
+    if b"<" not in text[:_START]:
+        words = text if len(text) <= _LONGEST_LINE else b""
+    else:
+        found = _TITLE.search(text[:LONGEST_PAGE])
+        words = b"" if found is None else found[1]
+    return words.decode("utf-8", "replace").strip()

@@ -1,0 +1,49 @@
+"""What is closed when the event loop ends that it belongs to.
+
+Theory of operation. An event loop closes at its end the asynchronous generators that were begun in it; `asyncio.run`,
+its runners and trio see to that. So a generator holds what is to be closed. One that is dropped earlier is closed by
+its loop, if that still runs. In a forked child the loops are those of the parent, and nothing of theirs is closed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import suppress
+
+Close = Callable[[], Awaitable[object]]
+
+_of_parents: list[AsyncGenerator[None, None]] = []  # or else they would be closed as they are freed
+
+
+class LoopEnd:
+    """Closes something when the running event loop ends, or earlier.
+
+    Args:
+        close: What closes it; called once, in this event loop.
+    """
+
+    __slots__ = ("__weakref__", "_holder", "_is_closed", "_process")
+
+    def __init__(self, close: Close) -> None:
+        self._process, self._is_closed = os.getpid(), False
+        self._holder = _hold(close)
+        with suppress(StopIteration):  # as it has got to its end, without having waited for anything
+            self._holder.__anext__().send(None)
+
+    async def close(self) -> None:
+        """Close it now, in the event loop that it belongs to, unless that was begun before."""
+        if not self._is_closed:
+            self._is_closed = True
+            await self._holder.aclose()
+
+    def __del__(self) -> None:
+        if self._process != os.getpid():
+            _of_parents.append(self._holder)
+
+
+async def _hold(close: Close) -> AsyncGenerator[None, None]:
+    try:
+        yield
+    finally:
+        await close()
