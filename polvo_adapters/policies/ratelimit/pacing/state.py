@@ -262,8 +262,9 @@ def plan(pace: Pace) -> None:
     rate, reserve = limit / window, compute_reserve(pace)
     above = pace["remaining"] - reserve
     if share > ALONE:
-        # The server does not let through what is too early, so that a sliding one may be asked for what it has at once.
-        faster = _CATCH_UP * (1 + (pace["refills"] == "sliding")) * max(0.0, above)
+        # What a sliding server gets back in one go goes again in one go; in the first window it may be a bucket yet.
+        is_sliding = pace["refills"] == "sliding" and pace["at"] - pace["born"] > window
+        faster = (2 if is_sliding else 1) * _CATCH_UP * max(0.0, above)
         pace["slope"], pace["until"] = rate + faster / window, pace["at"] + window / _CATCH_UP
         return
     urgency = math.exp(max(_SLOWEST, min(_FASTEST, _URGENCY * above / limit)))
