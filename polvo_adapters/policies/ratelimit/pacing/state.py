@@ -174,9 +174,9 @@ def start_pace(seen: Seen, now: float, in_flight: int = 0) -> Pace:
     limit, window = seen.limit, seen.window
     used = max(1.0, limit - seen.remaining)
     reset = window if seen.reset is None else seen.reset
-    share = max(1.0 if used <= 1 + in_flight else 1 / used, _estimate_unclaimed(seen, used, reset))
+    share = max(1 / used, _estimate_unclaimed(seen, used, reset))
     credit = 1.0 if share > ALONE else 0.0
-    prior = min(used, _PRIOR)
+    prior = min(used, _PRIOR) if used > 1 + in_flight else 1.0  # the own requests under way may be all of it
     slot = find_slot(now, window)
     log = [max(0.0, used - 1 - in_flight) / RING] * RING  # others may have used it at any time of the last window
     pace = Pace(
