@@ -52,6 +52,7 @@ from polvo_adapters.client import exceptions as client_errors
 from polvo_adapters.core.calls import Call
 from polvo_adapters.core.http import Headers
 from polvo_adapters.core.outcomes import Outcome
+from polvo_adapters.core.ranges import Rest, Unproved
 from polvo_adapters.core.report import StateChange
 from polvo_adapters.policies.fallback.alternatives import FailedCall
 from polvo_adapters.policies.fallback.stale_cache import StoredResponse
@@ -91,12 +92,17 @@ from polvo_adapters.services.taruvi import sending as taruvi_sending
 from polvo_adapters.services.taruvi.file_writer import FileWriter
 from polvo_adapters.services.taruvi.limits import Limits
 from polvo_adapters.services.taruvi.uploads import describe_upload
-from polvo_adapters.shells.downloads import Download
+from polvo_adapters.shells.downloads import Download, DownloadJob
 from polvo_adapters.shells.httpx.messages import RequestView, ResponseView
+from polvo_adapters.shells.httpx.observed_body import observe
+from polvo_adapters.shells.httpx.rest import AsyncRestExchange, AsyncRestFinder, RestExchange, RestFinder
+from polvo_adapters.shells.httpx.resuming_body import LaterPart, ResumingStream
 from polvo_adapters.shells.message_parts import list_secrets
 from polvo_adapters.shells.one_shot import OneShotResponse
+from polvo_adapters.shells.requests import rest as requests_rest
 from polvo_adapters.shells.requests.json_errors import NoJSON
-from polvo_adapters.shells.requests.rest import RestExchange, RestFinder
+from polvo_adapters.shells.resumption import RestSearch
+from polvo_adapters.shells.status_error import status_error
 from polvo_adapters.stores.memory import MemoryStore
 from polvo_adapters.stores.private_files import FileContent
 from polvo_adapters.stores.sqlite import SQLiteStore
@@ -565,7 +571,17 @@ def make_httpx_views(text: str, data: bytes) -> dict[str, Any]:
     """Return what messages are made of for httpx."""
     request = httpx.Request("POST", f"http://me:{text}@a.test/?key={text}", headers={"X": text}, content=data)
     response = httpx.Response(404, headers={"Set-Cookie": f"id={text}"}, content=data, request=request)
+    call, like = Call("GET", str(request.url)), RestExchange(None, request, SystemClock(), stream=True)
+    later = LaterPart(response, Rest(0, None, None), 0)
+    transport = PolicyTransport(inner=httpx.MockTransport(lambda _: response))
     return {
+        "shells.httpx.rest.RestExchange": like,
+        "shells.httpx.rest.AsyncRestExchange": AsyncRestExchange(None, request, SystemClock(), stream=True),
+        "shells.httpx.rest.RestFinder": RestFinder(like, transport, (), call, request, None, None),
+        "shells.httpx.rest.AsyncRestFinder": AsyncRestFinder(like, transport, (), call, request, None, None),
+        "shells.httpx.resuming_body.LaterPart": later,
+        "shells.httpx.resuming_body.ResumingStream": ResumingStream(observe(response), Unproved("no"), None),
+        "shells.resumption.RestSearch": RestSearch(None, (), call, request, None, None),  # type: ignore[arg-type]
         "auth.attach.httpx_fixed.HTTPXFixedAuth": polvo.auth.bearer(text).httpx(),
         "auth.httpx_signing.AttachedSignature": AttachedSignature(requests.auth.HTTPBasicAuth("ada", text), request),
         "shells.httpx.messages.RequestView": RequestView(request),
@@ -631,8 +647,9 @@ def make_others(folder: Path) -> dict[str, Any]:
         "stores.token_cache.CacheContent": CacheContent({"key": text}, 0.0, 0.0, {}),
         "stores.token_cache.TokenCache": TokenCache(folder / "tokens.json"),
         "shells.downloads.Download": Download(folder, 0, 0, response),
-        "shells.requests.rest.RestExchange": RestExchange(None, None, request, {}, SystemClock()),  # type: ignore[arg-type]
-        "shells.requests.rest.RestFinder": RestFinder(None, None, (), call, request, None, None),  # type: ignore[arg-type]
+        "shells.downloads.DownloadJob": DownloadJob(request.url or "", folder / "x", "fail", None, status_error),
+        "shells.requests.rest.RestExchange": requests_rest.RestExchange(None, None, request, {}, SystemClock()),  # type: ignore[arg-type]
+        "shells.requests.rest.RestFinder": requests_rest.RestFinder(None, None, (), call, request, None, None),  # type: ignore[arg-type]
         "cli.request.CallOutcome": CallOutcome(response, None, None),
         "cli.token_records.TokenRecord": TokenRecord("key", LifecycleState(token=text)),
     }

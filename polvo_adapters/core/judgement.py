@@ -30,10 +30,7 @@ def verdict_of(call: Call, outcome: Outcome) -> Verdict:
     known = outcome.judged
     if known:
         return known[0]
-    if 0 < outcome.status < 400 and not call.judges and not may_refuse(outcome.body):
-        verdict = SERVED  # nearly always
-    else:
-        verdict = _work_out(call, outcome)
+    verdict = _work_out(call, outcome)
     if known is not None:
         known.append(verdict)
     return verdict
@@ -44,7 +41,13 @@ def was_served(call: Call, outcome: Outcome) -> bool:
     if outcome.failure is not None:
         return False
     known = outcome.judged
-    verdict = known[0] if known else verdict_of(call, outcome)
+    if known:
+        verdict = known[0]
+    elif known is not None and 0 < outcome.status < 400 and not call.judges and not may_refuse(outcome.body):
+        known.append(SERVED)  # nearly always
+        return True
+    else:
+        verdict = verdict_of(call, outcome)
     return verdict is SERVED or verdict.kind in _SERVED or (verdict.kind == "replayed" and outcome.status < 500)
 
 

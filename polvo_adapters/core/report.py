@@ -57,10 +57,10 @@ class Attempt(NamedTuple):
 
 def record_attempt(outcome: Outcome) -> Attempt:
     """Return the entry of an attempt, which holds neither response nor exception."""
-    failure, seconds = outcome.failure, outcome.now - outcome.started
+    _, status, _, _, failure, started, now, _, _, _, unsent, marks, *_ = outcome  # faster than by name
     if failure is None:
-        return new_tuple(Attempt, (outcome.status, "", seconds, True, outcome.marks))
-    return Attempt(outcome.status, failure.name, seconds, not outcome.unsent, outcome.marks)
+        return new_tuple(Attempt, (status, "", now - started, True, marks))
+    return Attempt(status, failure.name, now - started, not unsent, marks)
 
 
 def record_cancelled(seconds: float) -> Attempt:

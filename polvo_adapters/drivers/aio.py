@@ -85,24 +85,28 @@ async def drive(
     beside = BesideDecisions(store, entries, call, in_race) if getattr(store, "blocking", False) else None
     decisions = Decisions(store, entries, call, in_race) if beside is None else beside
     try:
+        effect: Any = flow.send(None)
         while True:
-            effect = flow.throw(answer) if type(answer) is Undecided else flow.send(answer)
-            if type(effect) is Send:
+            kind = type(effect)
+            if kind is Send:
                 answer = await exchange.send(effect)
-                decisions.note_attempt(effect.call, answer)
-            elif beside is not None and type(effect) in ASKED:
+                decisions.note_attempt(effect[0], answer)
+                effect = flow.send(answer)
+                continue
+            if beside is not None and kind in ASKED:
                 answer = await beside.perform(effect, exchange)
-            elif type(effect) is TryDecide:
+            elif kind is TryDecide:
                 answer = decisions.try_decide(effect)
-            elif type(effect) is Decide:
+            elif kind is Decide:
                 answer = decisions.decide(effect.events)
-            elif type(effect) is Acquire:
+            elif kind is Acquire:
                 answer = await _acquire(effect, exchange, decisions)
-            elif type(effect) is Release:
+            elif kind is Release:
                 decisions.release(effect, exchange)
                 answer = None
             else:
                 answer = await _perform_rare(effect, exchange, store, clock, entries, decisions, call)
+            effect = flow.throw(answer) if type(answer) is Undecided else flow.send(answer)
     except (StopIteration, Undecided) as end:  # and no variable for what it has, see `finally`
         return decisions.end(end.value) if type(end) is StopIteration else decisions.conclude(cast("Undecided", end))
     except BaseException as error:

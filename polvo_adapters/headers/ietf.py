@@ -207,9 +207,19 @@ def _join_sized(
     if limit is None and len(policies) == 1:
         limit, confidence = policies[0].limit, GUESSED
     own = _find_by_size(limit, reset.seconds, policies)
+    if own is not None and not _can_be(own, remaining, reset.seconds):  # the limit is that of another policy
+        others = [policy for policy in policies if _can_be(policy, remaining, reset.seconds)]
+        own = min(others, key=lambda policy: policy.limit or 0.0, default=own)
+        limit = own.limit
     window = own.window if own else None
     first = make_entry(dialect, limit, remaining, reset, name, window, group=name, confidence=confidence)
     return [first, *(_make_policy_entry(policy, dialect) for policy in policies if policy is not own)]
+
+
+def _can_be(policy: QuotaPolicy, remaining: float | None, seconds: float | None) -> bool:
+    """Return whether so much of a policy can remain for so long; Klaviyo names the burst, and means the minute."""
+    is_long = policy.window is None or seconds is None or policy.window >= seconds - 1
+    return is_long and (remaining is None or policy.limit is None or policy.limit >= remaining)
 
 
 def _find_by_size(limit: float | None, seconds: float | None, policies: Iterable[QuotaPolicy]) -> QuotaPolicy | None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from polvo_adapters.core import validate
 from polvo_adapters.core.calls import Call
 from polvo_adapters.core.effects import Flow, Proceed
-from polvo_adapters.core.outcomes import EXPIRED
+from polvo_adapters.core.outcomes import EXPIRED, Outcome
 from polvo_adapters.policies.outcomes import expire_call
 
 
@@ -41,7 +41,8 @@ class Deadline:
         deadline = call.started + self.seconds
         if call.deadline is not None and call.deadline < deadline:
             deadline = call.deadline
-        return (yield from _run_until(deadline, call, proceed))
+        outcome = yield from proceed(call if call.deadline == deadline else call.with_deadline(deadline))
+        return outcome if outcome.failure is not EXPIRED else _expire(deadline, call, outcome)
 
 
 @dataclass(frozen=True)
@@ -52,13 +53,10 @@ class CallDeadline:
 
     def flow(self, call: Call, proceed: Proceed) -> Flow:
         """Run the call within its deadline."""
-        if call.deadline is None:
-            return (yield from proceed(call))
-        return (yield from _run_until(call.deadline, call, proceed))
+        outcome = yield from proceed(call)
+        is_over = outcome.failure is EXPIRED and call.deadline is not None
+        return _expire(call.deadline, call, outcome) if is_over else outcome  # type: ignore[arg-type]
 
 
-def _run_until(deadline: float, call: Call, proceed: Proceed) -> Flow:
-    outcome = yield from proceed(call if call.deadline == deadline else call.with_deadline(deadline))
-    if outcome.failure is not EXPIRED:
-        return outcome
+def _expire(deadline: float, call: Call, outcome: Outcome) -> Outcome:
     return expire_call(call, outcome, f"the deadline of {deadline - call.started:g} s is over")

@@ -166,20 +166,19 @@ class ExponentialBackoff:
         raised, served = "", False
         while True:
             outcome = yield from proceed(call)
-            if before is not None:
-                kept = keep_last_sent(outcome, before)
-                if kept is not None:
-                    outcome = kept
-                    break
+            kept = None if before is None else keep_last_sent(outcome, before)
+            if kept is not None:
+                outcome = kept
+                break
             before, failure, status = outcome, outcome.failure, outcome.status
             if failure is not None and not outcome.unsent:
                 reached = outcome
             if self.retry_if is not None:
                 wanted, raised = self._ask(call, outcome, attempts)
-            if wanted is None and failure is None and status < 400 and status not in self.retry_on:
-                served = was_served(call, outcome)
-                if served:
-                    break
+            is_good = wanted is None and failure is None and status < 400 and status not in self.retry_on
+            served = is_good and was_served(call, outcome)
+            if served:
+                break
             step = yield from self._next_step(call, outcome, attempts, waited, wanted)
             if type(step) is Outcome:
                 outcome = step

@@ -12,6 +12,8 @@ from collections.abc import Callable, Coroutine
 from contextlib import AbstractContextManager, suppress
 from typing import Any, TypeVar
 
+from polvo_adapters.runtime.alarms import set_alarm
+
 T = TypeVar("T")
 
 
@@ -116,51 +118,29 @@ async def finish_within(seconds: float, work: Coroutine[Any, Any, T]) -> T:
     Raises:
         Late: The time is up.
     """
-    trio = find_trio()
-    if trio is not None:
-        with trio.move_on_after(seconds):
-            return await work
-        raise Late
-    task: Any = asyncio.current_task()
-    if task is None or not hasattr(task, "uncancel"):
-        return await _finish_in_task(seconds, work)
-    return await _finish_here(seconds, work, task)
-
-
-async def _finish_here(seconds: float, work: Coroutine[Any, Any, T], task: Any) -> T:
-    """As `finish_within`, by a cancellation of the task itself; as `asyncio.timeout`, in half the time."""
-    before, late = task.cancelling(), _Alarm(task)
-    timer = asyncio.get_running_loop().call_later(seconds, late.ring)
+    loop = asyncio._get_running_loop()
+    task: Any = None if loop is None else asyncio.current_task(loop)
+    if loop is None or not hasattr(task, "uncancel"):
+        return await _finish_elsewhere(seconds, work)
+    before, alarm = task.cancelling(), set_alarm(seconds, task, loop)
     try:
         return await work
     except asyncio.CancelledError:
-        if not late.end() or task.cancelling() > before:  # another one as well
+        if not alarm.end() or task.cancelling() > before:  # another one as well
             raise
     finally:
-        timer.cancel()
-        late.end()
+        alarm.end()
     raise Late
 
 
-class _Alarm:
-    """What cancels a task when the time is up."""
-
-    __slots__ = ("_has_rung", "_task")
-
-    def __init__(self, task: Any) -> None:
-        self._task, self._has_rung = task, False
-
-    def ring(self) -> None:
-        """Cancel the task."""
-        self._has_rung = True
-        self._task.cancel()
-
-    def end(self) -> bool:
-        """Take the cancellation back, once, and return whether there was one."""
-        has_rung, self._has_rung = self._has_rung, False
-        if has_rung:
-            self._task.uncancel()
-        return has_rung
+async def _finish_elsewhere(seconds: float, work: Coroutine[Any, Any, T]) -> T:
+    """As `finish_within`, where there is no task of asyncio that tells one cancellation from another."""
+    trio = find_trio()
+    if trio is None:
+        return await _finish_in_task(seconds, work)
+    with trio.move_on_after(seconds):
+        return await work
+    raise Late
 
 
 async def _finish_in_task(seconds: float, work: Coroutine[Any, Any, T]) -> T:

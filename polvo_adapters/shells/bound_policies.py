@@ -283,20 +283,24 @@ class BoundPolicies:
             entries: Everything that the driver performed.
             seconds: How long it took.
         """
-        report = Report(call.method, call.host, entries, outcome.note, outcome.quotas, seconds)
+        _, status, headers, error, failure, _, _, _, note, _, _, _, _, _, quotas, judged = (
+            outcome  # faster than by name
+        )
+        report = Report(call.method, call.host, entries, note, quotas, seconds)
         if call.labels:
             report.labels = call.labels
         refused = False
-        if outcome.judged and outcome.judged[0] is not SERVED:
-            report.verdict = verdict = outcome.judged[0]
+        if judged and judged[0] is not SERVED:
+            report.verdict = verdict = judged[0]
             refused = verdict.is_refusal
         keys, ids = self.keys, self._ids
         if ids is not None:
             report.request_id = text_of(request.headers.get(ids.header) or "")  # an inner adapter may have removed it
-        if (keys is not None or ids is not None) and outcome.error is None:
-            report.replayed = keys is not None and call.key != "" and keys.is_replayed(outcome.headers)
-            request_identity.mark_complete(request, outcome.status, verdict_of(call, outcome))
-        if outcome.failure is not None or outcome.status >= 500 or call.repeated or refused:
+        if (keys is not None or ids is not None) and error is None:
+            report.replayed = keys is not None and call.key != "" and keys.is_replayed(headers)
+            request_identity.mark_complete(request, status, verdict_of(call, outcome))
+        del error  # see errors.py, "Errors and frames"
+        if failure is not None or status >= 500 or call.repeated or refused:
             self._given_up.note_end(call, outcome, entries, lambda: self._digest(request, call.url, call.credential))
         return report
 

@@ -26,6 +26,7 @@ from urllib.parse import unquote, urlsplit
 from polvo_adapters.core.calls import find_host
 from polvo_adapters.core.ranges import CONDITIONS, Entity, Rest, Unproved, content_length, describe_entity
 from polvo_adapters.errors import ConfigurationError, EntityChangedError, StatusError
+from polvo_adapters.redaction import unpicklable
 from polvo_adapters.shells.error_notes import add_note
 from polvo_adapters.stores.partial_files import Origin, PartialFile
 
@@ -72,6 +73,7 @@ def choose_target(path: str | os.PathLike[str], url: str) -> str:
     return os.path.realpath(os.path.join(text, name))
 
 
+@unpicklable
 class DownloadJob:
     """One download, over as many calls as it takes.
 

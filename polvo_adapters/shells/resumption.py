@@ -18,6 +18,7 @@ from polvo_adapters.core.outcomes import Outcome
 from polvo_adapters.core.ranges import Entity, Rest, Unproved
 from polvo_adapters.core.report import BodyBreak, Entry
 from polvo_adapters.policies.resume import rest_flow
+from polvo_adapters.redaction import unpicklable
 from polvo_adapters.shells.error_notes import add_note
 
 if TYPE_CHECKING:
@@ -116,6 +117,7 @@ class BodyProgress:
 AnyPart = TypeVar("AnyPart", bound=Part)
 
 
+@unpicklable
 class RestSearch(Generic[AnyPart]):
     """What the requests for the rest of one body need, and what their answers mean.
 

@@ -63,12 +63,14 @@ class SessionCalls:
     _tenant = ""
     _seconds: float | None = None
     _default_deadline: DefaultDeadline | None = None  # an older pickle has none
+    _known_seconds: tuple[Any, float | None] | None = None  # a timeout, and the seconds of a call by it
 
     def _note_deadline(self, options: StackOptions) -> None:
         """Note the deadline that calls have by the keywords of the session."""
         deadline: Any = options.get("deadline")
         self._seconds = deadline.seconds if isinstance(deadline, Deadline) else deadline
         self._default_deadline = None if "deadline" in options else DefaultDeadline.of(options)
+        self._known_seconds = None
 
     def _call_scope(self, timeout: Any, *, sent: bool = False, begins: bool = False) -> CallScope:
         """Note when the call began, which is before the token that it needs is obtained.
@@ -86,11 +88,17 @@ class SessionCalls:
             start = outer._replace(sent=sent)
         else:  # a call within a call of another session ends with that
             default, settings = self._default_deadline, call_settings.get()
-            own = self._seconds if default is None else default.seconds(timeout)
+            own = self._seconds if default is None else self._find_default_seconds(default, timeout)
             seconds = own if settings is None else settings.seconds(own)
             is_default = default is not None and seconds is own and (outer is None or outer.deadline is None)
             start = LogicalCall(self, now, _earliest_deadline(outer, seconds, now), sent, is_default, span)
         return CallScope(start, span)
+
+    def _find_default_seconds(self, default: DefaultDeadline, timeout: Any) -> float | None:
+        known = self._known_seconds
+        if known is None or known[0] is not timeout:
+            known = self._known_seconds = timeout, default.seconds(timeout)
+        return known[1]
 
     def set_tenant(self, identifier: str | int | None) -> None:
         """Make the calls of this session on behalf of a tenant, where no `with` block says otherwise.

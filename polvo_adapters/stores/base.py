@@ -133,9 +133,9 @@ class BaseStore:
         """Count a fact, and put it to its machine with the others of its kind where they are many, or too old."""
         machine, key, fact = event
         counted = self._counted.get(key)
-        if counted is not None and counted.machine is machine and counted.fact == fact:
-            counted.count += 1
-            if counted.count >= _MOST_COUNTED or now - counted.since >= _COUNTED_SECONDS:
+        if counted is not None and counted.machine is machine and (counted.fact is fact or counted.fact == fact):
+            counted.count = count = counted.count + 1
+            if count >= _MOST_COUNTED or now - counted.since >= _COUNTED_SECONDS:
                 self._put_counted((key,), now)
             return
         if counted is not None or len(self._counted) >= _MOST_COUNTED_KEYS:

@@ -25,6 +25,7 @@ CANDIDATES = 1000
 """How many keys are looked at to make room for one."""
 
 
+_COUNTED = (True,)
 _KINDS = {"max_keys": setting_kinds.whole(1), "now": setting_kinds.FUNCTION}
 
 
@@ -54,9 +55,11 @@ class MemoryStore(BaseStore):
         """Put events to their machines, all or nothing; see `Store.decide`."""
         if self._deferred:
             self._decide_deferred()
-        if len(events) == 1 and hasattr(events[0][2], "several"):
-            self._count(events[0], self._now())
-            return (True,)
+        if len(events) == 1:
+            event = events[0]
+            if hasattr(event[2], "several"):
+                self._count(event, self._now())
+                return _COUNTED
         if self._counted:
             self._put_counted([key for _, key, _ in events if key in self._counted], self._now())
         verdicts = self._decide_one(*events[0]) if len(events) == 1 else self._decide(events)

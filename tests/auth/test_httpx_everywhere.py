@@ -21,6 +21,7 @@ from requests.auth import AuthBase, HTTPDigestAuth
 import polvo_adapters as polvo
 from polvo_adapters.auth import JWTLogin, OAuth2, SigningAuth, Token, signed
 from polvo_adapters.errors import ConfigurationError
+from polvo_adapters.policies.regions import Regions
 from polvo_adapters.policies.retry import ExponentialBackoff
 from polvo_adapters.secrets import Secret
 from polvo_adapters.transports import AsyncPolicyTransport, PolicyTransport
@@ -201,6 +202,21 @@ def test_a_request_that_is_repeated_is_signed_again() -> None:
     asyncio.run(run())
     assert seen == ["4 PUT 6 ", "5 PUT 6 ", "6 PUT 6 "]
     assert with_loop not in stamp.threads  # what signs may have to ask a server
+
+
+@pytest.mark.parametrize("mode", ["fallback", "race"])
+def test_a_copy_of_a_request_is_signed_as_well(mode: Any) -> None:
+    policy = Regions(["http://a.test", "http://b.test"], mode=mode)
+    stamp, seen = Stamp(), list[str]()
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        seen.append(request.headers["X-Signature"])
+        return httpx.Response(503 if request.url.host == "a.test" else 200)
+
+    transport = PolicyTransport(policy, inner=httpx.MockTransport(answer))
+    with httpx.Client(auth=signed(stamp).httpx(), transport=transport) as client:
+        assert client.get("http://a.test/").status_code == 200
+    assert len(set(seen)) == len(seen) > 0
 
 
 async def stream() -> Any:

@@ -87,12 +87,12 @@ def test_one_object_serves_one_loop_after_the_other() -> None:
             ClientConfig(base_url=server.url, retry=ONCE, circuit_breaker={"failure_threshold": 1})
         )  # type: ignore[arg-type]
 
-        async def use() -> int:
+        async def use(client: ResilientClient) -> int:
             return (await client.get("/health")).status_code
 
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            assert [asyncio.run(use()) for _ in range(3)] == [200, 200, 200]
+            assert [asyncio.run(use(client)) for _ in range(3)] == [200, 200, 200]
             asyncio.run(client.close())
             del client
             gc.collect()

@@ -623,7 +623,7 @@ def test_the_package_configures_nothing_but_a_null_handler() -> None:
 OTHERWISE = {
     "runtime/logs.py",  # the one way
     "client/client_log.py",  # says by the one way what the caller's own logger is to say
-    "shells/httpx/session.py",  # asks whether the log of httpx is read
+    "shells/httpx/session_sending.py",  # asks whether the log of httpx is read
     "secrets/providers/aws.py",  # hides secrets in the log of botocore
 }
 

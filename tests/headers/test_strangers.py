@@ -234,6 +234,14 @@ QUOTAS: list[tuple[str, dict[str, str], list[tuple[float | None, float | None, f
         },
         [(500, 499, None, 30), (3000, 2999, 60, None)],
     ),
+    *(
+        (
+            f"the state of another policy, {left}",
+            {"RateLimit-Limit": "3, 3;w=1, 60;w=60", "RateLimit-Remaining": str(left), "RateLimit-Reset": "20"},
+            [(60, left, 20, 60), (3, None, None, 1)],
+        )
+        for left in (59, 2, 0)
+    ),
     ("per minute", {"X-RateLimit-Limit-Per-Minute": "9", "X-RateLimit-Remaining-Per-Minute": "8"}, [(9, 8, None, 60)]),
     (
         "the category of a day",

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from polvo_adapters.policies.retry_budget import Deposit, Refusal, RetryBudget, RetryBudgetState, Spend
+from polvo_adapters.core.calls import Call
+from polvo_adapters.policies.retry_budget import (
+    Deposit,
+    Refusal,
+    RetryBudget,
+    RetryBudgetState,
+    Spend,
+    make_deposit,
+)
 
 EVENTS = st.lists(st.tuples(st.floats(0, 5), st.one_of(st.just(Deposit()), st.builds(Spend, st.floats(0.1, 3)))))
 EMPTY = RetryBudgetState(0.0, 0.0, 0.0, -1e6)
@@ -131,3 +143,17 @@ def test_never_more_is_spent_than_was_there_and_was_earned(events: list[tuple[fl
 def test_wrong_values_name_field_and_value(field: str) -> None:
     with pytest.raises(ValueError, match=rf"^RetryBudget\({field}=-1\): {field} must be a number"):
         RetryBudget(**{field: -1})
+
+
+def test_the_effects_that_a_budget_has_made_belong_to_it_alone() -> None:
+    """They are found again for each call, and neither pickled, copied nor compared; there is a bound to them."""
+    budget, call = RetryBudget(), Call("GET", "https://api.example.com/x")
+    effect = make_deposit(budget, call)
+    assert make_deposit(budget, call._replace(url="https://api.example.com/y")) is effect
+    assert make_deposit(budget, call._replace(url="https://other.test/y")) != effect
+    for other in (pickle.loads(pickle.dumps(budget)), copy.copy(budget), replace(budget)):
+        assert other == budget == RetryBudget()
+        assert make_deposit(other, call).events[0].machine is other
+    for number in range(5000):
+        make_deposit(budget, call._replace(url=f"https://{number}.test/"))
+    assert len(vars(budget)["_deposits"]) <= 1024

@@ -92,7 +92,7 @@ def test_a_forked_child_closes_nothing_of_its_parent() -> None:
                 status = 2 if any("aclose" in repr(each) for each in loop._ready) else 0
             finally:
                 os._exit(status)
-        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0  # noqa: ASYNC222
         await end.close()
 
     asyncio.run(main())

@@ -65,6 +65,7 @@ class CuttingServer:
         chunk: Length of the chunks.
         seen: The requests.
         accepted: How many connections there were.
+        pause: Seconds before each chunk.
         deeds: Other ends of single answers, by their number.
     """
 
@@ -74,6 +75,7 @@ class CuttingServer:
     framing: str = "length"
     rest: str | int = "part"
     chunk: int = 7
+    pause: float = 0.0
     seen: list[Seen] = field(default_factory=list)
     accepted: int = 0
     deeds: dict[int, str] = field(default_factory=dict)
@@ -166,7 +168,11 @@ class CuttingServer:
             framed = b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces)
             sent = framed + (b"0\r\n\r\n" if cut is None else b"")
         is_head = bool(self.seen) and self.seen[-1].method == "HEAD"
-        connection.sendall(text if is_head else text + sent)
+        sent = b"" if is_head else sent
+        connection.sendall(text if self.pause else text + sent)
+        for at in range(0, len(sent) if self.pause else 0, self.chunk):
+            self._over.wait(self.pause)
+            connection.sendall(sent[at : at + self.chunk])
         if cut is None:
             return self.framing != "close"
         self._cut(connection, self.deeds.get(len(self.seen) - 1, self.deed))

@@ -135,6 +135,10 @@ def delays(prefix: str) -> Format:
     return lambda s, wall: x(prefix, s[0].limit, s[0].remaining, s[0].reset)
 
 
+def find_tightest(standings: Sequence[Standing]) -> Standing:
+    return min(standings, key=lambda standing: (standing.allowed, standing.remaining))
+
+
 VENDORS = [
     Vendor(
         "GitHub",
@@ -378,5 +382,64 @@ VENDORS = [
         "an API quota, not in the tables",
         windows(FIXED, 150, 30.0),
         moments("X-API-Quota-"),
+    ),
+    Vendor(
+        "no reset, as Laravel sends it",
+        windows(FIXED, 60, 60.0),
+        lambda s, wall: {"X-RateLimit-Limit": s[0].limit, "X-RateLimit-Remaining": s[0].remaining},
+        apart=(0.95, 13.0),  # each of them asks in vain once in a window
+    ),
+    Vendor(
+        "no reset, of an hour, as api.data.gov sends it",
+        windows(FIXED, 100, 3600.0),
+        lambda s, wall: {"X-RateLimit-Limit": s[0].limit, "X-RateLimit-Remaining": s[0].remaining},
+        retry_after=False,
+        windows=4,
+        one=(0.97, 4.0),  # a question or three near its end
+        many=(0.97, 4.0),
+        apart=(0.9, 60.0),  # eight processes ask one by one when it ends
+    ),
+    Vendor(
+        "a bucket and what remains, as Bucket4j sends it",
+        windows(BUCKET, 60, 60.0),
+        lambda s, wall: {"X-Rate-Limit-Remaining": s[0].remaining},
+        windows=8,
+        settled=3,
+        one=(0.95, 0.5),
+        many=(0.95, 0.5),
+        apart=(0.5, 1.0),
+    ),
+    Vendor(
+        "no limit, as Fastly sends it",
+        windows(ALIGNED, 100, 600.0),
+        lambda s, wall: {"Fastly-RateLimit-Remaining": s[0].remaining, "Fastly-RateLimit-Reset": epoch(s[0], wall)},
+        retry_after=False,
+    ),
+    Vendor(
+        "a period for a limit, as AspNetCoreRateLimit sends it",
+        windows(FIXED, 100, 60.0),
+        lambda s, wall: {
+            "X-Rate-Limit-Limit": "1m",
+            "X-Rate-Limit-Remaining": s[0].remaining,
+            "X-Rate-Limit-Reset": rfc3339(wall + s[0].seconds_left),
+        },
+    ),
+    Vendor(
+        "the rate of a bucket, as Spring Cloud Gateway sends it",
+        windows(deep, 120, 60.0),
+        lambda s, wall: {
+            "X-RateLimit-Remaining": s[0].remaining,
+            "X-RateLimit-Burst-Capacity": 20,
+            "X-RateLimit-Replenish-Rate": 2,
+        },
+        retry_after=False,
+    ),
+    Vendor(
+        "the state of the tightest of two policies, not in the tables",
+        windows(FIXED, 60, 60.0, (FIXED, 10, 5.0)),
+        lambda s, wall: {"RateLimit-Policy": "10;w=5, 60;w=60", **delays("RateLimit-")([find_tightest(s)], wall)},
+        one=(0.97, 2.0),
+        many=(0.95, 3.0),
+        apart=(0.6, 12.0),
     ),
 ]

@@ -47,6 +47,7 @@ shells.bound_policies.BoundPolicies shells.bound_policies.PolicyControls shells.
 shells.httpx.async_network.AsyncDeadlineBackend shells.httpx.exchange.AsyncHTTPXExchange
 shells.httpx.cookies.SessionCookies shells.httpx.exchange.HTTPXExchange
 shells.httpx.given_auth.AuthWithin shells.httpx.routes.Routes shells.httpx.session.AsyncSession
+shells.httpx.session_requests.SessionRequests shells.httpx.session_sending.SessionSending
 shells.httpx.session_transport.SessionTransport shells.httpx.verbs.AsyncVerbs shells.session_calls.CallScope
 shells.session_calls.SessionCalls shells.httpx.network.DeadlineBackend shells.httpx.network.DeadlineStream
 shells.httpx.trace.HTTPXTrace shells.httpx.transports.AsyncPolicyTransport
@@ -126,7 +127,7 @@ core.trace.Phase drivers.aio.AsyncSystemClock drivers.exchange.Cancelled
     """,
     "which bytes of an entity there are: positions, and the validator, which the server calls public": """
 core.ranges.ContentRange core.ranges.Entity core.ranges.Rest core.ranges.Unproved stores.partial_files.Origin
-stores.partial_files.PartialFile
+stores.partial_files.PartialFile shells.resumption.BodyProgress shells.resumption.PartBounds
     """,
     "what is between a body and its connection, and gives the caller the bytes": """
 shells.requests.resuming_body.ChunkedResumingBody shells.requests.resuming_body.FirstPart

@@ -71,6 +71,14 @@ def downloading(session: polvo.Session, folder: Path) -> None:
     polvo.Session(resume=True)
 
 
+async def downloading_in_a_task(session: polvo.AsyncSession, folder: Path) -> None:
+    assert_type(await session.download("https://files.example.com/x", folder), Path)
+    await session.download("x", "x", on_change="fail", progress=lambda size, total: print(size, total), timeout=5)
+    async with session.stream("GET", "x", resume=True) as response:
+        await response.aread()
+    AsyncPolicyTransport(polvo.resume.Resume(), polvo.retry.ExponentialBackoff(), stream=True)
+
+
 def mounting(session: requests.Session) -> None:
     session.mount("https://", polvo.ResilientAdapter())
     session.mount("https://", polvo.ResilientAdapter(retry=False, deadline=10.0, timeout=(3.05, 27)))

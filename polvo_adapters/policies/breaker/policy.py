@@ -129,6 +129,7 @@ class CircuitBreaker(Gate):
     listeners: tuple[Callable[[StateChange], object], ...] = ()
     failure_if: AnswerTest | None = None
     memory: Window = field(init=False, repr=False, compare=False)
+    settled: Any = field(default=0, init=False, repr=False, compare=False)
 
     part = "breaker"
     stack_option = "circuit_breaker"
@@ -143,6 +144,7 @@ class CircuitBreaker(Gate):
         elif self.window_calls is not None:
             memory, kind = LastCalls(self.window_calls), f"circuit over {self.window_calls} calls"
         object.__setattr__(self, "memory", memory)
+        object.__setattr__(self, "settled", memory.settled)
         object.__setattr__(self, "kind", kind)
 
     @property
@@ -224,7 +226,8 @@ class CircuitBreaker(Gate):
                 return state, state.permit
             return self._acquire(state, now)
         if type(event) is CallResult:
-            if event.result == "success" and state.recent == 0 and state.state == CLOSED and self.slow_call is None:
+            is_settled = event.result == "success" and state.recent == self.settled
+            if is_settled and state.state == CLOSED and self.slow_call is None:
                 return state, None  # nearly always
             return self._release(state, event, now)
         return self._control(state, event, now)

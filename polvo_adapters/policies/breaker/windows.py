@@ -1,6 +1,7 @@
 """The recent calls that a circuit breaker counts: failures in a row, the last calls, or the last seconds.
 
-Each window is a value with a state of plain numbers, moved by `add`:
+Each window is a value with a state of plain numbers, moved by `add`. `settled` is a state that one more call which was
+neither failed nor slow leaves as it is, or None where there is none:
 
     window          state                                               cost of a call
     --------------  --------------------------------------------------  --------------
@@ -36,6 +37,7 @@ class Consecutive:
     """The window of failures in a row."""
 
     initial = 0
+    settled = 0
 
     def add(self, state: int, failed: bool, slow: bool, now: float) -> Any:  # noqa: ARG002 - as every window
         """Return the state after one more call."""
@@ -53,6 +55,11 @@ class LastCalls:
     size: int
 
     initial = (0, 0, 0)
+
+    @property
+    def settled(self) -> tuple[int, int, int]:
+        """The window that is full of calls which did well."""
+        return (self.size, 0, 0)
 
     def add(self, state: tuple[int, int, int], failed: bool, slow: bool, now: float) -> Any:  # noqa: ARG002 - as above
         """Return the state after one more call."""
@@ -73,6 +80,7 @@ class LastSeconds:
     seconds: float
 
     initial = (0, ())
+    settled = None
 
     def add(self, state: tuple[int, tuple[Tally, ...]], failed: bool, slow: bool, now: float) -> Any:
         """Return the state after one more call."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from polvo_adapters.headers import Quota
-from polvo_adapters.policies.ratelimit import routes
+from polvo_adapters.policies.ratelimit import routes, unsaid
 from polvo_adapters.policies.ratelimit.account import Account, Key, QuotaBucket, count_running
 from polvo_adapters.policies.ratelimit.pacing import buckets, learning, state
 from polvo_adapters.policies.ratelimit.pacing.state import Pace, Seen
@@ -25,7 +25,12 @@ def learn_quotas(
     account["paces"] = account["paces"].copy()
     keys = []
     for quota in event.quotas if len(event.quotas) <= _MOST_QUOTAS else event.quotas[:_MOST_QUOTAS]:
-        key = _learn_quota(account, group, quota, route, event, now, free)
+        if quota.remaining is None and event.refused is None and (key := _count_untold(account, group, quota)):
+            pass
+        elif unsaid.is_incomplete(quota):
+            key = _learn_incomplete(account, group, quota, route, event, now, free)
+        else:
+            key = _learn_quota(account, group, quota, route, event, now, free)
         if key is not None:
             keys.append(key)
     if len(account["paces"]) > len(keys):
@@ -42,6 +47,15 @@ def _forget_stale(account: Account, group: QuotaBucket, now: float) -> None:
         group["quotas"] = tuple(key for key in group["quotas"] if key not in gone)
         routes.forget(account, *gone)
     routes.drop_paces(account)
+
+
+def _learn_incomplete(
+    account: Account, group: QuotaBucket, quota: Quota, route: str, event: TurnResult, now: float, free: float
+) -> Key | None:
+    """Do the same as `_learn_quota` for a quota of which only what remains is told."""
+    quota = unsaid.complete(account, group, quota, route, event, now)
+    free = 0.0 if quota.window in (unsaid.SPENDING, unsaid.ASKING) else free  # there is no time to spread it over
+    return _learn_quota(account, group, quota, route, event, now, free)
 
 
 def _learn_quota(
@@ -63,10 +77,7 @@ def _learn_quota(
     else:
         key = routes.find_key(account, group, quota, route, event, now)
         known = paces.get(key)
-    if announced and announced > _SHORTEST_WINDOW:
-        window, match = announced, None
-    else:
-        window, match = _find_window(account, key, quota, known, event, now)
+    window, match = _find_window(account, key, quota, known, event, now)
     cost = 1.0 if unit == "requests" else _estimate_cost(account, key, unit, remaining)
     asked = now - event.seconds
     left = (remaining if remaining < limit else limit) / cost  # noqa: FURB136 - half the time of min()
@@ -81,16 +92,51 @@ def _learn_quota(
             return key
     running = count_running(account, group, key) if account["separate"] else group["running"] + group["stale"]
     seen = _make_seen(quota, known, event, window, match, now)._replace(limit=limit / cost, remaining=left)
-    pace = paces[key] = _learn_seen(known, seen, now, free, running, accepted=event.refused is None)
+    if known is None:
+        pace = paces[key] = _start(account, quota, seen, now, running)
+    else:
+        pace = paces[key] = _learn_seen(known, seen, now, free, running, accepted=event.refused is None)
     _note_source(pace, left, asked, now, route, event.part)
     state.note_end(pace, seen, now)
     return key
 
 
+def _count_untold(account: Account, group: QuotaBucket, quota: Quota) -> Key | None:
+    """Count a request in a quota of which the response tells the policy alone, because another one is tighter now.
+
+    Otherwise the next response that does tell what remains would look as if others had spent it. The key is returned.
+    """
+    told = (quota.name, quota.unit, quota.window)
+    key = next((key for key in group["quotas"] if (key[0], key[2], key[3]) == told and quota.window), None)
+    known = account["paces"].get(key) if key is not None else None
+    if key is None or known is None:
+        unsaid.note_own(account, quota)
+        return None
+    if known["limit"] != quota.limit:
+        return None
+    pace = account["paces"][key] = known.copy()
+    pace["accepted"] += 1
+    pace["fresh"] += 1
+    pace["remaining"] = max(0.0, pace["remaining"] - 1)
+    return key
+
+
+def _start(account: Account, quota: Quota, seen: Seen, now: float, running: int) -> Pace:
+    """Return a new pace, which knows of the own requests before the first response that told what remains."""
+    pace, own = state.start_pace(seen, now, running), unsaid.count_own(account, quota)
+    share = min(1.0, (1 + own) / max(1.0, seen.limit - seen.remaining))
+    if own and share > pace["share"]:
+        pace["share"], pace["own"] = share, share * pace["total"]
+        state.plan(pace)
+    return pace
+
+
 def _find_window(
     account: Account, key: Key, quota: Quota, known: Pace | None, event: TurnResult, now: float
-) -> tuple[float, buckets.Match]:
-    """Return the length of a window that is not announced, or absurdly short, and what speaks for a bucket."""
+) -> tuple[float, buckets.Match | None]:
+    """Return the length of a window, and what speaks for a bucket; None where the window is announced."""
+    if quota.window and quota.window > _SHORTEST_WINDOW:
+        return quota.window, None
     match = known["bucket"] if known is not None else buckets.UNKNOWN
     window = _estimate_window(account, key, quota, now)
     level = _read_level(quota, event, now)
@@ -124,10 +170,8 @@ def _make_seen(
     return Seen(asked, limit, window, remaining, reset, coarse, is_announced, match)
 
 
-def _learn_seen(known: Pace | None, seen: Seen, now: float, free: float, running: int, *, accepted: bool) -> Pace:
+def _learn_seen(known: Pace, seen: Seen, now: float, free: float, running: int, *, accepted: bool) -> Pace:
     """Return the pace of a quota after a response that says something new."""
-    if known is None:
-        return state.start_pace(seen, now, running)
     if known["limit"] != seen.limit or known["window"] != seen.window:
         return state.restart_pace(known, seen, now, running)
     pace = known.copy()

@@ -24,7 +24,6 @@ from __future__ import annotations
 import math
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
 from polvo_adapters import headers
@@ -43,19 +42,16 @@ from polvo_adapters.core.stored_types import stored_as
 from polvo_adapters.core.verdict import SERVED
 from polvo_adapters.errors import PolvoError, RateLimitDeadlineExceeded, RateLimitError
 from polvo_adapters.headers import Quota, Throttled
-from polvo_adapters.headers.body import find_pause
 from polvo_adapters.policies.gates import Key, longest_prefix
 from polvo_adapters.policies.outcomes import refuse_to_send, refuse_undecided
 from polvo_adapters.policies.ratelimit.account import Account, make_account
 from polvo_adapters.policies.ratelimit.adaptive import learn_result
+from polvo_adapters.policies.ratelimit.pauses import read_pause
 from polvo_adapters.policies.ratelimit.queue import acquire_turn
+from polvo_adapters.policies.ratelimit.route_names import find_route
 from polvo_adapters.policies.ratelimit.turns import Turn, TurnRequest, TurnResult
-from polvo_adapters.redaction import strip_url
 
 _PAUSE = 1.0  # seconds, where a server refuses and does not say for how long
-_ROUNDED = 1.5  # seconds by which two headers about one moment may differ
-_DEPTH = 6  # path segments that distinguish the resources of an API
-_LONGEST_PART = 64
 
 
 class RateLimit(Machine):
@@ -81,7 +77,7 @@ class RateLimit(Machine):
     def flow(self, call: Call, proceed: Proceed) -> Flow:
         """Wait for the turn of the call, run it, and report the result."""
         key = self._find_key(call)
-        route, part = _find_route(call.method, call.url)
+        route, part = find_route(call.method, call.url)
         try:
             turn = yield from self._acquire_turn(call, key, route, part)
         except Undecided as undecided:
@@ -94,7 +90,7 @@ class RateLimit(Machine):
         if outcome.failure is not None and not self.reports_every_outcome:
             return outcome
         quotas, refused = self._read_response(call, outcome)
-        pause, paced = _read_pause(outcome) if refused is None else (0.0, False)
+        pause, paced = read_pause(outcome) if refused is None else (0.0, False)
         if self.reports_every_outcome or refused is not None or pause:
             seconds = outcome.now - outcome.started
             result = TurnResult(
@@ -375,55 +371,3 @@ def _find_pause(event: TurnResult) -> float:
     if event.refused.retry_after is not None:
         return event.refused.retry_after
     return 0.0 if event.refused.kind == "concurrency" else _PAUSE  # fewer at once, and no slower
-
-
-def _read_pause(outcome: Outcome) -> tuple[float, bool]:
-    """Return for how long a response that is no refusal asks to wait, and whether it speaks of a rate limit.
-
-    A 202 means the progress of a job, and a redirect its target, not the next request (RFC 9110 section 10.2.3).
-    """
-    if not 200 <= outcome.status < 300 or outcome.status in (201, 202):
-        return 0.0, False
-    pause = find_pause(outcome.body)
-    if pause:
-        return pause, False
-    # To look for a header that is not there costs an exception in the mapping of requests.
-    named = getattr(outcome.headers, "_store", outcome.headers)
-    pause = headers.retry_after(outcome.headers, outcome.wall) if "retry-after" in named else None
-    if not pause or _repeats_reset(pause, outcome):
-        return 0.0, False
-    return pause, any("ratelimit" in name.lower().replace("-", "") for name in outcome.headers)
-
-
-def _repeats_reset(pause: float, outcome: Outcome) -> bool:
-    """Return whether a Retry-After only repeats when a quota ends of which something is left.
-
-    flask-limiter and slowapi send it so with every response. Azure DevOps means it, and sends a delay besides.
-    """
-    quotas = headers.parse(outcome.headers, outcome.status, outcome.wall)
-    return any(
-        quota.remaining and quota.reset is not None and abs(quota.reset - pause) <= _ROUNDED
-        for quota in quotas
-        if quota.dialect != "azure-devops"
-    )
-
-
-def _find_route(method: str, url: str) -> tuple[str, str]:
-    """Return what identifies a resource of an API, method and path without ids, and the first id."""
-    address = url.partition("?")[0]  # a cache of the process keeps nothing that may be a credential
-    return _shorten_route(method, strip_url(address) if "@" in address else address)
-
-
-@lru_cache(maxsize=4096)
-def _shorten_route(method: str, url: str) -> tuple[str, str]:
-    path = url.partition("://")[2].partition("/")[2].partition("#")[0]
-    parts = path[:256].split("/", _DEPTH)[:_DEPTH]
-    ids = [part for before, part in zip(("api", *parts), parts, strict=False) if _is_id(part, before)]
-    route = "/".join("*" if part in ids else part for part in parts)
-    return f"{method} {route}", ids[0][:_LONGEST_PART] if ids else ""
-
-
-def _is_id(part: str, before: str) -> bool:
-    if part.isdigit():
-        return len(part) > 2 or before != "api"  # the version of an API stands at the beginning or behind "api"
-    return len(part) > 7 and any(map(str.isdigit, part))

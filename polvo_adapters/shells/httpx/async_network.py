@@ -8,12 +8,15 @@ handshake is cancelled, and the event loop would hold the socket as long as the 
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
-from typing import Any
+from collections.abc import Coroutine, Iterable
+from typing import Any, TypeVar
 
 import anyio
 import httpcore
+
+from polvo_adapters.shells.httpx.trace import ATTEMPT
+
+T = TypeVar("T")
 
 _NOT_GIVEN: Any = object()
 
@@ -37,17 +40,26 @@ class AsyncDeadlineBackend(httpcore.AsyncNetworkBackend):
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.AsyncNetworkStream:
         """Return a connected stream; see `httpcore.AsyncNetworkBackend`."""
+        note_connect(host)
         return _Stream(await self._inner.connect_tcp(host, port, timeout, local_address, socket_options))
 
     async def connect_unix_socket(
         self, path: str, timeout: float | None = None, socket_options: Iterable[Any] | None = None
     ) -> httpcore.AsyncNetworkStream:
         """Return a connected stream; see `httpcore.AsyncNetworkBackend`."""
+        note_connect(path)
         return _Stream(await self._inner.connect_unix_socket(path, timeout, socket_options))
 
     async def sleep(self, seconds: float) -> None:
         """Wait before connecting once more."""
         await self._inner.sleep(seconds)
+
+
+def note_connect(address: str) -> None:
+    """Note that a connection is made for the attempt of the current task."""
+    trace = ATTEMPT.get()
+    if trace is not None:
+        trace.note_connect(address)
 
 
 class _Stream(httpcore.AsyncNetworkStream):
@@ -56,18 +68,23 @@ class _Stream(httpcore.AsyncNetworkStream):
     def __init__(self, inner: httpcore.AsyncNetworkStream) -> None:
         self._inner = inner
 
-    async def read(self, max_bytes: int, timeout: float | None = _NOT_GIVEN) -> bytes:
-        if timeout is not _NOT_GIVEN:
-            return await self._inner.read(max_bytes, timeout)
-        async with self._closing():
-            return await self._inner.read(max_bytes)
+    # Neither is a coroutine itself, of which there would be two for every read and write.
 
-    async def write(self, buffer: bytes, timeout: float | None = _NOT_GIVEN) -> None:
-        if timeout is not _NOT_GIVEN:
-            await self._inner.write(buffer, timeout)
-            return
-        async with self._closing():
-            await self._inner.write(buffer)
+    def read(self, max_bytes: int, timeout: float | None = _NOT_GIVEN) -> Coroutine[Any, Any, bytes]:
+        trace = ATTEMPT.get()
+        if trace is not None:
+            trace.note_read()
+        return (
+            self._closing(self._inner.read(max_bytes))
+            if timeout is _NOT_GIVEN
+            else self._inner.read(max_bytes, timeout)
+        )
+
+    def write(self, buffer: bytes, timeout: float | None = _NOT_GIVEN) -> Coroutine[Any, Any, None]:
+        trace = ATTEMPT.get()
+        if trace is not None:
+            trace.note_write()
+        return self._closing(self._inner.write(buffer)) if timeout is _NOT_GIVEN else self._inner.write(buffer, timeout)
 
     async def aclose(self) -> None:
         await self._inner.aclose()
@@ -75,16 +92,18 @@ class _Stream(httpcore.AsyncNetworkStream):
     async def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore.AsyncNetworkStream:
-        async with self._closing():
-            return _Stream(await self._inner.start_tls(ssl_context, server_hostname, timeout))
+        trace = ATTEMPT.get()
+        if trace is not None:
+            trace.note_tls()
+        return _Stream(await self._closing(self._inner.start_tls(ssl_context, server_hostname, timeout)))
 
     def get_extra_info(self, info: str) -> Any:
         return self._inner.get_extra_info(info)
 
-    @asynccontextmanager
-    async def _closing(self) -> AsyncIterator[None]:
+    async def _closing(self, handshake: Coroutine[Any, Any, T]) -> T:
+        """Return what a step of a handshake returns, and close the stream where it fails."""
         try:
-            yield
+            return await handshake
         except BaseException:
             with anyio.CancelScope(shield=True):
                 await self.aclose()

@@ -1,4 +1,4 @@
-"""One attempt through an httpx transport: what `Send` means there, synchronously and in a task.
+"""One attempt through an httpx transport: what `Send` means there. That of a task is in `async_exchange` beside this.
 
 As `polvo_adapters.shells.requests.exchange`, except that a transport of httpx knows no redirects and no certificates of
 single requests, takes the timeout from each request, and returns bodies as they came over the wire.
@@ -20,7 +20,6 @@ from polvo_adapters.core.trace import Mark
 from polvo_adapters.core.tuples import new_tuple
 from polvo_adapters.errors import DeadlineExceeded
 from polvo_adapters.policies.outcomes import describe_late_body
-from polvo_adapters.runtime import async_library
 from polvo_adapters.shells.cancellation import CancellableExchange
 from polvo_adapters.shells.encodings import EncodingCheck
 from polvo_adapters.shells.httpx.failures import explain
@@ -32,18 +31,18 @@ from polvo_adapters.shells.httpx.rerouting import copy_request, reroute, transla
 from polvo_adapters.shells.httpx.response import decode_body, is_read
 from polvo_adapters.shells.httpx.routes import Routes
 from polvo_adapters.shells.httpx.timeouts import DeadlineTimeout
-from polvo_adapters.shells.httpx.trace import HTTPXTrace
+from polvo_adapters.shells.httpx.trace import ATTEMPT, HTTPXTrace
 from polvo_adapters.shells.late_credentials import LONG_WAIT, NO_CREDENTIAL
 from polvo_adapters.shells.overruns import report_overrun
 from polvo_adapters.shells.single_use import is_single_use
 
-AnyExchange = TypeVar("AnyExchange", bound="_BaseHTTPXExchange")
+AnyExchange = TypeVar("AnyExchange", bound="BaseHTTPXExchange")
 
 _LARGEST_REFUSAL = 1 << 20  # bytes of a body that is kept when its connection is needed
-_TIMEOUTS = ("connect", "read", "write", "pool")
+TIMEOUTS = ("connect", "read", "write", "pool")
 
 
-class _KeptBody:
+class KeptBody:
     """The body of a refused response, which its reader has not seen yet."""
 
     def __init__(self) -> None:
@@ -60,7 +59,7 @@ class _KeptBody:
         response.stream = httpx.ByteStream(bytes(self._data) if self.whole else b"")
 
 
-class _BaseHTTPXExchange:
+class BaseHTTPXExchange:
     """What synchronous and asynchronous exchanges have in common.
 
     Args:
@@ -74,13 +73,16 @@ class _BaseHTTPXExchange:
     Attributes:
         spared_deadline: The deadline that does not bind a body which is streamed to the caller, or None.
         brought_by: The call of the attempt that has brought the last response which is streamed, or None.
+        owner: The transport whose call it is, which may be closed before the next attempt; or None.
     """
 
     is_async = False
+    owner: Any = None
+    _noting: type | None = None  # the class of transports whose connections may note the steps of an attempt
     brought_by: Call | None = None
     spared_deadline: float | None = None
     response: httpx.Response | None = None
-    reading = _is_region = _sent = False
+    reading = _is_region = _sent = _is_noted = False
     _encoding: str | None = None  # of the body that was read last
     _trace: HTTPXTrace | None = None  # of the attempt that is being made
     _extensions: Any = None  # what its request came with
@@ -91,7 +93,6 @@ class _BaseHTTPXExchange:
         inner: Any,
         request: httpx.Request,
         clock: Any,
-        *,
         stream: bool,
         without_certificate: Any = None,
         url: str = "",
@@ -125,9 +126,12 @@ class _BaseHTTPXExchange:
         """Return the outcome of the attempt that has just brought a response."""
         clock, trace, body = self.clock, self._trace, None
         now = clock.now()
-        marks: Sequence[Mark] = () if trace is None else trace.end(now)
-        self.give_back()
-        if self.sent is not self.request:
+        marks: Sequence[Mark] = () if trace is None or not trace.lent else trace.end(now)
+        sent = self.sent
+        sent.extensions, self._trace = self._extensions, None
+        if self._is_noted:
+            ATTEMPT.set(None)
+        if sent is not self.request:
             translate_response(response, self.request, is_region=self._is_region)
         if not self.stream and type(response.stream) is ByteStream:
             body = response.stream._stream if self._encoding is None else decode_body(response, self._encoding)
@@ -162,6 +166,8 @@ class _BaseHTTPXExchange:
     def _prepare(self, call: Call, now: float) -> httpx.Request:
         """Return the request for the URL and the deadline of the call."""
         used, self.sent, self.reading = self.inner, self.request, False
+        if self.owner is not None and self.owner.is_closed:
+            raise self.owner.make_closed_error()
         if call.anonymous and self._without_certificate is not None:
             used = self._without_certificate
         if call.url is not self._url and call.url != self._url:
@@ -169,29 +175,41 @@ class _BaseHTTPXExchange:
         request, self._sent = self.sent, True
         extensions = request.extensions
         self._used = used.find(request.url) if type(used) is Routes else used
-        trace = HTTPXTrace(now, self.clock.now, extensions.get("trace"))
-        take = trace.take_async if self.is_async else trace.take
-        if call.deadline is None:
-            request.extensions = {**extensions, "trace": take}
+        listener, deadline = extensions.get("trace"), call.deadline
+        trace = HTTPXTrace(now, self.clock.now, listener)
+        if deadline is not None:
+            if deadline <= now:
+                raise DeadlineExceeded("the deadline is over before the attempt began")
+            timeouts = extensions.get("timeout", {})
+            cut = self._cut_timeouts(timeouts, deadline, deadline - now)
+            if cut is not timeouts:
+                request.extensions = {**extensions, "timeout": cut}
+        if listener is None and type(self._used) is self._noting and self._notes_steps():
+            ATTEMPT.set(trace)
+            self._is_noted = True
         else:
-            timeouts = self._cut_timeouts(extensions.get("timeout", {}), call.deadline, call.deadline - now)
-            request.extensions = {**extensions, "timeout": timeouts, "trace": take}
+            request.extensions = {**request.extensions, "trace": trace.take_async if self.is_async else trace.take}
+            self._is_noted = False
         self._trace, self._extensions = trace, extensions
         return request
 
+    def _notes_steps(self) -> bool:
+        """Return whether the connections of the transport note the steps of the attempt in its trace."""
+        return getattr(self._used._pool, "notes_steps", False) and type(self.sent.stream) is ByteStream
+
     def _cut_timeouts(self, timeouts: Any, deadline: float, left: float) -> Any:
         """Return timeouts that end with the deadline, which is so many seconds away."""
-        if left <= 0:
-            raise DeadlineExceeded("the deadline is over before the attempt began")
-        return {name: self._shorten(timeouts.get(name), deadline, left) for name in _TIMEOUTS}
-
-    def _shorten(self, timeout: float | None, deadline: float, left: float) -> float:  # noqa: ARG002
-        return left if timeout is None else min(timeout, left)
+        raise NotImplementedError
 
     def give_back(self) -> None:
         """Leave the request as it came."""
-        if self._trace is not None:
+        trace = self._trace
+        if trace is not None:
             self.sent.extensions, self._trace = self._extensions, None
+            if (
+                self._is_noted and ATTEMPT.get() is trace
+            ):  # and not that of another task, in which a finalizer runs this
+                ATTEMPT.set(None)
 
     def on_body_closed(self, action: Callable[[bool, bool], None]) -> bool:
         """Run an action when the body of the last response is closed, or return False where none is open."""
@@ -201,7 +219,7 @@ class _BaseHTTPXExchange:
         observe(response).on_body_closed.add(action)
         return True
 
-    def fork(self) -> _BaseHTTPXExchange:
+    def fork(self) -> BaseHTTPXExchange:
         """Return an exchange that sends the same request at the same time."""
         fork = self._racing_class()(
             self.inner,
@@ -211,17 +229,17 @@ class _BaseHTTPXExchange:
             without_certificate=self._without_certificate,
             url=self._url,
         )
-        fork._sent, fork.spared_deadline = True, self.spared_deadline
+        fork._sent, fork.spared_deadline, fork.owner = True, self.spared_deadline, self.owner
         return fork
 
-    def _racing_class(self) -> type[_BaseHTTPXExchange]:
+    def _racing_class(self) -> type[BaseHTTPXExchange]:
         return type(self)
 
     def owns(self, outcome: Outcome) -> bool:
         """Return whether the response of an outcome is the one that was received last."""
         return outcome.response is not None and outcome.response is self.response
 
-    def adopt(self, fork: _BaseHTTPXExchange) -> None:
+    def adopt(self, fork: BaseHTTPXExchange) -> None:
         """Take over the response that a fork received last."""
         self.response, fork.response, self.sent = fork.response, None, fork.sent
         self.brought_by = fork.brought_by
@@ -229,7 +247,7 @@ class _BaseHTTPXExchange:
     def make_like(self, kind: type[AnyExchange], request: httpx.Request) -> AnyExchange:
         """Return an exchange of a class, for the attempts at a request that asks for the rest of a body."""
         exchange = kind(self.inner, request, self.clock, stream=True, without_certificate=self._without_certificate)
-        exchange._sent = True  # so that it gets the present credential
+        exchange._sent, exchange.owner = True, self.owner  # sent, so that it gets the present credential
         return exchange
 
     def _hand_over(self, response: Any, call: Call) -> None:
@@ -248,11 +266,11 @@ class _BaseHTTPXExchange:
         return None if response is None or is_read(response) else response
 
 
-class HTTPXExchange(_BaseHTTPXExchange):
+class HTTPXExchange(BaseHTTPXExchange):
     """The attempts at one request, on the calling thread."""
 
-    def _shorten(self, timeout: float | None, deadline: float, left: float) -> float:  # noqa: ARG002
-        return DeadlineTimeout(timeout, deadline, self.clock)
+    def _cut_timeouts(self, timeouts: Any, deadline: float, left: float) -> Any:  # noqa: ARG002 - each wait asks
+        return {name: DeadlineTimeout(timeouts.get(name), deadline, self.clock) for name in TIMEOUTS}
 
     def send(self, effect: Send) -> Outcome:
         """Make one attempt, and return its outcome."""
@@ -312,7 +330,7 @@ class HTTPXExchange(_BaseHTTPXExchange):
         response = self._take_response()
         if response is None:
             return
-        kept = _KeptBody()
+        kept = KeptBody()
         with suppress(Exception):  # the response was refused, and what is wrong with its body matters no more
             kept.whole = all(map(kept.add, response.stream))  # type: ignore[arg-type]
         response.stream.close()  # type: ignore[union-attr]
@@ -338,122 +356,6 @@ class HTTPXExchange(_BaseHTTPXExchange):
 
 class RacingHTTPXExchange(CancellableExchange, HTTPXExchange):
     """An exchange that takes part in a race; a transport cannot interrupt an attempt, so that runs to its end."""
-
-
-class AsyncHTTPXExchange(_BaseHTTPXExchange):
-    """The attempts at one request, in a task."""
-
-    is_async = True
-    broken_off = False
-
-    def _cut_timeouts(self, timeouts: Any, deadline: float, left: float) -> Any:
-        return timeouts if _end_before(timeouts, left) else super()._cut_timeouts(timeouts, deadline, left)
-
-    async def send(self, effect: Send) -> Outcome:
-        """Make one attempt, and return its outcome."""
-        if self.response is not None:
-            await self.discard()
-        call: Call = effect[0]
-        started = now = self.clock.now()
-        deadline = call.deadline
-        try:
-            if self._sent or now - call.started >= LONG_WAIT:
-                credential = self._prepare_repeat()
-                if credential is not None:
-                    await credential.renew_async(self.request)
-                    now = self.clock.now()
-            request = self._prepare(call, now)
-            if request is not self.request and not call.anonymous:
-                credential = find_credential(request)  # as above
-                if credential is not None:
-                    await credential.renew_async(request)
-            if deadline is None:
-                self.response = response = await self._used.handle_async_request(request)
-                response.request = request  # as above
-                if not self.stream and self._has_to_read(response):
-                    await self._read(response)
-            else:
-                response = await self._send_within(deadline - now, request)
-            if self.stream:
-                self._hand_over(response, call)
-        except Exception as error:  # noqa: BLE001 - every exception becomes an outcome
-            await self.close()
-            return self._fail(error, started, deadline)
-        except BaseException:  # a cancellation, after which the driver discards the response
-            self.give_back()
-            raise
-        return self._succeed(response, started)
-
-    async def _send_within(self, seconds: float, request: httpx.Request) -> httpx.Response:
-        """Make the attempt within so many seconds."""
-        try:
-            return await async_library.finish_within(seconds, self._send(request))
-        except async_library.Late:
-            raise DeadlineExceeded("the deadline is over and the response is not complete") from None
-
-    async def _send(self, request: httpx.Request) -> httpx.Response:
-        response: httpx.Response
-        self.response = response = await self._used.handle_async_request(request)
-        response.request = request
-        if not self.stream and self._has_to_read(response):
-            await self._read(response)
-        return response
-
-    def _has_to_read(self, response: Any) -> bool:
-        encoding = self._encoding = find_field(response.headers, b"content-encoding")
-        return encoding is not None or type(response.stream) is not ByteStream
-
-    async def _read(self, response: Any) -> None:
-        self.reading = True
-        encoding = self._encoding
-        chunks, check = [], EncodingCheck(encoding and find_whole_encoding(response.status_code, encoding))
-        async for chunk in response.stream:
-            chunks.append(chunk)
-            check.feed(chunk)
-        require_whole(check)
-        await response.stream.aclose()
-        response.stream = ByteStream(b"".join(chunks))
-
-    async def close(self) -> None:
-        """Close the response of the last attempt."""
-        response = self._take_response()
-        if response is not None:
-            await response.aclose()
-
-    async def discard(self) -> None:
-        """Take the response of the last attempt from its connection; its body stays readable if it is small."""
-        response = self._take_response()
-        if response is None:
-            return
-        if self.broken_off:
-            await _close_shielded(response)
-            return
-        kept = _KeptBody()
-        try:
-            async for chunk in response.stream:  # type: ignore[union-attr]
-                kept.whole = kept.add(chunk)
-                if not kept.whole:
-                    break
-        except Exception:  # noqa: BLE001 - as above
-            kept.whole = False
-        except GeneratorExit:
-            raise
-        except BaseException:
-            await _close_shielded(response)
-            raise
-        await response.stream.aclose()  # type: ignore[union-attr]
-        kept.put_into(response)
-
-
-async def _close_shielded(response: httpx.Response) -> None:
-    with async_library.shield():
-        await response.stream.aclose()  # type: ignore[union-attr]
-
-
-def _end_before(timeouts: Any, left: float) -> bool:
-    """Return whether all timeouts of a request end within so many seconds."""
-    parts = timeouts.values()
-    return len(parts) == len(_TIMEOUTS) and None not in parts and max(parts) <= left
 
 
 def body_of(request: httpx.Request) -> Body:

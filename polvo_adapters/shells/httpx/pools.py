@@ -45,10 +45,14 @@ def keep_deadlines(transport: Any, depth: int = _DEPTH) -> None:
         _extend(pool, backend)
     elif isinstance(pool, httpcore.AsyncConnectionPool) and isinstance(backend, httpcore.AsyncNetworkBackend):
         if not isinstance(backend, AsyncDeadlineBackend):
+            is_new = type(pool) is httpcore.AsyncConnectionPool and not pool.connections
             pool._network_backend = AsyncDeadlineBackend(backend)
             with suppress(TypeError):  # a class with slots
                 kind: Any = type(pool)
                 pool.__class__ = _extended_async_pool(kind)
+                pool.__dict__["notes_steps"] = (
+                    is_new and not getattr(pool, "_http2", True) and not getattr(pool, "_proxy", None)
+                )
     elif depth:
         for value in list(getattr(transport, "__dict__", {}).values()):
             if isinstance(value, (httpx.BaseTransport, httpx.AsyncBaseTransport)):
@@ -117,7 +121,13 @@ class _TidyPool:
 
 
 class _AsyncPool(_TidyPool):
-    """Mixin of pools whose responses can be closed by a task that is cancelled."""
+    """Mixin of pools whose responses can be closed by a task that is cancelled.
+
+    Attributes:
+        notes_steps: Whether all its connections note the steps of an attempt; see `polvo_adapters.shells.httpx.trace`.
+    """
+
+    notes_steps = False
 
     async def handle_async_request(self, request: httpcore.Request) -> httpcore.Response:
         response: httpcore.Response = await super().handle_async_request(request)  # type: ignore[misc]

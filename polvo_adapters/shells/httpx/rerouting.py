@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import urljoin
 
@@ -10,7 +10,9 @@ import httpx
 
 from polvo_adapters.core.calls import Call, origin
 from polvo_adapters.core.destinations import translate_location, withheld_headers
+from polvo_adapters.core.http import text_of
 from polvo_adapters.shells.credential_owners import credential_places
+from polvo_adapters.shells.request_marks import NO_MARKS, marks_of, read_marks
 
 NOTED = "polvo_credentials"
 """An extension with the headers of a request that are meant for its origin, handed on to redirects by httpx."""
@@ -49,9 +51,35 @@ def has_left_origin(request: httpx.Request) -> bool:
 
 def copy_request(request: httpx.Request) -> httpx.Request:
     """Return a copy of a request, which can be sent at the same time and be traced apart."""
+    return _copy(request, request.url, request.headers, dict(request.extensions))
+
+
+def _copy(request: httpx.Request, url: httpx.URL, headers: httpx.Headers, extensions: dict[str, Any]) -> httpx.Request:
+    """Return a copy of a request, which is read where that is: what signs it looks at its content."""
     stream: Any = request.stream
-    extensions = dict(request.extensions)
-    return httpx.Request(request.method, request.url, headers=request.headers, stream=stream, extensions=extensions)
+    copy = httpx.Request(request.method, url, headers=headers, stream=stream, extensions=extensions)
+    if type(stream) is httpx.ByteStream:
+        copy.read()
+    return copy
+
+
+def copy_for_another_call(request: httpx.Request, extensions: Mapping[str, Any]) -> httpx.Request:
+    """Return a copy of a request that a call is being made with, for another call at the same time.
+
+    Args:
+        request: The request; what was generated for that call is not in the copy.
+        extensions: Those that the request had before that call.
+    """
+    copy, marks = copy_request(request), read_marks(request)
+    copy.extensions = dict(extensions)
+    for name, (value, _) in marks.assigned.items():
+        if copy.headers.get(name) == text_of(value):
+            del copy.headers[name]
+    if marks is not NO_MARKS:
+        vars(marks_of(copy)).update({**vars(marks), "assigned": {}, "unreported": []})
+    if hasattr(request, "_content"):
+        copy._content = request._content  # which `read` would set
+    return copy
 
 
 def reroute(request: httpx.Request, call: Call) -> httpx.Request:
@@ -63,8 +91,7 @@ def reroute(request: httpx.Request, call: Call) -> httpx.Request:
     if origin(call.url) != origin(str(request.url)):
         headers["host"] = url.netloc.decode("ascii")  # httpx sets it only where it makes the body as well
         extensions.pop("sni_hostname", None)
-    stream: Any = request.stream
-    return httpx.Request(request.method, url, headers=headers, stream=stream, extensions=extensions)
+    return _copy(request, url, headers, extensions)
 
 
 def translate_response(response: httpx.Response, request: httpx.Request, *, is_region: bool) -> None:

@@ -8,7 +8,7 @@ steps that it goes through in a client.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import httpx
 
@@ -22,8 +22,10 @@ from polvo_adapters.drivers import aio, sync
 from polvo_adapters.errors import DeadlineExceeded
 from polvo_adapters.policies.outcomes import describe_late_body
 from polvo_adapters.policies.resume import repeat_flow
+from polvo_adapters.redaction import unpicklable
 from polvo_adapters.runtime import async_library
-from polvo_adapters.shells.httpx.exchange import AsyncHTTPXExchange, HTTPXExchange
+from polvo_adapters.shells.httpx.async_exchange import AsyncHTTPXExchange
+from polvo_adapters.shells.httpx.exchange import HTTPXExchange
 from polvo_adapters.shells.httpx.failures import explain
 from polvo_adapters.shells.httpx.given_auth import AuthWithin
 from polvo_adapters.shells.httpx.observed_body import observe
@@ -31,12 +33,12 @@ from polvo_adapters.shells.httpx.renewal import find_auth
 from polvo_adapters.shells.httpx.rerouting import copy_request
 from polvo_adapters.shells.httpx.response import is_read
 from polvo_adapters.shells.httpx.resuming_body import BREAKS, EARLY_END, LaterPart, ResumingStream
+from polvo_adapters.shells.late_credentials import NO_CREDENTIAL
 from polvo_adapters.shells.resumption import NOT_ASKED, RestSearch
 
-if TYPE_CHECKING:
-    from polvo_adapters.stores.base import Store
-
+_NOT_RENEWED = (*NO_CREDENTIAL, DeadlineExceeded)
 _NO_POLICY = Unproved("no policy retries")
+_CLOSED = Unproved("the transport is closed")
 
 
 class _RestAttempts:
@@ -73,6 +75,7 @@ class _RestAttempts:
         """Do nothing: the body that it becomes a part of is looked after already."""
 
 
+@unpicklable
 class RestExchange(_RestAttempts, HTTPXExchange):
     """The attempts at the rest of a body, on the calling thread."""
 
@@ -97,6 +100,7 @@ class RestExchange(_RestAttempts, HTTPXExchange):
         return part
 
 
+@unpicklable
 class AsyncRestExchange(_RestAttempts, AsyncHTTPXExchange):
     """The attempts at the rest of a body, in a task."""
 
@@ -135,14 +139,15 @@ class _Search(RestSearch[LaterPart]):
 
     Args:
         exchange: An exchange to make those for the rest like; it has received no response.
-        *args: Those of RestSearch; the deadline of the call is not looked at, as the body has it.
+        transport: The transport that the body came through.
+        *args: Those of RestSearch behind the store; the deadline of the call is not looked at, as the body has it.
     """
 
-    __slots__ = ("_exchange",)
+    __slots__ = ("_exchange", "_transport")
 
-    def __init__(self, exchange: Any, *args: Any) -> None:
-        super().__init__(*args)
-        self._exchange = exchange
+    def __init__(self, exchange: Any, transport: Any, *args: Any) -> None:
+        super().__init__(transport.store, *args)
+        self._exchange, self._transport = exchange, transport
 
     def _make_exchange(self, received: int, request: httpx.Request | None = None) -> Any:
         request = copy_request(self._request if request is None else request)
@@ -183,6 +188,8 @@ class RestFinder(_Search):
             deadline: When the body must be complete.
         """
         call, exchange = self._call.with_deadline(deadline), self._make_exchange(received)
+        if self._transport.is_closed:
+            return _CLOSED
         try:
             with self._reporting(exchange.clock.now) as entries, self._separate(call):
                 return self._find(exchange, call, error, entries)
@@ -222,6 +229,12 @@ class RestFinder(_Search):
                 request = steps.send(outcome.response)
         except StopIteration:  # there is no other credential
             return exchange, outcome
+        except _NOT_RENEWED as error:
+            exchange.part = Unproved(f"{error}")
+            return exchange, outcome
+        except BaseException:
+            exchange.close()
+            raise
         finally:
             steps.close()
 
@@ -234,6 +247,8 @@ class AsyncRestFinder(_Search):
     async def __call__(self, received: int, error: Exception | None, deadline: float | None) -> LaterPart | Unproved:
         """Return the next part of the body, or why there is none; arguments as for RestFinder."""
         call, exchange = self._call.with_deadline(deadline), self._make_exchange(received)
+        if self._transport.is_closed:
+            return _CLOSED
         try:
             with self._reporting(exchange.clock.now) as entries, self._separate(call):
                 return await self._find(exchange, call, error, entries)
@@ -279,6 +294,13 @@ class AsyncRestFinder(_Search):
                 request = await steps.asend(outcome.response)
         except StopAsyncIteration:  # there is no other credential
             return exchange, outcome
+        except _NOT_RENEWED as error:
+            exchange.part = Unproved(f"{error}")
+            return exchange, outcome
+        except BaseException:  # above all a cancellation
+            exchange.broken_off = True
+            await exchange.discard()
+            raise
         finally:
             await steps.aclose()
 
@@ -289,31 +311,31 @@ def _carries_same(one: httpx.Request, other: httpx.Request) -> bool:
 
 
 def let_resume(
-    response: httpx.Response, exchange: HTTPXExchange, store: Store, policies: Sequence[Policy], call: Call
+    response: httpx.Response, exchange: HTTPXExchange, transport: Any, policies: Sequence[Policy], call: Call
 ) -> None:
     """Let the body of a response, which nothing has been read of, go on where it breaks off.
 
     Args:
         response: The response of a transport, with its report.
         exchange: The exchange that has received it.
-        store: Where state lives.
+        transport: The transport.
         policies: The policies of the call.
         call: The call.
     """
-    _let_resume(response, exchange, store, policies, call, RestExchange, RestFinder)
+    _let_resume(response, exchange, transport, policies, call, RestExchange, RestFinder)
 
 
 def let_resume_async(
-    response: httpx.Response, exchange: AsyncHTTPXExchange, store: Store, policies: Sequence[Policy], call: Call
+    response: httpx.Response, exchange: AsyncHTTPXExchange, transport: Any, policies: Sequence[Policy], call: Call
 ) -> None:
     """Do as `let_resume` for a body that is read in a task."""
-    _let_resume(response, exchange, store, policies, call, AsyncRestExchange, AsyncRestFinder)
+    _let_resume(response, exchange, transport, policies, call, AsyncRestExchange, AsyncRestFinder)
 
 
 def _let_resume(
     response: httpx.Response,
     exchange: Any,
-    store: Store,
+    transport: Any,
     policies: Sequence[Policy],
     call: Call,
     kind: type[RestExchange | AsyncRestExchange],
@@ -328,5 +350,5 @@ def _let_resume(
         # The response refers to the client's request; what of it went where the body came from is said by the call.
         call = call._replace(url=brought_by.url, anonymous=brought_by.anonymous, rerouted=brought_by.rerouted)
         like = exchange.make_like(kind, copy_request(request))
-        find_rest = finder(like, store, policies, call, like.request, response.extensions["polvo"], entity)
+        find_rest = finder(like, transport, policies, call, like.request, response.extensions["polvo"], entity)
     response.stream = ResumingStream(observe(response), entity, find_rest)

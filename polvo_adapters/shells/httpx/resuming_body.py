@@ -25,6 +25,7 @@ import httpx
 
 from polvo_adapters.core.ranges import Entity, Rest, Unproved
 from polvo_adapters.errors import DeadlineExceeded
+from polvo_adapters.redaction import unpicklable
 from polvo_adapters.shells.httpx.observed_body import ObservedStream
 from polvo_adapters.shells.resumption import BodyProgress, PartBounds, explain_unproved
 
@@ -37,6 +38,7 @@ EARLY_END = "peer closed connection without sending complete message body"
 _UNKNOWN = Entity("", "", "", 0, None, None)
 
 
+@unpicklable
 class LaterPart(PartBounds):
     """A further part of the body.
 
@@ -85,6 +87,7 @@ Returns a LaterPart or an Unproved; the future of one, in a task.
 """
 
 
+@unpicklable
 class ResumingStream(ObservedStream):
     """The stream of a response, see above.
 

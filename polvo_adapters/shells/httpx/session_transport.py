@@ -14,6 +14,7 @@ import httpx
 from polvo_adapters.core.effects import Policy
 from polvo_adapters.core.identity import Sender
 from polvo_adapters.drivers.aio import AsyncClock
+from polvo_adapters.errors import SessionClosedError
 from polvo_adapters.shells.httpx.header_fields import find_field
 from polvo_adapters.shells.httpx.routes import Routes
 from polvo_adapters.shells.httpx.streaming import is_streamed
@@ -48,6 +49,10 @@ class SessionTransport(AsyncPolicyTransport):
         self._sender = sender
         if find_without_certificate is not None:
             self._without_certificate = Routes(find_without_certificate)
+
+    def make_closed_error(self) -> SessionClosedError:
+        """Return the error of a call whose next attempt would open a connection that is closed by nothing."""
+        return SessionClosedError("the session was closed meanwhile; make another one, or close it after its last call")
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request as the policies say; see `httpx.AsyncBaseTransport`."""

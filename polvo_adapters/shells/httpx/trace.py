@@ -3,11 +3,17 @@
 httpcore calls the extension `trace` of a request at every step, before it is taken: the same facts as those that the
 connections of `polvo_adapters.shells.requests.wire` note themselves. A transport that is not built on httpcore, or
 sends other requests than the one it was given, tells nothing, and so proves nothing.
+
+**Without events.** For every event httpcore makes a coroutine and several objects, ten times per request, which takes
+longer than all policies. The pools of tasks are made to keep deadlines anyhow, so their connections note the same steps
+in the trace of the attempt that the task is making: `ATTEMPT`. That holds for HTTP/1.1 without a proxy, where no other
+task writes for this one, and for bodies in memory, which cannot fail; all else is told by events.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any
 
 import httpx
@@ -23,6 +29,10 @@ _PHASES = {
 _HANDLERS = (httpx.HTTPTransport.handle_request, httpx.AsyncHTTPTransport.handle_async_request)
 _BEFORE_CONNECTING = (httpx.PoolTimeout, httpx.UnsupportedProtocol)
 _DEPTH = 8
+
+
+ATTEMPT: ContextVar[HTTPXTrace | None] = ContextVar("attempt", default=None)
+"""The trace of the attempt of the current task, where its connection notes the steps itself."""
 
 
 class HTTPXTrace(Trace):
@@ -47,6 +57,31 @@ class HTTPXTrace(Trace):
     def __init__(self, began: float, now: Callable[[], float], listener: Any) -> None:
         self.marks = [(QUEUE, began)]
         self._now, self._listener = now, listener
+
+    def note_connect(self, address: str) -> None:
+        """Note that the connection is being made."""
+        self.lent = 1
+        self.marks.append((f"{CONNECT} {address}", self._now()))
+
+    def note_tls(self) -> None:
+        """Note that TLS begins."""
+        self.marks.append((TLS, self._now()))
+
+    def note_write(self) -> None:
+        """Note that something is handed to the connection: the request."""
+        if not self.sent:
+            self.sent, self.lent = True, 1
+            self.marks.append((SEND, self._now()))
+
+    def note_read(self) -> None:
+        """Note that something is read from the connection: the response."""
+        if self.marks[-1][0] is SEND:
+            self.marks.append((WAIT, self._now()))
+
+    def note_body(self) -> None:
+        """Note that the body of the response is read."""
+        if self.sent:
+            self.marks.append((BODY, self._now()))
 
     def proves_unsent(self, transport: Any, error: BaseException) -> bool:
         """Return whether no byte of the request was handed to a socket, for an attempt that ended with an error.

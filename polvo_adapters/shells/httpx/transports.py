@@ -12,7 +12,7 @@ The report of a call is in `response.extensions["polvo"]`. An error is one of ht
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -32,18 +32,18 @@ from polvo_adapters.core.outcomes import Outcome
 from polvo_adapters.core.report import Entry
 from polvo_adapters.drivers import aio, sync
 from polvo_adapters.errors import ConfigurationError, PolvoError, SessionClosedError
-from polvo_adapters.policies.options import StackOptions
-from polvo_adapters.policies.resume import retry_place
 from polvo_adapters.runtime import async_library
 from polvo_adapters.runtime.clock import SYSTEM, Clock
 from polvo_adapters.shells.bound_policies import BoundPolicies, PolicyControls
 from polvo_adapters.shells.error_notes import attach_report
+from polvo_adapters.shells.httpx.async_exchange import AsyncHTTPXExchange
 from polvo_adapters.shells.httpx.errors import httpx_error
-from polvo_adapters.shells.httpx.exchange import AsyncHTTPXExchange, HTTPXExchange, body_of
+from polvo_adapters.shells.httpx.exchange import HTTPXExchange, body_of
+from polvo_adapters.shells.httpx.inner_transports import require_inner, view_without_retries
 from polvo_adapters.shells.httpx.one_call import said_for
 from polvo_adapters.shells.httpx.pools import find_pool, keep_deadlines
 from polvo_adapters.shells.httpx.replays import prepare_body
-from polvo_adapters.shells.httpx.rerouting import NOTED, has_left_origin, take_off
+from polvo_adapters.shells.httpx.rerouting import NOTED, copy_for_another_call, has_left_origin, take_off
 from polvo_adapters.shells.httpx.response import is_given_up, synthesize_response
 from polvo_adapters.shells.httpx.rest import let_resume, let_resume_async
 from polvo_adapters.shells.httpx.senders import sender_of
@@ -77,6 +77,7 @@ class _BaseTransport(PolicyControls):
         self.store = self._bound.store
         self.clock = clock
         self.stream = stream
+        self._flights: dict[int, tuple[httpx.Request, Any]] = {}  # the calls under way, with what the requests had
 
     _inner: Any
     _below: Any  # the same, or a view on it
@@ -84,7 +85,8 @@ class _BaseTransport(PolicyControls):
     installed: Any = None
     """The installation that this transport was made for."""
     _without_certificate: Any = None  # the same transport, for requests to another server, which get no credential
-    _is_closed = False
+    is_closed = False
+    """Whether no attempt may begin any more."""
     _entered = 0
 
     @property
@@ -99,12 +101,10 @@ class _BaseTransport(PolicyControls):
         if isinstance(self, AsyncPolicyTransport):  # a transport of ours looks after its pool itself
             self._pool = None if isinstance(inner, AsyncPolicyTransport) else find_pool(inner)
 
-    def _begin(self, request: httpx.Request) -> tuple[BoundPolicies, Call, AbstractContextManager[None] | None]:
-        """Return the policies for a request, its call, and the context that it is sent in, where it needs one."""
-        if self._is_closed:
-            raise SessionClosedError(
-                f"this {type(self).__name__} is closed; make a new one, or close it after its last call"
-            )
+    def _begin(self, request: httpx.Request) -> tuple[BoundPolicies, Call, AbstractContextManager[None] | None, float]:
+        """Return the policies for a request, its call, the context that it is sent in or None, and the time."""
+        if self.is_closed:
+            raise self.make_closed_error()
         bound, settings, below = self._bound, call_settings.get(), None
         if settings is not None:
             bound, settings, below = bound.for_call(settings, self.inner)
@@ -120,7 +120,13 @@ class _BaseTransport(PolicyControls):
             logical = self._bound_by_default(logical, body)
         place = write_place(request.url)
         call = bound.begin(request, place[0], body, now, sender, logical, settings, rerouted=has_left, place=place)
-        return bound, call, None if settings is None else said_for(request, settings, below)
+        return bound, call, None if settings is None else said_for(request, settings, below), now
+
+    def make_closed_error(self) -> SessionClosedError:
+        """Return the error of a call whose next attempt would open a connection that is closed by nothing."""
+        return SessionClosedError(
+            f"this {type(self).__name__} is closed; make a new one, or close it after its last call"
+        )
 
     def _bound_by_default(self, logical: LogicalCall, body: Body) -> LogicalCall | None:
         """Return the logical call that a request is part of; a default deadline bounds no body that is streamed."""
@@ -159,7 +165,7 @@ class _BaseTransport(PolicyControls):
         return response
 
     def _enter(self) -> None:
-        self._entered, self._is_closed = self._entered + 1, False
+        self._entered, self.is_closed = self._entered + 1, False
 
     def _leave(self) -> None:
         self._entered -= 1
@@ -167,7 +173,7 @@ class _BaseTransport(PolicyControls):
 
     def _note_closed(self) -> None:
         # Several clients may share it, and each closes it at the end of its `with` block.
-        self._is_closed = self._entered <= 0
+        self.is_closed = self._entered <= 0
 
 
 class PolicyTransport(_BaseTransport, httpx.BaseTransport):
@@ -196,7 +202,7 @@ class PolicyTransport(_BaseTransport, httpx.BaseTransport):
         credential: str | Sequence[str] | None = None,
         **http_transport_keywords: Any,
     ) -> None:
-        _require_inner(self, inner, "handle_request", http_transport_keywords)
+        require_inner(self, inner, "handle_request", http_transport_keywords)
         sender = sender_of(inner, http_transport_keywords)
         super().__init__(policies, store, clock, sender, credential=credential, stream=stream)
         self.inner = httpx.HTTPTransport(**http_transport_keywords) if inner is None else inner
@@ -207,32 +213,34 @@ class PolicyTransport(_BaseTransport, httpx.BaseTransport):
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request as the policies say; see `httpx.BaseTransport`."""
+        flight = request, request.extensions
+        first = self._flights.setdefault(id(request), flight)
+        if first is not flight:  # it is sent several times at once
+            request = copy_for_another_call(request, first[1])
         try:
-            bound, call, scope = self._begin(request)
+            bound, call, scope, began = self._begin(request)
             deadline = find_deadline(request, self.clock)
             if deadline is not None:
                 call = call.with_deadline(deadline)
             if scope is None:
-                return self._send(bound, call, request)
+                return self._send(bound, call, request, began)
             with scope:
-                return self._send(bound, call, request)
+                return self._send(bound, call, request, began)
         except PolvoError as error:
             httpx_error(error, request)
             raise
         except httpx.HTTPError as error:
             drop_frames(error, keeps_first=True)
             raise
+        finally:
+            if first is flight:
+                del self._flights[id(flight[0])]
 
-    def _send(self, bound: BoundPolicies, call: Call, request: httpx.Request) -> httpx.Response:
-        entries, began, stream = list[Entry](), self.clock.now(), self.stream or is_streamed(request)
-        exchange = HTTPXExchange(
-            self._below,
-            request,
-            self.clock,
-            stream=stream,
-            without_certificate=self._without_certificate,
-            url=call.url,
-        )
+    def _send(self, bound: BoundPolicies, call: Call, request: httpx.Request, began: float) -> httpx.Response:
+        entries: list[Entry] = []
+        stream = self.stream or is_streamed(request)
+        exchange = HTTPXExchange(self._below, request, self.clock, stream, self._without_certificate, call.url)
+        exchange.owner = self
         if stream and call.patient:
             exchange.spared_deadline = call.deadline
         outcome = sync.drive(bound.flow(call), exchange, self.store, self.clock, entries, call)
@@ -243,7 +251,7 @@ class PolicyTransport(_BaseTransport, httpx.BaseTransport):
         finally:
             del outcome  # see errors.py, "Errors and frames"
         if bound.resumes:
-            let_resume(response, exchange, self.store, bound.policies, call)
+            let_resume(response, exchange, self, bound.policies, call)
         return response
 
     def __enter__(self) -> Self:
@@ -289,7 +297,7 @@ class AsyncPolicyTransport(_BaseTransport, httpx.AsyncBaseTransport):
         credential: str | Sequence[str] | None = None,
         **http_transport_keywords: Any,
     ) -> None:
-        _require_inner(self, inner, "handle_async_request", http_transport_keywords)
+        require_inner(self, inner, "handle_async_request", http_transport_keywords)
         sender = sender_of(inner, http_transport_keywords)
         super().__init__(policies, store, clock, sender, credential=credential, stream=stream)
         if self._bound.races:
@@ -302,45 +310,42 @@ class AsyncPolicyTransport(_BaseTransport, httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request as the policies say; see `httpx.AsyncBaseTransport`."""
+        flight = request, request.extensions
+        first = self._flights.setdefault(id(request), flight)
+        if first is not flight:  # as above
+            request = copy_for_another_call(request, first[1])
         try:
             if self._pool is not None:
                 self._require_loop()
-            bound, call, scope = self._begin(request)
+            bound, call, scope, began = self._begin(request)
             if bound.races:
                 aio.require_tasks()
-            if scope is None:
-                return await self._send(bound, call, request)
-            with scope:
-                return await self._send(bound, call, request)
+            stream = self.stream or is_streamed(request)
+            exchange = AsyncHTTPXExchange(self._below, request, self.clock, stream, self._without_certificate, call.url)
+            exchange.owner = self
+            if stream and call.patient:
+                exchange.spared_deadline = call.deadline
+            entries: list[Entry] = []
+            work = aio.drive(bound.flow(call), exchange, self.store, self.clock, entries, call)
+            outcome = await (work if scope is None else _run_within(scope, work))
+            if outcome.error is not None or not exchange.owns(outcome):
+                await exchange.discard()
+            try:
+                response = self._end(bound, call, request, outcome, entries, self.clock.now() - began, exchange)
+            finally:
+                del outcome  # see errors.py, "Errors and frames"
+            if bound.resumes:
+                let_resume_async(response, exchange, self, bound.policies, call)
+            return response
         except PolvoError as error:
             httpx_error(error, request)
             raise
         except httpx.HTTPError as error:
             drop_frames(error, keeps_first=True)
             raise
-
-    async def _send(self, bound: BoundPolicies, call: Call, request: httpx.Request) -> httpx.Response:
-        entries, began, stream = list[Entry](), self.clock.now(), self.stream or is_streamed(request)
-        exchange = AsyncHTTPXExchange(
-            self._below,
-            request,
-            self.clock,
-            stream=stream,
-            without_certificate=self._without_certificate,
-            url=call.url,
-        )
-        if stream and call.patient:
-            exchange.spared_deadline = call.deadline
-        outcome = await aio.drive(bound.flow(call), exchange, self.store, self.clock, entries, call)
-        if outcome.error is not None or not exchange.owns(outcome):
-            await exchange.discard()
-        try:
-            response = self._end(bound, call, request, outcome, entries, self.clock.now() - began, exchange)
         finally:
-            del outcome  # see errors.py, "Errors and frames"
-        if bound.resumes:
-            let_resume_async(response, exchange, self.store, bound.policies, call)
-        return response
+            if first is flight:
+                del self._flights[id(flight[0])]
 
     def _require_loop(self) -> None:
         """Check that the connections of the pool do not belong to another event loop."""
@@ -378,30 +383,6 @@ class AsyncPolicyTransport(_BaseTransport, httpx.AsyncBaseTransport):
             await self._without_certificate.aclose()
 
 
-def view_without_retries(transport: Any, policies: Sequence[Policy]) -> Any:
-    """Return the wrapped transport, or where policies retry a view on it whose policies do not."""
-    if retry_place(policies) is None or not isinstance(transport, _BaseTransport):
-        return transport
-    twin: Any = object.__new__(type(transport))
-    twin.__dict__.update(transport.__dict__)
-    place = retry_place(transport.policies)
-    if place is not None:
-        twin.policies = (*transport.policies[:place], *transport.policies[place + 1 :])
-        twin._bound = transport._bound.with_policies(twin.policies)
-    twin._below = view_without_retries(transport.inner, policies)
-    return twin
-
-
-def _require_inner(transport: object, inner: Any, method: str, keywords: dict[str, Any]) -> None:
-    """Raise TypeError where a transport cannot send through what it is given."""
-    name = type(transport).__name__
-    policies = [keyword for keyword in keywords if keyword in StackOptions.__annotations__]
-    if policies:
-        resilient = name.replace("Policy", "Resilient")
-        raise TypeError(f"{name}: {policies[0]} is a keyword of {resilient}, or a policy to give without a keyword")
-    if inner is None:
-        return
-    if isinstance(inner, type) or not callable(getattr(inner, method, None)):
-        raise TypeError(f"{name}: inner must be a transport with {method}, not {inner!r}")
-    if keywords:
-        raise TypeError(f"{name}: {', '.join(keywords)} belong to the transport given as inner")
+async def _run_within(scope: AbstractContextManager[None], work: Coroutine[Any, Any, Outcome]) -> Outcome:
+    with scope:
+        return await work

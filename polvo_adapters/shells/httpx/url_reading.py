@@ -11,6 +11,7 @@ from urllib3.exceptions import LocationParseError
 from urllib3.util import Url, parse_url
 
 from polvo_adapters.core.calls import find_place
+from polvo_adapters.core.tuples import new_tuple
 
 
 def parse_as_httpx(url: str) -> Url:
@@ -39,7 +40,8 @@ def read_url(text: str) -> httpx.URL:
         return httpx.URL(text)
     origin, path, query = found.groups()
     url = httpx.URL.__new__(httpx.URL)
-    url._uri_reference = _read_origin(origin)._replace(path=path, query=query)
+    parts = _read_origin(origin)
+    url._uri_reference = new_tuple(type(parts), (*parts[:4], path, query, None))
     return url
 
 

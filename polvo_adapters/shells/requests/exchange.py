@@ -431,6 +431,9 @@ class RequestsExchange:
             self._route, self._adapter, request, self.keywords_for_rest, self._clock, None, self._owner, self._retries
         )
         exchange.above = self.above
+        exchange._sent, exchange._position = True, self._position  # so that it gets the present credential
+        if self._sign is not None:
+            marks_of(request).sign_again = self._sign
         return exchange
 
     def owns(self, outcome: Outcome) -> bool:

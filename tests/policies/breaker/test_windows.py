@@ -95,3 +95,22 @@ def test_a_window_of_seconds_stays_small_however_long_it_rested() -> None:
 @pytest.mark.parametrize("window", [Consecutive(), LastCalls(5), LastSeconds(5.0)])
 def test_an_empty_window_holds_nothing(window: Any) -> None:
     assert window.tally(window.initial, 1e6) == Tally(0, 0, 0)
+
+
+@pytest.mark.parametrize("window", [Consecutive(), LastCalls(1), LastCalls(20)])
+@given(CALLS)
+def test_a_settled_window_stays_as_it_is_while_all_goes_well(
+    window: Any, calls: list[tuple[bool, bool, float]]
+) -> None:
+    """It is where calls that do well lead to from everywhere, so that a breaker need not count them any more."""
+    assert window.add(window.settled, False, False, 1.0) == window.settled
+    state = window.initial
+    for failed, slow, at in seen(calls):
+        state = window.add(state, failed, slow, at)
+    for number in range(20):
+        state = window.add(state, False, False, 1e3 + number)
+    assert state == window.settled
+
+
+def test_a_window_of_seconds_is_never_settled() -> None:
+    assert LastSeconds(5.0).settled is None

@@ -161,6 +161,18 @@ def test_a_quota_for_everything_binds_routes_with_quotas_of_their_own(desk: Desk
     assert [desk.ask(route).wait > 0 for route in "abc"] == [True] * 3
 
 
+def test_a_quota_whose_policy_alone_is_told_is_spent_too(desk: Desk) -> None:
+    """Servers tell what remains of the tightest quota, which is now this one and then another."""
+    for left in range(99, 90, -1):
+        desk.serve(quota(left, 100, 90.0, window=90.0), quota(9, 10, 5.0, window=5.0))
+    for left in range(9, 0, -1):
+        desk.serve(quota(left, 10, 1.0, window=5.0), Quota("", 100.0, None, window=90.0))
+    desk.serve(quota(80, 100, 88.0, window=90.0))
+    (pace,) = [pace for pace in desk.paces.values() if pace["limit"] == 100]
+    assert pace["share"] == pytest.approx(1.0, abs=0.01)
+    assert pace["remaining"] == 80
+
+
 def test_a_refusal_that_means_everything_stops_every_route(desk: Desk) -> None:
     desk.serve(quota(group="one"), route="a")
     desk.serve(quota(group="two"), route="b", refused=Throttled("rate", 20.0, ("global",)))
@@ -288,6 +300,36 @@ def test_a_rate_is_kept_to_once_a_request_was_refused(desk: Desk) -> None:
     for _ in range(10):
         desk.serve(rate)
     assert desk.now - began == pytest.approx(10 / (0.98 * 2), rel=0.2)
+
+
+# Routes ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "is_same"),
+    [
+        ("/rest?method=flickr.photos.search&text=a", "/rest?method=flickr.photos.getInfo", False),
+        ("/rest?method=flickr.photos.search&text=a", "/rest?text=b&method=flickr.photos.search", True),
+        ("/w/api.php?action=query&titles=A", "/w/api.php?action=parse&page=A", False),
+        ("/?Action=DescribeInstances&Version=1", "/?Action=RunInstances&Version=1", False),
+        ("/api?module=account&action=balance", "/api?module=stats&action=balance", False),
+        ("/graphql?operationName=Me", "/graphql?operationName=Orders", False),
+        ("/items?page=1", "/items?page=2", True),
+        ("/items?action=17", "/items?action=18", True),
+        ("/items?transaction=a", "/items?transaction=b", True),
+        ("/items?op=", "/items", True),
+        (f"/items?op={'x' * 99}", "/items", True),
+        ("/items?action=a%20b", "/items", True),
+    ],
+)
+def test_a_method_in_the_query_is_a_route(one: str, other: str, is_same: bool) -> None:
+    run = Run(AdaptiveRateLimit())
+    found = []
+    for path in (one, other):
+        run.call(call=Call("GET", f"https://api.example.com{path}"))
+        found.append(next(event.event.route for event in run.events if isinstance(event.event, TurnRequest)))
+        run.events.clear()
+    assert (found[0] == found[1]) == is_same
 
 
 # key= -----------------------------------------------------------------------------------------------------------------

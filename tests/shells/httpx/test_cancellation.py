@@ -20,12 +20,12 @@ import pytest
 import polvo_adapters as polvo
 from polvo_adapters.drivers import beside
 from polvo_adapters.policies.breaker import CircuitBreaker
-from polvo_adapters.policies.bulkhead import Bulkhead
+from polvo_adapters.policies.bulkhead import AdaptiveBulkhead, Bulkhead
 from polvo_adapters.policies.deadline import Deadline
-from polvo_adapters.policies.fallback import Another, Fallback
+from polvo_adapters.policies.fallback import Another, Fallback, StaleCache
 from polvo_adapters.policies.hedge import Hedge
 from polvo_adapters.policies.idempotency import IdempotencyKeys
-from polvo_adapters.policies.ratelimit import TokenBucket
+from polvo_adapters.policies.ratelimit import AdaptiveRateLimit, SlidingWindow, TokenBucket
 from polvo_adapters.policies.regions import Regions
 from polvo_adapters.policies.retry import ExponentialBackoff
 from polvo_adapters.policies.stack import standard
@@ -107,7 +107,11 @@ SCENES = {
     "retry": Scene(lambda: (RETRY,), (503, 503, 200)),
     "retry of a stream": Scene(lambda: (RETRY,), (503, 503, 200), stream=True),
     "rate limit": Scene(lambda: (TokenBucket(rate=0.5, capacity=1),), beside=3),
+    "sliding window": Scene(lambda: (SlidingWindow(limit=1, window=2.0),), beside=3),
+    "adaptive rate limit": Scene(lambda: (AdaptiveRateLimit(), RETRY), (429, 429, 200), beside=3),
     "bulkhead": Scene(lambda: (Bulkhead(1),), beside=3),
+    "adaptive bulkhead": Scene(lambda: (AdaptiveBulkhead("aimd", 1, 1, 1), RETRY), (503, 200), beside=3),
+    "stale": Scene(lambda: (Fallback(StaleCache()), RETRY), (200, 503), before=1),
     "bulkhead of streams": Scene(lambda: (Bulkhead(1),), beside=2, stream=True),
     "breaker": Scene(
         lambda: (CircuitBreaker(failure_threshold=2, recovery_timeout=5),), (503, 503, 200), before=2, stream=True
@@ -115,6 +119,8 @@ SCENES = {
     "hedge": Scene(lambda: (Hedge(delay=0.5, budget=None),)),
     "hedge of a stream": Scene(lambda: (Hedge(delay=0.5, budget=None),), stream=True),
     "regions": Scene(lambda: (Regions(["http://b.example", "http://c.example"], mode="quorum", quorum=2),)),
+    "regions at once": Scene(lambda: (Bulkhead(2), Regions(["http://b.example", "http://a.example"], mode="race"))),
+    "hedge of retries": Scene(lambda: (Bulkhead(1), Hedge(delay=0.5, budget=None), RETRY), (503, 200), beside=1),
     "regions after another": Scene(lambda: (Regions(["http://b.example", "http://c.example"]),), (503, 200)),
     "fallback": Scene(lambda: (Fallback(Another("http://b.example")),), (503, 200), stream=True),
     "deadline": Scene(lambda: (Deadline(60), RETRY), (503, 503, 200)),

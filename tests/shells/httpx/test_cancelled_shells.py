@@ -236,7 +236,7 @@ async def test_a_call_leaves_nothing_behind(name: str, how: str, server: Failure
     scene = SCENES[name]
     async with scene.client(server.url, tmp_path) as client:
         await look(client)
-        number, files = 0, _count_files()
+        number, files = 0, count_files()
         while await call_until(lambda: scene.call(client), number, how):
             number += 1
             assert number < MOST
@@ -246,7 +246,7 @@ async def test_a_call_leaves_nothing_behind(name: str, how: str, server: Failure
             assert not pool._requests
             await asyncio.wait_for(look(client), 2)
         assert number > 2
-    assert _count_files() <= files
+    assert count_files() <= files
 
 
 def _transport_of(client: Any) -> Any:
@@ -254,7 +254,7 @@ def _transport_of(client: Any) -> Any:
     return (client if opened is None else opened.http)._transport
 
 
-def _count_files() -> int:
+def count_files() -> int:
     """Return how many files and sockets this process has open, where the system says it."""
     folder = Path("/proc/self/fd")
     return len(os.listdir(folder)) if folder.is_dir() else 0

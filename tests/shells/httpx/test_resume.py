@@ -147,6 +147,24 @@ async def test_headers_are_sent_again_as_they_were() -> None:
 # Ends -----------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("is_session", [True, False])
+async def test_nothing_is_asked_for_once_it_is_closed(is_session: bool) -> None:
+    with serve(Entity(PLAIN), cuts=[10], deed="hang") as server:
+        transport = AsyncPolicyTransport(Resume(), retrying(), stream=True, verify=CONTEXT)
+        client = session() if is_session else httpx.AsyncClient(transport=transport)
+        task = asyncio.ensure_future(read(client, server.url))
+        for _ in range(200):
+            await asyncio.sleep(0.01)
+            if server.seen:
+                break
+        await asyncio.sleep(0.05)
+        await client.aclose()
+        with pytest.raises(httpx.HTTPError) as caught:
+            await task
+        assert "closed" in str(caught.value.__notes__)
+        assert len(server.seen) == 1
+
+
 class ShortBody(httpx.AsyncBaseTransport):
     """A transport that does not look at the length of bodies."""
 
@@ -296,6 +314,47 @@ async def _is_done_after(client: httpx.AsyncClient, url: str, steps: int) -> boo
     result = (await asyncio.gather(task, return_exceptions=True))[0]
     assert result == PLAIN or isinstance(result, asyncio.CancelledError), result
     return result == PLAIN
+
+
+class Refusing(CuttingServer):
+    """A server that refuses the token of its first answer from then on."""
+
+    def answer(self, connection: Any, seen: Seen, number: int) -> bool:
+        if number:
+            connection.sendall(b"HTTP/1.1 401 No\r\nContent-Length: 2\r\n\r\nno")
+            return True
+        return super().answer(connection, seen, number)
+
+
+@pytest.mark.parametrize("how", ["fails", "hangs", "is cancelled"])
+async def test_another_credential_that_does_not_come(how: str) -> None:
+    values, asked = iter(("old",)), asyncio.Event()
+
+    async def fetch() -> str:
+        value = next(values, None)
+        if value is not None:
+            return value
+        asked.set()
+        if how == "fails":
+            raise OSError("the vault is closed")
+        await asyncio.sleep(30)
+        return "late"
+
+    server = Refusing(Entity(PLAIN), cuts=[10])
+    options = {"bulkhead": {"max_concurrency": 1, "acquisition_timeout": 0.5}, "deadline": 0.5 if how == "hangs" else 5}
+    try:
+        async with session(auth=polvo.auth.bearer(polvo.Secret(fetch)), **options) as client:
+            task = asyncio.ensure_future(read(client, server.url))
+            if how == "is cancelled":
+                await asked.wait()
+                task.cancel()
+            expected: Any = {"fails": httpx.RemoteProtocolError, "hangs": polvo.DeadlineExceeded}
+            with pytest.raises(expected.get(how, asyncio.CancelledError)) as caught:
+                await task
+            assert how != "fails" or "401" in str(caught.value.__notes__)  # the held one stays in use
+            assert _leaves(client) == []
+    finally:
+        server.close()
 
 
 def list_parts(directory: Path) -> list[int]:

@@ -18,7 +18,8 @@ from tests.shells.httpx.test_cancellation import SCENES, AskedBeside, Scene, Ser
 
 trio = pytest.importorskip("trio")
 
-WITHOUT_RACES = [name for name in SCENES if not name.startswith("hedge") and name not in ("regions", "everything")]
+RACES = ("hedge", "hedge of a stream", "hedge of retries", "regions", "regions at once", "everything")
+WITHOUT_RACES = [name for name in SCENES if name not in RACES]
 EVERYTHING = SCENES["everything"]._replace(
     policies=lambda: standard(deadline=90, circuit_breaker=True, bulkhead=1, idempotency=True, request_id=True)
 )

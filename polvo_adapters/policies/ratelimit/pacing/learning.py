@@ -279,10 +279,8 @@ def _estimate_spent(pace: Pace, seen: Seen, now: float, rolled: int, replicated:
     fall = pace["before"] - seen.remaining
     if pace["refills"] == "sliding" and state.is_large(pace) and pace["slope"]:
         return (now - pace["at"]) * pace["slope"]
-    if (
-        pace["refills"] != "windows"
-        and buckets.may_be_bucket(pace["bucket"])
-        or (pace["refills"] == "sliding" and _LARGE < pace["share"] <= ALONE)
+    if (pace["refills"] != "windows" and buckets.may_be_bucket(pace["bucket"])) or (
+        pace["refills"] == "sliding" and _LARGE < pace["share"] <= ALONE
     ):
         # The replica is short of what comes back evenly, which would make a large share larger still.
         return fall + (now - pace["at"]) * pace["limit"] / pace["window"]

@@ -1,0 +1,50 @@
+"""What a request is for: a route, which is a method and a path without its ids, and the first id.
+
+An API with one path for all says in the query which of its methods is meant, as those of Flickr, MediaWiki and AWS do;
+this method belongs to the route.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+from polvo_adapters.redaction import strip_url
+
+_DEPTH = 6  # path segments that distinguish the resources of an API
+_LONGEST_PART = 64
+_METHOD = re.compile(
+    r"(?:^|&)(method|action|operation|operationName|function|op|cmd|module)=([A-Za-z_][A-Za-z0-9_.:-]{0,63})(?=&|$)",
+    re.IGNORECASE,
+)
+"""Parameters that select a method of an API; a word, and no id, is their value."""
+
+
+def find_route(method: str, url: str) -> tuple[str, str]:
+    """Return what identifies a resource of an API, and the first id in its path.
+
+    Args:
+        method: The method of HTTP.
+        url: The URL.
+    """
+    address, _, query = url.partition("?")  # a cache of the process keeps nothing that may be a credential
+    route, part = _shorten_route(method, strip_url(address) if "@" in address else address)
+    if "tion=" in query or "ethod=" in query or "onName=" in query or "cmd=" in query or "op=" in query:
+        named = "&".join(map("=".join, _METHOD.findall(query)[:2]))
+        return f"{route} ?{named}" if named else route, part
+    return route, part
+
+
+@lru_cache(maxsize=4096)
+def _shorten_route(method: str, url: str) -> tuple[str, str]:
+    path = url.partition("://")[2].partition("/")[2].partition("#")[0]
+    parts = path[:256].split("/", _DEPTH)[:_DEPTH]
+    ids = [part for before, part in zip(("api", *parts), parts, strict=False) if _is_id(part, before)]
+    route = "/".join("*" if part in ids else part for part in parts)
+    return f"{method} {route}", ids[0][:_LONGEST_PART] if ids else ""
+
+
+def _is_id(part: str, before: str) -> bool:
+    if part.isdigit():
+        return len(part) > 2 or before != "api"  # the version of an API stands at the beginning or behind "api"
+    return len(part) > 7 and any(map(str.isdigit, part))

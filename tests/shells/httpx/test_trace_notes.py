@@ -1,0 +1,125 @@
+"""The steps of an attempt in a task: noted by the connection they are those that the events of httpcore tell."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import httpx
+import pytest
+
+from polvo_adapters.policies.retry import ExponentialBackoff
+from polvo_adapters.runtime.async_library import Late, finish_within
+from polvo_adapters.shells.httpx.trace import ATTEMPT, HTTPXTrace
+from polvo_adapters.testing import FailureServer
+from polvo_adapters.transports import AsyncPolicyTransport
+from tests.support.wire_servers import refused_port
+
+RETRY = ExponentialBackoff(base=0.001, max_attempts=2)
+Act = Callable[[httpx.AsyncClient, dict[str, Any]], Coroutine[Any, Any, Any]]
+
+
+async def listen(_event: str, _info: dict[str, Any]) -> None:
+    """Be a listener, with which httpcore tells all."""
+
+
+def run(act: Act, *, told: bool, **keywords: Any) -> Any:
+    async def run() -> Any:
+        async with httpx.AsyncClient(transport=AsyncPolicyTransport(RETRY, **keywords), trust_env=False) as client:
+            result = await act(client, {"trace": listen} if told else {})
+            assert ATTEMPT.get() is None
+            return result
+
+    return asyncio.run(run())
+
+
+@pytest.fixture
+def events(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    seen: list[str] = []
+    take = HTTPXTrace.take_async
+
+    async def take_async(self: HTTPXTrace, event: str, info: dict[str, Any]) -> None:
+        seen.append(event)
+        await take(self, event, info)
+
+    monkeypatch.setattr(HTTPXTrace, "take_async", take_async)
+    return seen
+
+
+def phases_of(response: httpx.Response) -> list[list[str]]:
+    attempts = response.extensions["polvo"].attempts
+    return [[phase.name for phase in attempt.phases] for attempt in attempts]
+
+
+@pytest.mark.parametrize("path", ["/echo", "/fault/status", "/fault/drip?size=50&interval=0.001", "/fault/redirect"])
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_the_phases_are_the_same(method: str, path: str, server: FailureServer) -> None:
+    async def act(client: httpx.AsyncClient, extensions: dict[str, Any]) -> list[Any]:
+        content = b"body" if method == "POST" else None
+        found = []
+        for _ in range(2):  # on a new connection, and on one that is open
+            response = await client.request(method, server.url + path, content=content, extensions=extensions)
+            found.append((response.status_code, phases_of(response)))
+        return found
+
+    noted, told = run(act, told=False), run(act, told=True)
+    assert noted == told
+    assert {"send", "wait"} <= set(noted[0][1][0])
+
+
+@pytest.mark.parametrize("told", [False, True])
+def test_a_refused_connection_is_proved_to_be_unsent(told: bool) -> None:
+    async def act(client: httpx.AsyncClient, extensions: dict[str, Any]) -> Any:
+        with pytest.raises(httpx.ConnectError) as caught:
+            await client.post(f"http://127.0.0.1:{refused_port()}/", content=b"x", extensions=extensions)
+        report = caught.value.polvo  # type: ignore[attr-defined]
+        return len(report.attempts), report.sent
+
+    assert run(act, told=told) == (2, False)
+
+
+@pytest.mark.parametrize("told", [False, True])
+def test_what_may_have_been_sent_is_not_said_to_be_unsent(told: bool, server: FailureServer) -> None:
+    async def act(client: httpx.AsyncClient, extensions: dict[str, Any]) -> Any:
+        with pytest.raises(httpx.HTTPError) as caught:
+            await client.post(server.url + "/fault/reset", content=b"x", extensions=extensions)
+        report = caught.value.polvo  # type: ignore[attr-defined]
+        return len(report.attempts), report.sent
+
+    assert run(act, told=told) == (1, True)
+
+
+def test_a_plain_call_needs_no_events(events: list[str], server: FailureServer) -> None:
+    async def act(client: httpx.AsyncClient, _: dict[str, Any]) -> int:
+        return (await client.post(server.url + "/echo", content=b"x")).status_code
+
+    assert (run(act, told=False), events) == (200, [])
+
+
+@pytest.mark.parametrize("keywords", [{"http2": True}, {"proxy": "own"}, {}], ids=["http2", "proxy", "generator"])
+def test_what_others_write_or_may_fail_is_told_by_events(
+    keywords: dict[str, Any], events: list[str], server: FailureServer
+) -> None:
+    """On a connection of HTTP/2 another task may write for this one; a proxy and a generator may fail by themselves."""
+
+    async def act(client: httpx.AsyncClient, _: dict[str, Any]) -> Any:
+        async def parts() -> Any:
+            yield b"x"
+
+        content = b"x" if keywords else parts()
+        return (await client.post(server.url + "/echo", content=content)).status_code
+
+    given = {**keywords, "proxy": server.url} if "proxy" in keywords else keywords
+    run(act, told=False, **given)
+    assert "http11.send_request_headers.started" in events
+
+
+def test_a_cancelled_attempt_leaves_no_trace_to_others(server: FailureServer) -> None:
+    async def act(client: httpx.AsyncClient, _: dict[str, Any]) -> int:
+        with pytest.raises(Late):
+            await finish_within(0.1, client.get(server.url + "/fault/hang"))
+        assert ATTEMPT.get() is None
+        return (await client.get(server.url + "/echo")).status_code
+
+    assert run(act, told=False) == 200
