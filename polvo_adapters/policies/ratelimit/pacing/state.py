@@ -174,7 +174,8 @@ def start_pace(seen: Seen, now: float, in_flight: int = 0) -> Pace:
     limit, window = seen.limit, seen.window
     used = max(1.0, limit - seen.remaining)
     reset = window if seen.reset is None else seen.reset
-    share = max(1 / used, _estimate_unclaimed(seen, used, reset))
+    # Where fewer were counted than are under way, they may all be own.
+    share = max(1.0 if used <= in_flight else 1 / used, _estimate_unclaimed(seen, used, reset))
     credit = 1.0 if share > ALONE else 0.0
     prior = min(used, _PRIOR)
     slot = find_slot(now, window)
