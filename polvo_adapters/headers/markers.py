@@ -1,13 +1,13 @@
 """What must be in the body of a success before it is worth reading for a refusal.
 
 Theory of operation. Nearly every response is a success that says nothing, so the question is asked for each of them and
-has to cost next to nothing: one search of a few kilobytes, and a few of some hundred bytes. An API that names no error
+has to cost next to nothing: one search of a few kilobytes, and a few of a very short body. An API that names no error
 in its refusal says nothing else beside it either, so that its body is short.
 """
 
 from __future__ import annotations
 
-LONGEST_REFUSAL, LONGEST_TERSE = 1 << 12, 384
+LONGEST_REFUSAL, LONGEST_TERSE = 1 << 12, 192
 ERROR = b'"error'
 
 

@@ -49,6 +49,9 @@ class GivenUpRequests:
         self.known: dict[bytes, None] = {}
         """The digests of these requests."""
 
+    def __contains__(self, digest: bytes) -> bool:
+        return digest in self.known
+
     def note_end(self, call: Call, outcome: Outcome, entries: Sequence[Entry], digest: Callable[[], bytes]) -> None:
         """Remember a request that was given up after several attempts, and forget one that was served again.
 

@@ -15,7 +15,7 @@ from polvo_adapters.core.machines import Event, Refused
 from polvo_adapters.core.outcomes import Outcome
 from polvo_adapters.core.report import Entry
 from polvo_adapters.drivers import aio, sync, virtual
-from polvo_adapters.shells.httpx.exchange import AsyncHTTPXExchange
+from polvo_adapters.shells.httpx.async_exchange import AsyncHTTPXExchange
 from polvo_adapters.shells.requests.exchange import RequestsExchange
 from polvo_adapters.shells.requests.wire.route import Route
 from polvo_adapters.stores import MemoryStore

@@ -264,8 +264,9 @@ VENDORS = [
             "X-DayLimit-Remaining": s[1].remaining,
             "X-AppMinLimit-Remaining": s[2].remaining,
         },
-        one=(0.94, 0.5),
-        apart=(0.1, 0.5),  # which spread the quota of the day
+        one=(0.98, 0.0),
+        many=(0.98, 0.0),
+        apart=(0.8, 0.5),
     ),
     Vendor(
         "Riot",
@@ -276,8 +277,8 @@ VENDORS = [
             "X-Method-Rate-Limit": "2000:60",
             "X-Method-Rate-Limit-Count": f"{used(s[2])}:60",
         },
-        one=(0.95, 2.0),
-        many=(0.95, 2.0),
+        one=(0.98, 0.0),
+        many=(0.98, 0.0),
     ),
     Vendor(
         "Crossref",
@@ -321,9 +322,9 @@ VENDORS = [
         windows(SLIDING, 200, 3600.0),
         lambda s, wall: {"X-App-Usage": f'{{"call_count":{100 * used(s[0]) // s[0].limit},"total_time":2}}'},
         retry_after=False,
-        one=(0.85, 2.0),
-        many=(0.85, 2.0),
-        apart=(0.6, 5.0),
+        one=(0.98, 0.5),
+        many=(0.97, 1.0),
+        apart=(0.93, 8.0),
     ),
     Vendor(
         "Kong",
@@ -375,8 +376,8 @@ VENDORS = [
             "X-Acme-Rate-Limit": "20:1,100:30",
             "X-Acme-Rate-Limit-Count": f"{used(s[1])}:1,{used(s[0])}:30",
         },
-        one=(0.95, 2.0),
-        many=(0.95, 2.0),
+        one=(0.98, 0.0),
+        many=(0.98, 0.0),
     ),
     Vendor(
         "an API quota, not in the tables",

@@ -44,7 +44,7 @@ secrets.provider.Source secrets.providers.base.BaseProvider secrets.providers.fu
 secrets.secret.Secret secrets.secret.Value services.double_o.client.Client
 services.double_o.settings.ClientSettings shells.body_closing.BodyCloseActions
 shells.bound_policies.BoundPolicies shells.bound_policies.PolicyControls shells.cancellation.CancellableExchange
-shells.httpx.async_network.AsyncDeadlineBackend shells.httpx.exchange.AsyncHTTPXExchange
+shells.httpx.async_network.AsyncDeadlineBackend shells.httpx.async_exchange.AsyncHTTPXExchange
 shells.httpx.cookies.SessionCookies shells.httpx.exchange.HTTPXExchange
 shells.httpx.given_auth.AuthWithin shells.httpx.routes.Routes shells.httpx.session.AsyncSession
 shells.httpx.session_requests.SessionRequests shells.httpx.session_sending.SessionSending
@@ -191,6 +191,7 @@ shells.requests.signing.UnsignedState
 auth.attach.response_hook.InertHook requests.Session runtime.bounded.BoundedCalls runtime.clock.SystemClock
 runtime.clock.SystemTime runtime.shared_call.SharedCall runtime.workers.Workers shells.circuit_control.Circuit
 shells.encodings.EncodingCheck shells.httpx.exchange.RacingHTTPXExchange
+shells.httpx.exchange.BaseHTTPXExchange shells.httpx.exchange.KeptBody
 shells.httpx.api.LoopPools shells.httpx.json_errors.NoJSONResponse
 shells.httpx.observed_body.ObservedStream shells.httpx.timeouts.DeadlineTimeout
 shells.operation_control.Operation shells.request_identity.RequestKey shells.requests.api.SharedConnections
@@ -210,6 +211,12 @@ auth.attach.httpx_places.CredentialHTTPXURL
     """,
     "which file: numbers": """
 stores.private_files.Identity
+    """,
+    "counts, times, and names of quotas": """
+headers.quota.Complaint policies.ratelimit.costs.Percentage
+    """,
+    "which task is cancelled when, and what is closed with its event loop": """
+runtime.alarms.Alarm runtime.alarms.AlarmClock runtime.loop_ends.LoopEnd
     """,
     "asks a Retry of urllib3, and shows what that shows": """
 shells.requests.wire.recording_retry.RecordingRetry

@@ -508,7 +508,7 @@ def simulated(
             identity="somebody",
             key=calling.key,
             content=str(content),
-            repeated=same in given_up,
+            repeated=same in given_up.known,
         )
         virtual.drive(compose(policies)(call), simulation, entries, over, call)
 

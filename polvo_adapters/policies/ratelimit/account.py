@@ -99,7 +99,7 @@ class Account(TypedDict):
         groups: The groups by name; the one used last is last.
         paces: A Pace for each quota.
         windows: For windows that are not announced: the longest time to a reset, the next reset, the shortest jump.
-        costs: For quotas that do not count requests: what one request takes, and what was left last.
+        costs: For quotas that do not count requests: what one request takes, and what was left last; see `costs`.
         main: Name of the group that routes count in until they are known, as long as there is one group alone.
         separate: Whether routes have been seen to count apart.
         joins: How many routes have been seen to share their quotas.
@@ -114,7 +114,7 @@ class Account(TypedDict):
     groups: dict[str, QuotaBucket]
     paces: dict[Key, Pace]
     windows: dict[Key, tuple[float, float, float]]
-    costs: dict[Key, tuple[float, float]]
+    costs: dict[Key, tuple[float, ...]]
     main: str
     separate: bool
     joins: int

@@ -7,7 +7,8 @@ import math
 from polvo_adapters.headers import Quota
 from polvo_adapters.policies.ratelimit import routes, unsaid
 from polvo_adapters.policies.ratelimit.account import Account, Key, QuotaBucket, count_running
-from polvo_adapters.policies.ratelimit.pacing import buckets, learning, state
+from polvo_adapters.policies.ratelimit.costs import learn_cost
+from polvo_adapters.policies.ratelimit.pacing import buckets, credit, learning, state
 from polvo_adapters.policies.ratelimit.pacing.state import Pace, Seen
 from polvo_adapters.policies.ratelimit.rates import learn_other
 from polvo_adapters.policies.ratelimit.turns import TurnResult
@@ -78,8 +79,8 @@ def _learn_quota(
         key = routes.find_key(account, group, quota, route, event, now)
         known = paces.get(key)
     window, match = _find_window(account, key, quota, known, event, now)
-    cost = 1.0 if unit == "requests" else _estimate_cost(account, key, unit, remaining)
-    asked = now - event.seconds
+    asked, read = now - event.seconds, (1.0, remaining, known)
+    cost, remaining, known = read if unit == "requests" else _read_units(account, key, quota, known, event, now)
     left = (remaining if remaining < limit else limit) / cost  # noqa: FURB136 - half the time of min()
     if known is not None and known["limit"] == limit / cost and known["window"] == window:
         pace = known.copy()
@@ -97,7 +98,7 @@ def _learn_quota(
     else:
         pace = paces[key] = _learn_seen(known, seen, now, free, running, accepted=event.refused is None)
     _note_source(pace, left, asked, now, route, event.part)
-    state.note_end(pace, seen, now)
+    credit.note_end(pace, seen, now, accepted=event.refused is None)
     return key
 
 
@@ -129,6 +130,21 @@ def _start(account: Account, quota: Quota, seen: Seen, now: float, running: int)
         pace["share"], pace["own"] = share, share * pace["total"]
         state.plan(pace)
     return pace
+
+
+def _read_units(
+    account: Account, key: Key, quota: Quota, known: Pace | None, event: TurnResult, now: float
+) -> tuple[float, float, Pace | None]:
+    """Return what a request takes of a quota that does not count requests, what remains, and the pace.
+
+    A percentage makes the quota a little larger or smaller now and then, and what is known of its pace holds still.
+    """
+    remaining, asked, accepted = quota.remaining or 0.0, now - event.seconds, event.refused is None
+    cost, remaining = learn_cost(account, key, remaining, known, asked, now, accepted=accepted)
+    if known is not None and quota.unit == "percent":
+        limit = (quota.limit or 0.0) / cost
+        known = state.resize_pace(known, limit) if 0.5 <= limit / known["limit"] <= 2 else known
+    return cost, remaining, known
 
 
 def _find_window(
@@ -177,6 +193,7 @@ def _learn_seen(known: Pace, seen: Seen, now: float, free: float, running: int, 
     pace = known.copy()
     if not accepted and seen.remaining < 1:
         learning.refuse(pace)
+    free = 0.0 if seen.window > state.LONGEST_SPREAD and free < 1 else free
     learning.learn(pace, seen, now, accepted=accepted, free=free, in_flight=running)
     return pace
 
@@ -204,23 +221,10 @@ def _estimate_window(account: Account, key: Key, quota: Quota, now: float) -> fl
         jump = min(jump, step) if jump else step
     account["windows"] = {**account["windows"], key: (longest, now + reset, jump)}
     if jump:
-        return round(jump) if quota.resolution >= 1 else jump
+        if quota.resolution < 1:
+            return round(jump, 1) or jump  # since responses take their time, and each change restarts the pace
+        # Seconds that are rounded up are less than a second too many; where they are a moment, they are no whole ones.
+        return round(jump) + (longest == round(jump) + 1)
     if quota.resolution >= 1 and longest >= 1:
         return math.floor(longest + 0.1)
     return longest
-
-
-def _estimate_cost(account: Account, key: Key, unit: str, remaining: float) -> float:
-    """Return what one request takes of a quota that does not count requests, in steps; 1 until it is known.
-
-    A percentage shows the cost of many requests at best; it only matters when all of it is used up.
-    """
-    if unit == "percent":
-        account["costs"] = {**account["costs"], key: (state.PERCENT, remaining)}
-        return state.PERCENT
-    cost, left = account["costs"].get(key, (0.0, remaining))
-    taken = left - remaining
-    if taken > 0:
-        cost += (taken - cost) * (0.2 if cost else 1.0)
-    account["costs"] = {**account["costs"], key: (cost, remaining)}
-    return state.round_cost(cost)

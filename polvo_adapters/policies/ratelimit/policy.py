@@ -52,6 +52,7 @@ from polvo_adapters.policies.ratelimit.route_names import find_route
 from polvo_adapters.policies.ratelimit.turns import Turn, TurnRequest, TurnResult
 
 _PAUSE = 1.0  # seconds, where a server refuses and does not say for how long
+_FREE = {"spread": 0.5, "burst": 0.0, "even": 1.0}  # part of a quota that is spread over its window
 
 
 class RateLimit(Machine):
@@ -319,7 +320,8 @@ class AdaptiveRateLimit(RateLimit):
 
     Args:
         pace: "spread" spends freely while more than half of a quota is left and spreads the rest over the time to
-            the reset; "burst" spends all that is there, and then waits for the reset.
+            the reset, but spends a quota of more than two hours as it is wanted; "burst" spends all that is there, and
+            then waits for the reset; "even" spreads all of every quota over its window, that of a day too.
         max_wait: Longest wait for a turn, in seconds; a longer one raises RateLimitError at once.
         judge: As for TokenBucket.
         key: As for TokenBucket. It is rarely needed, because which routes share a quota is learned.
@@ -330,7 +332,7 @@ class AdaptiveRateLimit(RateLimit):
     Source: `polvo_adapters.policies.ratelimit.pacing` names the literature.
     """
 
-    pace: Literal["spread", "burst"] = "spread"
+    pace: Literal["spread", "burst", "even"] = "spread"
     max_wait: float = 60.0
     judge: Judge | None = None
     key: Key = "origin"
@@ -339,7 +341,7 @@ class AdaptiveRateLimit(RateLimit):
     state_type = Account
 
     def __post_init__(self) -> None:
-        validate.choice(self, "pace", ("spread", "burst"))
+        validate.choice(self, "pace", tuple(_FREE))
         validate.number(self, "max_wait", 0, infinite=True)
         validate.key(self, "key")
         adapt(self, FormerRefusalJudge)
@@ -353,7 +355,7 @@ class AdaptiveRateLimit(RateLimit):
         """Return the account after a turn or a result, and the turn."""
         if isinstance(event, TurnRequest):
             return acquire_turn(state, event, now)
-        return learn_result(state, event, now, free=0.5 if self.pace == "spread" else 0.0)
+        return learn_result(state, event, now, free=_FREE[self.pace])
 
 
 Adaptive = AdaptiveRateLimit

@@ -34,6 +34,8 @@ _RARELY = 100.0  # requests until such a rate is back where it was refused, at l
 _A_LITTLE_LESS = 0.97  # of the rate that was accepted
 _PLATEAU = 10.0  # seconds of traffic until the rate is back where it was refused, at least
 _APART, _MOST_APART = 70.0, 350.0  # the same for each refusal in a row, so that there is about one a minute at most
+_RARE, _RARE_FAST = 150.0, 300.0  # the same of a slow rate; times the root of another, since more are asked in vain
+_PRECISE = 200  # requests accepted, from which on their number says what the rate is; of fewer, chance decides
 _STREAK = 3  # refusals in a row that are no accident
 _OFTEN = 20.0  # times the length of the refusals, within which they have to come again
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 60.0  # seconds, doubling, where a server refuses and says nothing
@@ -95,7 +97,7 @@ def _find_idle(group: QuotaBucket) -> float:
 
 def _compute_pause(group: QuotaBucket) -> float:
     """Return the pause after the last refusal in a row of a server that says nothing."""
-    first = max(_FIRST_PAUSE, min(_LONGEST_PAUSE, 1 / min(group["told"], group["rate"])) if group["told"] else 0.0)
+    first = max(_FIRST_PAUSE, 1 / min(group["told"] or math.inf, group["rate"]))
     return min(_LONGEST_PAUSE, first * 2.0 ** min(20, group["refusals"] - 1))
 
 
@@ -151,7 +153,7 @@ def _lower_rate(group: QuotaBucket, seconds: float) -> None:
     told, refusals, accepted = group["told"], group["refusals"], max(group["counted"], 1)
     known = told if told and group["rate"] == math.inf else group["rate"]
     is_shared = accepted / seconds < _LESS * told
-    part = _SHARED ** min(_STREAK, refusals) if is_shared else _LESS
+    part = _SHARED ** min(_STREAK, refusals) if is_shared else (_LESS if accepted >= _PRECISE else _FEWER)
     grown_to = 0.0 if known == math.inf else part * known
     last_pause = _compute_pause(group)
     if refusals < _STREAK:  # a pause that the server named was rounded up to whole seconds
@@ -159,7 +161,10 @@ def _lower_rate(group: QuotaBucket, seconds: float) -> None:
     group["rate"] = _A_LITTLE_LESS * max(grown_to, accepted / seconds)
     # The server may have stopped refusing at any time in the last pause, and accept as much more.
     group["peak"] = max(grown_to, accepted / max(seconds - last_pause, 0.5 * seconds))
-    group["plateau"] = max(_PLATEAU, min(_MOST_APART, _APART * refusals))
+    group["peak"] = min(group["peak"], known)
+    group["plateau"] = max(
+        _PLATEAU, min(_MOST_APART, _APART * refusals), min(_RARE, _RARE_FAST / math.sqrt(group["rate"]))
+    )
     if is_shared:
         group["rate"], group["peak"] = min(group["rate"], _LESS * known), min(group["peak"], known)
         group["plateau"] = max(group["plateau"], _RARELY / group["rate"])

@@ -18,6 +18,7 @@ Everything is kept with the account, in `windows` and `costs`, under keys whose 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from polvo_adapters.headers import Quota
@@ -131,7 +132,7 @@ def _learn_size(account: Account, key: Key, left: float) -> float:
     return max(most, left)
 
 
-def _count_own(kept: dict[Key, tuple[float, float]] | dict[Key, tuple[float, float, float]]) -> int:
+def _count_own(kept: Mapping[Key, tuple[float, ...]]) -> int:
     return sum(key[4].startswith("?") for key in kept)
 
 

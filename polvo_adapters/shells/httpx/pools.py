@@ -8,6 +8,10 @@ response is closed, a connection in use that no request refers to is such a one,
 **Responses that are half closed.** httpcore closes a response in a scope of anyio that is shielded, which a task of
 asyncio is cancelled through. The request then stays in the pool, and its connection in use. So the rest is done here.
 
+**Connections that are made while the pool is closed.** httpcore forgets a connection that is still being opened, and
+makes another one for a request that was about to be sent; both are then open for ever. They are closed with the
+response that they bring.
+
 What is set here are private attributes of httpx and httpcore. Where one is not what it is known to be, the pool stays
 as it is, and each wait gets what was left when the attempt began.
 """
@@ -44,6 +48,8 @@ def keep_deadlines(transport: Any, depth: int = _DEPTH) -> None:
     if isinstance(pool, httpcore.ConnectionPool) and isinstance(backend, httpcore.NetworkBackend):
         _extend(pool, backend)
     elif isinstance(pool, httpcore.AsyncConnectionPool) and isinstance(backend, httpcore.AsyncNetworkBackend):
+        if isinstance(pool, _AsyncPool):
+            pool._was_closed = False  # it is to be used again
         if not isinstance(backend, AsyncDeadlineBackend):
             is_new = type(pool) is httpcore.AsyncConnectionPool and not pool.connections
             pool._network_backend = AsyncDeadlineBackend(backend)
@@ -121,13 +127,22 @@ class _TidyPool:
 
 
 class _AsyncPool(_TidyPool):
-    """Mixin of pools whose responses can be closed by a task that is cancelled.
+    """Mixin of pools whose responses can be closed by a task that is cancelled, and close what the pool has lost.
 
     Attributes:
         notes_steps: Whether all its connections note the steps of an attempt; see `polvo_adapters.shells.httpx.trace`.
     """
 
     notes_steps = False
+    _was_closed = False
+
+    async def __aenter__(self) -> Any:
+        self._was_closed = False
+        return await super().__aenter__()  # type: ignore[misc]
+
+    async def aclose(self) -> None:
+        self._was_closed = True
+        await super().aclose()  # type: ignore[misc]
 
     async def handle_async_request(self, request: httpcore.Request) -> httpcore.Response:
         response: httpcore.Response = await super().handle_async_request(request)  # type: ignore[misc]
@@ -141,7 +156,7 @@ _Base: Any = object if _PoolByteStream is None else _PoolByteStream
 
 
 class _ClosingStream(_Base):  # type: ignore[misc]
-    """The body of a response, which leaves nothing in the pool if it is cancelled while it closes."""
+    """The body of a response, which leaves nothing in the pool if it is cancelled while it closes, nor behind it."""
 
     async def aclose(self) -> None:
         try:
@@ -155,6 +170,11 @@ class _ClosingStream(_Base):  # type: ignore[misc]
                 closing = pool._assign_requests_to_connections() if is_left else []
             await pool._close_connections(closing)
             raise
+        connection = self._pool_request.connection
+        if self._pool._was_closed and connection is not None:
+            with suppress(ValueError):
+                self._pool._connections.remove(connection)
+            await connection.aclose()
 
 
 class _Pool(_TidyPool):

@@ -7,7 +7,7 @@ import pytest
 from polvo_adapters.policies.ratelimit import AdaptiveRateLimit
 from polvo_adapters.testing.limiters import TokenBucketLimiter
 from polvo_adapters.testing.simulation.crowd import CrowdClient, run
-from tests.support.quota_vendors import VENDORS, Vendor, VendorServer
+from tests.support.quota_vendors import ALIGNED, VENDORS, Vendor, VendorServer, windows
 
 CROWDS = {
     "one": [CrowdClient(4)],
@@ -40,3 +40,28 @@ def test_clients_that_are_told_one_rate_for_all_of_them_find_their_parts(rate: f
     settled = run(server, [CrowdClient(4)] * clients, [AdaptiveRateLimit(max_wait=1e9)], windows=20).over(10)
     assert settled.goodput >= 0.9
     assert 100 * settled.rejected_part <= 3
+
+
+DAY = Vendor(
+    "a minute and a day",
+    windows(ALIGNED, 60, 60.0, (ALIGNED, 600, 86400.0)),
+    lambda s, wall: {
+        "RateLimit-Policy": '"minute";q=60;w=60, "day";q=600;w=86400',
+        "RateLimit": f'"minute";r={s[0].remaining};t={s[0].reset}, "day";r={s[1].remaining};t={s[1].reset}',
+    },
+)
+
+
+@pytest.mark.parametrize("crowd", CROWDS)
+def test_the_quota_of_a_day_is_spent_as_fast_as_that_of_a_minute_allows(crowd: str) -> None:
+    first = run(VendorServer(DAY), CROWDS[crowd], [AdaptiveRateLimit(max_wait=1e9)], windows=14).over(0)
+    assert first.accepted >= 0.97 * 600
+    assert first.rejected <= 0.02 * 600
+
+
+@pytest.mark.parametrize("crowd", CROWDS)
+def test_the_quota_of_a_day_is_spread_where_the_caller_asks_for_it(crowd: str) -> None:
+    even = AdaptiveRateLimit(pace="even", max_wait=1e9)
+    result = run(VendorServer(DAY), CROWDS[crowd], [even], windows=60)
+    assert 15 <= result.over(0).accepted <= 90
+    assert result.over(0).rejected == 0

@@ -14,12 +14,14 @@ import httpx
 import pytest
 
 import polvo_adapters as polvo
+from polvo_adapters.client import ClientConfig, ResilientClient, RetryConfig
 from polvo_adapters.policies.deadline import Deadline
 from polvo_adapters.policies.idempotency import IdempotencyKeys
 from polvo_adapters.policies.request_ids import RequestIDs
 from polvo_adapters.policies.retry import ExponentialBackoff
 from polvo_adapters.testing import FailureServer
 from polvo_adapters.transports import AsyncPolicyTransport, PolicyTransport
+from tests.shells.httpx.test_cancellation import watch
 
 MANY = 8
 RETRY = ExponentialBackoff(max_attempts=3, base=0.01, jitter="none", budget=None)
@@ -135,3 +137,45 @@ def test_a_transport_that_is_closed_makes_no_further_attempt() -> None:
     with pytest.raises(httpx.ReadError):
         httpx.Client(transport=transport).get("http://a.example")
     assert len(received) == 1
+
+
+def resilient(url: str) -> ResilientClient:
+    return ResilientClient(ClientConfig(base_url=url, verify_ssl=False, retry=RetryConfig(max_attempts=1)))
+
+
+@pytest.mark.parametrize("make", [session, bare, resilient])
+def test_a_client_that_is_closed_at_any_await_of_a_call_leaves_no_connection_open(
+    make: Any, server: FailureServer
+) -> None:
+    async def main(number: int) -> bool:
+        client, closing = make(server.url), list[asyncio.Task[None]]()
+
+        def on_suspend(current: int) -> None:
+            if current == number:
+                closing.append(asyncio.get_running_loop().create_task(client.aclose()))
+
+        async def call() -> None:
+            await watch(client.get("/echo"), on_suspend)
+
+        await asyncio.wait([asyncio.ensure_future(call())])
+        await (closing[0] if closing else client.aclose())
+        return bool(closing)
+
+    number, is_reached = 0, True
+    while is_reached:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            is_reached = asyncio.run(main(number))
+            gc.collect()
+        assert ([str(each.message) for each in caught], number) == ([], number)
+        number += 1
+    assert number > 2
+
+
+async def test_a_transport_that_is_entered_again_keeps_its_connections(server: FailureServer) -> None:
+    transport = AsyncPolicyTransport(verify=False)
+    for _ in range(2):
+        async with httpx.AsyncClient(transport=transport) as client:
+            for _ in range(3):
+                await client.get(server.url + "/echo")
+            assert len(transport.inner._pool.connections) == 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Literal, NamedTuple, TypedDict
 
-from polvo_adapters.policies.ratelimit.pacing import buckets
+from polvo_adapters.policies.ratelimit.pacing import buckets, counters
 
 SLOTS = 128
 """Slots of the replica: a finer one gains less than the way to the server takes."""
@@ -21,8 +21,15 @@ FEW = 1 / 32
 NEWCOMER = 3
 """Responses that a newcomer waits for, one request at a time, before it trusts its guess of the share."""
 
-PERCENT = 2.0**-13
-"""What a request takes of a quota in percent: so little that only the end of the quota matters."""
+MANY, HUGE = 100.0, 2000.0
+"""Requests per window between which all clients of a sliding server share it by what remains, whatever their shares.
+
+Of fewer, what remains for an even share is less than a request; of more, there may be a thousand clients, which learn
+too seldom what remains.
+"""
+
+LONGEST_SPREAD = 7200.0
+"""Seconds of a window; a longer one is not spread, because its turns would be further apart than a call waits."""
 
 BEND = 1 / 7  # 7 = ln(1000): a thousand clients double the pace at the beginning of a window
 _MARGIN = 0.01  # of a window's quota, left at its end, beside the requests that are under way then
@@ -34,14 +41,15 @@ _NOISE = 0.2  # of the root of the quota: what clients that know nothing of one 
 _RESERVE_MOST = 0.04  # together never more than this, because it is quota unused
 _LEVEL_SHARE, _LEAST = 0.05, 1e-4  # of a bucket that should remain, for each e-fold of the share above the least
 _FEW_SHARE = 0.012  # the same of a sliding quota, above twice FEW, where it is quota unused
+_MOST = 0.038  # of a sliding quota that should remain for a client that has half of it
 _SURE, _SOON = 0.7, 0.9  # of the doubt in windows; of the window
 _ENOUGH = 10.0  # requests per window, by which a client of few learns what remains
 _URGENCY, _SLOWEST, _FASTEST = 4.0, -1.5, 0.7  # how much faster the pace is for what is above that, as exponents
+_LEVELLING, _FASTEST_COUNTER = 4.0, 2.0  # the same of a counter, per window, and of the rate
+_BULGE, _BULGE_LEAST = 0.03, 2.0  # of a counter, more for each e-fold of a share above FEW; requests per window
 _CATCH_UP = 10.0  # windows in which a client that is alone spends what is left, the reciprocal of
 _SPREAD = 0.39  # standard deviation of the requests of a client that sends about one in a window
 _PRIOR = 5.0  # requests: the weight of the first guess of the share
-_LONG = 300.0  # seconds: the end of a shorter window comes before another request may ask for it
-_FIRST_BLIND, _LONGEST_BLIND = 1.0, 300.0  # seconds until a request asks whether more has come, doubling
 _USUAL_WINDOWS = (60.0, 900.0, 3600.0, 86400.0)
 
 
@@ -56,6 +64,7 @@ class Pace(TypedDict):
         lowest: The lowest that it and those after it said that overlapped with it.
         at: When the last response came.
         asked: When its request was sent.
+        said: When the next reset is, by the last response.
         noted: When a response last overlapped with another; what it left may be the later news.
         low: Earliest possible time of the next reset.
         high: Latest possible time of the next reset.
@@ -94,7 +103,9 @@ class Pace(TypedDict):
         told_at: When it came.
         blind: Responses in a row that said that nothing remains, and not when more comes of a long window.
         ask_at: When a request may find out whether more has come.
+        near: What remains at the end of a quota, where each response is learned from in full.
         bucket: What speaks for a bucket; see `buckets`.
+        counter: What speaks for a counter, and what it counts; see `counters`.
     """
 
     limit: float
@@ -104,10 +115,11 @@ class Pace(TypedDict):
     lowest: float
     at: float
     asked: float
+    said: float
     noted: float
     low: float
     high: float
-    refills: Literal["windows", "sliding", "bucket"]
+    refills: Literal["windows", "sliding", "bucket", "counter"]
     doubt: float
     partial: float
     evenness: float
@@ -142,7 +154,9 @@ class Pace(TypedDict):
     told_at: float
     blind: int
     ask_at: float
+    near: float
     bucket: buckets.Match
+    counter: counters.Count
 
 
 class Seen(NamedTuple):
@@ -183,14 +197,14 @@ def start_pace(seen: Seen, now: float, in_flight: int = 0) -> Pace:
     pace = Pace(
         limit=limit, window=window, remaining=seen.remaining, before=seen.remaining,
         lowest=seen.remaining,
-        at=now, asked=seen.asked, noted=0.0, low=seen.asked + reset - seen.coarse, high=now + reset,
+        at=now, asked=seen.asked, said=now + reset, noted=0.0, low=seen.asked + reset - seen.coarse, high=now + reset,
         refills="windows", doubt=0.0, partial=0.0, evenness=0.0, share=share, own=share * prior, total=prior,
         span=max(0.01 * window, (window - reset) * prior / used), unexplained=0.0, seen=0, born=now,
         credit=credit, credited=now, earned=credit, accepted=0.0, rejected=0.0, integral=0.0,
         log=log, slot=slot, fresh=1.0, expired=0.0, debt=0.0, flying=0, surplus=0.0,
         slope=0.0, until=now, reset=0.0, margin=0.0, bend=1.0,
-        by="", part="", told=seen.remaining, told_at=now, blind=0, ask_at=0.0,
-        bucket=seen.bucket,
+        by="", part="", told=seen.remaining, told_at=now, blind=0, ask_at=0.0, near=math.inf,
+        bucket=seen.bucket, counter=counters.UNKNOWN,
     )  # fmt: skip
     if buckets.is_bucket(seen.bucket):
         pace["refills"] = "bucket"
@@ -221,20 +235,20 @@ def restart_pace(pace: Pace, seen: Seen, now: float, in_flight: int = 0) -> Pace
     return fresh
 
 
-def note_end(pace: Pace, seen: Seen, now: float) -> None:
-    """Note, where nothing remains and the server does not say when more comes, when a request may ask for it."""
-    if seen.remaining >= 1:
-        pace["blind"] = 0
-    elif seen.reset is None and pace["window"] > _LONG and (seen.asked >= pace["ask_at"] or not pace["blind"]):
-        first = min(60.0, max(_FIRST_BLIND, pace["window"] / 1000))
-        pace["ask_at"] = now + min(_LONGEST_BLIND, first * 2.0 ** min(20, pace["blind"]))
-        pace["blind"] += 1
+def resize_pace(pace: Pace, limit: float) -> Pace:
+    """Return a pace for a quota that is a little larger or smaller than it was taken for."""
+    resized, factor = pace.copy(), limit / pace["limit"]
+    resized["limit"] = limit
+    resized["remaining"] *= factor
+    resized["before"] *= factor
+    resized["told"] *= factor
+    last, level, score = resized["counter"]
+    resized["counter"] = counters.Count(last * factor, level * factor, score)
+    return resized
 
 
 def round_cost(cost: float) -> float:
     """Return what a request takes, in steps, because each change restarts the pace; 1 where it is not known."""
-    if cost == PERCENT:
-        return cost
     return 2.0 ** round(math.log2(cost)) if cost >= 1 else 1.0
 
 
@@ -260,6 +274,9 @@ def plan(pace: Pace) -> None:
         pace["margin"] = min(_MARGIN_MOST * limit, _MARGIN * limit + spread + under_way) * (1 - share)
         pace["bend"] = 1 - BEND * math.log(share)
         return
+    if pace["refills"] == "counter":
+        _plan_counter(pace)
+        return
     rate, reserve = limit / window, compute_reserve(pace)
     above = pace["remaining"] - reserve
     if share > ALONE:
@@ -281,6 +298,43 @@ def plan(pace: Pace) -> None:
     pace["slope"], pace["until"] = max(slope, 0.05 * rate), pace["at"] + window
 
 
+def _plan_counter(pace: Pace) -> None:
+    """Spend evenly what remains until the window ends, and what the last window gives back."""
+    limit, window = pace["limit"], pace["window"]
+    last, rate = pace["counter"].last, limit / window
+    if not is_shared(pace):
+        pace["margin"] = counters.compute_margin(pace["counter"], window, pace["high"] - pace["low"])
+        left = max(pace["high"] - pace["at"], 0.02 * window)
+        pace["slope"], pace["until"] = max(pace["remaining"] / left + last / window, 0.05 * rate), pace["at"] + left
+        return
+    above = pace["remaining"] - compute_reserve(pace)
+    slope = (last - _compute_bulge(pace)[1] + _LEVELLING * above) / window
+    end = max((pace["low"] + pace["high"]) / 2, pace["at"])
+    pace["slope"], pace["until"] = (
+        max(0.05 * rate, min(_FASTEST_COUNTER * rate, slope)),
+        min(end, pace["at"] + window / 4),
+    )
+
+
+def plan_refused(pace: Pace) -> None:
+    """Spend hardly anything of a counter until its window ends, when all that were refused may come back at once."""
+    left = max(pace["high"] - pace["at"], 0.02 * pace["window"])
+    pace["slope"], pace["until"] = min(pace["slope"], 0.5 / pace["share"] / left), pace["at"] + left
+
+
+def _compute_bulge(pace: Pace) -> tuple[float, float]:
+    """Return what should remain of a counter besides, more in the middle of a window, and how fast it should grow.
+
+    It costs nothing, because it is spent until the window ends, and shows how large the shares are.
+    """
+    share, limit = pace["share"], pace["limit"]
+    left = ((pace["low"] + pace["high"]) / 2 - pace["at"]) / pace["window"]
+    left = min(1.0, max(0.0, left))
+    extra = max(0.0, math.log(share / FEW)) if share * limit >= _BULGE_LEAST else 0.0
+    most = _BULGE * limit * (1 + extra)
+    return 4 * most * left * (1 - left), 4 * most * (2 * left - 1)
+
+
 def _find_highest_rate(pace: Pace, above: float) -> float:
     """Return the highest even rate at which what is above stays above through the next window, by the replica."""
     log, slot = pace["log"], pace["slot"]
@@ -298,11 +352,15 @@ def _find_highest_rate(pace: Pace, above: float) -> float:
 def is_large(pace: Pace) -> bool:
     """Return whether a client shares a sliding server by what remains.
 
-    It has to be one of few and to learn often enough what remains, and the server must surely be a sliding one, which
-    announces when its oldest request comes back: soon, when all are spread evenly.
+    The server must surely be a sliding one, which announces when its oldest request comes back: soon, when all are
+    spread evenly. Clients under two laws get unequal parts, so that the size of the quota decides, which all see alike.
+    Only where it is small or huge, a client has to be one of few and to learn often enough what remains.
     """
-    if not FEW <= pace["share"] <= ALONE or pace["share"] * pace["limit"] < _ENOUGH:
+    share, limit = pace["share"], pace["limit"]
+    if share > ALONE or (not MANY <= limit < HUGE and (share < FEW or share * limit < _ENOUGH)):
         return False
+    if pace["refills"] == "counter":
+        return True
     return pace["doubt"] > _SURE and pace["high"] - pace["at"] < _SOON * pace["window"]
 
 
@@ -312,10 +370,15 @@ def compute_reserve(pace: Pace) -> float:
     if share > ALONE:
         return 0.5 + pace["margin"] if buckets.is_bucket(pace["bucket"]) else 0.5
     noise = _NOISE * math.sqrt(limit)
+    if pace["refills"] == "counter":
+        return max(1.0, noise) + _compute_bulge(pace)[0]
     if buckets.may_be_bucket(pace["bucket"]):
         return max(1.0, noise) + _LEVEL_SHARE * limit * math.log1p(share / _LEAST)
     wanted = limit * (_RESERVE + _RESERVE_SHARE * math.log1p(share / 1e-4))
     if is_large(pace):
+        if MANY <= limit < HUGE:
+            steps = max(-1.0, math.log(share * limit / 2))
+            return limit * (_RESERVE + _MOST * steps / math.log(limit / 4)) + noise / 2
         return max(1.0, wanted + noise / 2) + _FEW_SHARE * limit * max(0.0, math.log(share / (2 * FEW)))
     wanted += noise
     return max(1.0, min(_RESERVE_MOST * limit, wanted))
