@@ -87,7 +87,9 @@ class Pace(NamedTuple):
     Attributes:
         name: Scenario, kind of server, and strategy.
         accepted: Requests that were served.
-        used: Them, as a part of the quota. A token bucket starts full, and lets more through in the first window.
+        used: Them, as a part of all that the server could let through in those windows. A token bucket starts full, so
+            that this is a whole bucket more where the very first window is judged: without that, a client that lost a
+            seventh of six windows would still look like one that used all.
         rejected: Requests that were turned away.
         rejected_later: Those of them that came after the very first window.
         rejected_part: Requests that were turned away, as a part of all.
@@ -192,7 +194,7 @@ def judge(record: dict[str, Any], scenario: Scenario) -> Pace:
     return Pace(
         name="",
         accepted=accepted,
-        used=accepted / (record["limit"] * span.windows),
+        used=accepted / (record["limit"] * (span.windows + _count_full_buckets(record, span))),
         rejected=len(refused),
         rejected_later=sum(at >= span.first + span.window for at in refused),
         rejected_part=len(refused) / max(1, accepted + len(refused)),
@@ -211,6 +213,11 @@ def judged_span(record: dict[str, Any], unsettled: int) -> Span:
     if record["kind"] in _BY_THE_FIRST:
         begin = next((at for at in _openings(times, window) if at >= begin), begin)
     return Span(first, begin, max(1, math.floor((record["stop"] - begin) / window)), window)
+
+
+def _count_full_buckets(record: dict[str, Any], span: Span) -> int:
+    """Return how many whole buckets the server had beside what came back in the windows that are judged."""
+    return int(record["kind"] == "gcra" and span.begin <= span.first)
 
 
 def _times(record: dict[str, Any]) -> list[tuple[float, bool]]:

@@ -43,6 +43,12 @@ def test_everything_counts_from_the_first_judged_window_to_the_last_whole_one() 
     assert settled[1:8] == (3, 3 / 8, 2, 2, 2 / 5, 2 / 3, 4 / 3)
 
 
+def test_a_bucket_that_starts_full_could_let_a_whole_one_more_through() -> None:
+    asked = record("gcra", stop=120.0, a=served(100, 101, 102, 103, 104, 105, 112, 115, 118))
+    assert judge(asked, TWO).used == 9 / 12
+    assert judge(asked, TWO._replace(unsettled=1)).used == 3 / 4
+
+
 def test_client_that_got_nothing_is_seen() -> None:
     assert judge(record("gcra", stop=110.0, a=served(100, 101)), TWO).least == 0
 

@@ -38,12 +38,13 @@ def learn(pace: Pace, seen: Seen, now: float, *, accepted: bool, free: float, in
     pace["accepted"] += accepted
     pace["fresh"] += accepted
     if seen.asked < pace["at"]:  # it overlapped with the last one, so that which of them came first is not known
-        _bound_by_earlier(pace, seen.remaining)
+        _bound_by_earlier(pace, seen.remaining, seen.asked, now)
         pace["noted"] = now
         return
     credit.earn(pace, now)
     paced = free >= 0 and state.is_shared(pace) and pace["seen"] >= state.NEWCOMER
-    mine = max(0.0, pace["earned"] - pace["rejected"]) if paced else pace["accepted"] + in_flight - pace["flying"]
+    mine = pace["earned"] - pace["rejected"] if paced else pace["accepted"] + in_flight - pace["flying"]
+    mine = max(0.0, mine)
     explained, others = _replicate(pace, seen, now, in_flight)
     believed = pace["refills"]
     jumped = seen.reset is not None and seen.asked + seen.reset - pace["high"] >= pace["window"] / 2
@@ -53,14 +54,14 @@ def learn(pace: Pace, seen: Seen, now: float, *, accepted: bool, free: float, in
         if believed == "windows":
             pace["margin"] = 0.0
         pace["refills"], pace["evenness"] = "bucket", 1.0
-        _measure_batch(pace, seen, in_flight)
+        _measure_batch(pace, seen)
     if believed == "windows" != pace["refills"] and state.is_shared(pace):
         # What came back meanwhile hid what others took, and made the share look larger than it is.
         windows = pace["span"] / pace["window"]
         pace["total"] = max(pace["total"], windows * (pace["limit"] - seen.remaining))
     if pace["refills"] != "sliding":
         others = _find_others(pace, seen, now, in_flight, rolled=rolled > 0)
-    spent = _estimate_spent(pace, seen, now, rolled, explained) if state.is_shared(pace) else max(0.0, mine) + others
+    spent = _estimate_spent(pace, seen, now, rolled, explained) if state.is_shared(pace) else mine + others
     share, is_large = pace["share"], state.is_large(pace)
     shares.measure_share(pace, seen, now, mine, spent, others, equalizes=free >= 0)
     if believed == "windows" != pace["refills"] and pace["share"] > share and is_large:
@@ -84,10 +85,10 @@ def absorb_repeat(pace: Pace, remaining: float, asked: float, now: float) -> boo
     pace["accepted"] += 1
     pace["fresh"] += 1
     pace["noted"] = now
-    if remaining < pace["remaining"]:
+    if pace["refills"] != "windows":
+        _bound_by_earlier(pace, remaining, asked, now)
+    elif remaining < pace["remaining"]:
         pace["remaining"] = remaining
-    elif pace["refills"] != "windows":
-        _bound_by_earlier(pace, remaining)
     return True
 
 
@@ -116,21 +117,24 @@ def _advance(pace: Pace, now: float) -> float:
     return back
 
 
-def _bound_by_earlier(pace: Pace, remaining: float) -> None:
+def _bound_by_earlier(pace: Pace, remaining: float, asked: float, now: float) -> None:
     """Note what remains after a response that may be older than the last one: it tightens what is known, at best.
 
     Where quota comes back all the time, what remains does not say which of the two the server counted first, so that
     the request may not be in what remained after the last one.
     """
-    if pace["refills"] != "windows" and not state.is_shared(pace):
-        pace["remaining"] -= 1
-    if remaining < pace["remaining"]:
-        pace["remaining"] = remaining
+    if remaining < pace["lowest"]:
+        pace["lowest"] = remaining
+    if pace["refills"] == "windows" or state.is_shared(pace):
+        pace["remaining"] = min(pace["remaining"], remaining)
+    else:
+        lowest = pace["lowest"] - _find_refill(pace, now - asked)
+        pace["remaining"] = max(pace["remaining"] - 1, min(pace["remaining"], lowest))
 
 
 def _bound_remaining(pace: Pace, seen: Seen, now: float, *, rolled: bool) -> None:
     """Note what remains for certain: a request that overlapped with this one may have been counted after it."""
-    if seen.asked >= pace["noted"] or (rolled and pace["refills"] == "windows"):
+    if seen.asked >= pace["noted"] or (rolled and (pace["refills"] == "windows" or state.is_shared(pace))):
         pace["remaining"] = seen.remaining
     elif pace["refills"] == "windows" or state.is_shared(pace):
         pace["remaining"] = min(pace["remaining"], seen.remaining)
@@ -138,7 +142,17 @@ def _bound_remaining(pace: Pace, seen: Seen, now: float, *, rolled: bool) -> Non
         since = pace["remaining"] - 1
         if pace["refills"] == "bucket" and not pace["margin"]:
             since += (now - pace["at"]) * pace["limit"] / pace["window"]
-        pace["remaining"] = max(min(since, seen.remaining), seen.remaining - max(0.0, pace["accepted"] - 1))
+        lowest = min(pace["lowest"], seen.remaining) - _find_refill(pace, now - seen.asked)
+        others = seen.remaining - max(0.0, pace["accepted"] - 1)
+        pace["remaining"] = max(min(since, seen.remaining), others, lowest)
+    pace["lowest"] = seen.remaining
+
+
+def _find_refill(pace: Pace, latency: float) -> float:
+    """Return how much may have come back at the server while a response was awaited."""
+    if pace["refills"] == "bucket":
+        return latency * pace["limit"] / pace["window"]
+    return pace["expired"] + _find_soon(pace, latency)
 
 
 def _find_others(pace: Pace, seen: Seen, now: float, in_flight: int, *, rolled: bool) -> float:
@@ -204,10 +218,12 @@ def _suspect_bucket(pace: Pace, soon: float) -> None:
     pace["refills"] = "bucket" if pace["evenness"] >= 0.3 and alone else "sliding"
 
 
-def _measure_batch(pace: Pace, seen: Seen, in_flight: int) -> None:
+def _measure_batch(pace: Pace, seen: Seen) -> None:
     """Let so much remain as comes back at once, since it is not known when the next batch comes."""
     refill = max(0.0, seen.asked - pace["asked"]) * pace["limit"] / pace["window"]
-    batch = seen.remaining - pace["before"] + pace["accepted"] - refill - in_flight
+    # What overlapped with either response may not have been counted between them.
+    own = pace["accepted"] - pace["flying"] if seen.asked >= pace["noted"] else 0.0
+    batch = seen.remaining - pace["before"] + max(1.0, own) - refill
     batch = min(_BATCH_MOST * pace["limit"], batch + 1) if batch > _BATCH_LEAST else 0.0
     pace["margin"] = max(_BATCH_KEPT * pace["margin"], batch)
 

@@ -61,6 +61,7 @@ class Pace(TypedDict):
         window: Length of the window in seconds.
         remaining: What the last response left, 0 after a rejection.
         before: What the last response said.
+        lowest: The lowest that it and those after it said that overlapped with it.
         at: When the last response came.
         asked: When its request was sent.
         said: When the next reset is, by the last response.
@@ -111,6 +112,7 @@ class Pace(TypedDict):
     window: float
     remaining: float
     before: float
+    lowest: float
     at: float
     asked: float
     said: float
@@ -186,18 +188,20 @@ def start_pace(seen: Seen, now: float, in_flight: int = 0) -> Pace:
     limit, window = seen.limit, seen.window
     used = max(1.0, limit - seen.remaining)
     reset = window if seen.reset is None else seen.reset
-    share = max(min(1.0, (1 + in_flight) / used), _estimate_unclaimed(seen, used, reset))
+    # Where fewer were counted than are under way, they may all be own.
+    share = max(1.0 if used <= in_flight else 1 / used, _estimate_unclaimed(seen, used, reset))
     credit = 1.0 if share > ALONE else 0.0
     prior = min(used, _PRIOR)
     slot = find_slot(now, window)
     log = [max(0.0, used - 1 - in_flight) / RING] * RING  # others may have used it at any time of the last window
     pace = Pace(
         limit=limit, window=window, remaining=seen.remaining, before=seen.remaining,
+        lowest=seen.remaining,
         at=now, asked=seen.asked, said=now + reset, noted=0.0, low=seen.asked + reset - seen.coarse, high=now + reset,
         refills="windows", doubt=0.0, partial=0.0, evenness=0.0, share=share, own=share * prior, total=prior,
         span=max(0.01 * window, (window - reset) * prior / used), unexplained=0.0, seen=0, born=now,
         credit=credit, credited=now, earned=credit, accepted=0.0, rejected=0.0, integral=0.0,
-        log=log, slot=slot, fresh=1.0, expired=0.0, debt=0.0, flying=in_flight, surplus=0.0,
+        log=log, slot=slot, fresh=1.0, expired=0.0, debt=0.0, flying=0, surplus=0.0,
         slope=0.0, until=now, reset=0.0, margin=0.0, bend=1.0,
         by="", part="", told=seen.remaining, told_at=now, blind=0, ask_at=0.0, near=limit,
         bucket=seen.bucket, counter=counters.UNKNOWN,
@@ -276,8 +280,9 @@ def plan(pace: Pace) -> None:
     rate, reserve = limit / window, compute_reserve(pace)
     above = pace["remaining"] - reserve
     if share > ALONE:
-        # The server does not let through what is too early, so that a sliding one may be asked for what it has at once.
-        faster = _CATCH_UP * (1 + (pace["refills"] == "sliding")) * max(0.0, above)
+        # What a sliding server gets back in one go goes again in one go; in the first window it may be a bucket yet.
+        is_sliding = pace["refills"] == "sliding" and pace["at"] - pace["born"] > window
+        faster = (2 if is_sliding else 1) * _CATCH_UP * max(0.0, above)
         pace["slope"], pace["until"] = rate + faster / window, pace["at"] + window / _CATCH_UP
         return
     urgency = math.exp(max(_SLOWEST, min(_FASTEST, _URGENCY * above / limit)))
