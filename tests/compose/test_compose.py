@@ -213,7 +213,7 @@ RETRIES = st.builds(
 
 
 LIMITS = st.one_of(
-    st.builds(AdaptiveRateLimit, pace=st.sampled_from(["spread", "burst"]), max_wait=st.sampled_from([1.0, 60.0])),
+    st.builds(AdaptiveRateLimit, pace=st.sampled_from(["spread", "burst", "even"]), max_wait=st.sampled_from([1.0, 60.0])),
     st.builds(TokenBucket, rate=st.floats(0.1, 2)),
     st.builds(SlidingWindow, limit=st.integers(1, 2), window=st.floats(1, 20)),
 )

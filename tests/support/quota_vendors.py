@@ -301,6 +301,7 @@ VENDORS = [
             "X-RateLimit-Interval-Seconds": 2,
             "Retry-After": 0 if s[0].allowed else s[0].retry_after,
         },
+        many=(0.92, 0.0),  # what comes in batches of ten makes one window richer than another
         apart=(0.93, 2.0),
     ),
     Vendor(
@@ -323,8 +324,8 @@ VENDORS = [
         lambda s, wall: {"X-App-Usage": f'{{"call_count":{100 * used(s[0]) // s[0].limit},"total_time":2}}'},
         retry_after=False,
         one=(0.98, 0.5),
-        many=(0.97, 1.0),
-        apart=(0.93, 8.0),
+        many=(0.95, 1.0),
+        apart=(0.85, 5.0),
     ),
     Vendor(
         "Kong",
@@ -348,7 +349,7 @@ VENDORS = [
         },
         windows=40,
         many=(0.95, 0.0),
-        apart=(0.8, 3.0),
+        apart=(0.8, 10.0),  # one of them takes most, and the others ask in vain
     ),
     Vendor(
         "used in place of remaining, not in the tables",

@@ -116,7 +116,7 @@ auth.protocol.revocation_endpoint.RevocationEndpoint
 auth.vendor_profile.Login auth.vendor_profile.Setting auth.vendor_profile.Vendor
     """,
     "what servers say about quotas": """
-headers.complaints.Complaint headers.entries.Context headers.names.Field headers.ietf.QuotaPolicy
+headers.quota.Complaint headers.entries.Context headers.names.Field headers.ietf.QuotaPolicy
 headers.dialects.Dialect headers.ietf.QuotaState headers.quota.Quota headers.quota.Throttled headers.resets.Boundary
 headers.resets.Reset headers.structured.Item
 core.verdict.Verdict
@@ -183,7 +183,7 @@ shells.installation.BaseInstallation shells.httpx.install.Installation shells.ht
 shells.httpx.resilient.ResilientTransport shells.httpx.resilient.AsyncResilientTransport
 runtime.async_library.Late runtime.async_library.Wakeup shells.httpx.url_prefix.URLPrefix
 shells.requests.wire.pools.PoolView shells.requests.wrapping.Wrapping
-drivers.beside.AskedStore drivers.beside.BesideDecisions runtime.serial_thread.SerialThread
+drivers.beside.AskedStore drivers.beside.BesideDecisions runtime.serial_thread.SerialThread runtime.loop_ends.LoopEnd
 secrets.async_fetch.AsyncClockOf secrets.async_fetch.AsyncSecretFetch secrets.async_fetch.SharedTasks
 secrets.secret_fetch.SecretFetch
 core.identity.Sender auth.signing_auth.SigningAuth auth.httpx_signing.HTTPXSigningAuth
@@ -191,6 +191,7 @@ shells.requests.signing.UnsignedState
 auth.attach.response_hook.InertHook requests.Session runtime.bounded.BoundedCalls runtime.clock.SystemClock
 runtime.clock.SystemTime runtime.shared_call.SharedCall runtime.workers.Workers shells.circuit_control.Circuit
 shells.encodings.EncodingCheck shells.httpx.exchange.RacingHTTPXExchange
+shells.httpx.exchange.BaseHTTPXExchange shells.httpx.exchange.KeptBody
 shells.httpx.api.LoopPools shells.httpx.json_errors.NoJSONResponse
 shells.httpx.observed_body.ObservedStream shells.httpx.timeouts.DeadlineTimeout
 shells.operation_control.Operation shells.request_identity.RequestKey shells.requests.api.SharedConnections
@@ -210,6 +211,14 @@ auth.attach.httpx_places.CredentialHTTPXURL
     """,
     "which file: numbers": """
 stores.private_files.Identity
+    """,
+    "counts, times, and names of quotas": """
+policies.ratelimit.costs.Percentage policies.ratelimit.pacing.counters.Count
+policies.ratelimit.pacing.counters.End policies.ratelimit.pacing.counters.Outlook
+policies.ratelimit.pacing.counters.Step
+    """,
+    "which task is cancelled when, and what is closed with its event loop": """
+runtime.alarms.Alarm runtime.alarms.AlarmClock runtime.loop_ends.LoopEnd
     """,
     "asks a Retry of urllib3, and shows what that shows": """
 shells.requests.wire.recording_retry.RecordingRetry

@@ -98,7 +98,7 @@ def _learn_quota(
     else:
         pace = paces[key] = _learn_seen(known, seen, now, free, running, accepted=event.refused is None)
     _note_source(pace, left, asked, now, route, event.part)
-    credit.note_end(pace, seen, now, accepted=event.refused is None)
+    credit.note_end(pace, seen, now, accepted=event.refused is None, is_known=window != unsaid.ASKING)
     return key
 
 
@@ -193,7 +193,7 @@ def _learn_seen(known: Pace, seen: Seen, now: float, free: float, running: int, 
     pace = known.copy()
     if not accepted and seen.remaining < 1:
         learning.refuse(pace)
-    free = 0.0 if seen.window > state.LONGEST_SPREAD and free < 1 else free
+    free = -1.0 if seen.window > state.LONGEST_SPREAD and free < 1 else free
     learning.learn(pace, seen, now, accepted=accepted, free=free, in_flight=running)
     return pace
 
@@ -221,7 +221,10 @@ def _estimate_window(account: Account, key: Key, quota: Quota, now: float) -> fl
         jump = min(jump, step) if jump else step
     account["windows"] = {**account["windows"], key: (longest, now + reset, jump)}
     if jump:
-        return round(jump) if quota.resolution >= 1 else jump
+        if quota.resolution < 1:
+            return round(jump, 1) or jump  # since responses take their time, and each change restarts the pace
+        # Seconds that are rounded up are less than a second too many; where they are a moment, they are no whole ones.
+        return round(jump) + (longest == round(jump) + 1)
     if quota.resolution >= 1 and longest >= 1:
         return math.floor(longest + 0.1)
     return longest

@@ -110,7 +110,8 @@ def _measure(known: Percentage, used: float, pace: Pace, now: float, *, accepted
         cost = most if most * _NEWS < cost else cost
     if is_sure and pace["refills"] != "windows":
         cost = _bound_cost(cost, used, pace)
-    if used < known.used or (rises and (not at_rise or rise >= (_LONGEST_RISE if is_fast else _RISE))):
+    enough = _LONGEST_RISE if is_fast else 0.0 if is_sure else _RISE  # a slow rise says little of a cost that is known
+    if used < known.used or (rises and (not at_rise or rise >= enough)):
         began, began_at, requests, at_rise = used, now, 0.0, float(rises)
     reckoned = max(used, min(known.reckoned + cost * accepted, used + max(0.0, 1 - cost), _WHOLE))
     return Percentage(cost, used, reckoned, began, began_at, requests, at_rise, is_sure)

@@ -527,7 +527,7 @@ def add_up(pauses: list[float]) -> list[float]:
         (lambda: SlidingWindow(1, 1, max_wait="1"), r"^SlidingWindow\(max_wait='1'\): max_wait must be a number"),
         (
             lambda: AdaptiveRateLimit("fast"),
-            r"^AdaptiveRateLimit\(pace='fast'\): pace must be one of 'spread', 'burst'$",
+            r"^AdaptiveRateLimit\(pace='fast'\): pace must be one of 'spread', 'burst', 'even'$",
         ),
         (
             lambda: AdaptiveRateLimit(max_wait=float("nan")),

@@ -3,7 +3,7 @@
 **What is known.** Each response says how much remains, and when more will come, often in whole seconds. What remains
 falls by the client's own requests and by those of others, so that their part follows.
 
-**Three kinds of servers**, distinguished by what their headers do (`refills`, moved by `doubt`):
+**Four kinds of servers**, distinguished by what their headers do (`refills`, moved by `doubt`):
 
     windows    all comes back at one moment, known only to lie between `low` and `high`; every response cuts that
                interval, every reset that is seen cuts it again, window after window.
@@ -12,6 +12,9 @@ falls by the client's own requests and by those of others, so that their part fo
                that the future of the quota is known for one window ahead.
     bucket     comes back at an even rate, whatever was used. The reset that it announces tells it, and the length of
                the window (`buckets`); without one, only a client that is alone can distinguish it from `sliding`.
+    counter    windows of which the last one counts as far as it overlaps with the window that ends now. What was used
+               in it comes back evenly until the end of this one. That nothing happens at an end tells it, and two
+               numbers hold it: what the last window counts, and what remains now, with its fraction (`counters`).
 
 A response that contradicts `windows` (a reset that wanders, a rise without a reset, a reset that brought little)
 moves `doubt` up; a reset that fits, or that brought everything, moves it down. At 1 and 0 the belief changes.
@@ -24,6 +27,8 @@ router's feedback). Every client spends its `share` of what may be spent in tota
     sliding    the highest even rate at which the replica stays above a reserve all through the next window, and a
                slow integral term that takes up what remains unused.
     bucket     the rate of the refill, and what lies above the reserve within a tenth of a window.
+    counter    what the last window gives back, and what remains, until the window ends. What counts is how much is
+               spent in a whole window, not when, so that a reserve in the middle of it (a bulge) costs nothing.
 
 The **share** is the client's own part of all that was spent in the last window. Shares measured like that add up to
 one by themselves. To make them equal, the exponent F = 1 + ln(1 / share) / 7 bends the curve, so that its shape shows
@@ -32,19 +37,20 @@ buckets and sliding servers it is the level that shows it: what should remain gr
 All clients see the same level, and each moves its share by the difference to its own, so that they meet where shares
 are equal. On a bucket that costs nothing, because a bucket with a reserve refills as fast as an empty one. On sliding
 servers it is quota unused, so that the levels lie close together and shares become equal more slowly; a client that
-sends few requests in a window, or is one of many, keeps to the share that it measures.
+sends few requests in a window, or is one of many, keeps to the share that it measures. On counters it is the height
+of the bulge.
 
 **Credit** is what may be spent now: it grows by the law and falls by one with every request. For a client that is
 alone, the upper half of a quota is credit at once: no request waits while quota is plentiful.
 
 A **long window**, of more than two hours, is not spread: its turns would be further apart than a call waits, and a
 shorter window beside it sets the pace. All is credit at once but a reserve at its end, of which each client has its
-share, so that they do not meet there. The same holds for every window where the caller asks for bursts.
+share, so that they do not meet there.
 
 Around a moment at which quota should be back while none is known to be, one request goes ahead and the others wait
 for its response.
 
-The modules: `state` (what is known, and how it begins), `learning` (what a response changes), `buckets` (which server
-is a bucket) and `credit` (what may be spent, and when). All is pure: a `Pace` is a dict of numbers, copied by the
-caller before it is changed.
+The modules: `state` (what is known, and how it begins), `learning` (what a response changes), `shares` (the share),
+`buckets` and `counters` (which server is one), `counting` (what a response of a counter changes) and `credit` (what may
+be spent, and when). All is pure: a `Pace` is a dict of numbers, copied by the caller before it is changed.
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from polvo_adapters.policies.ratelimit.pacing import counters
 from polvo_adapters.policies.ratelimit.pacing.state import ALONE, NEWCOMER, RING, SLOTS, Pace, Seen, is_shared
 
 _IDLE_CREDIT = 0.25  # of the client's share, saved up while it does not spend
@@ -33,6 +34,8 @@ def find_ready_time(pace: Pace, now: float, ahead: float, in_flight: int) -> flo
         in_flight: Requests without a response yet.
     """
     missing = 1 + in_flight + ahead - pace["remaining"]
+    if pace["refills"] == "counter":
+        missing += pace["margin"]
     if pace["blind"]:
         return math.inf if in_flight else max(now, pace["ask_at"])
     if pace["seen"] < NEWCOMER and is_shared(pace):
@@ -54,17 +57,18 @@ def find_ready_time(pace: Pace, now: float, ahead: float, in_flight: int) -> flo
     return at if windows else max(at, _find_refill_time(pace, missing))
 
 
-def note_end(pace: Pace, seen: Seen, now: float, *, accepted: bool) -> None:
+def note_end(pace: Pace, seen: Seen, now: float, *, accepted: bool, is_known: bool = True) -> None:
     """Note, where nothing remains and the server does not say when more comes, when a request may ask for it.
 
-    Where requests come back one by one, that is when the next is due, as far as is known.
+    Where requests come back one by one, that is when the next is due, as far as is known: it is not where the length of
+    the window is a guess.
     """
     if seen.remaining >= 1:
         pace["blind"] = 0
     elif seen.reset is None and pace["window"] > _LONG and (seen.asked >= pace["ask_at"] or not pace["blind"]):
-        times = 0 if accepted else pace["blind"]
+        times = 0 if accepted and is_known else pace["blind"]
         pause = min(60.0, max(_FIRST_BLIND, pace["window"] / 1000)) * 2.0 ** min(20, times)
-        if pace["refills"] != "windows":
+        if is_known and pace["refills"] != "windows":
             pause = max(pause if times else 0.0, _find_refill_time(pace, 1 - pace["remaining"]) - now)
         pace["ask_at"] = now + min(_LONGEST_BLIND, pause)
         pace["blind"] = times + 1
@@ -77,12 +81,12 @@ def compute_savings(pace: Pace) -> float:
 
 def free_credit(pace: Pace, free: float, in_flight: int) -> None:
     """Turn into credit at once what need not be spread; a client that is not alone after all gives it back."""
-    pace["near"] = 0.0 if pace["seen"] >= NEWCOMER else math.inf
-    if free == 0:
+    pace["near"] = 0.0 if pace["seen"] >= NEWCOMER else pace["limit"]
+    if free < 0:
         _free_all(pace, in_flight)
         return
     alone = pace["share"] > ALONE and pace["seen"] >= 1 and pace["unexplained"] < 1
-    if alone:
+    if alone or free == 0:
         kept = max(pace["margin"], free * pace["limit"]) + in_flight
         extra = pace["share"] * (pace["remaining"] - kept) - pace["credit"]
         if extra > 0:
@@ -149,6 +153,11 @@ def _find_refill_time(pace: Pace, missing: float) -> float:
     """Return when the server will have that many requests more than it last said."""
     if pace["refills"] == "bucket":
         return pace["at"] + missing * pace["window"] / pace["limit"]
+    if pace["refills"] == "counter":
+        at, count = pace["at"], pace["counter"]
+        left = (pace["low"] - at, pace["high"] - at)
+        outlook = counters.Outlook(pace["limit"], pace["window"], count.last, count.level, left)
+        return at + counters.find_refill(outlook, missing, missing - 1 - pace["margin"] + pace["remaining"])
     log, slot = pace["log"], pace["slot"]
     if not is_shared(pace):
         missing += _find_excess(pace)

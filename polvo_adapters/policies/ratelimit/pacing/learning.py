@@ -1,26 +1,20 @@
-"""What a response changes: the replica, the belief in windows, the next reset, the share."""
+"""What a response changes: the replica, the belief in windows, the next reset."""
 
 from __future__ import annotations
 
 import math
 
-from polvo_adapters.policies.ratelimit.pacing import buckets, credit, state
+from polvo_adapters.policies.ratelimit.pacing import buckets, counters, counting, credit, shares, state
 from polvo_adapters.policies.ratelimit.pacing.state import ALONE, RING, SLOTS, Pace, Seen
 
-_FAIRNESS = 0.1  # per window; with ten times as much, the shares of all clients would react at once
-_PULL_SLIDING = 2.0  # per window, on sliding servers
-_PULL, _PULL_LEAST, _VISIBLE = 4.0, -0.1, 2.0  # per window, on buckets; requests per window
-_NEWCOMER = 0.5  # per window, for three windows: a newcomer starts with one request and has far to go
-_INTEGRAL, _INTEGRAL_LEAST, _INTEGRAL_MOST = 1.0, -0.3, 0.2
+_INTEGRAL_LEAST = -0.3
 _BACK_OFF = 0.8  # of the share, after a rejection that should not have been
-_REMEMBERED = 6.0  # own requests that a share is measured over, at least
 _CLOSE = 1 / 512  # of a window, in which a second response tells nothing new
 _EVEN, _BLUR = 0.06, 4.0  # of the quota, and requests, that came back without a cause: a sign of an even refill
 _BATCH_LEAST, _BATCH_MOST, _BATCH_KEPT = 2.0, 0.3, 0.999  # requests, part of the quota, part from response to response
 _SOON, _SOON_MOST = 3, 16  # slots
 _FULL = 1.3  # times the quota, which no replica of a sliding server holds
 _LARGE = 0.2  # share from which on all that could be spent is taken for spent
-_SCARCE = 0.1  # requests per window that a share stands for, at least: no client gives up for good
 
 
 def learn(pace: Pace, seen: Seen, now: float, *, accepted: bool, free: float, in_flight: int) -> None:
@@ -31,9 +25,13 @@ def learn(pace: Pace, seen: Seen, now: float, *, accepted: bool, free: float, in
         seen: What the response says.
         now: When it came.
         accepted: Whether the server processed the request.
-        free: Part of the quota above which a client that is alone does not wait.
+        free: Part of the quota above which a client that is alone does not wait; below zero, nothing is spread but a
+            reserve at the end, which clients share.
         in_flight: Requests without a response yet.
     """
+    if pace["refills"] == "counter":
+        counting.learn(pace, seen, now, accepted=accepted, free=free, in_flight=in_flight)
+        return
     if state.find_slot(now, pace["window"]) != pace["slot"]:
         pace["expired"] += _advance(pace, now)
     pace["bucket"] = seen.bucket
@@ -44,10 +42,12 @@ def learn(pace: Pace, seen: Seen, now: float, *, accepted: bool, free: float, in
         pace["noted"] = now
         return
     credit.earn(pace, now)
-    paced = free > 0 and state.is_shared(pace) and pace["seen"] >= state.NEWCOMER
+    paced = free >= 0 and state.is_shared(pace) and pace["seen"] >= state.NEWCOMER
     mine = max(0.0, pace["earned"] - pace["rejected"]) if paced else pace["accepted"] + in_flight - pace["flying"]
     explained, others = _replicate(pace, seen, now, in_flight)
     believed = pace["refills"]
+    jumped = seen.reset is not None and seen.asked + seen.reset - pace["high"] >= pace["window"] / 2
+    is_counter = jumped and counting.judge_end(pace, seen, now)
     rolled = _locate_reset(pace, seen, now, accepted=accepted)
     if buckets.is_bucket(seen.bucket):
         if believed == "windows":
@@ -62,13 +62,16 @@ def learn(pace: Pace, seen: Seen, now: float, *, accepted: bool, free: float, in
         others = _find_others(pace, seen, now, in_flight, rolled=rolled > 0)
     spent = _estimate_spent(pace, seen, now, rolled, explained) if state.is_shared(pace) else max(0.0, mine) + others
     share, is_large = pace["share"], state.is_large(pace)
-    _measure_share(pace, seen, now, mine, spent, others, equalizes=free > 0)
+    shares.measure_share(pace, seen, now, mine, spent, others, equalizes=free >= 0)
     if believed == "windows" != pace["refills"] and pace["share"] > share and is_large:
         pace["own"], pace["share"] = share * pace["total"], share
     _bound_remaining(pace, seen, now, rolled=rolled > 0)
     pace["before"], pace["at"], pace["asked"], pace["flying"] = seen.remaining, now, seen.asked, in_flight
+    pace["said"] = now + (seen.reset or 0.0)
     pace["earned"] = pace["accepted"] = pace["rejected"] = 0.0
     pace["seen"] += 1
+    if is_counter:
+        pace["refills"], pace["margin"] = "counter", 0.0
     state.plan(pace)
     credit.free_credit(pace, free, in_flight)
 
@@ -91,6 +94,8 @@ def absorb_repeat(pace: Pace, remaining: float, asked: float, now: float) -> boo
 def refuse(pace: Pace) -> None:
     """Count a rejection: a client that shares a quota gives way, and the credit for the request was not spent."""
     pace["rejected"] += 1
+    if pace["refills"] == "counter":
+        pace["counter"] = counters.refuse(pace["counter"], alone=not state.is_shared(pace))
     if pace["share"] <= ALONE:
         # Of a large share all responses tell, so that one refusal says less.
         weight = 0.2 if state.is_large(pace) and pace["refills"] == "sliding" else 1.0
@@ -279,49 +284,3 @@ def _estimate_spent(pace: Pace, seen: Seen, now: float, rolled: int, replicated:
     in_old = min(pace["before"], rate * max(0.0, ended - pace["at"]))
     between = (rolled - 1) * min(pace["limit"], rate * pace["window"])
     return max(pace["limit"] - seen.remaining + in_old + between, pace["accepted"])
-
-
-def _measure_share(
-    pace: Pace, seen: Seen, now: float, mine: float, spent: float, others: float, *, equalizes: bool
-) -> None:
-    """Measure the share, and move it a little towards equality."""
-    window, since = pace["window"], now - pace["at"]
-    per_window = max(pace["share"] * pace["limit"], 0.05)
-    fade = math.exp(-since / (max(1.0, _REMEMBERED / per_window) * window))
-    pace["own"] = pace["own"] * fade + mine
-    pace["total"] = max(1e-9, pace["total"] * fade + spent)
-    pace["span"] = pace["span"] * fade + since
-    pace["unexplained"] = pace["unexplained"] * math.exp(-since / window) + others
-    least = _SCARCE / max(1.0, pace["limit"])
-    share = measured = min(1.0, max(least, pace["own"] / pace["total"]))
-    part = 1 - math.exp(-since / window) if equalizes else 0.0
-    if pace["refills"] == "windows":
-        share *= math.exp(_compute_pull(pace, seen, now, share) * part)
-    elif buckets.may_be_bucket(pace["bucket"]):
-        above = (seen.remaining - state.compute_reserve(pace)) / pace["limit"]
-        # With less than a few requests it would not be seen by the others, and never get its part back.
-        lowest = _PULL_LEAST if share * pace["limit"] > _VISIBLE else 0.0
-        share *= math.exp(_PULL * max(lowest, above) * part)
-    elif state.is_large(pace):
-        above = (seen.remaining - state.compute_reserve(pace)) / pace["limit"]
-        share *= math.exp(_PULL_SLIDING * above * part)
-    else:
-        above = (seen.remaining - state.compute_reserve(pace)) / pace["limit"]
-        pace["integral"] = max(-0.05, min(_INTEGRAL_MOST, pace["integral"] + _INTEGRAL * above * part))
-        share *= math.exp(3 * max(0.0, above - 0.1) * part)
-    share = 1.0 if share > 0.9 and pace["unexplained"] < 1.5 else min(1.0, share)
-    pace["own"] = max(pace["own"] * share / measured, least * pace["total"])
-    pace["share"] = share
-
-
-def _compute_pull(pace: Pace, seen: Seen, now: float, share: float) -> float:
-    """Return how fast the share should grow, per window: the shape of the window tells what an equal share is."""
-    left = ((pace["low"] + pace["high"]) / 2 - now) / pace["window"]
-    if not 0.15 < left < 0.85:
-        return 0.0
-    exponent = math.log(max(seen.remaining, 0.5) / pace["limit"]) / math.log(left)
-    distance = (1 - exponent) / state.BEND - math.log(share)
-    if distance > 1 and now - pace["born"] < 3 * pace["window"]:
-        return min(1.5, distance) * _NEWCOMER
-    pull = _FAIRNESS * max(-1.5, min(1.5, distance))
-    return pull if pull > 0 else pull * (1 - share)

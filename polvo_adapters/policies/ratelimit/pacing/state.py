@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Literal, NamedTuple, TypedDict
 
-from polvo_adapters.policies.ratelimit.pacing import buckets
+from polvo_adapters.policies.ratelimit.pacing import buckets, counters
 
 SLOTS = 128
 """Slots of the replica: a finer one gains less than the way to the server takes."""
@@ -45,6 +45,8 @@ _MOST = 0.038  # of a sliding quota that should remain for a client that has hal
 _SURE, _SOON = 0.7, 0.9  # of the doubt in windows; of the window
 _ENOUGH = 10.0  # requests per window, by which a client of few learns what remains
 _URGENCY, _SLOWEST, _FASTEST = 4.0, -1.5, 0.7  # how much faster the pace is for what is above that, as exponents
+_LEVELLING, _FASTEST_COUNTER = 4.0, 2.0  # the same of a counter, per window, and of the rate
+_BULGE, _BULGE_LEAST = 0.03, 2.0  # of a counter, more for each e-fold of a share above FEW; requests per window
 _CATCH_UP = 10.0  # windows in which a client that is alone spends what is left, the reciprocal of
 _SPREAD = 0.39  # standard deviation of the requests of a client that sends about one in a window
 _PRIOR = 5.0  # requests: the weight of the first guess of the share
@@ -61,6 +63,7 @@ class Pace(TypedDict):
         before: What the last response said.
         at: When the last response came.
         asked: When its request was sent.
+        said: When the next reset is, by the last response.
         noted: When a response last overlapped with another; what it left may be the later news.
         low: Earliest possible time of the next reset.
         high: Latest possible time of the next reset.
@@ -101,6 +104,7 @@ class Pace(TypedDict):
         ask_at: When a request may find out whether more has come.
         near: What remains at the end of a quota, where each response is learned from in full.
         bucket: What speaks for a bucket; see `buckets`.
+        counter: What speaks for a counter, and what it counts; see `counters`.
     """
 
     limit: float
@@ -109,10 +113,11 @@ class Pace(TypedDict):
     before: float
     at: float
     asked: float
+    said: float
     noted: float
     low: float
     high: float
-    refills: Literal["windows", "sliding", "bucket"]
+    refills: Literal["windows", "sliding", "bucket", "counter"]
     doubt: float
     partial: float
     evenness: float
@@ -149,6 +154,7 @@ class Pace(TypedDict):
     ask_at: float
     near: float
     bucket: buckets.Match
+    counter: counters.Count
 
 
 class Seen(NamedTuple):
@@ -187,14 +193,14 @@ def start_pace(seen: Seen, now: float, in_flight: int = 0) -> Pace:
     log = [max(0.0, used - 1 - in_flight) / RING] * RING  # others may have used it at any time of the last window
     pace = Pace(
         limit=limit, window=window, remaining=seen.remaining, before=seen.remaining,
-        at=now, asked=seen.asked, noted=0.0, low=seen.asked + reset - seen.coarse, high=now + reset,
+        at=now, asked=seen.asked, said=now + reset, noted=0.0, low=seen.asked + reset - seen.coarse, high=now + reset,
         refills="windows", doubt=0.0, partial=0.0, evenness=0.0, share=share, own=share * prior, total=prior,
         span=max(0.01 * window, (window - reset) * prior / used), unexplained=0.0, seen=0, born=now,
         credit=credit, credited=now, earned=credit, accepted=0.0, rejected=0.0, integral=0.0,
         log=log, slot=slot, fresh=1.0, expired=0.0, debt=0.0, flying=in_flight, surplus=0.0,
         slope=0.0, until=now, reset=0.0, margin=0.0, bend=1.0,
-        by="", part="", told=seen.remaining, told_at=now, blind=0, ask_at=0.0, near=math.inf,
-        bucket=seen.bucket,
+        by="", part="", told=seen.remaining, told_at=now, blind=0, ask_at=0.0, near=limit,
+        bucket=seen.bucket, counter=counters.UNKNOWN,
     )  # fmt: skip
     if buckets.is_bucket(seen.bucket):
         pace["refills"] = "bucket"
@@ -232,6 +238,8 @@ def resize_pace(pace: Pace, limit: float) -> Pace:
     resized["remaining"] *= factor
     resized["before"] *= factor
     resized["told"] *= factor
+    last, level, score = resized["counter"]
+    resized["counter"] = counters.Count(last * factor, level * factor, score)
     return resized
 
 
@@ -262,6 +270,9 @@ def plan(pace: Pace) -> None:
         pace["margin"] = min(_MARGIN_MOST * limit, _MARGIN * limit + spread + under_way) * (1 - share)
         pace["bend"] = 1 - BEND * math.log(share)
         return
+    if pace["refills"] == "counter":
+        _plan_counter(pace)
+        return
     rate, reserve = limit / window, compute_reserve(pace)
     above = pace["remaining"] - reserve
     if share > ALONE:
@@ -280,6 +291,43 @@ def plan(pace: Pace) -> None:
         if above < 0:
             slope *= 1 - _YIELD * share
     pace["slope"], pace["until"] = max(slope, 0.05 * rate), pace["at"] + window
+
+
+def _plan_counter(pace: Pace) -> None:
+    """Spend evenly what remains until the window ends, and what the last window gives back."""
+    limit, window = pace["limit"], pace["window"]
+    last, rate = pace["counter"].last, limit / window
+    if not is_shared(pace):
+        pace["margin"] = counters.compute_margin(pace["counter"], window, pace["high"] - pace["low"])
+        left = max(pace["high"] - pace["at"], 0.02 * window)
+        pace["slope"], pace["until"] = max(pace["remaining"] / left + last / window, 0.05 * rate), pace["at"] + left
+        return
+    above = pace["remaining"] - compute_reserve(pace)
+    slope = (last - _compute_bulge(pace)[1] + _LEVELLING * above) / window
+    end = max((pace["low"] + pace["high"]) / 2, pace["at"])
+    pace["slope"], pace["until"] = (
+        max(0.05 * rate, min(_FASTEST_COUNTER * rate, slope)),
+        min(end, pace["at"] + window / 4),
+    )
+
+
+def plan_refused(pace: Pace) -> None:
+    """Spend hardly anything of a counter until its window ends, when all that were refused may come back at once."""
+    left = max(pace["high"] - pace["at"], 0.02 * pace["window"])
+    pace["slope"], pace["until"] = min(pace["slope"], 0.5 / pace["share"] / left), pace["at"] + left
+
+
+def _compute_bulge(pace: Pace) -> tuple[float, float]:
+    """Return what should remain of a counter besides, more in the middle of a window, and how fast it should grow.
+
+    It costs nothing, because it is spent until the window ends, and shows how large the shares are.
+    """
+    share, limit = pace["share"], pace["limit"]
+    left = ((pace["low"] + pace["high"]) / 2 - pace["at"]) / pace["window"]
+    left = min(1.0, max(0.0, left))
+    extra = max(0.0, math.log(share / FEW)) if share * limit >= _BULGE_LEAST else 0.0
+    most = _BULGE * limit * (1 + extra)
+    return 4 * most * left * (1 - left), 4 * most * (2 * left - 1)
 
 
 def _find_highest_rate(pace: Pace, above: float) -> float:
@@ -306,6 +354,8 @@ def is_large(pace: Pace) -> bool:
     share, limit = pace["share"], pace["limit"]
     if share > ALONE or (not MANY <= limit < HUGE and (share < FEW or share * limit < _ENOUGH)):
         return False
+    if pace["refills"] == "counter":
+        return True
     return pace["doubt"] > _SURE and pace["high"] - pace["at"] < _SOON * pace["window"]
 
 
@@ -315,6 +365,8 @@ def compute_reserve(pace: Pace) -> float:
     if share > ALONE:
         return 0.5 + pace["margin"] if buckets.is_bucket(pace["bucket"]) else 0.5
     noise = _NOISE * math.sqrt(limit)
+    if pace["refills"] == "counter":
+        return max(1.0, noise) + _compute_bulge(pace)[0]
     if buckets.may_be_bucket(pace["bucket"]):
         return max(1.0, noise) + _LEVEL_SHARE * limit * math.log1p(share / _LEAST)
     wanted = limit * (_RESERVE + _RESERVE_SHARE * math.log1p(share / 1e-4))
