@@ -725,6 +725,8 @@ def test_the_rate_of_a_server_that_says_nothing_is_found_and_held(limiter: Any, 
         (AlignedWindowLimiter, 300, 60.0),
         (SlidingWindowLimiter, 300, 60.0),
         (TokenBucketLimiter, 100, 10.0),
+        (FixedWindowLimiter, 60, 60.0),
+        (FixedWindowLimiter, 30, 30.0),
     ],
 )
 def test_a_silent_server_is_made_use_of_and_hardly_asked_in_vain(limiter: Any, limit: int, window: float) -> None:
@@ -740,6 +742,15 @@ def test_many_clients_of_a_silent_server_find_their_parts() -> None:
     crowd = [CrowdClient(1, joins=0.1 * number) for number in range(100)]
     result = run(server, crowd, [AdaptiveRateLimit(max_wait=1e9)], windows=12).over(4)
     assert result.goodput >= 0.95
+    assert result.rejected_part <= 0.02
+
+
+@pytest.mark.slow
+def test_a_thousand_clients_of_a_silent_server_find_their_parts() -> None:
+    server = QuotaServer([FixedWindowLimiter(5000, 10.0)], "none")
+    crowd = [CrowdClient(1, joins=0.01 * number) for number in range(1000)]
+    result = run(server, crowd, [AdaptiveRateLimit(max_wait=1e9)], windows=12).over(4)
+    assert result.goodput >= 0.9
     assert result.rejected_part <= 0.02
 
 

@@ -88,6 +88,15 @@ def test_clients_get_equal_shares_where_quota_comes_back_piece_by_piece(kind: st
     assert settled.rejected == 0
 
 
+def test_clients_that_come_one_after_the_other_get_equal_shares_of_a_bucket() -> None:
+    server = QuotaServer([TokenBucketLimiter(300, 10.0)], dialect="draft-6")
+    crowd = [CrowdClient(2, joins=number / 3) for number in range(30)]
+    settled = run(server, crowd, [AdaptiveRateLimit(max_wait=1e9)], windows=14).over(8)
+    assert settled.most_share <= 1.5 * settled.least_share
+    assert settled.goodput >= 0.98
+    assert settled.rejected == 0
+
+
 def test_shares_do_not_drift_apart() -> None:
     late = run_crowd(SlidingWindowLimiter(200, 4.0), clients=8, slots=4, windows=60).over(40)
     assert late.most_share <= 1.3 * late.least_share
