@@ -113,5 +113,6 @@ def test_each_field_of_a_call_has_its_place() -> None:
         asked=True,
         listeners=(print,),
         rerouted=True,
+        place=(url, "https://api.example.com", "api.example.com"),
     )
     assert all((call.credential, call.identity, call.content, call.selectors))

@@ -164,7 +164,7 @@ def test_the_memory_is_bounded() -> None:
     entries = [Attempt(503, "", 0.1)] * 2
     for number in range(5000):
         known.note_end(Call("GET", "http://x/"), Outcome(status=503), entries, lambda: b"%d" % number)  # noqa: B023
-    assert len(known._known) == 1024
+    assert len(known.known) == 1024
     assert b"4999" in known
     assert b"0" not in known
 
