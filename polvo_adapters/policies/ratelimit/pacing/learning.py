@@ -264,7 +264,8 @@ def _judge_reset(pace: Pace, seen: Seen, ago: float) -> None:
     """Move the belief in windows by what a reset brought, compared with what a window brings."""
     limit, window = pace["limit"], pace["window"]
     expected = limit - 3 * limit / window * ago - pace["accepted"]
-    if ago < 0.15 * window and seen.remaining < 0.6 * expected:
+    crowd = _BLUR if state.is_shared(pace) else 0.0  # others that were refused may have come back first
+    if ago < 0.15 * window and seen.remaining < 0.6 * expected - crowd:
         pace["partial"] = min(1.0, pace["partial"] + 0.5)
         _shift_doubt(pace, 0.5)
     elif ago < 0.3 * window and seen.remaining > 0.8 * limit and pace["before"] < 0.6 * limit:
@@ -282,7 +283,10 @@ def _shift_doubt(pace: Pace, step: float) -> None:
 
 
 def _estimate_spent(pace: Pace, seen: Seen, now: float, rolled: int, replicated: float) -> float:
-    """Return what all clients took since the last response."""
+    """Return what all clients took since the last response: never less than this one.
+
+    More may have come back than was expected, and that is no sign that the others took nothing.
+    """
     fall = pace["before"] - seen.remaining
     if pace["refills"] == "sliding" and state.is_large(pace) and pace["slope"]:
         return (now - pace["at"]) * pace["slope"]
@@ -290,9 +294,9 @@ def _estimate_spent(pace: Pace, seen: Seen, now: float, rolled: int, replicated:
         pace["refills"] == "sliding" and _LARGE < pace["share"] <= ALONE
     ):
         # The replica is short of what comes back evenly, which would make a large share larger still.
-        return fall + (now - pace["at"]) * pace["limit"] / pace["window"]
+        return max(pace["accepted"], fall + (now - pace["at"]) * pace["limit"] / pace["window"])
     if pace["refills"] == "sliding":
-        return replicated
+        return max(pace["accepted"], replicated)
     if not rolled:
         return max(fall, pace["accepted"])
     rate = pace["total"] / pace["span"]
