@@ -1,10 +1,9 @@
 """The queue of a group: which request goes next, and how long the others sleep.
 
 The queue is two numbers. A request that has to wait takes the number `tail` for its ticket, and goes when `head` has
-reached it. It sleeps
-until its turn should have come, but not much longer than a second at a time, since responses in between may change
-everything. The ticket of a thread that has died would block the queue. So a request that could go twice in a row, if it
-were first, passes those ahead of it.
+reached it. It sleeps until its turn should have come, but not much longer than a second at a time, since responses in
+between may change everything. The ticket of a thread that has died would block the queue. So a request that finds twice
+in a row that it could go if it were first, passes those ahead of it.
 """
 
 from __future__ import annotations
