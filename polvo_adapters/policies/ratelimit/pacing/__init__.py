@@ -52,6 +52,6 @@ Around a moment at which quota should be back while none is known to be, one req
 for its response.
 
 The modules: `state` (what is known, and how it begins), `learning` (what a response changes), `shares` (the share),
-`buckets` and `counters` (whether a server is one), `counting` (what a response of a counter changes) and `credit` (what may
-be spent, and when). All is pure: a `Pace` is a dict of numbers, copied by the caller before it is changed.
+`buckets` and `counters` (whether a server is one), `counting` (what a response of a counter changes) and `credit` (what
+may be spent, and when). All is pure: a `Pace` is a dict of numbers, copied by the caller before it is changed.
 """
