@@ -283,10 +283,7 @@ def _shift_doubt(pace: Pace, step: float) -> None:
 
 
 def _estimate_spent(pace: Pace, seen: Seen, now: float, rolled: int, replicated: float) -> float:
-    """Return what all clients took since the last response: never less than this one.
-
-    More may have come back than was expected, and that is no sign that the others took nothing.
-    """
+    """Return what all clients took since the last response."""
     fall = pace["before"] - seen.remaining
     if pace["refills"] == "sliding" and state.is_large(pace) and pace["slope"]:
         return (now - pace["at"]) * pace["slope"]
@@ -294,8 +291,8 @@ def _estimate_spent(pace: Pace, seen: Seen, now: float, rolled: int, replicated:
         pace["refills"] == "sliding" and _LARGE < pace["share"] <= ALONE
     ):
         # The replica is short of what comes back evenly, which would make a large share larger still.
-        return max(pace["accepted"], fall + (now - pace["at"]) * pace["limit"] / pace["window"])
-    if pace["refills"] == "sliding":
+        return fall + (now - pace["at"]) * pace["limit"] / pace["window"]
+    if pace["refills"] == "sliding":  # where more came back than was expected, the others may have taken much yet
         return max(pace["accepted"], replicated)
     if not rolled:
         return max(fall, pace["accepted"])

@@ -54,16 +54,9 @@ def measure_share(
         # What a crowd of newcomers took in one go comes back in one go, and is not left over.
         most = _PULL_CROWDED if pace["unexplained"] >= _UNEXPLAINED else math.inf
         share *= math.exp(min(most, 3 * max(0.0, above - 0.1)) * part)
-    share = _bound_by_evidence(pace, share)
+    share = 1.0 if share > _NEARLY and pace["unexplained"] < _UNEXPLAINED else min(1.0, share)
     pace["own"] = max(pace["own"] * share / measured, least * pace["total"])
     pace["share"] = share
-
-
-def _bound_by_evidence(pace: Pace, share: float) -> float:
-    """Return the share, which rises to that of a client alone only where others took next to nothing for a while."""
-    if share > _NEARLY and pace["unexplained"] < _UNEXPLAINED:
-        return 1.0
-    return min(1.0 if pace["share"] > state.ALONE else _NEARLY, share)
 
 
 def _compute_pull(pace: Pace, seen: Seen, now: float, share: float) -> float:
