@@ -292,8 +292,10 @@ def _estimate_spent(pace: Pace, seen: Seen, now: float, rolled: int, replicated:
     ):
         # The replica is short of what comes back evenly, which would make a large share larger still.
         return fall + (now - pace["at"]) * pace["limit"] / pace["window"]
-    if pace["refills"] == "sliding":  # where more came back than was expected, the others may have taken much yet
-        return max(pace["accepted"], replicated)
+    if pace["refills"] == "sliding":
+        # Where more came back than was expected, the others may have taken much yet: a small share would jump. Of a
+        # larger quota, which is shared by what remains, both kinds of error are alike and cancel out.
+        return max(pace["accepted"], replicated) if pace["limit"] < state.MANY else replicated
     if not rolled:
         return max(fall, pace["accepted"])
     rate = pace["total"] / pace["span"]
