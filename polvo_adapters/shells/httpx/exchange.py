@@ -69,15 +69,14 @@ class BaseHTTPXExchange:
         stream: Whether responses are returned before their body is read.
         without_certificate: The transport for requests that are to hold no credential; by default the same.
         url: The URL of the request, where it is known as text.
+        owner: The transport whose call it is, which may be closed before the next attempt; or None.
 
     Attributes:
         spared_deadline: The deadline that does not bind a body which is streamed to the caller, or None.
         brought_by: The call of the attempt that has brought the last response which is streamed, or None.
-        owner: The transport whose call it is, which may be closed before the next attempt; or None.
     """
 
     is_async = False
-    owner: Any = None
     _noting: type | None = None  # the class of transports whose connections may note the steps of an attempt
     brought_by: Call | None = None
     spared_deadline: float | None = None
@@ -96,8 +95,9 @@ class BaseHTTPXExchange:
         stream: bool,
         without_certificate: Any = None,
         url: str = "",
+        owner: Any = None,
     ) -> None:
-        self.inner = inner
+        self.inner, self.owner = inner, owner
         self._without_certificate = without_certificate
         self.request = self.sent = request
         self._url = url or str(request.url)
