@@ -3,6 +3,9 @@
 Theory of operation. An event loop closes at its end the asynchronous generators that were begun in it; `asyncio.run`,
 its runners and trio see to that. So a generator holds what is to be closed. One that is dropped earlier is closed by
 its loop, if that still runs. In a forked child the loops are those of the parent, and nothing of theirs is closed.
+
+A loop closes its generators all at once, and one of the user's may close something of ours. Two tasks cannot run one
+generator, so what both call is a function that does its work once; the generator itself is never waited in by `close`.
 """
 
 from __future__ import annotations
@@ -16,6 +19,20 @@ Close = Callable[[], Awaitable[object]]
 _of_parents: list[AsyncGenerator[None, None]] = []  # or else they would be closed as they are freed
 
 
+class _Once:
+    """Calls a function once, whichever of several tasks comes first."""
+
+    __slots__ = ("_close",)
+
+    def __init__(self, close: Close) -> None:
+        self._close: Close | None = close
+
+    async def __call__(self) -> None:
+        close, self._close = self._close, None
+        if close is not None:
+            await close()
+
+
 class LoopEnd:
     """Closes something when the running event loop ends, or earlier.
 
@@ -23,19 +40,21 @@ class LoopEnd:
         close: What closes it; called once, in this event loop.
     """
 
-    __slots__ = ("__weakref__", "_holder", "_is_closed", "_process")
+    __slots__ = ("__weakref__", "_holder", "_once", "_process")
 
     def __init__(self, close: Close) -> None:
-        self._process, self._is_closed = os.getpid(), False
-        self._holder = _hold(close)
+        self._process, self._once = os.getpid(), _Once(close)
+        self._holder = _hold(self._once)
         with suppress(StopIteration):  # as it has got to its end, without having waited for anything
             self._holder.__anext__().send(None)
 
     async def close(self) -> None:
         """Close it now, in the event loop that it belongs to, unless that was begun before."""
-        if not self._is_closed:
-            self._is_closed = True
-            await self._holder.aclose()
+        try:
+            await self._once()
+        finally:
+            if not self._holder.ag_running:  # by its loop
+                await self._holder.aclose()
 
     def __del__(self) -> None:
         if self._process != os.getpid():
