@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import suppress
+from typing import Any
 
 Close = Callable[[], Awaitable[object]]
 
@@ -44,7 +45,7 @@ class LoopEnd:
 
     def __init__(self, close: Close) -> None:
         self._process, self._once = os.getpid(), _Once(close)
-        self._holder = _hold(self._once)
+        self._holder: Any = _hold(self._once)
         with suppress(StopIteration):  # as it has got to its end, without having waited for anything
             self._holder.__anext__().send(None)
 
