@@ -6,6 +6,7 @@ import asyncio
 import sys
 from collections.abc import Callable, Coroutine
 from contextvars import copy_context
+from pathlib import Path
 from typing import Any
 
 import httpcore
@@ -192,3 +193,47 @@ def test_what_is_begun_within_an_attempt_outlives_its_trace(server: FailureServe
 
     found, marks = run(act, told=False)
     assert ([names[0][-3:] for names in found], marks) == ([["send", "wait", "body"]] * 2, 1)
+
+
+def test_a_connection_that_another_task_has_opened_notes_for_the_one_that_uses_it(server: FailureServer) -> None:
+    async def act(client: httpx.AsyncClient, _: dict[str, Any]) -> Any:
+        first = await asyncio.create_task(client.post(server.url + "/echo", content=b"x"))
+        second = await asyncio.create_task(client.post(server.url + "/echo", content=b"x"))
+        with pytest.raises(httpx.HTTPError) as caught:
+            await asyncio.create_task(client.post(server.url + "/fault/reset", content=b"x"))
+        report = caught.value.polvo  # type: ignore[attr-defined]
+        return phases_of(first)[0][1:], phases_of(second)[0], (len(report.attempts), report.sent)
+
+    sent = ["send", "wait", "body"]
+    assert run(act, told=False) == (["connect 127.0.0.1", *sent], ["queue", *sent], (1, True))
+
+
+@pytest.mark.parametrize("told", [False, True])
+def test_connecting_once_more_is_noted(told: bool) -> None:
+    async def act(client: httpx.AsyncClient, extensions: dict[str, Any]) -> Any:
+        with pytest.raises(httpx.ConnectError) as caught:
+            await client.post(f"http://127.0.0.1:{refused_port()}/", content=b"x", extensions=extensions)
+        report = caught.value.polvo  # type: ignore[attr-defined]
+        return report.sent, [[phase.name for phase in attempt.phases] for attempt in report.attempts]
+
+    phases = ["queue", "connect 127.0.0.1", "connect 127.0.0.1"]
+    assert run(act, told=told, retries=1) == (False, [phases, phases])
+
+
+@pytest.mark.skipif(not hasattr(asyncio, "start_unix_server"), reason="this system has no Unix sockets")
+@pytest.mark.parametrize("told", [False, True])
+def test_a_request_through_a_unix_socket_was_sent(told: bool, tmp_path: Path) -> None:
+    path = str(tmp_path / "socket")
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.close()
+
+    async def act(client: httpx.AsyncClient, extensions: dict[str, Any]) -> Any:
+        async with await asyncio.start_unix_server(serve, path):
+            with pytest.raises(httpx.RemoteProtocolError) as caught:
+                await client.post("http://a.test/", content=b"x", extensions=extensions)
+        report = caught.value.polvo  # type: ignore[attr-defined]
+        return report.sent, [[phase.name for phase in attempt.phases] for attempt in report.attempts]
+
+    assert run(act, told=told, uds=path) == (True, [["queue", f"connect {path}", "send", "wait"]])
