@@ -357,3 +357,10 @@ def test_credit_never_falls_by_waiting(story: Any, wait: float) -> None:
     before = pace["credit"]
     credit.earn(pace, now + wait * pace["window"])
     assert pace["credit"] >= before
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_no_client_of_a_small_sliding_quota_takes_itself_for_alone(seed: int) -> None:
+    server = QuotaServer([SlidingWindowLimiter(20, 10.0)], dialect="draft-6", latency=0.05, spread=0.2)
+    settled = run(server, [CrowdClient(4)] * 4, [AdaptiveRateLimit(max_wait=1e9)], 12, seed).over(6)
+    assert settled.most_share <= 3 * settled.least_share

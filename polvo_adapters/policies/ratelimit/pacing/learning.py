@@ -264,7 +264,8 @@ def _judge_reset(pace: Pace, seen: Seen, ago: float) -> None:
     """Move the belief in windows by what a reset brought, compared with what a window brings."""
     limit, window = pace["limit"], pace["window"]
     expected = limit - 3 * limit / window * ago - pace["accepted"]
-    if ago < 0.15 * window and seen.remaining < 0.6 * expected:
+    crowd = _BLUR if state.is_shared(pace) else 0.0  # others that were refused may have come back first
+    if ago < 0.15 * window and seen.remaining < 0.6 * expected - crowd:
         pace["partial"] = min(1.0, pace["partial"] + 0.5)
         _shift_doubt(pace, 0.5)
     elif ago < 0.3 * window and seen.remaining > 0.8 * limit and pace["before"] < 0.6 * limit:
@@ -292,7 +293,9 @@ def _estimate_spent(pace: Pace, seen: Seen, now: float, rolled: int, replicated:
         # The replica is short of what comes back evenly, which would make a large share larger still.
         return fall + (now - pace["at"]) * pace["limit"] / pace["window"]
     if pace["refills"] == "sliding":
-        return replicated
+        # Where more came back than was expected, the others may have taken much yet: a small share would jump. Of a
+        # larger quota, which is shared by what remains, both kinds of error are alike and cancel out.
+        return max(pace["accepted"], replicated) if pace["limit"] < state.MANY else replicated
     if not rolled:
         return max(fall, pace["accepted"])
     rate = pace["total"] / pace["span"]

@@ -15,6 +15,9 @@ _NEWCOMER = 0.5  # per window, for three windows: a newcomer starts with one req
 _REMEMBERED = 6.0  # own requests that a share is measured over, at least
 _SCARCE = 0.1  # requests per window that a share stands for, at least: no client gives up for good
 _INTEGRAL, _INTEGRAL_MOST = 1.0, 0.2
+_NEARLY = 0.9  # share from which on a client may be alone
+_UNEXPLAINED = 1.5  # requests lately that own use does not explain, by which others are known to be there
+_PULL_CROWDED = 0.5  # per window, at most, on a small sliding quota that others are known to use
 
 
 def measure_share(
@@ -48,8 +51,10 @@ def measure_share(
     else:
         above = (seen.remaining - state.compute_reserve(pace)) / pace["limit"]
         pace["integral"] = max(-0.05, min(_INTEGRAL_MOST, pace["integral"] + _INTEGRAL * above * part))
-        share *= math.exp(3 * max(0.0, above - 0.1) * part)
-    share = 1.0 if share > 0.9 and pace["unexplained"] < 1.5 else min(1.0, share)
+        # What a crowd of newcomers took in one go comes back in one go, and is not left over.
+        most = _PULL_CROWDED if pace["unexplained"] >= _UNEXPLAINED else math.inf
+        share *= math.exp(min(most, 3 * max(0.0, above - 0.1)) * part)
+    share = 1.0 if share > _NEARLY and pace["unexplained"] < _UNEXPLAINED else min(1.0, share)
     pace["own"] = max(pace["own"] * share / measured, least * pace["total"])
     pace["share"] = share
 
