@@ -301,7 +301,6 @@ VENDORS = [
             "X-RateLimit-Interval-Seconds": 2,
             "Retry-After": 0 if s[0].allowed else s[0].retry_after,
         },
-        many=(0.92, 0.0),  # what comes in batches of ten makes one window richer than another
         apart=(0.93, 2.0),
     ),
     Vendor(

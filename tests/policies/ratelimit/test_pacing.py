@@ -88,6 +88,14 @@ def test_clients_get_equal_shares_where_quota_comes_back_piece_by_piece(kind: st
     assert settled.rejected == 0
 
 
+@pytest.mark.parametrize("slots", [2, 4, 8, 12])
+def test_two_clients_that_begin_at_once_share_a_small_bucket(slots: int) -> None:
+    settled = run_crowd(TokenBucketLimiter(50, 2.0), clients=2, slots=slots, windows=16).over(8)
+    assert settled.most_share <= 1.5 * settled.least_share
+    assert settled.goodput >= 0.98
+    assert settled.rejected == 0
+
+
 def test_clients_that_come_one_after_the_other_get_equal_shares_of_a_bucket() -> None:
     server = QuotaServer([TokenBucketLimiter(300, 10.0)], dialect="draft-6")
     crowd = [CrowdClient(2, joins=number / 3) for number in range(30)]

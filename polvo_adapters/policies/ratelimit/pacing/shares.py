@@ -15,6 +15,7 @@ _NEWCOMER = 0.5  # per window, for three windows: a newcomer starts with one req
 _REMEMBERED = 6.0  # own requests that a share is measured over, at least
 _SCARCE = 0.1  # requests per window that a share stands for, at least: no client gives up for good
 _INTEGRAL, _INTEGRAL_MOST = 1.0, 0.2
+_NEARLY, _UNEXPLAINED_MOST = 0.9, 1.5  # share from which on a client may be alone; requests that others took lately
 
 
 def measure_share(
@@ -49,7 +50,9 @@ def measure_share(
         above = (seen.remaining - state.compute_reserve(pace)) / pace["limit"]
         pace["integral"] = max(-0.05, min(_INTEGRAL_MOST, pace["integral"] + _INTEGRAL * above * part))
         share *= math.exp(3 * max(0.0, above - 0.1) * part)
-    share = 1.0 if share > 0.9 and pace["unexplained"] < 1.5 else min(1.0, share)
+    if share > _NEARLY:
+        most = _NEARLY if pace["refills"] == "bucket" else 1.0  # others took some, and would not be seen any more
+        share = 1.0 if pace["unexplained"] < _UNEXPLAINED_MOST else min(most, share)
     pace["own"] = max(pace["own"] * share / measured, least * pace["total"])
     pace["share"] = share
 
