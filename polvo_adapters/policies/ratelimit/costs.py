@@ -19,6 +19,7 @@ _WHOLE = 100.0  # percent
 _FIRST = 1.0  # percent that a request takes, until more is known
 _RISE, _SURE_RISE, _LONGEST_RISE = 3.0, 5.0, 20.0  # percent, over which the cost is measured
 _FAST = 1 / 50  # of the window, in which hardly anything comes back
+_SOON = 3  # slots of the replica
 _TOO_MUCH = 1.3  # times what is used, which the own requests of the last window cannot be
 _NEWS = 1.03  # times the cost, by which another has to differ, because each change is a new size of the quota
 
@@ -93,7 +94,9 @@ def _learn_percentage(
 
 def _bound_cost(cost: float, used: float, pace: Pace) -> float:
     """Return the cost, or less where all own requests that are still counted would take more than is used."""
-    counted = sum(pace["log"]) + pace["fresh"]
+    log, slot = pace["log"], pace["slot"]
+    # Many that were sent in one go come back in one go, at the server up to a slot before they do here.
+    counted = sum(log) + pace["fresh"] - sum(log[(slot + step) % state.RING] for step in range(1, _SOON + 1))
     return (used + 1) / counted if counted * cost > _TOO_MUCH * (used + 1) else cost
 
 
