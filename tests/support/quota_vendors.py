@@ -322,9 +322,9 @@ VENDORS = [
         windows(SLIDING, 200, 3600.0),
         lambda s, wall: {"X-App-Usage": f'{{"call_count":{100 * used(s[0]) // s[0].limit},"total_time":2}}'},
         retry_after=False,
-        one=(0.98, 1.0),
-        many=(0.95, 1.5),
-        apart=(0.85, 10.0),  # each learns a quota of its own size from a whole number, and all meet at its end
+        one=(0.98, 0.0),
+        many=(0.95, 1.0),
+        apart=(0.85, 5.0),  # each learns a quota of its own size from a whole number, and all meet at its end
     ),
     Vendor(
         "Kong",

@@ -18,6 +18,7 @@ from polvo_adapters.policies.ratelimit.pacing.state import Pace
 _WHOLE = 100.0  # percent
 _FIRST = 1.0  # percent that a request takes, until more is known
 _RISE, _SURE_RISE, _LONGEST_RISE = 3.0, 5.0, 20.0  # percent, over which the cost is measured
+_LITTLE = 5.0  # percent, of which hardly anything comes back
 _FAST = 1 / 50  # of the window, in which hardly anything comes back
 _SOON = 3  # slots of the replica
 _TOO_MUCH = 1.3  # times what is used, which the own requests of the last window cannot be
@@ -100,6 +101,14 @@ def _bound_cost(cost: float, used: float, pace: Pace) -> float:
     return (used + 1) / counted if counted * cost > _TOO_MUCH * (used + 1) else cost
 
 
+def _keeps_all(known: Percentage, pace: Pace, now: float) -> bool:
+    """Return whether nothing can have come back since requests began to be counted: too little was used, or too late.
+
+    Where many requests were sent in one go, as many come back in one go, and hide what those take that follow them.
+    """
+    return now - pace["born"] < pace["window"] or known.began <= _LITTLE
+
+
 def _measure(known: Percentage, used: float, pace: Pace, now: float, *, accepted: bool) -> Percentage:
     """Return what is known after a response."""
     requests, rise = known.requests + accepted, used - known.began
@@ -108,7 +117,7 @@ def _measure(known: Percentage, used: float, pace: Pace, now: float, *, accepted
     rises = used > known.used
     if at_rise and rises and rise >= _RISE and (not is_sure or rise / (requests + 1) > _NEWS * cost):
         cost, is_sure = rise / (requests + is_sure), 1.0
-    elif used >= known.used and (not is_sure or (is_fast and rise >= _SURE_RISE)):
+    elif used >= known.used and (not is_sure or (is_fast and rise >= _SURE_RISE and _keeps_all(known, pace, now))):
         most = (rise + 1) / max(1.0, requests - 1)
         cost = most if most * _NEWS < cost else cost
     if is_sure and pace["refills"] != "windows":

@@ -297,6 +297,17 @@ def test_a_request_costs_one_and_debts_are_not_made() -> None:
     assert spent == [0.5, 0.0]
 
 
+@pytest.mark.parametrize("share", [5e-324, 1e-9, 0.5, 1.0])
+@pytest.mark.parametrize("limit", [1.0, 100.0, 1e15])
+def test_the_end_of_a_quota_that_is_not_spread_is_no_more_than_the_whole(limit: float, share: float) -> None:
+    pace = state.start_pace(Seen(0.0, limit, 86400.0, limit, 3600.0, 1.0), 0.0)
+    pace["share"], pace["seen"] = share, state.NEWCOMER
+    for in_flight in (0, 3):
+        credit.free_credit(pace, -1.0, in_flight)
+        assert 0 < pace["near"] <= limit
+        assert 0 <= pace["credit"] <= limit
+
+
 def test_what_is_left_is_not_promised_twice() -> None:
     pace = state.start_pace(Seen(0.0, 10.0, 10.0, 9.0, 10.0, 0.0), 0.0)
     pace["remaining"], pace["credit"] = 1.0, 5.0
