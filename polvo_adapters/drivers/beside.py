@@ -1,14 +1,14 @@
 """Decisions of a call on an event loop by a store that may block: the loop goes on meanwhile.
 
 Theory of operation. A store that says `blocking = True` is asked on a thread of its own, one question after the other
-in the order in which they came, whichever loops and tasks they come from. One that has an asynchronous side, as
-`AsyncStore` says, is asked by that. Only the question is put elsewhere: what its answer means is worked out on the loop
-by `Decisions`, as for every other store, which finds the answer in an `AskedStore`.
+in the order in which they came, from all loops and tasks. A store with an asynchronous side (`AsyncStore`) is asked
+through that. Only the question leaves the loop: `Decisions` works out on the loop what the answer means, as for every
+other store, and finds the answer in an `AskedStore`.
 
-A task that is cancelled before its question is put has never asked it. One that is cancelled later leaves the question
-alone, and what that grants is given back right after it. A fact, such as the end of a lease, is put to the store in any
-case. What the close of a body reports, facts and leases of a call that was broken off, follow behind all questions that
-were there before; a listener of these changes is called on the thread of the store.
+If a task is cancelled before its question is put, the question is dropped. If it is cancelled later, the question goes
+on, and what it grants is given back right after it. A fact, such as the end of a lease, is put to the store in any
+case. What the close of a body reports, and the leases of a call that was broken off, come after all questions that were
+there before; a listener of these changes is called on the thread of the store.
 """
 
 from __future__ import annotations

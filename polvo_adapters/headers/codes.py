@@ -9,7 +9,7 @@ Prose is not a code, as its words may mean anything. Only a few fixed phrases ar
 and not within quotation marks: there a message repeats what the caller has sent.
 
 **Other things.** Much else has a limit, and is refused in the same words: seats, storage, coupons, withdrawals of a
-day. A code that names such a thing, and a sentence that names it and no requests, is not about the pace.
+day. A code that names such a thing is not about the pace, nor is a sentence that names it and no requests.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ def classify_code(code: str) -> Kind | None:
 
 
 def names_other_things(code: str) -> bool:
-    """Return whether a code names something other than requests, of which there may not be more."""
+    """Return whether a code names a limit of something other than requests, such as seats."""
     return _OTHER_CODES.search(_split_words(code)) is not None
 
 
@@ -151,7 +151,7 @@ def is_spent(prose: str) -> bool:
 
 
 def is_about_other_things(prose: str) -> bool:
-    """Return whether a message names something other than requests of which there may be no more, and no requests."""
+    """Return whether a message names a limit of something other than requests, and no requests."""
     said = prose[:_LONGEST_PROSE]
     return _OTHER_THINGS.search(said) is not None and _OF_REQUESTS.search(said) is None
 

@@ -1,4 +1,4 @@
-"""Where the parts of a JSON body stand that speak of an error: codes, sentences, and the time to wait.
+"""The parts of a JSON body that describe an error: codes, sentences, and the time to wait.
 
 Theory of operation. An *error holder* is an object that may hold a code: the document itself, or what is in it under
 names such as `error`, `errors` or `fault`, in any case and with any prefix (`o:errorDetails`). Of a success, only what
@@ -53,7 +53,7 @@ def list_holders(document: Json, *, quiet: bool) -> list[Json]:
 
 
 def _find_error(document: Json) -> Json:
-    """Return what a success says about its error: what is named so, and what belongs to it.
+    """Return the parts of a success that describe its error: those that are named so, and those that belong to them.
 
     That is the message beside `"error": 29` or `"error": true`, and the status beside an `error_message`.
     """
@@ -71,7 +71,7 @@ def _find_error(document: Json) -> Json:
 
 
 def is_resource(document: Json) -> bool:
-    """Return whether an object of a success is a thing of the API, such as a job that has failed, and no refusal."""
+    """Return whether an object of a success is a resource of the API, such as a job that has failed, and no refusal."""
     return "id" in document and "jsonrpc" not in document and any(document.get(key) is not None for key in _STATES)
 
 

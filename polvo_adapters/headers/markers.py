@@ -1,8 +1,8 @@
 """What must be in the body of a success before it is worth reading for a refusal.
 
-Theory of operation. Nearly every response is a success that says nothing, so the question is asked for each of them and
-has to cost next to nothing: one search of a few kilobytes, and a few of a very short body. An API that names no error
-in its refusal says nothing else beside it either, so that its body is short.
+Theory of operation. Nearly every response is a success that refuses nothing. Each is searched, so the search has to be
+cheap: one pass over a few kilobytes, and a few passes over a very short body. An API whose refusal contains no
+`"error` sends nothing else with it either, so that its body is short.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Refusals in bodies that are no JSON: XML, pages, and single lines.
 
-Theory of operation. XML states an error as JSON does, by a code and a sentence, and they are looked for by the names of
-their elements and attributes, without a parser: nothing in a body may cost more than one pass over it. Faults of SOAP
-may be named by their element alone, as in `<exceededConcurrentRequestLimitFault>`.
+Theory of operation. XML states an error as JSON does, by a code and a sentence. They are found by the names of their
+elements and attributes, without a parser, so that no body costs more than one pass over it. A fault of SOAP may be
+named by its element alone, as in `<exceededConcurrentRequestLimitFault>`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Refusals in the bodies of single vendors, which no code or sentence tells apart.
+"""Refusals in the bodies of single vendors, which need more than a code or a sentence to be recognized.
 
 A reader takes a JSON object and the status of the response, and returns a `Complaint` or None.
 """

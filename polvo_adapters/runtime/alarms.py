@@ -1,7 +1,8 @@
 """Alarms that cancel tasks of asyncio, with one timer for all alarms of an event loop.
 
 Theory of operation. Nearly every alarm is taken back long before its time, so that a timer of the event loop for each
-costs more than the rest of a deadline. Here an alarm is an entry in a heap, and is only marked when it is taken back.
+costs more than all else that a deadline needs. Here an alarm is an entry in a heap, and is only marked when it is taken
+back.
 The loop has one timer, for the earliest entry; when that rings, the entries that are over by then are dropped, and the
 next one gets the timer. At the latest when half of them are marked, all marked ones are dropped.
 

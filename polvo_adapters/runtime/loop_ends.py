@@ -1,8 +1,9 @@
-"""What is closed when the event loop ends that it belongs to.
+"""Things that are closed when their event loop ends.
 
-Theory of operation. An event loop closes at its end the asynchronous generators that were begun in it; `asyncio.run`,
-its runners and trio see to that. So a generator holds what is to be closed. One that is dropped earlier is closed by
-its loop, if that still runs. In a forked child the loops are those of the parent, and nothing of theirs is closed.
+Theory of operation. At its end an event loop closes the asynchronous generators that were begun in it; `asyncio.run`,
+its runners and trio see to that. So each thing is held by a generator that closes it. A generator that is dropped
+earlier is closed by its loop, if that still runs. A forked child has the loops of its parent, and closes nothing of
+theirs.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from contextlib import suppress
 
 Close = Callable[[], Awaitable[object]]
 
-_of_parents: list[AsyncGenerator[None, None]] = []  # or else they would be closed as they are freed
+_holders_of_parents: list[AsyncGenerator[None, None]] = []  # or else they would be closed as they are freed
 
 
 class LoopEnd:
@@ -39,7 +40,7 @@ class LoopEnd:
 
     def __del__(self) -> None:
         if self._process != os.getpid():
-            _of_parents.append(self._holder)
+            _holders_of_parents.append(self._holder)
 
 
 async def _hold(close: Close) -> AsyncGenerator[None, None]:

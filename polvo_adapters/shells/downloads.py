@@ -1,18 +1,18 @@
 """Downloads to files, by any library: whole or not at all, and continued where an earlier one broke off.
 
 Theory of operation. A download is a streamed GET with `resume` whose body goes to a `PartialFile`, which takes the
-place of the target once it is whole. What an earlier download has left is asked for no further: its rest is, under the
-rules of `polvo_adapters.core.ranges`. Three things may then end the attempt to go on, and begin something anew:
+place of the target once it is whole. What an earlier download has left is not asked for again, only its rest, under
+the rules of `polvo_adapters.core.ranges`. Three things may then end the attempt to go on, and begin something anew:
 
     the entity has changed        the file is begun anew, or the call fails, as `on_change` says
     the rest cannot be had        the file is begun anew, once: an old partial file is no reason to fail
-    the rest was refused where    the chain of redirects is begun anew, with the rest: signed URLs expire; as long as
-    a redirect had led            each chain brings bytes
+    the rest was refused where    the chain of redirects is begun anew, and asks for the rest: signed URLs expire;
+    a redirect had led            as long as each chain brings bytes
 
 It asks for no content encoding, so that positions in the file are positions in the entity. Where the server encodes all
 the same, the file gets the decoded bytes, and cannot be continued by a later download.
 
-A `DownloadJob` decides all that, and never waits for anything but the disk. The shell sends, reads, and writes.
+A `DownloadJob` decides all that, and waits for nothing but the disk. The shell sends, reads, and writes.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Download(NamedTuple):
 def choose_target(path: str | os.PathLike[str], url: str) -> str:
     """Return the absolute path of the file; in a directory, the name is the last segment of the URL.
 
-    What the server says of a name (Content-Disposition, redirects) is not asked: it would choose which file is written.
+    Names that the server gives (Content-Disposition, redirects) are ignored: it would choose the file that is written.
 
     Raises:
         ConfigurationError: The URL names no file.
@@ -81,7 +81,8 @@ class DownloadJob:
         url: The absolute URL, which names the file in a directory, and selects what an earlier download has left.
         path: The file, or a directory to put it in.
         on_change: What to do where the entity changes while it is downloaded.
-        progress: A function that is called with the bytes that are there, and those that there will be or None.
+        progress: A function that is called with the number of bytes that have come, and of those that there will be, or
+            None where that is not known.
         make_status_error: Makes the error for the status of a response.
 
     Raises:
@@ -174,8 +175,8 @@ class DownloadJob:
         total = content_length(response.headers) if origin_ is None else origin_.total
         self._total = None if self._is_encoded else total
 
-    def tell(self) -> Any:
-        """Call the function that wants to know how far the download is, and return what that returns."""
+    def report_progress(self) -> Any:
+        """Call `progress`, if there is one, and return its result: of a coroutine function, the coroutine."""
         return None if self._progress is None else self._progress(self.partial.size, self._total)
 
     def goes_on(self, response: Any, error: Exception, unproved: Unproved | None) -> bool:
@@ -221,7 +222,7 @@ class DownloadJob:
         self.partial.finish()
         return Download(Path(self.target), self.partial.size, self.continued_from, response)
 
-    def leave(self, error: BaseException, *, of_disk: bool) -> None:
+    def keep_for_later(self, error: BaseException, *, of_disk: bool) -> None:
         """Keep what has come for a later download, and say so on the error that the download ends with.
 
         Args:

@@ -1,4 +1,4 @@
-"""What is alike in bodies that go on where they broke off, whichever library reads them.
+"""What all shells share of bodies that go on where they broke off.
 
 Theory of operation. A body comes in parts: the first with the response that the caller has, the others with responses
 to requests for the rest. A `BodyProgress` counts what has come, and knows whether that is the whole. Where a part ends
@@ -51,8 +51,8 @@ class PartBounds:
         position: Where in the whole the part is to begin.
 
     Attributes:
-        skip: How many bytes come before that, and are to be thrown away.
-        left: How many bytes it may give behind them, or None where its framing says that.
+        skip: How many bytes come before the position, and are to be thrown away.
+        left: How many bytes come from the position on, or None where the framing of the part says where it ends.
         whole: Position behind the last byte of the whole body, where the response has said that.
         is_end: Whether the position is that of the end, so that a part may bring nothing.
         ready: Bytes that were read already.
@@ -86,7 +86,7 @@ class BodyProgress:
     Attributes:
         length: How many bytes there will be, or None where that is not known.
         received: How many have come.
-        unproved: Why there was no next part, once that was so.
+        unproved: Why there is no next part, or None as long as there may be one.
     """
 
     __slots__ = ("_offset", "length", "received", "unproved")
@@ -99,12 +99,12 @@ class BodyProgress:
 
     @property
     def is_complete(self) -> bool:
-        """Whether the last byte has come, as far as it is known which that is."""
+        """Whether the last byte has come; False as long as the length is not known."""
         return self.received == self.length
 
     @property
     def may_end(self) -> bool:
-        """Whether the body is complete where its part has nothing more: chunks, and nothing else, say so."""
+        """Whether the body is complete if its part ends now, which the framing (chunks) decides without a length."""
         return self.length is None or self.received == self.length
 
     def take_up(self, part: Part) -> bool:
@@ -144,7 +144,7 @@ class RestSearch(Generic[AnyPart]):
 
     @contextmanager
     def _reporting(self, now: Callable[[], float]) -> Iterator[list[Entry]]:
-        """Yield the list that what is performed within the block goes to, and put it into the caller's report."""
+        """Yield a list for the entries that are made within the block, and put it into the caller's report."""
         began, report = now(), self._report
         entries = list(report.entries)
         try:
@@ -159,7 +159,7 @@ class RestSearch(Generic[AnyPart]):
         return rest_flow(self._policies, call, broken)
 
     def _wants_credential(self, part: AnyPart | Unproved, outcome: Outcome, *, owned: bool) -> bool:
-        """Return whether the credential was refused which the rest was asked for with."""
+        """Return whether the server refused the credential of the request for the rest."""
         return isinstance(part, Unproved) and outcome.status == 401 and owned and not self._call.anonymous
 
     def _conclude(self, part: AnyPart | Unproved, outcome: Outcome) -> AnyPart | Unproved:

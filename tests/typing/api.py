@@ -77,6 +77,9 @@ async def downloading_in_a_task(session: polvo.AsyncSession, folder: Path) -> No
     async with session.stream("GET", "x", resume=True) as response:
         await response.aread()
     AsyncPolicyTransport(polvo.resume.Resume(), polvo.retry.ExponentialBackoff(), stream=True)
+    PolicyTransport(polvo.resume.Resume(), polvo.retry.ExponentialBackoff(), stream=True)
+    ResilientTransport(resume=True)
+    polvo.AsyncSession(resume=True)
 
 
 def mounting(session: requests.Session) -> None:
@@ -92,6 +95,8 @@ def mounting(session: requests.Session) -> None:
     session.mount("https://", polvo.RateLimitAdapter())
     session.mount("https://", polvo.RateLimitAdapter("adaptive", max_wait=5, pool_maxsize=50))
     session.mount("https://", polvo.RateLimitAdapter(polvo.ratelimit.Adaptive(pace="burst", max_wait=5.0)))
+    session.mount("https://", polvo.RateLimitAdapter(pace="even", max_wait=300))
+    polvo.Session(rate_limit=polvo.ratelimit.AdaptiveRateLimit(pace="even"))
     session.mount("https://", polvo.RateLimitAdapter(polvo.ratelimit.TokenBucket(rate=5, capacity=10)))
     session.mount("https://", polvo.ResilientAdapter(rate_limit=polvo.ratelimit.SlidingWindow(50, window=2)))
     session.mount("https://", polvo.PolicyAdapter(polvo.ratelimit.Adaptive(judge=judge)))

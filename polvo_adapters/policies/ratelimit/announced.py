@@ -26,7 +26,7 @@ def learn_quotas(
     account["paces"] = account["paces"].copy()
     keys = []
     for quota in event.quotas if len(event.quotas) <= _MOST_QUOTAS else event.quotas[:_MOST_QUOTAS]:
-        if quota.remaining is None and event.refused is None and (key := _count_untold(account, group, quota)):
+        if quota.remaining is None and event.refused is None and (key := _count_in_known_quota(account, group, quota)):
             pass
         elif unsaid.is_incomplete(quota):
             key = _learn_incomplete(account, group, quota, route, event, now, free)
@@ -40,7 +40,7 @@ def learn_quotas(
 
 
 def _forget_stale(account: Account, group: QuotaBucket, now: float) -> None:
-    """Forget quotas that are not spoken of any more, and those beyond the number that is kept."""
+    """Forget quotas that responses do not announce any more, and those beyond the number that is kept."""
     paces = account["paces"]
     gone = [key for key in group["quotas"] if now - paces[key]["at"] > _STALE * paces[key]["window"]]
     gone += [key for key in group["quotas"] if key not in gone][: max(0, len(group["quotas"]) - _MOST_QUOTAS)]
@@ -53,7 +53,7 @@ def _forget_stale(account: Account, group: QuotaBucket, now: float) -> None:
 def _learn_incomplete(
     account: Account, group: QuotaBucket, quota: Quota, route: str, event: TurnResult, now: float, free: float
 ) -> Key | None:
-    """Do the same as `_learn_quota` for a quota of which only what remains is told."""
+    """Do the same as `_learn_quota` for a quota that is announced without its size, or without reset and window."""
     quota = unsaid.complete(account, group, quota, route, event, now)
     free = 0.0 if quota.window in (unsaid.SPENDING, unsaid.ASKING) else free  # there is no time to spread it over
     return _learn_quota(account, group, quota, route, event, now, free)
@@ -102,10 +102,11 @@ def _learn_quota(
     return key
 
 
-def _count_untold(account: Account, group: QuotaBucket, quota: Quota) -> Key | None:
-    """Count a request in a quota of which the response tells the policy alone, because another one is tighter now.
+def _count_in_known_quota(account: Account, group: QuotaBucket, quota: Quota) -> Key | None:
+    """Count a request in a quota of which the response announces only size and window, and return the key of the quota.
 
-    Otherwise the next response that does tell what remains would look as if others had spent it. The key is returned.
+    Servers send what remains of the tightest quota alone. Without the count, the next response that announces what
+    remains of this one would look as if other clients had spent it.
     """
     told = (quota.name, quota.unit, quota.window)
     key = next((key for key in group["quotas"] if (key[0], key[2], key[3]) == told and quota.window), None)
@@ -123,7 +124,7 @@ def _count_untold(account: Account, group: QuotaBucket, quota: Quota) -> Key | N
 
 
 def _start(account: Account, quota: Quota, seen: Seen, now: float, running: int) -> Pace:
-    """Return a new pace, which knows of the own requests before the first response that told what remains."""
+    """Return a new pace, with the own requests before the first response that announced what remains."""
     pace, own = state.start_pace(seen, now, running), unsaid.count_own(account, quota)
     share = min(1.0, (1 + own) / max(1.0, seen.limit - seen.remaining))
     if own and share > pace["share"]:

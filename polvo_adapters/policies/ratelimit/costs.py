@@ -1,10 +1,11 @@
-"""What one request takes of a quota that does not count requests: tokens, points, or percent of a number not announced.
+"""What one request takes of a quota in another unit than requests: tokens, points, or percent of an unknown number.
 
-A percentage is a whole number, and hides how many requests it stands for. From one rise of it to another the own
-requests are counted: so much of the quota goes with one of them. Between two rises, what is left is reckoned by it.
-What others take at the same time is part of that, so that several clients learn a quota of the size of their own part.
-Where requests of an hour ago come back all the time, a slow rise says too little, so that only a fast one makes the
-cost lower, or that the own requests which are still counted would take more than is used.
+A percentage is a whole number, so that several requests may pass before it rises. The client counts its own requests
+from one rise to another; the rise divided by their number is the cost of one. Between two rises, the costs of the
+requests since then are added to the percentage. What other clients take at the same time is part of the cost, so that
+each client sees a quota of the size of its own share. Where used quota comes back all the time (a sliding window), a
+slow rise says too little. There the cost falls only after a fast rise, or where the own requests that still count
+would otherwise have taken more than is used.
 """
 
 from __future__ import annotations
@@ -88,7 +89,7 @@ def _learn_percentage(
         percentage = Percentage(_FIRST, used, used, used, now, 0.0)
     else:
         used = max(used, known[1]) if asked < pace["at"] else used  # of two at once, the higher one is the later
-        percentage = _measure(Percentage(*known), used, pace, now, accepted=accepted)
+        percentage = _update_percentage(Percentage(*known), used, pace, now, accepted=accepted)
     account["costs"] = {**account["costs"], key: tuple(percentage)}
     return percentage.cost, _WHOLE - percentage.reckoned
 
@@ -109,7 +110,7 @@ def _keeps_all(known: Percentage, pace: Pace, now: float) -> bool:
     return now - pace["born"] < pace["window"] or known.began <= _LITTLE
 
 
-def _measure(known: Percentage, used: float, pace: Pace, now: float, *, accepted: bool) -> Percentage:
+def _update_percentage(known: Percentage, used: float, pace: Pace, now: float, *, accepted: bool) -> Percentage:
     """Return what is known after a response."""
     requests, rise = known.requests + accepted, used - known.began
     is_fast = now - known.began_at <= _FAST * pace["window"]

@@ -1,9 +1,9 @@
 """The queue of a group: which request goes next, and how long the others sleep.
 
-It is two numbers. A request that has to wait takes the ticket `tail`, and goes when `head` has come to it. It sleeps
-until its turn should have come, but not much longer than a second at a time, since responses in between may change
-everything. A ticket whose thread has died would block the queue: a request that could go but for those ahead of it,
-twice in a row, goes past them.
+The queue is two numbers. A request that has to wait takes the number `tail` for its ticket, and goes when `head` has
+reached it. It sleeps until its turn should have come, but not much longer than a second at a time, since responses in
+between may change everything. The ticket of a thread that has died would block the queue. So a request that finds twice
+in a row that it could go if it were first, passes those ahead of it.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ class _Queue(NamedTuple):
     until: float
 
 
-def _replace(account: Account, name: str, group: QuotaBucket, paces: dict[Key, Pace]) -> Account:
+def _replace_paces(account: Account, name: str, group: QuotaBucket, paces: dict[Key, Pace]) -> Account:
     account = replace_group(account, name, group)
     if paces:
         account["paces"] = {**account["paces"], **paces} if len(paces) < len(account["paces"]) else paces
@@ -175,7 +175,7 @@ def _queue(queue: _Queue, event: TurnRequest, now: float, at: float, reason: str
         if ticket == group["head"] and ticket >= 0:
             group["head"] += 1
         turn = Turn(wait=wait, ticket=ticket, group=name, reason=reason, refused=refused)
-        return _replace(account, name, group, paces), turn
+        return _replace_paces(account, name, group, paces), turn
     if ticket < 0:
         ticket = group["tail"]
         group["tail"] += 1
@@ -184,7 +184,7 @@ def _queue(queue: _Queue, event: TurnRequest, now: float, at: float, reason: str
         wait = max(_LONGEST_SLEEP, wait / 2)
     if event.chance is None and any(state.is_shared(pace) for pace in paces.values()):
         wait = spread = wait / 2
-    return _replace(account, name, group, paces), Turn(wait, spread, ticket, tries, name, group["era"], reason)
+    return _replace_paces(account, name, group, paces), Turn(wait, spread, ticket, tries, name, group["era"], reason)
 
 
 def _find_ready_time(queue: _Queue, now: float, ahead: int, chance: float | None) -> tuple[float, str]:

@@ -1,7 +1,7 @@
-"""What a request is for: a route, which is a method and a path without its ids, and the first id.
+"""The route of a request, which is its method and its path without ids, and the first id in that path.
 
-An API with one path for all says in the query which of its methods is meant, as those of Flickr, MediaWiki and AWS do;
-this method belongs to the route.
+Where an API has one path for all its methods, the query names the method (Flickr, MediaWiki, AWS); that name is part of
+the route.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from polvo_adapters.redaction import strip_url
 
 _DEPTH = 6  # path segments that distinguish the resources of an API
 _LONGEST_PART = 64
-_METHOD = re.compile(
+_METHOD_PARAMETER = re.compile(
     r"(?:^|&)(method|action|operation|operationName|function|op|cmd|module)=([A-Za-z_][A-Za-z0-9_.:-]{0,63})(?=&|$)",
     re.IGNORECASE,
 )
-"""Parameters that select a method of an API; a word, and no id, is their value."""
+"""Parameters whose value names a method of an API: a word, not an id."""
 
 
 def find_route(method: str, url: str) -> tuple[str, str]:
@@ -30,8 +30,8 @@ def find_route(method: str, url: str) -> tuple[str, str]:
     address, _, query = url.partition("?")  # a cache of the process keeps nothing that may be a credential
     route, part = _shorten_route(method, strip_url(address) if "@" in address else address)
     if "tion=" in query or "ethod=" in query or "onName=" in query or "cmd=" in query or "op=" in query:
-        named = "&".join(map("=".join, _METHOD.findall(query)[:2]))
-        return f"{route} ?{named}" if named else route, part
+        chosen = "&".join(map("=".join, _METHOD_PARAMETER.findall(query)[:2]))
+        return f"{route} ?{chosen}" if chosen else route, part
     return route, part
 
 

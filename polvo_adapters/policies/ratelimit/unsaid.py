@@ -1,10 +1,11 @@
-"""What servers leave out when they announce a quota, as far as responses show it: its size, and how long its window is.
+"""What servers leave out when they announce a quota, and responses show: its size, and the length of its window.
 
-**The size** of a quota of which only the rest is told is the most that was seen to remain, and one more: the request
-that asked. A quota of which nothing was ever seen to remain is left as it is, since some servers only seem to count.
+**The size** of a quota is the most that was seen to remain, and one more for the request that asked, where the server
+announces only what remains. A quota of which nothing was ever seen to remain is left as it is: some servers send a
+count that never changes.
 
 **The window** of a quota without a reset shows when more remains than can remain. *Gain* is what remains beyond the
-rest that was told first, less the own requests since then.
+rest that was announced first, less the own requests since then.
 
     all at once    the window has ended between two responses; so its length is known between bounds, which narrow
     otherwise      when nothing remains again, all that came back was spent: the window is to that time as the limit is
@@ -27,8 +28,8 @@ from polvo_adapters.policies.ratelimit.account import Account, Key, QuotaBucket
 from polvo_adapters.policies.ratelimit.turns import TurnResult
 
 SPENDING, ASKING = 2.0, 301.0
-"""Seconds that a window is taken for until it is known: a short one while something is left, so that it is spent soon,
-whatever part of it is the client's; then one that is just long enough for its end to be asked for."""
+"""Seconds that a window is assumed to have until it is known. While something remains, it is short, so that a client
+spends that soon, whatever its share is; then it is just long enough for requests to ask for its end."""
 _ROUND = (
     *(1.0, 2.0, 5.0, 10.0, 15.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0, 1800.0, 3600.0, 7200.0, 10_800.0),
     *(21_600.0, 43_200.0, 86_400.0, 604_800.0, 2_592_000.0),
@@ -83,7 +84,7 @@ def complete(account: Account, group: QuotaBucket, quota: Quota, route: str, eve
         now: The time, in seconds.
     """
     if quota.remaining is None or quota.unit != "requests":
-        return quota  # how much of another unit a request takes would have to be known
+        return quota  # of another unit, what a request takes is not known
     key: Key = (quota.name, "", quota.unit, quota.window, f"? {quota.group}")
     size = _learn_size(account, key, quota.remaining)
     if size < 1:
@@ -99,23 +100,23 @@ def complete(account: Account, group: QuotaBucket, quota: Quota, route: str, eve
     found = _learn_window(account, quota, f"{key[4]}? {route} {event.part}", event, now, (running, enough))
     if found is not None:
         bounds = _narrow(bounds, found)
-        _keep(account, key, bounds)
+        _keep_numbers(account, key, bounds)
         if known is None or known[0] != bounds.window:
-            _forget(account, group, quota, *((SPENDING, ASKING) if known is None else (known[0],)))
+            _forget_paces(account, group, quota, *((SPENDING, ASKING) if known is None else (known[0],)))
     if bounds.window:
         return _fill_in(quota, bounds)
     return _fill_in_unknown(account, group, quota)
 
 
 def note_own(account: Account, quota: Quota) -> None:
-    """Note a request that counts in a quota of which only the policy was ever told."""
+    """Note a request that counts in a quota of which only size and window were announced, and never what remains."""
     key, costs = _make_own_key(quota), account["costs"]
-    if quota.window and (key in costs or _count_own(costs) < _MOST_KEYS):
+    if quota.window and (key in costs or _count_keys(costs) < _MOST_KEYS):
         account["costs"] = {**costs, key: (count_own(account, quota) + 1, 0.0)}
 
 
 def count_own(account: Account, quota: Quota) -> float:
-    """Return how many requests were noted."""
+    """Return how many requests `note_own` has noted for a quota."""
     return account["costs"].get(_make_own_key(quota), (0.0, 0.0))[0]
 
 
@@ -127,17 +128,18 @@ def _learn_size(account: Account, key: Key, left: float) -> float:
     """Return the most that was seen to remain."""
     costs = account["costs"]
     most = costs[key][0] if key in costs else 0.0
-    if left > most and (key in costs or _count_own(costs) < _MOST_KEYS):
+    if left > most and (key in costs or _count_keys(costs) < _MOST_KEYS):
         account["costs"] = {**costs, key: (left, 0.0)}
     return max(most, left)
 
 
-def _count_own(kept: Mapping[Key, tuple[float, ...]]) -> int:
+def _count_keys(kept: Mapping[Key, tuple[float, ...]]) -> int:
+    """Return how many of the keys are of this module."""
     return sum(key[4].startswith("?") for key in kept)
 
 
-def _keep(account: Account, key: Key, values: tuple[float, float, float]) -> None:
-    if key in account["windows"] or _count_own(account["windows"]) < _MOST_KEYS:
+def _keep_numbers(account: Account, key: Key, values: tuple[float, float, float]) -> None:
+    if key in account["windows"] or _count_keys(account["windows"]) < _MOST_KEYS:
         account["windows"] = {**account["windows"], key: tuple(values)}  # type: ignore[dict-item]
 
 
@@ -166,29 +168,29 @@ def _learn_window(
         anchor = anchor._replace(own=anchor.own + (event.refused is None))
         if now - event.seconds >= growth.flat:  # nothing came back while it was under way, so that nothing overtook it
             gain = left - (anchor.left - anchor.own)
-            growth = _grow(growth, now, gain)
+            growth = _note_gain(growth, now, gain)
             if growth.at == now and left >= limit - running - 1 - _NOISE and gain >= _MUCH * limit:
                 bounds = _Bounds(0.0, max(0.0, growth.flat - anchor.at), now - anchor.at)
             elif gain < -running - _MUCH * limit:
                 growth = growth._replace(gain=-1.0)  # others spend it too, and some of what comes back
             elif growth.gain > 0 and anchor.left >= _MUCH * limit and left <= _EMPTY * limit + 1 and gain >= enough:
-                bounds = _measure(limit * (now - anchor.at) / gain, growth.at - anchor.at)
+                bounds = _bound_window(limit * (now - anchor.at) / gain, growth.at - anchor.at)
             if bounds is not None:
                 anchor, growth = _Anchor(now, left, float(-running)), _Growth(now, 0.0, 0.0)
         elif not growth.gain:
             growth = growth._replace(flat=now)
-    _keep(account, first, anchor)
-    _keep(account, grown, growth)
+    _keep_numbers(account, first, anchor)
+    _keep_numbers(account, grown, growth)
     return bounds
 
 
-def _grow(growth: _Growth, now: float, gain: float) -> _Growth:
+def _note_gain(growth: _Growth, now: float, gain: float) -> _Growth:
     if growth.gain:
         return growth
     return growth._replace(at=now, gain=gain) if gain > _NOISE else growth._replace(flat=now)
 
 
-def _measure(window: float, first: float) -> _Bounds:
+def _bound_window(window: float, first: float) -> _Bounds:
     """Return the bounds of a window that was measured, in which some was back after `first` seconds."""
     if first < 0.5 * window:
         return _Bounds(window, -window, window)
@@ -203,15 +205,15 @@ def _narrow(known: _Bounds, found: _Bounds) -> _Bounds:
         return (
             known
             if is_measured or is_sure
-            else found._replace(window=_round(0.8 * found.high, 1.2 * found.high, found.high))
+            else found._replace(window=_find_round_length(0.8 * found.high, 1.2 * found.high, found.high))
         )
     low, high = (max(known.low, found.low), min(known.high, found.high)) if known.window else found[1:]
     if known.low < 0 or low >= high:
         low, high = found.low, found.high
-    return _Bounds(_round(low, high * (1 + _ROUNDED), high), low, high)
+    return _Bounds(_find_round_length(low, high * (1 + _ROUNDED), high), low, high)
 
 
-def _round(low: float, high: float, otherwise: float) -> float:
+def _find_round_length(low: float, high: float, otherwise: float) -> float:
     """Return the longest round length within bounds, or else another length."""
     return max((length for length in _ROUND if low < length <= high), default=otherwise)
 
@@ -227,14 +229,14 @@ def _fill_in(quota: Quota, bounds: _Bounds) -> Quota:
 def _fill_in_unknown(account: Account, group: QuotaBucket, quota: Quota) -> Quota:
     left, limit = quota.remaining or 0.0, quota.limit or 0.0
     if left > max(_NOISE, _EMPTY * limit):
-        _forget(account, group, quota, ASKING)
+        _forget_paces(account, group, quota, ASKING)
         return quota._replace(window=SPENDING)
-    _forget(account, group, quota, SPENDING)
+    _forget_paces(account, group, quota, SPENDING)
     return quota._replace(window=ASKING, remaining=0.0)
 
 
-def _forget(account: Account, group: QuotaBucket, quota: Quota, *windows: float) -> None:
-    """Forget what was taken for a quota with another window."""
+def _forget_paces(account: Account, group: QuotaBucket, quota: Quota, *windows: float) -> None:
+    """Forget the paces of a quota that were kept for other windows."""
     former = [key for key in account["paces"] if key[3] in windows and (key[0], key[2]) == (quota.name, quota.unit)]
     if former:
         group["quotas"] = tuple(key for key in group["quotas"] if key not in former)

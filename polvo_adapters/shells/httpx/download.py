@@ -1,9 +1,9 @@
 """Downloads to files by an asynchronous session; see `polvo_adapters.shells.downloads`.
 
 Theory of operation. The disk may take its time: a full cache, a network file system, above all the end, when the whole
-file is written out. So whatever touches the file runs on a thread of its own, one thing after the other, and the event
-loop goes on. The bytes go there in blocks of 64 KiB, as a step to the thread and back costs more than a small chunk.
-While one block is written the next is read. What comes slowly is written four times a second.
+file is written out. So all work on the file runs on a thread of its own, in order, and the event loop goes on. Bytes go
+there in blocks of 64 KiB, because the way to the thread and back costs more than a small chunk. While one block is
+written, the next is read. A slow body is written four times a second.
 
 A task that is cancelled lets the thread finish what it writes, and leaves the file as any other error does: what has
 come is kept where a later download can go on from it.
@@ -62,18 +62,18 @@ async def download(
         url: The absolute URL.
         path: The file, or a directory to put it in.
         on_change: What to do where the entity changes while it is downloaded.
-        progress: A function, or a coroutine function, that is called with the bytes that are there, and those that
-            there will be or None.
+        progress: A function, or a coroutine function, that is called with the number of bytes that have come, and of
+            those that there will be, or None where that is not known.
         headers: The headers that the caller gives.
     """
     file = _FileThread()
     job = await file.open(partial(DownloadJob, url, path, on_change, progress, make_status_error))
     try:
-        response = await _AsyncRun(job, file, get, read_error, clock, headers).run()
+        response = await _AsyncDownload(job, file, get, read_error, clock, headers).run()
         return await file.run(partial(job.finish, response))
     except BaseException as error:
         of_disk = isinstance(error, OSError) and not isinstance(error, (httpx.HTTPError, PolvoError))
-        await file.close(partial(job.leave, error, of_disk=of_disk), error)
+        await file.close(partial(job.keep_for_later, error, of_disk=of_disk), error)
         raise
 
 
@@ -104,7 +104,7 @@ class _FileThread:
         return _take(future)
 
     async def close(self, work: Callable[[], object], error: BaseException) -> None:
-        """Run the last work, and wait for it, not long where the task was cancelled."""
+        """Run the last work, and wait for it; where the task was cancelled, `_STILL_WAITED` seconds at most."""
         future = self._thread.submit(work)
         try:
             if isinstance(error, Exception):
@@ -122,7 +122,7 @@ def _take(future: Future[T]) -> T:
         del future  # see errors.py, "Errors and frames"
 
 
-class _AsyncRun:
+class _AsyncDownload:
     """One download in a task."""
 
     def __init__(
@@ -163,7 +163,7 @@ class _AsyncRun:
 
     async def _write(self, response: httpx.Response) -> None:
         """Write the body of a response to the file."""
-        await self._tell()
+        await self._report_progress()
         written, since = 0, self._clock.now()
         try:
             async for piece in response.aiter_bytes():
@@ -207,12 +207,12 @@ class _AsyncRun:
         if writing is not None:
             await wait_for(writing)
             _take(writing)
-            await self._tell()
+            await self._report_progress()
 
-    async def _tell(self) -> None:
-        told = self._job.tell()
-        if inspect.isawaitable(told):
-            await told
+    async def _report_progress(self) -> None:
+        reported = self._job.report_progress()
+        if inspect.isawaitable(reported):
+            await reported
 
     def _require_whole(self, response: httpx.Response, written: int) -> None:
         """Check that a body is as long as its response has said, for transports that do not."""

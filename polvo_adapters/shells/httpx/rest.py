@@ -1,8 +1,8 @@
 """The requests for the rest of a body of httpx, through the policies that a retry passes.
 
-As `polvo_adapters.shells.requests.rest`, on the calling thread and in a task. Auth objects are above a transport of
-httpx. So where the credential was refused, the one that has put it on the request is asked here for another one, by the
-steps that it goes through in a client.
+The counterpart of `polvo_adapters.shells.requests.rest`, for the calling thread and for a task. Auth objects are above
+a transport of httpx. So where the server refuses a credential, the search drives the auth flow of the object that put
+it on the request, as a client would, and asks for the rest with the credential that comes of it.
 """
 
 from __future__ import annotations
@@ -67,12 +67,12 @@ class _RestAttempts:
         return outcome._replace(response=None, status=0, headers={}, error=error, failure=failure, now=now)
 
     def require_time(self, call: Call) -> None:
-        """Raise DeadlineExceeded after the deadline, for transports that know none."""
+        """Raise DeadlineExceeded after the deadline, for transports that have no timeouts."""
         if call.deadline is not None and self.clock.now() >= call.deadline:
             raise DeadlineExceeded(describe_late_body(self.received), host=call.host)
 
     def _hand_over(self, response: Any, call: Call) -> None:
-        """Do nothing: the body that it becomes a part of is looked after already."""
+        """Do nothing: the body that this one becomes a part of has its deadline and its observers already."""
 
 
 @unpicklable

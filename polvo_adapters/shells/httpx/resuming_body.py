@@ -1,13 +1,13 @@
 """The body of a response of httpx that goes on where its connection broke off.
 
 Theory of operation. httpx reads a body chunk by chunk from the stream of a response, which knows the framing (length,
-chunks, frames) and nothing of content encodings. A `ResumingStream` takes its place. It hands through what comes,
-counts it, and where that breaks off it asks a function for the next part and reads on from there. So everything above
-goes on as if nothing had happened, whichever way it reads, and the decoder in the middle of its stream: `aiter_bytes`,
-`aiter_lines`, `aiter_raw`, `aread`.
+chunks, frames) and nothing of content encodings. A `ResumingStream` takes its place. It hands the chunks
+on and counts their bytes. Where they break off, it asks a function for the next part and reads on from there. Whatever
+reads the response (`aiter_bytes`, `aiter_lines`, `aiter_raw`, `aread`) notices nothing, and a decoder goes on in the
+middle of its stream.
 
 When all bytes are there, it looks for the end of the part nevertheless: otherwise the connection could not be used
-again. What goes wrong then is of no interest any more.
+again. An error at that point is ignored.
 
 Where there is no next part, the exception that bare httpx would have raised comes out, with a note that says why.
 

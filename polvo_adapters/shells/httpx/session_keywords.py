@@ -1,4 +1,4 @@
-"""The keywords of an asynchronous session and of its calls: which there are, and what is said of any other."""
+"""The keywords of an asynchronous session and of its calls, and the errors for unknown ones."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def refuse_names_of_requests(given: Mapping[str, Any], owner: str) -> None:
 
 
 def refuse_unknown(keywords: Mapping[str, Any], owner: str) -> None:
-    """Raise TypeError for a keyword of a call that there is not."""
+    """Raise TypeError for an unknown keyword of a call, with the nearest known one."""
     refuse_names_of_requests(keywords, owner)
     known = {*REQUEST_KEYWORDS, *CALL_OPTIONS}
     for name in keywords.keys() - known:

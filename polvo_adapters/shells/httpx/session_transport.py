@@ -1,6 +1,6 @@
 """The transport of a session: its policies, above the transports that httpx has made for it.
 
-It hands over bodies as the client has them once it has read them, so that they are not read a second time.
+A body that is in memory is handed over as if the client had read it, so that the client does not read it a second time.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class SessionTransport(AsyncPolicyTransport):
             self._without_certificate = Routes(find_without_certificate)
 
     def make_closed_error(self) -> SessionClosedError:
-        """Return the error of a call whose next attempt would open a connection that is closed by nothing."""
+        """Return the error that stops further attempts of a call, whose connections would never be closed."""
         return SessionClosedError("the session was closed meanwhile; make another one, or close it after its last call")
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:

@@ -43,7 +43,9 @@ def download(
     try:
         return job.finish(_run(job, lambda **headers: get(url, **{**keywords, **headers}), keywords))
     except BaseException as error:
-        job.leave(error, of_disk=isinstance(error, OSError) and not isinstance(error, requests.RequestException))
+        job.keep_for_later(
+            error, of_disk=isinstance(error, OSError) and not isinstance(error, requests.RequestException)
+        )
         raise
 
 
@@ -74,12 +76,12 @@ def _goes_on(job: DownloadJob, response: requests.Response, error: Exception) ->
 def _write(job: DownloadJob, response: requests.Response) -> None:
     """Write the body of a response to the file."""
     partial = job.partial
-    job.tell()
+    job.report_progress()
     begin = partial.size
     try:
         for piece in response.iter_content(_PIECE):
             partial.write(piece)
-            job.tell()
+            job.report_progress()
     except requests.RequestException as error:
         if job.writes_parts:
             partial.write(_salvage(response, partial.size - begin))

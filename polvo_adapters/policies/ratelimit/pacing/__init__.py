@@ -12,9 +12,10 @@ falls by the client's own requests and by those of others, so that their part fo
                that the future of the quota is known for one window ahead.
     bucket     comes back at an even rate, whatever was used. The reset that it announces tells it, and the length of
                the window (`buckets`); without one, only a client that is alone can distinguish it from `sliding`.
-    counter    windows of which the last one counts as far as it overlaps with the window that ends now. What was used
-               in it comes back evenly until the end of this one. That nothing happens at an end tells it, and two
-               numbers hold it: what the last window counts, and what remains now, with its fraction (`counters`).
+    counter    aligned windows, of which the last one counts as far as it overlaps with the window that ends now. What
+               was used in it comes back evenly until the current one ends; at that end nothing changes, which
+               distinguishes it from `windows`. Two numbers describe it: the requests of the last window, and what
+               remains now, with its fraction (`counters`).
 
 A response that contradicts `windows` (a reset that wanders, a rise without a reset, a reset that brought little)
 moves `doubt` up; a reset that fits, or that brought everything, moves it down. At 1 and 0 the belief changes.
@@ -43,14 +44,14 @@ of the bulge.
 **Credit** is what may be spent now: it grows by the law and falls by one with every request. For a client that is
 alone, the upper half of a quota is credit at once: no request waits while quota is plentiful.
 
-A **long window**, of more than two hours, is not spread: its turns would be further apart than a call waits, and a
-shorter window beside it sets the pace. All is credit at once but a reserve at its end, of which each client has its
-share, so that they do not meet there.
+A **long window**, of more than two hours, is not spread unless the caller asks for it: its turns would be further apart
+than a call should wait, and a shorter window beside it sets the pace. All of it is credit at once, except the last
+hundredth, of which each client has its share, so that clients are not refused there.
 
 Around a moment at which quota should be back while none is known to be, one request goes ahead and the others wait
 for its response.
 
 The modules: `state` (what is known, and how it begins), `learning` (what a response changes), `shares` (the share),
-`buckets` and `counters` (which server is one), `counting` (what a response of a counter changes) and `credit` (what may
-be spent, and when). All is pure: a `Pace` is a dict of numbers, copied by the caller before it is changed.
+`buckets` and `counters` (whether a server is one), `counting` (what a response of a counter changes) and `credit` (what
+may be spent, and when). All is pure: a `Pace` is a dict of numbers, copied by the caller before it is changed.
 """

@@ -1,12 +1,12 @@
-"""Whether a quota is counted in aligned windows of which the last one still weighs, and what it will allow.
+"""Sliding window counters: whether a server has one, and what it will allow.
 
-Such a server keeps two numbers, the requests of this window and of the last. It takes the last for evenly spread, so
-that what is used is `current + last * left / window`, and announces the end of the current window as the reset. What
-remains rises evenly until then, and the more, the more was spent in the last window; at the end itself it does not
-change at all. That tells it from windows of which nothing is left, and the announced end from a sliding server.
+Such a server keeps two numbers, the requests of the current window and of the last one. It assumes that the last ones
+were spread evenly, so that `current + last * left / window` is used, and announces the end of the current window as the
+reset. What remains rises evenly until then, the faster the more was spent in the last window; at the end itself it does
+not change. A fixed window gives back everything at that end, and a sliding server announces no such end.
 
-Spending as soon as something is allowed uses such a quota up evenly, window after window: what was spent in another
-shape is forgotten at the next end.
+A client that spends as soon as something is allowed uses such a quota up evenly, window after window. What it spent in
+another rhythm has no effect after the next end.
 """
 
 from __future__ import annotations
@@ -95,14 +95,14 @@ def judge_end(count: Count, end: End, *, alone: bool) -> Count:
 
 
 def compute_margin(count: Count, window: float, width: float) -> float:
-    """Return how many requests should remain besides the one that is sent, where an end is known to so many seconds."""
+    """Return how many requests should remain besides the one that is sent, if an end is known to `width` seconds."""
     if count.score < _MOST:
         return _UNSURE
     return _SAFE + min(_UNSURE, count.last * width / window / 2)
 
 
 def refuse(count: Count, *, alone: bool) -> Count:
-    """Return what is known after a refusal: what it counts is not surely known any more."""
+    """Return what is known after a refusal, which shows that the counts were wrong."""
     if alone:
         return count._replace(score=min(count.score, _ENOUGH))
     return count._replace(score=max(0.0, min(count.score, _MOST - 1) - _REFUSED))
@@ -142,7 +142,7 @@ class Step(NamedTuple):
 
 
 def follow(count: Count, step: Step) -> tuple[Count, float, float]:
-    """Return what is known after a response, what all have spent since the last one, and what is odd about it."""
+    """Return what is known after a response, what all clients spent since the last, and what is too much in it."""
     predicted, last = _predict(count, step)
     limit, blur = step.limit, last * step.late / step.window
     lowest, highest = step.remaining, step.remaining + 1 + step.slack + blur / 2
@@ -203,7 +203,7 @@ class Outlook(NamedTuple):
 
 
 def find_refill(outlook: Outlook, missing: float, sent: float) -> float:
-    """Return the seconds until so much more remains, where so many requests are sent first."""
+    """Return the seconds until `missing` requests more remain, if `sent` requests are sent first."""
     limit, window, last, level, (low, high) = outlook
     current = max(0.0, limit - level - last * max(0.0, low) / window + sent)
     left = max(0.0, low if last > current else high)

@@ -13,7 +13,7 @@ _DRIFT = 0.0001  # of a window, by which the clocks of client and server may go 
 
 
 def judge_end(pace: Pace, seen: Seen, now: float) -> bool:
-    """Revise the belief in a counter after the announced end of a window has moved, and return whether it is one."""
+    """Revise what speaks for a counter when the announced end of a window has moved, and return whether it is one."""
     end, limit = (pace["low"] + pace["high"]) / 2, pace["limit"]
     said = (seen.asked + now) / 2 + (seen.reset or 0.0) - seen.coarse / 2
     around = counters.End(
@@ -31,7 +31,7 @@ def judge_end(pace: Pace, seen: Seen, now: float) -> bool:
 
 
 def learn(pace: Pace, seen: Seen, now: float, *, accepted: bool, free: float, in_flight: int) -> None:
-    """Move the pace of a counter; each response tells, because what it leaves is known with its fraction."""
+    """Move the pace of a counter. Each response is used, because what remains is known with its fraction."""
     pace["bucket"] = seen.bucket
     pace["accepted"] += accepted
     credit.earn(pace, now)
@@ -82,7 +82,7 @@ def _locate_end(pace: Pace, seen: Seen, now: float) -> tuple[int, bool]:
 
 
 def _leave(pace: Pace, seen: Seen, now: float, refills: Literal["windows", "sliding"]) -> None:
-    """Take a server for one of another kind again, of whose last window is only known how much was used."""
+    """Treat a server as one of another kind again; of its last window only the total that was used is known."""
     pace["counter"], pace["remaining"] = counters.UNKNOWN, seen.remaining
     pace["refills"], pace["doubt"] = refills, 0.0 if refills == "windows" else 1.0
     pace["log"], pace["slot"] = [(pace["limit"] - seen.remaining) / RING] * RING, state.find_slot(now, pace["window"])
