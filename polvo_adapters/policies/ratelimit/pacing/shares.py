@@ -51,7 +51,9 @@ def measure_share(
         pace["integral"] = max(-0.05, min(_INTEGRAL_MOST, pace["integral"] + _INTEGRAL * above * part))
         share *= math.exp(3 * max(0.0, above - 0.1) * part)
     if share > _NEARLY:
-        most = _NEARLY if pace["refills"] == "bucket" else 1.0  # others took some, and would not be seen any more
+        # At a bucket that one client empties, the others have nothing to show themselves by.
+        is_bucket = pace["refills"] == "bucket" and not buckets.is_refuted(pace["bucket"])
+        most = _NEARLY if is_bucket else 1.0
         share = 1.0 if pace["unexplained"] < _UNEXPLAINED_MOST else min(most, share)
     pace["own"] = max(pace["own"] * share / measured, least * pace["total"])
     pace["share"] = share
