@@ -110,7 +110,8 @@ class Call(NamedTuple):
 
 def find_place(url: str) -> tuple[str, str, str]:
     """Return a URL, its origin and its host, as `Call.place` has them."""
-    return (url, *_origin_and_host(url))
+    origin, host = _origin_and_host(url)
+    return url, origin, host
 
 
 def origin(url: str) -> str:
@@ -124,18 +125,16 @@ def find_host(url: str) -> str:
 
 
 def _origin_and_host(url: str) -> tuple[str, str]:
-    parts = url.split("/", 3)
-    if len(parts) > 2 and not parts[1] and parts[0][-1:] == ":":
-        authority = parts[2]
-        if not ("@" in authority or "?" in authority):  # a cache of the process keeps nothing that may be a credential
-            return _parse_known_parts(parts[0], authority)
     end = url.find("/", url.find("://") + 3)
-    return _parse_prefix(url if end < 0 else url[:end])
+    prefix = url if end < 0 else url[:end]
+    if "@" in prefix or "?" in prefix:  # a cache of the process keeps nothing that may be a credential
+        return _parse_prefix(prefix)
+    return _parse_known_prefix(prefix)
 
 
 @lru_cache(maxsize=1024)
-def _parse_known_parts(scheme: str, authority: str) -> tuple[str, str]:
-    return _parse_prefix(f"{scheme}//{authority}")
+def _parse_known_prefix(prefix: str) -> tuple[str, str]:
+    return _parse_prefix(prefix)
 
 
 def _parse_prefix(prefix: str) -> tuple[str, str]:

@@ -240,7 +240,7 @@ class BoundPolicies:
                 rerouted,
                 (*marks.judges, *self._judges) if marks.judges else self._judges,
                 outer is not None and outer.is_default,  # patient
-                find_place(url) if place is None else place,
+                find_place(url) if place is None and self.policies else place,  # or else only the report asks for it
             ),
         )
         return call if settings is None else self._describe(call, settings)

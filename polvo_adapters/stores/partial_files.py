@@ -90,6 +90,7 @@ class PartialFile:
         self._note = f"{self._path}.json"
         self.origin: Origin | None = None
         self.size = 0
+        self._is_refused = False
         found = self._open_shared()
         self._is_shared = found is not None
         self._descriptor = self._open_own() if found is None else found
@@ -152,12 +153,18 @@ class PartialFile:
         self.size = size
 
     def write(self, data: bytes | bytearray) -> None:
-        """Append bytes."""
+        """Append bytes, but none behind some that the disk has refused, of which a task may not have heard yet."""
+        if self._is_refused:
+            raise OSError(errno.EIO, "the disk has refused what comes before", self._target)
         rest = memoryview(data)
-        while rest:
-            count = os.write(self._descriptor, rest)
-            self.size += count
-            rest = rest[count:]
+        try:
+            while rest:
+                count = os.write(self._descriptor, rest)
+                self.size += count
+                rest = rest[count:]
+        except OSError:
+            self._is_refused = True
+            raise
 
     def finish(self) -> None:
         """Put the file in the place of the target, once it is on the disk.
@@ -177,7 +184,7 @@ class PartialFile:
 
     def keep(self) -> bool:
         """Leave the file to a later download, where that can ask for the rest, and return whether it was left."""
-        if self._is_shared and self.origin is not None and self.size:
+        if self._is_shared and self.origin is not None and self.size and not self._is_refused:
             with suppress(OSError):
                 os.fsync(self._descriptor)
                 self._write_note(self.origin, self.size)

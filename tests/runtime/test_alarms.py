@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import random
-from typing import Any
+import sys
+from contextlib import suppress
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -102,3 +104,87 @@ def test_a_loop_that_takes_no_attribute_has_a_timer_for_each() -> None:
         loop.run_until_complete(run())
     finally:
         loop.close()
+
+
+class Plan(NamedTuple):
+    """What a task does within deadlines that lie in each other, and when it is cancelled from outside."""
+
+    kind: str
+    limits: list[float]  # innermost first; no two things happen at the same moment
+    takes: int
+    more: int
+    cancels: list[float]
+
+
+async def work_as(plan: Plan) -> str:
+    takes, more = asyncio.sleep(plan.takes), asyncio.sleep(plan.more + 0.1)
+    if plan.kind == "group":
+        async with asyncio.TaskGroup() as group:  # type: ignore[attr-defined, unused-ignore]
+            group.create_task(takes)
+            await more
+        return plan.kind
+    try:
+        await takes
+        if plan.kind == "raise":
+            raise KeyError
+    except asyncio.CancelledError:
+        if plan.kind == "convert":
+            raise ValueError from None
+        if plan.kind != "swallow":
+            raise
+    finally:
+        if plan.kind in ("clean up", "swallow"):
+            await more
+        more.close()
+    return plan.kind
+
+
+async def within_timeout(seconds: float, work: Any) -> Any:
+    timeout: Any = asyncio.timeout(seconds)  # type: ignore[attr-defined, unused-ignore]
+    try:
+        async with timeout:
+            return await work
+    except TimeoutError:
+        raise Late from None
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="asyncio.timeout is of Python 3.11")
+@pytest.mark.parametrize("seed", range(20))
+def test_it_ends_as_under_a_timeout_of_asyncio(seed: int) -> None:
+    """Deadlines within deadlines, cancellations from outside, groups, and work that cleans up or swallows them."""
+    chance = random.Random(seed)
+    kinds = ["sleep", "raise", "convert", "swallow", "clean up", "group"]
+
+    def make_plan() -> Plan:
+        limits = [chance.randint(0, 6) + 0.5 + 0.01 * number for number in range(chance.randint(1, 3))]
+        cancels = [chance.randint(0, 8) + 0.26 for _ in range(chance.choice([0, 0, 1, 2]))]
+        return Plan(chance.choice(kinds), limits, chance.randint(0, 6), chance.randint(0, 4), cancels)
+
+    async def act(plan: Plan, within: Any, clock: LoopClock) -> list[Any]:
+        seen, task = list[Any](), asyncio.current_task()
+
+        async def nest(level: int) -> Any:
+            try:
+                return await within(plan.limits[level], work_as(plan) if level == 0 else nest(level - 1))
+            except BaseException as error:
+                seen.append((level, type(error).__name__, task.cancelling()))  # type: ignore[union-attr]
+                raise
+
+        with suppress(BaseException):
+            seen.append(await nest(len(plan.limits) - 1))
+        return [*seen, clock.now(), task.cancelling()]  # type: ignore[union-attr]
+
+    def run(within: Any) -> list[Any]:
+        clock = LoopClock()
+
+        async def main() -> list[Any]:
+            tasks = [asyncio.ensure_future(act(plan, within, clock)) for plan in plans]
+            for task, plan in zip(tasks, plans, strict=True):
+                for at in plan.cancels:
+                    asyncio.get_running_loop().call_later(at, task.cancel)
+            return await asyncio.gather(*tasks, return_exceptions=True)
+
+        return [repr(each) for each in clock.run(main())]
+
+    plans = [make_plan() for _ in range(20)]
+    assert run(finish_within) == run(within_timeout)

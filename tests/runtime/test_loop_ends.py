@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
@@ -46,6 +47,28 @@ def test_it_is_closed_once_whoever_closes_it() -> None:
 
     asyncio.run(main())
     assert thing.closed == 1
+
+
+@pytest.mark.parametrize("is_first", [False, True])
+def test_generators_that_the_loop_closes_at_the_same_time_may_close_it_too(is_first: bool) -> None:
+    """As a fixture or a lifespan does whose end is that of the loop; the loop closes all of them at once."""
+    thing, problems, kept = Thing(), list[Any](), list[Any]()
+
+    async def lifespan(end: LoopEnd | None) -> AsyncGenerator[None, None]:
+        end = LoopEnd(thing.close) if end is None else end
+        try:
+            yield
+        finally:
+            await end.close()
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: problems.append(context))
+        for _ in range(5):  # in which order they are closed is left to the loop
+            kept.append(lifespan(LoopEnd(thing.close) if is_first else None))
+            await anext(kept[-1])
+
+    asyncio.run(main())
+    assert (thing.closed, problems) == (5, [])
 
 
 def test_one_that_is_dropped_is_closed_by_its_loop() -> None:

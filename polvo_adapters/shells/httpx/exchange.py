@@ -69,15 +69,14 @@ class BaseHTTPXExchange:
         stream: Whether responses are returned before their body is read.
         without_certificate: The transport for requests that are to hold no credential; by default the same.
         url: The URL of the request, where it is known as text.
+        owner: The transport whose call it is, which may be closed before the next attempt; or None.
 
     Attributes:
         spared_deadline: The deadline that does not bind a body which is streamed to the caller, or None.
         brought_by: The call of the attempt that has brought the last response which is streamed, or None.
-        owner: The transport whose call it is, which may be closed before the next attempt; or None.
     """
 
     is_async = False
-    owner: Any = None
     _noting: type | None = None  # the class of transports whose connections may note the steps of an attempt
     brought_by: Call | None = None
     spared_deadline: float | None = None
@@ -96,8 +95,9 @@ class BaseHTTPXExchange:
         stream: bool,
         without_certificate: Any = None,
         url: str = "",
+        owner: Any = None,
     ) -> None:
-        self.inner = inner
+        self.inner, self.owner = inner, owner
         self._without_certificate = without_certificate
         self.request = self.sent = request
         self._url = url or str(request.url)
@@ -129,7 +129,8 @@ class BaseHTTPXExchange:
         marks: Sequence[Mark] = () if trace is None or not trace.lent else trace.end(now)
         sent = self.sent
         sent.extensions, self._trace = self._extensions, None
-        if self._is_noted:
+        if self._is_noted and trace is not None:
+            trace.is_over = True
             ATTEMPT.set(None)
         if sent is not self.request:
             translate_response(response, self.request, is_region=self._is_region)
@@ -194,8 +195,15 @@ class BaseHTTPXExchange:
         return request
 
     def _notes_steps(self) -> bool:
-        """Return whether the connections of the transport note the steps of the attempt in its trace."""
-        return getattr(self._used._pool, "notes_steps", False) and type(self.sent.stream) is ByteStream
+        """Return whether the connections of the transport note the steps of the attempt in its trace.
+
+        Not within another attempt, or beside one whose task has the same context: each of both would be told steps of
+        the other, and not be told its own. Nor where a credential is asked for first, which may take such an attempt.
+        """
+        if not getattr(self._used._pool, "notes_steps", False) or type(self.sent.stream) is not ByteStream:
+            return False
+        outer = ATTEMPT.get()
+        return (outer is None or outer.is_over) and (self.sent is self.request or find_credential(self.sent) is None)
 
     def _cut_timeouts(self, timeouts: Any, deadline: float, left: float) -> Any:
         """Return timeouts that end with the deadline, which is so many seconds away."""
@@ -205,10 +213,8 @@ class BaseHTTPXExchange:
         """Leave the request as it came."""
         trace = self._trace
         if trace is not None:
-            self.sent.extensions, self._trace = self._extensions, None
-            if (
-                self._is_noted and ATTEMPT.get() is trace
-            ):  # and not that of another task, in which a finalizer runs this
+            self.sent.extensions, self._trace, trace.is_over = self._extensions, None, True
+            if ATTEMPT.get() is trace:  # and not that of another task, in which a finalizer runs this
                 ATTEMPT.set(None)
 
     def on_body_closed(self, action: Callable[[bool, bool], None]) -> bool:

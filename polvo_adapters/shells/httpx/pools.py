@@ -10,7 +10,7 @@ asyncio is cancelled through. The request then stays in the pool, and its connec
 
 **Connections that are made while the pool is closed.** httpcore forgets a connection that is still being opened, and
 makes another one for a request that was about to be sent; both are then open for ever. They are closed with the
-response that they bring.
+last response that they bring.
 
 What is set here are private attributes of httpx and httpcore. Where one is not what it is known to be, the pool stays
 as it is, and each wait gets what was left when the attempt began.
@@ -170,11 +170,16 @@ class _ClosingStream(_Base):  # type: ignore[misc]
                 closing = pool._assign_requests_to_connections() if is_left else []
             await pool._close_connections(closing)
             raise
-        connection = self._pool_request.connection
-        if self._pool._was_closed and connection is not None:
-            with suppress(ValueError):
-                self._pool._connections.remove(connection)
-            await connection.aclose()
+        if self._pool._was_closed:
+            await self._close_lost(self._pool_request.connection)
+
+    async def _close_lost(self, connection: Any) -> None:
+        """Close the connection of a closed pool, unless other requests share it, as those of HTTP/2 do."""
+        if connection is None or any(request.connection is connection for request in self._pool._requests):
+            return
+        with suppress(ValueError):
+            self._pool._connections.remove(connection)
+        await connection.aclose()
 
 
 class _Pool(_TidyPool):

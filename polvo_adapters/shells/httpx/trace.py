@@ -7,7 +7,9 @@ sends other requests than the one it was given, tells nothing, and so proves not
 **Without events.** For every event httpcore makes a coroutine and several objects, ten times per request, which takes
 longer than all policies. The pools of tasks are made to keep deadlines anyhow, so their connections note the same steps
 in the trace of the attempt that the task is making: `ATTEMPT`. That holds for HTTP/1.1 without a proxy, where no other
-task writes for this one, and for bodies in memory, which cannot fail; all else is told by events.
+task writes for this one, and for bodies in memory, which cannot fail; all else is told by events. So is an attempt
+that begins while the context has the trace of another one: a resolver that is asked over HTTP, or tasks that share a
+context. The first then has steps of both, and the second all of its own; a step that is missing would prove too much.
 """
 
 from __future__ import annotations
@@ -44,13 +46,14 @@ class HTTPXTrace(Trace):
         listener: The extension `trace` that the request came with, or None.
 
     Attributes:
+        is_over: Whether the attempt is over, whose trace a task that was begun within it still has in its context.
         error: The last exception of httpcore.
         body_error: What ended the sending of the body: an exception of httpcore, or what the body itself raised.
     """
 
     # Most of them are never set, so that a trace is made in half the time.
     lent = untraced = proxy_status = 0
-    sent = False
+    sent = is_over = False
     error: BaseException | None = None
     body_error: BaseException | None = None
 

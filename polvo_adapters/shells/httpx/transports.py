@@ -79,6 +79,7 @@ class _BaseTransport(PolicyControls):
         self.stream = stream
         self._flights: dict[int, tuple[httpx.Request, Any]] = {}  # the calls under way, with what the requests had
 
+    _let_resume: Any  # what lets the body of a response be resumed
     _inner: Any
     _below: Any  # the same, or a view on it
     _pool: Any = None  # that of an asynchronous one, whose connections belong to an event loop
@@ -162,6 +163,8 @@ class _BaseTransport(PolicyControls):
         response.extensions["polvo"] = report
         if response is not exchange.response or request is not exchange.sent:
             response.request = request  # and not a copy that was sent in a race, or to a region
+        if bound.resumes:
+            self._let_resume(response, exchange, self, bound.policies, call)
         return response
 
     def _enter(self) -> None:
@@ -191,6 +194,8 @@ class PolicyTransport(_BaseTransport, httpx.BaseTransport):
     Raises:
         ConfigurationError: A policy cannot work in a transport.
     """
+
+    _let_resume = staticmethod(let_resume)
 
     def __init__(
         self,
@@ -226,11 +231,8 @@ class PolicyTransport(_BaseTransport, httpx.BaseTransport):
                 return self._send(bound, call, request, began)
             with scope:
                 return self._send(bound, call, request, began)
-        except PolvoError as error:
-            httpx_error(error, request)
-            raise
-        except httpx.HTTPError as error:
-            drop_frames(error, keeps_first=True)
+        except (PolvoError, httpx.HTTPError) as error:
+            _prepare_error(error, request)
             raise
         finally:
             if first is flight:
@@ -239,20 +241,16 @@ class PolicyTransport(_BaseTransport, httpx.BaseTransport):
     def _send(self, bound: BoundPolicies, call: Call, request: httpx.Request, began: float) -> httpx.Response:
         entries: list[Entry] = []
         stream = self.stream or is_streamed(request)
-        exchange = HTTPXExchange(self._below, request, self.clock, stream, self._without_certificate, call.url)
-        exchange.owner = self
+        exchange = HTTPXExchange(self._below, request, self.clock, stream, self._without_certificate, call.url, self)
         if stream and call.patient:
             exchange.spared_deadline = call.deadline
         outcome = sync.drive(bound.flow(call), exchange, self.store, self.clock, entries, call)
         if outcome.error is not None or not exchange.owns(outcome):
             exchange.close()
         try:
-            response = self._end(bound, call, request, outcome, entries, self.clock.now() - began, exchange)
+            return self._end(bound, call, request, outcome, entries, self.clock.now() - began, exchange)
         finally:
             del outcome  # see errors.py, "Errors and frames"
-        if bound.resumes:
-            let_resume(response, exchange, self, bound.policies, call)
-        return response
 
     def __enter__(self) -> Self:
         self._enter()
@@ -285,6 +283,7 @@ class AsyncPolicyTransport(_BaseTransport, httpx.AsyncBaseTransport):
     serves one event loop: its connections belong to that. In another loop use another transport, and the same `store`.
     """
 
+    _let_resume = staticmethod(let_resume_async)
     _loop: object = None  # the one that the connections belong to
 
     def __init__(
@@ -321,27 +320,21 @@ class AsyncPolicyTransport(_BaseTransport, httpx.AsyncBaseTransport):
             if bound.races:
                 aio.require_tasks()
             stream = self.stream or is_streamed(request)
-            exchange = AsyncHTTPXExchange(self._below, request, self.clock, stream, self._without_certificate, call.url)
-            exchange.owner = self
+            without, clock = self._without_certificate, self.clock
+            exchange = AsyncHTTPXExchange(self._below, request, clock, stream, without, call.url, self)
             if stream and call.patient:
                 exchange.spared_deadline = call.deadline
             entries: list[Entry] = []
-            work = aio.drive(bound.flow(call), exchange, self.store, self.clock, entries, call)
+            work = aio.drive(bound.flow(call), exchange, self.store, clock, entries, call)
             outcome = await (work if scope is None else _run_within(scope, work))
             if outcome.error is not None or not exchange.owns(outcome):
                 await exchange.discard()
             try:
-                response = self._end(bound, call, request, outcome, entries, self.clock.now() - began, exchange)
+                return self._end(bound, call, request, outcome, entries, clock.now() - began, exchange)
             finally:
                 del outcome  # see errors.py, "Errors and frames"
-            if bound.resumes:
-                let_resume_async(response, exchange, self, bound.policies, call)
-            return response
-        except PolvoError as error:
-            httpx_error(error, request)
-            raise
-        except httpx.HTTPError as error:
-            drop_frames(error, keeps_first=True)
+        except (PolvoError, httpx.HTTPError) as error:
+            _prepare_error(error, request)
             raise
         finally:
             if first is flight:
@@ -381,6 +374,13 @@ class AsyncPolicyTransport(_BaseTransport, httpx.AsyncBaseTransport):
         await self.inner.aclose()
         if self._without_certificate is not None:
             await self._without_certificate.aclose()
+
+
+def _prepare_error(error: Exception, request: httpx.Request) -> None:
+    if isinstance(error, PolvoError):
+        httpx_error(error, request)
+    else:
+        drop_frames(error, keeps_first=True)
 
 
 async def _run_within(scope: AbstractContextManager[None], work: Coroutine[Any, Any, Outcome]) -> Outcome:

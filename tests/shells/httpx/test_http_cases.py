@@ -17,6 +17,7 @@ from polvo_adapters.policies.bulkhead import Bulkhead
 from polvo_adapters.policies.deadline import Deadline
 from polvo_adapters.policies.retry import ExponentialBackoff
 from polvo_adapters.policies.stack import standard
+from polvo_adapters.shells.httpx.pools import keep_deadlines
 from polvo_adapters.testing import FailureServer
 from tests.support.shells import SHELLS, AsyncHTTPXShell, HTTPXShell, RequestsShell, Shell
 
@@ -188,6 +189,21 @@ class TestHTTP2:
                 await task
             assert (await client.get(h2_server.url + "/after")).status_code == 200
             assert h2_server.connections == 1
+
+    async def test_the_end_of_a_call_leaves_its_connection_to_others_after_a_close(self, h2_server: H2Server) -> None:
+        """Bare httpx uses a transport that was closed as if it was new."""
+        inner = httpx.AsyncHTTPTransport(http2=True, verify=h2_server.context)
+        keep_deadlines(inner)
+        await inner.aclose()
+        client = httpx.AsyncClient(transport=inner)
+        other = asyncio.create_task(client.get(h2_server.url + "/hang"))
+        await asyncio.sleep(0.05)
+        for _ in range(2):
+            await client.get(h2_server.url + "/first")
+        assert (other.done(), h2_server.connections) == (False, 1)
+        other.cancel()
+        await asyncio.wait([other])
+        await client.aclose()
 
 
 class H2Server:

@@ -390,6 +390,34 @@ async def test_a_download_that_is_cancelled_keeps_what_has_come(tmp_path: Path, 
             assert os.listdir(tmp_path) == ["x"]
 
 
+async def test_nothing_is_written_behind_a_block_that_the_disk_has_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A task that is cancelled before it has heard of that leaves no file with a hole to a later download."""
+    whole, sizes, is_over, write = PLAIN * 8000, list[int](), threading.Event(), os.write
+
+    def refuse_second(descriptor: int, data: Any) -> int:
+        sizes.append(len(data))
+        if len(sizes) == 2:
+            is_over.wait(5)
+            raise OSError(28, "No space left on device")
+        return write(descriptor, data)
+
+    with serve(Entity(whole)) as server:
+        async with session() as client:
+            with monkeypatch.context() as patch:
+                patch.setattr(os, "write", refuse_second)
+                task = asyncio.ensure_future(client.download(server.url, tmp_path / "x"))
+                while len(sizes) < 2:  # noqa: ASYNC110 - the thread of the file is no task
+                    await asyncio.sleep(0.005)
+                await asyncio.sleep(0.05)  # until the next block is there
+                task.cancel()
+                asyncio.get_running_loop().call_later(0.05, is_over.set)
+                with pytest.raises(asyncio.CancelledError):
+                    await task
+            assert (await client.download(server.url, tmp_path / "x")).read_bytes() == whole
+
+
 async def test_a_download_touches_its_file_on_another_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     by: dict[str, set[int]] = {}
     for name in [name for name, value in vars(PartialFile).items() if inspect.isfunction(value)]:
