@@ -511,7 +511,7 @@ EXCEPTIONS = {
     "shells/status_error.py": "429 raises in sessions whatever a judge says of it",
     "shells/requests/wire/recording_retry.py": "the caller's own Retry decides for itself",
     "core/verdict.py": "429 stands for what is throttled",
-    "policies/ratelimit/policy.py": "pauses that successes ask for",
+    "policies/ratelimit/pauses.py": "pauses that successes ask for",
 }
 
 

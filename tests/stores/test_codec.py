@@ -209,6 +209,7 @@ FIELDS = {
     "concurrency-limit.1": "limit base latency since cut samples seconds used held level windows looks climbing",
     "hedge.1": "allowance latencies",
     "latencies.1": "weights fresh folded_at known",
+    "rate-limit-counter.1": "last level score",
     "record.1": "phase content urls since expires_at lease doubt response moved",
     "recorded-response.1": "status headers body",
     "retry-budget.1": "tokens served at began",

@@ -301,7 +301,6 @@ VENDORS = [
             "X-RateLimit-Interval-Seconds": 2,
             "Retry-After": 0 if s[0].allowed else s[0].retry_after,
         },
-        many=(0.92, 0.0),  # what comes in batches of ten makes one window richer than another
         apart=(0.93, 2.0),
     ),
     Vendor(
@@ -323,9 +322,9 @@ VENDORS = [
         windows(SLIDING, 200, 3600.0),
         lambda s, wall: {"X-App-Usage": f'{{"call_count":{100 * used(s[0]) // s[0].limit},"total_time":2}}'},
         retry_after=False,
-        one=(0.98, 1.0),
-        many=(0.95, 1.5),
-        apart=(0.85, 10.0),  # each learns a quota of its own size from a whole number, and all meet at its end
+        one=(0.98, 0.0),
+        many=(0.95, 1.0),
+        apart=(0.85, 5.0),  # each learns a quota of its own size from a whole number, and all meet at its end
     ),
     Vendor(
         "Kong",

@@ -19,7 +19,9 @@ from polvo_adapters.policies.ratelimit.pacing.state import Pace
 _WHOLE = 100.0  # percent
 _FIRST = 1.0  # percent that a request takes, until more is known
 _RISE, _SURE_RISE, _LONGEST_RISE = 3.0, 5.0, 20.0  # percent, over which the cost is measured
+_LITTLE = 5.0  # percent, of which hardly anything comes back
 _FAST = 1 / 50  # of the window, in which hardly anything comes back
+_SOON = 3  # slots of the replica
 _TOO_MUCH = 1.3  # times what is used, which the own requests of the last window cannot be
 _NEWS = 1.03  # times the cost, by which another has to differ, because each change is a new size of the quota
 
@@ -94,8 +96,18 @@ def _learn_percentage(
 
 def _bound_cost(cost: float, used: float, pace: Pace) -> float:
     """Return the cost, or less where all own requests that are still counted would take more than is used."""
-    counted = sum(pace["log"]) + pace["fresh"]
+    log, slot = pace["log"], pace["slot"]
+    # Many that were sent in one go come back in one go, at the server up to a slot before they do here.
+    counted = sum(log) + pace["fresh"] - sum(log[(slot + step) % state.RING] for step in range(1, _SOON + 1))
     return (used + 1) / counted if counted * cost > _TOO_MUCH * (used + 1) else cost
+
+
+def _keeps_all(known: Percentage, pace: Pace, now: float) -> bool:
+    """Return whether nothing can have come back since requests began to be counted: too little was used, or too late.
+
+    Where many requests were sent in one go, as many come back in one go, and hide what those take that follow them.
+    """
+    return now - pace["born"] < pace["window"] or known.began <= _LITTLE
 
 
 def _update_percentage(known: Percentage, used: float, pace: Pace, now: float, *, accepted: bool) -> Percentage:
@@ -106,7 +118,7 @@ def _update_percentage(known: Percentage, used: float, pace: Pace, now: float, *
     rises = used > known.used
     if at_rise and rises and rise >= _RISE and (not is_sure or rise / (requests + 1) > _NEWS * cost):
         cost, is_sure = rise / (requests + is_sure), 1.0
-    elif used >= known.used and (not is_sure or (is_fast and rise >= _SURE_RISE)):
+    elif used >= known.used and (not is_sure or (is_fast and rise >= _SURE_RISE and _keeps_all(known, pace, now))):
         most = (rise + 1) / max(1.0, requests - 1)
         cost = most if most * _NEWS < cost else cost
     if is_sure and pace["refills"] != "windows":

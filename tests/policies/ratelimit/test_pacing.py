@@ -88,6 +88,14 @@ def test_clients_get_equal_shares_where_quota_comes_back_piece_by_piece(kind: st
     assert settled.rejected == 0
 
 
+@pytest.mark.parametrize("slots", [2, 4, 8, 12])
+def test_two_clients_that_begin_at_once_share_a_small_bucket(slots: int) -> None:
+    settled = run_crowd(TokenBucketLimiter(50, 2.0), clients=2, slots=slots, windows=16).over(8)
+    assert settled.most_share <= 1.5 * settled.least_share
+    assert settled.goodput >= 0.98
+    assert settled.rejected == 0
+
+
 def test_clients_that_come_one_after_the_other_get_equal_shares_of_a_bucket() -> None:
     server = QuotaServer([TokenBucketLimiter(300, 10.0)], dialect="draft-6")
     crowd = [CrowdClient(2, joins=number / 3) for number in range(30)]
@@ -287,6 +295,17 @@ def test_a_request_costs_one_and_debts_are_not_made() -> None:
         pace["credit"] = max(0.0, pace["credit"] - 1)
         spent.append(pace["credit"])
     assert spent == [0.5, 0.0]
+
+
+@pytest.mark.parametrize("share", [5e-324, 1e-9, 0.5, 1.0])
+@pytest.mark.parametrize("limit", [1.0, 100.0, 1e15])
+def test_the_end_of_a_quota_that_is_not_spread_is_no_more_than_the_whole(limit: float, share: float) -> None:
+    pace = state.start_pace(Seen(0.0, limit, 86400.0, limit, 3600.0, 1.0), 0.0)
+    pace["share"], pace["seen"] = share, state.NEWCOMER
+    for in_flight in (0, 3):
+        credit.free_credit(pace, -1.0, in_flight)
+        assert 0 < pace["near"] <= limit
+        assert 0 <= pace["credit"] <= limit
 
 
 def test_what_is_left_is_not_promised_twice() -> None:

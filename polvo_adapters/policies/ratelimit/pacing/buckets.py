@@ -99,6 +99,11 @@ def may_be_bucket(known: Match) -> bool:
     return known[5] >= 0 < known[2]
 
 
+def is_refuted(known: Match) -> bool:
+    """Return whether a response contradicts a bucket."""
+    return known[5] < 0
+
+
 def find_window(known: Match, believed: float) -> float:
     """Return the length of the window of a bucket, or 0 where it is not known.
 

@@ -13,6 +13,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from polvo_adapters.core.stored_types import stored_as
+
 _ENOUGH, _MOST = 2.0, 4.0  # ends alike that make a counter, and that make it one whose counts are surely known
 _SAFE, _UNSURE = 0.05, 1.0  # requests that have to remain more than needed: from then on, and until then
 _ALONE, _SHARED, _RARE = 2.0, 1.0, 0.5  # what an end says to a client with most of it, and others; times, far away
@@ -26,6 +28,7 @@ _REFUSED = 0.5  # what a refusal says to a client that shares
 _ODD, _ODD_LEAST = 0.15, 3.0  # of the quota, and requests: more than that cannot be explained
 
 
+@stored_as("rate-limit-counter.1")
 class Count(NamedTuple):
     """What is known of a counter.
 

@@ -100,10 +100,10 @@ def free_credit(pace: Pace, free: float, in_flight: int) -> None:
 def _free_all(pace: Pace, in_flight: int) -> None:
     """Turn all into credit but a reserve, of which each client has its share, so that they do not meet at its end."""
     share, remaining = pace["share"], max(0.0, pace["remaining"] - pace["margin"])
-    reserve = max(_END * pace["limit"], (1 + in_flight) / share)
+    reserve = min(pace["limit"], max(_END * pace["limit"], (1 + in_flight) / share))
     most = max(remaining - reserve, share * remaining)
     pace["credit"] = max(most - in_flight, min(pace["credit"], most))
-    pace["near"] = max(pace["near"], 2 * reserve)
+    pace["near"] = min(pace["limit"], max(pace["near"], 2 * reserve))
 
 
 def compute_allowance(pace: Pace, t: float) -> float:

@@ -54,7 +54,10 @@ def measure_share(
         # What a crowd of newcomers took in one go comes back in one go, and is not left over.
         most = _PULL_CROWDED if pace["unexplained"] >= _UNEXPLAINED else math.inf
         share *= math.exp(min(most, 3 * max(0.0, above - 0.1)) * part)
-    share = 1.0 if share > _NEARLY and pace["unexplained"] < _UNEXPLAINED else min(1.0, share)
+    if share > _NEARLY:
+        # At a bucket that one client empties, the others have nothing to show themselves by.
+        is_bucket = pace["refills"] == "bucket" and not buckets.is_refuted(pace["bucket"])
+        share = 1.0 if pace["unexplained"] < _UNEXPLAINED else min(_NEARLY if is_bucket else 1.0, share)
     pace["own"] = max(pace["own"] * share / measured, least * pace["total"])
     pace["share"] = share
 
