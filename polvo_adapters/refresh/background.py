@@ -57,7 +57,11 @@ class _Task:
         try:
             self._work()
         finally:
-            self._is_over.set()
+            self.end()
+
+    def end(self) -> None:
+        """Let the process end."""
+        self._is_over.set()
 
     def delay_exit(self) -> None:
         """Keep the process from ending, by a thread that is no daemon, until the work is done or has taken too long."""
@@ -89,9 +93,13 @@ def start(work: Callable[[], object], name: str, context: Context | None = None,
         NoThreadError: There is no thread for it.
     """
     task = _Task(work, Context() if context is None else context)
-    REFRESHERS.run(task, name)
     if delays_exit:
-        task.delay_exit()
+        task.delay_exit()  # first, or the refresh may be about to do so while the process ends
+    try:
+        REFRESHERS.run(task, name)
+    except NoThreadError:
+        task.end()
+        raise
 
 
 def delay_exit() -> None:

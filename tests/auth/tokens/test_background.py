@@ -15,6 +15,8 @@ import pytest
 from polvo_adapters.auth import OAuth2, Token, TokenCache
 from polvo_adapters.core.report import StateChange
 from polvo_adapters.errors import TokenRefreshError
+from polvo_adapters.refresh import background
+from polvo_adapters.runtime.workers import NoThreadError
 from polvo_adapters.stores.sqlite import SQLiteStore
 from tests.auth.tokens.test_sharing import refreshes
 from tests.support.oauth.servers import OIDCProvider
@@ -240,3 +242,47 @@ def test_a_wall_clock_that_is_set_forward_costs_a_refresh_at_most(
     count, refused = refreshes(oidc)
     assert count <= 2
     assert refused == 0
+
+
+def test_the_end_of_the_process_waits_from_the_moment_that_a_refresh_is_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The refresh says so itself, and may be about to when the call that began it goes on."""
+    about_to, go_on = threading.Event(), threading.Event()
+    own, run, start = threading.current_thread(), background.REFRESHERS.run, threading.Thread.start
+
+    def run_and_wait(task: Callable[[], object], name: str) -> None:
+        run(task, name)
+        assert about_to.wait(PATIENCE)
+
+    def start_late(thread: threading.Thread) -> None:
+        if threading.current_thread() is not own:
+            about_to.set()
+            go_on.wait(PATIENCE)
+        start(thread)
+
+    def work() -> None:
+        background.delay_exit()
+        about_to.set()
+        go_on.wait(PATIENCE)
+
+    monkeypatch.setattr(background.REFRESHERS, "run", run_and_wait)
+    monkeypatch.setattr(threading.Thread, "start", start_late)
+    background.start(work, "a refresh", delays_exit=True)
+    guards = [thread for thread in threading.enumerate() if thread.name == "end of a refresh" and not thread.daemon]
+    go_on.set()
+    assert len(guards) == 1
+    guards[0].join(PATIENCE)
+    assert not guards[0].is_alive()
+
+
+def test_the_end_of_the_process_does_not_wait_for_a_refresh_that_gets_no_thread(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise NoThreadError("all 64 threads are busy")
+
+    monkeypatch.setattr(background.REFRESHERS, "run", refuse)
+    with pytest.raises(NoThreadError):
+        background.start(lambda: None, "a refresh", delays_exit=True)
+    for thread in [each for each in threading.enumerate() if each.name == "end of a refresh"]:
+        thread.join(0.5 * background.LONGEST_EXIT)
+        assert not thread.is_alive()
