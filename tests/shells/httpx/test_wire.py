@@ -98,7 +98,7 @@ def expected(meaning: str, method: str, body: str, times: int) -> Cell:
 
 def call(client: Client, server: WireServer, method: str, body: str) -> tuple[str, Any]:
     """Return the status or the class of the exception, and the report."""
-    timeout = 0.2 if server.fault.deed == "hang" else 20
+    timeout = 0.4 if server.fault.deed == "hang" else 20
     try:
         response = client.request(method, server.url, content=BODIES[body](), timeout=timeout)
     except Exception as error:  # noqa: BLE001 - whichever it is
