@@ -10,11 +10,10 @@ from polvo_adapters.policies.ratelimit.account import Account, Key, QuotaBucket,
 from polvo_adapters.policies.ratelimit.costs import learn_cost
 from polvo_adapters.policies.ratelimit.pacing import buckets, credit, learning, state
 from polvo_adapters.policies.ratelimit.pacing.state import Pace, Seen
-from polvo_adapters.policies.ratelimit.rates import learn_other
+from polvo_adapters.policies.ratelimit.rates import SHORTEST_WINDOW, learn_other
 from polvo_adapters.policies.ratelimit.turns import TurnResult
 
 _MOST_QUOTAS = 16
-_SHORTEST_WINDOW = 0.1
 _TICK = 0.001  # seconds
 _STALE = 10.0  # windows after which a quota that is not announced any more is forgotten
 
@@ -152,7 +151,7 @@ def _find_window(
     account: Account, key: Key, quota: Quota, known: Pace | None, event: TurnResult, now: float
 ) -> tuple[float, buckets.Match | None]:
     """Return the length of a window, and what speaks for a bucket; None where the window is announced."""
-    if quota.window and quota.window > _SHORTEST_WINDOW:
+    if quota.window and quota.window > SHORTEST_WINDOW:
         return quota.window, None
     match = known["bucket"] if known is not None else buckets.UNKNOWN
     window = _estimate_window(account, key, quota, now)
@@ -214,9 +213,9 @@ def _estimate_window(account: Account, key: Key, quota: Quota, now: float) -> fl
     rounded to a whole second looks up to a second longer or shorter than it is, the distance of two of them does not.
     """
     if quota.window is not None or quota.reset is None:
-        return _SHORTEST_WINDOW
+        return SHORTEST_WINDOW
     reset = quota.reset
-    longest, due, jump = account["windows"].get(key, (_SHORTEST_WINDOW, now + reset, 0.0))
+    longest, due, jump = account["windows"].get(key, (SHORTEST_WINDOW, now + reset, 0.0))
     step, longest = now + reset - due, max(longest, reset)
     if max(longest - 1.1, 0.6 * longest) < step < longest + 0.5:
         jump = min(jump, step) if jump else step

@@ -40,7 +40,9 @@ _STREAK = 3  # refusals in a row that are no accident
 _OFTEN = 20.0  # times the length of the refusals, within which they have to come again
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 60.0  # seconds, doubling, where a server refuses and says nothing
 _PAUSE = 1.0  # seconds, where a server that announces quotas refuses and does not say for how long
-_SHORTEST_WINDOW = 0.1
+
+SHORTEST_WINDOW = 0.1
+"""Seconds of a window that is believed: a shorter one is a rounding, or a mistake."""
 
 
 def learn_other(group: QuotaBucket, quota: Quota, others: Sequence[Quota]) -> None:
@@ -54,7 +56,7 @@ def learn_other(group: QuotaBucket, quota: Quota, others: Sequence[Quota]) -> No
         if limit is not None:
             group["most"] = max(1.0, limit)
             group["slots"] = min(group["slots"], group["most"])
-    elif limit and window and window > _SHORTEST_WINDOW and not any(each.remaining is not None for each in others):
+    elif limit and window and window > SHORTEST_WINDOW and not any(each.remaining is not None for each in others):
         group["told"] = _NEARLY * limit / window
         if group["rate"] != math.inf or (quota.unit == "requests" and window <= _SHORT):
             group["rate"] = min(group["rate"], group["told"])

@@ -33,33 +33,34 @@ def measure_share(
     pace["unexplained"] = pace["unexplained"] * math.exp(-since / window) + others
     least = _SCARCE / max(1.0, pace["limit"])
     share = measured = min(1.0, max(least, pace["own"] / pace["total"]))
-    part = 1 - math.exp(-since / window) if equalizes else 0.0
-    if pace["refills"] == "windows":
-        if not pace["counter"].score:  # in which the shape says something else
-            share *= math.exp(_compute_pull(pace, seen, now, share) * part)
-    elif pace["refills"] == "counter":
-        above = (seen.remaining - state.compute_reserve(pace)) / pace["limit"]
-        share *= math.exp(_PULL_COUNTER * above * part)
-    elif buckets.may_be_bucket(pace["bucket"]):
-        above = (seen.remaining - state.compute_reserve(pace)) / pace["limit"]
-        # With less than a few requests it would not be seen by the others, and never get its part back.
-        lowest = _PULL_LEAST if share * pace["limit"] > _VISIBLE else 0.0
-        share *= math.exp(_PULL * max(lowest, above) * part)
-    elif state.is_large(pace):
-        above = (seen.remaining - state.compute_reserve(pace)) / pace["limit"]
-        share *= math.exp(_PULL_SLIDING * above * part)
-    else:
-        above = (seen.remaining - state.compute_reserve(pace)) / pace["limit"]
-        pace["integral"] = max(-0.05, min(_INTEGRAL_MOST, pace["integral"] + _INTEGRAL * above * part))
-        # What a crowd of newcomers took in one go comes back in one go, and is not left over.
-        most = _PULL_CROWDED if pace["unexplained"] >= _UNEXPLAINED else math.inf
-        share *= math.exp(min(most, 3 * max(0.0, above - 0.1)) * part)
+    share = _equalize(pace, seen, now, share, 1 - math.exp(-since / window) if equalizes else 0.0)
     if share > _NEARLY:
         # At a bucket that one client empties, the others have nothing to show themselves by.
         is_bucket = pace["refills"] == "bucket" and not buckets.is_refuted(pace["bucket"])
         share = 1.0 if pace["unexplained"] < _UNEXPLAINED else min(_NEARLY if is_bucket else 1.0, share)
     pace["own"] = max(pace["own"] * share / measured, least * pace["total"])
     pace["share"] = share
+
+
+def _equalize(pace: Pace, seen: Seen, now: float, share: float, part: float) -> float:
+    """Return the share, moved towards equality for a part of a window, in the way of the kind of server."""
+    if pace["refills"] == "windows":
+        if pace["counter"].score:  # in which the shape says something else
+            return share
+        return share * math.exp(_compute_pull(pace, seen, now, share) * part)
+    above = (seen.remaining - state.compute_reserve(pace)) / pace["limit"]
+    if pace["refills"] == "counter":
+        return share * math.exp(_PULL_COUNTER * above * part)
+    if buckets.may_be_bucket(pace["bucket"]):
+        # With less than a few requests it would not be seen by the others, and never get its part back.
+        lowest = _PULL_LEAST if share * pace["limit"] > _VISIBLE else 0.0
+        return share * math.exp(_PULL * max(lowest, above) * part)
+    if state.is_large(pace):
+        return share * math.exp(_PULL_SLIDING * above * part)
+    pace["integral"] = max(-0.05, min(_INTEGRAL_MOST, pace["integral"] + _INTEGRAL * above * part))
+    # What a crowd of newcomers took in one go comes back in one go, and is not left over.
+    most = _PULL_CROWDED if pace["unexplained"] >= _UNEXPLAINED else math.inf
+    return share * math.exp(min(most, 3 * max(0.0, above - 0.1)) * part)
 
 
 def _compute_pull(pace: Pace, seen: Seen, now: float, share: float) -> float:
