@@ -8,7 +8,7 @@ words, and the words are looked for, not the code. A code that speaks of a limit
 Prose is not a code, as its words may mean anything. Only a few fixed phrases are known, for refusals without a code,
 and not within quotation marks: there a message repeats what the caller has sent.
 
-**Other things.** Much else has a limit, and is refused in the same words: seats, storage, coupons, withdrawals of a
+**Other things.** Much else has a rate: interest, frames, the exchange of currencies. Much else has a limit, and is refused in the same words: seats, storage, coupons, withdrawals of a
 day. A code that names such a thing is not about the pace, nor is a sentence that names it and no requests.
 """
 
@@ -34,7 +34,8 @@ _ABOUT_RULES = re.compile(
 _HAPPENED = re.compile(r"_(?:exceeded|reached|hit|exhausted|too_many)_")
 _CONCURRENT = re.compile(r"_(?:limit|limits|exceeded|reached|max|maximum|too)_")
 _SPENT = re.compile(
-    r"_(?:insufficient_(?:quota|credits)|quota_exhausted|over_(?:daily|monthly)_limit|daily_query_over_limit"
+    r"_(?:insufficient_(?:quota|credits)|quota_exhausted|key_exhausted|over_quota|over_(?:daily|monthly)_limit"
+    r"|daily_query_over_limit|cap_exceeded"
     r"|usage_(?:limit|quota)_(?:exceeded|reached|exhausted)"
     r"|(?:daily|weekly|monthly|yearly|annual|plan|billing|subscription|spending)_(?:[a-z]+_){0,3}?(?:limit|quota)"
     r"_(?:exceeded|reached|exhausted))_"
@@ -43,53 +44,88 @@ _TOO_FAST = re.compile(
     r"_(?:throttl[a-z]*|ratelimit[a-z]*|rate_limit[a-z]*|too_many_(?:[a-z]+_)?(?:requests|calls|queries|operations)"
     r"|(?:request|requests|call|calls|api|activity)_limit_(?:exceeded|reached)|request_rate_[a-z]+|slow_down"
     r"|(?:hourly|minutely|secondly|burst)_(?:[a-z]+_){0,3}?(?:limit|quota)_(?:exceeded|reached|exhausted)"
-    r"|[a-z]*qps_(?:[a-z]+_){0,3}?limit|over_(?:query|request|rate)_limit|too_frequent(?:ly)?|flood_wait|server_busy"
+    r"|[a-z]*qps_(?:[a-z]+_){0,3}?limit|over_qps|over_rate|over_(?:query|request|rate)_limit|query_limit_exceeded"
+    r"|request_threshold_(?:violated|exceeded)|too_frequent(?:ly)?|flood_wait|server_busy"
     r"|provisioned_throughput_exceeded|complexity_(?:budget|exception)|maxlag|max_lag)_"
+)
+_OTHER_RATES = re.compile(
+    r"[_ ](?:exchange|interest|frame|heart|sampl(?:e|ing)|bit|discount|tax|fx|commission|growth|mortgage"
+    r"|shipping|lending|swap|funding|pulse|respiratory|bounce|complaint|clock|baud)"
+    r"[_ ]rates?[_ ](?:limit|quota)[a-z]*",
+    re.IGNORECASE,
 )
 _OTHER_CODES = re.compile(
     r"_(?:too_many_(?:pull|merge|leave|friend|join|batch|change|purchase|pending)_|in_(?:a_)?(?:batch|bulk)_"
     r"|(?:storage|disk|memory|mailbox|bandwidth|emails?|mails?|sms|seats?|members?|sessions?|devices?|streams?|coupons?"
     r"|discounts?|vouchers?|gift|cards?|withdrawals?|transfers?|payments?|deposits?|orders?|purchases?|files?|uploads?"
-    r"|rows?|records?|projects?|builds?|invites?|invitations?)_)"
+    r"|rows?|records?|projects?|builds?|invites?|invitations?"
+    r"|spend|spending|payouts?|transactions?|purchasing|trading|trades?|bets?|loans?)_)"
 )
 _OTHER_THINGS = re.compile(
     r"\b(?:storage|disks?|memory|mailbox|bandwidth|e-?mails?|sms|seats?|members?|coupons?|discounts?|vouchers?"
     r"|gift cards?|withdrawals?|transfers?|payments?|deposits?|files?|uploads?|invites?|invitations?|instances?|cores"
-    r"|volumes?|projects?)\b",
+    r"|volumes?|projects?|spending|payouts?|transactions?|purchases?|trades?|bets?|loans?)\b|\bquota '(?!\w*(?:request|quer|call|read|write))\w{1,64}' exceeded",
     re.IGNORECASE,
 )
+_EXCEEDED = r"(?:exceeded|reached|hit|met|violated)"
+_IS = r"(?:has been |have been |was |is |quota )?"
+_FAST = r"(?:frequent|frequently|quick|quickly|fast|rapidly)"
 _PROSE = re.compile(
-    r"\brate limit(?:s)? (?:has been |have been |was |is )?(?:exceeded|reached)|exceeded (?:\w+ ){0,4}rate limit"
-    r"|\btoo (?:many|much) (?:api )?(?:requests?|calls|visits)\b|\brequest limit reached"
-    r"|\brequest rate (?:threshold )?exceeded|^rate exceeded\b|\b(?:quota limit|calls? limit) (?:exceeded|reached)"
+    rf"\brate[- ]?limits? {_IS}{_EXCEEDED}"
+    r"|\b(?:exceed(?:ed|s|ing)?|over|hit|reached|surpassed) (?:[\w'’-]+ ){0,6}rate[- ]limit"
+    r"|\b(?:being|been) rate[- ]limited\b|\blimit of [0-9]+ (?:requests|calls) in [0-9]+"
+    r"|\btoo (?:many|much) (?:api )?(?:requests?|calls|visits)\b|\bdoing that too much\b"
+    rf"|\b(?:request|query|calls?) (?:rate |count )?limit {_IS}{_EXCEEDED}\b"
+    rf"|\b(?:requests?|calls?|access|endpoint)\b[^.;]{{0,32}}\btoo {_FAST}\b"
+    rf"|\b(?:allowed|maximum) number of (?:\w+ ){{0,2}}(?:requests|calls) {_IS}exceeded"
+    rf"|\bexceeded the (?:maximum|allowed) number of (?:\w+ ){{0,2}}(?:requests|calls)\b"
+    r"|\brequest rate (?:threshold )?exceeded|^rate exceeded\b|\bquota limit (?:exceeded|reached)"
+    r"|\bqps (?:\w+ )?limit\b|\b(?:queries|requests|calls)[- ]per[- ](?:second|minute|hour) limit\b"
     r"|\brequest was throttled\b|\bthrottled:|\bthrottling your requests?\b|\b(?:trigger )?frequency limit\b"
-    r"|\bflood control\b|\b(?:minute|second|hour)[- ](?:quota|limit) (?:is )?(?:reach(?:ed)?|exceeded)\b",
+    r"|\bratelimiter does not permit\b|\bapp call limited\b|^retry later\s*\Z|\benhance your calm\b"
+    r"|\bflood control\b|\b(?:minute|second|hour)[- ](?:quota|limit) (?:is )?(?:reach(?:ed)?|exceeded)\b"
+    r"|\b(?:hit|reached|exceeded) (?:\w+ ){0,2}(?:hourly|secondly) limit (?:for|of) (?:\w+ )?(?:calls|requests)\b"
+    r"|^envoy overloaded\b",
     re.IGNORECASE,
 )
 _BATCH = re.compile(r"\b(?:batch|bulk)\b", re.IGNORECASE)
 _AT_ONCE = r"(?:[a-z]{0,16}concurren[a-z]{1,4}|simultaneous(?:ly)?|parallel)"
 _SIMULTANEOUS = re.compile(
-    rf"(?:too many|limit|exceed\w*|maximum|max|over|reached) (?:[\w-]+ ){{0,6}}?{_AT_ONCE}\b"
-    rf"|\b{_AT_ONCE} (?:[\w()-]+ ){{0,4}}?(?:limit|exceeded|reached)\b",
+    rf"(?:too many|limit|exceed\w*|exhausted|maximum|max|over|reached) (?:[\w-]+ ){{0,6}}?{_AT_ONCE}\b"
+    rf"|\b{_AT_ONCE} (?:[\w()-]+ ){{0,4}}?(?:limit|quota|exceeded|reached)\b",
     re.IGNORECASE,
 )
+_LONG = r"(?:daily|weekly|monthly|yearly)"
 _SPENT_PROSE = re.compile(
-    r"(?:exceeded|reached|reach|used up) (?:\w+ ){0,3}(?:daily|weekly|monthly|yearly) (?:\w+ ){0,3}(?:quota|limit)\b"
-    r"|\b(?:daily|weekly|monthly|yearly|day) (?:\w+ ){0,3}(?:quota|limit|count)\b(?: \w+){0,7} (?:exceeded|reached)"
+    rf"(?:exceeded|reached|reach|used up|hit) (?:[\w'’-]+ ){{0,3}}{_LONG} (?:\w+ ){{0,3}}(?:quota|limit|cap|budget)\b"
+    rf"|\b(?:{_LONG}|day) (?:\w+ ){{0,3}}(?:quota|limit|count|cap|budget)\b(?: \w+){{0,7}} (?:exceeded|reached|met)\b"
+    rf"|\bcap exceeded: {_LONG}\b|\bexceeded (?:\w+ )?(?:calls|requests) per (?:day|month|year) (?:quota|limit)\b"
+    r"|\b(?:exceeded|reached) (?:\w+ ){0,3}maximum number of daily\b"
+    r"|\blimited to [0-9,]{1,12} (?:\w+ )?(?:calls|requests) ?(?:/|per|a) ?(?:day|month|year)\b"
+    r"|\b(?:calls|requests) limit reached: [0-9,]{1,12}\s*\Z"
+    r"|\brun out of (?:searches|requests|calls|queries)\b|\bno more requests available\b"
     r"|\bout of (?:call|calls|request|api) (?:\w+ ){0,2}quota\b",
     re.IGNORECASE,
 )
 _OF_REQUESTS = re.compile(r"\b(?:requests?|calls?|api|quer(?:y|ies))\b", re.IGNORECASE)
 _OF_USE = re.compile(r"\busage\b", re.IGNORECASE)
 _QUOTED = re.compile(r"(?<!\w)'[^']*'(?!\w)|\"[^\"]*\"|`[^`]*`|“[^”“]*”|«[^»«]*»")
+_AMOUNT = r"[0-9]{1,9}(?:\.[0-9]{1,9})?"
+_UNIT = r"(?:ms|milliseconds?|s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?|days?)"
 _WAIT = re.compile(
-    r"\b(?:reset|available|again|retry|replenished) (?:in|after) "
+    r"\b(?:(?:reset|available|again|retry|replenished) (?:in|after|until)|wait(?: for)?(?: at least)?|last for) ['\"]?"
     r"(?:(?:([0-9]{1,3})\.)?([0-9]{1,6}):([0-9]{2}):([0-9]{2})\b"
-    r"|([0-9]{1,9}(?:\.[0-9]{1,9})?)(?: ?(ms|milliseconds?|s|sec|secs|seconds?|m|min|mins|minutes?|h|hours?)\b|\.?\Z)"
-    r"|((?:[0-9]{1,9}(?:\.[0-9]{1,9})?(?:ms|h|m|s)){2,4})\b)",
+    rf"|((?:{_AMOUNT}['\"]?(?: more)? ?{_UNIT}\b(?:,? and |, | )?){{1,4}})"
+    rf"|((?:{_AMOUNT}(?:ms|h|m|s)){{2,4}})\b"
+    rf"|({_AMOUNT})['\"]?\.?\Z)",
     re.IGNORECASE,
 )
-_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+_PART = re.compile(rf"({_AMOUNT})['\"]?(?: more)? ?(ms|mil|s|m|h|d)", re.IGNORECASE)
+_MOMENT = re.compile(
+    r"\b(?:until|again at|again after|reset at|resets at) ([0-9]{10}(?:[0-9]{3})?\b|[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9:.]{5,12}Z?)",
+    re.IGNORECASE,
+)
+_PER_SECOND = {"ms": 1e3, "mil": 1e3, "s": 1.0, "m": 1 / 60, "h": 1 / 3600, "d": 1 / times.DAY}
 
 
 @lru_cache(maxsize=512)
@@ -101,7 +137,7 @@ def classify_code(code: str) -> Kind | None:
     """
     if len(code) > _LONGEST_CODE or not _CODE.match(code) or code == _OF_DEVICE_LOGIN:
         return None
-    words = _split_words(code)
+    words = _OTHER_RATES.sub("", _split_words(code))
     if _ABOUT_SETTINGS.search(words) or (_ABOUT_RULES.search(words) and not _HAPPENED.search(words)):
         return None
     if "concurren" in words:
@@ -129,7 +165,8 @@ def is_complaint(prose: str, *, is_certain: bool = True) -> bool:
     """
     if len(prose) > _LONGEST_PROSE:
         return False
-    found = _PROSE.search(_strip_quotes(prose))
+    said = _OTHER_RATES.sub("", f" {_strip_quotes(prose)}").strip()
+    found = _PROSE.search(said)
     return found is not None and (is_certain or "too" not in found[0].lower() or not _BATCH.search(prose))
 
 
@@ -138,13 +175,20 @@ def is_about_concurrency(prose: str) -> bool:
     return len(prose) <= _LONGEST_PROSE and _SIMULTANEOUS.search(_strip_quotes(prose)) is not None
 
 
-def is_spent(prose: str) -> bool:
-    """Return whether a message says that the requests of a day, or of a longer time, are used up."""
+def is_spent(prose: str, *, is_certain: bool = False) -> bool:
+    """Return whether a message says that the requests of a day, or of a longer time, are used up.
+
+    Args:
+        prose: The message.
+        is_certain: Whether the status or a code says that it is about requests, which the message need not name then.
+    """
     if len(prose) > _LONGEST_PROSE:
         return False
     said = _strip_quotes(prose)
     if _SPENT_PROSE.search(said) is None:
         return False
+    if is_certain:
+        return not is_about_other_things(said)
     return _OF_REQUESTS.search(said) is not None or (
         _OF_USE.search(said) is not None and not is_about_other_things(said)
     )
@@ -157,7 +201,7 @@ def is_about_other_things(prose: str) -> bool:
 
 
 def _strip_quotes(prose: str) -> str:
-    return _QUOTED.sub("", prose) if not _QUOTED.fullmatch(prose) else prose
+    return " ".join(_QUOTED.sub("", prose).split()) if not _QUOTED.fullmatch(prose) else prose
 
 
 def find_wait(prose: str) -> float | None:
@@ -165,13 +209,17 @@ def find_wait(prose: str) -> float | None:
     found = _WAIT.search(prose[:_LONGEST_PROSE])
     if found is None:
         return None
-    days, hours, minutes, seconds, amount, unit, duration = found.groups()
+    days, hours, minutes, seconds, spelled, duration, amount = found.groups()
     if duration:
         return resets.read(duration.lower()).seconds
-    if amount is None:
-        return int(days or 0) * times.DAY + int(hours) * 3600.0 + int(minutes) * 60.0 + int(seconds)
-    number = times.parse_number(amount)
-    name = (unit or "s").lower()
-    if number is None:
-        return None
-    return number / 1000 if name.startswith(("ms", "mil")) else number * _UNITS[name[0]]
+    if spelled:
+        return sum(float(number) / _PER_SECOND[unit.lower()] for number, unit in _PART.findall(spelled))
+    if amount:
+        return times.parse_number(amount)
+    return int(days or 0) * times.DAY + int(hours) * 3600.0 + int(minutes) * 60.0 + int(seconds)
+
+
+def find_moment(prose: str) -> float | None:
+    """Return the Unix time until which a message asks to wait, as in "banned until 1790000060000", or None."""
+    found = _MOMENT.search(prose[:_LONGEST_PROSE])
+    return None if found is None else resets.read(found[1]).moment

@@ -41,7 +41,8 @@ LONGEST_JSON = 1 << 16
 _MARKERS = (
     *(b"limit", b"throttl", b"quota", b"many", b"exhausted", b"concurren", b"complexity", b"slow", b"throughput"),
     *(b"retry_after", b"lock_timeout", b"policyname", b"reduced-capacity", b"abnormal-usage", b"maxlag", b"max_lag"),
-    *(b"retrydelay", b"flood", b"notcomplete", b"serverbusy", b"429", b"frequen", b"credits"),
+    *(b"frequent", b"too fast", b"quickly", b"retry later", b"calm", b"run out of", b"no more requests", b" cap "),
+    *(b"budget", b"threshold_", b"retrydelay", b"flood", b"notcomplete", b"serverbusy", b"429", b"frequen", b"credits"),
     *(
         b"too much",
         b"rate exceeded",
@@ -54,11 +55,15 @@ _MARKERS = (
         b"fbtrace_id",
     ),
 )
-_WORDY = (200, 400, 401, 402, 403, 418, 420, 429, 456)
-"""Statuses with which a sentence alone may ask for a slower pace."""
+_WORDY = (200, 400, 401, 402, 403, 409, 418, 420, 429, 430, 456)
+"""Statuses below 500 with which a sentence alone may ask for a slower pace; of those above, all may."""
+_PARTLY = (500, 502, 504)
+"""Errors of a server that may have begun its work when something behind it was refused."""
 _UNRELATED = (404, 405, 406, 410, 411, 413, 414, 415, 431)
 """Errors that are about what was asked, whatever limit they name: one that is too large stays so."""
 _UNAUTHORIZED, _TOO_MANY, _SPENT = 401, 429, 456  # 456 of DeepL
+_MESSAGE = re.compile(r"(?:message=)?([\w.-]{1,96})[:;] .{0,512}\Z", re.DOTALL)
+"""A message that begins with its code, as in "message=ThrottleExceeded; errorCode=003001"."""
 _ANY_PLAN = re.compile(r"(?:plan|subscription)[-_.]?limit", re.IGNORECASE)
 _PLAN = (401, 402, 403, 456)  # errors in which a quota that is exceeded is that of a plan; with 429 it is one of pace
 SPENT_REASON, PACE_REASON = "quota in its message", "rate limit in its message"
@@ -85,14 +90,28 @@ def find_complaint(body: bytes | None, status: int) -> Complaint | None:
         return None
     is_json = len(body) <= LONGEST_JSON and begins_like_json(text)
     found = (_find_first(_LOUD, text, status) if is_json else None) or pages.read_plain(text, status)
-    if found is not None or status not in _WORDY:
+    if found is not None or (status < 500 and status not in _WORDY):
         return found
-    return _find_first((_read_prose,), text, status) if is_json else _read_page(text, status)
+    found = _find_first((_read_prose,), text, status) if is_json else _read_page(text, status)
+    return found._replace(processed=True) if found is not None and status in _PARTLY else found
+
+
+def find_wait_in_body(body: bytes | None) -> float | None:
+    """Return the seconds that the body of a refusal asks to wait in a field at any depth, or in XML, or None."""
+    if not isinstance(body, (bytes, bytearray)) or len(body) > LONGEST_JSON:
+        return None
+    text = strip_frame(bytes(body))
+    if not begins_like_json(text):
+        return pages.find_wait(text)
+    document = load_json(text)
+    return holders.find_nested_wait(document) if isinstance(document, (dict, list)) else None
 
 
 def _find_first(readers: tuple[Reader, ...], text: bytes, status: int) -> Complaint | None:
     """Return the first complaint; the documents of a GraphQL batch, or of a list of errors, are read in turn."""
     document = load_json(text)
+    if status >= 400 and isinstance(document, list) and not any(isinstance(each, (dict, list)) for each in document):
+        document = {"error": document}  # ["error", 11010, "ratelimit: error"] of Bitfinex
     documents = list(to_objects(document if isinstance(document, list) else [document]))
     if status < 400:
         documents = [each for each in documents if not holders.is_resource(each)]
@@ -134,7 +153,7 @@ def _classify(code: str, status: int, found: list[Json]) -> Kind | None:
     if kind is None or names_other_things(code):
         return None
     is_unclear = kind == "exhausted" and (_ANY_PLAN.search(code) or _is_about_other_things(found))
-    return None if is_unclear else kind  # a plan limits seats and projects too
+    return None if is_unclear else kind  # a plan limits seats and projects too, and a bank what is spent in a day
 
 
 def _is_about_other_things(found: list[Json]) -> bool:
@@ -147,7 +166,11 @@ def _describe_code(kind: Kind, code: str, document: Json, found: list[Json]) -> 
         kind = "concurrency"  # Salesforce has one code for both
     if kind == "rate" and any(map(is_about_concurrency, prose)):
         kind = "concurrency"
-    return Complaint(kind, code, None if kind == "exhausted" else _find_wait(document, found))
+    if kind == "rate" and any(is_spent(each, is_certain=True) for each in prose):
+        return Complaint("exhausted", SPENT_REASON, _find_wait(document, found))
+    if kind == "exhausted":
+        return Complaint(kind, code)
+    return Complaint(kind, code, _find_wait(document, found), moment=holders.find_moment(found))
 
 
 def _find_wait(document: Json, found: list[Json]) -> float | None:
@@ -165,12 +188,13 @@ def _read_prose(document: Json, status: int) -> Complaint | None:
         prose += [value for value in (document.get("result"),) if isinstance(value, str)]  # of Etherscan
     if status == _UNAUTHORIZED and any(" " not in each for each in prose):
         return None  # there is a code, and it says that the credential is refused
-    if any(map(is_spent, prose)) or any(_is_spent_plan(each, status) for each in prose):
+    is_certain = status == _TOO_MANY
+    if any(is_spent(each, is_certain=is_certain) or _is_spent_plan(each, status) for each in prose):
         return Complaint("exhausted", SPENT_REASON, find_wait(found))
-    if any(is_complaint(each, is_certain=status == _TOO_MANY) for each in prose):
+    if any(is_complaint(each, is_certain=is_certain) for each in prose):
         kind: Kind = "concurrency" if any(map(is_about_concurrency, prose)) else "rate"
-        return Complaint(kind, PACE_REASON, find_wait(found))
-    if status == _TOO_MANY and any(map(is_about_concurrency, prose)):
+        return Complaint(kind, PACE_REASON, find_wait(found), moment=holders.find_moment(found))
+    if is_certain and any(map(is_about_concurrency, prose)):
         return Complaint("concurrency", PACE_REASON, find_wait(found))
     return _read_code_as_message(found, status)
 
@@ -189,7 +213,7 @@ def _read_code_as_message(found: list[Json], status: int) -> Complaint | None:
         if any(code and not code.isdigit() and code not in prose for code in codes):
             continue
         for each in prose:
-            kind = _classify(each, status, found) if " " not in each else None
+            kind = _classify(_MESSAGE.sub(r"\1", each), status, found)
             if kind is not None:
                 return Complaint(kind, PACE_REASON, find_wait(found))
     return None
@@ -199,10 +223,13 @@ def _read_page(text: bytes, status: int) -> Complaint | None:
     return _read_prose({"message": pages.find_sentence(text)}, status)
 
 
-_QUIET: tuple[Reader, ...] = (vendor_refusals.read_graphql, vendor_refusals.read_slack, _read_codes, _read_prose)
+_QUIET: tuple[Reader, ...] = (
+    *(vendor_refusals.read_graphql, vendor_refusals.read_slack, vendor_refusals.read_limit_of_node),
+    *(vendor_refusals.read_note, _read_codes, _read_prose),
+)
 """Readers for APIs that refuse with the status of a success."""
 _LOUD: tuple[Reader, ...] = (
     *(vendor_refusals.read_graphql, vendor_refusals.read_slack, _read_problem, vendor_refusals.read_error),
     *(vendor_refusals.read_google, vendor_refusals.read_hubspot, vendor_refusals.read_discord),
-    *(vendor_refusals.read_aws, _read_codes),
+    *(vendor_refusals.read_aws, vendor_refusals.read_limit_of_node, _read_codes),
 )

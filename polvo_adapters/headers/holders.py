@@ -8,28 +8,47 @@ else.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+
 from polvo_adapters.headers import times
 from polvo_adapters.headers.body import Json, to_object, to_objects, to_word
+from polvo_adapters.headers.codes import find_moment as find_moment_in_words
 from polvo_adapters.headers.codes import find_wait as find_wait_in_words
 from polvo_adapters.headers.entries import MOST_QUOTAS, to_amount
 
-_CODE_KEYS = {"code", "type", "reason", "error", "errorcode", "errortype", "errorname", "errorkey", "tag"}
+_CODE_KEYS = {
+    *("code", "type", "reason", "error", "errorcode", "errortype", "errorname", "errorkey", "tag", "subcode"),
+    *("errorstatus", "symbol", "apierrorcode", "errortag", "faultcode"),
+}
 _LOOSE_KEYS = {"status", "name"}
 """Keys that hold a code in an error, and at the top where there is no error beside them: else they are of the data."""
 _NUMBER_KEYS = {"code", "errorcode", "status", "statuscode", "httpstatus", "httpcode"}
-_FAILING_KEYS = {"code", "errcode", "errno", "retcode", "resultcode", "infocode"}
-_WAIT_KEYS = {
-    **dict.fromkeys(("retryafter", "retryafterseconds", "retryinseconds", "waitseconds"), 1.0),
-    **dict.fromkeys(("retryafterms", "retryinms"), 0.001),
-}
+_FAILING_KEYS = {"code", "errcode", "errno", "retcode", "resultcode", "infocode", "errorcode"}
+_SECONDS = r"(s|sec|secs|seconds|ms|msec|milliseconds)"
+_WAIT_KEY = re.compile(
+    rf"(?:(?:retry|try)(?:again)?(?:after|in|delay|time)|(?:wait|backoff|cooldown)(?:time|for)?){_SECONDS}?\Z"
+    rf"|throttle{_SECONDS}\Z|rate(?:limit)?reset(?:in|after)?{_SECONDS}?\Z"
+)
 _PROSE_KEYS = {
-    *("message", "msg", "errormsg", "errmsg", "retmsg", "errormessage", "errordescription", "description"),
-    *("info", "detail", "title", "error"),
+    *("message", "msg", "errormsg", "errmsg", "retmsg", "errormessage", "errordescription", "description", "err"),
+    *("info", "detail", "details", "title", "error", "errorsummary", "errorstring", "errordetail", "longmessage"),
+    *("statusmessage", "statustext", "faultstring", "submsg", "diagnostics", "developermessage", "httpmessage"),
+    *("moreinformation", "reason", "text"),
 }
-_HOLDERS = {"error", "errors", "errordetails", "extensions", "fault", "detail", "details", "parameters", "extras"}
-_STATES = ("status", "state", "object", "created", "created_at", "createdAt", "count")
+_HOLDERS = {
+    *("error", "errors", "errordetails", "errorresponse", "extensions", "fault", "detail", "details", "parameters"),
+    "extras",
+}
+_LOUD_HOLDERS = {"meta", "status", "reasons", "issue", "issues", "failures", "messages", "response", "message"}
+"""What may hold the error of a response that is one by its status; in a success it holds data."""
+_STATES = ("status", "state", "object", "created", "created_at", "createdAt", "count", "level", "title", "attempts")
+_NO_ID = re.compile(r"(?:request|req|trace|correlation|log|error|span|instance|activity|operation)[-_]?id", re.IGNORECASE)
+_ID = re.compile(r"(?:.*_id|[a-z]\w*I[dD]|uuid|guid)\Z")
+_ENVELOPES = re.compile(r"(?:json|result|\w{0,64}response)\Z", re.IGNORECASE)
 _FAILURES = {"error", "fail", "failed", "failure", "notok", "false"}
 _MOST_HOLDERS = 16
+_MOST_NODES = 64
 _TOO_MANY = 429
 
 
@@ -44,12 +63,18 @@ def list_holders(document: Json, *, quiet: bool) -> list[Json]:
     holders = [first]
     for holder in holders:
         for key, value in holder.items():
-            if normalize(key) in _HOLDERS:
+            name = normalize(key)
+            if name in _HOLDERS or (not quiet and (name in _LOUD_HOLDERS or _holds_error(name, value))):
                 found = to_objects(value if isinstance(value, list) else [value])
                 holders += (each for each in found if not (quiet and is_resource(each)))
         if len(holders) >= _MOST_HOLDERS:
             break
     return holders[:_MOST_HOLDERS]
+
+
+def _holds_error(name: str, value: object) -> bool:
+    """Return whether a value of an error is the data of the response, with the error in it, as Imgur sends it."""
+    return name == "data" and isinstance(value, dict) and any(normalize(key) == "error" for key in value)
 
 
 def _find_error(document: Json) -> Json:
@@ -58,8 +83,10 @@ def _find_error(document: Json) -> Json:
     That is the message beside `"error": 29` or `"error": true`, and the status beside an `error_message`.
     """
     if len(document) == 1:  # `{"Response": {"Error": …}}`
-        within = to_object(next(iter(document.values())))
-        document = within if any(normalize(key) in ("error", "errors") for key in within) else document
+        name, value = next(iter(document.items()))
+        within = to_object(value)
+        is_envelope = _ENVELOPES.match(name) and any(normalize(key) in ("error", "errors") for key in within)
+        document = within if is_envelope and not is_resource(within) else document
     if says_failure(document):
         return document
     first = {key: value for key, value in document.items() if "error" in key.lower()}
@@ -72,7 +99,10 @@ def _find_error(document: Json) -> Json:
 
 def is_resource(document: Json) -> bool:
     """Return whether an object of a success is a resource of the API, such as a job that has failed, and no refusal."""
-    return "id" in document and "jsonrpc" not in document and any(document.get(key) is not None for key in _STATES)
+    if "jsonrpc" in document or not any(document.get(key) is not None for key in _STATES):
+        return False
+    has_id = "id" in document or any(_ID.match(key) and not _NO_ID.match(key) for key in document)
+    return has_id or ("level" in document and len(document) > 1)
 
 
 def has_content(document: Json) -> bool:
@@ -98,7 +128,8 @@ def says_failure(document: Json) -> bool:
     if is_resource(document) or says_success(document):
         return False
     named = {normalize(key): value for key, value in document.items()}
-    failed = named.get("ok") is False or named.get("success") is False or _is_failing_status(named.get("status"))
+    failed = named.get("ok") is False or named.get("success") is False
+    failed = failed or any(_is_failing_status(named.get(key)) for key in ("status", "stat", "response"))
     if not failed and not any(_is_failing_number(value) for key, value in named.items() if key in _FAILING_KEYS):
         return False
     content = {key: value for key, value in document.items() if normalize(key) not in _HOLDERS}
@@ -142,20 +173,51 @@ def list_prose(holders: list[Json]) -> list[str]:
     """Return the sentences in holders."""
     values = [value for holder in holders for key, value in holder.items() if normalize(key) in _PROSE_KEYS]
     lists = [each for value in values if isinstance(value, list) for each in value[:MOST_QUOTAS]]
+    lists += [each for within in lists if isinstance(within, list) for each in within[:MOST_QUOTAS]]  # of Reddit
     return [value for value in (*values, *lists) if isinstance(value, str)]
 
 
 def find_wait(holders: list[Json]) -> float | None:
     """Return the seconds that a body asks to wait, in a field of its own or in its message, or None."""
     for holder in holders:
-        for key, value in holder.items():
-            unit = _WAIT_KEYS.get(normalize(key))
-            wait = times.parse_number(value) if unit and isinstance(value, str) else to_amount(value) if unit else None
-            if wait is not None and unit is not None:
-                return wait * unit
+        wait = next(filter(None, (_read_wait(normalize(key), value) for key, value in holder.items())), None)
+        if wait is not None:
+            return wait
         if isinstance(holder.get("lag"), (int, float)):
             return to_amount(holder["lag"])  # of MediaWiki, where there is no Retry-After
     return next((wait for wait in map(find_wait_in_words, list_prose(holders)) if wait is not None), None)
+
+
+def find_nested_wait(document: Json) -> float | None:
+    """Return the seconds that a refusal asks to wait in a field at any depth, or None."""
+    return find_wait(list(walk(document)))
+
+
+def find_moment(holders: list[Json]) -> float | None:
+    """Return the Unix time until which a message asks to wait, or None."""
+    return next((moment for moment in map(find_moment_in_words, list_prose(holders)) if moment is not None), None)
+
+
+def walk(value: object) -> Iterator[Json]:
+    """Yield the objects in a value, outermost first; of many the first."""
+    waiting = [value]
+    for each in waiting:
+        if isinstance(each, dict):
+            yield each
+        within = list(each.values()) if isinstance(each, dict) else each if isinstance(each, list) else []
+        waiting += within[: _MOST_NODES - len(waiting)] if len(waiting) < _MOST_NODES else []
+
+
+def _read_wait(name: str, value: object) -> float | None:
+    """Return the seconds that a field with such a name asks to wait; a moment is none."""
+    found = _WAIT_KEY.match(name)
+    if found is None:
+        return None
+    wait = times.parse_number(value) if isinstance(value, str) else to_amount(value)
+    if wait is None or wait >= times.EPOCH_SECONDS:
+        return None
+    unit = next(filter(None, found.groups()), "s")
+    return wait / 1000 if unit.startswith("m") else wait
 
 
 def normalize(key: str) -> str:

@@ -7,8 +7,8 @@ cheap: one pass over a few kilobytes, and a few passes over a very short body. A
 
 from __future__ import annotations
 
-LONGEST_REFUSAL, LONGEST_TERSE = 1 << 12, 192
-ERROR = b'"error'
+LONGEST_REFUSAL, LONGEST_TERSE = 1 << 12, 512
+ERROR = b"rror"  # of "error", "Error", "errors", "ErrorCode"
 
 
 def may_refuse(body: bytes | None) -> bool:

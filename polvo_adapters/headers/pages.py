@@ -22,6 +22,10 @@ _CODE = re.compile(
     rb"|<(?:[\w.-]{1,32}:)?(\w{1,96}Fault)[\s>/]",
     re.IGNORECASE,
 )
+_WAIT = re.compile(
+    rb"\b(?:retry-?_?after|back-?_?off)_?-?(milliseconds|ms|seconds|)[\"']?(?:\s[^<>]{0,64})?>\s{0,8}([0-9]{1,9})\s{0,8}<",
+    re.IGNORECASE,
+)
 _TITLE = re.compile(
     rb"<(?:[\w.-]{1,32}:)?(?:title|message|error_?message|description|faultstring|error|h1)(?:\s[^<>]{0,128})?>\s{0,64}([^<]{1,256})<",
     re.IGNORECASE,
@@ -47,6 +51,12 @@ def read_plain(text: bytes, status: int) -> Complaint | None:
         if complaint is not None:
             return complaint
     return None
+
+
+def find_wait(text: bytes) -> float | None:
+    """Return the seconds to wait that XML names in an element or attribute, as Exchange's BackOffMilliseconds, or None."""
+    found = _WAIT.search(text[:LONGEST_PAGE]) if text[:_START].lstrip()[:1] == b"<" else None
+    return None if found is None else float(found[2]) / (1000.0 if found[1].lower().startswith(b"m") else 1.0)
 
 
 def find_sentence(text: bytes) -> str:

@@ -92,6 +92,7 @@ class Complaint(NamedTuple):
         pause: Seconds to wait where nothing else is known, or None.
         scope: As in `Throttled`.
         processed: As in `Throttled`.
+        moment: Unix time until which the server asks to wait, by its own clock, or None.
     """
 
     kind: Kind
@@ -102,3 +103,4 @@ class Complaint(NamedTuple):
     pause: float | None = None
     scope: str = ""
     processed: bool = False
+    moment: float | None = None

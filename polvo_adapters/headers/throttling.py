@@ -1,8 +1,8 @@
 """Whether a response is a refusal for want of quota, of which kind, and for how long.
 
-Theory of operation. A 429 always is one, and so is a 529. Everything else needs evidence:
+Theory of operation. A 429 always is one, and so are 529 and 420. Everything else needs evidence:
 
-    503            a Retry-After, or a body that names a limit; else the server is just down
+    503, 509       a Retry-After, or a body that names a limit; else the server is just down
     403            GitHub: nothing remains, or the body says so; Google: the reasons in the body
     400            error codes of AWS in body or header, of Meta; GraphQL of Linear
     2xx            an error code within `error` or `errors`: GraphQL, Slack, MediaWiki, monday
@@ -26,20 +26,19 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from polvo_adapters.headers import resets, times
-from polvo_adapters.headers.complaints import PACE_REASON, SPENT_REASON, find_complaint
+from polvo_adapters.headers import refusal_headers, resets, times
+from polvo_adapters.headers.complaints import PACE_REASON, SPENT_REASON, find_complaint, find_wait_in_body
 from polvo_adapters.headers.quota import Complaint, Kind, Quota, Throttled
 from polvo_adapters.headers.reading import parse
-from polvo_adapters.headers.vendor_refusals import read_aws_code
 
 _LONGEST_VALUE = 256
 _MOST_HEADERS = 1024
-_TOO_MANY, _OVERLOADED = 429, 529
-_SPEAKING = frozenset({403, _TOO_MANY, 503, _OVERLOADED})  # statuses that may refuse without a word in the body
+_CALM, _TOO_MANY, _OVERLOADED = 420, 429, 529
+_REFUSING = frozenset({_CALM, _TOO_MANY, _OVERLOADED})
+_DOWN = (503, 509)  # refusals where they say when to come back
+_SPEAKING = frozenset({403, *_REFUSING, *_DOWN})  # statuses that may refuse without a word in the body
 _SOON = 60.0  # seconds
-_OTHER_NAMES = re.compile(r".-retry-(?:after|in)(?:-seconds|(-ms|-milliseconds))?\Z")
 _CONCURRENT_HEADER = re.compile(r"\bconcurren(?:t|cy)\b")
-_ERROR_TYPE = "x-amzn-errortype"
 _SCOPES = {"user", "global", "shared"}
 _NO_COMPLAINT = Complaint("rate", "")
 
@@ -88,10 +87,10 @@ def throttled(headers: Mapping[str, str], status: int, body: bytes | None = None
             return None
     else:
         found = find_complaint(body, status)
-        if found is None and status not in _SPEAKING and not _has_error_type(headers):
+        if found is None and status not in _SPEAKING and not any(map(refusal_headers.names_code, headers)):
             return None
     lower = _collect_short(headers)
-    found = found or read_aws_code(lower.get(_ERROR_TYPE, "").partition(":")[0].rpartition("#")[2])
+    found = found or refusal_headers.find_complaint(lower)
     wait, quotas = times.retry_after(lower, now), parse(headers, status, now)
     evidence = _Evidence(status, lower, found or _NO_COMPLAINT, wait, quotas)
     if not _is_refusal(evidence, body):
@@ -99,7 +98,7 @@ def throttled(headers: Mapping[str, str], status: int, body: bytes | None = None
     violated = _find_violated(evidence)
     return Throttled(
         _find_kind(evidence, violated),
-        _find_wait(evidence, violated),
+        _find_wait(evidence, violated, body, now),
         _find_names(evidence, violated),
         _describe(evidence),
         _find_scope(evidence),
@@ -107,16 +106,11 @@ def throttled(headers: Mapping[str, str], status: int, body: bytes | None = None
     )
 
 
-def _has_error_type(headers: Mapping[str, str]) -> bool:
-    """Return whether AWS names the error in a header; most errors are of others, and cost no more than this."""
-    return any(len(name) == len(_ERROR_TYPE) and name.lower() == _ERROR_TYPE for name in headers)
-
-
 def _is_refusal(evidence: _Evidence, body: bytes | None) -> bool:
     status, headers, complaint, wait, quotas = evidence
-    if status in (_TOO_MANY, _OVERLOADED):
+    if status in _REFUSING:
         return True
-    if status == 503:
+    if status in _DOWN:
         return wait is not None or complaint.reason != ""
     if complaint.reason:
         return True
@@ -129,9 +123,14 @@ def _is_refusal(evidence: _Evidence, body: bytes | None) -> bool:
 
 
 def _find_violated(evidence: _Evidence) -> list[Quota]:
-    """Return the announced quotas that the body names as violated, or else those of which nothing remains."""
-    named = [quota for quota in evidence.quotas if quota.name in evidence.complaint.quotas]
-    return named or [quota for quota in evidence.quotas if quota.remaining == 0]
+    """Return the announced quotas that the body names as violated, or else those of which nothing remains.
+
+    Where there is one quota, and no header says what remains of it, it is that one.
+    """
+    quotas = evidence.quotas
+    named = [quota for quota in quotas if quota.name in evidence.complaint.quotas]
+    found = named or [quota for quota in quotas if quota.remaining == 0]
+    return found or [quota for quota in quotas if len(quotas) == 1 and quota.remaining is None]
 
 
 def _find_kind(evidence: _Evidence, violated: Sequence[Quota]) -> Kind:
@@ -143,33 +142,29 @@ def _find_kind(evidence: _Evidence, violated: Sequence[Quota]) -> Kind:
         concurrent = all(quota.unit == "concurrent-requests" for quota in violated)
     else:  # Twilio says how many are under way
         concurrent = evidence.status == _TOO_MANY and any(map(_CONCURRENT_HEADER.search, evidence.headers))
-    return "concurrency" if concurrent or evidence.stripe_reason.endswith("-concurrency") else "rate"
+    if concurrent or evidence.stripe_reason.endswith("-concurrency"):
+        return "concurrency"
+    kind = refusal_headers.find_kind(evidence.headers)
+    is_short = kind == "exhausted" and evidence.wait and evidence.wait <= _SOON
+    return "rate" if is_short else kind
 
 
-def _find_wait(evidence: _Evidence, violated: Sequence[Quota]) -> float | None:
+def _find_wait(
+    evidence: _Evidence, violated: Sequence[Quota], body: bytes | None, now: float
+) -> float | None:
     complaint, in_body = evidence.complaint, times.cap_delay(evidence.complaint.retry_after)
     if complaint.exact and in_body is not None:
         return in_body
-    said = [evidence.wait, *_find_other_waits(evidence.headers), in_body]
+    said = [evidence.wait, *refusal_headers.find_waits(evidence.headers, now), in_body]
     wait = next(filter(None, said), None)  # zero, or a moment in the past, says nothing
+    if wait is None and complaint.moment is not None:
+        base, _ = resets.choose_server_time(times.parse_date(evidence.headers.get("date", "")), now)
+        wait = None if base is None else resets.count_seconds(complaint.moment, base) or None
+    if wait is None and evidence.status >= 400:
+        wait = times.cap_delay(find_wait_in_body(body)) or None
     if wait is None:
         wait = max((quota.reset for quota in violated if quota.reset is not None), default=complaint.pause)
     return 0.0 if wait is None and 0.0 in said else wait
-
-
-def _find_other_waits(headers: Mapping[str, str]) -> list[float | None]:
-    """Return what headers with names like Retry-After say: `X-RateLimit-Retry-After`, `X-Retry-In: 5.2s`."""
-    waits = []
-    for name, text in headers.items():
-        found = _OTHER_NAMES.search(name)
-        if found is not None:
-            number = times.parse_number(text)
-            if found[1] and number is not None:
-                waits.append(times.cap_delay(number / 1000))
-            else:
-                spelled = resets.read_duration(text)
-                waits.append(times.retry_after({"retry-after": text}, 0.0) if spelled is None else spelled.seconds)
-    return waits
 
 
 def _find_names(evidence: _Evidence, violated: Sequence[Quota]) -> tuple[str, ...]:

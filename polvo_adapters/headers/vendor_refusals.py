@@ -5,16 +5,15 @@ A reader takes a JSON object and the status of the response, and returns a `Comp
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from polvo_adapters.headers import times
 from polvo_adapters.headers.body import Json, to_object, to_objects, to_word
-from polvo_adapters.headers.codes import classify_code, find_wait
+from polvo_adapters.headers.codes import classify_code, find_wait, is_about_concurrency, is_about_other_things
 from polvo_adapters.headers.entries import MOST_QUOTAS, to_amount
+from polvo_adapters.headers.holders import find_wait as find_holder_wait
+from polvo_adapters.headers.holders import walk
 from polvo_adapters.headers.quota import Complaint, Kind
 
 _LONGEST_CODE = 128
-_MOST_NODES = 64
 _GRAPHQL_CODES = {"THROTTLED", "RATELIMITED", "RATE_LIMITED"}
 _GOOGLE_PACE = {"rateLimitExceeded", "userRateLimitExceeded"}
 _GOOGLE_SPENT = {"dailyLimitExceeded", "quotaExceeded"}
@@ -22,6 +21,7 @@ _META_PACE = {4, 17, 32, 613, *range(80000, 80015), 130429, 131056}
 _PROBLEMS = ("quota-exceeded", "temporary-reduced-capacity", "abnormal-usage-detected")
 _AWS_KINDS: dict[str, Kind] = {"BandwidthLimitExceeded": "rate", "PriorRequestNotComplete": "concurrency"}
 _RESOURCE_EXHAUSTED = 8  # in gRPC
+_LIMIT_OF_NODE = -32005
 
 
 def read_graphql(document: Json, _status: int) -> Complaint | None:
@@ -95,9 +95,37 @@ def read_error(document: Json, status: int) -> Complaint | None:
     if "fbtrace_id" in error or "OAuthException" in codes:
         return _read_meta(error)
     reasons = {to_word(each.get("reason")) for each in to_objects(error.get("errors"))}
-    for reason in sorted(reasons & (_GOOGLE_PACE | _GOOGLE_SPENT)):
+    message = error.get("message")
+    of_other_things = isinstance(message, str) and is_about_other_things(message)
+    for reason in sorted(reasons & (_GOOGLE_PACE if of_other_things else _GOOGLE_PACE | _GOOGLE_SPENT)):
         return Complaint("rate" if reason in _GOOGLE_PACE else "exhausted", reason)
     return None
+
+
+def read_limit_of_node(document: Json, _status: int) -> Complaint | None:
+    """Read the error of a node of Ethereum that a request exceeds "a defined limit"; with other words it is too large.
+
+    Source: EIP-1474, error code -32005.
+    """
+    error = to_object(document.get("error"))
+    message = to_word(error.get("message")).lower().rstrip(".")
+    is_limit = "jsonrpc" in document and error.get("code") == _LIMIT_OF_NODE and message == "limit exceeded"
+    return Complaint("rate", "limit exceeded", find_holder_wait([error])) if is_limit else None
+
+
+def read_note(document: Json, status: int) -> Complaint | None:
+    """Read the only sentence that Alpha Vantage answers with in place of data.
+
+    Source: Alpha Vantage "Support", "Are there usage/frequency limits for the API service?".
+    """
+    key, value = next(iter(document.items()), ("", ""))
+    if status >= 400 or len(document) != 1 or key not in ("Note", "Information") or not isinstance(value, str):
+        return None
+    words = value.lower()
+    if "api" not in words or not ("call frequency" in words or "rate limit" in words or "sparingly" in words):
+        return None
+    is_short = "per minute" in words or "per second" in words
+    return Complaint("rate" if is_short else "exhausted", key)
 
 
 def _read_meta(error: Json) -> Complaint | None:
@@ -114,7 +142,7 @@ def read_google(document: Json, status: int) -> Complaint | None:
     Source: Google "AIP-193: Errors", google/rpc/error_details.proto, Google Ads "Rate limits" (`quotaErrorDetails`).
     """
     error = to_object(document.get("error")) or document
-    found = list(_walk(error.get("details")))
+    found = list(walk(error.get("details")))
     wait = next((wait for wait in map(_read_delay, found) if wait is not None), None)
     is_spent = to_word(error.get("status")) == "RESOURCE_EXHAUSTED" or error.get("code") == _RESOURCE_EXHAUSTED
     if not (is_spent and status == 429):
@@ -130,17 +158,9 @@ def read_google(document: Json, status: int) -> Complaint | None:
         messages = (each.get("message") for each in (error, *found))
         waits = (find_wait(message) for message in messages if isinstance(message, str))
         wait = next((each for each in waits if each is not None), None)
-    return Complaint("rate", "RESOURCE_EXHAUSTED", wait, names)
-
-
-def _walk(value: object) -> Iterator[Json]:
-    """Yield the objects in a value, outermost first; of many the first."""
-    waiting = [value]
-    for each in waiting:
-        if isinstance(each, dict):
-            yield each
-        within = list(each.values()) if isinstance(each, dict) else each if isinstance(each, list) else []
-        waiting += within[: _MOST_NODES - len(waiting)] if len(waiting) < _MOST_NODES else []
+    said = error.get("message")
+    at_once = isinstance(said, str) and is_about_concurrency(said)
+    return Complaint("concurrency" if at_once else "rate", "RESOURCE_EXHAUSTED", wait, names)
 
 
 def _read_delay(detail: Json) -> float | None:

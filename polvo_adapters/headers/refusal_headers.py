@@ -1,0 +1,91 @@
+"""What headers say about a refusal, besides the quotas that they announce: codes of errors, and times to wait.
+
+Theory of operation. Gateways refuse before there is a body worth reading, and say why in a header: AWS in
+`x-amzn-ErrorType`, Mashery in `X-Mashery-Error-Code`, Xero in `X-Rate-Limit-Problem`. There is a name for each, but all
+end alike, and their values are codes like those of bodies. A header that speaks of a rate limit itself has the name of
+the limit as its value, such as "day" or "concurrent".
+
+Retry-After has as many variants, of which some carry a moment: `X-RateLimit-RetryAfter`, `X-Retry-In`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+
+from polvo_adapters.headers import resets, times
+from polvo_adapters.headers.codes import classify_code
+from polvo_adapters.headers.quota import Complaint, Kind
+
+_CODE_NAME = re.compile(
+    r"x-amzn-errortype\Z|(?:.*-)?(?:rate-?limit|throttl(?:e|ing))-(?:problem|reason|type|status|state)\Z"
+    r"|x-(?:[a-z0-9]+-)?error-code\Z|x-[a-z]{1,8}-status\Z|x-envoy-(?:overloaded|ratelimited)\Z"
+)
+_OF_A_LIMIT = re.compile(r"rate-?limit|throttl")
+_WAIT_NAME = re.compile(
+    r".-(?:retry-?after|retry-in|to-?wait|throttle)(?:-(?:s|sec|seconds)|(-ms|-milliseconds))?\Z"
+    r"|.(?:quota|rate-?limit)-resets?-in\Z|error-limit-reset\Z"
+)
+_LONG = re.compile(r"\b(?:day|daily|month|monthly)\b", re.IGNORECASE)
+_AT_ONCE = re.compile(r"concurren|simultaneous", re.IGNORECASE)
+
+
+@lru_cache(maxsize=512)
+def names_code(name: str) -> bool:
+    """Return whether a header of this name, in any case, may hold the code of an error."""
+    return len(name) <= times.LONGEST and _CODE_NAME.match(name.lower()) is not None
+
+
+def find_complaint(headers: Mapping[str, str]) -> Complaint | None:
+    """Return the refusal that a code in a header states, or None.
+
+    Args:
+        headers: Short headers by name in lower case.
+
+    Source: AWS SDKs and Tools Reference Guide "Retry behavior", Mashery "Error codes", Xero "Rate limits", Elsevier
+    "API throttling rates", Envoy "Overload manager".
+    """
+    for name, text in headers.items():
+        if not names_code(name):
+            continue
+        if name == "x-envoy-overloaded" or name == "x-envoy-ratelimited":
+            return Complaint("rate", name.removeprefix("x-envoy-"))
+        code = text.partition(":")[0].partition(" ")[0].rpartition("#")[2]
+        kind = classify_code(code)
+        if kind is not None:
+            return Complaint(kind, code)
+    return None
+
+
+def find_kind(headers: Mapping[str, str]) -> Kind:
+    """Return the kind of a refusal for want of quota by the name of the limit in a header; "rate" where there is none."""
+    for name, text in headers.items():
+        if names_code(name) and _OF_A_LIMIT.search(name):
+            if _AT_ONCE.search(text):
+                return "concurrency"
+            if _LONG.search(text):
+                return "exhausted"
+    return "rate"
+
+
+def find_waits(headers: Mapping[str, str], now: float) -> list[float | None]:
+    """Return what headers with names like Retry-After ask to wait, in seconds.
+
+    Args:
+        headers: Short headers by name in lower case.
+        now: Unix time in seconds.
+    """
+    waits = []
+    for name, text in headers.items():
+        found = _WAIT_NAME.search(name)
+        if found is None:
+            continue
+        number = times.parse_number(text)
+        if found[1] and number is not None:
+            waits.append(times.cap_delay(number / 1000))
+        else:
+            spelled = resets.read_duration(text)
+            date = {"retry-after": text, "date": headers.get("date", "")}
+            waits.append(times.retry_after(date, now) if spelled is None else spelled.seconds)
+    return waits
