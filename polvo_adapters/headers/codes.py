@@ -75,7 +75,7 @@ _PROSE = re.compile(
     r"|\b(?:exceed(?:ed|s|ing)?|over|hit|reached|surpassed) (?:[\w'’-]+ ){0,6}rate[- ]limit"
     r"|\b(?:being|been) rate[- ]limited\b|\blimit of [0-9]+ (?:requests|calls) in [0-9]+"
     r"|\btoo (?:many|much) (?:api )?(?:requests?|calls|visits)\b|\bdoing that too much\b"
-    rf"|\b(?:request|query|calls?) (?:rate |count )?limit {_IS}{_EXCEEDED}\b"
+    rf"|\b(?:request|query|calls?) (?:rate |count |usage )?limit {_IS}{_EXCEEDED}\b"
     rf"|\b(?:requests?|calls?|access|endpoint)\b[^.;]{{0,32}}\btoo {_FAST}\b"
     rf"|\b(?:allowed|maximum) number of (?:\w+ ){{0,2}}(?:requests|calls) {_IS}exceeded"
     rf"|\bexceeded the (?:maximum|allowed) number of (?:\w+ ){{0,2}}(?:requests|calls)\b"
@@ -107,7 +107,9 @@ _SPENT_PROSE = re.compile(
     r"|\bout of (?:call|calls|request|api) (?:\w+ ){0,2}quota\b",
     re.IGNORECASE,
 )
-_OF_REQUESTS = re.compile(r"\b(?:requests?|calls?|api|quer(?:y|ies))\b", re.IGNORECASE)
+_OF_REQUESTS = re.compile(r"\b(?:requests?|calls?|api|quer(?:y|ies)|rate[- ]limits?)\b", re.IGNORECASE)
+_BARE_QUOTA = re.compile(rf"(?:{_LONG}|day) quota (?:is )?(?:reached|exceeded)\W*\Z", re.IGNORECASE)
+_OF_ACCESS = re.compile(r"\b(?:requests?|calls?|api|access|quer(?:y|ies)|connections?)\b", re.IGNORECASE)
 _OF_USE = re.compile(r"\busage\b", re.IGNORECASE)
 _QUOTED = re.compile(r"(?<!\w)'[^']*'(?!\w)|\"[^\"]*\"|`[^`]*`|“[^”“]*”|«[^»«]*»")
 _AMOUNT = r"[0-9]{1,9}(?:\.[0-9]{1,9})?"
@@ -170,9 +172,16 @@ def is_complaint(prose: str, *, is_certain: bool = True) -> bool:
     return found is not None and (is_certain or "too" not in found[0].lower() or not _BATCH.search(prose))
 
 
-def is_about_concurrency(prose: str) -> bool:
-    """Return whether a message says that there are too many requests at once."""
-    return len(prose) <= _LONGEST_PROSE and _SIMULTANEOUS.search(_strip_quotes(prose)) is not None
+def is_about_concurrency(prose: str, *, is_certain: bool = True) -> bool:
+    """Return whether a message says that there are too many requests at once.
+
+    Args:
+        prose: The message.
+        is_certain: Whether the status says that it is about requests; otherwise the message has to name them.
+    """
+    if len(prose) > _LONGEST_PROSE or _SIMULTANEOUS.search(_strip_quotes(prose)) is None:
+        return False
+    return is_certain or _OF_ACCESS.search(prose) is not None
 
 
 def is_spent(prose: str, *, is_certain: bool = False) -> bool:
@@ -189,7 +198,7 @@ def is_spent(prose: str, *, is_certain: bool = False) -> bool:
         return False
     if is_certain:
         return not is_about_other_things(said)
-    return _OF_REQUESTS.search(said) is not None or (
+    return (_OF_REQUESTS.search(said) or _BARE_QUOTA.match(said)) is not None or (
         _OF_USE.search(said) is not None and not is_about_other_things(said)
     )
 

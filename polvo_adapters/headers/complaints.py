@@ -41,8 +41,8 @@ LONGEST_JSON = 1 << 16
 _MARKERS = (
     *(b"limit", b"throttl", b"quota", b"many", b"exhausted", b"concurren", b"complexity", b"slow", b"throughput"),
     *(b"retry_after", b"lock_timeout", b"policyname", b"reduced-capacity", b"abnormal-usage", b"maxlag", b"max_lag"),
-    *(b"frequent", b"too fast", b"quickly", b"retry later", b"calm", b"run out of", b"no more requests", b" cap "),
-    *(b"budget", b"threshold_", b"retrydelay", b"flood", b"notcomplete", b"serverbusy", b"429", b"frequen", b"credits"),
+    *(b"frequent", b"too fast", b"quickly", b"retry later", b"calm", b"run out of", b"no more requests", b" cap ", b"number of", b"exceeded"),
+    *(b"budget", b"threshold_", b"overloaded", b"retrydelay", b"flood", b"notcomplete", b"serverbusy", b"429", b"frequen", b"credits"),
     *(
         b"too much",
         b"rate exceeded",
@@ -61,7 +61,7 @@ _PARTLY = (500, 502, 504)
 """Errors of a server that may have begun its work when something behind it was refused."""
 _UNRELATED = (404, 405, 406, 410, 411, 413, 414, 415, 431)
 """Errors that are about what was asked, whatever limit they name: one that is too large stays so."""
-_UNAUTHORIZED, _TOO_MANY, _SPENT = 401, 429, 456  # 456 of DeepL
+_UNAUTHORIZED, _UNPAID, _TOO_MANY, _SPENT, _DOWN = 401, 402, 429, 456, 503  # 456 of DeepL
 _MESSAGE = re.compile(r"(?:message=)?([\w.-]{1,96})[:;] .{0,512}\Z", re.DOTALL)
 """A message that begins with its code, as in "message=ThrottleExceeded; errorCode=003001"."""
 _ANY_PLAN = re.compile(r"(?:plan|subscription)[-_.]?limit", re.IGNORECASE)
@@ -83,7 +83,9 @@ def find_complaint(body: bytes | None, status: int) -> Complaint | None:
         return None
     if status < 400:
         text = strip_frame(bytes(body)) if may_refuse(body) else b""
-        return _find_first(_QUIET, text, status) if begins_like_json(text) else None
+        if begins_like_json(text):
+            return _find_first(_QUIET, text, status)
+        return _read_page(text, _TOO_MANY) if pages.says_failure(text) else None
     text = strip_frame(bytes(body[:LONGEST_BODY]))
     lower = text.lower()
     if status in _UNRELATED or not any(marker in lower for marker in _MARKERS):
@@ -194,7 +196,8 @@ def _read_prose(document: Json, status: int) -> Complaint | None:
     if any(is_complaint(each, is_certain=is_certain) for each in prose):
         kind: Kind = "concurrency" if any(map(is_about_concurrency, prose)) else "rate"
         return Complaint(kind, PACE_REASON, find_wait(found), moment=holders.find_moment(found))
-    if is_certain and any(map(is_about_concurrency, prose)):
+    at_once = status in (_TOO_MANY, _DOWN) or status < 400
+    if at_once and any(is_about_concurrency(each, is_certain=is_certain) for each in prose):
         return Complaint("concurrency", PACE_REASON, find_wait(found))
     return _read_code_as_message(found, status)
 
@@ -202,6 +205,8 @@ def _read_prose(document: Json, status: int) -> Complaint | None:
 def _is_spent_plan(prose: str, status: int) -> bool:
     """Return whether a message says that a quota is used up, with a status that says whose: that of a plan."""
     words = prose.lower()
+    if status == _UNPAID and "quota" in words and "exceeded" in words and not is_about_other_things(prose):
+        return True
     return (status == _SPENT and "quota" in words) or (status in _PLAN and words.rstrip(". ") == "quota exceeded")
 
 

@@ -209,6 +209,44 @@ BUILT_IN = (
         source="api-docs.brightpearl.com, Request throttling",
     ),
     Dialect(
+        "mashery",
+        limit="X-Plan-QPS-Allotted",
+        used="X-Plan-QPS-Current",
+        quota="qps",
+        windows=(1.0,),
+        source="docs.mashery.com, Response headers",
+    ),
+    Dialect(
+        "mashery",
+        limit="X-Plan-Quota-Allotted",
+        used="X-Plan-Quota-Current",
+        reset="X-Plan-Quota-Reset",
+        quota="quota",
+        windows=(DAY,),
+        source="docs.mashery.com, Response headers",
+    ),
+    Dialect(
+        "gorgias",
+        used="X-Gorgias-Account-Api-Call-Limit",
+        windows=(20.0,),
+        size=40.0,
+        source="developers.gorgias.com/reference/limitations",
+    ),
+    Dialect(
+        "recharge",
+        used="X-Recharge-Limit",
+        windows=(20.0,),
+        size=40.0,
+        source="developer.rechargepayments.com, API rate limits",
+    ),
+    Dialect(
+        "lightspeed",
+        used="X-LS-API-Bucket-Level",
+        windows=(60.0,),
+        size=60.0,
+        source="developers.lightspeedhq.com/retail/introduction/ratelimits",
+    ),
+    Dialect(
         "walmart",
         remaining="x-current-token-count",
         reset="x-next-replenishment-time",
@@ -347,7 +385,10 @@ def count(parts: Parts, size: float | None = None) -> tuple[float | None, float 
     limit, remaining = parse_amount(parts.get("limit", "")), parse_amount(parts.get("remaining", ""))
     if limit and parts.get("remaining", "").strip()[:1] == "-":
         remaining = 0.0  # of servers that go on counting what they refuse
-    used = parse_amount(parts.get("used", ""))
+    used, ratio = parse_amount(parts.get("used", "")), parts.get("used") or parts.get("limit", "")
+    if "/" in ratio and remaining is None:  # "3/40", as of a bucket of Shopify
+        head, _, tail = ratio.partition("/")
+        used, limit = parse_amount(head.strip()), parse_amount(tail.strip())
     if remaining is not None and limit is None:
         if used is not None:
             return used + remaining, remaining, GUESSED

@@ -34,7 +34,7 @@ _PROSE_KEYS = {
     *("message", "msg", "errormsg", "errmsg", "retmsg", "errormessage", "errordescription", "description", "err"),
     *("info", "detail", "details", "title", "error", "errorsummary", "errorstring", "errordetail", "longmessage"),
     *("statusmessage", "statustext", "faultstring", "submsg", "diagnostics", "developermessage", "httpmessage"),
-    *("moreinformation", "reason", "text"),
+    *("moreinformation", "reason", "text", "errors"),
 }
 _HOLDERS = {
     *("error", "errors", "errordetails", "errorresponse", "extensions", "fault", "detail", "details", "parameters"),
@@ -45,6 +45,7 @@ _LOUD_HOLDERS = {"meta", "status", "reasons", "issue", "issues", "failures", "me
 _STATES = ("status", "state", "object", "created", "created_at", "createdAt", "count", "level", "title", "attempts")
 _NO_ID = re.compile(r"(?:request|req|trace|correlation|log|error|span|instance|activity|operation)[-_]?id", re.IGNORECASE)
 _ID = re.compile(r"(?:.*_id|[a-z]\w*I[dD]|uuid|guid)\Z")
+_NO_CONTENT = {"error", "errors", "extensions", "ratelimit"}
 _ENVELOPES = re.compile(r"(?:json|result|\w{0,64}response)\Z", re.IGNORECASE)
 _FAILURES = {"error", "fail", "failed", "failure", "notok", "false"}
 _MOST_HOLDERS = 16
@@ -108,7 +109,7 @@ def is_resource(document: Json) -> bool:
 def has_content(document: Json) -> bool:
     """Return whether a document holds more than an error, so that a part of the request was processed."""
     return any(
-        _holds_anything(value) for key, value in document.items() if key not in ("error", "errors", "extensions")
+        _holds_anything(value) for key, value in document.items() if normalize(key) not in _NO_CONTENT
     )
 
 

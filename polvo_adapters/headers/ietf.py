@@ -38,6 +38,7 @@ from polvo_adapters.headers.resets import UNKNOWN, Reset
 _UNITS = {"bytes": "content-bytes"}
 # What nearly all servers of the two generations send, because nearly all use the same few libraries.
 _PLAIN_NAMED = re.compile(r'"([A-Za-z0-9_.:-]{1,64})"; ?r=([0-9]{1,15})(?:; ?t=([0-9]{1,15}))?\Z')
+_KIND_OF_WINDOW = re.compile(r'"[^",;]{1,64}"; ?(?="[^",;]{1,64}"; ?q=)')  # "fixed window";"api";q=500 of Hugging Face
 _DICTIONARY = re.compile(r"[ \t]*[A-Za-z]+[ \t]*=")
 _PLAIN_DICTIONARY = re.compile(r"limit=([0-9]{1,15}), ?remaining=([0-9]{1,15}), ?reset=([0-9]{1,15})\Z")
 
@@ -94,7 +95,7 @@ def read(dimensions: Dimensions, context: Context) -> list[Entry]:
 @lru_cache(maxsize=256)
 def _read_policies(text: str) -> tuple[QuotaPolicy, ...]:
     """Return the quota policies of a `RateLimit-Policy`, or of a `RateLimit-Limit` of generation A."""
-    items = structured.read_list(text)[:MOST_QUOTAS]
+    items = structured.read_list(_KIND_OF_WINDOW.sub("", text))[:MOST_QUOTAS]
     return tuple(policy for policy in map(_read_policy, items) if policy is not None)
 
 

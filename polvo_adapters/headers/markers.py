@@ -27,5 +27,6 @@ def may_refuse(body: bytes | None) -> bool:
             or body.rfind(b"oo ") >= 0  # of "too many", "too much", "too frequent"
             or body.rfind(b"uota") >= 0
             or body.rfind(b"IMIT") >= 0
+            or body.rfind(b"requen") >= 0  # of "call frequency", "too frequently"
         )
     )

@@ -29,7 +29,7 @@ _X_ROLES = {
     **dict.fromkeys(("left", "available", "remain"), "remaining"),
     **dict.fromkeys(("max", "total", "quota", "allowed", "burst-capacity"), "limit"),
     **dict.fromkeys(("usage", "consumed", "count", "current"), "used"),
-    **dict.fromkeys(("window", "interval", "period", "duration", "interval-seconds", "window-seconds"), "window"),
+    **dict.fromkeys(("window", "interval", "period", "duration", "interval-seconds", "window-seconds", "window-sec"), "window"),
     **dict.fromkeys(("window-ms", "interval-ms", "window-milliseconds", "interval-milliseconds"), "window-ms"),
     **dict.fromkeys(("reset-at", "reset-time", "resettime", "resets", "resets-at", "expires", "expiry"), "reset"),
     **dict.fromkeys(("reset-in", "resets-in", "reset-seconds"), "reset-in"),
@@ -64,7 +64,7 @@ _TWITTER = re.compile(r"x-(app|user)-limit-(24hour)-(limit|remaining|reset)\Z")
 
 _WORDS = {
     **dict.fromkeys(("remaining", "left", "available", "remain"), "remaining"),
-    **dict.fromkeys(("used", "usage", "consumed", "count", "spent", "current"), "used"),
+    **dict.fromkeys(("used", "usage", "consumed", "count", "spent", "current", "running"), "used"),
     **dict.fromkeys(("limit", "max", "maximum", "total", "allowed", "capacity", "size", "quota"), "limit"),
     **dict.fromkeys(("reset", "resets", "renews", "refresh"), "reset"),
     **dict.fromkeys(("window", "interval", "period", "duration"), "window"),
@@ -224,6 +224,7 @@ def _classify_words(name: str) -> Field | None:
     """
     text = name.replace("_", "-").removeprefix("x-").replace("rate-limit", "ratelimit")
     text = _ALIASES.sub("ratelimit", text).replace("burstlimit", "ratelimit-burst")
+    text = text.replace("concurrentlimit", "concurrent-limit").replace("concurrentremaining", "concurrent-remaining")
     words = [_PERIOD_WORDS.get(word, word) for word in text.split("-") if word]
     if not _NO_REQUESTS.isdisjoint(words):
         return None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 
+from polvo_adapters.headers.codes import is_spent
 from polvo_adapters.headers.quota import Complaint
 from polvo_adapters.headers.vendor_refusals import read_aws_code
 
@@ -22,12 +23,16 @@ _CODE = re.compile(
     rb"|<(?:[\w.-]{1,32}:)?(\w{1,96}Fault)[\s>/]",
     re.IGNORECASE,
 )
+_FAILED = re.compile(
+    rb"<(?:rsp|response|result)\s[^<>]{0,128}\b(?:stat|status)=[\"'](?:fail|failed|error)[\"']|<Ack>Failure</Ack>",
+    re.IGNORECASE,
+)
 _WAIT = re.compile(
     rb"\b(?:retry-?_?after|back-?_?off)_?-?(milliseconds|ms|seconds|)[\"']?(?:\s[^<>]{0,64})?>\s{0,8}([0-9]{1,9})\s{0,8}<",
     re.IGNORECASE,
 )
 _TITLE = re.compile(
-    rb"<(?:[\w.-]{1,32}:)?(?:title|message|error_?message|description|faultstring|error|h1)(?:\s[^<>]{0,128})?>\s{0,64}([^<]{1,256})<",
+    rb"<(?:[\w.-]{1,32}:)?(?:title|(?:short)?message|error_?message|err|description|faultstring|error|h1)(?:\s[^<>]{0,128})?>\s{0,64}([^<]{1,256})<",
     re.IGNORECASE,
 )
 
@@ -49,8 +54,14 @@ def read_plain(text: bytes, status: int) -> Complaint | None:
         code = (found[1] or found[2] or found[3]).decode("ascii", "replace").rpartition(":")[2]
         complaint = read_aws_code(code)
         if complaint is not None:
-            return complaint
+            is_long = complaint.kind == "rate" and is_spent(find_sentence(text))
+            return complaint._replace(kind="exhausted") if is_long else complaint
     return None
+
+
+def says_failure(text: bytes) -> bool:
+    """Return whether XML with the status of a success says that it is a failure: `stat="fail"`, `<Ack>Failure</Ack>`."""
+    return text[:_START].lstrip()[:1] == b"<" and _FAILED.search(text[:LONGEST_PAGE]) is not None
 
 
 def find_wait(text: bytes) -> float | None:

@@ -27,8 +27,15 @@ _WAIT_NAME = re.compile(
     r".-(?:retry-?after|retry-in|to-?wait|throttle)(?:-(?:s|sec|seconds)|(-ms|-milliseconds))?\Z"
     r"|.(?:quota|rate-?limit)-resets?-in\Z|error-limit-reset\Z"
 )
+_WAIT_OF_LIMIT = re.compile(r"(?:rate-?limit|throttl\w*|quota)-(?:retry-?after|retry-in|to-?wait|resets?-in)\b")
 _LONG = re.compile(r"\b(?:day|daily|month|monthly)\b", re.IGNORECASE)
 _AT_ONCE = re.compile(r"concurren|simultaneous", re.IGNORECASE)
+
+
+@lru_cache(maxsize=512)
+def may_refuse(name: str) -> bool:
+    """Return whether a header of this name, in any case, may say that the response is a refusal."""
+    return names_code(name) or (len(name) <= times.LONGEST and _WAIT_OF_LIMIT.search(name.lower()) is not None)
 
 
 @lru_cache(maxsize=512)
@@ -67,6 +74,11 @@ def find_kind(headers: Mapping[str, str]) -> Kind:
             if _LONG.search(text):
                 return "exhausted"
     return "rate"
+
+
+def asks_to_wait(headers: Mapping[str, str]) -> bool:
+    """Return whether a header that speaks of a rate limit asks to wait."""
+    return any(_WAIT_OF_LIMIT.search(name) and text.strip("0. ") for name, text in headers.items())
 
 
 def find_waits(headers: Mapping[str, str], now: float) -> list[float | None]:

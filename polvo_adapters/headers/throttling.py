@@ -37,6 +37,7 @@ _CALM, _TOO_MANY, _OVERLOADED = 420, 429, 529
 _REFUSING = frozenset({_CALM, _TOO_MANY, _OVERLOADED})
 _DOWN = (503, 509)  # refusals where they say when to come back
 _SPEAKING = frozenset({403, *_REFUSING, *_DOWN})  # statuses that may refuse without a word in the body
+_ASKING = (400, 402, 403, 409, 430)  # refusals where nothing remains, and a header of the limit asks to wait
 _SOON = 60.0  # seconds
 _CONCURRENT_HEADER = re.compile(r"\bconcurren(?:t|cy)\b")
 _SCOPES = {"user", "global", "shared"}
@@ -87,7 +88,7 @@ def throttled(headers: Mapping[str, str], status: int, body: bytes | None = None
             return None
     else:
         found = find_complaint(body, status)
-        if found is None and status not in _SPEAKING and not any(map(refusal_headers.names_code, headers)):
+        if found is None and status not in _SPEAKING and not any(map(refusal_headers.may_refuse, headers)):
             return None
     lower = _collect_short(headers)
     found = found or refusal_headers.find_complaint(lower)
@@ -114,12 +115,15 @@ def _is_refusal(evidence: _Evidence, body: bytes | None) -> bool:
         return wait is not None or complaint.reason != ""
     if complaint.reason:
         return True
+    is_used_up = any(quota.remaining == 0 for quota in quotas)
+    if is_used_up and status in _ASKING and refusal_headers.asks_to_wait(headers):
+        return True
     if status != 403 or not ("x-ratelimit-resource" in headers or "x-github-request-id" in headers):
         return False
     # GitHub: a used-up quota, or a plain lack of permission on the last request that the quota allowed.
     if body and b"rate limit" not in body[:65_536].lower():
         return False
-    return wait is not None or any(quota.remaining == 0 for quota in quotas)
+    return wait is not None or is_used_up
 
 
 def _find_violated(evidence: _Evidence) -> list[Quota]:

@@ -39,7 +39,7 @@ _LONGEST_NAME = 64
 _META_SHARES = ("call_count", "total_time", "total_cputime", "acc_id_util_pct")
 
 
-def _read_words(dimensions: Dimensions, _context: Context) -> list[Entry]:
+def _read_words(dimensions: Dimensions, context: Context) -> list[Entry]:
     """Read headers of no known dialect by the words of their names."""
     entries = []
     for name, own in dimensions.items():
@@ -50,8 +50,8 @@ def _read_words(dimensions: Dimensions, _context: Context) -> list[Entry]:
             entries += dialects.read_row(row, parts)
             continue
         limit, remaining, confidence = dialects.count(parts)
-        if limit is None and remaining is None:
-            continue
+        if limit is None and remaining is None and not (context.refused and len(dimensions) == 1):
+            continue  # a reset alone is that of the refusal
         if "reset-ms" in parts:
             reset = resets.read(parts["reset-ms"], "milliseconds")
         else:
@@ -134,7 +134,8 @@ def _read_named(dimensions: Dimensions, _context: Context, dialect: str) -> list
     limits", whose server rounds what remains of tokens.
     """
     return [
-        _read_parts(dialect, name, parts, window=parse_amount(parts.get("renewalperiod", "")) or None)
+        # The names of Kong's advanced plugin are the seconds of the windows.
+        _read_parts(dialect, name, parts, window=parse_amount(parts.get("renewalperiod", name)) or None)
         for name, parts in dimensions.items()
     ]
 

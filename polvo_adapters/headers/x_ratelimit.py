@@ -12,6 +12,7 @@ import re
 from polvo_adapters.headers import dialects, ietf, resets
 from polvo_adapters.headers.dialects import Dialect
 from polvo_adapters.headers.entries import (
+    MOST_QUOTAS,
     Context,
     Dimensions,
     Entry,
@@ -40,6 +41,7 @@ _PROFILES: dict[str, tuple[str, float | None]] = {
 """Unit of a reset that is a bare number, and length of the window; of several marks, the first in this order counts."""
 _LONGEST_NAME = 64
 _PER = re.compile(r"([0-9]{1,15})(?:\.0+)?\s*(?:/|\bper\b)\s*([0-9]{0,6})\s*([a-z]{1,12})\Z", re.IGNORECASE)
+_NAMED = re.compile(r"name=([\w .-]{1,64}),\s*([0-9]{1,15})\s*(?:;|\Z)")
 _OF_DISCORD = {"reset-after", "global", "scope"}
 _STRAVA = Dialect(
     "strava",
@@ -62,6 +64,8 @@ def read(dimensions: Dimensions, context: Context) -> list[Entry]:
     dialect = _find_dialect(parts, context.marks)
     if dialect == "strava":
         return dialects.read_row(_STRAVA, parts)
+    if parts.get("limit", "").lstrip().startswith("name="):
+        return _read_named(parts)
     parts = _split_limit(parts)
     if ";w=" in parts.get("limit", ""):  # the lists of the IETF's drafts under these names, as Pinterest sends them
         return ietf.read({"": parts}, context)
@@ -87,6 +91,18 @@ def read(dimensions: Dimensions, context: Context) -> list[Entry]:
     if dialect == "azure-devops":  # its resource is not a bucket but what was most in demand
         group = ""
     return [make_entry(dialect, limit, remaining, reset, group, window, "requests", scope, group, confidence)]
+
+
+def _read_named(parts: Parts) -> list[Entry]:
+    """Read quotas by name: `name=hour,100;name=minute,10;`.
+
+    Source: IBM API Connect "Understanding rate limits for APIs and Plans".
+    """
+    limits, left = (dict(_NAMED.findall(parts.get(role, ""))) for role in ("limit", "remaining"))
+    return [
+        make_entry("ibm", parse_amount(limits.get(name, "")), parse_amount(left.get(name, "")), name=name)
+        for name in list(dict.fromkeys((*limits, *left)))[:MOST_QUOTAS]
+    ]
 
 
 def _split_limit(parts: Parts) -> Parts:
