@@ -8,8 +8,9 @@ words, and the words are looked for, not the code. A code that speaks of a limit
 Prose is not a code, as its words may mean anything. Only a few fixed phrases are known, for refusals without a code,
 and not within quotation marks: there a message repeats what the caller has sent.
 
-**Other things.** Much else has a rate: interest, frames, the exchange of currencies. Much else has a limit, and is refused in the same words: seats, storage, coupons, withdrawals of a
-day. A code that names such a thing is not about the pace, nor is a sentence that names it and no requests.
+**Other things.** Much else has a rate: interest, frames, the exchange of currencies. Much else has a limit, and is
+refused in the same words: seats, storage, coupons, withdrawals. A code that names such a thing is not about the
+pace, nor is a sentence that names it and no requests.
 """
 
 from __future__ import annotations
@@ -64,7 +65,8 @@ _OTHER_CODES = re.compile(
 _OTHER_THINGS = re.compile(
     r"\b(?:storage|disks?|memory|mailbox|bandwidth|e-?mails?|sms|seats?|members?|coupons?|discounts?|vouchers?"
     r"|gift cards?|withdrawals?|transfers?|payments?|deposits?|files?|uploads?|invites?|invitations?|instances?|cores"
-    r"|volumes?|projects?|spending|payouts?|transactions?|purchases?|trades?|bets?|loans?)\b|\bquota '(?!\w*(?:request|quer|call|read|write))\w{1,64}' exceeded",
+    r"|volumes?|projects?|spending|payouts?|transactions?|purchases?|trades?|bets?|loans?)\b"
+    r"|\bquota '(?!\w*(?:request|quer|call|read|write))\w{1,64}' exceeded",
     re.IGNORECASE,
 )
 _EXCEEDED = r"(?:exceeded|reached|hit|met|violated)"
@@ -72,7 +74,7 @@ _IS = r"(?:has been |have been |was |is |quota )?"
 _FAST = r"(?:frequent|frequently|quick|quickly|fast|rapidly)"
 _PROSE = re.compile(
     rf"\brate[- ]?limits? {_IS}{_EXCEEDED}"
-    r"|\b(?:exceed(?:ed|s|ing)?|over|hit|reached|surpassed) (?:[\w'’-]+ ){0,6}rate[- ]limit"
+    r"|\b(?:exceed(?:ed|s|ing)?|over|hit|reached|surpassed) (?:[\w'\u2019-]+ ){0,6}rate[- ]limit"
     r"|\b(?:being|been) rate[- ]limited\b|\blimit of [0-9]+ (?:requests|calls) in [0-9]+"
     r"|\btoo (?:many|much) (?:api )?(?:requests?|calls|visits)\b|\bdoing that too much\b"
     rf"|\b(?:request|query|calls?) (?:rate |count |usage )?limit {_IS}{_EXCEEDED}\b"
@@ -97,7 +99,8 @@ _SIMULTANEOUS = re.compile(
 )
 _LONG = r"(?:daily|weekly|monthly|yearly)"
 _SPENT_PROSE = re.compile(
-    rf"(?:exceeded|reached|reach|used up|hit) (?:[\w'’-]+ ){{0,3}}{_LONG} (?:\w+ ){{0,3}}(?:quota|limit|cap|budget)\b"
+    rf"(?:exceeded|reached|reach|used up|hit) (?:[\w'\u2019-]+ ){{0,3}}{_LONG} "
+    r"(?:\w+ ){0,3}(?:quota|limit|cap|budget)\b"
     rf"|\b(?:{_LONG}|day) (?:\w+ ){{0,3}}(?:quota|limit|count|cap|budget)\b(?: \w+){{0,7}} (?:exceeded|reached|met)\b"
     rf"|\bcap exceeded: {_LONG}\b|\bexceeded (?:\w+ )?(?:calls|requests) per (?:day|month|year) (?:quota|limit)\b"
     r"|\b(?:exceeded|reached) (?:\w+ ){0,3}maximum number of daily\b"
@@ -124,7 +127,8 @@ _WAIT = re.compile(
 )
 _PART = re.compile(rf"({_AMOUNT})['\"]?(?: more)? ?(ms|mil|s|m|h|d)", re.IGNORECASE)
 _MOMENT = re.compile(
-    r"\b(?:until|again at|again after|reset at|resets at) ([0-9]{10}(?:[0-9]{3})?\b|[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9:.]{5,12}Z?)",
+    r"\b(?:until|again at|again after|reset at|resets at) ([0-9]{10}(?:[0-9]{3})?\b"
+    r"|[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9:.]{5,12}Z?)",
     re.IGNORECASE,
 )
 _PER_SECOND = {"ms": 1e3, "mil": 1e3, "s": 1.0, "m": 1 / 60, "h": 1 / 3600, "d": 1 / times.DAY}

@@ -41,19 +41,10 @@ LONGEST_JSON = 1 << 16
 _MARKERS = (
     *(b"limit", b"throttl", b"quota", b"many", b"exhausted", b"concurren", b"complexity", b"slow", b"throughput"),
     *(b"retry_after", b"lock_timeout", b"policyname", b"reduced-capacity", b"abnormal-usage", b"maxlag", b"max_lag"),
-    *(b"frequent", b"too fast", b"quickly", b"retry later", b"calm", b"run out of", b"no more requests", b" cap ", b"number of", b"exceeded"),
-    *(b"budget", b"threshold_", b"overloaded", b"retrydelay", b"flood", b"notcomplete", b"serverbusy", b"429", b"frequen", b"credits"),
-    *(
-        b"too much",
-        b"rate exceeded",
-        b"threshold exceeded",
-        b"requestrate",
-        b"request_rate",
-        b"request-rate",
-        b"abuse detection",
-        b"oauthexception",
-        b"fbtrace_id",
-    ),
+    *(b"flood", b"notcomplete", b"serverbusy", b"429", b"frequen", b"credits", b"requestrate", b"request_rate"),
+    *(b"request-rate", b"oauthexception", b"fbtrace_id", b"budget", b"threshold_", b"overloaded", b"retrydelay"),
+    *(b"calm", b"quickly", b"exceeded", b"too much", b"abuse detection", b"too fast", b"retry later", b"run out of"),
+    *(b"no more requests", b" cap ", b"number of"),
 )
 _WORDY = (200, 400, 401, 402, 403, 409, 418, 420, 429, 430, 456)
 """Statuses below 500 with which a sentence alone may ask for a slower pace; of those above, all may."""
@@ -106,7 +97,7 @@ def find_wait_in_body(body: bytes | None) -> float | None:
     if not begins_like_json(text):
         return pages.find_wait(text)
     document = load_json(text)
-    return holders.find_nested_wait(document) if isinstance(document, (dict, list)) else None
+    return holders.find_nested_wait(document)
 
 
 def _find_first(readers: tuple[Reader, ...], text: bytes, status: int) -> Complaint | None:

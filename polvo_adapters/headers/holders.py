@@ -43,7 +43,9 @@ _HOLDERS = {
 _LOUD_HOLDERS = {"meta", "status", "reasons", "issue", "issues", "failures", "messages", "response", "message"}
 """What may hold the error of a response that is one by its status; in a success it holds data."""
 _STATES = ("status", "state", "object", "created", "created_at", "createdAt", "count", "level", "title", "attempts")
-_NO_ID = re.compile(r"(?:request|req|trace|correlation|log|error|span|instance|activity|operation)[-_]?id", re.IGNORECASE)
+_NO_ID = re.compile(
+    r"(?:request|req|trace|correlation|log|error|span|instance|activity|operation)[-_]?id", re.IGNORECASE
+)
 _ID = re.compile(r"(?:.*_id|[a-z]\w*I[dD]|uuid|guid)\Z")
 _NO_CONTENT = {"error", "errors", "extensions", "ratelimit"}
 _ENVELOPES = re.compile(r"(?:json|result|\w{0,64}response)\Z", re.IGNORECASE)
@@ -108,9 +110,7 @@ def is_resource(document: Json) -> bool:
 
 def has_content(document: Json) -> bool:
     """Return whether a document holds more than an error, so that a part of the request was processed."""
-    return any(
-        _holds_anything(value) for key, value in document.items() if normalize(key) not in _NO_CONTENT
-    )
+    return any(_holds_anything(value) for key, value in document.items() if normalize(key) not in _NO_CONTENT)
 
 
 def _holds_anything(value: object) -> bool:
@@ -189,7 +189,7 @@ def find_wait(holders: list[Json]) -> float | None:
     return next((wait for wait in map(find_wait_in_words, list_prose(holders)) if wait is not None), None)
 
 
-def find_nested_wait(document: Json) -> float | None:
+def find_nested_wait(document: object) -> float | None:
     """Return the seconds that a refusal asks to wait in a field at any depth, or None."""
     return find_wait(list(walk(document)))
 

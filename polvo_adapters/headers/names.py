@@ -29,7 +29,9 @@ _X_ROLES = {
     **dict.fromkeys(("left", "available", "remain"), "remaining"),
     **dict.fromkeys(("max", "total", "quota", "allowed", "burst-capacity"), "limit"),
     **dict.fromkeys(("usage", "consumed", "count", "current"), "used"),
-    **dict.fromkeys(("window", "interval", "period", "duration", "interval-seconds", "window-seconds", "window-sec"), "window"),
+    **dict.fromkeys(
+        ("window", "interval", "period", "duration", "interval-seconds", "window-seconds", "window-sec"), "window"
+    ),
     **dict.fromkeys(("window-ms", "interval-ms", "window-milliseconds", "interval-milliseconds"), "window-ms"),
     **dict.fromkeys(("reset-at", "reset-time", "resettime", "resets", "resets-at", "expires", "expiry"), "reset"),
     **dict.fromkeys(("reset-in", "resets-in", "reset-seconds"), "reset-in"),

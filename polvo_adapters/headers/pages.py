@@ -60,12 +60,12 @@ def read_plain(text: bytes, status: int) -> Complaint | None:
 
 
 def says_failure(text: bytes) -> bool:
-    """Return whether XML with the status of a success says that it is a failure: `stat="fail"`, `<Ack>Failure</Ack>`."""
+    """Return whether XML with the status of a success says that it failed: `stat="fail"`, `<Ack>Failure</Ack>`."""
     return text[:_START].lstrip()[:1] == b"<" and _FAILED.search(text[:LONGEST_PAGE]) is not None
 
 
 def find_wait(text: bytes) -> float | None:
-    """Return the seconds to wait that XML names in an element or attribute, as Exchange's BackOffMilliseconds, or None."""
+    """Return the seconds to wait that XML names in an element, as Exchange's BackOffMilliseconds, or None."""
     found = _WAIT.search(text[:LONGEST_PAGE]) if text[:_START].lstrip()[:1] == b"<" else None
     return None if found is None else float(found[2]) / (1000.0 if found[1].lower().startswith(b"m") else 1.0)
 

@@ -66,7 +66,7 @@ def find_complaint(headers: Mapping[str, str]) -> Complaint | None:
 
 
 def find_kind(headers: Mapping[str, str]) -> Kind:
-    """Return the kind of a refusal for want of quota by the name of the limit in a header; "rate" where there is none."""
+    """Return the kind of a refusal by the name of the limit in a header; "rate" where there is none."""
     for name, text in headers.items():
         if names_code(name) and _OF_A_LIMIT.search(name):
             if _AT_ONCE.search(text):

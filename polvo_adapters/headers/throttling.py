@@ -153,9 +153,7 @@ def _find_kind(evidence: _Evidence, violated: Sequence[Quota]) -> Kind:
     return "rate" if is_short else kind
 
 
-def _find_wait(
-    evidence: _Evidence, violated: Sequence[Quota], body: bytes | None, now: float
-) -> float | None:
+def _find_wait(evidence: _Evidence, violated: Sequence[Quota], body: bytes | None, now: float) -> float | None:
     complaint, in_body = evidence.complaint, times.cap_delay(evidence.complaint.retry_after)
     if complaint.exact and in_body is not None:
         return in_body

@@ -61,11 +61,13 @@ def read(dimensions: Dimensions, context: Context) -> list[Entry]:
     Zendesk "Rate limits", Atlassian "Rate limiting", Reddit "Data API Wiki", flask-limiter, express-rate-limit.
     """
     parts = dimensions.get("", {})
-    dialect = _find_dialect(parts, context.marks)
-    if dialect == "strava":
-        return dialects.read_row(_STRAVA, parts)
     if parts.get("limit", "").lstrip().startswith("name="):
         return _read_named(parts)
+    dialect = _find_dialect(parts, context.marks)
+    return dialects.read_row(_STRAVA, parts) if dialect == "strava" else _read_parts(parts, dialect, context)
+
+
+def _read_parts(parts: Parts, dialect: str, context: Context) -> list[Entry]:
     parts = _split_limit(parts)
     if ";w=" in parts.get("limit", ""):  # the lists of the IETF's drafts under these names, as Pinterest sends them
         return ietf.read({"": parts}, context)
