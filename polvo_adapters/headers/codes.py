@@ -62,6 +62,10 @@ _OTHER_CODES = re.compile(
     r"|rows?|records?|projects?|builds?|invites?|invitations?"
     r"|spend|spending|payouts?|transactions?|purchasing|trading|trades?|bets?|loans?)_)"
 )
+_OF_A_DAY = re.compile(
+    r"_(?:daily|weekly|monthly|yearly|annual)_(?!(?:(?:api|requests?|calls?|quer(?:y|ies)|rate|usage|user|app|account|key"
+    r"|hits|over|tokens?)_){0,3}(?:limit|quota)_)"
+)
 _OTHER_THINGS = re.compile(
     r"\b(?:storage|disks?|memory|mailbox|bandwidth|e-?mails?|sms|seats?|members?|coupons?|discounts?|vouchers?"
     r"|gift cards?|withdrawals?|transfers?|payments?|deposits?|files?|uploads?|invites?|invitations?|instances?|cores"
@@ -76,9 +80,11 @@ _PROSE = re.compile(
     rf"\brate[- ]?limits? {_IS}{_EXCEEDED}"
     r"|\b(?:exceed(?:ed|s|ing)?|over|hit|reached|surpassed) (?:[\w'\u2019-]+ ){0,6}rate[- ]limit"
     r"|\b(?:being|been) rate[- ]limited\b|\blimit of [0-9]+ (?:requests|calls) in [0-9]+"
-    r"|\btoo (?:many|much) (?:api )?(?:requests?|calls|visits)\b|\bdoing that too much\b"
+    r"|\btoo (?:many|much) (?:api )?(?:requests?|calls|visits)\b"
+    r"(?! (?:pending|open|awaiting|waiting))|\bdoing that too much\b"
     rf"|\b(?:request|query|calls?) (?:rate |count |usage )?limit {_IS}{_EXCEEDED}\b"
     rf"|\b(?:requests?|calls?|access|endpoint)\b[^.;]{{0,32}}\btoo {_FAST}\b"
+    rf"|\bapi limit {_IS}{_EXCEEDED}\b|\bmore than [0-9]{{1,9}} (?:api )?(?:calls|requests) per (?:second|minute)\b"
     rf"|\b(?:allowed|maximum) number of (?:\w+ ){{0,2}}(?:requests|calls) {_IS}exceeded"
     rf"|\bexceeded the (?:maximum|allowed) number of (?:\w+ ){{0,2}}(?:requests|calls)\b"
     r"|\brequest rate (?:threshold )?exceeded|^rate exceeded\b|\bquota limit (?:exceeded|reached)"
@@ -100,7 +106,7 @@ _SIMULTANEOUS = re.compile(
 _LONG = r"(?:daily|weekly|monthly|yearly)"
 _SPENT_PROSE = re.compile(
     rf"(?:exceeded|reached|reach|used up|hit) (?:[\w'\u2019-]+ ){{0,3}}{_LONG} "
-    r"(?:\w+ ){0,3}(?:quota|limit|cap|budget)\b"
+    r"(?:\w+ ){0,3}(?:quota|(?:rate-)?limit|cap|budget)\b"
     rf"|\b(?:{_LONG}|day) (?:\w+ ){{0,3}}(?:quota|limit|count|cap|budget)\b(?: \w+){{0,7}} (?:exceeded|reached|met)\b"
     rf"|\bcap exceeded: {_LONG}\b|\bexceeded (?:\w+ )?(?:calls|requests) per (?:day|month|year) (?:quota|limit)\b"
     r"|\b(?:exceeded|reached) (?:\w+ ){0,3}maximum number of daily\b"
@@ -118,7 +124,8 @@ _QUOTED = re.compile(r"(?<!\w)'[^']*'(?!\w)|\"[^\"]*\"|`[^`]*`|“[^”“]*”|
 _AMOUNT = r"[0-9]{1,9}(?:\.[0-9]{1,9})?"
 _UNIT = r"(?:ms|milliseconds?|s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?|days?)"
 _WAIT = re.compile(
-    r"\b(?:(?:reset|available|again|retry|replenished) (?:in|after|until)|wait(?: for)?(?: at least)?|last for) ['\"]?"
+    r"\b(?:(?:resets?|available|again|this|retry|replenished) (?:in|after|until)|wait(?: for)?(?: at least)?|last for) "
+    r"['\"~]?"
     r"(?:(?:([0-9]{1,3})\.)?([0-9]{1,6}):([0-9]{2}):([0-9]{2})\b"
     rf"|((?:{_AMOUNT}['\"]?(?: more)? ?{_UNIT}\b(?:,? and |, | )?){{1,4}})"
     rf"|((?:{_AMOUNT}(?:ms|h|m|s)){{2,4}})\b"
@@ -154,8 +161,9 @@ def classify_code(code: str) -> Kind | None:
 
 
 def names_other_things(code: str) -> bool:
-    """Return whether a code names a limit of something other than requests, such as seats."""
-    return _OTHER_CODES.search(_split_words(code)) is not None
+    """Return whether a code names a limit of something other than requests, such as seats, or likes of a day."""
+    words = _split_words(code)
+    return _OTHER_CODES.search(words) is not None or _OF_A_DAY.search(words) is not None
 
 
 def _split_words(code: str) -> str:

@@ -106,9 +106,8 @@ def _find_first(readers: tuple[Reader, ...], text: bytes, status: int) -> Compla
     if status >= 400 and isinstance(document, list) and not any(isinstance(each, (dict, list)) for each in document):
         document = {"error": document}  # ["error", 11010, "ratelimit: error"] of Bitfinex
     documents = list(to_objects(document if isinstance(document, list) else [document]))
-    if status < 400:
-        documents = [each for each in documents if not holders.is_resource(each)]
-    found = (read(each, status) for each in documents for read in readers)
+    candidates = documents if status >= 400 else [each for each in documents if not holders.is_data(each)]
+    found = (read(each, status) for each in candidates for read in readers)
     first = next((each for each in found if each is not None), None)
     if first is None or status >= 400:
         return first
@@ -141,7 +140,7 @@ def _classify(code: str, status: int, found: list[Json]) -> Kind | None:
     kind = classify_code(code)
     if status == _TOO_MANY:
         return kind
-    if kind is None and status in _PLAN and code.replace("_", "").lower() == "quotaexceeded":
+    if kind is None and status in _PLAN and holders.normalize(code) in ("quotaexceeded", "quotareached"):
         kind = "exhausted"
     if kind is None or names_other_things(code):
         return None
@@ -221,7 +220,7 @@ def _read_page(text: bytes, status: int) -> Complaint | None:
 
 _QUIET: tuple[Reader, ...] = (
     *(vendor_refusals.read_graphql, vendor_refusals.read_slack, vendor_refusals.read_limit_of_node),
-    *(vendor_refusals.read_note, _read_codes, _read_prose),
+    *(vendor_refusals.read_note, vendor_refusals.read_geonames, _read_codes, _read_prose),
 )
 """Readers for APIs that refuse with the status of a success."""
 _LOUD: tuple[Reader, ...] = (

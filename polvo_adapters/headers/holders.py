@@ -40,7 +40,18 @@ _HOLDERS = {
     *("error", "errors", "errordetails", "errorresponse", "extensions", "fault", "detail", "details", "parameters"),
     "extras",
 }
-_LOUD_HOLDERS = {"meta", "status", "reasons", "issue", "issues", "failures", "messages", "response", "message"}
+_LOUD_HOLDERS = {
+    "meta",
+    "status",
+    "reasons",
+    "issue",
+    "issues",
+    "failures",
+    "messages",
+    "response",
+    "message",
+    "context",
+}
 """What may hold the error of a response that is one by its status; in a success it holds data."""
 _STATES = ("status", "state", "object", "created", "created_at", "createdAt", "count", "level", "title", "attempts")
 _NO_ID = re.compile(
@@ -48,6 +59,12 @@ _NO_ID = re.compile(
 )
 _ID = re.compile(r"(?:.*_id|[a-z]\w*I[dD]|uuid|guid)\Z")
 _NO_CONTENT = {"error", "errors", "extensions", "ratelimit"}
+_OF_AN_ERROR = re.compile(
+    r"err|message|msg|code|stat|success|ok\Z|result|response|reason|request|trace|time|\Ats\Z|date\Z|serve|host|doc|help|info"
+    r"|retry|wait|warning|throttle|lang|version|jsonrpc|id\Z|type|detail|description|title|link|path|method|api|quota|rate"
+    r"|limit|backoff|note|more\Z"
+)
+"""What the names of scalars beside an error contain that belong to it."""
 _ENVELOPES = re.compile(r"(?:json|result|\w{0,64}response)\Z", re.IGNORECASE)
 _FAILURES = {"error", "fail", "failed", "failure", "notok", "false"}
 _MOST_HOLDERS = 16
@@ -106,6 +123,16 @@ def is_resource(document: Json) -> bool:
         return False
     has_id = "id" in document or any(_ID.match(key) and not _NO_ID.match(key) for key in document)
     return has_id or ("level" in document and len(document) > 1)
+
+
+def is_data(document: Json) -> bool:
+    """Return whether a success is a resource, or says more beside its error than an error has to say."""
+    if is_resource(document):
+        return True
+    return not says_failure(document) and any(
+        value is not None and not isinstance(value, (dict, list)) and not _OF_AN_ERROR.search(normalize(key))
+        for key, value in document.items()
+    )
 
 
 def has_content(document: Json) -> bool:

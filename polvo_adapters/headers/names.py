@@ -34,7 +34,7 @@ _X_ROLES = {
     ),
     **dict.fromkeys(("window-ms", "interval-ms", "window-milliseconds", "interval-milliseconds"), "window-ms"),
     **dict.fromkeys(("reset-at", "reset-time", "resettime", "resets", "resets-at", "expires", "expiry"), "reset"),
-    **dict.fromkeys(("reset-in", "resets-in", "reset-seconds"), "reset-in"),
+    **dict.fromkeys(("reset-in", "resets-in", "reset-seconds", "remaining-seconds"), "reset-in"),
     **dict.fromkeys(("reset-ms", "reset-milliseconds", "reset-after-ms", "reset-in-ms"), "reset-ms"),
     "fillrate": "fill",
     "replenish-rate": "fill",

@@ -24,7 +24,7 @@ _CODE = re.compile(
     re.IGNORECASE,
 )
 _FAILED = re.compile(
-    rb"<(?:rsp|response|result)\s[^<>]{0,128}\b(?:stat|status)=[\"'](?:fail|failed|error)[\"']|<Ack>Failure</Ack>",
+    rb"<rsp\s[^<>]{0,128}\bstat=[\"']fail[\"']|<Ack>Failure</Ack>",
     re.IGNORECASE,
 )
 _WAIT = re.compile(

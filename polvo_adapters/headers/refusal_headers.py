@@ -20,14 +20,14 @@ from polvo_adapters.headers.quota import Complaint, Kind
 
 _CODE_NAME = re.compile(
     r"x-amzn-errortype\Z|(?:.*-)?(?:rate-?limit|throttl(?:e|ing))-(?:problem|reason|type|status|state)\Z"
-    r"|x-(?:[a-z0-9]+-)?error-code\Z|x-[a-z]{1,8}-status\Z|x-envoy-(?:overloaded|ratelimited)\Z"
+    r"|x-(?:[a-z0-9]+-)?error-code\Z|x-els-status\Z|x-envoy-(?:overloaded|ratelimited)\Z"
 )
 _OF_A_LIMIT = re.compile(r"rate-?limit|throttl")
 _WAIT_NAME = re.compile(
     r".-(?:retry-?after|retry-in|to-?wait|throttle)(?:-(?:s|sec|seconds)|(-ms|-milliseconds))?\Z"
-    r"|.(?:quota|rate-?limit)-resets?-in\Z|error-limit-reset\Z"
+    r"|.(?:quota|rate-?limit)-(?:resets?-in|retry)\Z|error-limit-reset\Z"
 )
-_WAIT_OF_LIMIT = re.compile(r"(?:rate-?limit|throttl\w*|quota)-(?:retry-?after|retry-in|to-?wait|resets?-in)\b")
+_WAIT_OF_LIMIT = re.compile(r"(?:rate-?limit|throttl\w*|quota)-(?:retry|retry-?after|retry-in|to-?wait|resets?-in)\b")
 _LONG = re.compile(r"\b(?:day|daily|month|monthly)\b", re.IGNORECASE)
 _AT_ONCE = re.compile(r"concurren|simultaneous", re.IGNORECASE)
 

@@ -22,6 +22,7 @@ _PROBLEMS = ("quota-exceeded", "temporary-reduced-capacity", "abnormal-usage-det
 _AWS_KINDS: dict[str, Kind] = {"BandwidthLimitExceeded": "rate", "PriorRequestNotComplete": "concurrency"}
 _RESOURCE_EXHAUSTED = 8  # in gRPC
 _LIMIT_OF_NODE = -32005
+_GEONAMES: dict[object, Kind] = {18: "exhausted", 19: "rate", 20: "exhausted"}
 
 
 def read_graphql(document: Json, _status: int) -> Complaint | None:
@@ -111,6 +112,18 @@ def read_limit_of_node(document: Json, _status: int) -> Complaint | None:
     message = to_word(error.get("message")).lower().rstrip(".")
     is_limit = "jsonrpc" in document and error.get("code") == _LIMIT_OF_NODE and message == "limit exceeded"
     return Complaint("rate", "limit exceeded", find_holder_wait([error])) if is_limit else None
+
+
+def read_geonames(document: Json, _status: int) -> Complaint | None:
+    """Read the status that GeoNames sends in place of data: credits of a day, an hour, or a week.
+
+    Source: GeoNames "Webservice Exceptions".
+    """
+    state = to_object(document.get("status"))
+    value = state.get("value")
+    if len(document) != 1 or not isinstance(state.get("message"), str) or value not in _GEONAMES:
+        return None
+    return Complaint(_GEONAMES[value], f"GeoNames {value}")
 
 
 def read_note(document: Json, status: int) -> Complaint | None:

@@ -147,7 +147,10 @@ def _read_dimensions(dimensions: Dimensions, context: Context) -> list[Entry]:
     """
     endpoint = strip_name(context.families.get("x", {}).get("", {}).get("endpoint", ""))
     entries = []
-    for name, parts in dimensions.items():
+    plain = context.families.get("x", {}).get("", {})
+    shared = {"reset": plain["reset"]} if "reset" in plain and not plain.keys() & {"limit", "remaining"} else {}
+    for name, own in dimensions.items():
+        parts = {**shared, **own}
         dialect, number_unit = _find_linear_or_rapidapi(parts.get("reset", ""), context.marks)
         group = endpoint if name.startswith("endpoint") else ""
         entries.append(_read_parts(dialect, name, parts, number_unit, group=group))
