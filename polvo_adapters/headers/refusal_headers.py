@@ -28,6 +28,7 @@ _WAIT_NAME = re.compile(
     r"|.(?:quota|rate-?limit)-(?:resets?-in|retry)\Z|error-limit-reset\Z"
 )
 _WAIT_OF_LIMIT = re.compile(r"(?:rate-?limit|throttl\w*|quota)-(?:retry|retry-?after|retry-in|to-?wait|resets?-in)\b")
+_CLOCK = re.compile(r"([0-9]{1,4}):([0-9]{2}):([0-9]{2})\Z")
 _LONG = re.compile(r"\b(?:day|daily|month|monthly)\b", re.IGNORECASE)
 _AT_ONCE = re.compile(r"concurren|simultaneous", re.IGNORECASE)
 
@@ -74,6 +75,32 @@ def find_kind(headers: Mapping[str, str]) -> Kind:
             if _LONG.search(text):
                 return "exhausted"
     return "rate"
+
+
+def read_retry_after(headers: Mapping[str, str], now: float) -> float | None:
+    """Return the seconds of Retry-After, in a form that RFC 9110 does not allow as well, or None.
+
+    Where a server refuses, "30s", "PT30S" and "30, 60" are better obeyed than ignored; of several the longest.
+
+    Args:
+        headers: Short headers by name in lower case.
+        now: Unix time in seconds.
+    """
+    strict = times.retry_after(headers, now)
+    text = headers.get("retry-after", "")
+    if strict is not None or not text:
+        return strict
+    parts = [part.strip(" \"'").removeprefix("+") for part in text[: times.LONGEST].replace(";", ",").split(",")]
+    waits = [times.parse_number(part) or _read_spelled(part) for part in parts]
+    return times.cap_delay(max(filter(None, waits), default=None))
+
+
+def _read_spelled(text: str) -> float | None:
+    clock = _CLOCK.match(text)
+    if clock is not None:
+        return int(clock[1]) * 3600.0 + int(clock[2]) * 60.0 + int(clock[3])
+    spelled = resets.read_duration(text) or resets.read_duration(text.replace(" ", ""))
+    return None if spelled is None else spelled.seconds
 
 
 def asks_to_wait(headers: Mapping[str, str]) -> bool:

@@ -27,7 +27,7 @@ _AGREEMENT = 1.25  # seconds: Date is cut to whole seconds, and the response tak
 _DURATION = re.compile(r"(?:[0-9]{1,12}(?:\.[0-9]{1,12})?(?:ms|us|µs|μs|ns|d|h|m|s))+\Z")
 _SPELLED = re.compile(r" ?(?:(m)illiseconds?|(s)ec(?:ond)?s?|(m)in(?:ute)?s?|(h)(?:ou)?rs?|(d)ays?)\b")
 _BETWEEN = re.compile(r"(?<=[a-z]) (?=[0-9])")
-_ISO_DURATION = re.compile(r"[Pp](?:([0-9]{1,4})[Dd])?[Tt]([0-9.HMShms]{1,32})\Z")
+_ISO_DURATION = re.compile(r"[Pp](?:([0-9]{1,4})[Dd])?(?:[Tt]([0-9.HMShms]{1,32}))?\Z")
 _SCRIPT_DATE = re.compile(
     r"[A-Z][a-z]{2} ([A-Z][a-z]{2}) ([0-9]{2}) ([0-9]{4}) ([0-9:]{8}) (?:GMT|UTC)([+-][0-9]{4})?(?: \(.{0,64}\))?\Z"
 )
@@ -120,7 +120,8 @@ def read_duration(text: str) -> Reset | None:
     """Return the delay that a text spells as a duration, `1m23s`, `PT30S` or `30 seconds`, or None."""
     iso = _ISO_DURATION.match(text)
     if iso is not None:
-        text = f"{iso[1]}d{iso[2].lower()}" if iso[1] else iso[2].lower()
+        clock = (iso[2] or "").lower()
+        text = f"{iso[1]}d{clock}" if iso[1] else clock
     elif not _DURATION.match(text):
         text = _BETWEEN.sub("", _SPELLED.sub(_abbreviate, text.lower()))
     if not _DURATION.match(text):

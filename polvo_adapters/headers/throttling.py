@@ -92,7 +92,7 @@ def throttled(headers: Mapping[str, str], status: int, body: bytes | None = None
             return None
     lower = _collect_short(headers)
     found = found or refusal_headers.find_complaint(lower)
-    wait, quotas = times.retry_after(lower, now), parse(headers, status, now)
+    wait, quotas = refusal_headers.read_retry_after(lower, now), parse(headers, status, now)
     evidence = _Evidence(status, lower, found or _NO_COMPLAINT, wait, quotas)
     if not _is_refusal(evidence, body):
         return None
