@@ -80,7 +80,8 @@ def find_kind(headers: Mapping[str, str]) -> Kind:
 def read_retry_after(headers: Mapping[str, str], now: float) -> float | None:
     """Return the seconds of Retry-After, in a form that RFC 9110 does not allow as well, or None.
 
-    Where a server refuses, "30s", "PT30S" and "30, 60" are better obeyed than ignored; of several the longest.
+    Where a server refuses, "30s", "PT30S" and "30, 60" are better obeyed than ignored; of several the longest. A comma
+    without a space may be that of a decimal, and says nothing.
 
     Args:
         headers: Short headers by name in lower case.
@@ -90,7 +91,7 @@ def read_retry_after(headers: Mapping[str, str], now: float) -> float | None:
     text = headers.get("retry-after", "")
     if strict is not None or not text:
         return strict
-    parts = [part.strip(" \"'").removeprefix("+") for part in text[: times.LONGEST].replace(";", ",").split(",")]
+    parts = [part.strip(" \"'").removeprefix("+") for part in text[: times.LONGEST].partition(";")[0].split(", ")]
     waits = [times.parse_number(part) or _read_spelled(part) for part in parts]
     return times.cap_delay(max(filter(None, waits), default=None))
 
