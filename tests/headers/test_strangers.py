@@ -84,6 +84,41 @@ YEARS = "100000000"
 SOON, SOON_MS = str(int(NOW) + 60), str((int(NOW) + 60) * 1000)
 QUOTAS: list[tuple[str, dict[str, str], list[tuple[float | None, float | None, float | None, float | None]]]] = [
     (
+        "names before the numbers",
+        {
+            "X-RateLimit-Limit": "name=hour,100;name=minute,10;",
+            "X-RateLimit-Remaining": "name=hour,93;name=minute,9;",
+        },
+        [(100, 93, None, None), (10, 9, None, None)],
+    ),
+    (
+        "seconds of the window in the name",
+        {"X-RateLimit-Limit-30": "5", "X-RateLimit-Remaining-30": "4"},
+        [(5, 4, None, 30)],
+    ),
+    ("used of limit", {"X-Recharge-Limit": "3/40"}, [(40, 37, None, 20)]),
+    ("allotted and current", {"X-Plan-QPS-Allotted": "5", "X-Plan-QPS-Current": "1"}, [(5, 4, None, 1)]),
+    (
+        "the kind of the window before the name",
+        {"RateLimit": '"api";r=499;t=212', "RateLimit-Policy": '"fixed window";"api";q=500;w=300'},
+        [(500, 499, 212, 300)],
+    ),
+    (
+        "seconds of the window",
+        {"X-RateLimit-Limit": "300", "X-RateLimit-Remaining": "299", "X-RateLimit-Window-Sec": "3600"},
+        [(300, 299, None, 3600)],
+    ),
+    (
+        "a reset for a dimension",
+        {"X-RateLimit-Route-Remaining": "4", "X-RateLimit-Reset": SOON_MS},
+        [(None, 4, 60, None)],
+    ),
+    (
+        "remaining seconds",
+        {"X-Rate-Limit-Limit": "9", "X-Rate-Limit-Remaining": "4", "X-Rate-Limit-Remaining-Seconds": "20"},
+        [(9, 4, 20, None)],
+    ),
+    (
         "thousands",
         {"X-RateLimit-Limit": "15,000", "X-RateLimit-Remaining": "14,999", "X-RateLimit-Reset": "60"},
         [(15000, 14999, 60, None)],
@@ -334,3 +369,74 @@ def test_delays_that_can_be_meant(headers: dict[str, str], document: Any, second
 def test_a_pause_that_can_be_meant() -> None:
     pauses = [find_pause(encode({"items": [], "backoff": seconds, "quota_remaining": 9})) for seconds in (10, 1e14)]
     assert pauses == [10, None]
+
+
+WAITS: list[tuple[str, int, dict[str, str], Any, float | None]] = [
+    ("a duration", 429, {"Retry-After": "PT1M"}, {}, 60),
+    ("a duration of Go", 429, {"Retry-After": "1m30s"}, {}, 90),
+    ("a unit", 503, {"Retry-After": "30 seconds"}, {}, 30),
+    ("two layers", 429, {"Retry-After": "30, 60"}, {}, 60),
+    ("quotation marks", 429, {"Retry-After": '"5"'}, {}, 5),
+    ("a parameter", 429, {"Retry-After": "120;q=1"}, {}, 120),
+    ("a decimal comma, or a list", 429, {"Retry-After": "1,2"}, {}, None),
+    ("negative", 429, {"Retry-After": "-5"}, {}, None),
+    ("a moment under another name", 429, {"X-RateLimit-RetryAfter": SOON}, {}, 60),
+    ("a reset of an unknown quota", 429, {"Acme-Rate-Limit-Reset": "17"}, {}, 17),
+    ("a reset and a limit", 429, {"X-Rate-Limit-Limit": "300", "X-Rate-Limit-Reset": SOON}, {}, 60),
+    ("deep in the body", 429, {}, {"error_extra": {"again": {"retry_after": 9}}}, 9),
+    ("a moment in a sentence", 418, {}, {"msg": f"Too many requests; IP banned until {SOON_MS}."}, 60),
+    ("in quotation marks", 429, {}, {"message": "Please try again after '6' seconds."}, 6),
+    ("in words", 429, {}, {"message": "Too many calls. Please wait 1 hour and 2 minutes"}, 3720),
+    (
+        "XML",
+        500,
+        {},
+        b"<f><faultcode>a:ErrorServerBusy</faultcode><BackOffMilliseconds>2500</BackOffMilliseconds></f>",
+        2.5,
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "document", "wait"), [row[1:] for row in WAITS], ids=[row[0] for row in WAITS]
+)
+def test_waits_of_strangers(status: int, headers: dict[str, str], document: Any, wait: float | None) -> None:
+    refusal = throttled(headers, status, encode(document), NOW)
+    assert refusal is not None
+    assert refusal.retry_after == wait
+
+
+CODES_IN_HEADERS = [
+    (403, {"X-Mashery-Error-Code": "ERR_403_DEVELOPER_OVER_QPS"}, "rate"),
+    (403, {"X-Mashery-Error-Code": "ERR_403_DEVELOPER_INACTIVE"}, None),
+    (429, {"X-Rate-Limit-Problem": "day"}, "exhausted"),
+    (429, {"X-Rate-Limit-Problem": "day", "Retry-After": "5"}, "rate"),
+    (429, {"X-Rate-Limit-Problem": "concurrent"}, "concurrency"),
+    (503, {"X-Envoy-Overloaded": "true"}, "rate"),
+    (409, {"X-RateLimit-Remaining": "0", "X-RateLimit-ToWait-Sec": "3800"}, "rate"),
+    (409, {"X-RateLimit-Remaining": "3", "X-RateLimit-ToWait-Sec": "3800"}, None),
+    (403, {"X-RateLimit-Remaining": "0", "Retry-After": "30"}, None),  # flask-limiter sends both with all responses
+    (400, {"X-RateLimit-Reason": "none"}, None),
+]
+
+
+@pytest.mark.parametrize(("status", "headers", "kind"), CODES_IN_HEADERS)
+def test_codes_in_headers(status: int, headers: dict[str, str], kind: str | None) -> None:
+    refusal = throttled(headers, status, b"")
+    assert (refusal and refusal.kind) == kind
+
+
+@pytest.mark.parametrize(
+    ("status", "document", "processed"),
+    [
+        (429, {"error": {"code": "rate_limited"}}, False),
+        (503, {"message": "Rate limit exceeded"}, False),
+        (500, {"message": "Rate limit exceeded"}, True),
+        (502, {"error": {"code": "rate_limited", "message": "upstream"}}, True),
+        (500, {"fault": {"detail": {"errorcode": "policies.ratelimit.SpikeArrestViolation"}}}, False),
+    ],
+)
+def test_a_server_that_was_refused_itself_may_have_begun(status: int, document: Any, processed: bool) -> None:
+    refusal = throttled({}, status, encode(document))
+    assert refusal is not None
+    assert refusal.processed is processed
