@@ -13,8 +13,8 @@ it counts only within an error, see `polvo_adapters.headers.holders`.
 that it speaks of requests; with another status, what a code or a sentence names has to be requests.
 
 **Processed.** A refusal says that nothing was done, unless the body carries something besides: an answer to GraphQL
-with data, or a batch of which one part was refused. An error 500 may be that of a server that was refused itself, by
-another one, in the middle of its work.
+with data, or a batch of which one part was refused. An error 500 with a sentence, or with the code among its details,
+may be that of a server that was refused itself, by another one, in the middle of its work.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ _MARKERS = (
 )
 _WORDY = (200, 400, 401, 402, 403, 409, 418, 420, 429, 430, 456)
 """Statuses below 500 with which a sentence alone may ask for a slower pace; of those above, all may."""
-_PARTLY, _OF_A_GATEWAY = (500, 502, 504), b'"fault"'
-"""Errors of a server that may have begun its work when something behind it was refused; a gateway has not (Apigee)."""
+_PARTLY = (500, 502, 504)
+"""Errors of a server that may have begun its work when something behind it was refused."""
 _UNRELATED = (404, 405, 406, 410, 411, 413, 414, 415, 431)
 """Errors that are about what was asked, whatever limit they name: one that is too large stays so."""
 _UNAUTHORIZED, _UNPAID, _TOO_MANY, _SPENT, _DOWN = 401, 402, 429, 456, 503  # 456 of DeepL
@@ -84,10 +84,10 @@ def find_complaint(body: bytes | None, status: int) -> Complaint | None:
         return None
     is_json = len(body) <= LONGEST_JSON and begins_like_json(text)
     found = (_find_first(_LOUD, text, status) if is_json else None) or pages.read_plain(text, status)
-    has_code = found is not None and (not is_json or _OF_A_GATEWAY in lower)
-    if found is None and (status >= 500 or status in _WORDY):
-        found = _find_first((_read_prose,), text, status) if is_json else _read_page(text, status)
-    return found if found is None or has_code or status not in _PARTLY else found._replace(processed=True)
+    if found is not None or (status < 500 and status not in _WORDY):
+        return found
+    found = _find_first((_read_prose,), text, status) if is_json else _read_page(text, status)
+    return found._replace(processed=True) if found is not None and status in _PARTLY else found
 
 
 def find_wait_in_body(body: bytes | None) -> float | None:
@@ -130,7 +130,9 @@ def _read_codes(document: Json, status: int) -> Complaint | None:
         for code in list_codes(holder, is_top=holder is found[0] and holders.has_error(found)):
             kind = _classify(code, status, found) if code else None
             if kind is not None:
-                return _describe_code(kind, code, document, found)
+                complaint = _describe_code(kind, code, document, found)
+                is_inner = status in _PARTLY and not holders.is_stated(document, holder)
+                return complaint._replace(processed=True) if is_inner else complaint
     if any(map(holders.says_too_many, found)) and status != _TOO_MANY:
         return _describe_code("rate", "status 429 in its body", document, found)
     return None

@@ -40,6 +40,7 @@ _HOLDERS = {
     *("error", "errors", "errordetails", "errorresponse", "extensions", "fault", "detail", "details", "parameters"),
     "extras",
 }
+_STATED = {"error", "errors", "errordetails", "fault", "issue"}
 _LOUD_HOLDERS = {
     "meta",
     "status",
@@ -115,6 +116,16 @@ def _find_error(document: Json) -> Json:
     if any(isinstance(value, str) and value and normalize(key) == "errormessage" for key, value in first.items()):
         first |= {key: document[key] for key in ("status",) if key in document}
     return first
+
+
+def is_stated(document: Json, holder: Json) -> bool:
+    """Return whether a holder is the error that a document states, and not one among the details of it."""
+    stated = (value for key, value in document.items() if normalize(key) in _STATED)
+    return (
+        holder is document
+        or any(holder is each for value in stated for each in (value if isinstance(value, list) else [value]))
+        or "fault" in document
+    )
 
 
 def is_resource(document: Json) -> bool:

@@ -432,7 +432,8 @@ def test_codes_in_headers(status: int, headers: dict[str, str], kind: str | None
         (429, {"error": {"code": "rate_limited"}}, False),
         (503, {"message": "Rate limit exceeded"}, False),
         (500, {"message": "Rate limit exceeded"}, True),
-        (502, {"error": {"code": "rate_limited", "message": "upstream"}}, True),
+        (502, {"error": {"code": "rate_limited", "message": "upstream"}}, False),
+        (500, {"message": "upstream failed", "details": [{"code": "rate_limit_exceeded"}]}, True),
         (500, {"fault": {"detail": {"errorcode": "policies.ratelimit.SpikeArrestViolation"}}}, False),
     ],
 )
