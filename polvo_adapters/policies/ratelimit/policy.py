@@ -90,12 +90,12 @@ class RateLimit(Machine):
         outcome = yield from proceed(call)
         if outcome.failure is not None and not self.reports_every_outcome:
             return outcome
-        quotas, refused = self._read_response(call, outcome)
+        quotas, refused, in_doubt = self._read_response(call, outcome)
         pause, paced = read_pause(outcome) if refused is None else (0.0, False)
         if self.reports_every_outcome or refused is not None or pause:
             seconds = outcome.now - outcome.started
             result = TurnResult(
-                route, turn.group, turn.era, seconds, outcome.status, quotas, refused, part, pause, paced
+                route, turn.group, turn.era, seconds, outcome.status, quotas, refused, part, pause, paced, in_doubt
             )
             yield TryDecide((Event(self, key, result),))
         return outcome.with_quotas(quotas) if quotas else outcome
@@ -125,17 +125,20 @@ class RateLimit(Machine):
                 ticket=turn.ticket, tries=turn.tries, chance=chance, waited=waited, group=turn.group
             )
 
-    def _read_response(self, call: Call, outcome: Outcome) -> tuple[Sequence[Quota], Throttled | None]:
+    def _read_response(self, call: Call, outcome: Outcome) -> tuple[Sequence[Quota], Throttled | None, bool]:
+        """Return the quotas that a response announces, how it refuses, and whether it may not be a refusal."""
         if outcome.failure is not None:
-            return (), None
+            return (), None, False
         verdict = verdict_of(call, outcome)
         refused = None if verdict is SERVED else verdict.to_throttled()
         if not self.reports_every_outcome:
-            return (), refused
+            return (), refused, False
+        if verdict.in_doubt:
+            refused = Throttled("rate", verdict.retry_after, (), verdict.reason)
         quotas = headers.parse(outcome.headers, outcome.status, outcome.wall)
         if outcome.body:
             quotas += headers.parse_body(outcome.body, outcome.status)
-        return quotas, refused
+        return quotas, refused, verdict.in_doubt
 
     def _make_error(self, call: Call, turn: Turn) -> Outcome:
         kind: type[PolvoError] = RateLimitError
