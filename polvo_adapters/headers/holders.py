@@ -107,7 +107,7 @@ def _find_error(document: Json) -> Json:
         name, value = next(iter(document.items()))
         within = to_object(value)
         is_envelope = _ENVELOPES.match(name) and any(normalize(key) in ("error", "errors") for key in within)
-        document = within if is_envelope and not is_resource(within) else document
+        document = within if is_envelope and not is_data(within) else document
     if says_failure(document):
         return document
     first = {key: value for key, value in document.items() if "error" in key.lower()}

@@ -57,7 +57,7 @@ def find_complaint(headers: Mapping[str, str]) -> Complaint | None:
     for name, text in headers.items():
         if not names_code(name):
             continue
-        if name == "x-envoy-overloaded" or name == "x-envoy-ratelimited":
+        if name in ("x-envoy-overloaded", "x-envoy-ratelimited") and text.lower() not in ("", "false", "0"):
             return Complaint("rate", name.removeprefix("x-envoy-"))
         code = text.partition(":")[0].partition(" ")[0].rpartition("#")[2]
         kind = classify_code(code)
