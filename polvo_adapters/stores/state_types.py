@@ -14,7 +14,7 @@ is read is compared with the annotations of its class, once, where it is read:
     tuple[X, ...], tuple[X, Y]     a tuple of that, of that length
     list[X], dict[X, Y]            a list or dict of that
     a registered NamedTuple        exactly that class; its own fields were compared when it was read
-    a TypedDict                    a dict that has all of its keys; others are those of a later version
+    a TypedDict                    a dict that has all of its required keys; others are those of a later version
     Any                            anything that can be read: its meaning depends on the settings of the machine
 
 Values that are of the right type and make no sense are not found here. Where a machine raises on what was read, the
@@ -108,10 +108,11 @@ def _is_dict_of(key: Any, item: Any) -> Check:
 
 def _is_typed_dict(annotation: Any) -> Check:
     checks = {name: _make_check(hint) for name, hint in get_type_hints(annotation).items()}
+    required = annotation.__required_keys__
     return lambda value: (
         type(value) is dict
-        and checks.keys() <= value.keys()
-        and all(check(value[name]) for name, check in checks.items())
+        and required <= value.keys()
+        and all(check(value[name]) for name, check in checks.items() if name in value)
     )
 
 

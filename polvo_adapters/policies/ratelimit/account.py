@@ -89,7 +89,17 @@ class QuotaBucket(TypedDict):
     pressed: bool
 
 
-class Account(TypedDict):
+class LaterParts(TypedDict, total=False):
+    """What is missing in accounts that were stored by earlier versions.
+
+    Attributes:
+        cut: Quotas whose resets are announced without the part of a second.
+    """
+
+    cut: tuple[Key, ...]
+
+
+class Account(LaterParts):
     """What is known of one origin and credential.
 
     Attributes:

@@ -78,6 +78,7 @@ def _learn_quota(
         key = routes.find_key(account, group, quota, route, event, now)
         known = paces.get(key)
     window, match = _find_window(account, key, quota, known, event, now)
+    quota = _correct_reset(account, key, quota, event)
     asked, read = now - event.seconds, (1.0, remaining, known)
     cost, remaining, known = read if unit == "requests" else _read_units(account, key, quota, known, event, now)
     left = (remaining if remaining < limit else limit) / cost  # noqa: FURB136 - half the time of min()
@@ -160,6 +161,22 @@ def _find_window(
         return window, match
     match = buckets.match(match, level)
     return buckets.find_window(match, known["window"] if known is not None else 0.0) or window, match
+
+
+def _correct_reset(account: Account, key: Key, quota: Quota, event: TurnResult) -> Quota:
+    """Return the quota with a reset that is not too early, where the server was seen to cut off parts of seconds.
+
+    Most servers round up. One that refuses and says that there is more in 0 seconds has not: its resets may be up to a
+    second later than announced, or, if it rounds to the nearest, half a second earlier or later.
+    """
+    if quota.resolution < 1:
+        return quota
+    cut = account.get("cut", ())
+    if key not in cut:
+        if event.refused is None or quota.reset != 0 or quota.remaining != 0:
+            return quota
+        account["cut"] = cut = (*cut[-_MOST_QUOTAS:], key)
+    return quota if quota.reset is None else quota._replace(reset=quota.reset + 1.0, resolution=quota.resolution + 1.0)
 
 
 def _read_level(quota: Quota, event: TurnResult, now: float) -> buckets.Level | None:

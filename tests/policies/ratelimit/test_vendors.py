@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 
 from polvo_adapters.policies.ratelimit import AdaptiveRateLimit
+from polvo_adapters.policies.ratelimit.account import make_account
+from polvo_adapters.stores.codec import Undecodable, decode_state, encode
 from polvo_adapters.testing.limiters import TokenBucketLimiter
 from polvo_adapters.testing.simulation.crowd import CrowdClient, run
-from tests.support.quota_vendors import ALIGNED, VENDORS, Vendor, VendorServer, windows
+from tests.support.quota_vendors import ALIGNED, FIXED, VENDORS, Vendor, VendorServer, windows
 
 CROWDS = {
     "one": [CrowdClient(4)],
@@ -65,3 +67,36 @@ def test_the_quota_of_a_day_is_spread_where_the_caller_asks_for_it(crowd: str) -
     result = run(VendorServer(DAY), CROWDS[crowd], [even], windows=60)
     assert 15 <= result.over(0).accepted <= 90
     assert result.over(0).rejected == 0
+
+
+CUT = {
+    "seconds that are cut off": lambda left, wall: int(left),
+    "seconds that are rounded": lambda left, wall: round(left),
+    "a moment that is cut off": lambda left, wall: int(wall + left),
+}
+
+
+@pytest.mark.parametrize("cut", CUT)
+def test_a_server_that_cuts_off_parts_of_seconds_refuses_once(cut: str) -> None:
+    vendor = Vendor(
+        cut,
+        windows(FIXED, 50, 10.0),
+        lambda s, wall: {
+            "X-RateLimit-Limit": 50,
+            "X-RateLimit-Remaining": s[0].remaining,
+            "X-RateLimit-Reset": CUT[cut](s[0].seconds_left, wall),
+        },
+    )
+    result = run(VendorServer(vendor), CROWDS["one"], [AdaptiveRateLimit(max_wait=1e9)], windows=14)
+    assert result.over(3).goodput >= 0.98
+    assert result.over(0).rejected <= 1
+
+
+def test_an_account_of_an_earlier_version_can_be_read() -> None:
+    account, limit = make_account(), AdaptiveRateLimit()
+    for cut in (None, (("day", "", "requests", None, "*"),)):
+        if cut:
+            account["cut"] = cut
+        assert decode_state(encode(account), limit) == account
+    with pytest.raises(Undecodable):
+        decode_state(encode({**account, "cut": 1}), limit)
