@@ -35,7 +35,8 @@ policies.fallback.stale_cache.LookUpResponse policies.fallback.stale_cache.Stale
 policies.fallback.stale_cache.StaleCacheState policies.gates.Gate policies.gates.Gates policies.hedge.Hedge
 policies.hedge.HedgeState policies.hedge_latency.Latencies policies.idempotency.policy.IdempotencyKeys
 policies.idempotency.record.Begin policies.idempotency.record.Record policies.idempotency.record.RecordState
-policies.idempotency.record.Run policies.idempotency.record.Sending policies.ratelimit.policy.AdaptiveRateLimit
+policies.idempotency.record.Run policies.idempotency.record.Sending policies.idempotency.recorded_run.RecordedRun
+policies.ratelimit.policy.AdaptiveRateLimit
 policies.ratelimit.policy.RateLimit policies.retry.ExponentialBackoff policies.retry_budget.RetryBudgetState
 redaction.HiddenBytes redaction.HiddenText refresh.background.SharedCalls refresh.lifecycle.KnownToken
 refresh.lifecycle.Lifecycle refresh.lifecycle.LifecycleState refresh.lifecycle.WantToken
