@@ -54,7 +54,7 @@ shells.session_calls.SessionCalls shells.httpx.network.DeadlineBackend shells.ht
 shells.httpx.trace.HTTPXTrace shells.httpx.transports.AsyncPolicyTransport
 shells.httpx.transports.PolicyTransport shells.request_marks.RequestMarks
 shells.requests.exchange.RacingExchange shells.requests.exchange.RequestsExchange
-shells.requests.one_shot.Channel shells.one_shot.OneShotError
+shells.requests.nesting_adapter.NestingAdapter shells.requests.one_shot.Channel shells.one_shot.OneShotError
 shells.requests.policy_adapter.PolicyAdapter shells.requests.pool_limits.PoolLimits
 shells.requests.resilient_adapter.ResilientAdapter
 shells.requests.session.Session shells.requests.single_policy_adapters.IdempotencyAdapter
