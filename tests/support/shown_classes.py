@@ -56,6 +56,7 @@ shells.httpx.transports.PolicyTransport shells.request_marks.RequestMarks
 shells.requests.exchange.RacingExchange shells.requests.exchange.RequestsExchange
 shells.requests.nesting_adapter.NestingAdapter shells.requests.one_shot.Channel shells.one_shot.OneShotError
 shells.requests.policy_adapter.PolicyAdapter shells.requests.pool_limits.PoolLimits
+shells.requests.attempts.RequestAttempts shells.requests.repeatable_request.RepeatableRequest
 shells.requests.resilient_adapter.ResilientAdapter
 shells.requests.session.Session shells.requests.single_policy_adapters.IdempotencyAdapter
 shells.requests.single_policy_adapters.SinglePolicyAdapter shells.tenancy.Tenancy

@@ -48,6 +48,7 @@ from polvo_adapters.shells.requests.exchange import RequestsExchange
 from polvo_adapters.shells.requests.hooks import has_left_origin
 from polvo_adapters.shells.requests.nesting_adapter import NestingAdapter
 from polvo_adapters.shells.requests.outer_call import find_logical_call, note_end
+from polvo_adapters.shells.requests.repeatable_request import RepeatableRequest
 from polvo_adapters.shells.requests.requested_retry import (
     RETRY_POLICIES,
     as_retry,
@@ -217,15 +218,17 @@ class PolicyAdapter(NestingAdapter, PolicyControls):
         keywords = {"stream": stream, "timeout": timeout, "verify": verify, "cert": cert, "proxies": proxies}
         if settings is not None:
             bound, settings, settings_below, retries = self._apply_settings(settings, keywords, retries)
-        exchange = RequestsExchange(self._route, below, request, keywords, clock, sockets, self._owner, retries)
+        repeatable = RepeatableRequest(request)
+        if repeatable.body == "single-use":
+            repeatable.find_signer(self._session)
+        exchange = RequestsExchange(self._route, below, repeatable, keywords, clock, sockets, self._owner, retries)
         exchange.above = self
-        exchange.find_signer(self._session)
         entries: list[Entry] = []
         logical = find_logical_call(outer, clock, exchange)
         sender = Sender(cert, verify, proxies, self._name_transport()) if bound.identifies else PLAIN_SENDER
         has_left = bound.reroutes and has_left_origin(request)
         url, now = request.url or "", clock.now()
-        call = bound.begin(request, url, exchange.body, now, sender, logical, settings, rerouted=has_left)
+        call = bound.begin(request, url, repeatable.body, now, sender, logical, settings, rerouted=has_left)
         if self._defers or fallback is not None:  # after the request has got its key and its id
             exchange.expect_own_send(fallback, self._defers)
         began = clock.now()
