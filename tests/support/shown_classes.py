@@ -14,7 +14,8 @@ auth.protocol.client_authentication.Credentials auth.protocol.dpop.Nonces auth.p
 auth.protocol.grant_flow.GrantFlow auth.protocol.server.AuthorizationServer
 auth.protocol.server_response.ServerResponse auth.secret_auth.HeldSecret auth.secret_auth.SecretAuth
 auth.static.APIKey auth.static.Bearer auth.static.SessionToken auth.tokens.sealing.NoEncryption
-auth.tokens.storage_factory.TokenStorageFactory auth.tokens.token_auth.HeldToken
+auth.tokens.storage_factory.TokenStorageFactory auth.tokens.token_source.HeldToken
+auth.tokens.token_source.TokenSource
 auth.tokens.token_auth.TokenAuth auth.tokens.token_fetch.TokenFetch auth.tokens.token_storage.FallbackStore
 auth.tokens.token_storage.TokenStorage client.call_record.CallRecord client.client_log.ClientLog
 client.config.BulkheadConfig client.config.CircuitBreakerConfig client.config.ClientConfig client.config.LoggingConfig
@@ -180,6 +181,7 @@ secrets.providers.environment.Environment secrets.providers.file.DotEnv secrets.
 secrets.providers.keyring.Keyring
     """,
     "wraps what is looked at in itself: a transport, a connection, a stream, a session": """
+auth.tokens.refresh_token_use.RefreshTokenUse
 shells.requests.installed_adapters.Installation shells.requests.installed_adapters.InstalledAdapters
 shells.installation.BaseInstallation shells.httpx.install.Installation shells.httpx.install.InstalledLookup
 shells.httpx.resilient.ResilientTransport shells.httpx.resilient.AsyncResilientTransport
