@@ -9,7 +9,7 @@ _MET = """
 auth.attach.credential.CredentialURL auth.attach.credential.HeaderAuth auth.attach.credential.OwnedHeaderValue
 auth.attach.response_hook.ReauthenticateHook shells.requests.hooks.CredentialHook
 auth.httpx_auth.AttachedCredential auth.httpx_auth.HTTPXAuth auth.jwt_login_auth.JWTLogin
-auth.oauth.OAuth2 auth.protocol.client_authentication.ClientAuthentication
+auth.oauth.OAuth2 auth.oauth_requests.OAuth2Requests auth.protocol.client_authentication.ClientAuthentication
 auth.protocol.client_authentication.Credentials auth.protocol.dpop.Nonces auth.protocol.dpop.Proofs
 auth.protocol.grant_flow.GrantFlow auth.protocol.server.AuthorizationServer
 auth.protocol.server_response.ServerResponse auth.secret_auth.HeldSecret auth.secret_auth.SecretAuth
