@@ -143,6 +143,7 @@ class RequestAttempts:
 
     def send(self, effect: Send) -> Outcome:
         """Make one attempt, and return its outcome."""
+        # In one function: what it called would cost every attempt a call, and its tracebacks a frame.
         call, clock = effect.call, self._clock
         started, deadline = clock.now(), call.deadline
         # Those who share connections know nothing of each other's, and have no reason to bear their age.
