@@ -383,13 +383,16 @@ class TestWithoutDeadline:
         assert twin.get("echo", hook=hook).status_code == 200
         assert found == [0, 8]
 
-    @pytest.mark.usefixtures("leaping_sleep")
-    def test_waits_between_attempts_do_not_count(self, make: Make, server: FailureServer) -> None:
+    def test_waits_between_attempts_do_not_count(
+        self, make: Make, server: FailureServer, leaping_sleep: Leap
+    ) -> None:
         """Also those of an earlier hop."""
+        began = leaping_sleep.now()
         twin = make(server.url, retry={"base": 3600, "cap": 3600, "jitter": "none"})
         to = quote("/fault/status?times=1&key=second", safe="")
         response = twin.get(f"fault/redirect?to={to}")
         assert (response.status_code, len(response.polvo.attempts)) == (200, 2)
+        assert leaping_sleep.now() - began >= 3600
 
 
 # Redirects and reports ------------------------------------------------------------------------------------------------

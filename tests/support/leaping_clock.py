@@ -36,12 +36,17 @@ class Leap:
         """Return the time."""
         return time.monotonic() + self._ahead
 
+    def wall(self) -> float:
+        """Return the Unix time."""
+        return time.time() + self._ahead
+
 
 @pytest.fixture
 def leap(monkeypatch: pytest.MonkeyPatch) -> Leap:
     """A function that puts the clocks forward by seconds, by default an hour."""
     leap = Leap()
     monkeypatch.setattr(SystemTime, "now", staticmethod(leap.now))
+    monkeypatch.setattr(SystemTime, "wall", staticmethod(leap.wall))
     monkeypatch.setattr(asyncio.BaseEventLoop, "time", leap.now)
     return leap
 

@@ -6,7 +6,7 @@ import asyncio
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import httpx
@@ -19,6 +19,7 @@ from polvo_adapters.policies.retry import ExponentialBackoff
 from polvo_adapters.policies.stack import standard
 from polvo_adapters.shells.httpx.pools import keep_deadlines
 from polvo_adapters.testing import FailureServer
+from tests.support.accepting import stop_accepting
 from tests.support.shells import SHELLS, AsyncHTTPXShell, HTTPXShell, RequestsShell, Shell
 
 RETRY = ExponentialBackoff(base=0.001, jitter="none")
@@ -42,19 +43,19 @@ def canned(*answers: bytes) -> Iterator[str]:
     listener = socket.create_server(("127.0.0.1", 0))
 
     def serve() -> None:
-        for answer in answers:
-            connection, _ = listener.accept()
-            with connection:
-                connection.recv(65536)
-                connection.sendall(answer)
+        with suppress(OSError):
+            for answer in answers:
+                connection, _ = listener.accept()
+                with connection:
+                    connection.recv(65536)
+                    connection.sendall(answer)
 
     thread = threading.Thread(target=serve, daemon=True)
     thread.start()
     try:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
     finally:
-        listener.close()
-        thread.join(5)
+        stop_accepting(listener, thread)
 
 
 CASES: dict[str, tuple[str, bytes, int, bytes]] = {
