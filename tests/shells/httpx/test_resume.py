@@ -231,7 +231,7 @@ def test_the_deadline_of_a_transport_above_holds_for_the_rest(is_async: bool) ->
     began = time.monotonic()
     with serve(Entity(PLAIN), cuts=[1] * 30, deed="hang") as server, pytest.raises(polvo.DeadlineExceeded):
         asyncio.run(read_all_async(server.url)) if is_async else read_all(server.url)
-    assert 0.25 < time.monotonic() - began < 0.7
+    assert 0.25 < time.monotonic() - began < 2.5  # of 3
 
 
 def test_what_the_callers_signal_handler_raises_is_no_break() -> None:
