@@ -21,6 +21,7 @@ from polvo_adapters.shells.httpx.pools import keep_deadlines
 from polvo_adapters.testing import FailureServer
 from tests.support.accepting import stop_accepting
 from tests.support.shells import SHELLS, AsyncHTTPXShell, HTTPXShell, RequestsShell, Shell
+from tests.support.token_sharing import until
 
 RETRY = ExponentialBackoff(base=0.001, jitter="none")
 HTTPX_SHELLS = (HTTPXShell, AsyncHTTPXShell)
@@ -184,7 +185,7 @@ class TestHTTP2:
         async with httpx.AsyncClient(transport=transport) as client:
             await client.get(h2_server.url + "/first")
             task = asyncio.create_task(client.get(h2_server.url + "/hang"))
-            await asyncio.sleep(0.05)
+            await asyncio.to_thread(until, lambda: "/hang" in h2_server._seen)
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
@@ -198,7 +199,7 @@ class TestHTTP2:
         await inner.aclose()
         client = httpx.AsyncClient(transport=inner)
         other = asyncio.create_task(client.get(h2_server.url + "/hang"))
-        await asyncio.sleep(0.05)
+        await asyncio.to_thread(until, lambda: "/hang" in h2_server._seen)
         for _ in range(2):
             await client.get(h2_server.url + "/first")
         assert (other.done(), h2_server.connections) == (False, 1)

@@ -217,7 +217,7 @@ class TestRefreshes:
         with pytest.raises(TokenRefreshError) as caught:
             in_call(0.2, oauth.token)
         assert caught.value.reason == "timeout"
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 8  # of ten and more
 
     def test_an_error_is_that_of_the_refresh_and_not_of_the_thread(self) -> None:
         def fetch(_: Token | None) -> Token:
