@@ -90,7 +90,7 @@ def test_a_directory_is_free_once_the_job_that_outlasted_close_has_ended(
     server: EZThrottleServer, tmp_path: Path
 ) -> None:
     go = threading.Event()
-    server.routes["/slow"] = lambda _: Reply(200) if go.wait(5) else Reply(500)
+    server.routes["/slow"] = lambda _: Reply(200) if go.wait(30) else Reply(500)
     first = LocalEngine(tmp_path / "jobs")
     slow = Step(EZThrottle(engine=first)).url(server.url + "/slow").method("POST").body("1").execute()
     assert wait_until(lambda: server.at("/slow"))
