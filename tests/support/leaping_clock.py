@@ -22,6 +22,11 @@ class Leap:
 
     def __init__(self) -> None:
         self._ahead = 0.0
+        self._step = 0.0
+
+    def at_each_look(self, seconds: float) -> None:
+        """Put the clock of the package forward each time that it is read, from now on."""
+        self._step = seconds
 
     def __call__(self, seconds: float = 3600.0) -> None:
         """Put the clocks forward."""
@@ -32,8 +37,13 @@ class Leap:
         self(seconds)
         await asyncio.sleep(0)
 
-    def now(self, *_: Any) -> float:
+    def now(self) -> float:
         """Return the time."""
+        self._ahead += self._step
+        return time.monotonic() + self._ahead
+
+    def loop_time(self, *_: Any) -> float:
+        """Return the time of event loops."""
         return time.monotonic() + self._ahead
 
     def wall(self) -> float:
@@ -47,8 +57,29 @@ def leap(monkeypatch: pytest.MonkeyPatch) -> Leap:
     leap = Leap()
     monkeypatch.setattr(SystemTime, "now", staticmethod(leap.now))
     monkeypatch.setattr(SystemTime, "wall", staticmethod(leap.wall))
-    monkeypatch.setattr(asyncio.BaseEventLoop, "time", leap.now)
+    monkeypatch.setattr(asyncio.BaseEventLoop, "time", leap.loop_time)
     return leap
+
+
+_stopped: dict[str, float] = {}
+
+
+def read_stopped_clock() -> float:
+    """Return the time at which the clock stands still; a function that stores can be pickled with."""
+    return _stopped["now"]
+
+
+def read_stopped_calendar() -> float:
+    """Return the Unix time of that."""
+    return _stopped["wall"]
+
+
+@pytest.fixture
+def frozen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the clock of the package stand still: what takes long takes no time."""
+    _stopped.update(now=time.monotonic(), wall=time.time())
+    monkeypatch.setattr(SystemTime, "now", staticmethod(read_stopped_clock))
+    monkeypatch.setattr(SystemTime, "wall", staticmethod(read_stopped_calendar))
 
 
 @pytest.fixture

@@ -143,7 +143,7 @@ def test_a_late_call_without_a_thread_for_its_hedge_is_waited_for(
     server: FailureServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     allow(monkeypatch, 1)
-    response: Any = mounted(Hedge(delay=0.01)).get(server.url + "/fault/drip?size=4&interval=0.05")
+    response: Any = mounted(Hedge(delay=0.01)).get(server.url + "/fault/drip?size=4&interval=0.2")
     assert (response.status_code, len(server.requests), len(response.polvo.attempts)) == (200, 1, 1)
 
 
