@@ -383,9 +383,7 @@ class TestWithoutDeadline:
         assert twin.get("echo", hook=hook).status_code == 200
         assert found == [0, 8]
 
-    def test_waits_between_attempts_do_not_count(
-        self, make: Make, server: FailureServer, leaping_sleep: Leap
-    ) -> None:
+    def test_waits_between_attempts_do_not_count(self, make: Make, server: FailureServer, leaping_sleep: Leap) -> None:
         """Also those of an earlier hop."""
         began = leaping_sleep.now()
         twin = make(server.url, retry={"base": 3600, "cap": 3600, "jitter": "none"})

@@ -203,7 +203,9 @@ class TestWithoutDeadline:
             assert len(session.download(QUICK, tmp_path / "x").read_bytes()) == 12
 
     @pytest.mark.parametrize("way", ["another session", "without a deadline", "stream", "download", "verb", "its own"])
-    def test_it_binds_no_call_that_a_hook_makes(self, server: FailureServer, leap: Leap, tmp_path: Path, way: str) -> None:
+    def test_it_binds_no_call_that_a_hook_makes(
+        self, server: FailureServer, leap: Leap, tmp_path: Path, way: str
+    ) -> None:
         session = polvo.Session(server.url)
         other = polvo.Session(server.url, timeout=30, **({"deadline": None} if way == "without a deadline" else {}))
         ways: dict[str, Callable[[], Any]] = {
