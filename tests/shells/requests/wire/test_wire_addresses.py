@@ -50,7 +50,7 @@ def post(adapter: BaseAdapter, timeout: Any = 20, method: str = "POST") -> tuple
 @pytest.mark.parametrize("before", [(), ("refused",), ("refused", "refused"), ("silent",), ("silent", "refused")])
 def test_a_good_address_is_found(before: tuple[str, ...], deadline: float | None, addresses: Any) -> None:
     server = addresses(*before, "good")
-    gets, report = post(ResilientAdapter(RETRY, deadline=deadline), timeout=0.15 if "silent" in before else 20)
+    gets, report = post(ResilientAdapter(RETRY, deadline=deadline), timeout=0.6 if "silent" in before else 20)
     assert (gets, len(report.attempts), server.processed) == ("200", 1, 1)
     phases = [phase.name for phase in report.attempts[0].phases]
     assert phases[:2] == ["queue", "resolve"]
