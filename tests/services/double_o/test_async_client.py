@@ -288,7 +288,7 @@ def test_a_client_pickles_without_values(server: DoubleOServer) -> None:
 
 async def test_both_clients_share_a_quota_by_a_store(server: DoubleOServer, tmp_path: Path) -> None:
     limit = polvo.ratelimit.TokenBucket(rate=0.001, capacity=2)
-    shared: dict[str, Any] = {"store": SQLiteStore(tmp_path / "store"), "rate_limit": limit, "timeout": 0.5}
+    shared: dict[str, Any] = {"store": SQLiteStore(tmp_path / "store"), "rate_limit": limit, "timeout": 20}
     async with AsyncClient(server.url, **shared) as client:
         with Client(server.url, **shared) as other:
             await client.get_secret(TOKEN)
