@@ -37,6 +37,7 @@ from polvo_adapters.shells.requests.wire.sockets import Sockets, shut
 from polvo_adapters.testing import FailureServer
 from polvo_adapters.testing.virtual_clock import VirtualClock
 from polvo_adapters.transports import AsyncPolicyTransport, PolicyTransport
+from tests.support.accepting import stop_accepting
 from tests.support.virtual_worlds import BOUND
 
 HANG = "/fault/hang"
@@ -330,7 +331,8 @@ class Echo:
     def __init__(self) -> None:
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=128)
         self.taken: list[socket.socket] = []
-        threading.Thread(target=self.accept, daemon=True).start()
+        self.thread = threading.Thread(target=self.accept, daemon=True)
+        self.thread.start()
 
     def accept(self) -> None:
         with contextlib.suppress(OSError):
@@ -356,9 +358,9 @@ class Echo:
         return [head + body] if way == b"1" else [head + body[:9], body[9:]]
 
     def close(self) -> None:
-        for sock in (self.listener, *self.taken):
+        stop_accepting(self.listener, self.thread)
+        for sock in self.taken:
             shut(sock)
-        self.listener.close()
 
 
 @pytest.fixture
