@@ -316,7 +316,7 @@ def test_a_file_is_rewound_before_every_attempt_of_any_exchange() -> None:
     file.seek(9)
     hand = Hand(file)
     forks = [hand.exchange.fork(), hand.exchange.fork()]
-    assert {fork.body for fork in forks} == {"rewindable"}
+    assert {fork.request.body for fork in forks} == {"rewindable"}
     for exchange in (*forks, hand.exchange, forks[1].fork(), hand.exchange):
         exchange.send(hand.effect)
     assert hand.sent == [b"sent"] * 5
