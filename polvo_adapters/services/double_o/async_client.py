@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from polvo_adapters.drivers.aio import ASYNC_SYSTEM, AsyncClock
@@ -47,7 +47,7 @@ class AsyncClient(ClientSettings):
 
     Raises:
         ArgumentError: A value cannot work; this is a ValueError.
-        TypeError: `AsyncSession` has no such keyword.
+        TypeError: There is no such keyword.
         ImportError: httpx is not installed.
     """
 
@@ -192,6 +192,13 @@ class AsyncClient(ClientSettings):
             is_closed = getattr(loop, "is_closed", None)  # which tokens of trio do not have
             if len(self._sessions) >= _MOST_LOOPS or (is_closed is not None and is_closed()):
                 self._sessions.pop(loop, None)
+
+    def _find_more_options(self) -> Collection[str]:
+        try:
+            from polvo_adapters.shells.httpx.session_keywords import HTTPX_KEYWORDS
+        except ImportError:
+            return ()  # the session says what is missing
+        return HTTPX_KEYWORDS
 
     def _make_session(self) -> AsyncSession:
         from polvo_adapters.shells.httpx.session import AsyncSession

@@ -18,6 +18,7 @@ import math
 import os
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from http.client import responses
 from typing import Any
@@ -41,6 +42,7 @@ from polvo_adapters.services.double_o.errors import (
     SecretError,
     TokenError,
 )
+from polvo_adapters.services.json_problems import find_json_problem
 from polvo_adapters.shells.server_words import describe_failure
 from polvo_adapters.stores import file_trust
 
@@ -255,12 +257,10 @@ def _require_argument(name: str, problem: str) -> None:
 def _encode_payload(payload: Any) -> bytes | None:
     if not payload:
         return None
-    reason = ""
-    try:
+    with suppress(TypeError, ValueError, RecursionError):  # their text may show what is in the payload
         return json.dumps(payload, allow_nan=False).encode()
-    except (TypeError, ValueError, RecursionError) as error:
-        reason = type(error).__name__  # its text may show what is in the payload
-    raise ArgumentError(f"payload: it cannot be written as JSON ({reason}); nothing was sent", reason="payload")
+    problem = find_json_problem(payload)
+    raise ArgumentError(f"payload: it cannot be written as JSON: {problem}; nothing was sent", reason="payload")
 
 
 def _require_file(path: str) -> None:

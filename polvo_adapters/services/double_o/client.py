@@ -39,7 +39,7 @@ class Client(ClientSettings):
 
     Raises:
         ArgumentError: A value cannot work; this is a ValueError.
-        TypeError: `Session` has no such keyword.
+        TypeError: There is no such keyword.
     """
 
     def __init__(

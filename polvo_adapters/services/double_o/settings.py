@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 
@@ -14,6 +14,7 @@ from polvo_adapters.services.double_o import checks
 from polvo_adapters.services.double_o.cache import SecretCache
 from polvo_adapters.services.double_o.effects import CachedFetch, ServiceResponse
 from polvo_adapters.services.double_o.errors import ArgumentError
+from polvo_adapters.services.session_options import refuse_foreign_options
 
 BASE_URL = "https://double-o-539191849800.europe-west1.run.app"
 """Address of Double-O, unless a client or a call has another."""
@@ -27,6 +28,13 @@ _KINDS = {
     "clock": setting_kinds.CLOCK,
 }
 
+_ELSEWHERE = {
+    "auth": "the token of each call",
+    "token": "the token of each call",
+    "headers": "proxy(..., headers=...)",
+    "max_retries": "retries=...",
+    "session": "the keywords of polvo_adapters.Session, such as rate_limit=...",
+}
 _SETTINGS = ("base_url", "timeout", "retries", "backoff_factor", "deadline", "clock")
 
 
@@ -45,6 +53,7 @@ class ClientSettings:
 
     Raises:
         ArgumentError: A value cannot work.
+        TypeError: There is no such keyword.
     """
 
     def __init__(
@@ -64,8 +73,14 @@ class ClientSettings:
         if deadline is None and timeout is not None:
             self.deadline = timeout * (retries + 1)
         self.base_url = _normalize(base_url)
+        own, more = (*_SETTINGS, "cache"), self._find_more_options()
+        refuse_foreign_options(session, type(self).__name__, own, _ELSEWHERE, more)
         self.clock, self._keywords = clock, session
         self._cache = CACHE if cache is None else cache
+
+    def _find_more_options(self) -> Collection[str]:
+        """Return the keywords of the session that are not of the standard stack."""
+        return ()
 
     def _session_keywords(self) -> dict[str, Any]:
         """Return the keywords of the session that sends."""

@@ -34,6 +34,7 @@ SHORTEST_SECRET = 16
 _ENGINE_METHODS = ("submit", "status", "wait", "cancel", "close", "attempt_headers")
 _WEBHOOK_SERVER = frozenset({"webhook_server", "start_webhook_server", "webhook_port"})
 """Arguments of the published client for a server that verified nothing."""
+_KEYWORDS = ("api_key", "tracktags_url", "ezthrottle_url", "engine", "timeout", "retries", "deadline", "clock")
 _ENGINE_ATTRIBUTES = ("knows_status", "repeats_safely")
 _UNREACHED = frozenset({"no connection", "connect timeout"})
 
@@ -56,6 +57,7 @@ class EZThrottle:
 
     Raises:
         ArgumentError: There is no API key, or a value cannot work.
+        TypeError: There is no such keyword.
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class EZThrottle:
     ) -> None:
         for name in _WEBHOOK_SERVER & session.keys():
             raise checks.refuse(name, "there is no built-in webhook server; see WebhookReceiver for one of your own")
+        checks.check_session_options(session, "EZThrottle", _KEYWORDS)
         self._hosted: HostedEngine | None = None
         if engine is None:
             key = os.environ.get("EZTHROTTLE_API_KEY") if api_key is None else api_key
