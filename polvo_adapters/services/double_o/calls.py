@@ -24,6 +24,7 @@ from http.client import responses
 from typing import Any
 
 from polvo_adapters.core.durations import format_seconds
+from polvo_adapters.redaction import mask_secret
 from polvo_adapters.services.double_o import checks, env_files
 from polvo_adapters.services.double_o.effects import (
     NO_JSON,
@@ -219,7 +220,7 @@ def _make_refusal(
     if not isinstance(detail, str):
         return _make_error(error, request, response, "an error without a text", "refused")
     kind = AuthenticationError if _ABOUT_THE_TOKEN.search(detail) else error
-    return _make_error(kind, request, response, _shorten(detail.replace(request.token, "[token]")), "refused")
+    return _make_error(kind, request, response, _shorten(mask_secret(detail, request.token, "[token]")), "refused")
 
 
 def _make_error(

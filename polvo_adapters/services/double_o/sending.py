@@ -20,7 +20,7 @@ from polvo_adapters.auth.static import Bearer
 from polvo_adapters.core.calls import find_host
 from polvo_adapters.core.outcomes import Failure
 from polvo_adapters.errors import DeadlineExceeded, PolvoError, StatusError
-from polvo_adapters.redaction import unpicklable
+from polvo_adapters.redaction import mask_secret, unpicklable
 from polvo_adapters.services.double_o.effects import ServiceRequest, ServiceResponse
 from polvo_adapters.shells.plain_words import describe_cause
 from polvo_adapters.shells.requests.failures import classify
@@ -164,7 +164,7 @@ def _count_attempts(report: Any) -> int:
 
 
 def _hide_token(text: str, token: str) -> str:
-    return text.replace(token, _HIDDEN) if token else text
+    return mask_secret(text, token, _HIDDEN)
 
 
 def _copy_response(received: Received, token: str) -> Response:
@@ -177,7 +177,7 @@ def _copy_response(received: Received, token: str) -> Response:
         if name.lower() != "set-cookie":
             shown.headers[_hide_token(name, token)] = _hide_token(value, token)
     body = received.body if received.status >= 400 else b""
-    shown._content = body.replace(token.encode("ascii"), _HIDDEN.encode()) if token else body
+    shown._content = mask_secret(body, token, _HIDDEN)
     shown._content_consumed = True
     if received.report is not None:
         shown.polvo = received.report  # type: ignore[attr-defined]

@@ -13,6 +13,7 @@ from typing import Any
 
 import requests
 
+from polvo_adapters.redaction import mask_secret
 from polvo_adapters.services.taruvi.errors import (
     AuthenticationError,
     BillingError,
@@ -111,7 +112,7 @@ def show_response(call: Call, reply: Reply) -> requests.Response:
             shown.headers[name] = _hide(value, reply)
     body = reply.body if reply.status >= 400 else b""
     for secret in reply.secrets:
-        body = body.replace(secret.encode(), _HIDDEN.encode())
+        body = mask_secret(body, secret, _HIDDEN)
     shown._content = body
     shown._content_consumed = True
     return shown
@@ -204,7 +205,7 @@ def _excerpt(reply: Reply) -> str:
 
 def _hide(text: str, reply: Reply) -> str:
     for secret in reply.secrets:
-        text = text.replace(secret, _HIDDEN)
+        text = mask_secret(text, secret, _HIDDEN)
     return text
 
 
