@@ -194,10 +194,9 @@ class AsyncClient(ClientSettings):
                 self._sessions.pop(loop, None)
 
     def _find_more_options(self) -> Collection[str]:
-        try:
-            from polvo_adapters.shells.httpx.session_keywords import HTTPX_KEYWORDS
-        except ImportError:
-            return ()  # the session says what is missing
+        import polvo_adapters.shells.httpx.session  # noqa: F401 - which says what is missing
+        from polvo_adapters.shells.httpx.session_keywords import HTTPX_KEYWORDS
+
         return HTTPX_KEYWORDS
 
     def _make_session(self) -> AsyncSession:

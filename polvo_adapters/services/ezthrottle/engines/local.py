@@ -71,8 +71,7 @@ class LocalEngine:
 
     Raises:
         ArgumentError: A value cannot work, or other users can change the directory, or the store is not as lasting as
-            the jobs.
-        ConfigurationError: `persist-queue` is not installed.
+            the jobs; or `persist-queue` is not installed.
         TypeError: There is no such keyword.
     """
 
