@@ -20,6 +20,7 @@ from polvo_adapters.errors import ConfigurationError
 from polvo_adapters.policies.deadline import Deadline
 from polvo_adapters.policies.defaults import DefaultDeadline
 from polvo_adapters.policies.stack import make_policy, switch_off
+from polvo_adapters.shells.fixed_options import fix_options
 from polvo_adapters.shells.request_identity import format_key
 from polvo_adapters.shells.tenancy import Tenancy
 
@@ -55,6 +56,7 @@ class CallScope:
         call_started.reset(self._token)
 
 
+@fix_options
 class SessionCalls:
     """Mixin of sessions: whose deadline and whose tenant their calls have."""
 

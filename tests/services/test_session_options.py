@@ -101,5 +101,17 @@ def test_every_part_of_the_session_can_be_switched_off(make: Make, name: str) ->
         asyncio.run(closing)
 
 
+@pytest.mark.parametrize("name", ["timeout", "retries", "max_retries", "deadline", "api_key", "api_url", "site_slug"])
+@pytest.mark.parametrize("make", [make_taruvi, make_async_taruvi, make_ezthrottle])
+def test_a_setting_that_is_assigned_is_not_ignored(make: Make, name: str) -> None:
+    made = make()
+    if name in made._fixed:
+        with pytest.raises(AttributeError, match=rf"{name} cannot be set, .* make another one with {name}="):
+            setattr(made, name, "x")
+    else:
+        assert name in {"retries", "max_retries", "deadline", "api_url", "site_slug"}
+    made.anything_else = 1  # as a test may, or a caller with a note
+
+
 def test_an_asynchronous_client_takes_the_keywords_of_httpx() -> None:
     asyncio.run(oo.AsyncClient(URL, headers={"X-A": "b"}, trust_env=False, http1=True).close())

@@ -19,7 +19,14 @@ from polvo_adapters import headers
 from polvo_adapters.auth.static import Bearer
 from polvo_adapters.core.calls import find_host
 from polvo_adapters.core.outcomes import Failure
-from polvo_adapters.errors import DeadlineExceeded, PolvoError, StatusError
+from polvo_adapters.errors import (
+    CircuitOpenError,
+    DeadlineExceeded,
+    PolvoError,
+    PoolTimeoutError,
+    RateLimitError,
+    StatusError,
+)
 from polvo_adapters.redaction import mask_secret, unpicklable
 from polvo_adapters.services.double_o.effects import ServiceRequest, ServiceResponse
 from polvo_adapters.shells.plain_words import describe_cause
@@ -32,6 +39,8 @@ if TYPE_CHECKING:
 
 _PLACE = re.compile(r"\A[A-Z]+ \S+: ")  # which the error of the service names itself
 _ERRORS = (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError)
+_HELD_BACK = (CircuitOpenError, PoolTimeoutError, RateLimitError)
+"""Refusals by a policy; as exceptions of `requests` they look like a lost connection or a timeout."""
 FOLLOWED = ("GET", "HEAD")
 _HIDDEN = "[token]"
 
@@ -148,13 +157,14 @@ def convert_error(
     request = getattr(error, "request", None)  # which may be one that a redirect has led to
     cause = "; ".join(describe_cause(error, host if request is None else find_host(str(request.url or ""))))
     problem = _PLACE.sub("", str(error)) if isinstance(error, PolvoError) else cause
+    attempts = getattr(error, "attempts", 0) or _count_attempts(getattr(error, "polvo", None))
     return ServiceResponse(
         host=host,
         retry_after=getattr(error, "retry_after", None),
-        attempts=getattr(error, "attempts", 0) or _count_attempts(getattr(error, "polvo", None)),
+        attempts=attempts,
         # The messages of this library's errors hold no secret by design; those of others may.
         problem=problem,
-        reason=failure.name,
+        reason="not sent" if isinstance(error, _HELD_BACK) and attempts == 0 else failure.name,
         response=None if received is None else _copy_response(received, token),
     )
 

@@ -23,6 +23,7 @@ from polvo_adapters.services.ezthrottle.frugal import FrugalRun
 from polvo_adapters.services.ezthrottle.jobs import make_job
 from polvo_adapters.services.ezthrottle.results import JobResult
 from polvo_adapters.services.ezthrottle.step import Job, Step, StepType
+from polvo_adapters.services.session_options import FixedSettings
 from polvo_adapters.shells.requests.session import Session
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ _UNREACHED = frozenset({"no connection", "connect timeout"})
 
 
 @unpicklable
-class EZThrottle:
+class EZThrottle(FixedSettings):
     """A client for any number of threads.
 
     Args:
@@ -59,6 +60,8 @@ class EZThrottle:
         ArgumentError: There is no API key, or a value cannot work.
         TypeError: There is no such keyword.
     """
+
+    _fixed = frozenset(_KEYWORDS) - {"engine"}
 
     def __init__(
         self,

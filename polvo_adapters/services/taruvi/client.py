@@ -14,7 +14,7 @@ from polvo_adapters.errors import PolvoError
 from polvo_adapters.policies.retry import ExponentialBackoff
 from polvo_adapters.redaction import unpicklable
 from polvo_adapters.services.operation_driver import drive, drive_async
-from polvo_adapters.services.session_options import refuse_foreign_options
+from polvo_adapters.services.session_options import FixedSettings, refuse_foreign_options
 from polvo_adapters.services.taruvi import checks, credentials
 from polvo_adapters.services.taruvi.app import Analytics, App, Settings
 from polvo_adapters.services.taruvi.auth import AuthManager
@@ -56,7 +56,7 @@ _ELSEWHERE = {
 }
 
 
-class BaseClient(Generic[Mode_co]):
+class BaseClient(FixedSettings, Generic[Mode_co]):
     """What both clients have in common.
 
     Args:
@@ -64,6 +64,8 @@ class BaseClient(Generic[Mode_co]):
         credential: What authenticates the calls.
         options: Keywords of the session.
     """
+
+    _fixed = frozenset({*_KEYWORDS, *_CREDENTIALS} - {"app_slug", "auth", "wire"})
 
     def __init__(self, settings: ClientSettings, credential: Credential, options: Mapping[str, Any]) -> None:
         self._settings = settings
