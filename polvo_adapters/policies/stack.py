@@ -111,6 +111,7 @@ class _Kind(NamedTuple):
         switch: Whether True stands for its defaults.
         shorthand: Makes the policy of its class, a value and keywords, or returns None for a value of no known kind.
         others: Names of further classes that are policies of this kind.
+        siblings: Names of classes of this kind that are not made of a mapping, for messages.
     """
 
     module: str
@@ -119,6 +120,7 @@ class _Kind(NamedTuple):
     switch: bool = True
     shorthand: Callable[[Any, Any, dict[str, Any]], Any] = lambda kind, value, keywords: None  # noqa: ARG005
     others: tuple[str, ...] = ()
+    siblings: tuple[str, ...] = ()
 
 
 def make_policy(option: str, value: Any, label: str = "", /, **keywords: Any) -> Any:
@@ -159,7 +161,10 @@ def _make_of_mapping(option: str, policy_class: Any, keywords: dict[str, Any]) -
     for name in keywords.keys() - known:
         from polvo_adapters.policies.unknown_keywords import unknown_setting_error
 
-        raise unknown_setting_error(option, policy_class.__name__, name, known)
+        kind = _KINDS[option]
+        module = importlib.import_module(f"polvo_adapters.policies.{kind.module}")
+        siblings = {sibling: _setting_names(getattr(module, sibling)) for sibling in kind.siblings}
+        raise unknown_setting_error(option, policy_class.__name__, name, known, siblings)
     return policy_class(**keywords)
 
 
@@ -230,6 +235,7 @@ _KINDS = {
         switch=False,
         shorthand=_adaptive_rate_limit,
         others=("RateLimit",),
+        siblings=("TokenBucket", "SlidingWindow"),
     ),
     "circuit_breaker": _Kind("breaker", "CircuitBreaker", "True, CircuitBreaker(...)"),
     "bulkhead": _Kind(
@@ -239,6 +245,7 @@ _KINDS = {
         switch=False,
         shorthand=_bulkhead,
         others=("AdaptiveBulkhead",),
+        siblings=("AdaptiveBulkhead",),
     ),
     "hedge": _Kind("hedge", "Hedge", "True, seconds, Hedge(...)", shorthand=_hedge),
     "fallback": _Kind("fallback", "Fallback", "an alternative, a sequence of them, Fallback(...)", False, _fallback),

@@ -55,7 +55,9 @@ def unknown_keyword_error(
     return TypeError(f"{owner}: there is no keyword {name}; {_advise(name, known, settings, elsewhere)}")
 
 
-def unknown_setting_error(option: str, policy: str, name: object, known: Collection[str]) -> TypeError:
+def unknown_setting_error(
+    option: str, policy: str, name: object, known: Collection[str], siblings: Mapping[str, Collection[str]]
+) -> TypeError:
     """Return the error for an unknown setting in a mapping that stands for a policy.
 
     Args:
@@ -63,7 +65,11 @@ def unknown_setting_error(option: str, policy: str, name: object, known: Collect
         policy: Name of the class of the policy.
         name: The setting.
         known: The settings that there are.
+        siblings: The settings of other policies of the kind, by the name of their class.
     """
+    found = next((each for each, settings in siblings.items() if name in settings), "")
+    if found:
+        return TypeError(f"{option}: {policy} has no setting {name!r}; give {option}={found}({name}=...)")
     return TypeError(f"{option}: {policy} has no setting {name!r}; {advise_keyword(str(name), known)}")
 
 

@@ -42,6 +42,9 @@ ROWS: list[tuple[Make, dict[str, Any], type[Exception], str]] = [
             (make, {"rety": True}, TypeError, "did you mean retry?"),
             (make, {"zzzzzz": True}, TypeError, "there are .*circuit_breaker"),
             (make, {"retry": {"max_attemps": 3}}, TypeError, "no setting 'max_attemps'; did you mean max_attempts?"),
+            (make, {"rate_limit": {"rate": 3}}, TypeError, r"give rate_limit=TokenBucket\(rate=\.\.\.\)"),
+            (make, {"rate_limit": {"limit": 3}}, TypeError, r"give rate_limit=SlidingWindow\(limit=\.\.\.\)"),
+            (make, {"bulkhead": {"max_limit": 3}}, TypeError, r"give bulkhead=AdaptiveBulkhead\(max_limit=\.\.\.\)"),
             (make, {"circuit_breaker": {"x": 3}}, TypeError, "no setting 'x'; there are .*failure_threshold"),
         )
     ],
