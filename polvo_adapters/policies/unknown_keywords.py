@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from difflib import get_close_matches
+from types import MappingProxyType
 
 from polvo_adapters.core.keywords import advise_keyword
 
@@ -56,7 +57,11 @@ def unknown_keyword_error(
 
 
 def unknown_setting_error(
-    option: str, policy: str, name: object, known: Collection[str], siblings: Mapping[str, Collection[str]]
+    option: str,
+    policy: str,
+    name: object,
+    known: Collection[str],
+    siblings: Mapping[str, Collection[str]] = MappingProxyType({}),
 ) -> TypeError:
     """Return the error for an unknown setting in a mapping that stands for a policy.
 

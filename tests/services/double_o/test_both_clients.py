@@ -1,4 +1,4 @@
-"""Settings of a client that are assigned hold from the next call on, as with the published client."""
+"""What both clients of Double-O do alike: settings that are assigned, and the names of ends without an answer."""
 
 from __future__ import annotations
 
@@ -96,3 +96,15 @@ def test_a_call_that_a_policy_has_held_back_is_said_to_be_not_sent(
     assert (error.reason, error.attempts, error.status_code) == ("not sent", 0, None)
     assert error.retry_after
     assert len(double_o_server.received) == 1
+
+
+@pytest.mark.parametrize("kind", [oo.Client, oo.AsyncClient])
+@pytest.mark.parametrize(
+    ("reply", "reason"), [(Reply(drop=True), "disconnected"), (Reply(hang=True), "deadline"), (None, "no connection")]
+)
+def test_an_end_without_an_answer_has_the_same_name_in_both_clients(
+    kind: Any, reply: Reply | None, reason: str, double_o_server: DoubleOServer
+) -> None:
+    double_o_server.always = reply
+    client = kind("http://127.0.0.1:1" if reply is None else double_o_server.url, timeout=0.3)
+    assert ask(client).reason == reason
