@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from difflib import get_close_matches
-from types import MappingProxyType
 
 from polvo_adapters.core.keywords import advise_keyword
 
@@ -61,7 +60,7 @@ def unknown_setting_error(
     policy: str,
     name: object,
     known: Collection[str],
-    siblings: Mapping[str, Collection[str]] = MappingProxyType({}),
+    siblings: Mapping[str, Collection[str]] | None = None,
 ) -> TypeError:
     """Return the error for an unknown setting in a mapping that stands for a policy.
 
@@ -72,7 +71,7 @@ def unknown_setting_error(
         known: The settings that there are.
         siblings: The settings of other policies of the kind, by the name of their class.
     """
-    found = next((each for each, settings in siblings.items() if name in settings), "")
+    found = next((each for each, settings in (siblings or {}).items() if name in settings), "")
     if found:
         return TypeError(f"{option}: {policy} has no setting {name!r}; give {option}={found}({name}=...)")
     return TypeError(f"{option}: {policy} has no setting {name!r}; {advise_keyword(str(name), known)}")
