@@ -55,3 +55,10 @@ def _walk(value: Any, at: str, depth: int) -> Iterator[str]:
 def _show_name(name: object) -> str:
     text = repr(name) if isinstance(name, (str, int, float)) or name is None else "..."
     return text if len(text) <= _LONGEST_NAME else f"{text[:_LONGEST_NAME]}…"
+
+
+def describe_no_json(kind: str) -> str:
+    """Return what a body is that should be JSON and is not, by the content type that the server has named."""
+    if "json" in kind.lower():
+        return f"no JSON, though the server says that it is {kind}"
+    return f"no JSON, but {kind or 'of no named type'}"

@@ -12,7 +12,7 @@ import pytest
 
 import polvo_adapters.services.double_o as oo
 from polvo_adapters.services import ezthrottle, taruvi
-from polvo_adapters.services.json_problems import find_json_problem
+from polvo_adapters.services.json_problems import describe_no_json, find_json_problem
 
 HIDDEN = "a value that is hidden"
 
@@ -93,3 +93,16 @@ def test_the_clients_of_services_say_it() -> None:
         with pytest.raises(ValueError, match=r"JSON: \['order'\]\['at'\] is of type date; nothing was sent"):
             call()
     client.close()
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        ("text/html", "no JSON, but text/html"),
+        ("", "no JSON, but of no named type"),
+        ("application/json", "no JSON, though the server says that it is application/json"),
+        ("application/problem+JSON", "no JSON, though the server says that it is application/problem+JSON"),
+    ],
+)
+def test_a_body_that_is_no_json(kind: str, text: str) -> None:
+    assert describe_no_json(kind) == text

@@ -43,7 +43,7 @@ from polvo_adapters.services.double_o.errors import (
     SecretError,
     TokenError,
 )
-from polvo_adapters.services.json_problems import find_json_problem
+from polvo_adapters.services.json_problems import describe_no_json, find_json_problem
 from polvo_adapters.shells.server_words import describe_failure
 from polvo_adapters.stores import file_trust
 
@@ -122,8 +122,8 @@ def proxy(
         return None
     value = response.json()
     if value is NO_JSON:
-        kind = _shorten(response.kind) or "of no named type"
-        raise _make_error(ProxyError, request, response, f"the response is no JSON, but {kind}", "not as promised")
+        problem = f"the response is {describe_no_json(_shorten(response.kind))}"
+        raise _make_error(ProxyError, request, response, problem, "not as promised")
     return value
 
 
@@ -196,6 +196,8 @@ def _make_status_error(error: type[DoubleOError], request: ServiceRequest, respo
         advice = f"; call again after {format_seconds(response.retry_after, 6)} s"
     elif 300 <= status < 400:
         advice = "; it is not followed: give the address that it leads to as base_url"
+    elif status == 404 and request.path.startswith(_PROXY):
+        advice = "; look at the path"
     elif status in _ADVICE or status >= 500:
         advice = f"; {_ADVICE.get(status, 'call again later')}"
     said = "" if request.path.startswith(_PROXY) else _quote(response, request.token)

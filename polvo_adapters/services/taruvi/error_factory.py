@@ -14,6 +14,7 @@ from typing import Any
 import requests
 
 from polvo_adapters.redaction import mask_secret
+from polvo_adapters.services.json_problems import describe_no_json
 from polvo_adapters.services.taruvi.errors import (
     AuthenticationError,
     BillingError,
@@ -98,7 +99,7 @@ def parse(call: Call, reply: Reply) -> Any:
     """
     value = _parse(reply.body)
     if value is _NO_JSON:
-        raise make_response_error(call, reply, f"the answer is no JSON, but {reply.kind or 'of no named type'}")
+        raise make_response_error(call, reply, f"the answer is {describe_no_json(reply.kind)}")
     return value
 
 

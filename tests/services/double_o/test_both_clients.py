@@ -108,3 +108,11 @@ def test_an_end_without_an_answer_has_the_same_name_in_both_clients(
     double_o_server.always = reply
     client = kind("http://127.0.0.1:1" if reply is None else double_o_server.url, timeout=0.3)
     assert ask(client).reason == reason
+
+
+@pytest.mark.parametrize("path", ["v1/models", "get_secret"])
+def test_what_to_do_after_404_depends_on_what_was_asked_for(path: str, double_o_server: DoubleOServer) -> None:
+    double_o_server.always = Reply(404)
+    client = oo.Client(double_o_server.url)
+    with pytest.raises(oo.DoubleOError, match="look at the path" if "/" in path else "of a secret or environment"):
+        client.proxy(path, "token") if "/" in path else client.get_secret("token")
