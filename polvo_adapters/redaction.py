@@ -29,6 +29,8 @@ _SECRET_WORD = re.compile(
 _SECRET_PART = re.compile("apikey|password|passwd|secret|token", re.IGNORECASE)
 _WORDS = re.compile(r"[A-Za-z]+(?:[-_.~:][A-Za-z]+)*")
 _LONGEST_SEGMENT = 20
+_SHORTEST_APART = 8
+"""A secret of fewer characters is a word of a test, which may be within any other word."""
 _URL_HEADERS = frozenset({"content-location", "location"})
 
 
@@ -68,6 +70,27 @@ class HiddenBytes(bytes):
 
     def __deepcopy__(self, memo: object) -> HiddenBytes:
         return self
+
+
+AnyText = TypeVar("AnyText", str, bytes)
+
+
+def mask_secret(text: AnyText, secret: str, mark: str) -> AnyText:
+    """Return a text, or a body, with a mark wherever a secret is in it.
+
+    A key such as "k" or "test", as tests have it, is hidden where it stands by itself, and not within the words of a
+    message or the name of a host.
+
+    Args:
+        text: The text.
+        secret: The secret; an empty one is nowhere.
+        mark: What stands in its place.
+    """
+    if isinstance(text, bytes):
+        return mask_secret(text.decode("latin-1"), secret.encode().decode("latin-1"), mark).encode("latin-1")
+    if len(secret) >= _SHORTEST_APART:
+        return text.replace(secret, mark)
+    return re.sub(rf"(?<![A-Za-z0-9]){re.escape(secret)}(?![A-Za-z0-9])", lambda _: mark, text) if secret else text
 
 
 def hide(value: Any) -> Any:

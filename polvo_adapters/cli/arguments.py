@@ -43,8 +43,8 @@ examples:
   {prog} job https://api.example.com/orders -X POST --json '{{"order": 17}}' --queue ~/.jobs
   {prog} probe https://api.example.com/items
   {prog} demo
-  {prog} login --issuer https://id.example.com --client-id app --token-cache ~/.cache/app/tokens.json
-  {prog} tokens ~/.cache/app/tokens.json
+  {prog} login --issuer https://id.example.com --client-id app --token-cache ~/.app/tokens.json
+  {prog} tokens ~/.app/tokens.json
 """
 
 

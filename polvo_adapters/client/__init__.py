@@ -11,10 +11,9 @@ from __future__ import annotations
 try:
     import httpx as _httpx  # noqa: F401
 except ImportError as error:  # pragma: no cover - tested in an environment without httpx
-    raise ImportError(
-        "polvo_adapters.client needs httpx: python -m pip install 'polvo_adapters[httpx]', "
-        "or in a clone: python -m pip install -e '.[httpx]'"
-    ) from error
+    from polvo_adapters.runtime.extras import missing_text
+
+    raise ImportError(missing_text("polvo_adapters.client", "httpx", "httpx")) from error
 
 from polvo_adapters.client.config import (
     BulkheadConfig,

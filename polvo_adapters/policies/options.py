@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict
 
 if TYPE_CHECKING:
     from urllib3 import Retry
@@ -28,21 +28,23 @@ if TYPE_CHECKING:
     from polvo_adapters.policies.retry import ExponentialBackoff
 
 RetryLike: TypeAlias = "ExponentialBackoff | AskedRetry | Retry | Mapping[str, Any] | bool | None"
-DeadlineLike: TypeAlias = "Deadline | CallDeadline | float | None"
-RateLimitLike: TypeAlias = "RateLimit | str | Mapping[str, Any] | None"
+DeadlineLike: TypeAlias = "Deadline | CallDeadline | float | Literal[False] | None"
+RateLimitLike: TypeAlias = "RateLimit | str | Mapping[str, Any] | Literal[False] | None"
 CircuitBreakerLike: TypeAlias = "CircuitBreaker | Mapping[str, Any] | bool | None"
 BulkheadLike: TypeAlias = "Bulkhead | AdaptiveBulkhead | Mapping[str, Any] | int | str | None"
 HedgeLike: TypeAlias = "Hedge | Mapping[str, Any] | float | bool | None"
-FallbackLike: TypeAlias = "Fallback | Alternative | Sequence[Alternative] | None"
-RegionsLike: TypeAlias = "Regions | Sequence[str] | Mapping[str, Any] | None"
+FallbackLike: TypeAlias = "Fallback | Alternative | Sequence[Alternative] | Literal[False] | None"
+RegionsLike: TypeAlias = "Regions | Sequence[str] | Mapping[str, Any] | Literal[False] | None"
 IdempotencyLike: TypeAlias = "IdempotencyKeys | Mapping[str, Any] | str | bool | None"
-ListenersLike: TypeAlias = "CallListeners | Sequence[Callable[[CallEvent], object]] | None"
+ListenersLike: TypeAlias = "CallListeners | Sequence[Callable[[CallEvent], object]] | Literal[False] | None"
 RequestIDLike: TypeAlias = "RequestIDs | str | bool | None"
 ResumeLike: TypeAlias = "Resume | bool | None"
 
 
 class OptionalPolicies(TypedDict, total=False):
     """The policies that are off unless they are asked for. A mapping stands for a policy made of its keywords.
+
+    False switches each of them off, as None does.
 
     Attributes:
         rate_limit: "adaptive" to read the quota from the responses, a TokenBucket or SlidingWindow for a known rate, an
@@ -74,7 +76,7 @@ class OptionalPolicies(TypedDict, total=False):
 
 
 class StackOptions(OptionalPolicies, total=False):
-    """All keywords of the standard stack: the optional policies, retries and the deadline.
+    """All keywords of the standard stack: the optional policies, retries and the deadline. False switches each off.
 
     Attributes:
         retry: True for the defaults, False or None for no retries, an ExponentialBackoff, a mapping of its keywords,

@@ -49,9 +49,9 @@ def standard(**options: Unpack[StackOptions]) -> tuple[Policy, ...]:
     given: dict[str, Any] = {"retry": True, **options}
     made = {name: make_policy(name, value) for name, value in given.items() if name not in ("deadline", "hedge")}
     retry, regions = made["retry"], made.get("regions")
-    deadline = given.get("deadline")
+    deadline = switch_off(given.get("deadline"))
     is_policy = deadline is None or isinstance(deadline, (Deadline, CallDeadline))
-    total: Deadline | CallDeadline | None = deadline if is_policy else Deadline(deadline)  # type: ignore[arg-type]
+    total: Deadline | CallDeadline | None = deadline if is_policy else Deadline(deadline)
     # A hedge spends the budget that retries fill; without retries it would soon be empty.
     without_retry: dict[str, Any] = {"budget": None} if retry is None else {}
     policies = (
@@ -71,7 +71,10 @@ def standard(**options: Unpack[StackOptions]) -> tuple[Policy, ...]:
 
 
 def refuse_unknown_keywords(
-    options: Mapping[str, Any], owner: str = "the standard stack", more: Collection[str] = ()
+    options: Mapping[str, Any],
+    owner: str = "the standard stack",
+    more: Collection[str] = (),
+    elsewhere: Mapping[str, str] | None = None,
 ) -> None:
     """Check that all keywords are those of the standard stack.
 
@@ -79,6 +82,7 @@ def refuse_unknown_keywords(
         options: The keywords.
         owner: Name of the class that was given them, for the message.
         more: Further keywords that it takes.
+        elsewhere: What to use in the place of keywords that other libraries have; by default that of a session.
 
     Raises:
         TypeError: One is not.
@@ -88,7 +92,13 @@ def refuse_unknown_keywords(
         from polvo_adapters.policies.unknown_keywords import unknown_keyword_error
 
         settings = {option: _setting_names(_find_policy_class(option)) for option in _KINDS}
-        raise unknown_keyword_error(owner, name, known, settings)
+        names = {} if elsewhere is None else {"elsewhere": elsewhere}
+        raise unknown_keyword_error(owner, name, known, settings, **names)
+
+
+def switch_off(value: Any) -> Any:
+    """Return None for False, which switches off every policy as None does, and any other value as it is."""
+    return None if value is False else value
 
 
 class _Kind(NamedTuple):
@@ -98,9 +108,10 @@ class _Kind(NamedTuple):
         module: Module of its class, below `polvo_adapters.policies`.
         name: Name of its class.
         wanted: The values that may stand for it, for messages.
-        switch: Whether True stands for its defaults, and False for none.
+        switch: Whether True stands for its defaults.
         shorthand: Makes the policy of its class, a value and keywords, or returns None for a value of no known kind.
         others: Names of further classes that are policies of this kind.
+        siblings: Names of classes of this kind that are not made of a mapping, for messages.
     """
 
     module: str
@@ -109,6 +120,7 @@ class _Kind(NamedTuple):
     switch: bool = True
     shorthand: Callable[[Any, Any, dict[str, Any]], Any] = lambda kind, value, keywords: None  # noqa: ARG005
     others: tuple[str, ...] = ()
+    siblings: tuple[str, ...] = ()
 
 
 def make_policy(option: str, value: Any, label: str = "", /, **keywords: Any) -> Any:
@@ -127,7 +139,7 @@ def make_policy(option: str, value: Any, label: str = "", /, **keywords: Any) ->
         TypeError: The value is of no known kind, or a mapping holds an unknown keyword.
     """
     kind = _KINDS[option]
-    if value is None or (value is False and kind.switch):
+    if switch_off(value) is None:
         return None
     policy_class = _find_policy_class(option)
     others = (getattr(importlib.import_module(f"polvo_adapters.policies.{kind.module}"), name) for name in kind.others)
@@ -149,7 +161,10 @@ def _make_of_mapping(option: str, policy_class: Any, keywords: dict[str, Any]) -
     for name in keywords.keys() - known:
         from polvo_adapters.policies.unknown_keywords import unknown_setting_error
 
-        raise unknown_setting_error(option, policy_class.__name__, name, known)
+        kind = _KINDS[option]
+        module = importlib.import_module(f"polvo_adapters.policies.{kind.module}")
+        siblings = {sibling: _setting_names(getattr(module, sibling)) for sibling in kind.siblings}
+        raise unknown_setting_error(option, policy_class.__name__, name, known, siblings)
     return policy_class(**keywords)
 
 
@@ -220,6 +235,7 @@ _KINDS = {
         switch=False,
         shorthand=_adaptive_rate_limit,
         others=("RateLimit",),
+        siblings=("TokenBucket", "SlidingWindow"),
     ),
     "circuit_breaker": _Kind("breaker", "CircuitBreaker", "True, CircuitBreaker(...)"),
     "bulkhead": _Kind(
@@ -229,6 +245,7 @@ _KINDS = {
         switch=False,
         shorthand=_bulkhead,
         others=("AdaptiveBulkhead",),
+        siblings=("AdaptiveBulkhead",),
     ),
     "hedge": _Kind("hedge", "Hedge", "True, seconds, Hedge(...)", shorthand=_hedge),
     "fallback": _Kind("fallback", "Fallback", "an alternative, a sequence of them, Fallback(...)", False, _fallback),

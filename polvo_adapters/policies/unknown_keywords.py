@@ -20,6 +20,14 @@ _NAMES_ELSEWHERE = {
     "cert": "session.cert = ...",
     "cookies": "session.cookies.update(...)",
     "params": "session.params.update(...)",
+    "hooks": "session.hooks['response'].append(...)",
+    "stream": "session.stream = ..., or stream=True at a call",
+    "trust_env": "session.trust_env = ...",
+    "max_redirects": "session.max_redirects = ...",
+    "adapters": "session.mount(prefix, adapter)",
+    "token": "auth=polvo.auth.bearer(token)",
+    "api_key": "auth=polvo.auth.api_key(key)",
+    "logger": "the module logging, or listeners=[...]",
     "auth": "session.auth = ...",
     "base_url": "polvo.Session(base_url=...)",
     "raise_for_status": "polvo.Session(raise_for_status=...)",
@@ -29,7 +37,11 @@ _NAMES_ELSEWHERE = {
 
 
 def unknown_keyword_error(
-    owner: str, name: str, known: Collection[str], settings: Mapping[str, Collection[str]]
+    owner: str,
+    name: str,
+    known: Collection[str],
+    settings: Mapping[str, Collection[str]],
+    elsewhere: Mapping[str, str] = _NAMES_ELSEWHERE,
 ) -> TypeError:
     """Return the error for an unknown keyword.
 
@@ -38,11 +50,18 @@ def unknown_keyword_error(
         name: The keyword.
         known: The keywords that there are.
         settings: The settings of each policy, by its keyword.
+        elsewhere: What to use in the place of keywords that other libraries have.
     """
-    return TypeError(f"{owner}: there is no keyword {name}; {_advise(name, known, settings)}")
+    return TypeError(f"{owner}: there is no keyword {name}; {_advise(name, known, settings, elsewhere)}")
 
 
-def unknown_setting_error(option: str, policy: str, name: object, known: Collection[str]) -> TypeError:
+def unknown_setting_error(
+    option: str,
+    policy: str,
+    name: object,
+    known: Collection[str],
+    siblings: Mapping[str, Collection[str]] | None = None,
+) -> TypeError:
     """Return the error for an unknown setting in a mapping that stands for a policy.
 
     Args:
@@ -50,16 +69,22 @@ def unknown_setting_error(option: str, policy: str, name: object, known: Collect
         policy: Name of the class of the policy.
         name: The setting.
         known: The settings that there are.
+        siblings: The settings of other policies of the kind, by the name of their class.
     """
+    found = next((each for each, settings in (siblings or {}).items() if name in settings), "")
+    if found:
+        return TypeError(f"{option}: {policy} has no setting {name!r}; give {option}={found}({name}=...)")
     return TypeError(f"{option}: {policy} has no setting {name!r}; {advise_keyword(str(name), known)}")
 
 
-def _advise(name: str, known: Collection[str], settings: Mapping[str, Collection[str]]) -> str:
+def _advise(
+    name: str, known: Collection[str], settings: Mapping[str, Collection[str]], elsewhere: Mapping[str, str]
+) -> str:
     options = [option for option, names in settings.items() if name in names and option in known]
     if options:
         return "it is a setting of " + ", or of ".join(f"{option}={{{name!r}: ...}}" for option in options)
-    if name in _NAMES_ELSEWHERE:
-        return f"use {_NAMES_ELSEWHERE[name]}"
+    if name in elsewhere:
+        return f"use {elsewhere[name]}"
     close = get_close_matches(name, known, 1) or [each for each in known if each.startswith(f"{name}_")]
     if close:
         return f"did you mean {close[0]}?"

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, MutableMapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 from urllib.parse import unquote, urlsplit
@@ -73,6 +74,14 @@ def choose_target(path: str | os.PathLike[str], url: str) -> str:
     return os.path.realpath(os.path.join(text, name))
 
 
+def _make_named_directory(path: str | os.PathLike[str]) -> None:
+    """Make the directory that a path names by a slash at its end, if only that is missing."""
+    text = os.fspath(path)
+    if text.endswith(("/", os.sep)):
+        with suppress(FileExistsError):
+            os.mkdir(text)
+
+
 @unpicklable
 class DownloadJob:
     """One download, over as many calls as it takes.
@@ -101,6 +110,7 @@ class DownloadJob:
         if on_change not in ("restart", "fail"):
             raise ConfigurationError(f"on_change={on_change!r}: expected 'restart' or 'fail'")
         self.target = choose_target(path, url)
+        _make_named_directory(path)
         self.partial = PartialFile(self.target, url)
         self._on_change, self._progress, self._make_status_error = on_change, progress, make_status_error
         self._restarts = 0

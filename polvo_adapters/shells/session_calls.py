@@ -19,7 +19,8 @@ from polvo_adapters.core.setting_kinds import show_value
 from polvo_adapters.errors import ConfigurationError
 from polvo_adapters.policies.deadline import Deadline
 from polvo_adapters.policies.defaults import DefaultDeadline
-from polvo_adapters.policies.stack import make_policy
+from polvo_adapters.policies.stack import make_policy, switch_off
+from polvo_adapters.shells.fixed_options import fix_options
 from polvo_adapters.shells.request_identity import format_key
 from polvo_adapters.shells.tenancy import Tenancy
 
@@ -55,6 +56,7 @@ class CallScope:
         call_started.reset(self._token)
 
 
+@fix_options
 class SessionCalls:
     """Mixin of sessions: whose deadline and whose tenant their calls have."""
 
@@ -67,7 +69,7 @@ class SessionCalls:
 
     def _note_deadline(self, options: StackOptions) -> None:
         """Note the deadline that calls have by the keywords of the session."""
-        deadline: Any = options.get("deadline")
+        deadline: Any = switch_off(options.get("deadline"))
         self._seconds = deadline.seconds if isinstance(deadline, Deadline) else deadline
         self._default_deadline = None if "deadline" in options else DefaultDeadline.of(options)
         self._known_seconds = None

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import ast
 import json
+import os
+import re
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -104,3 +107,62 @@ def test_an_old_python_gets_as_far_as_the_refusal() -> None:
             break
         before += [line.module] if isinstance(line, ast.ImportFrom) else []
     assert before == ["__future__", "typing", "polvo_adapters.version"]
+
+
+def test_the_command_is_written_in_one_place_only() -> None:
+    """A message that writes `pip install` itself names an index where the user has a clone."""
+    found = [
+        path
+        for path in PACKAGE.rglob("*.py")
+        if path.name != "extras.py" and "pip install" in path.read_text()
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and "pip install" in node.value
+    ]
+    assert not found
+
+
+WITHOUT = """
+import sys
+for name in ("httpx", "persistqueue", "dotenv", "keyring", "rich", "boto3"):
+    sys.modules[name] = None
+import pathlib
+import polvo_adapters as polvo
+from polvo_adapters.services import double_o, ezthrottle, taruvi
+
+pathlib.Path(".env").write_text("TARUVI_API_URL=http://x")
+CALLS = {
+    "AsyncSession": lambda: polvo.AsyncSession(),
+    "transports": lambda: __import__("polvo_adapters.transports"),
+    "aio": lambda: __import__("polvo_adapters.aio"),
+    "client": lambda: __import__("polvo_adapters.client"),
+    "double-o": lambda: double_o.AsyncClient(),
+    "double-o with keywords": lambda: double_o.AsyncClient(headers={}),
+    "taruvi": lambda: taruvi.Client("http://x", "app", mode="async", env_file=None),
+    "taruvi, .env": lambda: taruvi.Client(app_slug="app"),
+    "queue": lambda: ezthrottle.LocalEngine("jobs"),
+    "keyring": lambda: polvo.Secret("keyring://a/b").get(),
+    "aws": lambda: polvo.Secret("aws-ssm:///a").get(),
+}
+for name, call in CALLS.items():
+    try:
+        call()
+    except Exception as error:
+        print(name, "|", str(error).splitlines()[0])
+    else:
+        print(name, "| nothing was missing")
+assert not pathlib.Path("jobs").exists()
+"""
+
+
+def test_whatever_is_missing_is_told_with_the_command(tmp_path: Path) -> None:
+    command = [sys.executable, "-W", "ignore", "-c", WITHOUT]
+    path = {**os.environ, "PYTHONPATH": str(PACKAGE.parent)}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True, cwd=tmp_path, env=path)
+    told = dict(line.split(" | ") for line in done.stdout.splitlines())
+    extra = {"taruvi, .env": "dotenv", "queue": "queue", "keyring": "keyring", "aws": "aws"}
+    assert len(told) == 11
+    for name, text in told.items():
+        assert re.search(rf" needs .*: \S+ -m pip install (-e )?'\S+\[{extra.get(name, 'httpx')}\]'", text), (
+            name,
+            text,
+        )

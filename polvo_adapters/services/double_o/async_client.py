@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from polvo_adapters.drivers.aio import ASYNC_SYSTEM, AsyncClock
@@ -17,7 +17,6 @@ from polvo_adapters.services.double_o.effects import FileWork, ServiceEffect, Se
 from polvo_adapters.services.double_o.errors import ArgumentError
 from polvo_adapters.services.double_o.settings import NO_COOKIES, ClientSettings
 from polvo_adapters.services.operation_driver import drive_async
-from polvo_adapters.stores.memory import MemoryStore
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -47,7 +46,7 @@ class AsyncClient(ClientSettings):
 
     Raises:
         ArgumentError: A value cannot work; this is a ValueError.
-        TypeError: `AsyncSession` has no such keyword.
+        TypeError: There is no such keyword.
         ImportError: httpx is not installed.
     """
 
@@ -64,7 +63,6 @@ class AsyncClient(ClientSettings):
         **session: Any,
     ) -> None:
         super().__init__(base_url, timeout, retries, backoff_factor, deadline, cache, clock, session)
-        self._store = session.get("store") or MemoryStore(now=clock.now)
         self._is_closed = False
         self._sessions: dict[Any, tuple[AsyncSession, LoopEnd]] = {}  # by event loop, with which they are closed
         self._spare: AsyncSession | None = self._make_session()  # which also says now what is wrong with its keywords
@@ -177,6 +175,9 @@ class AsyncClient(ClientSettings):
         """
         if self._is_closed:
             raise ArgumentError("the client is closed, and nothing was sent; make another one", reason="closed")
+        if self._is_stale:  # loops that run close the sessions of the settings before
+            self._is_stale, self._spare = False, None
+            self._sessions.clear()
         loop = async_library.find_loop()
         found = self._sessions.get(loop)
         if found is None:
@@ -193,9 +194,15 @@ class AsyncClient(ClientSettings):
             if len(self._sessions) >= _MOST_LOOPS or (is_closed is not None and is_closed()):
                 self._sessions.pop(loop, None)
 
+    def _find_more_options(self) -> Collection[str]:
+        import polvo_adapters.shells.httpx.session  # noqa: F401 - which says what is missing
+        from polvo_adapters.shells.httpx.session_keywords import HTTPX_KEYWORDS
+
+        return HTTPX_KEYWORDS
+
     def _make_session(self) -> AsyncSession:
         from polvo_adapters.shells.httpx.session import AsyncSession
 
-        session = AsyncSession(**{**self._session_keywords(), "store": self._store})
+        session = AsyncSession(**self._session_keywords())
         session.cookies.jar.set_policy(NO_COOKIES)
         return session

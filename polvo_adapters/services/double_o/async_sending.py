@@ -9,11 +9,10 @@ import requests
 
 from polvo_adapters.auth.static import Bearer
 from polvo_adapters.core.calls import find_host
-from polvo_adapters.core.outcomes import TRUNCATED, Failure
 from polvo_adapters.errors import PolvoError
 from polvo_adapters.services.double_o.effects import ServiceRequest, ServiceResponse
 from polvo_adapters.services.double_o.sending import FOLLOWED, Received, convert_error, convert_response, is_answer
-from polvo_adapters.shells.httpx.failures import classify
+from polvo_adapters.services.httpx_failures import classify_end
 from polvo_adapters.shells.httpx.messages import read_content
 
 if TYPE_CHECKING:
@@ -38,7 +37,7 @@ async def send_async(session: AsyncSession, base_url: str, request: ServiceReque
         found: httpx.Response | None = getattr(error, "response", None)
         if not is_answer(error) or found is None:
             received = None if found is None else _receive(found)
-            return convert_error(error, _classify(error), host, request.token, received)
+            return convert_error(error, classify_end(error), host, request.token, received)
         response = found
     return convert_response(_receive(response), host, request.token, session.clock.wall())
 
@@ -46,14 +45,6 @@ async def send_async(session: AsyncSession, base_url: str, request: ServiceReque
 def _add_params(url: str, request: ServiceRequest) -> str:
     """Return a URL with the parameters of a request, as `requests` writes them."""
     return requests.Request("GET", url, params=dict(request.params)).prepare().url or url
-
-
-def _classify(error: BaseException) -> Failure:
-    """Return the meaning of an exception; that of a body which broke off is in the report."""
-    failure = classify(error, reading=False)
-    report = getattr(error, "polvo", None)
-    is_cut = report is not None and report.attempts and report.attempts[-1].failure == TRUNCATED.name
-    return TRUNCATED if is_cut else failure
 
 
 def _receive(response: httpx.Response) -> Received:

@@ -18,11 +18,13 @@ import math
 import os
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from http.client import responses
 from typing import Any
 
 from polvo_adapters.core.durations import format_seconds
+from polvo_adapters.redaction import mask_secret
 from polvo_adapters.services.double_o import checks, env_files
 from polvo_adapters.services.double_o.effects import (
     NO_JSON,
@@ -41,6 +43,7 @@ from polvo_adapters.services.double_o.errors import (
     SecretError,
     TokenError,
 )
+from polvo_adapters.services.json_problems import describe_no_json, find_json_problem
 from polvo_adapters.shells.server_words import describe_failure
 from polvo_adapters.stores import file_trust
 
@@ -119,8 +122,8 @@ def proxy(
         return None
     value = response.json()
     if value is NO_JSON:
-        kind = _shorten(response.kind) or "of no named type"
-        raise _make_error(ProxyError, request, response, f"the response is no JSON, but {kind}", "not as promised")
+        problem = f"the response is {describe_no_json(_shorten(response.kind))}"
+        raise _make_error(ProxyError, request, response, problem, "not as promised")
     return value
 
 
@@ -193,6 +196,8 @@ def _make_status_error(error: type[DoubleOError], request: ServiceRequest, respo
         advice = f"; call again after {format_seconds(response.retry_after, 6)} s"
     elif 300 <= status < 400:
         advice = "; it is not followed: give the address that it leads to as base_url"
+    elif status == 404 and request.path.startswith(_PROXY):
+        advice = "; look at the path"
     elif status in _ADVICE or status >= 500:
         advice = f"; {_ADVICE.get(status, 'call again later')}"
     said = "" if request.path.startswith(_PROXY) else _quote(response, request.token)
@@ -217,7 +222,7 @@ def _make_refusal(
     if not isinstance(detail, str):
         return _make_error(error, request, response, "an error without a text", "refused")
     kind = AuthenticationError if _ABOUT_THE_TOKEN.search(detail) else error
-    return _make_error(kind, request, response, _shorten(detail.replace(request.token, "[token]")), "refused")
+    return _make_error(kind, request, response, _shorten(mask_secret(detail, request.token, "[token]")), "refused")
 
 
 def _make_error(
@@ -255,12 +260,10 @@ def _require_argument(name: str, problem: str) -> None:
 def _encode_payload(payload: Any) -> bytes | None:
     if not payload:
         return None
-    reason = ""
-    try:
+    with suppress(TypeError, ValueError, RecursionError):  # their text may show what is in the payload
         return json.dumps(payload, allow_nan=False).encode()
-    except (TypeError, ValueError, RecursionError) as error:
-        reason = type(error).__name__  # its text may show what is in the payload
-    raise ArgumentError(f"payload: it cannot be written as JSON ({reason}); nothing was sent", reason="payload")
+    problem = find_json_problem(payload)
+    raise ArgumentError(f"payload: it cannot be written as JSON: {problem}; nothing was sent", reason="payload")
 
 
 def _require_file(path: str) -> None:

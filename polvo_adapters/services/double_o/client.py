@@ -39,7 +39,7 @@ class Client(ClientSettings):
 
     Raises:
         ArgumentError: A value cannot work; this is a ValueError.
-        TypeError: `Session` has no such keyword.
+        TypeError: There is no such keyword.
     """
 
     def __init__(
@@ -55,8 +55,7 @@ class Client(ClientSettings):
         **session: Any,
     ) -> None:
         super().__init__(base_url, timeout, retries, backoff_factor, deadline, cache, clock, session)
-        self._session = Session(**self._session_keywords())
-        self._session.cookies.set_policy(NO_COOKIES)
+        self._session = self._make_session()
 
     def get_secret(self, token: str, cache_ttl: float | None = None) -> Any:
         """Return the value of a secret.
@@ -207,12 +206,25 @@ class Client(ClientSettings):
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _make_session(self) -> Session:
+        session = Session(**self._session_keywords())
+        session.cookies.set_policy(NO_COOKIES)
+        return session
+
+    def _find_session(self) -> Session:
+        """Return the session of the present settings."""
+        if self._is_stale:
+            self._is_stale, old = False, self._session
+            self._session = self._make_session()
+            old.close()
+        return self._session
+
     def _run(self, operation: ServiceOperation[T]) -> T:
         return drive(operation, self._perform)
 
     def _perform(self, effect: ServiceEffect) -> Any:
         if isinstance(effect, ServiceRequest):
-            return send(self._session, self.base_url, effect)
+            return send(self._find_session(), self.base_url, effect)
         if isinstance(effect, FileWork):
             return effect.work()
         try:

@@ -19,8 +19,15 @@ from polvo_adapters import headers
 from polvo_adapters.auth.static import Bearer
 from polvo_adapters.core.calls import find_host
 from polvo_adapters.core.outcomes import Failure
-from polvo_adapters.errors import DeadlineExceeded, PolvoError, StatusError
-from polvo_adapters.redaction import unpicklable
+from polvo_adapters.errors import (
+    CircuitOpenError,
+    DeadlineExceeded,
+    PolvoError,
+    PoolTimeoutError,
+    RateLimitError,
+    StatusError,
+)
+from polvo_adapters.redaction import mask_secret, unpicklable
 from polvo_adapters.services.double_o.effects import ServiceRequest, ServiceResponse
 from polvo_adapters.shells.plain_words import describe_cause
 from polvo_adapters.shells.requests.failures import classify
@@ -32,6 +39,8 @@ if TYPE_CHECKING:
 
 _PLACE = re.compile(r"\A[A-Z]+ \S+: ")  # which the error of the service names itself
 _ERRORS = (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError)
+_HELD_BACK = (CircuitOpenError, PoolTimeoutError, RateLimitError)
+"""Refusals by a policy; as exceptions of `requests` they look like a lost connection or a timeout."""
 FOLLOWED = ("GET", "HEAD")
 _HIDDEN = "[token]"
 
@@ -148,13 +157,14 @@ def convert_error(
     request = getattr(error, "request", None)  # which may be one that a redirect has led to
     cause = "; ".join(describe_cause(error, host if request is None else find_host(str(request.url or ""))))
     problem = _PLACE.sub("", str(error)) if isinstance(error, PolvoError) else cause
+    attempts = getattr(error, "attempts", 0) or _count_attempts(getattr(error, "polvo", None))
     return ServiceResponse(
         host=host,
         retry_after=getattr(error, "retry_after", None),
-        attempts=getattr(error, "attempts", 0) or _count_attempts(getattr(error, "polvo", None)),
+        attempts=attempts,
         # The messages of this library's errors hold no secret by design; those of others may.
         problem=problem,
-        reason=failure.name,
+        reason="not sent" if isinstance(error, _HELD_BACK) and attempts == 0 else failure.name,
         response=None if received is None else _copy_response(received, token),
     )
 
@@ -164,7 +174,7 @@ def _count_attempts(report: Any) -> int:
 
 
 def _hide_token(text: str, token: str) -> str:
-    return text.replace(token, _HIDDEN) if token else text
+    return mask_secret(text, token, _HIDDEN)
 
 
 def _copy_response(received: Received, token: str) -> Response:
@@ -177,7 +187,7 @@ def _copy_response(received: Received, token: str) -> Response:
         if name.lower() != "set-cookie":
             shown.headers[_hide_token(name, token)] = _hide_token(value, token)
     body = received.body if received.status >= 400 else b""
-    shown._content = body.replace(token.encode("ascii"), _HIDDEN.encode()) if token else body
+    shown._content = mask_secret(body, token, _HIDDEN)
     shown._content_consumed = True
     if received.report is not None:
         shown.polvo = received.report  # type: ignore[attr-defined]

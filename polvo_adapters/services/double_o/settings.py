@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 
@@ -14,6 +14,8 @@ from polvo_adapters.services.double_o import checks
 from polvo_adapters.services.double_o.cache import SecretCache
 from polvo_adapters.services.double_o.effects import CachedFetch, ServiceResponse
 from polvo_adapters.services.double_o.errors import ArgumentError
+from polvo_adapters.services.session_options import refuse_foreign_options
+from polvo_adapters.stores.memory import MemoryStore
 
 BASE_URL = "https://double-o-539191849800.europe-west1.run.app"
 """Address of Double-O, unless a client or a call has another."""
@@ -27,7 +29,15 @@ _KINDS = {
     "clock": setting_kinds.CLOCK,
 }
 
-_SETTINGS = ("base_url", "timeout", "retries", "backoff_factor", "deadline", "clock")
+_ELSEWHERE = {
+    "auth": "the token of each call",
+    "token": "the token of each call",
+    "headers": "proxy(..., headers=...)",
+    "max_retries": "retries=...",
+    "session": "the keywords of polvo_adapters.Session, such as rate_limit=...",
+}
+_ASSIGNED = ("base_url", "timeout", "retries", "backoff_factor", "deadline")
+_SETTINGS = (*_ASSIGNED, "clock")
 
 
 class ClientSettings:
@@ -45,6 +55,7 @@ class ClientSettings:
 
     Raises:
         ArgumentError: A value cannot work.
+        TypeError: There is no such keyword.
     """
 
     def __init__(
@@ -59,19 +70,50 @@ class ClientSettings:
         session: Mapping[str, Any],
     ) -> None:
         self.timeout, self.retries, self.backoff_factor, self.deadline = timeout, retries, backoff_factor, deadline
+        self._given_deadline, self._is_stale = deadline, False
         self._validate()
         check_settings(type(self).__name__, {"cache": cache, "clock": clock}, _KINDS, ArgumentError)
-        if deadline is None and timeout is not None:
-            self.deadline = timeout * (retries + 1)
+        self._derive_deadline()
         self.base_url = _normalize(base_url)
+        own, more = (*_SETTINGS, "cache"), self._find_more_options()
+        refuse_foreign_options(session, type(self).__name__, own, _ELSEWHERE, more)
         self.clock, self._keywords = clock, session
         self._cache = CACHE if cache is None else cache
+        self._store = session.get("store") or MemoryStore(now=clock.now)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute; a setting that is assigned holds from the next call on, as with the published client."""
+        if name not in _ASSIGNED or "_store" not in vars(self):
+            return super().__setattr__(name, value)
+        before = dict(vars(self))
+        try:
+            super().__setattr__(name, _normalize(value) if name == "base_url" else value)
+            if name == "deadline":
+                self._given_deadline = value
+            self._validate()
+        except ArgumentError:
+            vars(self).update(before)
+            raise
+        self._derive_deadline()
+        self._is_stale = True
+        return None
+
+    def _derive_deadline(self) -> None:
+        """Set the deadline that follows from the other settings, where none is given."""
+        bounds = self._given_deadline is None and self.timeout is not None
+        derived = self.timeout * (self.retries + 1) if bounds else self._given_deadline  # type: ignore[operator]
+        super().__setattr__("deadline", derived)
+
+    def _find_more_options(self) -> Collection[str]:
+        """Return the keywords of the session that are not of the standard stack."""
+        return ()
 
     def _session_keywords(self) -> dict[str, Any]:
         """Return the keywords of the session that sends."""
         backoff = ExponentialBackoff(max_attempts=self.retries + 1, base=self.backoff_factor)
         stack = {"retry": backoff, "circuit_breaker": None, **self._keywords}
-        return {**stack, "timeout": self.timeout, "deadline": self.deadline, "clock": self.clock}
+        own = {"timeout": self.timeout, "deadline": self.deadline, "clock": self.clock, "store": self._store}
+        return {**stack, **own}
 
     def _validate(self) -> None:
         try:
@@ -99,7 +141,7 @@ class ClientSettings:
         return f"<{type(self).__name__} {vars(self).get('base_url', 'half made')}>"
 
     def __getstate__(self) -> dict[str, Any]:
-        settings = {name: getattr(self, name) for name in _SETTINGS}
+        settings = {**{name: getattr(self, name) for name in _SETTINGS}, "deadline": self._given_deadline}
         cache = None if self._cache is CACHE else self._cache
         return {**settings, "cache": cache, **self._keywords}
 

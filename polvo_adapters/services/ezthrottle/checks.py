@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
 
 from polvo_adapters.core.http import HEADER_NAME
 from polvo_adapters.services.ezthrottle.errors import ArgumentError
+from polvo_adapters.services.json_problems import find_json_problem
+from polvo_adapters.services.session_options import refuse_foreign_options
 
 LONGEST_KEY = 255
 EARLIEST_MILLISECONDS = 100_000_000_000
@@ -25,6 +28,35 @@ _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 _FRAMING = frozenset({"content-length", "transfer-encoding"})
 _WEBHOOK_FIELDS = {"url", "regions", "has_quorum_vote"}
 _POLICY_FIELDS = ("max_retries", "max_reroutes", "retry_codes", "reroute_codes")
+
+
+_ELSEWHERE = {
+    "auth": "Step.headers(...), as each step may go to another server",
+    "token": "api_key=...",
+    "headers": "Step.headers(...)",
+    "session": "the keywords of polvo_adapters.Session, such as rate_limit=...",
+}
+
+
+def check_session_options(options: Mapping[str, Any], owner: str, own: Collection[str]) -> None:
+    """Check the further keywords of a client or an engine.
+
+    Args:
+        options: The keywords.
+        owner: Name of the class.
+        own: The keywords that it has itself.
+
+    Raises:
+        TypeError: One is of no use to its session.
+    """
+    elsewhere = dict(_ELSEWHERE)
+    if "retries" in own:
+        elsewhere["max_retries"] = "retries=..."
+        elsewhere["base_url"] = "tracktags_url=... and ezthrottle_url=..."
+    else:
+        elsewhere["max_retries"] = elsewhere["retries"] = "retry={'max_attempts': ...}, or Step.retry_policy(...)"
+        elsewhere["base_url"] = "the URL of each step, or regions={...}"
+    refuse_foreign_options(options, owner, own, elsewhere)
 
 
 def refuse(field: str, problem: str) -> ArgumentError:
@@ -221,11 +253,9 @@ def check_key(field: str, value: object) -> str:
 
 
 def _copy_plain(field: str, value: Any) -> Any:
-    try:
+    with suppress(TypeError, ValueError, RecursionError):
         return json.loads(json.dumps(value, allow_nan=False))
-    except (TypeError, ValueError, RecursionError):
-        pass
-    raise refuse(field, "it cannot be written as JSON")
+    raise refuse(field, f"it cannot be written as JSON: {find_json_problem(value)}")
 
 
 def _name_type(value: object) -> str:

@@ -23,6 +23,7 @@ from polvo_adapters.services.ezthrottle.frugal import FrugalRun
 from polvo_adapters.services.ezthrottle.jobs import make_job
 from polvo_adapters.services.ezthrottle.results import JobResult
 from polvo_adapters.services.ezthrottle.step import Job, Step, StepType
+from polvo_adapters.services.session_options import FixedSettings
 from polvo_adapters.shells.requests.session import Session
 
 if TYPE_CHECKING:
@@ -34,12 +35,13 @@ SHORTEST_SECRET = 16
 _ENGINE_METHODS = ("submit", "status", "wait", "cancel", "close", "attempt_headers")
 _WEBHOOK_SERVER = frozenset({"webhook_server", "start_webhook_server", "webhook_port"})
 """Arguments of the published client for a server that verified nothing."""
+_KEYWORDS = ("api_key", "tracktags_url", "ezthrottle_url", "engine", "timeout", "retries", "deadline", "clock")
 _ENGINE_ATTRIBUTES = ("knows_status", "repeats_safely")
 _UNREACHED = frozenset({"no connection", "connect timeout"})
 
 
 @unpicklable
-class EZThrottle:
+class EZThrottle(FixedSettings):
     """A client for any number of threads.
 
     Args:
@@ -56,7 +58,10 @@ class EZThrottle:
 
     Raises:
         ArgumentError: There is no API key, or a value cannot work.
+        TypeError: There is no such keyword.
     """
+
+    _fixed = frozenset(_KEYWORDS) - {"engine"}
 
     def __init__(
         self,
@@ -73,6 +78,7 @@ class EZThrottle:
     ) -> None:
         for name in _WEBHOOK_SERVER & session.keys():
             raise checks.refuse(name, "there is no built-in webhook server; see WebhookReceiver for one of your own")
+        checks.check_session_options(session, "EZThrottle", _KEYWORDS)
         self._hosted: HostedEngine | None = None
         if engine is None:
             key = os.environ.get("EZTHROTTLE_API_KEY") if api_key is None else api_key

@@ -18,6 +18,7 @@ except ImportError as error:
 
 from polvo_adapters.context.call import call_settings
 from polvo_adapters.errors import DeadlineExceeded, PolvoError, StatusError
+from polvo_adapters.services.httpx_failures import classify_end
 from polvo_adapters.services.operation_driver import drive_async
 from polvo_adapters.services.taruvi import checks
 from polvo_adapters.services.taruvi.file_writer import FileWriter
@@ -140,9 +141,8 @@ class AsyncSender:
             answered = isinstance(error, StatusError) and not isinstance(error, DeadlineExceeded)
             if answered and answer is not None:
                 return await self._read(call, answer, writer)
-            is_timeout = isinstance(error, (httpx.TimeoutException, DeadlineExceeded))
-            name = "timeout" if is_timeout else "no connection"
-            return self._wire.failure(error, name, is_timeout=is_timeout, attempts=_count_attempts(error))
+            failure = classify_end(error)
+            return self._wire.failure(error, failure.name, is_timeout=failure.timeout, attempts=_count_attempts(error))
 
     async def _read(self, call: Call, response: httpx.Response, writer: FileWriter) -> Reply:
         body = b""

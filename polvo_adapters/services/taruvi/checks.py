@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
 import math
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
+from polvo_adapters.services.json_problems import find_json_problem
 from polvo_adapters.services.taruvi.errors import ConfigurationError
 
 MOST_NAMES = 10_000
@@ -115,13 +115,9 @@ def join_names(name: str, values: object) -> str:
 
 def require_json(name: str, value: object) -> Any:
     """Return a value that can be written as JSON."""
-    reason = ""
-    try:
-        json.dumps(value, allow_nan=False)
-    except (TypeError, ValueError, RecursionError) as error:
-        reason = type(error).__name__  # its text may show what is in the value
-    if reason:
-        raise refuse(name, f"it cannot be written as JSON ({reason})")
+    problem = find_json_problem(value)
+    if problem:
+        raise refuse(name, f"it cannot be written as JSON: {problem}")
     return value
 
 

@@ -7,13 +7,14 @@ of its own, so that closing one leaves the others open.
 from __future__ import annotations
 
 import os
-from collections.abc import Coroutine, Generator, Mapping
+from collections.abc import Collection, Coroutine, Generator, Mapping
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
 from polvo_adapters.errors import PolvoError
 from polvo_adapters.policies.retry import ExponentialBackoff
 from polvo_adapters.redaction import unpicklable
 from polvo_adapters.services.operation_driver import drive, drive_async
+from polvo_adapters.services.session_options import FixedSettings, refuse_foreign_options
 from polvo_adapters.services.taruvi import checks, credentials
 from polvo_adapters.services.taruvi.app import Analytics, App, Settings
 from polvo_adapters.services.taruvi.auth import AuthManager
@@ -46,10 +47,16 @@ MOST_CONNECTIONS = 10
 """How many calls of a client are under way at a time; further ones wait."""
 
 _RETRIED = (429, 500, 502, 503, 504)
-_CREDENTIALS = frozenset({"jwt", "api_key", "session_token", "token", "username", "password", "email"})
+_CREDENTIALS = frozenset({"auth", "jwt", "api_key", "session_token", "token", "username", "password", "email"})
+_KEYWORDS = ("api_url", "app_slug", "mode", "timeout", "max_retries", "site_slug", "wire", "env_file", "allow_http")
+_ELSEWHERE = {
+    "base_url": "api_url=...",
+    "retries": "max_retries=...",
+    "session": "the keywords of polvo_adapters.Session, such as rate_limit=...",
+}
 
 
-class BaseClient(Generic[Mode_co]):
+class BaseClient(FixedSettings, Generic[Mode_co]):
     """What both clients have in common.
 
     Args:
@@ -57,6 +64,8 @@ class BaseClient(Generic[Mode_co]):
         credential: What authenticates the calls.
         options: Keywords of the session.
     """
+
+    _fixed = frozenset({*_KEYWORDS, *_CREDENTIALS} - {"app_slug", "auth", "wire"})
 
     def __init__(self, settings: ClientSettings, credential: Credential, options: Mapping[str, Any]) -> None:
         self._settings = settings
@@ -347,10 +356,13 @@ def Client(  # noqa: N802 - the name of the published client
         "site_slug": site_slug,
     }
     settings = read_settings(given, wire, env_file, allow_http=allow_http)
+    more: Collection[str] = ()
     if settings.mode == "async":
         from polvo_adapters.services.taruvi.async_sender import prepare_options
+        from polvo_adapters.shells.httpx.session_keywords import HTTPX_KEYWORDS
 
-        options = prepare_options(options)
+        options, more = prepare_options(options), HTTPX_KEYWORDS
+    refuse_foreign_options(options, "Client", (*_KEYWORDS, "clock", "deadline"), _ELSEWHERE, more)
     credential = credentials.from_token(settings.function_key, "jwt") if settings.function_key else ANONYMOUS
     client = (AsyncClient if settings.mode == "async" else SyncClient)(settings, credential, options)
     problem = ""

@@ -13,6 +13,8 @@ from typing import Any
 
 import requests
 
+from polvo_adapters.redaction import mask_secret
+from polvo_adapters.services.json_problems import describe_no_json
 from polvo_adapters.services.taruvi.errors import (
     AuthenticationError,
     BillingError,
@@ -97,7 +99,7 @@ def parse(call: Call, reply: Reply) -> Any:
     """
     value = _parse(reply.body)
     if value is _NO_JSON:
-        raise make_response_error(call, reply, f"the answer is no JSON, but {reply.kind or 'of no named type'}")
+        raise make_response_error(call, reply, f"the answer is {describe_no_json(reply.kind)}")
     return value
 
 
@@ -111,7 +113,7 @@ def show_response(call: Call, reply: Reply) -> requests.Response:
             shown.headers[name] = _hide(value, reply)
     body = reply.body if reply.status >= 400 else b""
     for secret in reply.secrets:
-        body = body.replace(secret.encode(), _HIDDEN.encode())
+        body = mask_secret(body, secret, _HIDDEN)
     shown._content = body
     shown._content_consumed = True
     return shown
@@ -204,7 +206,7 @@ def _excerpt(reply: Reply) -> str:
 
 def _hide(text: str, reply: Reply) -> str:
     for secret in reply.secrets:
-        text = text.replace(secret, _HIDDEN)
+        text = mask_secret(text, secret, _HIDDEN)
     return text
 
 

@@ -86,7 +86,7 @@ def fetch_total(call: Call) -> Operation[int]:
     """Return how many items there are on all pages."""
     value, reply = yield from _fetch_json(call, may_be_empty=False)
     total = _find_total(value)
-    if total is None and _require_items(call, reply, value):
+    if total is None and (_require_items(call, reply, value) or not reply.body.strip()):
         raise make_response_error(call, reply, "the answer does not say in 'total' how many there are")
     return total or 0
 

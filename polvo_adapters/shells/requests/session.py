@@ -236,7 +236,7 @@ class Session(SessionCalls, Verbs):
         Args:
             url: The URL, relative to `base_url` where there is one.
             path: The file, which is replaced where it exists; or a directory, in which it gets the name at the end of
-                the URL.
+                the URL. One that is named with a slash at its end is made where it is missing.
             on_change: "restart" to begin anew where the entity changes while it is downloaded, or has changed since the
                 call that left its beginning; "fail" to raise.
             progress: A function that is called with the number of bytes that are there, and of those that there will

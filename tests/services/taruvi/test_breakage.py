@@ -362,3 +362,29 @@ def test_a_server_that_answers_by_pages_is_asked_for_the_rest(mode: str, taruvi_
     taruvi_server.script.append(Reply(200, {"data": [first], "total": 2}))
     found = call(mode, taruvi_server.url, lambda c: c.secrets.get_secrets(["API_KEY", "STRIPE_KEY"]))
     assert list(found) == ["API_KEY", "STRIPE_KEY"]
+
+
+ENDS = {
+    "disconnected": [Reply(drop=True)],
+    "truncated body": [Reply(200, {"data": {"a": 1}}, cut=5)],
+}
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("name", [*ENDS, "no connection"])
+def test_an_end_without_an_answer_has_the_same_name_in_both_modes(
+    name: str, mode: str, taruvi_server: TaruviServer
+) -> None:
+    """A lost POST was sent: "no connection" would say that it was not."""
+    url = "http://127.0.0.1:1" if name == "no connection" else taruvi_server.url
+    taruvi_server.script.extend(ENDS.get(name, []))
+    with pytest.raises(taruvi.NetworkError) as caught:
+        call(mode, url, lambda client: client.database.create("users", {"a": 1}), timeout=1)
+    assert f": {name} (" in str(caught.value)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_no_number_is_made_of_an_answer_without_content(mode: str, taruvi_server: TaruviServer) -> None:
+    taruvi_server.script.append(Reply(204))
+    with pytest.raises(taruvi.ResponseError, match="'total'"):
+        call(mode, taruvi_server.url, lambda client: client.database.query("users").count())

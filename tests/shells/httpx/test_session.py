@@ -19,6 +19,7 @@ import httpx
 import pytest
 
 import polvo_adapters as polvo
+from polvo_adapters.policies.options import StackOptions
 from polvo_adapters.shells.httpx.url_reading import _PLAIN, read_url
 from polvo_adapters.stores import MemoryStore
 from polvo_adapters.testing import FailureServer
@@ -120,6 +121,17 @@ async def test_a_keyword_of_requests_is_refused_with_a_hint(keyword: str, hint: 
         with pytest.raises(TypeError, match=f"no keyword {keyword}; .*{hint}"):
             await client.get("http://x.test/", **{keyword: 1})  # type: ignore[arg-type]
     assert not inner.asked
+
+
+@pytest.mark.parametrize("name", sorted(StackOptions.__annotations__))
+async def test_false_switches_every_part_off_as_none_does(name: str) -> None:
+    off: Any = {name: False}
+    async with session(transport=Answering(), **off) as client:
+        assert (await client.get("http://x.test/")).status_code == 200
+        policies = client._policy_transport.policies
+    async with session(transport=Answering(), **{name: None}) as other:
+        assert policies == other._policy_transport.policies
+        assert (client._seconds, client._default_deadline) == (other._seconds, other._default_deadline)
 
 
 async def test_event_hooks_run_at_each_hop(server: FailureServer) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from urllib3.util import Timeout
 import polvo_adapters as polvo
 from polvo_adapters.adapters import PolicyAdapter, ResilientAdapter
 from polvo_adapters.auth import OAuth2
+from polvo_adapters.policies.options import StackOptions
+from polvo_adapters.policies.stack import standard
 
 SECRET = "Pa55w0rd"
 Make = Callable[..., Any]
@@ -39,6 +42,9 @@ ROWS: list[tuple[Make, dict[str, Any], type[Exception], str]] = [
             (make, {"rety": True}, TypeError, "did you mean retry?"),
             (make, {"zzzzzz": True}, TypeError, "there are .*circuit_breaker"),
             (make, {"retry": {"max_attemps": 3}}, TypeError, "no setting 'max_attemps'; did you mean max_attempts?"),
+            (make, {"rate_limit": {"rate": 3}}, TypeError, r"give rate_limit=TokenBucket\(rate=\.\.\.\)"),
+            (make, {"rate_limit": {"limit": 3}}, TypeError, r"give rate_limit=SlidingWindow\(limit=\.\.\.\)"),
+            (make, {"bulkhead": {"max_limit": 3}}, TypeError, r"give bulkhead=AdaptiveBulkhead\(max_limit=\.\.\.\)"),
             (make, {"circuit_breaker": {"x": 3}}, TypeError, "no setting 'x'; there are .*failure_threshold"),
         )
     ],
@@ -69,6 +75,32 @@ def test_what_cannot_work_is_refused(make: Make, keywords: dict[str, Any], kind:
     with pytest.raises(kind, match=message) as caught:
         make(**keywords)
     assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", sorted({*requests.Session.__attrs__} - {"auth"}))
+def test_an_attribute_of_a_session_that_is_given_as_a_keyword_is_said_how_to_set(name: str) -> None:
+    use = "session.mount(prefix, adapter)" if name == "adapters" else f"session.{name}"
+    with pytest.raises(TypeError, match=rf"^Session: there is no keyword {name}; use {re.escape(use)}"):
+        polvo.Session(**{name: {}})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", sorted(StackOptions.__annotations__))
+def test_false_switches_every_part_off_as_none_does(name: str) -> None:
+    off: dict[str, Any] = {name: False}
+    none: dict[str, Any] = {name: None}
+    assert standard(**off) == standard(**none)
+    assert [polvo.Session(**off)._seconds, polvo.Session(**off)._default_deadline] == [
+        polvo.Session(**none)._seconds,
+        polvo.Session(**none)._default_deadline,
+    ]
+    for way in (ResilientAdapter, lambda **keywords: polvo.install(requests.Session(), **keywords), polvo.Session):
+        way(**off)
+
+
+@pytest.mark.parametrize("kind", [polvo.RateLimitAdapter, polvo.BulkheadAdapter, polvo.FallbackAdapter])
+def test_an_adapter_of_one_policy_cannot_be_without_it(kind: Make) -> None:
+    with pytest.raises(TypeError, match="False is no policy of its kind"):
+        kind(False)
 
 
 def test_a_policy_that_is_a_class_is_refused() -> None:

@@ -19,6 +19,7 @@ from typing import Any
 
 from polvo_adapters import headers
 from polvo_adapters.core.answer import Answer
+from polvo_adapters.redaction import mask_secret
 from polvo_adapters.services.double_o.effects import NO_JSON, ServiceOperation, ServiceRequest, ServiceResponse
 from polvo_adapters.services.ezthrottle.checks import EARLIEST_MILLISECONDS
 from polvo_adapters.services.ezthrottle.errors import (
@@ -230,7 +231,7 @@ def hide(error: EZThrottleError, api_key: str) -> EZThrottleError:
     """Return the error without the API key in its text, which is shortened."""
     texts = []
     for text in error.args:
-        shown = str(text).replace(api_key, "[api key]")
+        shown = mask_secret(str(text), api_key, "[api key]")
         texts.append(shown if len(shown) <= 3 * _LONGEST_TEXT else shown[: 3 * _LONGEST_TEXT] + "…")
     error.args = tuple(texts)
     return error

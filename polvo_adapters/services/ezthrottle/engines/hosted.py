@@ -28,6 +28,7 @@ TRACKTAGS_URL = "https://tracktags.fly.dev"
 """Address of the proxy, which knows the account."""
 EZTHROTTLE_URL = "https://ezthrottle.fly.dev"
 """Address of the service behind it."""
+_KEYWORDS = ("api_key", "tracktags_url", "ezthrottle_url", "timeout", "retries", "deadline", "clock")
 
 
 @unpicklable
@@ -46,6 +47,7 @@ class HostedEngine:
 
     Raises:
         ArgumentError: A value cannot work.
+        TypeError: There is no such keyword.
     """
 
     knows_status = False
@@ -63,6 +65,7 @@ class HostedEngine:
         clock: Clock = SYSTEM,
         **session: Any,
     ) -> None:
+        checks.check_session_options(session, "HostedEngine", _KEYWORDS)
         self._api_key = HiddenText(checks.check_api_key(api_key))
         self._base_url = checks.check_url("tracktags_url", tracktags_url).rstrip("/")
         target = checks.check_url("ezthrottle_url", ezthrottle_url).rstrip("/")

@@ -44,6 +44,11 @@ if TYPE_CHECKING:
 
 _log = logger("ezthrottle")
 
+_KEYWORDS = (
+    *("path", "regions", "workers", "honours_keys", "key_header", "webhook_secrets", "webhook_backoff", "keep"),
+    *("store", "clock", "timeout"),
+)
+
 
 @unpicklable
 class LocalEngine:
@@ -66,8 +71,8 @@ class LocalEngine:
 
     Raises:
         ArgumentError: A value cannot work, or other users can change the directory, or the store is not as lasting as
-            the jobs.
-        ConfigurationError: `persist-queue` is not installed.
+            the jobs; or `persist-queue` is not installed.
+        TypeError: There is no such keyword.
     """
 
     knows_status = True
@@ -87,6 +92,7 @@ class LocalEngine:
         clock: Clock = SYSTEM,
         **session: Any,
     ) -> None:
+        checks.check_session_options(session, "LocalEngine", _KEYWORDS)
         if path is not None and (not isinstance(path, (str, os.PathLike)) or not os.fspath(path)):
             raise checks.refuse("path", "it must be the name of a directory, and is empty, or no text")
         if not isinstance(regions or {}, Mapping):

@@ -12,7 +12,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from polvo_adapters.services.ezthrottle import checks
-from polvo_adapters.services.ezthrottle.engines.local_queue import AckQueue, DiskQueue, MemoryQueue
+from polvo_adapters.services.ezthrottle.engines.local_queue import (
+    AckQueue,
+    DiskQueue,
+    MemoryQueue,
+    find_missing_library,
+)
 from polvo_adapters.services.ezthrottle.engines.local_records import DiskRecords, JobRecords, MemoryRecords
 from polvo_adapters.services.ezthrottle.errors import EZThrottleError
 from polvo_adapters.stores import private_files
@@ -51,7 +56,7 @@ class LocalFiles:
             self.store = MemoryStore(max_keys=_MOST_KEYS) if store is None else store
             return
         self._lock_path = os.path.join(path, "lock")
-        problem = self._prepare_directory(path) or self._open_files(path, store)
+        problem = find_missing_library() or self._prepare_directory(path) or self._open_files(path, store)
         if problem:
             raise checks.refuse("path", problem)
 

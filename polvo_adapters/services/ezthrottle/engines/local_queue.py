@@ -13,7 +13,7 @@ import warnings
 from collections import deque
 from typing import Any, Protocol
 
-from polvo_adapters.errors import ConfigurationError
+from polvo_adapters.runtime.extras import missing_text
 
 _SWEEP = 200  # acknowledgements between two removals of what was acknowledged
 
@@ -78,6 +78,15 @@ class MemoryQueue:
         """Do nothing: what is left can still be taken."""
 
 
+def find_missing_library() -> str:
+    """Return what to install for a queue on disk, or nothing where it is installed."""
+    try:
+        import persistqueue  # noqa: F401
+    except ImportError:
+        return missing_text("a queue on disk", "persist-queue", "queue")
+    return ""
+
+
 class DiskQueue:
     """A queue in a directory.
 
@@ -85,18 +94,13 @@ class DiskQueue:
         directory: The directory.
 
     Raises:
-        ConfigurationError: `persist-queue` is not installed.
+        ImportError: `persist-queue` is not installed; see `find_missing_library`.
     """
 
     def __init__(self, directory: str) -> None:
-        try:
-            from persistqueue import SQLiteAckQueue
-            from persistqueue.serializers import json as plain
-            from persistqueue.sqlackqueue import AckStatus
-        except ImportError:
-            raise ConfigurationError(
-                "LocalEngine(path): a queue on disk needs persist-queue; run: pip install 'polvo_adapters[queue]'"
-            ) from None
+        from persistqueue import SQLiteAckQueue
+        from persistqueue.serializers import json as plain
+        from persistqueue.sqlackqueue import AckStatus
 
         def open_queue() -> Any:
             return SQLiteAckQueue(
