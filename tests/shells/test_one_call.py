@@ -798,7 +798,7 @@ def test_a_write_that_is_safe_to_repeat_may_use_a_connection_that_may_be_dead(
 
 def test_listeners_hear_of_refusals_waits_hedges_fallbacks_and_deadlines(server: FailureServer) -> None:
     told: list[CallEvent] = []
-    limit = polvo.ratelimit.TokenBucket(rate=20, capacity=1, max_wait=1)
+    limit = polvo.ratelimit.TokenBucket(rate=4, capacity=1, max_wait=10)
     send = mounted(
         retry=False,
         rate_limit=limit,
@@ -813,7 +813,7 @@ def test_listeners_hear_of_refusals_waits_hedges_fallbacks_and_deadlines(server:
     ended(send, "GET", server.url + "/echo")
     with polvo.call(circuit_breaker=False, hedge=0.05, timeout=20):
         ended(send, "GET", server.url + "/fault/hang?times=1&key=b")
-    with polvo.call(circuit_breaker=False, deadline=0.2, fallback=False):
+    with polvo.call(circuit_breaker=False, deadline=1.0, fallback=False):
         ended(send, "GET", server.url + "/fault/hang?times=1&key=c")
     kinds = [(event.event, event.part) for event in told if event.event != "attempt"]
     assert {*kinds} == {

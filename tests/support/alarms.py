@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
 
@@ -23,9 +24,18 @@ class WaitingAlarm:
         """Return whether it waits at the place of this signal; not for the first signals there."""
         assert frame is not None
         place = id(frame), frame.f_lasti
-        self._count = self._count + 1 if place == self._place else 1
+        self._count = self._count + 1 if place == self._place and not _starts_a_thread(frame) else 1
         self._place = place
         return self._count >= self._times
+
+
+def _starts_a_thread(frame: FrameType | None) -> bool:
+    """Return whether it waits for a thread to start, which is not the wait that a test is about."""
+    while frame is not None:
+        if frame.f_code is threading.Thread.start.__code__:
+            return True
+        frame = frame.f_back
+    return False
 
 
 @contextlib.contextmanager

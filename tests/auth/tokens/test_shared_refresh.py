@@ -242,7 +242,7 @@ import sys, time
 import polvo_adapters as polvo
 from polvo_adapters.auth import OAuth2
 
-api = polvo.Session("http://127.0.0.1:1", deadline=0.02, retry=False, auth=OAuth2(
+api = polvo.Session("http://127.0.0.1:1", deadline=0.5, retry=False, auth=OAuth2(
     flow="refresh_token", refresh_token="r", client_id="a", client_secret="b", token_url=sys.argv[1], allow_http=True,
 ))
 began = time.time()
