@@ -61,8 +61,8 @@ class ClientLog(LogListener):
 
     def say_failure(self, record: CallRecord, error: MyAPIError, seconds: float) -> None:
         """Log that a call has ended with an error."""
-        place = f"{record.method} {record.url}: "
-        text = str(error).removeprefix(place)
+        place = f"{record.method} {record.url}"
+        text = str(error).removeprefix(place).removeprefix(":").strip()
         status = error.status_code if isinstance(error.status_code, int) else 0
         self._say(
             logging.WARNING,

@@ -10,11 +10,12 @@ import anyio
 import httpx
 
 from polvo_adapters.core.outcomes import EXPIRED, at_deadline
-from polvo_adapters.errors import DeadlineExceeded
+from polvo_adapters.errors import DeadlineExceeded, PolvoError
 from polvo_adapters.policies.outcomes import describe_late_body
 from polvo_adapters.runtime.clock import TimeSource
 from polvo_adapters.shells.body_closing import BodyCloseActions
 from polvo_adapters.shells.encodings import TEXT, EncodingCheck
+from polvo_adapters.shells.error_notes import explain_error
 from polvo_adapters.shells.httpx.errors import httpx_error
 from polvo_adapters.shells.httpx.failures import explain
 
@@ -24,9 +25,10 @@ _END: Any = object()
 class ObservedStream(httpx.SyncByteStream, httpx.AsyncByteStream):
     """A body that runs actions when it is closed, breaks off, or is freed, and that may have a deadline."""
 
-    def __init__(self, stream: Any, encoding: str | None, request: httpx.Request) -> None:
+    def __init__(self, stream: Any, encoding: str | None, response: httpx.Response) -> None:
         self._stream = stream
-        self._request = request
+        self._request = response.request
+        self._told = response.extensions  # which will have the report of the call
         self._check = EncodingCheck(encoding)
         self._deadline: tuple[float, TimeSource, str] | None = None
         self.on_body_closed = BodyCloseActions()
@@ -100,6 +102,8 @@ class ObservedStream(httpx.SyncByteStream, httpx.AsyncByteStream):
             yield
         except Exception as error:  # not a cancellation, which says nothing about the server
             self.on_body_closed.run(broken=True)
+            if isinstance(error, httpx.HTTPError) and not isinstance(error, PolvoError):
+                explain_error(error, self._request, self._told.get("polvo"), reading=True)
             if self._deadline is None or isinstance(error, DeadlineExceeded):
                 raise
             deadline, clock, host = self._deadline
@@ -128,7 +132,7 @@ def observe(response: httpx.Response) -> ObservedStream:
     stream = response.stream
     if not isinstance(stream, ObservedStream):
         encoding = find_whole_encoding(response.status_code, response.headers.get("content-encoding"))
-        response.stream = stream = ObservedStream(stream, encoding, response.request)
+        response.stream = stream = ObservedStream(stream, encoding, response)
     return stream
 
 

@@ -15,6 +15,7 @@ from polvo_adapters.context.one_call import call as one_call
 from polvo_adapters.context.tenant import current_tenant
 from polvo_adapters.core.tuples import new_tuple
 from polvo_adapters.errors import PolvoError
+from polvo_adapters.shells.error_notes import explain_error
 from polvo_adapters.shells.httpx.errors import httpx_error
 from polvo_adapters.shells.httpx.given_auth import AuthWithin
 from polvo_adapters.shells.httpx.json_errors import explain_json
@@ -155,6 +156,8 @@ class SessionSending(SessionRequests):
             httpx_error(error, request)
             raise
         except httpx.HTTPError as error:
+            if type(error) is httpx.TooManyRedirects:  # of which no transport knows
+                explain_error(error, error.request, None)
             drop_frames(error, keeps_first=True)
             raise
         body = read_content(response)
