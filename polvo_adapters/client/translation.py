@@ -33,6 +33,7 @@ from polvo_adapters.client.exceptions import (
 )
 from polvo_adapters.core.report import Report
 from polvo_adapters.redaction import describe_url
+from polvo_adapters.shells.plain_words import LATER, describe_cause
 
 TRANSLATED = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, errors.PolvoError)
 """What is made an error of the client; what the caller's own code raises is not."""
@@ -226,9 +227,10 @@ def _explain_proxy(_: BaseException, __: CallRecord) -> _Finding:
 
 
 def _explain_answer(error: httpx.RemoteProtocolError, record: CallRecord) -> _Finding:
+    cause, advice = describe_cause(error, record.host)
     if str(error).startswith(_BAD_LOCATION):
-        return _Finding(MyAPIError, "the answer redirects to what is no URL", _BAD_REDIRECT)
-    return _explain_broken(error, record)
+        return _Finding(MyAPIError, cause, _BAD_REDIRECT)
+    return _Finding(APIConnectionError, cause, _TOO_LATE if advice == LATER else advice)
 
 
 def _explain_request(error: BaseException, record: CallRecord) -> _Finding:

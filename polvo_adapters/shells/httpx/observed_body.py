@@ -15,7 +15,7 @@ from polvo_adapters.policies.outcomes import describe_late_body
 from polvo_adapters.runtime.clock import TimeSource
 from polvo_adapters.shells.body_closing import BodyCloseActions
 from polvo_adapters.shells.encodings import TEXT, EncodingCheck
-from polvo_adapters.shells.error_notes import explain_error
+from polvo_adapters.shells.error_notes import explain_error, find_note
 from polvo_adapters.shells.httpx.errors import httpx_error
 from polvo_adapters.shells.httpx.failures import explain
 
@@ -25,10 +25,11 @@ _END: Any = object()
 class ObservedStream(httpx.SyncByteStream, httpx.AsyncByteStream):
     """A body that runs actions when it is closed, breaks off, or is freed, and that may have a deadline."""
 
-    def __init__(self, stream: Any, encoding: str | None, response: httpx.Response) -> None:
+    _told: dict[str, Any] | None = None  # the extensions of the response, which will have the report of the call
+
+    def __init__(self, stream: Any, encoding: str | None, request: httpx.Request) -> None:
         self._stream = stream
-        self._request = response.request
-        self._told = response.extensions  # which will have the report of the call
+        self._request = request
         self._check = EncodingCheck(encoding)
         self._deadline: tuple[float, TimeSource, str] | None = None
         self.on_body_closed = BodyCloseActions()
@@ -102,8 +103,9 @@ class ObservedStream(httpx.SyncByteStream, httpx.AsyncByteStream):
             yield
         except Exception as error:  # not a cancellation, which says nothing about the server
             self.on_body_closed.run(broken=True)
-            if isinstance(error, httpx.HTTPError) and not isinstance(error, PolvoError):
-                explain_error(error, self._request, self._told.get("polvo"), reading=True)
+            if isinstance(error, httpx.HTTPError) and not isinstance(error, PolvoError) and not find_note(error):
+                report = None if self._told is None else self._told.get("polvo")
+                explain_error(error, self._request, report, reading=True)
             if self._deadline is None or isinstance(error, DeadlineExceeded):
                 raise
             deadline, clock, host = self._deadline
@@ -132,7 +134,8 @@ def observe(response: httpx.Response) -> ObservedStream:
     stream = response.stream
     if not isinstance(stream, ObservedStream):
         encoding = find_whole_encoding(response.status_code, response.headers.get("content-encoding"))
-        response.stream = stream = ObservedStream(stream, encoding, response)
+        response.stream = stream = ObservedStream(stream, encoding, response.request)
+        stream._told = response.extensions
     return stream
 
 
