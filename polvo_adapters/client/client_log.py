@@ -114,6 +114,9 @@ class ClientLog(LogListener):
         with log_scope() as is_first:
             if is_first:
                 log = structlog.get_logger(self._name)
+                kind = structlog.get_config()["wrapper_class"]
+                if isinstance(kind, type) and issubclass(kind, structlog.stdlib.AsyncBoundLogger):
+                    log = log.sync_bl  # the others' methods are coroutines, and nothing would await them
                 getattr(log, _METHODS[level])(event, **known)
 
 

@@ -31,6 +31,7 @@ from polvo_adapters.shells.bound_policies import PolicyControls, options_of_all
 from polvo_adapters.shells.httpx.cookies import SessionCookies
 from polvo_adapters.shells.httpx.errors import httpx_error
 from polvo_adapters.shells.httpx.given_auth import as_httpx_auth
+from polvo_adapters.shells.httpx.pool_loops import move_to_loop
 from polvo_adapters.shells.httpx.pools import find_pool, keep_deadlines
 from polvo_adapters.shells.httpx.senders import sender_of
 from polvo_adapters.shells.httpx.session_keywords import (
@@ -200,7 +201,8 @@ class AsyncSession(SessionSending):
             raise httpx_error(error, request)  # type: ignore[arg-type]
         loop = async_library.find_loop()
         if loop is not self._loop:
-            if self._loop is not None and any(map(_has_connections, _list_transports(self))):
+            pools = map(find_pool, _list_transports(self))
+            if not all(move_to_loop(pool, loop) for pool in pools):
                 message = (
                     "the connections of this session are of another event loop, and nothing was sent; make one session "
                     "in each loop, and give all the same store= to share their state"
@@ -242,11 +244,6 @@ def _list_transports(client: httpx.AsyncClient) -> list[Any]:
 def _keep_deadlines(client: httpx.AsyncClient) -> None:
     for transport in _list_transports(client):
         keep_deadlines(transport)
-
-
-def _has_connections(transport: Any) -> bool:
-    pool = find_pool(transport)
-    return pool is not None and bool(pool.connections or getattr(pool, "_requests", ()))
 
 
 def _fit_limits(limits: httpx.Limits | None, size: int) -> httpx.Limits:

@@ -55,6 +55,7 @@ class SessionSending(SessionRequests):
     """What an asynchronous session does to send a request, and with the response."""
 
     raise_for_status: bool
+    _shown_as = ""  # in messages, where it is not the name of the class
     _longest: float
     _seen_timeout: httpx.Timeout | None
     _policy_transport: SessionTransport
@@ -105,7 +106,7 @@ class SessionSending(SessionRequests):
             if said:
                 with one_call(**said):
                     return await self._call(method, url, keywords, stream=stream)
-            refuse_unknown(keywords, type(self).__name__)
+            refuse_unknown(keywords, self._shown_as or type(self).__name__)
         key = keywords.pop("idempotency_key", None)
         sending = {name: keywords.pop(name) for name in OF_SENDING & keywords.keys()}
         timeout = as_timeout(keywords.get("timeout", DEFAULT))
