@@ -336,6 +336,14 @@ class TestMocks:
         with httpx.Client(transport=transport) as client:
             assert client.get("https://api.example.com/").status_code == 204
 
+    async def test_respx_in_the_place_of_the_lookup_of_transports(self) -> None:
+        respx = pytest.importorskip("respx")
+        async with respx.mock(using="httpx") as mock:
+            route = mock.get("https://api.example.com/").mock(side_effect=[httpx.Response(503), httpx.Response(204)])
+            async with polvo.AsyncSession(retry={"base": 0.001}) as session:
+                response = await session.get("https://api.example.com/")
+        assert (response.status_code, route.call_count) == (204, 2)
+
     @pytest.mark.parametrize("name", CLIENTS)
     def test_pytest_httpx(self, name: str, request: pytest.FixtureRequest) -> None:
         pytest.importorskip("pytest_httpx")
