@@ -240,7 +240,9 @@ class ResilientClient:
             translation.name_call(error, record)
             self._log.say_failure(record, error, time.monotonic() - began)
             raise
-        except translation.TRANSLATED as error:
+        except Exception as error:
+            if not translation.is_of_transport(error):
+                raise
             translated = translation.translate_error(error, record)
             self._log.say_failure(record, translated, time.monotonic() - began)
             try:

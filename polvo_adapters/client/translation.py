@@ -7,6 +7,7 @@ no query, no header and no body.
 from __future__ import annotations
 
 import re
+import ssl
 import time
 from collections.abc import Callable
 from http import HTTPStatus
@@ -35,8 +36,9 @@ from polvo_adapters.core.report import Report
 from polvo_adapters.redaction import describe_url
 from polvo_adapters.shells.plain_words import LATER, describe_cause
 
-TRANSLATED = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, errors.PolvoError)
-"""What is made an error of the client; what the caller's own code raises is not."""
+_TRANSLATED = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, errors.PolvoError, ssl.SSLError)
+_BELOW = ("h11", "h2", "hpack", "hyperframe", "httpcore", "anyio", "socksio")
+"""The packages that httpx is built on, some of whose exceptions it lets through."""
 
 _GAVE_UP = re.compile(r"\Agave up after \d+ attempts(; )?")
 _BY_STATUS: dict[int, type[MyAPIError]] = {
@@ -84,6 +86,11 @@ def name_call(error: MyAPIError, record: CallRecord) -> None:
     error.request_id = error.request_id or record.request_id
 
 
+def is_of_transport(error: Exception) -> bool:
+    """Return whether an exception is made an error of the client; what the caller's own code raises is not."""
+    return isinstance(error, _TRANSLATED) or type(error).__module__.partition(".")[0] in _BELOW
+
+
 def error_for_status(status: int) -> type[MyAPIError]:
     """Return the class of error that stands for a status of 400 or above."""
     return _BY_STATUS.get(status, ServerError if status >= 500 else APIStatusError)
@@ -125,7 +132,7 @@ def translate_error(error: BaseException, record: CallRecord) -> MyAPIError:
     """Return the error of the client for an exception of httpx or of a policy.
 
     Args:
-        error: The exception; one of TRANSLATED.
+        error: The exception; one of which `is_of_transport` is true.
         record: The call.
     """
     response = getattr(error, "response", None)
@@ -142,14 +149,19 @@ def translate_error(error: BaseException, record: CallRecord) -> MyAPIError:
 
 def find_cause(error: BaseException) -> BaseException | None:
     """Return the exception that tracebacks show above the error of the client: none that quotes a header's value."""
-    return None if isinstance(error, httpx.LocalProtocolError) else error
+    return None if _breaks_rules(error) else error
+
+
+def _breaks_rules(error: BaseException) -> bool:
+    """Return whether a request breaks the rules of HTTP; of its body, httpx lets the exception of h11 through."""
+    return type(error).__name__ == "LocalProtocolError"
 
 
 def _find_meaning(error: BaseException, record: CallRecord) -> _Finding:
     for kind, explain in _MEANINGS:
         if isinstance(error, kind):
             return explain(error, record)
-    return _Finding(MyAPIError, f"{type(error).__name__}, {error}")
+    return (_explain_request if _breaks_rules(error) else _explain_broken)(error, record)
 
 
 def _explain_circuit(error: errors.CircuitOpenError, _: CallRecord) -> _Finding:

@@ -153,4 +153,4 @@ def _describe_response(causes: Sequence[BaseException], names: Any) -> tuple[str
         return _TOO_MANY_HEADERS
     if names & {"BadStatusLine", "LineTooLong"} and "RemoteDisconnected" not in names:
         return _NO_HTTP
-    return CLOSED if names & _CLOSED else None
+    return CLOSED if names & _CLOSED and "LocalProtocolError" not in names else None

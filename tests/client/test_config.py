@@ -232,7 +232,10 @@ def test_a_client_wants_a_config() -> None:
             "API_RETRY_MIN_WAIT_SECONDS and API_RETRY_MAX_WAIT_SECONDS: RetryConfig(",
         ),
         ({"LOGGING_LEVEL": "LOUD"}, "API_LOGGING_LEVEL: LoggingConfig(level='LOUD')"),
-        ({"BASE_URL": "https://u:s3cret@a.example?k=s3cret"}, "API_BASE_URL: ClientConfig(base_url='https://a.example')"),
+        (
+            {"BASE_URL": "https://u:s3cret@a.example?k=s3cret"},
+            "API_BASE_URL: ClientConfig(base_url='https://a.example')",
+        ),
     ],
 )
 def test_a_value_of_the_environment_that_cannot_work_names_its_variable(variables: dict[str, str], text: str) -> None:

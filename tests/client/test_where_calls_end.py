@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import ssl
+from collections.abc import AsyncIterator, Callable
 
+import anyio
+import h11
 import httpx
 import pytest
 
@@ -17,6 +20,7 @@ from polvo_adapters.client.exceptions import (
     MyAPIError,
     NotFoundError,
 )
+from polvo_adapters.testing import FailureServer
 
 TWICE = RetryConfig(max_attempts=2, min_wait_seconds=0, max_wait_seconds=0)
 BEGIN = "GET https://api.example.com/a"
@@ -133,3 +137,38 @@ async def test_a_number_of_attempts_may_be_larger_than_every_float() -> None:
     config = ClientConfig(base_url="https://api.example.com", retry=RetryConfig(max_attempts=10**400))
     async with ResilientClient(config, transport=httpx.MockTransport(lambda _: httpx.Response(200))) as client:
         assert (await client.get("/a")).status_code == 200
+
+
+@pytest.mark.parametrize("length", ["1", "9"])
+async def test_a_length_that_is_not_that_of_the_body(server: FailureServer, length: str) -> None:
+    """Httpx lets the exception of h11 through."""
+    async with ResilientClient(ClientConfig(base_url=server.url, retry=TWICE)) as client:
+        with pytest.raises(ClientConfigurationError, match=r"cannot be sent \(LocalProtocolError\)") as caught:
+            await client.post("/echo", content=b"abc", headers={"Content-Length": length})
+    assert caught.value.__cause__ is None
+
+
+@pytest.mark.parametrize(
+    "error", [ssl.SSLError(1, "bad record mac"), anyio.ClosedResourceError(), h11.RemoteProtocolError("x")]
+)
+async def test_what_httpx_lets_through_is_an_error_of_the_client(error: Exception) -> None:
+    def fail(_: httpx.Request) -> httpx.Response:
+        raise error
+
+    async with ResilientClient(
+        ClientConfig(base_url="https://api.example.com", retry=TWICE), transport=httpx.MockTransport(fail)
+    ) as client:
+        with pytest.raises(APIConnectionError, match="the connection broke") as caught:
+            await client.get("/a")
+    assert caught.value.__cause__ is error
+
+
+async def test_what_the_caller_raises_comes_out() -> None:
+    async def generate() -> AsyncIterator[bytes]:
+        yield b"a"
+        raise OSError("of the caller")
+
+    transport = httpx.MockTransport(lambda _: httpx.Response(200))
+    async with ResilientClient(ClientConfig(base_url="https://api.example.com"), transport=transport) as client:
+        with pytest.raises(OSError, match="of the caller"):
+            await client.post("/a", content=generate())

@@ -113,3 +113,17 @@ async def test_too_many_redirects() -> None:
             await session.get("https://api.example.com/a?k=s3cret")
     expected = "polvo: GET api.example.com/a: too many redirects, perhaps in a circle; "
     assert _find_notes(caught.value)[0].startswith(expected)
+
+
+@pytest.mark.parametrize("headers", [{"A": "b\n"}, {"a b": "c"}, {"content-length": "x"}])
+async def test_a_request_that_breaks_the_rules(headers: dict[str, str]) -> None:
+    """Nothing was sent, and so no server has closed anything."""
+    expected = "the request breaks the rules of HTTP"
+    with _serve(b"") as url:
+        async with polvo.AsyncSession(retry=False) as session:
+            with pytest.raises(httpx.LocalProtocolError) as caught:
+                await session.get(url, headers=headers)
+        assert expected in _find_notes(caught.value)[0]
+        with polvo.install(httpx.Client()) as client, pytest.raises(httpx.LocalProtocolError) as caught:
+            client.get(url, headers=headers)
+        assert expected in _find_notes(caught.value)[0]
