@@ -12,6 +12,7 @@ import pytest
 import requests
 
 import polvo_adapters as polvo
+from polvo_adapters.testing import FailureServer
 
 HEAD = b"HTTP/1.1 200 OK\r\n"
 GZIP = HEAD + b"content-encoding: gzip\r\ncontent-length: 11\r\n\r\n"
@@ -116,14 +117,13 @@ async def test_too_many_redirects() -> None:
 
 
 @pytest.mark.parametrize("headers", [{"A": "b\n"}, {"a b": "c"}, {"content-length": "x"}])
-async def test_a_request_that_breaks_the_rules(headers: dict[str, str]) -> None:
+async def test_a_request_that_breaks_the_rules(server: FailureServer, headers: dict[str, str]) -> None:
     """Nothing was sent, and so no server has closed anything."""
     expected = "the request breaks the rules of HTTP"
-    with _serve(b"") as url:
-        async with polvo.AsyncSession(retry=False) as session:
-            with pytest.raises(httpx.LocalProtocolError) as caught:
-                await session.get(url, headers=headers)
-        assert expected in _find_notes(caught.value)[0]
-        with polvo.install(httpx.Client()) as client, pytest.raises(httpx.LocalProtocolError) as caught:
-            client.get(url, headers=headers)
-        assert expected in _find_notes(caught.value)[0]
+    async with polvo.AsyncSession(retry=False) as session:
+        with pytest.raises(httpx.LocalProtocolError) as caught:
+            await session.get(server.url, headers=headers)
+    assert expected in _find_notes(caught.value)[0]
+    with polvo.install(httpx.Client()) as client, pytest.raises(httpx.LocalProtocolError) as caught:
+        client.get(server.url, headers=headers)
+    assert expected in _find_notes(caught.value)[0]
