@@ -32,6 +32,7 @@ from polvo_adapters.client.exceptions import (
     ServerTimeoutError,
     ServiceUnavailableError,
 )
+from polvo_adapters.core.outcomes import DISCONNECTED, TRUNCATED
 from polvo_adapters.core.report import Report
 from polvo_adapters.redaction import describe_url
 from polvo_adapters.shells.plain_words import LATER, describe_cause
@@ -238,7 +239,7 @@ def _explain_proxy(_: BaseException, __: CallRecord) -> _Finding:
     return _Finding(APIConnectionError, "the proxy did not connect", "check the proxy, and the credential for it")
 
 
-def _explain_answer(error: httpx.RemoteProtocolError, record: CallRecord) -> _Finding:
+def _explain_answer(error: BaseException, record: CallRecord) -> _Finding:
     cause, advice = describe_cause(error, record.host)
     if str(error).startswith(_BAD_LOCATION):
         return _Finding(MyAPIError, cause, _BAD_REDIRECT)
@@ -246,6 +247,9 @@ def _explain_answer(error: httpx.RemoteProtocolError, record: CallRecord) -> _Fi
 
 
 def _explain_request(error: BaseException, record: CallRecord) -> _Finding:
+    report = getattr(error, "polvo", None)
+    if report is not None and report.attempts and report.attempts[-1].failure in (TRUNCATED.name, DISCONNECTED.name):
+        return _explain_answer(error, record)  # in HTTP/2, what the server has sent
     if _find_hop(getattr(error, "_request", None), record):
         return _Finding(MyAPIError, f"it is redirected to what cannot be asked ({type(error).__name__})", _BAD_REDIRECT)
     return _Finding(ClientConfigurationError, f"it cannot be sent ({type(error).__name__})", "check URL and headers")

@@ -32,6 +32,8 @@ LATER = "call again later"
 CLOSED = "the server closed the connection without an answer", LATER
 BROKEN_OFF = "the body broke off before its end", LATER
 """Cause and advice where the server ended the connection before its answer, and within the body of its answer."""
+_SHORT_IN_HTTP2 = "InvalidBodyLengthError"
+"""The text of an exception of h2, which httpx has as a LocalProtocolError."""
 _OPERATOR = "report it to the operator of the API"
 _NO_HTTP = "the answer is no HTTP", "check scheme and port in the URL"
 _TOO_MANY_HEADERS = "the answer has more headers than can be read", _OPERATOR
@@ -42,6 +44,7 @@ _BROKEN_RULES = (
     (TEXT, BROKEN_OFF),
     ("isconnected", CLOSED),
     ("closed connection", CLOSED),
+    ("error_code:7", ("the server refuses the request, and has not processed it", LATER)),
     ("<", CLOSED),  # an event of HTTP/2, such as a stream that is reset
     ("ConnectionTerminated", CLOSED),
     ("illegal status line", _NO_HTTP),
@@ -147,6 +150,8 @@ def _describe_response(causes: Sequence[BaseException], names: Any) -> tuple[str
     if names & {"ChunkedEncodingError", "IncompleteRead"}:
         return BROKEN_OFF
     text = next((str(cause) for cause in causes if type(cause).__name__ == "RemoteProtocolError"), "")
+    if any(str(cause).startswith(_SHORT_IN_HTTP2) for cause in causes):
+        return BROKEN_OFF
     if text:
         return next((found for mark, found in _BROKEN_RULES if mark in text), _BREAKS_RULES)
     if any("got more than" in text and "headers" in text for text in map(str, causes[1:])):
