@@ -40,6 +40,7 @@ from polvo_adapters.redaction import describe_url
 from polvo_adapters.runtime import async_library
 from polvo_adapters.runtime.loop_ends import LoopEnd
 from polvo_adapters.shells.httpx.environment_proxies import find_proxies
+from polvo_adapters.shells.httpx.given_auth import as_httpx_auth
 from polvo_adapters.stores.base import Store
 from polvo_adapters.stores.memory import MemoryStore
 
@@ -221,6 +222,8 @@ class ResilientClient:
         record = self._record(method, url)
         if isinstance(kwargs.get("timeout"), TimeoutConfig):
             kwargs["timeout"] = _httpx_timeout(kwargs["timeout"])
+        if kwargs.get("auth", httpx.USE_CLIENT_DEFAULT) is not httpx.USE_CLIENT_DEFAULT:
+            kwargs["auth"] = as_httpx_auth(kwargs["auth"])
         outer, began = current_record.get(), time.monotonic()
         current_record.set(record)
         try:

@@ -172,3 +172,28 @@ async def test_what_the_caller_raises_comes_out() -> None:
     async with ResilientClient(ClientConfig(base_url="https://api.example.com"), transport=transport) as client:
         with pytest.raises(OSError, match="of the caller"):
             await client.post("/a", content=generate())
+
+
+@pytest.mark.parametrize(
+    ("auth", "expected"),
+    [
+        (polvo.auth.bearer("t"), "Bearer t"),
+        (polvo.auth.bearer("t").httpx(), "Bearer t"),
+        (("u", "p"), "Basic dTpw"),
+        (None, None),
+        (httpx.USE_CLIENT_DEFAULT, "Basic YTpi"),
+    ],
+)
+async def test_auth_is_what_sessions_take(auth: object, expected: str | None) -> None:
+    seen: list[str | None] = []
+
+    def respond(request: httpx.Request) -> httpx.Response:
+        seen.append(request.headers.get("authorization"))
+        return httpx.Response(200)
+
+    config = ClientConfig(base_url="https://a:b@api.example.com")
+    async with ResilientClient(config, transport=httpx.MockTransport(respond)) as client:
+        await client.get("/a", auth=auth)
+        with pytest.raises(TypeError, match="auth: expected"):
+            await client.get("/a", auth="u:p")
+    assert seen == [expected]
