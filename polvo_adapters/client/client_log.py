@@ -20,6 +20,7 @@ No line has a query, a header, a cookie or a body.
 
 from __future__ import annotations
 
+import inspect
 import logging
 import sys
 from typing import Any
@@ -114,10 +115,10 @@ class ClientLog(LogListener):
         with log_scope() as is_first:
             if is_first:
                 log = structlog.get_logger(self._name)
-                kind = structlog.get_config()["wrapper_class"]
-                if isinstance(kind, type) and issubclass(kind, structlog.stdlib.AsyncBoundLogger):
-                    log = log.sync_bl  # the others' methods are coroutines, and nothing would await them
-                getattr(log, _METHODS[level])(event, **known)
+                result = getattr(log, _METHODS[level])(event, **known)
+                if inspect.iscoroutine(result):  # of an AsyncBoundLogger; nothing here can await it
+                    result.close()
+                    getattr(log.sync_bl, _METHODS[level])(event, **known)
 
 
 def _describe(event: CallEvent) -> str:

@@ -103,7 +103,7 @@ class ObservedStream(httpx.SyncByteStream, httpx.AsyncByteStream):
             yield
         except Exception as error:  # not a cancellation, which says nothing about the server
             self.on_body_closed.run(broken=True)
-            if isinstance(error, httpx.HTTPError) and not isinstance(error, PolvoError) and not find_note(error):
+            if not isinstance(error, PolvoError) and isinstance(error, httpx.HTTPError) and not find_note(error):
                 report = None if self._told is None else self._told.get("polvo")
                 explain_error(error, self._request, report, reading=True)
             if self._deadline is None or isinstance(error, DeadlineExceeded):
