@@ -35,6 +35,7 @@ from polvo_adapters.client.request_headers import identify
 from polvo_adapters.client.stack import build_stack
 from polvo_adapters.client.transport import ClientTransport
 from polvo_adapters.core.calls import find_host
+from polvo_adapters.core.setting_kinds import ASYNC_TRANSPORT, CLOCK, STORE, check_settings
 from polvo_adapters.drivers.aio import AsyncClock
 from polvo_adapters.redaction import describe_url
 from polvo_adapters.runtime import async_library
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
 _ABSOLUTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]")
 """The beginning of a URL that httpx does not take for one below the base URL."""
 _LONGEST_SHOWN = 500
+_KINDS = {"transport": ASYNC_TRANSPORT, "store": STORE, "clock": CLOCK}
 
 
 class _Opened(NamedTuple):
@@ -96,6 +98,9 @@ class ResilientClient:
             raise ClientConfigurationError(
                 f"ResilientClient: config must be a ClientConfig(...), not {type(config).__name__}"
             )
+        given = {"transport": transport, "store": store, "clock": clock}
+        is_given = {name: value for name, value in given.items() if value is not None}
+        check_settings("ResilientClient", is_given, _KINDS, ClientConfigurationError)
         self.config = config
         self._transport = transport
         self._closing = ClosingGate(describe_url(config.base_url))

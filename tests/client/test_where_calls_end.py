@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import anyio
 import h11
@@ -131,6 +132,19 @@ async def test_every_error_says_which_call_it_has_ended() -> None:
         await client.get("/a", headers={"X-Request-ID": "r1"})
     for error in (refused.value, closed.value):
         assert (error.method, error.url, error.host) == ("GET", "https://api.example.com/a", "api.example.com")
+
+
+@pytest.mark.parametrize("name", ["transport", "store", "clock"])
+@pytest.mark.parametrize(
+    "value", [5, "x", object(), httpx.HTTPTransport, httpx.HTTPTransport()], ids=lambda value: type(value).__name__
+)
+def test_what_a_client_is_made_of_is_checked_at_once(name: str, value: object) -> None:
+    keywords: dict[str, Any] = {name: value}
+    with pytest.raises(ClientConfigurationError, match=rf"ResilientClient.*{name}"):
+        ResilientClient(ClientConfig(base_url="https://api.example.com"), **keywords)
+    if name == "transport":
+        with pytest.raises(TypeError, match=r"AsyncSession.*transport"):
+            polvo.AsyncSession(transport=value)  # type: ignore[arg-type]
 
 
 async def test_a_number_of_attempts_may_be_larger_than_every_float() -> None:
