@@ -20,6 +20,7 @@ No line has a query, a header, a cookie or a body.
 
 from __future__ import annotations
 
+import inspect
 import logging
 import sys
 from typing import Any
@@ -61,8 +62,8 @@ class ClientLog(LogListener):
 
     def say_failure(self, record: CallRecord, error: MyAPIError, seconds: float) -> None:
         """Log that a call has ended with an error."""
-        place = f"{record.method} {record.url}: "
-        text = str(error).removeprefix(place)
+        place = f"{record.method} {record.url}"
+        text = str(error).removeprefix(place).removeprefix(":").strip()
         status = error.status_code if isinstance(error.status_code, int) else 0
         self._say(
             logging.WARNING,
@@ -114,7 +115,10 @@ class ClientLog(LogListener):
         with log_scope() as is_first:
             if is_first:
                 log = structlog.get_logger(self._name)
-                getattr(log, _METHODS[level])(event, **known)
+                result = getattr(log, _METHODS[level])(event, **known)
+                if inspect.iscoroutine(result):  # of an AsyncBoundLogger; nothing here can await it
+                    result.close()
+                    getattr(log.sync_bl, _METHODS[level])(event, **known)
 
 
 def _describe(event: CallEvent) -> str:

@@ -236,9 +236,15 @@ class ClientConfig(Settings):
             ClientConfigurationError: A value cannot be read, or cannot work, or there is no base URL.
             UnknownSettingError: A variable that begins with the name of a part, such as `API_RETRY_`, names no setting.
         """
-        from polvo_adapters.client.environment import read_settings
+        from polvo_adapters.client.environment import name_variables, read_settings
 
-        return cls(**read_settings(cls, PARTS, prefix, environ))
+        if not isinstance(prefix, str):
+            raise ClientConfigurationError(f"prefix={prefix!r}: it must be text, such as 'API_'")
+        settings = read_settings(cls, PARTS, prefix, environ)
+        try:
+            return cls(**settings)
+        except ClientConfigurationError as error:
+            raise type(error)(f"{name_variables(str(error), settings, prefix)}: {error}") from None
 
 
 PARTS: dict[str, Any] = {
@@ -273,8 +279,10 @@ def _check_base_url(value: Any) -> None:
         is_url = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         is_url = False
-    if not is_url or any(mark in value for mark in "?#\\") or not value.isprintable() or " " in value:
-        raise ClientConfigurationError(f"ClientConfig(base_url={describe_url(value)!r}): {wanted}")
+    bad = next((mark for mark in "?#\\ " if mark in value), "")
+    if not is_url or bad or not value.isprintable():
+        found = f"; there is a {bad!r} in it" if bad else ""
+        raise ClientConfigurationError(f"ClientConfig(base_url={describe_url(value)!r}): {wanted}{found}")
 
 
 def _require_number(settings: object, name: str, low: float, *, above: bool = False) -> None:

@@ -54,6 +54,21 @@ def read_settings(
     return settings
 
 
+def name_variables(text: str, settings: Mapping[str, Any], prefix: str) -> str:
+    """Return the names of the variables whose settings a message names.
+
+    Args:
+        text: The message.
+        settings: What `read_settings` has returned.
+        prefix: Beginning of the names of the variables.
+    """
+    given = {f"{prefix}{name.upper()}": name for name, value in settings.items() if not isinstance(value, dict)}
+    for part, values in settings.items():
+        if isinstance(values, dict):
+            given.update({f"{prefix}{part.upper()}_{name.upper()}": name for name in values})
+    return " and ".join(variable for variable, name in given.items() if f"{name}=" in text) or prefix
+
+
 def _list_variables(owner: Any, parts: Mapping[str, Any]) -> Iterator[tuple[str, _Variable]]:
     for part, kind in {"": owner, **parts}.items():
         for each in fields(kind):

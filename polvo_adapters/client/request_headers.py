@@ -27,9 +27,13 @@ def identify(headers: Any, request_id: Any) -> tuple[httpx.Headers, str]:
         request_id = _random_uuid() if present is None else present
     elif present is not None and present != request_id:
         raise ClientConfigurationError(f"request_id: the headers have another {HEADER}; give one of them, not sent")
-    if not isinstance(request_id, str) or not request_id.isascii() or not request_id.isprintable():
+    if not isinstance(request_id, str):
         raise ClientConfigurationError(
-            f"request_id must be text of printable ASCII characters, not {type(request_id).__name__}; not sent"
+            f"request_id must be text, not {type(request_id).__name__}; give str(...) of it, not sent"
+        )
+    if not request_id.isascii() or not request_id.isprintable():
+        raise ClientConfigurationError(
+            f"request_id must have printable ASCII characters only, not {request_id!a}; not sent"
         )
     if not request_id or request_id != request_id.strip():
         raise ClientConfigurationError("request_id must not be empty, nor begin or end with a space; not sent")

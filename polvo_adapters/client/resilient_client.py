@@ -27,19 +27,21 @@ from polvo_adapters.client import translation
 from polvo_adapters.client.base_url_auth import BaseURLAuth
 from polvo_adapters.client.call_record import CallRecord, current_record
 from polvo_adapters.client.client_log import ClientLog
-from polvo_adapters.client.closing import CLOSED, ClosingClock, ClosingGate
+from polvo_adapters.client.closing import ClosingClock, ClosingGate
 from polvo_adapters.client.config import ClientConfig, TimeoutConfig
 from polvo_adapters.client.exceptions import ClientClosedError, ClientConfigurationError, MyAPIError
 from polvo_adapters.client.pending_call import PendingCall, marks_coroutine
 from polvo_adapters.client.request_headers import identify
 from polvo_adapters.client.stack import build_stack
+from polvo_adapters.client.transport import ClientTransport
 from polvo_adapters.core.calls import find_host
+from polvo_adapters.core.setting_kinds import ASYNC_TRANSPORT, CLOCK, STORE, check_settings
 from polvo_adapters.drivers.aio import AsyncClock
 from polvo_adapters.redaction import describe_url
 from polvo_adapters.runtime import async_library
 from polvo_adapters.runtime.loop_ends import LoopEnd
 from polvo_adapters.shells.httpx.environment_proxies import find_proxies
-from polvo_adapters.shells.httpx.transports import AsyncPolicyTransport
+from polvo_adapters.shells.httpx.given_auth import as_httpx_auth
 from polvo_adapters.stores.base import Store
 from polvo_adapters.stores.memory import MemoryStore
 
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
 _ABSOLUTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]")
 """The beginning of a URL that httpx does not take for one below the base URL."""
 _LONGEST_SHOWN = 500
+_KINDS = {"transport": ASYNC_TRANSPORT, "store": STORE, "clock": CLOCK}
 
 
 class _Opened(NamedTuple):
@@ -95,9 +98,12 @@ class ResilientClient:
             raise ClientConfigurationError(
                 f"ResilientClient: config must be a ClientConfig(...), not {type(config).__name__}"
             )
+        given = {"transport": transport, "store": store, "clock": clock}
+        is_given = {name: value for name, value in given.items() if value is not None}
+        check_settings("ResilientClient", is_given, _KINDS, ClientConfigurationError)
         self.config = config
         self._transport = transport
-        self._closing = ClosingGate()
+        self._closing = ClosingGate(describe_url(config.base_url))
         self._clock: AsyncClock = ClosingClock(self._closing) if clock is None else clock
         self._store: Store = MemoryStore(now=self._clock.now) if store is None else store
         self._log = ClientLog(config.logging)
@@ -218,15 +224,17 @@ class ResilientClient:
         return PendingCall(self._send(method, url, request_id, kwargs), f"ResilientClient.{verb}")
 
     async def _send(self, method: str, url: httpx.URL | str, request_id: str | None, kwargs: dict[str, Any]) -> Any:
-        http = self._open()
-        headers, identifier = identify(kwargs.pop("headers", None), request_id)
-        record = self._record(method, url, identifier)
+        record = self._record(method, url)
         if isinstance(kwargs.get("timeout"), TimeoutConfig):
             kwargs["timeout"] = _httpx_timeout(kwargs["timeout"])
+        if kwargs.get("auth", httpx.USE_CLIENT_DEFAULT) is not httpx.USE_CLIENT_DEFAULT:
+            kwargs["auth"] = as_httpx_auth(kwargs["auth"])
         outer, began = current_record.get(), time.monotonic()
         current_record.set(record)
-        self._log.say_request(record)
         try:
+            http = self._open()
+            headers, record.request_id = identify(kwargs.pop("headers", None), request_id)
+            self._log.say_request(record)
             response = await http.request(method, url, headers=headers, **kwargs)
             status = response.status_code
             if isinstance(status, int) and status >= 400:
@@ -237,9 +245,12 @@ class ResilientClient:
             self._log.say_cancelled(record)
             raise
         except MyAPIError as error:
+            translation.name_call(error, record)
             self._log.say_failure(record, error, time.monotonic() - began)
             raise
-        except translation.TRANSLATED as error:
+        except Exception as error:
+            if not translation.is_of_transport(error):
+                raise
             translated = translation.translate_error(error, record)
             self._log.say_failure(record, translated, time.monotonic() - began)
             try:
@@ -249,20 +260,19 @@ class ResilientClient:
         finally:
             current_record.set(outer)  # not by a token: a call that was given up may end in another context
 
-    def _record(self, method: str, url: httpx.URL | str, identifier: str) -> CallRecord:
+    def _record(self, method: str, url: httpx.URL | str) -> CallRecord:
         text = str(url)
         if not _ABSOLUTE.match(text):
             text = f"{self.config.base_url.rstrip('/')}/{text.lstrip('/')}"
         return CallRecord(
-            _show(str(method).upper()), _show(describe_url(text)), find_host(text), identifier, self.config
+            _show(str(method).upper()), _show(describe_url(text)), find_host(text), self.config, target=text
         )
 
     # The httpx client -------------------------------------------------------------------------------------------------
 
     def _open(self) -> httpx.AsyncClient:
         """Return the httpx client of the running loop."""
-        if self.is_closed:
-            raise ClientClosedError(f"{describe_url(self.config.base_url)}: {CLOSED}")
+        self._closing.require_open()
         opened, loop = self._opened, _find_loop()
         if opened is not None and opened.is_here(loop):
             return opened.http
@@ -283,9 +293,7 @@ class ResilientClient:
             for pattern, proxy in find_proxies().items():
                 mounts[pattern] = transport if proxy is None else self._make_transport(proxy)
         else:
-            transport = AsyncPolicyTransport(
-                *self._policies, store=self._store, clock=self._clock, inner=self._transport
-            )
+            transport = ClientTransport(*self._policies, store=self._store, clock=self._clock, inner=self._transport)
         return httpx.AsyncClient(
             base_url=self._base_url,
             auth=self._auth,
@@ -296,9 +304,9 @@ class ResilientClient:
             mounts=mounts,
         )
 
-    def _make_transport(self, proxy: str | None = None) -> AsyncPolicyTransport:
+    def _make_transport(self, proxy: str | None = None) -> ClientTransport:
         most = self.config.bulkhead.max_concurrency
-        return AsyncPolicyTransport(
+        return ClientTransport(
             *self._policies,
             store=self._store,
             clock=self._clock,

@@ -122,4 +122,4 @@ def _make_breaker(config: ClientConfig) -> CircuitBreaker:
 def _longest_call(timeout: TimeoutConfig, retry: RetryConfig) -> float:
     """Return how long a call may take, each of its waits the longest: as long no other probe is let through."""
     attempt = timeout.connect + timeout.read + timeout.write + timeout.pool
-    return min(_LONGEST, float(retry.max_attempts) * (attempt + retry.max_wait_seconds))
+    return min(_LONGEST, min(_LONGEST, retry.max_attempts) * (attempt + retry.max_wait_seconds))

@@ -7,6 +7,7 @@ no query, no header and no body.
 from __future__ import annotations
 
 import re
+import ssl
 import time
 from collections.abc import Callable
 from http import HTTPStatus
@@ -31,10 +32,14 @@ from polvo_adapters.client.exceptions import (
     ServerTimeoutError,
     ServiceUnavailableError,
 )
+from polvo_adapters.core.outcomes import DISCONNECTED, TRUNCATED
 from polvo_adapters.core.report import Report
+from polvo_adapters.redaction import describe_url
+from polvo_adapters.shells.plain_words import LATER, describe_cause
 
-TRANSLATED = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, errors.PolvoError)
-"""What is made an error of the client; what the caller's own code raises is not."""
+_TRANSLATED = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, errors.PolvoError, ssl.SSLError)
+_BELOW = ("h11", "h2", "hpack", "hyperframe", "httpcore", "anyio", "socksio")
+"""The packages that httpx is built on, some of whose exceptions it lets through."""
 
 _GAVE_UP = re.compile(r"\Agave up after \d+ attempts(; )?")
 _BY_STATUS: dict[int, type[MyAPIError]] = {
@@ -57,6 +62,11 @@ _ADVICE: dict[int, str] = {
     422: "correct the request",
     429: "send less, or call again later",
 }
+_ABOVE_TRANSPORTS = (httpx.DecodingError, httpx.TooManyRedirects)
+"""What httpx raises of an answer that our transport has returned."""
+_BAD_LOCATION = "Invalid URL in location header"
+"""How httpx begins the text of an error that it has only this class for."""
+_BAD_REDIRECT = "report it to the operator of the API, or set follow_redirects=False"
 _TOO_LATE = "call again later, and check whether the service is healthy"
 
 
@@ -66,6 +76,20 @@ class _Finding(NamedTuple):
     kind: type[MyAPIError]
     what: str
     advice: str = ""
+    tells_effort: bool = True
+
+
+def name_call(error: MyAPIError, record: CallRecord) -> None:
+    """Let an error of the client's own, such as that it is closed, say which call it has ended."""
+    error.method = error.method or record.method
+    error.url = error.url or record.url
+    error.host = error.host or record.host
+    error.request_id = error.request_id or record.request_id
+
+
+def is_of_transport(error: Exception) -> bool:
+    """Return whether an exception is made an error of the client; what the caller's own code raises is not."""
+    return isinstance(error, _TRANSLATED) or type(error).__module__.partition(".")[0] in _BELOW
 
 
 def error_for_status(status: int) -> type[MyAPIError]:
@@ -109,7 +133,7 @@ def translate_error(error: BaseException, record: CallRecord) -> MyAPIError:
     """Return the error of the client for an exception of httpx or of a policy.
 
     Args:
-        error: The exception; one of TRANSLATED.
+        error: The exception; one of which `is_of_transport` is true.
         record: The call.
     """
     response = getattr(error, "response", None)
@@ -117,6 +141,8 @@ def translate_error(error: BaseException, record: CallRecord) -> MyAPIError:
         return translate_response(response, record)  # raised by a hook of the caller's
     finding = _find_meaning(error, record)
     report = getattr(error, "polvo", None)
+    if report is None and isinstance(error, _ABOVE_TRANSPORTS):
+        report = record.report
     known = {name: getattr(error, name, None) for name in ("retry_after", "reason")}
     request = getattr(error, "_request", None)
     return _make(finding, record, report, request=request, response=response, **known)
@@ -124,14 +150,19 @@ def translate_error(error: BaseException, record: CallRecord) -> MyAPIError:
 
 def find_cause(error: BaseException) -> BaseException | None:
     """Return the exception that tracebacks show above the error of the client: none that quotes a header's value."""
-    return None if isinstance(error, httpx.LocalProtocolError) else error
+    return None if _breaks_rules(error) else error
+
+
+def _breaks_rules(error: BaseException) -> bool:
+    """Return whether a request breaks the rules of HTTP; of its body, httpx lets the exception of h11 through."""
+    return type(error).__name__ == "LocalProtocolError"
 
 
 def _find_meaning(error: BaseException, record: CallRecord) -> _Finding:
     for kind, explain in _MEANINGS:
         if isinstance(error, kind):
             return explain(error, record)
-    return _Finding(MyAPIError, f"{type(error).__name__}, {error}")
+    return (_explain_request if _breaks_rules(error) else _explain_broken)(error, record)
 
 
 def _explain_circuit(error: errors.CircuitOpenError, _: CallRecord) -> _Finding:
@@ -208,7 +239,19 @@ def _explain_proxy(_: BaseException, __: CallRecord) -> _Finding:
     return _Finding(APIConnectionError, "the proxy did not connect", "check the proxy, and the credential for it")
 
 
-def _explain_request(error: BaseException, _: CallRecord) -> _Finding:
+def _explain_answer(error: BaseException, record: CallRecord) -> _Finding:
+    cause, advice = describe_cause(error, record.host)
+    if str(error).startswith(_BAD_LOCATION):
+        return _Finding(MyAPIError, cause, _BAD_REDIRECT)
+    return _Finding(APIConnectionError, cause, _TOO_LATE if advice == LATER else advice)
+
+
+def _explain_request(error: BaseException, record: CallRecord) -> _Finding:
+    report = getattr(error, "polvo", None)
+    if report is not None and report.attempts and report.attempts[-1].failure in (TRUNCATED.name, DISCONNECTED.name):
+        return _explain_answer(error, record)  # in HTTP/2, what the server has sent
+    if _find_hop(getattr(error, "_request", None), record):
+        return _Finding(MyAPIError, f"it is redirected to what cannot be asked ({type(error).__name__})", _BAD_REDIRECT)
     return _Finding(ClientConfigurationError, f"it cannot be sent ({type(error).__name__})", "check URL and headers")
 
 
@@ -225,7 +268,7 @@ def _explain_decoding(_: BaseException, __: CallRecord) -> _Finding:
 
 
 def _explain_redirects(_: BaseException, __: CallRecord) -> _Finding:
-    return _Finding(MyAPIError, "too many redirects", "check the URL, or set follow_redirects=False")
+    return _Finding(MyAPIError, "too many redirects", "check the URL, or set follow_redirects=False", False)
 
 
 def _explain_other(error: BaseException, _: CallRecord) -> _Finding:
@@ -245,6 +288,7 @@ _MEANINGS: tuple[tuple[type[BaseException], Callable[[Any, CallRecord], _Finding
     (httpx.UnsupportedProtocol, _explain_request),
     (httpx.LocalProtocolError, _explain_request),
     (httpx.InvalidURL, _explain_request),
+    (httpx.RemoteProtocolError, _explain_answer),
     (httpx.TransportError, _explain_broken),
     (httpx.StreamError, _explain_body),
     (httpx.DecodingError, _explain_decoding),
@@ -255,7 +299,8 @@ _MEANINGS: tuple[tuple[type[BaseException], Callable[[Any, CallRecord], _Finding
 def _make(finding: _Finding, record: CallRecord, report: Report | None, **data: Any) -> MyAPIError:
     attempts = 0 if report is None else len(report.attempts)
     end = _explain_end(record, report)
-    text = f"{record.method} {record.url}: {finding.what}{_describe_effort(finding.kind, record, report, attempts)}"
+    effort = _describe_effort(finding.kind, record, report, attempts) if finding.tells_effort else ""
+    text = f"{record.method} {record.url}{_find_hop(data['request'], record)}: {finding.what}{effort}"
     text += "".join(f"; {part}" for part in (end, finding.advice) if part)
     return finding.kind(
         text,
@@ -267,6 +312,15 @@ def _make(finding: _Finding, record: CallRecord, report: Report | None, **data: 
         report=report,
         **data,
     )
+
+
+def _find_hop(request: httpx.Request | None, record: CallRecord) -> str:
+    """Return where the call has ended, with an arrow, if not where it began: redirects and auth objects lead away."""
+    try:
+        place = "" if request is None else describe_url(str(request.url))
+        return "" if place in ("", describe_url(str(httpx.URL(record.target)))) else f" → {place}"
+    except httpx.InvalidURL:
+        return ""
 
 
 def _describe_effort(kind: type[MyAPIError], record: CallRecord, report: Report | None, attempts: int) -> str:

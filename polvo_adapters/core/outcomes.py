@@ -34,6 +34,8 @@ CONNECT_TIMEOUT = Failure("connect timeout", timeout=True)
 READ_TIMEOUT = Failure("read timeout", timeout=True)
 DISCONNECTED = Failure("disconnected")
 TRUNCATED = Failure("truncated body")
+UNPROCESSED = Failure("refused unprocessed")
+"""The server says that it has not processed the request, which any method may be repeated after."""
 EXPIRED = Failure("deadline", timeout=True, transient=False)
 PROXY_REFUSED = Failure("proxy refused", transient=False)
 """The proxy does not open a tunnel for this client; to ask again may lock its account."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias, Union
 
-from polvo_adapters.core.outcomes import Outcome
+from polvo_adapters.core.outcomes import UNPROCESSED, Outcome
 from polvo_adapters.core.trace import Mark, Phase, phases_of
 from polvo_adapters.core.tuples import new_tuple
 
@@ -50,7 +50,7 @@ class Attempt(NamedTuple):
 
     def __str__(self) -> str:
         text = f"{self.failure or self.status} after {self.seconds:.3f} s"
-        if self.failure and not self.sent:
+        if self.failure and not self.sent and self.failure != UNPROCESSED.name:
             text += ", nothing was sent"
         return f"{text} ({', '.join(map(str, self.phases))})" if self.marks else text
 

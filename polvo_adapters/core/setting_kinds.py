@@ -96,6 +96,10 @@ ENCRYPTION_KEY = SettingKind(
     lambda value: not isinstance(value, (*_HARMLESS, Mapping, type)),
 )
 CLOCK = SettingKind("a clock, with now(), wall() and uniform()", _has_members("now", "wall", "uniform"))
+STORE = SettingKind("a store, such as MemoryStore()", _has_members("decide", "park"))
+ASYNC_TRANSPORT = SettingKind(
+    "a transport of httpx for tasks, with handle_async_request()", _has_members("handle_async_request")
+)
 SESSION = SettingKind("a requests.Session", _has_members("get_adapter", "headers"))
 VERIFY = SettingKind(
     "True, False, or the path of certificates", lambda value: isinstance(value, bool) or _is_path(value)

@@ -18,7 +18,7 @@ import requests
 
 from polvo_adapters.core.calls import find_host
 from polvo_adapters.core.http import IDEMPOTENT_METHODS
-from polvo_adapters.core.outcomes import INTERRUPTED
+from polvo_adapters.core.outcomes import INTERRUPTED, TRUNCATED
 from polvo_adapters.core.report import Report
 from polvo_adapters.core.trace import CONNECT, TLS
 from polvo_adapters.errors import PolvoError
@@ -99,7 +99,7 @@ def explain_error(error: BaseException, request: Any, report: Any, *, reading: b
             cause, advice = PROXY_FAILED
         elif _is_silent_in_tls(error, report):
             cause, advice = SILENT_IN_TLS
-        elif reading and (cause, advice) == CLOSED:
+        elif (cause, advice) == CLOSED and (reading or _is_truncated(report)):
             cause, advice = BROKEN_OFF
         parts = [f"polvo: {describe_place(request)}: {cause}"]
         if isinstance(report, Report):
@@ -123,6 +123,10 @@ def _went_elsewhere(error: BaseException, host: str, report: Any) -> bool:
         return bool(names) and "/" not in names[-1] and names[-1] not in host and len(marks) == _UNCONNECTED
     finally:
         del error
+
+
+def _is_truncated(report: Any) -> bool:
+    return isinstance(report, Report) and bool(report.attempts) and report.attempts[-1].failure == TRUNCATED.name
 
 
 def _is_silent_in_tls(error: BaseException, report: Any) -> bool:

@@ -14,6 +14,7 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from polvo_adapters.shells.causes import list_causes
+from polvo_adapters.shells.encodings import TEXT
 
 _UNREACHABLE = (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN)
 _EXPIRED, _OTHER_NAMES = (9, 10), (62, 63, 64)  # X509_V_ERR_CERT_NOT_YET_VALID, _HAS_EXPIRED, _HOSTNAME_MISMATCH ...
@@ -27,10 +28,31 @@ SILENT_IN_TLS = (
 )
 """Cause and advice where a connection was there, and no TLS handshake came about."""
 
-_LATER = "call again later"
-CLOSED = "the server closed the connection without an answer", _LATER
-BROKEN_OFF = "the body broke off before its end", _LATER
+LATER = "call again later"
+CLOSED = "the server closed the connection without an answer", LATER
+BROKEN_OFF = "the body broke off before its end", LATER
 """Cause and advice where the server ended the connection before its answer, and within the body of its answer."""
+_SHORT_IN_HTTP2 = "InvalidBodyLengthError"
+"""The text of an exception of h2, which httpx has as a LocalProtocolError."""
+_OPERATOR = "report it to the operator of the API"
+_NO_HTTP = "the answer is no HTTP", "check scheme and port in the URL"
+_TOO_MANY_HEADERS = "the answer has more headers than can be read", _OPERATOR
+_BREAKS_RULES = "the answer breaks the rules of HTTP", _OPERATOR
+_BROKEN_RULES = (
+    ("message body", BROKEN_OFF),
+    ("chunk", BROKEN_OFF),
+    (TEXT, BROKEN_OFF),
+    ("isconnected", CLOSED),
+    ("closed connection", CLOSED),
+    ("error_code:7", ("the server refuses the request, and has not processed it", LATER)),
+    ("<", CLOSED),  # an event of HTTP/2, such as a stream that is reset
+    ("ConnectionTerminated", CLOSED),
+    ("illegal status line", _NO_HTTP),
+    ("illegal request line", _NO_HTTP),
+    ("buffer too long", _TOO_MANY_HEADERS),
+    ("location header", ("the answer redirects to what is no URL", _OPERATOR)),
+)
+"""What a text of h11, h2 or httpx with these words means; the first counts."""
 _PLACE = "check host and port in the URL, and whether the service runs"
 
 
@@ -54,7 +76,7 @@ def describe_cause(error: BaseException, host: str) -> tuple[str, str]:
             or _describe_waiting(names)
             or _describe_response(causes, names)
             or _describe_request(names)
-            or ("the connection failed", _LATER)
+            or ("the connection failed", LATER)
         )
     finally:
         del error, causes  # see errors.py, "Errors and frames"
@@ -74,7 +96,7 @@ def _describe_tls(causes: Sequence[BaseException]) -> tuple[str, str] | None:
             advice = "use the host name that the certificate is for"
         return f"the certificate of the server is not accepted: {refused.verify_message.rstrip('.')}", advice
     if _find(causes, ssl.SSLEOFError, ssl.SSLZeroReturnError) is not None:
-        return "the server closed the connection during the TLS handshake", _LATER
+        return "the server closed the connection during the TLS handshake", LATER
     failed = _find(causes, ssl.SSLError)
     if failed is None:
         return None
@@ -109,7 +131,8 @@ def _describe_waiting(names: Collection[str]) -> tuple[str, str] | None:
 def _describe_request(names: Collection[str]) -> tuple[str, str] | None:
     """Return what is wrong with a request that cannot be sent as it is."""
     if "UnsupportedProtocol" in names:
-        return "the URL is neither http:// nor https://", "correct the URL, or give the session a base_url"
+        what = "the URL, or the one that a redirect leads to, is neither http:// nor https://"
+        return what, "correct the URL, or give the session a base_url"
     if "LocalProtocolError" in names:
         return "the request breaks the rules of HTTP", "correct its headers and its body"
     if names & {"InvalidJSONError", "InvalidHeader", "InvalidURL", "InvalidSchema", "MissingSchema"}:  # type: ignore[operator]
@@ -123,13 +146,16 @@ def _describe_response(causes: Sequence[BaseException], names: Any) -> tuple[str
     if "TooManyRedirects" in names:
         return "too many redirects, perhaps in a circle", "check the URL, and where the server redirects to"
     if names & {"ContentDecodingError", "DecodingError", "DecodeError"}:
-        return "the body is not encoded as its header says", "report it to the operator of the API"
-    texts = [str(cause) for cause in causes if type(cause).__name__ == "RemoteProtocolError"]
-    if names & {"ChunkedEncodingError", "IncompleteRead"} or any("complete message body" in text for text in texts):
+        return "the body is not encoded as its header says", _OPERATOR
+    if names & {"ChunkedEncodingError", "IncompleteRead"}:
         return BROKEN_OFF
+    text = next((str(cause) for cause in causes if type(cause).__name__ == "RemoteProtocolError"), "")
+    if any(str(cause).startswith(_SHORT_IN_HTTP2) for cause in causes):
+        return BROKEN_OFF
+    if text:
+        return next((found for mark, found in _BROKEN_RULES if mark in text), _BREAKS_RULES)
     if any("got more than" in text and "headers" in text for text in map(str, causes[1:])):
-        return "the answer has more headers than can be read", "report it to the operator of the API"
-    is_garbage = names & {"BadStatusLine", "LineTooLong"} and "RemoteDisconnected" not in names
-    if is_garbage or any("illegal" in text for text in texts):
-        return "the answer is no HTTP", "check scheme and port in the URL"
-    return CLOSED if names & _CLOSED else None
+        return _TOO_MANY_HEADERS
+    if names & {"BadStatusLine", "LineTooLong"} and "RemoteDisconnected" not in names:
+        return _NO_HTTP
+    return CLOSED if names & _CLOSED and "LocalProtocolError" not in names else None

@@ -220,3 +220,37 @@ def test_an_error_of_the_settings_is_one_of_the_library_only_by_its_base() -> No
 def test_a_client_wants_a_config() -> None:
     with pytest.raises(ClientConfigurationError, match="not str"):
         ResilientClient("http://localhost:8000")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("variables", "text"),
+    [
+        ({"TIMEOUT_READ": "-1", "TIMEOUT_POOL": "3"}, "API_TIMEOUT_READ: TimeoutConfig(read=-1.0)"),
+        ({"RETRY_MIN_WAIT_SECONDS": "99"}, "API_RETRY_MIN_WAIT_SECONDS: RetryConfig(min_wait_seconds=99.0"),
+        (
+            {"RETRY_MIN_WAIT_SECONDS": "9", "RETRY_MAX_WAIT_SECONDS": "1"},
+            "API_RETRY_MIN_WAIT_SECONDS and API_RETRY_MAX_WAIT_SECONDS: RetryConfig(",
+        ),
+        ({"LOGGING_LEVEL": "LOUD"}, "API_LOGGING_LEVEL: LoggingConfig(level='LOUD')"),
+        (
+            {"BASE_URL": "https://u:s3cret@a.example?k=s3cret"},
+            "API_BASE_URL: ClientConfig(base_url='https://a.example')",
+        ),
+    ],
+)
+def test_a_value_of_the_environment_that_cannot_work_names_its_variable(variables: dict[str, str], text: str) -> None:
+    environ = {f"API_{name}": value for name, value in {"BASE_URL": URL, **variables}.items()}
+    with pytest.raises(ClientConfigurationError) as caught:
+        ClientConfig.from_env(environ=environ)
+    assert str(caught.value).startswith(text)
+    assert "s3cret" not in str(caught.value)
+
+
+def test_a_base_url_is_refused_for_what_is_in_it() -> None:
+    with pytest.raises(ClientConfigurationError, match=r"there is a '\?' in it"):
+        ClientConfig(base_url="https://a.example?k=1")
+
+
+def test_a_prefix_is_text() -> None:
+    with pytest.raises(ClientConfigurationError, match="prefix=5"):
+        ClientConfig.from_env(5)  # type: ignore[arg-type]

@@ -51,7 +51,7 @@ TRANSPORT: list[tuple[Exception, type[MyAPIError], str]] = [
     (httpx.ReadError("x"), APIConnectionError, "the connection broke (ReadError)"),
     (httpx.WriteError("x"), APIConnectionError, "the connection broke (WriteError)"),
     (httpx.CloseError("x"), APIConnectionError, "the connection broke (CloseError)"),
-    (httpx.RemoteProtocolError("Set-Cookie: hunter22"), APIConnectionError, "broke (RemoteProtocolError)"),
+    (httpx.RemoteProtocolError("Set-Cookie: hunter22"), APIConnectionError, "breaks the rules of HTTP after 1 attempt"),
     (httpx.ProxyError("407 hunter22"), APIConnectionError, "check the proxy"),
     (httpx.UnsupportedProtocol("x"), ClientConfigurationError, "cannot be sent (UnsupportedProtocol)"),
     (httpx.LocalProtocolError("header hunter22"), ClientConfigurationError, "cannot be sent (LocalProtocolError)"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import logging
 from collections.abc import Iterator
@@ -200,3 +201,19 @@ def test_the_listener_of_the_log_keeps_the_lines_of_the_library_out() -> None:
 
     assert issubclass(ClientLog, LogListener)
     assert names([ClientLog(LoggingConfig())]) == ["ClientLog"]
+
+
+async def test_an_asynchronous_logger_of_structlog_is_not_left_unawaited() -> None:
+    structlog = pytest.importorskip("structlog")
+    written = io.StringIO()
+    structlog.configure(
+        processors=[structlog.processors.JSONRenderer()],
+        wrapper_class=structlog.stdlib.AsyncBoundLogger,
+        logger_factory=structlog.PrintLoggerFactory(file=written),
+    )
+    try:
+        async with make_client(ScriptedServer(200)) as client:
+            await client.get("/a")
+    finally:
+        structlog.reset_defaults()
+    assert json.loads(written.getvalue())["event"] == "response"

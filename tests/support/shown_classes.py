@@ -20,7 +20,7 @@ auth.tokens.token_auth.TokenAuth auth.tokens.token_fetch.TokenFetch auth.tokens.
 auth.tokens.token_storage.TokenStorage client.call_record.CallRecord client.client_log.ClientLog
 client.config.BulkheadConfig client.config.CircuitBreakerConfig client.config.ClientConfig client.config.LoggingConfig
 client.config.RetryConfig client.config.Settings client.config.TimeoutConfig client.pending_call.PendingCall
-client.resilient_client.ResilientClient client.stack.ClientBreaker
+client.resilient_client.ResilientClient client.stack.ClientBreaker client.transport.ClientTransport
 client.stack.ClientBulkhead client.base_url_auth.BaseURLAuth client.closing.ClosingClock
 client.closing.ClosingGate core.notices.LogListener
 policies.bounded_backoff.BoundedBackoff context.call.CallSpan context.call.LogicalCall policies.defaults.DefaultDeadline

@@ -94,6 +94,8 @@ _NO_TRANSPORT = _NoTransport()
 class _OneCall(AsyncSession):
     """A session for one call, without connections of its own."""
 
+    _shown_as = "polvo.aio"
+
     def __init__(self, transport: SessionTransport) -> None:
         self._lent = transport
         super().__init__(store=transport.store)

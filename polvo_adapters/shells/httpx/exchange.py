@@ -15,7 +15,7 @@ from httpx import ByteStream
 
 from polvo_adapters.core.calls import Body, Call, find_host
 from polvo_adapters.core.effects import Send
-from polvo_adapters.core.outcomes import Ending, Outcome, at_deadline
+from polvo_adapters.core.outcomes import UNPROCESSED, Ending, Outcome, at_deadline
 from polvo_adapters.core.trace import Mark
 from polvo_adapters.core.tuples import new_tuple
 from polvo_adapters.errors import DeadlineExceeded
@@ -111,6 +111,8 @@ class BaseHTTPXExchange:
         self.give_back()
         unsent = not self.reading and (trace is None or trace.proves_unsent(self._used, error))
         failure = at_deadline(explain(error, trace, reading=self.reading, unsent=unsent), now, deadline)
+        if failure is UNPROCESSED:
+            unsent = type(self.sent.stream) is ByteStream
         return Outcome(
             error=error,
             failure=failure,

@@ -17,9 +17,11 @@ from polvo_adapters.core.outcomes import (
     READ_TIMEOUT,
     TRUNCATED,
     UNCLASSIFIED,
+    UNPROCESSED,
     Failure,
     name_failure,
 )
+from polvo_adapters.core.trace import WAIT
 from polvo_adapters.errors import ConfigurationError, DeadlineExceeded, SecretError, TokenRefreshError
 from polvo_adapters.shells.causes import list_causes
 from polvo_adapters.shells.httpx.trace import HTTPXTrace
@@ -41,6 +43,7 @@ _MEANINGS: tuple[tuple[type[BaseException], Failure], ...] = (
 _UNABLE = ("5", "408", "429", "Proxy Server could not connect")  # messages of httpcore: a status, or that of SOCKS
 _TLS_CLOSED = (ssl.SSLEOFError, ssl.SSLZeroReturnError)
 _DEPTH = 8
+_REFUSED_STREAM = 7  # RFC 9113, section 7
 
 
 def classify(error: BaseException, *, reading: bool) -> Failure:
@@ -66,12 +69,33 @@ def explain(error: BaseException, trace: HTTPXTrace | None, *, reading: bool, un
         unsent: Whether it is proved that nothing of the request was sent.
     """
     failure = classify(error, reading=reading)
+    if isinstance(error, httpx.LocalProtocolError) and (reading or _waits(trace)):
+        failure = TRUNCATED if reading else DISCONNECTED  # in HTTP/2 httpcore says it of what the server has sent
+    elif not reading and _is_unprocessed(error):
+        return UNPROCESSED
     if (trace is not None and trace.body_error is error) or comes_from_signal_handler(_find_root(error)):
         return INTERRUPTED  # what the body raised comes through httpcore as it is
     if isinstance(error, httpx.ProxyError) and unsent:
         return CONNECT if _is_proxy_unable(str(error)) else PROXY_REFUSED
     is_known = unsent or (trace is not None and trace.sent)
     return name_failure(failure, unsent=unsent) if is_known and not reading else failure
+
+
+def _waits(trace: HTTPXTrace | None) -> bool:
+    """Return whether the whole request was sent."""
+    return trace is not None and any(phase == WAIT for phase, _ in trace.marks)
+
+
+def _is_unprocessed(error: BaseException) -> bool:
+    """Return whether a server of HTTP/2 says that it has not processed the request (RFC 9113, section 8.7).
+
+    For a request after the last stream that it does process, httpcore takes another connection by itself.
+    """
+    event = error.__cause__.args[:1] if isinstance(error, httpx.RemoteProtocolError) and error.__cause__ else ()
+    if not event or not type(event[0]).__module__.startswith("h2."):
+        return False
+    is_refused = hasattr(event[0], "stream_id") and getattr(event[0], "error_code", None) == _REFUSED_STREAM
+    return is_refused or getattr(event[0], "last_stream_id", None) == 0
 
 
 def _is_refused_by_tls(error: BaseException) -> bool:

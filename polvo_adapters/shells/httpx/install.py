@@ -12,14 +12,16 @@ the extension `polvo_stream` of the request.
 from __future__ import annotations
 
 import weakref
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import httpx
 
 from polvo_adapters.core.effects import Policy
 from polvo_adapters.drivers import aio
-from polvo_adapters.errors import ConfigurationError
+from polvo_adapters.errors import ConfigurationError, SessionClosedError
 from polvo_adapters.runtime.clock import SYSTEM
+from polvo_adapters.shells.extended_class import extend
 from polvo_adapters.shells.httpx.resilient import AsyncResilientTransport, ResilientTransport
 from polvo_adapters.shells.httpx.streaming import mark_as_streamed, unmark
 from polvo_adapters.shells.httpx.transports import AsyncPolicyTransport, PolicyTransport
@@ -44,6 +46,31 @@ class Installation(BaseInstallation):
     def serves(self, url: httpx.URL) -> bool:
         """Return whether it is for a URL."""
         return self._matches(url)
+
+
+class _InClient:
+    """Mixin of the transport of an installation, which is closed when its client is: nothing else tells it."""
+
+    _client: Any
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether calls make no further attempt, as nothing would close the connections that they open."""
+        client = self._client()
+        return client is not None and client.is_closed
+
+    @is_closed.setter
+    def is_closed(self, value: bool) -> None:
+        """Leave it to the client."""
+
+    def make_closed_error(self) -> SessionClosedError:
+        """Return the error that stops further attempts of a call."""
+        return SessionClosedError("the client was closed meanwhile; make another one, or close it after its last call")
+
+
+@lru_cache(maxsize=64)
+def _extended(kind: Any) -> Any:
+    return extend(kind, _InClient)
 
 
 class InstalledLookup:
@@ -79,6 +106,9 @@ class InstalledLookup:
         wrapper = self._wrapped.get(key)
         if wrapper is None or wrapper.inner is not transport:
             wrapper = installation.wrap(transport)
+            kind: Any = type(wrapper)
+            wrapper._client = self._client
+            wrapper.__class__ = _extended(kind)
             if len(self._wrapped) >= _MOST_WRAPPED:
                 self._wrapped = {}
             self._wrapped[key] = wrapper

@@ -10,11 +10,12 @@ import anyio
 import httpx
 
 from polvo_adapters.core.outcomes import EXPIRED, at_deadline
-from polvo_adapters.errors import DeadlineExceeded
+from polvo_adapters.errors import DeadlineExceeded, PolvoError
 from polvo_adapters.policies.outcomes import describe_late_body
 from polvo_adapters.runtime.clock import TimeSource
 from polvo_adapters.shells.body_closing import BodyCloseActions
 from polvo_adapters.shells.encodings import TEXT, EncodingCheck
+from polvo_adapters.shells.error_notes import explain_error, find_note
 from polvo_adapters.shells.httpx.errors import httpx_error
 from polvo_adapters.shells.httpx.failures import explain
 
@@ -23,6 +24,8 @@ _END: Any = object()
 
 class ObservedStream(httpx.SyncByteStream, httpx.AsyncByteStream):
     """A body that runs actions when it is closed, breaks off, or is freed, and that may have a deadline."""
+
+    _told: dict[str, Any] | None = None  # the extensions of the response, which will have the report of the call
 
     def __init__(self, stream: Any, encoding: str | None, request: httpx.Request) -> None:
         self._stream = stream
@@ -100,6 +103,9 @@ class ObservedStream(httpx.SyncByteStream, httpx.AsyncByteStream):
             yield
         except Exception as error:  # not a cancellation, which says nothing about the server
             self.on_body_closed.run(broken=True)
+            if not isinstance(error, PolvoError) and isinstance(error, httpx.HTTPError) and not find_note(error):
+                report = None if self._told is None else self._told.get("polvo")
+                explain_error(error, self._request, report, reading=True)
             if self._deadline is None or isinstance(error, DeadlineExceeded):
                 raise
             deadline, clock, host = self._deadline
@@ -129,6 +135,7 @@ def observe(response: httpx.Response) -> ObservedStream:
     if not isinstance(stream, ObservedStream):
         encoding = find_whole_encoding(response.status_code, response.headers.get("content-encoding"))
         response.stream = stream = ObservedStream(stream, encoding, response.request)
+        stream._told = response.extensions
     return stream
 
 

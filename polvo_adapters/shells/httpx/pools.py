@@ -29,6 +29,7 @@ import httpx
 from polvo_adapters.shells.extended_class import extend
 from polvo_adapters.shells.httpx.async_network import AsyncDeadlineBackend
 from polvo_adapters.shells.httpx.network import DeadlineBackend
+from polvo_adapters.shells.httpx.pool_loops import leave_loop
 from polvo_adapters.shells.httpx.timeouts import DeadlineTimeout, limit
 
 _DEPTH = 4
@@ -143,6 +144,7 @@ class _AsyncPool(_TidyPool):
     async def aclose(self) -> None:
         self._was_closed = True
         await super().aclose()  # type: ignore[misc]
+        await leave_loop(self)
 
     async def handle_async_request(self, request: httpcore.Request) -> httpcore.Response:
         response: httpcore.Response = await super().handle_async_request(request)  # type: ignore[misc]

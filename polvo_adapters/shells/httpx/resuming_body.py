@@ -102,7 +102,7 @@ class ResumingStream(ObservedStream):
 
     def __init__(self, observed: ObservedStream, entity: Entity | Unproved, find_rest: Find | None) -> None:
         super().__init__(observed._stream, None, observed._request)
-        self._check, self._deadline = observed._check, observed._deadline
+        self._check, self._deadline, self._told = observed._check, observed._deadline, observed._told
         self.on_body_closed = observed.on_body_closed
         self._never = entity if isinstance(entity, Unproved) else None
         self.progress = BodyProgress(_UNKNOWN if isinstance(entity, Unproved) else entity)

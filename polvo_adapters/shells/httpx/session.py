@@ -20,7 +20,7 @@ except ImportError as error:  # pragma: no cover - tested in an environment with
     raise ImportError(missing_text("polvo_adapters.AsyncSession", "httpx", "httpx")) from error
 
 from polvo_adapters.core.calls import origin
-from polvo_adapters.core.setting_kinds import check_settings
+from polvo_adapters.core.setting_kinds import ASYNC_TRANSPORT, check_settings
 from polvo_adapters.drivers.aio import ASYNC_SYSTEM, AsyncClock
 from polvo_adapters.errors import ConfigurationError, SessionClosedError
 from polvo_adapters.policies.defaults import SESSION_DEFAULTS
@@ -31,6 +31,7 @@ from polvo_adapters.shells.bound_policies import PolicyControls, options_of_all
 from polvo_adapters.shells.httpx.cookies import SessionCookies
 from polvo_adapters.shells.httpx.errors import httpx_error
 from polvo_adapters.shells.httpx.given_auth import as_httpx_auth
+from polvo_adapters.shells.httpx.pool_loops import move_to_loop
 from polvo_adapters.shells.httpx.pools import find_pool, keep_deadlines
 from polvo_adapters.shells.httpx.senders import sender_of
 from polvo_adapters.shells.httpx.session_keywords import (
@@ -99,6 +100,8 @@ class AsyncSession(SessionSending):
         refuse_names_of_requests(given, type(self).__name__)
         refuse_unknown_keywords(given, type(self).__name__, (*OWN_KEYWORDS, *HTTPX_KEYWORDS))
         check_settings(type(self).__name__, {"clock": clock, "raise_for_status": raise_for_status}, KINDS)
+        if client.get("transport") is not None:
+            check_settings(type(self).__name__, client, {"transport": ASYNC_TRANSPORT})
         stack: Any = given
         self._base = validate_base(base_url)
         self.tenancy = validate_tenancy_of(tenancy, stack.get("regions"))
@@ -140,7 +143,7 @@ class AsyncSession(SessionSending):
 
     def _find_route(self, url: httpx.URL) -> httpx.AsyncBaseTransport:
         """Return the transport of httpx for a URL."""
-        return super()._transport_for_url(url) if self._mounts else self._transport
+        return super()._transport_for_url(url)  # always, as test libraries replace it
 
     def _transport_for_url(self, url: httpx.URL) -> httpx.AsyncBaseTransport:
         if self._mounts:
@@ -200,7 +203,8 @@ class AsyncSession(SessionSending):
             raise httpx_error(error, request)  # type: ignore[arg-type]
         loop = async_library.find_loop()
         if loop is not self._loop:
-            if self._loop is not None and any(map(_has_connections, _list_transports(self))):
+            pools = map(find_pool, _list_transports(self))
+            if not all(move_to_loop(pool, loop) for pool in pools):
                 message = (
                     "the connections of this session are of another event loop, and nothing was sent; make one session "
                     "in each loop, and give all the same store= to share their state"
@@ -242,11 +246,6 @@ def _list_transports(client: httpx.AsyncClient) -> list[Any]:
 def _keep_deadlines(client: httpx.AsyncClient) -> None:
     for transport in _list_transports(client):
         keep_deadlines(transport)
-
-
-def _has_connections(transport: Any) -> bool:
-    pool = find_pool(transport)
-    return pool is not None and bool(pool.connections or getattr(pool, "_requests", ()))
 
 
 def _fit_limits(limits: httpx.Limits | None, size: int) -> httpx.Limits:

@@ -15,6 +15,7 @@ from polvo_adapters.context.one_call import call as one_call
 from polvo_adapters.context.tenant import current_tenant
 from polvo_adapters.core.tuples import new_tuple
 from polvo_adapters.errors import PolvoError
+from polvo_adapters.shells.error_notes import explain_error
 from polvo_adapters.shells.httpx.errors import httpx_error
 from polvo_adapters.shells.httpx.given_auth import AuthWithin
 from polvo_adapters.shells.httpx.json_errors import explain_json
@@ -54,6 +55,7 @@ class SessionSending(SessionRequests):
     """What an asynchronous session does to send a request, and with the response."""
 
     raise_for_status: bool
+    _shown_as = ""  # in messages, where it is not the name of the class
     _longest: float
     _seen_timeout: httpx.Timeout | None
     _policy_transport: SessionTransport
@@ -104,7 +106,7 @@ class SessionSending(SessionRequests):
             if said:
                 with one_call(**said):
                     return await self._call(method, url, keywords, stream=stream)
-            refuse_unknown(keywords, type(self).__name__)
+            refuse_unknown(keywords, self._shown_as or type(self).__name__)
         key = keywords.pop("idempotency_key", None)
         sending = {name: keywords.pop(name) for name in OF_SENDING & keywords.keys()}
         timeout = as_timeout(keywords.get("timeout", DEFAULT))
@@ -155,6 +157,8 @@ class SessionSending(SessionRequests):
             httpx_error(error, request)
             raise
         except httpx.HTTPError as error:
+            if type(error) is httpx.TooManyRedirects:  # of which no transport knows
+                explain_error(error, error.request, None)
             drop_frames(error, keeps_first=True)
             raise
         body = read_content(response)

@@ -15,6 +15,7 @@ from polvo_adapters.core.effects import Policy
 from polvo_adapters.core.identity import Sender
 from polvo_adapters.drivers.aio import AsyncClock
 from polvo_adapters.errors import SessionClosedError
+from polvo_adapters.shells.error_notes import attach_report
 from polvo_adapters.shells.httpx.header_fields import find_field
 from polvo_adapters.shells.httpx.routes import Routes
 from polvo_adapters.shells.httpx.streaming import is_streamed
@@ -60,11 +61,20 @@ class SessionTransport(AsyncPolicyTransport):
         response = await super().handle_async_request(request)
         if type(response.stream) is httpx.ByteStream and not is_streamed(request):
             if find_field(response.headers, b"content-encoding") is not None:
-                await response.aread()
+                await _decode(response, request)
             else:
                 _finish_reading(response, response.stream._stream)
             response.elapsed = timedelta(seconds=perf_counter() - began)
         return response
+
+
+async def _decode(response: httpx.Response, request: httpx.Request) -> None:
+    """Read an encoded body; an error has the report of the call, which the transport has returned already."""
+    try:
+        await response.aread()
+    except httpx.DecodingError as error:
+        attach_report(error, response.extensions["polvo"], request)
+        raise
 
 
 def _finish_reading(response: httpx.Response, body: bytes) -> None:

@@ -41,6 +41,7 @@ from polvo_adapters.shells.httpx.errors import httpx_error
 from polvo_adapters.shells.httpx.exchange import HTTPXExchange, body_of
 from polvo_adapters.shells.httpx.inner_transports import require_inner, view_without_retries
 from polvo_adapters.shells.httpx.one_call import said_for
+from polvo_adapters.shells.httpx.pool_loops import move_to_loop
 from polvo_adapters.shells.httpx.pools import find_pool, keep_deadlines
 from polvo_adapters.shells.httpx.replays import prepare_body
 from polvo_adapters.shells.httpx.rerouting import NOTED, copy_for_another_call, has_left_origin, take_off
@@ -345,7 +346,7 @@ class AsyncPolicyTransport(_BaseTransport, httpx.AsyncBaseTransport):
         loop = async_library.find_loop()
         if loop is self._loop:
             return
-        if self._loop is not None and (self._pool.connections or getattr(self._pool, "_requests", ())):
+        if not move_to_loop(self._pool, loop):
             raise ConfigurationError(
                 f"the connections of this {type(self).__name__} belong to another event loop; make a transport, with "
                 "its client, in each loop (what they are to share is `store`), or close the client before its loop ends"

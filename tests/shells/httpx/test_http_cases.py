@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -13,6 +13,8 @@ import httpx
 import pytest
 
 import polvo_adapters as polvo
+from polvo_adapters.client import ClientConfig, ResilientClient, RetryConfig
+from polvo_adapters.client.exceptions import APIConnectionError
 from polvo_adapters.policies.bulkhead import Bulkhead
 from polvo_adapters.policies.deadline import Deadline
 from polvo_adapters.policies.retry import ExponentialBackoff
@@ -180,6 +182,40 @@ class TestHTTP2:
         assert (response.http_version, response.status_code) == ("HTTP/2", 200)
         assert len(response.extensions["polvo"].attempts) == 2
 
+    @pytest.mark.parametrize("method", ["GET", "POST"])
+    @pytest.mark.parametrize("path", ["/refused", "/goaway"])
+    async def test_what_the_server_has_not_processed_is_repeated(
+        self, h2_server: H2Server, path: str, method: str
+    ) -> None:
+        """RFC 9113, section 8.7."""
+        async with polvo.AsyncSession(http2=True, verify=h2_server.context, retry={"base": 0.001}) as session:
+            response = await session.request(method, h2_server.url + path, content=b"abc")
+        assert (response.http_version, response.text) == ("HTTP/2", "ok")
+        assert [attempt.failure for attempt in response.polvo.attempts] == ["refused unprocessed", ""]
+        assert "nothing was sent" not in str(response.polvo)
+
+    async def test_a_stream_that_was_read_is_not_repeated_where_it_was_refused(self, h2_server: H2Server) -> None:
+        async def generate() -> AsyncIterator[bytes]:
+            yield b"abc"
+
+        async with polvo.AsyncSession(http2=True, verify=h2_server.context, retry={"base": 0.001}) as session:
+            with pytest.raises(httpx.RemoteProtocolError) as caught:
+                await session.post(h2_server.url + "/refused", content=generate())
+        assert "has not processed it" in caught.value.__notes__[0]
+
+    async def test_a_body_that_is_too_short_is_the_fault_of_the_server(self, h2_server: H2Server) -> None:
+        """Of it, too, httpx raises a LocalProtocolError, which means a bad request otherwise."""
+        async with polvo.AsyncSession(http2=True, verify=h2_server.context, retry={"base": 0.001}) as session:
+            response = await session.get(h2_server.url + "/short")
+        assert (response.text, len(response.polvo.attempts)) == ("ok", 2)
+
+    async def test_the_resilient_client_does_not_blame_its_caller_for_it(self, h2_server: H2Server) -> None:
+        transport = httpx.AsyncHTTPTransport(http2=True, verify=h2_server.context)
+        config = ClientConfig(base_url=h2_server.url, retry=RetryConfig(max_attempts=1))
+        async with ResilientClient(config, transport=transport) as client:
+            with pytest.raises(APIConnectionError, match="the body broke off before its end"):
+                await client.get("/short")
+
     async def test_a_cancelled_call_leaves_the_connection_to_the_others(self, h2_server: H2Server) -> None:
         transport = polvo.transports.AsyncPolicyTransport(RETRY, http2=True, verify=h2_server.context)
         async with httpx.AsyncClient(transport=transport) as client:
@@ -206,6 +242,11 @@ class TestHTTP2:
         other.cancel()
         await asyncio.wait([other])
         await client.aclose()
+
+
+REFUSED_STREAM = 7
+FAULTS = ("/refused", "/goaway", "/short")
+"""Paths that are answered with 200 after their fault."""
 
 
 class H2Server:
@@ -280,6 +321,17 @@ class H2Server:
         if path == "/reset" and is_new:
             connection.reset_stream(event.stream_id)
             return
+        if path == "/refused" and is_new:
+            connection.reset_stream(event.stream_id, REFUSED_STREAM)
+            return
+        if path == "/goaway" and is_new:
+            connection.close_connection(last_stream_id=0)
+            return
+        if path == "/short" and is_new:
+            connection.send_headers(event.stream_id, [(":status", "200"), ("content-length", "9")])
+            connection.send_data(event.stream_id, b"ok", end_stream=True)
+            return
+        is_new = is_new and path not in FAULTS
         status = "503" if is_new else "200"
         connection.send_headers(event.stream_id, [(":status", status), ("content-length", "2")])
         connection.send_data(event.stream_id, b"ok", end_stream=True)
@@ -337,6 +389,14 @@ class TestMocks:
         transport = polvo.transports.PolicyTransport(RETRY, inner=httpx.MockTransport(router.handler))
         with httpx.Client(transport=transport) as client:
             assert client.get("https://api.example.com/").status_code == 204
+
+    async def test_respx_in_the_place_of_the_lookup_of_transports(self) -> None:
+        respx = pytest.importorskip("respx")
+        async with respx.mock(using="httpx") as mock:
+            route = mock.get("https://api.example.com/").mock(side_effect=[httpx.Response(503), httpx.Response(204)])
+            async with polvo.AsyncSession(retry={"base": 0.001}) as session:
+                response = await session.get("https://api.example.com/")
+        assert (response.status_code, route.call_count) == (204, 2)
 
     @pytest.mark.parametrize("name", CLIENTS)
     def test_pytest_httpx(self, name: str, request: pytest.FixtureRequest) -> None:

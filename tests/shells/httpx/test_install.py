@@ -216,3 +216,40 @@ def test_what_cannot_work_is_said_at_once() -> None:
 )
 def test_prefixes_are_patterns_of_httpx_with_a_path(prefix: str, url: str, is_match: bool) -> None:
     assert URLPrefix(prefix).matches(httpx.URL(url)) is is_match
+
+
+class TestClosing:
+    """A call under way makes no further attempt: nothing would close the connection that it opens."""
+
+    async def test_a_client_of_tasks(self) -> None:
+        attempts: list[str] = []
+        failed, closed = asyncio.Event(), asyncio.Event()
+
+        async def fail(request: httpx.Request) -> httpx.Response:
+            attempts.append(request.url.path)
+            failed.set()
+            await closed.wait()
+            raise httpx.ReadError("the pool was closed")
+
+        client = polvo.install(httpx.AsyncClient(transport=httpx.MockTransport(fail)), retry={"base": 0.001})
+        async with client:
+            call = asyncio.ensure_future(client.get("https://api.example.com/a"))
+            await failed.wait()
+        closed.set()
+        with pytest.raises(httpx.ReadError) as caught:
+            await call
+        assert attempts == ["/a"]
+        assert "the client was closed meanwhile" in str(caught.value.polvo)  # type: ignore[attr-defined]
+
+    def test_a_client_of_threads(self) -> None:
+        attempts: list[str] = []
+
+        def fail(request: httpx.Request) -> httpx.Response:
+            attempts.append(request.url.path)
+            client.close()
+            raise httpx.ReadError("the pool was closed")
+
+        client = polvo.install(httpx.Client(transport=httpx.MockTransport(fail)), retry={"base": 0.001})
+        with pytest.raises(httpx.ReadError):
+            client.get("https://api.example.com/a")
+        assert attempts == ["/a"]
