@@ -82,8 +82,9 @@ def drive(
         try:
             flow.close()
         finally:
-            decisions.release_all()
-            answer = None  # see errors.py, "Errors and frames"
+            if decisions.held:
+                decisions.release_all()
+            answer = decisions.best = None  # see errors.py, "Errors and frames"
 
 
 def _acquire(effect: Acquire, exchange: Exchange, decisions: Decisions) -> Any:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from polvo_adapters.context.call import LogicalCall
-from polvo_adapters.context.tenant import current_tenant
+from polvo_adapters.context.tenant import current_tenant, tenant_blocks
 from polvo_adapters.core.calls import Body, Call, find_place, origin
 from polvo_adapters.core.effects import Policy, PolicyTraits, compose
 from polvo_adapters.core.http import text_of
@@ -199,7 +199,7 @@ class BoundPolicies:
             IdempotencyKeyError: A key cannot be made or sent.
             ConfigurationError: A key was said, and there is no policy of keys.
         """
-        tenant, key, content = current_tenant(), "", ""
+        tenant, key, content = current_tenant() if tenant_blocks.get() else "", "", ""
         if settings is not None and settings.operation is not None:
             request_identity.assign_operation_key(self.keys, settings.operation, request)
         if self.keys is not None:

@@ -124,10 +124,9 @@ class BaseHTTPXExchange:
 
     def _succeed(self, response: Any, started: float) -> Outcome:
         """Return the outcome of the attempt that has just brought a response."""
-        clock, trace, body = self.clock, self._trace, None
+        clock, trace, sent, body = self.clock, self._trace, self.sent, None
         now = clock.now()
         marks: Sequence[Mark] = () if trace is None or not trace.lent else trace.end(now)
-        sent = self.sent
         sent.extensions, self._trace = self._extensions, None
         if self._is_noted and trace is not None:
             trace.is_over = True
@@ -166,16 +165,16 @@ class BaseHTTPXExchange:
 
     def _prepare(self, call: Call, now: float) -> httpx.Request:
         """Return the request for the URL and the deadline of the call."""
-        used, self.sent, self.reading = self.inner, self.request, False
-        if self.owner is not None and self.owner.is_closed:
-            raise self.owner.make_closed_error()
-        if call.anonymous and self._without_certificate is not None:
+        used, owner, request, url = self.inner, self.owner, self.request, call.url
+        if owner is not None and owner.is_closed:
+            raise owner.make_closed_error()
+        if self._without_certificate is not None and call.anonymous:
             used = self._without_certificate
-        if call.url is not self._url and call.url != self._url:
-            self.sent, self._is_region = reroute(self.request, call), not call.rerouted
-        request, self._sent = self.sent, True
+        if url is not self._url and url != self._url:
+            request, self._is_region = reroute(request, call), not call.rerouted
+        self.sent, self._sent, self.reading = request, True, False
         extensions = request.extensions
-        self._used = used.find(request.url) if type(used) is Routes else used
+        self._used = used = used.find(request.url) if type(used) is Routes else used
         listener, deadline = extensions.get("trace"), call.deadline
         trace = HTTPXTrace(now, self.clock.now, listener)
         if deadline is not None:
@@ -185,12 +184,11 @@ class BaseHTTPXExchange:
             cut = self._cut_timeouts(timeouts, deadline, deadline - now)
             if cut is not timeouts:
                 request.extensions = {**extensions, "timeout": cut}
-        if listener is None and type(self._used) is self._noting and self._notes_steps():
+        self._is_noted = is_noted = listener is None and type(used) is self._noting and self._notes_steps()
+        if is_noted:
             ATTEMPT.set(trace)
-            self._is_noted = True
         else:
             request.extensions = {**request.extensions, "trace": trace.take_async if self.is_async else trace.take}
-            self._is_noted = False
         self._trace, self._extensions = trace, extensions
         return request
 

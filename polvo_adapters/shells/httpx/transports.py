@@ -24,7 +24,7 @@ except ImportError as error:  # pragma: no cover - tested in an environment with
 
     raise ImportError(missing_text("polvo_adapters.transports", "httpx", "httpx")) from error
 
-from polvo_adapters.context.call import LogicalCall, call_settings, current_call, extend_default_deadline
+from polvo_adapters.context.call import LogicalCall, call_settings, call_started, current_call, extend_default_deadline
 from polvo_adapters.core.calls import Body, Call
 from polvo_adapters.core.effects import Policy
 from polvo_adapters.core.identity import PLAIN_SENDER, Sender
@@ -47,7 +47,7 @@ from polvo_adapters.shells.httpx.rerouting import NOTED, copy_for_another_call, 
 from polvo_adapters.shells.httpx.response import is_given_up, synthesize_response
 from polvo_adapters.shells.httpx.rest import let_resume, let_resume_async
 from polvo_adapters.shells.httpx.senders import sender_of
-from polvo_adapters.shells.httpx.streaming import is_streamed
+from polvo_adapters.shells.httpx.streaming import STREAMED
 from polvo_adapters.shells.httpx.timeouts import find_deadline
 from polvo_adapters.shells.httpx.url_reading import write_place
 from polvo_adapters.shells.tracebacks import drop_frames
@@ -116,9 +116,7 @@ class _BaseTransport(PolicyControls):
             prepare_body(request)
         has_left = bound.reroutes and has_left_origin(request)
         sender = self._sender if bound.identifies else PLAIN_SENDER
-        logical = current_call()
-        if logical is not None and logical.is_default:
-            logical = self._bound_by_default(logical, body)
+        logical = None if call_started.get() is None else self._find_logical_call(body)
         place = write_place(request.url)
         call = bound.begin(request, place[0], body, now, sender, logical, settings, rerouted=has_left, place=place)
         return bound, call, None if settings is None else said_for(request, settings, below), now
@@ -129,8 +127,11 @@ class _BaseTransport(PolicyControls):
             f"this {type(self).__name__} is closed; make a new one, or close it after its last call"
         )
 
-    def _bound_by_default(self, logical: LogicalCall, body: Body) -> LogicalCall | None:
+    def _find_logical_call(self, body: Body) -> LogicalCall | None:
         """Return the logical call that a request is part of; a default deadline bounds no body that is streamed."""
+        logical = current_call()
+        if logical is None or not logical.is_default:
+            return logical
         if not self._serves(logical):
             return None  # it bounds the calls of its own session alone
         return logical._replace(deadline=None) if body == "once" else logical
@@ -240,12 +241,12 @@ class PolicyTransport(_BaseTransport, httpx.BaseTransport):
 
     def _send(self, bound: BoundPolicies, call: Call, request: httpx.Request, began: float) -> httpx.Response:
         entries: list[Entry] = []
-        stream = self.stream or is_streamed(request)
+        stream = self.stream or bool(request.extensions.get(STREAMED))
         exchange = HTTPXExchange(self._below, request, self.clock, stream, self._without_certificate, call.url, self)
         if stream and call.patient:
             exchange.spared_deadline = call.deadline
         outcome = sync.drive(bound.flow(call), exchange, self.store, self.clock, entries, call)
-        if outcome.error is not None or not exchange.owns(outcome):
+        if outcome.error is not None or exchange.response is None or outcome.response is not exchange.response:
             exchange.close()
         try:
             return self._end(bound, call, request, outcome, entries, self.clock.now() - began, exchange)
@@ -319,7 +320,7 @@ class AsyncPolicyTransport(_BaseTransport, httpx.AsyncBaseTransport):
             bound, call, scope, began = self._begin(request)
             if bound.races:
                 aio.require_tasks()
-            stream = self.stream or is_streamed(request)
+            stream = self.stream or bool(request.extensions.get(STREAMED))
             without, clock = self._without_certificate, self.clock
             exchange = AsyncHTTPXExchange(self._below, request, clock, stream, without, call.url, self)
             if stream and call.patient:
@@ -327,7 +328,7 @@ class AsyncPolicyTransport(_BaseTransport, httpx.AsyncBaseTransport):
             entries: list[Entry] = []
             work = aio.drive(bound.flow(call), exchange, self.store, clock, entries, call)
             outcome = await (work if scope is None else _run_within(scope, work))
-            if outcome.error is not None or not exchange.owns(outcome):
+            if outcome.error is not None or exchange.response is None or outcome.response is not exchange.response:
                 await exchange.discard()
             try:
                 return self._end(bound, call, request, outcome, entries, clock.now() - began, exchange)
