@@ -116,9 +116,8 @@ async def drive(
         try:
             flow.close()
         finally:
-            if decisions.held:
-                await beside.release_all_beside() if beside is not None else decisions.release_all()
-            answer = decisions.best = None  # see errors.py, "Errors and frames"
+            await beside.release_all_beside() if beside is not None else decisions.release_all()
+            answer = None  # see errors.py, "Errors and frames"
 
 
 async def _break_off(exchange: AsyncExchange, decisions: Decisions, error: BaseException) -> None:

@@ -82,9 +82,8 @@ def drive(
         try:
             flow.close()
         finally:
-            if decisions.held:
-                decisions.release_all()
-            answer = decisions.best = None  # see errors.py, "Errors and frames"
+            decisions.release_all()
+            answer = None  # see errors.py, "Errors and frames"
 
 
 def _acquire(effect: Acquire, exchange: Exchange, decisions: Decisions) -> Any:

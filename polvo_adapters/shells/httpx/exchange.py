@@ -80,8 +80,8 @@ class BaseHTTPXExchange:
     _noting: type | None = None  # the class of transports whose connections may note the steps of an attempt
     brought_by: Call | None = None
     spared_deadline: float | None = None
-    response: httpx.Response | None = None
-    reading = _is_region = _sent = _is_noted = False
+    response: httpx.Response | None
+    reading = _is_region = _is_noted = False
     _encoding: str | None = None  # of the body that was read last
     _trace: HTTPXTrace | None = None  # of the attempt that is being made
     _extensions: Any = None  # what its request came with
@@ -100,6 +100,7 @@ class BaseHTTPXExchange:
         self.inner, self.owner = inner, owner
         self._without_certificate = without_certificate
         self.request = self.sent = request
+        self.response, self._sent = None, False
         self._url = url or str(request.url)
         self.clock = clock
         self.stream = stream

@@ -12,6 +12,10 @@ asyncio is cancelled through. The request then stays in the pool, and its connec
 makes another one for a request that was about to be sent; both are then open for ever. They are closed with the
 last response that they bring.
 
+**Retries of connections.** A transport of httpx with `retries=3` connects four times for each attempt. Where the
+policies above it retry, a connection that is made for one of their requests, which says so by `CONNECTS_ONCE`, connects
+once. Other requests through that pool connect as often as before.
+
 What is set here are private attributes of httpx and httpcore. Where one is not what it is known to be, the pool stays
 as it is, and each wait gets what was left when the attempt began.
 """
@@ -32,6 +36,8 @@ from polvo_adapters.shells.httpx.network import DeadlineBackend
 from polvo_adapters.shells.httpx.timeouts import DeadlineTimeout, limit
 
 _DEPTH = 4
+CONNECTS_ONCE = "polvo_connects_once"
+"""The extension of a request by which its connection is not to be made by several attempts."""
 
 
 def keep_deadlines(transport: Any, depth: int = _DEPTH) -> None:
@@ -83,6 +89,11 @@ def find_pool(transport: Any, depth: int = _DEPTH) -> Any:
     return None
 
 
+def retries_connections(transport: Any) -> bool:
+    """Return whether the pool of a transport makes a connection by several attempts."""
+    return bool(getattr(find_pool(transport), "_retries", 0))
+
+
 def _extend(pool: Any, backend: httpcore.NetworkBackend) -> None:
     if isinstance(pool, _Pool):
         return
@@ -114,6 +125,14 @@ class _TidyPool:
     _connections: list[Any]
     _requests: list[Any]
 
+    def create_connection(self, origin: Any) -> Any:
+        connection = super().create_connection(origin)  # type: ignore[misc]
+        if getattr(connection, "_retries", 0) and hasattr(connection, "_connect"):
+            with suppress(TypeError):  # a class with slots
+                kind: Any = type(connection)
+                connection.__class__ = _extended_connection(kind)
+        return connection
+
     def _assign_requests_to_connections(self) -> Any:
         used = {id(getattr(request, "connection", None)) for request in self._requests}
         lost = [
@@ -124,6 +143,22 @@ class _TidyPool:
         for connection in lost:
             self._connections.remove(connection)
         return [*lost, *super()._assign_requests_to_connections()]  # type: ignore[misc]
+
+
+@lru_cache(maxsize=64)
+def _extended_connection(kind: Any) -> type:
+    return extend(kind, _Connection)  # type: ignore[no-any-return]
+
+
+class _Connection:
+    """Mixin of a connection of threads or tasks, which is made at once, or not, where its first request says so."""
+
+    _retries: int
+
+    def _connect(self, request: httpcore.Request) -> Any:
+        if request.extensions.get(CONNECTS_ONCE):
+            self._retries = 0
+        return super()._connect(request)  # type: ignore[misc]
 
 
 class _AsyncPool(_TidyPool):

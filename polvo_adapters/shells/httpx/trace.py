@@ -52,13 +52,13 @@ class HTTPXTrace(Trace):
     """
 
     # Most of them are never set, so that a trace is made in half the time.
-    lent = untraced = proxy_status = 0
+    untraced = proxy_status = 0
     sent = is_over = False
     error: BaseException | None = None
     body_error: BaseException | None = None
 
     def __init__(self, began: float, now: Callable[[], float], listener: Any) -> None:
-        self.marks = [(QUEUE, began)]
+        self.marks, self.lent = [(QUEUE, began)], 0
         self._now, self._listener = now, listener
 
     def note_connect(self, address: str) -> None:

@@ -32,6 +32,7 @@ from polvo_adapters.core.outcomes import Outcome
 from polvo_adapters.core.report import Entry
 from polvo_adapters.drivers import aio, sync
 from polvo_adapters.errors import ConfigurationError, PolvoError, SessionClosedError
+from polvo_adapters.policies.resume import retry_place
 from polvo_adapters.runtime import async_library
 from polvo_adapters.runtime.clock import SYSTEM, Clock
 from polvo_adapters.shells.bound_policies import BoundPolicies, PolicyControls
@@ -41,7 +42,7 @@ from polvo_adapters.shells.httpx.errors import httpx_error
 from polvo_adapters.shells.httpx.exchange import HTTPXExchange, body_of
 from polvo_adapters.shells.httpx.inner_transports import require_inner, view_without_retries
 from polvo_adapters.shells.httpx.one_call import said_for
-from polvo_adapters.shells.httpx.pools import find_pool, keep_deadlines
+from polvo_adapters.shells.httpx.pools import CONNECTS_ONCE, find_pool, keep_deadlines, retries_connections
 from polvo_adapters.shells.httpx.replays import prepare_body
 from polvo_adapters.shells.httpx.rerouting import NOTED, copy_for_another_call, has_left_origin, take_off
 from polvo_adapters.shells.httpx.response import is_given_up, synthesize_response
@@ -77,16 +78,18 @@ class _BaseTransport(PolicyControls):
         self.store = self._bound.store
         self.clock = clock
         self.stream = stream
+        self._without_certificate: Any = None  # the same, for requests to another server, which get no credential
+        self.is_closed = False
         self._flights: dict[int, tuple[httpx.Request, Any]] = {}  # the calls under way, with what the requests had
 
     _let_resume: Any  # what lets the body of a response be resumed
     _inner: Any
     _below: Any  # the same, or a view on it
+    _connects_once: bool  # whether the policies retry in the place of the connections below
     _pool: Any = None  # that of an asynchronous one, whose connections belong to an event loop
     installed: Any = None
     """The installation that this transport was made for."""
-    _without_certificate: Any = None  # the same transport, for requests to another server, which get no credential
-    is_closed = False
+    is_closed: bool
     """Whether no attempt may begin any more."""
     _entered = 0
 
@@ -99,6 +102,7 @@ class _BaseTransport(PolicyControls):
     def inner(self, inner: Any) -> None:
         self._inner = inner
         self._below = view_without_retries(inner, self.policies)
+        self._connects_once = retry_place(self.policies) is not None and retries_connections(inner)
         if isinstance(self, AsyncPolicyTransport):  # a transport of ours looks after its pool itself
             self._pool = None if isinstance(inner, AsyncPolicyTransport) else find_pool(inner)
 
@@ -111,6 +115,8 @@ class _BaseTransport(PolicyControls):
             bound, settings, below = bound.for_call(settings, self.inner)
         if NOTED in request.extensions:
             take_off(request)
+        if self._connects_once:
+            request.extensions = {**request.extensions, CONNECTS_ONCE: True}
         body, now = body_of(request), self.clock.now()
         if body == "once" or body == "rewindable":
             prepare_body(request)
@@ -176,8 +182,7 @@ class _BaseTransport(PolicyControls):
         self._note_closed()
 
     def _note_closed(self) -> None:
-        # Several clients may share it, and each closes it at the end of its `with` block.
-        self.is_closed = self._entered <= 0
+        self.is_closed = self._entered <= 0  # several clients may share it, and each closes it at its end
 
 
 class PolicyTransport(_BaseTransport, httpx.BaseTransport):
@@ -219,8 +224,8 @@ class PolicyTransport(_BaseTransport, httpx.BaseTransport):
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request as the policies say; see `httpx.BaseTransport`."""
-        flight = request, request.extensions
-        first = self._flights.setdefault(id(request), flight)
+        flight, key = (request, request.extensions), id(request)
+        first = self._flights.setdefault(key, flight)
         if first is not flight:  # it is sent several times at once
             request = copy_for_another_call(request, first[1])
         try:
@@ -237,7 +242,9 @@ class PolicyTransport(_BaseTransport, httpx.BaseTransport):
             raise
         finally:
             if first is flight:
-                del self._flights[id(flight[0])]
+                del self._flights[key]
+            if self._connects_once:
+                request.extensions = flight[1]
 
     def _send(self, bound: BoundPolicies, call: Call, request: httpx.Request, began: float) -> httpx.Response:
         entries: list[Entry] = []
@@ -310,8 +317,8 @@ class AsyncPolicyTransport(_BaseTransport, httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request as the policies say; see `httpx.AsyncBaseTransport`."""
-        flight = request, request.extensions
-        first = self._flights.setdefault(id(request), flight)
+        flight, key = (request, request.extensions), id(request)
+        first = self._flights.setdefault(key, flight)
         if first is not flight:  # as above
             request = copy_for_another_call(request, first[1])
         try:
@@ -339,7 +346,9 @@ class AsyncPolicyTransport(_BaseTransport, httpx.AsyncBaseTransport):
             raise
         finally:
             if first is flight:
-                del self._flights[id(flight[0])]
+                del self._flights[key]
+            if self._connects_once:
+                request.extensions = flight[1]
 
     def _require_loop(self) -> None:
         """Check that the connections of the pool do not belong to another event loop."""
