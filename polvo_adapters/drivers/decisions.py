@@ -158,7 +158,7 @@ class Decisions:
             return verdicts
         kinds = {*map(type, verdicts)}  # type: ignore[arg-type]
         if not (Refused in kinds or (bool in kinds and is_refusal(verdicts))):  # type: ignore[arg-type]
-            self.held = (*self.held, (events, verdicts))
+            self.held = (*self.held, (events, verdicts))  # type: ignore[arg-type]
         return verdicts
 
     def release(self, effect: Release, exchange: BodyCloseNotifier | None = None) -> None:

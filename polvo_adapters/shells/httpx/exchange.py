@@ -274,6 +274,8 @@ class BaseHTTPXExchange:
 class HTTPXExchange(BaseHTTPXExchange):
     """The attempts at one request, on the calling thread."""
 
+    _noting = httpx.HTTPTransport
+
     def _cut_timeouts(self, timeouts: Any, deadline: float, left: float) -> Any:  # noqa: ARG002 - each wait asks
         return {name: DeadlineTimeout(timeouts.get(name), deadline, self.clock) for name in TIMEOUTS}
 
@@ -303,16 +305,18 @@ class HTTPXExchange(BaseHTTPXExchange):
                 self._hand_over(response, call)
         except Exception as error:  # noqa: BLE001 - every exception becomes an outcome
             self.close()
-            if deadline is not None:
-                self._report_overrun(deadline)
+            self._report_overrun(deadline)
             return self._fail(error, started, deadline)
+        except BaseException:  # Ctrl-C, after which the driver discards the response
+            self.give_back()
+            raise
         if deadline is not None:
             self._report_overrun(deadline)
         return self._succeed(response, started)
 
-    def _report_overrun(self, deadline: float) -> None:
+    def _report_overrun(self, deadline: float | None) -> None:
         """Log where a transport that is not built on httpcore has not kept the deadline of an attempt."""
-        if self._trace is not None and not self._trace.lent:
+        if deadline is not None and self._trace is not None and not self._trace.lent:
             report_overrun(type(self._used).__qualname__, self.clock.now() - deadline)
 
     def _read(self, response: httpx.Response, deadline: float | None) -> None:
@@ -320,6 +324,8 @@ class HTTPXExchange(BaseHTTPXExchange):
         if encoding is None and deadline is None and is_read(response):
             return
         self.reading = True
+        if self._is_noted and self._trace is not None:
+            self._trace.note_body()
         chunks, check = [], EncodingCheck(encoding and find_whole_encoding(response.status_code, encoding))
         for chunk in response.stream:  # type: ignore[union-attr]
             chunks.append(chunk)

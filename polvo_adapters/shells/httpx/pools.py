@@ -57,18 +57,22 @@ def keep_deadlines(transport: Any, depth: int = _DEPTH) -> None:
         if isinstance(pool, _AsyncPool):
             pool._was_closed = False  # it is to be used again
         if not isinstance(backend, AsyncDeadlineBackend):
-            is_new = type(pool) is httpcore.AsyncConnectionPool and not pool.connections
+            notes_steps = _can_note_steps(pool)
             pool._network_backend = AsyncDeadlineBackend(backend)
             with suppress(TypeError):  # a class with slots
                 kind: Any = type(pool)
                 pool.__class__ = _extended_async_pool(kind)
-                pool.__dict__["notes_steps"] = (
-                    is_new and not getattr(pool, "_http2", True) and not getattr(pool, "_proxy", None)
-                )
+                pool.__dict__["notes_steps"] = notes_steps
     elif depth:
         for value in list(getattr(transport, "__dict__", {}).values()):
             if isinstance(value, (httpx.BaseTransport, httpx.AsyncBaseTransport)):
                 keep_deadlines(value, depth - 1)
+
+
+def _can_note_steps(pool: Any) -> bool:
+    """Return whether all connections that a pool makes from now on can note the steps of an attempt."""
+    is_new = type(pool) in (httpcore.ConnectionPool, httpcore.AsyncConnectionPool) and not pool.connections
+    return is_new and not getattr(pool, "_http2", True) and not getattr(pool, "_proxy", None)
 
 
 def find_pool(transport: Any, depth: int = _DEPTH) -> Any:
@@ -98,10 +102,12 @@ def _extend(pool: Any, backend: httpcore.NetworkBackend) -> None:
     if isinstance(pool, _Pool):
         return
     kind: Any = type(pool)
+    notes_steps = _can_note_steps(pool)
     try:
         pool.__class__ = _extended_pool(kind)
     except TypeError:  # a class with slots
         return
+    pool.__dict__["notes_steps"] = notes_steps
     pool._network_backend = DeadlineBackend(backend)
     lock = getattr(pool, "_optional_thread_lock", None) or getattr(pool, "_pool_lock", None)
     if lock is not None and type(getattr(pool, "_requests", None)) is list:
@@ -120,8 +126,13 @@ def _extended_async_pool(kind: Any) -> type:
 
 
 class _TidyPool:
-    """Mixin of pools that take out connections which were made for a request that was cancelled."""
+    """Mixin of pools that take out connections which were made for a request that was cancelled.
 
+    Attributes:
+        notes_steps: Whether all its connections note the steps of an attempt; see `polvo_adapters.shells.httpx.trace`.
+    """
+
+    notes_steps = False
     _connections: list[Any]
     _requests: list[Any]
 
@@ -158,17 +169,13 @@ class _Connection:
     def _connect(self, request: httpcore.Request) -> Any:
         if request.extensions.get(CONNECTS_ONCE):
             self._retries = 0
-        return super()._connect(request)  # type: ignore[misc]
+        connecting: Any = super()
+        return connecting._connect(request)
 
 
 class _AsyncPool(_TidyPool):
-    """Mixin of pools whose responses can be closed by a task that is cancelled, and close what the pool has lost.
+    """Mixin of pools whose responses can be closed by a task that is cancelled, and close what the pool has lost."""
 
-    Attributes:
-        notes_steps: Whether all its connections note the steps of an attempt; see `polvo_adapters.shells.httpx.trace`.
-    """
-
-    notes_steps = False
     _was_closed = False
 
     async def __aenter__(self) -> Any:
