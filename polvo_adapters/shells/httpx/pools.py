@@ -228,7 +228,7 @@ class _Pool(_TidyPool):
     """Mixin of pools whose connections keep deadlines."""
 
     def create_connection(self, origin: Any) -> Any:
-        connection = super().create_connection(origin)  # type: ignore[misc]
+        connection = super().create_connection(origin)
         backend = getattr(connection, "_network_backend", None)
         if isinstance(backend, DeadlineBackend):
             connection._network_backend = backend.copy()
