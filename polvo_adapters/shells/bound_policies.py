@@ -205,8 +205,8 @@ class BoundPolicies:
         """
         marks, given_up, usual, parameters = read_marks(request), self._given_up.known, self._usual, _NO_PARAMETERS
         tenant, key, content = current_tenant() if tenant_blocks.get() else "", "", ""
-        is_plain = settings is None and outer is None and marks is NO_MARKS and not (given_up or tenant or rerouted)
-        if is_plain and usual is not None and place is not None:
+        has_more = given_up or tenant or rerouted
+        if usual and place and settings is None and outer is None and marks is NO_MARKS and not has_more:
             return new_tuple(Call, (request.method or "", url, body, now, None, *usual, place))
         if settings is not None and settings.operation is not None:
             request_identity.assign_operation_key(self.keys, settings.operation, request)
