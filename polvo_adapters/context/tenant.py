@@ -34,14 +34,14 @@ class TenantScope:
         self.call = call
 
     def __enter__(self) -> str:
-        _blocks.set((*_blocks.get(), self))
+        tenant_blocks.set((*tenant_blocks.get(), self))
         return self.name
 
     def __exit__(self, *_: object) -> None:
-        blocks = _blocks.get()
+        blocks = tenant_blocks.get()
         for index in range(len(blocks) - 1, -1, -1):
             if blocks[index] is self:
-                _blocks.set(blocks[:index] + blocks[index + 1 :])
+                tenant_blocks.set(blocks[:index] + blocks[index + 1 :])
                 return
 
     def __call__(self, function: AnyFunction) -> AnyFunction:
@@ -56,7 +56,8 @@ class TenantScope:
         return f"<tenant {self.name!r}>"
 
 
-_blocks: ContextVar[tuple[TenantScope, ...]] = ContextVar("tenants", default=())
+tenant_blocks: ContextVar[tuple[TenantScope, ...]] = ContextVar("tenants", default=())
+"""The blocks that the current thread or task is in, the innermost last."""
 
 
 def tenant(identifier: str | int) -> TenantScope:
@@ -83,7 +84,7 @@ def current_tenant() -> str:
     `Session.set_tenant` and `Session.tenant` count while that session makes a call, so that auth objects, hooks and
     adapters see its tenant.
     """
-    blocks = _blocks.get()
+    blocks = tenant_blocks.get()
     if blocks:
         for block in reversed(blocks):
             if block.session is None or block.call:
@@ -102,7 +103,7 @@ def tenant_scope_for(session: object, otherwise: str, *, required: bool = False)
     Raises:
         ConfigurationError: There is no tenant, and one is required.
     """
-    blocks = _blocks.get()
+    blocks = tenant_blocks.get()
     if blocks and blocks[-1].call and blocks[-1].session is session:
         return nullcontext(blocks[-1].name)
     name = otherwise

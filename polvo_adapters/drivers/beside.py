@@ -108,8 +108,6 @@ class AskedStore:
 class BesideDecisions(Decisions):
     """The decisions of one call by a store that may block; arguments as for Decisions."""
 
-    __slots__ = ("_asked", "_asks", "_real", "_thread")
-
     def __init__(self, store: Store, entries: list[Entry], call: Call | None = None, in_race: bool = False) -> None:
         self._real, self._asked, self._thread = store, AskedStore(store), thread_of(store)
         has_tasks = async_library.find_trio() is None
@@ -145,17 +143,17 @@ class BesideDecisions(Decisions):
 
     async def release_all_beside(self) -> None:
         """Do as `release_all`, for a task that may have been cancelled."""
-        if self._held:
+        if self.held:
             spare = self._spare()
-            spare._held, self._held = self._held, []
+            spare.held, self.held = self.held, ()
             await wait_shielded(self._thread.submit(spare.release_all))
         self.best = None
 
     def release_all(self) -> None:
         """Release the leases that the call still holds, without waiting for the store."""
-        if self._held:
+        if self.held:
             spare = self._spare()
-            spare._held, self._held = self._held, []
+            spare.held, self.held = self.held, ()
             self._thread.submit(spare.release_all)
         self.best = None
 
@@ -236,7 +234,7 @@ class BesideDecisions(Decisions):
             verdicts = asked.result()
             if not is_refusal(verdicts):
                 spare = self._spare()
-                spare._held.append((events, verdicts))
+                spare.held = ((events, verdicts),)
                 spare.release_all()
 
 

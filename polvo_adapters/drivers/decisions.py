@@ -82,17 +82,18 @@ class Decisions:
 
     Attributes:
         best: The best outcome of its attempts so far, or None before the first one has ended.
+        held: The leases that the call holds.
     """
 
-    __slots__ = ("_call", "_entries", "_failure", "_has_warned", "_held", "_is_slow", "_sent", "_store", "best")
+    # Most of them are never set, so that it is made in half the time.
+    _failure = ""
+    _is_slow = _has_warned = False
+    best: Outcome | None = None
+    held: Sequence[Lease] = ()
 
     def __init__(self, store: Store, entries: list[Entry], call: Call | None = None, in_race: bool = False) -> None:
         self._store, self._entries = store, entries
         self._call, self._sent = None if in_race else call, call
-        self._failure = ""
-        self._is_slow = self._has_warned = False
-        self._held: list[Lease] = []
-        self.best: Outcome | None = None
 
     def note_attempt(self, call: Call, outcome: Outcome) -> None:
         """Report an attempt, and remember its outcome."""
@@ -157,7 +158,7 @@ class Decisions:
             return verdicts
         kinds = {*map(type, verdicts)}  # type: ignore[arg-type]
         if not (Refused in kinds or (bool in kinds and is_refusal(verdicts))):  # type: ignore[arg-type]
-            self._held.append((events, verdicts))  # type: ignore[arg-type]
+            self.held = (*self.held, (events, verdicts))  # type: ignore[arg-type]
         return verdicts
 
     def release(self, effect: Release, exchange: BodyCloseNotifier | None = None) -> None:
@@ -167,7 +168,7 @@ class Decisions:
 
     def release_later(self, effect: Release, exchange: BodyCloseNotifier | None = None) -> bool:
         """End the last lease where there is nothing to be told now; return False where there is."""
-        self._held.pop()
+        self.held = self.held[:-1]
         if not effect.events and not effect.broken:
             return True
         return exchange is not None and exchange.on_body_closed(partial(self._release_on_close, effect))
@@ -190,8 +191,9 @@ class Decisions:
 
     def release_all(self) -> None:
         """Release the leases that the call still holds, the last first."""
-        while self._held:
-            self._release_lease(*self._held.pop())
+        while self.held:
+            lease, self.held = self.held[-1], self.held[:-1]
+            self._release_lease(*lease)
         self.best = None
 
     def _release_lease(self, events: Sequence[Event], verdicts: Sequence[Any]) -> None:
@@ -205,8 +207,9 @@ class Decisions:
 
     def defer_release_all(self) -> None:
         """Release the leases in a finalizer, during which this very thread may hold the lock of the store."""
-        while self._held:
-            self._defer(_release_events(*self._held.pop()))
+        while self.held:
+            lease, self.held = self.held[-1], self.held[:-1]
+            self._defer(_release_events(*lease))
 
     def _tell_on_close(self, events: Sequence[Event]) -> None:
         self._tell(events)

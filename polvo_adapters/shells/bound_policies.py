@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from polvo_adapters.context.call import LogicalCall
-from polvo_adapters.context.tenant import current_tenant
+from polvo_adapters.context.tenant import current_tenant, tenant_blocks
 from polvo_adapters.core.calls import Body, Call, find_place, origin
 from polvo_adapters.core.effects import Policy, PolicyTraits, compose
 from polvo_adapters.core.http import text_of
@@ -90,6 +90,7 @@ class BoundPolicies:
         "_keeps",
         "_listeners",
         "_owner",
+        "_usual",
         "flow",
         "identifies",
         "keys",
@@ -132,6 +133,9 @@ class BoundPolicies:
         self._credential = credential if isinstance(credential, Credential) else Credential.of(credential)
         self._harmless = frozenset(ids).union(*(each.harmless_headers for _, each in traits))
         self.identifies = self._counts or self._keeps
+        # The fields of most calls from `idempotent` to `patient`, so that they are worked out once.
+        is_usual = self.keys is None and self._ids is None and not (self.identifies or asks)
+        self._usual = Call("", "", listeners=self._listeners, judges=self._judges)[5:25] if is_usual else None
         self.reroutes = any(each.stack_option == "regions" for _, each in traits)
 
     def for_call(
@@ -199,14 +203,17 @@ class BoundPolicies:
             IdempotencyKeyError: A key cannot be made or sent.
             ConfigurationError: A key was said, and there is no policy of keys.
         """
-        tenant, key, content = current_tenant(), "", ""
+        marks, given_up, usual, parameters = read_marks(request), self._given_up.known, self._usual, _NO_PARAMETERS
+        tenant, key, content = current_tenant() if tenant_blocks.get() else "", "", ""
+        has_more = given_up or tenant or rerouted
+        if usual and place and settings is None and outer is None and marks is NO_MARKS and not has_more:
+            return new_tuple(Call, (request.method or "", url, body, now, None, *usual, place))
         if settings is not None and settings.operation is not None:
             request_identity.assign_operation_key(self.keys, settings.operation, request)
         if self.keys is not None:
             key, content = request_identity.assign_key(self.keys, request, tenant)
         request_id = "" if self._ids is None else request_identity.assign_request_id(self._ids, request)
         at, deadline = (now, None) if outer is None else outer[1:3]
-        marks, given_up, parameters = read_marks(request), self._given_up.known, _NO_PARAMETERS
         if "?" in url and (self._asks or marks is not NO_MARKS):
             parameters = credential_parameters(request)
         caller = answer = selectors = ""

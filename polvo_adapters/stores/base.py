@@ -30,8 +30,10 @@ STORE_BUSY = "store busy"
 """Reason of the PolvoError of a store that others kept locked: it has taken nothing, and may take it later."""
 
 _log = logger("stores")
-_MOST_COUNTED = 16  # facts that are put to their machine as one
-_COUNTED_SECONDS = 1.0  # the time that they may take
+MOST_COUNTED = 16
+"""How many facts are put to their machine as one."""
+COUNTED_SECONDS = 1.0
+"""The time that they may take."""
 _MOST_COUNTED_KEYS = 256
 _MOST_CALLED = 1024  # names that were called while no call was parked; a call that has not parked by then has given up
 
@@ -135,7 +137,7 @@ class BaseStore:
         counted = self._counted.get(key)
         if counted is not None and counted.machine is machine and (counted.fact is fact or counted.fact == fact):
             counted.count = count = counted.count + 1
-            if count >= _MOST_COUNTED or now - counted.since >= _COUNTED_SECONDS:
+            if count >= MOST_COUNTED or now - counted.since >= COUNTED_SECONDS:
                 self._put_counted((key,), now)
             return
         if counted is not None or len(self._counted) >= _MOST_COUNTED_KEYS:

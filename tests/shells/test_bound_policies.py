@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import httpx
@@ -14,7 +15,9 @@ from polvo_adapters.core.calls import Call
 from polvo_adapters.core.effects import PolicyTraits
 from polvo_adapters.policies.call_listeners import CallListeners
 from polvo_adapters.policies.gates import Gates
+from polvo_adapters.policies.one_call import CallSettings
 from polvo_adapters.shells.bound_policies import BoundPolicies
+from polvo_adapters.shells.request_marks import marks_of
 from polvo_adapters.testing import VirtualClock
 from polvo_adapters.transports import AsyncPolicyTransport, PolicyTransport
 
@@ -116,3 +119,38 @@ def test_each_field_of_a_call_has_its_place() -> None:
         place=(url, "https://api.example.com", "api.example.com"),
     )
     assert all((call.credential, call.identity, call.content, call.selectors))
+
+
+def judge(_: Any) -> None:
+    """Have no opinion."""
+
+
+USUAL: list[dict[str, Any]] = [
+    {},
+    {"outer": LogicalCall(None, 3.0, 9.0)},
+    {"outer": LogicalCall(None, 3.0, None, is_default=True)},
+    {"settings": CallSettings({"idempotent": True})},
+    {"settings": CallSettings({"labels": {"job": "1"}})},
+    {"rerouted": True},
+]
+
+
+@pytest.mark.parametrize("given", USUAL)
+@pytest.mark.parametrize("tenant", ["", "acme"])
+@pytest.mark.parametrize("marked", [False, True])
+@pytest.mark.parametrize("policies", [(), (CallListeners((print,)),), (polvo.deadline.Deadline(3),)])
+def test_the_short_way_makes_the_same_call(
+    policies: tuple[Any, ...], marked: bool, tenant: str, given: dict[str, Any]
+) -> None:
+    url = "https://api.example.com/orders?a=1"
+    place = (url, "https://api.example.com", "api.example.com")
+    bound = BoundPolicies("test", policies, None, VirtualClock())
+    request = httpx.Request("POST", url, content=b"x")
+    if marked:
+        marks_of(request).judges = (judge,)
+    with polvo.tenant(tenant) if tenant else nullcontext():
+        call = bound.begin(request, url, "replayable", 7.0, place=place, **given)
+        bound._usual = None
+        assert call == bound.begin(request, url, "replayable", 7.0, place=place, **given)
+    assert (call.tenant, call.started) == (tenant, 3.0 if "outer" in given else 7.0)
+    assert call.judges == ((judge,) if marked else ())

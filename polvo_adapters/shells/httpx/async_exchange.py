@@ -50,7 +50,8 @@ class AsyncHTTPXExchange(BaseHTTPXExchange):
             if deadline is None:
                 self.response = response = await self._used.handle_async_request(request)
                 response.request = request  # as above
-                if not self.stream and self._has_to_read(response):
+                self._encoding = encoding = find_field(response.headers, b"content-encoding")
+                if not self.stream and (encoding is not None or type(response.stream) is not ByteStream):
                     await self._read(response)
             else:
                 response = await async_library.finish_within(deadline - now, self._send(request))
@@ -70,13 +71,10 @@ class AsyncHTTPXExchange(BaseHTTPXExchange):
         response: httpx.Response
         self.response = response = await self._used.handle_async_request(request)
         response.request = request
-        if not self.stream and self._has_to_read(response):
+        self._encoding = encoding = find_field(response.headers, b"content-encoding")
+        if not self.stream and (encoding is not None or type(response.stream) is not ByteStream):
             await self._read(response)
         return response
-
-    def _has_to_read(self, response: Any) -> bool:
-        encoding = self._encoding = find_field(response.headers, b"content-encoding")
-        return encoding is not None or type(response.stream) is not ByteStream
 
     async def _read(self, response: Any) -> None:
         self.reading = True

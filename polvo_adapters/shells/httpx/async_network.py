@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import anyio
 import httpcore
 
-from polvo_adapters.shells.httpx.trace import ATTEMPT
+from polvo_adapters.shells.httpx.trace import ATTEMPT, note_connect
 
 T = TypeVar("T")
 
@@ -53,13 +53,6 @@ class AsyncDeadlineBackend(httpcore.AsyncNetworkBackend):
     async def sleep(self, seconds: float) -> None:
         """Wait before connecting once more."""
         await self._inner.sleep(seconds)
-
-
-def note_connect(address: str) -> None:
-    """Note that a connection is made for the attempt of the current task."""
-    trace = ATTEMPT.get()
-    if trace is not None:
-        trace.note_connect(address)
 
 
 class _Stream(httpcore.AsyncNetworkStream):

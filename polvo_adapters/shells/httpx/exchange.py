@@ -80,8 +80,8 @@ class BaseHTTPXExchange:
     _noting: type | None = None  # the class of transports whose connections may note the steps of an attempt
     brought_by: Call | None = None
     spared_deadline: float | None = None
-    response: httpx.Response | None = None
-    reading = _is_region = _sent = _is_noted = False
+    response: httpx.Response | None
+    reading = _is_region = _is_noted = False
     _encoding: str | None = None  # of the body that was read last
     _trace: HTTPXTrace | None = None  # of the attempt that is being made
     _extensions: Any = None  # what its request came with
@@ -100,6 +100,7 @@ class BaseHTTPXExchange:
         self.inner, self.owner = inner, owner
         self._without_certificate = without_certificate
         self.request = self.sent = request
+        self.response, self._sent = None, False
         self._url = url or str(request.url)
         self.clock = clock
         self.stream = stream
@@ -126,10 +127,9 @@ class BaseHTTPXExchange:
 
     def _succeed(self, response: Any, started: float) -> Outcome:
         """Return the outcome of the attempt that has just brought a response."""
-        clock, trace, body = self.clock, self._trace, None
+        clock, trace, sent, body = self.clock, self._trace, self.sent, None
         now = clock.now()
         marks: Sequence[Mark] = () if trace is None or not trace.lent else trace.end(now)
-        sent = self.sent
         sent.extensions, self._trace = self._extensions, None
         if self._is_noted and trace is not None:
             trace.is_over = True
@@ -168,16 +168,16 @@ class BaseHTTPXExchange:
 
     def _prepare(self, call: Call, now: float) -> httpx.Request:
         """Return the request for the URL and the deadline of the call."""
-        used, self.sent, self.reading = self.inner, self.request, False
-        if self.owner is not None and self.owner.is_closed:
-            raise self.owner.make_closed_error()
-        if call.anonymous and self._without_certificate is not None:
+        used, owner, request, url = self.inner, self.owner, self.request, call.url
+        if owner is not None and owner.is_closed:
+            raise owner.make_closed_error()
+        if self._without_certificate is not None and call.anonymous:
             used = self._without_certificate
-        if call.url is not self._url and call.url != self._url:
-            self.sent, self._is_region = reroute(self.request, call), not call.rerouted
-        request, self._sent = self.sent, True
+        if url is not self._url and url != self._url:
+            request, self._is_region = reroute(request, call), not call.rerouted
+        self.sent, self._sent, self.reading = request, True, False
         extensions = request.extensions
-        self._used = used.find(request.url) if type(used) is Routes else used
+        self._used = used = used.find(request.url) if type(used) is Routes else used
         listener, deadline = extensions.get("trace"), call.deadline
         trace = HTTPXTrace(now, self.clock.now, listener)
         if deadline is not None:
@@ -187,12 +187,11 @@ class BaseHTTPXExchange:
             cut = self._cut_timeouts(timeouts, deadline, deadline - now)
             if cut is not timeouts:
                 request.extensions = {**extensions, "timeout": cut}
-        if listener is None and type(self._used) is self._noting and self._notes_steps():
+        self._is_noted = is_noted = listener is None and type(used) is self._noting and self._notes_steps()
+        if is_noted:
             ATTEMPT.set(trace)
-            self._is_noted = True
         else:
             request.extensions = {**request.extensions, "trace": trace.take_async if self.is_async else trace.take}
-            self._is_noted = False
         self._trace, self._extensions = trace, extensions
         return request
 
@@ -277,6 +276,8 @@ class BaseHTTPXExchange:
 class HTTPXExchange(BaseHTTPXExchange):
     """The attempts at one request, on the calling thread."""
 
+    _noting = httpx.HTTPTransport
+
     def _cut_timeouts(self, timeouts: Any, deadline: float, left: float) -> Any:  # noqa: ARG002 - each wait asks
         return {name: DeadlineTimeout(timeouts.get(name), deadline, self.clock) for name in TIMEOUTS}
 
@@ -306,16 +307,18 @@ class HTTPXExchange(BaseHTTPXExchange):
                 self._hand_over(response, call)
         except Exception as error:  # noqa: BLE001 - every exception becomes an outcome
             self.close()
-            if deadline is not None:
-                self._report_overrun(deadline)
+            self._report_overrun(deadline)
             return self._fail(error, started, deadline)
+        except BaseException:  # Ctrl-C, after which the driver discards the response
+            self.give_back()
+            raise
         if deadline is not None:
             self._report_overrun(deadline)
         return self._succeed(response, started)
 
-    def _report_overrun(self, deadline: float) -> None:
+    def _report_overrun(self, deadline: float | None) -> None:
         """Log where a transport that is not built on httpcore has not kept the deadline of an attempt."""
-        if self._trace is not None and not self._trace.lent:
+        if deadline is not None and self._trace is not None and not self._trace.lent:
             report_overrun(type(self._used).__qualname__, self.clock.now() - deadline)
 
     def _read(self, response: httpx.Response, deadline: float | None) -> None:
@@ -323,6 +326,8 @@ class HTTPXExchange(BaseHTTPXExchange):
         if encoding is None and deadline is None and is_read(response):
             return
         self.reading = True
+        if self._is_noted and self._trace is not None:
+            self._trace.note_body()
         chunks, check = [], EncodingCheck(encoding and find_whole_encoding(response.status_code, encoding))
         for chunk in response.stream:  # type: ignore[union-attr]
             chunks.append(chunk)

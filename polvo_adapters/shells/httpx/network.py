@@ -21,6 +21,7 @@ import httpcore
 from polvo_adapters.runtime.bounded import BOUNDED
 from polvo_adapters.runtime.resolution import resolve
 from polvo_adapters.shells.httpx.timeouts import DeadlineTimeout, limit
+from polvo_adapters.shells.httpx.trace import ATTEMPT, note_connect
 
 _CREATE_CONNECTION = socket.create_connection
 _BLOCK = 16_384  # bytes that a stream of another kind writes within one timeout
@@ -59,6 +60,7 @@ class DeadlineBackend(httpcore.NetworkBackend):
             return self._inner.connect_tcp(host, port, timeout, local_address, socket_options)
 
         self._timeout = timeout
+        note_connect(host)
         if type(timeout) is not DeadlineTimeout:
             return DeadlineStream(connect(host, port, timeout))
         with _connecting(timeout):
@@ -77,6 +79,7 @@ class DeadlineBackend(httpcore.NetworkBackend):
     ) -> httpcore.NetworkStream:
         """Return a connected stream; see `httpcore.NetworkBackend`."""
         self._timeout = timeout
+        note_connect(path)
         with _connecting(timeout):
             return DeadlineStream(self._inner.connect_unix_socket(path, limit(timeout), socket_options))
 
@@ -126,6 +129,9 @@ class DeadlineStream(httpcore.NetworkStream):
 
     def read(self, max_bytes: int, timeout: float | None = _NOT_GIVEN) -> bytes:
         """Return what there is, and wait for it no longer than to the deadline."""
+        trace = ATTEMPT.get()
+        if trace is not None:
+            trace.note_read()
         timeout = self._choose(timeout)
         if type(timeout) is not DeadlineTimeout:
             return self._inner.read(max_bytes, timeout)
@@ -134,6 +140,9 @@ class DeadlineStream(httpcore.NetworkStream):
 
     def write(self, buffer: bytes, timeout: float | None = _NOT_GIVEN) -> None:
         """Write bytes, block by block, and wait for each no longer than to the deadline."""
+        trace = ATTEMPT.get()
+        if trace is not None:
+            trace.note_write()
         timeout = self._choose(timeout)
         if type(timeout) is not DeadlineTimeout:
             self._inner.write(buffer, timeout)
@@ -178,7 +187,9 @@ class DeadlineStream(httpcore.NetworkStream):
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore.NetworkStream:
         """Return a stream over TLS; see `httpcore.NetworkStream`."""
-        inner = self._inner
+        inner, trace = self._inner, ATTEMPT.get()
+        if trace is not None:
+            trace.note_tls()
         try:
             with _connecting(timeout):
                 seconds = limit(timeout)

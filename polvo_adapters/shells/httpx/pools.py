@@ -12,6 +12,10 @@ asyncio is cancelled through. The request then stays in the pool, and its connec
 makes another one for a request that was about to be sent; both are then open for ever. They are closed with the
 last response that they bring.
 
+**Retries of connections.** A transport of httpx with `retries=3` connects four times for each attempt. Where the
+policies above it retry, a connection that is made for one of their requests, which says so by `CONNECTS_ONCE`, connects
+once. Other requests through that pool connect as often as before.
+
 What is set here are private attributes of httpx and httpcore. Where one is not what it is known to be, the pool stays
 as it is, and each wait gets what was left when the attempt began.
 """
@@ -33,6 +37,8 @@ from polvo_adapters.shells.httpx.pool_loops import leave_loop
 from polvo_adapters.shells.httpx.timeouts import DeadlineTimeout, limit
 
 _DEPTH = 4
+CONNECTS_ONCE = "polvo_connects_once"
+"""The extension of a request by which its connection is not to be made by several attempts."""
 
 
 def keep_deadlines(transport: Any, depth: int = _DEPTH) -> None:
@@ -52,18 +58,22 @@ def keep_deadlines(transport: Any, depth: int = _DEPTH) -> None:
         if isinstance(pool, _AsyncPool):
             pool._was_closed = False  # it is to be used again
         if not isinstance(backend, AsyncDeadlineBackend):
-            is_new = type(pool) is httpcore.AsyncConnectionPool and not pool.connections
+            notes_steps = _can_note_steps(pool)
             pool._network_backend = AsyncDeadlineBackend(backend)
             with suppress(TypeError):  # a class with slots
                 kind: Any = type(pool)
                 pool.__class__ = _extended_async_pool(kind)
-                pool.__dict__["notes_steps"] = (
-                    is_new and not getattr(pool, "_http2", True) and not getattr(pool, "_proxy", None)
-                )
+                pool.__dict__["notes_steps"] = notes_steps
     elif depth:
         for value in list(getattr(transport, "__dict__", {}).values()):
             if isinstance(value, (httpx.BaseTransport, httpx.AsyncBaseTransport)):
                 keep_deadlines(value, depth - 1)
+
+
+def _can_note_steps(pool: Any) -> bool:
+    """Return whether all connections that a pool makes from now on can note the steps of an attempt."""
+    is_new = type(pool) in (httpcore.ConnectionPool, httpcore.AsyncConnectionPool) and not pool.connections
+    return is_new and not getattr(pool, "_http2", True) and not getattr(pool, "_proxy", None)
 
 
 def find_pool(transport: Any, depth: int = _DEPTH) -> Any:
@@ -84,14 +94,21 @@ def find_pool(transport: Any, depth: int = _DEPTH) -> Any:
     return None
 
 
+def retries_connections(transport: Any) -> bool:
+    """Return whether the pool of a transport makes a connection by several attempts."""
+    return bool(getattr(find_pool(transport), "_retries", 0))
+
+
 def _extend(pool: Any, backend: httpcore.NetworkBackend) -> None:
     if isinstance(pool, _Pool):
         return
     kind: Any = type(pool)
+    notes_steps = _can_note_steps(pool)
     try:
         pool.__class__ = _extended_pool(kind)
     except TypeError:  # a class with slots
         return
+    pool.__dict__["notes_steps"] = notes_steps
     pool._network_backend = DeadlineBackend(backend)
     lock = getattr(pool, "_optional_thread_lock", None) or getattr(pool, "_pool_lock", None)
     if lock is not None and type(getattr(pool, "_requests", None)) is list:
@@ -110,10 +127,23 @@ def _extended_async_pool(kind: Any) -> type:
 
 
 class _TidyPool:
-    """Mixin of pools that take out connections which were made for a request that was cancelled."""
+    """Mixin of pools that take out connections which were made for a request that was cancelled.
 
+    Attributes:
+        notes_steps: Whether all its connections note the steps of an attempt; see `polvo_adapters.shells.httpx.trace`.
+    """
+
+    notes_steps = False
     _connections: list[Any]
     _requests: list[Any]
+
+    def create_connection(self, origin: Any) -> Any:
+        connection = super().create_connection(origin)  # type: ignore[misc]
+        if getattr(connection, "_retries", 0) and hasattr(connection, "_connect"):
+            with suppress(TypeError):  # a class with slots
+                kind: Any = type(connection)
+                connection.__class__ = _extended_connection(kind)
+        return connection
 
     def _assign_requests_to_connections(self) -> Any:
         used = {id(getattr(request, "connection", None)) for request in self._requests}
@@ -127,14 +157,26 @@ class _TidyPool:
         return [*lost, *super()._assign_requests_to_connections()]  # type: ignore[misc]
 
 
+@lru_cache(maxsize=64)
+def _extended_connection(kind: Any) -> type:
+    return extend(kind, _Connection)  # type: ignore[no-any-return]
+
+
+class _Connection:
+    """Mixin of a connection of threads or tasks, which is made at once, or not, where its first request says so."""
+
+    _retries: int
+
+    def _connect(self, request: httpcore.Request) -> Any:
+        if request.extensions.get(CONNECTS_ONCE):
+            self._retries = 0
+        connecting: Any = super()
+        return connecting._connect(request)
+
+
 class _AsyncPool(_TidyPool):
-    """Mixin of pools whose responses can be closed by a task that is cancelled, and close what the pool has lost.
+    """Mixin of pools whose responses can be closed by a task that is cancelled, and close what the pool has lost."""
 
-    Attributes:
-        notes_steps: Whether all its connections note the steps of an attempt; see `polvo_adapters.shells.httpx.trace`.
-    """
-
-    notes_steps = False
     _was_closed = False
 
     async def __aenter__(self) -> Any:
@@ -188,7 +230,7 @@ class _Pool(_TidyPool):
     """Mixin of pools whose connections keep deadlines."""
 
     def create_connection(self, origin: Any) -> Any:
-        connection = super().create_connection(origin)  # type: ignore[misc]
+        connection = super().create_connection(origin)
         backend = getattr(connection, "_network_backend", None)
         if isinstance(backend, DeadlineBackend):
             connection._network_backend = backend.copy()

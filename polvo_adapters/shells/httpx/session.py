@@ -132,7 +132,7 @@ class AsyncSession(SessionSending):
         if self._cert is not None and inner is None:
             self._bare = httpx.AsyncClient(**{name: client[name] for name in OF_CONNECTIONS & client.keys()})
             _keep_deadlines(self._bare)
-        return SessionTransport(
+        transport = SessionTransport(
             *policies,
             find=self._find_route,
             find_without_certificate=None if self._bare is None else self._bare._transport_for_url,
@@ -140,6 +140,8 @@ class AsyncSession(SessionSending):
             store=self.store,
             clock=self.clock,
         )
+        transport.heed_retries_of(_list_transports(self))
+        return transport
 
     def _find_route(self, url: httpx.URL) -> httpx.AsyncBaseTransport:
         """Return the transport of httpx for a URL."""

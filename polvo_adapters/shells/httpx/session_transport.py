@@ -5,7 +5,7 @@ A body that is in memory is handed over as if the client had read it, so that th
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from time import perf_counter
 
@@ -15,8 +15,10 @@ from polvo_adapters.core.effects import Policy
 from polvo_adapters.core.identity import Sender
 from polvo_adapters.drivers.aio import AsyncClock
 from polvo_adapters.errors import SessionClosedError
+from polvo_adapters.policies.resume import retry_place
 from polvo_adapters.shells.error_notes import attach_report
 from polvo_adapters.shells.httpx.header_fields import find_field
+from polvo_adapters.shells.httpx.pools import retries_connections
 from polvo_adapters.shells.httpx.routes import Routes
 from polvo_adapters.shells.httpx.streaming import is_streamed
 from polvo_adapters.shells.httpx.transports import AsyncPolicyTransport
@@ -50,6 +52,10 @@ class SessionTransport(AsyncPolicyTransport):
         self._sender = sender
         if find_without_certificate is not None:
             self._without_certificate = Routes(find_without_certificate)
+
+    def heed_retries_of(self, transports: Iterable[httpx.AsyncBaseTransport]) -> None:
+        """Let the policies retry in the place of these transports, through which requests are sent."""
+        self._connects_once = retry_place(self.policies) is not None and any(map(retries_connections, transports))
 
     def make_closed_error(self) -> SessionClosedError:
         """Return the error that stops further attempts of a call, whose connections would never be closed."""

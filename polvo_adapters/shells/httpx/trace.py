@@ -5,9 +5,9 @@ connections of `polvo_adapters.shells.requests.wire` note themselves. A transpor
 sends other requests than the one it was given, tells nothing, and so proves nothing.
 
 **Without events.** For every event httpcore makes a coroutine and several objects, ten times per request, which takes
-longer than all policies. The pools of tasks are made to keep deadlines anyhow, so their connections note the same steps
-in the trace of the attempt that the task is making: `ATTEMPT`. That holds for HTTP/1.1 without a proxy, where no other
-task writes for this one, and for bodies in memory, which cannot fail; all else is told by events. So is an attempt
+longer than all policies. The pools are made to keep deadlines anyhow, so their connections note the same steps in the
+trace of the attempt that the thread or task is making: `ATTEMPT`. That holds for HTTP/1.1 without a proxy, where no
+other one writes for this one, and for bodies in memory, which cannot fail; all else is told by events. So is an attempt
 that begins while the context has the trace of another one: a resolver that is asked over HTTP, or tasks that share a
 context. The first then has steps of both, and the second all of its own; a step that is missing would prove too much.
 """
@@ -34,7 +34,14 @@ _DEPTH = 8
 
 
 ATTEMPT: ContextVar[HTTPXTrace | None] = ContextVar("attempt", default=None)
-"""The trace of the attempt of the current task, where its connection notes the steps itself."""
+"""The trace of the attempt of the current thread or task, where its connection notes the steps itself."""
+
+
+def note_connect(address: str) -> None:
+    """Note that a connection is made for the attempt of the current thread or task."""
+    trace = ATTEMPT.get()
+    if trace is not None:
+        trace.note_connect(address)
 
 
 class HTTPXTrace(Trace):
@@ -52,13 +59,13 @@ class HTTPXTrace(Trace):
     """
 
     # Most of them are never set, so that a trace is made in half the time.
-    lent = untraced = proxy_status = 0
+    untraced = proxy_status = 0
     sent = is_over = False
     error: BaseException | None = None
     body_error: BaseException | None = None
 
     def __init__(self, began: float, now: Callable[[], float], listener: Any) -> None:
-        self.marks = [(QUEUE, began)]
+        self.marks, self.lent = [(QUEUE, began)], 0
         self._now, self._listener = now, listener
 
     def note_connect(self, address: str) -> None:

@@ -24,7 +24,7 @@ except ImportError as error:  # pragma: no cover - tested in an environment with
 
     raise ImportError(missing_text("polvo_adapters.transports", "httpx", "httpx")) from error
 
-from polvo_adapters.context.call import LogicalCall, call_settings, current_call, extend_default_deadline
+from polvo_adapters.context.call import LogicalCall, call_settings, call_started, current_call, extend_default_deadline
 from polvo_adapters.core.calls import Body, Call
 from polvo_adapters.core.effects import Policy
 from polvo_adapters.core.identity import PLAIN_SENDER, Sender
@@ -32,6 +32,7 @@ from polvo_adapters.core.outcomes import Outcome
 from polvo_adapters.core.report import Entry
 from polvo_adapters.drivers import aio, sync
 from polvo_adapters.errors import ConfigurationError, PolvoError, SessionClosedError
+from polvo_adapters.policies.resume import retry_place
 from polvo_adapters.runtime import async_library
 from polvo_adapters.runtime.clock import SYSTEM, Clock
 from polvo_adapters.shells.bound_policies import BoundPolicies, PolicyControls
@@ -42,13 +43,13 @@ from polvo_adapters.shells.httpx.exchange import HTTPXExchange, body_of
 from polvo_adapters.shells.httpx.inner_transports import require_inner, view_without_retries
 from polvo_adapters.shells.httpx.one_call import said_for
 from polvo_adapters.shells.httpx.pool_loops import move_to_loop
-from polvo_adapters.shells.httpx.pools import find_pool, keep_deadlines
+from polvo_adapters.shells.httpx.pools import CONNECTS_ONCE, find_pool, keep_deadlines, retries_connections
 from polvo_adapters.shells.httpx.replays import prepare_body
 from polvo_adapters.shells.httpx.rerouting import NOTED, copy_for_another_call, has_left_origin, take_off
 from polvo_adapters.shells.httpx.response import is_given_up, synthesize_response
 from polvo_adapters.shells.httpx.rest import let_resume, let_resume_async
 from polvo_adapters.shells.httpx.senders import sender_of
-from polvo_adapters.shells.httpx.streaming import is_streamed
+from polvo_adapters.shells.httpx.streaming import STREAMED
 from polvo_adapters.shells.httpx.timeouts import find_deadline
 from polvo_adapters.shells.httpx.url_reading import write_place
 from polvo_adapters.shells.tracebacks import drop_frames
@@ -78,16 +79,18 @@ class _BaseTransport(PolicyControls):
         self.store = self._bound.store
         self.clock = clock
         self.stream = stream
+        self._without_certificate: Any = None  # the same, for requests to another server, which get no credential
+        self.is_closed = False
         self._flights: dict[int, tuple[httpx.Request, Any]] = {}  # the calls under way, with what the requests had
 
     _let_resume: Any  # what lets the body of a response be resumed
     _inner: Any
     _below: Any  # the same, or a view on it
+    _connects_once: bool  # whether the policies retry in the place of the connections below
     _pool: Any = None  # that of an asynchronous one, whose connections belong to an event loop
     installed: Any = None
     """The installation that this transport was made for."""
-    _without_certificate: Any = None  # the same transport, for requests to another server, which get no credential
-    is_closed = False
+    is_closed: bool
     """Whether no attempt may begin any more."""
     _entered = 0
 
@@ -100,6 +103,7 @@ class _BaseTransport(PolicyControls):
     def inner(self, inner: Any) -> None:
         self._inner = inner
         self._below = view_without_retries(inner, self.policies)
+        self._connects_once = retry_place(self.policies) is not None and retries_connections(inner)
         if isinstance(self, AsyncPolicyTransport):  # a transport of ours looks after its pool itself
             self._pool = None if isinstance(inner, AsyncPolicyTransport) else find_pool(inner)
 
@@ -112,14 +116,14 @@ class _BaseTransport(PolicyControls):
             bound, settings, below = bound.for_call(settings, self.inner)
         if NOTED in request.extensions:
             take_off(request)
+        if self._connects_once:
+            request.extensions = {**request.extensions, CONNECTS_ONCE: True}
         body, now = body_of(request), self.clock.now()
         if body == "once" or body == "rewindable":
             prepare_body(request)
         has_left = bound.reroutes and has_left_origin(request)
         sender = self._sender if bound.identifies else PLAIN_SENDER
-        logical = current_call()
-        if logical is not None and logical.is_default:
-            logical = self._bound_by_default(logical, body)
+        logical = None if call_started.get() is None else self._find_logical_call(body)
         place = write_place(request.url)
         call = bound.begin(request, place[0], body, now, sender, logical, settings, rerouted=has_left, place=place)
         return bound, call, None if settings is None else said_for(request, settings, below), now
@@ -130,8 +134,11 @@ class _BaseTransport(PolicyControls):
             f"this {type(self).__name__} is closed; make a new one, or close it after its last call"
         )
 
-    def _bound_by_default(self, logical: LogicalCall, body: Body) -> LogicalCall | None:
+    def _find_logical_call(self, body: Body) -> LogicalCall | None:
         """Return the logical call that a request is part of; a default deadline bounds no body that is streamed."""
+        logical = current_call()
+        if logical is None or not logical.is_default:
+            return logical
         if not self._serves(logical):
             return None  # it bounds the calls of its own session alone
         return logical._replace(deadline=None) if body == "once" else logical
@@ -176,8 +183,7 @@ class _BaseTransport(PolicyControls):
         self._note_closed()
 
     def _note_closed(self) -> None:
-        # Several clients may share it, and each closes it at the end of its `with` block.
-        self.is_closed = self._entered <= 0
+        self.is_closed = self._entered <= 0  # several clients may share it, and each closes it at its end
 
 
 class PolicyTransport(_BaseTransport, httpx.BaseTransport):
@@ -219,8 +225,8 @@ class PolicyTransport(_BaseTransport, httpx.BaseTransport):
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request as the policies say; see `httpx.BaseTransport`."""
-        flight = request, request.extensions
-        first = self._flights.setdefault(id(request), flight)
+        flight, key = (request, request.extensions), id(request)
+        first = self._flights.setdefault(key, flight)
         if first is not flight:  # it is sent several times at once
             request = copy_for_another_call(request, first[1])
         try:
@@ -237,16 +243,18 @@ class PolicyTransport(_BaseTransport, httpx.BaseTransport):
             raise
         finally:
             if first is flight:
-                del self._flights[id(flight[0])]
+                del self._flights[key]
+            if self._connects_once:
+                request.extensions = flight[1]
 
     def _send(self, bound: BoundPolicies, call: Call, request: httpx.Request, began: float) -> httpx.Response:
         entries: list[Entry] = []
-        stream = self.stream or is_streamed(request)
+        stream = self.stream or bool(request.extensions.get(STREAMED))
         exchange = HTTPXExchange(self._below, request, self.clock, stream, self._without_certificate, call.url, self)
         if stream and call.patient:
             exchange.spared_deadline = call.deadline
         outcome = sync.drive(bound.flow(call), exchange, self.store, self.clock, entries, call)
-        if outcome.error is not None or not exchange.owns(outcome):
+        if outcome.error is not None or exchange.response is None or outcome.response is not exchange.response:
             exchange.close()
         try:
             return self._end(bound, call, request, outcome, entries, self.clock.now() - began, exchange)
@@ -310,8 +318,8 @@ class AsyncPolicyTransport(_BaseTransport, httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request as the policies say; see `httpx.AsyncBaseTransport`."""
-        flight = request, request.extensions
-        first = self._flights.setdefault(id(request), flight)
+        flight, key = (request, request.extensions), id(request)
+        first = self._flights.setdefault(key, flight)
         if first is not flight:  # as above
             request = copy_for_another_call(request, first[1])
         try:
@@ -320,7 +328,7 @@ class AsyncPolicyTransport(_BaseTransport, httpx.AsyncBaseTransport):
             bound, call, scope, began = self._begin(request)
             if bound.races:
                 aio.require_tasks()
-            stream = self.stream or is_streamed(request)
+            stream = self.stream or bool(request.extensions.get(STREAMED))
             without, clock = self._without_certificate, self.clock
             exchange = AsyncHTTPXExchange(self._below, request, clock, stream, without, call.url, self)
             if stream and call.patient:
@@ -328,7 +336,7 @@ class AsyncPolicyTransport(_BaseTransport, httpx.AsyncBaseTransport):
             entries: list[Entry] = []
             work = aio.drive(bound.flow(call), exchange, self.store, clock, entries, call)
             outcome = await (work if scope is None else _run_within(scope, work))
-            if outcome.error is not None or not exchange.owns(outcome):
+            if outcome.error is not None or exchange.response is None or outcome.response is not exchange.response:
                 await exchange.discard()
             try:
                 return self._end(bound, call, request, outcome, entries, clock.now() - began, exchange)
@@ -339,7 +347,9 @@ class AsyncPolicyTransport(_BaseTransport, httpx.AsyncBaseTransport):
             raise
         finally:
             if first is flight:
-                del self._flights[id(flight[0])]
+                del self._flights[key]
+            if self._connects_once:
+                request.extensions = flight[1]
 
     def _require_loop(self) -> None:
         """Check that the connections of the pool do not belong to another event loop."""

@@ -13,6 +13,8 @@ import httpcore
 import httpx
 import pytest
 
+from polvo_adapters.core.effects import Policy
+from polvo_adapters.policies.deadline import Deadline
 from polvo_adapters.policies.retry import ExponentialBackoff
 from polvo_adapters.runtime.async_library import Late, finish_within
 from polvo_adapters.shells.httpx.trace import ATTEMPT, HTTPXTrace
@@ -28,9 +30,10 @@ async def listen(_event: str, _info: dict[str, Any]) -> None:
     """Be a listener, with which httpcore tells all."""
 
 
-def run(act: Act, *, told: bool, **keywords: Any) -> Any:
+def run(act: Act, *policies: Policy, told: bool, **keywords: Any) -> Any:
     async def run() -> Any:
-        async with httpx.AsyncClient(transport=AsyncPolicyTransport(RETRY, **keywords), trust_env=False) as client:
+        transport = AsyncPolicyTransport(*(policies or (RETRY,)), **keywords)
+        async with httpx.AsyncClient(transport=transport, trust_env=False) as client:
             result = await act(client, {"trace": listen} if told else {})
             assert ATTEMPT.get() is None
             return result
@@ -217,7 +220,7 @@ def test_connecting_once_more_is_noted(told: bool) -> None:
         return report.sent, [[phase.name for phase in attempt.phases] for attempt in report.attempts]
 
     phases = ["queue", "connect 127.0.0.1", "connect 127.0.0.1"]
-    assert run(act, told=told, retries=1) == (False, [phases, phases])
+    assert run(act, Deadline(30), told=told, retries=1) == (False, [phases])
 
 
 @pytest.mark.skipif(not hasattr(asyncio, "start_unix_server"), reason="this system has no Unix sockets")
