@@ -34,14 +34,15 @@ def learn_quotas(
         if key is not None:
             keys.append(key)
     if len(account["paces"]) > len(keys):
-        _forget_stale(account, group, now)
-    return keys
+        _forget_stale(account, group, keys, now)
+    return [key for key in keys if key in account["paces"]]
 
 
-def _forget_stale(account: Account, group: QuotaBucket, now: float) -> None:
+def _forget_stale(account: Account, group: QuotaBucket, keys: list[Key], now: float) -> None:
     """Forget quotas that responses do not announce any more, and those beyond the number that is kept."""
     paces = account["paces"]
-    gone = [key for key in group["quotas"] if now - paces[key]["at"] > _STALE * paces[key]["window"]]
+    others = [key for key in group["quotas"] if key not in keys]
+    gone = [key for key in others if now - paces[key]["at"] > _STALE * paces[key]["window"]]
     gone += [key for key in group["quotas"] if key not in gone][: max(0, len(group["quotas"]) - _MOST_QUOTAS)]
     if gone:
         group["quotas"] = tuple(key for key in group["quotas"] if key not in gone)
