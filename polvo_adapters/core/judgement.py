@@ -11,6 +11,7 @@ from polvo_adapters.core.judges import ask_judge
 from polvo_adapters.core.outcomes import Outcome
 from polvo_adapters.core.verdict import SERVED, Verdict
 from polvo_adapters.headers.markers import may_refuse
+from polvo_adapters.headers.pages import is_page_of_proxy
 
 _SERVED = frozenset({"served", "refused", "at work", "key refused"})
 _UNAVAILABLE = (503, 529)
@@ -85,7 +86,7 @@ def _judge(outcome: Outcome) -> Verdict:
         return SERVED
     delay = headers.retry_after(named, wall)
     if status >= 500:
-        return Verdict("failed", delay, reason=str(status))
+        return Verdict("failed", delay, reason=str(status), in_doubt=status == 503 and is_page_of_proxy(body))
     return Verdict("refused" if status == 403 and _states_reason(body) else "served", delay, reason=str(status))
 
 

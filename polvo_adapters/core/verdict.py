@@ -28,6 +28,11 @@ and is one of these kinds:
 the list that its shell gives to the outcome. For nearly every answer, a success whose body has no marker of a refusal,
 the question costs one search in its body and no object. No body is read for it: a streamed one is not looked at.
 
+**In doubt.** Some servers in front of an API answer alike to what is over their limit and to what they cannot pass on:
+`limit_req` of nginx refuses with the page of a service that is down. Only the answers around it tell. Amid requests
+that are served it is a refusal; where nothing has been served for some seconds, the service has failed. A rate limit
+and a circuit breaker know that each from its own state.
+
 **Lists of statuses.** Settings such as `retry_on` name statuses. 429 in one stands for whatever is throttled,
 concurrent or exhausted, 503 for whatever is unavailable, and 500 for what a judge says has failed; see `is_listed`.
 """
@@ -77,6 +82,7 @@ class Verdict(NamedTuple):
         reason: Short words for a person: "403, userRateLimitExceeded".
         processed: Whether a part of a request that was throttled was processed all the same.
         until: Unix time of the end of `retry_after`, or None.
+        in_doubt: Whether an answer that counts as failed may be a refusal for want of quota just as well.
     """
 
     kind: Kind
@@ -86,6 +92,7 @@ class Verdict(NamedTuple):
     reason: str = ""
     processed: bool = False
     until: float | None = None
+    in_doubt: bool = False
 
     @classmethod
     def of_refusal(cls, refusal: headers.Throttled) -> Verdict:

@@ -15,6 +15,7 @@ from polvo_adapters.headers.vendor_refusals import read_aws_code
 LONGEST_PAGE = 1 << 16
 _LONGEST_LINE = 256
 _START = 128
+_LONGEST_OF_PROXY = 1024  # with the lines by which nginx makes its page long enough for old browsers
 _MOST_CODES = 16
 _CODE = re.compile(
     rb"<(?:[\w.-]{1,32}:)?(?:error|fault|exception|err)?_?(?:code|reason)(?:\s[^<>]{0,128})?>\s{0,8}([\w.:/#-]{1,128})\s{0,8}<"
@@ -26,6 +27,20 @@ _TITLE = re.compile(
     rb"<(?:[\w.-]{1,32}:)?(?:title|message|error_?message|description|faultstring|error|h1)(?:\s[^<>]{0,128})?>\s{0,64}([^<]{1,256})<",
     re.IGNORECASE,
 )
+_OF_PROXY = re.compile(
+    rb"<hr>\s{0,8}<center>(?:nginx|openresty|tengine)\b|No server is available to handle this request", re.IGNORECASE
+)
+
+
+def is_page_of_proxy(text: bytes | None) -> bool:
+    """Return whether a body is the page of nginx or HAProxy, which have one for a limit and for a server that is down.
+
+    Args:
+        text: The body of a 503, or None.
+
+    Source: nginx, `limit_req_status` and `limit_conn_status`; HAProxy, "maxconn" and "timeout queue".
+    """
+    return text is not None and _OF_PROXY.search(text[:_LONGEST_OF_PROXY]) is not None
 
 
 def read_plain(text: bytes, status: int) -> Complaint | None:

@@ -49,6 +49,7 @@ _UNPAUSED_REFUSALS = 2  # refreshes in a row that a refusal causes at once
 _TRUSTED_SECONDS = 60.0  # a token that was in use for so long was good, whatever is refused now
 _LONGEST_PAUSE = 30.0
 _LONGEST_RETRY_AFTER = 30 * 86_400.0  # what asks for more is a mistake, and must not end a login
+_HIDDEN = ("token", "granted")
 _ASK_AGAIN_SECONDS = 1.0  # for which a stale token is used before asking whether it was refreshed
 
 
@@ -59,8 +60,8 @@ def hide_token(kind: AnyType) -> AnyType:
     """
 
     def describe(self: Any) -> str:
-        fields = zip(self._fields, self, strict=True)
-        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in fields if name != 'token')})"
+        shown = (each for each in zip(self._fields, self, strict=True) if each[0] not in _HIDDEN)
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in shown)})"
 
     kind.__repr__ = describe  # type: ignore[assignment]
     return kind
@@ -93,6 +94,7 @@ class KnownToken(NamedTuple):
         )
 
 
+@hide_token
 class WantToken(NamedTuple):
     """Event: a caller needs a token.
 
@@ -102,12 +104,15 @@ class WantToken(NamedTuple):
         refresh: When the caller is ready to refresh: if the token has "expired", if it is "stale", or for "nothing".
         anew: Whether to try although the last refresh failed a moment ago: the caller may have other credentials. A
             pause that the server has asked for is kept all the same.
+        granted: The token that the server has just granted to this caller, sealed, or an empty string. It is used once
+            although it has expired: only the server knows that it has.
     """
 
     known: KnownToken | None = None
     refused: int = 0
     refresh: Literal["expired", "stale", "nothing"] = "expired"
     anew: bool = False
+    granted: str = ""
 
 
 @hide_token
@@ -288,6 +293,8 @@ def _want_token(life: Lifecycle, state: LifecycleState, event: WantToken, now: f
     if event.refused and event.refused == state.generation and state.expires_at > now:
         state = _expire_refused(state, now)
     usable_until = _usable_until(life, state)
+    if event.granted and event.granted == state.token:
+        return state, _grant_token(state, max(usable_until, now), now)
     is_usable = now < usable_until
     if is_usable and not (event.refresh == "stale" and now >= state.stale_at):
         return state, _grant_token(state, usable_until, now)

@@ -88,7 +88,9 @@ class RefreshFlow:
             if type(verdict) is RefreshRight:
                 outcome = yield from self._refresh(call, verdict)
                 now = outcome.now
-                (verdict,) = yield Decide((Event(self.life, self.key, WantToken(refresh="nothing")),))
+                granted = outcome.response.token if outcome.error is None else ""
+                asked = WantToken(refresh="nothing", granted=granted)
+                (verdict,) = yield Decide((Event(self.life, self.key, asked),))
                 if outcome.error is not None and type(verdict) is NoToken:
                     return outcome
             else:

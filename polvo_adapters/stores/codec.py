@@ -13,7 +13,7 @@ tag with one name, and values that JSON has no form for are tagged:
     tuple                          {"t": [items]}
     dict of str                    {"o": {key: value}}, in its order
     any other dict                 {"d": [key, value, key, value, ...]}
-    a registered NamedTuple        {"n": ["circuit.1", items]}
+    a registered NamedTuple        {"n": ["circuit.2", items]}
 
 The only classes are NamedTuples that are registered with `stored_as`, by their tags. Reading imports nothing: a caller
 that has a machine has imported the classes of its states. A NamedTuple is made of its items without calling its class,
@@ -160,9 +160,12 @@ def _decode(value: Any) -> Any:
 def _decode_named_tuple(content: list[Any]) -> Any:
     tag, items = content if len(content) == 2 else _drop_checksum(*content)
     kind: Any = type_of(tag)
-    if kind is None or len(items) != len(kind._fields):
+    if kind is None:
         raise Undecodable("no state: a class is unknown, or of another version")
-    state = tuple.__new__(kind, [_decode(item) for item in items])
+    defaults = [] if tag_of(kind) == tag else list(kind._field_defaults.values())[len(items) - len(kind._fields) :]
+    state = tuple.__new__(kind, [*map(_decode, items), *defaults])
+    if len(state) != len(kind._fields):
+        raise Undecodable("no state: a class is of another version")
     if not has_fields(state):
         raise Undecodable("no state: a field has a value of another type")
     return state

@@ -174,9 +174,30 @@ def test_the_server_is_asked_with_what_the_store_holds_and_the_store_is_told(wor
     asking = world.ask(deadline=40.0)
     assert asking.sends == [Call("POST", URL, "replayable", 10.0, 40.0, attempt=1, stored_token="sealed")]
     asking.answer("two", after=2.0)
-    assert world.put == [WantToken(), TokenRefreshed("two", HOUR, 2.0, 2), WantToken(refresh="nothing")]
+    asked_again = WantToken(refresh="nothing", granted="two")
+    assert world.put == [WantToken(), TokenRefreshed("two", HOUR, 2.0, 2), asked_again]
     assert asking.known == KnownToken("two", 2, 2, 3533, 3593)
     assert asking.outcome == Outcome(asking.known, now=12.0)
+
+
+@pytest.mark.parametrize(("lifetime", "after"), [(0.0, 0.25), (0.01, 0.02), (5.0, 6.0), (20.0, 19.5), (-1.0, 0.0)])
+def test_a_token_that_expires_on_its_way_here_is_used_once(world: World, lifetime: float, after: float) -> None:
+    first = world.ask().answer("one", lifetime, after)
+    assert first.known.token == "one"
+    assert first.known.seconds_left == first.known.seconds_fresh == 0.0
+    second = world.ask()
+    assert [call.stored_token for call in second.sends] == ["one"]
+    assert second.answer("two", lifetime, after).known.generation == 2
+
+
+def test_a_token_that_is_cleared_on_its_way_here_is_not_used(world: World) -> None:
+    asking = world.ask()
+    world.decide(ClearToken())
+    assert asking.answer("one", 0.0).error.reason == "expired"
+
+
+def test_what_was_granted_is_not_shown() -> None:
+    assert "sealed" not in repr(WantToken(granted="sealed"))
 
 
 def test_of_many_one_refreshes_and_all_others_get_what_it_obtained(world: World) -> None:
@@ -366,11 +387,6 @@ def test_a_failure_does_no_harm_as_long_as_there_is_a_token(world: World) -> Non
     world.clock.advance(HOUR - 30)
     asking = world.ask(WantToken(refresh="stale"))
     assert asking.fail(final=True).known == KnownToken("one", 1, HOUR - 29.75, 1.0, 24.75)
-
-
-def test_a_token_that_was_born_dead_is_an_error(world: World) -> None:
-    asking = world.ask().answer("one", 0.0)
-    assert (asking.error.reason, asking.error.retry_after) == ("expired", 0.0)
 
 
 def test_a_token_that_was_cleared_meanwhile_is_not_used(world: World) -> None:

@@ -80,7 +80,7 @@ def test_a_circuit_shows_its_state() -> None:
     assert (world.circuit.name, world.circuit.state) == (CIRCUIT, "closed")
     assert [world.get() for _ in range(4)] == [200, 503, 503, None]
     world.clock.advance(20)
-    assert world.circuit.status == ("open", "", 0, 0, 0, 40.0, "2 failures in a row")
+    assert world.circuit.status == ("open", "", 0, 0, 0, 40.0, "2 failures in a row", 20.0)
     assert repr(world.circuit) == f"<Circuit {CIRCUIT}: open>"
 
 

@@ -147,8 +147,8 @@ def test_a_class_that_only_says_it_is_a_policy_s_is_not_written() -> None:
 
 def test_a_tag_stands_for_one_class() -> None:
     with pytest.raises(ValueError, match="stands for CircuitState already"):
-        stored_as("circuit.1")(Foreign)
-    assert stored_as("circuit.1")(state.CircuitState) is state.CircuitState
+        stored_as("circuit.2")(Foreign)
+    assert stored_as("circuit.2")(state.CircuitState) is state.CircuitState
 
 
 @pytest.mark.parametrize(
@@ -205,7 +205,7 @@ FIELDS = {
     "bulkhead.1": "period new old queue issued limit",
     "circuit-permit.1": "era probe success",
     "circuit-result.1": "era probe result seconds repeat retry_after",
-    "circuit.1": "state permit recent open_until opened probes succeeded issued reason hand",
+    "circuit.2": ("state permit recent open_until opened probes succeeded issued reason hand opened_at doubt_until"),
     "concurrency-limit.1": "limit base latency since cut samples seconds used held level windows looks climbing",
     "hedge.1": "allowance latencies",
     "latencies.1": "weights fresh folded_at known",

@@ -589,5 +589,5 @@ def test_states_are_written_as_the_encoding_says(path: Path, cache: TokenCache) 
     cache.decide([Event(CircuitBreaker(failure_threshold=1), "circuit", permit.success._replace(result="failure"))])
     value = json.loads(path.read_text("ascii"))
     assert (value["polvo_adapters"], value["version"], list(value["states"])) == ("token cache", 1, ["circuit"])
-    assert value["states"]["circuit"].startswith('{"n":["circuit.1"')
+    assert value["states"]["circuit"].startswith('{"n":["circuit.2"')
     assert encode(1) == "1"

@@ -36,7 +36,7 @@ policies.fallback.stale_cache.StaleCacheState policies.gates.Gate policies.gates
 policies.hedge.HedgeState policies.hedge_latency.Latencies policies.idempotency.policy.IdempotencyKeys
 policies.idempotency.record.Begin policies.idempotency.record.Record policies.idempotency.record.RecordState
 policies.idempotency.record.Run policies.idempotency.record.Sending policies.ratelimit.policy.AdaptiveRateLimit
-policies.ratelimit.policy.RateLimit policies.retry.ExponentialBackoff policies.retry_budget.RetryBudgetState
+policies.ratelimit.flow.RateLimit policies.retry.ExponentialBackoff policies.retry_budget.RetryBudgetState
 redaction.HiddenBytes redaction.HiddenText refresh.background.SharedCalls refresh.lifecycle.KnownToken
 refresh.lifecycle.Lifecycle refresh.lifecycle.LifecycleState refresh.lifecycle.WantToken
 refresh.refresh_ahead.RefreshAhead runtime.copies.SharedByCopies secrets.provider.Fetched
@@ -95,8 +95,8 @@ policies.idempotency.record.Doubtful policies.idempotency.record.Duplicate polic
 policies.idempotency.record.KeyInUse policies.idempotency.record.LookAtKey policies.idempotency.record.Moved
 policies.idempotency.record.Resolve policies.idempotency.record.Stored policies.idempotency.record.Unsent
 policies.ratelimit.account.Account policies.ratelimit.account.QuotaBucket policies.ratelimit.pacing.state.Pace
-policies.ratelimit.pacing.state.Seen policies.ratelimit.pacing.buckets.Level policies.ratelimit.policy.SlidingWindow
-policies.ratelimit.policy.TokenBucket policies.ratelimit.turns.Turn policies.ratelimit.turns.TurnRequest
+policies.ratelimit.pacing.state.Seen policies.ratelimit.pacing.buckets.Level policies.ratelimit.configured.SlidingWindow
+policies.ratelimit.configured.TokenBucket policies.ratelimit.turns.Turn policies.ratelimit.turns.TurnRequest
 policies.ratelimit.turns.TurnResult policies.regions.Regions policies.request_ids.RequestIDs policies.resume.Resume
 policies.retry_budget.Deposit policies.retry_budget.Refusal policies.retry_budget.RetryBudget
 policies.retry_budget.Spend refresh.lifecycle.ClearToken refresh.lifecycle.LookAtToken refresh.lifecycle.NoToken

@@ -19,6 +19,9 @@ way while the circuit opened says nothing about now. A probe is a lease; it is r
 before do not count. Other 4xx blame the caller and count for nothing; of a probe they show that the host is there. What
 the server throttles, whatever its status, and an error that it replays are taken for a 4xx: the host works.
 
+**A failure in doubt** may be a refusal of a proxy that is over its limit, see `polvo_adapters.core.verdict`. It counts
+for nothing until five seconds have passed without a success since the first one: then the service is down.
+
 **The open time** doubles from one failed probe to the next, up to a limit, and is never shorter than the Retry-After
 of the response that opened the circuit. It varies from one circuit to another, so that many clients do not come back
 in one moment.
@@ -69,6 +72,7 @@ if TYPE_CHECKING:
 
 _ACQUIRE = AcquirePermit()
 _ISOLATED = Refused("isolated by hand")
+_LONGEST_DOUBT = 5.0  # seconds without a success, after which failures in doubt count
 _OPTIONAL = ("window_calls", "slow_call", "window", "failure_rate", "slow_call_rate", "max_recovery_timeout")
 
 
@@ -189,7 +193,7 @@ class CircuitBreaker(Gate):
         result = self._classify(call, outcome, seconds)
         repeat = self.counts == "calls" and call.attempt > 1
         delay = None
-        if result == "failure" and status:
+        if result in ("failure", "doubtful") and status:
             delay = verdict_of(call, outcome).retry_after
         return CallResult(permit.era, permit.probe, result, seconds, repeat, delay)
 
@@ -201,8 +205,9 @@ class CircuitBreaker(Gate):
             is_failure, _ = ask(self.failure_if, Answer.of(call, call.attempt, outcome))
             if is_failure is not None:
                 return "failure" if is_failure else _result_of_no_failure(call, outcome)
-        if outcome.status and self._is_listed(outcome.status, verdict_of(call, outcome)):
-            return "failure"  # even where a policy further inside has made an error of it
+        if outcome.status and self._is_listed(outcome.status, verdict := verdict_of(call, outcome)):
+            # A failure even where a policy further inside has made an error of it.
+            return "doubtful" if verdict.in_doubt else "failure"
         if failure is None:
             return _result_of_no_failure(call, outcome)
         if self.exceptions is not None:
@@ -226,7 +231,7 @@ class CircuitBreaker(Gate):
                 return state, state.permit
             return self._acquire(state, now)
         if type(event) is CallResult:
-            is_settled = event.result == "success" and state.recent == self.settled
+            is_settled = event.result == "success" and state.recent == self.settled and not state.doubt_until
             if is_settled and state.state == CLOSED and self.slow_call is None:
                 return state, None  # nearly always
             return self._release(state, event, now)
@@ -245,11 +250,11 @@ class CircuitBreaker(Gate):
     def _begin_probe(self, state: CircuitState, now: float) -> tuple[CircuitState, Any]:
         """Let a call pass as a probe, if there is one left."""
         if now < state.open_until:
-            return state, Refused(state.reason, state.open_until - now)
+            return state, Refused(f"{state.reason}{_tell_age(state, now)}", state.open_until - now)
         probes = tuple([probe for probe in state.probes if probe[1] > now])
         if len(probes) + state.succeeded >= self.half_open_calls:
             soonest = min([ends for _, ends in probes], default=now)
-            return state, Refused(f"{state.reason}, and probes are under way", soonest - now)
+            return state, Refused(f"{state.reason}{_tell_age(state, now)}, and probes are under way", soonest - now)
         number, era = state.issued + 1, state.permit.era
         if state.state == OPEN:
             era += 1
@@ -264,14 +269,18 @@ class CircuitBreaker(Gate):
         if event.era != state.permit.era or state.hand in (ISOLATED, DISABLED):
             return state, None
         slow = self.slow_call is not None and event.seconds >= self.slow_call and event.result != "nothing"
-        if state.state == CLOSED and event.result in ("success", "failure"):
+        if state.state == CLOSED and event.result in ("success", "failure", "doubtful"):
+            if event.result == "doubtful" and now < (state.doubt_until or math.inf):
+                return state._replace(doubt_until=state.doubt_until or now + _LONGEST_DOUBT), None
             return self._count(state, event, slow, now)
         if state.state == HALF_OPEN and event.probe:
             return self._end_probe(state, event, slow, now)
         return state, None
 
     def _count(self, state: CircuitState, event: CallResult, slow: bool, now: float) -> tuple[CircuitState, Any]:
-        bad = event.result == "failure" or (slow and self.slow_call_rate is None)
+        if event.result == "success" and state.doubt_until:
+            state = state._replace(doubt_until=0.0)
+        bad = event.result != "success" or (slow and self.slow_call_rate is None)
         if (bad and event.repeat) or not (bad or state.recent):
             return state, None
         recent = self.memory.add(state.recent, bad, slow, now)
@@ -301,7 +310,7 @@ class CircuitBreaker(Gate):
             return state, None  # it came too late, and another took its place
         if event.result == "nothing":
             return state._replace(probes=probes), None
-        if event.result == "failure" or slow:
+        if event.result in ("failure", "doubtful") or slow:
             return self._open(state, "a probe was slow" if slow else "a probe failed", event, now)
         succeeded = state.succeeded + 1
         if succeeded < self.half_open_calls:
@@ -314,7 +323,12 @@ class CircuitBreaker(Gate):
         if event.retry_after is not None:
             seconds = max(seconds, min(event.retry_after, self.longest))
         after = self._begin_era(state)._replace(
-            state=OPEN, open_until=now + seconds, opened=state.opened + 1, reason=reason, hand=state.hand
+            state=OPEN,
+            open_until=now + seconds,
+            opened=state.opened + 1,
+            reason=reason,
+            hand=state.hand,
+            opened_at=state.opened_at if state.opened else now,
         )
         return after, Changed(state.state, OPEN, reason, is_trouble=True)
 
@@ -353,7 +367,14 @@ class CircuitBreaker(Gate):
     def _status(self, state: CircuitState, now: float) -> CircuitStatus:
         calls, failures, slow = self.memory.tally(state.recent, now)
         delay = max(0.0, state.open_until - now) if state.state == OPEN and state.hand == "" else None
-        return CircuitStatus(state.state, state.hand, calls, failures, slow, delay, state.reason)
+        open_for = now - state.opened_at if state.opened_at > -math.inf else None
+        return CircuitStatus(state.state, state.hand, calls, failures, slow, delay, state.reason, open_for)
+
+
+def _tell_age(state: CircuitState, now: float) -> str:
+    """Return since when the circuit is open, behind the reason; nothing where it was written in a form of before."""
+    known = state.opened_at > -math.inf
+    return f", open for {format_seconds(max(0.0, now - state.opened_at))} s" if known else ""
 
 
 def _result_of_no_failure(call: Call, outcome: Outcome) -> Result:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from polvo_adapters.core.stored_types import stored_as
@@ -10,8 +11,8 @@ CLOSED, OPEN, HALF_OPEN = "closed", "open", "half-open"
 ISOLATED, DISABLED, OBSERVED = "isolated", "disabled", "observed"
 LOOK = ""
 
-Result: TypeAlias = Literal["success", "failure", "reachable", "nothing"]
-"""What a call says of the host; "reachable" is an error status that is no failure."""
+Result: TypeAlias = Literal["success", "failure", "doubtful", "reachable", "nothing"]
+"""What a call says of the host: "reachable" is an error status that is no failure, "doubtful" may be one."""
 
 
 class AcquirePermit(NamedTuple):
@@ -65,6 +66,7 @@ class CircuitStatus(NamedTuple):
         slow: How many were slow.
         retry_after: Seconds until a probe may pass, or None where calls pass.
         reason: Why it opened last.
+        open_for: Seconds since it opened first after it had been closed; None where it is closed, or that is not known.
     """
 
     state: str
@@ -74,9 +76,10 @@ class CircuitStatus(NamedTuple):
     slow: int
     retry_after: float | None
     reason: str
+    open_for: float | None = None
 
 
-@stored_as("circuit.1", state=(CLOSED, OPEN, HALF_OPEN), hand=("", ISOLATED, DISABLED, OBSERVED))
+@stored_as("circuit.2", former="circuit.1", state=(CLOSED, OPEN, HALF_OPEN), hand=("", ISOLATED, DISABLED, OBSERVED))
 class CircuitState(NamedTuple):
     """State of a circuit.
 
@@ -91,6 +94,8 @@ class CircuitState(NamedTuple):
         issued: How many probes there ever were.
         reason: Why it opened.
         hand: What the user set it to, or an empty string.
+        opened_at: When it opened first after it had been closed, or minus infinity.
+        doubt_until: Until when failures in doubt do not count, unless a call succeeds before; 0 where there are none.
     """
 
     state: str
@@ -103,6 +108,8 @@ class CircuitState(NamedTuple):
     issued: int = 0
     reason: str = ""
     hand: str = ""
+    opened_at: float = -math.inf
+    doubt_until: float = 0.0
 
     def after_fork(self) -> CircuitState:
         """Return the state for a child process: the probes under way belong to its parent."""

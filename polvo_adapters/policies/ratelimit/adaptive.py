@@ -24,7 +24,7 @@ from polvo_adapters.policies.ratelimit.account import (
     replace_group,
 )
 from polvo_adapters.policies.ratelimit.announced import learn_quotas
-from polvo_adapters.policies.ratelimit.rates import announces_rate, learn_refusal, learn_success
+from polvo_adapters.policies.ratelimit.rates import announces_rate, end_doubt, learn_refusal, learn_success
 from polvo_adapters.policies.ratelimit.turns import Turn, TurnResult
 
 _MOST_HOLDS = 64
@@ -122,6 +122,8 @@ def _learn_pause(account: Account, group: QuotaBucket, route: str, event: TurnRe
                 route = routes.find_route(account, event.route, event.part)
                 holds = {each: until for each, until in account["holds"].items() if until > now}
                 account["holds"] = {**holds, route: now + event.pause} if len(holds) < _MOST_HOLDS else holds
+        return
+    if event.in_doubt and not end_doubt(group, now):
         return
     until = now + learn_refusal(group, refused, now - event.seconds, route)
     means_all = refused.scope == "global" or any(name.startswith("global") for name in refused.quotas)

@@ -62,6 +62,7 @@ class TurnResult(NamedTuple):
         part: As in TurnRequest.
         pause: Seconds for which a response that is no refusal asks to wait before the next request, or 0.
         paced: Whether that response speaks of a rate limit, so that it means more than its own route.
+        in_doubt: Whether `refused` may mean that the service is down, see `polvo_adapters.core.verdict`.
     """
 
     route: str
@@ -74,6 +75,7 @@ class TurnResult(NamedTuple):
     part: str = ""
     pause: float = 0.0
     paced: bool = False
+    in_doubt: bool = False
 
 
 class Turn(NamedTuple):

@@ -52,9 +52,9 @@ def test_hardly_a_refusal_after_the_first_window(request, limited, exchanges, se
     assert time.monotonic() - started < 60
 
 
-@pytest.mark.parametrize("way", ["bare", "told"])
+@pytest.mark.parametrize("way", ["default", "bare", "told"])
 def test_rate_is_found_where_the_server_says_nothing(nginx, limited, exchanges, way):
     for _ in range(100):
         limited.get(f"{nginx}/{way}", timeout=10)
     settled = [status for _, status in exchanges()][50:]
-    assert settled.count(429) <= len(settled) * 0.1
+    assert settled.count(200) >= len(settled) * 0.9

@@ -446,7 +446,7 @@ def test_it_is_open_for_just_the_recovery_timeout_the_first_time() -> None:
     machine = Machine(failure_threshold=1, recovery_timeout=30)
     machine.now = 1234.5678
     machine.call(503)
-    assert machine.ask() == Refused("a failure", 30.0)
+    assert machine.ask() == Refused("a failure, open for 0 s", 30.0)
     machine.now += 29.99
     assert not machine.passes
     machine.now = 1264.5678
@@ -551,7 +551,7 @@ def test_so_many_probes_pass_and_no_more(count: int) -> None:
     machine = half_open(half_open_calls=count)
     permits = [machine.ask() for _ in range(count)]
     assert len({permit.probe for permit in permits}) == count
-    assert machine.ask() == Refused("a failure, and probes are under way", 30.0)
+    assert machine.ask() == Refused("a failure, open for 10 s, and probes are under way", 30.0)
     assert machine.changes[1:] == [("open", "half-open", "time for a probe")]
 
 
@@ -659,7 +659,7 @@ def test_an_answer_from_before_a_change_is_ignored(outcome: int) -> None:
     machine.tell(probe, answered(200))
     machine.tell(before[2], answered(outcome))
     machine.tell(before[3], answered(outcome))
-    assert machine.status == ("closed", "", 0, 0, 0, None, "")
+    assert machine.status == ("closed", "", 0, 0, 0, None, "", None)
 
 
 # By hand --------------------------------------------------------------------------------------------------------------
@@ -733,15 +733,15 @@ def test_a_command_that_changes_nothing_is_no_change(command: str) -> None:
 def test_a_look_tells_what_is_remembered_now() -> None:
     machine = Machine(failure_threshold=9, window=10)
     machine.calls(503, 200, 503)
-    assert machine.status == ("closed", "", 3, 2, 0, None, "")
+    assert machine.status == ("closed", "", 3, 2, 0, None, "", None)
     machine.now = 3600.0
-    assert machine.status == ("closed", "", 0, 0, 0, None, "")
+    assert machine.status == ("closed", "", 0, 0, 0, None, "", None)
 
 
 def test_a_look_at_an_open_circuit_tells_when_a_probe_may_pass() -> None:
     machine = half_open()
     machine.now = 4.0
-    assert machine.status == ("open", "", 0, 0, 0, 6.0, "a failure")
+    assert machine.status == ("open", "", 0, 0, 0, 6.0, "a failure", 4.0)
     machine.now = 99.0
     assert machine.status.retry_after == 0
 
@@ -762,8 +762,8 @@ def test_the_error_tells_what_when_and_where() -> None:
         "api.example.com",
     )
     assert str(error) == (
-        "GET api.example.com: Circuit breaker is OPEN, circuit https://api.example.com: a failure; "
-        "not sent, call again after 42 s"
+        "GET api.example.com: Circuit breaker is OPEN, circuit https://api.example.com: a failure, open for "
+        "18 s; not sent, call again after 42 s"
     )
 
 
