@@ -40,7 +40,7 @@ def learn_result(account: Account, event: TurnResult, now: float, *, free: float
         now: When it came, in seconds.
         free: Part of a quota above which a client that is alone does not wait.
     """
-    route, name, era, seconds, status, quotas, refused, part, pause, _ = event  # quicker than each by its name
+    route, name, era, seconds, status, quotas, refused, part, pause = event[:9]  # quicker than each by its name
     if part:
         route = routes.find_route(account, route, part)
     known = account["groups"].get(name)
