@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, settings
 
 from polvo_adapters.testing import FailureServer, VirtualClock
 
-pytest_plugins = ["tests.support.oauth.fixtures", "tests.support.secret_fixtures"]
+pytest_plugins = ["tests.support.leaping_clock", "tests.support.oauth.fixtures", "tests.support.secret_fixtures"]
 
 # A process that a shell starts in the background ignores SIGINT, and so would all that the tests start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -190,10 +190,10 @@ def provoke_full(world: World, way: str) -> object:
     options: Any = {"retry": False, "bulkhead": {"max_concurrency": 1, "acquisition_timeout": 0.02}}
     key = f"full-{way}"
     url = f"{world.failing.url}/fault/hang?key={key}"
-    with httpx.Client(transport=PolicyTransport(*standard(**options)), timeout=0.5) as client:
-        session = polvo.Session(timeout=0.5, circuit_breaker=None, **options)
+    with httpx.Client(transport=PolicyTransport(*standard(**options)), timeout=1.5) as client:
+        session = polvo.Session(timeout=1.5, circuit_breaker=None, **options)
         mounted = requests.Session()
-        mounted.mount("http://", polvo.ResilientAdapter(timeout=0.5, **options))
+        mounted.mount("http://", polvo.ResilientAdapter(timeout=1.5, **options))
         call: Any = {"session": session, "mounted": mounted, "httpx": client}[way].get
 
         def occupy() -> None:

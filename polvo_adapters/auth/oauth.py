@@ -1,12 +1,8 @@
 """OAuth2 for any session: `auth=OAuth2(...)`.
 
-Theory of operation. `polvo_adapters.auth.tokens.token_auth` decides when a token is needed,
-`polvo_adapters.auth.protocol.grant_flow` which grant it is requested with, and `polvo_adapters.auth.protocol.server`
-sends the request. A refresh uses the refresh token if there is one. If there is none, or the server refuses it for
-good, the refresh uses the grant itself, provided that the grant needs no user.
-
-**The owner of a token** (its key in the store) is made of flow, issuer or token endpoint, client, tenant, scope,
-audience, and a digest of the user or token of the grant. Two objects that agree in all of these share one token.
+Theory of operation. `polvo_adapters.auth.tokens.token_source` decides when a token is needed, and
+`polvo_adapters.auth.oauth_requests` which grant it is requested with. Here is what programs say: the settings, and the
+logins of users, which end with a token that the object keeps.
 """
 
 from __future__ import annotations
@@ -14,12 +10,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from polvo_adapters.auth.capacity import make_room
 from polvo_adapters.auth.device_login import poll
-from polvo_adapters.auth.given_token import TokenLike, keep_from, make_token
+from polvo_adapters.auth.given_token import TokenLike
+from polvo_adapters.auth.oauth_requests import OAuth2Requests
 from polvo_adapters.auth.oauth_settings import OAuth2Settings, check_settings
 from polvo_adapters.auth.oauthlib_session import read_session, write_token
 from polvo_adapters.auth.options import (
@@ -36,22 +31,13 @@ from polvo_adapters.auth.options import (
 )
 from polvo_adapters.auth.protocol import grants
 from polvo_adapters.auth.protocol.authorization_code import list_further
-from polvo_adapters.auth.protocol.client_authentication import require_key
-from polvo_adapters.auth.protocol.grant_flow import FlowName, GrantFlow, format_key_part, lost_secret_error
+from polvo_adapters.auth.protocol.grant_flow import FlowName, GrantFlow
 from polvo_adapters.auth.protocol.revocation import revoke_all
-from polvo_adapters.auth.protocol.server import AuthorizationServer
 from polvo_adapters.auth.protocol.token import Token
-from polvo_adapters.auth.protocol.token_endpoint import REPEATED, TokenEndpoint, hide_constants
-from polvo_adapters.auth.tokens.refresh_verdict import CONFIGURATION
-from polvo_adapters.auth.tokens.sealing import DecryptionError
-from polvo_adapters.auth.tokens.token_auth import TokenAuth
+from polvo_adapters.auth.protocol.token_endpoint import TokenEndpoint, hide_constants
 from polvo_adapters.context.tenant import current_tenant
-from polvo_adapters.core.calls import find_host
 from polvo_adapters.core.credential_refusals import find_dialect
-from polvo_adapters.core.machines import Event
 from polvo_adapters.errors import ConfigurationError, TokenRefreshError
-from polvo_adapters.redaction import hide
-from polvo_adapters.refresh.lifecycle import LookAtToken
 from polvo_adapters.runtime.clock import SYSTEM
 from polvo_adapters.runtime.logs import logger, say
 from polvo_adapters.shells.urls import TENANT_SLOT
@@ -63,14 +49,10 @@ if TYPE_CHECKING:
     from polvo_adapters.auth.protocol.authorization_code import AuthorizationRequest
     from polvo_adapters.auth.protocol.device_code import DeviceAuthorization
 
-_TOO_MUCH = ("invalid_request", "invalid_scope", "invalid_target")
-"""Codes by which a server refuses what a refresh asks for beside the token, before it uses the refresh token up."""
-
-
 _LOG = logger("tokens")
 
 
-class OAuth2(TokenAuth):
+class OAuth2(OAuth2Requests):
     """Authorization of requests by OAuth2 tokens, refreshed before they expire, by one of all callers that share them.
 
     Secrets may be given as functions without arguments, which are called at each use; in them,
@@ -99,8 +81,6 @@ class OAuth2(TokenAuth):
     Source: RFC 6749, and the RFCs named in `polvo_adapters.auth.options`.
     """
 
-    _described: TokenEndpoint | None = None  # as in pickles of earlier versions
-    _is_bare = False  # whether refreshes ask for nothing beside the token, because the server has refused that
     _updater: Callable[[dict[str, Any]], object] | None = None  # keeps tokens outside, see `from_session`
 
     def __init__(
@@ -121,36 +101,22 @@ class OAuth2(TokenAuth):
         client_secret = check_client_secret(type(self).__name__, client_secret, options)
         if options.get("refused") is None:
             options["refused"] = find_dialect(str(getattr(token_url, "url", token_url)))
-        super().__init__(**select_options(options, TokenAuthOptions))
         parameters = options.get("parameters")
         if parameters:
             options["parameters"] = hide_constants(parameters)
         server = select_options(options, ServerOptions)
-        self.client_id = client_id
-        self.scope = options.get("scope")
         if flow is None:
             flow = "client_credentials" if options.get("refresh_token") is None else "refresh_token"
-        self._described = token_url if isinstance(token_url, TokenEndpoint) else None
-        self._grant_flow = GrantFlow(flow, client_id, select_options(options, GrantOptions), server, self._described)
-        self.flow = self._grant_flow.flow
+        described = token_url if isinstance(token_url, TokenEndpoint) else None
+        grant_flow = GrantFlow(flow, client_id, select_options(options, GrantOptions), server, described)
+        credentials = {"client_id": client_id, "client_secret": client_secret, "token_url": token_url}
+        own = select_options(options, TokenAuthOptions)
+        super().__init__(grant_flow, {**credentials, **server}, described, fetch, reauthenticate, **own)
+        self.scope = options.get("scope")
         target = {"audience": options.get("audience"), "resource": options.get("resource")}
         self._target: dict[str, Any] = {name: value for name, value in target.items() if value is not None}
-        self._lost_secrets: list[str] = []
         self._redirect_uri = redirect_uri
-        self._fetch, self._reauthenticate = fetch, reauthenticate
-        credentials = {"client_id": client_id, "client_secret": client_secret, "token_url": token_url}
-        self._server_options: dict[str, Any] = {**credentials, **server}
-        if self._grant_flow.signs_grant:
-            require_key(server)
-            self._server_options.pop("claims", None)  # they are of the assertion that is the grant
-        for name in ("client_secret", "private_key"):
-            self._server_options[name] = hide(self._server_options.get(name))
         self._check()
-        self._advice = (
-            "check the credentials of the client"
-            if self._grant_flow.is_unattended
-            else "log in again (python -m polvo_adapters login), or give OAuth2 a new refresh token or reauthenticate="
-        )
 
     @classmethod
     def from_session(cls, session: Any, **keywords: Any) -> OAuth2:
@@ -170,22 +136,11 @@ class OAuth2(TokenAuth):
         """
         clock = keywords.get("clock", SYSTEM)
         settings = read_session(session, clock.wall())
-        made = cls(**{**settings.keywords, **keywords})
-        made._updater = settings.updater
-        if settings.token is not None and made._read_stored_token(current_tenant()) is None:
-            made.keep(settings.token)
-        return made
-
-    def _note_refreshed(self, token: Token) -> None:
-        """Tell the function that keeps tokens outside; its text may hold the token, so that it is not repeated."""
-        if self._updater is None:
-            return
-        try:
-            self._updater(write_token(token, self._clock.wall()))
-        except Exception as error:  # noqa: BLE001 - a function of the user's own may raise anything
-            text = "the token_updater raised %s: the new token at %s is used here, and was not kept there"
-            kind = type(error).__name__
-            say(_LOG, logging.ERROR, "token_updater", text, kind, self._host, what="token", reason=kind)
+        oauth = cls(**{**settings.keywords, **keywords})
+        oauth._updater = settings.updater
+        if settings.token is not None and oauth._read_stored_token(current_tenant()) is None:
+            oauth.keep(settings.token)
+        return oauth
 
     @classmethod
     def for_vendor(
@@ -242,6 +197,17 @@ class OAuth2(TokenAuth):
         )
         if self._fetch is None and TENANT_SLOT not in f"{self._server_options} {self.client_id}":
             self._server_for("")
+
+    def _note_refreshed(self, token: Token) -> None:
+        """Tell the function that keeps tokens outside; its text may hold the token, so that it is not repeated."""
+        if self._updater is None:
+            return
+        try:
+            self._updater(write_token(token, self._clock.wall()))
+        except Exception as error:  # noqa: BLE001 - a function of the user's own may raise anything
+            text = "the token_updater raised %s: the new token at %s is used here, and was not kept there"
+            kind = type(error).__name__
+            say(_LOG, logging.ERROR, "token_updater", text, kind, self._host, what="token", reason=kind)
 
     # Logins -----------------------------------------------------------------------------------------------------------
 
@@ -323,133 +289,6 @@ class OAuth2(TokenAuth):
             TokenRefreshError: There is no token, or the server does not describe it.
         """
         return self._server_for(current_tenant()).introspect(self.token().access_token, "access_token")
-
-    # Requests for tokens ----------------------------------------------------------------------------------------------
-
-    def _identify(self, tenant: str) -> tuple[str, str]:
-        owner = self._grant_flow.describe_owner(tenant)
-        key = f"token {format_key_part(self._place)} {format_key_part(tenant or None)} {owner}"
-        if self.owner is not None:
-            key += f" of {format_key_part(self.owner)}"
-        return key, self._host
-
-    @property
-    def _is_owner_known(self) -> bool:
-        logs_in = self.flow in ("authorization_code", "device_code") or self._grant_flow.is_nameless
-        return self.owner is not None or not (logs_in or self._fetch is not None)
-
-    @property
-    def _place(self) -> str:
-        token_url = self._server_options["token_url"] if self._described is None else self._described.url
-        return str(self._server_options.get("issuer") or token_url or "fetch")
-
-    @property
-    def _host(self) -> str:
-        return find_host(self._place) or self._place
-
-    def _fetch_token(self, tenant: str, held: Token | None, seconds: float) -> Token:
-        if self._fetch is not None:
-            token = make_token(self._fetch(held))
-            return token if held is None else replace(token, refresh_token=token.refresh_token or held.refresh_token)
-        refresh_token = held.refresh_token if held is not None else None
-        if refresh_token is None and self.flow == "refresh_token":
-            refresh_token = self._grant_flow.fetch_secret("refresh_token")
-        server = self._server_for(tenant)
-        if refresh_token is not None or self._grant_flow.is_unattended:
-            # First, as failures of the discovery say nothing about the refresh token.
-            server.endpoint("token", deadline_timeout=seconds)
-        try:
-            return self._request_token(tenant, server, refresh_token, held, seconds)
-        except TokenRefreshError as error:
-            is_dead = error.final and error.reason not in CONFIGURATION
-            token_like = self._reauthenticate(error) if is_dead and self._reauthenticate is not None else None
-            if token_like is None:
-                raise
-            return make_token(token_like)
-
-    def _uses_refresh_token(self, token: Token | None) -> bool:
-        return self.flow == "refresh_token" or super()._uses_refresh_token(token)
-
-    def _request_token(
-        self, tenant: str, server: AuthorizationServer, refresh_token: str | None, held: Token | None, seconds: float
-    ) -> Token:
-        if refresh_token is not None:
-            temporary = () if self._described is None else self._described.for_refresh.response.temporary
-            request = partial(self._request_refresh, server, refresh_token, held, seconds)
-            try:
-                return self._refresh_by(tenant, server.host, refresh_token, held, temporary, request)
-            except TokenRefreshError as error:
-                if not error.final or not self._grant_flow.is_unattended:
-                    raise
-        grant = self._grant_flow.build_grant()
-        if grant is None:
-            message = f"{server.host}: there is no token yet; {self._advice}"
-            raise TokenRefreshError(message, host=server.host, reason="login required", final=True)
-        try:
-            return server.token(grant, deadline_timeout=seconds, **keep_from(held))
-        except TokenRefreshError as error:
-            error.lost = False  # nothing that the server takes only once
-            error.final = error.final or error.reason in CONFIGURATION
-            raise
-
-    def _request_refresh(
-        self, server: AuthorizationServer, refresh_token: str, held: Token | None, seconds: float
-    ) -> Token:
-        """Send a refresh token, with what else was set; once more without that where the server refuses it."""
-        names = REPEATED if self._described is None else self._described.for_refresh.refresh_with
-        granted = None if held is None else held.scope
-        further = {} if self._is_bare else self._grant_flow.select_for_refresh(granted, names)
-        keywords = {"deadline_timeout": seconds, **keep_from(held)}
-        try:
-            token = server.token(grants.refresh(refresh_token, **further), **keywords)
-        except TokenRefreshError as error:
-            if not further or error.reason not in _TOO_MUCH or error.status not in (400, 403):
-                raise
-            token = None
-        if token is None:
-            token = server.token(grants.refresh(refresh_token), **keywords)
-            self._is_bare = True
-        if held is None:
-            return token
-        # What a refresh does not repeat is as it was at the login.
-        return replace(token, scope=token.scope or granted, extra={**held.extra, **token.extra})
-
-    def _server_for(self, tenant: str) -> AuthorizationServer:
-        server = self._servers.get(tenant)
-        if server is None:
-            if self.client_id is None:
-                raise ConfigurationError("OAuth2: there is no authorization server to ask: client_id is missing")
-            for name in self._lost_secrets:
-                raise lost_secret_error(name)
-            server = AuthorizationServer(**self._server_options, tenant=tenant)
-            make_room(self._servers, self._max_tenants)[tenant] = server
-        return server
-
-    def _read_stored_token(self, tenant: str) -> Token | None:
-        """Return the last known token of a tenant, whether it is still valid or not."""
-        held = self._held.get(tenant)
-        if held is not None:
-            return held.token
-        storage, (key, _) = self._storage_for(tenant), self._identify(tenant)
-        (state,) = storage.with_fallback().decide((Event(self._life, key, LookAtToken()),))
-        try:
-            return storage.unseal(key, state.token) if state.token else None
-        except DecryptionError:
-            return None
-
-    def _begin(self) -> None:
-        super()._begin()
-        self._servers: dict[str, AuthorizationServer] = {}
-
-    def __getstate__(self) -> dict[str, Any]:
-        state = super().__getstate__()
-        del state["_servers"]
-        options, lost = dict(self._server_options), list(self._lost_secrets)
-        for name in ("client_secret", "private_key"):
-            if options.get(name) is not None and not callable(options[name]):
-                options[name] = None
-                lost.append(name)
-        return {**state, "_server_options": options, "_lost_secrets": lost}
 
     def __repr__(self) -> str:
         return f"<OAuth2 {self.flow} at {self._host} for {self.client_id}>"

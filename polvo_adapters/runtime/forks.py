@@ -3,19 +3,25 @@
 A forked child has the memory of its parent, but only the thread that forked: a lock that another thread held is never
 released there, and a socket or a database connection is used by both processes. An object that has any of these
 registers when it is constructed, and is forgotten with its last reference.
+
+Python has such a lock for each module that is being imported. Much of this package is imported when it is first used,
+so a fork waits until no other thread is doing that: in the child, the module could never be imported.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import sys
 import threading
+import time
 import weakref
 from typing import Protocol
 
 from polvo_adapters.runtime.logs import logger, say
 
-_PATIENCE = 5.0  # seconds to wait for the lock of an object before a fork
+_PATIENCE = 5.0  # seconds to wait before a fork: for the lock of an object, and for imports
+_PACKAGE = __name__.partition(".")[0]
 
 _log = logger("forks")
 
@@ -57,7 +63,21 @@ def register_guarded(target: ForkGuarded) -> None:
         _guarded.add(target)
 
 
+def _wait_for_imports() -> None:
+    """Wait until no other thread imports a module of this package."""
+    ends = time.monotonic() + _PATIENCE
+    while threading.active_count() > 1 and _is_importing() and time.monotonic() < ends:
+        time.sleep(0.001)
+
+
+def _is_importing() -> bool:
+    """Return whether a module of this package is being imported, as the machinery of imports notes in its spec."""
+    loaded = [module for name, module in list(sys.modules.items()) if name.partition(".")[0] == _PACKAGE]
+    return any(getattr(getattr(module, "__spec__", None), "_initializing", False) for module in loaded)
+
+
 def _before_fork() -> None:
+    _wait_for_imports()
     _registry.acquire()
     for target in _guarded:
         if target.lock.acquire(timeout=_PATIENCE):

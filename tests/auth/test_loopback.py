@@ -225,7 +225,7 @@ class TestRefusal:
             loopback.login(client(oidc), open_browser=False, timeout=0.05, show=lambda _: None)
 
         assert raised.value.reason == "login timeout"
-        assert threading.active_count() == threads
+        assert threading.active_count() <= threads
 
     def test_stray_requests_do_not_make_it_longer(self, oidc: OIDCProvider, begin: Any) -> None:
         login = begin(timeout=0.3)
@@ -243,7 +243,7 @@ class TestRefusal:
 
         with pytest.raises(KeyboardInterrupt):
             loopback.login(client(oidc), show=interrupted)
-        assert threading.active_count() == threads
+        assert threading.active_count() <= threads
 
 
 class TestStrangers:

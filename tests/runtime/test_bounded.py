@@ -12,8 +12,19 @@ import pytest
 from polvo_adapters.runtime.bounded import BoundedCalls
 from polvo_adapters.runtime.clock import SYSTEM, SystemClock
 from polvo_adapters.runtime.workers import NoThreadError
+from tests.support.token_sharing import until
 
 LONG = 30.0
+
+
+class Counting(SystemClock):
+    """The clock of this machine, which counts those who wait by it."""
+
+    waits = 0
+
+    def wait(self, event: threading.Event, seconds: float) -> None:  # type: ignore[override]
+        self.waits += 1
+        super().wait(event, seconds)
 
 
 @pytest.fixture
@@ -57,7 +68,7 @@ def test_an_error_that_comes_too_late_is_nobodys(gate: threading.Event) -> None:
 
 
 def test_those_who_ask_for_the_same_share_one_thread(gate: threading.Event) -> None:
-    calls, begun, asked = BoundedCalls(), [], threading.Barrier(9)
+    calls, begun, clock = BoundedCalls(), [], Counting()
 
     def resolve() -> str:
         begun.append(1)
@@ -65,12 +76,11 @@ def test_those_who_ask_for_the_same_share_one_thread(gate: threading.Event) -> N
         return "an address"
 
     def ask(_: int) -> str:
-        asked.wait(10)
-        return calls.call(SYSTEM, LONG, resolve, key="api.example.com")
+        return calls.call(clock, LONG, resolve, key="api.example.com")
 
     with ThreadPoolExecutor(8) as threads:
         answers = threads.map(ask, range(8))
-        asked.wait(10)
+        until(lambda: clock.waits == 8)
         with pytest.raises(TimeoutError):
             calls.call(SYSTEM, 0.05, resolve, key="api.example.com")
         gate.set()

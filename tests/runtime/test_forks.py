@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import gc
+import importlib
 import os
+import signal
+import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+import polvo_adapters
 from polvo_adapters.runtime import forks
+from tests.support.token_sharing import until
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork"),
@@ -55,6 +61,26 @@ def in_child(check: Callable[[], bool]) -> bool:
         finally:
             os._exit(status)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_a_child_can_import_what_another_thread_was_importing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python would wait there for ever, for a thread that the child has not."""
+    (tmp_path / "imported_in_time.py").write_text("import time\ntime.sleep(0.3)\nIS_WHOLE = True\n", "utf-8")
+    monkeypatch.setattr(polvo_adapters, "__path__", [*polvo_adapters.__path__, str(tmp_path)])
+    name = "polvo_adapters.imported_in_time"
+    thread = threading.Thread(target=importlib.import_module, args=(name,))
+
+    def check() -> bool:
+        signal.alarm(20)
+        return importlib.import_module(name).IS_WHOLE is True
+
+    try:
+        thread.start()
+        until(lambda: name in sys.modules)
+        assert in_child(check)
+    finally:
+        thread.join(20)
+        sys.modules.pop(name, None)
 
 
 def test_an_object_is_called_in_the_child_and_not_in_the_parent() -> None:

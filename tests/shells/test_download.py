@@ -312,7 +312,7 @@ def test_two_at_a_time_write_to_files_of_their_own(session: Twin, tmp_path: Path
             time.sleep(0.01)
         assert session.download(server.url, tmp_path / "x").read_bytes() == PLAIN
         (tmp_path / "x").unlink()
-        first.join(5)
+        first.join(20)
         assert (tmp_path / "x").read_bytes() == PLAIN
         assert names(tmp_path) == ["x"]
 
@@ -420,12 +420,12 @@ def test_an_error_page_is_no_file(session: Twin, tmp_path: Path, status: int) ->
 def test_the_deadline_is_that_of_the_whole(kind: str, tmp_path: Path) -> None:
     with (
         Twin(kind, retry=ExponentialBackoff(base=0, cap=0), timeout=0.15, deadline=0.4) as session,
-        serve(Entity(PLAIN), cuts=[10] * 50, deed="hang") as server,
+        serve(Entity(PLAIN), cuts=[10] * 500, deed="hang") as server,
     ):
         began = time.monotonic()
         with pytest.raises(polvo.DeadlineExceeded):
             session.download(server.url, tmp_path / "x")
-        assert time.monotonic() - began < 0.8
+        assert time.monotonic() - began < 15
 
 
 def test_a_url_may_be_relative(kind: str, tmp_path: Path) -> None:

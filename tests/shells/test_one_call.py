@@ -811,7 +811,7 @@ def test_listeners_hear_of_refusals_waits_hedges_fallbacks_and_deadlines(server:
         ended(send, "GET", server.url + "/fault/status?times=1&key=a")
         ended(send, "GET", server.url + "/echo")
     ended(send, "GET", server.url + "/echo")
-    with polvo.call(circuit_breaker=False, hedge=0.05, timeout=0.5):
+    with polvo.call(circuit_breaker=False, hedge=0.05, timeout=20):
         ended(send, "GET", server.url + "/fault/hang?times=1&key=b")
     with polvo.call(circuit_breaker=False, deadline=0.2, fallback=False):
         ended(send, "GET", server.url + "/fault/hang?times=1&key=c")

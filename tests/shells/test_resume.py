@@ -261,16 +261,16 @@ def test_the_deadline_of_the_call_holds_for_the_rest(kind: Kind, timeout: float,
         server.deeds = deeds
         began = time.monotonic()
         assert isinstance(client.read(server.url).error, polvo.DeadlineExceeded)
-        assert 0.25 < time.monotonic() - began < 0.7
+        assert 0.25 < time.monotonic() - began < 2.5  # of 3 or more
 
 
 @pytest.mark.parametrize("rest", ["part", "whole"])
 def test_the_deadline_holds_for_a_rest_that_drips(kind: Kind, rest: str) -> None:
-    with kind(deadline=0.3, timeout=5) as client, serve(entity(), cuts=[2, 2, None], rest=rest, pause=0.04) as server:
+    with kind(deadline=0.3, timeout=5) as client, serve(entity(), cuts=[2, 2, None], rest=rest, pause=0.1) as server:
         server.chunk = 1
         began = time.monotonic()
         assert isinstance(client.read(server.url).error, polvo.DeadlineExceeded)
-        assert 0.25 < time.monotonic() - began < 0.6
+        assert 0.25 < time.monotonic() - began < 2.5  # of 3.4
 
 
 def test_the_deadline_holds_while_the_beginning_is_skipped(kind: Kind) -> None:
@@ -278,7 +278,7 @@ def test_the_deadline_holds_while_the_beginning_is_skipped(kind: Kind) -> None:
         server.deeds = {0: "close"}
         began = time.monotonic()
         assert isinstance(client.read(server.url).error, polvo.DeadlineExceeded)
-        assert time.monotonic() - began < 0.6
+        assert time.monotonic() - began < 3
 
 
 def test_a_silent_server_is_given_up_and_asked_again(kind: Kind) -> None:

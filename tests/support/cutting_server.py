@@ -11,6 +11,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from email.utils import formatdate
 
+from tests.support.accepting import stop_accepting
+
 OLD, DATE = 1_400_000_000, 1_700_000_000
 """Unix times of Last-Modified and Date."""
 
@@ -86,13 +88,12 @@ class CuttingServer:
         self._lock = threading.Lock()
         self._over = threading.Event()
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}/file.bin"
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._thread = threading.Thread(target=self._accept, daemon=True)
+        self._thread.start()
 
     def close(self) -> None:
         self._over.set()
-        with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
+        stop_accepting(self._listener, self._thread)
         for each in self._open:
             each.close()
 

@@ -17,6 +17,7 @@ from polvo_adapters.core.report import Entry
 from polvo_adapters.drivers import aio, sync, virtual
 from polvo_adapters.shells.httpx.async_exchange import AsyncHTTPXExchange
 from polvo_adapters.shells.requests.exchange import RequestsExchange
+from polvo_adapters.shells.requests.repeatable_request import RepeatableRequest
 from polvo_adapters.shells.requests.wire.route import Route
 from polvo_adapters.stores import MemoryStore
 from polvo_adapters.testing.simulation.simulation import ScriptedReply, ScriptedTurn, Simulation
@@ -130,7 +131,7 @@ class Threads(World):
         keywords = {"stream": True, "timeout": None, "verify": True, "cert": None, "proxies": None}
         request = requests.Request("GET", CALL.url).prepare()
         adapter = Adapter(self)
-        self.exchange = RequestsExchange(Route(adapter), adapter, request, keywords, self.clock)
+        self.exchange = RequestsExchange(Route(adapter), adapter, RepeatableRequest(request), keywords, self.clock)
 
         def run() -> None:
             self.outcome = sync.drive(flow, self.exchange, self.store, self.clock, self.entries)

@@ -9,12 +9,13 @@ _MET = """
 auth.attach.credential.CredentialURL auth.attach.credential.HeaderAuth auth.attach.credential.OwnedHeaderValue
 auth.attach.response_hook.ReauthenticateHook shells.requests.hooks.CredentialHook
 auth.httpx_auth.AttachedCredential auth.httpx_auth.HTTPXAuth auth.jwt_login_auth.JWTLogin
-auth.oauth.OAuth2 auth.protocol.client_authentication.ClientAuthentication
+auth.oauth.OAuth2 auth.oauth_requests.OAuth2Requests auth.protocol.client_authentication.ClientAuthentication
 auth.protocol.client_authentication.Credentials auth.protocol.dpop.Nonces auth.protocol.dpop.Proofs
 auth.protocol.grant_flow.GrantFlow auth.protocol.server.AuthorizationServer
 auth.protocol.server_response.ServerResponse auth.secret_auth.HeldSecret auth.secret_auth.SecretAuth
 auth.static.APIKey auth.static.Bearer auth.static.SessionToken auth.tokens.sealing.NoEncryption
-auth.tokens.storage_factory.TokenStorageFactory auth.tokens.token_auth.HeldToken
+auth.tokens.storage_factory.TokenStorageFactory auth.tokens.token_source.HeldToken
+auth.tokens.token_source.TokenSource
 auth.tokens.token_auth.TokenAuth auth.tokens.token_fetch.TokenFetch auth.tokens.token_storage.FallbackStore
 auth.tokens.token_storage.TokenStorage client.call_record.CallRecord client.client_log.ClientLog
 client.config.BulkheadConfig client.config.CircuitBreakerConfig client.config.ClientConfig client.config.LoggingConfig
@@ -35,7 +36,8 @@ policies.fallback.stale_cache.LookUpResponse policies.fallback.stale_cache.Stale
 policies.fallback.stale_cache.StaleCacheState policies.gates.Gate policies.gates.Gates policies.hedge.Hedge
 policies.hedge.HedgeState policies.hedge_latency.Latencies policies.idempotency.policy.IdempotencyKeys
 policies.idempotency.record.Begin policies.idempotency.record.Record policies.idempotency.record.RecordState
-policies.idempotency.record.Run policies.idempotency.record.Sending policies.ratelimit.policy.AdaptiveRateLimit
+policies.idempotency.record.Run policies.idempotency.record.Sending policies.idempotency.recorded_run.RecordedRun
+policies.ratelimit.policy.AdaptiveRateLimit
 policies.ratelimit.flow.RateLimit policies.retry.ExponentialBackoff policies.retry_budget.RetryBudgetState
 redaction.HiddenBytes redaction.HiddenText refresh.background.SharedCalls refresh.lifecycle.KnownToken
 refresh.lifecycle.Lifecycle refresh.lifecycle.LifecycleState refresh.lifecycle.WantToken
@@ -53,8 +55,9 @@ shells.session_calls.SessionCalls shells.httpx.network.DeadlineBackend shells.ht
 shells.httpx.trace.HTTPXTrace shells.httpx.transports.AsyncPolicyTransport
 shells.httpx.transports.PolicyTransport shells.request_marks.RequestMarks
 shells.requests.exchange.RacingExchange shells.requests.exchange.RequestsExchange
-shells.requests.one_shot.Channel shells.one_shot.OneShotError
+shells.requests.nesting_adapter.NestingAdapter shells.requests.one_shot.Channel shells.one_shot.OneShotError
 shells.requests.policy_adapter.PolicyAdapter shells.requests.pool_limits.PoolLimits
+shells.requests.attempts.RequestAttempts shells.requests.repeatable_request.RepeatableRequest
 shells.requests.resilient_adapter.ResilientAdapter
 shells.requests.session.Session shells.requests.single_policy_adapters.IdempotencyAdapter
 shells.requests.single_policy_adapters.SinglePolicyAdapter shells.tenancy.Tenancy
@@ -178,6 +181,7 @@ secrets.providers.environment.Environment secrets.providers.file.DotEnv secrets.
 secrets.providers.keyring.Keyring
     """,
     "wraps what is looked at in itself: a transport, a connection, a stream, a session": """
+auth.tokens.refresh_token_use.RefreshTokenUse
 shells.requests.installed_adapters.Installation shells.requests.installed_adapters.InstalledAdapters
 shells.installation.BaseInstallation shells.httpx.install.Installation shells.httpx.install.InstalledLookup
 shells.httpx.resilient.ResilientTransport shells.httpx.resilient.AsyncResilientTransport

@@ -215,8 +215,8 @@ class TestInducedFailures:
         assert time.monotonic() - began < 15
 
     def test_a_duration_fails_everything_until_it_is_over(self, server):
-        answer = ask(server, "POST", "/fail/duration/1")
         began = time.monotonic()
+        answer = ask(server, "POST", "/fail/duration/1")
         assert answer.json["duration_seconds"] == 1
         assert isinstance(answer.json["message"], str)
         first = get(server, "/msg").status
@@ -340,10 +340,10 @@ class TestIdempotency:
 
     def test_lasts_from_its_creation_however_often_it_is_used(self):
         with FailureServer(cache_ttl_seconds=0.2) as server:
-            first = get(server, "/msg", X_Request_ID="a").json
             began = time.monotonic()
+            first = get(server, "/msg", X_Request_ID="a").json
             wait_until(lambda: get(server, "/msg", X_Request_ID="a").json != first)
-            assert time.monotonic() - began >= 0.1
+            assert time.monotonic() - began >= 0.2
             assert server.counters["processed"] >= 2
 
     @pytest.mark.parametrize("cache_max_size", [0, 1000])
@@ -419,9 +419,9 @@ class TestLimits:
             assert read_reply(second).status == 200
 
     def test_waiting_for_a_slot_does_not_count_toward_the_timeout(self):
-        with FailureServer(max_concurrency=1, request_timeout=0.5) as server, ThreadPoolExecutor(4) as pool:
-            answers = list(pool.map(lambda _: get(server, "/msg?delay=300"), range(4)))
-            assert [answer.status for answer in answers] == [200] * 4
+        with FailureServer(max_concurrency=1, request_timeout=1.4) as server, ThreadPoolExecutor(3) as pool:
+            answers = list(pool.map(lambda _: get(server, "/msg?delay=800"), range(3)))
+            assert [answer.status for answer in answers] == [200] * 3
 
     def test_health(self, server):
         answer = get(server, "/health")

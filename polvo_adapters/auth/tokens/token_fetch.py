@@ -57,6 +57,14 @@ class TokenFetch(SingleShotExchange):
         except TokenRefreshError as error:
             return make_outcome(clock, started, error=error, failure=UNCLASSIFIED)
 
+    def unseal(self, sealed: str) -> Token:
+        """Return the token of a text in the store.
+
+        Raises:
+            DecryptionError: It was sealed with another key.
+        """
+        return self.tokens.get(sealed) or self._storage.unseal(self._key, sealed)
+
     def _fetch_and_seal(self, call: Call, now: float) -> FetchedToken:
         held = self._storage.unseal(self._key, call.stored_token) if call.stored_token else None
         seconds_left = self._deadline if call.deadline is None else call.deadline - now

@@ -2,6 +2,8 @@
 
 policy           IdempotencyKeys
 record           the state of each key, kept in the store
+recorded_run     one call under such a record
+refusals         what callers get instead of a response
 key_responses    what the server's response says about the key
 """
 

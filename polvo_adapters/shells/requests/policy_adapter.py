@@ -19,28 +19,19 @@ in the place of the policy, or left out in the same way:
 
 from __future__ import annotations
 
-import logging
 import weakref
 from collections.abc import Sequence
-from secrets import token_hex
 from typing import Any
 
 import requests
 from requests.adapters import DEFAULT_POOLSIZE, BaseAdapter, HTTPAdapter
 from urllib3.util import Retry
 
-from polvo_adapters.context.call import (
-    LogicalCall,
-    call_settings,
-    current_call,
-    extend_default_deadline,
-    settings_scope,
-)
+from polvo_adapters.context.call import call_settings, settings_scope
 from polvo_adapters.core import setting_kinds, validate
 from polvo_adapters.core.effects import Policy
 from polvo_adapters.core.identity import PLAIN_SENDER, Sender
-from polvo_adapters.core.outcomes import Outcome
-from polvo_adapters.core.report import Entry, Report
+from polvo_adapters.core.report import Entry
 from polvo_adapters.core.setting_kinds import check_settings
 from polvo_adapters.drivers.sync import drive
 from polvo_adapters.policies.asked_retry import AskedRetry
@@ -50,13 +41,14 @@ from polvo_adapters.policies.retry import ExponentialBackoff
 from polvo_adapters.policies.stack import pool_size
 from polvo_adapters.runtime import forks
 from polvo_adapters.runtime.clock import SYSTEM, Clock
-from polvo_adapters.runtime.logs import logger, say
 from polvo_adapters.shells.bound_policies import BoundPolicies, PolicyControls
 from polvo_adapters.shells.error_notes import attach_report
+from polvo_adapters.shells.overruns import report_unwatched
 from polvo_adapters.shells.requests.exchange import RequestsExchange
 from polvo_adapters.shells.requests.hooks import has_left_origin
-from polvo_adapters.shells.requests.pool_limits import PoolLimits
-from polvo_adapters.shells.requests.pool_managers import has_plain_pools, pool_managers
+from polvo_adapters.shells.requests.nesting_adapter import NestingAdapter
+from polvo_adapters.shells.requests.outer_call import find_logical_call, note_end
+from polvo_adapters.shells.requests.repeatable_request import RepeatableRequest
 from polvo_adapters.shells.requests.requested_retry import (
     RETRY_POLICIES,
     as_retry,
@@ -83,6 +75,7 @@ from polvo_adapters.shells.requests.wire.transmission import Transmission
 from polvo_adapters.shells.requests.wrapping import become_wrapping
 from polvo_adapters.stores.base import Store
 
+_SET_BY_INIT = frozenset({"policies", "inner", "store", "clock", "_bound", "_bound_retries", "_pool_limits"})
 _KINDS = {
     "clock": setting_kinds.CLOCK,
     "pool_connections": setting_kinds.whole(0),
@@ -95,7 +88,7 @@ _KINDS = {
 }
 
 
-class PolicyAdapter(HTTPAdapter, PolicyControls):
+class PolicyAdapter(NestingAdapter, PolicyControls):
     """An adapter that sends requests as its policies say.
 
     Mount it on any session: `session.mount("https://api.example.com/", PolicyAdapter(Deadline(10)))`.
@@ -128,7 +121,9 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
     _default_timeout: Any = None  # that of a call, or how to find it out, where this adapter was given none
     _defers = False  # whether deadlines are kept below an adapter, so that it may be handed a timeout of None
     _class_timeout: Any = None  # the default of the class, in an adapter that wraps another
-    _asked: Retry | None = None  # what decides about retries, or nothing where the adapter below does so by itself
+    _retries: Retry | None = None  # what the adapter below has in the place of its own `max_retries`, or None for those
+    _bound_retries: Any  # `max_retries` as they were when the policies were bound
+    _below: BaseAdapter | None  # the wrapped adapter, or a view on it that does not retry
 
     def __init__(
         self,
@@ -168,31 +163,30 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
         self._set_pool_limits(self.__dict__.get("_pool_connections", DEFAULT_POOLSIZE))
         self._bind()
 
-    def _set_pool_limits(self, most: int) -> None:
-        # Before the pools are made, which a subclass may do otherwise; a view on this adapter shares them.
-        self._pool_limits = PoolLimits(most)
-
     def _bind(self) -> None:
         """Prepare once what all calls need."""
         self._bound = BoundPolicies(
             type(self).__name__, self.policies, self.store, self.clock, self.credential, asks=True
         )
-        self._transport_name = ""
         self.store = self._bound.store
-        retry = next((policy for policy in self.policies if isinstance(policy, RETRY_POLICIES)), None)
-        self._below = None if self.inner is None else _view_of(self.inner, retries=retry is None)
-        self._asked = retry.retry if isinstance(retry, AskedRetry) else None if retry is None else NO_RETRY
-        self._seen = self._read_max_retries()
-        self._route = Route(self, PolicyAdapter) if self._below is None else Route(self._below)
-        if self.inner is not None:
-            if kind_of_view(self.inner) is None:
-                _warn_of_deadline(self.inner, self.policies)
-            self._defers = isinstance(self.inner, PolicyAdapter) or (
-                self._route.is_watched and sends_through_another(self.inner)
-            )
-            become_wrapping(self)
+        retry = _find_retry_policy(self.policies)
+        self._retries = retry.retry if isinstance(retry, AskedRetry) else None if retry is None else NO_RETRY
+        self._bound_retries = self._read_max_retries()
+        if self.inner is None:
+            self._below, self._route = None, Route(self, PolicyAdapter)
+        else:
+            self._bind_inner(self.inner, may_retry=retry is None)
         self._default_timeout = find_default_timeout(type(self), self.inner, PolicyAdapter)
         forks.register(self)
+
+    def _bind_inner(self, inner: BaseAdapter, *, may_retry: bool) -> None:
+        """Prepare once what all calls through a wrapped adapter need."""
+        self._below = inner if may_retry else _without_retries(inner)
+        self._route = Route(self._below)
+        if kind_of_view(inner) is None and any(isinstance(policy, Deadline) for policy in self.policies):
+            report_unwatched(type(inner))
+        self._defers = isinstance(inner, PolicyAdapter) or (self._route.is_watched and sends_through_another(inner))
+        become_wrapping(self)
 
     def send(
         self,
@@ -212,43 +206,39 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
             requests.RequestException: The exception from below, with a note and the report as `polvo`; or a PolvoError
                 that a policy put in its place.
         """
-        if self._read_max_retries() is not self._seen:
-            self._take_over()
+        if self._read_max_retries() is not self._bound_retries:
+            self._adopt_max_retries()
         bound, clock, outer, settings = self._bound, self.clock, self._transmission, call_settings.get()
         below = self if self._below is None else self._below
-        sockets, asked, fallback = None, self._asked, None
+        sockets, retries, fallback = None, self._retries, None
         if outer is not None:
-            sockets, asked = outer.sockets, outer.retries if asked is None else asked
+            sockets, retries = outer.sockets, outer.retries if retries is None else retries
         if timeout is None:
             timeout, fallback = self._choose_timeout(outer)
-        keywords = {
-            "stream": stream,
-            "timeout": timeout,
-            "verify": verify,
-            "cert": cert,
-            "proxies": proxies,
-        }
+        keywords = {"stream": stream, "timeout": timeout, "verify": verify, "cert": cert, "proxies": proxies}
         if settings is not None:
-            bound, settings, said_below, asked = self._heed(settings, keywords, asked)
-        exchange = RequestsExchange(self._route, below, request, keywords, clock, sockets, self._owner, asked)
+            bound, settings, settings_below, retries = self._apply_settings(settings, keywords, retries)
+        repeatable = RepeatableRequest(request)
+        if repeatable.body == "single-use":
+            repeatable.find_signer(self._session)
+        exchange = RequestsExchange(self._route, below, repeatable, keywords, clock, sockets, self._owner, retries)
         exchange.above = self
-        exchange.find_signer(self._session)
         entries: list[Entry] = []
-        logical = _find_logical_call(outer, clock, exchange)
+        logical = find_logical_call(outer, clock, exchange)
         sender = Sender(cert, verify, proxies, self._name_transport()) if bound.identifies else PLAIN_SENDER
         has_left = bound.reroutes and has_left_origin(request)
         url, now = request.url or "", clock.now()
-        call = bound.begin(request, url, exchange.body, now, sender, logical, settings, rerouted=has_left)
+        call = bound.begin(request, url, repeatable.body, now, sender, logical, settings, rerouted=has_left)
         if self._defers or fallback is not None:  # after the request has got its key and its id
             exchange.expect_own_send(fallback, self._defers)
         began = clock.now()
         if settings is None:
             outcome = drive(bound.flow(call), exchange, self.store, clock, entries, call)
         else:
-            with settings_scope(said_below):
+            with settings_scope(settings_below):
                 outcome = drive(bound.flow(call), exchange, self.store, clock, entries, call)
         report = bound.report(call, request, outcome, entries, clock.now() - began)
-        _note_end(outer, outcome, report)
+        note_end(outer, outcome, report)
         if outcome.error is not None:
             exchange.close()
             try:
@@ -277,93 +267,37 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
             return above, None
         return (None, UNLIMITED) if is_none_on_purpose(2) else (default, fallback)
 
-    @property
-    def max_retries(self) -> Any:
-        """The urllib3 `Retry` of this adapter, or of the one that it wraps; it may be assigned at any time."""
-        return self.__dict__["max_retries"] if self.inner is None else self.inner.max_retries  # type: ignore[attr-defined]
-
-    @max_retries.setter
-    def max_retries(self, value: Any) -> None:
-        if self.__dict__.get("inner") is None:
-            self.__dict__["max_retries"] = value
-        else:
-            self.inner.max_retries = value  # type: ignore[union-attr]
-
     def serve(self, session: requests.Session) -> None:
         """Sign requests anew for each attempt by the `auth` of a session, where that has signed them with a nonce."""
         self._session = weakref.ref(session)
 
-    def _read_max_retries(self) -> Any:
-        return self.__dict__.get("max_retries") if self.inner is None else getattr(self.inner, "max_retries", None)
-
-    def _take_over(self) -> None:
+    def _adopt_max_retries(self) -> None:
         """Let the `Retry` that was assigned since this adapter was made decide in the place of the policy."""
         retry = as_retry(self._read_max_retries())
         self.policies = tuple(ask_instead(policy, retry) for policy in self.policies)
         self._bind()
 
-    def _is_plain(self) -> bool:
-        """Return whether the connections are those of `requests`, with the TLS settings of each call alone."""
-        bottom: Any = self
-        while isinstance(bottom, PolicyAdapter) and bottom.inner is not None:
-            bottom = bottom.inner
-        return has_plain_pools(bottom)
-
-    def _name_transport(self) -> str:
-        """Return what tells the TLS settings of this adapter from those of others."""
-        if self._is_plain():
-            return ""
-        if not self._transport_name:
-            self._transport_name = token_hex(8)
-        return self._transport_name
-
-    def _heed(
-        self, settings: CallSettings, keywords: dict[str, Any], asked: Retry | None
+    def _apply_settings(
+        self, settings: CallSettings, keywords: dict[str, Any], retries: Retry | None
     ) -> tuple[BoundPolicies, CallSettings, CallSettings | None, Retry | None]:
-        """Return the policies of a call of which something is said, and what decides about its retries.
-
-        Between them stands what is said here and to adapters below.
+        """Return what a call goes by for which settings were given in a block.
 
         Args:
-            settings: What is said.
-            keywords: Those of the attempts, which get the timeout that is said.
-            asked: What decides in other calls.
+            settings: The settings of the block.
+            keywords: Those of the attempts, which get the timeout of the block.
+            retries: What the adapter below has in the place of its `max_retries` in other calls.
+
+        Returns:
+            The policies, the settings for this adapter, those for adapters below, and what the adapter below has in
+            the place of its `max_retries`.
         """
         bound, here, below = self._bound.for_call(settings, self.inner)
         if here.has_timeout:
             keywords["timeout"] = here.timeout
-        is_told = asked is None and isinstance(self.inner, PolicyAdapter)  # the adapter below is told as well
-        if here.says_retries and not is_told:
-            asked = next((each.retry for each in bound.policies if isinstance(each, AskedRetry)), NO_RETRY)
-        return bound, here, below, asked
-
-    def close(self) -> None:
-        """Close the connections of this adapter, or of the one that it wraps."""
-        if self.inner is not None:
-            self.inner.close()
-            return
-        for manager in (self.poolmanager, *self.proxy_manager.copy().values()):  # other threads may go on to send
-            manager.clear()
-
-    def proxy_manager_for(self, proxy: str, **keywords: Any) -> Any:
-        """Return the pools for a proxy; see `HTTPAdapter.proxy_manager_for`."""
-        if self.inner is not None:
-            return self.inner.proxy_manager_for(proxy, **keywords)  # type: ignore[attr-defined]
-        self._pool_limits.make_room(self.proxy_manager)
-        try:
-            return super().proxy_manager_for(proxy, **keywords)
-        except KeyError:  # another thread has forgotten it between a look and the next
-            return super().proxy_manager_for(proxy, **keywords)
-
-    def after_fork_in_child(self) -> None:
-        """Leave the sockets to the parent: two processes on one connection would read each other's responses.
-
-        The pools are replaced and not cleared, because clearing takes a lock that another thread of the parent may have
-        held at the fork.
-        """
-        for each in (self, self.inner):
-            for manager in () if each is None else pool_managers(each):
-                manager.pools = type(manager.pools)(manager.pools._maxsize, manager.pools.dispose_func)
+        is_told_below = retries is None and isinstance(self.inner, PolicyAdapter)
+        if here.says_retries and not is_told_below:
+            retries = next((each.retry for each in bound.policies if isinstance(each, AskedRetry)), NO_RETRY)
+        return bound, here, below, retries
 
     def __getattr__(self, name: str) -> Any:
         # Code that expects the wrapped adapter finds its poolmanager and the like here.
@@ -390,25 +324,6 @@ class PolicyAdapter(HTTPAdapter, PolicyControls):
         self._bind()
 
 
-def _find_logical_call(outer: Transmission | None, clock: Clock, exchange: RequestsExchange) -> LogicalCall | None:
-    """Return the logical call that a send is part of, within the deadline of the adapter outside of this one."""
-    logical = current_call()
-    if outer is not None and outer.deadline is not None:
-        if logical is None:
-            return LogicalCall(None, clock.now(), outer.deadline)
-        if logical.deadline is None or logical.deadline > outer.deadline:
-            return logical._replace(deadline=outer.deadline, is_default=False)
-    return exchange.spare_streams(logical) if logical is not None and logical.is_default else logical
-
-
-def _note_end(outer: Transmission | None, outcome: Outcome, report: Report) -> None:
-    """Let the adapter outside of this one, or else the next hops of the call, know what they need of its end."""
-    if outer is not None:
-        outer.end_inside(outcome.error, outcome.failure, report.attempts)
-    elif len(report.entries) > 1:
-        extend_default_deadline(report.waited)
-
-
 def _is_adapter(value: Any) -> bool:
     """Return whether a value may be an adapter; a session has a `send` too."""
     return hasattr(value, "send") and not isinstance(value, (requests.Session, type))
@@ -421,43 +336,31 @@ def fit_pool(keywords: dict[str, Any], policies: Sequence[Policy]) -> None:
         keywords.setdefault("pool_maxsize", size)
 
 
-_SET_BY_INIT = frozenset({"policies", "inner", "store", "clock", "_bound", "_seen", "_pool_limits"})
-_log = logger("deadline")
-_warned: set[type] = set()
-
-
-def _warn_of_deadline(inner: BaseAdapter, policies: Sequence[Policy]) -> None:
-    """Warn once for each class of adapters in which a deadline cannot be kept."""
-    kind = type(inner)
-    if kind in _warned or not any(isinstance(policy, Deadline) for policy in policies):
-        return
-    _warned.add(kind)
-    # Not by `warnings`, which suites of tests turn into errors: there, mocks are wrapped.
-    text = "%s gets a deadline as its timeout only, because its connections cannot be watched; see docs/deadline.md"
-    say(_log, logging.WARNING, "deadline", text, kind.__qualname__)
-
-
 def find_nested_retry(adapter: BaseAdapter | None) -> ExponentialBackoff | AskedRetry | Retry | None:
     """Return how an adapter retries by itself, or None."""
     while isinstance(adapter, PolicyAdapter):
-        for policy in adapter.policies:
-            if isinstance(policy, RETRY_POLICIES):
-                return policy
+        policy = _find_retry_policy(adapter.policies)
+        if policy is not None:
+            return policy
         if adapter.inner is None:
             break
         adapter = adapter.inner
     return find_requested_retry(getattr(adapter, "max_retries", None))
 
 
-def _view_of(adapter: BaseAdapter, *, retries: bool) -> BaseAdapter:
-    """Return the wrapped adapter, or a view on it whose policies do not retry."""
-    if retries or not isinstance(adapter, PolicyAdapter) or find_nested_retry(adapter) is None:
+def _find_retry_policy(policies: Sequence[Policy]) -> ExponentialBackoff | AskedRetry | None:
+    return next((policy for policy in policies if isinstance(policy, RETRY_POLICIES)), None)
+
+
+def _without_retries(adapter: BaseAdapter) -> BaseAdapter:
+    """Return a view on an adapter whose policies do not retry, or the adapter itself where they do not anyway."""
+    if not isinstance(adapter, PolicyAdapter) or find_nested_retry(adapter) is None:
         return adapter
     twin = object.__new__(type(adapter))
     twin.__dict__.update(adapter.__dict__)
     twin.policies = tuple(each for each in twin.policies if not isinstance(each, RETRY_POLICIES))
     twin._bind()
     if twin.inner is not None:
-        twin._below = _view_of(twin.inner, retries=False)
+        twin._below = _without_retries(twin.inner)
         twin._route = Route(twin._below)
     return twin

@@ -11,6 +11,7 @@ from polvo_adapters.core.effects import Policy
 from polvo_adapters.policies.options import DeadlineLike, OptionalPolicies, RetryLike
 from polvo_adapters.policies.stack import refuse_unknown_keywords, standard
 from polvo_adapters.runtime.clock import SYSTEM, Clock
+from polvo_adapters.shells.requests.nesting_adapter import NestingAdapter
 from polvo_adapters.shells.requests.policy_adapter import (
     PolicyAdapter,
     find_nested_retry,
@@ -88,7 +89,7 @@ class ResilientAdapter(PolicyAdapter):
     def _refuse_unknown(self, keywords: dict[str, Any]) -> None:
         """Raise TypeError for a keyword that neither the stack nor an adapter knows."""
         classes = type(self).__mro__
-        if classes[classes.index(PolicyAdapter) + 1] is HTTPAdapter:  # another class beside this one may know it
+        if classes[classes.index(NestingAdapter) + 1] is HTTPAdapter:  # another class beside this one may know it
             refuse_unknown_keywords(keywords, type(self).__name__, _ADAPTER_KEYWORDS)
 
     def _make_default_policies(self) -> tuple[Policy, ...]:

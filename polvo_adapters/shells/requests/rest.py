@@ -82,7 +82,7 @@ class RestExchange(RequestsExchange):
         retries = prepare_retry(self._retries)
         advice = None
         if retries is not self._retries:
-            retries.ask_about(error, self._request)
+            retries.ask_about(error, self.request.prepared)
             advice = self._advise(retries)
         now = self._clock.now()
         failure = at_deadline(classify(error), now, call.deadline)

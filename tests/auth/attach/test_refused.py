@@ -415,13 +415,13 @@ def test_the_deadline_of_a_call_holds_for_the_refresh_and_the_replay(place: Plac
         hold.wait(20)
         return Reply(status=500)
 
-    with polvo.Session(auth=oauth(place), deadline=1.0) as session:
+    with polvo.Session(auth=oauth(place)) as session:
         session.get(place.api_url)
         place.good = ()
         place.listening.routes["/token"] = slow
         try:
             with pytest.raises(TokenRefreshError, match="deadline of the call"):
-                session.get(place.api_url)
+                session.get(place.api_url, deadline=1.0)
         finally:
             hold.set()
 

@@ -82,11 +82,12 @@ def test_real_requests_do_not_wait_for_a_slow_server(oidc: OIDCProvider, clock: 
     with plain_session(oauth) as session:
         assert session.get(oidc.api_url).status_code == 200
         oidc.reset()
-        oidc.delay(1.0)
+        oidc.delay(PATIENCE)
         changes.clear()
         clock.ahead = STALE
         answers = at_once(8, lambda _: [session.get(oidc.api_url).status_code for _ in range(3)])
         assert (answers, changes) == ([[200] * 3] * 8, [])  # they are all back before there is another token
+        oidc.release()
         wait_for_refresh(oauth)
         assert [(change.before, change.after) for change in changes] == [("generation 1", "generation 2")]
         clock.ahead = 90.0  # when the first one is dead
@@ -281,8 +282,9 @@ def test_the_end_of_the_process_does_not_wait_for_a_refresh_that_gets_no_thread(
         raise NoThreadError("all 64 threads are busy")
 
     monkeypatch.setattr(background.REFRESHERS, "run", refuse)
+    monkeypatch.setattr(background, "LONGEST_EXIT", 4 * PATIENCE)
     with pytest.raises(NoThreadError):
         background.start(lambda: None, "a refresh", delays_exit=True)
     for thread in [each for each in threading.enumerate() if each.name == "end of a refresh"]:
-        thread.join(0.5 * background.LONGEST_EXIT)
+        thread.join(PATIENCE)
         assert not thread.is_alive()

@@ -73,6 +73,7 @@ def test_calls_that_give_up_leave_one_thread(source: Source, api: polvo.Session)
     before = threading.active_count()
     assert {refused(lambda: api.get("x")) for _ in range(50)} == {"timeout"}
     assert at_once(8, lambda _: refused(lambda: api.get("x"))) == ["timeout"] * 8
+    until(lambda: source.asked)
     assert (source.asked, REFRESHERS.busy) == (1, 1)
     assert threading.active_count() <= before + 1
     assert all(thread.daemon for thread in threading.enumerate() if thread.name == "token refresh")
@@ -82,6 +83,7 @@ def test_the_threads_are_those_of_the_tokens(source: Source, api: polvo.Session)
     for number in range(30):
         with polvo.tenant(number % 3):
             assert refused(lambda: api.get("x")) == "timeout"
+    until(lambda: source.asked == 3)
     assert (source.asked, REFRESHERS.busy) == (3, 3)
 
 
@@ -114,13 +116,14 @@ def test_all_waiting_calls_get_the_token_of_one_refresh(source: Source) -> None:
 
 
 def test_every_waiting_call_gets_an_exception_of_its_own(source: Source) -> None:
-    calls, errors = SharedCalls(), list[BaseException]()
+    calls, errors, joined = SharedCalls(), list[BaseException](), threading.Barrier(6)
     source.error = polvo.TokenRefreshError("x: refused", host="x", reason="refused", retry_after=7.0)
     source.error.__cause__ = ZeroDivisionError()
 
     def wait(_: int) -> None:
         shared = calls.join("key", lambda _: source(None), SYSTEM.now(), 60)
-        threading.Timer(0.05, source.released.set).start()
+        joined.wait(20)
+        source.released.set()
         with pytest.raises(TokenRefreshError) as caught:
             shared.result(10, SYSTEM)
         errors.append(caught.value)
@@ -153,6 +156,7 @@ async def test_tasks_that_give_up_leave_one_thread(source: Source) -> None:
         for _ in range(20):
             with pytest.raises(asyncio.TimeoutError):
                 await asyncio.wait_for(client.get("http://127.0.0.1:1/"), 0.01)
+        await asyncio.to_thread(until, lambda: source.asked)
         assert (source.asked, REFRESHERS.busy) == (1, 1)
         assert threading.active_count() <= before + 1
         source.released.set()
@@ -168,8 +172,12 @@ HANGS = """
 import sys, threading, time
 import polvo_adapters as polvo
 from polvo_adapters.auth import OAuth2, Token
+from polvo_adapters.refresh import background
+from polvo_adapters.runtime import serial_thread
 from polvo_adapters.secrets import Secret, fetch_all
 
+background.LONGEST_EXIT = serial_thread.LONGEST_EXIT = 60.0  # a wait at the end is never taken for a slow machine
+asked = []
 case, url = sys.argv[1:]
 settings = dict(client_id="a", client_secret="b", token_url=url, allow_http=True)
 
@@ -192,9 +200,11 @@ elif case == "function":
     give_up(OAuth2(fetch=lambda _: time.sleep(60), client_id="c"))
 elif case == "secrets":
     threading.Thread(
-        target=lambda: fetch_all({str(n): Secret(lambda: time.sleep(60)) for n in range(5)}), daemon=True
+        target=lambda: fetch_all({str(n): Secret(lambda: asked.append(1) or time.sleep(60)) for n in range(5)}),
+        daemon=True,
     ).start()
-    time.sleep(0.2)
+    while len(asked) < 5:
+        time.sleep(0.005)
 elif case == "tasks":
     import asyncio, httpx
     async def main():
@@ -224,7 +234,7 @@ def test_a_process_ends_although_a_server_hangs(server: FailureServer, case: str
     assert (done.returncode, done.stderr) == (0, "")
     threads, said = done.stdout.split()
     assert threads == "1"
-    assert ended - float(said) < 1.0
+    assert ended - float(said) < 15
 
 
 ROTATES = """
@@ -235,10 +245,11 @@ from polvo_adapters.auth import OAuth2
 api = polvo.Session("http://127.0.0.1:1", deadline=0.02, retry=False, auth=OAuth2(
     flow="refresh_token", refresh_token="r", client_id="a", client_secret="b", token_url=sys.argv[1], allow_http=True,
 ))
+began = time.time()
 try:
     api.get("x")
 except polvo.TokenRefreshError:
-    print(time.time(), flush=True)
+    print(began, flush=True)
 """
 
 
@@ -248,7 +259,7 @@ def test_a_refresh_token_that_is_used_keeps_the_process_for_a_moment(server: Fai
     done = subprocess.run(run, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     ended = time.time()
     assert (done.returncode, done.stderr) == (0, "")
-    assert background.LONGEST_EXIT - 0.5 < ended - float(done.stdout) < background.LONGEST_EXIT + 1.0
+    assert background.LONGEST_EXIT - 0.1 < ended - float(done.stdout) < 5 * background.LONGEST_EXIT
 
 
 def test_a_call_that_is_over_is_not_joined_although_its_thread_has_yet_to_forget_it(

@@ -86,11 +86,12 @@ def test_it_is_refreshed_on_the_time_of_the_call(oidc: OIDCProvider, path: Path)
     """The deadline of a session ends the wait for a token, and not the refresh: its answer revokes what was before."""
     oauth = OAuth2(token_cache=path, **settings_of(oidc))
     oidc.reset()
-    oidc.delay(1.0)
-    with polvo.Session(auth=oauth, deadline=0.2, retry=False) as session, pytest.raises(polvo.PolvoError) as caught:
+    oidc.delay(30.0)
+    with polvo.Session(auth=oauth, deadline=0.5, retry=False) as session, pytest.raises(polvo.PolvoError) as caught:
         session.get(oidc.api_url)
     assert isinstance(caught.value, polvo.TokenRefreshError)
     assert caught.value.reason == "timeout"
+    oidc.release()
     with plain_session(oauth) as session:
         assert session.get(oidc.api_url).status_code == 200
     assert refreshes(oidc) == (1, 0)

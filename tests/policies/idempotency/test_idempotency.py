@@ -439,6 +439,22 @@ def test_what_a_dead_caller_sent_is_in_doubt() -> None:
     assert isinstance(outcome.error, InDoubtError)
 
 
+def test_a_signed_request_that_was_sent_late_is_known_under_another_signature() -> None:
+    keys = IdempotencyKeys(supported=False, record=Record(lease=10))
+    world = World(keys)
+    first, second = (CALL._replace(url=f"{CALL.url}&X-Amz-Signature={text}") for text in ("one", "two"))
+    slow = world.proceed(first)
+    effect: Any = next(slow)
+    effect = slow.send(world.store.decide(effect.events))
+    world.now += 11
+    world.store.decide(effect.events)
+    slow.close()
+    world.now += 11
+    outcome = world.run(answered(201), call=second)
+    assert outcome is not None
+    assert isinstance(outcome.error, InDoubtError)
+
+
 def test_who_has_lost_the_lease_sends_nothing() -> None:
     keys = IdempotencyKeys(supported=False, record=Record(lease=10))
     world = World(keys)

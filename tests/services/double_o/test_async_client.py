@@ -26,6 +26,7 @@ from polvo_adapters.services.double_o.cache import SecretCache
 from polvo_adapters.services.double_o.errors import ArgumentError
 from polvo_adapters.stores import SQLiteStore
 from tests.support.double_o_server import COMPLETION, TOKEN, VALUE, VARIABLES, DoubleOServer, Reply
+from tests.support.token_sharing import until
 
 PACKAGE = Path(oo.__file__).parent
 PATIENCE = 20.0
@@ -251,7 +252,7 @@ async def test_a_task_waits_for_a_thread_no_longer_than_for_a_call(server: Doubl
     server.before_answer = lambda: go_on.wait(PATIENCE)
     with Client(server.url) as other:
         first = asyncio.ensure_future(asyncio.to_thread(other.get_secret, TOKEN, 60))
-        await asyncio.sleep(0.1)
+        await asyncio.to_thread(until, lambda: server.received)
         async with AsyncClient(server.url, timeout=0.2) as client:
             with pytest.raises(oo.SecretError, match="another caller"):
                 await client.get_secret(TOKEN, cache_ttl=60)
@@ -287,7 +288,7 @@ def test_a_client_pickles_without_values(server: DoubleOServer) -> None:
 
 async def test_both_clients_share_a_quota_by_a_store(server: DoubleOServer, tmp_path: Path) -> None:
     limit = polvo.ratelimit.TokenBucket(rate=0.001, capacity=2)
-    shared: dict[str, Any] = {"store": SQLiteStore(tmp_path / "store"), "rate_limit": limit, "timeout": 0.5}
+    shared: dict[str, Any] = {"store": SQLiteStore(tmp_path / "store"), "rate_limit": limit, "timeout": 20}
     async with AsyncClient(server.url, **shared) as client:
         with Client(server.url, **shared) as other:
             await client.get_secret(TOKEN)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from polvo_adapters.services.ezthrottle import EZThrottle, InDoubtError, LocalEngine, Step, StepType
+from tests.support.accepting import stop_accepting
 from tests.support.ezthrottle_server import KEY, EZThrottleServer
 
 CHARSETS = ("undefined", "idna", "punycode", "hex", "utf-7", "no-such", '"a\0b"', "unicode_escape")
@@ -40,7 +41,8 @@ class RawServer:
         self._answer = answer
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}/pay"
-        threading.Thread(target=self._serve, daemon=True).start()
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
 
     def _serve(self) -> None:
         while True:
@@ -57,7 +59,7 @@ class RawServer:
                 connection.sendall(self._answer)
 
     def close(self) -> None:
-        self._socket.close()
+        stop_accepting(self._socket, self._thread)
 
 
 @pytest.fixture(params=ANSWERS)
@@ -83,7 +85,7 @@ def test_a_frugal_post_that_was_answered_is_not_forwarded(server: EZThrottleServ
 def test_a_job_that_was_answered_cannot_be_submitted_again(raw: RawServer) -> None:
     with LocalEngine(timeout=3) as engine:
         step = Step(EZThrottle(engine=engine)).url(raw.url).method("POST").body("1")
-        result = step.execute().wait(5)
+        result = step.execute().wait(30)
         assert step.execute()["duplicate"]
     assert raw.posts == 1
     assert result["status"] == "in_doubt" or result["status_code"] in (200, 302, 303)

@@ -23,6 +23,7 @@ from polvo_adapters.services.ezthrottle import (
 from polvo_adapters.services.ezthrottle.engines.local_queue import MemoryQueue
 from polvo_adapters.services.ezthrottle.engines.local_records import DiskRecords, JobRecord, MemoryRecords
 from tests.support.ezthrottle_server import EZThrottleServer, Reply, wait_until
+from tests.support.leaping_clock import Leap
 
 
 @pytest.fixture(params=["memory", "disk"])
@@ -35,25 +36,34 @@ def later(milliseconds: int) -> int:
     return int(time.time() * 1000) + milliseconds
 
 
-def test_a_job_that_was_cancelled_is_not_executed_when_it_is_due(server: EZThrottleServer, engine: LocalEngine) -> None:
+def wait_until_due(server: EZThrottleServer, engine: LocalEngine, leap: Leap) -> None:
+    """Let an hour pass, and return when the engine has looked at what is due."""
+    leap()
+    step = Step(EZThrottle(engine=engine)).url(server.url + "/work/last").idempotent_key("last")
+    assert step.execute().wait(20)["status"] == "success"
+
+
+def test_a_job_that_was_cancelled_is_not_executed_when_it_is_due(
+    server: EZThrottleServer, engine: LocalEngine, leap: Leap
+) -> None:
     step = Step(EZThrottle(engine=engine)).url(server.url + "/target/200").method("POST").body("1")
     step.webhooks([{"url": server.url + "/hook/a"}])
-    result = step.retry_at(later(300)).execute()
-    time.sleep(0.05)  # it is with the dispatcher, not in the queue
+    result = step.retry_at(later(300_000)).execute()
+    assert wait_until(lambda: engine._dispatcher._later)
     assert result.cancel()
     assert engine.drain(0)
-    time.sleep(0.5)
-    assert (result.status()["status"], server.received) == ("cancelled", [])
+    wait_until_due(server, engine, leap)
+    assert (result.status()["status"], server.received) == ("cancelled", server.at("/work/last"))
 
 
 def test_the_old_item_of_a_job_that_was_scheduled_anew_does_nothing(
-    server: EZThrottleServer, engine: LocalEngine
+    server: EZThrottleServer, engine: LocalEngine, leap: Leap
 ) -> None:
     step = Step(EZThrottle(engine=engine)).url(server.url + "/target/200").idempotent_key("k").body("1")
-    assert step.retry_at(later(400)).execute().cancel()
-    assert step.retry_at(later(0)).execute().wait(5)["status"] == "success"
+    assert step.retry_at(later(300_000)).execute().cancel()
+    assert step.retry_at(later(0)).execute().wait(20)["status"] == "success"
     engine._files.records.prune(time.time() + 1)  # as if it had ended long ago
-    time.sleep(0.6)
+    wait_until_due(server, engine, leap)
     assert len(server.at("/target")) == 1
 
 
@@ -80,7 +90,7 @@ def test_a_directory_is_free_once_the_job_that_outlasted_close_has_ended(
     server: EZThrottleServer, tmp_path: Path
 ) -> None:
     go = threading.Event()
-    server.routes["/slow"] = lambda _: Reply(200) if go.wait(5) else Reply(500)
+    server.routes["/slow"] = lambda _: Reply(200) if go.wait(30) else Reply(500)
     first = LocalEngine(tmp_path / "jobs")
     slow = Step(EZThrottle(engine=first)).url(server.url + "/slow").method("POST").body("1").execute()
     assert wait_until(lambda: server.at("/slow"))

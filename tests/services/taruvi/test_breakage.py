@@ -23,6 +23,7 @@ from polvo_adapters.services.taruvi.limits import Limits
 from polvo_adapters.services.taruvi.operations import Call
 from polvo_adapters.services.taruvi.settings import read_settings
 from tests.services.taruvi.modes import MODES, call
+from tests.support.leaping_clock import Leap
 from tests.support.taruvi_server import FILE, Reply, TaruviServer
 
 PASSWORD = "HUNTER-2"
@@ -137,11 +138,11 @@ USES: dict[str, Callable[[Any], Any]] = {
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("name", USES)
 def test_a_deadline_of_the_caller_bounds_all_of_it(mode: str, name: str, taruvi_server: TaruviServer) -> None:
-    taruvi_server.script.extend([Reply(hang=2)] * 200)
+    taruvi_server.script.extend([Reply(hang=20)] * 200)
     started = time.monotonic()
     with polvo.call(deadline=0.2), pytest.raises(taruvi.errors.TimeoutError):
         call(mode, taruvi_server.url, USES[name], None, wire="2026-01", max_retries=3)
-    assert time.monotonic() - started < 1.5
+    assert time.monotonic() - started < 10
     assert len(taruvi_server.received) <= 10
 
 
@@ -265,22 +266,22 @@ def make_jwt(seconds: float) -> str:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_a_token_that_ends_is_refreshed_ahead_once(mode: str, taruvi_server: TaruviServer) -> None:
+def test_a_token_that_ends_is_refreshed_ahead_once(mode: str, taruvi_server: TaruviServer, leap: Leap) -> None:
     """For 64 threads or tasks, by its refresh token; the server never sees the one that has ended."""
-    tokens = {"access_token": make_jwt(1), "refresh_token": "refresh-0"}
+    tokens = {"access_token": make_jwt(600), "refresh_token": "refresh-0"}
     taruvi_server.script.append(Reply(200, {"meta": tokens}))
     client: Any = Client(taruvi_server.url, "a", mode=mode).auth.signInWithPassword("alice", PASSWORD)  # type: ignore[call-overload]
 
     async def main() -> None:
         async with client:
             await client
-            await asyncio.sleep(1.05)
+            leap()
             await asyncio.gather(*(client.settings.get() for _ in range(64)))
 
     if mode == "async":
         asyncio.run(main())
     else:
-        time.sleep(1.05)
+        leap()
         with client, ThreadPoolExecutor(64) as pool:
             list(pool.map(lambda _: client.settings.get(), range(64)))
     paths = Counter(each.path for each in taruvi_server.received)

@@ -19,6 +19,7 @@ from polvo_adapters.services.taruvi import ConfigurationError, TaruviError
 from tests.services.taruvi.every_operation import KINDS, fitting_arguments, list_operations
 from tests.services.taruvi.modes import MODES, call
 from tests.support.taruvi_server import FILE, Reply, TaruviServer
+from tests.support.token_sharing import until
 
 SECRET = "s3cret-token"
 BODY = {"message": f"m {SECRET}", "details": {"field": f"no {SECRET}"}, "code": "X"}
@@ -143,10 +144,11 @@ def test_a_server_that_is_not_there(mode: str) -> None:
 
 @pytest.mark.parametrize("mode", MODES)
 def test_a_call_has_a_timeout_of_its_own(mode: str, taruvi_server: TaruviServer) -> None:
-    taruvi_server.script.append(Reply(hang=5))
+    taruvi_server.script.append(Reply(hang=20))
     with pytest.raises(taruvi.errors.TimeoutError) as caught:
-        call(mode, taruvi_server.url, lambda c: c.functions.execute("f", timeout=0.05))
+        call(mode, taruvi_server.url, lambda c: c.functions.execute("f", timeout=0.5))
     assert isinstance(caught.value, TimeoutError)
+    until(lambda: taruvi_server.received)
     assert len(taruvi_server.received) == 1
 
 

@@ -18,6 +18,7 @@ from polvo_adapters.shells.httpx.pools import find_pool
 from tests.shells.httpx.test_cancellation import MOST
 from tests.shells.httpx.test_cancelled_shells import RETRY, STACK, call_until, count_files
 from tests.support.cutting_server import CuttingServer, Entity, serve
+from tests.support.token_sharing import until
 
 WIRE = bytes(range(256)) * 300
 _names = count()
@@ -95,5 +96,4 @@ async def test_a_body_leaves_nothing_behind(
             assert not pool._requests
         assert number > 2
     assert os.listdir(tmp_path) == []  # the last download was not cancelled
-    await asyncio.sleep(0.05)  # until the server has closed its side
-    assert count_files() <= files + 1
+    await asyncio.to_thread(until, lambda: count_files() <= files + 1)  # when the server has closed its side

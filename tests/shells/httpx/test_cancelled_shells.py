@@ -76,7 +76,7 @@ async def installed(url: str) -> AsyncIterator[Any]:
 @asynccontextmanager
 async def resilient(url: str) -> AsyncIterator[Any]:
     retry = RetryConfig(min_wait_seconds=0.002, max_wait_seconds=0.002)
-    bulkhead = BulkheadConfig(max_concurrency=1, acquisition_timeout=0.5)
+    bulkhead = BulkheadConfig(max_concurrency=1, acquisition_timeout=5.0)
     async with create_resilient_client(
         ClientConfig(base_url=url, retry=retry, bulkhead=bulkhead, verify_ssl=False)
     ) as client:

@@ -26,17 +26,19 @@ from polvo_adapters.shells.httpx.timeouts import DeadlineTimeout, find_deadline,
 from polvo_adapters.testing import FailureServer, VirtualClock
 from polvo_adapters.transports import AsyncPolicyTransport, PolicyTransport
 from tests.support.httpx_deadline_scenes import Wrapper
+from tests.support.leaping_clock import Leap
 from tests.support.wire_servers import HTTP, LONGEST, Fault, Silent, WireServer, certificates, refused_port, resolve_to
 
 DEADLINE = 0.4
 
 
 @contextlib.contextmanager
-def ends_in_time(deadline: float = DEADLINE, factor: float = 3) -> Iterator[None]:
+def ends_in_time(deadline: float = DEADLINE, late: float = 8.0) -> Iterator[None]:
+    """Expect that the deadline ends a call; a machine that stands still for a moment is no failure of it."""
     began = time.monotonic()
     with pytest.raises(polvo.DeadlineExceeded):
         yield
-    assert deadline * 0.9 < time.monotonic() - began < deadline * factor
+    assert deadline * 0.9 < time.monotonic() - began < deadline + late
 
 
 def ask(transport: Any, url: str, timeout: float | None = 60.0, **keywords: Any) -> httpx.Response:
@@ -128,7 +130,7 @@ def test_callers_who_want_the_same_connection_wait_no_longer() -> None:
     limits = httpx.Limits(max_connections=1)
 
     def call() -> None:
-        with ends_in_time(1, factor=1.5):
+        with ends_in_time(1, late=0.8):  # another wait of the same length ends at 1.9 s
             ask(transport, server.url)
 
     with (
@@ -143,23 +145,23 @@ def test_callers_who_want_the_same_connection_wait_no_longer() -> None:
             others = [pool.submit(ask, inner, server.url) for _ in range(2)]  # first in the queue, without a deadline
             time.sleep(0.1)
             calls = [pool.submit(call) for _ in range(4)]
-            time.sleep(0.8)
+            time.sleep(0.9)
             response.read()
         for each in calls:
             each.result()
     assert all(isinstance(each.exception(), httpx.TransportError) for each in others)  # when the server went away
 
 
-def test_a_connection_forgets_the_deadline_of_the_call_before() -> None:
+def test_a_connection_forgets_the_deadline_of_the_call_before(leap: Leap) -> None:
     with WireServer(Fault(HTTP)) as server, contextlib.closing(httpx.HTTPTransport()) as inner:
-        ask(PolicyTransport(Deadline(0.2), inner=inner), server.url)
-        time.sleep(0.25)
+        ask(PolicyTransport(Deadline(20), inner=inner), server.url)
+        leap()
         assert ask(inner, server.url, timeout=None).text == "ok"
         assert server.connections == 1
 
 
 def test_pauses_of_httpcore_end_with_the_deadline() -> None:
-    with PolicyTransport(Deadline(0.6), retries=1 << 30) as transport, ends_in_time(0.6, factor=2):
+    with PolicyTransport(Deadline(0.6), retries=1 << 30) as transport, ends_in_time(0.6):
         ask(transport, f"http://127.0.0.1:{refused_port()}/")
 
 
@@ -203,10 +205,10 @@ class TestBody:
 
             def body() -> Iterator[bytes]:
                 with contextlib.suppress(httpx.ReadTimeout):
-                    httpx.get(other.url, timeout=DEADLINE * 1.5)
+                    httpx.get(other.url, timeout=1.5)
                 yield b"b"
 
-            transport = PolicyTransport(Deadline(DEADLINE))
+            transport = PolicyTransport(Deadline(1))
             with transport, pytest.raises(polvo.DeadlineExceeded):
                 ask(transport, server.url, content=body())
         assert other.processed == 1
@@ -253,14 +255,14 @@ class TestBackend:
 
         class Stream(httpcore.MockStream):
             def write(self, buffer: bytes, timeout: float | None = None) -> None:
-                written.append((len(buffer), timeout is not None and timeout <= DEADLINE))
-                time.sleep(DEADLINE / 4)
+                written.append((len(buffer), timeout is not None and timeout <= 1))
+                time.sleep(0.25)
 
         class Backend(httpcore.MockBackend):
             def connect_tcp(self, *args: Any, **keywords: Any) -> httpcore.NetworkStream:
                 return Stream([])
 
-        with PolicyTransport(Deadline(DEADLINE), inner=self.transport(Backend([]))) as transport, ends_in_time():
+        with PolicyTransport(Deadline(1), inner=self.transport(Backend([]))) as transport, ends_in_time(1):
             ask(transport, "http://shop.test/", content=b"x" * 1_000_000)
         assert {within for _, within in written} == {True}
         assert max(size for size, _ in written) < 100_000
@@ -293,7 +295,7 @@ def test_without_what_is_private_calls_go_as_before(attribute: str, monkeypatch:
 def test_a_silent_address_leaves_time_to_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
     with Silent() as silent, WireServer(Fault(HTTP)) as server:
         monkeypatch.setattr(socket, "getaddrinfo", resolve_to(silent.port, server.port))
-        with PolicyTransport(Deadline(DEADLINE)) as transport:
+        with PolicyTransport(Deadline(2)) as transport:
             assert ask(transport, "http://wire.test/").text == "ok"
 
 
@@ -310,7 +312,7 @@ def test_tls_within_tls_drips_no_longer(record: bytes) -> None:
             if record.startswith(b"\x16"):
                 sock.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
             sock.sendall(record)
-            for _ in range(200):
+            for _ in range(2000):
                 sock.sendall(b"x")
                 time.sleep(0.02)
 
@@ -340,6 +342,6 @@ def test_transports_are_extended_once(kind: Any) -> None:
 def test_a_wait_of_an_inner_transport_does_not_overrun_the_deadline_of_the_outer_one(server: FailureServer) -> None:
     inner = PolicyTransport(ExponentialBackoff())
     began = time.monotonic()
-    with PolicyTransport(Deadline(5), inner=inner) as transport:
+    with PolicyTransport(Deadline(30), inner=inner) as transport:
         assert ask(transport, server.url + "/fault/status?retry_after=60").status_code == 503
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 15

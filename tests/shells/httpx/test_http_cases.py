@@ -6,7 +6,7 @@ import asyncio
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import httpx
@@ -19,7 +19,9 @@ from polvo_adapters.policies.retry import ExponentialBackoff
 from polvo_adapters.policies.stack import standard
 from polvo_adapters.shells.httpx.pools import keep_deadlines
 from polvo_adapters.testing import FailureServer
+from tests.support.accepting import stop_accepting
 from tests.support.shells import SHELLS, AsyncHTTPXShell, HTTPXShell, RequestsShell, Shell
+from tests.support.token_sharing import until
 
 RETRY = ExponentialBackoff(base=0.001, jitter="none")
 HTTPX_SHELLS = (HTTPXShell, AsyncHTTPXShell)
@@ -42,19 +44,19 @@ def canned(*answers: bytes) -> Iterator[str]:
     listener = socket.create_server(("127.0.0.1", 0))
 
     def serve() -> None:
-        for answer in answers:
-            connection, _ = listener.accept()
-            with connection:
-                connection.recv(65536)
-                connection.sendall(answer)
+        with suppress(OSError):
+            for answer in answers:
+                connection, _ = listener.accept()
+                with connection:
+                    connection.recv(65536)
+                    connection.sendall(answer)
 
     thread = threading.Thread(target=serve, daemon=True)
     thread.start()
     try:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
     finally:
-        listener.close()
-        thread.join(5)
+        stop_accepting(listener, thread)
 
 
 CASES: dict[str, tuple[str, bytes, int, bytes]] = {
@@ -183,7 +185,7 @@ class TestHTTP2:
         async with httpx.AsyncClient(transport=transport) as client:
             await client.get(h2_server.url + "/first")
             task = asyncio.create_task(client.get(h2_server.url + "/hang"))
-            await asyncio.sleep(0.05)
+            await asyncio.to_thread(until, lambda: "/hang" in h2_server._seen)
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
@@ -197,7 +199,7 @@ class TestHTTP2:
         await inner.aclose()
         client = httpx.AsyncClient(transport=inner)
         other = asyncio.create_task(client.get(h2_server.url + "/hang"))
-        await asyncio.sleep(0.05)
+        await asyncio.to_thread(until, lambda: "/hang" in h2_server._seen)
         for _ in range(2):
             await client.get(h2_server.url + "/first")
         assert (other.done(), h2_server.connections) == (False, 1)

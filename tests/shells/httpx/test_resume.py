@@ -6,7 +6,6 @@ import asyncio
 import gc
 import inspect
 import os
-import signal
 import ssl
 import threading
 import time
@@ -26,6 +25,7 @@ from polvo_adapters.policies.retry import ExponentialBackoff
 from polvo_adapters.shells.httpx.pools import find_pool
 from polvo_adapters.stores.partial_files import PartialFile
 from polvo_adapters.transports import AsyncPolicyTransport, PolicyTransport, ResilientTransport
+from tests.support.alarms import WaitingAlarm, ringing
 from tests.support.cutting_server import CuttingServer, Entity, Seen, serve
 from tests.support.resuming_clients import retrying
 
@@ -231,24 +231,21 @@ def test_the_deadline_of_a_transport_above_holds_for_the_rest(is_async: bool) ->
     began = time.monotonic()
     with serve(Entity(PLAIN), cuts=[1] * 30, deed="hang") as server, pytest.raises(polvo.DeadlineExceeded):
         asyncio.run(read_all_async(server.url)) if is_async else read_all(server.url)
-    assert 0.25 < time.monotonic() - began < 0.7
+    assert 0.25 < time.monotonic() - began < 2.5  # of 3
 
 
 def test_what_the_callers_signal_handler_raises_is_no_break() -> None:
-    def interrupt(*_: object) -> None:
-        raise TimeoutError("of the caller")
+    alarm = WaitingAlarm()
 
-    before = signal.signal(signal.SIGALRM, interrupt)
-    try:
-        with serve(Entity(PLAIN), cuts=[10], deed="hang") as server, httpx.Client(transport=transport()) as client:
-            response = client.send(client.build_request("GET", server.url), stream=True)
-            signal.setitimer(signal.ITIMER_REAL, 0.1)
-            with pytest.raises((TimeoutError, httpx.HTTPError)):
-                response.read()
-            assert len(server.seen) == 1
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+    def interrupt(_: int, frame: Any) -> None:
+        if alarm.is_waiting(frame):
+            raise TimeoutError("of the caller")
+
+    with serve(Entity(PLAIN), cuts=[10], deed="hang") as server, httpx.Client(transport=transport()) as client:
+        response = client.send(client.build_request("GET", server.url), stream=True)
+        with pytest.raises((TimeoutError, httpx.HTTPError)), ringing(interrupt):
+            response.read()
+        assert len(server.seen) == 1
 
 
 def test_another_thread_may_read_it() -> None:

@@ -23,6 +23,7 @@ from polvo_adapters.shells.httpx.url_reading import _PLAIN, read_url
 from polvo_adapters.stores import MemoryStore
 from polvo_adapters.testing import FailureServer
 from polvo_adapters.transports import AsyncPolicyTransport
+from tests.support.token_sharing import until
 
 FAST = {"base": 0.001}
 CONTEXT = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # to load certificates takes longer than a call
@@ -498,8 +499,7 @@ class TestVerbs:
         await polvo.aio.get(server.url + "/echo")
         await polvo.aio.aclose()
         await polvo.aio.aclose()
-        await asyncio.sleep(0.05)
-        assert server.open_connections == 0
+        await asyncio.to_thread(until, lambda: server.open_connections == 0)
         await polvo.aio.get(server.url + "/echo")
         assert server.open_connections == 1
 

@@ -143,6 +143,7 @@ CELLS = [
 ]
 
 
+@pytest.mark.usefixtures("frozen")  # the retry budget lets through so many retries within a time
 @pytest.mark.parametrize(("name", "fault", "method", "times"), CELLS)
 def test_what_it_does_is_what_it_does_alone(
     name: str, fault: str, method: str, times: int, server: FailureServer
@@ -197,6 +198,7 @@ def _copy_used(adapter: ResilientAdapter) -> ResilientAdapter:
     return copy.deepcopy(adapter)
 
 
+@pytest.mark.usefixtures("frozen")
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("name", ["only status", "by content", "counting", "any status"])
 def test_it_is_asked_wherever_it_comes_from(place: str, name: str, server: FailureServer) -> None:

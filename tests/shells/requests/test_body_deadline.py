@@ -12,6 +12,7 @@ import requests
 
 import polvo_adapters as polvo
 from polvo_adapters.testing import FailureServer
+from tests.support.leaping_clock import Leap
 
 
 def read_in_pieces(response: requests.Response, read: Callable[[int], Any]) -> None:
@@ -38,10 +39,12 @@ WAYS: dict[str, Callable[[requests.Response], object]] = {
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("framing", ["", "&chunked=1"])
 @pytest.mark.parametrize("bulkhead", [None, 3])
-def test_a_dripping_body(way: str, framing: str, bulkhead: int | None, server: FailureServer) -> None:
+def test_a_dripping_body(way: str, framing: str, bulkhead: int | None, server: FailureServer, leap: Leap) -> None:
+    """The deadline is looked at again and again; each look takes two seconds of it."""
     session = requests.Session()
-    session.mount("http://", polvo.ResilientAdapter(deadline=0.1, retry=False, bulkhead=bulkhead))
+    session.mount("http://", polvo.ResilientAdapter(deadline=20, retry=False, bulkhead=bulkhead))
     response = session.get(f"{server.url}/fault/drip?size=100000&interval=0.01{framing}", stream=True, timeout=20)
+    leap.at_each_look(2.0)
     with pytest.raises(polvo.DeadlineExceeded, match="the deadline is over and the body is not complete") as caught:
         WAYS[way](response)
     assert isinstance(caught.value, requests.Timeout)

@@ -31,11 +31,13 @@ from polvo_adapters.policies.deadline import Deadline
 from polvo_adapters.runtime import clock as system_clock
 from polvo_adapters.runtime.workers import Workers
 from polvo_adapters.shells.requests.exchange import RequestsExchange
+from polvo_adapters.shells.requests.repeatable_request import RepeatableRequest
 from polvo_adapters.shells.requests.wire.route import Route
 from polvo_adapters.shells.requests.wire.sockets import Sockets, shut
 from polvo_adapters.testing import FailureServer
 from polvo_adapters.testing.virtual_clock import VirtualClock
 from polvo_adapters.transports import AsyncPolicyTransport, PolicyTransport
+from tests.support.accepting import stop_accepting
 from tests.support.virtual_worlds import BOUND
 
 HANG = "/fault/hang"
@@ -197,7 +199,7 @@ def test_a_socket_is_let_go_when_the_answer_is_read_and_not_when_the_attempt_is_
     request = requests.Request(method, server.url + path).prepare()
     keywords = {"stream": False, "timeout": None, "verify": True, "cert": None, "proxies": None}
     adapter = PolicyAdapter()
-    fork = RequestsExchange(Route(adapter), adapter, request, keywords, Watching()).fork()
+    fork = RequestsExchange(Route(adapter), adapter, RepeatableRequest(request), keywords, Watching()).fork()
     add = Sockets.add
     monkeypatch.setattr(Sockets, "add", lambda self, sock: (noted.append(sock), add(self, sock)))
     fork.send(Send(Call(method, server.url + path)))
@@ -213,7 +215,9 @@ class Hand:
         self.sent: list[Any] = []
         self.answer: Callable[[], requests.Response] = Closed
         request = requests.Request("PUT", "http://server.example/", data=body).prepare()
-        self.exchange = RequestsExchange(Route(self), self, request, {"stream": True, "timeout": None}, VirtualClock())
+        self.exchange = RequestsExchange(
+            Route(self), self, RepeatableRequest(request), {"stream": True, "timeout": None}, VirtualClock()
+        )
 
     def send(self, request: requests.PreparedRequest, **keywords: Any) -> requests.Response:
         self.sent.append(request.body.read() if hasattr(request.body, "read") else request.body)
@@ -327,7 +331,8 @@ class Echo:
     def __init__(self) -> None:
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=128)
         self.taken: list[socket.socket] = []
-        threading.Thread(target=self.accept, daemon=True).start()
+        self.thread = threading.Thread(target=self.accept, daemon=True)
+        self.thread.start()
 
     def accept(self) -> None:
         with contextlib.suppress(OSError):
@@ -353,9 +358,9 @@ class Echo:
         return [head + body] if way == b"1" else [head + body[:9], body[9:]]
 
     def close(self) -> None:
-        for sock in (self.listener, *self.taken):
+        stop_accepting(self.listener, self.thread)
+        for sock in self.taken:
             shut(sock)
-        self.listener.close()
 
 
 @pytest.fixture

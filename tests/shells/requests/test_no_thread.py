@@ -143,7 +143,7 @@ def test_a_late_call_without_a_thread_for_its_hedge_is_waited_for(
     server: FailureServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     allow(monkeypatch, 1)
-    response: Any = mounted(Hedge(delay=0.01)).get(server.url + "/fault/drip?size=4&interval=0.05")
+    response: Any = mounted(Hedge(delay=0.01)).get(server.url + "/fault/drip?size=4&interval=0.2")
     assert (response.status_code, len(server.requests), len(response.polvo.attempts)) == (200, 1, 1)
 
 
@@ -217,7 +217,7 @@ class TestRefreshes:
         with pytest.raises(TokenRefreshError) as caught:
             in_call(0.2, oauth.token)
         assert caught.value.reason == "timeout"
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 8  # of ten and more
 
     def test_an_error_is_that_of_the_refresh_and_not_of_the_thread(self) -> None:
         def fetch(_: Token | None) -> Token:

@@ -19,6 +19,7 @@ import polvo_adapters as polvo
 from polvo_adapters.adapters import ResilientAdapter
 from polvo_adapters.core.http import IDEMPOTENT_METHODS
 from polvo_adapters.testing import FailureServer
+from tests.support.token_sharing import until
 
 PAYLOAD = b"x" * 3000
 
@@ -162,9 +163,10 @@ def test_a_deadline_ends_what_no_timeout_ends(kind: str, method: str, oracle: Fa
     key = f"deadline-{kind}-{method}-{time.monotonic_ns()}"
     url = f"{oracle.url}/fault/{kind}?interval=0.05&size=1000&key={key}"
     with requests.Session() as session:
-        session.mount("http://", ResilientAdapter(deadline=0.2))
+        session.mount("http://", ResilientAdapter(deadline=0.5))
         with pytest.raises(polvo.DeadlineExceeded):
             session.request(method, url, timeout=5)
+    until(lambda: oracle.counters_for(key)["received"])
     assert oracle.counters_for(key)["received"] == 1
 
 

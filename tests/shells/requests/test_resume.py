@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import gzip
-import signal
 import threading
 import warnings
 import weakref
@@ -20,6 +19,7 @@ import polvo_adapters as polvo
 from polvo_adapters.core.report import BodyBreak
 from polvo_adapters.policies.resume import Resume
 from polvo_adapters.policies.retry import ExponentialBackoff
+from tests.support.alarms import WaitingAlarm, ringing
 from tests.support.cutting_server import CuttingServer, Entity, serve
 
 PLAIN = bytes(range(97, 123)) + b"\n" + bytes(range(48, 58))
@@ -184,20 +184,17 @@ def test_nothing_is_left_to_the_garbage_collector(session: requests.Session) -> 
 
 
 def test_what_the_callers_signal_handler_raises_is_no_break(session: requests.Session) -> None:
-    def interrupt(*_: object) -> None:
-        raise TimeoutError("of the caller")
+    alarm = WaitingAlarm()
 
-    before = signal.signal(signal.SIGALRM, interrupt)
-    try:
-        with serve(entity(), cuts=[10], deed="hang") as server:
-            response = session.get(server.url, stream=True)
-            signal.setitimer(signal.ITIMER_REAL, 0.1)
-            with pytest.raises((TimeoutError, requests.RequestException)):
-                response.content  # noqa: B018
-            assert len(server.seen) == 1
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+    def interrupt(_: int, frame: Any) -> None:
+        if alarm.is_waiting(frame):
+            raise TimeoutError("of the caller")
+
+    with serve(entity(), cuts=[10], deed="hang") as server:
+        response = session.get(server.url, stream=True)
+        with pytest.raises((TimeoutError, requests.RequestException)), ringing(interrupt):
+            response.content  # noqa: B018
+        assert len(server.seen) == 1
 
 
 def test_another_thread_may_read_it(session: requests.Session) -> None:

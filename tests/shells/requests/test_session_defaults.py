@@ -20,16 +20,19 @@ from polvo_adapters.policies import defaults
 from polvo_adapters.policies.defaults import DefaultDeadline
 from polvo_adapters.shells.requests import api
 from polvo_adapters.testing import FailureServer, VirtualClock
+from tests.support.leaping_clock import Leap
 from tests.support.listening_server import Asked, Listening, Reply
 
 DEAD = "http://127.0.0.1:9/x"
 DRIP = "/fault/drip?size=12&interval=0.05"  # takes 0.6 s
+QUICK = "/fault/drip?size=12&interval=0.005"
 
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the default deadline be shorter than a dripping body."""
-    monkeypatch.setattr(defaults, "_SHORTEST", 0.3)
+    """Let a default deadline of a minute be 0.3 s, which is shorter than a dripping body."""
+    seconds = DefaultDeadline.seconds
+    monkeypatch.setattr(DefaultDeadline, "seconds", lambda *given: seconds(*given) and seconds(*given) / 200)
 
 
 def fails(get: Callable[[str], Any]) -> list[str]:
@@ -108,21 +111,21 @@ def test_the_call_that_opens_a_circuit_has_its_own_end(server: FailureServer) ->
 @pytest.mark.usefixtures("impatient")
 class TestDeadline:
     def test_a_dripping_body_ends(self, server: FailureServer) -> None:
-        with polvo.Session(server.url, timeout=0.1) as session, pytest.raises(polvo.DeadlineExceeded):
+        with polvo.Session(server.url) as session, pytest.raises(polvo.DeadlineExceeded):
             session.get(DRIP)
 
     def test_a_dripping_body_of_a_verb_ends(self, server: FailureServer) -> None:
         with pytest.raises(polvo.DeadlineExceeded):
-            polvo.get(server.url + DRIP, timeout=0.1)
+            polvo.get(server.url + DRIP)
 
-    @pytest.mark.parametrize("deadline", [None, 5])
+    @pytest.mark.parametrize("deadline", [None, 60])
     def test_it_is_switched_off(self, server: FailureServer, deadline: float | None) -> None:
-        with polvo.Session(server.url, timeout=0.1, deadline=deadline) as session:
+        with polvo.Session(server.url, deadline=deadline) as session:
             assert len(session.get(DRIP).content) == 12
 
-    @pytest.mark.parametrize("timeout", [None, 30, (0.1, 30)])
+    @pytest.mark.parametrize("timeout", [None, 1000, (30, 1000)])
     def test_a_call_with_a_longer_timeout_has_more_time(self, server: FailureServer, timeout: Any) -> None:
-        with polvo.Session(server.url, timeout=0.1) as session:
+        with polvo.Session(server.url) as session:
             assert len(session.get(DRIP, timeout=timeout).content) == 12
 
     @pytest.mark.parametrize("way", ["mounted", "installed", "drop-in"])
@@ -132,77 +135,24 @@ class TestDeadline:
             session.mount("http://", polvo.ResilientAdapter())
         elif way == "installed":
             polvo.install(session)
-        assert len(session.get(server.url + DRIP, timeout=0.1).content) == 12
-
-    @pytest.mark.parametrize("way", ["iter_content", "raw"])
-    def test_a_body_that_is_streamed_takes_as_long_as_it_takes(self, server: FailureServer, way: str) -> None:
-        with polvo.Session(server.url, timeout=0.1) as session:
-            response = session.get(DRIP, stream=True)
-            read = b"".join(response.iter_content(4)) if way == "iter_content" else response.raw.read()
-            assert len(read) == 12
+        assert len(session.get(server.url + DRIP, timeout=30).content) == 12
 
     def test_the_headers_of_a_stream_are_bound(self, server: FailureServer) -> None:
-        with polvo.Session(server.url, timeout=0.2) as session, pytest.raises(polvo.DeadlineExceeded):
+        with polvo.Session(server.url) as session, pytest.raises(polvo.DeadlineExceeded):
             session.get("fault/slow-headers?interval=0.1", stream=True)
 
     def test_a_deadline_that_is_named_binds_streams(self, server: FailureServer) -> None:
         with polvo.Session(server.url, deadline=0.3) as session, pytest.raises(polvo.DeadlineExceeded):
             session.get(DRIP, stream=True).content  # noqa: B018 - reads the body
-        with polvo.Session(server.url, timeout=0.1) as session, pytest.raises(polvo.DeadlineExceeded):
+        with polvo.Session(server.url) as session, pytest.raises(polvo.DeadlineExceeded):
             session.get(DRIP, stream=True, deadline=0.3).content  # noqa: B018 - the same
 
     @pytest.mark.parametrize("inner", [None, polvo.RetryAdapter()])
     def test_the_deadline_of_an_adapter_binds_streams(self, server: FailureServer, inner: Any) -> None:
-        with polvo.Session(server.url, timeout=0.1) as session:
+        with polvo.Session(server.url) as session:
             session.mount("http://", polvo.ResilientAdapter(deadline=0.25, inner=inner))
             with pytest.raises(polvo.DeadlineExceeded):
                 session.get(DRIP, stream=True).content  # noqa: B018 - the same
-
-    def test_an_upload_takes_as_long_as_it_takes(self, server: FailureServer) -> None:
-        def pieces() -> Iterator[bytes]:
-            for _ in range(8):
-                time.sleep(0.05)
-                yield b"x"
-
-        with polvo.Session(server.url, timeout=0.1) as session:
-            assert session.post("echo", data=pieces()).status_code == 200
-
-    def test_a_download_takes_as_long_as_it_takes(self, server: FailureServer, tmp_path: Path) -> None:
-        with polvo.Session(server.url, timeout=0.1) as session:
-            assert len(session.download(DRIP, tmp_path / "x").read_bytes()) == 12
-
-    @pytest.mark.parametrize("way", ["another session", "without a deadline", "stream", "download", "verb", "its own"])
-    def test_it_binds_no_call_that_a_hook_makes(self, server: FailureServer, tmp_path: Path, way: str) -> None:
-        session = polvo.Session(server.url, timeout=0.1)
-        other = polvo.Session(server.url, timeout=30, **({"deadline": None} if way == "without a deadline" else {}))
-        ways: dict[str, Callable[[], Any]] = {
-            "stream": lambda: session.get(DRIP, stream=True).content,
-            "download": lambda: other.download(DRIP, tmp_path / "x").read_bytes(),
-            "verb": lambda: polvo.get(server.url + DRIP).content,
-            "its own": lambda: session.get(DRIP, timeout=30).content,
-        }
-        found = []
-
-        def hook(*_: Any, **__: Any) -> None:
-            found.append(len(ways.get(way, lambda: other.get(DRIP).content)()))
-
-        with session, other:
-            assert session.get("echo", hooks={"response": hook}).status_code == 200
-        assert found == [12]
-
-    @pytest.mark.parametrize("outer", [{"timeout": 0.1}, {"deadline": 0.3}])
-    def test_a_call_that_is_over_binds_nothing(self, server: FailureServer, outer: dict[str, Any]) -> None:
-        """Contexts are copied to threads and tasks that outlive the call in which they begin."""
-        copied = []
-
-        def hook(*_: Any, **__: Any) -> None:
-            copied.append(contextvars.copy_context())
-
-        with polvo.Session(server.url, **outer) as session, polvo.Session(server.url) as other:
-            session.get("echo", hooks={"response": hook})
-            time.sleep(0.31)
-            for get in (session.get, other.get):
-                assert copied[0].run(get, "echo").status_code == 200
 
     def test_a_deadline_that_is_named_binds_what_a_hook_calls(self, server: FailureServer) -> None:
         def hook(*_: Any, **__: Any) -> None:
@@ -213,16 +163,80 @@ class TestDeadline:
             session.get("echo", hooks={"response": hook})
 
     def test_a_prepared_request_has_it_too(self, server: FailureServer) -> None:
-        with polvo.Session(server.url, timeout=0.1) as session:
+        with polvo.Session(server.url) as session:
             prepared = session.prepare_request(requests.Request("GET", server.url + DRIP))
             with pytest.raises(polvo.DeadlineExceeded):
                 session.send(prepared)
             assert len(session.send(prepared, timeout=None).content) == 12
 
     def test_a_session_keeps_it_in_a_pickle(self, server: FailureServer) -> None:
-        copy = pickle.loads(pickle.dumps(polvo.Session(server.url, timeout=0.1)))
+        copy = pickle.loads(pickle.dumps(polvo.Session(server.url)))
         with copy as session, pytest.raises(polvo.DeadlineExceeded):
             session.get(DRIP)
+
+
+class TestWithoutDeadline:
+    """What the default deadline leaves out."""
+
+    @pytest.mark.parametrize("way", ["iter_content", "raw"])
+    def test_a_body_that_is_streamed_takes_as_long_as_it_takes(
+        self, server: FailureServer, leap: Leap, way: str
+    ) -> None:
+        with polvo.Session(server.url) as session:
+            response = session.get(QUICK, stream=True)
+            leap()
+            read = b"".join(response.iter_content(4)) if way == "iter_content" else response.raw.read()
+            assert len(read) == 12
+
+    def test_an_upload_takes_as_long_as_it_takes(self, server: FailureServer, leap: Leap) -> None:
+        def pieces() -> Iterator[bytes]:
+            for _ in range(8):
+                leap()
+                yield b"x"
+
+        with polvo.Session(server.url) as session:
+            assert session.post("echo", data=pieces()).status_code == 200
+
+    def test_a_download_takes_as_long_as_it_takes(self, server: FailureServer, leap: Leap, tmp_path: Path) -> None:
+        with polvo.Session(server.url) as session:
+            session.hooks["response"].append(lambda *_, **__: leap())
+            assert len(session.download(QUICK, tmp_path / "x").read_bytes()) == 12
+
+    @pytest.mark.parametrize("way", ["another session", "without a deadline", "stream", "download", "verb", "its own"])
+    def test_it_binds_no_call_that_a_hook_makes(
+        self, server: FailureServer, leap: Leap, tmp_path: Path, way: str
+    ) -> None:
+        session = polvo.Session(server.url)
+        other = polvo.Session(server.url, timeout=30, **({"deadline": None} if way == "without a deadline" else {}))
+        ways: dict[str, Callable[[], Any]] = {
+            "stream": lambda: session.get(QUICK, stream=True).content,
+            "download": lambda: other.download(QUICK, tmp_path / "x").read_bytes(),
+            "verb": lambda: polvo.get(server.url + QUICK).content,
+            "its own": lambda: session.get(QUICK, timeout=30).content,
+        }
+        found = []
+
+        def hook(*_: Any, **__: Any) -> None:
+            leap()
+            found.append(len(ways.get(way, lambda: other.get(QUICK).content)()))
+
+        with session, other:
+            assert session.get("echo", hooks={"response": hook}).status_code == 200
+        assert found == [12]
+
+    @pytest.mark.parametrize("outer", [{}, {"deadline": 60}])
+    def test_a_call_that_is_over_binds_nothing(self, server: FailureServer, leap: Leap, outer: dict[str, Any]) -> None:
+        """Contexts are copied to threads and tasks that outlive the call in which they begin."""
+        copied = []
+
+        def hook(*_: Any, **__: Any) -> None:
+            copied.append(contextvars.copy_context())
+
+        with polvo.Session(server.url, **outer) as session, polvo.Session(server.url) as other:
+            session.get("echo", hooks={"response": hook})
+            leap()
+            for get in (session.get, other.get):
+                assert copied[0].run(get, "echo").status_code == 200
 
 
 @pytest.mark.parametrize(

@@ -130,6 +130,11 @@ class OIDCProvider:
         """Hold back each answer of the token endpoint that is asked for from now on, after the work is done."""
         self._tell("delay", seconds=seconds)
 
+    def release(self) -> None:
+        """Send the answers that are held back, and delay those that are asked for from now on no longer."""
+        self._tell("delay", seconds=0.0)
+        self._tell("release")
+
     def fail(self, status: int, times: int = 1, **more: Any) -> None:
         """Have the next requests to the token endpoint answered with an error.
 

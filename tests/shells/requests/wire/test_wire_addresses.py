@@ -14,6 +14,7 @@ import requests
 from requests.adapters import BaseAdapter, HTTPAdapter
 
 from polvo_adapters.adapters import ResilientAdapter
+from tests.support.alarms import WaitingAlarm
 from tests.support.wire_servers import HTTP, Fault, Silent, WireServer, refused_port, resolve_to
 from tests.support.wire_sessions import RETRY, mounted
 
@@ -50,7 +51,7 @@ def post(adapter: BaseAdapter, timeout: Any = 20, method: str = "POST") -> tuple
 @pytest.mark.parametrize("before", [(), ("refused",), ("refused", "refused"), ("silent",), ("silent", "refused")])
 def test_a_good_address_is_found(before: tuple[str, ...], deadline: float | None, addresses: Any) -> None:
     server = addresses(*before, "good")
-    gets, report = post(ResilientAdapter(RETRY, deadline=deadline), timeout=0.15 if "silent" in before else 20)
+    gets, report = post(ResilientAdapter(RETRY, deadline=deadline), timeout=0.6 if "silent" in before else 20)
     assert (gets, len(report.attempts), server.processed) == ("200", 1, 1)
     phases = [phase.name for phase in report.attempts[0].phases]
     assert phases[:2] == ["queue", "resolve"]
@@ -127,7 +128,7 @@ class Sleeping(BaseAdapter):
 
 def _wait() -> BaseException:
     try:
-        signal.sigtimedwait([], 5)
+        signal.sigtimedwait([], 20)
     except TimeoutError as error:
         return error
     raise AssertionError("no alarm came")
@@ -138,9 +139,12 @@ def _wait() -> BaseException:
 @pytest.mark.parametrize("deadline", DEADLINES)
 def test_an_alarm_ends_the_call(where: str, deadline: float | None, addresses: Any) -> None:
     """Handlers come in every form that `signal.signal` takes."""
+    alarm = WaitingAlarm()
 
     def end(signum: int, frame: Any) -> None:
-        raise TimeoutError("the job may take so long")
+        if alarm.is_waiting(frame):
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            raise TimeoutError("the job may take so long")
 
     class Ending:
         def __call__(self, signum: int, frame: Any) -> None:
@@ -149,12 +153,12 @@ def test_an_alarm_ends_the_call(where: str, deadline: float | None, addresses: A
     adapter = {"inner": Sleeping()} if where.startswith("in") else {}
     addresses("silent")
     for handler in (end, Ending(), Ending().__call__, lambda *arguments: end(*arguments)):
-        lookup = resolve_to(refused_port(), seconds=2) if where == "resolving" else socket.getaddrinfo
+        lookup = resolve_to(refused_port(), seconds=10) if where == "resolving" else socket.getaddrinfo
         before = signal.signal(signal.SIGALRM, handler)
         try:
             with mock.patch.object(socket, "getaddrinfo", lookup):
-                signal.setitimer(signal.ITIMER_REAL, 0.05)
-                gets, report = post(ResilientAdapter(RETRY, deadline=deadline, **adapter), 3, "GET")
+                signal.setitimer(signal.ITIMER_REAL, 0.03, 0.008)
+                gets, report = post(ResilientAdapter(RETRY, deadline=deadline, **adapter), 20, "GET")
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, before)

@@ -7,7 +7,6 @@ is sent again because of it.
 from __future__ import annotations
 
 import io
-import signal
 import socket
 import ssl
 from collections.abc import Callable, Iterator
@@ -21,6 +20,7 @@ from requests.adapters import HTTPAdapter
 import polvo_adapters as polvo
 from polvo_adapters.adapters import ResilientAdapter
 from polvo_adapters.policies.fallback import Fallback
+from tests.support.alarms import WaitingAlarm, ringing
 from tests.support.wire_servers import FORWARD, HTTP, HTTPS, SOCKS, TUNNEL, Fault, WireServer, certificates
 from tests.support.wire_sessions import MOUNTINGS, RETRY, mounted
 
@@ -182,25 +182,22 @@ PHASES = {
 
 def outcome(session: requests.Session, fault: Fault, kind: str) -> tuple[str, int]:
     """Return the class of what comes out under an alarm, and how many connections were made."""
-    calls = []
+    calls, alarm = [], WaitingAlarm()
 
-    def raise_it(*_: Any) -> None:
-        calls.append(kind)
-        raise alarm_error(kind)
+    def raise_it(_: int, frame: Any) -> None:
+        if alarm.is_waiting(frame) and not calls:
+            calls.append(kind)
+            raise alarm_error(kind)
 
-    before = signal.signal(signal.SIGALRM, raise_it)
     upload = fault.step == "head"
     with WireServer(fault) as server, session:
         try:
-            signal.setitimer(signal.ITIMER_REAL, 0.05)
-            make_call(session, server, "PUT", data=b"x" * (8_000_000 if upload else 10), timeout=5)
+            with ringing(raise_it):
+                make_call(session, server, "PUT", data=b"x" * (8_000_000 if upload else 10), timeout=20)
         except Exception as error:  # noqa: BLE001 - whichever it is
             got = type(error).__name__
         else:
             got = "no error"
-        finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            signal.signal(signal.SIGALRM, before)
     assert len(calls) == 1
     return got, server.connections
 

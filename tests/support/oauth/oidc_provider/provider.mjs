@@ -186,7 +186,7 @@ provider.use(async (ctx, next) => {
     ctx.body = failure.body ?? { error: 'temporarily_unavailable' };
   }
   if (ctx.status >= 400) counts.refused += 1;
-  if (delay) await new Promise((resolve) => { setTimeout(resolve, 1000 * delay); });
+  if (delay) await Promise.race([new Promise((resolve) => { setTimeout(resolve, 1000 * delay); }), held.released]);
   return undefined;
 });
 
@@ -263,10 +263,18 @@ function revoke({ token, refresh }) {
   }
 }
 
+function hold() {
+  const made = {};
+  made.released = new Promise((resolve) => { made.release = resolve; });
+  return made;
+}
+let held = hold(); // the answers that are delayed
+
 const control = {
   '/__count': () => counts,
   '/__revoke': revoke,
   '/__delay': ({ seconds }) => { settings.delay = seconds; },
+  '/__release': () => { held.release(); held = hold(); },
   '/__fail': ({ times = 1, ...failure }) => { settings.failures = Array(times).fill(failure); },
   '/__set': (changed) => { Object.assign(settings, changed); },
   '/__refresh_nonce': () => { resourceNonce = randomBytes(16).toString('base64url'); },
