@@ -10,7 +10,6 @@ import math
 from typing import TypeAlias, TypedDict
 
 from polvo_adapters.policies.ratelimit.pacing.state import Pace
-from polvo_adapters.policies.ratelimit.turns import TurnResult
 
 _MOST_GROUPS = 64
 
@@ -165,14 +164,14 @@ def replace_group(account: Account, name: str, group: QuotaBucket) -> Account:
     return account
 
 
-def release_request(group: QuotaBucket, event: TurnResult, now: float) -> None:
-    """Count the request as under way no longer."""
+def release_request(group: QuotaBucket, era: int, now: float) -> None:
+    """Count a request that began in an era as under way no longer."""
     if now - group["era_began"] >= ERA:
         advance_era(group, now)
-    if event.era == group["era"]:
+    if era == group["era"]:
         if group["running"]:
             group["running"] -= 1
-    elif event.era == group["era"] - 1:
+    elif era == group["era"] - 1:
         group["stale"] = max(0, group["stale"] - 1)
 
 

@@ -20,28 +20,27 @@ _STALE = 10.0  # windows after which a quota that is not announced any more is f
 
 def learn_quotas(
     account: Account, group: QuotaBucket, route: str, event: TurnResult, now: float, free: float
-) -> list[Key]:
+) -> tuple[Key, ...]:
     """Move the paces of all quotas of a response, and return their keys."""
-    account["paces"] = account["paces"].copy()
-    keys = []
-    for quota in event.quotas if len(event.quotas) <= _MOST_QUOTAS else event.quotas[:_MOST_QUOTAS]:
-        if quota.remaining is None and event.refused is None and (key := _count_in_known_quota(account, group, quota)):
-            pass
-        elif unsaid.is_incomplete(quota):
-            key = _learn_incomplete(account, group, quota, route, event, now, free)
-        else:
-            key = _learn_quota(account, group, quota, route, event, now, free)
+    paces = account["paces"] = account["paces"].copy()
+    quotas = event.quotas
+    keys: tuple[Key, ...] = ()
+    for quota in quotas if len(quotas) <= _MOST_QUOTAS else quotas[:_MOST_QUOTAS]:
+        key = _learn_quota(account, group, quota, route, event, now, free)
         if key is not None:
-            keys.append(key)
+            keys += (key,)
     if len(account["paces"]) > len(keys):
-        _forget_stale(account, group, now)
+        _forget_stale(account, group, keys, now)
+    if account["paces"] is not paces:  # some were forgotten
+        return tuple([key for key in keys if key in account["paces"]])
     return keys
 
 
-def _forget_stale(account: Account, group: QuotaBucket, now: float) -> None:
+def _forget_stale(account: Account, group: QuotaBucket, keys: tuple[Key, ...], now: float) -> None:
     """Forget quotas that responses do not announce any more, and those beyond the number that is kept."""
     paces = account["paces"]
-    gone = [key for key in group["quotas"] if now - paces[key]["at"] > _STALE * paces[key]["window"]]
+    others = [key for key in group["quotas"] if key not in keys]
+    gone = [key for key in others if now - paces[key]["at"] > _STALE * paces[key]["window"]]
     gone += [key for key in group["quotas"] if key not in gone][: max(0, len(group["quotas"]) - _MOST_QUOTAS)]
     if gone:
         group["quotas"] = tuple(key for key in group["quotas"] if key not in gone)
@@ -49,57 +48,66 @@ def _forget_stale(account: Account, group: QuotaBucket, now: float) -> None:
     routes.drop_paces(account)
 
 
-def _learn_incomplete(
-    account: Account, group: QuotaBucket, quota: Quota, route: str, event: TurnResult, now: float, free: float
-) -> Key | None:
-    """Do the same as `_learn_quota` for a quota that is announced without its size, or without reset and window."""
-    quota = unsaid.complete(account, group, quota, route, event, now)
-    free = 0.0 if quota.window in (unsaid.SPENDING, unsaid.ASKING) else free  # there is no time to spread it over
-    return _learn_quota(account, group, quota, route, event, now, free)
-
-
 def _learn_quota(
     account: Account, group: QuotaBucket, quota: Quota, route: str, event: TurnResult, now: float, free: float
 ) -> Key | None:
     """Move the pace of one quota, and return its key, or None where there is nothing to learn."""
     name, limit, remaining, reset, announced, unit, scope, _, _, _, bucket = quota
-    if limit is None or remaining is None or limit <= 0 or unit == "concurrent-requests":
-        learn_other(group, quota, event.quotas)
-        return None
-    if reset is None and announced is None:
-        return None
-    paces = account["paces"]
+    if (
+        remaining is None or limit is None or limit <= 0 or (reset is None and announced is None)
+        or unit == "concurrent-requests"
+    ):  # fmt: skip
+        return _learn_other(account, group, quota, route, event, now, free)
+    paces, part = account["paces"], event.part
     for key in group["quotas"]:
         if key[0] == name and key[3] == announced and key[2] == unit and key[1] == scope and not bucket:
             known: Pace | None = paces[key]
-            if known is not None and known["by"] == route and known["part"] == event.part:
+            if known is not None and known["by"] == route and known["part"] == part:
                 break
     else:
         key = routes.find_key(account, group, quota, route, event, now)
         known = paces.get(key)
-    window, match = _find_window(account, key, quota, known, event, now)
-    quota = _correct_reset(account, key, quota, event)
-    asked, read = now - event.seconds, (1.0, remaining, known)
-    cost, remaining, known = read if unit == "requests" else _read_units(account, key, quota, known, event, now)
+    window, match, asked, cost = announced, None, now - event.seconds, 1.0
+    if window is None or window <= SHORTEST_WINDOW:
+        window, match = _find_window(account, key, quota, known, event, now)
+    if unit != "requests":
+        cost, remaining, known = _read_units(account, key, quota, known, event, now)
     left = (remaining if remaining < limit else limit) / cost  # noqa: FURB136 - half the time of min()
     if known is not None and known["limit"] == limit / cost and known["window"] == window:
         pace = known.copy()
-        if event.refused is None and left >= 1 and learning.absorb_repeat(pace, left, asked, now):
+        if left >= 1 and event.refused is None and learning.absorb_repeat(pace, left, asked, now):
             paces[key] = pace
-            if asked < pace["told_at"] or pace["by"] != route or pace["part"] != event.part:
-                _note_source(pace, left, asked, now, route, event.part)
+            if asked < pace["told_at"] or pace["by"] != route or pace["part"] != part:
+                _note_source(pace, left, asked, now, route, part)
             else:
                 pace["told"], pace["told_at"] = left, now
             return key
-    running = count_running(account, group, key) if account["separate"] else group["running"] + group["stale"]
+    quota = _correct_reset(account, key, quota, event)
     seen = _make_seen(quota, known, event, window, match, now)._replace(limit=limit / cost, remaining=left)
-    if known is None:
-        pace = paces[key] = _start(account, quota, seen, now, running)
-    else:
-        pace = paces[key] = _learn_seen(known, seen, now, free, running, accepted=event.refused is None)
-    _note_source(pace, left, asked, now, route, event.part)
-    credit.note_end(pace, seen, now, accepted=event.refused is None, is_known=window != unsaid.ASKING)
+    accepted = event.refused is None
+    pace = paces[key] = _learn_news(account, group, quota, key, known, seen, now, free, accepted=accepted)
+    _note_source(pace, left, asked, now, route, part)
     return key
+
+
+def _learn_other(
+    account: Account, group: QuotaBucket, quota: Quota, route: str, event: TurnResult, now: float, free: float
+) -> Key | None:
+    """Do the same as `_learn_quota` for a quota that is announced without a part of what makes it one."""
+    if quota.remaining is None and event.refused is None:
+        key = _count_in_known_quota(account, group, quota)
+        if key is not None:
+            return key
+    if unsaid.is_incomplete(quota):
+        quota = unsaid.complete(account, group, quota, route, event, now)
+        free = 0.0 if quota.window in (unsaid.SPENDING, unsaid.ASKING) else free  # there is no time to spread it over
+    limit = quota.limit
+    if limit is None or quota.remaining is None or limit <= 0 or quota.unit == "concurrent-requests":
+        learn_other(group, quota, event.quotas)
+        return None
+    if quota.reset is None and quota.window is None:
+        return None
+    return _learn_quota(account, group, quota, route, event, now, free)
 
 
 def _count_in_known_quota(account: Account, group: QuotaBucket, quota: Quota) -> Key | None:
@@ -150,10 +158,8 @@ def _read_units(
 
 def _find_window(
     account: Account, key: Key, quota: Quota, known: Pace | None, event: TurnResult, now: float
-) -> tuple[float, buckets.Match | None]:
-    """Return the length of a window, and what speaks for a bucket; None where the window is announced."""
-    if quota.window and quota.window > SHORTEST_WINDOW:
-        return quota.window, None
+) -> tuple[float, buckets.Match]:
+    """Return the length of a window that is not announced, and what speaks for a bucket."""
     match = known["bucket"] if known is not None else buckets.UNKNOWN
     window = _estimate_window(account, key, quota, now)
     level = _read_level(quota, event, now)
@@ -203,15 +209,23 @@ def _make_seen(
     return Seen(asked, limit, window, remaining, reset, coarse, is_announced, match)
 
 
-def _learn_seen(known: Pace, seen: Seen, now: float, free: float, running: int, *, accepted: bool) -> Pace:
+def _learn_news(
+    account: Account, group: QuotaBucket, quota: Quota, key: Key, known: Pace | None, seen: Seen, now: float,
+    free: float, *, accepted: bool,
+) -> Pace:  # fmt: skip
     """Return the pace of a quota after a response that says something new."""
-    if known["limit"] != seen.limit or known["window"] != seen.window:
-        return state.restart_pace(known, seen, now, running)
-    pace = known.copy()
-    if not accepted and seen.remaining < 1:
-        learning.refuse(pace)
-    free = -1.0 if seen.window > state.LONGEST_SPREAD and free < 1 else free
-    learning.learn(pace, seen, now, accepted=accepted, free=free, in_flight=running)
+    running = count_running(account, group, key) if account["separate"] else group["running"] + group["stale"]
+    if known is None:
+        pace = _start(account, quota, seen, now, running)
+    elif known["limit"] != seen.limit or known["window"] != seen.window:
+        pace = state.restart_pace(known, seen, now, running)
+    else:
+        pace = known.copy()
+        if not accepted and seen.remaining < 1:
+            learning.refuse(pace)
+        free = -1.0 if seen.window > state.LONGEST_SPREAD and free < 1 else free
+        learning.learn(pace, seen, now, accepted=accepted, free=free, in_flight=running)
+    credit.note_end(pace, seen, now, accepted=accepted, is_known=seen.window != unsaid.ASKING)
     return pace
 
 

@@ -40,35 +40,31 @@ def acquire_turn(account: Account, event: TurnRequest, now: float, trial: str = 
         trial: Group to which the request goes on trial, in place of that of its route.
     """
     route = routes.find_route(account, event.route, event.part) if event.part else event.route
-    name = trial or account["routes"].get(route) or routes.find_group(account, route)
+    name = trial or account["routes"].get(route)
+    if name is None:
+        name = routes.find_group(account, route)
     ticketed = event.ticket >= 0
     if ticketed and event.group != name:
         account, event, ticketed = _leave_queue(account, event), event._replace(ticket=-1, tries=0), False
-    known, paces = account["groups"].get(name), account["paces"]
+    known = account["groups"].get(name)
     group = known.copy() if known is not None else routes.start_group(account, route, name, now)
     if now - group["era_began"] >= ERA:
         advance_era(group, now)
-    ahead = _count_ahead(group, event) if ticketed else group["tail"] - group["head"]
-    own: dict[Key, Pace] = {}
-    for key in group["quotas"]:  # a third faster than a comprehension
-        own[key] = paces[key].copy()
     until = group["paused"]
     if account["paused"] > until or account["holds"]:
         until = max(until, account["paused"], account["holds"].get(route, 0.0))
-    if ahead or ticketed or now < until or not _has_plenty(account, group, own):
+    ahead = _count_ahead(group, event) if ticketed else group["tail"] - group["head"]
+    own = None if ahead or ticketed or now < until else _spend_plenty(account, group)
+    if own is None:
+        own = {key: account["paces"][key].copy() for key in group["quotas"]}
         waiting = _wait(_Queue(account, name, group, own, until), route, event, now, ahead, can_try=not trial)
         if waiting is not None:
             return waiting
-    if ticketed and event.ticket == group["head"]:
-        group["head"] += 1
-    for pace in own.values():
-        left = pace["credit"] - 1
-        pace["credit"] = left if left > 0 else 0.0
+        _spend(group, own, event, now)
     group["running"] += 1
-    if group["rate"] != math.inf:
-        _spend_rate(group, now)
     account = replace_group(account, name, group)
-    account["paces"] = own if len(own) == len(paces) else {**paces, **own}
+    if own:
+        account["paces"] = own if len(own) == len(account["paces"]) else {**account["paces"], **own}
     return account, _make_turn(name, group["era"])
 
 
@@ -123,9 +119,16 @@ def _replace_paces(account: Account, name: str, group: QuotaBucket, paces: dict[
     return account
 
 
-def _spend_rate(group: QuotaBucket, now: float) -> None:
-    group["pressed"] = now < group["due"] + 1 / group["rate"]
-    group["due"] = max(group["due"], now) + 1 / group["rate"]
+def _spend(group: QuotaBucket, paces: dict[Key, Pace], event: TurnRequest, now: float) -> None:
+    """Count a request that goes, and that may have waited."""
+    if event.ticket == group["head"] and event.ticket >= 0:
+        group["head"] += 1
+    for pace in paces.values():
+        left = pace["credit"] - 1
+        pace["credit"] = left if left > 0 else 0.0
+    if group["rate"] != math.inf:
+        group["pressed"] = now < group["due"] + 1 / group["rate"]
+        group["due"] = max(group["due"], now) + 1 / group["rate"]
 
 
 @lru_cache(maxsize=256)
@@ -143,20 +146,28 @@ def _leave_queue(account: Account, event: TurnRequest) -> Account:
     return replace_group(account, event.group, group)
 
 
-def _has_plenty(account: Account, group: QuotaBucket, paces: dict[Key, Pace]) -> bool:
-    """Return whether a request may go without a closer look: the usual case while quota is plentiful."""
-    if not paces or group["rate"] != math.inf or group["slots"] != math.inf or group["trial"]:
-        return False
-    if account["separate"]:
-        return all(
-            pace["credit"] >= 1 and pace["remaining"] > count_running(account, group, key)
-            for key, pace in paces.items()
-        )
-    running = group["running"] + group["stale"]
-    for pace in paces.values():  # noqa: SIM110 - half the time of all()
-        if pace["credit"] < 1 or pace["remaining"] <= running:
-            return False
-    return True
+def _spend_plenty(account: Account, group: QuotaBucket) -> dict[Key, Pace] | None:
+    """Return the paces of a group after a request that goes without a closer look, or None where one is needed.
+
+    It is the usual case, while quota is plentiful: one loop looks, copies and counts, because each costs as much.
+    """
+    quotas = group["quotas"]
+    if group["rate"] != math.inf or group["slots"] != math.inf or group["trial"]:
+        return None
+    if not quotas and (group["refusals"] or not group["known"]):
+        return None
+    running, paces = group["running"] + group["stale"], account["paces"]
+    own: dict[Key, Pace] = {}
+    for key in quotas:
+        pace = paces[key]
+        credit = pace["credit"]
+        if account["separate"]:
+            running = count_running(account, group, key)
+        if credit < 1 or pace["remaining"] <= running:
+            return None
+        own[key] = pace = pace.copy()
+        pace["credit"] = credit - 1
+    return own
 
 
 def _queue(queue: _Queue, event: TurnRequest, now: float, at: float, reason: str) -> tuple[Account, Turn]:

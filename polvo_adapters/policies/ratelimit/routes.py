@@ -161,7 +161,7 @@ def _split(account: Account, route: str, part: str, other: str) -> str:
     return f"{route} #{part}"
 
 
-def settle(account: Account, event: TurnResult, route: str, name: str, keys: list[Key], now: float) -> str:
+def settle(account: Account, event: TurnResult, route: str, name: str, keys: tuple[Key, ...], now: float) -> str:
     """Let a route count where its response shows that it does, and return the name of its group.
 
     Args:
@@ -185,7 +185,7 @@ def settle(account: Account, event: TurnResult, route: str, name: str, keys: lis
     if target != name:
         _move(account, route, name, target)
     else:
-        _set_group(account, name, quotas=tuple(wanted), trial=False)
+        _set_group(account, name, quotas=wanted, trial=False)
     _remember_route(account, route, target)
     return target
 
@@ -216,13 +216,14 @@ def _note_trial(account: Account, *, refused: bool, now: float) -> None:
     account["mistrials"], account["next_trial"] = account["mistrials"] + 1, now + pause
 
 
-def _unite(known: tuple[Key, ...], keys: list[Key]) -> list[Key]:
+def _unite(known: tuple[Key, ...], keys: tuple[Key, ...]) -> tuple[Key, ...]:
     """Return the quotas of a group with those that a response spoke of, which may have another owner now."""
     moved = {key[:4] for key in keys}
-    return [*(key for key in known if key[:4] not in moved or key in keys), *(key for key in keys if key not in known)]
+    kept = tuple([key for key in known if key[:4] not in moved or key in keys])
+    return kept + tuple([key for key in keys if key not in known])
 
 
-def _find_target(account: Account, route: str, name: str, wanted: list[Key], bucket: str, now: float) -> str:
+def _find_target(account: Account, route: str, name: str, wanted: tuple[Key, ...], bucket: str, now: float) -> str:
     """Return the group with just these quotas: one that is there, the group itself if it is the route's own, or new."""
     groups, keys = account["groups"], frozenset(wanted)
     group = groups[name]
@@ -236,10 +237,10 @@ def _find_target(account: Account, route: str, name: str, wanted: list[Key], buc
     target = bucket if bucket and bucket not in groups else route
     if target not in groups:
         made = make_group(now)
-        made["known"], made["latency"], made["quotas"] = True, group["latency"], tuple(wanted)
+        made["known"], made["latency"], made["quotas"] = True, group["latency"], wanted
         account["groups"] = {**groups, target: made}
     else:
-        _set_group(account, target, quotas=tuple(wanted), trial=False)
+        _set_group(account, target, quotas=wanted, trial=False)
     return target
 
 
