@@ -6,11 +6,11 @@ They are taken by `**options: Unpack[...]`, so that editors and type checkers co
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
-from difflib import get_close_matches
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, TypeVar, Union, cast
 
 from polvo_adapters.core import setting_kinds as kinds
+from polvo_adapters.core.keywords import advise_keyword
 from polvo_adapters.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -27,7 +27,17 @@ OptionsType = TypeVar("OptionsType")
 ABSENT: Any = object()
 """Default of a keyword for which None is a mistake, mostly an environment variable that is not set."""
 
-_ARGUMENTS = ("client_id", "client_secret", "token_url", "login_url", "refresh_url", "redirect_uri", "reauthenticate")
+_ARGUMENTS = (
+    "flow",
+    "fetch",
+    "client_id",
+    "client_secret",
+    "token_url",
+    "login_url",
+    "refresh_url",
+    "redirect_uri",
+    "reauthenticate",
+)
 """Keywords that the classes name themselves."""
 
 _KINDS = {
@@ -256,10 +266,13 @@ def select_options(options: Mapping[str, Any], kind: type[OptionsType]) -> Optio
 def require_known_options(owner: str, options: Mapping[str, Any], kind: type) -> None:
     """Raise TypeError for an option of a class, its owner, that the TypedDict does not declare."""
     for name in options.keys() - kind.__annotations__.keys():
-        close = get_close_matches(name, [*kind.__annotations__, *_ARGUMENTS], 1)
-        advice = f"; did you mean {close[0]}?" if close else ""
-        raise TypeError(f"{owner} got an unexpected keyword argument {name!r}{advice}")
+        raise unknown_option_error(owner, name, {*kind.__annotations__, *_ARGUMENTS})
     check_options(owner, options)
+
+
+def unknown_option_error(owner: str, name: str, known: Collection[str]) -> TypeError:
+    """Return the error for a keyword that a class does not have."""
+    return TypeError(f"{owner}: there is no keyword {name}; {advise_keyword(name, known)}")
 
 
 def check_options(owner: str, options: Mapping[str, Any]) -> None:

@@ -24,6 +24,7 @@ from polvo_adapters.auth.attach.credential import (
     can_be_header,
     digest_owner,
     require_no_rules,
+    require_prepared,
     validate_place,
 )
 from polvo_adapters.auth.attach.replaced_credentials import ReplacedCredentials
@@ -132,6 +133,7 @@ class SecretAuth(SharedByCopies, AuthBase):
         Raises:
             SecretError: There is no secret, and none can be fetched.
         """
+        require_prepared(self, request)
         entries: list[Entry] = []
         held = self._hold(self._secret.current(entries))
         value = held.value

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from requests.auth import AuthBase
 
-from polvo_adapters.auth.attach.credential import take_off
+from polvo_adapters.auth.attach.credential import require_prepared, take_off
 from polvo_adapters.core.setting_kinds import describe_misfit
 from polvo_adapters.shells.request_marks import marks_of
 from polvo_adapters.shells.requests.signing import Auth, UnsignedState, apply, sign_again
@@ -50,6 +50,7 @@ class SigningAuth(AuthBase):
 
     def __call__(self, request: PreparedRequest) -> PreparedRequest:
         """Sign a request, and mark it as one to be signed anew."""
+        require_prepared(self, request)
         unsigned = UnsignedState(request)
         apply(self.auth, request)
         unsigned.note_signature(request)

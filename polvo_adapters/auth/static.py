@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, overload
 
-from polvo_adapters.auth.attach.credential import CredentialURL, HeaderAuth, require_no_rules
+from polvo_adapters.auth.attach.credential import CredentialURL, HeaderAuth, require_no_rules, require_prepared
 from polvo_adapters.core.setting_kinds import TEXT, check_settings, describe_misfit
 from polvo_adapters.errors import ConfigurationError
 from polvo_adapters.shells.credential_owners import add_credential_parameter
@@ -68,6 +68,7 @@ class APIKey(HeaderAuth):
         """Put the key on a request."""
         if self._query is None:
             return super().__call__(request)
+        require_prepared(self, request)
         request.prepare_url(request.url or "", {self._query: self._require_value()})
         request.url = CredentialURL.of(self._query, request.url or "")
         add_credential_parameter(request, self._query)

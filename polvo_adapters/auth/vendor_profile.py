@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
-from polvo_adapters.auth.options import OAuth2Options, VendorSettings
+from polvo_adapters.auth.options import OAuth2Options, VendorSettings, unknown_option_error
 from polvo_adapters.auth.protocol.client_authentication import BY_SECRET
 from polvo_adapters.auth.protocol.token_endpoint import TokenEndpoint
 from polvo_adapters.errors import ConfigurationError
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 EndpointType = TypeVar("EndpointType", bound=TokenEndpoint)
 
 _SLOT = re.compile(r"<([a-z_]+)>")
-_ARGUMENTS = ("client_id", "client_secret", "token_url", "redirect_uri", "fetch", "reauthenticate")
+_ARGUMENTS = ("flow", "client_id", "client_secret", "token_url", "redirect_uri", "fetch", "reauthenticate")
 _SIGNS: dict[FlowName, tuple[str, ...]] = {
     "refresh_token": ("refresh_token",),
     "jwt_bearer": ("private_key",),
@@ -198,7 +198,7 @@ class Vendor:
             if name in VendorSettings.__annotations__:
                 settings = ", ".join(setting.name for setting in self.settings) or "none of its own"
                 raise ConfigurationError(f"{self.name} has no setting {name}; it has {settings}")
-            raise TypeError(f"OAuth2.for_vendor got an unexpected keyword argument {name!r}")
+            raise unknown_option_error("OAuth2.for_vendor", name, known)
 
     def _require_needed(self, flow: str, login: Login, given: Mapping[str, Any]) -> None:
         needed = ("client_id", *login.needs)

@@ -50,6 +50,21 @@ _NAMES_HERE = {
     "endpoints": "urls",
     "filename": "path",
     "file": "path",
+    "grant_type": "flow",
+    "grant": "flow",
+    "scopes": "scope",
+    "token_endpoint": "token_url",
+    "access_token_url": "token_url",
+    "refresh_token_url": "token_url",
+    "auto_refresh_url": "token_url",
+    "authorize_url": "authorization_url",
+    "auth_url": "authorization_url",
+    "authorization_endpoint": "authorization_url",
+    "redirect_url": "redirect_uri",
+    "token_endpoint_auth_method": "client_authentication",
+    "expiry_margin": "refresh_before",
+    "token_updater": "token_cache",
+    "cache": "token_cache",
 }
 """What other libraries call a keyword; of use where the class has that which it is here."""
 

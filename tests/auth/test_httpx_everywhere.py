@@ -77,6 +77,14 @@ AUTHS: dict[str, Callable[[], Any]] = {
 EVERY = pytest.mark.parametrize("name", AUTHS)
 
 
+@EVERY
+def test_an_auth_object_that_is_given_to_httpx_says_which_one_to_give(name: str) -> None:
+    client = httpx.Client(auth=AUTHS[name](), transport=httpx.MockTransport(lambda _: httpx.Response(200)))
+    said = pytest.raises(TypeError, match=r"for requests, and was given to httpx; give httpx what the method httpx")
+    with client, said:
+        client.get(URL)
+
+
 def make(name: str, monkeypatch: pytest.MonkeyPatch) -> Any:
     if name == "JWTLogin":
         monkeypatch.setattr(JWTLogin, "_fetch_token", lambda *_: Token(jwt_of(600)))

@@ -27,10 +27,27 @@ MAKERS: dict[str, Any] = {
 
 @pytest.mark.parametrize("owner", MAKERS)
 def test_an_unknown_keyword_is_a_type_error_that_names_it(owner: str) -> None:
-    with pytest.raises(
-        TypeError, match=rf"{owner} got an unexpected keyword argument 'time_out'; did you mean timeout\?"
-    ):
+    with pytest.raises(TypeError, match=rf"^{owner}: there is no keyword time_out; did you mean timeout\?$"):
         MAKERS[owner](time_out=5)
+
+
+@pytest.mark.parametrize(
+    ("name", "here"),
+    [
+        ("grant_type", "flow"),
+        ("scopes", "scope"),
+        ("token_endpoint", "token_url"),
+        ("authorize_url", "authorization_url"),
+        ("redirect_url", "redirect_uri"),
+        ("token_endpoint_auth_method", "client_authentication"),
+        ("auto_refresh_url", "token_url"),
+    ],
+)
+def test_a_keyword_of_another_library_is_translated(name: str, here: str) -> None:
+    with pytest.raises(TypeError, match=rf"^OAuth2: there is no keyword {name}; it is {here}$"):
+        OAuth2(**{name: "x"})
+    with pytest.raises(TypeError, match=rf"^OAuth2.for_vendor: there is no keyword {name}; it is {here}$"):
+        OAuth2.for_vendor("slack", **{name: "x"})
 
 
 @pytest.mark.parametrize(

@@ -79,7 +79,7 @@ def with_addresses(count: int, deadline: float) -> Iterator[Callable[[], Any]]:
     """Resolve the host to addresses that are silent, or where there are none, slowly."""
     with ExitStack() as stack:
         ports = [stack.enter_context(Silent()).port for _ in range(count)]
-        lookup = resolve_to(*ports, seconds=0 if count else 3 * deadline)
+        lookup = resolve_to(*ports, seconds=0 if count else deadline + 3)
         stack.enter_context(mock.patch.object(socket, "getaddrinfo", lookup))
         session = stack.enter_context(mounted(ResilientAdapter(deadline=deadline)))
         yield lambda: session.get("http://wire.test/", timeout=PATIENCE)

@@ -129,7 +129,7 @@ def with_addresses(count: int, kind: str, deadline: float, **keywords: Any) -> I
     """Resolve the host to addresses that are silent, or where there are none, slowly."""
     with ExitStack() as stack:
         port = stack.enter_context(Silent()).port  # the same for all: asyncio uses that of the URL
-        lookup = resolve_to(*[port] * count, seconds=0 if count else 3 * deadline)
+        lookup = resolve_to(*[port] * count, seconds=0 if count else deadline + 3)
         stack.enter_context(mock.patch.object(socket, "getaddrinfo", lookup))
         yield lambda: Caller(kind, deadline, **keywords)(f"http://wire.test:{port}/")
 

@@ -72,6 +72,24 @@ class OwnedHeaderValue(SharedByCopies, str):
         return str, ("(a credential that was not pickled)",)
 
 
+def require_prepared(auth: AuthBase, request: object) -> None:
+    """Check that a request is one of `requests`: httpx takes any callable for an auth object.
+
+    Args:
+        auth: The auth object that the request was given to.
+        request: The request.
+
+    Raises:
+        TypeError: It is not.
+    """
+    if not hasattr(request, "register_hook"):
+        kind, library = type(auth).__name__, type(request).__module__.partition(".")[0]
+        raise TypeError(
+            f"{kind} is an auth object for requests, and was given to {library}; "
+            f"give httpx what the method httpx() of the {kind} returns"
+        )
+
+
 class CredentialURL(SharedByCopies, str):
     """The URL of a request with a credential in its query.
 
@@ -209,6 +227,7 @@ class HeaderAuth(SharedByCopies, AuthBase):
 
     def __call__(self, request: PreparedRequest) -> PreparedRequest:
         """Put the header on a request."""
+        require_prepared(self, request)
         request.headers[self._header] = self._require_value()
         request.register_hook("response", self._protect_redirect)
         return request

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from requests.auth import AuthBase
 
-from polvo_adapters.auth.attach.credential import OwnedHeaderValue, digest_owner, validate_place
+from polvo_adapters.auth.attach.credential import OwnedHeaderValue, digest_owner, require_prepared, validate_place
 from polvo_adapters.auth.attach.replaced_credentials import ReplacedCredentials
 from polvo_adapters.auth.attach.response_hook import ReauthenticateHook
 from polvo_adapters.auth.options import check_options
@@ -88,6 +88,7 @@ class TokenAuth(SharedByCopies, TokenSource, AuthBase):
         Raises:
             TokenRefreshError: There is no token, and none can be obtained.
         """
+        require_prepared(self, request)
         held = self._held.get(current_tenant())
         if held is None or self._clock.now() >= held.stale_at:
             held = self._get(current_tenant(), marks_of(request).unreported)

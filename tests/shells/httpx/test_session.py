@@ -440,7 +440,7 @@ def test_threads_and_tasks_share_one_quota(server: FailureServer) -> None:
     store = MemoryStore()
     options: Any = {
         "store": store,
-        "rate_limit": {"pace": "burst", "max_wait": 1},
+        "rate_limit": {"pace": "burst", "max_wait": 10},
         "retry": False,
         "circuit_breaker": None,
     }

@@ -24,4 +24,4 @@ def test_the_deadline_holds(name: str) -> None:
             call()
         seconds = time.monotonic() - began
     assert isinstance(caught.value, requests.Timeout)
-    assert DEADLINE * 0.9 < seconds < DEADLINE * 3
+    assert DEADLINE * 0.9 < seconds < DEADLINE + 2  # what is slow without the deadline takes three seconds more
