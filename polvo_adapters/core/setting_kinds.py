@@ -100,6 +100,21 @@ STORE = SettingKind("a store, such as MemoryStore()", _has_members("decide", "pa
 ASYNC_TRANSPORT = SettingKind(
     "a transport of httpx for tasks, with handle_async_request()", _has_members("handle_async_request")
 )
+TRANSPORTS = SettingKind(
+    "a mapping of URL patterns such as 'https://' to transports, or to None",
+    lambda value: (
+        isinstance(value, Mapping)
+        and all(_is_text(name) and (each is None or ASYNC_TRANSPORT.fits(each)) for name, each in value.items())
+    ),
+)
+EVENT_HOOKS = SettingKind(
+    "a mapping of 'request' and 'response' to sequences of functions",
+    lambda value: (
+        isinstance(value, Mapping)
+        and value.keys() <= {"request", "response"}
+        and all(map(_are_functions, value.values()))
+    ),
+)
 SESSION = SettingKind("a requests.Session", _has_members("get_adapter", "headers"))
 VERIFY = SettingKind(
     "True, False, or the path of certificates", lambda value: isinstance(value, bool) or _is_path(value)

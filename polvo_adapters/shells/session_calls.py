@@ -6,6 +6,7 @@ two sides of a process that moves from one to the other mean the same by the sam
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from polvo_adapters.shells.circuit_control import Circuit
 
 
+_NO_HOST = re.compile(r"https?://(?:[/?#]|\Z)", re.IGNORECASE)
 KINDS = {"clock": setting_kinds.CLOCK, "raise_for_status": setting_kinds.FLAG}
 """The kinds of settings of a session."""
 
@@ -199,6 +201,8 @@ def validate_base_url(value: Any) -> str | None:
         raise TypeError(f"base_url: expected a URL such as 'https://api.example.com', or None, not {kind}")
     if value and "://" not in value:  # it is not shown, as it may have a password
         raise ConfigurationError("base_url: the scheme is missing; begin it with 'https://'")
+    if value and (_NO_HOST.match(value) or any(map(str.isspace, value))):
+        raise ConfigurationError("base_url: there is no host, or a space; give a URL such as 'https://api.example.com'")
     return value
 
 

@@ -20,7 +20,7 @@ except ImportError as error:  # pragma: no cover - tested in an environment with
     raise ImportError(missing_text("polvo_adapters.AsyncSession", "httpx", "httpx")) from error
 
 from polvo_adapters.core.calls import origin
-from polvo_adapters.core.setting_kinds import ASYNC_TRANSPORT, check_settings
+from polvo_adapters.core.setting_kinds import check_settings
 from polvo_adapters.drivers.aio import ASYNC_SYSTEM, AsyncClock
 from polvo_adapters.errors import ConfigurationError, SessionClosedError
 from polvo_adapters.policies.defaults import SESSION_DEFAULTS
@@ -28,6 +28,7 @@ from polvo_adapters.policies.stack import pool_size, refuse_unknown_keywords, st
 from polvo_adapters.redaction import strip_url
 from polvo_adapters.runtime import async_library
 from polvo_adapters.shells.bound_policies import PolicyControls, options_of_all
+from polvo_adapters.shells.httpx import session_keywords
 from polvo_adapters.shells.httpx.cookies import SessionCookies
 from polvo_adapters.shells.httpx.errors import httpx_error
 from polvo_adapters.shells.httpx.given_auth import as_httpx_auth
@@ -100,8 +101,7 @@ class AsyncSession(SessionSending):
         refuse_names_of_requests(given, type(self).__name__)
         refuse_unknown_keywords(given, type(self).__name__, (*OWN_KEYWORDS, *HTTPX_KEYWORDS))
         check_settings(type(self).__name__, {"clock": clock, "raise_for_status": raise_for_status}, KINDS)
-        if client.get("transport") is not None:
-            check_settings(type(self).__name__, client, {"transport": ASYNC_TRANSPORT})
+        check_settings(type(self).__name__, client, session_keywords.KINDS)
         stack: Any = given
         self._base = validate_base(base_url)
         self.tenancy = validate_tenancy_of(tenancy, stack.get("regions"))

@@ -8,7 +8,8 @@ from typing import Any
 
 import httpx
 
-from polvo_adapters.core import validate
+from polvo_adapters.core import setting_kinds, validate
+from polvo_adapters.core.setting_kinds import SettingKind
 from polvo_adapters.policies.one_call import CallOptions
 from polvo_adapters.policies.options import StackOptions
 from polvo_adapters.policies.unknown_keywords import unknown_keyword_error
@@ -26,6 +27,24 @@ CALL_OPTIONS = frozenset(CallOptions.__annotations__) - {"timeout", "idempotency
 
 REQUEST_KEYWORDS = frozenset(RequestOptions.__annotations__) - CALL_OPTIONS
 """The other keywords of a call."""
+
+KINDS: dict[str, SettingKind] = {
+    "transport": setting_kinds.ASYNC_TRANSPORT | None,
+    "mounts": setting_kinds.TRANSPORTS | None,
+    "http1": setting_kinds.FLAG,
+    "http2": setting_kinds.FLAG,
+    "trust_env": setting_kinds.FLAG,
+    "follow_redirects": setting_kinds.FLAG,
+    "max_redirects": setting_kinds.whole(0),
+    "limits": SettingKind("httpx.Limits(...)", lambda value: isinstance(value, httpx.Limits)),
+    "proxy": SettingKind("a URL, or httpx.Proxy(...)", lambda value: isinstance(value, (str, httpx.URL, httpx.Proxy)))
+    | None,
+    "event_hooks": setting_kinds.EVENT_HOOKS | None,
+    "default_encoding": SettingKind(
+        "the name of an encoding, or a function", lambda value: isinstance(value, str) or callable(value)
+    ),
+}
+"""What those of httpx have to be that it does not look at before the first call, or at all."""
 
 OF_CONNECTIONS = frozenset({"verify", "http1", "http2", "proxy", "mounts", "limits", "trust_env"})
 """The keywords of httpx that make its transports."""

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from typing import Any
 
 import httpx
@@ -430,6 +430,41 @@ async def test_a_request_that_was_streamed_once_is_not_for_ever(again: str) -> N
         response = await client.send(request)
         assert response.content == b"abcd"
         assert len(response.polvo.attempts) == 2  # type: ignore[attr-defined]
+
+
+WRONG_KINDS: dict[str, Sequence[Any]] = {
+    "transport": [5, "x", httpx.BaseTransport()],
+    "mounts": [5, {"http://": 5}, {5: None}, [("http://", None)]],
+    "http1": ["x", 1, None],
+    "http2": ["x", 0, None],
+    "trust_env": ["x", None],
+    "follow_redirects": ["x", 1, None],
+    "max_redirects": ["x", -1, 1.5, True, None],
+    "limits": [5, "x", {"max_connections": 5}],
+    "proxy": [5, {"http://": "http://a"}],
+    "event_hooks": [5, {"request": 5}, {"request": print}, {"requests": [print]}, {"response": [5]}],
+    "default_encoding": [5, None],
+}
+
+
+@pytest.mark.parametrize("name", WRONG_KINDS)
+def test_a_keyword_of_httpx_of_a_wrong_kind_is_refused(name: str) -> None:
+    for value in WRONG_KINDS[name]:
+        with pytest.raises(TypeError, match=rf"^AsyncSession\({name}=.*\): {name} must be "):
+            polvo.AsyncSession(**{name: value})
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"mounts": {"http://": None, "all://*.test": httpx.AsyncHTTPTransport()}},
+        {"limits": httpx.Limits(max_connections=5), "proxy": "http://127.0.0.1:9"},
+        {"event_hooks": {"request": [print], "response": ()}, "max_redirects": 0},
+        {"transport": None, "mounts": None, "proxy": httpx.URL("http://127.0.0.1:9"), "default_encoding": "latin-1"},
+    ],
+)
+def test_keywords_of_httpx_that_fit_are_taken(options: Any) -> None:
+    polvo.AsyncSession(**options)
 
 
 # Together with threads ------------------------------------------------------------------------------------------------

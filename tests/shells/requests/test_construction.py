@@ -52,6 +52,11 @@ ROWS: list[tuple[Make, dict[str, Any], type[Exception], str]] = [
     (polvo.Session, {"verify": False}, TypeError, "use session.verify = "),
     (polvo.Session, {"base_url": 5}, TypeError, "base_url: expected a URL .*, not int"),
     (polvo.Session, {"base_url": f"me:{SECRET}@api.example.com"}, polvo.ConfigurationError, "the scheme is missing"),
+    *[
+        (make, {"base_url": url}, polvo.ConfigurationError, "there is no host, or a space")
+        for make in (polvo.Session, polvo.AsyncSession)
+        for url in ("http://", "HTTPS:///a", "http://?a=b", " https://api.example.com", "https://api.example.com/a b")
+    ],
     (polvo.Session, {"auth": SECRET}, TypeError, r"auth: expected .*polvo\.auth\.bearer\(token\).*, not str"),
     (polvo.Session, {"auth": ("a", SECRET, "c")}, TypeError, "not tuple"),
     (polvo.Session, {"auth": ["a", SECRET]}, TypeError, "not list"),
