@@ -1,6 +1,6 @@
-"""The keywords that are decided when a session is made: assigning one of them later is an error, and not ignored.
+"""The keywords that are decided when a session or an adapter is made: to assign one later is an error, not ignored.
 
-`requests` lets any attribute be set. `session.rate_limit = "adaptive"` would be accepted, and limit nothing.
+Python lets any attribute be set. `session.rate_limit = "adaptive"` would be accepted, and limit nothing.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _PACKAGE = __name__.partition(".")[0]
 
 
 class FixedOption:
-    """One such keyword as an attribute of the class of a session. A subclass of a user may have one of that name.
+    """One such keyword as an attribute of such a class. A subclass of a user may have one of that name.
 
     Args:
         name: The keyword.
@@ -37,7 +37,7 @@ class FixedOption:
         if kind.__module__.partition(".")[0] != _PACKAGE:
             vars(instance)[name] = value
             return
-        ways = [f"when the session is made, by {kind.__name__}({name}=...)"]
+        ways = [f"when it is made, by {kind.__name__}({name}=...)"]
         if name in CallOptions.__annotations__:
             ways.append(f"for one call, by polvo.call({name}=...)")
         raise AttributeError(f"{kind.__name__}: {name} cannot be set; say it {' or '.join(ways)}")
@@ -48,7 +48,7 @@ class FixedOption:
 
 
 def fix_options(kind: AnyType) -> AnyType:
-    """Make the keywords of the standard stack fixed in a class of sessions, as a decorator."""
+    """Make the keywords of the standard stack fixed in a class, as a decorator."""
     for name in StackOptions.__annotations__:
         if name not in vars(kind):
             setattr(kind, name, FixedOption(name))

@@ -1,4 +1,4 @@
-"""What is decided when a session is made cannot be assigned later without effect."""
+"""What is decided when a session or an adapter is made cannot be assigned later without effect."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ import pytest
 import polvo_adapters as polvo
 from polvo_adapters.policies.one_call import CallOptions
 from polvo_adapters.policies.options import StackOptions
+from polvo_adapters.transports import AsyncResilientTransport, ResilientTransport
 
+KINDS = (polvo.Session, polvo.AsyncSession, polvo.ResilientAdapter, ResilientTransport, AsyncResilientTransport)
 OPTIONS = sorted(StackOptions.__annotations__)
 
 
 @pytest.mark.parametrize("name", OPTIONS)
-@pytest.mark.parametrize("kind", ["Session", "AsyncSession"])
-def test_an_option_that_is_assigned_is_refused_with_the_way_to_say_it(kind: str, name: str) -> None:
-    session = getattr(polvo, kind)()
+@pytest.mark.parametrize("make", KINDS, ids=lambda kind: kind.__name__)
+def test_an_option_that_is_assigned_is_refused_with_the_way_to_say_it(make: Any, name: str) -> None:
+    session, kind = make(), make.__name__
     with pytest.raises(AttributeError) as caught:
         setattr(session, name, False)
     way = f" or for one call, by polvo.call({name}=...)" if name in CallOptions.__annotations__ else ""
-    assert str(caught.value) == (
-        f"{kind}: {name} cannot be set; say it when the session is made, by {kind}({name}=...){way}"
-    )
+    assert str(caught.value) == f"{kind}: {name} cannot be set; say it when it is made, by {kind}({name}=...){way}"
     assert not hasattr(session, name)
 
 

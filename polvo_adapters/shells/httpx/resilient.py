@@ -14,6 +14,7 @@ from polvo_adapters.policies.resume import retry_place
 from polvo_adapters.policies.stack import pool_size, refuse_unknown_keywords, standard
 from polvo_adapters.runtime.clock import SYSTEM, Clock
 from polvo_adapters.shells.bound_policies import PolicyControls
+from polvo_adapters.shells.fixed_options import fix_options
 from polvo_adapters.shells.httpx.transports import AsyncPolicyTransport, PolicyTransport
 from polvo_adapters.stores.base import Store
 
@@ -45,6 +46,7 @@ _TRANSPORT_KEYWORDS = (
 )
 
 
+@fix_options
 class ResilientTransport(PolicyTransport):
     """A transport with retries, one deadline, and the optional policies that are asked for, as ResilientAdapter.
 
@@ -74,6 +76,7 @@ class ResilientTransport(PolicyTransport):
         super().__init__(*policies, inner=inner, store=store, clock=clock, **keywords)
 
 
+@fix_options
 class AsyncResilientTransport(AsyncPolicyTransport):
     """The same for an `httpx.AsyncClient`; arguments as for ResilientTransport."""
 

@@ -11,6 +11,7 @@ from polvo_adapters.core.effects import Policy
 from polvo_adapters.policies.options import DeadlineLike, OptionalPolicies, RetryLike
 from polvo_adapters.policies.stack import refuse_unknown_keywords, standard
 from polvo_adapters.runtime.clock import SYSTEM, Clock
+from polvo_adapters.shells.fixed_options import fix_options
 from polvo_adapters.shells.requests.nesting_adapter import NestingAdapter
 from polvo_adapters.shells.requests.policy_adapter import (
     PolicyAdapter,
@@ -41,6 +42,7 @@ _ADAPTER_KEYWORDS = (
 )
 
 
+@fix_options
 class ResilientAdapter(PolicyAdapter):
     """An adapter with retries, one deadline, and the optional policies that are asked for.
 
