@@ -25,8 +25,10 @@ def one_tls_context() -> Iterator[None]:
         except ImportError:
             pass
         else:
-            context = httpx.create_ssl_context()
-            patch.setattr(httpx, "create_ssl_context", lambda: context)
+            make = httpx.create_ssl_context
+            context = make()
+            # Other tests may run between those of this folder, and want contexts of their own.
+            patch.setattr(httpx, "create_ssl_context", lambda **asked: make(**asked) if asked else context)
         yield
 
 
