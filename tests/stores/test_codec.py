@@ -213,10 +213,10 @@ FIELDS = {
     "record.1": "phase content urls since expires_at lease doubt response moved",
     "recorded-response.1": "status headers body",
     "retry-budget.1": "tokens served at began",
-    "sliding-window.1": "times issued paused_until",
+    "sliding-window.2": "times issued paused_until gone",
     "stale-cache.1": "kept size",
     "stale-response.1": "at age until size headers body",
-    "token-bucket.1": "tokens counted_at issued paused_until paused_ticket",
+    "token-bucket.2": "tokens counted_at issued paused_until paused_ticket gone",
     "window-tally.1": "calls failures slow",
     "token.1": (
         "token generation issued_at stale_at expires_at lease right_ends_at failures retry_at reason final refusals "

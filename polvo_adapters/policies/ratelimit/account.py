@@ -22,7 +22,17 @@ Key: TypeAlias = tuple[str, str, str, "float | None", str]
 """Name, scope, unit and window of a quota, as announced, and its owner: what tells apart quotas that look alike."""
 
 
-class QuotaBucket(TypedDict):
+class LaterGroupParts(TypedDict, total=False):
+    """What is missing in groups that were stored by earlier versions.
+
+    Attributes:
+        gone: Tickets of calls that were broken off, between the first and the last in the queue.
+    """
+
+    gone: tuple[int, ...]
+
+
+class QuotaBucket(LaterGroupParts):
     """What is known of one group: the routes whose requests count in the same quotas and wait in one queue.
 
     Attributes:

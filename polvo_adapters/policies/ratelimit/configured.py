@@ -12,16 +12,18 @@ from polvo_adapters.core.keywords import explain_arguments
 from polvo_adapters.core.stored_types import stored_as
 from polvo_adapters.policies.gates import Key
 from polvo_adapters.policies.ratelimit.flow import RateLimit
-from polvo_adapters.policies.ratelimit.turns import Turn, TurnRequest, TurnResult
+from polvo_adapters.policies.ratelimit.turns import ReleaseTurn, Turn, TurnRequest, TurnResult
 
+_MOST_GONE = 1024
 _PAUSE = 1.0  # seconds, where a server refuses and does not say for how long
 
 
-@stored_as("token-bucket.1")
+@stored_as("token-bucket.2", former="token-bucket.1")
 class _BucketState(NamedTuple):
     """Tokens at a time; those below zero are owed to requests that wait.
 
     `paused_ticket` is the first ticket whose turn had not come when the server refused; it follows `paused_until`.
+    `gone` are tickets of calls that were broken off, before others that wait.
     """
 
     tokens: float
@@ -29,6 +31,7 @@ class _BucketState(NamedTuple):
     issued: int = 0
     paused_until: float = 0.0
     paused_ticket: int = 0
+    gone: tuple[int, ...] = ()
 
 
 @explain_arguments
@@ -72,12 +75,16 @@ class TokenBucket(RateLimit):
         """A full bucket."""
         return _BucketState(self.capacity or 1.0, 0.0)
 
-    def transition(self, state: _BucketState, event: TurnRequest | TurnResult, now: float) -> tuple[_BucketState, Turn]:
-        """Return the bucket with a token taken, or paused after a refusal, and the turn."""
-        tokens, counted_at, issued, paused_until, paused_ticket = state
+    def transition(
+        self, state: _BucketState, event: TurnRequest | TurnResult | ReleaseTurn, now: float
+    ) -> tuple[_BucketState, Turn]:
+        """Return the bucket with a token taken or given back, or paused after a refusal, and the turn."""
+        tokens, counted_at, issued, paused_until, paused_ticket, gone = state
         tokens = min(self.capacity or 1.0, tokens + max(0.0, now - counted_at) * self.rate)
         if isinstance(event, TurnResult):
             return self._pause(state, tokens, now + _find_pause(event)), Turn()
+        if isinstance(event, ReleaseTurn):
+            return self._give_back(state, tokens, event.turn, now), Turn()
         reason = f"rate limit of {self.rate:g} per second"
         if event.ticket >= 0:
             after = max(0, event.ticket - paused_ticket) / self.rate
@@ -88,23 +95,37 @@ class TokenBucket(RateLimit):
         turn = _make_turn(counted_at + max(0.0, (1 - tokens) / self.rate), event, now, reason, issued)
         if turn.refused:
             return state, turn
-        return _BucketState(tokens - 1, counted_at, issued + 1, paused_until, paused_ticket), turn
+        return _BucketState(tokens - 1, counted_at, issued + 1, paused_until, paused_ticket, gone), turn
+
+    def _give_back(self, state: _BucketState, tokens: float, turn: Turn, now: float) -> _BucketState:
+        """Return the bucket with the token of a call that waited, once none behind it waits for a later one."""
+        if turn.wait <= 0 or turn.refused:
+            return state
+        issued, gone = _leave(state.issued, state.gone, turn.ticket)
+        tokens = min(self.capacity or 1.0, tokens + state.issued - issued)
+        return state._replace(
+            tokens=tokens, counted_at=max(now, state.counted_at), issued=issued, gone=gone if tokens < 0 else ()
+        )
 
     def _pause(self, state: _BucketState, tokens: float, until: float) -> _BucketState:
         """Return the bucket with one token when the pause is over, and the turns of those that wait from then on."""
         if until <= max(state.paused_until, state.counted_at):
             return state
         waiting = max(0, math.ceil(-tokens - 1e-9))
-        return _BucketState(min(tokens, 1.0 - waiting), until, state.issued, until, state.issued - waiting)
+        return _BucketState(min(tokens, 1.0 - waiting), until, state.issued, until, state.issued - waiting, state.gone)
 
 
-@stored_as("sliding-window.1")
+@stored_as("sliding-window.2", former="sliding-window.1")
 class _WindowState(NamedTuple):
-    """The times of the last requests, future ones included, the number of all, and the end of the last pause."""
+    """The times of the last requests, future ones included, the number of all, and the end of the last pause.
+
+    `gone` are tickets of calls that were broken off, before others that wait.
+    """
 
     times: tuple[float, ...]
     issued: int
     paused_until: float
+    gone: tuple[int, ...] = ()
 
 
 @explain_arguments
@@ -144,11 +165,15 @@ class SlidingWindow(RateLimit):
         """A window in which nothing was sent."""
         return _WindowState((), 0, 0.0)
 
-    def transition(self, state: _WindowState, event: TurnRequest | TurnResult, now: float) -> tuple[_WindowState, Turn]:
-        """Return the window with the first free moment taken, or paused after a refusal, and the turn."""
-        times, issued, paused_until = state
+    def transition(
+        self, state: _WindowState, event: TurnRequest | TurnResult | ReleaseTurn, now: float
+    ) -> tuple[_WindowState, Turn]:
+        """Return the window with the first free moment taken or given back, or paused after a refusal, and the turn."""
+        times, issued, paused_until, gone = state
         if isinstance(event, TurnResult):
             return self._pause(state, now, max(paused_until, now + _find_pause(event))), Turn()
+        if isinstance(event, ReleaseTurn):
+            return self._give_back(state, event.turn, now), Turn()
         reason = f"rate limit of {self.limit} in {self.window:g} s"
         if event.ticket >= 0:
             back = issued - event.ticket
@@ -164,7 +189,16 @@ class SlidingWindow(RateLimit):
         over = 0
         while over < len(times) - self.limit and times[over] <= now:
             over += 1
-        return _WindowState(times[over:], issued + 1, paused_until), turn
+        return _WindowState(times[over:], issued + 1, paused_until, gone), turn
+
+    def _give_back(self, state: _WindowState, turn: Turn, now: float) -> _WindowState:
+        """Return the window with the moment of a call that waited, once none behind it waits for a later one."""
+        if turn.wait <= 0 or turn.refused:
+            return state
+        issued, gone = _leave(state.issued, state.gone, turn.ticket)
+        times = state.times[: len(state.times) - (state.issued - issued)]
+        is_waiting = bool(times) and times[-1] > now
+        return state._replace(times=times, issued=issued, gone=gone if is_waiting else ())
 
     def _pause(self, state: _WindowState, now: float, until: float) -> _WindowState:
         """Return the window with those that wait after the pause, in their order and as the window has room."""
@@ -172,12 +206,20 @@ class SlidingWindow(RateLimit):
         for _ in range(len(state.times) - len(times)):
             room = times[-self.limit] + self.window if len(times) >= self.limit else until
             times.append(max(until, room))
-        return _WindowState(tuple(times), state.issued, until)
+        return _WindowState(tuple(times), state.issued, until, state.gone)
 
 
 def _make_turn(ready_at: float, event: TurnRequest, now: float, reason: str, ticket: int) -> Turn:
     wait = max(0.0, ready_at - now)
     return Turn(wait=wait, ticket=ticket, reason=reason, refused=event.find_overrun(wait, now))
+
+
+def _leave(issued: int, gone: tuple[int, ...], ticket: int) -> tuple[int, tuple[int, ...]]:
+    """Return how many tickets count as issued without one, and those that are gone before others."""
+    left = {*gone, ticket}
+    while issued - 1 in left:
+        issued -= 1
+    return issued, tuple(sorted(each for each in left if each < issued))[-_MOST_GONE:]
 
 
 def _find_pause(event: TurnResult) -> float:

@@ -7,6 +7,8 @@ Theory of operation. The flow is the same for all:
      │             └─▶ too long ──▶ RateLimitError, with the time in `retry_after`
      └─────────────────────────────────┘
 
+A turn is a lease: a call that is broken off gives back its place in the queue, or counts as under way no longer.
+
 Requests and results are events for a machine in the store, with one state for each origin, credential and tenant: all
 threads and tasks, and all adapters that share the store, take turns from one quota in the order in which they came. No
 lock is held while a call waits. A refusal (429, or whatever else `polvo_adapters.core.verdict` knows) pauses all calls
@@ -27,7 +29,7 @@ from typing import Any
 from polvo_adapters import headers
 from polvo_adapters.core.calls import Call
 from polvo_adapters.core.durations import format_seconds
-from polvo_adapters.core.effects import Decide, Effect, Flow, Proceed, Sleep, TryDecide, Undecided
+from polvo_adapters.core.effects import Acquire, Effect, Flow, Proceed, Release, Sleep, TryDecide, Undecided
 from polvo_adapters.core.judgement import verdict_of
 from polvo_adapters.core.judges import Judge, add_judges
 from polvo_adapters.core.machines import Event, Machine
@@ -41,7 +43,9 @@ from polvo_adapters.policies.gates import Key, longest_prefix
 from polvo_adapters.policies.outcomes import refuse_to_send, refuse_undecided
 from polvo_adapters.policies.ratelimit.pauses import read_pause
 from polvo_adapters.policies.ratelimit.route_names import find_route
-from polvo_adapters.policies.ratelimit.turns import Turn, TurnRequest, TurnResult
+from polvo_adapters.policies.ratelimit.turns import ReleaseTurn, Turn, TurnRequest, TurnResult
+
+_END = Release((), ())  # of a turn that came to something: a request that was sent, another turn, or a refusal
 
 
 class RateLimit(Machine):
@@ -78,6 +82,7 @@ class RateLimit(Machine):
             call = add_judges(call, self.judges)
         outcome = yield from proceed(call)
         if outcome.failure is not None and not self.reports_every_outcome:
+            yield _END
             return outcome
         quotas, refused, in_doubt = self._read_response(call, outcome)
         pause, paced = read_pause(outcome) if refused is None else (0.0, False)
@@ -87,7 +92,12 @@ class RateLimit(Machine):
                 route, turn.group, turn.era, seconds, outcome.status, quotas, refused, part, pause, paced, in_doubt
             )
             yield TryDecide((Event(self, key, result),))
+        yield _END
         return outcome.with_quotas(quotas) if quotas else outcome
+
+    def release_event(self, turn: Turn) -> ReleaseTurn:
+        """Return the event for a call that was broken off; see `polvo_adapters.core.effects.Acquire`."""
+        return ReleaseTurn(turn)
 
     def _find_key(self, call: Call) -> str:
         """Return the key of the state for a call."""
@@ -103,11 +113,15 @@ class RateLimit(Machine):
     def _acquire_turn(self, call: Call, key: str, route: str, part: str) -> Generator[Effect, Any, Turn]:
         request = TurnRequest(route, -1, 0, self.max_wait, call.deadline, part=part)
         while True:
-            turn: Turn = (yield Decide((Event(self, key, request),)))[0]
-            if turn.wait <= 0 or turn.refused:
+            turn: Turn = (yield Acquire((Event(self, key, request),)))[0]
+            if turn.refused:
+                yield _END
+                return turn
+            if turn.wait <= 0:
                 return turn
             notice = Notice("ratelimit", call)
             slept: float = yield Sleep(turn.wait, turn.wait + turn.spread, turn.reason, notice)
+            yield _END
             chance = (slept - turn.wait) / turn.spread if turn.spread else request.chance
             waited = request.waited + slept
             request = request._replace(

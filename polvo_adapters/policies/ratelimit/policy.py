@@ -13,8 +13,8 @@ from polvo_adapters.policies.ratelimit.account import Account, make_account
 from polvo_adapters.policies.ratelimit.adaptive import learn_result
 from polvo_adapters.policies.ratelimit.configured import SlidingWindow, TokenBucket
 from polvo_adapters.policies.ratelimit.flow import RateLimit
-from polvo_adapters.policies.ratelimit.queue import acquire_turn
-from polvo_adapters.policies.ratelimit.turns import Turn, TurnRequest, TurnResult
+from polvo_adapters.policies.ratelimit.queue import acquire_turn, release_turn
+from polvo_adapters.policies.ratelimit.turns import ReleaseTurn, Turn, TurnRequest, TurnResult
 
 __all__ = ["Adaptive", "AdaptiveRateLimit", "RateLimit", "SlidingWindow", "TokenBucket"]
 
@@ -63,10 +63,14 @@ class AdaptiveRateLimit(RateLimit):
         """An account without quotas."""
         return make_account()
 
-    def transition(self, state: Account, event: TurnRequest | TurnResult, now: float) -> tuple[Account, Turn]:
-        """Return the account after a turn or a result, and the turn."""
+    def transition(
+        self, state: Account, event: TurnRequest | TurnResult | ReleaseTurn, now: float
+    ) -> tuple[Account, Turn]:
+        """Return the account after a turn, a result, or a call that was broken off, and the turn."""
         if isinstance(event, TurnRequest):
             return acquire_turn(state, event, now)
+        if isinstance(event, ReleaseTurn):
+            return release_turn(state, event.turn, now), Turn()
         return learn_result(state, event, now, free=_FREE[self.pace])
 
 

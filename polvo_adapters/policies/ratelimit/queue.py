@@ -2,8 +2,8 @@
 
 The queue is two numbers. A request that has to wait takes the number `tail` for its ticket, and goes when `head` has
 reached it. It sleeps until its turn should have come, but not much longer than a second at a time, since responses in
-between may change everything. The ticket of a thread that has died would block the queue. So a request that finds twice
-in a row that it could go if it were first, passes those ahead of it.
+between may change everything. A call that is broken off gives its ticket back. That of a process that has died would
+block the queue. So a request that finds twice in a row that it could go if it were first, passes those ahead of it.
 """
 
 from __future__ import annotations
@@ -20,12 +20,14 @@ from polvo_adapters.policies.ratelimit.account import (
     QuotaBucket,
     advance_era,
     count_running,
+    release_request,
     replace_group,
 )
 from polvo_adapters.policies.ratelimit.pacing import credit, state
 from polvo_adapters.policies.ratelimit.pacing.state import Pace
 from polvo_adapters.policies.ratelimit.turns import Turn, TurnRequest
 
+_MOST_GONE = 1024  # tickets of calls that were broken off; those beyond are passed as dead ones are
 _SCOUTS = 8  # requests at once to a group of which nothing is known: few enough not to break a small quota much
 _LONGEST_SLEEP, _SHORTEST_SLEEP = 1.0, 0.005  # seconds in the queue until the turn is requested again
 
@@ -53,7 +55,7 @@ def acquire_turn(account: Account, event: TurnRequest, now: float, trial: str = 
     until = group["paused"]
     if account["paused"] > until or account["holds"]:
         until = max(until, account["paused"], account["holds"].get(route, 0.0))
-    ahead = _count_ahead(group, event) if ticketed else group["tail"] - group["head"]
+    ahead = _count_ahead(group, event) if ticketed else group["tail"] - group["head"] - len(group.get("gone", ()))
     own = None if ahead or ticketed or now < until else _spend_plenty(account, group)
     if own is None:
         own = {key: account["paces"][key].copy() for key in group["quotas"]}
@@ -68,12 +70,43 @@ def acquire_turn(account: Account, event: TurnRequest, now: float, trial: str = 
     return account, _make_turn(name, group["era"])
 
 
+def release_turn(account: Account, turn: Turn, now: float) -> Account:
+    """Return the account after a call was broken off.
+
+    Args:
+        account: The account.
+        turn: The last turn of the call.
+        now: The time, in seconds.
+    """
+    known = account["groups"].get(turn.group)
+    if known is None or turn.refused:
+        return account
+    group = known.copy()
+    if turn.ticket >= 0:
+        _leave(group, turn.ticket)
+    else:
+        release_request(group, turn.era, now)
+    return replace_group(account, turn.group, group)
+
+
+def _leave(group: QuotaBucket, ticket: int) -> None:
+    """Take a ticket out of the queue; one between the first and the last is left out when its turn comes."""
+    gone = {*group.get("gone", ()), ticket}
+    while group["tail"] - 1 in gone and group["tail"] > group["head"]:
+        group["tail"] -= 1
+    while group["head"] in gone and group["head"] < group["tail"]:
+        group["head"] += 1
+    between = [each for each in gone if group["head"] < each < group["tail"]]
+    group["gone"] = tuple(sorted(between)[:_MOST_GONE])
+
+
 def _count_ahead(group: QuotaBucket, event: TurnRequest) -> int:
     """Return how many tickets go before that of the request, which goes past those that seem to be dead."""
     ahead = max(0, event.ticket - group["head"])
     if ahead and event.tries >= 2:
         group["head"], ahead = event.ticket, 0
-    return ahead
+    gone = group.get("gone")
+    return ahead - sum(group["head"] < each < event.ticket for each in gone) if gone and ahead else ahead
 
 
 def _wait(
@@ -122,7 +155,7 @@ def _replace_paces(account: Account, name: str, group: QuotaBucket, paces: dict[
 def _spend(group: QuotaBucket, paces: dict[Key, Pace], event: TurnRequest, now: float) -> None:
     """Count a request that goes, and that may have waited."""
     if event.ticket == group["head"] and event.ticket >= 0:
-        group["head"] += 1
+        _leave(group, event.ticket)
     for pace in paces.values():
         left = pace["credit"] - 1
         pace["credit"] = left if left > 0 else 0.0
@@ -183,8 +216,8 @@ def _queue(queue: _Queue, event: TurnRequest, now: float, at: float, reason: str
         wait = max(at - now, _SHORTEST_SLEEP)
         refused = event.find_overrun(wait, now)
     if refused:
-        if ticket == group["head"] and ticket >= 0:
-            group["head"] += 1
+        if ticket >= 0:
+            _leave(group, ticket)
         turn = Turn(wait=wait, ticket=ticket, group=name, reason=reason, refused=refused)
         return _replace_paces(account, name, group, paces), turn
     if ticket < 0:

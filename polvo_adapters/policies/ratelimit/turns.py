@@ -78,6 +78,16 @@ class TurnResult(NamedTuple):
     in_doubt: bool = False
 
 
+class ReleaseTurn(NamedTuple):
+    """Event: the call that a turn belongs to was broken off, while it waited or while its request was under way.
+
+    Attributes:
+        turn: The last turn that it got.
+    """
+
+    turn: Turn
+
+
 class Turn(NamedTuple):
     """Verdict on a TurnRequest.
 
