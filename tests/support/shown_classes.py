@@ -97,10 +97,11 @@ policies.idempotency.record.Different policies.idempotency.record.Done policies.
 policies.idempotency.record.Doubtful policies.idempotency.record.Duplicate policies.idempotency.record.ForgetKey
 policies.idempotency.record.KeyInUse policies.idempotency.record.LookAtKey policies.idempotency.record.Moved
 policies.idempotency.record.Resolve policies.idempotency.record.Stored policies.idempotency.record.Unsent
-policies.ratelimit.account.Account policies.ratelimit.account.LaterParts
+policies.ratelimit.account.Account policies.ratelimit.account.LaterParts policies.ratelimit.account.LaterGroupParts
 policies.ratelimit.account.QuotaBucket policies.ratelimit.pacing.state.Pace
 policies.ratelimit.pacing.state.Seen policies.ratelimit.pacing.buckets.Level policies.ratelimit.configured.SlidingWindow
-policies.ratelimit.configured.TokenBucket policies.ratelimit.turns.Turn policies.ratelimit.turns.TurnRequest
+policies.ratelimit.configured.TokenBucket policies.ratelimit.turns.Turn policies.ratelimit.turns.ReleaseTurn
+policies.ratelimit.turns.TurnRequest
 policies.ratelimit.turns.TurnResult policies.regions.Regions policies.request_ids.RequestIDs policies.resume.Resume
 policies.retry_budget.Deposit policies.retry_budget.Refusal policies.retry_budget.RetryBudget
 policies.retry_budget.Spend refresh.lifecycle.ClearToken refresh.lifecycle.LookAtToken refresh.lifecycle.NoToken

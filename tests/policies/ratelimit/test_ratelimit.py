@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from polvo_adapters.core.answer import Answer
 from polvo_adapters.core.calls import Call
-from polvo_adapters.core.effects import Decide, Effect, Policy, Send, Sleep, TryDecide, compose
+from polvo_adapters.core.effects import Acquire, Effect, Policy, Release, Send, Sleep, TryDecide, compose
 from polvo_adapters.core.notices import Notice
 from polvo_adapters.core.outcomes import DISCONNECTED, NOT_SENT, Outcome
 from polvo_adapters.errors import DeadlineExceeded, RateLimitDeadlineExceeded, RateLimitError
@@ -53,7 +53,10 @@ class Run:
         raise AssertionError("the flow does not end")
 
     def perform(self, effect: Effect, turns: list[Outcome]) -> Any:
-        if type(effect) in (Decide, TryDecide):
+        if type(effect) is Release:
+            assert (effect.events, effect.broken) == ((), ()), "there is nothing to be told"
+            return None
+        if type(effect) in (Acquire, TryDecide):
             verdicts = self.store.decide(effect.events)
             self.admissions += verdicts
             return verdicts
@@ -78,7 +81,7 @@ class Run:
 
     @property
     def events(self) -> list[Any]:
-        return [event for effect in self.effects if type(effect) in (Decide, TryDecide) for event in effect.events]
+        return [event for effect in self.effects if type(effect) in (Acquire, TryDecide) for event in effect.events]
 
 
 # The flow -------------------------------------------------------------------------------------------------------------
@@ -87,14 +90,14 @@ class Run:
 def test_a_call_whose_turn_it_is_goes_at_once() -> None:
     run = Run(SLOW)
     assert run.call().status == 200
-    assert run.kinds == ["Decide", "Send"]
+    assert run.kinds == ["Acquire", "Send", "Release"]
 
 
 def test_a_call_whose_turn_it_is_not_waits_and_asks_again() -> None:
     run = Run(SLOW)
     run.call()
     assert run.call().status == 200
-    assert run.kinds == ["Decide", "Sleep", "Decide", "Send"]
+    assert run.kinds == ["Acquire", "Sleep", "Release", "Acquire", "Send", "Release"]
     assert [sleep[:3] for sleep in run.sleeps] == [(2.0, 2.0, "rate limit of 0.5 per second")]
 
 
@@ -102,7 +105,8 @@ def test_asking_again_shows_ticket_and_tries_of_the_turn_and_how_much_of_the_spr
     flow = SLOW.flow(GET, compose([]))
     first: Any = next(flow)
     sleep: Any = flow.send((Turn(wait=1.0, spread=0.5, ticket=7, tries=1, reason="because"),))
-    second: Any = flow.send(1.25)
+    assert type(flow.send(1.25)) is Release
+    second: Any = next(flow)
     assert first.events[0].event == TurnRequest("GET orders", -1, 0, 60.0, None)
     assert sleep == Sleep(1.0, 1.5, "because", Notice("ratelimit", GET))
     assert second.events[0].event == TurnRequest("GET orders", 7, 1, 60.0, None, 0.5, 1.25, "", "")
@@ -116,7 +120,8 @@ def test_a_call_that_waited_waits_on_when_a_refusal_came_in_between() -> None:
     flow.send(run.store.decide(asked.events))
     run.call(answered(429, Retry_After="5"), call=GET)
     now = run.clock.now()
-    again: Any = flow.send(1.0)
+    flow.send(1.0)
+    again: Any = next(flow)
     (admission,) = run.store.decide(again.events)
     assert (now, admission.wait) == (4.0, 5.0)
 
@@ -125,7 +130,7 @@ def test_a_wait_beyond_max_wait_is_an_error_at_once_and_nothing_is_sent() -> Non
     run = Run(TokenBucket(rate=0.01, capacity=1, max_wait=60))
     run.call()
     outcome = run.call()
-    assert run.kinds == ["Decide"]
+    assert run.kinds == ["Acquire", "Release"]
     assert type(outcome.error) is RateLimitError
     assert (outcome.error.retry_after, outcome.failure) == (100.0, NOT_SENT)
 
@@ -155,7 +160,7 @@ def test_a_wait_beyond_the_deadline_is_an_error_at_once() -> None:
     run = Run(SLOW)
     run.call()
     outcome = run.call(call=Call("GET", URL, deadline=2.0))
-    assert run.kinds == ["Decide"]
+    assert run.kinds == ["Acquire", "Release"]
     assert type(outcome.error) is RateLimitDeadlineExceeded
     assert isinstance(outcome.error, DeadlineExceeded)
     assert outcome.error.retry_after == 2.0
@@ -181,7 +186,7 @@ def test_a_refusal_to_send_is_not_retried(call: Call) -> None:
     run = Run(ExponentialBackoff(budget=None), TokenBucket(rate=0.01, capacity=1))
     run.call()
     assert isinstance(run.call(call=call).error, RateLimitError)
-    assert run.kinds == ["Decide"]
+    assert run.kinds == ["Acquire", "Release"]
 
 
 def test_every_attempt_of_a_retry_waits_for_its_turn() -> None:
@@ -222,7 +227,7 @@ def test_configured_rates_receive_refusals_only() -> None:
     run = Run(TokenBucket(rate=100))
     run.call(answered(200, **DRAFT))
     run.call(failed(DISCONNECTED))
-    assert run.kinds == ["Decide", "Send"]
+    assert run.kinds == ["Acquire", "Send", "Release"]
 
 
 def test_the_quotas_that_were_read_are_in_the_outcome() -> None:
@@ -243,8 +248,9 @@ def test_an_outcome_without_quotas_is_the_very_same() -> None:
     flow.send((Turn(),))
     told: Any = flow.send(outcome)
     assert type(told) is TryDecide
+    assert type(flow.send((Turn(),))) is Release
     with pytest.raises(StopIteration) as end:
-        flow.send((Turn(),))
+        next(flow)
     assert end.value.value is outcome
 
 
