@@ -33,7 +33,7 @@ PATHS = {
     "account": "oauth/protected",
     "exports": "fault/drip?size=1000&interval=0.1&key=exports",
     "files/model.bin": "fault/status?code=200&key=files",
-    "feed": "fault/status?code=420&times=1&key=feed",
+    "feed": "fault/status?code=999&times=1&key=feed",
     "history": "quota?limit=1&window=30&dialect=draft-8&key=history",
     "invoices": "fault/status?code=503&times=3&key=invoices",
     "items": "quota?limit=20&window=2&dialect=draft-8&key=items",
