@@ -155,6 +155,37 @@ def test_every_link_between_pages_leads_somewhere() -> None:
             assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
+def test_every_path_of_the_repository_that_a_page_names_exists() -> None:
+    """Modules, folders and tests, from the root, from the package, or from any folder of it."""
+    files = [path.relative_to(ROOT).as_posix() for path in ROOT.glob("*/**/*.py")]
+    folders = {f"/{file.rpartition('/')[0]}/" for file in files}
+    for page in [*PAGES, ROOT / "CONTRIBUTING.md"]:
+        for name in re.findall(r"`([a-z_][\w/]*\.py|[a-z_]\w*/[\w/]*/)`", page.read_text()):
+            known = folders if name.endswith("/") else [f"/{file}" for file in files]
+            assert any(f"/{name}" in each for each in known), f"{page.name}: {name}"
+
+
+def test_every_module_that_a_docstring_names_exists() -> None:
+    """With the name of a function or class of the module behind it, or without."""
+    package = ROOT / "polvo_adapters"
+    for path in package.rglob("*.py"):
+        for name in set(re.findall(r"`polvo_adapters\.([a-z_.]+)(?:\.[A-Z]\w*)?`", path.read_text())):
+            parts = package.joinpath(*name.split("."))
+            if parts.exists() or parts.with_suffix(".py").exists():
+                continue
+            module = parts.parent / "__init__.py" if parts.parent.is_dir() else parts.parent.with_suffix(".py")
+            assert module.exists(), f"{path.name}: {name}"
+            assert re.search(rf"\b{parts.name}\b", module.read_text()), f"{path.name}: {name}"
+
+
+def test_no_row_of_a_table_stands_apart_from_it() -> None:
+    """A row after a blank line is shown as text."""
+    for page in [*PAGES, ROOT / "CHANGELOG.md"]:
+        prose = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+        for first, second in re.findall(r"(?<!\|)\n(\|.*)\n(.*)", prose):
+            assert re.fullmatch(r"\|[\s:|-]+\|", second), f"{page.name}: {first}"
+
+
 def test_every_page_is_in_the_table_of_contents() -> None:
     """Each page once, in a group that has a caption."""
     index = (ROOT / "docs/index.md").read_text()
