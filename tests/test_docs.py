@@ -178,6 +178,14 @@ def test_every_module_that_a_docstring_names_exists() -> None:
             assert re.search(rf"\b{parts.name}\b", module.read_text()), f"{path.name}: {name}"
 
 
+def test_the_design_page_lists_every_tag_of_a_stored_state() -> None:
+    text = (ROOT / "docs/design.md").read_text()
+    modules = "".join(path.read_text() for path in (ROOT / "polvo_adapters").rglob("*.py"))
+    tags = re.findall(r'^@stored_as\("([\w.-]+)"', modules, re.MULTILINE)
+    assert len(tags) > 10
+    assert [tag for tag in tags if f"`{tag}`" not in text] == []
+
+
 def test_no_row_of_a_table_stands_apart_from_it() -> None:
     """A row after a blank line is shown as text."""
     for page in [*PAGES, ROOT / "CHANGELOG.md"]:
