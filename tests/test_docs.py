@@ -33,7 +33,7 @@ PATHS = {
     "account": "oauth/protected",
     "exports": "fault/drip?size=1000&interval=0.1&key=exports",
     "files/model.bin": "fault/status?code=200&key=files",
-    "feed": "fault/status?code=420&times=1&key=feed",
+    "feed": "fault/status?code=999&times=1&key=feed",
     "history": "quota?limit=1&window=30&dialect=draft-8&key=history",
     "invoices": "fault/status?code=503&times=3&key=invoices",
     "items": "quota?limit=20&window=2&dialect=draft-8&key=items",
@@ -153,6 +153,45 @@ def test_every_link_between_pages_leads_somewhere() -> None:
     for page in PAGES:
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_every_path_of_the_repository_that_a_page_names_exists() -> None:
+    """Modules, folders and tests, from the root, from the package, or from any folder of it."""
+    files = [path.relative_to(ROOT).as_posix() for path in ROOT.glob("*/**/*.py")]
+    folders = {f"/{file.rpartition('/')[0]}/" for file in files}
+    for page in [*PAGES, ROOT / "CONTRIBUTING.md"]:
+        for name in re.findall(r"`([a-z_][\w/]*\.py|[a-z_]\w*/[\w/]*/)`", page.read_text()):
+            known = folders if name.endswith("/") else [f"/{file}" for file in files]
+            assert any(f"/{name}" in each for each in known), f"{page.name}: {name}"
+
+
+def test_every_module_that_a_docstring_names_exists() -> None:
+    """With the name of a function or class of the module behind it, or without."""
+    package = ROOT / "polvo_adapters"
+    for path in package.rglob("*.py"):
+        for name in set(re.findall(r"`polvo_adapters\.([a-z_.]+)(?:\.[A-Z]\w*)?`", path.read_text())):
+            parts = package.joinpath(*name.split("."))
+            if parts.exists() or parts.with_suffix(".py").exists():
+                continue
+            module = parts.parent / "__init__.py" if parts.parent.is_dir() else parts.parent.with_suffix(".py")
+            assert module.exists(), f"{path.name}: {name}"
+            assert re.search(rf"\b{parts.name}\b", module.read_text()), f"{path.name}: {name}"
+
+
+def test_the_design_page_lists_every_tag_of_a_stored_state() -> None:
+    text = (ROOT / "docs/design.md").read_text()
+    modules = "".join(path.read_text() for path in (ROOT / "polvo_adapters").rglob("*.py"))
+    tags = re.findall(r'^@stored_as\("([\w.-]+)"', modules, re.MULTILINE)
+    assert len(tags) > 10
+    assert [tag for tag in tags if f"`{tag}`" not in text] == []
+
+
+def test_no_row_of_a_table_stands_apart_from_it() -> None:
+    """A row after a blank line is shown as text."""
+    for page in [*PAGES, ROOT / "CHANGELOG.md"]:
+        prose = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+        for first, second in re.findall(r"(?<!\|)\n(\|.*)\n(.*)", prose):
+            assert re.fullmatch(r"\|[\s:|-]+\|", second), f"{page.name}: {first}"
 
 
 def test_every_page_is_in_the_table_of_contents() -> None:

@@ -30,7 +30,7 @@ the question costs one search in its body and no object. No body is read for it:
 
 **In doubt.** Some servers in front of an API answer alike to what is over their limit and to what they cannot pass on:
 `limit_req` of nginx refuses with the page of a service that is down. Only the answers around it tell. Amid requests
-that are served it is a refusal; where nothing has been served for some seconds, the service has failed. A rate limit
+that are served it is a refusal; where nothing has been served for `LONGEST_DOUBT`, the service has failed. A rate limit
 and a circuit breaker know that each from its own state.
 
 **Lists of statuses.** Settings such as `retry_on` name statuses. 429 in one stands for whatever is throttled,
@@ -57,6 +57,8 @@ Kind: TypeAlias = Literal[
     "key refused",
 ]
 KINDS: frozenset[str] = frozenset(get_args(Kind))
+LONGEST_DOUBT = 5.0
+"""Seconds without a success, after which an answer in doubt means that the service is down."""
 
 _PACE = frozenset({"throttled", "concurrent", "exhausted"})
 _DECLINED = _PACE | {"unavailable"}

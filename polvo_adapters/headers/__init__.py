@@ -12,8 +12,8 @@ which is not always a 429. `retry_after` and `should_retry` return what the serv
     vendors      all other dialects
     resets       a text ──▶ seconds or a moment: magnitude, dates, durations, clock skew
     times        Retry-After, verdicts, dates
-    throttling   status, headers and body ──▶ whether this is a refusal; `complaints` knows what bodies say,
-                 `refusal_headers` what headers say besides quotas
+    throttling   status, headers and body ──▶ whether this is a refusal
+    complaints   what bodies say of one; `refusal_headers`: what headers say besides quotas
 
 Nothing here raises an error: what makes no sense is left out. Values longer than 4 KiB are ignored, and no response
 yields more than 32 quotas, so that the work for one response is bounded. There is no clock here; the caller passes

@@ -33,6 +33,7 @@ _WAIT = re.compile(
     re.IGNORECASE,
 )
 _TITLE = re.compile(
+    rb"<(?:[\w.-]{1,32}:)?(?:err|error|fault)\s[^<>]{0,256}?\b(?:msg|message)=(?:\"([^<>\"]{1,256})\"|'([^<>']{1,256})')|"
     rb"<(?:[\w.-]{1,32}:)?(?:title|(?:short)?message|error_?message|err|description|faultstring|error|h1)(?:\s[^<>]{0,128})?>\s{0,64}([^<]{1,256})<",
     re.IGNORECASE,
 )
@@ -91,5 +92,5 @@ def find_sentence(text: bytes) -> str:
         words = text if len(text) <= _LONGEST_LINE else b""
     else:
         found = _TITLE.search(text[:LONGEST_PAGE])
-        words = b"" if found is None else found[1]
+        words = b"" if found is None else found[1] or found[2] or found[3]
     return words.decode("utf-8", "replace").strip()

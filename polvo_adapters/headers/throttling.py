@@ -2,11 +2,13 @@
 
 Theory of operation. A 429 always is one, and so are 529 and 420. Everything else needs evidence:
 
-    503, 509       a Retry-After, or a body that names a limit; else the server is just down
+    503, 509       a Retry-After, or a body or header that names a limit; else the server is just down
     403            GitHub: nothing remains, or the body says so; Google: the reasons in the body
     400            error codes of AWS in body or header, of Meta; GraphQL of Linear
     2xx            an error code within `error` or `errors`: GraphQL, Slack, MediaWiki, monday
-    4xx, 5xx       the problem types of the RateLimit drafts; any error code that names a limit
+    400 to 430     some: nothing remains, and a header of the limit asks to wait
+    4xx, 5xx       the problem types of the RateLimit drafts; any error code that names a limit, in body or header; with
+                   most statuses a sentence that says so
 
 The kind is "rate", except for
 

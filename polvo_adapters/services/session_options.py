@@ -8,21 +8,9 @@ uses. So a client says which keywords it has, before it makes the session.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 from polvo_adapters.policies.stack import refuse_unknown_keywords
-
-
-class FixedSettings:
-    """Mixin of clients that do not change: to assign one of their keywords is an error, and not without effect."""
-
-    _fixed: ClassVar[frozenset[str]] = frozenset()
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name in self._fixed:
-            raise AttributeError(f"{name} cannot be set, as a client does not change; make another one with {name}=...")
-        super().__setattr__(name, value)
-
 
 _MORE = ("store", "tenancy")
 _IN_PLACE_OF_OTHERS = {

@@ -1,10 +1,11 @@
-"""The keywords that are decided when a session or an adapter is made: to assign one later is an error, not ignored.
+"""The keywords that are decided when a session, an adapter or a client is made: to assign one later is an error.
 
 Python lets any attribute be set. `session.rate_limit = "adaptive"` would be accepted, and limit nothing.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, TypeVar
 
 from polvo_adapters.policies.one_call import CallOptions
@@ -19,10 +20,11 @@ class FixedOption:
 
     Args:
         name: The keyword.
+        maker: Name of the function that makes objects of the class, or an empty string for the class itself.
     """
 
-    def __init__(self, name: str) -> None:
-        self._name = name
+    def __init__(self, name: str, maker: str = "") -> None:
+        self._name, self._maker = name, maker
 
     def __get__(self, instance: Any, owner: type) -> Any:
         if instance is None:
@@ -37,19 +39,28 @@ class FixedOption:
         if kind.__module__.partition(".")[0] != _PACKAGE:
             vars(instance)[name] = value
             return
-        ways = [f"when it is made, by {kind.__name__}({name}=...)"]
-        if name in CallOptions.__annotations__:
+        maker = self._maker or kind.__name__
+        ways = [f"when it is made, by {maker}({name}=...)"]
+        if name in CallOptions.__annotations__ and not self._maker:
             ways.append(f"for one call, by polvo.call({name}=...)")
-        raise AttributeError(f"{kind.__name__}: {name} cannot be set; say it {' or '.join(ways)}")
+        raise AttributeError(f"{maker}: {name} cannot be set; say it {' or '.join(ways)}")
 
     def __delete__(self, instance: Any) -> None:
         if vars(instance).pop(self._name, self) is self:
             raise AttributeError(self._name)
 
 
-def fix_options(kind: AnyType) -> AnyType:
-    """Make the keywords of the standard stack fixed in a class, as a decorator."""
-    for name in StackOptions.__annotations__:
-        if name not in vars(kind):
-            setattr(kind, name, FixedOption(name))
+def fix_options(
+    kind: AnyType, maker: str = "", more: Collection[str] = (), changeable: Collection[str] = ()
+) -> AnyType:
+    """Make the keywords of the standard stack fixed in a class, as a decorator.
+
+    Args:
+        kind: The class.
+        maker: See `FixedOption`.
+        more: Further keywords.
+        changeable: Those that objects of the class let be assigned.
+    """
+    for name in {*StackOptions.__annotations__, *more}.difference(changeable, vars(kind)):
+        setattr(kind, name, FixedOption(name, maker))
     return kind

@@ -28,6 +28,11 @@ def test_an_option_that_is_assigned_is_refused_with_the_way_to_say_it(make: Any,
     assert not hasattr(session, name)
 
 
+def test_nor_does_a_session_take_another_store() -> None:
+    with pytest.raises(AttributeError, match=r"Session: store cannot be set; .* by Session\(store=\.\.\.\)$"):
+        polvo.Session().store = polvo.stores.MemoryStore()  # type: ignore[attr-defined]
+
+
 class Mine(polvo.Session):
     """A session with attributes of its own, two of which are called like options."""
 

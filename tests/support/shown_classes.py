@@ -173,7 +173,7 @@ services.double_o.cache.OverdueError stores.codec.Undecodable stores.private_fil
 stores.file_trust.Unfit stores.token_cache.Corrupt
     """,
     "what refuses to be assigned, and holds the names of settings alone": """
-services.session_options.FixedSettings shells.fixed_options.FixedOption
+shells.fixed_options.FixedOption
     """,
     "marks and modes of the services, which are types and no objects": """
 services.taruvi.operations.Async services.taruvi.operations.Module services.taruvi.operations.Sync

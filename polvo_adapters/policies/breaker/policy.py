@@ -45,7 +45,7 @@ from polvo_adapters.core.judgement import verdict_of, was_served
 from polvo_adapters.core.keywords import explain_arguments
 from polvo_adapters.core.machines import Changed, Refused
 from polvo_adapters.core.outcomes import EXPIRED, NO_STORE, NOT_SENT, Outcome, is_any
-from polvo_adapters.core.verdict import SERVED, Verdict, is_listed
+from polvo_adapters.core.verdict import LONGEST_DOUBT, SERVED, Verdict, is_listed
 from polvo_adapters.errors import CircuitOpenError
 from polvo_adapters.policies.breaker.state import (
     CLOSED,
@@ -72,7 +72,6 @@ if TYPE_CHECKING:
 
 _ACQUIRE = AcquirePermit()
 _ISOLATED = Refused("isolated by hand")
-_LONGEST_DOUBT = 5.0  # seconds without a success, after which failures in doubt count
 _OPTIONAL = ("window_calls", "slow_call", "window", "failure_rate", "slow_call_rate", "max_recovery_timeout")
 
 
@@ -271,7 +270,7 @@ class CircuitBreaker(Gate):
         slow = self.slow_call is not None and event.seconds >= self.slow_call and event.result != "nothing"
         if state.state == CLOSED and event.result in ("success", "failure", "doubtful"):
             if event.result == "doubtful" and now < (state.doubt_until or math.inf):
-                return state._replace(doubt_until=state.doubt_until or now + _LONGEST_DOUBT), None
+                return state._replace(doubt_until=state.doubt_until or now + LONGEST_DOUBT), None
             return self._count(state, event, slow, now)
         if state.state == HALF_OPEN and event.probe:
             return self._end_probe(state, event, slow, now)

@@ -20,6 +20,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from polvo_adapters.core.verdict import LONGEST_DOUBT
 from polvo_adapters.headers import Quota, Throttled
 from polvo_adapters.policies.ratelimit.account import QuotaBucket
 from polvo_adapters.policies.ratelimit.turns import TurnResult
@@ -37,7 +38,6 @@ _APART, _MOST_APART = 70.0, 350.0  # the same for each refusal in a row, so that
 _RARE, _RARE_FAST = 150.0, 300.0  # the same of a slow rate; times the root of another, since more are asked in vain
 _PRECISE = 200  # requests accepted, from which on their number says what the rate is; of fewer, chance decides
 _STREAK = 3  # refusals in a row that are no accident
-_LONGEST_DOUBT = 5.0  # seconds without a success, after which refusals in doubt mean that the service is down
 _OFTEN = 20.0  # times the length of the refusals, within which they have to come again
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 60.0  # seconds, doubling, where a server refuses and says nothing
 _PAUSE = 1.0  # seconds, where a server that announces quotas refuses and does not say for how long
@@ -75,7 +75,7 @@ def end_doubt(group: QuotaBucket, now: float) -> bool:
 
     Where it accepts none for some seconds, the service is down, and the group does not wait until refusals are over.
     """
-    if group["heard"] > group["began"] and now - group["heard"] <= _LONGEST_DOUBT:
+    if group["heard"] > group["began"] and now - group["heard"] <= LONGEST_DOUBT:
         return True
     group["refusals"], group["paused"] = 0, min(group["paused"], now)
     return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from functools import partial
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 
@@ -15,6 +16,7 @@ from polvo_adapters.services.double_o.cache import SecretCache
 from polvo_adapters.services.double_o.effects import CachedFetch, ServiceResponse
 from polvo_adapters.services.double_o.errors import ArgumentError
 from polvo_adapters.services.session_options import refuse_foreign_options
+from polvo_adapters.shells.fixed_options import fix_options
 from polvo_adapters.stores.memory import MemoryStore
 
 BASE_URL = "https://double-o-539191849800.europe-west1.run.app"
@@ -40,6 +42,7 @@ _ASSIGNED = ("base_url", "timeout", "retries", "backoff_factor", "deadline")
 _SETTINGS = (*_ASSIGNED, "clock")
 
 
+@partial(fix_options, changeable=_ASSIGNED)
 class ClientSettings:
     """The settings of a client, and its cache.
 

@@ -6,6 +6,7 @@ import os
 import warnings
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import requests
@@ -23,7 +24,7 @@ from polvo_adapters.services.ezthrottle.frugal import FrugalRun
 from polvo_adapters.services.ezthrottle.jobs import make_job
 from polvo_adapters.services.ezthrottle.results import JobResult
 from polvo_adapters.services.ezthrottle.step import Job, Step, StepType
-from polvo_adapters.services.session_options import FixedSettings
+from polvo_adapters.shells.fixed_options import fix_options
 from polvo_adapters.shells.requests.session import Session
 
 if TYPE_CHECKING:
@@ -40,8 +41,9 @@ _ENGINE_ATTRIBUTES = ("knows_status", "repeats_safely")
 _UNREACHED = frozenset({"no connection", "connect timeout"})
 
 
+@partial(fix_options, maker="EZThrottle", more=_KEYWORDS, changeable=("engine",))
 @unpicklable
-class EZThrottle(FixedSettings):
+class EZThrottle:
     """A client for any number of threads.
 
     Args:
@@ -60,8 +62,6 @@ class EZThrottle(FixedSettings):
         ArgumentError: There is no API key, or a value cannot work.
         TypeError: There is no such keyword.
     """
-
-    _fixed = frozenset(_KEYWORDS) - {"engine"}
 
     def __init__(
         self,

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Coroutine, Generator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
 from polvo_adapters.errors import PolvoError
 from polvo_adapters.policies.retry import ExponentialBackoff
 from polvo_adapters.redaction import unpicklable
 from polvo_adapters.services.operation_driver import drive, drive_async
-from polvo_adapters.services.session_options import FixedSettings, refuse_foreign_options
+from polvo_adapters.services.session_options import refuse_foreign_options
 from polvo_adapters.services.taruvi import checks, credentials
 from polvo_adapters.services.taruvi.app import Analytics, App, Settings
 from polvo_adapters.services.taruvi.auth import AuthManager
@@ -32,6 +33,7 @@ from polvo_adapters.services.taruvi.settings import ClientSettings, read_setting
 from polvo_adapters.services.taruvi.storage import Storage
 from polvo_adapters.services.taruvi.sync_sender import SyncSender
 from polvo_adapters.services.taruvi.users import Users
+from polvo_adapters.shells.fixed_options import fix_options
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -56,7 +58,8 @@ _ELSEWHERE = {
 }
 
 
-class BaseClient(FixedSettings, Generic[Mode_co]):
+@partial(fix_options, maker="Client", more=(*_KEYWORDS, *_CREDENTIALS))
+class BaseClient(Generic[Mode_co]):
     """What both clients have in common.
 
     Args:
@@ -64,8 +67,6 @@ class BaseClient(FixedSettings, Generic[Mode_co]):
         credential: What authenticates the calls.
         options: Keywords of the session.
     """
-
-    _fixed = frozenset({*_KEYWORDS, *_CREDENTIALS} - {"app_slug", "auth", "wire"})
 
     def __init__(self, settings: ClientSettings, credential: Credential, options: Mapping[str, Any]) -> None:
         self._settings = settings

@@ -1,7 +1,8 @@
 """One attempt through an httpx transport: what `Send` means there. That of a task is in `async_exchange` beside this.
 
-As `polvo_adapters.shells.requests.exchange`, except that a transport of httpx knows no redirects and no certificates of
-single requests, takes the timeout from each request, and returns bodies as they came over the wire.
+As `polvo_adapters.shells.requests.attempts`, with what is in `polvo_adapters.shells.requests.exchange`, except that a
+transport of httpx knows no redirects and no certificates of single requests, takes the timeout from each request, and
+returns bodies as they came over the wire.
 """
 
 from __future__ import annotations

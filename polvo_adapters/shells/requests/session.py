@@ -13,6 +13,7 @@ import copy
 import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,7 @@ from polvo_adapters.policies.defaults import SESSION_DEFAULTS
 from polvo_adapters.policies.one_call import CallOptions
 from polvo_adapters.policies.stack import refuse_unknown_keywords
 from polvo_adapters.runtime.clock import SYSTEM, Clock
+from polvo_adapters.shells.fixed_options import fix_options
 from polvo_adapters.shells.requests.hooks import defer_hooks
 from polvo_adapters.shells.requests.json_errors import explain_json
 from polvo_adapters.shells.requests.plain_words import complete_error
@@ -64,6 +66,7 @@ _OWN_KEYWORDS = ("base_url", "auth", "timeout", "tenancy", "store", "raise_for_s
 _CALL_OPTIONS = frozenset(CallOptions.__annotations__) - {"timeout", "idempotency_key"}  # which have a meaning already
 
 
+@partial(fix_options, more=("store",))
 class Session(SessionCalls, Verbs):
     """A `requests.Session` that is resilient from the start.
 

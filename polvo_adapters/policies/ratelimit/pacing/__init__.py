@@ -18,7 +18,8 @@ falls by the client's own requests and by those of others, so that their part fo
                remains now, with its fraction (`counters`).
 
 A response that contradicts `windows` (a reset that wanders, a rise without a reset, a reset that brought little)
-moves `doubt` up; a reset that fits, or that brought everything, moves it down. At 1 and 0 the belief changes.
+moves `doubt` up; a reset that fits, or that brought everything, moves it down. From 0.5 on the server is taken for a
+sliding one, and from 0.05 down for windows again.
 
 **The law** (explicit congestion control: RCP, Dukkipati 2007; XCP, Katabi et al. 2002, with `remaining` for the
 router's feedback). Every client spends its `share` of what may be spent in total:
@@ -26,8 +27,10 @@ router's feedback). Every client spends its `share` of what may be spent in tota
     windows    remaining R, time to reset T: spending at F * R / T lets R fall as (T / window) ** F. It never gets to
                zero before the reset, whatever the error of the shares, so that a few clients too many do no harm.
     sliding    the highest even rate at which the replica stays above a reserve all through the next window, and a
-               slow integral term that takes up what remains unused.
-    bucket     the rate of the refill, and what lies above the reserve within a tenth of a window.
+               slow integral term that takes up what remains unused. Clients that are guided by the level (see below)
+               have the law of the bucket, within that rate.
+    bucket     the rate of the refill, times exp(4 * what lies above the level / limit), between 0.22 and 2.0. A client
+               that is alone spends what lies above its reserve within a tenth of a window.
     counter    what the last window gives back, and what remains, until the window ends. What counts is how much is
                spent in a whole window, not when, so that a reserve in the middle of it (a bulge) costs nothing.
 
@@ -37,9 +40,9 @@ how many clients spend: one with a large share aims at a flatter curve, sees the
 buckets and sliding servers it is the level that shows it: what should remain grows with the logarithm of the share.
 All clients see the same level, and each moves its share by the difference to its own, so that they meet where shares
 are equal. On a bucket that costs nothing, because a bucket with a reserve refills as fast as an empty one. On sliding
-servers it is quota unused, so that the levels lie close together and shares become equal more slowly; a client that
-sends few requests in a window, or is one of many, keeps to the share that it measures. On counters it is the height
-of the bulge.
+servers it is quota unused, so that the levels lie close together and shares become equal more slowly. Of a sliding
+quota below 100 requests per window, or from 2,000 on, a client that sends few requests in a window, or is one of many,
+keeps to the share that it measures. On counters it is the height of the bulge.
 
 **Credit** is what may be spent now: it grows by the law and falls by one with every request. For a client that is
 alone, the upper half of a quota is credit at once: no request waits while quota is plentiful.

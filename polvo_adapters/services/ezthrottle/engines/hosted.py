@@ -7,6 +7,7 @@ out each time, with the key in it, or, without one, with the URL, method and bod
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any, TypeVar
 
@@ -20,6 +21,7 @@ from polvo_adapters.services.ezthrottle import checks
 from polvo_adapters.services.ezthrottle.engines.envelope import Envelope, hide, wants_repeat
 from polvo_adapters.services.ezthrottle.errors import EZThrottleError, UnsupportedError
 from polvo_adapters.services.operation_driver import drive
+from polvo_adapters.shells.fixed_options import fix_options
 from polvo_adapters.shells.requests.session import Session
 
 T = TypeVar("T")
@@ -31,6 +33,7 @@ EZTHROTTLE_URL = "https://ezthrottle.fly.dev"
 _KEYWORDS = ("api_key", "tracktags_url", "ezthrottle_url", "timeout", "retries", "deadline", "clock")
 
 
+@partial(fix_options, more=_KEYWORDS)
 @unpicklable
 class HostedEngine:
     """The hosted service.

@@ -16,6 +16,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from polvo_adapters.core.http import HEADER_NAME
@@ -36,6 +37,7 @@ from polvo_adapters.services.ezthrottle.jobs import make_job
 from polvo_adapters.services.ezthrottle.local_call import is_idempotent
 from polvo_adapters.services.ezthrottle.results import FINAL
 from polvo_adapters.services.ezthrottle.webhooks import Secrets, require_secrets
+from polvo_adapters.shells.fixed_options import fix_options
 from polvo_adapters.stores.base import Store
 from polvo_adapters.stores.memory import MemoryStore
 
@@ -50,6 +52,7 @@ _KEYWORDS = (
 )
 
 
+@partial(fix_options, more=_KEYWORDS, changeable=("path",))
 @unpicklable
 class LocalEngine:
     """Executes jobs in this process, with the policies of this library.
