@@ -33,6 +33,7 @@ REFUSALS: list[tuple[str, int, Any, str]] = [
         *("Request too frequently. Please try again later.", "access too frequent, please try again later"),
         *("Requests for this service are arriving too quickly.  Please retry later.", "Your calls are too fast"),
         *("Requests from your IP address are coming too rapidly", "You are making requests too quickly."),
+        "Calls are too quick",
         "You are attempting to use this endpoint too frequently. Limit is 40 requests in 1 second",
     )),
     ("XML", 403, b"<error><message>Rate limit exceeded</message></error>", "rate"),
