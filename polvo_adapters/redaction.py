@@ -31,6 +31,11 @@ _WORDS = re.compile(r"[A-Za-z]+(?:[-_.~:][A-Za-z]+)*")
 _LONGEST_SEGMENT = 20
 _SHORTEST_APART = 8
 """A secret of fewer characters is a word of a test, which may be within any other word."""
+_ESCAPES = ("%[0-9A-Fa-f]{2}", "%25[0-9A-Fa-f]{2}", r"\\[abefnrtv]", r"\\x[0-9A-Fa-f]{2}", r"\\u[0-9A-Fa-f]{4}")
+_BEFORE = f"(?:(?<![A-Za-z0-9])|{'|'.join(f'(?<={escape})' for escape in _ESCAPES)})"
+_BEHIND = "(?![A-Za-z0-9])"
+"""What is around a word; an escape before it, such as %20 or the one of a line's end in JSON, is no part of it."""
+_EDGE = re.compile("[A-Za-z0-9]")
 _URL_HEADERS = frozenset({"content-location", "location"})
 
 
@@ -90,7 +95,8 @@ def mask_secret(text: AnyText, secret: str, mark: str) -> AnyText:
         return mask_secret(text.decode("latin-1"), secret.encode().decode("latin-1"), mark).encode("latin-1")
     if len(secret) >= _SHORTEST_APART:
         return text.replace(secret, mark)
-    return re.sub(rf"(?<![A-Za-z0-9]){re.escape(secret)}(?![A-Za-z0-9])", lambda _: mark, text) if secret else text
+    before, behind = (_BEFORE if _EDGE.match(secret[:1]) else ""), (_BEHIND if _EDGE.match(secret[-1:]) else "")
+    return re.sub(f"{before}{re.escape(secret)}{behind}", lambda _: mark, text) if secret else text
 
 
 def hide(value: Any) -> Any:

@@ -20,7 +20,11 @@ def test_a_short_secret_leaves_the_words_of_a_message(secret: str) -> None:
 
 @pytest.mark.parametrize("secret", ["k", "test", "geheim7", LONG])
 @pytest.mark.parametrize(
-    "form", ["{}", "key={}", '["key", "{}"]', "key {}.", "({})", "a={}&b={}", "-{}-", "_{}_", "ü{}ü", "{},{}"]
+    "form",
+    [
+        *("{}", "key={}", '["key", "{}"]', "key {}.", "({})", "a={}&b={}", "-{}-", "_{}_", "ü{}ü", "{},{}"),
+        *("%20{}", "q%3D{}%26", "%2520{}", r"x\n{}\n", r"x\t{}", r"\x00{}", r"\u0022{}\u0022"),
+    ],
 )
 def test_a_secret_that_stands_by_itself_is_hidden(form: str, secret: str) -> None:
     text = form.replace("{}", secret)
@@ -31,6 +35,13 @@ def test_a_secret_that_stands_by_itself_is_hidden(form: str, secret: str) -> Non
 @pytest.mark.parametrize("form", ["a{}b", "1{}", "{}{}", "Bearer{}"])
 def test_a_real_secret_is_hidden_within_a_word_too(form: str) -> None:
     assert LONG not in mask_secret(form.replace("{}", LONG), LONG, "[x]")
+
+
+@pytest.mark.parametrize("secret", ["/k/", "+ab=", "ab+/c=", "=k="])
+def test_a_secret_ends_at_a_sign_of_its_own(secret: str) -> None:
+    text = f"https://host{secret}" if secret[0] in "/+=" else f"https://host/{secret}"
+    text += "more" if secret[-1] in "/=" else ""
+    assert secret not in mask_secret(text, secret, "[x]")
 
 
 def test_a_secret_is_no_pattern_and_nothing_is_hidden_for_none() -> None:

@@ -11,7 +11,7 @@ variable that is not set.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 _LONGEST = 80
@@ -61,6 +61,11 @@ def _are_functions(value: Any) -> bool:
     return isinstance(value, Sequence) and not isinstance(value, (str, bytes)) and all(map(callable, value))
 
 
+def _are_hooks(value: Any) -> bool:
+    """Return whether httpx takes a value for hooks: it copies them into a list, and they may be a set as well."""
+    return isinstance(value, Collection) and not isinstance(value, (str, bytes)) and all(map(callable, value))
+
+
 def _has_members(*names: str) -> Callable[[Any], bool]:
     return lambda value: not isinstance(value, type) and all(hasattr(value, name) for name in names)
 
@@ -108,11 +113,9 @@ TRANSPORTS = SettingKind(
     ),
 )
 EVENT_HOOKS = SettingKind(
-    "a mapping of 'request' and 'response' to sequences of functions",
+    "a mapping of 'request' and 'response' to lists of functions",
     lambda value: (
-        isinstance(value, Mapping)
-        and value.keys() <= {"request", "response"}
-        and all(map(_are_functions, value.values()))
+        isinstance(value, Mapping) and value.keys() <= {"request", "response"} and all(map(_are_hooks, value.values()))
     ),
 )
 SESSION = SettingKind("a requests.Session", _has_members("get_adapter", "headers"))

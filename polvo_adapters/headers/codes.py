@@ -76,6 +76,12 @@ _OTHER_THINGS = re.compile(
 _EXCEEDED = r"(?:exceeded|reached|hit|met|violated)"
 _IS = r"(?:has been |have been |was |is |quota )?"
 _FAST = r"(?:frequent|frequently|quick|quickly|fast|rapidly)"
+_OF_SENDING = (
+    r"(?:from|for|to|by|of|on|this|that|your|the|our|an?|ip|address|client|account|user|app|key|token|service|api|server"
+    r"|host|endpoint|resource|url|is|are|was|were|been|being|have|has|made|making|sent|sending|arriving|arrived|coming"
+    r"|come|received|issued|called|accessed|used|you|we|it|data|way|far|much|happening|occurring|performed)"
+)
+"""What may stand between requests and their being too fast."""
 _PER_TIME = r"(?:qps|(?:queries|requests|calls)[- ]per[- ](?:second|minute|hour))"
 _OWN = r"(?:^|[.:!] |\b(?:the|your|this|api|http|user|client|app|account|key|max|maximum|second|minute|hour) )"
 """What may stand before a limit of requests; a quote request is something else."""
@@ -86,7 +92,8 @@ _PROSE = re.compile(
     r"|\btoo (?:many|much) (?:api )?(?:requests?|calls|visits)\b"
     r"(?! (?:pending|open|awaiting|waiting))|\bdoing that too much\b"
     rf"|{_OWN}(?:request|query|calls?) (?:rate |count |usage )?limit {_IS}{_EXCEEDED}\b"
-    rf"|\b(?:requests?|calls?|access|endpoint)\b[^.;]{{0,32}}\btoo {_FAST}\b"
+    rf"|(?<!phone )\b(?:requests?|calls?|access|endpoint)(?: {_OF_SENDING}){{0,8}} too {_FAST}\b"
+    r"(?! (?:for our|to be|after)\b)"
     rf"|\bapi limit {_IS}{_EXCEEDED}\b|\bmore than [0-9]{{1,9}} (?:api )?(?:calls|requests) per (?:second|minute)\b"
     rf"|\b(?:allowed|maximum) number of (?:\w+ ){{0,2}}(?:requests|calls) {_IS}exceeded"
     rf"|\bexceeded the (?:maximum|allowed) number of (?:\w+ ){{0,2}}(?:requests|calls)\b"

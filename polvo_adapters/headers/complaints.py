@@ -44,8 +44,8 @@ _MARKERS = (
     *(b"retry_after", b"lock_timeout", b"policyname", b"reduced-capacity", b"abnormal-usage", b"maxlag", b"max_lag"),
     *(b"flood", b"notcomplete", b"serverbusy", b"429", b"frequen", b"credits", b"requestrate", b"request_rate"),
     *(b"request-rate", b"oauthexception", b"fbtrace_id", b"budget", b"threshold_", b"overloaded", b"retrydelay"),
-    *(b"calm", b"quickly", b"exceeded", b"too much", b"abuse detection", b"too fast", b"retry later", b"run out of"),
-    *(b"no more requests", b" cap ", b"number of"),
+    *(b"calm", b"exceeded", b"too much", b"abuse detection", b"too fast", b"retry later", b"run out of"),
+    *(b"no more requests", b" cap ", b"number of", b"rapidly", b"too quick"),
 )
 _WORDY = (200, 400, 401, 402, 403, 409, 418, 420, 429, 430, 456)
 """Statuses below 500 with which a sentence alone may ask for a slower pace; of those above, all may."""

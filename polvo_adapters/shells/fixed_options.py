@@ -27,8 +27,8 @@ class FixedOption:
         self._name, self._maker = name, maker
 
     def __get__(self, instance: Any, owner: type) -> Any:
-        if instance is None:
-            return self
+        if instance is None:  # a class has none either: `dataclasses` would take it for the default of a field
+            raise AttributeError(f"type object {owner.__name__!r} has no attribute {self._name!r}")
         try:
             return vars(instance)[self._name]
         except KeyError:

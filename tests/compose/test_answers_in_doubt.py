@@ -11,8 +11,10 @@ from polvo_adapters.core.calls import Call
 from polvo_adapters.core.judgement import verdict_of
 from polvo_adapters.core.outcomes import Outcome
 from polvo_adapters.errors import CircuitOpenError
+from polvo_adapters.headers.quota import Throttled
 from polvo_adapters.policies.breaker import CircuitBreaker
 from polvo_adapters.policies.ratelimit import AdaptiveRateLimit, TokenBucket
+from polvo_adapters.policies.ratelimit.turns import TurnRequest, TurnResult
 from polvo_adapters.policies.retry import ExponentialBackoff
 from polvo_adapters.testing.limiters import TokenBucketLimiter
 from polvo_adapters.testing.virtual_clock import VirtualClock
@@ -128,6 +130,36 @@ def test_a_success_ends_the_doubt() -> None:
         assert proxy.call(9, every=0.5) == [503] * 9
         proxy.is_up = True
         assert proxy.call() == [200]
+
+
+@pytest.mark.parametrize("silence", [20.0, 60.0, 3600.0])
+def test_a_silence_is_no_outage(silence: float) -> None:
+    proxy = Proxy(CircuitBreaker(recovery_timeout=1.0))
+    proxy.is_up = False
+    for _ in range(5):  # of each burst of calls the refusals come back first
+        proxy.clock.advance(silence)
+        assert proxy.call(30) == [503] * 30
+
+
+def test_doubt_lasts_as_long_as_calls_are_made() -> None:
+    proxy = Proxy(CircuitBreaker())
+    proxy.is_up = False
+    assert "CircuitOpenError" in proxy.call(8, every=25.0)
+
+
+@pytest.mark.parametrize("seconds", [60.0, 3600.0])
+def test_what_is_in_doubt_ends_no_pause_that_the_server_has_named(seconds: float) -> None:
+    limit, now = AdaptiveRateLimit(), 100.0
+    state, asked = limit.initial, TurnRequest("/", -1, 0, 1e9, None)
+    turns = []
+    for _ in range(2):
+        state, turn = limit.transition(state, asked, now)
+        turns.append(turn)
+    refused = [Throttled("rate", seconds, (), "429"), Throttled("rate", None, (), "503")]
+    for each, turn, status in zip(refused, turns, (429, 503), strict=True):
+        result = TurnResult("/", turn.group, turn.era, 0.1, status, (), each, in_doubt=status == 503)
+        state, _ = limit.transition(state, result, now + 0.1)
+    assert limit.transition(state, asked, now + 0.2)[1].wait > 10.0
 
 
 def test_a_probe_in_doubt_has_failed() -> None:

@@ -29,9 +29,16 @@ REFUSALS: list[tuple[str, int, Any, str]] = [
     ("JSON-RPC, of a day", 200, {"id": 1, "error": {"message": "daily request count exceeded"}}, "exhausted"),
     ("apostrophes", 400, {"message": "You've exceeded your rate limit, so it can't be served"}, "rate"),
     ("a page", 403, b"<html><title>x | Request Rate Threshold Exceeded</title>", "rate"),
+    *(("requests that are too fast", 400, {"message": message}, "rate") for message in (
+        *("Request too frequently. Please try again later.", "access too frequent, please try again later"),
+        *("Requests for this service are arriving too quickly.  Please retry later.", "Your calls are too fast"),
+        *("Requests from your IP address are coming too rapidly", "You are making requests too quickly."),
+        "Calls are too quick",
+        "You are attempting to use this endpoint too frequently. Limit is 40 requests in 1 second",
+    )),
     ("XML", 403, b"<error><message>Rate limit exceeded</message></error>", "rate"),
     ("a line", 403, b"Rate limit exceeded\n", "rate"),
-]
+]  # fmt: skip
 OTHERS: list[tuple[str, int, Any]] = [
     *((f"a setting, {code}", 422, {"error": {"code": code}}) for code in (
         *("rate_limit_rule_exists", "duplicate_rate_limit", "rate_limit_id_required", "ThrottlingPolicyConflict"),
@@ -49,6 +56,11 @@ OTHERS: list[tuple[str, int, Any]] = [
     ("seats", 403, {"code": "plan_limit_reached", "message": "Your plan allows 5 users"}),
     ("mails", 403, {"message": "You have reached the monthly mail limit"}),
     ("a refused credential", 401, {"error": "invalid_token", "error_description": "too many requests with it"}),
+    *(("what is too fast, but no request", 400, {"message": message}) for message in (
+        *("Your request was too fast for our review team: upload again", "Access card swiped too quickly"),
+        *("Requests for vacation may not be made too frequently", "Phone calls were placed too quickly"),
+        "Requests of a customer for refunds come too frequently",
+    )),
     ("no error", 200, {"error": False, "message": "Too many requests"}),
     ("no error, by number", 200, {"error": 0, "message": "Too many requests"}),
     ("a long page", 403, b"x" * 1000 + b" rate limit exceeded"),

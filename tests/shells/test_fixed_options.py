@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import pickle
 from typing import Any
 
@@ -51,6 +52,14 @@ def test_a_subclass_may_have_attributes_of_these_names() -> None:
     assert not hasattr(session, "fallback")
     with pytest.raises(AttributeError):
         del session.fallback
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_a_class_has_no_default_for_an_option(kind: Any) -> None:
+    assert not any(hasattr(kind, name) for name in OPTIONS)
+    fields = [("retry", object), ("place", str)]
+    made = dataclasses.make_dataclass("Made", fields, bases=(kind,), eq=False, init=True)
+    assert [field.default for field in dataclasses.fields(made)] == [dataclasses.MISSING] * 2
 
 
 def test_sessions_pickle_and_copy_as_before() -> None:

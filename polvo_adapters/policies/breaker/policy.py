@@ -20,7 +20,9 @@ before do not count. Other 4xx blame the caller and count for nothing; of a prob
 the server throttles, whatever its status, and an error that it replays are taken for a 4xx: the host works.
 
 **A failure in doubt** may be a refusal of a proxy that is over its limit, see `polvo_adapters.core.verdict`. It counts
-for nothing until five seconds have passed without a success since the first one: then the service is down.
+for nothing until five seconds have passed without a success since the first one: then the service is down. Where no
+call was made for so long that an open circuit would let a probe pass, they begin anew: a silence is no outage, and of
+a burst of calls the refusals come back first.
 
 **The open time** doubles from one failed probe to the next, up to a limit, and is never shorter than the Retry-After
 of the response that opened the circuit. It varies from one circuit to another, so that many clients do not come back
@@ -72,6 +74,7 @@ if TYPE_CHECKING:
 
 _ACQUIRE = AcquirePermit()
 _ISOLATED = Refused("isolated by hand")
+_SILENCE = 10.0  # seconds, or the open time if that is longer, without a failure in doubt, after which they are others
 _OPTIONAL = ("window_calls", "slow_call", "window", "failure_rate", "slow_call_rate", "max_recovery_timeout")
 
 
@@ -269,12 +272,21 @@ class CircuitBreaker(Gate):
             return state, None
         slow = self.slow_call is not None and event.seconds >= self.slow_call and event.result != "nothing"
         if state.state == CLOSED and event.result in ("success", "failure", "doubtful"):
-            if event.result == "doubtful" and now < (state.doubt_until or math.inf):
-                return state._replace(doubt_until=state.doubt_until or now + LONGEST_DOUBT), None
+            if event.result == "doubtful":
+                state, counts = self._doubt(state, now)
+                if not counts:
+                    return state, None
             return self._count(state, event, slow, now)
         if state.state == HALF_OPEN and event.probe:
             return self._end_probe(state, event, slow, now)
         return state, None
+
+    def _doubt(self, state: CircuitState, now: float) -> tuple[CircuitState, bool]:
+        """Return the circuit after a failure in doubt, and whether it counts; after a silence the doubt begins anew."""
+        until = state.doubt_until
+        if not until or now - until > max(self.recovery_timeout, _SILENCE):
+            return state._replace(doubt_until=now + LONGEST_DOUBT), False
+        return (state, False) if now < until else (state._replace(doubt_until=now), True)
 
     def _count(self, state: CircuitState, event: CallResult, slow: bool, now: float) -> tuple[CircuitState, Any]:
         if event.result == "success" and state.doubt_until:

@@ -95,7 +95,8 @@ class CircuitState(NamedTuple):
         reason: Why it opened.
         hand: What the user set it to, or an empty string.
         opened_at: When it opened first after it had been closed, or minus infinity.
-        doubt_until: Until when failures in doubt do not count, unless a call succeeds before; 0 where there are none.
+        doubt_until: Until when failures in doubt do not count, unless a call succeeds before, or when the last one
+            counted; 0 where there are none.
     """
 
     state: str

@@ -73,11 +73,14 @@ def announces_rate(group: QuotaBucket, quotas: Sequence[Quota]) -> bool:
 def end_doubt(group: QuotaBucket, now: float) -> bool:
     """Return whether an answer that may be a refusal is one: it is, amid requests that the server accepts.
 
-    Where it accepts none for some seconds, the service is down, and the group does not wait until refusals are over.
+    Where it accepts none for some seconds, the service is down, and the group does not wait until refusals are over. A
+    pause that is longer than any of the group itself was named by the server, and is kept.
     """
     if group["heard"] > group["began"] and now - group["heard"] <= LONGEST_DOUBT:
         return True
-    group["refusals"], group["paused"] = 0, min(group["paused"], now)
+    own = _pause_amid_quotas(group) if group["quotas"] else _compute_pause(group)
+    if group["paused"] <= now + own:
+        group["refusals"], group["paused"] = 0, min(group["paused"], now)
     return False
 
 
@@ -92,7 +95,7 @@ def learn_refusal(group: QuotaBucket, refused: Throttled, asked: float, route: s
     if group["quotas"]:
         if is_news or not group["denials"]:
             group["denials"] += 1
-        return min(_LONGEST_PAUSE, _PAUSE * 2.0 ** min(20, group["denials"] - 1)) if pause is None else pause
+        return _pause_amid_quotas(group) if pause is None else pause
     if not group["refusals"]:
         group["busy"] += min(_find_idle(group), max(0.0, asked - group["heard"]))
         group["refused_at"] = group["heard"] = asked
@@ -104,6 +107,11 @@ def learn_refusal(group: QuotaBucket, refused: Throttled, asked: float, route: s
     return _compute_pause(group)
 
 
+def _pause_amid_quotas(group: QuotaBucket) -> float:
+    """Return the pause after the last refusal in a row of a server that announces quotas, and not for how long."""
+    return min(_LONGEST_PAUSE, _PAUSE * 2.0 ** min(20, max(0, group["denials"] - 1)))
+
+
 def _find_idle(group: QuotaBucket) -> float:
     """Return the longest time between two responses that counts as use, since a slow rate makes for long ones."""
     return max(_IDLE, _INTERVALS / group["rate"])
@@ -112,7 +120,7 @@ def _find_idle(group: QuotaBucket) -> float:
 def _compute_pause(group: QuotaBucket) -> float:
     """Return the pause after the last refusal in a row of a server that says nothing."""
     first = max(_FIRST_PAUSE, 1 / min(group["told"] or math.inf, group["rate"]))
-    return min(_LONGEST_PAUSE, first * 2.0 ** min(20, group["refusals"] - 1))
+    return min(_LONGEST_PAUSE, first * 2.0 ** min(20, max(0, group["refusals"] - 1)))
 
 
 def learn_success(group: QuotaBucket, event: TurnResult, now: float) -> None:

@@ -55,6 +55,17 @@ def run(get: Get) -> int:
     return asyncio.run(get())  # type: ignore[arg-type]
 
 
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_a_loop_that_was_closed_without_an_end_is_over(get: Get) -> None:
+    statuses = []
+    for _ in range(3):
+        loop = asyncio.new_event_loop()
+        statuses.append(loop.run_until_complete(get()))
+        loop.close()
+    assert [*statuses, run(get)] == [200] * 4
+    gc.collect()  # what warns of the sockets of those loops, which nothing can close, is not for the next test
+
+
 @pytest.mark.filterwarnings("error::ResourceWarning")
 def test_one_loop_after_the_other(client: Any, get: Get, unraisable: list[Any]) -> None:
     assert [run(get), run(get), trio.run(get), trio.run(get), run(get)] == [200] * 5

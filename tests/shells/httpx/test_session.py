@@ -460,6 +460,7 @@ def test_a_keyword_of_httpx_of_a_wrong_kind_is_refused(name: str) -> None:
         {"mounts": {"http://": None, "all://*.test": httpx.AsyncHTTPTransport()}},
         {"limits": httpx.Limits(max_connections=5), "proxy": "http://127.0.0.1:9"},
         {"event_hooks": {"request": [print], "response": ()}, "max_redirects": 0},
+        {"event_hooks": {"request": {print}, "response": frozenset()}},
         {"transport": None, "mounts": None, "proxy": httpx.URL("http://127.0.0.1:9"), "default_encoding": "latin-1"},
     ],
 )
