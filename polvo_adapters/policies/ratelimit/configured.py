@@ -187,7 +187,7 @@ class SlidingWindow(RateLimit):
             return state, turn
         times = (*times, ready)
         over = 0
-        while over < len(times) - self.limit and times[over] <= now:
+        while times[over] <= now - self.window:
             over += 1
         return _WindowState(times[over:], issued + 1, paused_until, gone), turn
 
