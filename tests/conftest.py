@@ -23,6 +23,13 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 settings.register_profile("polvo", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("polvo")
 
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Return one process more than there are processors: a third of the time, tests wait for servers."""
+    usable = getattr(os, "sched_getaffinity", None)
+    return (len(usable(0)) if usable is not None else os.cpu_count() or 1) + 1
+
+
 HERE = Path(__file__).parent
 SLOW = (
     "auth/attach/test_redirects.py",
