@@ -12,9 +12,8 @@ from polvo_adapters.core.keywords import explain_arguments
 from polvo_adapters.core.stored_types import stored_as
 from polvo_adapters.policies.gates import Key
 from polvo_adapters.policies.ratelimit.flow import RateLimit
-from polvo_adapters.policies.ratelimit.turns import ReleaseTurn, Turn, TurnRequest, TurnResult
+from polvo_adapters.policies.ratelimit.turns import MOST_GONE, ReleaseTurn, Turn, TurnRequest, TurnResult, leave_queue
 
-_MOST_GONE = 1024
 _PAUSE = 1.0  # seconds, where a server refuses and does not say for how long
 
 
@@ -101,11 +100,10 @@ class TokenBucket(RateLimit):
         """Return the bucket with the token of a call that waited, once none behind it waits for a later one."""
         if turn.wait <= 0 or turn.refused:
             return state
-        issued, gone = _leave(state.issued, state.gone, turn.ticket)
+        _, issued, gone = leave_queue(turn.ticket, state.gone, state.issued)
         tokens = min(self.capacity or 1.0, tokens + state.issued - issued)
-        return state._replace(
-            tokens=tokens, counted_at=max(now, state.counted_at), issued=issued, gone=gone if tokens < 0 else ()
-        )
+        kept = tuple(gone[-MOST_GONE:]) if tokens < 0 else ()
+        return state._replace(tokens=tokens, counted_at=max(now, state.counted_at), issued=issued, gone=kept)
 
     def _pause(self, state: _BucketState, tokens: float, until: float) -> _BucketState:
         """Return the bucket with one token when the pause is over, and the turns of those that wait from then on."""
@@ -195,10 +193,10 @@ class SlidingWindow(RateLimit):
         """Return the window with the moment of a call that waited, once none behind it waits for a later one."""
         if turn.wait <= 0 or turn.refused:
             return state
-        issued, gone = _leave(state.issued, state.gone, turn.ticket)
+        _, issued, gone = leave_queue(turn.ticket, state.gone, state.issued)
         times = state.times[: len(state.times) - (state.issued - issued)]
         is_waiting = bool(times) and times[-1] > now
-        return state._replace(times=times, issued=issued, gone=gone if is_waiting else ())
+        return state._replace(times=times, issued=issued, gone=tuple(gone[-MOST_GONE:]) if is_waiting else ())
 
     def _pause(self, state: _WindowState, now: float, until: float) -> _WindowState:
         """Return the window with those that wait after the pause, in their order and as the window has room."""
@@ -212,14 +210,6 @@ class SlidingWindow(RateLimit):
 def _make_turn(ready_at: float, event: TurnRequest, now: float, reason: str, ticket: int) -> Turn:
     wait = max(0.0, ready_at - now)
     return Turn(wait=wait, ticket=ticket, reason=reason, refused=event.find_overrun(wait, now))
-
-
-def _leave(issued: int, gone: tuple[int, ...], ticket: int) -> tuple[int, tuple[int, ...]]:
-    """Return how many tickets count as issued without one, and those that are gone before others."""
-    left = {*gone, ticket}
-    while issued - 1 in left:
-        issued -= 1
-    return issued, tuple(sorted(each for each in left if each < issued))[-_MOST_GONE:]
 
 
 def _find_pause(event: TurnResult) -> float:

@@ -25,9 +25,8 @@ from polvo_adapters.policies.ratelimit.account import (
 )
 from polvo_adapters.policies.ratelimit.pacing import credit, state
 from polvo_adapters.policies.ratelimit.pacing.state import Pace
-from polvo_adapters.policies.ratelimit.turns import Turn, TurnRequest
+from polvo_adapters.policies.ratelimit.turns import MOST_GONE, Turn, TurnRequest, leave_queue
 
-_MOST_GONE = 1024  # tickets of calls that were broken off; those beyond are passed as dead ones are
 _SCOUTS = 8  # requests at once to a group of which nothing is known: few enough not to break a small quota much
 _LONGEST_SLEEP, _SHORTEST_SLEEP = 1.0, 0.005  # seconds in the queue until the turn is requested again
 
@@ -91,13 +90,8 @@ def release_turn(account: Account, turn: Turn, now: float) -> Account:
 
 def _leave(group: QuotaBucket, ticket: int) -> None:
     """Take a ticket out of the queue; one between the first and the last is left out when its turn comes."""
-    gone = {*group.get("gone", ()), ticket}
-    while group["tail"] - 1 in gone and group["tail"] > group["head"]:
-        group["tail"] -= 1
-    while group["head"] in gone and group["head"] < group["tail"]:
-        group["head"] += 1
-    between = [each for each in gone if group["head"] < each < group["tail"]]
-    group["gone"] = tuple(sorted(between)[:_MOST_GONE])
+    group["head"], group["tail"], gone = leave_queue(ticket, group.get("gone", ()), group["tail"], group["head"])
+    group["gone"] = tuple(gone[:MOST_GONE])  # those beyond are passed as dead ones are
 
 
 def _count_ahead(group: QuotaBucket, event: TurnRequest) -> int:

@@ -10,6 +10,10 @@ from polvo_adapters.headers import Quota, Throttled
 Overrun: TypeAlias = Literal["", "max_wait", "deadline"]
 
 
+MOST_GONE = 1024
+"""Tickets of calls that were broken off, that are remembered while they are between others."""
+
+
 class TurnRequest(NamedTuple):
     """Event: a call requests its turn.
 
@@ -110,3 +114,20 @@ class Turn(NamedTuple):
     era: int = 0
     reason: str = ""
     refused: Overrun = ""
+
+
+def leave_queue(ticket: int, gone: tuple[int, ...], tail: int, head: int = -1) -> tuple[int, int, list[int]]:
+    """Return a queue after a ticket has left it: its head, its tail, and the tickets in between that are gone.
+
+    Args:
+        ticket: The ticket.
+        gone: Tickets that have left before, between others.
+        tail: The next ticket that is given out.
+        head: The ticket that goes next; -1 where the queue has no head.
+    """
+    left = {*gone, ticket}
+    while tail - 1 in left and tail > head:
+        tail -= 1
+    while head in left and head < tail:
+        head += 1
+    return head, tail, sorted(each for each in left if head < each < tail)
